@@ -1,0 +1,80 @@
+"""Routes and the one middleware: every `Error` that reaches it becomes its answer. Nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from stepwell.errors import Error, UnavailableError
+from stepwell_ingest.api.errors import error_response, json_response
+from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.stream import Stream
+
+if TYPE_CHECKING:
+    from stepwell_ingest.worker import Worker
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_app(worker: Worker) -> web.Application:
+    """The application that serves `worker`."""
+
+    @web.middleware
+    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Error as error:
+            worker.metrics.refused.labels(error.code).inc()
+            return error_response(error)
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        if worker.draining:
+            raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
+        limits, timeouts = worker.config.limits, worker.config.timeouts
+        socket = web.WebSocketResponse(
+            max_msg_size=limits.message_bytes + 1, heartbeat=timeouts.heartbeat_s, compress=False
+        )
+        await socket.prepare(request)
+        connection = Stream(worker, socket)
+        worker.streams.add(connection)
+        try:
+            await connection.run()
+        finally:
+            worker.streams.discard(connection)
+        return socket
+
+    async def attach(request: web.Request) -> web.Response:
+        return await post_attach(request, worker)
+
+    async def frames(request: web.Request) -> web.Response:
+        return await post_frames(request, worker)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return json_response({"status": "alive"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        await worker.check_ready()
+        return json_response({"status": "ready"})
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=worker.render_metrics(), content_type="text/plain", charset="utf-8")
+
+    async def about(_: web.Request) -> web.Response:
+        return json_response(worker.about())
+
+    app = web.Application(middlewares=[errors], client_max_size=limits_of(worker))
+    app.router.add_get("/v1/stream", stream)
+    app.router.add_post("/v1/attach", attach)
+    app.router.add_post("/v1/frames", frames)
+    app.router.add_get("/v1/status", about)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+def limits_of(worker: Worker) -> int:
+    """The largest body, in bytes."""
+    return worker.config.limits.message_bytes

@@ -1,0 +1,82 @@
+"""The first thing a writer says: which run it logs to, under which name. Read and checked here, for stream and POST alike."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from stepwell.errors import DataError, UsageError
+from stepwell_ingest.write.catalog import Attachment, Catalog
+
+PROTOCOL_VERSION = 1
+_MAX_NAME = 256
+
+
+class AttachRequest(NamedTuple):
+    entity: str
+    project: str
+    run: str
+    writer: str
+    session: bytes
+    late: bool
+    info: dict[str, Any]
+
+
+def parse_attach(raw: bytes | str) -> AttachRequest:
+    """The attach message in `raw`.
+
+    Raises:
+        UsageError: another protocol version.
+        DataError: not JSON, or a field that is missing or makes no sense; the text names it.
+    """
+    try:
+        message = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise DataError("the attach message is not JSON", detail=str(error)) from error
+    if not isinstance(message, dict) or message.get("type") != "attach":
+        raise UsageError(
+            "the first message must be an attach message",
+            detail=f"it is {str(message)[:100]}",
+            hint='{"type": "attach", "protocol": 1, "entity": …, "project": …, "run": …, "writer": …, "session": …}',
+        )
+    if message.get("protocol") != PROTOCOL_VERSION:
+        raise UsageError(
+            f"protocol version {message.get('protocol')} is not known here",
+            detail=f"this server speaks version {PROTOCOL_VERSION}",
+            hint="bring the SDK and the server to the same version",
+        )
+    names = []
+    for field in ("entity", "project", "run", "writer"):
+        value = message.get(field)
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value or not value.isprintable():
+            raise DataError(
+                f"{field!r} must be 1 to {_MAX_NAME} printable characters", detail=f"it is {str(value)[:80]!r}"
+            )
+        names.append(value)
+    try:
+        session = bytes.fromhex(message["session"])
+    except (KeyError, TypeError, ValueError):
+        session = b""
+    if len(session) != 16:
+        raise DataError("'session' must be 32 hexadecimal digits", detail=f"it is {message.get('session')!r}")
+    info = message.get("info", {})
+    if not isinstance(info, dict) or "\\u0000" in orjson.dumps(info).decode():
+        raise DataError("'info' must be an object without NUL characters", detail=f"it is {str(info)[:80]}")
+    return AttachRequest(*names, session, bool(message.get("late", False)), info)
+
+
+async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, dict[str, Any]]:
+    """Attaches; returns what the catalog gave and what the writer is told."""
+    made = await catalog.attach(*request)
+    cursor = made.cursor
+    return made, {
+        "type": "attached",
+        "protocol": PROTOCOL_VERSION,
+        "run_id": made.run_id,
+        "writer": made.writer,
+        "epoch": made.epoch,
+        "resumed": made.resumed,
+        "next_seq": cursor.committed_seq,
+        "last_step": cursor.committed_step,
+    }

@@ -1,0 +1,55 @@
+"""Our errors as HTTP answers: one table from class to status, and the body that carries code, retryable, message, hint."""
+
+from __future__ import annotations
+
+import math
+
+import orjson
+from aiohttp import web
+
+from stepwell.errors import (
+    Error,
+    FencedError,
+    FrameTooLargeError,
+    OverloadedError,
+    RejectionError,
+    SequenceConflictError,
+    SequenceGapError,
+    ServerError,
+    UnknownWriterError,
+    WireError,
+)
+
+#: The first class that fits decides; the order is from special to general.
+_STATUS: tuple[tuple[type[Error], int], ...] = (
+    (FrameTooLargeError, 413),
+    (UnknownWriterError, 404),
+    (FencedError, 409),
+    (SequenceConflictError, 409),
+    (SequenceGapError, 409),
+    (WireError, 400),
+    (RejectionError, 422),
+    (ServerError, 503),
+    (Error, 400),
+)
+
+
+def status_of(error: Error) -> int:
+    """The HTTP status that says what `error` says."""
+    return next(status for kind, status in _STATUS if isinstance(error, kind))
+
+
+def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer; a newline at its end is kind to terminals."""
+    raw = orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
+    return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
+
+
+def error_response(error: Error, **more: object) -> web.Response:
+    """`{"error": {…}, …}` with the status of the class, and Retry-After in whole seconds where waiting helps."""
+    headers = {}
+    if isinstance(error, OverloadedError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    elif status_of(error) == 503:
+        headers["Retry-After"] = "1"
+    return json_response({"error": error.as_dict(), **more}, status_of(error), headers)

@@ -1,0 +1,226 @@
+"""GET /v1/stream: one WebSocket per process, frames in, acknowledgements out, pipelined.
+
+    client                                                        server
+    {"type": "attach", "protocol": 1, run, writer, session, …}  →
+                                                                ← {"type": "attached", "next_seq": N, "last_step": S, …}
+    binary: frames from seq N on, one after the other           →
+                                                                ← {"type": "ack", "next_seq", "stored", "duplicate",
+                                                                   "rejected": […], "checksum"}
+    {"type": "finish", "exit_code": 0}                          →
+                                                                ← {"type": "finished"}
+    at any time                                                 ← {"type": "error", code, retryable, message, …}, then close
+
+An acknowledgement comes after COMMIT, in order, and stands for everything below `next_seq`. Another attach on the same
+stream goes on with another writer. When there is no room, the server stops reading and TCP tells the sender to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from stepwell import wire
+from stepwell.errors import Error, UnavailableError, UsageError
+from stepwell_ingest.api.attach import attach, parse_attach
+from stepwell_ingest.write.admission import Room
+from stepwell_ingest.write.batcher import Outcome, Submission
+from stepwell_ingest.write.catalog import WrongRunError
+from stepwell_ingest.write.ledger import Cursor
+
+if TYPE_CHECKING:
+    from stepwell_ingest.worker import Worker
+
+
+class _Finish:
+    """In the queue of answers: the writer has ended; everything before it is answered by then."""
+
+    def __init__(self, cursor: Cursor, exit_code: int) -> None:
+        self.cursor = cursor
+        self.exit_code = exit_code
+
+
+class Stream:
+    """One connection: a reader that queues what comes, and an answerer that reports what was committed, in order."""
+
+    def __init__(self, worker: Worker, socket: web.WebSocketResponse) -> None:
+        self._worker = worker
+        self._socket = socket
+        self._room = Room(worker.config.limits.connection_bytes, worker.config.timeouts.retry_after_s)
+        self._answers: asyncio.Queue[tuple[Submission, int] | _Finish | Error | None] = asyncio.Queue()
+        self._cursor: Cursor | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Until either side ends the connection or `stop` is called."""
+        self._reader = asyncio.create_task(self._read())
+        answerer = asyncio.create_task(self._answer())
+        try:
+            await asyncio.wait({self._reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
+            self._reader.cancel()
+            self._answers.put_nowait(None)
+            await answerer
+        finally:
+            self._reader.cancel()
+            answerer.cancel()
+            await asyncio.gather(self._reader, answerer, return_exceptions=True)
+            self._let_go()
+
+    def stop(self) -> None:
+        """Reads nothing more; what was read is still answered."""
+        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
+
+    def _let_go(self) -> None:
+        """Gives back the room of answers that nobody will send; their frames may still be committed."""
+        while not self._answers.empty():
+            answer = self._answers.get_nowait()
+            if isinstance(answer, tuple):
+                self._give_back(answer[1])
+
+    def _give_back(self, size: int) -> None:
+        self._room.give_back(size)
+        self._worker.room.give_back(size)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._socket.receive()
+                if message.type is WSMsgType.BINARY:
+                    await self._take_frames(message.data)
+                elif message.type is WSMsgType.TEXT:
+                    await self._take_control(message.data)
+                else:
+                    return  # closed, closing, or an error of the protocol that aiohttp has answered
+        except Error as error:
+            self._answers.put_nowait(error)
+
+    async def _take_frames(self, data: bytes) -> None:
+        cursor = self._cursor
+        if cursor is None:
+            raise UsageError("frames came before an attach message")
+        size = len(data)
+        await self._room.take(size)
+        try:
+            await self._worker.room.take(size)
+        except BaseException:
+            self._room.give_back(size)
+            raise
+        try:
+            if cursor.stale:
+                raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+            taken = self._worker.intake.take(cursor, self._own_frames(data, cursor))
+        except BaseException:
+            self._give_back(size)
+            raise
+        if taken.submission is None:
+            self._give_back(size)
+        else:
+            self._answers.put_nowait((taken.submission, size))
+        if taken.error is not None:
+            raise taken.error
+
+    @staticmethod
+    def _own_frames(data: bytes, cursor: Cursor) -> list[tuple[wire.Header, memoryview]]:
+        frames = list(wire.split(data))
+        for header, _ in frames:
+            if header.session != cursor.session:
+                raise WrongRunError(
+                    "a frame belongs to another writer than the one that attached",
+                    detail=f"session {header.session.hex()}, attached as {cursor.session.hex()}",
+                    hint="attach again before sending the frames of another run or writer",
+                )
+        return frames
+
+    async def _take_control(self, text: str) -> None:
+        kind = _kind_of(text)
+        if kind == "attach":
+            made, reply = await attach(self._worker.catalog, parse_attach(text))
+            self._cursor = made.cursor
+            await self._socket.send_bytes(orjson.dumps(reply))
+        elif kind == "finish":
+            if self._cursor is None:
+                raise UsageError("finish came before an attach message")
+            exit_code = orjson.loads(text).get("exit_code", 0)
+            if not isinstance(exit_code, int) or not -(2**31) <= exit_code < 2**31:
+                raise UsageError("'exit_code' must be a 32-bit integer", detail=f"it is {exit_code!r}")
+            self._answers.put_nowait(_Finish(self._cursor, exit_code))
+        else:
+            raise UsageError(
+                "a message of an unknown type", detail=f"{text[:100]!r}", hint="attach and finish are known"
+            )
+
+    async def _answer(self) -> None:
+        """Sends acknowledgements in order; neighbouring ones that are ready go as one."""
+        while True:
+            answer = await self._answers.get()
+            if answer is None:
+                return
+            try:
+                if isinstance(answer, Error):
+                    raise answer
+                if isinstance(answer, _Finish):
+                    await self._worker.finish(answer.cursor, answer.exit_code)
+                    await self._send({"type": "finished"})
+                else:
+                    await self._acknowledge(answer)
+            except Error as error:
+                self._worker.metrics.refused.labels(error.code).inc()
+                await self._send({"type": "error", **error.as_dict()})
+                await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=error.code.encode())
+                return
+
+    async def _acknowledge(self, first: tuple[Submission, int]) -> None:
+        outcomes: list[Outcome] = []
+        failure: Error | None = None
+        answer: tuple[Submission, int] | None = first
+        while answer is not None:
+            submission, size = answer
+            try:
+                outcomes.append(await submission.done)
+            except Error as error:
+                failure = error
+            finally:
+                self._give_back(size)
+            answer = None if failure else self._next_ready(submission.cursor)
+        if outcomes:
+            await self._send({"type": "ack", **_merged(outcomes).as_dict()})
+        if failure:
+            raise failure
+
+    def _next_ready(self, cursor: Cursor) -> tuple[Submission, int] | None:
+        """The next answer, if it is an outcome of the same writer that is there already."""
+        if self._answers.empty():
+            return None
+        head = self._answers._queue[0]  # type: ignore[attr-defined]  # asyncio.Queue has no peek
+        if isinstance(head, tuple) and head[0].cursor is cursor and head[0].done.done():
+            answer = self._answers.get_nowait()
+            assert isinstance(answer, tuple)
+            return answer
+        return None
+
+    async def _send(self, message: dict[str, object]) -> None:
+        if not self._socket.closed:
+            await self._socket.send_bytes(orjson.dumps(message))
+
+
+def _kind_of(text: str) -> object:
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageError("a text message is not JSON", detail=str(error)) from error
+    return message.get("type") if isinstance(message, dict) else None
+
+
+def _merged(outcomes: list[Outcome]) -> Outcome:
+    last = outcomes[-1]
+    if len(outcomes) == 1:
+        return last
+    return Outcome(
+        last.next_seq,
+        sum(item.stored for item in outcomes),
+        sum(item.duplicate for item in outcomes),
+        [refused for item in outcomes for refused in item.rejected],
+        last.checksum,
+    )

@@ -1,0 +1,74 @@
+"""The server's settings: frozen values, units in their names, one place where they are read.
+
+A leaf: imports nothing of the server. `stepwell up` fills these from its options and the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stepwell import wire
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one worker process takes in at a time. Full is answered, not suffered: see `write/admission.py`.
+
+    Attributes:
+        memory_bytes: frames held between the socket and COMMIT, over all connections.
+        connection_bytes: the same for one connection; beyond it the worker stops reading from that socket.
+        message_bytes: the largest WebSocket message or POST body.
+        batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
+        batch_frames: likewise.
+        copiers: transactions under way at a time. A writer is in one of them at most.
+        metrics_per_run: names of metrics that one run may have.
+        object_bytes: the largest JSON value.
+    """
+
+    memory_bytes: int = 256 * MIB
+    connection_bytes: int = 32 * MIB
+    message_bytes: int = wire.MAX_FRAME_BYTES
+    batch_bytes: int = 8 * MIB
+    batch_frames: int = 8192
+    copiers: int = 2
+    metrics_per_run: int = 100_000
+    object_bytes: int = wire.MAX_ROW_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds.
+
+    Attributes:
+        statement_s: the longest that one statement of a batch may take.
+        connect_s: the longest wait for a connection to Postgres.
+        drain_s: how long a stopping server waits for what it has taken in to be committed.
+        heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
+        retry_after_s: what an overloaded server asks its clients to wait.
+    """
+
+    statement_s: float = 60.0
+    connect_s: float = 10.0
+    drain_s: float = 20.0
+    heartbeat_s: float = 30.0
+    retry_after_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that one worker needs to serve.
+
+    Attributes:
+        dsn: where Postgres is.
+        host, port: where to listen; port 0 takes a free one.
+        reuse_port: several workers share the port.
+    """
+
+    dsn: str = field(repr=False)  # may hold a password
+    host: str = "127.0.0.1"
+    port: int = 8770
+    reuse_port: bool = False
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()

@@ -1,0 +1,157 @@
+"""Brings a database to the schema that this version of Stepwell needs.
+
+Stands between the cluster and everything that runs queries; `stepwell up` waits for it. Comes in: a connection that may
+create objects, and the files of `stepwell_schema`. Goes out: the names of what was applied, recorded in
+`stepwell.migration`. Promises: each file is applied whole or not at all, however many servers start at once, and a
+database that does not fit this version is refused before anything changes.
+
+Migrations run once, in order, each in its own transaction. Functions and views are applied again, all in one
+transaction, when one of their files changed or a migration ran (it may have dropped what depends on a table). All of
+them run with `search_path = pg_catalog`, so a name without its schema fails here and not at some reader whose path is
+another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+
+import asyncpg
+
+import stepwell_schema
+from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_schema import SqlFile
+
+__all__ = ["REPLACEABLE", "migrate"]
+
+# The row that holds the checksum of all functions and views. No migration can have this name: it has no number.
+REPLACEABLE = "replaceable"
+
+_SERVER_VERSION_MIN = 150000
+# Any constant: "stepwell" as the bytes of a 64-bit integer.
+_LOCK_KEY = int.from_bytes(b"stepwell")
+_LOCK_POLL_S = 0.1
+_LOCK_WARN_S = 5.0
+# DDL queues in front of all later queries on its table, so it must not wait long behind an old one.
+_DDL_LOCK_TIMEOUT = "5s"
+
+_BOOTSTRAP = """
+CREATE SCHEMA IF NOT EXISTS stepwell;
+CREATE TABLE IF NOT EXISTS stepwell.migration (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE stepwell.migration IS 'SQL files that were applied to this database';
+"""
+_RECORD = """
+INSERT INTO stepwell.migration (name, checksum) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
+"""
+
+_log = logging.getLogger(__name__)
+
+
+async def migrate(connection: asyncpg.Connection) -> list[str]:
+    """Apply what is missing.
+
+    Args:
+        connection: a direct one, not through a pooler that shares sessions: a session's lock keeps other servers out.
+
+    Returns:
+        The names applied, in order; `replaceable` stands for the functions and views. Empty when all was in place.
+
+    Raises:
+        SettingError: the server is older than PostgreSQL 15, or a newer Stepwell or an edited migration was here.
+        UnavailableError: a table is held by somebody else's transaction; trying again later helps.
+        Error: a file failed; its transaction is undone.
+    """
+    version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
+    if version < _SERVER_VERSION_MIN:
+        raise SettingError(
+            f"this server is PostgreSQL {version // 10000}, and Stepwell needs 15 or newer",
+            hint="upgrade it, or leave --dsn out: stepwell up then starts a Postgres of its own",
+        )
+    await _lock(connection)
+    try:
+        return await _apply_missing(connection)
+    finally:
+        # A lost connection has given its lock back.
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+
+
+async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
+    # Asked first, so that a database in place needs no right to create anything.
+    if await connection.fetchval("SELECT to_regclass('stepwell.migration') IS NULL"):
+        await connection.execute(_BOOTSTRAP)
+    recorded = dict(await connection.fetch("SELECT name, checksum FROM stepwell.migration"))
+    known = stepwell_schema.migrations()
+    _check(known, recorded)
+    names = []
+    for file in known:
+        if file.name not in recorded:
+            await _apply(connection, file.name, file.checksum, [file])
+            names.append(file.name)
+    replaceable: list[SqlFile] = [*stepwell_schema.functions(), *stepwell_schema.views()]
+    checksum = hashlib.sha256("\n".join(f"{file.name} {file.checksum}" for file in replaceable).encode()).hexdigest()
+    if names or recorded.get(REPLACEABLE) != checksum:
+        await _apply(connection, REPLACEABLE, checksum, replaceable)
+        names.append(REPLACEABLE)
+    return names
+
+
+def _check(known: Sequence[SqlFile], recorded: dict[str, str]) -> None:
+    expected = {file.name: file.checksum for file in known}
+    if unknown := sorted(recorded.keys() - expected.keys() - {REPLACEABLE}):
+        raise SettingError(
+            "a newer version of Stepwell has changed this database",
+            detail=f"unknown here: {', '.join(unknown)}",
+            hint="upgrade Stepwell on this machine",
+        )
+    if changed := [name for name in expected if recorded.get(name, expected[name]) != expected[name]]:
+        raise SettingError(
+            f"the migration {changed[0]} was edited after it had been applied to this database",
+            detail=f"recorded checksum {recorded[changed[0]][:12]}, the file's is {expected[changed[0]][:12]}",
+            hint="install a released version of Stepwell; a changed schema needs a new migration",
+        )
+
+
+async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files: Sequence[SqlFile]) -> None:
+    place = name
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                f"SET LOCAL lock_timeout = '{_DDL_LOCK_TIMEOUT}'; "
+                "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog"
+            )
+            for file in files:
+                place = f"{file.name}.sql"
+                await connection.execute(file.sql)
+            await connection.execute(_RECORD, name, checksum)
+    except asyncpg.LockNotAvailableError as error:
+        raise UnavailableError(
+            f"{place} waited {_DDL_LOCK_TIMEOUT} for a table that another transaction holds",
+            detail=str(error),
+            hint="look for long transactions in pg_stat_activity, then start again",
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise Error(f"{place} could not be applied", detail=_describe(error)) from error
+    _log.info("applied %s", name)
+
+
+def _describe(error: asyncpg.PostgresError) -> str:
+    position = f", at character {error.position}" if error.position else ""
+    return f"{error.sqlstate}: {error}{position}"
+
+
+async def _lock(connection: asyncpg.Connection) -> None:
+    # Polled: a waiting pg_advisory_lock would fall to a role's statement_timeout or lock_timeout.
+    waited_s = 0.0
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+        if waited_s <= _LOCK_WARN_S < waited_s + _LOCK_POLL_S:
+            _log.warning("waiting for another server that migrates this database")
+        await asyncio.sleep(_LOCK_POLL_S)
+        waited_s += _LOCK_POLL_S

@@ -1,0 +1,69 @@
+"""Every metric that the server exports, in one file. `GET /metrics` renders them for Prometheus.
+
+A leaf. Counters move once a batch or once a message, never once a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+if TYPE_CHECKING:
+    from stepwell_ingest.write.batcher import Entry
+
+
+class Metrics:
+    """The counters of one worker process."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self.frames = Counter(
+            "stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry
+        )
+        self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
+        self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
+        self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)
+        self.batches_failed = Counter(
+            "stepwell_batches_failed", "Batches whose senders were told to try again.", registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "stepwell_batch_seconds",
+            "From taking a batch to its COMMIT.",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+            registry=registry,
+        )
+        self.refused = Counter(
+            "stepwell_requests_refused", "Requests and streams that were refused.", ["code"], registry=registry
+        )
+        self.streams = Gauge("stepwell_streams", "Open streams.", registry=registry)
+        self.held_bytes = Gauge("stepwell_held_bytes", "Bytes between the socket and COMMIT.", registry=registry)
+        self.waiting = Gauge("stepwell_submissions_waiting", "Messages in the batcher's queues.", registry=registry)
+
+    def batch_stored(self, frames: int, size: int, seconds: float) -> None:
+        """A batch of `frames` frames and `size` bytes was committed in `seconds`."""
+        if frames:
+            self.bytes.inc(size)
+            self.batch_seconds.observe(seconds)
+
+    def entries_committed(self, entries: Iterable[Entry]) -> None:
+        """Entries are on record, stored or refused."""
+        stored = points = objects = rejected = 0
+        for entry in entries:
+            if entry.rejection is None:
+                stored += 1
+                points += entry.header.points
+                objects += entry.header.objects
+            else:
+                rejected += 1
+        self.frames.labels("stored").inc(stored)
+        if rejected:
+            self.frames.labels("rejected").inc(rejected)
+        self.points.inc(points)
+        if objects:
+            self.objects.inc(objects)
+
+    def render(self) -> bytes:
+        """The text format of Prometheus, version 0.0.4."""
+        return generate_latest(self._registry)

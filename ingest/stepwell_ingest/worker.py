@@ -1,0 +1,211 @@
+"""One worker process: start → serve → drain → stop. Holds all that the stations of the write path share.
+
+Any number of workers may serve one Postgres; they need not know of each other, because the ledger is the judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from typing import Any
+
+import asyncpg
+from aiohttp import web
+
+from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_ingest.api.app import create_app
+from stepwell_ingest.api.stream import Stream
+from stepwell_ingest.config import Config
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.db.migrate import migrate
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.write.admission import Room
+from stepwell_ingest.write.batcher import Batcher
+from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.copier import Copier
+from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.ledger import Cursor
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+_PARTITIONS_EVERY_S = 3600.0
+
+
+class Worker:
+    """Serves frames into one Postgres.
+
+    Attributes:
+        config, metrics: settings and counters.
+        room: bytes between the sockets and COMMIT.
+        catalog, batcher, intake: stations of the write path; there from `start` on.
+        streams: the open connections.
+        draining: nothing new is taken in.
+    """
+
+    catalog: Catalog
+    intake: Intake
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.metrics = Metrics()
+        self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
+        self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
+        self.streams: set[Stream] = set()
+        self.draining = False
+        self.started_at = time.time()
+        self._sql = queries("write")
+        self._pool: asyncpg.Pool | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._port = config.port
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once started."""
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"http://{host}:{self._port}"
+
+    async def start(self) -> None:
+        """Brings the schema up to date, makes partitions ahead of need, starts the copiers and listens.
+
+        Raises:
+            UnavailableError: Postgres cannot be reached.
+            SettingError: the address or the port cannot be used, or Postgres does not fit this version.
+        """
+        limits, timeouts = self.config.limits, self.config.timeouts
+        listener = self._listen()  # first: a taken port must not cost a migration
+        try:
+            with postgres_errors("be reached"):
+                connection = await asyncpg.connect(self.config.dsn, timeout=timeouts.connect_s)
+                try:
+                    applied = await migrate(connection)
+                    await connection.execute(self._sql["ensure_partitions"])
+                finally:
+                    await connection.close()
+                if applied:
+                    log.info("applied %s", ", ".join(applied))
+                pool = self._pool = await asyncpg.create_pool(
+                    self.config.dsn,
+                    min_size=limits.copiers,
+                    max_size=limits.copiers + 4,
+                    timeout=timeouts.connect_s,
+                    command_timeout=timeouts.statement_s,
+                    # What is acknowledged must survive a crash, whatever the database's own default is (design §3.1).
+                    server_settings={"synchronous_commit": "on", "application_name": "stepwell", "TimeZone": "UTC"},
+                )
+            self.catalog = Catalog(pool, limits.metrics_per_run)
+            self.intake = Intake(self.batcher, limits.object_bytes)
+            for _ in range(limits.copiers):
+                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
+                self._tasks.append(asyncio.create_task(copier.run()))
+            self._tasks.append(asyncio.create_task(self._make_partitions()))
+            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0)
+            await self._runner.setup()
+            await web.SockSite(self._runner, listener, backlog=1024).start()
+        except BaseException:
+            listener.close()
+            await self.stop()
+            raise
+
+    def _listen(self) -> socket.socket:
+        host, port = self.config.host, self.config.port
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            listener = socket.socket(family)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self.config.reuse_port:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.bind(address)
+            except BaseException:
+                listener.close()
+                raise
+        except OSError as error:
+            raise SettingError(
+                f"cannot listen on {host} port {port}",
+                detail=error.strerror or str(error),
+                hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
+            ) from error
+        self._port = listener.getsockname()[1]
+        return listener
+
+    async def drain(self) -> None:
+        """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
+        self.draining = True
+        self.batcher.close()
+        for stream in list(self.streams):
+            stream.stop()
+        try:
+            async with asyncio.timeout(self.config.timeouts.drain_s):
+                while self.streams or not self.batcher.idle:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            log.warning("stopped with frames not yet committed; their senders keep them and send them again")
+
+    async def stop(self) -> None:
+        """Ends everything; call `drain` first to lose no work in progress."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def finish(self, cursor: Cursor, exit_code: int) -> None:
+        """Records that a writer has ended.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("record the end of a writer"):
+            await self._connected().execute(self._sql["finish"], *cursor.key, exit_code)
+
+    async def check_ready(self) -> None:
+        """Returns when frames would be taken in and Postgres answers.
+
+        Raises:
+            UnavailableError: otherwise.
+        """
+        if self.draining:
+            raise UnavailableError("the server is stopping")
+        with postgres_errors("answer"):
+            await self._connected().execute("SELECT 1", timeout=5)
+
+    def about(self) -> dict[str, Any]:
+        """What `stepwell status` shows of this worker."""
+        return {
+            "started_at": self.started_at,
+            "draining": self.draining,
+            "streams": len(self.streams),
+            "held_bytes": self.room.held_bytes,
+            "held_bytes_limit": self.room.limit_bytes,
+            "submissions_waiting": self.batcher.waiting,
+        }
+
+    def render_metrics(self) -> bytes:
+        """The metrics page, with the gauges as they are now."""
+        self.metrics.streams.set(len(self.streams))
+        self.metrics.held_bytes.set(self.room.held_bytes)
+        self.metrics.waiting.set(self.batcher.waiting)
+        return self.metrics.render()
+
+    def _connected(self) -> asyncpg.Pool:
+        if self._pool is None:
+            raise UnavailableError("the server has not started yet")
+        return self._pool
+
+    async def _make_partitions(self) -> None:
+        while True:
+            await asyncio.sleep(_PARTITIONS_EVERY_S)
+            try:
+                with postgres_errors("make partitions"):
+                    await self._connected().execute(self._sql["ensure_partitions"])
+            except Error as error:
+                log.warning("%s", error)  # there are two months left to succeed

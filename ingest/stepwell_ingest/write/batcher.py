@@ -1,0 +1,203 @@
+"""Submissions wait here until a copier is free; what has gathered by then becomes one batch.
+
+Promises: batches grow exactly while the copiers are busy, with no timer to tune (an idle server stores a lone frame at
+once); frames of a writer keep their order, because a writer is in one batch at a time; every submission is answered
+once, with an `Outcome` or an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from stepwell.errors import Error, UnavailableError
+from stepwell.wire import Frame, Header
+from stepwell_ingest.write.ledger import Cursor
+
+
+@dataclass(slots=True)
+class Entry:
+    """A frame that takes up the next seq of its writer: to be stored, or refused for good (`rejection`).
+
+    `last_step` is where the writer stands behind it.
+    """
+
+    header: Header
+    frame: Frame
+    last_step: int
+    rejection: Error | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a submission, after COMMIT.
+
+    Attributes:
+        next_seq: everything below is in Postgres (or on record as rejected).
+        stored, duplicate: how many frames of this submission.
+        rejected: seq and error of those that were refused for good.
+        checksum: of the last frame of the submission, as an echo; None when it had none.
+    """
+
+    next_seq: int
+    stored: int
+    duplicate: int
+    rejected: list[tuple[int, Error]]
+    checksum: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "next_seq": self.next_seq,
+            "stored": self.stored,
+            "duplicate": self.duplicate,
+            "rejected": [{"seq": seq, **error.as_dict()} for seq, error in self.rejected],
+            "checksum": self.checksum,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """The frames of one writer that came in one message.
+
+    Attributes:
+        cursor: whose frames.
+        entries: those that take up a seq, in order.
+        duplicates: seqs of those that were there already.
+        conflicts: seqs that were there already with other bytes.
+        checksum: of the last frame.
+        size: bytes, for the batch's limit.
+        done: answered after COMMIT.
+    """
+
+    cursor: Cursor
+    entries: list[Entry]
+    duplicates: list[int]
+    conflicts: list[tuple[int, Error]]
+    checksum: int | None
+    size: int
+    done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def succeed(self) -> None:
+        if self.done.done():
+            return  # whoever asked has gone
+        refused = [(entry.header.seq, entry.rejection) for entry in self.entries if entry.rejection is not None]
+        stored = len(self.entries) - len(refused)
+        self.done.set_result(
+            Outcome(self.cursor.committed_seq, stored, len(self.duplicates), [*refused, *self.conflicts], self.checksum)
+        )
+
+    def fail(self, error: Error) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # looked at: a gone connection must not leave a "never retrieved" warning
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What one transaction stores: per writer, submissions in order."""
+
+    writers: dict[tuple[int, int, int], list[Submission]] = field(default_factory=dict)
+    frames: int = 0
+    size: int = 0
+
+
+class Batcher:
+    """Queues by writer, handed out in batches.
+
+    Args:
+        batch_bytes, batch_frames: where a batch ends.
+    """
+
+    def __init__(self, batch_bytes: int, batch_frames: int) -> None:
+        self._batch_bytes = batch_bytes
+        self._batch_frames = batch_frames
+        self._queues: dict[tuple[int, int, int], deque[Submission]] = {}
+        self._ready: deque[tuple[int, int, int]] = deque()  # writers with a queue that are in no batch
+        self._in_batch: set[tuple[int, int, int]] = set()
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Submissions that are in no batch yet."""
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def idle(self) -> bool:
+        return not self._queues and not self._in_batch
+
+    def put(self, submission: Submission) -> None:
+        """Queues a submission behind those of its writer.
+
+        Raises:
+            UnavailableError: the server is stopping.
+        """
+        if self._closed:
+            raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
+        key = submission.cursor.key
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = deque()
+            if key not in self._in_batch:
+                self._ready.append(key)
+                self._arrived.set()
+        queue.append(submission)
+
+    async def take(self) -> Batch:
+        """The next batch: waits for the first submission, then takes what there is, up to the limits.
+
+        The caller answers every submission of it and calls `release`.
+        """
+        while not self._ready:
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch = Batch()
+        while self._ready and batch.size < self._batch_bytes and batch.frames < self._batch_frames:
+            key = self._ready.popleft()
+            queue = self._queues[key]
+            taken: list[Submission] = []
+            while queue and (not batch.frames or batch.size + queue[0].size <= self._batch_bytes):
+                submission = queue.popleft()
+                taken.append(submission)
+                batch.size += submission.size
+                batch.frames += len(submission.entries)
+                if batch.frames >= self._batch_frames:
+                    break
+            if not taken:
+                self._ready.appendleft(key)
+                break
+            if not queue:
+                del self._queues[key]
+            self._in_batch.add(key)
+            batch.writers[key] = taken
+        return batch
+
+    def release(self, batch: Batch) -> None:
+        """The batch is answered: its writers may be in another one."""
+        for key in batch.writers:
+            self._in_batch.discard(key)
+            if key in self._queues:
+                self._ready.append(key)
+                self._arrived.set()
+
+    def fail_queue(self, cursor: Cursor, error: Error) -> None:
+        """Answers everything that waits behind a cursor which has become stale."""
+        queue = self._queues.get(cursor.key)
+        if queue is None:
+            return
+        kept = deque(item for item in queue if item.cursor is not cursor)
+        for item in queue:
+            if item.cursor is cursor:
+                item.fail(error)
+        if kept:
+            self._queues[cursor.key] = kept
+        else:
+            del self._queues[cursor.key]
+            if cursor.key in self._ready:
+                self._ready.remove(cursor.key)
+
+    def close(self) -> None:
+        """Takes nothing more in; what is queued is still handed out."""
+        self._closed = True

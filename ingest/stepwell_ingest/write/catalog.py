@@ -1,0 +1,192 @@
+"""Names become ids: a session becomes a cursor of a (run, writer, epoch), a key becomes a metric id.
+
+Stands beside batcher and copier. Both caches hold what Postgres has said; the copier's compare-and-set on the ledger row
+makes a stale entry harmless, and `forget` drops it. Bounded: least recently used entries go first, and a cursor only
+while nothing of it is in flight.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from stepwell import wire
+from stepwell.errors import FencedError, LimitError, RejectionError, UnknownWriterError
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.write.ledger import Cursor
+from stepwell_schema import queries
+
+_MAX_CURSORS = 20_000
+_MAX_KEY_SETS = 20_000
+
+Key = tuple[int, bytes]
+
+
+class Attachment(NamedTuple):
+    """What a session is told when it attaches; `cursor` is where its frames go on."""
+
+    cursor: Cursor
+    run_id: int
+    writer: str
+    epoch: int
+    resumed: bool
+
+
+class WrongRunError(RejectionError):
+    """The session was attached to another run before."""
+
+    code = "wrong_run"
+
+
+class Catalog:
+    """Ids of sessions and of key sets.
+
+    Args:
+        pool: connections to Postgres.
+        metrics_per_run: how many names one run may have.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int) -> None:
+        self._pool = pool
+        self._metrics_per_run = metrics_per_run
+        self._sql = queries("write")
+        self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
+        self._key_sets: OrderedDict[Key, npt.NDArray[np.int32]] = OrderedDict()
+
+    async def attach(
+        self, entity: str, project: str, run: str, writer: str, session: bytes, late: bool, info: dict[str, Any]
+    ) -> Attachment:
+        """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
+
+        Args:
+            session: 16 bytes.
+            late: a spool is delivered after the fact; see schema/functions/attach.sql.
+            info: what the run and the writer say of themselves (config, host, …).
+
+        Raises:
+            FencedError: a newer session took the writer over.
+            WrongRunError: the session belongs to another run.
+            UnavailableError: Postgres is away.
+        """
+        session_id = uuid.UUID(bytes=session)
+        with postgres_errors("attach"):
+            async with self._pool.acquire() as connection:
+                try:
+                    row = await connection.fetchrow(
+                        self._sql["attach"],
+                        *(entity, project, run, writer, session_id, late, orjson.dumps(info).decode()),
+                    )
+                except asyncpg.PostgresError as error:
+                    if error.sqlstate == "ST003":
+                        raise WrongRunError(
+                            "this session belongs to another run",
+                            detail=f"{entity}/{project}/{run}, session {session_id}",
+                            hint="a spool directory was mixed up; each run has its own",
+                        ) from error
+                    raise
+        if row["fenced"]:
+            raise _fenced(row["writer"], row["epoch"])
+        known = self._cursors.get(session)
+        if known is not None and (known.stale or known.key != (row["run_id"], row["writer_id"], row["epoch"])):
+            self.forget(session)
+        cursor = await self.cursor(session)
+        return Attachment(cursor, row["run_id"], row["writer"], row["epoch"], row["resumed"])
+
+    async def cursor(self, session: bytes) -> Cursor:
+        """The cursor of an attached session.
+
+        Raises:
+            UnknownWriterError: it never attached, or its run was deleted.
+            FencedError: a newer session took the writer over.
+            UnavailableError: Postgres is away.
+        """
+        cursor = self._cursors.get(session)
+        if cursor is not None and not cursor.stale:
+            self._cursors.move_to_end(session)
+            return cursor
+        with postgres_errors("look up a writer"):
+            row = await self._pool.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
+        if row is None:
+            raise UnknownWriterError(
+                "no writer has this session",
+                detail=f"session {session.hex()}",
+                hint="attach first (POST /v1/attach, or the first message of a stream); "
+                "if the run was deleted, its frames have nowhere to go",
+            )
+        if row["fenced"]:
+            raise _fenced(row["writer"], row["epoch"])
+        raced = self._cursors.get(session)
+        if raced is not None and not raced.stale:
+            return raced  # another task read it while this one waited; there must be one cursor a session
+        cursor = Cursor(
+            *(row["run_id"], row["writer_id"], row["epoch"], row["writer"], session),
+            *(row["next_seq"], row["last_step"], row["checksums"]),
+        )
+        self._cursors[session] = cursor
+        if len(self._cursors) > _MAX_CURSORS:
+            oldest, idle = next(iter(self._cursors.items()))
+            if not idle.in_flight:
+                del self._cursors[oldest]
+        return cursor
+
+    def forget(self, session: bytes) -> None:
+        """Drops what is known of a session; the next look-up asks Postgres."""
+        cursor = self._cursors.pop(session, None)
+        if cursor is not None:
+            cursor.stale = True
+
+    async def reload(self, cursor: Cursor) -> Cursor:
+        """What Postgres says now of a cursor that turned out to be stale; raises as `cursor`."""
+        cursor.stale = True
+        return await self.cursor(cursor.session)
+
+    def known_metric_ids(self, run_id: int, names: bytes) -> npt.NDArray[np.int32] | None:
+        """int32[K] for a block's packed names, if they were seen before."""
+        return self._key_sets.get((run_id, names))
+
+    async def metric_ids(self, run_id: int, names: bytes, count: int) -> npt.NDArray[np.int32]:
+        """int32[K] for a block's packed names; new names get ids.
+
+        Raises:
+            FrameCorruptError: the names are malformed.
+            LimitError: the run would have too many.
+            UnavailableError: Postgres is away.
+        """
+        known = self._key_sets.get((run_id, names))
+        if known is not None:
+            return known
+        keys = wire.unpack_names(names, count)
+        with postgres_errors("intern metric names"):
+            try:
+                rows = await self._pool.fetch(self._sql["intern_metrics"], run_id, keys, self._metrics_per_run)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == "ST001":
+                    raise LimitError(
+                        "the run has too many metrics",
+                        detail=str(error),
+                        hint="put what varies (a layer, a sample) into fewer names, or raise --metrics-per-run",
+                    ) from error
+                if error.sqlstate == "ST002":
+                    raise UnknownWriterError("the run was deleted", detail=f"run_id {run_id}") from error
+                raise
+        ids = dict(rows)
+        out = np.array([ids[key] for key in keys], np.int32)
+        self._key_sets[run_id, names] = out
+        if len(self._key_sets) > _MAX_KEY_SETS:
+            self._key_sets.popitem(last=False)
+        return out
+
+
+def _fenced(writer: str, epoch: int) -> FencedError:
+    return FencedError(
+        f"a newer process has taken over writer {writer}",
+        detail=f"epoch {epoch} is closed",
+        hint="two processes log as the same writer of one run: set STEPWELL_WRITER or RANK, or pass writer=… to init. "
+        "What this one still has on disk is delivered by `stepwell sync`, as a writer of its own",
+    )

@@ -1,0 +1,314 @@
+"""One batch, one transaction: the ledger rows move by compare-and-set, blocks and objects go in by COPY, then COMMIT.
+
+In come batches; out go answers to their submissions, never before COMMIT. Promises: a frame is stored once or not at all,
+together with the move of its ledger row; a frame that Postgres refuses fails alone (the batch is halved until it is
+found, then it is recorded as rejected and its seq counts as used); when it is unknown whether a COMMIT happened, nobody
+is told anything but "try again", and the ledger settles it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import NamedTuple
+
+import asyncpg
+
+from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
+from stepwell_ingest.config import Timeouts
+from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.write import pgcopy
+from stepwell_ingest.write.batcher import Batch, Batcher, Entry
+from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.ledger import Cursor
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+
+class Group(NamedTuple):
+    """Entries of one writer, in order, beginning at its committed seq."""
+
+    cursor: Cursor
+    entries: list[Entry]
+
+
+class RowsError(RejectionError):
+    """Postgres would not store the rows of a frame that had passed validation."""
+
+    code = "rows"
+
+
+class _OutOfStepError(Exception):
+    """The ledger rows of some writers did not move: another worker or a newer epoch was there first."""
+
+    def __init__(self, groups: list[Group]) -> None:
+        self.groups = groups
+
+
+class Copier:
+    """Stores batches, one after the other. Several of them run side by side.
+
+    Args:
+        pool: connections to Postgres.
+        catalog: where metric ids come from, and which cursors to forget.
+        batcher: where batches come from.
+    """
+
+    def __init__(
+        self, pool: asyncpg.Pool, catalog: Catalog, batcher: Batcher, metrics: Metrics, timeouts: Timeouts
+    ) -> None:
+        self._pool = pool
+        self._catalog = catalog
+        self._batcher = batcher
+        self._metrics = metrics
+        self._timeouts = timeouts
+        self._sql = queries("write")
+
+    async def run(self) -> None:
+        """Until cancelled. Cancelled in the middle of a batch, it answers that batch with a retryable error."""
+        while True:
+            batch = await self._batcher.take()
+            try:
+                await self._store_batch(batch)
+            finally:
+                self._batcher.release(batch)
+
+    async def _store_batch(self, batch: Batch) -> None:
+        submissions = [item for queue in batch.writers.values() for item in queue]
+        began = time.perf_counter()
+        try:
+            stale = UnavailableError("the writer's position changed elsewhere", hint="the SDK asks for it and goes on")
+            groups: list[Group] = []
+            for queue in batch.writers.values():
+                live = [item for item in queue if not item.cursor.stale]
+                for item in queue:
+                    if item.cursor.stale:
+                        item.fail(stale)
+                entries = [entry for item in live for entry in item.entries]
+                if entries:
+                    groups.append(Group(live[0].cursor, entries))
+            await self._resolve_names(groups)
+            for group, error in await self._store(groups):
+                self._give_up(batch, group.cursor, error)
+            for item in submissions:
+                if item.done.done() or item.cursor.stale:
+                    continue
+                if item.duplicates:
+                    await self._recall_rejections(item.cursor, item.duplicates, item.conflicts)
+                item.succeed()
+        except BaseException as error:
+            if isinstance(error, Error):
+                answer = error
+            else:
+                answer = UnavailableError("the server could not store this", detail=f"{type(error).__name__}: {error}")
+            if not isinstance(error, Error | asyncio.CancelledError):
+                log.exception("a batch failed in a way that has no name yet")
+            for item in submissions:
+                if not item.done.done():
+                    self._give_up(batch, item.cursor, answer)
+            if not isinstance(error, Exception):
+                raise
+            self._metrics.batches_failed.inc()
+        else:
+            self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
+
+    def _give_up(self, batch: Batch, cursor: Cursor, error: Error) -> None:
+        """Answers everything of a writer with `error`; its position must be read anew."""
+        cursor.stale = True  # the catalog reads it anew for whoever asks next
+        for queue in batch.writers.values():
+            for item in queue:
+                if item.cursor is cursor:
+                    item.fail(error)
+        self._batcher.fail_queue(cursor, error)
+
+    async def _resolve_names(self, groups: Iterable[Group]) -> None:
+        """Gets every key set an id array; a frame whose names cannot be stored becomes a rejection."""
+        for cursor, entries in groups:
+            for entry in entries:
+                if entry.rejection is not None:
+                    continue
+                for block in entry.frame.blocks:
+                    if self._catalog.known_metric_ids(cursor.run_id, block.names) is None:
+                        try:
+                            await self._catalog.metric_ids(cursor.run_id, block.names, len(block.values))
+                        except (RejectionError, WireError) as error:
+                            entry.rejection = error
+                            break
+
+    async def _store(self, groups: list[Group]) -> list[tuple[Group, Error]]:
+        """Commits the groups; returns those that could not move, with the reason.
+
+        Raises:
+            UnavailableError: Postgres is away, or it is unknown whether the COMMIT happened.
+        """
+        failed: list[tuple[Group, Error]] = []
+        while groups:
+            try:
+                with postgres_errors("store a batch"):
+                    await self._commit(groups)
+                break
+            except _OutOfStepError as error:
+                for group in error.groups:
+                    failed.append((group, await self._why_out_of_step(group.cursor)))
+                lost = {id(group.cursor) for group in error.groups}
+                groups = [group for group in groups if id(group.cursor) not in lost]
+            except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
+                if len(groups) == 1 and len(groups[0].entries) == 1:
+                    entry = groups[0].entries[0]
+                    if entry.rejection is not None:
+                        raise UnavailableError("a rejection could not be recorded", detail=str(error)[:500]) from error
+                    entry.rejection = RowsError("Postgres would not store this frame", detail=str(error)[:500])
+                    continue
+                for half in _halves(groups):
+                    failed += await self._store(half)
+                break
+        return failed
+
+    async def _commit(self, groups: list[Group]) -> None:
+        groups = [group for group in groups if group.entries]
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                await self._move_ledger(connection, groups)
+                blocks = list(self._block_rows(groups))
+                if blocks:
+                    await self._copy(
+                        *(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
+                    )
+                objects = list(_object_rows(groups))
+                if objects:
+                    await self._copy(
+                        *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
+                    )
+                await self._record_rejections(connection, groups)
+        for cursor, entries in groups:
+            self._metrics.entries_committed(entries)
+            cursor.commit(len(entries), _last_step(cursor, entries))
+
+    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> None:
+        rows = [
+            (
+                *cursor.key,
+                cursor.committed_seq,
+                cursor.committed_seq + len(entries),
+                _last_step(cursor, entries),
+                sum(entry.header.points for entry in entries if entry.rejection is None),
+                sum(entry.header.objects for entry in entries if entry.rejection is None),
+                sum(entry.rejection is not None for entry in entries),
+                cursor.checksums_after(len(entries)),
+            )
+            for cursor, entries in groups
+        ]
+        moved = await connection.fetch(
+            self._sql["move_ledger"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
+        )
+        if len(moved) != len(groups):
+            keys = {tuple(row) for row in moved}
+            raise _OutOfStepError([group for group in groups if group.cursor.key not in keys])
+
+    def _block_rows(self, groups: Iterable[Group]) -> Iterator[pgcopy.BlockRow]:
+        for cursor, entries in groups:
+            run_id, writer_id, epoch = cursor.key
+            for entry in entries:
+                if entry.rejection is not None:
+                    continue
+                for names, steps, times, values in entry.frame.blocks:
+                    keys = self._catalog.known_metric_ids(run_id, names)
+                    if keys is None:
+                        raise UnavailableError("metric ids were evicted while a batch used them")
+                    yield pgcopy.BlockRow(run_id, entry.header.seq, writer_id, epoch, keys, steps, times, values)
+
+    async def _copy(
+        self,
+        connection: asyncpg.Connection,
+        table: str,
+        columns: tuple[str, ...],
+        pieces: Iterator[memoryview | bytes] | Iterator[bytes],
+        count: int,
+    ) -> None:
+        async def source() -> AsyncIterator[memoryview | bytes]:
+            for piece in pieces:
+                yield piece
+
+        tag = await connection.copy_to_table(
+            table,
+            schema_name="stepwell",
+            columns=columns,
+            source=source(),
+            format="binary",
+            timeout=self._timeouts.statement_s,
+        )
+        if tag != f"COPY {count}":
+            raise UnavailableError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")
+
+    async def _record_rejections(self, connection: asyncpg.Connection, groups: Iterable[Group]) -> None:
+        rows = [
+            (
+                *cursor.key,
+                entry.header.seq,
+                entry.rejection.code,
+                str(entry.rejection).replace("\0", "\ufffd")[:2000],
+                entry.header.points or entry.header.dropped,
+                entry.header.objects,
+                min((int(block.steps.min()) for block in entry.frame.blocks), default=None),
+                max((int(block.steps.max()) for block in entry.frame.blocks), default=None),
+            )
+            for cursor, entries in groups
+            for entry in entries
+            if entry.rejection is not None
+        ]
+        if rows:
+            await connection.execute(
+                self._sql["insert_rejections"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
+            )
+
+    async def _why_out_of_step(self, cursor: Cursor) -> Error:
+        """The reason why a ledger row did not move, from the ledger itself."""
+        try:
+            fresh = await self._catalog.reload(cursor)
+        except Error as error:
+            return error  # fenced, or its run was deleted
+        return SequenceGapError(
+            "another worker stored frames of this writer",
+            expected=fresh.committed_seq,
+            detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
+        )
+
+    async def _recall_rejections(
+        self, cursor: Cursor, seqs: list[int], into: list[tuple[int, Error]]
+    ) -> None:
+        """A retry of a refused frame hears the refusal again."""
+        with postgres_errors("look up rejections"):
+            rows = await self._pool.fetch(
+                self._sql["rejections_between"], *cursor.key, min(seqs), max(seqs) + 1
+            )
+        into += [(row["seq"], RejectionError(row["message"])) for row in rows if row["seq"] in seqs]
+
+
+def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:
+    return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
+
+
+def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:
+    for cursor, entries in groups:
+        run_id, writer_id, epoch = cursor.key
+        for entry in entries:
+            if entry.rejection is not None:
+                continue
+            for step, time_us, key, body in entry.frame.objects:
+                yield pgcopy.ObjectRow(
+                    *(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body)
+                )
+
+
+def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
+    """Two parts to be committed one after the other; between them they hold each entry once."""
+    if len(groups) > 1:
+        middle = len(groups) // 2
+        return groups[:middle], groups[middle:]
+    cursor, entries = groups[0]
+    middle = len(entries) // 2
+    return [Group(cursor, entries[:middle])], [Group(cursor, entries[middle:])]

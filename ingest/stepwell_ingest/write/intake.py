@@ -1,0 +1,91 @@
+"""From the bytes of a message to submissions in the batcher's queues: split, judge the seq, decode, validate.
+
+One code for the stream and for POST. Runs without an await between judging a frame and queueing it, so a cursor's tail
+always equals what its queue holds. Frames before a bad one are queued; the error then tells the sender where to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from stepwell.errors import Error, RejectionError, SequenceConflictError, SequenceGapError, WireError
+from stepwell.wire import KIND_TOMBSTONE, Header, decode_body
+from stepwell_ingest.write.batcher import Batcher, Entry, Submission
+from stepwell_ingest.write.ledger import Cursor, Verdict
+from stepwell_ingest.write.validation import check
+
+
+class DroppedError(RejectionError):
+    """The sender could not keep a frame and says so with a tombstone."""
+
+    code = "dropped"
+
+
+class Taken(NamedTuple):
+    """What was queued (None: nothing), and what was wrong with the frame behind it (None: all were taken)."""
+
+    submission: Submission | None
+    error: Error | None
+
+
+class Intake:
+    """Queues frames.
+
+    Args:
+        batcher: where they wait.
+        object_bytes: the largest JSON value.
+    """
+
+    def __init__(self, batcher: Batcher, object_bytes: int) -> None:
+        self._batcher = batcher
+        self._object_bytes = object_bytes
+
+    def take(self, cursor: Cursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
+        """Queues `frames` of one writer, up to the first that cannot be.
+
+        Args:
+            cursor: whose frames they are, not stale.
+            frames: as `wire.split` yields them; what it raises is caught here too.
+        """
+        entries: list[Entry] = []
+        duplicates: list[int] = []
+        conflicts: list[tuple[int, Error]] = []
+        checksum: int | None = None
+        size = 0
+        problem: Error | None = None
+        try:
+            for header, view in frames:
+                try:
+                    verdict = cursor.judge(header)
+                except SequenceConflictError as error:
+                    conflicts.append((header.seq, error))
+                else:
+                    if verdict is Verdict.NEW:
+                        entries.append(self._entry(cursor, header, view))
+                    else:
+                        duplicates.append(header.seq)
+                checksum = header.checksum
+                size += header.length
+        except (WireError, SequenceGapError) as error:
+            problem = error
+        if checksum is None:
+            return Taken(None, problem)
+        submission = Submission(cursor, entries, duplicates, conflicts, checksum, size)
+        self._batcher.put(submission)
+        return Taken(submission, problem)
+
+    def _entry(self, cursor: Cursor, header: Header, view: memoryview) -> Entry:
+        frame = decode_body(header, view)
+        entry = Entry(header, frame, cursor.tail_step)
+        if header.kind == KIND_TOMBSTONE:
+            entry.rejection = DroppedError(
+                "the sender could not keep this frame", detail=f"{header.dropped} values were in it"
+            )
+        else:
+            try:
+                entry.last_step = check(frame, cursor.tail_step, self._object_bytes)
+            except RejectionError as error:
+                entry.rejection = error
+        cursor.take_in(header, entry.last_step)
+        return entry

@@ -1,0 +1,112 @@
+"""Where each writer session stands, as this worker knows it. Postgres is the judge; this is a cache of its verdict.
+
+A `Cursor` carries two positions: what Postgres has committed, and the tail, which also counts frames that this worker
+has taken in but not yet committed. New frames are judged against the tail, so a writer may keep many in flight. A cursor
+whose compare-and-set failed, or whose COMMIT may or may not have happened, is thrown away (`stale`) and read anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from stepwell.errors import SequenceConflictError, SequenceGapError
+from stepwell.wire import WINDOW_FRAMES, Header
+
+_CHECKSUM_BYTES = 4
+#: Frames of a sender's window may be in flight on two connections of it (the old one half open): remember both.
+REMEMBERED_FRAMES = 2 * WINDOW_FRAMES
+
+
+class Verdict(Enum):
+    """What the seq of a frame says about it."""
+
+    NEW = auto()
+    DUPLICATE = auto()
+
+
+@dataclass(slots=True)
+class Cursor:
+    """The position of one writer session.
+
+    Attributes:
+        run_id, writer_id, epoch: what the server calls the session.
+        writer: the writer's name.
+        session: 16 bytes.
+        committed_seq, committed_step: what the ledger row in Postgres says: the next seq, the last step (−1: none).
+        checksums: those of the newest committed frames, 4 bytes each, newest last, as the ledger keeps them.
+        tail_seq, tail_step: the same two positions with the frames that are under way.
+        in_flight: checksums of the frames between committed_seq and tail_seq, in order.
+        stale: Postgres did not agree; nothing more may be taken in on this cursor.
+    """
+
+    run_id: int
+    writer_id: int
+    epoch: int
+    writer: str
+    session: bytes
+    committed_seq: int
+    committed_step: int
+    checksums: bytes
+    tail_seq: int = field(init=False)
+    tail_step: int = field(init=False)
+    in_flight: list[int] = field(init=False, default_factory=list)
+    stale: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.tail_seq = self.committed_seq
+        self.tail_step = self.committed_step
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        return self.run_id, self.writer_id, self.epoch
+
+    def judge(self, header: Header) -> Verdict:
+        """Whether the frame is new or a duplicate.
+
+        Raises:
+            SequenceGapError: frames before it are missing.
+            SequenceConflictError: this seq was taken in with other bytes.
+        """
+        if header.seq == self.tail_seq:
+            return Verdict.NEW
+        if header.seq > self.tail_seq:
+            raise SequenceGapError(
+                "a frame came before the one that must precede it",
+                expected=self.tail_seq,
+                detail=f"seq {header.seq}, expected {self.tail_seq}",
+            )
+        known = self._checksum_of(header.seq)
+        if known is not None and known != header.checksum:
+            raise SequenceConflictError(
+                "this seq was taken in with other bytes",
+                detail=f"writer {self.writer}, seq {header.seq}: checksum {header.checksum:08x}, stored {known:08x}",
+                hint="two processes may be using one spool",
+            )
+        return Verdict.DUPLICATE
+
+    def take_in(self, header: Header, last_step: int) -> None:
+        """Moves the tail behind a frame that was judged new. `last_step` is the tail's own where the frame is refused."""
+        self.in_flight.append(header.checksum)
+        self.tail_seq += 1
+        self.tail_step = last_step
+
+    def checksums_after(self, count: int) -> bytes:
+        """What the ledger remembers once the first `count` frames in flight are committed."""
+        fresh = b"".join(checksum.to_bytes(_CHECKSUM_BYTES, "little") for checksum in self.in_flight[:count])
+        return (self.checksums + fresh)[-REMEMBERED_FRAMES * _CHECKSUM_BYTES :]
+
+    def commit(self, count: int, last_step: int) -> None:
+        """Postgres has committed the first `count` frames in flight."""
+        self.checksums = self.checksums_after(count)
+        del self.in_flight[:count]
+        self.committed_seq += count
+        self.committed_step = last_step
+
+    def _checksum_of(self, seq: int) -> int | None:
+        if seq >= self.committed_seq:
+            return self.in_flight[seq - self.committed_seq]
+        start = len(self.checksums) - (self.committed_seq - seq) * _CHECKSUM_BYTES
+        if start < 0:
+            return None  # older than what the ledger remembers, and than what any sender still has in flight
+        return int.from_bytes(self.checksums[start : start + _CHECKSUM_BYTES], "little")

@@ -1,0 +1,161 @@
+"""Rows as COPY's binary format, built by numpy.
+
+In come blocks and objects that validation has passed, with the ids that the catalog gave; out go the bytes that
+`COPY … FROM STDIN (FORMAT binary)` takes. Lengths and counts are computed here from the arrays' shapes; no byte of a
+client decides one (design §3.10). Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
+
+Blocks of one shape (K × S) have rows of one size, so all of them are filled at once, column by column, with no
+per-block Python beyond collecting the arrays.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stepwell.wire import Float64Array, Int64Array
+
+BLOCK_COLUMNS = ("run_id", "seq", "step_lo", "step_hi", "writer_id", "epoch", "keys", "steps", "times", "vals")
+OBJECT_COLUMNS = ("run_id", "seq", "step", "writer_id", "epoch", "time", "key", "value")
+
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+#: Microseconds from the Unix epoch to Postgres' (2000-01-01 UTC).
+POSTGRES_EPOCH_US = 946_684_800_000_000
+#: asyncpg sends each piece as one CopyData message and waits for the socket in between; 0.5 MiB as its own file reader.
+PIECE_BYTES = 512 * 1024
+
+_OID_INT4, _OID_INT8, _OID_TIMESTAMPTZ, _OID_FLOAT8 = 23, 20, 1184, 701
+
+
+class BlockRow(NamedTuple):
+    """A row of hot_block. keys: int32[K]; steps, times: int64[S]; values: float64[K][S]; times in µs since 1970."""
+
+    run_id: int
+    seq: int
+    writer_id: int
+    epoch: int
+    keys: npt.NDArray[np.int32]
+    steps: Int64Array
+    times: Int64Array
+    values: Float64Array
+
+
+class ObjectRow(NamedTuple):
+    """A row of hot_object. time in µs since 1970; value: JSON as UTF-8."""
+
+    run_id: int
+    seq: int
+    step: int
+    writer_id: int
+    epoch: int
+    time: int
+    key: bytes
+    value: bytes
+
+
+def _array_field(name: str, header_ints: int, item: str, count: int) -> list[Any]:
+    """A field that is an array: its length in bytes, the array's header, its elements."""
+    return [
+        (f"{name}_length", ">i4"),
+        (f"{name}_header", ">i4", (header_ints,)),
+        (name, [("length", ">i4"), ("value", item)], (count,)),
+    ]
+
+
+@lru_cache(maxsize=512)
+def _row_template(keys: int, steps: int) -> npt.NDArray[Any]:
+    """One row of hot_block of this shape, with every constant filled in and every value zero."""
+    scalars = [("run_id", 8), ("seq", 8), ("step_lo", 8), ("step_hi", 8), ("writer_id", 4), ("epoch", 4)]
+    fields: list[Any] = [("fields", ">i2")]
+    for name, size in scalars:
+        fields += [(f"{name}_length", ">i4"), (name, f">i{size}")]
+    arrays = [
+        ("keys", ">i4", keys, _OID_INT4, (keys,)),
+        ("steps", ">i8", steps, _OID_INT8, (steps,)),
+        ("times", ">i8", steps, _OID_TIMESTAMPTZ, (steps,)),
+        ("vals", ">f8", keys * steps, _OID_FLOAT8, (keys, steps)),
+    ]
+    headers: dict[str, list[int]] = {}
+    for name, item, count, oid, shape in arrays:
+        # An empty array has no dimensions.
+        dimensions = [n for size in shape for n in (size, 1)] if count else []
+        headers[name] = [len(dimensions) // 2, 0, oid, *dimensions]
+        fields += _array_field(name, len(headers[name]), item, count)
+    row = np.zeros(1, np.dtype(fields))
+    row["fields"] = len(BLOCK_COLUMNS)
+    for name, size in scalars:
+        row[f"{name}_length"] = size
+    for name, item, count, _, _ in arrays:
+        size = np.dtype(item).itemsize
+        row[f"{name}_header"] = headers[name]
+        row[f"{name}_length"] = 4 * len(headers[name]) + count * (4 + size)
+        row[name]["length"] = size
+    return row
+
+
+def block_rows(rows: Sequence[BlockRow]) -> npt.NDArray[Any]:
+    """Rows of one shape as one structured array whose bytes are the COPY rows."""
+    keys, steps = rows[0].values.shape
+    out = np.repeat(_row_template(keys, steps), len(rows))
+    out["run_id"] = [row.run_id for row in rows]
+    out["seq"] = [row.seq for row in rows]
+    out["writer_id"] = [row.writer_id for row in rows]
+    out["epoch"] = [row.epoch for row in rows]
+    all_steps = np.concatenate([row.steps for row in rows]).reshape(len(rows), steps)
+    out["steps"]["value"] = all_steps
+    out["step_lo"] = all_steps[:, 0]
+    out["step_hi"] = all_steps[:, -1]
+    times = np.concatenate([row.times for row in rows]).reshape(len(rows), steps)
+    out["times"]["value"] = times - POSTGRES_EPOCH_US
+    if keys:
+        out["keys"]["value"] = [row.keys for row in rows]
+        target = out["vals"]["value"]
+        for index, row in enumerate(rows):
+            target[index] = row.values.reshape(-1)
+    return out
+
+
+def block_pieces(rows: Iterable[BlockRow]) -> Iterator[memoryview | bytes]:
+    """COPY data for hot_block: signature, rows grouped by shape, trailer, in pieces of about `PIECE_BYTES`.
+
+    Lazy: a piece is built when the socket has taken the one before it, so building overlaps with Postgres' own work.
+    """
+    shapes: dict[tuple[int, ...], list[BlockRow]] = {}
+    for row in rows:
+        shapes.setdefault(row.values.shape, []).append(row)
+    yield SIGNATURE
+    for (keys, steps), group in shapes.items():
+        size = _row_template(keys, steps).itemsize
+        at_once = max(1, PIECE_BYTES // size)
+        for start in range(0, len(group), at_once):
+            built = memoryview(block_rows(group[start : start + at_once]).view(np.uint8))
+            for offset in range(0, len(built), PIECE_BYTES):
+                yield built[offset : offset + PIECE_BYTES]
+    yield TRAILER
+
+
+_OBJECT_HEAD = struct.Struct("!hiqiqiqiiiiiqi")
+_LENGTH_AND_VERSION = struct.Struct("!ib")
+
+
+def object_pieces(rows: Iterable[ObjectRow]) -> Iterator[bytes]:
+    """COPY data for hot_object, in pieces of about `PIECE_BYTES`. jsonb travels as a version byte and its text."""
+    piece: list[bytes] = [SIGNATURE]
+    size = len(SIGNATURE)
+    for row in rows:
+        head = _OBJECT_HEAD.pack(
+            *(len(OBJECT_COLUMNS), 8, row.run_id, 8, row.seq, 8, row.step, 4, row.writer_id, 4, row.epoch),
+            *(8, row.time - POSTGRES_EPOCH_US, len(row.key)),
+        )
+        piece += (head, row.key, _LENGTH_AND_VERSION.pack(len(row.value) + 1, 1), row.value)
+        size += len(head) + len(row.key) + 5 + len(row.value)
+        if size >= PIECE_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    yield b"".join((*piece, TRAILER))

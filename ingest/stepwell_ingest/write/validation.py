@@ -1,0 +1,104 @@
+"""The rules that a decoded frame must obey before it may reach Postgres. Pure: numpy and orjson, no database, no clock.
+
+In comes a `wire.Frame` (its bytes already agree with their checksums and lengths) and the last step of its writer; out
+comes the frame's last step, or a typed rejection. What passes here cannot make COPY fail: that is what lets many
+writers share a transaction.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import orjson
+
+from stepwell.errors import RejectionError, StepOrderError
+from stepwell.wire import Block, Frame, Object
+
+#: Years 1970 to 9999: what Postgres, Python and a browser can all show.
+MIN_TIME_US = 0
+MAX_TIME_US = 253_402_300_799_999_999
+
+# jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
+_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+class TimeRangeError(RejectionError):
+    """A time outside the years 1970 to 9999."""
+
+    code = "time_range"
+
+
+class ObjectError(RejectionError):
+    """A value that is not JSON as jsonb takes it."""
+
+    code = "object"
+
+
+def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
+    """The last step of `frame`, when all is in order.
+
+    Args:
+        frame: as `wire.decode` gave it.
+        last_step: the highest step that its writer has stored or has under way; -1 for none.
+        max_object_bytes: the largest JSON value.
+
+    Raises:
+        StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
+            `last_step`. Objects belong to steps of the frame's blocks.
+        TimeRangeError, ObjectError: see there.
+    """
+    blocks = frame.blocks
+    if not blocks:
+        if frame.objects:
+            raise StepOrderError("objects without the step that they belong to", detail=f"seq {frame.header.seq}")
+        return last_step
+    if len(blocks) == 1:
+        steps = blocks[0].steps
+        if len(steps) > 1 and not (steps[1:] > steps[:-1]).all():
+            raise _disorder(blocks[0])
+    else:
+        for block in blocks:
+            if not (block.steps[1:] > block.steps[:-1]).all():
+                raise _disorder(block)
+        steps = np.sort(np.concatenate([block.steps for block in blocks]))
+        if not (steps[1:] > steps[:-1]).all():
+            raise StepOrderError("a step stands in two blocks of a frame", detail=f"seq {frame.header.seq}")
+    first = int(steps[0])
+    if first <= last_step:
+        raise StepOrderError(
+            "steps go back",
+            detail=f"the frame begins at step {first}, the writer is at {last_step} already",
+            hint="steps must increase; a restarted process goes on behind the last step, or logs as another writer",
+        )
+    for block in blocks:
+        if int(block.times.min()) < MIN_TIME_US or int(block.times.max()) > MAX_TIME_US:
+            raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"seq {frame.header.seq}")
+    if frame.objects:
+        known = set(steps.tolist())
+        for item in frame.objects:
+            if item.step not in known:
+                raise StepOrderError("an object belongs to a step that its frame does not have", detail=f"{item.step}")
+            _check_object(item, max_object_bytes)
+    return int(steps[-1])
+
+
+def _disorder(block: Block) -> StepOrderError:
+    at = int(np.argmin(block.steps[1:] > block.steps[:-1]))
+    return StepOrderError(
+        "steps do not increase inside a frame", detail=f"step {block.steps[at + 1]} follows {block.steps[at]}"
+    )
+
+
+def _check_object(item: Object, max_bytes: int) -> None:
+    name = item.key[:80]
+    if len(item.body) > max_bytes:
+        raise ObjectError("a value is too large", detail=f"{name!r}: {len(item.body)} bytes; the limit is {max_bytes}")
+    if not MIN_TIME_US <= item.time <= MAX_TIME_US:
+        raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"{name!r}")
+    try:
+        orjson.loads(item.body)  # rejects NaN, bad UTF-8, lone surrogates, and depth that Postgres' parser may not take
+    except orjson.JSONDecodeError as error:
+        raise ObjectError("a value is not JSON", detail=f"{name!r}: {error}") from error
+    if _NUL_ESCAPE.search(item.body):
+        raise ObjectError("a value holds a NUL character, which jsonb cannot store", detail=f"{name!r}")

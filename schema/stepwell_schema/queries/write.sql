@@ -1,0 +1,57 @@
+-- name: attach
+-- A session becomes (run, writer, epoch); see functions/attach.sql.
+SELECT run_id, writer_id, writer, epoch, fenced, resumed
+FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb);
+
+-- name: cursor_by_session
+-- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.
+SELECT l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.checksums, l.fenced
+FROM stepwell.ledger l
+JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+WHERE l.session = $1
+ORDER BY l.fenced, l.epoch DESC LIMIT 1;
+
+-- name: move_ledger
+-- Compare-and-set of many ledger rows; returns those that moved. Rows are locked in key order: no deadlocks.
+WITH wanted AS (
+    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[],
+                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
+        AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums)
+), locked AS MATERIALIZED (
+    SELECT l.run_id, l.writer_id, l.epoch
+    FROM stepwell.ledger l JOIN wanted USING (run_id, writer_id, epoch)
+    ORDER BY l.run_id, l.writer_id, l.epoch
+    FOR UPDATE OF l
+)
+UPDATE stepwell.ledger l
+SET next_seq = u.next_seq, last_step = u.last_step, checksums = u.checksums, moved_at = clock_timestamp(),
+    points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected
+FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
+WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
+  AND l.next_seq = u.expected AND NOT l.fenced
+RETURNING l.run_id, l.writer_id, l.epoch;
+
+-- name: insert_rejections
+-- Frames refused for good, in the transaction that counts their seq as used.
+INSERT INTO stepwell.rejection
+    (run_id, writer_id, epoch, seq, code, message, points, objects, first_step, last_step)
+SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[],
+                     $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]);
+
+-- name: rejections_between
+-- Which seqs of an epoch were refused, so that a retry hears it again.
+SELECT seq, code, message FROM stepwell.rejection
+WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND seq >= $4 AND seq < $5
+ORDER BY seq;
+
+-- name: intern_metrics
+-- Names to ids; see functions/metrics.sql.
+SELECT name, metric_id FROM stepwell.intern_metrics_v1($1, $2, $3);
+
+-- name: finish
+-- The end of a writer; see functions/attach.sql.
+SELECT stepwell.finish_v1($1, $2, $3, $4);
+
+-- name: ensure_partitions
+-- This month's partitions and those of the two months after it.
+SELECT stepwell.ensure_partitions_v1((clock_timestamp() AT TIME ZONE 'UTC')::date, 3);

@@ -1,0 +1,170 @@
+"""The error tree of Stepwell: what can go wrong between `log()` and Postgres, and whether trying again can help.
+
+Stands beside the data's way: every station raises from here, both ends of the wire share it, and retry code asks the
+class (`retryable`), never a list of types.
+
+    Error
+    ├── UsageError                 a call that this run or this moment does not allow
+    ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
+    ├── SettingError               (also ValueError) a setting that makes no sense
+    ├── SpoolError                 the spool directory cannot be used
+    │   ├── SpoolFullError         its size limit is reached, or the disk is full
+    │   ├── SpoolLockedError       another process owns it
+    │   └── SpoolFormatError       it was written by another version, or is no spool
+    ├── WireError                  bytes that are not a valid frame
+    │   ├── FrameCorruptError      damaged: checksum, lengths or layout are wrong        (retryable: the copy on disk may be good)
+    │   ├── FrameVersionError      written by another version of the format
+    │   └── FrameTooLargeError     over a limit that both ends know
+    ├── RejectionError             the server refused a frame for good
+    │   ├── StepOrderError         steps do not strictly increase
+    │   ├── SequenceConflictError  the same seq was stored with other bytes
+    │   ├── FencedError            a newer process took over this writer
+    │   ├── UnknownWriterError     no writer has this session
+    │   └── LimitError             a limit of the run is reached (metric names)
+    └── ServerError                the server cannot take it now                         (retryable)
+        ├── OverloadedError        no room; come back after `retry_after_s`
+        ├── SequenceGapError       an earlier frame is missing; resume from `expected`
+        └── UnavailableError       not reachable, draining, or its Postgres is away
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Error(Exception):
+    """Base of all errors of Stepwell.
+
+    Args:
+        message: what happened, in one sentence.
+        detail: the numbers and names that belong to it.
+        hint: what to do about it.
+    """
+
+    retryable: ClassVar[bool] = False
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.detail:
+            text += f" ({self.detail})"
+        if self.hint:
+            text += f"\n  Hint: {self.hint}"
+        return text
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as it travels in replies: code, retryable, message and, where given, detail and hint."""
+        out: dict[str, Any] = {"code": self.code, "retryable": self.retryable, "message": self.message}
+        if self.detail:
+            out["detail"] = self.detail
+        if self.hint:
+            out["hint"] = self.hint
+        return out
+
+
+class UsageError(Error):
+    code = "usage"
+
+
+class DataError(Error, TypeError, ValueError):
+    """Both a TypeError and a ValueError: scripts written for either era of W&B's client catch it (log-semantics §0)."""
+
+    code = "data"
+
+
+class SettingError(Error, ValueError):
+    code = "setting"
+
+
+class SpoolError(Error):
+    code = "spool"
+
+
+class SpoolFullError(SpoolError):
+    code = "spool_full"
+
+
+class SpoolLockedError(SpoolError):
+    code = "spool_locked"
+
+
+class SpoolFormatError(SpoolError):
+    code = "spool_format"
+
+
+class WireError(Error):
+    code = "wire"
+
+
+class FrameCorruptError(WireError):
+    code = "frame_corrupt"
+    retryable = True
+
+
+class FrameVersionError(WireError):
+    code = "frame_version"
+
+
+class FrameTooLargeError(WireError):
+    code = "frame_too_large"
+
+
+class RejectionError(Error):
+    code = "rejected"
+
+
+class StepOrderError(RejectionError):
+    code = "step_order"
+
+
+class SequenceConflictError(RejectionError):
+    code = "sequence_conflict"
+
+
+class FencedError(RejectionError):
+    code = "fenced"
+
+
+class UnknownWriterError(RejectionError):
+    code = "unknown_writer"
+
+
+class LimitError(RejectionError):
+    code = "limit"
+
+
+class ServerError(Error):
+    code = "server"
+    retryable = True
+
+
+class OverloadedError(ServerError):
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.retry_after_s = retry_after_s
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "retry_after_s": self.retry_after_s}
+
+
+class SequenceGapError(ServerError):
+    code = "sequence_gap"
+
+    def __init__(self, message: str, *, expected: int, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.expected = expected
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "expected": self.expected}
+
+
+class UnavailableError(ServerError):
+    code = "unavailable"

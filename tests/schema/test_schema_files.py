@@ -1,0 +1,92 @@
+"""The SQL files of the schema: names, checksums, and that every query says what it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import stepwell_schema
+
+ROOT = Path(stepwell_schema.__file__).parent
+QUERY_FILES = sorted((ROOT / "queries").glob("*.sql"))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A schema package with empty folders, in place of the real one."""
+    for folder in ("migrations", "functions", "views", "queries"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr("stepwell_schema.resources.files", lambda _: tmp_path)
+    return tmp_path
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    numbers = [int(file.name[:4]) for file in stepwell_schema.migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers
+
+
+def test_every_file_in_the_package_is_read() -> None:
+    for folder, read in (
+        ("migrations", stepwell_schema.migrations),
+        ("functions", stepwell_schema.functions),
+        ("views", stepwell_schema.views),
+    ):
+        assert [f"{file.name}.sql" for file in read()] == sorted(path.name for path in (ROOT / folder).iterdir())
+
+
+def test_the_checksum_is_that_of_the_text_whatever_the_line_endings(package: Path) -> None:
+    file = package / "migrations" / "0001_first.sql"
+    file.write_bytes(b"SELECT 1;\nSELECT 2;\n")
+    first = stepwell_schema.migrations()
+    file.write_bytes(b"SELECT 1;\r\nSELECT 2;\r\n")
+    assert stepwell_schema.migrations() == first
+    assert first[0].checksum == "82efb67f3010c6eb7ead02e4f6d9550633dbc1407f99aa487468e7b2567aebbc"
+
+
+@pytest.mark.parametrize("name", ["1_first", "00001_first", "first", "0001", "0001_"])
+def test_a_misnamed_migration_is_refused(package: Path, name: str) -> None:
+    (package / "migrations" / f"{name}.sql").write_text("SELECT 1")
+    with pytest.raises(ValueError, match="is not named NNNN_name"):
+        stepwell_schema.migrations()
+
+
+def test_two_migrations_with_one_number_are_refused(package: Path) -> None:
+    for name in ("0001_a", "0001_b"):
+        (package / "migrations" / f"{name}.sql").write_text("SELECT 1")
+    with pytest.raises(ValueError, match=r"0001_b\.sql has the number of 0001_a\.sql"):
+        stepwell_schema.migrations()
+
+
+@pytest.mark.parametrize("path", QUERY_FILES, ids=lambda path: path.stem)
+def test_every_query_says_what_it_is_for(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    marks = [number for number, line in enumerate(lines) if line.startswith("-- name:")]
+    bare = [lines[number] for number in marks if not lines[number + 1].startswith("-- ")]
+    assert not bare
+    assert len(stepwell_schema.queries(path.stem)) == len(marks) > 0
+
+
+def test_a_query_keeps_its_inner_comments_and_loses_its_description(package: Path) -> None:
+    (package / "queries" / "one.sql").write_text(
+        "-- Queries of the module one.\n\n"
+        "-- name: first\n-- What it is for,\n-- in two lines.\nSELECT 1\n-- inner\n+ 1;\n\n"
+        "-- name: second\nSELECT 2\n"
+    )
+    assert stepwell_schema.queries("one") == {"first": "SELECT 1\n-- inner\n+ 1;", "second": "SELECT 2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT 1", "SQL before the first"),
+        ("-- name: a\nSELECT 1\n-- name: a\nSELECT 2", "'a' is no identifier, or comes twice"),
+        ("-- name:\nSELECT 1", "'' is no identifier"),
+        ("-- name: a\n-- only a description\n", "no SQL under a"),
+    ],
+)
+def test_a_malformed_query_file_is_refused(package: Path, text: str, message: str) -> None:
+    (package / "queries" / "bad.sql").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        stepwell_schema.queries("bad")
