@@ -1,8 +1,8 @@
 """The segment file of the spool: its format, its head, and what the spool knows about one such file.
 
 A segment is a head followed by frames one after the other. A frame says its own length and carries its own checksums
-(`stepwell.wire`: header_crc over the header, body_crc over the rest), so a record needs no wrapping of its own. The file
-name is the seq of its first frame in 20 digits, so that names sort like the data and a directory needs no index.
+(`stepwell.wire`: header_crc over the header, body_crc over the rest), so a record needs no further wrapping. The name
+of the file is the seq of its first frame in 20 digits, so that names sort like the data and no index is needed.
 
     segment  offset size
                0     8   magic        "SWSPOOL1"
@@ -13,8 +13,8 @@ name is the seq of its first frame in 20 digits, so that names sort like the dat
                          frames       each a multiple of 8 bytes, seq = first_seq, first_seq + 1, …
 
 The head keeps this shape in every later version, so that any version can read "format" and "wire" and refuse what it
-does not know. A segment ends where the next one begins: frames that a segment holds beyond the first seq of the next one
-are superseded (that happens after a failed fsync, see `stepwell.spool`).
+does not know. A segment ends where the next one begins: frames that it holds beyond the first seq of the next one are
+superseded (that happens after a failed fsync, see `stepwell.spool`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from stepwell.errors import SpoolError, SpoolFormatError, SpoolFullError
 
 MAGIC = b"SWSPOOL1"
 FORMAT = 1
-#: Versions of the frame format that this code reads. A frame of any other version would look damaged and be replaced by a
-#: tombstone; hence the check in the head, before any frame is looked at.
+#: Versions of the frame format that this code reads. A frame of any other version would look damaged and be replaced
+#: by a tombstone; hence the check in the head, before any frame is looked at.
 WIRE_VERSIONS = (wire.VERSION,)
 SUFFIX = ".seg"
 #: An identity of this size is a damaged length, not a config.
@@ -166,7 +166,7 @@ def _check_versions(path: Path, fields: dict[str, Any], magic: bytes) -> None:
         return
     raise SpoolFormatError(
         f"a spool of format {fields['format']} with frames of version {fields['wire']} cannot be read",
-        detail=f"{path.name}; this version of stepwell reads format {FORMAT}, frames {', '.join(map(str, WIRE_VERSIONS))}",
+        detail=f"{path.name}; here, format {FORMAT} and frames {', '.join(map(str, WIRE_VERSIONS))} are known",
         hint=("upgrade stepwell" if newer else "deliver it with the version of stepwell that wrote it")
         + "; the spool was not changed",
     )
@@ -202,5 +202,6 @@ def storage_error(error: OSError, doing: str) -> SpoolError:
     return SpoolError(
         message,
         detail=str(error),
-        hint="check that the directory exists, is writable and that its disk is healthy; STEPWELL_DIR chooses another place",
+        hint="check that the directory exists and is writable, and that its disk is healthy; STEPWELL_DIR chooses "
+        "another place",
     )

@@ -7,14 +7,16 @@ an order that leaves no hole at any crash, and that `sync` returns only when eve
     first_seq                                     next_seq
         |                                             |
     [ segment ][ segment ][ segment ][ the last one ··]    appended to by one thread
-                    '---- sealed, not yet synced: descriptors stay open for `sync`, which any thread may call
+                    '---- sealed, not yet synced: descriptors stay open for `sync`
 
-`sync` takes the lock to duplicate a descriptor and again to note the result, never during the fsync itself, so appending
-does not wait for the disk. The exception is the rewrite after a failed fsync.
+`sync` takes the lock to duplicate a descriptor and again to note the result, never during the fsync itself, so that
+appending does not wait for the disk. The exception is the rewrite after a failed fsync. Any thread may call it, one at
+a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -70,8 +72,7 @@ class SegmentChain:
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         self._cached = cached
-        self._lock = threading.Lock()  # all state
-        self._sync_lock = threading.Lock()  # one sync at a time; taken before `_lock`
+        self._lock = threading.Lock()  # guards all that is not fixed here
         self._writer: SegmentWriter | None = writer
         self._sealed: list[SegmentWriter] = []  # not appended to any more, and not yet synced
         self._reader: FrameReader | None = None
@@ -116,31 +117,30 @@ class SegmentChain:
         Raises:
             OSError: something is not safe from a host crash. All segments were tried.
         """
-        with self._sync_lock:
-            failure: OSError | None = None
-            with self._lock:
-                writers = [*self._sealed, *([self._writer] if self._writer else [])]
-            for writer in writers:
-                try:
-                    self._sync_segment(writer)
-                except OSError as error:
-                    failure = failure or error
-            with self._lock:
-                directories = list(self._unsynced_directories)
-            for directory in directories:
-                # Discarded first: a segment that is created meanwhile puts its directory back.
-                self._unsynced_directories.discard(directory)
-                try:
-                    sync_directory(directory)
-                except OSError as error:
+        failure: OSError | None = None
+        with self._lock:
+            writers = [*self._sealed, *([self._writer] if self._writer else [])]
+        for writer in writers:
+            try:
+                self._sync_segment(writer)
+            except OSError as error:
+                failure = failure or error
+        with self._lock:
+            # Taken out first: a segment that is created meanwhile puts its directory back.
+            directories, self._unsynced_directories = self._unsynced_directories, set()
+        for directory in directories:
+            try:
+                sync_directory(directory)
+            except OSError as error:
+                failure = failure or error
+                with self._lock:
                     self._unsynced_directories.add(directory)
-                    failure = failure or error
-            if failure is not None:
-                raise failure
+        if failure is not None:
+            raise failure
 
     def close(self, *, remove: bool) -> None:
         """Closes all files and, with `remove`, unlinks the segments if every frame is acknowledged."""
-        with self._sync_lock, self._lock:
+        with self._lock:
             self._drop_reader()
             for writer in (*self._sealed, self._writer):
                 if writer is not None:
@@ -238,6 +238,10 @@ class SegmentChain:
                 write_all(fd, frame)
                 size += len(frame)
             os.fsync(fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
         finally:
             os.close(fd)
         self._drop_reader()  # Windows renames onto no open file

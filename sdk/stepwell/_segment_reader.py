@@ -1,8 +1,8 @@
 """Reads segments: frames by seq for the stream, and the whole directory when a spool is opened again.
 
-In come the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; out come frames whose bytes
-fit their checksums. It promises that every seq of a segment gives exactly one frame, the one that was appended or a
-tombstone in its place, and never a frame that was not appended. The format is drawn in `stepwell._segment`.
+In come the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; out come frames whose
+bytes fit their checksums. It promises that every seq of a segment gives exactly one frame, the one that was appended or
+a tombstone in its place, and never a frame that was not appended. The format is drawn in `stepwell._segment`.
 
 What is done about damage:
 
@@ -10,7 +10,7 @@ What is done about damage:
     a header that does not fit its checksum     the next header of this session is looked for at multiples of 8 bytes; a
                                                 tombstone for each seq between, with a count of 0 (it is not known)
     the same, and nothing follows, last file    torn tail: cut off (the rest of an append that did not return)
-    a damaged head                              frames are looked for as above; the identity comes from the other segments
+    a damaged head                              frames are looked for as above; other segments give the identity
     the beginning of a head in the last file    crash while the segment was created: the file is removed
 """
 
@@ -84,7 +84,7 @@ class FrameReader:
         return wire.encode_tombstone(self._session, header.seq, lost), True
 
     def _locate(self) -> wire.Header | None:
-        """The header of the next readable frame; `_offset` and `_seq` are moved to it. None: nothing readable is left."""
+        """The header of the next readable frame; `_offset` and `_seq` are moved to it. None: nothing is left."""
         room = self.segment.size - self._offset
         if room < wire.HEADER_BYTES:
             return None
@@ -139,7 +139,8 @@ def segment_files(directory: Path) -> list[Path]:
 def load(directory: Path) -> Loaded:
     """Takes stock of a spool directory whose lock is held, and repairs its tail.
 
-    Reads the head of every segment, and of the last one the headers of all frames. The others end where the next begins.
+    Reads the head of every segment, and of the last one the headers of all frames; the others end where the next
+    begins. Bodies are checked when they are read.
 
     Raises:
         SpoolFormatError: another version wrote it, or it is no spool. No frame was touched then.

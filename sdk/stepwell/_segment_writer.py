@@ -1,8 +1,8 @@
 """Writes one segment: append whole frames or nothing, and fsync while appending goes on.
 
-In come encoded frames from `stepwell.spool`; out goes the file that `stepwell._segment` draws. It promises that what
-`write` returned for survives the death of the process (the bytes are with the kernel), that a `write` that failed leaves
-nothing in the file or marks it `broken`, and that nobody takes an fsync for good that failed once.
+In come encoded frames from `stepwell._segment_chain`; out goes the file that `stepwell._segment` draws. It promises
+that what `write` returned for survives the death of the process (the bytes are with the kernel), and that a `write`
+that failed leaves nothing in the file or marks it `broken`.
 
 The file descriptor appends (O_APPEND), so that truncating a half record back is all that a failed write needs.
 """
@@ -104,8 +104,8 @@ class SegmentWriter:
         Raises:
             OSError: no descriptor is left, or the file is gone.
         """
-        # After `close` the file is opened anew. Linux reports a write-back error that nobody saw to the next opener, too
-        # (since 4.16), unless the inode was dropped from memory in between; hence `close` before fsync is the exception.
+        # After `close` the file is opened anew. Linux reports a write-back error that nobody saw to the next opener,
+        # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class SegmentWriter:
 
 
 def create_file(path: Path) -> int:
-    """A new file for its owner only, opened for appending; its descriptor. An existing file is never touched (O_EXCL)."""
+    """A new file for its owner only, opened for appending; its descriptor. An existing file is never touched."""
     return os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
 

@@ -2,7 +2,7 @@
 
     <root>/<run>/<writer>-<first 8 hex digits of the session>/
 
-Names come from users, so they are escaped to what every platform takes; what they were stands in the head of each segment.
+Names come from users, so they are escaped to what every platform takes; the head of each segment has them unescaped.
 """
 
 from __future__ import annotations

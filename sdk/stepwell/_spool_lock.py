@@ -1,7 +1,7 @@
 """Who owns a spool directory: a `lock` file, made with O_CREAT | O_EXCL.
 
-Stands before the data's way: `stepwell.spool` takes the lock before it looks at a segment. Byte-range locks are not used
-because they fail or lie on the shared file systems where training jobs live. The file holds JSON:
+Stands before the data's way: `stepwell.spool` takes the lock before it looks at a segment. Byte-range locks are not
+used because they fail or lie on the shared file systems where training jobs live. The file holds JSON:
 
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
@@ -9,8 +9,8 @@ because they fail or lie on the shared file systems where training jobs live. Th
     token            random; tells this lock from a later one of the same process
 
 A lock of this host, boot and namespace is stale when its pid is dead, or alive with another start time (reused). Any
-other lock cannot be asked that; it is stale when its modification time is `STALE_AFTER_S` old, and owners refresh it. So an
-owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
+other lock cannot be asked that; it is stale when its modification time is `STALE_AFTER_S` old, and owners refresh it.
+So an owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from stepwell._segment_writer import write_all
 from stepwell.errors import SpoolLockedError
 
 STALE_AFTER_S = 600.0
@@ -75,7 +76,7 @@ class SpoolLock:
             raise SpoolLockedError(
                 "the spool was taken over by another process",
                 detail=str(self._path),
-                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there any more",
+                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there now",
             )
         os.utime(self._path)
 
@@ -89,7 +90,7 @@ class SpoolLock:
 def _create(path: Path, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, content)
+        write_all(fd, content)
     except OSError:
         path.unlink(missing_ok=True)
         raise

@@ -12,7 +12,7 @@ class (`retryable`), never a list of types.
     │   ├── SpoolLockedError       another process owns it
     │   └── SpoolFormatError       it was written by another version, or is no spool
     ├── WireError                  bytes that are not a valid frame
-    │   ├── FrameCorruptError      damaged: checksum, lengths or layout are wrong        (retryable: the copy on disk may be good)
+    │   ├── FrameCorruptError      damaged: checksum, lengths or layout are wrong   (retryable)
     │   ├── FrameVersionError      written by another version of the format
     │   └── FrameTooLargeError     over a limit that both ends know
     ├── RejectionError             the server refused a frame for good
@@ -29,6 +29,7 @@ class (`retryable`), never a list of types.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 
@@ -103,6 +104,8 @@ class WireError(Error):
 
 
 class FrameCorruptError(WireError):
+    """Retryable: it may have been damaged on its way, and the copy on disk is checked before it is sent again."""
+
     code = "frame_corrupt"
     retryable = True
 
@@ -147,7 +150,9 @@ class ServerError(Error):
 class OverloadedError(ServerError):
     code = "overloaded"
 
-    def __init__(self, message: str, *, retry_after_s: float, detail: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float, detail: str | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message, detail=detail, hint=hint)
         self.retry_after_s = retry_after_s
 
@@ -168,3 +173,29 @@ class SequenceGapError(ServerError):
 
 class UnavailableError(ServerError):
     code = "unavailable"
+
+
+def from_dict(message: Mapping[str, Any]) -> Error:
+    """The error that `as_dict` described, as far as this version knows its code.
+
+    A code that is new to this version keeps its meaning for retries: a ServerError when it says that it is retryable,
+    else a RejectionError.
+    """
+    code = message.get("code")
+    text = str(message.get("message", "the server gave no reason"))
+    detail, hint = message.get("detail"), message.get("hint")
+    if code == OverloadedError.code:
+        return OverloadedError(text, retry_after_s=float(message.get("retry_after_s", 1.0)), detail=detail, hint=hint)
+    if code == SequenceGapError.code:
+        return SequenceGapError(text, expected=int(message.get("expected", 0)), detail=detail, hint=hint)
+    for kind in _all_subclasses(Error):
+        if kind.code == code:
+            return kind(text, detail=detail, hint=hint)
+    fallback = ServerError if message.get("retryable") else RejectionError
+    return fallback(f"{text} [{code}]", detail=detail, hint=hint)
+
+
+def _all_subclasses(kind: type[Error]) -> Iterator[type[Error]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _all_subclasses(child)

@@ -21,6 +21,7 @@ leaves no holes. After one, up to a segment of acknowledged frames comes again, 
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,7 @@ class Spool:
         )
         self._cache_first = self._chain.next_seq
         self._owner = owner
+        self._sync_lock = threading.Lock()  # one sync at a time, and none while the lock file is given back
         self._pid = os.getpid()
         self._closed = False
         self._taken_over: SpoolLockedError | None = None
@@ -135,7 +137,7 @@ class Spool:
             owner = SpoolLock.acquire(directory)
             try:
                 loaded = load(directory)
-                spool = cls(directory, loaded.identity, limits, owner, loaded.segments, set())
+                spool = cls(directory, loaded.identity, limits, owner, loaded.segments, {directory})
             except BaseException:
                 owner.release()
                 raise
@@ -266,15 +268,17 @@ class Spool:
             SpoolFullError, SpoolError: something is not yet safe from a host crash.
             SpoolLockedError: the spool was taken over; it can only be closed.
         """
-        self._check_usable()
-        try:
-            self._owner.refresh()
-            self._chain.sync()
-        except SpoolLockedError as error:
-            self._taken_over = error
-            raise
-        except OSError as error:
-            raise storage_error(error, "make frames safe from a host crash") from error
+        self._check_usable()  # first of all: in a forked child the lock may be held for ever
+        with self._sync_lock:
+            self._check_usable()
+            try:
+                self._owner.refresh()
+                self._chain.sync()
+            except SpoolLockedError as error:
+                self._taken_over = error
+                raise
+            except OSError as error:
+                raise storage_error(error, "make frames safe from a host crash") from error
 
     def close(self, *, remove_if_empty: bool = True) -> None:
         """Gives the directory up. Frames that are not acknowledged are synced and stay.
@@ -292,13 +296,14 @@ class Spool:
             if self.pending_frames and not self._taken_over:
                 self.sync()
         finally:
-            self._closed = True
-            remove = remove_if_empty and not self.pending_frames and not self._taken_over
-            self._chain.close(remove=remove)
-            self._cache.clear()
-            self._owner.release()
-            if remove:
-                _spool_directory.remove_directory(self.directory)
+            with self._sync_lock:
+                self._closed = True
+                remove = remove_if_empty and not self.pending_frames and not self._taken_over
+                self._chain.close(remove=remove)
+                self._cache.clear()
+                self._owner.release()
+                if remove:
+                    _spool_directory.remove_directory(self.directory)
 
     def _check_usable(self) -> None:
         if os.getpid() != self._pid:

@@ -40,7 +40,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """The directory of a stopped cluster. Shared, as making one takes a second: tests leave it stopped and able to start."""
+    """The directory of a stopped cluster. Shared, as making one takes a second: tests leave it able to start."""
     with temporary_directory() as path:
         with Cluster(path / "data", embedded_binaries(), SETTINGS):
             pass
@@ -304,6 +304,7 @@ def test_a_closed_parent_of_the_data_is_named_and_stays_closed(place: Path) -> N
     with pytest.raises(SettingError, match=rf"who cannot enter {closed} .*\n.*/var/lib/stepwell"):
         Cluster(closed / "a" / "data", embedded_binaries()).start()
     assert closed.stat().st_mode & 0o777 == 0o700
+    assert not list(closed.iterdir())
 
 
 @as_root

@@ -63,7 +63,8 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     info = message.get("info", {})
     if not isinstance(info, dict) or "\\u0000" in orjson.dumps(info).decode():
         raise DataError("'info' must be an object without NUL characters", detail=f"it is {str(info)[:80]}")
-    return AttachRequest(*names, session, bool(message.get("late", False)), info)
+    entity, project, run, writer = names
+    return AttachRequest(entity, project, run, writer, session, bool(message.get("late", False)), info)
 
 
 async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, dict[str, Any]]:

@@ -176,10 +176,10 @@ def _copy_wheel(wheel: Path, target: Path) -> None:
 
 
 def closed_parent(path: Path, account: Account | None) -> Path | None:
-    """The first directory above `path` that `account` may not enter, or None. Asks the kernel, so ACLs count."""
+    """The first existing directory above `path` that `account` may not enter, or None. Asks the kernel: ACLs count."""
     if account is None:
         return None
-    parents = [str(parent) for parent in reversed(path.parents)]
+    parents = [str(parent) for parent in reversed(path.parents) if parent.exists()]
     script = 'for d; do test -x "$d" || { printf %s "$d"; exit; }; done'
     command = ["/bin/sh", "-c", script, "sh", *parents]
     reply = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/", **account.run_as())

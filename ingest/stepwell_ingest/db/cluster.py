@@ -150,9 +150,9 @@ class Cluster:
         if self.pid is not None:
             return
         try:
-            datadir.make_parents(self.data_dir)
             self._account = binaries.choose_account(self.data_dir)
             datadir.check_reachable(self.data_dir, self._account)
+            datadir.make_parents(self.data_dir)
             self.bin_dir = binaries.usable_binaries(self.bin_dir, self._account, self.data_dir.parent)
             version = binaries.version(self.bin_dir)
             exists = datadir.is_cluster(self.data_dir)

@@ -35,17 +35,19 @@ class Outcome:
     """What became of a submission, after COMMIT.
 
     Attributes:
-        next_seq: everything below is in Postgres (or on record as rejected).
+        next_seq: everything below is in Postgres, or on record as rejected. It is the seq behind the submission's
+            last frame.
         stored, duplicate: how many frames of this submission.
         rejected: seq and error of those that were refused for good.
-        checksum: of the last frame of the submission, as an echo; None when it had none.
+        checksum: of the submission's last frame, so of seq `next_seq` − 1: the echo that tells an acknowledgement
+            from what a proxy may answer.
     """
 
     next_seq: int
     stored: int
     duplicate: int
     rejected: list[tuple[int, Error]]
-    checksum: int | None
+    checksum: int
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -66,7 +68,7 @@ class Submission:
         entries: those that take up a seq, in order.
         duplicates: seqs of those that were there already.
         conflicts: seqs that were there already with other bytes.
-        checksum: of the last frame.
+        last: the header of the last frame.
         size: bytes, for the batch's limit.
         done: answered after COMMIT.
     """
@@ -75,7 +77,7 @@ class Submission:
     entries: list[Entry]
     duplicates: list[int]
     conflicts: list[tuple[int, Error]]
-    checksum: int | None
+    last: Header
     size: int
     done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -85,7 +87,9 @@ class Submission:
         refused = [(entry.header.seq, entry.rejection) for entry in self.entries if entry.rejection is not None]
         stored = len(self.entries) - len(refused)
         self.done.set_result(
-            Outcome(self.cursor.committed_seq, stored, len(self.duplicates), [*refused, *self.conflicts], self.checksum)
+            Outcome(
+                *(self.last.seq + 1, stored, len(self.duplicates), [*refused, *self.conflicts], self.last.checksum)
+            )
         )
 
     def fail(self, error: Error) -> None:

@@ -51,7 +51,7 @@ class Intake:
         entries: list[Entry] = []
         duplicates: list[int] = []
         conflicts: list[tuple[int, Error]] = []
-        checksum: int | None = None
+        last: Header | None = None
         size = 0
         problem: Error | None = None
         try:
@@ -65,13 +65,13 @@ class Intake:
                         entries.append(self._entry(cursor, header, view))
                     else:
                         duplicates.append(header.seq)
-                checksum = header.checksum
+                last = header
                 size += header.length
         except (WireError, SequenceGapError) as error:
             problem = error
-        if checksum is None:
+        if last is None:
             return Taken(None, problem)
-        submission = Submission(cursor, entries, duplicates, conflicts, checksum, size)
+        submission = Submission(cursor, entries, duplicates, conflicts, last, size)
         self._batcher.put(submission)
         return Taken(submission, problem)
 

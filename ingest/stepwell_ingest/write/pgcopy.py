@@ -134,7 +134,7 @@ def block_pieces(rows: Iterable[BlockRow]) -> Iterator[memoryview | bytes]:
         size = _row_template(keys, steps).itemsize
         at_once = max(1, PIECE_BYTES // size)
         for start in range(0, len(group), at_once):
-            built = memoryview(block_rows(group[start : start + at_once]).view(np.uint8))
+            built = block_rows(group[start : start + at_once]).view(np.uint8).data
             for offset in range(0, len(built), PIECE_BYTES):
                 yield built[offset : offset + PIECE_BYTES]
     yield TRAILER

@@ -1,0 +1,175 @@
+"""The settings of a run: frozen values with units in their names. The only reader of STEPWELL_* in the training process.
+
+Arguments of `init` win over the environment, which wins over the defaults. docs/configuration.md lists every variable
+(tests/contracts/test_docs.py keeps it so).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from stepwell.errors import SettingError, UsageError
+
+Mode = Literal["online", "offline", "disabled"]
+
+DEFAULT_URL = "http://127.0.0.1:8770"
+_ID_ALPHABET = string.digits + string.ascii_lowercase
+_MIB = 1024 * 1024
+
+#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+ENVIRONMENT = {
+    "STEPWELL_URL": "url",
+    "STEPWELL_DIR": "dir",
+    "STEPWELL_MODE": "mode",
+    "STEPWELL_PROJECT": "project",
+    "STEPWELL_ENTITY": "entity",
+    "STEPWELL_RUN_ID": "run_id",
+    "STEPWELL_NAME": "name",
+    "STEPWELL_WRITER": "writer",
+    "STEPWELL_SILENT": "silent",
+}
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the SDK may hold. Full is a decision with a name: see docs/architecture.md.
+
+    Attributes:
+        stage_bytes: rows in memory that are not yet in the spool.
+        frame_bytes: frames are cut below this where steps allow.
+        in_flight_bytes: sent and not yet acknowledged.
+        message_bytes: frames that go in one message, at most (one larger frame goes alone).
+        spool_bytes: the spool on disk.
+        memory_bytes: frames that wait in memory because the disk takes none.
+    """
+
+    stage_bytes: int = 64 * _MIB
+    frame_bytes: int = _MIB
+    in_flight_bytes: int = 16 * _MIB
+    message_bytes: int = _MIB
+    spool_bytes: int = 20 * 1024 * _MIB
+    memory_bytes: int = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds.
+
+    Attributes:
+        linger_s: how long rows gather before they are cut into a frame.
+        fsync_s: how often the spool is forced to the disk: what the loss of a host may cost.
+        connect_s: one attempt to connect and attach.
+        retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
+        stage_full_s: how long `log()` waits when the stage is full.
+        finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
+        heartbeat_s: a silent connection is pinged this often.
+    """
+
+    linger_s: float = 0.05
+    fsync_s: float = 1.0
+    connect_s: float = 10.0
+    retry_min_s: float = 0.1
+    retry_max_s: float = 30.0
+    stage_full_s: float = 5.0
+    finish_idle_s: float = 10.0
+    heartbeat_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One run's settings.
+
+    Attributes:
+        url: the server.
+        dir: where spools are.
+        mode: online, offline (spool only) or disabled (nothing).
+        entity, project, run_id: which run. run_id is made up when not given.
+        name: what pages show; the run id when not given.
+        writer: which process of the run; from RANK and the like, else "0".
+        silent: print nothing.
+    """
+
+    url: str = DEFAULT_URL
+    dir: Path = Path(".stepwell")
+    mode: Mode = "online"
+    entity: str = "default"
+    project: str = "uncategorized"
+    run_id: str = ""
+    name: str | None = None
+    writer: str = "0"
+    silent: bool = False
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
+    """The settings from arguments (None: not given) and environment.
+
+    Raises:
+        SettingError: a value that makes no sense; the text names where it came from.
+        UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
+    """
+    values: dict[str, Any] = {}
+    for variable, attribute in ENVIRONMENT.items():
+        if environment.get(variable):
+            values[attribute] = environment[variable]
+    values |= {name: value for name, value in arguments.items() if value is not None}
+    values.setdefault("writer", _writer(environment))
+    values.setdefault("run_id", _run_id(environment))
+    values["writer"] = str(values["writer"])
+    values["dir"] = Path(values.get("dir", ".stepwell"))
+    values["silent"] = str(values.get("silent", "")).lower() in ("1", "true", "yes", "on")
+    mode = values.get("mode", "online")
+    if mode == "dryrun":  # W&B's older word
+        mode = values["mode"] = "offline"
+    if mode not in get_args(Mode):
+        raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
+    if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):
+        raise SettingError(
+            "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
+        )
+    _check_name("project", values.get("project", "uncategorized"), forbidden='/\\#?%:', longest=128)
+    _check_name("entity", values.get("entity", "default"), forbidden='/\\#?%:', longest=128)
+    _check_name("run id", values["run_id"], forbidden=":;,#?/'\\", longest=128)
+    _check_name("writer", values["writer"], forbidden="/\\", longest=128)
+    known = {item.name for item in dataclasses.fields(Settings)}
+    if unknown := sorted(set(values) - known):
+        raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"known are {', '.join(sorted(known))}")
+    return Settings(**values)
+
+
+def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> None:
+    if (
+        not isinstance(value, str)
+        or not value
+        or value != value.strip()
+        or len(value) > longest
+        or not value.isprintable()
+        or any(char in value for char in forbidden)
+    ):
+        raise UsageError(
+            f"invalid {what} {str(value)[:80]!r}",
+            hint=f"1 to {longest} printable characters, no blanks at its ends, none of {forbidden}",
+        )
+
+
+def _writer(environment: Mapping[str, str]) -> str:
+    return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
+
+
+def _run_id(environment: Mapping[str, str]) -> str:
+    """Eight base-36 characters, as W&B's; the job's id where a launcher gives all ranks the same one."""
+    job = environment.get("TORCHELASTIC_RUN_ID", "none")
+    if job != "none" and int(environment.get("WORLD_SIZE", "1")) > 1:
+        return job
+    if environment.get("SLURM_JOB_ID") and int(environment.get("SLURM_NTASKS", "1")) > 1:
+        return f"slurm-{environment['SLURM_JOB_ID']}"
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))

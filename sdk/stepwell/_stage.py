@@ -1,0 +1,372 @@
+"""Where `log()` calls become rows: the open step, and the blocks that gather rows until the I/O thread cuts them.
+
+In come dicts from any thread of the training process; out goes a `Cut` (blocks and objects) whenever the I/O thread
+asks. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client
+(log-semantics §1); what is kept here is bounded. No I/O.
+
+The common call — a flat dict of numbers with the keys and types of an earlier call — takes the short way through `log`:
+compare keys, compare types, append to arrays. Everything else is checked and converted value by value, and prepares the
+short way for the next call of its kind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from array import array
+from collections.abc import Callable, Mapping
+from itertools import compress
+from time import time
+from typing import Any, NamedTuple
+
+from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, check_key, convert
+from stepwell.errors import DataError
+from stepwell.wire import MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
+
+log = logging.getLogger("stepwell")
+
+_MAX_STEP = 2**63 - 1
+#: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
+_MAX_PLANS = 4096
+#: Keys that the client sets itself (log-semantics §2).
+_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wandb"
+_SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
+
+
+class CutBlock(NamedTuple):
+    """Rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
+
+    names: bytes
+    keys: int
+    steps: array[int]
+    times: array[float]
+    values: array[float]
+
+
+class Cut(NamedTuple):
+    """All rows that were closed since the last cut. Each step stands in one block; objects belong to these steps."""
+
+    blocks: list[CutBlock]
+    objects: list[Object]
+
+
+class _Plan:
+    """A key set: how its rows are recognised, and the rows that wait for the next cut."""
+
+    __slots__ = ("ints", "keys", "names", "steps", "times", "types", "values")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = list(keys)
+        self.names = pack_names(keys)
+        self.types: list[type] | None = None  # of the last row that came as one flat dict of numbers
+        self.ints: list[bool] | None = None  # which of them may be beyond 2^53
+        self.steps = array("q")
+        self.times = array("d")
+        self.values = array("d")
+
+    def takes(self, values: list[Any]) -> bool:
+        """Whether every integer of a row of the known types fits a float64 exactly."""
+        return self.ints is None or all(
+            -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
+        )
+
+    def take(self) -> CutBlock:
+        block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
+        self.steps, self.times, self.values = array("q"), array("d"), array("d")
+        return block
+
+
+class _OpenRow(NamedTuple):
+    """A step that came the short way and is still open: further calls may merge into it."""
+
+    plan: _Plan
+    values: array[float]
+    time: float
+
+
+class Stage:
+    """The open step and the closed rows of one writer.
+
+    Args:
+        max_bytes: what may wait here for the I/O thread.
+        make_room: called when that is reached, without the lock; returns whether there is room again.
+        first_step: where the writer starts.
+    """
+
+    def __init__(self, max_bytes: int, make_room: Callable[[], bool], first_step: int = 0) -> None:
+        self._lock = threading.RLock()  # re-entrant: a signal handler may log while the thread it interrupted does
+        self._max_values = max_bytes // 8
+        self._max_object_bytes = max_bytes
+        self._make_room = make_room
+        self._step = first_step
+        # The open step has one of two forms: as it came the short way, or as a dict once something merged into it.
+        self._open: _OpenRow | None = None
+        self._row: dict[str, Converted] | None = None
+        self._row_time = 0.0
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._plan = _Plan(())
+        self._objects: list[Object] = []
+        self._object_bytes = 0
+        self._known_keys: set[str] = set()
+        self.rows = 0
+        self.dropped_steps = 0  # calls that came for a step that had passed
+        self.dropped_full = 0  # calls for which there was no room
+
+    @property
+    def step(self) -> int:
+        """The step that the next call without `step` belongs to."""
+        return self._step
+
+    def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """One `run.log` call.
+
+        Raises:
+            DataError: `data`, `step` or `commit` cannot be taken; nothing has changed.
+        """
+        with self._lock:
+            if self._row is None and type(data) is dict:
+                plan = self._plan
+                keys = list(data)
+                if keys != plan.keys:
+                    plan = self._plans.get(tuple(keys), plan)
+                values = list(data.values())
+                # Types before keys: a plan without known types never matches, so it needs no check of its own.
+                if plan.types == list(map(type, values)) and keys == plan.keys and plan.takes(values):
+                    if step is None and (commit is None or commit is True) and self._open is None:
+                        plan.values.fromlist(values)
+                        plan.steps.append(self._step)
+                        plan.times.append(time())
+                        self._step += 1
+                        self._plan = plan
+                        if len(plan.values) >= self._max_values:
+                            self._overflow(plan)
+                        return
+                    if commit is None and type(step) is int and self._step < step < _MAX_STEP:
+                        if self._open is not None:
+                            self._close_open(self._open)
+                        self._step = step
+                        self._open = _OpenRow(plan, array("d", values), time())
+                        self._plan = plan
+                        return
+            self._log_any(data, step, commit)
+
+    def close_row(self) -> None:
+        """Closes the open step, if it has anything (the end of the run)."""
+        with self._lock:
+            if self._open is not None:
+                self._close_open(self._open)
+            elif self._row is not None:
+                self._flush()
+
+    def cut(self) -> Cut | None:
+        """All closed rows, which are the caller's from now on; None when there are none."""
+        with self._lock:
+            blocks = [plan.take() for plan in self._plans.values() if plan.steps]
+            objects, self._objects, self._object_bytes = self._objects, [], 0
+            if len(self._plans) > _MAX_PLANS:
+                kept = [] if self._open is None else [self._open.plan]  # its row is yet to be appended
+                self._plans = {tuple(plan.keys): plan for plan in kept}
+                self._plan = _Plan(())
+        self.rows += sum(len(block.steps) for block in blocks)
+        return Cut(blocks, objects) if blocks else None
+
+    def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        """Any call, by the six rules of log-semantics §1."""
+        if not isinstance(data, Mapping):
+            raise DataError(
+                f"log() takes a dict, not {type(data).__name__}", detail=repr(data)[:80], hint='log({"loss": 0.5})'
+            )
+        number = None if step is None else _checked_step(step)
+        flush = number is None if commit is None else _checked_commit(commit)
+        row, at = self._converted(data)
+        if number is not None and number < self._step:
+            self._drop(number)
+            return
+        if self._open is not None:
+            if number is not None and number > self._step:
+                self._close_open(self._open)
+                self._step = number
+            else:
+                self._row = dict(zip(self._open.plan.keys, self._open.values, strict=True))
+                self._row_time = self._open.time
+                self._open = None
+        if number is not None:
+            if number > self._step:
+                if self._row is not None:
+                    self._flush()
+                self._step = number
+        fresh = self._row is None
+        if self._row is None:
+            self._row = row
+        else:
+            _check_size(merged := _merge(dict(self._row), row))
+            self._row = merged
+        self._row_time = at
+        if fresh and POINT_TYPES.issuperset(map(type, data.values())):
+            self._remember_types(data)
+        if flush:
+            self._flush()
+
+    def _converted(self, data: Mapping[str, Any]) -> tuple[dict[str, Converted], float]:
+        row: dict[str, Converted] = {}
+        at = time()
+        for key, value in data.items():
+            if key not in self._known_keys:
+                check_key(key)
+                if len(self._known_keys) < MAX_ROW_KEYS:
+                    self._known_keys.add(key)
+            if key in _SPECIAL:
+                if key == _TIMESTAMP:
+                    at = _checked_timestamp(value)
+                continue
+            try:
+                converted = convert(value)
+            except DataError as error:
+                raise DataError(f"{key!r}: {error.message}", detail=error.detail, hint=error.hint) from error
+            except RecursionError as error:
+                raise DataError(f"{key!r}: a value is nested too deeply", hint="is it circular?") from error
+            if key and converted != {}:
+                row[key] = converted
+        _check_size(row)
+        return row, at
+
+    def _plan_of(self, keys: tuple[str, ...]) -> _Plan:
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plans[keys] = _Plan(keys)
+        return plan
+
+    def _remember_types(self, data: Mapping[str, Any]) -> None:
+        """Prepares the short way for the next call like this one."""
+        if "" in data or not _SPECIAL.isdisjoint(data):
+            return
+        plan = self._plan_of(tuple(data))
+        plan.types = list(map(type, data.values()))
+        ints = [kind in INT_TYPES for kind in plan.types]
+        plan.ints = ints if any(ints) else None
+
+    def _close_open(self, row: _OpenRow) -> None:
+        self._open = None
+        row.plan.values.extend(row.values)
+        row.plan.steps.append(self._step)
+        row.plan.times.append(row.time)
+        self._step += 1
+        if len(row.plan.values) >= self._max_values:
+            self._overflow(row.plan)
+
+    def _flush(self) -> None:
+        """Closes the open step: its numbers go to their block, the rest to the objects."""
+        row = self._row or {}
+        self._row = None
+        step, self._step = self._step, self._step + 1
+        flat: dict[str, float | bytes] = {}
+        _flatten(row, "", flat)
+        numbers = {key: value for key, value in flat.items() if type(value) is float}
+        objects = [
+            Object(step, int(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
+        ]
+        size = sum(len(item.key) + len(item.body) for item in objects)
+        if self._object_bytes + size > self._max_object_bytes and not self._wait_for_room():
+            return
+        plan = self._plan = self._plan_of(tuple(numbers))
+        plan.values.extend(numbers.values())
+        plan.steps.append(step)
+        plan.times.append(self._row_time)
+        self._objects += objects
+        self._object_bytes += size
+        if sum(len(other.values) for other in self._plans.values()) >= self._max_values:
+            self._overflow(plan)
+
+    def _overflow(self, plan: _Plan) -> None:
+        """A row has filled the stage: room is made now, or the row goes and is counted."""
+        if not self._wait_for_room() and plan.steps:
+            plan.steps.pop()
+            plan.times.pop()
+            del plan.values[len(plan.steps) * len(plan.keys) :]
+
+    def _wait_for_room(self) -> bool:
+        self._lock.release()  # the I/O thread needs it to cut
+        try:
+            room = self._make_room()
+        finally:
+            self._lock.acquire()
+        if not room:
+            self.dropped_full += 1
+            if self.dropped_full in (1, 10, 100, 1000) or self.dropped_full % 10_000 == 0:
+                log.warning(
+                    "%d log() calls were dropped: what was logged before could not be written to disk in time",
+                    self.dropped_full,
+                )
+        return room
+
+    def _drop(self, step: int) -> None:
+        self.dropped_steps += 1
+        if self.dropped_steps <= 10 or self.dropped_steps % 1000 == 0:
+            log.warning(
+                "log(step=%d) was dropped: the run is at step %d already, and steps must increase. "
+                "To plot against another number, log it as a metric and name it with define_metric.%s",
+                step,
+                self._step,
+                f" ({self.dropped_steps} calls dropped so far)" if self.dropped_steps > 1 else "",
+            )
+
+
+def _merge(into: dict[str, Converted], new: dict[str, Converted]) -> dict[str, Converted]:
+    """The last value of a key wins; nested dicts merge; a dict and a scalar replace each other."""
+    for key, value in new.items():
+        old = into.get(key)
+        into[key] = _merge(dict(old), value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return into
+
+
+def _flatten(row: Mapping[str, Converted], prefix: str, into: dict[str, float | bytes]) -> None:
+    for key, value in row.items():
+        if isinstance(value, dict):
+            _flatten(value, f"{prefix}{key}.", into)
+        elif prefix or key:
+            into[prefix + key] = value
+
+
+def _check_size(row: Mapping[str, Converted]) -> None:
+    flat: dict[str, float | bytes] = {}
+    _flatten(row, "", flat)
+    if len(flat) > MAX_ROW_KEYS:
+        raise DataError(
+            "a step has too many metrics",
+            detail=f"{len(flat)}; the limit is {MAX_ROW_KEYS}",
+            hint="log an array (it becomes a histogram), or spread them over steps",
+        )
+    size = sum(len(key) + (8 if isinstance(value, float) else len(value)) for key, value in flat.items())
+    if size > MAX_ROW_BYTES:
+        raise DataError(
+            "a step is too large",
+            detail=f"{size} bytes; the limit is {MAX_ROW_BYTES}",
+            hint="log large things as files, or fewer at a time",
+        )
+
+
+def _checked_step(step: Any) -> int:
+    if isinstance(step, bool) or not hasattr(step, "__index__"):
+        raise DataError(f"step must be an integer, not {type(step).__name__}", detail=repr(step)[:80])
+    number = int(step.__index__())
+    if number > _MAX_STEP - 1:
+        raise DataError("step is too large", detail=f"{number}; the limit is {_MAX_STEP - 1}")
+    return number
+
+
+def _checked_commit(commit: Any) -> bool:
+    if isinstance(commit, bool):
+        return commit
+    if hasattr(commit, "__index__"):
+        return bool(commit)
+    raise DataError(f"commit must be True, False or None, not {type(commit).__name__}", detail=repr(commit)[:80])
+
+
+def _checked_timestamp(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError("'_timestamp' must be a number of Unix seconds", detail=repr(value)[:80]) from error
+    if not 0 <= seconds < 253_402_300_800:
+        raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=repr(value)[:80])
+    return seconds

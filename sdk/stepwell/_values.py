@@ -1,0 +1,207 @@
+"""From what users log to what travels: a float for a point, JSON text for an object, a dict for nesting.
+
+The first station behind `log()`. Values are converted in the caller's thread at once, so the caller may change its data
+afterwards, and the I/O thread never runs a user's code. Rules: shared with W&B's client where they lose nothing
+(log-semantics §3–§4); where its client loses (integers over 2^53, NaN in lists), the value travels as JSON that keeps it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from stepwell.errors import DataError
+from stepwell.wire import MAX_KEY_BYTES
+
+#: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
+MAX_EXACT_INT = 2**53
+#: Types that `array('d')` takes without loss, integers within ±2^53 provided.
+FLOAT_TYPES = frozenset({float, np.float64, np.float32, np.float16})
+SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32})
+INT_TYPES = frozenset({int, np.int64, np.uint64})
+POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
+
+#: Arrays up to this size travel as lists, larger ones as a histogram with as many bins (log-semantics §4).
+MAX_LIST_SIZE = 32
+_MAX_DEPTH = 100
+
+#: A converted value: a point, the JSON of an object, or nested values by name.
+Converted = float | bytes | dict[str, Any]
+
+
+def check_key(key: object) -> None:
+    """Whether `key` may name a metric.
+
+    Raises:
+        DataError: it is no string, is too long or holds a NUL character.
+    """
+    if not isinstance(key, str):
+        raise DataError(
+            f"keys must be strings, not {type(key).__name__}", detail=repr(key)[:80], hint='log({"loss": 0.5})'
+        )
+    if "\0" in key or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+        raise DataError(
+            "a key cannot be stored", detail=f"{key[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes, no NUL character"
+        )
+
+
+def convert(value: Any, depth: int = 0) -> Converted:
+    """What travels for `value`.
+
+    Raises:
+        DataError: the value cannot be stored; the caller adds the key.
+    """
+    kind = type(value)
+    if kind is float or kind is np.float32:
+        return float(value)
+    if kind is int or isinstance(value, np.integer):
+        return float(value) if -MAX_EXACT_INT <= value <= MAX_EXACT_INT else str(int(value)).encode()
+    if isinstance(value, Mapping):
+        if depth > _MAX_DEPTH:
+            raise _too_deep()
+        nested = {str(key): convert(item, depth + 1) for key, item in value.items()}
+        for key in nested:
+            check_key(key)
+        return nested
+    if isinstance(value, np.floating):
+        return float(value)
+    if _is_array(value):
+        if value_size(value) == 1:
+            return convert(_to_numpy(value).reshape(-1)[0], depth + 1)
+    elif isinstance(value, float):
+        return float(value)
+    elif isinstance(value, int) and not isinstance(value, bool | enum.Enum):
+        return convert(int(value), depth)
+    return dump(jsonable(value))
+
+
+def dump(value: Any) -> bytes:
+    """`value`, which `jsonable` returned, as JSON."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # integers beyond 64 bits: slower, and exact
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def jsonable(value: Any, depth: int = 0) -> Any:
+    """`value` as what JSON knows. NaN and infinities become {"_type": "float64", "value": "NaN"}, as JSON has no word
+    for them; a NUL character and lone surrogates in a string become U+FFFD, as jsonb has no place for them.
+
+    Raises:
+        DataError: no sensible JSON exists.
+    """
+    if depth > _MAX_DEPTH:
+        raise _too_deep()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return jsonable(value.value, depth + 1)
+    if isinstance(value, str):
+        if not value.isascii():
+            value = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _non_finite(value)
+    if isinstance(value, np.generic):
+        return _jsonable_numpy_scalar(value, depth)
+    if isinstance(value, Mapping):
+        return {jsonable(str(key)): jsonable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return [jsonable(item, depth + 1) for item in value]
+    if _is_array(value):
+        return _jsonable_array(_to_numpy(value), depth)
+    return _jsonable_other(value, depth)
+
+
+def _jsonable_other(value: Any, depth: int) -> Any:
+    if isinstance(value, bytes | bytearray):
+        try:
+            return jsonable(value.decode(), depth + 1)
+        except UnicodeDecodeError as error:
+            raise DataError("bytes that are not UTF-8 cannot be logged", detail=str(error)) from error
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal | complex | os.PathLike | uuid.UUID | datetime.timedelta):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return jsonable({field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, depth + 1)
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Iterable):
+        return [jsonable(item, depth + 1) for item in value]
+    raise DataError(
+        f"a value of type {type(value).__name__} is not JSON serializable",
+        detail=repr(value)[:80],
+        hint="log numbers, strings, lists, dicts or arrays; or log str(value)",
+    )
+
+
+def _jsonable_numpy_scalar(value: np.generic, depth: int) -> Any:
+    if isinstance(value, np.datetime64 | np.timedelta64 | np.complexfloating):
+        return str(value)
+    if isinstance(value, np.floating):
+        return jsonable(float(value), depth + 1)
+    return jsonable(value.item(), depth + 1)
+
+
+def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
+    if array.size == 1:
+        return jsonable(array.reshape(-1)[0], depth + 1)
+    if array.size <= MAX_LIST_SIZE:
+        return jsonable(array.tolist(), depth + 1)
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"an array of {array.size} values of type {array.dtype} cannot be logged",
+            hint=f"only numbers become a histogram; log at most {MAX_LIST_SIZE} of them, or a list",
+        )
+    numbers = array.reshape(-1).astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise DataError(
+            "an array with NaN or infinities cannot become a histogram",
+            detail=f"{int((~np.isfinite(numbers)).sum())} of {numbers.size} values are not finite",
+            hint="log array.tolist() to keep each value",
+        )
+    counts, edges = np.histogram(numbers, bins=MAX_LIST_SIZE)
+    return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
+
+
+def _non_finite(value: float) -> dict[str, str]:
+    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return {"_type": "float64", "value": name}
+
+
+def _too_deep() -> DataError:
+    return DataError("a value is nested too deeply", detail=f"more than {_MAX_DEPTH} levels", hint="is it circular?")
+
+
+def _is_array(value: Any) -> bool:
+    """numpy arrays and what behaves like them: tensors of torch, TensorFlow and JAX."""
+    return hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, np.generic)
+
+
+def value_size(value: Any) -> int:
+    """How many elements an array or tensor has."""
+    return math.prod(int(length) for length in value.shape)
+
+
+def _to_numpy(value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "detach"):  # torch: leave the graph and the device; numpy has no bfloat16
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    return np.asarray(value)
