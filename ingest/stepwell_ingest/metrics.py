@@ -19,9 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.frames = Counter(
-            "stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry
-        )
+        self.frames = Counter("stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry)
         self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
         self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)

@@ -140,7 +140,7 @@ class Worker:
             stream.stop()
         try:
             async with asyncio.timeout(self.config.timeouts.drain_s):
-                while self.streams or not self.batcher.idle:
+                while self.streams or not self.batcher.idle:  # noqa: ASYNC110 - two conditions of two objects, once a life
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("stopped with frames not yet committed; their senders keep them and send them again")

@@ -174,15 +174,18 @@ def _check_versions(path: Path, fields: dict[str, Any], magic: bytes) -> None:
 
 def is_torn_head(path: Path) -> bool:
     """Whether the file is what a crash leaves while a segment is being created: the beginning of a head, or zeros."""
-    data = path.read_bytes()
-    if not any(data):
-        return True
-    if len(data) < _PREFIX_BYTES:
-        return MAGIC.startswith(data[: len(MAGIC)])
-    (length,) = _LENGTH.unpack_from(data, len(MAGIC))
-    crc_end = _PREFIX_BYTES + length + _LENGTH.size
     # Zeros at the end stand for pages that never reached the disk before the host went down.
-    return data.startswith(MAGIC) and len(data.rstrip(b"\0")) < crc_end <= _PREFIX_BYTES + MAX_IDENTITY_BYTES
+    data = path.read_bytes().rstrip(b"\0")
+    if len(data) <= len(MAGIC):
+        return MAGIC.startswith(data)
+    (length,) = _LENGTH.unpack(data[len(MAGIC) : _PREFIX_BYTES].ljust(_LENGTH.size, b"\0"))
+    return data.startswith(MAGIC) and len(data) < _PREFIX_BYTES + length + _LENGTH.size and length <= MAX_IDENTITY_BYTES
+
+
+def claims_to_be_segment(path: Path) -> bool:
+    """Whether the file begins as a segment does, however damaged the rest is."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def storage_error(error: OSError, doing: str) -> SpoolError:

@@ -11,7 +11,7 @@ What is done about damage:
                                                 tombstone for each seq between, with a count of 0 (it is not known)
     the same, and nothing follows, last file    torn tail: cut off (the rest of an append that did not return)
     a damaged head                              frames are looked for as above; other segments give the identity
-    the beginning of a head in the last file    crash while the segment was created: the file is removed
+    the same in the last file, and no frames    crash while the segment was created: the file is removed
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from stepwell import wire
-from stepwell._segment import SUFFIX, Segment, SpoolIdentity, is_torn_head, read_head
+from stepwell._segment import SUFFIX, Segment, SpoolIdentity, claims_to_be_segment, is_torn_head, read_head
 from stepwell.errors import SpoolFormatError, WireError
 
 _BUFFER_BYTES = 256 * 1024
@@ -189,7 +189,7 @@ def _repair(directory: Path, segments: list[Segment], session: bytes) -> int:
                 os.truncate(last.path, length)
                 last.size = length
             return repaired + surplus
-        if not is_torn_head(last.path):
+        if not claims_to_be_segment(last.path) and not is_torn_head(last.path):
             raise SpoolFormatError(
                 "a file in the spool is no segment", detail=last.path.name, hint="move it out of the directory"
             )

@@ -1,4 +1,4 @@
-"""The settings of a run: frozen values with units in their names. The only reader of STEPWELL_* in the training process.
+"""The settings of a run: frozen values, units in their names. The only reader of STEPWELL_* in a training process.
 
 Arguments of `init` win over the environment, which wins over the defaults. docs/configuration.md lists every variable
 (tests/contracts/test_docs.py keeps it so).
@@ -136,8 +136,8 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         raise SettingError(
             "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
         )
-    _check_name("project", values.get("project", "uncategorized"), forbidden='/\\#?%:', longest=128)
-    _check_name("entity", values.get("entity", "default"), forbidden='/\\#?%:', longest=128)
+    _check_name("project", values.get("project", "uncategorized"), forbidden="/\\#?%:", longest=128)
+    _check_name("entity", values.get("entity", "default"), forbidden="/\\#?%:", longest=128)
     _check_name("run id", values["run_id"], forbidden=":;,#?/'\\", longest=128)
     _check_name("writer", values["writer"], forbidden="/\\", longest=128)
     known = {item.name for item in dataclasses.fields(Settings)}

@@ -190,11 +190,10 @@ class Stage:
                 self._row = dict(zip(self._open.plan.keys, self._open.values, strict=True))
                 self._row_time = self._open.time
                 self._open = None
-        if number is not None:
-            if number > self._step:
-                if self._row is not None:
-                    self._flush()
-                self._step = number
+        if number is not None and number > self._step:
+            if self._row is not None:
+                self._flush()
+            self._step = number
         fresh = self._row is None
         if self._row is None:
             self._row = row

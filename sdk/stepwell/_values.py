@@ -1,8 +1,8 @@
 """From what users log to what travels: a float for a point, JSON text for an object, a dict for nesting.
 
 The first station behind `log()`. Values are converted in the caller's thread at once, so the caller may change its data
-afterwards, and the I/O thread never runs a user's code. Rules: shared with W&B's client where they lose nothing
-(log-semantics §3–§4); where its client loses (integers over 2^53, NaN in lists), the value travels as JSON that keeps it.
+afterwards, and the I/O thread never runs a user's code. The rules are those of W&B's client where they lose nothing;
+where its client loses (integers over 2^53, NaN in lists), the value travels as JSON that keeps it.
 """
 
 from __future__ import annotations

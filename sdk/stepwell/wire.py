@@ -1,8 +1,9 @@
-"""The frame: the unit in which logged data is spooled, sent, acknowledged and de-duplicated. Both ends import this module.
+"""The frame: the unit in which logged data is spooled, sent, acknowledged and de-duplicated. Both ends import this.
 
-In come blocks (dense float64 matrices) and objects (JSON values); out go bytes, and back. Pure: no I/O, no clock, no state.
-A frame is fixed when it enters the spool and is never cut again, so a retry carries the same bytes. What `decode` returns
-has lengths, counts and checksums that agree with the bytes; whether the steps obey the rules is the server's validation.
+In come blocks (dense float64 matrices) and objects (JSON values); out go bytes, and back. Pure: no I/O, no clock, no
+state. A frame is fixed when it enters the spool and is never cut again, so a retry carries the same bytes. What `decode`
+returns has lengths, counts and checksums that agree with the bytes; whether the steps obey the rules is the server's
+validation.
 
 All integers are little-endian. Every part starts at a multiple of 8 bytes and padding is zero, so numpy reads in place.
 
@@ -13,14 +14,14 @@ All integers are little-endian. Every part starts at a multiple of 8 bytes and p
                6     2   reserved     0
                8     4   length       bytes of the whole frame, header and padding included
               12     4   body_crc     CRC-32 of bytes 64 … length
-              16    16   session      which writer session cut it (128 random bits; the server maps it to run, writer, epoch)
+              16    16   session      the writer session that cut it: 128 random bits, which the server maps to an epoch
               32     8   seq          position in the session, from 0 without gaps
               40     4   blocks       how many blocks follow
               44     4   objects      how many objects follow the blocks (0: no objects part)
               48     4   points       sum of K × S over the blocks
               52     4   dropped      tombstone: points and objects that were lost with the frame; else 0
               56     4   reserved     0
-              60     4   header_crc   CRC-32 of bytes 0 … 60. As these hold body_crc, it is the checksum of the whole frame
+              60     4   header_crc   CRC-32 of bytes 0 … 60; as these hold body_crc, the checksum of the whole frame
               64         blocks, then objects
 
     block      0     4   K            keys
@@ -62,8 +63,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_ROW_BYTES = 10_383_360  # W&B's limit for one row (log-semantics §4), so that what fits there fits here
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
-#: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them can
-#: be told from a conflicting one when it comes again.
+#: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them
+#: can be told from a conflicting one when it comes again.
 WINDOW_FRAMES = 128
 
 HEADER_BYTES = 64

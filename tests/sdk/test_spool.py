@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from fixtures.spools import (
     IDENTITY,
     SDK,
@@ -28,9 +31,6 @@ from fixtures.spools import (
     read_all,
     segments,
 )
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from stepwell import wire
 from stepwell._spool_directory import file_name
 from stepwell.errors import SpoolError, SpoolFormatError, SpoolFullError, SpoolLockedError
@@ -332,7 +332,7 @@ def test_the_size_limit_refuses_frames_until_some_are_acknowledged(tmp_path: Pat
         fill(spool, 1000)
     assert "stepwell status" in str(caught.value)
     count = spool.next_seq
-    assert 20 < count
+    assert count > 20
     assert spool.stored_bytes <= 8000
     spool.acknowledge(count // 2)
     fill(spool, 5)
@@ -400,7 +400,7 @@ def test_a_half_record_that_cannot_be_cut_off_is_left_behind_by_a_new_segment(
 
 
 def test_a_limit_on_file_size_is_reported_and_a_new_segment_goes_on(tmp_path: Path) -> None:
-    pytest.importorskip("resource")
+    pytest.importorskip("resource", reason="limits of a process")
     code = """
 import sys, pathlib, resource
 from fixtures.spools import *
@@ -501,6 +501,7 @@ def test_a_failed_fsync_is_not_believed_and_its_frames_are_written_anew(
 
     monkeypatch.setattr(os, "fsync", fsync)
     before = {path: path.stat().st_ino for path in segments(spool.directory)}
+    keep_inodes(spool.directory, tmp_path)
     spool.sync()
     after = {path: path.stat().st_ino for path in segments(spool.directory)}
     assert spool.failed_syncs == failures
@@ -515,20 +516,22 @@ def test_a_failed_fsync_is_not_believed_and_its_frames_are_written_anew(
     again.close()
 
 
+def keep_inodes(directory: Path, elsewhere: Path) -> None:
+    """Second links to the segments, so that no new file gets the inode of one that is gone."""
+    for path in segments(directory):
+        os.link(path, elsewhere / f"{path.name}.kept")
+
+
 def _is_new(fd: int, directory: Path) -> bool:
     return any(path.stat().st_ino == os.fstat(fd).st_ino for path in directory.glob("*.tmp"))
 
 
-def test_a_rewrite_that_fails_too_is_an_error_and_is_tried_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rewrite_that_fails_too_is_an_error_and_is_tried_again(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frames = fill(spool, 20)
-    real_fsync, calls = os.fsync, 0
-
-    def fsync(fd: int) -> None:
-        nonlocal calls
-        calls += 1
-        _raise(errno.EIO)
-
-    monkeypatch.setattr(os, "fsync", fsync)
+    real_fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: _raise(errno.EIO))
     for _ in range(3):
         with pytest.raises(SpoolError, match="safe from a host crash"):
             spool.sync()
@@ -536,6 +539,7 @@ def test_a_rewrite_that_fails_too_is_an_error_and_is_tried_again(spool: Spool, m
     monkeypatch.setattr(os, "fsync", real_fsync)
     assert list(spool.directory.glob("*.tmp")) == []
     old = {path.stat().st_ino for path in segments(spool.directory)[:-1]}
+    keep_inodes(spool.directory, tmp_path)
     spool.sync()
     assert not old & {path.stat().st_ino for path in segments(spool.directory)}
     assert read_all(spool) == frames
@@ -563,8 +567,8 @@ def test_everything_appended_is_synced_once_and_not_again(spool: Spool, monkeypa
     assert len(synced) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits on descriptors are counted on POSIX")
 def test_a_spool_that_is_never_synced_does_not_run_out_of_descriptors(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits of a process")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(segment_bytes=1, cache_bytes=0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))

@@ -1,4 +1,4 @@
-"""The first thing a writer says: which run it logs to, under which name. Read and checked here, for stream and POST alike."""
+"""The first thing a writer says: which run it logs to, and as whom. Checked here, for stream and POST alike."""
 
 from __future__ import annotations
 

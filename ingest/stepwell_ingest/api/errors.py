@@ -1,4 +1,4 @@
-"""Our errors as HTTP answers: one table from class to status, and the body that carries code, retryable, message, hint."""
+"""Our errors as HTTP answers: one table from class to status, and the body with code, retryable, message and hint."""
 
 from __future__ import annotations
 

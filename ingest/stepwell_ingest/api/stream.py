@@ -2,13 +2,13 @@
 
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
-                                                                ← {"type": "attached", "next_seq": N, "last_step": S, …}
+                                                                ← {"type": "attached", "next_seq": N, …}
     binary: frames from seq N on, one after the other           →
                                                                 ← {"type": "ack", "next_seq", "stored", "duplicate",
                                                                    "rejected": […], "checksum"}
     {"type": "finish", "exit_code": 0}                          →
                                                                 ← {"type": "finished"}
-    at any time                                                 ← {"type": "error", code, retryable, message, …}, then close
+    at any time                                                 ← {"type": "error", code, …}, then close
 
 An acknowledgement comes after COMMIT, in order, and stands for everything below `next_seq`. Another attach on the same
 stream goes on with another writer. When there is no room, the server stops reading and TCP tells the sender to wait.

@@ -1,1 +1,1 @@
-"""The write path, in the order of the data: admission → validation → ledger → batcher → copier (→ pgcopy) → Postgres."""
+"""The write path, in the order of the data: admission → intake (ledger, validation) → batcher → copier."""

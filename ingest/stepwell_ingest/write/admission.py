@@ -1,8 +1,8 @@
-"""Whether there is room for bytes that want to come in: the first station behind the socket, before anything is decoded.
+"""Whether there is room for bytes that want to come in: the first station behind the socket, before decoding.
 
-A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A POST
-that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what one
-message may exceed it by), and nothing is lost.
+A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A
+POST that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what
+one message may exceed it by), and nothing is lost.
 """
 
 from __future__ import annotations

@@ -87,9 +87,7 @@ class Submission:
         refused = [(entry.header.seq, entry.rejection) for entry in self.entries if entry.rejection is not None]
         stored = len(self.entries) - len(refused)
         self.done.set_result(
-            Outcome(
-                *(self.last.seq + 1, stored, len(self.duplicates), [*refused, *self.conflicts], self.last.checksum)
-            )
+            Outcome(*(self.last.seq + 1, stored, len(self.duplicates), [*refused, *self.conflicts], self.last.checksum))
         )
 
     def fail(self, error: Error) -> None:

@@ -1,8 +1,8 @@
 """Names become ids: a session becomes a cursor of a (run, writer, epoch), a key becomes a metric id.
 
-Stands beside batcher and copier. Both caches hold what Postgres has said; the copier's compare-and-set on the ledger row
-makes a stale entry harmless, and `forget` drops it. Bounded: least recently used entries go first, and a cursor only
-while nothing of it is in flight.
+Stands beside batcher and copier. Both caches hold what Postgres has said; the copier's compare-and-set on the ledger
+row makes a stale entry harmless, and `forget` drops it. Bounded: least recently used entries go first, and a cursor
+only while nothing of it is in flight.
 """
 
 from __future__ import annotations

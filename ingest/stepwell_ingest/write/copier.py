@@ -1,9 +1,9 @@
 """One batch, one transaction: the ledger rows move by compare-and-set, blocks and objects go in by COPY, then COMMIT.
 
-In come batches; out go answers to their submissions, never before COMMIT. Promises: a frame is stored once or not at all,
-together with the move of its ledger row; a frame that Postgres refuses fails alone (the batch is halved until it is
-found, then it is recorded as rejected and its seq counts as used); when it is unknown whether a COMMIT happened, nobody
-is told anything but "try again", and the ledger settles it.
+In come batches; out go answers to their submissions, never before COMMIT. Promises: a frame is stored once or not at
+all, together with the move of its ledger row; a frame that Postgres refuses fails alone (the batch is halved until it
+is found, then it is recorded as rejected and its seq counts as used); when it is unknown whether a COMMIT happened,
+nobody is told anything but "try again", and the ledger settles it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import asyncpg
 
 from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
+from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
@@ -152,8 +152,7 @@ class Copier:
                     await self._commit(groups)
                 break
             except _OutOfStepError as error:
-                for group in error.groups:
-                    failed.append((group, await self._why_out_of_step(group.cursor)))
+                failed += [(group, await self._why_out_of_step(group.cursor)) for group in error.groups]
                 lost = {id(group.cursor) for group in error.groups}
                 groups = [group for group in groups if id(group.cursor) not in lost]
             except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
@@ -170,20 +169,19 @@ class Copier:
 
     async def _commit(self, groups: list[Group]) -> None:
         groups = [group for group in groups if group.entries]
-        async with self._pool.acquire() as connection:
-            async with connection.transaction():
-                await self._move_ledger(connection, groups)
-                blocks = list(self._block_rows(groups))
-                if blocks:
-                    await self._copy(
-                        *(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
-                    )
-                objects = list(_object_rows(groups))
-                if objects:
-                    await self._copy(
-                        *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
-                    )
-                await self._record_rejections(connection, groups)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._move_ledger(connection, groups)
+            blocks = list(self._block_rows(groups))
+            if blocks:
+                await self._copy(
+                    *(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
+                )
+            objects = list(_object_rows(groups))
+            if objects:
+                await self._copy(
+                    *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
+                )
+            await self._record_rejections(connection, groups)
         for cursor, entries in groups:
             self._metrics.entries_committed(entries)
             cursor.commit(len(entries), _last_step(cursor, entries))
@@ -277,14 +275,10 @@ class Copier:
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
 
-    async def _recall_rejections(
-        self, cursor: Cursor, seqs: list[int], into: list[tuple[int, Error]]
-    ) -> None:
+    async def _recall_rejections(self, cursor: Cursor, seqs: list[int], into: list[tuple[int, Error]]) -> None:
         """A retry of a refused frame hears the refusal again."""
         with postgres_errors("look up rejections"):
-            rows = await self._pool.fetch(
-                self._sql["rejections_between"], *cursor.key, min(seqs), max(seqs) + 1
-            )
+            rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, min(seqs), max(seqs) + 1)
         into += [(row["seq"], RejectionError(row["message"])) for row in rows if row["seq"] in seqs]
 
 
@@ -299,9 +293,7 @@ def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:
             if entry.rejection is not None:
                 continue
             for step, time_us, key, body in entry.frame.objects:
-                yield pgcopy.ObjectRow(
-                    *(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body)
-                )
+                yield pgcopy.ObjectRow(*(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body))
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

@@ -1,8 +1,8 @@
 """Where each writer session stands, as this worker knows it. Postgres is the judge; this is a cache of its verdict.
 
 A `Cursor` carries two positions: what Postgres has committed, and the tail, which also counts frames that this worker
-has taken in but not yet committed. New frames are judged against the tail, so a writer may keep many in flight. A cursor
-whose compare-and-set failed, or whose COMMIT may or may not have happened, is thrown away (`stale`) and read anew.
+has taken in but not yet committed. New frames are judged against the tail, so a writer may keep many in flight. A
+cursor whose compare-and-set failed, or whose COMMIT may or may not have happened, is `stale` and read anew.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Cursor:
         return Verdict.DUPLICATE
 
     def take_in(self, header: Header, last_step: int) -> None:
-        """Moves the tail behind a frame that was judged new. `last_step` is the tail's own where the frame is refused."""
+        """Moves the tail behind a frame that was judged new; `last_step` is the tail's own if the frame is refused."""
         self.in_flight.append(header.checksum)
         self.tail_seq += 1
         self.tail_step = last_step

@@ -2,7 +2,7 @@
 
 In come blocks and objects that validation has passed, with the ids that the catalog gave; out go the bytes that
 `COPY … FROM STDIN (FORMAT binary)` takes. Lengths and counts are computed here from the arrays' shapes; no byte of a
-client decides one (design §3.10). Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
+client decides one. Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
 
 Blocks of one shape (K × S) have rows of one size, so all of them are filled at once, column by column, with no
 per-block Python beyond collecting the arrays.

@@ -1,0 +1,146 @@
+"""Frames on their way out: in the spool, or in memory while the disk takes none.
+
+Stands between the framer and the stream. In come frames in order of seq; the stream reads them from here and reports
+what was acknowledged. Policy when the spool is full: keep training. Frames wait in memory and are still sent from
+there; when `Limits.memory_bytes` is reached too, new frames shrink to tombstones, which are counted here, logged
+loudly, and stored by the server as rejections, so that the loss can be seen in SQL.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from stepwell import _spool_state, wire
+from stepwell.errors import SpoolError, SpoolFullError
+from stepwell.spool import Spool
+
+log = logging.getLogger("stepwell")
+
+
+@dataclass(slots=True)
+class OutboxCounts:
+    """Points and objects, by what happened to them here."""
+
+    spooled: int = 0
+    unspooled: int = 0  # frames that could not be written to the disk when they were cut
+    dropped: int = 0
+
+
+class Outbox:
+    """The frames of one session that the server has not acknowledged.
+
+    Args:
+        spool: where they are kept; None when none could be made, then everything waits in memory.
+        session: 16 bytes.
+        memory_bytes: what may wait in memory.
+    """
+
+    def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int) -> None:
+        self.spool = spool
+        self.counts = OutboxCounts()
+        self._session = session
+        self._memory_limit = memory_bytes
+        self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1
+        self._memory_bytes = 0
+        self.next_seq = spool.next_seq if spool else 0
+        self.first_seq = spool.first_seq if spool else 0
+        self._complained = False
+
+    @property
+    def _memory_first(self) -> int:
+        return self.next_seq - len(self._memory)
+
+    def append(self, frame: bytes) -> None:
+        """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
+        header = wire.peek(frame)
+        values = header.points + header.objects
+        if not self._memory and self._spooled(frame):
+            self.counts.spooled += values
+        else:
+            if self._memory_bytes + len(frame) > self._memory_limit:
+                self.counts.dropped += values
+                log.error(
+                    "%d values were lost: the spool takes nothing, and %d bytes wait in memory already",
+                    values,
+                    self._memory_bytes,
+                )
+                frame = wire.encode_tombstone(self._session, header.seq, min(values, 2**32 - 1))
+            else:
+                self.counts.unspooled += values
+            self._memory.append(frame)
+            self._memory_bytes += len(frame)
+        self.next_seq += 1
+
+    def retry_spool(self) -> None:
+        """Moves what waits in memory to the disk, as far as it takes it; call it now and then."""
+        while self._memory:
+            seq = self._memory_first
+            # What the server has already only needs its place in the spool's order.
+            frame = wire.encode_tombstone(self._session, seq, 0) if seq < self.first_seq else self._memory[0]
+            if not self._spooled(frame):
+                return
+            self._memory_bytes -= len(self._memory.popleft())
+        if self.spool is not None:
+            self.spool.acknowledge(self.first_seq)
+
+    def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
+        """Frames from `from_seq` on, in order: as many as fit, one at least if there is one.
+
+        Raises:
+            SpoolError: the disk cannot be read now.
+        """
+        if self.spool is not None and from_seq < self._memory_first:
+            return self.spool.read(from_seq, max_bytes, max_frames)
+        frames: list[bytes] = []
+        for index in range(from_seq - self._memory_first, min(len(self._memory), len(self._memory) + max_frames)):
+            frame = self._memory[index]
+            max_bytes -= len(frame)
+            if frames and (max_bytes < 0 or len(frames) >= max_frames):
+                break
+            frames.append(frame)
+        return frames
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Everything below `next_seq` is safe on the server."""
+        next_seq = min(next_seq, self.next_seq)
+        self.first_seq = max(self.first_seq, next_seq)
+        if self.spool is not None:
+            self.spool.acknowledge(min(next_seq, self._memory_first))
+            # What is in memory keeps its place (not its bytes) until the spool takes frames again.
+            for index in range(max(0, min(next_seq - self._memory_first, len(self._memory)))):
+                if len(self._memory[index]) > wire.HEADER_BYTES:
+                    self._memory_bytes -= len(self._memory[index]) - wire.HEADER_BYTES
+                    self._memory[index] = wire.encode_tombstone(self._session, self._memory_first + index, 0)
+        else:
+            while self._memory and self._memory_first < next_seq:
+                self._memory_bytes -= len(self._memory.popleft())
+
+    def close(self) -> None:
+        """Gives the spool up; its directory goes when all is acknowledged.
+
+        Raises:
+            SpoolError: what remains could not be synced.
+        """
+        if self.spool is not None:
+            self.retry_spool()
+            if self.first_seq >= self.next_seq:
+                _spool_state.remove(self.spool.directory)
+            self.spool.close()
+
+    def _spooled(self, frame: bytes) -> bool:
+        if self.spool is None:
+            return False
+        try:
+            self.spool.append(frame)
+        except SpoolError as error:
+            if not self._complained:
+                level = "full" if isinstance(error, SpoolFullError) else "failing"
+                log.error("the spool is %s; frames wait in memory until it takes them again. %s", level, error)
+                self._complained = True
+            return False
+        if self._complained:
+            log.warning("the spool takes frames again")
+            self._complained = False
+        return True

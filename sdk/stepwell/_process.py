@@ -1,0 +1,70 @@
+"""The process and its runs: which run is current, and what happens at fork and at exit. All such rules live here.
+
+One `Process` object stands for the process that imported stepwell: the only state that belongs to the module level,
+because `stepwell.log()` and `stepwell.run` do by their nature.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import weakref
+
+from stepwell._run import Run
+from stepwell.errors import Error
+
+
+class Process:
+    """The runs of this process, the newest unfinished one being the current one."""
+
+    def __init__(self) -> None:
+        self._runs: list[weakref.ref[Run]] = []
+        self._current: Run | None = None
+        self._hooked = False
+
+    @property
+    def current(self) -> Run | None:
+        """The run that `stepwell.log` logs to; None outside `init` … `finish`."""
+        if self._current is not None and self._current._exit_code is not None:
+            self._current = None
+        return self._current
+
+    def require(self, name: str) -> Run:
+        """The current run.
+
+        Raises:
+            Error: there is none; the text names the function that was called.
+        """
+        run = self.current
+        if run is None:
+            raise Error(f"You must call stepwell.init() before {name}")
+        return run
+
+    def adopt(self, run: Run) -> None:
+        """Makes `run` the current one."""
+        if not self._hooked:
+            self._hooked = True
+            atexit.register(self._at_exit)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._after_fork_in_child)
+        self._runs = [known for known in self._runs if known() is not None]
+        self._runs.append(weakref.ref(run))
+        self._current = run
+
+    def _at_exit(self) -> None:
+        """What `finish` was forgotten for is delivered; an uncaught exception makes the run failed."""
+        failed = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+        for known in self._runs:
+            run = known()
+            if run is not None:
+                run.finish(1 if failed else 0)
+
+    def _after_fork_in_child(self) -> None:
+        for known in self._runs:
+            run = known()
+            if run is not None:
+                run._after_fork_in_child()
+
+
+PROCESS = Process()

@@ -1,0 +1,335 @@
+"""The run: what user code holds. Checks the call, hands it to the stage, and asks the I/O thread for the rest.
+
+In come `log`, `flush`, `finish` from sync code, from threads and from inside a running loop; nothing here does I/O in
+the caller's thread but `init` (which makes the spool) and what explicitly waits. A run has one writer a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import platform
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from stepwell import _spool_state
+from stepwell._config import Config
+from stepwell._outbox import Outbox
+from stepwell._sender import Account, Sender
+from stepwell._settings import Settings
+from stepwell._stage import Stage
+from stepwell._stream import PROTOCOL_VERSION
+from stepwell.errors import Error, RejectionError, SpoolFullError, UsageError
+from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
+
+log = logging.getLogger("stepwell")
+
+OnRejection = Callable[[int, RejectionError], None]
+
+
+class Flush(Awaitable[bool]):
+    """The outcome of `run.flush()`: await it in asyncio code; elsewhere `flush` has waited already.
+
+    True: everything logged before is safe (see `Run.flush`). False: the time was up.
+    """
+
+    def __init__(self, done: concurrent.futures.Future[None] | None, timeout_s: float | None) -> None:
+        self._done = done
+        self._timeout_s = timeout_s
+
+    def wait(self) -> bool:
+        """Blocks until it is done, or the time is up."""
+        if self._done is None:
+            return True
+        try:
+            self._done.result(self._timeout_s)
+        except concurrent.futures.TimeoutError:
+            return False
+        return True
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> bool:
+        if self._done is None:
+            return True
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self._done), self._timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def __bool__(self) -> bool:
+        return self._done is None or (self._done.done() and self._done.exception() is None)
+
+
+class Run:
+    """One run, as one process of it sees it. Made by `stepwell.init`.
+
+    Attributes:
+        id: the run's id, the same in all its processes.
+        name, project, entity: as pages and SQL show it.
+        writer: which process of the run this is.
+        config: see `stepwell.Config`.
+        settings: all settings, resolved.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Mapping[str, Any],
+        info: Mapping[str, Any],
+        on_rejection: OnRejection | None = None,
+    ) -> None:
+        self.settings = settings
+        self.id = settings.run_id
+        self.name = settings.name or settings.run_id
+        self.project = settings.project
+        self.entity = settings.entity
+        self.writer = settings.writer
+        self._on_rejection = on_rejection
+        self._info = dict(info)
+        self._sender: Sender | None = None
+        self._spool: Spool | None = None
+        self._exit_code: int | None = None
+        self._final_account: Account | None = None
+        self.config = Config(config, self._config_changed)
+        if settings.mode == "disabled":
+            self._stage = Stage(settings.limits.stage_bytes, lambda: True)
+            self._log: Callable[[Mapping[str, Any], int | None, bool | None], None] = self._log_disabled
+        else:
+            self._open_writer(first_step=0)
+
+    def log(
+        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+    ) -> None:
+        """Logs values at a step.
+
+        Args:
+            data: by name. Numbers (Python's, numpy's, arrays and tensors of one element) become points; strings,
+                bools, None and lists become objects; dicts nest, and merge with what the step has.
+            step: None: the open step, which this call closes. A number: the step it belongs to, which stays open for
+                more; a higher number than the open step's closes that; a lower one is dropped with a warning.
+            commit: whether this call closes the step; None: yes without `step`, no with it.
+            sync: accepted for older scripts, and ignored.
+
+        Raises:
+            DataError: (a TypeError and a ValueError) something cannot be logged; nothing of the call was.
+            UsageError: the run is finished.
+        """
+        self._log(data, step, commit)
+
+    @property
+    def step(self) -> int:
+        """The step that the next call without `step` belongs to."""
+        return self._stage.step
+
+    @property
+    def path(self) -> str:
+        """entity/project/id."""
+        return f"{self.entity}/{self.project}/{self.id}"
+
+    @property
+    def account(self) -> Account:
+        """Where every logged point and object is: stored, rejected, dropped or left in the spool."""
+        if self._final_account is not None:
+            return self._final_account
+        return self._sender.account if self._sender else Account(0, 0, 0, 0, 0)
+
+    @property
+    def spool_directory(self) -> str | None:
+        """Where frames wait on the disk; None in disabled mode, or when the disk took none."""
+        return str(self._spool.directory) if self._spool else None
+
+    def flush(self, timeout_s: float | None = None) -> Flush:
+        """Waits until every closed step is acknowledged by the server (offline: is safe on the disk).
+
+        In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
+        The open step stays open.
+
+        Args:
+            timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when it was up.
+
+        Raises:
+            Error: the server has refused this writer for good.
+        """
+        if self._sender is None:
+            return Flush(None, timeout_s)
+        outcome = Flush(self._sender.flush(), timeout_s)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            outcome.wait()
+        return outcome
+
+    def finish(self, exit_code: int | None = None) -> None:
+        """Closes the open step, delivers what is left and ends the run in this process. A second call does nothing.
+
+        When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
+        the rest later.
+
+        Args:
+            exit_code: 0 or None: finished; anything else: failed.
+        """
+        if self._exit_code is not None:
+            return
+        self._exit_code = int(exit_code or 0)
+        self._log = self._log_finished
+        sender = self._sender
+        if sender is None:
+            return
+        self._stage.close_row()
+        self._save_state()
+        sender.finish(self._exit_code)
+        self._final_account = sender.account
+        self._report(self._final_account)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(0 if kind is None else 1)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.finish, 0 if kind is None else 1)
+
+    def __repr__(self) -> str:
+        return f"<stepwell.Run {self.path} writer {self.writer}>"
+
+    def _open_writer(self, first_step: int) -> None:
+        """A session of its own, with spool, stage and I/O thread."""
+        settings = self.settings
+        self._session = secrets.token_bytes(16)
+        self._started_at = time.time()
+        identity = SpoolIdentity(
+            entity=self.entity,
+            project=self.project,
+            run=self.id,
+            writer=self.writer,
+            session=self._session,
+            started_at=self._started_at,
+            info=self._attach_info(),
+        )
+        try:
+            self._spool = Spool.create(settings.dir, identity, SpoolLimits(max_bytes=settings.limits.spool_bytes))
+        except SpoolFullError as error:
+            self._spool = None
+            log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
+        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes)
+        sender = Sender(settings, self._session, outbox, self._attach_message, self._rejected)
+        self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step)
+        self._log = self._stage.log
+        self._sender = sender
+        self._exit_code = None
+        self._save_state()
+        sender.start(self._stage)
+
+    def _after_fork_in_child(self) -> None:
+        """The child logs as a writer of its own, from the step where the parent was; its thread starts when it logs."""
+        if self._sender is not None and self._exit_code is None:
+            self._sender = None
+            self._spool = None
+            self._log = self._log_after_fork
+
+    def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self.writer = f"{self.settings.writer}-{os.getpid()}"
+        self._open_writer(first_step=self._stage.step)
+        if "multiprocessing.util" in sys.modules:  # its children skip atexit
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self.finish, exitpriority=100)
+        self._log(data, step, commit)
+
+    def _log_disabled(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self._stage.log(data, step, commit)  # so that bad data is found in tests, too
+        self._stage.cut()
+
+    def _log_finished(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        raise UsageError(
+            f"run {self.id} is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
+        )
+
+    def _attach_info(self) -> dict[str, Any]:
+        return {
+            "display_name": self.name,
+            "config": self.config.as_dict(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            **self._info,
+        }
+
+    def _attach_message(self) -> dict[str, Any]:
+        return {
+            "type": "attach",
+            "protocol": PROTOCOL_VERSION,
+            "entity": self.entity,
+            "project": self.project,
+            "run": self.id,
+            "writer": self.writer,
+            "session": self._session.hex(),
+            "started_at": self._started_at,
+            "info": self._attach_info(),
+        }
+
+    def _config_changed(self) -> None:
+        if self._exit_code is not None:
+            raise UsageError(f"run {self.id} is finished, so its config cannot change")
+        if self._sender is not None:
+            self._save_state()
+            self._sender.reattach()
+
+    def _save_state(self) -> None:
+        if self._spool is not None:
+            with contextlib.suppress(OSError):  # the spool itself reports a disk that is full or failing
+                _spool_state.save(self._spool.directory, self._attach_info(), self._exit_code)
+
+    def _rejected(self, seq: int, error: RejectionError) -> None:
+        log.error(
+            "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
+        )
+        if self._on_rejection is not None:
+            self._on_rejection(seq, error)
+
+    def _report(self, account: Account) -> None:
+        text = f"run {self.id}: {account.logged:,} values logged = {account.stored:,} stored"
+        if account.rejected:
+            text += f" + {account.rejected:,} rejected"
+        if account.dropped:
+            text += f" + {account.dropped:,} dropped"
+        if account.left:
+            text += f" + {account.left:,} in {self.spool_directory}"
+            if self.settings.mode == "online":
+                reason = self._sender.stream.last_error if self._sender and self._sender.stream else None
+                text += f"\n  not delivered: {_first_line(reason)}"
+            text += f"\n  deliver them with: stepwell sync {self.settings.dir}"
+        if account.left or account.rejected or account.dropped or self.writer == "0":
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """One message to the person at the terminal."""
+        if not self.settings.silent:
+            sys.stderr.write(f"stepwell: {text}\n")
+            sys.stderr.flush()
+
+
+def _first_line(error: Exception | None) -> str:
+    if error is None:
+        return "the server did not answer"
+    text = str(error).split("\n")[0] or type(error).__name__
+    return text if isinstance(error, Error) else f"{type(error).__name__}: {text}"

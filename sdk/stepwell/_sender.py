@@ -1,0 +1,250 @@
+"""The one thread that does all I/O of a run: it owns an asyncio loop, cuts the stage, fills the spool and streams.
+
+In come rows from the stage; out go frames to disk and then to the server. Promises: nothing here runs in the caller's
+thread but short requests (`flush`, `finish`, `make_room`); an error of the disk or of the server never reaches `log()`;
+the thread is a daemon, so a program that forgets `finish` still ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from stepwell import wire
+from stepwell._framer import frames
+from stepwell._outbox import Outbox
+from stepwell._settings import Settings
+from stepwell._stage import Stage
+from stepwell._stream import Stream
+from stepwell.errors import RejectionError, SpoolError
+
+log = logging.getLogger("stepwell")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where every logged point and object is: logged = stored + rejected + dropped + left.
+
+    Attributes:
+        logged: points and objects of all closed steps.
+        stored: acknowledged by the server.
+        rejected: refused by the server for good.
+        dropped: lost here for want of room.
+        left: still in the spool or in memory.
+    """
+
+    logged: int
+    stored: int
+    rejected: int
+    dropped: int
+    left: int
+
+
+class Sender:
+    """The I/O thread of one run.
+
+    Args:
+        settings: of the run.
+        session: 16 bytes.
+        outbox: where frames wait.
+        attach: makes the attach message.
+        on_rejection: told of each refused frame (seq, error), in this thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: bytes,
+        outbox: Outbox,
+        attach: Callable[[], dict[str, Any]],
+        on_rejection: Callable[[int, RejectionError], None],
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._outbox = outbox
+        self._attach = attach
+        self._on_rejection = on_rejection
+        self._logged = 0
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._stage: Stage | None = None
+        self.stream: Stream | None = None
+        self._thread = threading.Thread(target=self._main, name="stepwell-io", daemon=True)
+
+    def start(self, stage: Stage) -> None:
+        """Starts the thread; returns when it takes requests."""
+        self._stage = stage
+        self._thread.start()
+        self._ready.wait()
+
+    @property
+    def account(self) -> Account:
+        """Where everything is, as of now."""
+        counts = self.stream.counts if self.stream else None
+        stored = counts.values_acknowledged if counts else 0
+        rejected = counts.values_rejected if counts else 0
+        dropped = self._outbox.counts.dropped
+        logged = self._logged
+        return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
+
+    def make_room(self) -> bool:
+        """Has the stage cut now; waits for it, `stage_full_s` at the most. Called by `log()` when the stage is full."""
+        if threading.current_thread() is self._thread:
+            return False
+        try:
+            self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+            return False
+        return True
+
+    def reattach(self) -> None:
+        """What `attach` makes has changed."""
+        if self._loop is not None and self.stream is not None:
+            self._loop.call_soon_threadsafe(self.stream.reattach)
+
+    def flush(self) -> concurrent.futures.Future[None]:
+        """Done when every closed step of this moment is acknowledged (online) or safe on the disk (offline).
+
+        Fails with the final error, if the server has refused this writer for good.
+        """
+        return self._ask(self._flush())
+
+    def finish(self, exit_code: int) -> None:
+        """Delivers what is left, tells the server that the writer has ended, and ends the thread.
+
+        Gives up after `finish_idle_s` without progress; what is left then stays in the spool.
+        """
+        if not self._thread.is_alive():
+            return
+        done = self._ask(self._finish(exit_code))
+        try:
+            done.result()
+        finally:
+            if self._loop is not None and self._ended is not None:
+                self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._thread.join()
+
+    def _ask(self, request: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        if self._loop is None or not self._thread.is_alive():
+            request.close()
+            raise RuntimeError("the I/O thread has ended")
+        return asyncio.run_coroutine_threadsafe(request, self._loop)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        tasks = [asyncio.create_task(self._sync_now_and_then())]
+        if self._settings.mode == "online":
+            self.stream = Stream(
+                self._settings.url,
+                self._outbox,
+                self._attach,
+                self._settings.limits,
+                self._settings.timeouts,
+                self._refused,
+            )
+            tasks.append(asyncio.create_task(self._deliver(self.stream)))
+        self._tick()
+        self._ready.set()
+        try:
+            await self._ended
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                self._outbox.close()
+            except SpoolError as error:
+                log.error("%s", error)
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(self._settings.timeouts.linger_s, self._tick)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Stage → frames → outbox."""
+        assert self._stage is not None
+        cut = self._stage.cut()
+        if cut is None:
+            return
+        for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
+            header = wire.peek(frame)
+            self._logged += header.points + header.objects
+            self._outbox.append(frame)
+        if self.stream is not None:
+            self.stream.wake()
+
+    async def _collect_now(self) -> None:
+        self._collect()
+
+    async def _deliver(self, stream: Stream) -> None:
+        await stream.run()
+        if stream.failed is not None:
+            log.error(
+                "the server refuses this writer for good; what is logged from now on stays in the spool. %s",
+                stream.failed,
+            )
+
+    async def _sync_now_and_then(self) -> None:
+        complained = False
+        while True:
+            await asyncio.sleep(self._settings.timeouts.fsync_s)
+            try:
+                self._outbox.retry_spool()
+                if self._outbox.spool is not None:
+                    await asyncio.to_thread(self._outbox.spool.sync)
+                complained = False
+            except SpoolError as error:
+                if not complained:
+                    log.error("the spool is not safe from a crash of this host. %s", error)
+                complained = True
+            except RuntimeError:  # the interpreter is ending: there are no threads any more
+                return
+
+    async def _flush(self) -> None:
+        self._collect()
+        if self.stream is not None:
+            await self.stream.acknowledged(self._outbox.next_seq)
+        elif self._outbox.spool is not None:
+            await asyncio.to_thread(self._outbox.spool.sync)
+
+    async def _finish(self, exit_code: int) -> None:
+        self._collect()
+        stream = self.stream
+        if stream is None or stream.failed is not None:
+            return
+        stream.finish(exit_code)
+        seen, since = -1, time.monotonic()
+        while not stream.finished and stream.failed is None:
+            await asyncio.sleep(0.005)
+            if stream.progress != seen:
+                seen, since = stream.progress, time.monotonic()
+            elif time.monotonic() - since > self._settings.timeouts.finish_idle_s:
+                return
+
+    def _refused(self, seq: int, error: RejectionError) -> None:
+        try:
+            self._on_rejection(seq, error)
+        except Exception:
+            log.exception("the callback for rejections failed")
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
