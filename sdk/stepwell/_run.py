@@ -242,6 +242,8 @@ class Run:
     def _after_fork_in_child(self) -> None:
         """The child logs as a writer of its own, from the step where the parent was; its thread starts when it logs."""
         if self._sender is not None and self._exit_code is None:
+            # Kept: its loop shares an epoll with the parent's, which collecting it here would disturb.
+            self._parents_sender = self._sender
             self._sender = None
             self._spool = None
             self._log = self._log_after_fork

@@ -155,6 +155,9 @@ class Stream:
                     pause = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
                 except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
                     self.last_error = error  # RuntimeError: the executor that looks names up is gone at exit
+                except Exception as error:
+                    log.exception("delivery failed in a way that has no name yet; it is tried again")
+                    self.last_error = error
                 finally:
                     self.connected = False
                 if self._source.first_seq > before:

@@ -17,6 +17,8 @@ stream goes on with another writer. When there is no room, the server stops read
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 import orjson
@@ -32,6 +34,9 @@ from stepwell_ingest.write.ledger import Cursor
 
 if TYPE_CHECKING:
     from stepwell_ingest.worker import Worker
+
+
+log = logging.getLogger(__name__)
 
 
 class _Finish:
@@ -95,6 +100,9 @@ class Stream:
                     return  # closed, closing, or an error of the protocol that aiohttp has answered
         except Error as error:
             self._answers.put_nowait(error)
+        except Exception:
+            log.exception("a stream failed in a way that has no name yet")
+            self._answers.put_nowait(UnavailableError("the server could not read this"))
 
     async def _take_frames(self, data: bytes) -> None:
         cursor = self._cursor
@@ -165,10 +173,13 @@ class Stream:
                     await self._send({"type": "finished"})
                 else:
                     await self._acknowledge(answer)
+            except ConnectionError:
+                return  # the client has gone; what it sent is stored all the same
             except Error as error:
                 self._worker.metrics.refused.labels(error.code).inc()
-                await self._send({"type": "error", **error.as_dict()})
-                await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=error.code.encode())
+                with contextlib.suppress(ConnectionError):
+                    await self._send({"type": "error", **error.as_dict()})
+                    await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=error.code.encode())
                 return
 
     async def _acknowledge(self, first: tuple[Submission, int]) -> None:

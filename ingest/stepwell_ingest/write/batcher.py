@@ -130,14 +130,17 @@ class Batcher:
     def idle(self) -> bool:
         return not self._queues and not self._in_batch
 
-    def put(self, submission: Submission) -> None:
-        """Queues a submission behind those of its writer.
+    def check_open(self) -> None:
+        """Whether submissions may come.
 
         Raises:
             UnavailableError: the server is stopping.
         """
         if self._closed:
             raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
+
+    def put(self, submission: Submission) -> None:
+        """Queues a submission behind those of its writer."""
         key = submission.cursor.key
         queue = self._queues.get(key)
         if queue is None:

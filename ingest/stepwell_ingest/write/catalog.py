@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -18,6 +19,7 @@ import orjson
 
 from stepwell import wire
 from stepwell.errors import FencedError, LimitError, RejectionError, UnknownWriterError
+from stepwell.wire import Block
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
@@ -25,7 +27,8 @@ from stepwell_schema import queries
 _MAX_CURSORS = 20_000
 _MAX_KEY_SETS = 20_000
 
-Key = tuple[int, bytes]
+#: Metric ids, int32[K], by run id and packed names.
+Ids = dict[tuple[int, bytes], npt.NDArray[np.int32]]
 
 
 class Attachment(NamedTuple):
@@ -57,7 +60,7 @@ class Catalog:
         self._metrics_per_run = metrics_per_run
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
-        self._key_sets: OrderedDict[Key, npt.NDArray[np.int32]] = OrderedDict()
+        self._key_sets: OrderedDict[tuple[int, bytes], npt.NDArray[np.int32]] = OrderedDict()
 
     async def attach(
         self, entity: str, project: str, run: str, writer: str, session: bytes, late: bool, info: dict[str, Any]
@@ -146,25 +149,38 @@ class Catalog:
         cursor.stale = True
         return await self.cursor(cursor.session)
 
-    def known_metric_ids(self, run_id: int, names: bytes) -> npt.NDArray[np.int32] | None:
-        """int32[K] for a block's packed names, if they were seen before."""
-        return self._key_sets.get((run_id, names))
+    async def metric_ids(self, run_id: int, blocks: Iterable[Block], into: Ids) -> None:
+        """Adds int32[K] metric ids for the names of each block; new names get ids, in one round trip for all blocks.
 
-    async def metric_ids(self, run_id: int, names: bytes, count: int) -> npt.NDArray[np.int32]:
-        """int32[K] for a block's packed names; new names get ids.
+        Args:
+            into: by run id and packed names. It belongs to the caller, so that what it needs cannot be evicted here.
 
         Raises:
             FrameCorruptError: the names are malformed.
             LimitError: the run would have too many.
             UnavailableError: Postgres is away.
         """
-        known = self._key_sets.get((run_id, names))
-        if known is not None:
-            return known
-        keys = wire.unpack_names(names, count)
+        missing: dict[bytes, list[str]] = {}
+        for block in blocks:
+            known = self._key_sets.get((run_id, block.names))
+            if known is not None and len(known) == len(block.values):
+                into[run_id, block.names] = known
+            elif block.names not in missing:
+                missing[block.names] = wire.unpack_names(block.names, len(block.values))
+        if not missing:
+            return
+        names = list(dict.fromkeys(name for keys in missing.values() for name in keys))
+        ids = await self._intern(run_id, names) if names else {}
+        for packed, keys in missing.items():
+            array = np.array([ids[key] for key in keys], np.int32)
+            into[run_id, packed] = self._key_sets[run_id, packed] = array
+        while len(self._key_sets) > _MAX_KEY_SETS:
+            self._key_sets.popitem(last=False)
+
+    async def _intern(self, run_id: int, names: list[str]) -> dict[str, int]:
         with postgres_errors("intern metric names"):
             try:
-                rows = await self._pool.fetch(self._sql["intern_metrics"], run_id, keys, self._metrics_per_run)
+                return dict(await self._pool.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run))
             except asyncpg.PostgresError as error:
                 if error.sqlstate == "ST001":
                     raise LimitError(
@@ -175,12 +191,6 @@ class Catalog:
                 if error.sqlstate == "ST002":
                     raise UnknownWriterError("the run was deleted", detail=f"run_id {run_id}") from error
                 raise
-        ids = dict(rows)
-        out = np.array([ids[key] for key in keys], np.int32)
-        self._key_sets[run_id, names] = out
-        if len(self._key_sets) > _MAX_KEY_SETS:
-            self._key_sets.popitem(last=False)
-        return out
 
 
 def _fenced(writer: str, epoch: int) -> FencedError:

@@ -22,7 +22,7 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
-from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.catalog import Catalog, Ids
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
@@ -91,11 +91,11 @@ class Copier:
                 entries = [entry for item in live for entry in item.entries]
                 if entries:
                     groups.append(Group(live[0].cursor, entries))
-            await self._resolve_names(groups)
-            for group, error in await self._store(groups):
+            ids = await self._resolve_names(groups)
+            for group, error in await self._store(groups, ids):
                 self._give_up(batch, group.cursor, error)
             for item in submissions:
-                if item.done.done() or item.cursor.stale:
+                if item.done.done():
                     continue
                 if item.duplicates:
                     await self._recall_rejections(item.cursor, item.duplicates, item.conflicts)
@@ -125,21 +125,19 @@ class Copier:
                     item.fail(error)
         self._batcher.fail_queue(cursor, error)
 
-    async def _resolve_names(self, groups: Iterable[Group]) -> None:
-        """Gets every key set an id array; a frame whose names cannot be stored becomes a rejection."""
+    async def _resolve_names(self, groups: Iterable[Group]) -> Ids:
+        """The metric ids of every key set in the batch; a frame whose names cannot be stored becomes a rejection."""
+        ids: Ids = {}
         for cursor, entries in groups:
             for entry in entries:
-                if entry.rejection is not None:
-                    continue
-                for block in entry.frame.blocks:
-                    if self._catalog.known_metric_ids(cursor.run_id, block.names) is None:
-                        try:
-                            await self._catalog.metric_ids(cursor.run_id, block.names, len(block.values))
-                        except (RejectionError, WireError) as error:
-                            entry.rejection = error
-                            break
+                if entry.rejection is None:
+                    try:
+                        await self._catalog.metric_ids(cursor.run_id, entry.frame.blocks, ids)
+                    except (RejectionError, WireError) as error:
+                        entry.rejection = error
+        return ids
 
-    async def _store(self, groups: list[Group]) -> list[tuple[Group, Error]]:
+    async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
         """Commits the groups; returns those that could not move, with the reason.
 
         Raises:
@@ -149,7 +147,7 @@ class Copier:
         while groups:
             try:
                 with postgres_errors("store a batch"):
-                    await self._commit(groups)
+                    await self._commit(groups, ids)
                 break
             except _OutOfStepError as error:
                 failed += [(group, await self._why_out_of_step(group.cursor)) for group in error.groups]
@@ -163,15 +161,15 @@ class Copier:
                     entry.rejection = RowsError("Postgres would not store this frame", detail=str(error)[:500])
                     continue
                 for half in _halves(groups):
-                    failed += await self._store(half)
+                    failed += await self._store(half, ids)
                 break
         return failed
 
-    async def _commit(self, groups: list[Group]) -> None:
+    async def _commit(self, groups: list[Group], ids: Ids) -> None:
         groups = [group for group in groups if group.entries]
         async with self._pool.acquire() as connection, connection.transaction():
             await self._move_ledger(connection, groups)
-            blocks = list(self._block_rows(groups))
+            blocks = list(_block_rows(groups, ids))
             if blocks:
                 await self._copy(
                     *(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
@@ -206,18 +204,6 @@ class Copier:
         if len(moved) != len(groups):
             keys = {tuple(row) for row in moved}
             raise _OutOfStepError([group for group in groups if group.cursor.key not in keys])
-
-    def _block_rows(self, groups: Iterable[Group]) -> Iterator[pgcopy.BlockRow]:
-        for cursor, entries in groups:
-            run_id, writer_id, epoch = cursor.key
-            for entry in entries:
-                if entry.rejection is not None:
-                    continue
-                for names, steps, times, values in entry.frame.blocks:
-                    keys = self._catalog.known_metric_ids(run_id, names)
-                    if keys is None:
-                        raise UnavailableError("metric ids were evicted while a batch used them")
-                    yield pgcopy.BlockRow(run_id, entry.header.seq, writer_id, epoch, keys, steps, times, values)
 
     async def _copy(
         self,
@@ -284,6 +270,16 @@ class Copier:
 
 def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:
     return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
+
+
+def _block_rows(groups: Iterable[Group], ids: Ids) -> Iterator[pgcopy.BlockRow]:
+    for cursor, entries in groups:
+        run_id, writer_id, epoch = cursor.key
+        for entry in entries:
+            if entry.rejection is None:
+                for names, steps, times, values in entry.frame.blocks:
+                    keys = ids[run_id, names]
+                    yield pgcopy.BlockRow(run_id, entry.header.seq, writer_id, epoch, keys, steps, times, values)
 
 
 def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:

@@ -47,7 +47,11 @@ class Intake:
         Args:
             cursor: whose frames they are, not stale.
             frames: as `wire.split` yields them; what it raises is caught here too.
+
+        Raises:
+            UnavailableError: the server is stopping.
         """
+        self._batcher.check_open()
         entries: list[Entry] = []
         duplicates: list[int] = []
         conflicts: list[tuple[int, Error]] = []

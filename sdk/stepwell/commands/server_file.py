@@ -1,0 +1,84 @@
+"""Where a server on this machine keeps its data, and the file in which it says where it is.
+
+`stepwell up` writes `<data>/server.json` when it is ready and removes it at its end; `sql`, `status` and `demo` read it,
+so that nobody needs to repeat options. Promises that only the owner can read it, because a DSN may hold a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from stepwell.errors import SettingError
+
+NAME = "server.json"
+
+
+def data_directory(argument: str | None = None) -> Path:
+    """The data directory: what was asked for, else STEPWELL_DATA, else the default of this user.
+
+    The default of root is not in its home, since the account that runs Postgres cannot enter there.
+    """
+    given = argument or os.environ.get("STEPWELL_DATA")
+    if given:
+        return Path(given).expanduser().absolute()
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/stepwell")
+    return Path.home() / ".stepwell"
+
+
+class ServerFile(NamedTuple):
+    """What a running server says about itself.
+
+    Attributes:
+        url: where it listens.
+        dsn: its Postgres.
+        pid: its process.
+    """
+
+    url: str
+    dsn: str
+    pid: int
+
+    @classmethod
+    def read(cls, data: Path) -> ServerFile | None:
+        """What the server of that data directory wrote; None when there is no such file.
+
+        A killed server leaves it behind, so an answer does not mean that the server is alive.
+
+        Raises:
+            SettingError: it may not be read, or is damaged.
+        """
+        path = data / NAME
+        try:
+            raw = json.loads(path.read_bytes())
+            return cls(str(raw["url"]), str(raw["dsn"]), int(raw["pid"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            raise SettingError(
+                f"{path} belongs to another user", hint="give --url or --dsn, or run this as the user of `stepwell up`"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingError(f"{path} cannot be read", detail=str(error), hint="start the server again") from error
+
+    def write(self, data: Path) -> None:
+        """Replaces the file, as a whole.
+
+        Raises:
+            OSError: the directory does not take it.
+        """
+        temporary = data / f"{NAME}.tmp"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(self._asdict(), file)
+        os.replace(temporary, data / NAME)
+
+    @staticmethod
+    def remove(data: Path) -> None:
+        """Removes the file, if it is there."""
+        with contextlib.suppress(OSError):
+            (data / NAME).unlink()
