@@ -87,6 +87,20 @@ class SpoolLock:
                 self._path.unlink()
 
 
+def holder(directory: Path) -> str | None:
+    """Which live process owns the spool in `directory`, for people; None when nobody does. Changes nothing."""
+    path = directory / "lock"
+    try:
+        content, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    owner = _parse(content)
+    if not _is_live(owner, age_s):
+        return None
+    where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host', 'another host')}"
+    return f"pid {owner.get('pid', 'unknown')}{where}"
+
+
 def _create(path: Path, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

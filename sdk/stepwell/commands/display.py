@@ -1,0 +1,83 @@
+"""How commands show numbers, tables and progress. Pure but for `Progress`, which writes to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+_UNITS = ("kB", "MB", "GB", "TB")
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that leaves one to three digits before the point."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in _UNITS:
+        count /= 1000
+        if count < 999.5 or unit == _UNITS[-1]:
+            break
+    return f"{count:.1f} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
+
+
+def number(count: int, what: str) -> str:
+    """A count with its noun: "1 frame", "2,000 frames"."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """A time span in two units at most."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, hours = divmod(int(seconds) // 60, 60)[::-1]
+    if hours == 0:
+        return f"{minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A table of texts, two blanks between columns.
+
+    Args:
+        right: the columns that are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in (head, *rows):
+        cells = [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+class Progress:
+    """One line that is written over on a terminal; a new line every few seconds where stderr is a file."""
+
+    def __init__(self, file_interval_s: float = 10.0) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._interval_s = 0.1 if self._terminal else file_interval_s
+        self._shown_at = time.monotonic()
+        self._length = 0
+
+    def show(self, text: str) -> None:
+        """Shows where the work stands, unless that was shown a moment ago."""
+        now = time.monotonic()
+        if now - self._shown_at < self._interval_s:
+            return
+        self._shown_at = now
+        if self._terminal:
+            sys.stderr.write("\r" + text.ljust(self._length))
+            self._length = len(text)
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Makes room for what is printed next."""
+        if self._length:
+            sys.stderr.write("\r" + " " * self._length + "\r")
+            sys.stderr.flush()
+            self._length = 0

@@ -1,0 +1,141 @@
+"""`stepwell status`: the server and the spools of this directory at a glance. Reads only; takes no lock.
+
+In come the server's /v1/status and /readyz and the segment files below a directory; out goes a small table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from stepwell._segment import Segment, SpoolIdentity, read_head
+from stepwell._segment_reader import FrameReader, segment_files
+from stepwell._settings import DEFAULT_URL
+from stepwell._spool_lock import holder
+from stepwell.cli import Command, ServerFile, data_directory
+from stepwell.commands.display import duration, number, size, table
+from stepwell.errors import Error
+from stepwell.spool import Spool
+
+_PATIENCE_S = 5.0
+
+ABOUT = """show the server, and what waits in spools here
+
+The server is --url, else STEPWELL_URL, else the one that runs on this machine. The exit code is 1 when it is not
+ready."""
+
+
+class Glance(NamedTuple):
+    """A spool as its files show it.
+
+    Attributes:
+        frames: frames on the disk; those that the server has already stay in the newest segment for a while.
+        holder: the live process that owns it, or None.
+    """
+
+    identity: SpoolIdentity
+    frames: int
+    stored_bytes: int
+    holder: str | None
+
+
+def glance(directory: Path) -> Glance | None:
+    """Looks at a spool without opening it. None: it has gone meanwhile, or is not readable."""
+    with contextlib.suppress(OSError, Error):
+        files = segment_files(directory)
+        sizes = [path.stat().st_size for path in files]
+        head = next((head for head in map(read_head, files) if head is not None), None)
+        if head is None:
+            return None
+        last_head = read_head(files[-1])
+        first = int(files[-1].stem)
+        last = Segment(files[-1], first, 1 << 63, last_head.length if last_head else 0, sizes[-1])
+        reader = FrameReader(last, head.identity.session)
+        try:
+            end, _ = reader.find_end()
+        finally:
+            reader.close()
+        return Glance(head.identity, end - int(files[0].stem), sum(sizes), holder(directory))
+    return None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dir", nargs="?", metavar="DIR", help="where spools are; default STEPWELL_DIR, else .stepwell"
+    )
+    parser.add_argument("--url", help="the server")
+    parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
+
+
+def run(options: argparse.Namespace) -> int:
+    url = options.url or os.environ.get("STEPWELL_URL")
+    if not url:
+        with contextlib.suppress(Error):
+            found = ServerFile.read(data_directory(options.data))
+            url = found.url if found else None
+    ready = asyncio.run(_show_server((url or DEFAULT_URL).rstrip("/")))
+    _show_spools(Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell"))
+    return 0 if ready else 1
+
+
+async def _show_server(url: str) -> bool:
+    timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with session.get(f"{url}/readyz") as reply:
+                ready, reason = reply.status == 200, await reply.read()
+            async with session.get(f"{url}/v1/status") as reply:
+                about = orjson.loads(await reply.read()) if reply.status == 200 else None
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        print(f"server  {url}: away ({str(error) or 'it did not answer'})")
+        print("        Runs keep what they log in their spools until it is back. `stepwell up` starts one.")
+        return False
+    if not isinstance(about, dict) or "held_bytes" not in about:
+        print(f"server  {url}: something answers there, but it is no Stepwell server")
+        return False
+    print(f"server  {url}: {'ready' if ready else 'not ready: ' + _message(reason)}")
+    print(
+        f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
+        f"{size(about['held_bytes'])} of {size(about['held_bytes_limit'])} held until COMMIT"
+    )
+    return ready
+
+
+def _message(raw: bytes) -> str:
+    with contextlib.suppress(ValueError):
+        reply: Any = orjson.loads(raw)
+        if isinstance(reply, dict):
+            error = reply.get("error", reply)
+            return str(error.get("message", error) if isinstance(error, dict) else error)
+    return raw.decode(errors="replace")[:200]
+
+
+def _show_spools(root: Path) -> None:
+    found = [seen for seen in map(glance, Spool.discover(root)) if seen is not None]
+    if not found:
+        print(f"spools  none below {root}")
+        return
+    print(f"spools  below {root}:")
+    rows = [
+        (
+            f"{seen.identity.entity}/{seen.identity.project}/{seen.identity.run}",
+            seen.identity.writer,
+            f"{seen.frames:,}",
+            size(seen.stored_bytes),
+            seen.holder or "nobody: `stepwell sync` delivers it",
+        )
+        for seen in found
+    ]
+    head = ("run", "writer", "frames", "on disk", "held by")
+    print("\n".join(f"        {line}" for line in table(head, rows, right=(2, 3)).splitlines()))
+
+
+COMMAND = Command(ABOUT, configure, run)

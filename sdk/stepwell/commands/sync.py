@@ -1,0 +1,234 @@
+"""`stepwell sync`: delivers what offline or crashed runs left on the disk, spool after spool, oldest first.
+
+In come spool directories; out go their frames, over the same stream that a live run uses, and an account of each on
+stdout. A spool goes from the disk when the server has all of it. Promises to touch no spool of a live process, to
+count nothing as delivered that the server has not acknowledged, and to leave what it could not deliver as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell import _spool_state
+from stepwell._settings import ENVIRONMENT, Settings, Timeouts, resolve
+from stepwell._stream import PROTOCOL_VERSION, Stream
+from stepwell.cli import Command
+from stepwell.commands.display import Progress, number, size
+from stepwell.errors import Error, RejectionError, SettingError, SpoolLockedError
+from stepwell.spool import Spool
+
+# Other hosts take a lock over that was not refreshed for ten minutes.
+_REFRESH_S = 60.0
+_TICK_S = 0.02
+_TIMEOUTS = Timeouts(retry_max_s=2.0)
+
+ABOUT = """deliver what offline or crashed runs left in their spools
+
+Each spool below DIR is sent to the server and removed when the server has all of it. Spools of running processes are
+skipped. The exit code is 1 when something is left."""
+
+
+@dataclass(slots=True)
+class Total:
+    """What came of all spools so far."""
+
+    delivered: int = 0
+    left: int = 0
+    values: int = 0
+    sent_bytes: int = 0
+    unreachable: bool = False
+
+
+class Delivery:
+    """One spool on its way.
+
+    Args:
+        spool: open.
+        settings: the server and the limits.
+        patience_s: how long nothing may move.
+    """
+
+    def __init__(self, spool: Spool, settings: Settings, patience_s: float) -> None:
+        self._spool = spool
+        self._patience_s = patience_s
+        state = _spool_state.load(spool.directory)
+        self._exit_code = state.exit_code if state else None
+        self._info = state.info if state else dict(spool.identity.info)
+        self._first, self._goal = spool.first_seq, spool.next_seq
+        self.rejected: list[RejectionError] = []
+        self.stream = Stream(
+            settings.url, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
+        )
+
+    @property
+    def done(self) -> bool:
+        """The server has everything that it can get."""
+        return self.stream.finished or (self._exit_code is None and self._spool.first_seq >= self._goal)
+
+    async def run(self, progress: Progress, name: str) -> None:
+        """Until it is done, the server refuses for good, or nothing has moved for `patience_s`."""
+        if self._exit_code is not None:
+            self.stream.finish(self._exit_code)
+        task = asyncio.create_task(self.stream.run())
+        started = moved = refreshed = time.monotonic()
+        seen = -1
+        try:
+            while not self.done and not task.done():
+                await asyncio.wait({task}, timeout=_TICK_S)
+                now = time.monotonic()
+                if self.stream.progress != seen:
+                    seen, moved = self.stream.progress, now
+                elif now - moved > self._patience_s:
+                    return
+                if now - refreshed > _REFRESH_S:
+                    refreshed = now
+                    self._spool.sync()
+                progress.show(self._progress_text(name, now - started, now - moved))
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            progress.clear()
+
+    def _progress_text(self, name: str, elapsed_s: float, idle_s: float) -> str:
+        counts = self.stream.counts
+        sent, frames = self._spool.first_seq - self._first, self._goal - self._first
+        text = f"{name}: {sent:,} of {number(frames, 'frame')}"
+        if counts.bytes_sent:
+            text += f", {size(counts.bytes_sent)} sent, {size(counts.bytes_sent / max(elapsed_s, 0.1))}/s"
+        if idle_s > 1.0 and not self.stream.connected:
+            text += f"  (no server for {idle_s:.0f} s, giving up at {self._patience_s:.0f} s)"
+        return text
+
+    def _attach_message(self) -> dict[str, object]:
+        identity = self._spool.identity
+        return {
+            "type": "attach",
+            "protocol": PROTOCOL_VERSION,
+            "entity": identity.entity,
+            "project": identity.project,
+            "run": identity.run,
+            "writer": identity.writer,
+            "session": identity.session.hex(),
+            "started_at": identity.started_at,
+            "late": True,
+            "info": self._info,
+        }
+
+    def _on_rejection(self, seq: int, error: RejectionError) -> None:
+        self.rejected.append(error)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dir", nargs="?", metavar="DIR", help="where the spools are; default STEPWELL_DIR, else .stepwell"
+    )
+    parser.add_argument("--url", help="the server; default STEPWELL_URL, else http://127.0.0.1:8770")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="give up when nothing has moved for so long, for instance because the server is away; default 30",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = _settings(options.dir, options.url)
+    if not settings.dir.is_dir():
+        if options.dir is None:
+            print(f"Nothing to deliver: there is no directory {settings.dir} here.")
+            return 0
+        raise SettingError(f"there is no directory {settings.dir}", hint="name the directory that holds the spools")
+    paths = Spool.discover(settings.dir)
+    if not paths:
+        print(f"Nothing to deliver: there are no spools below {settings.dir}.")
+        return 0
+    print(f"{number(len(paths), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
+    started = time.monotonic()
+    total = asyncio.run(_deliver_all(paths, settings, options.timeout))
+    elapsed_s = time.monotonic() - started
+    text = f"{total.delivered} delivered ({total.values:,} values, {size(total.sent_bytes)} in {elapsed_s:.1f} s)"
+    print(text + (f", {total.left} left" if total.left else ""))
+    if total.unreachable:
+        sys.stderr.write(
+            f"stepwell: the server at {settings.url} could not be reached for {options.timeout:g} s\n"
+            "  Hint: is `stepwell up` running there? Another server is named with --url or STEPWELL_URL\n"
+        )
+    return 1 if total.left else 0
+
+
+def _settings(directory: str | None, url: str | None) -> Settings:
+    # Of the run's settings only these two concern us; the others may be anything.
+    environment = {"STEPWELL_RUN_ID": "sync"}
+    import os
+
+    for name, attribute in ENVIRONMENT.items():
+        if attribute in ("url", "dir") and os.environ.get(name):
+            environment[name] = os.environ[name]
+    settings = resolve(environment, dir=directory, url=url)
+    return Settings(url=settings.url, dir=settings.dir, run_id="sync", timeouts=_TIMEOUTS)
+
+
+async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float) -> Total:
+    total, progress = Total(), Progress()
+    for path in paths:
+        if total.unreachable:
+            total.left += 1
+            continue
+        try:
+            spool = Spool.open(path)
+        except SpoolLockedError as error:
+            print(f"  {path}: skipped, a running process owns it ({error.detail})", flush=True)
+            total.left += 1
+            continue
+        except Error as error:
+            print(f"  {path}: skipped. {error}", flush=True)
+            total.left += 1
+            continue
+        await _deliver(spool, settings, patience_s, total, progress)
+    return total
+
+
+async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: Total, progress: Progress) -> None:
+    name = f"run {spool.identity.run}, writer {spool.identity.writer}"
+    delivery = Delivery(spool, settings, patience_s)
+    failure: Error | None = None
+    try:
+        await delivery.run(progress, name)
+    except Error as error:
+        failure = error  # of the disk
+    finally:
+        if delivery.done:
+            _spool_state.remove(spool.directory)
+        damaged, repaired, pending = spool.damaged_frames, spool.repaired_bytes, spool.pending_frames
+        spool.close(remove_if_empty=delivery.done)
+    counts, stream = delivery.stream.counts, delivery.stream
+    total.values += counts.values_acknowledged
+    total.sent_bytes += counts.bytes_sent
+    text = f"  {name}: {number(counts.values_acknowledged, 'value')} in {number(counts.frames_stored, 'frame')}"
+    if counts.frames_duplicate:
+        text += f", {number(counts.frames_duplicate, 'frame')} the server had already"
+    if delivery.rejected:
+        text += f", {number(len(delivery.rejected), 'frame')} refused (see the view stepwell.rejections)"
+    if damaged:
+        text += f", {number(damaged, 'frame')} damaged on the disk"
+    if repaired:
+        text += f", {size(repaired)} of a frame that the crash cut short"
+    if delivery.done:
+        total.delivered += 1
+        print(text, flush=True)
+        return
+    total.left += 1
+    failure = failure or stream.failed
+    if failure is None and not stream.connected:
+        total.unreachable = True
+    reason = failure or stream.last_error or "the server did not answer"
+    print(f"{text}; left: {number(pending, 'frame')}, because {reason}", flush=True)
+
+
+COMMAND = Command(ABOUT, configure, run)
