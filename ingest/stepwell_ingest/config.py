@@ -44,6 +44,7 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
+        body_s: the longest that the body of a POST may take to arrive; it holds room all that time.
         drain_s: how long a stopping server waits for what it has taken in to be committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
         retry_after_s: what an overloaded server asks its clients to wait.
@@ -51,6 +52,7 @@ class Timeouts:
 
     statement_s: float = 60.0
     connect_s: float = 10.0
+    body_s: float = 60.0
     drain_s: float = 20.0
     heartbeat_s: float = 30.0
     retry_after_s: float = 1.0

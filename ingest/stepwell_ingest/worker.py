@@ -162,10 +162,15 @@ class Worker:
         """Records that a writer has ended.
 
         Raises:
+            FencedError: a newer session took the writer over; it has not ended.
+            UnknownWriterError: the run was deleted.
             UnavailableError: Postgres is away.
         """
         with postgres_errors("record the end of a writer"):
-            await self._connected().execute(self._sql["finish"], *cursor.key, exit_code)
+            current = await self._connected().fetchval(self._sql["finish"], *cursor.key, exit_code)
+        if not current:
+            await self.catalog.reload(cursor)  # raises what has happened
+            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def check_ready(self) -> None:
         """Returns when frames would be taken in and Postgres answers.

@@ -6,6 +6,7 @@ key again to another value needs allow_val_change.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -57,8 +58,14 @@ class Config(Mapping[str, Any]):
                     f"config {key!r} would change from {self._values[key]!r} to {value!r}",
                     hint=f"config.update({{{key!r}: …}}, allow_val_change=True), if you mean it",
                 )
+        before = dict(self._values)
         self._values.update(new)
-        self._on_change()
+        try:
+            self._on_change()
+        except Error:  # the run is finished
+            self._values.clear()
+            self._values.update(before)
+            raise
 
     def setdefaults(self, values: Mapping[str, Any]) -> None:
         """Sets the keys that are not there yet."""
@@ -66,7 +73,7 @@ class Config(Mapping[str, Any]):
 
     def as_dict(self) -> dict[str, Any]:
         """A copy as a plain dict."""
-        return dict(self._values)
+        return copy.deepcopy(self._values)
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]

@@ -51,7 +51,7 @@ class Flush(Awaitable[bool]):
             return True
         try:
             self._done.result(self._timeout_s)
-        except concurrent.futures.TimeoutError:
+        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
             return False
         return True
 
@@ -61,6 +61,8 @@ class Flush(Awaitable[bool]):
     async def _wait(self) -> bool:
         if self._done is None:
             return True
+        if self._done.cancelled():  # the time was up when it was awaited before
+            return False
         try:
             await asyncio.wait_for(asyncio.wrap_future(self._done), self._timeout_s)
         except TimeoutError:
@@ -68,7 +70,8 @@ class Flush(Awaitable[bool]):
         return True
 
     def __bool__(self) -> bool:
-        return self._done is None or (self._done.done() and self._done.exception() is None)
+        done = self._done
+        return done is None or (done.done() and not done.cancelled() and done.exception() is None)
 
 
 class Run:
@@ -159,8 +162,11 @@ class Run:
             timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when it was up.
 
         Raises:
+            UsageError: the run is finished.
             Error: the server has refused this writer for good.
         """
+        if self._exit_code is not None:
+            raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
         if self._sender is None:
             return Flush(None, timeout_s)
         outcome = Flush(self._sender.flush(), timeout_s)

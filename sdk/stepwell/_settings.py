@@ -168,8 +168,12 @@ def _writer(environment: Mapping[str, str]) -> str:
 def _run_id(environment: Mapping[str, str]) -> str:
     """Eight base-36 characters, as W&B's; the job's id where a launcher gives all ranks the same one."""
     job = environment.get("TORCHELASTIC_RUN_ID", "none")
-    if job != "none" and int(environment.get("WORLD_SIZE", "1")) > 1:
+    if job != "none" and _several(environment.get("WORLD_SIZE")):
         return job
-    if environment.get("SLURM_JOB_ID") and int(environment.get("SLURM_NTASKS", "1")) > 1:
+    if environment.get("SLURM_JOB_ID") and _several(environment.get("SLURM_NTASKS")):
         return f"slurm-{environment['SLURM_JOB_ID']}"
     return "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+
+
+def _several(count: str | None) -> bool:
+    return count is not None and count.isdecimal() and int(count) > 1

@@ -49,6 +49,7 @@ def load(directory: Path) -> SpoolState | None:
 
 
 def remove(directory: Path) -> None:
-    """Removes the state of a spool that is delivered."""
-    with contextlib.suppress(OSError):
-        (directory / _NAME).unlink()
+    """Removes the state of a spool that is delivered, and what a crash left of a newer one."""
+    for name in (_NAME, f"{_NAME}.tmp"):
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()

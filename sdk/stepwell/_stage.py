@@ -12,6 +12,7 @@ short way for the next call of its kind.
 from __future__ import annotations
 
 import logging
+import operator
 import threading
 from array import array
 from collections.abc import Callable, Mapping
@@ -19,9 +20,11 @@ from itertools import compress
 from time import time
 from typing import Any, NamedTuple
 
-from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, check_key, convert
+import numpy as np
+
+from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
 from stepwell.errors import DataError
-from stepwell.wire import MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
+from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
 
 log = logging.getLogger("stepwell")
 
@@ -70,7 +73,24 @@ class _Plan:
             -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
         )
 
+    def add(self, step: int, at: float, values: Any) -> None:
+        """Appends a row; an exception in the midst of it (Ctrl-C) leaves none."""
+        try:
+            self.values.extend(values)
+            self.times.append(at)
+            self.steps.append(step)
+        except BaseException:
+            self.repair()
+            raise
+
+    def repair(self) -> None:
+        """Removes what an interrupted call has left of a row."""
+        rows = len(self.steps)
+        del self.times[rows:]
+        del self.values[rows * len(self.keys) :]
+
     def take(self) -> CutBlock:
+        self.repair()
         block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
         self.steps, self.times, self.values = array("q"), array("d"), array("d")
         return block
@@ -107,7 +127,7 @@ class Stage:
         self._plan = _Plan(())
         self._objects: list[Object] = []
         self._object_bytes = 0
-        self._known_keys: set[str] = set()
+        self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.rows = 0
         self.dropped_steps = 0  # calls that came for a step that had passed
         self.dropped_full = 0  # calls for which there was no room
@@ -124,7 +144,7 @@ class Stage:
             DataError: `data`, `step` or `commit` cannot be taken; nothing has changed.
         """
         with self._lock:
-            if self._row is None and type(data) is dict:
+            if type(data) is dict:
                 plan = self._plan
                 keys = list(data)
                 if keys != plan.keys:
@@ -132,31 +152,36 @@ class Stage:
                 values = list(data.values())
                 # Types before keys: a plan without known types never matches, so it needs no check of its own.
                 if plan.types == list(map(type, values)) and keys == plan.keys and plan.takes(values):
-                    if step is None and (commit is None or commit is True) and self._open is None:
-                        plan.values.fromlist(values)
-                        plan.steps.append(self._step)
-                        plan.times.append(time())
-                        self._step += 1
+                    if step is None and (commit is None or commit is True) and self._open is None and self._row is None:
+                        number = self._step
+                        try:
+                            plan.values.fromlist(values)
+                            plan.times.append(time())
+                            self._step = number + 1
+                            plan.steps.append(number)
+                        except BaseException:  # Ctrl-C in the midst of a row
+                            plan.repair()
+                            raise
                         self._plan = plan
                         if len(plan.values) >= self._max_values:
-                            self._overflow(plan)
+                            self._overflow(plan, number)
                         return
                     if commit is None and type(step) is int and self._step < step < _MAX_STEP:
-                        if self._open is not None:
-                            self._close_open(self._open)
+                        closed = self._close_pending()
                         self._step = step
                         self._open = _OpenRow(plan, array("d", values), time())
                         self._plan = plan
+                        if closed is not None:
+                            self._overflow_if_full(*closed)
                         return
             self._log_any(data, step, commit)
 
     def close_row(self) -> None:
         """Closes the open step, if it has anything (the end of the run)."""
         with self._lock:
-            if self._open is not None:
-                self._close_open(self._open)
-            elif self._row is not None:
-                self._flush()
+            closed = self._close_pending()
+            if closed is not None:
+                self._overflow_if_full(*closed)
 
     def cut(self) -> Cut | None:
         """All closed rows, which are the caller's from now on; None when there are none."""
@@ -174,7 +199,7 @@ class Stage:
         """Any call, by the six rules of log-semantics §1."""
         if not isinstance(data, Mapping):
             raise DataError(
-                f"log() takes a dict, not {type(data).__name__}", detail=repr(data)[:80], hint='log({"loss": 0.5})'
+                f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
             )
         number = None if step is None else _checked_step(step)
         flush = number is None if commit is None else _checked_commit(commit)
@@ -182,18 +207,14 @@ class Stage:
         if number is not None and number < self._step:
             self._drop(number)
             return
-        if self._open is not None:
-            if number is not None and number > self._step:
-                self._close_open(self._open)
-                self._step = number
-            else:
-                self._row = dict(zip(self._open.plan.keys, self._open.values, strict=True))
-                self._row_time = self._open.time
-                self._open = None
+        closed = None
         if number is not None and number > self._step:
-            if self._row is not None:
-                self._flush()
+            closed = self._close_pending()
             self._step = number
+        elif self._open is not None:
+            self._row = dict(zip(self._open.plan.keys, self._open.values, strict=True))
+            self._row_time = self._open.time
+            self._open = None
         fresh = self._row is None
         if self._row is None:
             self._row = row
@@ -202,30 +223,33 @@ class Stage:
             self._row = merged
         self._row_time = at
         if fresh and POINT_TYPES.issuperset(map(type, data.values())):
-            self._remember_types(data)
+            self._remember_types(data, row)
         if flush:
-            self._flush()
+            closed = self._flush(self._row)
+        if closed is not None:
+            self._overflow_if_full(*closed)
 
     def _converted(self, data: Mapping[str, Any]) -> tuple[dict[str, Converted], float]:
         row: dict[str, Converted] = {}
         at = time()
         for key, value in data.items():
-            if key not in self._known_keys:
-                check_key(key)
+            name = self._known_keys.get(key)
+            if name is None:
+                name = key_text(key)
                 if len(self._known_keys) < MAX_ROW_KEYS:
-                    self._known_keys.add(key)
-            if key in _SPECIAL:
-                if key == _TIMESTAMP:
+                    self._known_keys[key] = name
+            if name in _SPECIAL:
+                if name == _TIMESTAMP:
                     at = _checked_timestamp(value)
                 continue
             try:
                 converted = convert(value)
             except DataError as error:
-                raise DataError(f"{key!r}: {error.message}", detail=error.detail, hint=error.hint) from error
+                raise DataError(f"{name!r}: {error.message}", detail=error.detail, hint=error.hint) from error
             except RecursionError as error:
-                raise DataError(f"{key!r}: a value is nested too deeply", hint="is it circular?") from error
-            if key and converted != {}:
-                row[key] = converted
+                raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
+            if name and converted != {}:
+                row[name] = converted
         _check_size(row)
         return row, at
 
@@ -235,53 +259,62 @@ class Stage:
             plan = self._plans[keys] = _Plan(keys)
         return plan
 
-    def _remember_types(self, data: Mapping[str, Any]) -> None:
+    def _remember_types(self, data: Mapping[str, Any], row: Mapping[str, Converted]) -> None:
         """Prepares the short way for the next call like this one."""
-        if "" in data or not _SPECIAL.isdisjoint(data):
+        if list(data) != list(row):  # keys that are dropped, or stored under another name
             return
-        plan = self._plan_of(tuple(data))
+        plan = self._plan_of(tuple(row))
         plan.types = list(map(type, data.values()))
         ints = [kind in INT_TYPES for kind in plan.types]
         plan.ints = ints if any(ints) else None
 
-    def _close_open(self, row: _OpenRow) -> None:
-        self._open = None
-        row.plan.values.extend(row.values)
-        row.plan.steps.append(self._step)
-        row.plan.times.append(row.time)
-        self._step += 1
-        if len(row.plan.values) >= self._max_values:
-            self._overflow(row.plan)
+    def _close_pending(self) -> tuple[_Plan, int] | None:
+        """Closes the open step if it has any key; returns its plan and number. Never waits."""
+        if self._open is not None:
+            plan, values, at = self._open
+            self._open = None
+            if not values:
+                return None
+            step, self._step = self._step, self._step + 1
+            plan.add(step, at, values)
+            return plan, step
+        row, self._row = self._row, None
+        return self._flush(row) if row else None
 
-    def _flush(self) -> None:
-        """Closes the open step: its numbers go to their block, the rest to the objects."""
-        row = self._row or {}
+    def _flush(self, row: Mapping[str, Converted]) -> tuple[_Plan, int]:
+        """Writes `row` as the open step: its numbers go to their block, the rest to the objects. Never waits."""
         self._row = None
         step, self._step = self._step, self._step + 1
         flat: dict[str, float | bytes] = {}
         _flatten(row, "", flat)
         numbers = {key: value for key, value in flat.items() if type(value) is float}
         objects = [
-            Object(step, int(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
+            Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
         ]
-        size = sum(len(item.key) + len(item.body) for item in objects)
-        if self._object_bytes + size > self._max_object_bytes and not self._wait_for_room():
-            return
         plan = self._plan = self._plan_of(tuple(numbers))
-        plan.values.extend(numbers.values())
-        plan.steps.append(step)
-        plan.times.append(self._row_time)
+        plan.add(step, self._row_time, numbers.values())
         self._objects += objects
-        self._object_bytes += size
-        if sum(len(other.values) for other in self._plans.values()) >= self._max_values:
-            self._overflow(plan)
+        self._object_bytes += _bytes_of(objects)
+        return plan, step
 
-    def _overflow(self, plan: _Plan) -> None:
-        """A row has filled the stage: room is made now, or the row goes and is counted."""
-        if not self._wait_for_room() and plan.steps:
-            plan.steps.pop()
-            plan.times.pop()
-            del plan.values[len(plan.steps) * len(plan.keys) :]
+    def _overflow_if_full(self, plan: _Plan, step: int) -> None:
+        if (
+            self._object_bytes >= self._max_object_bytes
+            or sum(len(other.values) for other in self._plans.values()) >= self._max_values
+        ):
+            self._overflow(plan, step)
+
+    def _overflow(self, plan: _Plan, step: int) -> None:
+        """A row has filled the stage: room is made now, or the row goes and is counted.
+
+        Comes last in a call: while it waits, other threads may log.
+        """
+        if not self._wait_for_room() and step in plan.steps:
+            at = plan.steps.index(step)
+            del plan.steps[at], plan.times[at]
+            del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
+            self._objects = [item for item in self._objects if item.step != step]
+            self._object_bytes = _bytes_of(self._objects)
 
     def _wait_for_room(self) -> bool:
         self._lock.release()  # the I/O thread needs it to cut
@@ -326,6 +359,10 @@ def _flatten(row: Mapping[str, Converted], prefix: str, into: dict[str, float | 
             into[prefix + key] = value
 
 
+def _bytes_of(objects: list[Object]) -> int:
+    return sum(len(item.key) + len(item.body) for item in objects)
+
+
 def _check_size(row: Mapping[str, Converted]) -> None:
     flat: dict[str, float | bytes] = {}
     _flatten(row, "", flat)
@@ -335,7 +372,16 @@ def _check_size(row: Mapping[str, Converted]) -> None:
             detail=f"{len(flat)}; the limit is {MAX_ROW_KEYS}",
             hint="log an array (it becomes a histogram), or spread them over steps",
         )
-    size = sum(len(key) + (8 if isinstance(value, float) else len(value)) for key, value in flat.items())
+    size = 0
+    for key, value in flat.items():
+        key_bytes = len(key) if key.isascii() else len(key.encode())
+        if key_bytes > MAX_KEY_BYTES:  # the path of a nested key
+            raise DataError(
+                "a key cannot be stored",
+                detail=f"{key[:60]!r}, {key_bytes} bytes with the keys above it",
+                hint=f"at most {MAX_KEY_BYTES} bytes",
+            )
+        size += key_bytes + (8 if isinstance(value, float) else len(value))
     if size > MAX_ROW_BYTES:
         raise DataError(
             "a step is too large",
@@ -345,27 +391,33 @@ def _check_size(row: Mapping[str, Converted]) -> None:
 
 
 def _checked_step(step: Any) -> int:
-    if isinstance(step, bool) or not hasattr(step, "__index__"):
-        raise DataError(f"step must be an integer, not {type(step).__name__}", detail=repr(step)[:80])
-    number = int(step.__index__())
-    if number > _MAX_STEP - 1:
+    try:
+        if isinstance(step, bool):
+            raise TypeError
+        number = operator.index(step)
+    except TypeError:
+        raise DataError(f"step must be an integer, not {type(step).__name__}", detail=described(step)) from None
+    if number >= _MAX_STEP:
         raise DataError("step is too large", detail=f"{number}; the limit is {_MAX_STEP - 1}")
     return number
 
 
 def _checked_commit(commit: Any) -> bool:
-    if isinstance(commit, bool):
-        return commit
-    if hasattr(commit, "__index__"):
+    if isinstance(commit, bool | np.bool_):
         return bool(commit)
-    raise DataError(f"commit must be True, False or None, not {type(commit).__name__}", detail=repr(commit)[:80])
+    try:
+        return operator.index(commit) != 0
+    except TypeError:
+        raise DataError(
+            f"commit must be True, False or None, not {type(commit).__name__}", detail=described(commit)
+        ) from None
 
 
 def _checked_timestamp(value: Any) -> float:
     try:
         seconds = float(value)
     except (TypeError, ValueError) as error:
-        raise DataError("'_timestamp' must be a number of Unix seconds", detail=repr(value)[:80]) from error
+        raise DataError("'_timestamp' must be a number of Unix seconds", detail=described(value)) from error
     if not 0 <= seconds < 253_402_300_800:
-        raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=repr(value)[:80])
+        raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=described(value))
     return seconds

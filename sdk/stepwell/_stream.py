@@ -21,7 +21,16 @@ import orjson
 from stepwell import wire
 from stepwell._backoff import Backoff
 from stepwell._settings import Limits, Timeouts
-from stepwell.errors import Error, FrameCorruptError, OverloadedError, RejectionError, UnavailableError, from_dict
+from stepwell.errors import (
+    Error,
+    FrameCorruptError,
+    OverloadedError,
+    RejectionError,
+    SpoolError,
+    SpoolLockedError,
+    UnavailableError,
+    from_dict,
+)
 
 log = logging.getLogger("stepwell")
 
@@ -148,7 +157,11 @@ class Stream:
                     return
                 except Error as error:
                     corrupt_tries = corrupt_tries + 1 if isinstance(error, FrameCorruptError) else 0
-                    if not error.retryable or corrupt_tries > _MAX_CORRUPT_TRIES:
+                    # A disk that cannot be read now may be read later; a spool that another process took cannot.
+                    again = error.retryable or (
+                        isinstance(error, SpoolError) and not isinstance(error, SpoolLockedError)
+                    )
+                    if not again or corrupt_tries > _MAX_CORRUPT_TRIES:
                         self._fail(error)
                         return
                     self.last_error = error
@@ -196,7 +209,7 @@ class Stream:
         await socket.send_str(orjson.dumps(self._attach()).decode())
         reply = _control(await socket.receive())
         if reply.get("type") == "error":
-            raise from_dict(reply)
+            raise _error(reply)
         if reply.get("type") != "attached" or not isinstance(reply.get("next_seq"), int):
             raise UnavailableError(
                 "what answers at the server's address is not a Stepwell server", detail=str(reply)[:200]
@@ -211,6 +224,8 @@ class Stream:
         self.attached = reply
         self.connected = True
         self.counts.connections += 1
+        # Acknowledged by the attach reply instead: the connection broke in between.
+        self.counts.values_acknowledged += sum(item.values for item in self._in_flight if item.seq < next_seq)
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self._finish_sent = False
@@ -251,7 +266,7 @@ class Stream:
             if kind == "ack":
                 self._acknowledge(reply)
             elif kind == "error":
-                raise from_dict(reply)
+                raise _error(reply)
             elif kind == "finished":
                 self.finished = True
                 return
@@ -262,23 +277,29 @@ class Stream:
     def _acknowledge(self, reply: dict[str, Any]) -> None:
         next_seq, checksum = reply.get("next_seq"), reply.get("checksum")
         known = {item.seq: item.checksum for item in self._in_flight}
-        if not isinstance(next_seq, int) or known.get(next_seq - 1) != checksum:
+        if not isinstance(next_seq, int) or next_seq - 1 not in known or known[next_seq - 1] != checksum:
             raise UnavailableError(
                 "an acknowledgement does not echo what was sent",
                 detail=f"seq {next_seq}, checksum {checksum}",
                 hint="is there a proxy between this process and the server that answers by itself?",
             )
-        refused = {item["seq"]: item for item in reply.get("rejected", ())}
+        try:
+            refused = {int(item["seq"]): _error(item) for item in reply.get("rejected", ())}
+            stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnavailableError("an acknowledgement makes no sense", detail=f"{reply!r:.200}") from error
         for item in self._in_flight:
             if item.seq in refused:
-                error = from_dict(refused[item.seq])
+                reason = refused[item.seq]
                 self.counts.frames_rejected += 1
                 self.counts.values_rejected += item.values
-                self._on_rejection(item.seq, error if isinstance(error, RejectionError) else RejectionError(str(error)))
+                self._on_rejection(
+                    item.seq, reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
+                )
             elif item.seq < next_seq:
                 self.counts.values_acknowledged += item.values
-        self.counts.frames_stored += int(reply.get("stored", 0))
-        self.counts.frames_duplicate += int(reply.get("duplicate", 0))
+        self.counts.frames_stored += stored
+        self.counts.frames_duplicate += duplicate
         self._settle(next_seq)
 
     def _settle(self, next_seq: int) -> None:
@@ -298,6 +319,13 @@ class Stream:
             if not future.done():
                 future.set_exception(error)
         self._waiting = []
+
+
+def _error(reply: dict[str, Any]) -> Error:
+    try:
+        return from_dict(reply)
+    except (TypeError, ValueError):
+        return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
 
 
 def _control(message: aiohttp.WSMessage) -> dict[str, Any]:

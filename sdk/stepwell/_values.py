@@ -14,6 +14,7 @@ import enum
 import json
 import math
 import os
+import reprlib
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ from stepwell.wire import MAX_KEY_BYTES
 
 #: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
 MAX_EXACT_INT = 2**53
+#: Larger ones are refused: a float64 ends here, and with it what readers of JSON take for a number.
+_MAX_INT_BITS = 1023
 #: Types that `array('d')` takes without loss, integers within ±2^53 provided.
 FLOAT_TYPES = frozenset({float, np.float64, np.float32, np.float16})
 SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32})
@@ -35,25 +38,34 @@ POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
 #: Arrays up to this size travel as lists, larger ones as a histogram with as many bins (log-semantics §4).
 MAX_LIST_SIZE = 32
 _MAX_DEPTH = 100
+_SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
+_SHORT.maxstring = _SHORT.maxother = 80
 
 #: A converted value: a point, the JSON of an object, or nested values by name.
 Converted = float | bytes | dict[str, Any]
 
 
-def check_key(key: object) -> None:
-    """Whether `key` may name a metric.
+def key_text(key: object) -> str:
+    """The name of a metric as it is stored: a plain str, with U+FFFD for what no UTF-8 has (lone surrogates).
 
     Raises:
         DataError: it is no string, is too long or holds a NUL character.
     """
     if not isinstance(key, str):
         raise DataError(
-            f"keys must be strings, not {type(key).__name__}", detail=repr(key)[:80], hint='log({"loss": 0.5})'
+            f"keys must be strings, not {type(key).__name__}", detail=described(key), hint='log({"loss": 0.5})'
         )
-    if "\0" in key or len(key.encode("utf-8", "replace")) > MAX_KEY_BYTES:
+    text = _storable(str.__str__(key))  # not str(key): an enum that is a string has a __str__ of its own
+    if "\0" in text or len(text.encode()) > MAX_KEY_BYTES:
         raise DataError(
-            "a key cannot be stored", detail=f"{key[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes, no NUL character"
+            "a key cannot be stored", detail=f"{text[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes, no NUL character"
         )
+    return text
+
+
+def described(value: object) -> str:
+    """`value` for the text of an error: at most some 80 characters."""
+    return _SHORT.repr(value)[:80]
 
 
 def convert(value: Any, depth: int = 0) -> Converted:
@@ -65,15 +77,14 @@ def convert(value: Any, depth: int = 0) -> Converted:
     kind = type(value)
     if kind is float or kind is np.float32:
         return float(value)
-    if kind is int or isinstance(value, np.integer):
-        return float(value) if -MAX_EXACT_INT <= value <= MAX_EXACT_INT else str(int(value)).encode()
+    if kind is int or (isinstance(value, np.integer) and not isinstance(value, np.timedelta64)):
+        return float(value) if -MAX_EXACT_INT <= value <= MAX_EXACT_INT else dump(jsonable(int(value)))
+    if depth > _MAX_DEPTH:
+        raise _too_deep()
     if isinstance(value, Mapping):
-        if depth > _MAX_DEPTH:
-            raise _too_deep()
-        nested = {str(key): convert(item, depth + 1) for key, item in value.items()}
-        for key in nested:
-            check_key(key)
-        return nested
+        return {key_text(_nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, enum.Enum):
+        return convert(value.value, depth + 1)
     if isinstance(value, np.floating):
         return float(value)
     if _is_array(value):
@@ -81,7 +92,7 @@ def convert(value: Any, depth: int = 0) -> Converted:
             return convert(_to_numpy(value).reshape(-1)[0], depth + 1)
     elif isinstance(value, float):
         return float(value)
-    elif isinstance(value, int) and not isinstance(value, bool | enum.Enum):
+    elif isinstance(value, int) and not isinstance(value, bool):
         return convert(int(value), depth)
     return dump(jsonable(value))
 
@@ -108,17 +119,19 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if isinstance(value, enum.Enum):
         return jsonable(value.value, depth + 1)
     if isinstance(value, str):
-        if not value.isascii():
-            value = "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
-        return value.replace("\0", "\ufffd")
+        return _storable(str.__str__(value)).replace("\0", "\ufffd")
     if isinstance(value, int):
+        if value.bit_length() > _MAX_INT_BITS:
+            raise DataError(
+                "an integer is too large", detail=f"{value.bit_length()} bits", hint=f"at most {_MAX_INT_BITS} bits"
+            )
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else _non_finite(value)
     if isinstance(value, np.generic):
         return _jsonable_numpy_scalar(value, depth)
     if isinstance(value, Mapping):
-        return {jsonable(str(key)): jsonable(item, depth + 1) for key, item in value.items()}
+        return {jsonable(_nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | range):
         return [jsonable(item, depth + 1) for item in value]
     if _is_array(value):
@@ -144,7 +157,7 @@ def _jsonable_other(value: Any, depth: int) -> Any:
         return [jsonable(item, depth + 1) for item in value]
     raise DataError(
         f"a value of type {type(value).__name__} is not JSON serializable",
-        detail=repr(value)[:80],
+        detail=described(value),
         hint="log numbers, strings, lists, dicts or arrays; or log str(value)",
     )
 
@@ -161,6 +174,8 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
     if array.size == 1:
         return jsonable(array.reshape(-1)[0], depth + 1)
     if array.size <= MAX_LIST_SIZE:
+        if array.dtype.kind in "mM":  # tolist() makes bare numbers of nanoseconds
+            array = array.astype(str)
         return jsonable(array.tolist(), depth + 1)
     if array.dtype.kind not in "biuf":
         raise DataError(
@@ -174,8 +189,25 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
             detail=f"{int((~np.isfinite(numbers)).sum())} of {numbers.size} values are not finite",
             hint="log array.tolist() to keep each value",
         )
-    counts, edges = np.histogram(numbers, bins=MAX_LIST_SIZE)
+    try:
+        with np.errstate(all="ignore"):
+            counts, edges = np.histogram(numbers, bins=MAX_LIST_SIZE)
+    except ValueError:  # all so close together, or so far apart, that float64 has no 33 edges for them
+        counts, edges = np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
     return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
+
+
+def _storable(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+def _nested_name(key: object) -> str:
+    """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
+    if isinstance(key, str):
+        return key
+    return ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def _non_finite(value: float) -> dict[str, str]:

@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(describe(error))
         return 1
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")
         return 130
     except BrokenPipeError:
         # `stepwell sql … | head`: the reader has what it wanted. The interpreter would complain when it flushes stdout.

@@ -65,7 +65,7 @@ MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
 #: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them
 #: can be told from a conflicting one when it comes again.
-WINDOW_FRAMES = 128
+WINDOW_FRAMES = 256
 
 HEADER_BYTES = 64
 _HEADER = struct.Struct("<4sBBHII16sQIIIIII")

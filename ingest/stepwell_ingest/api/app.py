@@ -39,6 +39,8 @@ def create_app(worker: Worker) -> web.Application:
         await socket.prepare(request)
         connection = Stream(worker, socket)
         worker.streams.add(connection)
+        if worker.draining:  # since a moment ago: `drain` has not seen this stream
+            connection.stop()
         try:
             await connection.run()
         finally:

@@ -11,6 +11,8 @@ from stepwell_ingest.write.catalog import Attachment, Catalog
 
 PROTOCOL_VERSION = 1
 _MAX_NAME = 256
+#: entity, project and run stand in one index entry, which Postgres limits to 2,704 bytes.
+_MAX_NAME_BYTES = 768
 
 
 class AttachRequest(NamedTuple):
@@ -49,9 +51,13 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     names = []
     for field in ("entity", "project", "run", "writer"):
         value = message.get(field)
-        if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or "\0" in value or not value.isprintable():
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
             raise DataError(
                 f"{field!r} must be 1 to {_MAX_NAME} printable characters", detail=f"it is {str(value)[:80]!r}"
+            )
+        if len(value.encode()) > _MAX_NAME_BYTES:
+            raise DataError(
+                f"{field!r} must have {_MAX_NAME_BYTES} bytes of UTF-8 at most", detail=f"it is {value[:80]!r}"
             )
         names.append(value)
     try:
@@ -63,6 +69,8 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     info = message.get("info", {})
     if not isinstance(info, dict) or "\\u0000" in orjson.dumps(info).decode():
         raise DataError("'info' must be an object without NUL characters", detail=f"it is {str(info)[:80]}")
+    if not isinstance(info.get("config", {}), dict):
+        raise DataError("'config' in 'info' must be an object", detail=f"it is {str(info['config'])[:80]}")
     entity, project, run, writer = names
     return AttachRequest(entity, project, run, writer, session, bool(message.get("late", False)), info)
 

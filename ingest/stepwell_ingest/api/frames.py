@@ -33,7 +33,13 @@ async def post_frames(request: web.Request, worker: Worker) -> web.Response:
     size = _check_body(request, worker)
     worker.room.take_now(size)
     try:
-        body = await request.read()
+        try:
+            async with asyncio.timeout(worker.config.timeouts.body_s):
+                body = await request.read()
+        except TimeoutError:
+            raise UnavailableError(
+                "the body did not arrive in time", detail=f"{size} bytes in {worker.config.timeouts.body_s:g} s"
+            ) from None
         return await _store(body, worker)
     finally:
         worker.room.give_back(size)
@@ -69,6 +75,9 @@ async def _store(body: bytes, worker: Worker) -> web.Response:
     for session, frames in by_session.items():
         try:
             cursor = await worker.catalog.cursor(session)
+            if frames[0][0].seq > cursor.tail_seq:
+                # Before this is called a gap: another worker may have stored the frames that are missing here.
+                cursor = await worker.catalog.cursor(session, fresh=True)
             taken = worker.intake.take(cursor, frames)
         except Error as error:
             problem = problem or error

@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
@@ -78,11 +80,15 @@ class Stream:
         self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
 
     def _let_go(self) -> None:
-        """Gives back the room of answers that nobody will send; their frames may still be committed."""
+        """Gives back the room of answers that nobody will send, once their frames are out of the batcher."""
         while not self._answers.empty():
             answer = self._answers.get_nowait()
             if isinstance(answer, tuple):
-                self._give_back(answer[1])
+                submission, size = answer
+                submission.done.add_done_callback(partial(self._settled, size))
+
+    def _settled(self, size: int, _: asyncio.Future[Outcome]) -> None:
+        self._give_back(size)
 
     def _give_back(self, size: int) -> None:
         self._room.give_back(size)
@@ -130,16 +136,16 @@ class Stream:
             raise taken.error
 
     @staticmethod
-    def _own_frames(data: bytes, cursor: Cursor) -> list[tuple[wire.Header, memoryview]]:
-        frames = list(wire.split(data))
-        for header, _ in frames:
+    def _own_frames(data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
+        # Lazy: the frames before a bad one are taken in.
+        for header, view in wire.split(data):
             if header.session != cursor.session:
                 raise WrongRunError(
                     "a frame belongs to another writer than the one that attached",
                     detail=f"session {header.session.hex()}, attached as {cursor.session.hex()}",
                     hint="attach again before sending the frames of another run or writer",
                 )
-        return frames
+            yield header, view
 
     async def _take_control(self, text: str) -> None:
         kind = _kind_of(text)

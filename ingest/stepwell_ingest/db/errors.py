@@ -22,6 +22,11 @@ def caused_by_rows(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_CAUSED_BY_ROWS)
 
 
+def is_missing_partition(error: BaseException) -> bool:
+    """Whether a row has no partition to go to: a check violation that names no constraint. Passes when one is made."""
+    return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
+
+
 @contextmanager
 def postgres_errors(doing: str) -> Iterator[None]:
     """Turns what asyncpg raises into `UnavailableError`; our own errors and those of the rows go through.

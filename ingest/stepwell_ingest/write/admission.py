@@ -41,8 +41,8 @@ class Room:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back(size)  # the turn came at the moment of cancelling
+            # Either the turn came at the moment of cancelling, or those behind this one may fit where it did not.
+            self.give_back(0 if turn.cancelled() else size)
             raise
 
     def take_now(self, size: int) -> None:

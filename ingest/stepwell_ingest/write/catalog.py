@@ -18,14 +18,15 @@ import numpy.typing as npt
 import orjson
 
 from stepwell import wire
-from stepwell.errors import FencedError, LimitError, RejectionError, UnknownWriterError
+from stepwell.errors import DataError, FencedError, LimitError, RejectionError, UnknownWriterError
 from stepwell.wire import Block
-from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
 _MAX_CURSORS = 20_000
 _MAX_KEY_SETS = 20_000
+_MAX_KEY_SET_BYTES = 64 * 1024 * 1024  # wide rows: 100,000 names may take megabytes
 
 #: Metric ids, int32[K], by run id and packed names.
 Ids = dict[tuple[int, bytes], npt.NDArray[np.int32]]
@@ -61,6 +62,7 @@ class Catalog:
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
         self._key_sets: OrderedDict[tuple[int, bytes], npt.NDArray[np.int32]] = OrderedDict()
+        self._key_set_bytes = 0
 
     async def attach(
         self, entity: str, project: str, run: str, writer: str, session: bytes, late: bool, info: dict[str, Any]
@@ -92,30 +94,35 @@ class Catalog:
                             detail=f"{entity}/{project}/{run}, session {session_id}",
                             hint="a spool directory was mixed up; each run has its own",
                         ) from error
+                    if caused_by_rows(error):
+                        raise DataError(
+                            "Postgres does not take this attach message", detail=str(error)[:500]
+                        ) from error
                     raise
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
-        known = self._cursors.get(session)
-        if known is not None and (known.stale or known.key != (row["run_id"], row["writer_id"], row["epoch"])):
-            self.forget(session)
-        cursor = await self.cursor(session)
+        cursor = await self.cursor(session, fresh=True)
         return Attachment(cursor, row["run_id"], row["writer"], row["epoch"], row["resumed"])
 
-    async def cursor(self, session: bytes) -> Cursor:
+    async def cursor(self, session: bytes, fresh: bool = False) -> Cursor:
         """The cursor of an attached session.
+
+        Args:
+            fresh: ask Postgres even if the session is known here: other workers may have stored frames of it.
 
         Raises:
             UnknownWriterError: it never attached, or its run was deleted.
             FencedError: a newer session took the writer over.
             UnavailableError: Postgres is away.
         """
-        cursor = self._cursors.get(session)
-        if cursor is not None and not cursor.stale:
+        known = self._cursors.get(session)
+        if known is not None and not known.stale and not fresh:
             self._cursors.move_to_end(session)
-            return cursor
+            return known
         with postgres_errors("look up a writer"):
             row = await self._pool.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
         if row is None:
+            self.forget(session)
             raise UnknownWriterError(
                 "no writer has this session",
                 detail=f"session {session.hex()}",
@@ -123,20 +130,31 @@ class Catalog:
                 "if the run was deleted, its frames have nowhere to go",
             )
         if row["fenced"]:
+            self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
-        raced = self._cursors.get(session)
-        if raced is not None and not raced.stale:
-            return raced  # another task read it while this one waited; there must be one cursor a session
+        # There must be one live cursor a session: one that is not behind what was read is kept (another task may have
+        # made it meanwhile, with frames in flight), and one that is behind ends.
+        known = self._cursors.get(session)
+        if known is not None and not known.stale:
+            if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
+                return known
+            known.stale = True
         cursor = Cursor(
             *(row["run_id"], row["writer_id"], row["epoch"], row["writer"], session),
             *(row["next_seq"], row["last_step"], row["checksums"]),
         )
+        if len(self._cursors) >= _MAX_CURSORS:
+            self._evict()
         self._cursors[session] = cursor
-        if len(self._cursors) > _MAX_CURSORS:
-            oldest, idle = next(iter(self._cursors.items()))
-            if not idle.in_flight:
-                del self._cursors[oldest]
+        self._cursors.move_to_end(session)
         return cursor
+
+    def _evict(self) -> None:
+        """Drops the cursor that was asked for the longest time ago and has nothing in flight."""
+        for session, cursor in self._cursors.items():
+            if not cursor.in_flight:
+                self.forget(session)  # stale: a stream that still holds it attaches again, so there are never two
+                return
 
     def forget(self, session: bytes) -> None:
         """Drops what is known of a session; the next look-up asks Postgres."""
@@ -165,17 +183,28 @@ class Catalog:
             known = self._key_sets.get((run_id, block.names))
             if known is not None and len(known) == len(block.values):
                 into[run_id, block.names] = known
-            elif block.names not in missing:
+                self._key_sets.move_to_end((run_id, block.names))
+            elif block.names not in missing or len(missing[block.names]) != len(block.values):
                 missing[block.names] = wire.unpack_names(block.names, len(block.values))
         if not missing:
             return
         names = list(dict.fromkeys(name for keys in missing.values() for name in keys))
         ids = await self._intern(run_id, names) if names else {}
+        if strangers := [name for name in names if name not in ids]:
+            # Postgres tells names apart by their MD5, so another name has this place.
+            raise RejectionError("two metric names have the same hash", detail=strangers[0][:200])
         for packed, keys in missing.items():
             array = np.array([ids[key] for key in keys], np.int32)
-            into[run_id, packed] = self._key_sets[run_id, packed] = array
-        while len(self._key_sets) > _MAX_KEY_SETS:
-            self._key_sets.popitem(last=False)
+            into[run_id, packed] = array
+            self._remember(run_id, packed, array)
+
+    def _remember(self, run_id: int, packed: bytes, ids: npt.NDArray[np.int32]) -> None:
+        old = self._key_sets.pop((run_id, packed), None)
+        self._key_sets[run_id, packed] = ids
+        self._key_set_bytes += len(packed) + ids.nbytes if old is None else 0
+        while len(self._key_sets) > _MAX_KEY_SETS or self._key_set_bytes > _MAX_KEY_SET_BYTES:
+            (_, oldest), dropped = self._key_sets.popitem(last=False)
+            self._key_set_bytes -= len(oldest) + dropped.nbytes
 
     async def _intern(self, run_id: int, names: list[str]) -> dict[str, int]:
         with postgres_errors("intern metric names"):

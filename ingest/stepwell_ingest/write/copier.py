@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
+from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError, from_dict
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.db.errors import is_missing_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
@@ -91,8 +91,10 @@ class Copier:
                 entries = [entry for item in live for entry in item.entries]
                 if entries:
                     groups.append(Group(live[0].cursor, entries))
-            ids = await self._resolve_names(groups)
-            for group, error in await self._store(groups, ids):
+            ids, failed = await self._resolve_names(groups)
+            lost = {id(group.cursor) for group, _ in failed}
+            failed += await self._store([group for group in groups if id(group.cursor) not in lost], ids)
+            for group, error in failed:
                 self._give_up(batch, group.cursor, error)
             for item in submissions:
                 if item.done.done():
@@ -125,17 +127,29 @@ class Copier:
                     item.fail(error)
         self._batcher.fail_queue(cursor, error)
 
-    async def _resolve_names(self, groups: Iterable[Group]) -> Ids:
-        """The metric ids of every key set in the batch; a frame whose names cannot be stored becomes a rejection."""
+    async def _resolve_names(self, groups: Iterable[Group]) -> tuple[Ids, list[tuple[Group, Error]]]:
+        """The metric ids of every key set in the batch, and the groups that cannot get theirs now, with the reason.
+
+        A frame whose names cannot be stored becomes a rejection.
+        """
         ids: Ids = {}
-        for cursor, entries in groups:
-            for entry in entries:
-                if entry.rejection is None:
-                    try:
-                        await self._catalog.metric_ids(cursor.run_id, entry.frame.blocks, ids)
-                    except (RejectionError, WireError) as error:
-                        entry.rejection = error
-        return ids
+        failed: list[tuple[Group, Error]] = []
+        for group in groups:
+            for entry in group.entries:
+                if entry.rejection is not None:
+                    continue
+                try:
+                    await self._catalog.metric_ids(group.cursor.run_id, entry.frame.blocks, ids)
+                except RejectionError as error:
+                    entry.rejection = error
+                except WireError as error:
+                    entry.rejection = RowsError(error.message, detail=error.detail)
+                except asyncpg.PostgresError as error:  # of the rows: the catalog lets nothing else through
+                    if is_missing_partition(error):
+                        failed.append((group, _no_partition(error)))
+                        break
+                    entry.rejection = RowsError("Postgres would not store these names", detail=str(error)[:500])
+        return ids, failed
 
     async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
         """Commits the groups; returns those that could not move, with the reason.
@@ -154,14 +168,20 @@ class Copier:
                 lost = {id(group.cursor) for group in error.groups}
                 groups = [group for group in groups if id(group.cursor) not in lost]
             except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
+                if len(groups) == 1 and is_missing_partition(error):
+                    failed.append((groups[0], _no_partition(error)))
+                    break
                 if len(groups) == 1 and len(groups[0].entries) == 1:
                     entry = groups[0].entries[0]
                     if entry.rejection is not None:
                         raise UnavailableError("a rejection could not be recorded", detail=str(error)[:500]) from error
                     entry.rejection = RowsError("Postgres would not store this frame", detail=str(error)[:500])
                     continue
-                for half in _halves(groups):
-                    failed += await self._store(half, ids)
+                first, second = _halves(groups)
+                failed += await self._store(first, ids)
+                lost = {id(group.cursor) for group, _ in failed}
+                # Halves of one writer: behind frames that are not stored nothing of it may be.
+                failed += await self._store([group for group in second if id(group.cursor) not in lost], ids)
                 break
         return failed
 
@@ -265,7 +285,15 @@ class Copier:
         """A retry of a refused frame hears the refusal again."""
         with postgres_errors("look up rejections"):
             rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, min(seqs), max(seqs) + 1)
-        into += [(row["seq"], RejectionError(row["message"])) for row in rows if row["seq"] in seqs]
+        into += [(row["seq"], from_dict(row)) for row in rows if row["seq"] in set(seqs)]
+
+
+def _no_partition(error: asyncpg.PostgresError) -> UnavailableError:
+    return UnavailableError(
+        "there is no partition for this run",
+        detail=str(error)[:500],
+        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) makes it again",
+    )
 
 
 def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:

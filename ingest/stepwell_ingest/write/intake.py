@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from stepwell.errors import Error, RejectionError, SequenceConflictError, SequenceGapError, WireError
+from stepwell.errors import Error, RejectionError, SequenceConflictError
 from stepwell.wire import KIND_TOMBSTONE, Header, decode_body
 from stepwell_ingest.write.batcher import Batcher, Entry, Submission
 from stepwell_ingest.write.ledger import Cursor, Verdict
@@ -46,7 +46,7 @@ class Intake:
 
         Args:
             cursor: whose frames they are, not stale.
-            frames: as `wire.split` yields them; what it raises is caught here too.
+            frames: as `wire.split` yields them; the errors of ours that the iterator raises are caught here too.
 
         Raises:
             UnavailableError: the server is stopping.
@@ -71,8 +71,11 @@ class Intake:
                         duplicates.append(header.seq)
                 last = header
                 size += header.length
-        except (WireError, SequenceGapError) as error:
+        except Error as error:
             problem = error
+        except BaseException:
+            cursor.stale = True  # its tail may count frames that nobody will store
+            raise
         if last is None:
             return Taken(None, problem)
         submission = Submission(cursor, entries, duplicates, conflicts, last, size)

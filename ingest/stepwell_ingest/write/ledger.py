@@ -14,8 +14,8 @@ from stepwell.errors import SequenceConflictError, SequenceGapError
 from stepwell.wire import WINDOW_FRAMES, Header
 
 _CHECKSUM_BYTES = 4
-#: Frames of a sender's window may be in flight on two connections of it (the old one half open): remember both.
-REMEMBERED_FRAMES = 2 * WINDOW_FRAMES
+#: What a sender sends again lies within its window below what is committed.
+REMEMBERED_FRAMES = WINDOW_FRAMES
 
 
 class Verdict(Enum):

@@ -30,6 +30,9 @@ POSTGRES_EPOCH_US = 946_684_800_000_000
 #: asyncpg sends each piece as one CopyData message and waits for the socket in between; 0.5 MiB as its own file reader.
 PIECE_BYTES = 512 * 1024
 
+#: Array elements of a row, each of 8 to 12 bytes.
+_KEPT_CELLS = 20_000
+
 _OID_INT4, _OID_INT8, _OID_TIMESTAMPTZ, _OID_FLOAT8 = 23, 20, 1184, 701
 
 
@@ -68,9 +71,19 @@ def _array_field(name: str, header_ints: int, item: str, count: int) -> list[Any
     ]
 
 
-@lru_cache(maxsize=512)
 def _row_template(keys: int, steps: int) -> npt.NDArray[Any]:
     """One row of hot_block of this shape, with every constant filled in and every value zero."""
+    # A template is as large as its row. Only small ones are kept: 256 of them take 60 MiB at most.
+    small = keys + (keys + 2) * steps <= _KEPT_CELLS
+    return _kept_template(keys, steps) if small else _new_template(keys, steps)
+
+
+@lru_cache(maxsize=256)
+def _kept_template(keys: int, steps: int) -> npt.NDArray[Any]:
+    return _new_template(keys, steps)
+
+
+def _new_template(keys: int, steps: int) -> npt.NDArray[Any]:
     scalars = [("run_id", 8), ("seq", 8), ("step_lo", 8), ("step_hi", 8), ("writer_id", 4), ("epoch", 4)]
     fields: list[Any] = [("fields", ">i2")]
     for name, size in scalars:

@@ -22,6 +22,13 @@ MAX_TIME_US = 253_402_300_799_999_999
 # jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
+# jsonb keeps numbers as `numeric`, digit by digit: what orjson reads as 0 may have more decimals than that takes.
+# The first expression is a quick look (it may find text in a string), the others make sure.
+_MAX_DECIMALS = 16_383
+_MAYBE_MANY_DECIMALS = re.compile(rb"[eE][+-]?\d{4}|\.\d{8192}")
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SCALED_NUMBER = re.compile(rb"(?:\.(\d++))?[eE]([+-]?)0*+(\d*+)|\.(\d{16384})")
+
 
 class TimeRangeError(RejectionError):
     """A time outside the years 1970 to 9999."""
@@ -100,5 +107,20 @@ def _check_object(item: Object, max_bytes: int) -> None:
         orjson.loads(item.body)  # rejects NaN, bad UTF-8, lone surrogates, and depth that Postgres' parser may not take
     except orjson.JSONDecodeError as error:
         raise ObjectError("a value is not JSON", detail=f"{name!r}: {error}") from error
-    if _NUL_ESCAPE.search(item.body):
+    if b"\\u0000" in item.body and _NUL_ESCAPE.search(item.body):
         raise ObjectError("a value holds a NUL character, which jsonb cannot store", detail=f"{name!r}")
+    if _MAYBE_MANY_DECIMALS.search(item.body) and _has_too_many_decimals(item.body):
+        raise ObjectError(
+            "a number has more decimal places than jsonb can store", detail=f"{name!r}; the limit is {_MAX_DECIMALS}"
+        )
+
+
+def _has_too_many_decimals(body: bytes) -> bool:
+    for fraction, sign, exponent, too_long in map(re.Match.groups, _SCALED_NUMBER.finditer(_STRING.sub(b"", body))):
+        # The largest exponents, which Postgres does not even read, can only be those of a zero.
+        if too_long or len(exponent) > 9:
+            return True
+        shift = int(exponent or 0)
+        if len(fraction or b"") + (shift if sign == b"-" else -shift) > _MAX_DECIMALS:
+            return True
+    return False

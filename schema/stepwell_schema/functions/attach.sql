@@ -19,8 +19,9 @@ DECLARE
 BEGIN
     -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
     PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    -- The run first, then writer and ledger, here and in finish_v1: no deadlocks.
     SELECT r.run_id INTO id FROM stepwell.run r
-    WHERE r.entity = entity_ AND r.project = project_ AND r.name = run_;
+    WHERE r.entity = entity_ AND r.project = project_ AND r.name = run_ FOR UPDATE;
     IF id IS NULL THEN
         id := stepwell.new_run_id_v1();
         INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config)
@@ -73,6 +74,7 @@ LANGUAGE plpgsql AS $$
 -- Ends a writer, unless a newer epoch has taken it over; the last writer to end ends the run, which has failed if any
 -- writer has. Returns whether this epoch was the current one.
 BEGIN
+    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     PERFORM 1 FROM stepwell.ledger l
     WHERE l.run_id = run_id_ AND l.writer_id = writer_id_ AND l.epoch = epoch_ AND NOT l.fenced FOR SHARE;
     IF NOT FOUND THEN
@@ -81,11 +83,11 @@ BEGIN
     UPDATE stepwell.writer w
     SET state = CASE WHEN exit_code_ = 0 THEN 'finished' ELSE 'failed' END, exit_code = exit_code_
     WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
-    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     UPDATE stepwell.run r
     SET state = ends.state, exit_code = ends.exit_code, finished_at = clock_timestamp()
     FROM (SELECT CASE WHEN bool_and(w.state = 'finished') THEN 'finished' ELSE 'failed' END AS state,
-                 max(w.exit_code) AS exit_code
+                 -- that of a writer that failed, even when a signal made it negative
+                 coalesce(max(w.exit_code) FILTER (WHERE w.exit_code <> 0), 0) AS exit_code
           FROM stepwell.writer w WHERE w.run_id = run_id_ HAVING bool_and(w.state <> 'running')) ends
     WHERE r.run_id = run_id_;
     RETURN true;

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION stepwell.run_id_floor_v1(at timestamptz) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     -- The smallest id of a run that is created at this time.
-    SELECT (extract(epoch FROM at - timestamptz '2020-01-01 00:00:00+00') * 1000)::bigint << 20
+    SELECT floor(extract(epoch FROM at - timestamptz '2020-01-01 00:00:00+00') * 1000)::bigint << 20
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.new_run_id_v1() RETURNS bigint

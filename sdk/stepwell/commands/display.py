@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -34,6 +35,14 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if days else f"{hours} h {minutes} min"
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection failed, without the address, which stands beside it anyway."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number and number > 0:
+        return os.strerror(number)
+    return str(error) or type(error).__name__
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -21,7 +21,7 @@ from stepwell._segment_reader import FrameReader, segment_files
 from stepwell._settings import DEFAULT_URL
 from stepwell._spool_lock import holder
 from stepwell.cli import Command, ServerFile, data_directory
-from stepwell.commands.display import duration, number, size, table
+from stepwell.commands.display import duration, number, reason, size, table
 from stepwell.errors import Error
 from stepwell.spool import Spool
 
@@ -68,9 +68,7 @@ def glance(directory: Path) -> Glance | None:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "dir", nargs="?", metavar="DIR", help="where spools are; default STEPWELL_DIR, else .stepwell"
-    )
+    parser.add_argument("dir", nargs="?", metavar="DIR", help="where spools are; default STEPWELL_DIR, else .stepwell")
     parser.add_argument("--url", help="the server")
     parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
 
@@ -91,17 +89,17 @@ async def _show_server(url: str) -> bool:
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             async with session.get(f"{url}/readyz") as reply:
-                ready, reason = reply.status == 200, await reply.read()
+                ready, said = reply.status == 200, await reply.read()
             async with session.get(f"{url}/v1/status") as reply:
                 about = orjson.loads(await reply.read()) if reply.status == 200 else None
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        print(f"server  {url}: away ({str(error) or 'it did not answer'})")
+        print(f"server  {url}: away ({'it did not answer' if isinstance(error, TimeoutError) else reason(error)})")
         print("        Runs keep what they log in their spools until it is back. `stepwell up` starts one.")
         return False
     if not isinstance(about, dict) or "held_bytes" not in about:
         print(f"server  {url}: something answers there, but it is no Stepwell server")
         return False
-    print(f"server  {url}: {'ready' if ready else 'not ready: ' + _message(reason)}")
+    print(f"server  {url}: {'ready' if ready else 'not ready: ' + _message(said)}")
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
         f"{size(about['held_bytes'])} of {size(about['held_bytes_limit'])} held until COMMIT"

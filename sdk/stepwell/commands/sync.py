@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from stepwell import _spool_state
 from stepwell._settings import ENVIRONMENT, Settings, Timeouts, resolve
 from stepwell._stream import PROTOCOL_VERSION, Stream
 from stepwell.cli import Command
-from stepwell.commands.display import Progress, number, size
+from stepwell.commands.display import Progress, number, reason, size
 from stepwell.errors import Error, RejectionError, SettingError, SpoolLockedError
 from stepwell.spool import Spool
 
@@ -69,6 +71,11 @@ class Delivery:
     def done(self) -> bool:
         """The server has everything that it can get."""
         return self.stream.finished or (self._exit_code is None and self._spool.first_seq >= self._goal)
+
+    @property
+    def frames_known_before(self) -> int:
+        """How many frames on the disk the server had acknowledged, or stored without our knowing it."""
+        return self._spool.first_seq - self._first - self.stream.counts.frames_stored - len(self.rejected)
 
     async def run(self, progress: Progress, name: str) -> None:
         """Until it is done, the server refuses for good, or nothing has moved for `patience_s`."""
@@ -163,15 +170,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(directory: str | None, url: str | None) -> Settings:
-    # Of the run's settings only these two concern us; the others may be anything.
-    environment = {"STEPWELL_RUN_ID": "sync"}
-    import os
-
-    for name, attribute in ENVIRONMENT.items():
-        if attribute in ("url", "dir") and os.environ.get(name):
-            environment[name] = os.environ[name]
-    settings = resolve(environment, dir=directory, url=url)
-    return Settings(url=settings.url, dir=settings.dir, run_id="sync", timeouts=_TIMEOUTS)
+    # Only what concerns the server and the place: a project name that makes no sense must not keep data from delivery.
+    ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir")}
+    environment = {name: os.environ[name] for name in ours & os.environ.keys()}
+    return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
 async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float) -> Total:
@@ -211,8 +213,8 @@ async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: T
     total.values += counts.values_acknowledged
     total.sent_bytes += counts.bytes_sent
     text = f"  {name}: {number(counts.values_acknowledged, 'value')} in {number(counts.frames_stored, 'frame')}"
-    if counts.frames_duplicate:
-        text += f", {number(counts.frames_duplicate, 'frame')} the server had already"
+    if known := delivery.frames_known_before:
+        text += f", {number(known, 'frame')} the server had already"
     if delivery.rejected:
         text += f", {number(len(delivery.rejected), 'frame')} refused (see the view stepwell.rejections)"
     if damaged:
@@ -227,8 +229,9 @@ async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: T
     failure = failure or stream.failed
     if failure is None and not stream.connected:
         total.unreachable = True
-    reason = failure or stream.last_error or "the server did not answer"
-    print(f"{text}; left: {number(pending, 'frame')}, because {reason}", flush=True)
+    cause = failure or stream.last_error
+    why = reason(cause) if cause else "the server did not answer"
+    print(f"{text}; left: {number(pending, 'frame')}, because: {why}", flush=True)
 
 
 COMMAND = Command(ABOUT, configure, run)

@@ -1,0 +1,26 @@
+# A Stepwell server. Build: docker build -t stepwell .
+# Run: docker run -p 8770:8770 -v stepwell:/data stepwell
+
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY sdk sdk
+COPY ingest ingest
+COPY schema schema
+RUN python -m venv /opt/stepwell \
+ && /opt/stepwell/bin/pip install --no-cache-dir --constraint constraints.txt hatchling \
+ && /opt/stepwell/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[server]' \
+ && /opt/stepwell/bin/pip uninstall --yes hatchling
+
+FROM python:3.12-slim
+COPY --from=build /opt/stepwell /opt/stepwell
+# Postgres refuses to run as root, and nothing here needs to be.
+RUN useradd --create-home --uid 8770 stepwell && install --directory --owner=stepwell /data
+USER stepwell
+ENV PATH=/opt/stepwell/bin:$PATH STEPWELL_DATA=/data PYTHONUNBUFFERED=1
+VOLUME /data
+EXPOSE 8770
+# SIGTERM drains: what was taken in is stored before the end. Give it the time: docker stop -t 60.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["stepwell", "status"]
+CMD ["stepwell", "up", "--host", "0.0.0.0", "--data", "/data"]

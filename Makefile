@@ -1,0 +1,60 @@
+# Every target does its own set-up: a virtual environment with what constraints.txt pins, made once and stamped.
+#
+#   make demo     a real training run on four ranks, into a real server, read back with SQL
+#   make test     all tests          make check    lint, format and types
+#   make bench    the measurements   make clean    removes the environment and caches
+#
+# make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+TESTS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+# The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
+DEV := hypothesis mypy psutil pytest pytest-asyncio ruff
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test check format bench clean setup
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	@$(BIN)/stepwell demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python loadtests/bench.py
+
+setup: $(STAMP)
+
+# The build tools come first and outside of pip's isolation, so that constraints.txt pins them, too.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" > /dev/null || { \
+	    echo "make: there is no $(PYTHON) here. Stepwell needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "make: Stepwell needs Python 3.11 or newer, and $(PYTHON) is `"$(PYTHON)" --version 2>&1`." >&2; \
+	    echo "      Name another one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
+	    echo "make: $(PYTHON) has no venv or no pip for it. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (about a minute, once)"
+	@rm -f "$(STAMP)"
+	@"$(PYTHON)" -m venv --clear "$(VENV)"
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable '.[server,demo]' $(DEV)
+	@touch "$(STAMP)"
+
+clean:
+	rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""The data directory of `stepwell up`: made, and held by one server at a time.
+
+<data>/postgres/       the embedded cluster (`stepwell_ingest.db`)
+<data>/postgres.log    its messages
+<data>/server.lock     locked (flock) by the server that runs, which also goes when it is killed; holds its pid
+<data>/server.json     where that server is (`stepwell.cli.ServerFile`)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stepwell.errors import SettingError
+from stepwell_ingest.db import datadir
+
+
+class InUseError(SettingError):
+    """Another `stepwell up` holds the directory."""
+
+
+@contextmanager
+def held(data: Path) -> Iterator[None]:
+    """Makes the directory, and holds it.
+
+    Raises:
+        InUseError: another server holds it; names its process.
+        SettingError: it cannot be made or written.
+    """
+    try:
+        datadir.make_parents(data / "any")
+        descriptor = os.open(data / "server.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise SettingError(
+            f"the data directory {data} cannot be used",
+            detail=error.strerror,
+            hint="choose another one with --data or STEPWELL_DATA",
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.read(descriptor, 32).decode(errors="replace").strip()
+            raise InUseError(
+                f"another `stepwell up` uses the data directory {data}",
+                detail=f"its process id is {pid}" if pid else None,
+                hint="use that server, stop it, or choose another directory with --data",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,168 @@
+"""Rows of a query as text: table, CSV or JSON. Pure but for the output that is handed in.
+
+In come column descriptions and batches of rows, as asyncpg gives them; out goes text, batch by batch, so that a result
+of any size needs little memory. Promises that no value is changed: NaN and infinities are words in JSON, where numbers
+cannot say them, and integers keep all digits.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, TextIO
+
+_MAX_WIDTH = 60
+_NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8", "numeric", "oid"})
+_CONTROL = {code: " " for code in range(32)}
+
+
+class Column(NamedTuple):
+    """name: as the query named it; kind: Postgres' name of the type."""
+
+    name: str
+    kind: str
+
+
+class Writer(Protocol):
+    """Takes batches of rows in order, the first one with `begin`."""
+
+    def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None: ...
+    def more(self, rows: Sequence[Sequence[Any]]) -> None: ...
+    def end(self, count: int) -> None: ...
+
+
+class TableWriter:
+    """For people. The first batch decides how wide columns are; longer texts are cut, with an ellipsis."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._widths: list[int] = []
+        self._right: list[bool] = []
+
+    def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+        self._right = [column.kind in _NUMBERS for column in columns]
+        texts = [[_cell(value) for value in row] for row in rows]
+        names = [column.name for column in columns]
+        # A number that is cut is a wrong number; only texts are.
+        self._widths = [
+            max(map(len, cells)) if right else min(max(map(len, cells)), max(_MAX_WIDTH, len(cells[0])))
+            for right, cells in zip(self._right, zip(names, *texts, strict=True), strict=True)
+        ]
+        # A last column that nothing follows may be as long as it is.
+        if self._widths and not self._right[-1]:
+            self._widths[-1] = max(len(row[-1]) for row in chain([names], texts))
+        self._line(names)
+        self._out.write("  ".join("─" * width for width in self._widths) + "\n")
+        for row in texts:
+            self._line(row)
+
+    def more(self, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            self._line([_cell(value) for value in row])
+
+    def end(self, count: int) -> None:
+        self._out.write(f"({count:,} row{'' if count == 1 else 's'})\n")
+
+    def _line(self, cells: Sequence[str]) -> None:
+        parts = []
+        for cell, width, right in zip(cells, self._widths, self._right, strict=True):
+            if not right and len(cell) > width and width >= _MAX_WIDTH:
+                cell = cell[: width - 1] + "…"
+            parts.append(cell.rjust(width) if right else cell.ljust(width))
+        self._out.write("  ".join(parts).rstrip() + "\n")
+
+
+class CsvWriter:
+    """For spreadsheets: a head, then a line a row; NULL is empty."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._csv = csv.writer(out, lineterminator="\n")
+
+    def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+        self._csv.writerow([column.name for column in columns])
+        self.more(rows)
+
+    def more(self, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            self._csv.writerow(["" if value is None else _text(value) for value in row])
+
+    def end(self, count: int) -> None: ...
+
+
+class JsonWriter:
+    """For programs: one array of objects, a row a line. Columns of the same name get numbers."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._names: list[str] = []
+        self._separator = "["
+
+    def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+        for column in columns:
+            name, number = column.name, 1
+            while name in self._names:
+                number += 1
+                name = f"{column.name}_{number}"
+            self._names.append(name)
+        self.more(rows)
+
+    def more(self, rows: Sequence[Sequence[Any]]) -> None:
+        for row in rows:
+            values = dict(zip(self._names, map(_jsonable, row), strict=True))
+            self._out.write(self._separator + json.dumps(values, ensure_ascii=False, allow_nan=False))
+            self._separator = ",\n "
+
+    def end(self, count: int) -> None:
+        self._out.write("]\n" if count else "[]\n")
+
+
+def _text(value: Any) -> str:
+    """A value as one line of text, much as psql shows it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(_jsonable(value))
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ").replace("+00:00", "+00")
+    if isinstance(value, (bytes, bytearray)):
+        return "\\x" + value.hex()
+    if isinstance(value, (list, tuple, dict, Mapping)):
+        return json.dumps(_jsonable(value), ensure_ascii=False)
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else _text(value).translate(_CONTROL)
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, Decimal):
+        # sum() over bigint is numeric: a number that programs can count with, exact where it is whole.
+        if not value.is_finite():
+            return str(value)
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, Mapping) or hasattr(value, "items"):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return _text(value)

@@ -1,0 +1,189 @@
+"""`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
+
+In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
+transaction of its own, with a statement timeout, and the protocol used takes a single statement only. The schema
+`stepwell` is on the search path, so the views are just `history`, `history_objects`, `runs` and `rejections`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from typing import Any
+
+import asyncpg
+import orjson
+
+from stepwell.cli import Command, ServerFile, data_directory, describe
+from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_ingest import loop
+from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
+
+_BATCH_ROWS = 2000
+_CONNECT_S = 10.0
+_VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1"""
+
+ABOUT = r"""ask the stored history with SQL, read-only
+
+The query is the argument, or what comes on stdin; on a terminal, without one, there is a prompt. The database is --dsn,
+else STEPWELL_DSN, else that of the server that runs on this machine.
+
+  stepwell sql "SELECT run, state, points FROM runs ORDER BY created_at DESC LIMIT 10"
+  stepwell sql "SELECT step, value FROM history WHERE run = 'abc' AND metric = 'train/loss'" --format csv > loss.csv"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", nargs="?", metavar="QUERY", help="one SQL statement")
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default table")
+    parser.add_argument("--dsn", help="the Postgres to ask")
+    parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="the longest that a query may take; default 60"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    query = options.query
+    if query is None and not sys.stdin.isatty():
+        query = sys.stdin.read()
+    if query is not None and not query.strip().strip(";"):
+        raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
+    if options.timeout <= 0:
+        raise SettingError("--timeout must be more than 0 seconds")
+    dsn = _find_dsn(options.dsn, options.data)
+    if query is not None:
+        loop.run(_ask(dsn, query, options.format, options.timeout))
+    else:
+        _prompt(dsn, options.format, options.timeout)
+    return 0
+
+
+def _find_dsn(argument: str | None, data_option: str | None) -> str:
+    given = argument or (None if data_option else os.environ.get("STEPWELL_DSN"))
+    if given:
+        return given
+    data = data_directory(data_option)
+    found = ServerFile.read(data)
+    if found is None:
+        raise UnavailableError(
+            f"no server runs on the data directory {data}",
+            hint="start one with `stepwell up`; or name another directory with --data, or a Postgres with --dsn",
+        )
+    return found.dsn
+
+
+async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
+    try:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=_CONNECT_S,
+            server_settings={
+                "application_name": "stepwell sql",
+                "default_transaction_read_only": "on",
+                "search_path": "stepwell, public",
+                "statement_timeout": str(max(1, round(timeout_s * 1000))),
+                "TimeZone": "UTC",
+            },
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
+        raise UnavailableError(
+            "Postgres cannot be reached",
+            detail=str(error) or type(error).__name__,
+            hint="is `stepwell up` running? Another Postgres is named with --dsn",
+        ) from error
+    try:
+        await _fetch(connection, query, format_)
+    except asyncpg.PostgresError as error:
+        raise _explained(error, query, timeout_s) from error
+    except BrokenPipeError:
+        raise  # of our own output: `stepwell sql … | head`
+    except (asyncpg.InterfaceError, OSError) as error:
+        raise UnavailableError("the connection to Postgres was lost", detail=str(error)) from error
+    finally:
+        with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
+            await connection.close(timeout=2)
+
+
+async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, encoder=str, decoder=orjson.loads, schema="pg_catalog")
+    writer = _writer(format_)
+    async with connection.transaction(readonly=True):
+        statement = await connection.prepare(query)
+        columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
+        if not columns:
+            await statement.fetch()
+            print(statement.get_statusmsg(), file=sys.stderr)
+            return
+        cursor = await statement.cursor()
+        rows: list[Any] = await cursor.fetch(_BATCH_ROWS)
+        writer.begin(columns, rows)
+        count = len(rows)
+        while len(rows) == _BATCH_ROWS:
+            rows = await cursor.fetch(_BATCH_ROWS)
+            writer.more(rows)
+            count += len(rows)
+        writer.end(count)
+
+
+def _writer(format_: str) -> Writer:
+    if format_ == "csv":
+        return CsvWriter(sys.stdout)
+    return JsonWriter(sys.stdout) if format_ == "json" else TableWriter(sys.stdout)
+
+
+def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Error:
+    """Postgres' own words, with the place in the query, and a hint where we know better what to do."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Error(f"the query took longer than {timeout_s:g} s", hint="allow it more with --timeout SECONDS")
+    hint = error.hint
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        hint = "`stepwell sql` only reads; to change data, use psql with the DSN"
+    elif "multiple commands" in str(error):
+        hint = "give one statement at a time"
+    detail = [str(error.detail)] if error.detail else []
+    if error.position and (position := int(error.position)) <= len(query) + 1:
+        before = query[: position - 1]
+        number, start = before.count("\n") + 1, before.rfind("\n") + 1
+        head = f"line {number}: "
+        detail += [head + query[start:].split("\n")[0], " " * (len(head) + position - 1 - start) + "^"]
+    return Error(error.message or str(error), detail="\n".join(detail) or None, hint=hint)
+
+
+def _prompt(dsn: str, format_: str, timeout_s: float) -> None:
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401 - gives input() its line editing and history
+    print("SQL, ended by a semicolon. \\d lists the views, \\q or Ctrl-D ends.")
+    lines: list[str] = []
+    while True:
+        try:
+            line = input("stepwell> " if not lines else "     ...> ")
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print()
+            lines = []
+            continue
+        if not lines and line.strip() in ("\\q", "exit", "quit"):
+            return
+        lines.append(_VIEWS + ";" if not lines and line.strip() == "\\d" else line)
+        query = "\n".join(lines)
+        if not query.strip():
+            lines = []
+        elif query.rstrip().endswith(";"):
+            lines = []
+            try:
+                loop.run(_ask(dsn, query, format_, timeout_s))
+            except Error as error:
+                print(describe(error), end="", file=sys.stderr)
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                print("cancelled", file=sys.stderr)
+
+
+COMMAND = Command(ABOUT, configure, run)

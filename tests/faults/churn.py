@@ -1,0 +1,275 @@
+"""A Stepwell whose parts die all the time, each at the stage that is its turn, and the verdict at the end.
+
+    writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
+                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
+    workers     two on one port; each life is armed with a stage of the worker
+    Postgres    one strike after the other, at places of the protocol or at any moment
+
+Comes in: a seed and a number of kills, which are spread evenly over all stages. It ends when all of them have fired;
+then everything is left to recover, spools are delivered, a fresh writer logs, and the judge is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults import stages
+from faults.harness import PATIENCE_S, Child, Stack
+from faults.journal import read_journal
+from faults.judge import Judge, Verdict
+from faults.programs import Armed, Sync, Writer
+from faults.proxy import Action, Link, Rule
+from faults.stages import Point, PostgresPoint, Victim
+from stepwell.spool import Spool
+
+#: From outside, whatever it does just now.
+ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker")}
+#: Lives in which a stage may be missed before it counts as unreachable.
+_TRIES = 40
+
+
+def all_points() -> list[Point | PostgresPoint]:
+    """Every named stage once."""
+    return [*stages.POINTS.values(), *ANY_MOMENT.values(), *stages.POSTGRES_POINTS]
+
+
+def spread(kills: int, seed: int) -> list[Point | PostgresPoint]:
+    """So many stages, each as often as every other one (± 1), in a random order."""
+    shuffler = random.Random(seed)
+    chosen: list[Point | PostgresPoint] = []
+    while len(chosen) < kills:
+        batch = all_points()
+        shuffler.shuffle(batch)
+        chosen += batch[: kills - len(chosen)]
+    return chosen
+
+
+@dataclass(slots=True)
+class Churned:
+    """What happened, and what came of it."""
+
+    seed: int
+    verdict: Verdict
+    kills: Counter[str]
+    lives: Counter[str]
+
+    def __str__(self) -> str:
+        sides: Counter[str] = Counter()
+        for name, count in self.kills.items():
+            sides[name.split(":")[0]] += count
+        lines = [f"{count:4}  {name}" for name, count in sorted(self.kills.items())]
+        lines.append(
+            f"{self.kills.total():4}  kills ({', '.join(f'{side} {count}' for side, count in sorted(sides.items()))}), "
+            f"{len(self.kills)} stages; lives: {', '.join(f'{kind} {n}' for kind, n in sorted(self.lives.items()))}"
+        )
+        return "\n".join([*lines, f"seed {self.seed}: {self.verdict}"])
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A stage that waits for its kill."""
+
+    point: Point
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Churn:
+    """One run of it.
+
+    Args:
+        stack: started, without workers.
+        points: the stages, one kill each.
+        seed: of everything that is random here.
+        network: whether the proxies cut connections besides.
+    """
+
+    stack: Stack
+    points: list[Point | PostgresPoint]
+    seed: int
+    writers: int = 4
+    workers: int = 2
+    network: bool = False
+    kills: Counter[str] = field(default_factory=Counter)
+    lives: Counter[str] = field(default_factory=Counter)
+    journals: dict[str, list[Path]] = field(default_factory=dict)
+    _queues: dict[str, deque[_Turn]] = field(default_factory=dict)
+    _open: int = 0
+    _done: asyncio.Event = field(default_factory=asyncio.Event)
+    _random: random.Random = field(init=False)
+
+    async def run(self) -> Churned:
+        """All kills, the recovery and the verdict."""
+        self._random = random.Random(self.seed)
+        strikes = [point for point in self.points if isinstance(point, PostgresPoint)]
+        for point in self.points:
+            if isinstance(point, Point):
+                self._queues.setdefault(point.side, deque()).append(_Turn(point))
+        self._open = len(self.points)
+        if self.network:
+            self._trouble_the_network()
+        try:
+            async with asyncio.TaskGroup() as group:
+                keepers = [group.create_task(self._keep_worker()) for _ in range(self.workers)]
+                logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
+                group.create_task(self._strike_postgres(strikes))
+                await asyncio.wait(logging)
+                self.stack.web_proxy.rules.clear()
+                self.stack.postgres_proxy.rules.clear()
+                verdict = await self._settle()
+                for keeper in keepers:
+                    keeper.cancel()
+        finally:
+            self.stack.web_proxy.rules.clear()
+            self.stack.postgres_proxy.rules.clear()
+        return Churned(self.seed, verdict, self.kills, self.lives)
+
+    @property
+    def project(self) -> str:
+        return f"churn-{self.seed}"
+
+    def _next(self, side: str) -> _Turn | None:
+        queue = self._queues.get(side)
+        return queue.popleft() if queue else None
+
+    def _killed(self, name: str) -> None:
+        self.kills[name] += 1
+        self._open -= 1
+        if not self._open:
+            self._done.set()
+
+    def _armed(self, turn: _Turn | None) -> Armed | None:
+        if turn is None or not turn.point.target:
+            return None
+        return Armed(turn.point.name, self._random.randint(1, turn.point.hits) if not turn.tries else 1)
+
+    def _settled(self, turn: _Turn | None, child: Child) -> None:
+        """A life has ended: its kill counts, or its stage waits for another one."""
+        if turn is None:
+            return
+        if child.fired or (not turn.point.target and child.status == -9):
+            self._killed(turn.point.name)
+            return
+        turn.tries += 1
+        if turn.tries > _TRIES:
+            raise AssertionError(f"the stage {turn.point.name!r} was not reached in {_TRIES} lives")
+        self._queues[turn.point.side].append(turn)
+
+    async def _keep_writer(self, number: int) -> None:
+        run, name, directory = f"run-{number // 2}", str(number % 2), self.stack.place / f"{self.project}-{number}"
+        directory.mkdir()
+        journals = self.journals.setdefault(run, [])
+        first_step = 0
+        delivery: asyncio.Task[bool] | None = None
+        while not self._done.is_set():
+            turn = self._next("sdk")
+            journal = directory / f"{len(journals)}.journal"
+            journals.append(journal)
+            child = await self.stack.run(
+                Writer(
+                    *(self.stack.url, str(directory), self.project, run, name, first_step, str(journal)),
+                    steps=self._random.randint(100, 900),
+                    seed=self._random.getrandbits(32),
+                    armed=self._armed(turn),
+                )
+            )
+            self.lives["writer"] += 1
+            await self._watch(turn, child)
+            first_step = max(first_step, read_journal(journal).last_tried + self._random.randint(1, 10))
+            if delivery is not None:
+                await delivery
+            # Before its successor attaches (the session goes on), or meanwhile (it may have been fenced).
+            delivery = asyncio.create_task(self._deliver(directory))
+            if self._random.random() < 0.5:
+                await delivery
+        if delivery is not None:
+            await delivery
+
+    async def _keep_worker(self) -> None:
+        while True:
+            turn = self._next("worker")
+            child = await self.stack.run_worker(self.stack.worker(armed=self._armed(turn)))
+            self.lives["worker"] += 1
+            await self._watch(turn, child)
+
+    async def _watch(self, turn: _Turn | None, child: Child) -> None:
+        if turn is not None and not turn.point.target:
+            await asyncio.sleep(self._random.random() * 0.8)
+            child.kill()
+        elif turn is not None and turn.point.drained:
+            await asyncio.sleep(self._random.random() * 0.8)
+            child.kill(stages.signal.SIGTERM)
+        await child.ended.wait()
+        self._settled(turn, child)
+
+    async def _deliver(self, directory: Path) -> bool:
+        """One `stepwell sync`; whether it has delivered everything."""
+        turn = self._next("sync")
+        child = await self.stack.run(Sync(self.stack.url, str(directory), armed=self._armed(turn)))
+        self.lives["sync"] += 1
+        await child.ended.wait()
+        self._settled(turn, child)
+        return child.status == 0
+
+    async def _strike_postgres(self, points: list[PostgresPoint]) -> None:
+        for point in points:
+            await asyncio.sleep(0.2 + self._random.random() * 0.6)
+            if point.trigger is None:
+                self.stack.strike(point.victim, await self.stack.any_backend())
+            else:
+                await self._strike_at(point.trigger, point.victim)
+            await self.stack.recover(point.victim)
+            self._killed(point.name)
+
+    async def _strike_at(self, trigger: str, victim: Victim) -> None:
+        struck = asyncio.Event()
+        answered = self._random.random() < 0.5
+
+        def strike(link: Link) -> bytes | None:
+            self.stack.strike(victim, link.peer)
+            struck.set()
+            if answered:
+                return None
+            link.end(Action.CUT)
+            return b""
+
+        rule = Rule(trigger, strike, skip=self._random.randint(0, 20))
+        self.stack.postgres_proxy.rules.append(rule)
+        async with asyncio.timeout(PATIENCE_S):
+            await struck.wait()
+        self.stack.postgres_proxy.rules.remove(rule)
+
+    def _trouble_the_network(self) -> None:
+        troubles = [("< ack", Action.CUT), ("> frames", Action.RESET), ("< attached", Action.CUT), ("> frames", Action.HANG)]
+        self.stack.web_proxy.rules += [
+            Rule(at, action, count=None, probability=0.01, seed=self.seed + i) for i, (at, action) in enumerate(troubles)
+        ]
+        troubles = [("< COMMIT", Action.CUT), ("> COMMIT", Action.RESET), ("< COPY", Action.CUT)]
+        self.stack.postgres_proxy.rules += [
+            Rule(at, action, count=None, probability=0.01, seed=self.seed + i) for i, (at, action) in enumerate(troubles)
+        ]
+
+    async def _settle(self) -> Verdict:
+        """Delivers every spool, logs something new, and asks the judge."""
+        directories = [self.stack.place / f"{self.project}-{number}" for number in range(self.writers)]
+        async with asyncio.timeout(PATIENCE_S):
+            for directory in directories:
+                while not await self._deliver(directory):
+                    pass
+        fresh = self.stack.place / f"{self.project}.fresh.journal"
+        self.journals["fresh"] = [fresh]
+        child = await self.stack.run(
+            Writer(self.stack.url, str(directories[0]), self.project, "fresh", "0", 0, str(fresh), steps=20)
+        )
+        await child.ended.wait()
+        verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
+        account = read_journal(fresh).account
+        if account is None or account.left or not account.stored:
+            verdict.complaints.append(f"a fresh frame does not flow: {account}")
+        left = [path for directory in directories for path in Spool.discover(directory)]
+        verdict.complaints += [f"a spool is left behind: {path}" for path in left]
+        return verdict

@@ -1,0 +1,201 @@
+"""Mutants against a real worker, by POST and by stream; a reference of a few lines says what must be in Postgres.
+
+Each client sends to sessions of its own, one message after the other, so what the server must do with a message is a
+function of what came before. Afterwards Postgres must hold exactly the frames that decoder and validation accept, in
+their order, and a record of each that they refused; Postgres itself must have refused nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+
+from faults.fuzz import FindingError
+from faults.fuzz_frames import Mutator
+from stepwell import wire
+from stepwell.errors import RejectionError, WireError
+from stepwell.wire import Frame, Header
+from stepwell_ingest.write.validation import check
+
+_ANSWER_S = 60
+
+
+@dataclass
+class Expected:
+    """What the server must make of one session's frames.
+
+    Attributes:
+        stored: the frames that must be in Postgres, by seq.
+        rejected: code of the refusal, by seq.
+    """
+
+    session: bytes
+    run: str
+    next_seq: int = 0
+    last_step: int = -1
+    stored: dict[int, Frame] = field(default_factory=dict)
+    rejected: dict[int, str] = field(default_factory=dict)
+
+    def take(self, frames: Iterable[tuple[Header, memoryview]]) -> bool:
+        """Whether all of `frames` are taken; else those before the first that is not."""
+        for header, view in frames:
+            if header.seq > self.next_seq:
+                return False
+            if header.seq == self.next_seq:
+                try:
+                    self._judge(header, wire.decode_body(header, view))
+                except WireError:
+                    return False
+                self.next_seq += 1
+        return True
+
+    def _judge(self, header: Header, frame: Frame) -> None:
+        if header.kind == wire.KIND_TOMBSTONE:
+            self.rejected[header.seq] = "dropped"
+            return
+        try:
+            self.last_step = check(frame, self.last_step, wire.MAX_ROW_BYTES)
+            for block in frame.blocks:
+                wire.unpack_names(block.names, block.values.shape[0])
+        except RejectionError as error:
+            self.rejected[header.seq] = error.code
+        except WireError:
+            self.rejected[header.seq] = "rows"
+        else:
+            self.stored[header.seq] = frame
+
+    def attach_message(self) -> dict[str, Any]:
+        names = {"entity": "default", "project": "fuzz", "run": self.run, "writer": "0"}
+        return {"type": "attach", "protocol": 1, **names, "session": self.session.hex(), "info": {}}
+
+
+class Client:
+    """Sends mutants to one server and keeps account of what must come of them.
+
+    Attributes:
+        sessions: what must be in Postgres, by session.
+        sent: mutants so far.
+        answers: by status or code.
+    """
+
+    def __init__(self, url: str, seed: str) -> None:
+        self._url = url
+        self._seed = seed
+        self._mutator = Mutator(seed)
+        self.sessions: dict[bytes, Expected] = {}
+        self.sent = 0
+        self.answers: Counter[str] = Counter()
+
+    async def post(self, mutants: int) -> None:
+        """Sends that many by POST."""
+        goal = self.sent + mutants
+        async with aiohttp.ClientSession(self._url) as http:
+            while self.sent < goal:
+                expected = self._new_session()
+                async with http.post("/v1/attach", data=orjson.dumps(expected.attach_message())) as answer:
+                    assert answer.status == 200, await answer.text()
+                for _ in range(25):
+                    body = self._message(expected)
+                    async with asyncio.timeout(_ANSWER_S), http.post("/v1/frames", data=body) as answer:
+                        self._compare_answer(answer.status, orjson.loads(await answer.read()), body)
+                    if self.sent >= goal or expected.last_step > 2**61:
+                        break
+
+    async def stream(self, mutants: int) -> None:
+        """Sends that many over WebSockets; an error ends a connection, and the next one goes on."""
+        goal = self.sent + mutants
+        async with aiohttp.ClientSession(self._url) as http:
+            while self.sent < goal:
+                expected = self._new_session()
+                while self.sent < goal and expected.last_step <= 2**61 and expected.next_seq < 25:
+                    async with http.ws_connect("/v1/stream", max_msg_size=0) as socket:
+                        await socket.send_json(expected.attach_message())
+                        attached = await self._reply(socket)
+                        self._demand(attached["next_seq"] == expected.next_seq, "attach", attached, expected.next_seq)
+                        while self.sent < goal and expected.next_seq < 25 and await self._send(socket, expected):
+                            pass
+
+    async def fresh_frame(self) -> None:
+        """An honest frame of a new session still gets through."""
+        expected = self._new_session()
+        async with aiohttp.ClientSession(self._url) as http:
+            await (await http.post("/v1/attach", data=orjson.dumps(expected.attach_message()))).read()
+            body = Mutator("honest").honest(expected.session, 0, 0)
+            expected.take(wire.split(body))
+            async with http.post("/v1/frames", data=body) as answer:
+                self._demand(answer.status == 200, "a fresh frame", await answer.text(), 200)
+
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse, expected: Expected) -> bool:
+        """Whether the connection goes on."""
+        body = self._message(expected)
+        own, whole = _split(body)
+        others = next((index for index, (header, _) in enumerate(own) if header.session != expected.session), len(own))
+        taken = expected.take(own[:others]) and others == len(own) and whole
+        await socket.send_bytes(body)
+        while True:
+            reply = await self._reply(socket)
+            self.answers[reply.get("code", reply["type"])] += 1
+            if reply["type"] == "error":
+                self._demand(not taken and reply["code"] != "unavailable", body.hex(), reply, "an acknowledgement")
+                return False
+            self._demand(reply["next_seq"] <= expected.next_seq, body.hex(), reply, expected.next_seq)
+            if taken:
+                return True
+
+    async def _reply(self, socket: aiohttp.ClientWebSocketResponse) -> dict[str, Any]:
+        async with asyncio.timeout(_ANSWER_S):
+            message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            raise FindingError(f"seed {self._seed}, mutant {self.sent}: the stream ended with {message!r}")
+        return dict(orjson.loads(message.data))
+
+    def _new_session(self) -> Expected:
+        session = self._mutator.rng.randbytes(16)
+        expected = self.sessions[session] = Expected(session, f"run-{session.hex()}")
+        return expected
+
+    def _message(self, expected: Expected) -> bytes:
+        rng, frames = self._mutator.rng, []
+        for number in range(rng.choice((1, 1, 1, 2, 3))):
+            place = (expected.session, expected.next_seq + number, expected.last_step + 1 + 10_000 * number)
+            if number and rng.random() < 0.5:
+                frames.append(self._mutator.honest(*place))
+            else:
+                frames.append(self._mutator.mutant(*place, others=list(self.sessions)[-3:]))
+        self.sent += len(frames)
+        return b"".join(frames) or b"\0"
+
+    def _compare_answer(self, status: int, answer: dict[str, Any], body: bytes) -> None:
+        self.answers[answer["error"]["code"] if "error" in answer else str(status)] += 1
+        by_session: dict[bytes, list[tuple[Header, memoryview]]] = {}
+        for header, view in _split(body)[0]:
+            by_session.setdefault(header.session, []).append((header, view))
+        for session, frames in by_session.items():
+            if session in self.sessions:
+                self.sessions[session].take(frames)
+        for ack in answer.get("writers", ()):
+            expected = self.sessions[bytes.fromhex(ack["session"])]
+            self._demand(ack["next_seq"] <= expected.next_seq, body.hex(), ack, expected.next_seq)
+        if status >= 500:
+            self._demand(answer["error"]["code"] == "sequence_gap", body.hex(), answer, "no failure of the server")
+
+    def _demand(self, condition: bool, what: str, got: object, wanted: object) -> None:
+        if not condition:
+            raise FindingError(f"seed {self._seed}, mutant {self.sent}: {what}: {got}, not {wanted}")
+
+
+def _split(body: bytes) -> tuple[list[tuple[Header, memoryview]], bool]:
+    """The frames of a message, and whether nothing but frames was in it."""
+    frames = []
+    try:
+        for item in wire.split(body):
+            frames.append(item)  # noqa: PERF402 - those before an error count
+    except WireError:
+        return frames, False
+    return frames, True

@@ -1,0 +1,310 @@
+"""Frames that no honest sender makes: real ones of every shape, changed where it hurts, mostly with right checksums.
+
+In comes a seed; out come mutants, the same for the same seed. A mutant is made in two layers: the parts of a frame are
+changed as a buggy sender would (steps that go back, swapped blocks, JSON that Postgres refuses), then its bytes as an
+attacker would (lengths that lie, counts of 10⁹, truncation, splices). Three of four get their checksums made right, so
+that they come past them.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+
+import numpy as np
+
+from fixtures.frames import with_checksums
+from stepwell import wire
+from stepwell.wire import Block, Frame, Object
+
+#: Share of mutants whose checksums are made right, and of those whose claimed length is, too.
+FIXED, LENGTH_FIXED = 0.75, 0.8
+
+_TIME = 1_700_000_000_000_000
+_U32 = (0, 1, 2, 3, 7, 8, 9, 16, 24, 64, 255, 2**15, 2**16, 2**24, 10**9, 2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1)
+_I64 = (
+    -(2**63),
+    -(2**62),
+    -1,
+    0,
+    1,
+    2**31,
+    2**53,
+    2**62,
+    2**63 - 2,
+    2**63 - 1,
+    253_402_300_799_999_999,
+    253_402_300_800_000_000,
+)
+_KEYS = (
+    "loss",
+    "train/acc",
+    "ü/Größe",
+    "日本語",
+    "😀",
+    "a.b",
+    "x" * 300,
+    " ",
+    "\x7f",
+    "_step",
+    "%s",
+    "'; --",
+    "\ufeff",
+    "\ud7ff",
+)
+_JSON = (
+    *(
+        b"1",
+        b"-0",
+        b"null",
+        b"true",
+        b'""',
+        b"[]",
+        b"{}",
+        b'{"a":1,"a":2}',
+        b" 1 ",
+        b"\t[1 , 2]\n",
+        b'"\xc3\xa4"',
+        b'{"":0}',
+    ),
+    *(
+        b"",
+        b"nan",
+        b"NaN",
+        b"-Infinity",
+        b"01",
+        b"1.",
+        b"+1",
+        b"'a'",
+        b"[1,]",
+        b'"\xff"',
+        b'"\t"',
+        b"\xef\xbb\xbf1",
+        b"1 2",
+    ),
+    *(
+        b'"\\u0000"',
+        b'"\\\\u0000"',
+        b'"\\\\\\u0000"',
+        b'{"\\u0000":1}',
+        b'"\\ud800"',
+        b'"\\udc00\\ud800"',
+        b'"\\ud83d\\ude00"',
+    ),
+    *(
+        b"1e308",
+        b"1e400",
+        b"-1e-400",
+        b"1e-16383",
+        b"1e-16384",
+        b"1e-20000",
+        b"0e99999",
+        b"1e-2147483648",
+        b"9" * 300,
+        b"9" * 400,
+    ),
+    *(
+        b"0." + b"0" * 16382 + b"1",
+        b"0." + b"0" * 17000 + b"1",
+        b"0e-99999",
+        b"[" * 900 + b"]" * 900,
+        b"[" * 2000 + b"]" * 2000,
+    ),
+    *(b'{"a":' * 900 + b"1" + b"}" * 900, b'"' + b"a" * 70_000 + b'"', b"[" + b"0," * 5000 + b"0]"),
+)
+
+
+class Mutator:
+    """Honest frames and mutants of them, all drawn from one seed."""
+
+    def __init__(self, seed: int | str) -> None:
+        self.rng = random.Random(seed)
+        self._values = np.random.default_rng(self.rng.getrandbits(64))
+
+    def honest(self, session: bytes, seq: int, step: int) -> bytes:
+        """A frame as the SDK makes them, of any shape, whose steps begin at `step` or above."""
+        draw = self.rng.random()
+        if draw < 0.04:
+            return wire.encode_tombstone(session, seq, self.rng.randrange(10_000))
+        if draw < 0.06:
+            return wire.encode(session, seq, [])
+        blocks: list[Block] = []
+        for _ in range(self.rng.choice((1, 1, 1, 2, 3, 12))):
+            keys, rows = self.rng.choice(((1, 1), (1, 1), (3, 2), (2, 40), (10, 10), (0, 2), (1, 0), (120, 1), (7, 33)))
+            blocks.append(self._block(keys, rows or 300, step))
+            step = int(blocks[-1].steps[-1]) + 1
+        if draw > 0.98:
+            blocks.append(self._block(3000, 1, step))
+        objects = [self._object(blocks) for _ in range(self.rng.choice((0, 0, 1, 2, 9)))]
+        return wire.encode(session, seq, blocks, objects)
+
+    def mutant(self, session: bytes, seq: int, step: int, others: list[bytes] | None = None) -> bytes:
+        """A changed frame. `others`: sessions that it may claim to be of."""
+        frame = self.honest(session, seq, step)
+        if self.rng.random() < 0.6:
+            parts = wire.decode(frame)
+            for _ in range(self.rng.choice((1, 1, 2, 3))):
+                parts = self._change_parts(parts)
+            frame = wire.encode(session, seq, parts.blocks, parts.objects)
+        if self.rng.random() < 0.6:
+            raw = bytearray(frame)
+            for _ in range(self.rng.choice((1, 1, 1, 2, 4))):
+                raw = self.rng.choice(_CHANGES)(self, raw)
+            frame = bytes(raw)
+        raw = bytearray(frame)
+        if self.rng.random() < 0.08 and len(raw) >= wire.HEADER_BYTES:
+            if self.rng.random() < 0.5:
+                raw[16:32] = self.rng.choice(others) if others else self.rng.randbytes(16)
+            else:
+                near = (0, seq - 1, seq + 1, seq + 2, 2**31, 2**63 - 1, 2**63, 2**64 - 1)
+                struct.pack_into("<Q", raw, 32, max(self.rng.choice(near), 0))
+        if self.rng.random() < FIXED and len(raw) >= wire.HEADER_BYTES:
+            if self.rng.random() < LENGTH_FIXED:
+                raw += bytes(-len(raw) % 8)
+                struct.pack_into("<I", raw, 8, len(raw))
+            return with_checksums(raw)
+        return bytes(raw)
+
+    def number(self, old: int) -> int:
+        """Another value for a field of 32 bits: one that often hurts, or a neighbour of the old one."""
+        near = (old + 1, old - 1, old + 8, old - 8, old * 2, old // 2, old ^ 1 << self.rng.randrange(32))
+        return self.rng.choice((*_U32, *near, *near)) % 2**32
+
+    def _block(self, keys: int, rows: int, step: int) -> Block:
+        names = [f"m/{index}" for index in range(keys)]
+        if keys and self.rng.random() < 0.3:
+            names[: len(_KEYS)] = self.rng.sample(_KEYS, len(_KEYS))[:keys]
+        steps = step + np.cumsum(self._values.integers(1, 3, rows))
+        values = self._values.random((keys, rows))
+        if self.rng.random() < 0.2:  # every bit pattern
+            values = self._values.integers(0, 2**64, (keys, rows), np.uint64).view(np.float64)
+        return Block(wire.pack_names(names), steps, _TIME + steps, values)
+
+    def _object(self, blocks: list[Block]) -> Object:
+        step = int(self.rng.choice(self.rng.choice(blocks).steps))
+        return Object(step, _TIME + step % 2**40, self.rng.choice(_KEYS), self.rng.choice(_JSON[:12]))
+
+    def _change_parts(self, frame: Frame) -> Frame:
+        blocks, objects, rng = list(frame.blocks), list(frame.objects), self.rng
+        at = rng.randrange(len(blocks)) if blocks else 0
+        what = rng.randrange(11)
+        if what == 0:
+            rng.shuffle(blocks)
+        elif what == 1 and blocks:
+            blocks.insert(rng.randrange(len(blocks) + 1), blocks[at])
+        elif what == 2 and blocks:
+            del blocks[at]
+        elif what in (3, 4, 5, 6) and blocks:
+            blocks[at] = self._change_block(blocks[at])
+        elif what == 7 and objects:
+            rng.shuffle(objects)
+            objects = objects[: rng.randrange(len(objects) + 1)]
+        elif blocks:
+            item = self._object(blocks)
+            change = rng.randrange(5)
+            if change == 0:
+                item = item._replace(step=rng.choice(_I64))
+            elif change == 1:
+                item = item._replace(time=rng.choice(_I64))
+            elif change == 2:
+                item = item._replace(key=rng.choice(("", "\0", "a\0b", "k" * 32_767, "k" * 32_768)))
+            else:
+                item = item._replace(body=self._json())
+            objects.insert(rng.randrange(len(objects) + 1), item)
+        return Frame(frame.header, blocks, objects)
+
+    def _change_block(self, block: Block) -> Block:
+        rng = self.rng
+        steps, times, values, names = (
+            block.steps.copy(),
+            block.times.copy(),
+            block.values.copy(),
+            bytearray(block.names),
+        )
+        at = rng.randrange(len(steps))
+        what = rng.randrange(6)
+        if what == 0:
+            steps[at] = rng.choice(_I64)
+        elif what == 1:
+            steps -= min(rng.choice((1, 2, 1000)), int(steps.min()) + 2**62)
+        elif what == 2:
+            steps[:] = steps[::-1].copy()
+        elif what == 3:
+            times[at] = rng.choice(_I64)
+        elif what == 4 and names:
+            names[rng.randrange(len(names))] = rng.choice((0, 1, 0x20, 0x80, 0xC0, 0xED, 0xFF, rng.randrange(256)))
+        elif values.size:
+            values.reshape(-1).view(np.uint64)[rng.randrange(values.size)] = rng.getrandbits(64)
+        return Block(bytes(names), steps, times, values)
+
+    def _json(self) -> bytes:
+        rng = self.rng
+        if rng.random() < 0.2:  # numbers: the two parsers have different limits
+            digits = "".join(rng.choices("0123456789", k=rng.choice((1, 17, 20, 310))))
+            return f"{rng.choice(('', '-'))}{rng.choice(('1', '0'))}.{digits}e{rng.randint(-20_000, 400)}".encode()
+        body = bytearray(rng.choice(_JSON))
+        if rng.random() < 0.3:
+            body = bytearray(b'{"k": [' + body + b", " + rng.choice(_JSON) + b"]}")
+        if body and rng.random() < 0.3:
+            body[rng.randrange(len(body))] = rng.randrange(256)
+        return bytes(body)
+
+
+def _flip(self: Mutator, raw: bytearray) -> bytearray:
+    for _ in range(self.rng.choice((1, 1, 2, 8))):
+        bit = self.rng.randrange(8 * len(raw)) if raw else 0
+        if raw:
+            raw[bit // 8] ^= 1 << bit % 8
+    return raw
+
+
+def _lie_in_header(self: Mutator, raw: bytearray) -> bytearray:
+    if len(raw) >= wire.HEADER_BYTES:
+        at = self.rng.choice((4, 8, 40, 44, 48, 52, 56))
+        (old,) = struct.unpack_from("<I", raw, at)
+        struct.pack_into("<I", raw, at, self.number(old))
+    return raw
+
+
+def _lie_anywhere(self: Mutator, raw: bytearray) -> bytearray:
+    """Any field of the body, most of all those near its start, where the first block says how large it is."""
+    body = (len(raw) - wire.HEADER_BYTES) // 4
+    if body > 0:
+        at = wire.HEADER_BYTES + 4 * self.rng.randrange(min(body, self.rng.choice((4, 4, 64, body))))
+        (old,) = struct.unpack_from("<I", raw, at)
+        struct.pack_into("<I", raw, at, self.number(old))
+    return raw
+
+
+def _truncate(self: Mutator, raw: bytearray) -> bytearray:
+    return raw[: self.rng.randrange(len(raw) + 1)]
+
+
+def _extend(self: Mutator, raw: bytearray) -> bytearray:
+    return raw + self.rng.choice((bytes(8), self.rng.randbytes(self.rng.randrange(1, 64)), raw[:64]))
+
+
+def _splice(self: Mutator, raw: bytearray) -> bytearray:
+    other = self.honest(bytes(raw[16:32]).ljust(16, b"\0"), 0, self.rng.randrange(1000))
+    return raw[: 8 * self.rng.randrange(len(raw) // 8 + 1)] + other[8 * self.rng.randrange(len(other) // 8 + 1) :]
+
+
+def _swap_words(self: Mutator, raw: bytearray) -> bytearray:
+    words = len(raw) // 8
+    if words > 8:
+        first, second = 8 * self.rng.randrange(8, words), 8 * self.rng.randrange(8, words)
+        raw[first : first + 8], raw[second : second + 8] = raw[second : second + 8], raw[first : first + 8]
+    return raw
+
+
+def _repeat_or_cut_a_piece(self: Mutator, raw: bytearray) -> bytearray:
+    start = 8 * self.rng.randrange(len(raw) // 8 + 1)
+    piece = raw[start : start + 8 * self.rng.randrange(1, 12)]
+    return raw[:start] + (piece + raw[start:] if self.rng.random() < 0.5 else raw[start + len(piece) :])
+
+
+_CHANGES: tuple[Callable[[Mutator, bytearray], bytearray], ...] = (
+    *(_flip, _lie_in_header, _lie_anywhere, _lie_anywhere, _truncate, _extend, _splice, _swap_words),
+    _repeat_or_cut_a_piece,
+)

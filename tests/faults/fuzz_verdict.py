@@ -1,0 +1,119 @@
+"""After the fuzzing: does Postgres hold exactly what it must? And the long run, against a worker process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import numpy as np
+import orjson
+import psutil
+
+from faults.fuzz import FindingError, report, say
+from faults.fuzz_endpoint import Client, Expected
+from faults.real_server import real_server
+from stepwell import wire
+from stepwell.wire import Frame
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_CLIENTS = 4
+
+
+async def verdict(connection: asyncpg.Connection, clients: list[Client]) -> Counter[str]:
+    """What became of all frames, when Postgres holds exactly those that it must.
+
+    Raises:
+        FindingError: it does not, or it refused rows that had passed validation.
+    """
+    every = {session: expected for client in clients for session, expected in client.sessions.items()}
+    seen: Counter[str] = Counter()
+    for expected in every.values():
+        await _compare(connection, expected)
+        seen["stored"] += len(expected.stored)
+        seen += Counter(expected.rejected.values())
+    for table in ("hot_block", "hot_object"):
+        found = await connection.fetchval(f"SELECT count(*) FROM stepwell.{table}")
+        part = 0 if table == "hot_block" else 1
+        wanted = sum(len(rows_of(frame)[part]) for item in every.values() for frame in item.stored.values())
+        if found != wanted:
+            raise FindingError(f"{table} has {found} rows, not {wanted}")
+    return seen
+
+
+async def _compare(connection: asyncpg.Connection, expected: Expected) -> None:
+    ledger = await connection.fetchrow("SELECT * FROM stepwell.ledger WHERE session = $1", expected.session.hex())
+    if ledger is None or ledger["next_seq"] != expected.next_seq:
+        raise FindingError(f"{expected.run}: the ledger says {ledger}, not {expected.next_seq}")
+    run_id = ledger["run_id"]
+    refused = await connection.fetch("SELECT seq, code, message FROM stepwell.rejection WHERE run_id = $1", run_id)
+    if by_postgres := [row["message"] for row in refused if row["message"].startswith("Postgres would not store")]:
+        raise FindingError(f"{expected.run}: validation let pass what Postgres refused: {by_postgres}")
+    if {row["seq"]: row["code"] for row in refused} != expected.rejected:
+        raise FindingError(f"{expected.run}: rejected are {refused}, not {expected.rejected}")
+    stored = await stored_rows(connection, run_id)
+    wanted = {seq: rows_of(frame) for seq, frame in expected.stored.items() if frame.blocks}
+    if stored != wanted:
+        wrong = [seq for seq in stored.keys() | wanted.keys() if stored.get(seq) != wanted.get(seq)]
+        first = min(wrong)
+        raise FindingError(
+            f"{expected.run}: seqs {wrong} differ; {first}: {stored.get(first)}, not {wanted.get(first)}"
+        )
+
+
+async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, tuple[list[Any], list[Any]]]:
+    """Blocks and objects of a run, by seq, as `rows_of` gives them."""
+    names = dict(await connection.fetch("SELECT metric_id, name FROM stepwell.metric WHERE run_id = $1", run_id))
+    out: dict[int, tuple[list[Any], list[Any]]] = {}
+    for row in await connection.fetch("SELECT * FROM stepwell.hot_block WHERE run_id = $1", run_id):
+        keys = [names[key] for key in row["keys"]]
+        times = [_microseconds(at) for at in row["times"]]
+        values = np.array(row["vals"], np.float64).tobytes()
+        out.setdefault(row["seq"], ([], []))[0].append((keys, row["steps"], times, values))
+    for row in await connection.fetch("SELECT * FROM stepwell.hot_object WHERE run_id = $1", run_id):
+        thing = (row["step"], _microseconds(row["time"]), row["key"], repr(orjson.loads(row["value"])))
+        out.setdefault(row["seq"], ([], []))[1].append(thing)
+    return {seq: (sorted(blocks), sorted(objects)) for seq, (blocks, objects) in out.items()}
+
+
+def rows_of(frame: Frame) -> tuple[list[Any], list[Any]]:
+    """Blocks and objects of a frame, as `stored_rows` gives them."""
+    blocks = [
+        (wire.unpack_names(names, len(values)), steps.tolist(), times.tolist(), values.tobytes())
+        for names, steps, times, values in frame.blocks
+    ]
+    objects = [(item.step, item.time, item.key, repr(orjson.loads(item.body))) for item in frame.objects]
+    return sorted(blocks), sorted(objects)
+
+
+def _microseconds(at: datetime.datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
+
+
+async def long_run(mutants: int, seed: str) -> None:
+    """`mutants` by POST and a tenth as many by stream; prints what came of them.
+
+    Raises:
+        FindingError: see `verdict`; also when the worker has written an error to its log.
+    """
+    with real_server() as server:
+        worker = psutil.Process(server.pid)
+        before, began = worker.memory_info().rss / 2**20, time.perf_counter()
+        clients = [Client(server.url, f"{seed}/{number}") for number in range(_CLIENTS)]
+        await asyncio.gather(*(client.post(mutants // _CLIENTS) for client in clients))
+        await asyncio.gather(*(client.stream(mutants // _CLIENTS // 10) for client in clients))
+        for client in clients:
+            await client.fresh_frame()
+        answers: Counter[str] = sum((client.answers for client in clients), Counter())
+        say(f"{sum(client.sent for client in clients):,} mutants in {len(answers)} kinds of answers: {dict(answers)}")
+        report(answers, began, before, worker_peak=f"{server.peak_mib():.0f} MiB")
+        connection = await asyncpg.connect(server.dsn)
+        seen = await verdict(connection, clients)
+        await connection.close()
+        if problems := server.log():
+            raise FindingError(f"the worker wrote to its log:\n{problems[:5000]}")
+        say(f"Postgres holds exactly what it must: {dict(seen)}")

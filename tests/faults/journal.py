@@ -1,0 +1,90 @@
+"""The journal of a logging process: what it tried to log, and what was acknowledged to it. One file a process.
+
+Each line is one `write`, so that a SIGKILL leaves whole lines. Only acknowledgements create obligations; a step that
+was tried but never acknowledged may or may not be stored, yet nothing else may.
+
+    O <session> <writer>      a session was opened
+    L <step>                  log() is about to be called
+    S <seq> <step>            the spool has taken frame `seq`, whose last step is `step`
+    A <step>                  flush() has returned True; every step up to `step` was closed before
+    F <logged> <stored> <rejected> <dropped> <left>      finish() has returned, with this account
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stepwell import Account
+
+
+class Journal:
+    """The writing side."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def opened(self, session: bytes, writer: str) -> None:
+        self._write(f"O {session.hex()} {writer}")
+
+    def logging(self, step: int) -> None:
+        self._write(f"L {step}")
+
+    def spooled(self, seq: int, last_step: int) -> None:
+        self._write(f"S {seq} {last_step}")
+
+    def acknowledged(self, last_step: int) -> None:
+        self._write(f"A {last_step}")
+
+    def finished(self, account: Account) -> None:
+        self._write(
+            f"F {account.logged} {account.stored} {account.rejected} {account.dropped} {account.left}",
+        )
+
+    def _write(self, line: str) -> None:
+        os.write(self._fd, line.encode() + b"\n")
+
+
+@dataclass(slots=True)
+class Record:
+    """What one process wrote.
+
+    Attributes:
+        session, writer: who it was; "" when it died before it had a session.
+        tried: every step for which log() was called.
+        due: the highest step that was acknowledged, by the server or by the spool; −1: none.
+        spooled: how many frames the spool had taken.
+        account: of a process that finished.
+    """
+
+    session: str = ""
+    writer: str = ""
+    tried: set[int] = field(default_factory=set)
+    due: int = -1
+    spooled: int = 0
+    account: Account | None = None
+
+    @property
+    def last_tried(self) -> int:
+        return max(self.tried, default=-1)
+
+
+def read_journal(path: Path) -> Record:
+    """The record in `path`; an empty one when there is none."""
+    record = Record()
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    for line in lines:
+        kind, *fields = line.split(" ")
+        if kind == "O":
+            record.session, record.writer = fields
+        elif kind == "L":
+            record.tried.add(int(fields[0]))
+        elif kind == "S":
+            record.spooled = max(record.spooled, int(fields[0]) + 1)
+            record.due = max(record.due, int(fields[1]))
+        elif kind == "A":
+            record.due = max(record.due, int(fields[0]))
+        elif kind == "F":
+            record.account = Account(*map(int, fields))
+    return record

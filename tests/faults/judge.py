@@ -1,0 +1,209 @@
+"""The judge: reads the journals and, through SQL, the database, and says what was lost, doubled, invented or changed.
+
+Comes in: one project, its journals, a DSN. Goes out: a `Verdict`. What it holds against the database:
+
+    lost         an acknowledged step of which a value is not in the view `history` or `history_objects`
+    duplicated   a value that is there more than once, under whatever writer, session or epoch
+    unknown      a row that nobody tried to log
+    unequal      a row whose 64 bits (or JSON) are not those that were logged
+    complaints   accounts that do not add up, ledgers that disagree with the rows, rejections nobody caused
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from faults.journal import Record, read_journal
+from faults.payload import bits, payload, writer_of
+
+_SAMPLES = 5
+
+#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections.
+_LEDGERS = """
+SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.epoch, l.next_seq, l.points, l.objects,
+       l.rejected, b.seqs AS block_seqs, coalesce(b.points, 0) AS block_points, o.seqs AS object_seqs,
+       coalesce(o.objects, 0) AS object_rows, j.seqs AS rejected_seqs
+FROM stepwell.ledger l JOIN stepwell.run r USING (run_id)
+LEFT JOIN LATERAL (
+    SELECT array_agg(DISTINCT seq) AS seqs, sum(cardinality(vals))::bigint AS points FROM stepwell.hot_block h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) b ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(DISTINCT seq) AS seqs, count(*) AS objects FROM stepwell.hot_object h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) o ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(seq) AS seqs FROM stepwell.rejection h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) j ON true
+WHERE r.project = $1
+"""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What the judge found. Counts are of values (points and objects).
+
+    Attributes:
+        sessions, obligations, present: how much was looked at.
+        lost, duplicated, unknown, unequal: see the module.
+        complaints: what else is wrong, one sentence each.
+        samples: some of the values that are wrong.
+    """
+
+    sessions: int = 0
+    obligations: int = 0
+    present: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    unknown: int = 0
+    unequal: int = 0
+    complaints: list[str] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.duplicated or self.unknown or self.unequal or self.complaints)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.sessions} sessions; {self.obligations:,} acknowledged values, {self.present:,} values in Postgres: "
+            f"{self.lost} lost, {self.duplicated} duplicated, {self.unknown} unknown, {self.unequal} unequal"
+        ]
+        lines += [f"  {text}" for text in (*self.complaints[:20], *self.samples)]
+        return "\n".join(lines)
+
+    def _wrong(self, kind: str, count: int, what: str) -> None:
+        setattr(self, kind, getattr(self, kind) + count)
+        if sum(sample.startswith(kind) for sample in self.samples) < _SAMPLES:
+            self.samples.append(f"{kind}: {what}")
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges one project.
+
+    Args:
+        dsn: Postgres itself, past any proxy.
+        project: what was logged to.
+        rejections: whether frames may have been refused (by default none may).
+    """
+
+    dsn: str
+    project: str
+    rejections: bool = False
+
+    async def verdict(self, journals: Mapping[str, Sequence[Path]]) -> Verdict:
+        """What became of everything.
+
+        Args:
+            journals: by run; one file for each process that ever logged to it.
+        """
+        records = {run: [read_journal(path) for path in paths] for run, paths in journals.items()}
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            points = await connection.fetch(
+                "SELECT run, writer, metric AS key, step, value FROM stepwell.history WHERE project = $1", self.project
+            )
+            objects = await connection.fetch(
+                "SELECT run, writer, key, step, value FROM stepwell.history_objects WHERE project = $1", self.project
+            )
+            ledgers = await connection.fetch(_LEDGERS, self.project)
+        finally:
+            await connection.close()
+        verdict = Verdict(sessions=sum(bool(record.session) for group in records.values() for record in group))
+        self._judge_rows(records, [*points, *objects], verdict)
+        self._judge_ledgers(records, ledgers, verdict)
+        return verdict
+
+    def _judge_rows(self, records: Mapping[str, list[Record]], rows: Sequence[Any], verdict: Verdict) -> None:
+        tried: dict[tuple[str, str], set[int]] = defaultdict(set)
+        due: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for run, group in records.items():
+            for record in group:
+                tried[run, record.writer] |= record.tried
+                due[run, record.writer] |= {step for step in record.tried if step <= record.due}
+        found: Counter[tuple[str, str, int, str]] = Counter()
+        verdict.present = len(rows)
+        for run, name, key, step, value in rows:
+            writer = writer_of(name)
+            known = tried.get((run, writer), ())
+            expected = payload(run, writer, step).get(key) if step in known else None
+            if expected is None:
+                verdict._wrong("unknown", 1, f"{run} {name} step {step} {key!r}")
+                continue
+            found[run, writer, step, key] += 1
+            same = json.loads(value) == expected if isinstance(expected, str) else bits(value) == bits(expected)
+            if not same:
+                verdict._wrong("unequal", 1, f"{run} {name} step {step} {key!r}: {value!r}, not {expected!r}")
+        for at, count in found.items():
+            if count > 1:
+                verdict._wrong("duplicated", count - 1, " ".join(map(str, at)))
+        for (run, writer), steps in due.items():
+            for step in sorted(steps):
+                for key in payload(run, writer, step):
+                    verdict.obligations += 1
+                    if not found[run, writer, step, key]:
+                        verdict._wrong("lost", 1, f"{run} {writer} step {step} {key!r}")
+
+    def _judge_ledgers(self, records: Mapping[str, list[Record]], ledgers: Sequence[Any], verdict: Verdict) -> None:
+        stored: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
+        seqs: dict[str, Counter[int]] = defaultdict(Counter)
+        goal: dict[str, int] = defaultdict(int)
+        for row in ledgers:
+            session, where = row["session"], f"run {row['run_id']} writer {row['writer_id']} epoch {row['epoch']}"
+            if (row["points"], row["objects"]) != (row["block_points"], row["object_rows"]):
+                verdict.complaints.append(
+                    f"{where}: the ledger counts {row['points']} points and {row['objects']} objects; "
+                    f"there are {row['block_points']} and {row['object_rows']}"
+                )
+            if row["rejected"] != len(row["rejected_seqs"] or ()):
+                verdict.complaints.append(f"{where}: the ledger counts {row['rejected']} rejections")
+            stored[session] += row["points"] + row["objects"]
+            refused[session] += row["rejected"]
+            kept = set(row["block_seqs"] or ()) | set(row["object_seqs"] or ())
+            seqs[session].update(kept)
+            seqs[session].update(row["rejected_seqs"] or ())
+            goal[session] = max(goal[session], row["next_seq"])
+        for session, next_seq in goal.items():
+            if dict(seqs[session]) != dict.fromkeys(range(next_seq), 1):
+                odd = [seq for seq in set(seqs[session]) | set(range(next_seq)) if seqs[session][seq] != 1]
+                verdict.complaints.append(
+                    f"session {session}: next_seq is {next_seq}, and seqs {sorted(odd)[:5]} are not there once"
+                )
+        for run, group in records.items():
+            for record in group:
+                at = record.session
+                self._judge_account(run, record, stored[at], refused[at], goal[at], verdict)
+
+    def _judge_account(
+        self, run: str, record: Record, stored: int, refused: int, next_seq: int, verdict: Verdict
+    ) -> None:
+        who = f"session {record.session} of {record.writer}"
+        if record.session and next_seq < record.spooled:
+            verdict.complaints.append(f"{who}: the spool took {record.spooled} frames, the server has {next_seq}")
+        if refused and not self.rejections:
+            verdict.complaints.append(f"{who}: {refused} frames were rejected")
+        account = record.account
+        if account is None:
+            return
+        if account.logged != account.stored + account.rejected + account.dropped + account.left:
+            verdict.complaints.append(f"{who}: the account does not add up: {account}")
+        if (tried := values_of(run, record.writer, record.tried)) != account.logged:
+            verdict.complaints.append(f"{who}: {tried} values were logged, the account says {account.logged}")
+        if account.dropped and not self.rejections:
+            verdict.complaints.append(f"{who}: {account.dropped} values were dropped")
+        if not refused and not account.dropped and stored != account.stored + account.left:
+            verdict.complaints.append(f"{who}: {account}, but Postgres has {stored} values of it")
+
+
+def values_of(run: str, writer: str, steps: Iterable[int]) -> int:
+    """How many values these steps have."""
+    return sum(len(payload(run, writer, step)) for step in steps)
+
+

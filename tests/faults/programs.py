@@ -1,0 +1,250 @@
+"""The programs that are killed: a logging process, a delivery, an ingest worker. Each is the product's own, started in
+a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+import stepwell
+
+from faults import events, stages
+from faults.journal import Journal
+from faults.payload import payload
+from stepwell import Error, Run, cli
+from stepwell._settings import Limits, Settings, Timeouts
+from stepwell.commands import sync as sync_command
+from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
+from stepwell.wire import decode
+from stepwell_ingest import worker_process
+from stepwell_ingest.config import Config
+
+#: Small, so that segments rotate, leave the cache and are unlinked all the time.
+SPOOL = SpoolLimits(segment_bytes=8 * 1024, max_bytes=64 * 1024 * 1024, cache_bytes=4 * 1024)
+TIMEOUTS = Timeouts(
+    linger_s=0.005, fsync_s=0.1, connect_s=2.0, retry_min_s=0.02, retry_max_s=0.3, finish_idle_s=1.5, heartbeat_s=2.0
+)
+LIMITS = Limits(frame_bytes=4 * 1024, message_bytes=16 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """The kill point of a process: its name, and the call at which it fires."""
+
+    point: str
+    hit: int = 1
+
+    def arm(self) -> None:
+        stages.arm(stages.POINTS[self.point], self.hit, partial(events.say, "fired", point=self.point))
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A logging process.
+
+    Attributes:
+        url, directory, project, run, name: of the run and its spool.
+        first_step, steps: what it logs; with `steps` 0 it does what it is told on stdin, line by line.
+        journal: where it writes what it does.
+        seed: of its pauses and its ways to call log().
+        armed: where it dies.
+    """
+
+    url: str
+    directory: str
+    project: str
+    run: str
+    name: str
+    first_step: int
+    journal: str
+    steps: int = 0
+    seed: int = 0
+    armed: Armed | None = None
+
+    def main(self) -> int:
+        _shrink_spools()
+        journal = Journal(Path(self.journal))
+        _keep_journal(journal)
+        if self.armed:
+            self.armed.arm()
+        os.environ["STEPWELL_SILENT"] = "1"
+        stepwell.resolve = _impatient(stepwell.resolve)
+        run = stepwell.init(
+            self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
+        )
+        work = _Logging(run, journal, self)
+        events.say("ready")
+        if self.steps:
+            work.by_itself()
+        else:
+            work.as_told()
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """`stepwell sync DIR`."""
+
+    url: str
+    directory: str
+    timeout_s: float = 5.0
+    armed: Armed | None = None
+
+    def main(self) -> int:
+        _shrink_spools()
+        sync_command._TIMEOUTS = TIMEOUTS
+        if self.armed:
+            self.armed.arm()
+        return cli.main(["sync", self.directory, "--url", self.url, "--timeout", str(self.timeout_s)])
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of the workers behind a port; what `stepwell up --workers` starts.
+
+    Attributes:
+        durable: False for the negative control: commits are answered before they are on the disk.
+    """
+
+    dsn: str
+    port: int
+    armed: Armed | None = None
+    durable: bool = True
+
+    def main(self) -> int:
+        if self.armed:
+            self.armed.arm()
+        if not self.durable:
+            _commit_carelessly()
+        # Its stdout, where it says where it listens, is a log here.
+        worker_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        return worker_process.main()
+
+    def settings(self) -> str:
+        """The line that it is told on stdin."""
+        return worker_process.encode(Config(self.dsn, "127.0.0.1", self.port)).decode().strip()
+
+
+Program = Writer | Sync | Worker
+KINDS: dict[str, Any] = {"Writer": Writer, "Sync": Sync, "Worker": Worker}
+
+
+def encode(program: Program) -> dict[str, Any]:
+    """What the zygote is told."""
+    return {"kind": type(program).__name__, **asdict(program)}
+
+
+def decode_program(message: dict[str, Any]) -> Program:
+    """What `encode` made."""
+    fields = dict(message)
+    kind = KINDS[fields.pop("kind")]
+    if fields.get("armed"):
+        fields["armed"] = Armed(**fields["armed"])
+    program: Program = kind(**fields)
+    return program
+
+
+class _Logging:
+    """What a logging process does, with a journal of it."""
+
+    def __init__(self, run: Run, journal: Journal, options: Writer) -> None:
+        self._run = run
+        self._journal = journal
+        self._options = options
+        self._random = random.Random(options.seed)
+        self._next = options.first_step
+        self._closed = options.first_step - 1
+
+    def by_itself(self) -> None:
+        end = self._next + self._options.steps
+        while self._next < end:
+            self.log(self._random.randint(1, 24))
+            time.sleep(self._random.random() * 0.01)
+            if self._random.random() < 0.1:
+                self.flush(0.3)
+        self.flush(0.3)
+        self.finish()
+
+    def as_told(self) -> None:
+        """Lines of stdin: `log N`, `flush SECONDS`, `finish`; an event answers each."""
+        for line in sys.stdin:
+            word, *arguments = line.split()
+            answer = getattr(self, word)(*map(float, arguments))
+            events.say("did", word=word, answer=answer)
+            if word == "finish":
+                return
+
+    def log(self, count: float) -> None:
+        for _ in range(int(count)):
+            step, self._next = self._next, self._next + 1
+            values = payload(self._options.run, self._options.name, step)
+            self._journal.logging(step)
+            # Both ways that close a step: at once, and by the next one.
+            closes = self._random.random() < 0.5
+            self._run.log(values, step=step, commit=True if closes else None)
+            self._closed = step if closes else step - 1
+
+    def flush(self, timeout_s: float) -> bool:
+        closed = self._closed
+        try:
+            done = bool(self._run.flush(timeout_s))
+        except Error as error:
+            events.say("refused", code=error.code)
+            return False
+        if done:
+            self._journal.acknowledged(closed)
+        return done
+
+    def finish(self) -> None:
+        self._run.finish()
+        self._journal.finished(self._run.account)
+
+
+def _shrink_spools() -> None:
+    def create(cls: type[Spool], root: Path, identity: SpoolIdentity, limits: SpoolLimits = SPOOL) -> Spool:
+        return original(cls, root, identity, SPOOL)
+
+    original = Spool.create.__func__  # type: ignore[attr-defined]
+    Spool.create = classmethod(create)  # type: ignore[method-assign,assignment]
+
+
+def _keep_journal(journal: Journal) -> None:
+    """Notes each session, and each frame that the spool has taken: from then on it is due."""
+
+    def append(spool: Spool, frame: bytes) -> None:
+        if spool.next_seq == 0:
+            journal.opened(spool.identity.session, spool.identity.writer)
+        original(spool, frame)
+        decoded = decode(frame)
+        journal.spooled(decoded.header.seq, max(int(block.steps[-1]) for block in decoded.blocks))
+
+    original = Spool.append
+    Spool.append = append  # type: ignore[method-assign]
+
+
+def _commit_carelessly() -> None:
+    """The negative control: undoes what the worker insists on."""
+    original = asyncpg.create_pool
+
+    def create_pool(*arguments: Any, server_settings: dict[str, str], **named: Any) -> Any:
+        return original(*arguments, server_settings={**server_settings, "synchronous_commit": "off"}, **named)
+
+    asyncpg.create_pool = create_pool
+
+
+def _impatient(resolve: Callable[..., Settings]) -> Callable[..., Settings]:
+    def short(**arguments: Any) -> Settings:
+        return dataclasses.replace(resolve(**arguments), timeouts=TIMEOUTS, limits=LIMITS)
+
+    return short

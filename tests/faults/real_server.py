@@ -1,0 +1,125 @@
+"""A worker in a process of its own, with limits of one's choice: for what can only be measured from outside.
+
+    with real_server() as server: …             with a Postgres of its own
+    with worker_process(dsn, directory) as …    with one that is there
+
+Run as a module it is that process: settings as a line of JSON on stdin, its URL as a line on stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stepwell_ingest import loop
+from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
+from stepwell_ingest.service import Stop, serve
+from stepwell_ingest.worker import Worker
+
+_LIMITS, _TIMEOUTS = Limits(), Timeouts()
+
+
+@dataclass(frozen=True)
+class RealServer:
+    """url, pid: of the worker. dsn: of its Postgres. directory: room for files."""
+
+    url: str
+    dsn: str
+    pid: int
+    directory: Path
+
+    def rss_mib(self, line: str = "VmRSS") -> float:
+        """What the worker has resident now, in MiB."""
+        found = re.search(rf"{line}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) / 1024
+
+    def peak_mib(self) -> float:
+        """The most that it ever had."""
+        return self.rss_mib("VmHWM")
+
+    def log(self) -> str:
+        """What the worker has written: nothing, unless something is wrong."""
+        return (self.directory / "worker.log").read_text()
+
+
+@contextlib.contextmanager
+def real_server(limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS) -> Iterator[RealServer]:
+    """A worker and its Postgres, in a directory that is removed at the end."""
+    directory = Path(tempfile.mkdtemp(prefix="stepwell-faults-"))
+    directory.chmod(0o755)  # Postgres' account must be able to enter
+    settings = ClusterSettings(shared_buffers_mb=128, max_wal_size_mb=1024, min_wal_size_mb=80)
+    try:
+        with (
+            Cluster(directory / "data", embedded_binaries(), settings) as cluster,
+            worker_process(cluster.dsn(), directory, limits, timeouts) as server,
+        ):
+            yield server
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def worker_process(
+    dsn: str, directory: Path, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS
+) -> Iterator[RealServer]:
+    """A worker that serves into `dsn`; its log goes to `directory`."""
+    settings = {"dsn": dsn, "limits": asdict(limits), "timeouts": asdict(timeouts)}
+    with (directory / "worker.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "faults.real_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        try:
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            process.stdin.flush()
+            url = process.stdout.readline().decode().strip()
+            if not url:
+                raise AssertionError((directory / "worker.log").read_text())
+            yield RealServer(url, dsn, process.pid, directory)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _main() -> None:
+    logging.basicConfig(level=logging.WARNING)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    settings = json.loads(sys.stdin.readline())
+    limits, timeouts = Limits(**settings["limits"]), Timeouts(**settings["timeouts"])
+    loop.run(_serve(Worker(Config(settings["dsn"], port=0, limits=limits, timeouts=timeouts))))
+
+
+async def _serve(worker: Worker) -> None:
+    stop = Stop()
+    stop.on_signals()
+
+    def say(url: str) -> None:
+        sys.stdout.write(url + "\n")
+        sys.stdout.flush()
+
+    await serve(worker, stop, say, lambda: None)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,228 @@
+"""The kill points: named stages of the SDK, of `stepwell sync`, of the ingest worker and of Postgres.
+
+The product has no hooks for this. A point of SDK, sync or worker names a function of the product; `arm` wraps it in the
+child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names a place
+in the conversation between worker and Postgres (`faults.postgres_wire`), and who is killed there.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class How(Enum):
+    """Where in the call the process dies."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    HALF_WRITTEN = "half written"  # of write_all(fd, data): after half of the data
+    FIRST_PIECE = "first piece"  # of a generator: when the second piece is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place to die.
+
+    Attributes:
+        name: as the tables show it; its first word is the side: sdk, sync, worker.
+        target: module:function or module:Class.method.
+        only: which calls count; given the arguments.
+        hits: up to which call the process may live.
+        drained: the worker must be asked to stop to come here.
+        result: only calls that return something count.
+    """
+
+    name: str
+    target: str
+    how: How
+    only: Callable[..., bool] | None = None
+    hits: int = 1
+    drained: bool = False
+    result: bool = False
+
+    @property
+    def side(self) -> str:
+        return self.name.split(" ")[0].rstrip(":")
+
+
+def _is_frame(_: int, data: bytes) -> bool:
+    return data[:4] == b"SWFR"
+
+
+def _is_head(_: int, data: bytes) -> bool:
+    return data[:8] == b"SWSPOOL1"
+
+
+def _is_ack(_: object, message: dict[str, Any]) -> bool:
+    return message.get("type") == "ack"
+
+
+def _is_control(_: object, text: str, *__: object) -> bool:
+    return '"finish"' in text
+
+
+_FRAMES = "stepwell._stream:aiohttp.ClientWebSocketResponse.send_bytes"
+_TEXTS = "stepwell._stream:aiohttp.ClientWebSocketResponse.send_str"
+
+SDK_POINTS = (
+    Point("sdk: before the attach", "stepwell._stream:Stream._start", How.BEFORE, hits=2),
+    Point("sdk: after the attach", "stepwell._stream:Stream._start", How.AFTER, hits=2),
+    Point("sdk: after the stage is cut", "stepwell._stage:Stage.cut", How.AFTER, hits=30, result=True),
+    Point("sdk: before the spool write", "stepwell.spool:Spool.append", How.BEFORE, hits=30),
+    Point("sdk: mid spool write", "stepwell._segment_writer:write_all", How.HALF_WRITTEN, _is_frame, hits=30),
+    Point("sdk: after the spool write", "stepwell.spool:Spool.append", How.AFTER, hits=30),
+    Point("sdk: mid head of a segment", "stepwell._segment_writer:write_all", How.HALF_WRITTEN, _is_head, hits=3),
+    Point("sdk: after a segment is begun", "stepwell._segment_writer:SegmentWriter.create", How.AFTER, hits=3),
+    Point("sdk: before the send", _FRAMES, How.BEFORE, hits=30),
+    Point("sdk: after the send", _FRAMES, How.AFTER, hits=30),
+    Point("sdk: on ack, before the spool hears it", "stepwell._outbox:Outbox.acknowledge", How.BEFORE, hits=30),
+    Point("sdk: on ack, after the spool heard it", "stepwell._outbox:Outbox.acknowledge", How.AFTER, hits=30),
+    Point("sdk: before a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.BEFORE, hits=3),
+    Point("sdk: after a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.AFTER, hits=3),
+    Point("sdk: before fsync", "stepwell.spool:Spool.sync", How.BEFORE),
+    Point("sdk: after fsync", "stepwell.spool:Spool.sync", How.AFTER),
+    Point("sdk: finish, before the last cut", "stepwell._sender:Sender._finish", How.BEFORE),
+    Point("sdk: finish, before it is told", _TEXTS, How.BEFORE, _is_control),
+    Point("sdk: finish, after it is told", _TEXTS, How.AFTER, _is_control),
+    Point("sdk: finish, before the spool is closed", "stepwell._outbox:Outbox.close", How.BEFORE),
+    Point("sdk: finish, mid removal of the spool", "stepwell._spool_directory:remove_directory", How.BEFORE),
+)
+
+SYNC_POINTS = (
+    Point("sync: before the send", _FRAMES, How.BEFORE),
+    Point("sync: on ack, before the spool hears it", "stepwell.spool:Spool.acknowledge", How.BEFORE, hits=2),
+    Point("sync: on ack, after the spool heard it", "stepwell.spool:Spool.acknowledge", How.AFTER, hits=2),
+    Point("sync: before a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.BEFORE),
+    Point("sync: after a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.AFTER),
+)
+
+_STREAM, _COPIER = "stepwell_ingest.api.stream:Stream", "stepwell_ingest.write.copier:Copier"
+WORKER_POINTS = (
+    Point("worker: after an attach is stored", "stepwell_ingest.write.catalog:Catalog.attach", How.AFTER, hits=2),
+    Point("worker: after the read", f"{_STREAM}._take_frames", How.BEFORE, hits=30),
+    Point("worker: after the validation", "stepwell_ingest.write.intake:Intake.take", How.AFTER, hits=30),
+    Point("worker: before the ledger moves", f"{_COPIER}._move_ledger", How.BEFORE, hits=30),
+    Point("worker: after the ledger moved", f"{_COPIER}._move_ledger", How.AFTER, hits=30),
+    Point("worker: mid COPY", "stepwell_ingest.write.pgcopy:block_pieces", How.FIRST_PIECE, hits=30),
+    Point("worker: after COPY, before COMMIT", f"{_COPIER}._record_rejections", How.AFTER, hits=30),
+    Point("worker: after COMMIT", "stepwell_ingest.write.ledger:Cursor.commit", How.BEFORE, hits=30),
+    Point("worker: before the reply", f"{_STREAM}._send", How.BEFORE, _is_ack, hits=30),
+    Point("worker: after the reply", f"{_STREAM}._send", How.AFTER, _is_ack, hits=30),
+    Point("worker: finish, before it is stored", "stepwell_ingest.worker:Worker.finish", How.BEFORE),
+    Point("worker: finish, after it is stored", "stepwell_ingest.worker:Worker.finish", How.AFTER),
+    Point("worker: as the drain begins", "stepwell_ingest.write.batcher:Batcher.close", How.AFTER, drained=True),
+    Point("worker: after the drain", "stepwell_ingest.worker:Worker.stop", How.BEFORE, drained=True),
+)
+
+
+class Victim(Enum):
+    """Who dies, of Postgres, and how."""
+
+    BACKEND = "a backend is killed"
+    POSTMASTER = "the postmaster is killed"
+    IMMEDIATE = "immediate stop"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPoint:
+    """A place in the conversation with Postgres, seen by the proxy before it passes on what it saw.
+
+    Attributes:
+        trigger: an event of `faults.postgres_wire`; None: at any moment.
+    """
+
+    trigger: str | None
+    victim: Victim
+
+    @property
+    def name(self) -> str:
+        places = {
+            None: "at any moment",
+            "> CopyData": "during COPY",
+            "> CopyDone": "as COPY ends",
+            "> COMMIT": "before COMMIT",
+            "< COMMIT": "after COMMIT, before its answer",
+        }
+        return f"postgres: {places[self.trigger]}, {self.victim.value}"
+
+
+POSTGRES_POINTS = tuple(
+    PostgresPoint(trigger, victim)
+    for trigger in (None, "> CopyData", "> CopyDone", "> COMMIT", "< COMMIT")
+    for victim in Victim
+)
+
+POINTS = {point.name: point for point in (*SDK_POINTS, *SYNC_POINTS, *WORKER_POINTS)}
+
+
+def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
+    """Wraps the target of `point` in this process, which dies at the `hit`-th call that counts, right after `fired`.
+
+    Raises:
+        AttributeError: the product has no such function any more.
+    """
+    holder, name, raw = _resolve(point.target)
+    function = raw.__func__ if isinstance(raw, classmethod) else raw
+    calls = 0
+
+    def counted(arguments: tuple[Any, ...]) -> bool:
+        nonlocal calls
+        counts = point.only is None or point.only(*arguments)
+        calls += counts
+        return counts and calls == hit
+
+    def die() -> None:
+        fired()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @functools.wraps(function)
+    def plain(*arguments: Any, **named: Any) -> Any:
+        if point.how is How.AFTER:
+            result = function(*arguments, **named)
+            if not (result is None and point.result) and counted(arguments):
+                die()
+            return result
+        now = counted(arguments)
+        if now and point.how is How.FIRST_PIECE:
+            return _first_of(function(*arguments, **named), die)
+        if now and point.how is How.HALF_WRITTEN:
+            fd, data = arguments
+            os.write(fd, data[: len(data) // 2])
+        if now:
+            die()
+        return function(*arguments, **named)
+
+    @functools.wraps(function)
+    async def asynchronous(*arguments: Any, **named: Any) -> Any:
+        now = counted(arguments)
+        if now and point.how is How.BEFORE:
+            die()
+        result = await function(*arguments, **named)
+        if now:
+            die()
+        return result
+
+    wrapper: Any = asynchronous if inspect.iscoroutinefunction(function) else plain
+    setattr(holder, name, classmethod(wrapper) if isinstance(raw, classmethod) else wrapper)
+
+
+def _resolve(target: str) -> tuple[Any, str, Any]:
+    module, _, path = target.partition(":")
+    holder: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        holder = getattr(holder, parent)
+    return holder, name, inspect.getattr_static(holder, name)
+
+
+def _first_of(pieces: Iterator[Any], die: Callable[[], None]) -> Iterator[Any]:
+    yield next(pieces)
+    die()

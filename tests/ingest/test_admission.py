@@ -1,0 +1,114 @@
+"""Room: bytes are let in first come, first served, and every byte is given back, whoever gives up on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from stepwell.errors import OverloadedError
+from stepwell_ingest.write.admission import Room
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def takes(room: Room, *sizes: int) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(room.take(size)) for size in sizes]
+
+
+async def test_what_fits_is_held_at_once() -> None:
+    room = Room(100, 1.0)
+    await room.take(60)
+    room.take_now(40)
+    assert room.held_bytes == 100
+    room.give_back(60)
+    room.give_back(40)
+    assert room.held_bytes == 0
+
+
+async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
+    room = Room(100, 2.5)
+    await room.take(60)
+    with pytest.raises(OverloadedError, match=r"the server has no room .*41 bytes; 60 of 100 are held") as caught:
+        room.take_now(41)
+    assert caught.value.retry_after_s == 2.5
+    assert caught.value.hint == "send it again after a pause; the spool keeps it"
+    assert caught.value.retryable
+    assert (room.held_bytes, room.refused) == (60, 1)
+
+
+async def test_what_is_larger_than_the_limit_is_let_in_alone() -> None:
+    room = Room(100, 1.0)
+    await room.take(1000)
+    with pytest.raises(OverloadedError):
+        room.take_now(1)
+    [waiting] = takes(room, 1000)
+    await settle()
+    assert not waiting.done()
+    room.give_back(1000)
+    await waiting
+    assert room.held_bytes == 1000
+
+
+async def test_those_who_wait_come_in_order_even_when_a_later_one_would_fit() -> None:
+    room = Room(100, 1.0)
+    await room.take(90)
+    large, small = takes(room, 50, 5)
+    await settle()
+    assert not small.done()
+    with pytest.raises(OverloadedError):
+        room.take_now(5)  # no overtaking either
+    room.give_back(90)
+    await asyncio.gather(large, small)
+    assert room.held_bytes == 55
+
+
+async def test_one_that_gives_up_lets_those_behind_it_in() -> None:
+    room = Room(100, 1.0)
+    await room.take(90)
+    large, small = takes(room, 50, 5)
+    await settle()
+    large.cancel()
+    await asyncio.gather(large, return_exceptions=True)
+    await asyncio.wait_for(small, 5)
+    assert room.held_bytes == 95
+    room.take_now(5)
+
+
+async def test_one_that_gives_up_when_its_turn_has_come_gives_its_bytes_back() -> None:
+    room = Room(100, 1.0)
+    await room.take(100)
+    first, second = takes(room, 80, 80)
+    await settle()
+    room.give_back(100)  # the turn of `first` has come, but it has not run yet
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await asyncio.wait_for(second, 5)
+    assert room.held_bytes == 80
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_nothing_is_lost_or_over_the_limit_whatever_happens(seed: int) -> None:
+    rng = random.Random(seed)
+    room = Room(1000, 1.0)
+
+    async def one(size: int) -> None:
+        await room.take(size)
+        try:
+            assert 0 < room.held_bytes <= max(1000, size)
+            for _ in range(rng.randrange(4)):
+                await asyncio.sleep(0)
+        finally:
+            room.give_back(size)
+            assert room.held_bytes >= 0
+
+    tasks = [asyncio.create_task(one(rng.choice([1, 10, 300, 900, 1500]))) for _ in range(300)]
+    while not all(task.done() for task in tasks):
+        rng.choice(tasks).cancel()
+        await asyncio.sleep(0)
+    assert room.held_bytes == 0
+    room.take_now(1000)

@@ -1,0 +1,227 @@
+"""One batch, one transaction: rows and ledger move together, and what Postgres refuses fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fixtures.ingest import Session, WritePath, make_block, make_frame, open_write_path, stored_steps
+from stepwell import wire
+from stepwell.errors import Error, SequenceGapError, UnavailableError
+from stepwell_ingest.write import pgcopy, validation
+from stepwell_ingest.write.batcher import Outcome, Submission
+
+pytestmark = pytest.mark.db
+
+LEDGER = "SELECT next_seq, last_step, points, objects, rejected, length(checksums) FROM stepwell.ledger"
+NUL = rb'"\u0000"'
+
+
+@pytest.fixture
+def unchecked_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation lets any object through, so that Postgres has something to refuse."""
+    monkeypatch.setattr(validation, "_check_object", lambda *_: None)
+
+
+def refused(submission: Submission) -> list[tuple[int, str]]:
+    return [(seq, error.code) for seq, error in submission.done.result().rejected]
+
+
+async def rejected_seqs(path: WritePath) -> list[tuple[str, int, str]]:
+    rows = await path.pool.fetch("SELECT writer, seq, code FROM stepwell.rejections ORDER BY writer, seq")
+    return [tuple(row) for row in rows]
+
+
+async def test_rows_and_ledger_move_together(write_path: WritePath) -> None:
+    session = Session()
+    cursor = await write_path.attach(session)
+    frames = [session.frame(3, ["loss", "acc"]), session.frame(2, objects=[(4, "note", "x")])]
+    submission = write_path.put(cursor, *frames)
+    assert not submission.done.done()
+    await write_path.store()
+    checksum = wire.peek(frames[1]).checksum
+    assert await submission.done == Outcome(next_seq=2, stored=2, duplicate=0, rejected=[], checksum=checksum)
+    assert tuple(await write_path.pool.fetchrow(LEDGER)) == (2, 4, 8, 1, 0, 8)
+    assert (cursor.committed_seq, cursor.committed_step, cursor.tail_seq, cursor.in_flight) == (2, 4, 2, [])
+    assert await stored_steps(write_path.pool) == [0, 1, 2, 3, 4]
+
+
+async def test_many_writers_share_a_transaction(write_path: WritePath) -> None:
+    sessions = [Session(writer=str(rank), run=f"run-{rank % 3}") for rank in range(30)]
+    submissions = []
+    for session in sessions:
+        cursor = await write_path.attach(session)
+        submissions += [write_path.put(cursor, session.frame(2)), write_path.put(cursor, session.frame(2))]
+    await write_path.store()
+    assert all(submission.done.result().stored == 1 for submission in submissions)
+    assert await write_path.pool.fetchval("SELECT count(DISTINCT xmin::text) FROM stepwell.ledger") == 1
+    for session in sessions:
+        assert await stored_steps(write_path.pool, session.writer, session.run) == [0, 1, 2, 3]
+
+
+async def test_copiers_side_by_side_store_every_frame_once(write_path: WritePath) -> None:
+    sessions = [Session(writer=str(rank)) for rank in range(8)]
+    cursors = [await write_path.attach(session) for session in sessions]
+    write_path.batcher._batch_frames = 4
+    submissions = [
+        write_path.put(cursor, session.frame())
+        for _ in range(20)
+        for session, cursor in zip(sessions, cursors, strict=True)
+    ]
+    await write_path.store(copiers=3)
+    assert sum(submission.done.result().stored for submission in submissions) == 160
+    for session in sessions:
+        assert await stored_steps(write_path.pool, session.writer) == list(range(20))
+
+
+@pytest.mark.usefixtures("unchecked_objects")
+async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: WritePath) -> None:
+    sessions = [Session(writer=str(rank)) for rank in range(5)]
+    cursors = [await write_path.attach(session) for session in sessions]
+    submissions = []
+    for rank, (session, cursor) in enumerate(zip(sessions, cursors, strict=True)):
+        frames = [session.frame(2) for _ in range(7)]
+        if rank in (1, 3):
+            frames[4] = make_frame(session.id, 4, [8, 9], objects=[(9, "note", NUL)])
+        submissions.append(write_path.put(cursor, *frames))
+    await write_path.store()
+    assert [refused(item) for item in submissions] == [[], [(4, "rows")], [], [(4, "rows")], []]
+    error = submissions[1].done.result().rejected[0][1]
+    assert str(error).startswith("Postgres would not store this frame (unsupported Unicode escape sequence")
+    assert [item.done.result().stored for item in submissions] == [7, 6, 7, 6, 7]
+    assert await rejected_seqs(write_path) == [("1", 4, "rows"), ("3", 4, "rows")]
+    for rank, session in enumerate(sessions):
+        steps = [step for step in range(14) if rank not in (1, 3) or step not in (8, 9)]
+        assert await stored_steps(write_path.pool, session.writer) == steps
+    # The position has not been lost: the writer goes on, and a retry hears the refusal again.
+    again = write_path.put(cursors[1], make_frame(sessions[1].id, 4, [8, 9], objects=[(9, "note", NUL)]))
+    further = write_path.put(cursors[1], sessions[1].frame())
+    await write_path.store()
+    assert (refused(again), again.done.result().duplicate) == ([(4, "rows")], 1)
+    assert further.done.result().stored == 1
+
+
+@pytest.mark.usefixtures("unchecked_objects")
+async def test_a_batch_of_nothing_but_poison_is_rejected_whole(write_path: WritePath) -> None:
+    session = Session()
+    cursor = await write_path.attach(session)
+    frames = [make_frame(session.id, seq, [seq], objects=[(seq, "note", NUL)]) for seq in range(9)]
+    submission = write_path.put(cursor, *frames)
+    await write_path.store()
+    assert refused(submission) == [(seq, "rows") for seq in range(9)]
+    assert tuple(await write_path.pool.fetchrow(LEDGER)) == (9, -1, 0, 0, 9, 36)
+
+
+async def test_a_run_with_too_many_metrics_hears_its_limit(any_postgres_dsn: str) -> None:
+    async with open_write_path(any_postgres_dsn, metrics_per_run=3) as path:
+        session, neighbour = Session(), Session(run="run-2")
+        cursor, other = await path.attach(session), await path.attach(neighbour)
+        frames = [session.frame(1, ["loss", "a"]), session.frame(1, ["b", "c"]), session.frame(1, ["loss", "b"])]
+        submission, beside = path.put(cursor, *frames), path.put(other, neighbour.frame(1, ["x", "y", "z"]))
+        await path.store()
+        [(seq, error)] = submission.done.result().rejected
+        assert (seq, error.code, error.message) == (1, "limit", "the run has too many metrics")
+        assert error.detail == "the run would have 4 metric names; its limit is 3"
+        assert "raise --metrics-per-run" in str(error.hint)
+        assert submission.done.result().stored == 2
+        assert beside.done.result().stored == 1
+        assert await rejected_seqs(path) == [("0", 1, "limit")]
+        names = "SELECT name FROM stepwell.metric JOIN stepwell.run USING (run_id) WHERE run.name = 'run-1' ORDER BY 1"
+        assert [row[0] for row in await path.pool.fetch(names.replace("SELECT name", "SELECT metric.name"))] == [
+            *("a", "b", "loss"),
+        ]
+
+
+async def test_names_that_the_database_cannot_tell_apart_are_refused_alone(write_path: WritePath) -> None:
+    # Two names of the same MD5, by Marc Stevens (2024).
+    name = "TEXTCOLLBYfGiJUETHQ4h{}cKSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak"
+    one, two = name.format("A"), name.format("E")
+    session, twins, neighbour = Session(), Session(run="run-2"), Session(writer="1")
+    submissions = [
+        write_path.put(await write_path.attach(session), session.frame(1, [one]), session.frame(1, [two, "loss"])),
+        write_path.put(await write_path.attach(twins), twins.frame(1, [one, two]), twins.frame()),
+        write_path.put(await write_path.attach(neighbour), neighbour.frame()),
+    ]
+    await write_path.store()
+    assert [[seq for seq, _ in refused(item)] for item in submissions] == [[1], [0], []]
+    assert [item.done.result().stored for item in submissions] == [1, 1, 1]
+
+
+async def test_more_key_sets_than_are_remembered_can_be_stored(
+    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_ingest.write.catalog._MAX_KEY_SETS", 3)
+    session = Session()
+    cursor = await write_path.attach(session)
+    blocks = [make_block([step], ["loss", f"layer/{step}"]) for step in range(50)]
+    submission = write_path.put(cursor, make_frame(session.id, 0, [], blocks=blocks))
+    await write_path.store()
+    assert submission.done.result().stored == 1
+    assert await stored_steps(write_path.pool) == list(range(50))
+    wrong = "SELECT count(*) FROM stepwell.history WHERE metric LIKE 'layer/%' AND metric <> 'layer/' || step"
+    assert await write_path.pool.fetchval(wrong) == 0
+
+
+async def test_another_count_of_rows_than_was_sent_is_rolled_back(
+    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lossy(rows: object) -> Iterator[bytes]:
+        yield pgcopy.SIGNATURE
+        yield pgcopy.TRAILER
+
+    session = Session()
+    cursor = await write_path.attach(session)
+    frame = session.frame()
+    submission = write_path.put(cursor, frame)
+    with monkeypatch.context() as patch:
+        patch.setattr(pgcopy, "block_pieces", lossy)
+        await write_path.store()
+    with pytest.raises(UnavailableError, match=r"took another number of rows than it was given \(COPY 0 of 1\)"):
+        await submission.done
+    assert tuple(await write_path.pool.fetchrow(LEDGER)) == (0, -1, 0, 0, 0, 0)
+    again = write_path.put(await write_path.catalog.cursor(session.id), frame)
+    await write_path.store()
+    assert again.done.result().stored == 1
+    assert await stored_steps(write_path.pool) == [0]
+
+
+async def test_a_position_that_another_worker_moved_fails_its_writer_alone(write_path: WritePath) -> None:
+    session, neighbours = Session(), [Session(writer=str(rank)) for rank in range(1, 4)]
+    elsewhere = WritePath(write_path.pool, write_path.limits)
+    frames = [session.frame() for _ in range(3)]
+    cursor = await write_path.attach(session)
+    behind = [write_path.put(cursor, frame) for frame in frames]
+    beside = [write_path.put(await write_path.attach(item), item.frame(2)) for item in neighbours]
+    elsewhere.put(await elsewhere.attach(session), frames[0])
+    await elsewhere.store()
+    await write_path.store()
+    for submission in behind:
+        with pytest.raises(SequenceGapError, match="another worker stored frames of this writer") as caught:
+            await submission.done
+        assert caught.value.expected == 1
+    assert [item.done.result().stored for item in beside] == [1, 1, 1]
+    assert cursor.stale
+    fresh = await write_path.catalog.cursor(session.id)
+    assert (fresh.committed_seq, fresh.stale) == (1, False)
+    again = write_path.put(fresh, *frames)
+    await write_path.store()
+    assert (again.done.result().stored, again.done.result().duplicate) == (2, 1)
+    assert await stored_steps(write_path.pool) == [0, 1, 2]
+
+
+async def test_frames_of_a_deleted_run_are_refused_and_neighbours_are_stored(write_path: WritePath) -> None:
+    session, neighbour = Session(), Session(run="run-2")
+    cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
+    write_path.put(cursor, session.frame())
+    await write_path.store()
+    for table in ("run", "writer", "ledger", "metric", "hot_block"):
+        await write_path.pool.execute(f"DELETE FROM stepwell.{table} WHERE run_id = $1", cursor.run_id)
+    submission, beside = write_path.put(cursor, session.frame()), write_path.put(other, neighbour.frame())
+    await write_path.store()
+    with pytest.raises(Error, match="no writer has this session") as caught:
+        await submission.done
+    assert (caught.value.code, caught.value.retryable) == ("unknown_writer", False)
+    assert "if the run was deleted, its frames have nowhere to go" in str(caught.value.hint)
+    assert beside.done.result().stored == 1
+    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.hot_block") == 1

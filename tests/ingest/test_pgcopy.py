@@ -1,0 +1,197 @@
+"""The bytes of COPY: what goes in is what Postgres reads back, bit for bit, and what it would have written itself."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stepwell_ingest.write import pgcopy, validation
+from stepwell_ingest.write.pgcopy import BlockRow, ObjectRow
+
+I64 = st.integers(-(2**63), 2**63 - 1)
+I32 = st.integers(-(2**31), 2**31 - 1)
+TIMES = st.integers(validation.MIN_TIME_US, validation.MAX_TIME_US)
+SPECIAL = [float("nan"), float("inf"), float("-inf"), -0.0, 5e-324, -1.7976931348623157e308, 2.0**53 + 1]
+# NaNs with a payload too: any 64 bits are a value.
+VALUES = st.one_of(st.sampled_from(SPECIAL), st.integers(0, 2**64 - 1).map(lambda n: np.uint64(n).view(np.float64)))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("aé\"\\\n𝄞", max_size=4), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> BlockRow:
+    keys, steps = draw(st.integers(0, 40)), draw(st.integers(1, 40))
+    ids = draw(arrays(np.int32, keys, elements=I32, fill=st.nothing() if keys < 5 else None))
+    stamps = draw(st.lists(TIMES, min_size=steps, max_size=steps))
+    return BlockRow(
+        draw(st.integers(0, 2**40)), draw(st.integers(0, 2**63 - 1)), draw(I32), draw(I32), ids,
+        np.array(sorted(draw(st.sets(I64, min_size=steps, max_size=steps))), np.int64),
+        np.array(stamps, np.int64),
+        draw(arrays(np.float64, (keys, steps), elements=VALUES)),
+    )  # fmt: skip
+
+
+def objects() -> st.SearchStrategy[ObjectRow]:
+    keys = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30)
+    return st.builds(
+        ObjectRow, st.integers(0, 2**40), st.integers(0, 2**63 - 1), I64, I32, I32, TIMES,
+        keys.map(str.encode), JSON.map(lambda value: json.dumps(value).encode()),
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def connection(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Tables that hold any row, with the columns of the real ones."""
+    connection = await asyncpg.connect(any_postgres_dsn)
+    await connection.execute(
+        "CREATE TEMP TABLE hot_block (LIKE stepwell.hot_block); CREATE TEMP TABLE hot_object (LIKE stepwell.hot_object)"
+    )
+    yield connection
+    await connection.close()
+
+
+async def copy_in(
+    connection: asyncpg.Connection, table: str, columns: tuple[str, ...], pieces: Iterable[memoryview | bytes]
+) -> str:
+    async def source() -> AsyncIterator[memoryview | bytes]:
+        for piece in pieces:
+            yield piece
+
+    return str(await connection.copy_to_table(table, columns=columns, source=source(), format="binary"))
+
+
+async def copy_out(connection: asyncpg.Connection, table: str, columns: tuple[str, ...]) -> bytes:
+    out = io.BytesIO()
+    await connection.copy_from_query(f"SELECT {', '.join(columns)} FROM {table}", output=out, format="binary")
+    return out.getvalue()
+
+
+def by_shape(rows: Iterable[BlockRow]) -> list[BlockRow]:
+    """The order in which rows are written: by shape, shapes as they first came."""
+    groups: dict[tuple[int, ...], list[BlockRow]] = {}
+    for row in rows:
+        groups.setdefault(row.values.shape, []).append(row)
+    return [row for group in groups.values() for row in group]
+
+
+def to_time(us: int) -> datetime:
+    return datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(microseconds=us)
+
+
+def exact(text: str | bytes) -> object:
+    """The value of a JSON text; jsonb keeps every digit of a number, but not how it was written."""
+    return json.loads(text, parse_int=Decimal, parse_float=Decimal)
+
+
+LIMITS = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+@LIMITS
+@given(rows=st.lists(blocks(), min_size=1, max_size=6))
+async def test_blocks_come_back_bit_for_bit(connection: asyncpg.Connection, rows: list[BlockRow]) -> None:
+    await connection.execute("TRUNCATE hot_block")
+    data = list(pgcopy.block_pieces(rows))
+    assert await copy_in(connection, "hot_block", pgcopy.BLOCK_COLUMNS, data) == f"COPY {len(rows)}"
+    read = await connection.fetch("SELECT * FROM hot_block ORDER BY ctid")
+    for row, back in zip(by_shape(rows), read, strict=True):
+        assert (back["run_id"], back["seq"], back["writer_id"], back["epoch"]) == row[:4]
+        assert (back["step_lo"], back["step_hi"]) == (row.steps[0], row.steps[-1])
+        assert back["keys"] == row.keys.tolist()
+        assert back["steps"] == row.steps.tolist()
+        assert back["times"] == [to_time(us) for us in row.times.tolist()]
+        values = np.array(back["vals"], np.float64).reshape(row.values.shape)
+        ours, nan = row.values, np.isnan(row.values)
+        assert (np.isnan(values) == nan).all()
+        assert values[~nan].tobytes() == ours[~nan].tobytes()
+
+
+@LIMITS
+@given(rows=st.lists(blocks(), min_size=1, max_size=6))
+async def test_blocks_are_the_bytes_that_postgres_writes_itself(
+    connection: asyncpg.Connection, rows: list[BlockRow]
+) -> None:
+    await connection.execute("TRUNCATE hot_block")
+    data = b"".join(pgcopy.block_pieces(rows))
+    await copy_in(connection, "hot_block", pgcopy.BLOCK_COLUMNS, [data])
+    assert await copy_out(connection, "hot_block", pgcopy.BLOCK_COLUMNS) == data
+
+
+@LIMITS
+@given(rows=st.lists(objects(), min_size=1, max_size=20))
+async def test_objects_come_back_equal(connection: asyncpg.Connection, rows: list[ObjectRow]) -> None:
+    await connection.execute("TRUNCATE hot_object")
+    data = b"".join(pgcopy.object_pieces(rows))
+    assert await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, [data]) == f"COPY {len(rows)}"
+    read = await connection.fetch("SELECT * FROM hot_object ORDER BY ctid")
+    for row, back in zip(rows, read, strict=True):
+        assert (back["run_id"], back["seq"], back["step"], back["writer_id"], back["epoch"]) == row[:5]
+        assert back["time"] == to_time(row.time)
+        assert back["key"] == row.key.decode()
+        assert exact(back["value"]) == exact(row.value)
+
+
+async def test_objects_are_the_bytes_that_postgres_writes_itself(connection: asyncpg.Connection) -> None:
+    # In jsonb's own notation, so that the text comes back as it went.
+    bodies = [b'{"a": [1, 2.5, null, true]}', b'"\xc3\xa9 \\\\ \\" \\n"', b"[]", b"{}", b"false", b"-0.5", b'""']
+    rows = [ObjectRow(1, n, 2**63 - 1, 3, 4, 10**15 + n, f"key {n}".encode(), body) for n, body in enumerate(bodies)]
+    data = b"".join(pgcopy.object_pieces(rows))
+    await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, [data])
+    assert await copy_out(connection, "hot_object", pgcopy.OBJECT_COLUMNS) == data
+
+
+def wide(count: int, keys: int, steps: int) -> list[BlockRow]:
+    ids, moments = np.arange(keys, dtype=np.int32), np.arange(steps, dtype=np.int64)
+    return [BlockRow(1, seq, 1, 1, ids, moments, moments, np.full((keys, steps), float(seq))) for seq in range(count)]
+
+
+@pytest.mark.parametrize(("count", "keys", "steps"), [(20_000, 1, 1), (300, 100, 100), (3, 700, 1000), (2, 100_000, 1)])
+async def test_pieces_are_bounded_and_join_to_whole_rows(
+    connection: asyncpg.Connection, count: int, keys: int, steps: int
+) -> None:
+    rows = wide(count, keys, steps)
+    pieces = list(pgcopy.block_pieces(rows))
+    assert max(map(len, pieces)) <= pgcopy.PIECE_BYTES
+    assert await copy_in(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pieces) == f"COPY {count}"
+    wrong = "SELECT count(*) FROM hot_block WHERE vals[1][1] <> seq OR cardinality(vals) <> $1"
+    assert await connection.fetchval(wrong, keys * steps) == 0
+
+
+async def test_pieces_of_objects_are_bounded_by_one_object(connection: asyncpg.Connection) -> None:
+    body = json.dumps("x" * 100_000).encode()
+    rows = [ObjectRow(1, n, n, 1, 1, 0, b"text", body) for n in range(40)]
+    pieces = list(pgcopy.object_pieces(rows))
+    assert len(pieces) > 5
+    assert max(map(len, pieces)) <= pgcopy.PIECE_BYTES + len(body) + 200
+    assert await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pieces) == "COPY 40"
+
+
+def test_templates_that_are_kept_are_small_and_few() -> None:
+    # A template is as large as its row: frames of many large shapes must not stay in memory.
+    pgcopy._kept_template.cache_clear()
+    for steps in range(200, 210):
+        list(pgcopy.block_pieces(wide(1, 100, steps)))
+    assert pgcopy._kept_template.cache_info().currsize == 0
+    list(pgcopy.block_pieces(wide(2, 100, 100)))
+    assert pgcopy._kept_template.cache_info().currsize == 1
+    assert pgcopy._row_template(100, 100).nbytes * pgcopy._kept_template.cache_info().maxsize < 64 * 1024 * 1024
+
+
+def test_no_rows_are_an_empty_copy() -> None:
+    assert b"".join(pgcopy.block_pieces([])) == pgcopy.SIGNATURE + pgcopy.TRAILER
+    assert b"".join(pgcopy.object_pieces([])) == pgcopy.SIGNATURE + pgcopy.TRAILER

@@ -1,0 +1,127 @@
+"""Frames whose bytes do not agree with themselves, with this version or with their stream, sent over a real one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import asyncpg
+import pytest
+
+from fixtures.ingest import Client, Session, assert_empty, flip, make_block, make_frame, stored_steps
+from stepwell import wire
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+
+def forged(frame: bytes, offset: int, value: int) -> bytes:
+    """`frame` with another uint32 in its header, and checksums that agree."""
+    raw = bytearray(frame)
+    struct.pack_into("<I", raw, offset, value)
+    struct.pack_into("<I", raw, 12, zlib.crc32(raw[64:]))
+    struct.pack_into("<I", raw, 60, zlib.crc32(raw[:60]))
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [(-1, "a frame is damaged"), (70, "a frame is damaged"), (40, "header of a frame is damaged"), (0, "not a frame")],
+)
+async def test_a_flipped_bit_is_retryable_and_frames_before_it_are_stored(
+    worker: Worker, pg: asyncpg.Connection, at: int, message: str
+) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(3)]
+    async with Client(worker) as client:
+        await client.attach(session)
+        ack = await client.exchange(frames[0], flip(frames[1], at), frames[2])
+        assert (ack["next_seq"], ack["stored"]) == (1, 1)
+        error = await client.hear()
+        assert (error["code"], error["retryable"]) == ("frame_corrupt", True)
+        assert message in error["message"]
+        assert (await client.hear())["type"] == "closed"
+    async with Client(worker) as client:
+        assert (await client.attach(session))["next_seq"] == 1
+        assert (await client.exchange(*frames[1:]))["stored"] == 2
+    assert await stored_steps(pg) == [0, 1, 2]
+    assert await pg.fetchval("SELECT count(*) FROM stepwell.rejections") == 0
+    assert_empty(worker)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (40, 10**9, "a block"),  # blocks
+        (44, 10**9, "a frame claims more objects than it holds"),
+        (48, 10**9, "a frame miscounts its points"),
+        (64, 10**9, "a block claims more than its frame holds"),  # K
+        (68, 10**9, "a block claims more than its frame holds"),  # S
+        (72, 10**9, "a block claims more than its frame holds"),  # names
+        (8, 2**24 + 8, "the header of a frame claims what no frame can have"),  # length
+        (8, 2**24, "a frame is cut off"),
+    ],
+)
+async def test_counts_that_lie_are_called_so(worker: Worker, offset: int, value: int, message: str) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        error = await client.exchange(forged(session.frame(), offset, value))
+        assert (error["type"], error["code"], error["retryable"]) == ("error", "frame_corrupt", True)
+        assert message in error["message"]
+    assert_empty(worker)
+
+
+async def test_a_frame_of_a_newer_version_is_refused_for_good(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    newer = bytearray(session.frame())
+    newer[4] = 2
+    async with Client(worker) as client:
+        await client.attach(session)
+        error = await client.exchange(bytes(newer))
+        assert (error["code"], error["retryable"]) == ("frame_version", False)
+        assert error["message"] == "a frame of format version 2 cannot be read"
+        assert error["hint"] == "upgrade the older side; the frame stays in the spool until then"
+    assert await stored_steps(pg) == []
+
+
+async def test_a_frame_of_another_session_is_refused_and_those_before_it_are_stored(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    mine, other = Session(), Session(run="run-2")
+    async with Client(worker) as client:
+        await client.attach(other)
+        await client.attach(mine)
+        ack = await client.exchange(mine.frame(), other.frame())
+        assert (ack["next_seq"], ack["stored"]) == (1, 1)
+        error = await client.hear()
+        assert (error["code"], error["retryable"]) == ("wrong_run", False)
+        assert error["message"] == "a frame belongs to another writer than the one that attached"
+        assert error["detail"] == f"session {other.id.hex()}, attached as {mine.id.hex()}"
+    assert await stored_steps(pg) == [0]
+    assert await stored_steps(pg, run="run-2") == []
+    assert_empty(worker)
+
+
+async def test_names_that_do_not_fit_their_block_refuse_that_frame_alone(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    session, neighbour = Session(), Session(writer="1")
+    honest = make_block([5])
+    lying = wire.Block(honest.names, honest.steps, honest.times, honest.values.repeat(3, axis=0))
+    async with Client(worker) as client, Client(worker) as other:
+        await client.attach(session)
+        await other.attach(neighbour)
+        await client.exchange(session.frame())  # the name is known from here on
+        await client.send(make_frame(session.id, 1, [], blocks=[lying]), make_frame(session.id, 2, [6]))
+        await other.send(neighbour.frame())
+        ack = await client.hear()
+        assert (ack["next_seq"], ack["stored"]) == (3, 1)
+        assert [(item["seq"], item["code"], item["retryable"]) for item in ack["rejected"]] == [(1, "rows", False)]
+        assert (await other.hear())["stored"] == 1
+        # The same in one frame, for a name that is new.
+        new = make_block([7], ["new"])
+        both = [new, lying._replace(names=new.names, steps=new.steps + 1)]
+        ack = await client.exchange(make_frame(session.id, 3, [], blocks=both))
+        assert [item["code"] for item in ack["rejected"]] == ["rows"]
+    assert await stored_steps(pg) == [0, 6]

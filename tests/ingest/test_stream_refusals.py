@@ -1,0 +1,201 @@
+"""What the stream says to frames and messages that are wrong, and that nothing around them is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fixtures.ingest import Client, Session, assert_empty, make_block, make_frame, start_worker, stored_steps
+from stepwell import wire
+from stepwell_ingest.config import Limits
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+
+async def rejections(pg: asyncpg.Connection) -> list[tuple[Any, ...]]:
+    rows = await pg.fetch(
+        "SELECT seq, code, points, objects, first_step, last_step FROM stepwell.rejections ORDER BY seq"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_the_same_seq_with_other_bytes_is_a_conflict_and_the_first_copy_stays(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.exchange(session.frame())
+        other = make_frame(session.id, 0, [77])
+        ack = await client.exchange(other, session.frame())
+        assert (ack["next_seq"], ack["stored"], ack["duplicate"]) == (2, 1, 0)
+        [refused] = ack["rejected"]
+        assert (refused["seq"], refused["code"], refused["retryable"]) == (0, "sequence_conflict", False)
+        assert refused["message"] == "this seq was taken in with other bytes"
+        assert "writer 0, seq 0: checksum" in refused["detail"]
+        assert refused["hint"] == "two processes may be using one spool"
+    assert await stored_steps(pg) == [0, 1]
+
+
+async def test_a_conflict_with_a_frame_in_flight_is_seen_too(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        ack = await client.exchange(session.frame(), make_frame(session.id, 0, [5]))
+        assert [item["code"] for item in ack["rejected"]] == ["sequence_conflict"]
+    assert await stored_steps(pg) == [0]
+
+
+async def test_a_gap_is_refused_with_the_seq_that_is_expected(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(4)]
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.exchange(frames[0])
+        error = await client.exchange(frames[2])
+        assert (error["type"], error["code"], error["retryable"]) == ("error", "sequence_gap", True)
+        assert error["expected"] == 1
+        assert error["detail"] == "seq 2, expected 1"
+        assert (await client.hear())["type"] == "closed"
+    async with Client(worker) as client:
+        assert (await client.attach(session))["next_seq"] == 1
+        assert (await client.exchange(*frames[1:]))["stored"] == 3
+    assert await stored_steps(pg) == [0, 1, 2, 3]
+    assert_empty(worker)
+
+
+async def test_frames_before_a_gap_are_stored(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(4)]
+    async with Client(worker) as client:
+        await client.attach(session)
+        ack = await client.exchange(frames[0], frames[1], frames[3])
+        assert (ack["next_seq"], ack["stored"]) == (2, 2)
+        assert (await client.hear())["expected"] == 2
+    assert await stored_steps(pg) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message", "detail"),
+    [
+        ([[5, 5]], "steps do not increase inside a frame", "step 5 follows 5"),
+        ([[5, 9, 7]], "steps do not increase inside a frame", "step 7 follows 9"),
+        ([[2, 3]], "steps go back", "the frame begins at step 2, the writer is at 2 already"),
+        ([[5, 7], [6, 7]], "a step stands in two blocks of a frame", "seq 1"),
+        ([[-4, 9]], "steps go back", "the frame begins at step -4, the writer is at 2 already"),
+    ],
+    ids=["equal", "back", "before the last frame", "across blocks", "negative"],
+)
+async def test_steps_that_go_back_are_refused_and_recorded_and_later_frames_go_on(
+    worker: Worker, pg: asyncpg.Connection, steps: list[list[int]], message: str, detail: str
+) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.exchange(session.frame(3))
+        blocks = [make_block(item, [f"key{number}", "loss"]) for number, item in enumerate(steps)]
+        bad = make_frame(session.id, 1, [], blocks=blocks, objects=[(steps[0][0], "note", 1)])
+        ack = await client.exchange(bad, make_frame(session.id, 2, [10]))
+        assert (ack["next_seq"], ack["stored"], ack["duplicate"]) == (3, 1, 0)
+        [refused] = ack["rejected"]
+        assert (refused["seq"], refused["code"], refused["retryable"]) == (1, "step_order", False)
+        assert (refused["message"], refused["detail"]) == (message, detail)
+        every = [step for item in steps for step in item]
+        assert await rejections(pg) == [(1, "step_order", 2 * len(every), 1, min(every), max(every))]
+        row = await pg.fetchrow("SELECT points, objects, rejected, last_step FROM stepwell.runs")
+        assert tuple(row) == (4, 0, 1, 10)
+
+        again = await client.exchange(bad)
+        assert (again["stored"], again["duplicate"], again["next_seq"]) == (0, 1, 2)
+        [heard] = again["rejected"]
+        assert (heard["seq"], heard["code"]) == (1, "step_order")
+        assert message in heard["message"]
+        assert detail in heard["message"]
+    assert await stored_steps(pg) == [0, 1, 2, 10]
+    assert len(await rejections(pg)) == 1
+
+
+async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        frames = [make_frame(session.id, 0, [1000, 999]), make_frame(session.id, 1, [0])]
+        ack = await client.exchange(*frames)
+        assert (ack["stored"], len(ack["rejected"])) == (1, 1)
+    assert await stored_steps(pg) == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("garbage", "usage", "a text message is not JSON"),
+        ("[1, 2]", "usage", "a message of an unknown type"),
+        ('{"type": "hello"}', "usage", "a message of an unknown type"),
+        ('{"type": "finish", "exit_code": "0"}', "usage", "'exit_code' must be a 32-bit integer"),
+        ('{"type": "finish", "exit_code": 4294967296}', "usage", "'exit_code' must be a 32-bit integer"),
+        ('{"type": "attach", "protocol": 2}', "usage", "protocol version 2 is not known here"),
+    ],
+)
+async def test_text_that_is_no_message_is_called_so(worker: Worker, text: str, code: str, message: str) -> None:
+    async with Client(worker) as client:
+        await client.attach(Session())
+        await client.socket.send_str(text)
+        error = await client.hear()
+        assert (error["type"], error["code"], error["message"]) == ("error", code, message)
+        assert (await client.hear()) == {"type": "closed", "code": 1013}
+
+
+async def test_nothing_comes_before_an_attach_message(worker: Worker) -> None:
+    async with Client(worker) as client:
+        assert (await client.exchange(Session().frame()))["message"] == "frames came before an attach message"
+    async with Client(worker) as client:
+        assert (await client.finish())["message"] == "finish came before an attach message"
+    assert_empty(worker)
+
+
+async def test_a_message_over_the_limit_closes_the_stream_as_too_big(postgres_dsn: str) -> None:
+    session = Session()
+    first, second = session.frame(), session.frame(200)
+    async with start_worker(postgres_dsn, limits=Limits(message_bytes=1024)) as worker:
+        async with Client(worker) as client:
+            await client.attach(session)
+            await client.exchange(first)
+            await client.send(second)
+            assert await client.hear() == {"type": "closed", "code": 1009}
+        async with Client(worker) as client:
+            assert (await client.attach(session))["next_seq"] == 1
+        assert_empty(worker)
+
+
+async def test_a_message_of_exactly_the_limit_is_taken(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+    session = Session()
+    frame = session.frame(30)
+    async with start_worker(postgres_dsn, limits=Limits(message_bytes=len(frame))) as worker, Client(worker) as client:
+        await client.attach(session)
+        assert (await client.exchange(frame))["stored"] == 1
+    assert await stored_steps(pg) == list(range(30))
+
+
+async def test_an_empty_message_is_nothing(worker: Worker) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.send(b"")
+        assert (await client.exchange(session.frame()))["stored"] == 1
+    assert_empty(worker)
+
+
+async def test_a_tombstone_takes_up_its_seq_and_is_recorded(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        tombstone = wire.encode_tombstone(session.id, 0, dropped=123)
+        ack = await client.exchange(tombstone, make_frame(session.id, 1, [0]))
+        assert (ack["next_seq"], ack["stored"]) == (2, 1)
+        [refused] = ack["rejected"]
+        assert (refused["code"], refused["detail"]) == ("dropped", "123 values were in it")
+    assert await rejections(pg) == [(0, "dropped", 123, 0, None, None)]
+    assert await stored_steps(pg) == [0]

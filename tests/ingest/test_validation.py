@@ -1,0 +1,167 @@
+"""The rules for a frame before it may reach Postgres: each with its error and its text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.ingest import T0, make_block, make_frame
+from stepwell import wire
+from stepwell.errors import RejectionError, StepOrderError
+from stepwell_ingest.write.validation import MAX_TIME_US, ObjectError, TimeRangeError, check
+
+SESSION = bytes(16)
+LIMIT = 100
+
+
+def check_frame(raw: bytes, last_step: int = -1) -> int:
+    return check(wire.decode(raw), last_step, LIMIT)
+
+
+def with_object(body: Any, step: int = 5) -> bytes:
+    return make_frame(SESSION, 3, [5, 6], objects=[(step, "note", body)])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "last_step", "expected"),
+    [
+        ([[0]], -1, 0),
+        ([[7, 8, 100]], 6, 100),
+        ([[1, 3], [2, 9], [4]], 0, 9),
+        ([[2**63 - 1]], 2**63 - 2, 2**63 - 1),
+        ([], 12, 12),
+    ],
+)
+def test_steps_that_increase_pass_and_the_last_is_returned(
+    blocks: list[list[int]], last_step: int, expected: int
+) -> None:
+    frame = make_frame(SESSION, 0, [], blocks=[make_block(steps, [str(n)]) for n, steps in enumerate(blocks)])
+    assert check_frame(frame, last_step) == expected
+
+
+@pytest.mark.parametrize(
+    ("blocks", "last_step", "text"),
+    [
+        ([[4, 4]], -1, r"steps do not increase inside a frame \(step 4 follows 4\)"),
+        ([[1, 2, 9, 8]], -1, r"steps do not increase inside a frame \(step 8 follows 9\)"),
+        ([[1], [3, 2]], -1, r"steps do not increase inside a frame \(step 2 follows 3\)"),
+        ([[-(2**63), 2**63 - 1, 0]], -1, rf"step 0 follows {2**63 - 1}"),
+        ([[1, 5], [2, 5]], -1, r"a step stands in two blocks of a frame \(seq 0\)"),
+        ([[7]], 7, r"steps go back \(the frame begins at step 7, the writer is at 7 already\)"),
+        ([[8], [3]], 5, r"steps go back \(the frame begins at step 3, the writer is at 5 already\)"),
+        ([[-1]], -1, r"steps go back \(the frame begins at step -1, the writer is at -1 already\)"),
+    ],
+)
+def test_steps_that_do_not_increase_are_refused(blocks: list[list[int]], last_step: int, text: str) -> None:
+    frame = make_frame(SESSION, 0, [], blocks=[make_block(steps, [str(n)]) for n, steps in enumerate(blocks)])
+    with pytest.raises(StepOrderError, match=text):
+        check_frame(frame, last_step)
+
+
+def test_steps_that_go_back_come_with_a_hint() -> None:
+    with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process goes on behind"):
+        check_frame(make_frame(SESSION, 0, [1]), 1)
+
+
+@given(
+    steps=st.lists(st.integers(0, 30), min_size=1, max_size=12), cut=st.integers(0, 12), last_step=st.integers(-1, 5)
+)
+def test_exactly_the_frames_whose_steps_increase_pass(steps: list[int], cut: int, last_step: int) -> None:
+    parts = [part for part in (steps[:cut], steps[cut:]) if part]
+    frame = make_frame(SESSION, 0, [], blocks=[make_block(part, [str(n)]) for n, part in enumerate(parts)])
+    in_order = all(part == sorted(set(part)) for part in parts) and len(set(steps)) == len(steps)
+    if in_order and min(steps) > last_step:
+        assert check_frame(frame, last_step) == max(steps)
+    else:
+        with pytest.raises(StepOrderError):
+            check_frame(frame, last_step)
+
+
+@pytest.mark.parametrize("time", [-1, MAX_TIME_US + 1, -(2**63), 2**63 - 1])
+def test_a_time_that_no_calendar_has_is_refused(time: int) -> None:
+    block = make_block([0, 1], times=[T0, time])
+    with pytest.raises(TimeRangeError, match=r"a time lies outside the years 1970 to 9999 \(seq 0\)"):
+        check_frame(make_frame(SESSION, 0, [], blocks=[block]))
+    raw = wire.encode(SESSION, 0, [make_block([0])], [wire.Object(0, time, "note", b"1")])
+    with pytest.raises(TimeRangeError, match=r"a time lies outside the years 1970 to 9999 \('note'\)"):
+        check_frame(raw)
+
+
+@pytest.mark.parametrize("time", [0, MAX_TIME_US])
+def test_the_first_and_the_last_time_pass(time: int) -> None:
+    assert check_frame(make_frame(SESSION, 0, [], blocks=[make_block([3], times=[time])])) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"null",
+        b"true",
+        b"-1.5e3",
+        b'"text"',
+        b"[]",
+        b'{"a": {"b": [1, null]}}',
+        b' "x"\n',
+        rb'"\\u0000"',
+        rb'"\ud83d\ude00"',
+    ],
+)
+def test_every_kind_of_json_passes(body: bytes) -> None:
+    assert check_frame(with_object(body)) == 6
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nan", b"NaN", b"Infinity", b"{", b"{'a': 1}", b"1 2", b'"\xff"', b'"\x01"', rb'"\ud800"']
+)
+def test_what_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(ObjectError, match=r"a value is not JSON \('note': "):
+        check_frame(with_object(body))
+
+
+def test_json_that_is_nested_too_deep_is_refused() -> None:
+    raw = make_frame(SESSION, 0, [5], objects=[(5, "note", b"[" * 2000 + b"]" * 2000)])
+    with pytest.raises(ObjectError, match="a value is not JSON"):
+        check(wire.decode(raw), -1, 100_000)
+
+
+@pytest.mark.parametrize("body", [rb'"\u0000"', rb'"a\\\u0000"', rb'{"k\u0000": 1}', rb'["\\\\\u0000"]'])
+def test_a_nul_character_is_refused(body: bytes) -> None:
+    with pytest.raises(ObjectError, match=r"a value holds a NUL character, which jsonb cannot store \('note'\)"):
+        check_frame(with_object(body))
+
+
+def test_a_large_value_is_refused_with_its_limit() -> None:
+    assert check_frame(with_object("x" * (LIMIT - 2))) == 6
+    with pytest.raises(ObjectError, match=r"a value is too large \('note': 101 bytes; the limit is 100\)"):
+        check_frame(with_object("x" * (LIMIT - 1)))
+
+
+def test_an_object_belongs_to_a_step_of_its_frame() -> None:
+    with pytest.raises(StepOrderError, match=r"an object belongs to a step that its frame does not have \(7\)"):
+        check_frame(with_object(1, step=7))
+    with pytest.raises(StepOrderError, match=r"objects without the step that they belong to \(seq 0\)"):
+        check_frame(make_frame(SESSION, 0, [], blocks=[], objects=[(0, "note", 1)]))
+
+
+def test_a_step_without_numbers_may_have_objects() -> None:
+    raw = make_frame(SESSION, 0, [4], [], objects=[(4, "note", 1), (4, "note", 2)])
+    assert check_frame(raw) == 4
+
+
+def test_no_rejection_asks_for_another_try() -> None:
+    def subclasses(kind: type[RejectionError]) -> list[type[RejectionError]]:
+        return [kind, *(item for child in kind.__subclasses__() for item in subclasses(child))]
+
+    assert not [kind for kind in subclasses(RejectionError) if kind.retryable]
+    codes = [kind.code for kind in subclasses(RejectionError)]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0])
+def test_any_value_of_a_point_passes(value: float) -> None:
+    block = make_block([1])._replace(values=np.full((1, 1), value))
+    assert check_frame(make_frame(SESSION, 0, [], blocks=[block])) == 1

@@ -1,0 +1,37 @@
+"""Pauses double within bounds, with jitter, for ever."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepwell._backoff import Backoff
+
+
+@given(st.floats(0.01, 1), st.floats(1, 60), st.integers(1, 200))
+def test_a_pause_lies_between_a_half_and_the_whole_of_a_bound_that_doubles_up_to_the_longest(
+    min_s: float, max_s: float, count: int
+) -> None:
+    backoff = Backoff(min_s, max_s)
+    for number in range(count):
+        bound = min(min_s * 2 ** min(number, 100), max_s)
+        assert bound / 2 <= backoff.next_s() <= bound
+
+
+@given(st.floats(0, 100), st.integers(0, 10))
+def test_a_pause_is_at_least_what_the_server_asked_for(asked_s: float, count: int) -> None:
+    backoff = Backoff(0.1, 30)
+    for _ in range(count):
+        assert asked_s <= backoff.next_s(asked_s) <= max(asked_s, 30) + 30
+
+
+def test_success_begins_anew() -> None:
+    backoff = Backoff(1, 64)
+    for _ in range(10):
+        backoff.next_s()
+    backoff.reset()
+    assert backoff.next_s() <= 1
+
+
+def test_pauses_are_spread() -> None:
+    assert len({Backoff(1, 64).next_s() for _ in range(100)}) > 90

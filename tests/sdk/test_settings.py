@@ -1,0 +1,164 @@
+"""Where a setting comes from, which one wins, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell._settings import ENVIRONMENT, Settings, resolve
+from stepwell.errors import Error, SettingError, UsageError
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    settings = resolve({})
+    assert ("http://127.0.0.1:8770", Path(".stepwell"), "online", "default", "uncategorized", None, "0", False) == (
+        settings.url,
+        settings.dir,
+        settings.mode,
+        settings.entity,
+        settings.project,
+        settings.name,
+        settings.writer,
+        settings.silent,
+    )
+    assert re.fullmatch("[0-9a-z]{8}", settings.run_id)
+
+
+def test_made_up_run_ids_differ() -> None:
+    assert len({resolve({}).run_id for _ in range(100)}) == 100
+
+
+EXAMPLES: dict[str, tuple[str, Any]] = {
+    "STEPWELL_URL": ("https://host:1/base", "https://host:1/base"),
+    "STEPWELL_DIR": ("/tmp/spools", Path("/tmp/spools")),
+    "STEPWELL_MODE": ("offline", "offline"),
+    "STEPWELL_PROJECT": ("mnist", "mnist"),
+    "STEPWELL_ENTITY": ("team", "team"),
+    "STEPWELL_RUN_ID": ("run-1", "run-1"),
+    "STEPWELL_NAME": ("my run", "my run"),
+    "STEPWELL_WRITER": ("7", "7"),
+    "STEPWELL_SILENT": ("true", True),
+}
+
+
+def test_every_variable_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(ENVIRONMENT)
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> None:
+    text, value = EXAMPLES[variable]
+    assert value == getattr(resolve({variable: text}), ENVIRONMENT[variable])
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_an_empty_variable_counts_as_none(variable: str) -> None:
+    attribute = ENVIRONMENT[variable]
+    fixed = {} if attribute == "run_id" else {"run_id": "same"}
+    if attribute != "run_id":
+        assert resolve({}, **fixed) == resolve({variable: ""}, **fixed)
+    else:
+        assert resolve({variable: ""}).run_id
+
+
+def test_an_argument_wins_over_the_environment_and_none_is_no_argument() -> None:
+    environment = {"STEPWELL_PROJECT": "outside", "STEPWELL_MODE": "offline", "STEPWELL_WRITER": "3"}
+    settings = resolve(environment, project="inside", mode=None, writer=5)
+    assert (settings.project, settings.mode, settings.writer) == ("inside", "offline", "5")
+
+
+@pytest.mark.parametrize(
+    ("environment", "writer"),
+    [
+        ({}, "0"),
+        ({"RANK": "3"}, "3"),
+        ({"SLURM_PROCID": "4"}, "4"),
+        ({"OMPI_COMM_WORLD_RANK": "5"}, "5"),
+        ({"PMI_RANK": "6"}, "6"),
+        ({"RANK": "3", "SLURM_PROCID": "4", "OMPI_COMM_WORLD_RANK": "5"}, "3"),
+        ({"RANK": "", "SLURM_PROCID": "4"}, "4"),
+        ({"STEPWELL_WRITER": "loader", "RANK": "3"}, "loader"),
+    ],
+)
+def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], writer: str) -> None:
+    assert writer == resolve(environment).writer
+
+
+@pytest.mark.parametrize(
+    ("environment", "run_id"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "4"}, "job7"),
+        ({"SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"}, "slurm-99"),
+        ({"STEPWELL_RUN_ID": "mine", "SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"}, "mine"),
+    ],
+)
+def test_ranks_of_one_job_share_a_run(environment: dict[str, str], run_id: str) -> None:
+    assert run_id == resolve(environment).run_id
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4"},
+        {"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "1"},
+        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "1"},
+        {"SLURM_JOB_ID": "99"},
+        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "many"},
+        {"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "many"},
+    ],
+)
+def test_a_process_alone_has_a_run_of_its_own(environment: dict[str, str]) -> None:
+    assert resolve(environment).run_id != resolve(environment).run_id
+
+
+@pytest.mark.parametrize(("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline")])
+def test_modes(given: str, mode: str) -> None:
+    assert mode == resolve({}, mode=given).mode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        (
+            {"mode": "on"},
+            SettingError,
+            "mode must be online, offline or disabled, not 'on'\n  Hint: mode=… or STEPWELL",
+        ),
+        ({"url": "host:1"}, SettingError, "the server's URL must begin with http:// or https:// ('host:1')"),
+        ({"speed": 3}, SettingError, "unknown setting 'speed'\n  Hint: known are dir, entity, limits, mode"),
+        ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
+        ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
+        ({"project": ""}, UsageError, "invalid project ''"),
+        ({"project": 5}, UsageError, "invalid project '5'"),
+        ({"entity": "a?b"}, UsageError, "invalid entity 'a?b'"),
+        ({"run_id": " x"}, UsageError, "invalid run id ' x'"),
+        ({"run_id": "x\n"}, UsageError, "invalid run id 'x\\n'"),
+        ({"run_id": "a:b"}, UsageError, "invalid run id 'a:b'"),
+        ({"run_id": "a\x07b"}, UsageError, "invalid run id 'a\\x07b'"),
+        ({"run_id": "a\ud800b"}, UsageError, "invalid run id 'a\\ud800b'"),
+        ({"writer": "a/b"}, UsageError, "invalid writer 'a/b'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(arguments: dict[str, Any], kind: type[Error], text: str) -> None:
+    with pytest.raises(kind) as raised:
+        resolve({}, **arguments)
+    assert str(raised.value).startswith(text)
+
+
+@pytest.mark.parametrize("forbidden", "/\\#?%:")
+def test_a_project_has_no_character_that_a_url_cannot_carry(forbidden: str) -> None:
+    with pytest.raises(UsageError, match="invalid project"):
+        resolve({}, project=f"a{forbidden}b")
+
+
+def test_settings_cannot_change() -> None:
+    with pytest.raises(AttributeError):
+        Settings().url = "http://elsewhere"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("text", "silent"), [("1", True), ("TRUE", True), ("yes", True), ("0", False), ("no", False)])
+def test_silence(text: str, silent: bool) -> None:
+    assert silent == resolve({"STEPWELL_SILENT": text}).silent

@@ -1,0 +1,277 @@
+"""The stage against a model of the six rules, and what it promises when it is full, interrupted or short of plans."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from fixtures.stages import Frames, Json, new_stage, rows
+from stepwell import _stage
+from stepwell._stage import Stage
+
+#: What is logged, and what of it is stored; nested keys as paths. Many share their keys and types, so that the short
+#: way is taken, left (an integer beyond 2^53, a string, another type) and taken again.
+DATA: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"a": 1.0, "b": 2}, {("a",): 1.0, ("b",): 2.0}),
+    ({"a": 3.0, "b": 4}, {("a",): 3.0, ("b",): 4.0}),
+    ({"a": -0.5, "b": 2**53}, {("a",): -0.5, ("b",): 2.0**53}),
+    ({"a": 0.5, "b": 2**53 + 1}, {("a",): 0.5, ("b",): Json(2**53 + 1)}),
+    ({"a": 0.5, "b": -(2**63) - 7}, {("a",): 0.5, ("b",): Json(-(2**63) - 7)}),
+    ({"a": 7, "b": 8.0}, {("a",): 7.0, ("b",): 8.0}),
+    ({"b": 4.0, "a": 1.0}, {("b",): 4.0, ("a",): 1.0}),
+    ({"a": "text", "b": 1}, {("a",): Json("text"), ("b",): 1.0}),
+    ({"a": None}, {("a",): Json(None)}),
+    ({"a": 1.5}, {("a",): 1.5}),
+    ({"a": {"x": 1, "y": {"z": 2}}}, {("a", "x"): 1.0, ("a", "y", "z"): 2.0}),
+    ({"a": {"x": "s"}}, {("a", "x"): Json("s")}),
+    ({"a": {"y": 3}}, {("a", "y"): 3.0}),
+    ({"c": {}}, {}),
+    ({"": 5}, {}),
+    ({}, {}),
+    ({"_step": 4, "_runtime": 1.0, "b": 6.0}, {("b",): 6.0}),
+    ({"c": [1, "x", None]}, {("c",): Json([1, "x", None])}),
+    ({"c": 9.0, "_p": True}, {("c",): 9.0, ("_p",): Json(True)}),
+]
+
+
+class Model:
+    """The rules of log-semantics §1, as they are written there. A row is {path: value}."""
+
+    def __init__(self) -> None:
+        self.cur = 0
+        self.row: dict[tuple[str, ...], Any] = {}
+        self.rows: dict[int, dict[str, Any]] = {}
+
+    def log(self, stored: dict[tuple[str, ...], Any], step: int | None, commit: bool | None) -> None:
+        if step is not None and step > self.cur:
+            if self.row:
+                self.write()
+            self.cur = step
+        if step is not None and step < self.cur:
+            return
+        for path, value in stored.items():
+            # A scalar replaces a subtree, a subtree replaces a scalar.
+            for other in [other for other in self.row if path != other]:
+                if path[: len(other)] == other or other[: len(path)] == path:
+                    del self.row[other]
+            self.row[path] = value
+        if commit if commit is not None else step is None:
+            self.write()
+            self.cur += 1
+
+    def write(self) -> None:
+        self.rows[self.cur] = {".".join(path): value for path, value in self.row.items()}
+        self.row = {}
+
+
+class StageAgainstModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = new_stage()
+        self.frames = Frames(self.stage, target_bytes=200)
+        self.model = Model()
+
+    @rule(
+        which=st.integers(0, len(DATA) - 1),
+        ahead=st.none() | st.none() | st.sampled_from([0, 0, 1, 1, 1, 2, 50, -1, -3]),
+        commit=st.sampled_from([None, None, None, True, False]),
+        times=st.sampled_from([1, 1, 3]),
+    )
+    def log(self, which: int, ahead: int | None, commit: bool | None, times: int) -> None:
+        data, stored = DATA[which]
+        for _ in range(times):
+            step = None if ahead is None else self.model.cur + ahead
+            self.stage.log(data, step, commit)
+            self.model.log(stored, step, commit)
+
+    @rule()
+    def cut(self) -> None:
+        self.frames.collect()
+
+    @invariant()
+    def steps_agree(self) -> None:
+        assert self.model.cur == self.stage.step
+
+    def teardown(self) -> None:
+        if self.model.row:
+            self.model.write()
+        self.stage.close_row()
+        got = {
+            step: {**row.points, **{key: Json(_loads(body)) for key, body in row.objects.items()}}
+            for step, row in self.frames.collect().items()
+        }
+        assert self.model.rows == got
+
+
+def _loads(body: bytes) -> Any:
+    import json  # orjson would make floats of the long integers
+
+    return json.loads(body)
+
+
+StageAgainstModel.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=30)
+test_any_sequence_of_calls_obeys_the_six_rules = StageAgainstModel.TestCase
+
+
+def test_calls_alike_keep_exact_values_on_the_short_way() -> None:
+    stage = new_stage()
+    values = [1, -1, 2**53, -(2**53), 2**53 + 1, 5, -(2**64), 0, 2**53 - 1]
+    for value in values:
+        stage.log({"n": value, "x": 0.5})
+    expected = [float(value) if abs(value) <= 2**53 else Json(value) for value in values]
+    got = []
+    for _, row in sorted(Frames(stage).collect().items()):
+        assert row.points["x"] == 0.5
+        got.append(row.points["n"] if "n" in row.points else Json(_loads(row.objects["n"])))
+    assert expected == got
+
+
+def test_more_key_sets_than_are_remembered_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_stage, "_MAX_PLANS", 4)
+    stage = new_stage()
+    frames = Frames(stage)
+    for number in range(100):
+        key = f"k{number % 7}"
+        stage.log({key: number}, step=2 * number)
+        stage.log({key: number}, step=2 * number + 1)
+        if number % 5 == 0:
+            frames.collect()
+    stage.close_row()
+    assert {step: {f"k{step // 2 % 7}": step // 2} for step in range(200)} == {
+        step: row.points for step, row in frames.collect().items()
+    }
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": 1.0, "b": 2.0}, {"text": "x" * 100}, {"a": 1.0, "text": "x" * 100}], ids=["points", "object", "both"]
+)
+@pytest.mark.parametrize("by_step", [False, True], ids=["plain", "by step"])
+def test_a_full_stage_asks_for_room_and_goes_on(data: dict[str, Any], by_step: bool) -> None:
+    asked: list[int] = []
+    stage: Stage
+
+    def make_room() -> bool:
+        asked.append(stage.step)
+        frames.collect()
+        return True
+
+    stage = Stage(1000, make_room)
+    frames = Frames(stage)
+    for number in range(500):
+        stage.log(data, step=number if by_step else None)
+    stage.close_row()
+    assert list(range(500)) == sorted(frames.collect())
+    assert asked
+    assert stage.dropped_full == 0
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": 1.0, "b": 2.0}, {"text": "x" * 100}, {"a": 1.0, "text": "x" * 100}], ids=["points", "object", "both"]
+)
+def test_a_stage_that_stays_full_drops_whole_rows_and_counts_them(
+    data: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(1000, lambda: False)
+    with caplog.at_level(logging.WARNING, "stepwell"):
+        for _ in range(500):
+            stage.log(data)
+    kept = rows(stage)
+    assert len(kept) + stage.dropped_full == 500
+    assert 0 < len(kept) < 130
+    assert list(range(len(kept))) == sorted(kept)
+    assert [set(data)] * len(kept) == [set(row) for row in kept.values()]
+    assert (
+        (caplog.messages[0])
+        == "1 log() calls were dropped: what was logged before could not be written to disk in time"
+    )
+    stage.log(data)
+    assert {500} == set(rows(stage))
+
+
+def test_threads_that_wait_for_room_keep_steps_in_order() -> None:
+    """While one call waits, others go on, also to higher steps."""
+    stage: Stage
+
+    def make_room() -> bool:
+        frames.collect()  # the I/O thread's part
+        return random.random() < 0.9
+
+    stage = Stage(400, make_room)
+    frames = Frames(stage)
+    start = threading.Barrier(4)
+
+    def work(seed: int) -> None:
+        numbers = random.Random(seed)
+        start.wait()
+        for _ in range(300):
+            data = numbers.choice([{"a": 1.0, "b": 2.0}, {"a": "x" * 60}, {"c": 1.0}])
+            stage.log(data, step=numbers.choice([None, stage.step + 1, stage.step + 2]))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    logging.getLogger("stepwell").setLevel(logging.ERROR)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        logging.getLogger("stepwell").setLevel(logging.NOTSET)
+        sys.setswitchinterval(interval)
+    stage.close_row()
+    assert 4 * 300 >= len(frames.collect()) > 100  # a step that came twice would have failed
+    assert [pair for pair in itertools.pairwise(frames.ranges) if pair[0][1] >= pair[1][0]] == []
+
+
+@pytest.mark.parametrize("how", [{}, {"commit": True}, {"step": 5}, {"step": 6, "commit": True}])
+@pytest.mark.parametrize("data", [{"a": 3.0, "b": 4}, {"a": 3.0, "t": "x"}], ids=["short way", "long way"])
+def test_ctrl_c_at_any_line_leaves_whole_rows(data: dict[str, Any], how: dict[str, Any]) -> None:
+    """A KeyboardInterrupt at the n-th line of a call, for every n: what is logged before and after it is right."""
+    for line in itertools.count(1):
+        stage = new_stage()
+        stage.log({"a": 1.0, "b": 2})
+        stage.log({"a": 1.0, "b": 2}, step=2)
+        interrupted = _interrupt_at(line, lambda stage=stage: stage.log(data, **how))  # type: ignore[misc]
+        stage.log({"a": 5.0, "b": 6}, step=20)
+        stage.close_row()
+        got = rows(stage)
+        assert got[0] == {"a": 1.0, "b": 2.0}
+        assert got[20] == {"a": 5.0, "b": 6.0}
+        assert set(got) <= {0, 2, 3, 5, 6, 20}
+        if not interrupted:
+            break
+
+
+def _interrupt_at(line: int, call: Any) -> bool:
+    lines = itertools.count(1)
+    interrupted = False
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal interrupted
+        if frame.f_code.co_filename != _stage.__file__:
+            return None
+        if event == "line" and next(lines) == line:
+            interrupted = True
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return interrupted

@@ -1,0 +1,286 @@
+"""The step and commit rules of log-semantics §1, row by row of its table, and the notes below it."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import math
+import sys
+import threading
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.stages import Frames, Json, new_stage, rows
+from stepwell.errors import DataError
+
+Call = tuple[dict[str, Any], dict[str, Any]]
+
+
+def a(value: float = 1, **how: Any) -> Call:
+    return {"a": value}, how
+
+
+def b(value: float = 1, **how: Any) -> Call:
+    return {"b": value}, how
+
+
+def c(value: float = 1, **how: Any) -> Call:
+    return {"c": value}, how
+
+
+def d(value: float = 1, **how: Any) -> Call:
+    return {"d": value}, how
+
+
+TABLE = [
+    pytest.param([a(1), a(2)], {0: {"a": 1}, 1: {"a": 2}}, 2, 0, id="plain, plain"),
+    pytest.param(
+        [a(1, commit=False), b(2), a(3, commit=False)],
+        {0: {"a": 1, "b": 2}, 1: {"a": 3}},
+        1,
+        0,
+        id="commit=False, plain, commit=False, finish",
+    ),
+    pytest.param([a(1, commit=True), a(2, commit=True)], {0: {"a": 1}, 1: {"a": 2}}, 2, 0, id="commit=True twice"),
+    pytest.param(
+        [a(1, step=5), b(2, step=5), a(3, step=7), ({"x": 0}, {"step": 6}), c(4), d(5)],
+        {5: {"a": 1, "b": 2}, 7: {"a": 3, "c": 4}, 8: {"d": 5}},
+        9,
+        1,
+        id="step=5, step=5, step=7, step=6 (dropped), plain, plain",
+    ),
+    pytest.param(
+        [a(1, step=5, commit=False), b(2, step=5, commit=False), c(3, step=6, commit=False)],
+        {5: {"a": 1, "b": 2}, 6: {"c": 3}},
+        6,
+        0,
+        id="step=5 commit=False twice, step=6 commit=False, finish",
+    ),
+    pytest.param(
+        [a(1, step=5, commit=True), b(2, step=5)], {5: {"a": 1}}, 6, 1, id="step=5 commit=True, step=5 again (dropped)"
+    ),
+    pytest.param(
+        [a(1, step=5, commit=True), a(2, step=6, commit=True), a(3)],
+        {5: {"a": 1}, 6: {"a": 2}, 7: {"a": 3}},
+        8,
+        0,
+        id="step=5 commit=True, step=6 commit=True, plain",
+    ),
+    pytest.param(
+        [a(1, commit=False), b(2, step=10), c(3), d(4)],
+        {0: {"a": 1}, 10: {"b": 2, "c": 3}, 11: {"d": 4}},
+        12,
+        0,
+        id="commit=False, step=10 (the jump flushes at its own step), plain, plain",
+    ),
+    pytest.param(
+        [a(1, commit=False), b(2, step=0), c(3)], {0: {"a": 1, "b": 2, "c": 3}}, 1, 0, id="commit=False, step=0, plain"
+    ),
+    pytest.param(
+        [a(1, step=0), a(2, step=1), a(3, step=2)],
+        {0: {"a": 1}, 1: {"a": 2}, 2: {"a": 3}},
+        2,
+        0,
+        id="step=0,1,2 with no commit, finish",
+    ),
+    pytest.param([a(1, step=-1)], {}, 0, 1, id="step=-1 first (dropped)"),
+    pytest.param([({}, {}), a(1)], {0: {}, 1: {"a": 1}}, 2, 0, id="log({}) consumes a step"),
+    pytest.param([({}, {"step": 20}), a(1)], {20: {"a": 1}}, 21, 0, id="log({}, step=20), plain"),
+    pytest.param([a(1, commit=False), a(2), a(9)], {0: {"a": 2}, 1: {"a": 9}}, 2, 0, id="same key twice in one step"),
+    # What follows from the six rules, but has no row of its own.
+    pytest.param([({}, {"step": 3}), a(1, step=4)], {4: {"a": 1}}, 4, 0, id="a jump writes no row that has no key"),
+    pytest.param([a(1, step=3), a(2, step=2, commit=True), b(3)], {3: {"a": 1, "b": 3}}, 4, 1, id="drop, commit=True"),
+    pytest.param([a(1, step=1000), a(2, step=10**15)], {1000: {"a": 1}, 10**15: {"a": 2}}, 10**15, 0, id="gaps"),
+    pytest.param([a(1, commit=0), a(2, commit=1)], {0: {"a": 2}}, 1, 0, id="commit=0 is False, commit=1 is True"),
+    pytest.param(
+        [a(1, commit=np.bool_(False)), b(2, commit=np.int64(1))], {0: {"a": 1, "b": 2}}, 1, 0, id="commit of numpy"
+    ),
+    pytest.param([a(1, step=np.int32(4)), b(2, step=np.uint8(4))], {4: {"a": 1, "b": 2}}, 4, 0, id="steps of numpy"),
+    pytest.param([a(1, step=np.array(4))], {4: {"a": 1}}, 4, 0, id="step of a 0-d array"),
+    pytest.param([a(1, step=2**63 - 2)], {2**63 - 2: {"a": 1}}, 2**63 - 2, 0, id="the highest step"),
+]
+
+
+@pytest.mark.parametrize(("calls", "expected", "step_before_finish", "dropped"), TABLE)
+@pytest.mark.parametrize("warm", [False, True], ids=["first time", "known keys"])
+def test_the_rows_are_those_of_the_table(
+    calls: list[Call], expected: dict[int, dict[str, Any]], step_before_finish: int, dropped: int, warm: bool
+) -> None:
+    stage = new_stage()
+    if warm:  # calls like these have been seen, so those that can take the short way do
+        for data, _ in calls:
+            stage.log(data)
+        stage.cut()
+        stage._step = 0
+
+    for data, how in calls:
+        stage.log(data, **how)
+    assert (step_before_finish, dropped) == (stage.step, stage.dropped_steps)
+    stage.close_row()
+    assert expected == rows(stage)
+
+
+def test_a_dropped_call_warns_with_both_numbers_and_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    stage = new_stage()
+    stage.log({"a": 1}, step=7)
+    with caplog.at_level(logging.WARNING, "stepwell"):
+        stage.log({"a": 2}, step=-1)
+    assert caplog.messages == [
+        "log(step=-1) was dropped: the run is at step 7 already, and steps must increase. "
+        "To plot against another number, log it as a metric and name it with define_metric."
+    ]
+
+
+def test_a_loop_of_dropped_calls_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    stage = new_stage(first_step=5)
+    for _ in range(2500):
+        stage.log({"a": 1}, step=0)
+    assert len(caplog.messages) == 12
+    assert caplog.messages[-1].endswith("(2000 calls dropped so far)")
+    assert stage.dropped_steps == 2500
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ({"commit": "yes"}, "commit must be True, False or None, not str ('yes')"),
+        ({"commit": 1.0}, "commit must be True, False or None, not float (1.0)"),
+        ({"step": 1.0}, "step must be an integer, not float (1.0)"),
+        ({"step": "1"}, "step must be an integer, not str ('1')"),
+        ({"step": True}, "step must be an integer, not bool (True)"),
+        ({"step": np.bool_(True)}, "step must be an integer, not bool (np.True_)"),
+        ({"step": np.float64(1)}, "step must be an integer, not float64 (np.float64(1.0))"),
+        ({"step": np.array(1.5)}, "step must be an integer, not ndarray (array(1.5))"),
+        ({"step": 2**63}, "step is too large (9223372036854775808; the limit is 9223372036854775806)"),
+        ({"step": 2**63 - 1}, "step is too large (9223372036854775807; the limit is 9223372036854775806)"),
+    ],
+)
+def test_a_step_or_commit_that_makes_no_sense_is_both_errors_and_changes_nothing(
+    how: dict[str, Any], text: str
+) -> None:
+    stage = new_stage()
+    stage.log({"a": 1}, commit=False)
+    for kind in (TypeError, ValueError, DataError):
+        with pytest.raises(kind) as raised:
+            stage.log({"b": 2}, **how)
+        assert text == str(raised.value)
+    stage.log({"c": 3})
+    assert rows(stage) == {0: {"a": 1, "c": 3}}
+
+
+@pytest.mark.parametrize("opened_with", [{}, {"commit": False}, {"step": 4}])
+@pytest.mark.parametrize("bad", [{}, {"commit": False}, {"step": 4}, {"step": 9}, {"step": 9, "commit": True}])
+def test_a_call_that_raises_writes_nothing_and_consumes_no_step(
+    opened_with: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    stage = new_stage()
+    stage.log({"a": 1}, **opened_with)
+    before = stage.step
+    with pytest.raises(DataError):
+        stage.log({"good": 1, "bad": object()}, **bad)
+    assert before == stage.step
+    stage.log({"a": 2})
+    stage.close_row()
+    assert {"a"} == {key for row in rows(stage).values() for key in row}
+
+
+def test_four_threads_of_fifty_calls_give_two_hundred_steps() -> None:
+    stage = new_stage()
+    start = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        start.wait()
+        for number in range(50):
+            stage.log({name: number, "text": "x"} if number % 2 else {name: number})
+
+    threads = [threading.Thread(target=work, args=(f"t{index}",)) for index in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    written = rows(stage)
+    assert list(range(200)) == sorted(written)
+    for index in range(4):
+        in_order = [row[f"t{index}"] for _, row in sorted(written.items()) if f"t{index}" in row]
+        assert list(range(50)) == in_order
+
+
+def test_the_callers_dict_is_not_changed_and_may_be_changed_after_the_call() -> None:
+    stage = new_stage()
+    array, nested, items = np.array([1.0, 2.0]), {"x": [1]}, [1, 2]
+    data = {"a": array, "b": nested, "c": items, "": 0, "_step": 9, "n": 1.0}
+    before = dict(data)
+    stage.log(data, commit=False)
+    assert before == data
+    array[0], nested["x"], data["n"] = 9, [9], 9.0
+    items.append(9)
+    stage.log({"z": 1})
+    expected = {"a": Json([1.0, 2.0]), "b.x": Json([1]), "c": Json([1, 2]), "n": 1.0, "z": 1.0}
+    assert {0: expected} == rows(stage)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        collections.OrderedDict(a=1.0),
+        collections.ChainMap({"a": 1.0}),
+        types.MappingProxyType({"a": 1.0}),
+        collections.Counter(a=1),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_any_mapping_is_taken(data: Any) -> None:
+    stage = new_stage()
+    stage.log(data)
+    assert rows(stage) == {0: {"a": 1.0}}
+
+
+def test_log_returns_none() -> None:
+    assert None is new_stage().log({"a": 1})  # type: ignore[func-returns-value]
+
+
+def test_a_users_step_and_runtime_are_discarded() -> None:
+    stage = new_stage()
+    stage.log({"_step": 77, "_runtime": 5.0, "a": 1})
+    stage.log({"_step": 77, "_runtime": 5.0, "a": 2})
+    assert rows(stage) == {0: {"a": 1.0}, 1: {"a": 2.0}}
+
+
+def test_a_users_timestamp_is_the_time_of_the_step() -> None:
+    stage = new_stage()
+    frames = Frames(stage)
+    stage.log({"_timestamp": 1_700_000_000.123456, "a": 1, "text": "x"})
+    row = frames.collect()[0]
+    assert (row.time_us, row.object_times_us) == (1_700_000_000_123_456, {"text": 1_700_000_000_123_456})
+    assert row.points == {"a": 1.0}
+
+
+def test_a_merged_step_has_the_time_of_its_last_call() -> None:
+    stage = new_stage()
+    frames = Frames(stage)
+    for seconds in (100, 300, 200):
+        stage.log({"_timestamp": seconds, f"k{seconds}": 1}, step=5)
+    stage.close_row()
+    assert frames.collect()[5].time_us == 200_000_000
+
+
+@pytest.mark.parametrize("time", ["soon", None, math.nan, math.inf, -1, 253_402_300_800])
+def test_a_timestamp_that_no_calendar_has_is_refused(time: Any) -> None:
+    stage = new_stage()
+    with pytest.raises(DataError, match="'_timestamp' must"):
+        stage.log({"_timestamp": time, "a": 1})
+    assert (stage.step, rows(stage)) == (0, {})
+
+
+def test_keys_with_an_underscore_are_ordinary_values() -> None:
+    stage = new_stage()
+    stage.log({"_private": 1, "_wandbish": "x", "a_": 2})
+    assert {0: {"_private": 1.0, "_wandbish": Json("x"), "a_": 2.0}} == rows(stage)

@@ -1,0 +1,72 @@
+"""A user's program. It is never run: `mypy --strict` must find nothing wrong with it (`make check`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, assert_type
+
+import numpy as np
+
+import stepwell
+from stepwell import Account, Config, DataError, Error, RejectionError, Run, UsageError
+
+
+def on_rejection(seq: int, error: RejectionError) -> None:
+    print(seq, error.code, error.detail, error.hint)  # noqa: T201
+
+
+def train(values: Mapping[str, float]) -> None:
+    with stepwell.init(project="mnist", config={"lr": 3e-4, "layers": [1, 2]}) as run:
+        assert_type(run, Run)
+        run.log({"loss": 0.5, "accuracy": np.float32(0.9), "note": "warm-up", "nested": {"a": 1}})
+        run.log(values)
+        run.log(OrderedDict(a=1), step=3, commit=True, sync=False)
+        assert_type(run.step, int)
+        assert_type(run.config, Config)
+        assert_type(run.config["lr"], Any)
+        run.config.update({"batch": 32}, allow_val_change=True)
+        if not run.flush(timeout_s=5.0):
+            print("not all is stored yet")  # noqa: T201
+    assert_type(run.account, Account)
+    assert_type(run.account.left, int)
+
+
+def module_level() -> None:
+    stepwell.init(
+        "mnist",
+        entity="team",
+        id="run-1",
+        name="first try",
+        notes="…",
+        tags=["a", "b"],
+        group="g",
+        job_type="train",
+        mode="offline",
+        dir="/tmp/spools",
+        url="http://127.0.0.1:8770",
+        writer=3,
+        on_rejection=on_rejection,
+    )
+    try:
+        stepwell.log({"loss": 0.5})
+        stepwell.log({"loss": 0.5}, step=1, commit=False)
+    except DataError as error:
+        print(error.message)  # noqa: T201
+    except (UsageError, Error):
+        raise
+    stepwell.flush()
+    stepwell.finish(exit_code=0)
+
+
+async def inside_a_loop() -> None:
+    async with stepwell.init(project="mnist") as run:
+        run.log({"loss": 0.5})
+        assert_type(await run.flush(), bool)
+
+
+if __name__ == "__main__":
+    train({"loss": 0.5})
+    module_level()
+    asyncio.run(inside_a_loop())
