@@ -102,7 +102,8 @@ class Worker:
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
                 self._tasks.append(asyncio.create_task(copier.run()))
             self._tasks.append(asyncio.create_task(self._make_partitions()))
-            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0)
+            # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
+            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
         except BaseException:

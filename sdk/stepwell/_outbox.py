@@ -117,17 +117,21 @@ class Outbox:
             while self._memory and self._memory_first < next_seq:
                 self._memory_bytes -= len(self._memory.popleft())
 
-    def close(self) -> None:
+    def close(self, finished: bool = True) -> None:
         """Gives the spool up; its directory goes when all is acknowledged.
+
+        Args:
+            finished: the server knows that the writer has ended. Otherwise the directory stays, for `stepwell sync`
+                to say so.
 
         Raises:
             SpoolError: what remains could not be synced.
         """
         if self.spool is not None:
             self.retry_spool()
-            if self.first_seq >= self.next_seq:
+            if finished and self.first_seq >= self.next_seq:
                 _spool_state.remove(self.spool.directory)
-            self.spool.close()
+            self.spool.close(remove_if_empty=finished)
 
     def _spooled(self, frame: bytes) -> bool:
         if self.spool is None:

@@ -168,7 +168,7 @@ class Sender:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             try:
-                self._outbox.close()
+                self._outbox.close(finished=self.stream is None or self.stream.finished)
             except SpoolError as error:
                 log.error("%s", error)
 

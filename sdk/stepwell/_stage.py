@@ -171,8 +171,10 @@ class Stage:
                         self._step = step
                         self._open = _OpenRow(plan, array("d", values), time())
                         self._plan = plan
-                        if closed is not None:
-                            self._overflow_if_full(*closed)
+                        if closed is not None and (
+                            len(closed[0].values) >= self._max_values or self._object_bytes >= self._max_object_bytes
+                        ):
+                            self._overflow(*closed)
                         return
             self._log_any(data, step, commit)
 

@@ -14,6 +14,7 @@ import pytest
 
 import stepwell
 from fixtures.server import QUICK, Backend, StartRun, free_port
+from stepwell._settings import Limits
 from stepwell.errors import RejectionError, StepOrderError
 
 
@@ -261,3 +262,30 @@ def test_a_rejected_frame_reaches_the_callback_the_account_and_sql(backend: Back
     assert second.account == stepwell.Account(logged=3, stored=1, rejected=2, dropped=0, left=0)
     assert [step for _, _, step, _ in backend.points("run-1")] == [*range(10), 100]
     assert backend.query("SELECT writer, code, points, objects FROM stepwell.rejections") == [("0", "step_order", 1, 1)]
+
+
+def test_what_finds_no_room_is_lost_by_name_and_the_rest_is_stored(
+    postgres_dsn: str, start_run: StartRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The spool is full, then memory: the server is away for longer than both last."""
+    limits = Limits(spool_bytes=64 * 1024, memory_bytes=32 * 1024, frame_bytes=4096)
+    backend = Backend(postgres_dsn)
+    seen: list[str] = []
+    run = start_run(backend.url, limits=limits, on_rejection=lambda _, error: seen.append(error.code))
+    while not run.account.dropped:
+        run.log({"a": 1, "text": "x" * 1000})
+        run.flush(timeout_s=0.001)
+    backend.start()
+    assert run.flush()
+    run.log({"a": 2})
+    run.finish()
+    account = run.account
+    assert (account.logged, account.rejected, account.left) == (account.stored + account.dropped, 0, 0)
+    assert len(backend.points("run-1")) + len(backend.objects("run-1")) == account.stored
+    rejections = backend.query("SELECT code, message FROM stepwell.rejections")
+    assert {code for code, _ in rejections} == {"dropped"} == set(seen)
+    assert len(rejections) == len(seen)
+    texts = [message.split(" (")[0] for message in caplog.messages]
+    assert texts[0].endswith("frames wait in memory until it takes them again. the spool has reached its size limit")
+    assert texts[1].split(": ")[1].startswith("the spool takes nothing, and ")
+    backend.stop()

@@ -10,6 +10,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -134,6 +135,25 @@ def test_calls_alike_keep_exact_values_on_the_short_way() -> None:
         assert row.points["x"] == 0.5
         got.append(row.points["n"] if "n" in row.points else Json(_loads(row.objects["n"])))
     assert expected == got
+
+
+@pytest.mark.parametrize("by_step", [False, True], ids=["plain", "by step"])
+def test_calls_alike_take_the_short_way_from_the_second_on(monkeypatch: pytest.MonkeyPatch, by_step: bool) -> None:
+    """What `log()` costs depends on it (design §6)."""
+    stage = new_stage()
+    long_way: list[int | None] = []
+    log_any = Stage._log_any
+
+    def count(stage: Stage, data: Any, step: int | None, commit: bool | None) -> None:
+        long_way.append(step)
+        log_any(stage, data, step, commit)
+
+    monkeypatch.setattr(Stage, "_log_any", count)
+    for number in range(100):
+        stage.log({"a": number, "b": 0.5, "c": np.float32(1)}, step=number if by_step else None)
+    stage.close_row()
+    assert long_way == [0 if by_step else None]
+    assert list(range(100)) == [row["a"] for _, row in sorted(rows(stage).items())]
 
 
 def test_more_key_sets_than_are_remembered_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:

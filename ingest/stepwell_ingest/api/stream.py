@@ -106,6 +106,8 @@ class Stream:
                     return  # closed, closing, or an error of the protocol that aiohttp has answered
         except Error as error:
             self._answers.put_nowait(error)
+        except ConnectionError:
+            return  # the client has gone
         except Exception:
             log.exception("a stream failed in a way that has no name yet")
             self._answers.put_nowait(UnavailableError("the server could not read this"))

@@ -38,7 +38,10 @@ def postgres_errors(doing: str) -> Iterator[None]:
         yield
     except Error:
         raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (
+        *(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError),
+        asyncpg.InternalClientError,  # what asyncpg may raise when the server ends a connection between two messages
+    ) as error:
         if caused_by_rows(error):
             raise
         text = str(error)[:500]  # some servers send many kilobytes

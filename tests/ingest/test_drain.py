@@ -1,0 +1,217 @@
+"""Stopping and waiting: a server that goes loses nothing it took in, and one that is full lets its clients wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import asyncpg
+import pytest
+
+from fixtures.ingest import (
+    PATIENCE_S,
+    Client,
+    Session,
+    assert_empty,
+    eventually,
+    get,
+    post,
+    start_worker,
+    stored_steps,
+)
+from stepwell_ingest.config import Limits, Timeouts
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+
+@asynccontextmanager
+async def held(pg: asyncpg.Connection) -> AsyncIterator[None]:
+    """No batch can be committed meanwhile."""
+    async with pg.transaction():
+        await pg.execute("LOCK TABLE stepwell.hot_block IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def taken_in(worker: Worker, size: int) -> None:
+    await eventually(lambda: worker.room.held_bytes >= size)
+
+
+async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    sessions = [Session(writer=str(rank)) for rank in range(3)]
+    clients = [Client(worker) for _ in sessions]
+    async with clients[0], clients[1], clients[2]:
+        async with held(pg):
+            size = 0
+            for client, session in zip(clients, sessions, strict=True):
+                await client.attach(session)
+                for _ in range(10):
+                    frame = session.frame()
+                    size += len(frame)
+                    await client.send(frame)
+            await taken_in(worker, size)
+            draining = asyncio.create_task(worker.drain())
+            await eventually(lambda: worker.draining)
+            assert not draining.done()
+        for client in clients:
+            await client.hear_acks(10)
+            error = await client.hear()
+            assert (error["type"], error["code"], error["retryable"]) == ("error", "unavailable", True)
+            assert (error["message"], error["hint"]) == ("the server is stopping", "the SDK reconnects by itself")
+            assert await client.hear() == {"type": "closed", "code": 1013}
+        await asyncio.wait_for(draining, PATIENCE_S)
+    assert_empty(worker)
+    for session in sessions:
+        assert await stored_steps(pg, session.writer) == list(range(10))
+
+
+async def test_an_idle_stream_is_told_to_come_back(worker: Worker) -> None:
+    async with Client(worker) as attached, Client(worker) as silent:
+        await attached.attach(Session())
+        draining = asyncio.create_task(worker.drain())
+        for client in (attached, silent):
+            assert (await client.hear())["message"] == "the server is stopping"
+            assert (await client.hear())["type"] == "closed"
+        await asyncio.wait_for(draining, PATIENCE_S)
+
+
+async def test_a_stopping_server_takes_nothing_new(worker: Worker) -> None:
+    session = Session()
+    await post(worker, "/v1/attach", session.attach())
+    await worker.drain()
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await Client(worker).__aenter__()
+    assert caught.value.status == 503
+    assert caught.value.headers is not None
+    assert caught.value.headers["Retry-After"] == "1"
+    status, reply, headers = await post(worker, "/v1/frames", session.frame())
+    assert (status, reply["error"]["code"], headers["Retry-After"]) == (503, "unavailable", "1")
+    assert (await get(worker, "/readyz"))[0] == 503
+    assert (await get(worker, "/healthz"))[0] == 200
+    assert_empty(worker)
+
+
+async def test_a_post_under_way_is_answered_before_the_end(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    await post(worker, "/v1/attach", session.attach())
+    async with held(pg):
+        posting = asyncio.create_task(post(worker, "/v1/frames", session.frame()))
+        await eventually(lambda: not worker.batcher.idle)
+        draining = asyncio.create_task(worker.drain())
+        await eventually(lambda: worker.draining)
+    status, reply, _ = await posting
+    assert (status, reply["writers"][0]["stored"]) == (200, 1)
+    await asyncio.wait_for(draining, PATIENCE_S)
+
+
+async def test_a_drain_ends_when_postgres_does_not_answer_and_the_senders_keep_their_frames(
+    postgres_dsn: str, pg: asyncpg.Connection
+) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(3)]
+    async with start_worker(postgres_dsn, timeouts=Timeouts(drain_s=0.1)) as worker, Client(worker) as client:
+        await client.attach(session)
+        async with held(pg):
+            await client.send(*frames)
+            await eventually(lambda: not worker.batcher.idle)
+            await asyncio.wait_for(worker.drain(), PATIENCE_S)
+            # Streams are part of the server: nobody waits for them for ever.
+            await asyncio.wait_for(worker.stop(), PATIENCE_S)
+        reply = await client.hear()
+        assert reply["type"] == "closed" or reply["retryable"], reply
+    async with start_worker(postgres_dsn) as worker, Client(worker) as client:
+        next_seq = (await client.attach(session))["next_seq"]
+        await client.send(*frames)
+        assert (await client.hear_acks(3))["stored"] == 3 - next_seq
+    assert await stored_steps(pg) == [0, 1, 2]
+
+
+async def test_a_full_server_reads_no_further_and_everything_arrives(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+    sessions = [Session(writer=str(rank)) for rank in range(4)]
+    frame_size = len(Session().frame(100))
+    limits = Limits(memory_bytes=5 * frame_size, connection_bytes=2 * frame_size)
+    highest = 0
+    async with start_worker(postgres_dsn, limits=limits) as worker:
+
+        async def deliver(session: Session) -> None:
+            async with Client(worker) as client:
+                await client.attach(session)
+                for _ in range(30):
+                    await client.send(session.frame(100))
+                assert (await client.hear_acks(30))["stored"] == 30
+
+        async def watch() -> None:
+            nonlocal highest
+            while True:
+                highest = max(highest, worker.room.held_bytes)
+                await asyncio.sleep(0)
+
+        watching = asyncio.create_task(watch())
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*(deliver(session) for session in sessions))
+        watching.cancel()
+        assert 0 < highest <= limits.memory_bytes
+        assert_empty(worker)
+    for session in sessions:
+        assert await stored_steps(pg, session.writer) == list(range(3000))
+
+
+async def test_a_message_that_is_larger_than_all_room_is_taken_alone(postgres_dsn: str) -> None:
+    session = Session()
+    limits = Limits(memory_bytes=100, connection_bytes=10)
+    async with start_worker(postgres_dsn, limits=limits) as worker:
+        async with Client(worker) as client:
+            await client.attach(session)
+            for _ in range(5):
+                await client.send(session.frame(50))
+            assert (await client.hear_acks(5))["stored"] == 5
+        assert_empty(worker)
+
+
+async def test_a_client_that_leaves_while_it_waits_for_room_gives_it_to_the_others(
+    postgres_dsn: str, pg: asyncpg.Connection
+) -> None:
+    gone, waiting, stays = Session(writer="gone"), Session(writer="waiting"), Session(writer="stays")
+    frame = gone.frame(50)
+    async with start_worker(postgres_dsn, limits=Limits(memory_bytes=len(frame) + 10)) as worker:
+        async with Client(worker) as last:
+            await last.attach(stays)
+            async with Client(worker) as first, Client(worker) as second:
+                await first.attach(gone)
+                await second.attach(waiting)
+                async with held(pg):
+                    await first.send(frame)
+                    await taken_in(worker, len(frame))
+                    await second.send(waiting.frame(50))
+                    await eventually(lambda: bool(worker.room._waiting))
+                    await last.send(stays.frame())
+                    first.socket._response.close()  # without a word
+                    second.socket._response.close()
+            assert (await last.hear())["stored"] == 1
+        await eventually(lambda: not worker.streams)
+        assert_empty(worker)
+    assert await stored_steps(pg, "gone") == list(range(50))
+
+
+async def test_a_stream_that_waits_for_room_is_not_taken_for_dead(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+    session = Session()
+    frames = [session.frame(1000) for _ in range(200)]
+    limits, timeouts = Limits(connection_bytes=1000), Timeouts(heartbeat_s=0.1)
+    async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker, Client(worker) as client:
+        await client.attach(session)
+
+        async def send() -> None:
+            for frame in frames:
+                await client.send(frame)
+
+        async with held(pg):
+            sending = asyncio.create_task(send())
+            acknowledged = asyncio.create_task(client.hear_acks(200))
+            await asyncio.sleep(0.6)  # several heartbeats
+        assert (await acknowledged)["stored"] == 200
+        await sending
+    assert len(await stored_steps(pg)) == 200_000
