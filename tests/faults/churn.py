@@ -98,6 +98,7 @@ class Churn:
     lives: Counter[str] = field(default_factory=Counter)
     journals: dict[str, list[Path]] = field(default_factory=dict)
     _queues: dict[str, deque[_Turn]] = field(default_factory=dict)
+    _waiting: dict[Child, Point] = field(default_factory=dict)
     _open: int = 0
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _random: random.Random = field(init=False)
@@ -117,6 +118,7 @@ class Churn:
                 keepers = [group.create_task(self._keep_worker()) for _ in range(self.workers)]
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 group.create_task(self._strike_postgres(strikes))
+                group.create_task(self._complain())
                 await asyncio.wait(logging)
                 self.stack.web_proxy.rules.clear()
                 self.stack.postgres_proxy.rules.clear()
@@ -197,6 +199,8 @@ class Churn:
             await self._watch(turn, child)
 
     async def _watch(self, turn: _Turn | None, child: Child) -> None:
+        if turn is not None:
+            self._waiting[child] = turn.point
         if turn is not None and not turn.point.target:
             await asyncio.sleep(self._random.random() * 0.8)
             child.kill()
@@ -204,7 +208,15 @@ class Churn:
             await asyncio.sleep(self._random.random() * 0.8)
             child.kill(stages.signal.SIGTERM)
         await child.ended.wait()
+        self._waiting.pop(child, None)
         self._settled(turn, child)
+
+    async def _complain(self) -> None:
+        while True:
+            before = self.kills.total()
+            await asyncio.sleep(40)
+            if before == self.kills.total():
+                raise AssertionError(f"no kill for 40 s; alive and armed: { {c.pid: p.name for c, p in self._waiting.items()} }; queues { {k: [t.point.name for t in q] for k, q in self._queues.items()} } open {self._open}")
 
     async def _deliver(self, directory: Path) -> bool:
         """One `stepwell sync`; whether it has delivered everything."""
