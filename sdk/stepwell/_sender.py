@@ -12,6 +12,7 @@ import concurrent.futures
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,12 +22,14 @@ from stepwell._framer import frames
 from stepwell._outbox import Outbox
 from stepwell._settings import Settings
 from stepwell._stage import Stage
-from stepwell._stream import Stream
-from stepwell.errors import RejectionError, SpoolError
+from stepwell._stream import Stream, StreamCounts
+from stepwell.errors import RejectionError, SpoolError, UsageError
 
 log = logging.getLogger("stepwell")
 
 T = TypeVar("T")
+
+QUARANTINE_FILE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,49 @@ class Account:
     rejected: int
     dropped: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What happened at each station so far. Values are points and objects.
+
+    Attributes:
+        steps_logged: steps closed and cut.
+        steps_back: calls dropped because their step had passed.
+        steps_quarantined: likewise, but put aside (`Settings.step_back`).
+        calls_dropped: calls for which the stage had no room in time.
+        values_logged: in all frames.
+        values_spooled: went to the disk at once.
+        values_unspooled: waited in memory, because the disk took nothing.
+        values_dropped: lost, because disk and memory were full.
+        frames_sent, bytes_sent: over the wire, retries included.
+        frames_stored, frames_duplicate, frames_rejected: as the server answered.
+        values_acknowledged, values_rejected: what these held.
+        connections: how often the stream attached.
+        durable_step: committed in Postgres (offline: cut into a frame) up to this step; None: nothing yet.
+    """
+
+    steps_logged: int
+    steps_back: int
+    steps_quarantined: int
+    calls_dropped: int
+    values_logged: int
+    values_spooled: int
+    values_unspooled: int
+    values_dropped: int
+    frames_sent: int
+    bytes_sent: int
+    frames_stored: int
+    frames_duplicate: int
+    frames_rejected: int
+    values_acknowledged: int
+    values_rejected: int
+    connections: int
+    durable_step: int | None
+
+
+#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
+_MAX_MARKS = 4096
 
 
 class Sender:
@@ -73,6 +119,8 @@ class Sender:
         self._attach = attach
         self._on_rejection = on_rejection
         self._logged = 0
+        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
+        self._durable_step: int | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -95,6 +143,51 @@ class Sender:
         dropped = self._outbox.counts.dropped
         logged = self._logged
         return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
+
+    @property
+    def durable_step(self) -> int | None:
+        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        while self._marks and self._marks[0][0] <= self._outbox.first_seq:
+            try:
+                self._durable_step = self._marks.popleft()[1]
+            except IndexError:  # another thread has asked at the same time
+                break
+        return self._durable_step
+
+    @property
+    def stats(self) -> Stats:
+        """What happened at each station, as of now."""
+        assert self._stage is not None
+        counts = self.stream.counts if self.stream else StreamCounts()
+        outbox = self._outbox.counts
+        return Stats(
+            steps_logged=self._stage.rows,
+            steps_back=self._stage.dropped_steps,
+            steps_quarantined=self._stage.quarantined_steps,
+            calls_dropped=self._stage.dropped_full,
+            values_logged=self._logged,
+            values_spooled=outbox.spooled,
+            values_unspooled=outbox.unspooled,
+            values_dropped=outbox.dropped,
+            frames_sent=counts.frames_sent,
+            bytes_sent=counts.bytes_sent,
+            frames_stored=counts.frames_stored,
+            frames_duplicate=counts.frames_duplicate,
+            frames_rejected=counts.frames_rejected,
+            values_acknowledged=counts.values_acknowledged,
+            values_rejected=counts.values_rejected,
+            connections=counts.connections,
+            durable_step=self.durable_step,
+        )
+
+    def wait_attached(self, timeout_s: float) -> dict[str, Any]:
+        """The server's answer to the attach message.
+
+        Raises:
+            Error: the server has refused this writer for good.
+            TimeoutError: it has not answered in time.
+        """
+        return self._ask(self._attached()).result(timeout_s)
 
     def make_room(self) -> bool:
         """Has the stage cut now; waits for it, `stage_full_s` at the most. Called by `log()` when the stage is full."""
@@ -131,6 +224,12 @@ class Sender:
         finally:
             if self._loop is not None and self._ended is not None:
                 self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Ends the thread; what is left stays in the spool, and an empty spool goes."""
+        if self._loop is not None and self._ended is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(_resolve, self._ended)
             self._thread.join()
 
     def _ask(self, request: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -180,6 +279,10 @@ class Sender:
     def _collect(self) -> None:
         """Stage → frames → outbox."""
         assert self._stage is not None
+        try:
+            self._save_quarantined()
+        except OSError as error:
+            log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
         cut = self._stage.cut()
         if cut is None:
             return
@@ -187,8 +290,25 @@ class Sender:
             header = wire.peek(frame)
             self._logged += header.points + header.objects
             self._outbox.append(frame)
+        last_step = max(block.steps[-1] for block in cut.blocks)
+        if len(self._marks) > _MAX_MARKS:
+            self._marks = deque(list(self._marks)[1::2])
+        self._marks.append((self._outbox.next_seq, last_step))
         if self.stream is not None:
             self.stream.wake()
+
+    def _save_quarantined(self) -> None:
+        """Calls that came for a step that had passed, a JSON line each, into a file that stays."""
+        assert self._stage is not None
+        lines = self._stage.take_quarantined()
+        if lines and self._outbox.spool is not None:
+            with open(self._outbox.spool.directory / QUARANTINE_FILE, "ab") as file:
+                file.writelines(line + b"\n" for line in lines)
+
+    async def _attached(self) -> dict[str, Any]:
+        if self.stream is None:
+            raise UsageError("a run that is offline has no server to ask")
+        return await self.stream.first_attached()
 
     async def _collect_now(self) -> None:
         self._collect()

@@ -288,7 +288,8 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
             return UsageError("the run to fork does not exist", detail=str(error))
     if caused_by_rows(error):
         return DataError("Postgres does not take this attach message", detail=str(error)[:500])
-    return error
+    other: Exception = error
+    return other
 
 
 def _fenced(writer: str, epoch: int) -> FencedError:
