@@ -114,9 +114,7 @@ def init(
         step_back=step_back,
     )
     info = {"notes": notes, "tags": list(tags) if tags else None, "group": group, "job_type": job_type}
-    run = Run(
-        settings, config or {}, {key: value for key, value in info.items() if value is not None}, on_rejection, start
-    )
+    run = Run(settings, config or {}, {key: value for key, value in info.items() if value is not None}, on_rejection)
     PROCESS.adopt(run)
     if settings.writer == "0" and settings.mode != "disabled":
         where = f"to {settings.url}" if settings.mode == "online" else f"offline, into {run.spool_directory}"

@@ -118,6 +118,7 @@ class Sender:
         self._outbox = outbox
         self._attach = attach
         self._on_rejection = on_rejection
+        self._abandoned = False
         self._logged = 0
         self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
         self._durable_step: int | None = None
@@ -227,7 +228,8 @@ class Sender:
             self._thread.join()
 
     def abandon(self) -> None:
-        """Ends the thread; what is left stays in the spool, and an empty spool goes."""
+        """Ends the thread without a word to the server; what is left stays in the spool, and an empty spool goes."""
+        self._abandoned = True
         if self._loop is not None and self._ended is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(_resolve, self._ended)
             self._thread.join()
@@ -267,7 +269,7 @@ class Sender:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             try:
-                self._outbox.close(finished=self.stream is None or self.stream.finished)
+                self._outbox.close(finished=self.stream is None or self.stream.finished or self._abandoned)
             except SpoolError as error:
                 log.error("%s", error)
 
@@ -315,7 +317,8 @@ class Sender:
 
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
-        if stream.failed is not None:
+        asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
+        if stream.failed is not None and not asked_by_init:
             log.error(
                 "the server refuses this writer for good; what is logged from now on stays in the spool. %s",
                 stream.failed,

@@ -114,7 +114,7 @@ class Settings:
     run_id: str = ""
     name: str | None = None
     writer: str = "0"
-    start: Start = Start()
+    start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     silent: bool = False
     limits: Limits = field(default_factory=Limits)
@@ -137,8 +137,8 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values.setdefault("writer", _writer(environment))
     values["writer"] = str(values["writer"])
     values["dir"] = Path(values.get("dir", ".stepwell"))
-    asked = [values.pop(name, None) for name in ("resume", "resume_from", "fork_from")]
-    values["start"] = start = parse_start(*asked, values.get("run_id"), values["dir"])
+    resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
+    start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
     values["run_id"] = start.run_id or values.get("run_id", _run_id(environment))
     values["silent"] = str(values.get("silent", "")).lower() in ("1", "true", "yes", "on")
     mode = values.get("mode", "online")
