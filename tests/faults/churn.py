@@ -118,7 +118,7 @@ class Churn:
                 keepers = [group.create_task(self._keep_worker()) for _ in range(self.workers)]
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 group.create_task(self._strike_postgres(strikes))
-                group.create_task(self._complain())
+                keepers.append(group.create_task(self._watch_progress()))
                 await asyncio.wait(logging)
                 self.stack.web_proxy.rules.clear()
                 self.stack.postgres_proxy.rules.clear()
@@ -211,12 +211,14 @@ class Churn:
         self._waiting.pop(child, None)
         self._settled(turn, child)
 
-    async def _complain(self) -> None:
-        while True:
+    async def _watch_progress(self) -> None:
+        """Raises when nothing dies any more, though something should."""
+        while not self._done.is_set():
             before = self.kills.total()
-            await asyncio.sleep(40)
-            if before == self.kills.total():
-                raise AssertionError(f"no kill for 40 s; alive and armed: { {c.pid: p.name for c, p in self._waiting.items()} }; queues { {k: [t.point.name for t in q] for k, q in self._queues.items()} } open {self._open}")
+            await asyncio.sleep(PATIENCE_S)
+            if before == self.kills.total() and not self._done.is_set():
+                armed = sorted(point.name for point in self._waiting.values())
+                raise AssertionError(f"no kill for {PATIENCE_S:.0f} s, {self._open} to come; armed: {', '.join(armed)}")
 
     async def _deliver(self, directory: Path) -> bool:
         """One `stepwell sync`; whether it has delivered everything."""

@@ -70,6 +70,11 @@ class Expected:
         else:
             self.stored[header.seq] = frame
 
+    @property
+    def worn_out(self) -> bool:
+        """Whether another session should go on: this one has many frames, or steps that leave no room for more."""
+        return self.next_seq >= 25 or self.last_step > 2**61
+
     def attach_message(self) -> dict[str, Any]:
         names = {"entity": "default", "project": "fuzz", "run": self.run, "writer": "0"}
         return {"type": "attach", "protocol": 1, **names, "session": self.session.hex(), "info": {}}
@@ -100,11 +105,11 @@ class Client:
                 expected = self._new_session()
                 async with http.post("/v1/attach", data=orjson.dumps(expected.attach_message())) as answer:
                     assert answer.status == 200, await answer.text()
-                for _ in range(25):
+                while True:
                     body = self._message(expected)
                     async with asyncio.timeout(_ANSWER_S), http.post("/v1/frames", data=body) as answer:
                         self._compare_answer(answer.status, orjson.loads(await answer.read()), body)
-                    if self.sent >= goal or expected.last_step > 2**61:
+                    if self.sent >= goal or expected.worn_out:
                         break
 
     async def stream(self, mutants: int) -> None:
@@ -113,12 +118,12 @@ class Client:
         async with aiohttp.ClientSession(self._url) as http:
             while self.sent < goal:
                 expected = self._new_session()
-                while self.sent < goal and expected.last_step <= 2**61 and expected.next_seq < 25:
+                while self.sent < goal and not expected.worn_out:
                     async with http.ws_connect("/v1/stream", max_msg_size=0) as socket:
                         await socket.send_json(expected.attach_message())
                         attached = await self._reply(socket)
                         self._demand(attached["next_seq"] == expected.next_seq, "attach", attached, expected.next_seq)
-                        while self.sent < goal and expected.next_seq < 25 and await self._send(socket, expected):
+                        while self.sent < goal and not expected.worn_out and await self._send(socket, expected):
                             pass
 
     async def fresh_frame(self) -> None:

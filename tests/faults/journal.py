@@ -53,15 +53,17 @@ class Record:
     Attributes:
         session, writer: who it was; "" when it died before it had a session.
         tried: every step for which log() was called.
-        due: the highest step that was acknowledged, by the server or by the spool; −1: none.
-        spooled: how many frames the spool had taken.
+        stored: the highest step that the server has acknowledged; −1: none.
+        kept: the highest step that the spool has taken, so that it survives this process; −1: none.
+        spooled: how many frames that were.
         account: of a process that finished.
     """
 
     session: str = ""
     writer: str = ""
     tried: set[int] = field(default_factory=set)
-    due: int = -1
+    stored: int = -1
+    kept: int = -1
     spooled: int = 0
     account: Account | None = None
 
@@ -82,9 +84,9 @@ def read_journal(path: Path) -> Record:
             record.tried.add(int(fields[0]))
         elif kind == "S":
             record.spooled = max(record.spooled, int(fields[0]) + 1)
-            record.due = max(record.due, int(fields[1]))
+            record.kept = max(record.kept, int(fields[1]))
         elif kind == "A":
-            record.due = max(record.due, int(fields[0]))
+            record.stored = max(record.stored, int(fields[0]))
         elif kind == "F":
             record.account = Account(*map(int, fields))
     return record

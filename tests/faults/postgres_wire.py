@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from faults.proxy import Pieces
+
 _STARTUP = struct.Struct(">ii")
 _HEADER = struct.Struct(">ci")
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
-
-Pieces = Iterator[tuple[bytes, str | None]]
 
 
 class PostgresWire:

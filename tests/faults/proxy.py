@@ -25,13 +25,8 @@ _CHUNK = 64 * 1024
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Piece(tuple[bytes, str | None]):
-    """Bytes that go on together, and what they are (None: nothing that has a name)."""
-
-    __slots__ = ()
-
-    def __new__(cls, data: bytes, name: str | None = None) -> Piece:
-        return super().__new__(cls, (data, name))
+#: Bytes that go on together, and what they are (None: nothing that has a name).
+Pieces = Iterator[tuple[bytes, str | None]]
 
 
 class Wire(Protocol):
@@ -43,8 +38,8 @@ class Wire(Protocol):
 
     peer: int | None
 
-    def up(self, data: bytes) -> Iterator[tuple[bytes, str | None]]: ...
-    def down(self, data: bytes) -> Iterator[tuple[bytes, str | None]]: ...
+    def up(self, data: bytes) -> Pieces: ...
+    def down(self, data: bytes) -> Pieces: ...
 
 
 class PlainWire:
@@ -52,10 +47,10 @@ class PlainWire:
 
     peer: int | None = None
 
-    def up(self, data: bytes) -> Iterator[tuple[bytes, str | None]]:
+    def up(self, data: bytes) -> Pieces:
         yield data, None
 
-    def down(self, data: bytes) -> Iterator[tuple[bytes, str | None]]:
+    def down(self, data: bytes) -> Pieces:
         yield data, None
 
 
@@ -65,6 +60,7 @@ class Action(Enum):
     CUT = auto()  # both ends are closed in good manners (FIN)
     RESET = auto()  # both ends get an RST
     HANG = auto()  # both ends stay open, nothing passes any more
+    STALL = auto()  # likewise, and nothing is read any more: buffers fill until the sender must wait
     HALF_OPEN = auto()  # the server's end is closed, the client never hears of it
 
 
@@ -140,6 +136,7 @@ class Link:
         self._server = server
         self._over = asyncio.Event()
         self._silent = False
+        self._stalled = False
 
     @property
     def peer(self) -> int | None:
@@ -152,8 +149,9 @@ class Link:
 
     def end(self, action: Action) -> None:
         """Does to both ends what `action` says."""
-        if action is Action.HANG:
+        if action in (Action.HANG, Action.STALL):
             self._silent = True
+            self._stalled = action is Action.STALL
         elif action is Action.HALF_OPEN:
             self._silent = True
             self._server[1].close()
@@ -165,15 +163,15 @@ class Link:
 
     async def run(self, rules: list[Rule]) -> None:
         """Passes bytes on, until one side or a rule ends it."""
-        pumps = {
-            asyncio.create_task(self._pump(self._client[0], self._server[1], self.wire.up, self.up_shape, rules)),
-            asyncio.create_task(self._pump(self._server[0], self._client[1], self.wire.down, self.down_shape, rules)),
-        }
+        client, server = self._client, self._server
+        up = asyncio.create_task(self._pump(client[0], server[1], self.wire.up, self.up_shape, rules))
+        down = asyncio.create_task(self._pump(server[0], client[1], self.wire.down, self.down_shape, rules))
+        pumps = (up, down)
         over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({*pumps, over}, return_when=asyncio.FIRST_COMPLETED)
-            while self._silent and not over.done() and not all(pump.done() for pump in pumps):
-                await asyncio.wait({*pumps, over} - {pump for pump in pumps if pump.done()}, return_when="FIRST_COMPLETED")
+            if self._silent:  # until the client gives up; the end of the server is not to be seen
+                await asyncio.wait({up, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*pumps, over):
                 task.cancel()
@@ -188,13 +186,15 @@ class Link:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        pieces: Callable[[bytes], Iterator[tuple[bytes, str | None]]],
+        pieces: Callable[[bytes], Pieces],
         shape: Shape,
         rules: list[Rule],
     ) -> None:
         left = [shape.end_after if shape.end_after is not None else 1 << 62]
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
+                if self._stalled:
+                    await self._over.wait()
                 if self._silent:
                     continue
                 for piece, name in pieces(data):

@@ -202,11 +202,10 @@ def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
 
     @functools.wraps(function)
     async def asynchronous(*arguments: Any, **named: Any) -> Any:
-        now = counted(arguments)
-        if now and point.how is How.BEFORE:
+        if point.how is How.BEFORE and counted(arguments):
             die()
         result = await function(*arguments, **named)
-        if now:
+        if point.how is How.AFTER and counted(arguments):
             die()
         return result
 

@@ -105,7 +105,7 @@ async def post(url: str, source: Prebuilt, answers: Counter[int]) -> None:
             if answer.status == 200:
                 source.acknowledge(reply["writers"][0]["next_seq"])
             else:
-                assert reply["error"]["code"] == "overloaded"
+                assert reply["error"]["code"] == "overloaded", reply
                 assert int(answer.headers["Retry-After"]) >= 1
                 await asyncio.sleep(reply["error"]["retry_after_s"])
 
@@ -139,7 +139,8 @@ async def test_ten_times_what_fits_is_refused_or_waits_and_arrives_later(
     async with postgres_that_takes_nothing(postgres_dsn):
         work = [asyncio.create_task(stream(server.url, source)) for source in sources[:STREAMS]]
         work += [asyncio.create_task(post(server.url, source, answers)) for source in sources[STREAMS:]]
-        while answers[503] < 20 or (await status(server))["held_bytes"] < SMALL.memory_bytes - MIB:  # noqa: ASYNC110 - one of the two is in another process
+        while answers[503] < 20 or (await status(server))["held_bytes"] < SMALL.memory_bytes - MIB:
+            assert not any(task.done() for task in work), [task for task in work if task.done()]
             await asyncio.sleep(0.05)
         held = (await status(server))["held_bytes"]
         assert answers[200] == 0

@@ -11,12 +11,11 @@ A message is passed on as it came, mask and all.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+
+from faults.proxy import Pieces
 
 _CONTROL = {8: "close", 9: "ping", 10: "pong"}
 _TEXT, _BINARY = 1, 2
-
-Pieces = Iterator[tuple[bytes, str | None]]
 
 
 class WebWire:

@@ -1,4 +1,4 @@
-"""From messages to queues: a cursor's tail always counts what is queued, so that nothing is called a duplicate unsaid."""
+"""From messages to queues: a cursor's tail counts exactly what is queued, or a lost frame would be a duplicate."""
 
 from __future__ import annotations
 

@@ -1,0 +1,145 @@
+"""attach_v1 and finish_v1: sessions become writers, together and against each other, on both versions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+pytestmark = pytest.mark.db
+
+ATTACH = "SELECT * FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb)"
+
+
+@pytest.fixture
+async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(any_postgres_dsn, min_size=10, max_size=20) as pool:
+        yield pool
+
+
+async def attach(
+    pool: asyncpg.Pool,
+    writer: str = "0",
+    run: str = "run-1",
+    session: uuid.UUID | None = None,
+    late: bool = False,
+    **info: Any,
+) -> dict[str, Any]:
+    row = await pool.fetchrow(ATTACH, "team", "mnist", run, writer, session or uuid.uuid4(), late, json.dumps(info))
+    return dict(row)
+
+
+async def finish(pool: asyncpg.Pool, row: dict[str, Any], exit_code: int = 0) -> bool:
+    return bool(
+        await pool.fetchval(
+            "SELECT stepwell.finish_v1($1, $2, $3, $4)", *(row["run_id"], row["writer_id"], row["epoch"], exit_code)
+        )
+    )
+
+
+async def test_twenty_writers_that_attach_together_to_a_new_run_share_it(pool: asyncpg.Pool) -> None:
+    rows = await asyncio.gather(*(attach(pool, str(rank)) for rank in range(20)))
+    assert len({row["run_id"] for row in rows}) == 1
+    assert sorted(row["writer_id"] for row in rows) == list(range(1, 21))
+    assert sorted(row["writer"] for row in rows) == sorted(map(str, range(20)))
+    assert {row["epoch"] for row in rows} == {1}
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.run") == 1
+
+
+async def test_twenty_sessions_of_one_writer_get_an_epoch_each_and_only_the_newest_stands(pool: asyncpg.Pool) -> None:
+    rows = await asyncio.gather(*(attach(pool) for _ in range(20)))
+    assert sorted(row["epoch"] for row in rows) == list(range(1, 21))
+    assert {row["writer_id"] for row in rows} == {1}
+    standing = await pool.fetch("SELECT epoch FROM stepwell.ledger WHERE NOT fenced")
+    assert [row["epoch"] for row in standing] == [20]
+
+
+async def test_a_session_that_attaches_many_times_together_is_one(pool: asyncpg.Pool) -> None:
+    session = uuid.uuid4()
+    rows = await asyncio.gather(*(attach(pool, session=session) for _ in range(20)))
+    assert {(row["run_id"], row["writer_id"], row["epoch"], row["fenced"]) for row in rows} == {
+        (rows[0]["run_id"], 1, 1, False)
+    }
+    assert sorted(row["resumed"] for row in rows) == [False] + [True] * 19
+
+
+async def test_runs_of_many_names_are_apart_and_their_ids_grow(pool: asyncpg.Pool) -> None:
+    ids = [(await attach(pool, run=f"run-{number}"))["run_id"] for number in range(20)]
+    assert ids == sorted(set(ids))
+    together = await asyncio.gather(*(attach(pool, run=f"other-{number}") for number in range(20)))
+    assert len({row["run_id"] for row in together}) == 20
+    assert min(row["run_id"] for row in together) > max(ids)
+
+
+async def test_a_fenced_session_is_told_so_and_changes_nothing(pool: asyncpg.Pool) -> None:
+    old, new = uuid.uuid4(), uuid.uuid4()
+    await attach(pool, session=old)
+    await attach(pool, session=new)
+    row = await attach(pool, session=old)
+    assert (row["epoch"], row["fenced"], row["resumed"]) == (1, True, True)
+    assert (await attach(pool, session=new))["fenced"] is False
+
+
+async def test_a_late_session_takes_no_writer_and_revives_no_run(pool: asyncpg.Pool) -> None:
+    live, late = await attach(pool), uuid.uuid4()
+    await finish(pool, live)
+    row = await attach(pool, session=late, late=True)
+    assert (row["writer"], row["writer_id"], row["epoch"]) == (f"0+{str(late)[:8]}", 2, 1)
+    assert await pool.fetchval("SELECT state FROM stepwell.run") == "finished"
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.ledger WHERE fenced") == 0
+
+
+async def test_a_session_of_another_run_is_an_error_of_its_own(pool: asyncpg.Pool) -> None:
+    session = uuid.uuid4()
+    await attach(pool, session=session)
+    with pytest.raises(asyncpg.PostgresError, match=f"session {session} belongs to another run") as caught:
+        await attach(pool, run="run-2", session=session)
+    assert caught.value.sqlstate == "ST003"
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.run") == 1
+
+
+async def test_config_is_merged_and_kept_out_of_the_writers_info(pool: asyncpg.Pool) -> None:
+    await attach(pool, config={"lr": 1, "model": {"depth": 3}}, host="a", display_name="My run")
+    await attach(pool, "1", config={"lr": 2}, host="b")
+    await attach(pool, "2", host="c")
+    row = await pool.fetchrow("SELECT config, display_name FROM stepwell.runs")
+    assert (json.loads(row["config"]), row["display_name"]) == ({"lr": 2, "model": {"depth": 3}}, "My run")
+    infos = await pool.fetch("SELECT info FROM stepwell.writer ORDER BY writer_id")
+    assert [json.loads(row["info"]).get("host") for row in infos] == ["a", "b", "c"]
+    assert not any("config" in json.loads(row["info"]) for row in infos)
+
+
+async def test_a_run_without_a_display_name_shows_its_own(pool: asyncpg.Pool) -> None:
+    await attach(pool)
+    assert await pool.fetchval("SELECT display_name FROM stepwell.runs") == "run-1"
+
+
+async def test_only_the_newest_epoch_can_end_a_writer(pool: asyncpg.Pool) -> None:
+    old = await attach(pool)
+    new = await attach(pool)
+    assert await finish(pool, old, 1) is False
+    assert await pool.fetchval("SELECT state FROM stepwell.run") == "running"
+    assert await finish(pool, new) is True
+    assert await finish(pool, old, 1) is False
+    assert await pool.fetchval("SELECT state FROM stepwell.run") == "finished"
+
+
+async def test_writers_that_finish_together_end_the_run(pool: asyncpg.Pool) -> None:
+    rows = await asyncio.gather(*(attach(pool, str(rank)) for rank in range(20)))
+    assert all(await asyncio.gather(*(finish(pool, row, row["writer_id"] // 20) for row in rows)))
+    run = await pool.fetchrow("SELECT state, exit_code FROM stepwell.runs")
+    assert tuple(run) == ("failed", 1)
+
+
+async def test_restarts_and_ends_of_one_writer_never_block_each_other(pool: asyncpg.Pool) -> None:
+    for round_ in range(10):
+        row = await attach(pool)
+        # A deadlock would be an error of one of them.
+        await asyncio.gather(
+            finish(pool, row), attach(pool, config={"round": round_}), finish(pool, row, 1), attach(pool, "1")
+        )

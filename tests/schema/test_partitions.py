@@ -1,0 +1,104 @@
+"""Run ids and the months they lie in, up to the millisecond, and partitions that are made once whoever makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+import pytest
+
+pytestmark = pytest.mark.db
+
+TABLES = ["hot_block", "hot_object", "metric"]
+ENSURE = "SELECT stepwell.ensure_partitions_v1($1, $2)"
+
+
+@pytest.fixture
+async def connection(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(any_postgres_dsn)
+    yield connection
+    await connection.close()
+
+
+async def partitions(connection: asyncpg.Connection) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'stepwell' AND c.relkind = 'r' ORDER BY 1"
+    )
+    return [row[0] for row in rows]
+
+
+async def partition_of(connection: asyncpg.Connection, run_id: int) -> str:
+    """The partition of hot_object that takes this run."""
+    return str(
+        await connection.fetchval(
+            "INSERT INTO stepwell.hot_object VALUES ($1, 0, 0, 1, 1, now(), 'k', '1') "
+            "RETURNING (SELECT relname FROM pg_class c WHERE c.oid = hot_object.tableoid)",
+            run_id,
+        )
+    )
+
+
+async def floor(connection: asyncpg.Connection, at: datetime) -> int:
+    return int(await connection.fetchval("SELECT stepwell.run_id_floor_v1($1)", at))
+
+
+async def test_partitions_are_made_for_each_table_and_month_and_only_once(connection: asyncpg.Connection) -> None:
+    assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 9
+    expected = [f"{table}_{month}" for table in TABLES for month in ("2025_11", "2025_12", "2026_01")]
+    assert await partitions(connection) == sorted(expected)
+    assert await connection.fetchval(ENSURE, date(2025, 11, 30), 3) == 0
+    assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == 3
+
+
+async def test_many_that_make_partitions_together_make_each_once(any_postgres_dsn: str) -> None:
+    async with asyncpg.create_pool(any_postgres_dsn, min_size=8, max_size=8) as pool:
+        made = await asyncio.gather(*(pool.fetchval(ENSURE, date(2025, 1 + number % 3, 1), 4) for number in range(12)))
+        assert sum(made) == 18
+        async with pool.acquire() as connection:
+            assert len(await partitions(connection)) == 18
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York", "Europe/Berlin"])
+async def test_a_run_lies_in_the_month_of_its_creation_in_utc(connection: asyncpg.Connection, zone: str) -> None:
+    await connection.execute(f"SET TIME ZONE '{zone}'")
+    await connection.execute(ENSURE, date(2026, 2, 10), 3)  # across a change of summer time
+    april = datetime(2026, 4, 1, tzinfo=UTC)
+    tick = timedelta(microseconds=1)
+    counter = 2**20 - 1
+    for at, month in [
+        *((datetime(2026, 2, 1, tzinfo=UTC), "2026_02"), (datetime(2026, 3, 1, tzinfo=UTC) - tick, "2026_02")),
+        *((datetime(2026, 3, 1, tzinfo=UTC), "2026_03"), (april - tick, "2026_03"), (april, "2026_04")),
+    ]:
+        run_id = await floor(connection, at)
+        assert await partition_of(connection, run_id) == f"hot_object_{month}"
+        assert await partition_of(connection, run_id | counter) == f"hot_object_{month}"
+    with pytest.raises(asyncpg.CheckViolationError, match="no partition of relation"):
+        await partition_of(connection, await floor(connection, datetime(2026, 2, 1, tzinfo=UTC) - tick))
+
+
+async def test_ids_are_milliseconds_with_a_counter_below(connection: asyncpg.Connection) -> None:
+    assert await floor(connection, datetime(2020, 1, 1, tzinfo=UTC)) == 0
+    at = datetime(2024, 2, 29, 12, 0, 0, 999_999, tzinfo=UTC)
+    ms = (at - datetime(2020, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    assert await floor(connection, at) == ms << 20
+    assert 0 < await floor(connection, datetime(2298, 1, 1, tzinfo=UTC)) < 2**63
+
+
+async def test_new_ids_are_of_now_distinct_and_grow(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch("SELECT stepwell.new_run_id_v1() AS id FROM generate_series(1, 5000)")
+    ids = [row["id"] for row in rows]
+    assert len(set(ids)) == 5000
+    low, high = await connection.fetchrow(
+        "SELECT stepwell.run_id_floor_v1(now() - interval '1 min'), stepwell.run_id_floor_v1(now() + interval '1 min')"
+    )
+    assert low < min(ids)
+    assert max(ids) < high
+    assert [number >> 20 for number in ids] == sorted(number >> 20 for number in ids)
+
+
+async def test_the_counter_starts_again_at_its_end(connection: asyncpg.Connection) -> None:
+    await connection.execute("SELECT setval('stepwell.run_serial', 1048575)")
+    assert await connection.fetchval("SELECT stepwell.new_run_id_v1() & 1048575") == 0
