@@ -32,7 +32,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.attach_v1(
     entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb,
-    resume_ text, rewind_to bigint, fork_run text, fork_step bigint
+    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step bigint DEFAULT NULL
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
 -- Finds or makes the run, the writer and the session's epoch.
