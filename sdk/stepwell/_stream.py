@@ -310,6 +310,11 @@ class Stream:
             elif kind == "error":
                 raise _error(reply)
             elif kind == "finished":
+                if not self._finish_sent:
+                    raise UnavailableError(
+                        "an end was confirmed that nobody told",
+                        hint="is there a proxy between this process and the server that answers by itself?",
+                    )
                 self.finished = True
                 return
             elif kind == "attached":

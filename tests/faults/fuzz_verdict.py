@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import time
 from collections import Counter
 from typing import Any
 
 import asyncpg
 import numpy as np
-import orjson
 import psutil
 
 from faults.fuzz import FindingError, report, say
@@ -75,7 +75,7 @@ async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, 
         values = np.array(row["vals"], np.float64).tobytes()
         out.setdefault(row["seq"], ([], []))[0].append((keys, row["steps"], times, values))
     for row in await connection.fetch("SELECT * FROM stepwell.hot_object WHERE run_id = $1", run_id):
-        thing = (row["step"], _microseconds(row["time"]), row["key"], repr(orjson.loads(row["value"])))
+        thing = (row["step"], _microseconds(row["time"]), row["key"], _canonical(row["value"]))
         out.setdefault(row["seq"], ([], []))[1].append(thing)
     return {seq: (sorted(blocks), sorted(objects)) for seq, (blocks, objects) in out.items()}
 
@@ -86,8 +86,15 @@ def rows_of(frame: Frame) -> tuple[list[Any], list[Any]]:
         (wire.unpack_names(names, len(values)), steps.tolist(), times.tolist(), values.tobytes())
         for names, steps, times, values in frame.blocks
     ]
-    objects = [(item.step, item.time, item.key, repr(orjson.loads(item.body))) for item in frame.objects]
+    objects = [(item.step, item.time, item.key, _canonical(item.body)) for item in frame.objects]
     return sorted(blocks), sorted(objects)
+
+
+def _canonical(text: str | bytes) -> str:
+    """A JSON value as jsonb may write it, too: 0e9 and -0.0 are 0 there, and 1e2 is 100."""
+    return repr(
+        json.loads(text, parse_int=lambda digits: float(digits) + 0.0, parse_float=lambda digits: float(digits) + 0.0)
+    )
 
 
 def _microseconds(at: datetime.datetime) -> int:

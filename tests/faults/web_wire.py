@@ -1,6 +1,6 @@
 """HTTP and WebSocket, as far as the proxy must know them: where messages end, and what they are in Stepwell's protocol.
 
-    > request              < answer                     the head of an HTTP message; bodies follow without a name
+    > request              < answer  < upgraded         the head of an HTTP message; bodies follow without a name
     > attach  > finish     < attached  < finished       control messages on the stream
     > frames               < ack       < error
     > close   > ping …     < close     < pong …         WebSocket's own
@@ -62,7 +62,7 @@ class _Side:
                     return
                 head = self._take(end + 4)
                 self._read_head(head)
-                yield head, self._head
+                yield head, "< upgraded" if self._upgraded and self._answers else self._head
 
     def _read_head(self, head: bytes) -> None:
         first, *lines = head.lower().split(b"\r\n")

@@ -106,17 +106,15 @@ async def test_a_frame_that_is_refused_for_good_is_422_and_the_others_are_stored
     assert await pg.fetchval("SELECT count(*) FROM stepwell.rejections") == 1
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "message"),
-    [
+async def test_a_body_that_holds_no_frames_is_400(worker: Worker) -> None:
+    bodies = [
         (b"", "usage", "the body holds no frame"),
         (b"garbage", "frame_corrupt", "a frame is cut off"),
         (bytes(64), "frame_corrupt", "these bytes are not a frame"),
-    ],
-)
-async def test_a_body_that_holds_no_frames_is_400(worker: Worker, body: bytes, code: str, message: str) -> None:
-    status, reply, _ = await post(worker, "/v1/frames", body)
-    assert (status, reply["error"]["code"], reply["error"]["message"]) == (400, code, message)
+    ]
+    for body, code, message in bodies:
+        status, reply, _ = await post(worker, "/v1/frames", body)
+        assert (status, reply["error"]["code"], reply["error"]["message"]) == (400, code, message)
     assert_empty(worker)
 
 

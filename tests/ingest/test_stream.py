@@ -175,21 +175,17 @@ async def test_writers_of_a_run_never_touch_each_others_position(worker: Worker,
     assert await stored_steps(pg, "1") == list(range(1000))
 
 
-@pytest.mark.parametrize(
-    ("exit_codes", "state", "exit_code"),
-    [([0, 0], "finished", 0), ([0, 3], "failed", 3), ([-9, 0], "failed", -9)],
-)
-async def test_the_last_writer_to_finish_ends_the_run(
-    worker: Worker, pg: asyncpg.Connection, exit_codes: list[int], state: str, exit_code: int
-) -> None:
-    async with Client(worker) as one, Client(worker) as two:
-        await one.attach(Session(writer="0"))
-        await two.attach(Session(writer="1"))
-        assert await one.finish(exit_codes[0]) == {"type": "finished"}
-        assert await pg.fetchval("SELECT state FROM stepwell.runs") == "running"
-        assert await two.finish(exit_codes[1]) == {"type": "finished"}
-        run = await pg.fetchrow("SELECT state, exit_code, finished_at > created_at AS ended FROM stepwell.runs")
-        assert tuple(run) == (state, exit_code, True)
+async def test_the_last_writer_to_finish_ends_the_run(worker: Worker, pg: asyncpg.Connection) -> None:
+    look = "SELECT state, exit_code, finished_at > created_at FROM stepwell.runs WHERE run = $1"
+    ends = {"good": ([0, 0], "finished", 0), "bad": ([0, 3], "failed", 3), "killed": ([-9, 0], "failed", -9)}
+    for run, (exit_codes, state, exit_code) in ends.items():
+        async with Client(worker) as one, Client(worker) as two:
+            await one.attach(Session(run, writer="0"))
+            await two.attach(Session(run, writer="1"))
+            assert await one.finish(exit_codes[0]) == {"type": "finished"}
+            assert tuple(await pg.fetchrow(look, run)) == ("running", None, None)
+            assert await two.finish(exit_codes[1]) == {"type": "finished"}
+            assert tuple(await pg.fetchrow(look, run)) == (state, exit_code, True)
 
 
 async def test_finish_is_answered_after_the_frames_before_it(worker: Worker, pg: asyncpg.Connection) -> None:

@@ -139,24 +139,22 @@ async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncp
     assert await stored_steps(pg) == [0]
 
 
-@pytest.mark.parametrize(
-    ("text", "code", "message"),
-    [
-        ("garbage", "usage", "a text message is not JSON"),
-        ("[1, 2]", "usage", "a message of an unknown type"),
-        ('{"type": "hello"}', "usage", "a message of an unknown type"),
-        ('{"type": "finish", "exit_code": "0"}', "usage", "'exit_code' must be a 32-bit integer"),
-        ('{"type": "finish", "exit_code": 4294967296}', "usage", "'exit_code' must be a 32-bit integer"),
-        ('{"type": "attach", "protocol": 2}', "usage", "protocol version 2 is not known here"),
-    ],
-)
-async def test_text_that_is_no_message_is_called_so(worker: Worker, text: str, code: str, message: str) -> None:
-    async with Client(worker) as client:
-        await client.attach(Session())
-        await client.socket.send_str(text)
-        error = await client.hear()
-        assert (error["type"], error["code"], error["message"]) == ("error", code, message)
-        assert (await client.hear()) == {"type": "closed", "code": 1013}
+async def test_text_that_is_no_message_is_called_so(worker: Worker) -> None:
+    texts = {
+        "garbage": "a text message is not JSON",
+        "[1, 2]": "a message of an unknown type",
+        '{"type": "hello"}': "a message of an unknown type",
+        '{"type": "finish", "exit_code": "0"}': "'exit_code' must be a 32-bit integer",
+        '{"type": "finish", "exit_code": 4294967296}': "'exit_code' must be a 32-bit integer",
+        '{"type": "attach", "protocol": 2}': "protocol version 2 is not known here",
+    }
+    for text, message in texts.items():
+        async with Client(worker) as client:
+            await client.attach(Session())
+            await client.socket.send_str(text)
+            error = await client.hear()
+            assert (error["type"], error["code"], error["message"]) == ("error", "usage", message)
+            assert (await client.hear()) == {"type": "closed", "code": 1013}
 
 
 async def test_nothing_comes_before_an_attach_message(worker: Worker) -> None:

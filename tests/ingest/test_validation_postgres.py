@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -48,6 +50,13 @@ TEXTS = st.recursive(
 )  # fmt: skip
 
 
+@pytest.fixture
+async def pg(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(any_shared_dsn)
+    yield connection
+    await connection.close()
+
+
 def passes(body: bytes) -> bool:
     block = wire.Block(b"", *(wire.np.array([number], "i8") for number in (0, T0)), wire.np.empty((0, 1)))
     try:
@@ -77,15 +86,15 @@ async def postgres_takes(pg: asyncpg.Connection, body: bytes) -> bool:
 @example(text='["\\"", 1e-17000]')
 @example(text="[" * 1000 + "]" * 1000)
 @example(text='{"a":' * 1000 + "1" + "}" * 1000)
-async def test_what_passes_is_taken_by_postgres(any_pg: asyncpg.Connection, text: str) -> None:
+async def test_what_passes_is_taken_by_postgres(pg: asyncpg.Connection, text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     if passes(body):
-        assert await postgres_takes(any_pg, body)
+        assert await postgres_takes(pg, body)
 
 
 @pytest.mark.parametrize(
     "text", ["1e-16383", "0." + "0" * 16_382 + "1", "1e300", "-0.0", "12345678901234567890.5", '"1e-20000"', '"."']
 )
-async def test_what_postgres_takes_is_not_refused_for_looking_odd(any_pg: asyncpg.Connection, text: str) -> None:
+async def test_what_postgres_takes_is_not_refused_for_looking_odd(pg: asyncpg.Connection, text: str) -> None:
     assert passes(text.encode())
-    assert await postgres_takes(any_pg, text.encode())
+    assert await postgres_takes(pg, text.encode())

@@ -51,8 +51,8 @@ QUERIES = [
 
 
 @pytest.fixture
-async def connection(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(any_postgres_dsn)
+async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(any_shared_dsn)
     await connection.execute("SELECT stepwell.ensure_partitions_v1('2026-01-01', 2)")
     yield connection
     await connection.close()

@@ -15,15 +15,18 @@ LIMIT = 1000
 
 
 @pytest.fixture
-async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    async with asyncpg.create_pool(any_postgres_dsn, min_size=4, max_size=10) as pool:
+async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(any_shared_dsn, min_size=4, max_size=10) as pool:
         await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
         yield pool
 
 
-async def new_run(pool: asyncpg.Pool, name: str = "run-1") -> int:
-    sql = "SELECT run_id FROM stepwell.attach_v1('team', 'mnist', $1, '0', gen_random_uuid(), false, '{}')"
-    return int(await pool.fetchval(sql, name))
+async def new_run(pool: asyncpg.Pool) -> int:
+    sql = (
+        "SELECT run_id FROM stepwell.attach_v1"
+        "('team', 'mnist', gen_random_uuid()::text, '0', gen_random_uuid(), false, '{}')"
+    )
+    return int(await pool.fetchval(sql))
 
 
 async def intern(pool: asyncpg.Pool, run_id: int, names: list[str], limit: int = LIMIT) -> dict[str, int]:
@@ -39,7 +42,7 @@ async def test_names_get_the_next_ids_in_their_order_and_keep_them(pool: asyncpg
 
 
 async def test_each_run_counts_for_itself(pool: asyncpg.Pool) -> None:
-    one, two = await new_run(pool), await new_run(pool, "run-2")
+    one, two = await new_run(pool), await new_run(pool)
     await intern(pool, one, ["x", "y"])
     assert await intern(pool, two, ["y"]) == {"y": 1}
 
@@ -74,7 +77,7 @@ async def test_the_limit_holds_when_many_ask_together(pool: asyncpg.Pool) -> Non
     )
     refused = [item for item in answers if isinstance(item, BaseException)]
     assert [getattr(item, "sqlstate", None) for item in refused] == ["ST001"] * 15
-    ids = await pool.fetch("SELECT metric_id FROM stepwell.metric ORDER BY 1")
+    ids = await pool.fetch("SELECT metric_id FROM stepwell.metric WHERE run_id = $1 ORDER BY 1", run_id)
     assert [row[0] for row in ids] == list(range(1, 11))
 
 

@@ -61,7 +61,7 @@ async def test_many_that_make_partitions_together_make_each_once(any_postgres_ds
             assert len(await partitions(connection)) == 18
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/New_York", "Europe/Berlin"])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
 async def test_a_run_lies_in_the_month_of_its_creation_in_utc(connection: asyncpg.Connection, zone: str) -> None:
     await connection.execute(f"SET TIME ZONE '{zone}'")
     await connection.execute(ENSURE, date(2026, 2, 10), 3)  # across a change of summer time

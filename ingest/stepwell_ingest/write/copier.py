@@ -251,14 +251,16 @@ class Copier:
             for piece in pieces:
                 yield piece
 
-        tag = await connection.copy_to_table(
-            table,
-            schema_name="stepwell",
-            columns=columns,
-            source=source(),
-            format="binary",
-            timeout=self._timeouts.statement_s,
-        )
+        # Not asyncpg's own timeout: when it strikes between two pieces, it ends in an AttributeError (0.32).
+        async with asyncio.timeout(self._timeouts.statement_s):
+            tag = await connection.copy_to_table(
+                table,
+                schema_name="stepwell",
+                columns=columns,
+                source=source(),
+                format="binary",
+                timeout=2 * self._timeouts.statement_s,
+            )
         if tag != f"COPY {count}":
             raise UnavailableError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")
 

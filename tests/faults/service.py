@@ -1,0 +1,122 @@
+"""One worker in the loop of a test, a proxy on each side of it, and writers that keep a journal: for faults of the network.
+
+    Logger (a real Run)  →  web proxy  →  Worker  →  Postgres proxy  →  Postgres  ←  judge
+
+Comes in: a fresh database. The worker is the product's own; only its patience is short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from faults.journal import Journal
+from faults.judge import Judge, Verdict
+from faults.payload import payload
+from faults.postgres_wire import PostgresWire
+from faults.programs import LIMITS, TIMEOUTS
+from faults.proxy import Proxy
+from faults.web_wire import WebWire
+from stepwell._run import Run
+from stepwell._settings import resolve
+from stepwell_ingest.config import Config, Timeouts
+from stepwell_ingest.db.cluster import Cluster
+from stepwell_ingest.worker import Worker
+
+PROJECT = "faults"
+RUN = "run"
+#: Of the SDK: what does not answer is given up at once.
+IMPATIENT = dataclasses.replace(TIMEOUTS, connect_s=0.5, heartbeat_s=0.4, retry_max_s=0.1)
+#: Of the worker, likewise.
+SHORT = Timeouts(statement_s=0.7, connect_s=0.7, drain_s=5.0, heartbeat_s=1.0)
+
+
+class Logger:
+    """A writer in this process, with its journal."""
+
+    def __init__(self, url: str, place: Path, name: str = "0") -> None:
+        self.name = name
+        self.journal = place / f"{name}.journal"
+        self._notes = Journal(self.journal)
+        settings = resolve({}, url=url, dir=place, project=PROJECT, run_id=RUN, writer=name, silent="1")
+        self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
+        self._notes.opened(self.run._session, name)
+        self._next = 0
+
+    def log(self, count: int) -> None:
+        """So many steps, all of them closed."""
+        for _ in range(count):
+            step, self._next = self._next, self._next + 1
+            self._notes.logging(step)
+            self.run.log(payload(RUN, self.name, step), step=step, commit=True)
+
+    async def flush(self, timeout_s: float | None = 60.0) -> bool:
+        """Whether everything is acknowledged."""
+        last = self._next - 1
+        done = await self.run.flush(timeout_s)
+        if done:
+            self._notes.acknowledged(last)
+        return done
+
+    async def finish(self) -> None:
+        await asyncio.to_thread(self.run.finish)
+        self._notes.finished(self.run.account)
+
+
+class Service:
+    """See the module. Made by `service`."""
+
+    def __init__(self, dsn: str, cluster: Cluster, place: Path) -> None:
+        self.dsn = dsn
+        self.place = place
+        self.database = dsn.partition("?")[0].rpartition("/")[2]
+        self.postgres = Proxy(lambda: asyncio.open_connection("127.0.0.1", cluster.port), PostgresWire)
+        self.web = Proxy(lambda: asyncio.open_connection("127.0.0.1", _port(self.worker)), WebWire)
+        self.loggers: list[Logger] = []
+
+    async def start(self) -> None:
+        await self.postgres.start()
+        await self.web.start()
+        self.worker = await self.start_worker()
+
+    async def start_worker(self) -> Worker:
+        """One more worker, on a port of its own."""
+        dsn = f"postgresql://stepwell@127.0.0.1:{self.postgres.port}/{self.database}?sslmode=disable"
+        worker = Worker(Config(dsn, port=0, timeouts=SHORT))
+        await worker.start()
+        return worker
+
+    def logger(self, name: str = "0") -> Logger:
+        """A writer that goes through the web proxy."""
+        self.loggers.append(Logger(f"http://127.0.0.1:{self.web.port}", self.place, name))
+        return self.loggers[-1]
+
+    async def verdict(self) -> Verdict:
+        """All loggers finish, then the judge is asked."""
+        await asyncio.gather(*(logger.finish() for logger in self.loggers))
+        return await Judge(self.dsn, PROJECT).verdict({RUN: [logger.journal for logger in self.loggers]})
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(asyncio.to_thread(logger.run.finish) for logger in self.loggers))
+        await self.web.stop()
+        with contextlib.suppress(AttributeError):
+            await self.worker.stop()
+        await self.postgres.stop()
+
+
+@contextlib.asynccontextmanager
+async def service(dsn: str, cluster: Cluster, place: Path) -> AsyncIterator[Service]:
+    """A started service; what its loggers hold is delivered or left at the end."""
+    made = Service(dsn, cluster, place)
+    try:
+        await made.start()
+        yield made
+    finally:
+        await made.stop()
+
+
+def _port(worker: Worker) -> int:
+    return int(worker.url.rpartition(":")[2])
