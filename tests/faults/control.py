@@ -32,9 +32,7 @@ async def verdicts(victim: Victim, seed: int, *, durable: bool, tries: int) -> l
 async def _kill_once(made: Stack, victim: Victim, project: str, chance: random.Random) -> Verdict:
     journal, directory = made.place / f"{project}.journal", made.place / project
     directory.mkdir()
-    writer = await made.run(
-        Writer(made.url, str(directory), project, "run", "0", 0, str(journal), seed=chance.getrandbits(32))
-    )
+    writer = await made.run(Writer(made.url, str(directory), project, "run", "0", 0, str(journal), seed=chance.getrandbits(32)))
     for _ in range(chance.randint(5, 25)):
         await made.tell(writer, f"log {chance.randint(1, 50)}")
         await made.tell(writer, "flush 10")

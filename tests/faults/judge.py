@@ -211,3 +211,5 @@ class Judge:
 def values_of(run: str, writer: str, steps: Iterable[int]) -> int:
     """How many values these steps have."""
     return sum(len(payload(run, writer, step)) for step in steps)
+
+

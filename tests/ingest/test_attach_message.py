@@ -42,7 +42,13 @@ def test_resume_is_one_of_its_words(value: object) -> None:
 @pytest.mark.parametrize("value", [-1, 2**63 - 1, True, 1.0, "5", [5]])
 def test_a_step_is_a_number_that_another_can_follow(field: str, value: object) -> None:
     with pytest.raises(DataError, match=rf"'{field}' must be a number from 0 to 2\^63 − 2"):
-        parse_attach(message(**{field: value}))
+        parse_attach(message(fork_run="parent", **{"fork_step": 1, field: value}))
+
+
+@pytest.mark.parametrize("field", [{"fork_run": "parent"}, {"fork_step": 5}])
+def test_a_fork_has_both_a_parent_and_a_step(field: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="'fork_run' and 'fork_step' go together"):
+        parse_attach(message(**field))
 
 
 @pytest.mark.parametrize("value", [5, True, "a\0b", "line\nbreak", ["x"]])

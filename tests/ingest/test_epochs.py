@@ -17,7 +17,7 @@ async def test_a_second_session_of_a_writer_fences_the_first(any_worker: Worker,
         await one.attach(old)
         await one.exchange(old.frame(5))
         attached = await two.attach(new)
-        assert (attached["epoch"], attached["resumed"], attached["next_seq"]) == (2, False, 0)
+        assert (attached["epoch"], attached["resumed"], attached["next_seq"]) == (2, True, 0)
         error = await one.exchange(old.frame(5))
         assert (error["type"], error["code"], error["retryable"]) == ("error", "fenced", False)
         assert error["message"] == "a newer process has taken over writer 0"

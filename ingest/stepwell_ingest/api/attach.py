@@ -65,6 +65,8 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     fork_run = message.get("fork_run")
     if fork_run is not None and (not isinstance(fork_run, str) or not fork_run.isprintable()):
         raise DataError("'fork_run' must be the id of a run", detail=f"it is {str(fork_run)[:80]!r}")
+    if (fork_run is None) != (message.get("fork_step") is None):
+        raise DataError("'fork_run' and 'fork_step' go together", hint="the parent, and the last step of it to show")
     entity, project, run, writer = names
     return AttachRequest(
         *(entity, project, run, writer, session, bool(message.get("late", False)), info),

@@ -139,28 +139,40 @@ class Stream:
             ) from None
 
     async def _take_frames(self, data: bytes) -> None:
-        cursor, pieces = self.cursor, self._pieces
-        if cursor is None:
+        if self.cursor is None:
             raise UsageError("frames came before an attach message")
-        # For a large frame that has begun, room is held already.
-        await self._take_room(max(0, len(data) - pieces.missing))
+        rest = self._pieces.missing
+        if 0 < rest < len(data):
+            # What completes the frame that has begun goes first, in the room that is held for it: whoever holds room
+            # must never wait for more, or connections could wait for each other for ever.
+            await self._take_pieces(self.cursor, data[:rest])
+            data = data[rest:]
+        await self._take_pieces(self.cursor, data)
+
+    async def _take_pieces(self, cursor: Cursor, data: bytes) -> None:
+        pieces = self._pieces
+        if not pieces.missing:
+            await self._take_room(len(data))
         if cursor.stale:
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+        begun = pieces.missing
         taken = self._worker.intake.take(cursor, self._own_frames(data, cursor))
-        if pieces.missing and taken.submission is None and taken.error is None:
-            if self._piece_deadline is None:
-                await self._reserve()
-            return
-        whole, self._held = self._held - pieces.kept, pieces.kept
+        if len(data) < begun and taken.error is None:
+            return  # a piece in the middle of a frame
         self._piece_deadline = None
+        whole, self._held = self._held, 0
+        # What has begun behind the last whole frame gets room of its own; the part of a header is not worth it.
+        beyond = min(pieces.kept, whole)
+        self._give_back(beyond)
         if taken.submission is None:
-            self._give_back(whole)
+            self._give_back(whole - beyond)
         else:
-            self._answers.put_nowait((taken.submission, whole))
+            self._answers.put_nowait((taken.submission, whole - beyond))
         if taken.error is not None:
             raise taken.error
         if pieces.missing:
-            await self._reserve()
+            await self._take_room(pieces.kept + pieces.missing)
+            self._piece_deadline = time.monotonic() + self._worker.config.timeouts.body_s
 
     async def _take_room(self, size: int) -> None:
         await self._room.take(size)
@@ -170,13 +182,6 @@ class Stream:
             self._room.give_back(size)
             raise
         self._held += size
-
-    async def _reserve(self) -> None:
-        """Room for the whole of a frame that has begun. What is held of it goes first: nobody waits while holding."""
-        self._piece_deadline = time.monotonic() + self._worker.config.timeouts.body_s
-        self._give_back(self._held)
-        self._held = 0
-        await self._take_room(self._pieces.kept + self._pieces.missing)
 
     def _own_frames(self, data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
         # Lazy: the frames before a bad one are taken in.

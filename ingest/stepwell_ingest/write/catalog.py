@@ -72,7 +72,7 @@ class Attachment(NamedTuple):
 
     Attributes:
         cursor: where its frames go on.
-        resumed: the run was there before.
+        resumed: the writer was there before.
         config: the run's, for a process that resumes it; None for others.
         rejected: seqs that were refused, from the request's `from_seq` on.
     """
@@ -279,10 +279,15 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
                 hint="a spool directory was mixed up; each run has its own",
             )
         case "ST004":
-            return UsageError(f"run {path} does not exist, so it cannot be resumed", hint='resume="allow" makes it')
+            done = "resumed" if request.rewind_to is None else "rewound"
+            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
         case "ST005":
             return UsageError(
                 f"run {path} exists already", detail='resume="never"', hint="take another id, or resume it"
+            )
+        case "ST007":
+            return UsageError(
+                f"run {path} exists already, and is not this fork", detail=str(error), hint="give the fork another id"
             )
         case "ST006":
             return UsageError("the run to fork does not exist", detail=str(error))

@@ -32,7 +32,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.attach_v1(
     entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb,
-    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step bigint DEFAULT NULL
+    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
 -- Finds or makes the run, the writer and the session's epoch.
@@ -43,8 +43,9 @@ LANGUAGE plpgsql AS $$
 --       neither                   anywhere; what was logged at or above its first step is superseded when that comes
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
--- Raises ST003 (the session belongs to another run), ST004 (resume 'must' and there is no such run), ST005 (resume
--- 'never' and there is one), ST006 (no parent to fork).
+-- `resumed`: the writer was there before (not the run: a rank that starts a moment after another one resumes nothing).
+-- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
+-- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run).
 #variable_conflict use_column
 DECLARE
     id    bigint;
@@ -52,6 +53,7 @@ DECLARE
     wname text := writer_;
     fresh boolean := false;
     start bigint;
+    last_attached timestamptz;
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
@@ -62,15 +64,22 @@ BEGIN
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
     IF mine.run_id IS DISTINCT FROM id AND mine.run_id IS NOT NULL THEN
         RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';
-    ELSIF id IS NULL AND resume_ = 'must' THEN
+    ELSIF id IS NULL AND (resume_ = 'must' OR rewind_to IS NOT NULL) THEN
         RAISE EXCEPTION 'run % of %/% does not exist', run_, entity_, project_ USING ERRCODE = 'ST004';
     ELSIF resume_ = 'never' AND mine.run_id IS NULL
           -- by writer: another rank of the same start may have made the run
           AND EXISTS (SELECT FROM stepwell.writer w WHERE w.run_id = id AND w.name = writer_) THEN
         RAISE EXCEPTION 'run % of %/% exists already', run_, entity_, project_ USING ERRCODE = 'ST005';
+    ELSIF fork_run IS NOT NULL AND mine.run_id IS NULL AND id IS NOT NULL
+          -- another rank of the same fork, or the same fork started again, is welcome
+          AND NOT EXISTS (SELECT FROM stepwell.run r
+                          WHERE r.run_id = id AND r.fork_step = fork_step_
+                            AND r.parent_run_id = stepwell.find_run_v1(entity_, project_, fork_run)) THEN
+        RAISE EXCEPTION 'run % of %/% is no fork of % at step %', run_, entity_, project_, fork_run, fork_step_
+            USING ERRCODE = 'ST007';
     END IF;
     IF id IS NULL THEN
-        id := stepwell.make_run_v1(entity_, project_, run_, info_, fork_run, fork_step);
+        id := stepwell.make_run_v1(entity_, project_, run_, info_, fork_run, fork_step_);
         fresh := true;
     ELSIF info_->'config' IS NOT NULL THEN
         UPDATE stepwell.run r SET config = r.config || (info_->'config')
@@ -94,6 +103,7 @@ BEGIN
         SELECT coalesce(max(w.writer_id), 0) + 1 INTO wid FROM stepwell.writer w WHERE w.run_id = id;
         INSERT INTO stepwell.writer (run_id, writer_id, name, info) VALUES (id, wid, wname, info_ - 'config');
     ELSE
+        SELECT w.attached_at INTO last_attached FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = wid;
         UPDATE stepwell.writer w SET info = info_ - 'config', attached_at = clock_timestamp()
         WHERE w.run_id = id AND w.writer_id = wid;
     END IF;
@@ -107,21 +117,25 @@ BEGIN
     UPDATE stepwell.ledger l SET fenced = true WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced;
     IF rewind_to IS NOT NULL AND NOT fresh THEN
         -- Other writers that have ended are cut, too; those that run have been rewound, or will be when they attach.
+        -- One that has come and gone since this one was here last has been rewound to this step before: not again.
         UPDATE stepwell.ledger l SET visible_below = least(l.visible_below, rewind_to + 1)
         FROM stepwell.writer w
         WHERE l.run_id = id AND w.run_id = id AND w.writer_id = l.writer_id
-          AND (w.writer_id = wid OR w.state <> 'running');
+          AND (w.writer_id = wid OR w.state <> 'running')
+          AND NOT (w.writer_id <> wid AND w.attached_at > coalesce(last_attached, '-infinity')
+                   AND EXISTS (SELECT FROM stepwell.ledger e WHERE e.run_id = id AND e.writer_id = w.writer_id
+                                 AND NOT e.fenced AND e.rewound_to = rewind_to));
         start := rewind_to;
     ELSIF resume_ IN ('allow', 'must') THEN
         start := (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
                   WHERE l.run_id = id AND l.writer_id = wid);
     END IF;
-    IF fork_step IS NOT NULL THEN
-        start := coalesce(start, fork_step);
+    IF fork_step_ IS NOT NULL THEN
+        start := coalesce(start, fork_step_);
     END IF;
-    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, checksums)
+    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums)
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
-            coalesce(start, mine.last_step, -1), coalesce(mine.checksums, ''));
-    RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, NOT fresh;
+            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''));
+    RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

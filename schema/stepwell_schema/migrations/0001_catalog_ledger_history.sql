@@ -67,6 +67,7 @@ CREATE TABLE stepwell.ledger (
     next_seq   bigint  NOT NULL DEFAULT 0,
     last_step  bigint  NOT NULL,
     first_step bigint,              -- NULL until a step is stored
+    rewound_to bigint,              -- the epoch began as a rewind to this step; NULL: it did not
     visible_below bigint,           -- points from this step on are superseded by a newer epoch; NULL: none are
     checksums  bytea   NOT NULL DEFAULT '',   -- 4 bytes each, little-endian
     fenced     boolean NOT NULL DEFAULT false,
