@@ -19,7 +19,8 @@ class Limits:
     Attributes:
         memory_bytes: frames held between the socket and COMMIT, over all connections.
         connection_bytes: the same for one connection; beyond it the worker stops reading from that socket.
-        message_bytes: the largest WebSocket message or POST body.
+        message_bytes: the largest POST body.
+        streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
         copiers: transactions under way at a time. A writer is in one of them at most.
@@ -30,6 +31,7 @@ class Limits:
     memory_bytes: int = 256 * MIB
     connection_bytes: int = 32 * MIB
     message_bytes: int = wire.MAX_FRAME_BYTES
+    streams: int = 16_384
     batch_bytes: int = 8 * MIB
     batch_frames: int = 8192
     copiers: int = 2
@@ -44,10 +46,13 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
-        body_s: the longest that the body of a POST may take to arrive; it holds room all that time.
+        body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
+            time.
         drain_s: how long a stopping server waits for what it has taken in to be committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
         retry_after_s: what an overloaded server asks its clients to wait.
+        beat_s: how often a worker says which writers it hears.
+        silent_s: a writer that nobody has heard for this long has crashed.
     """
 
     statement_s: float = 60.0
@@ -56,6 +61,8 @@ class Timeouts:
     drain_s: float = 20.0
     heartbeat_s: float = 30.0
     retry_after_s: float = 1.0
+    beat_s: float = 15.0
+    silent_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from stepwell_ingest.api.stream import Stream
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
+from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
@@ -102,6 +103,8 @@ class Worker:
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
                 self._tasks.append(asyncio.create_task(copier.run()))
             self._tasks.append(asyncio.create_task(self._make_partitions()))
+            lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
+            self._tasks.append(asyncio.create_task(lifecycle.run()))
             # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
             self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
             await self._runner.setup()
@@ -206,6 +209,9 @@ class Worker:
         if self._pool is None:
             raise UnavailableError("the server has not started yet")
         return self._pool
+
+    def _attached(self) -> list[Cursor]:
+        return [stream.cursor for stream in self.streams if stream.cursor is not None]
 
     async def _make_partitions(self) -> None:
         while True:

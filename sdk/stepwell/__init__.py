@@ -16,9 +16,10 @@ from os import PathLike
 from typing import Any
 
 from stepwell._config import Config, ConfigError
+from stepwell._flush import Flush
 from stepwell._process import PROCESS
-from stepwell._run import Flush, Run
-from stepwell._sender import Account
+from stepwell._run import Run
+from stepwell._sender import Account, Stats
 from stepwell._settings import Settings, resolve
 from stepwell.errors import DataError, Error, RejectionError, ServerError, SpoolError, UsageError
 
@@ -36,6 +37,7 @@ __all__ = [
     "ServerError",
     "Settings",
     "SpoolError",
+    "Stats",
     "UsageError",
     "finish",
     "flush",
@@ -59,6 +61,11 @@ def init(
     dir: str | PathLike[str] | None = None,
     url: str | None = None,
     writer: str | int | None = None,
+    resume: str | bool | None = None,
+    resume_from: str | None = None,
+    fork_from: str | None = None,
+    step_back: str | None = None,
+    spool_full: str | None = None,
     on_rejection: Callable[[int, RejectionError], None] | None = None,
 ) -> Run:
     """Starts logging to a run. Returns at once: a server that is away is tried in the background.
@@ -73,6 +80,13 @@ def init(
         dir: where spools are; default `.stepwell` in the working directory.
         url: the server; default http://127.0.0.1:8770.
         writer: which process of the run this is; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.
+        resume: what to do when the run is there already. "allow": go on behind its last step; "must": likewise, and
+            it must be there; "never": it must not be; "auto" (or True): the run that did not end cleanly in `dir`, if
+            there is one. None: no check; a step that is logged again supersedes what was logged there before.
+        resume_from: "<run id>?_step=N": go on behind step N; what was logged above it is superseded.
+        fork_from: "<run id>?_step=N": a new run that shows the points of that one up to step N.
+        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
 
     Each has an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
@@ -81,12 +95,27 @@ def init(
         UsageError, SettingError: a name or a setting that cannot be used.
         DataError: a config that is not JSON.
         SpoolError: the spool cannot be made in `dir`.
+        UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     active = PROCESS.current
     if active is not None:
         active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
         return active
-    settings = resolve(entity=entity, project=project, run_id=id, name=name, mode=mode, dir=dir, url=url, writer=writer)
+    settings = resolve(
+        entity=entity,
+        project=project,
+        run_id=id,
+        name=name,
+        mode=mode,
+        dir=dir,
+        url=url,
+        writer=writer,
+        resume=resume,
+        resume_from=resume_from,
+        fork_from=fork_from,
+        step_back=step_back,
+        spool_full=spool_full,
+    )
     info = {"notes": notes, "tags": list(tags) if tags else None, "group": group, "job_type": job_type}
     run = Run(settings, config or {}, {key: value for key, value in info.items() if value is not None}, on_rejection)
     PROCESS.adopt(run)
@@ -105,13 +134,13 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     PROCESS.require("stepwell.log()").log(data, step, commit)
 
 
-def flush(timeout_s: float | None = None) -> Flush:
+def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     """`Run.flush` of the current run.
 
     Raises:
         Error: there is none.
     """
-    return PROCESS.require("stepwell.flush()").flush(timeout_s)
+    return PROCESS.require("stepwell.flush()").flush(timeout_s, durable=durable)
 
 
 def finish(exit_code: int | None = None) -> None:

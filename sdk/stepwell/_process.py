@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+import threading
 import weakref
+from types import FrameType
 
 from stepwell._run import Run
 from stepwell.errors import Error
@@ -46,6 +49,11 @@ class Process:
         if not self._hooked:
             self._hooked = True
             atexit.register(self._at_exit)
+            if (
+                threading.current_thread() is threading.main_thread()
+                and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a program's own handler is its business
+            ):
+                signal.signal(signal.SIGTERM, self._on_sigterm)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(after_in_child=self._after_fork_in_child)
         self._runs = [known for known in self._runs if known() is not None]
@@ -59,6 +67,15 @@ class Process:
             run = known()
             if run is not None:
                 run.finish(1 if failed else 0)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        """Pre-emption: what is logged is delivered, then the signal does what it does without us."""
+        for known in self._runs:
+            run = known()
+            if run is not None:
+                run.finish(128 + number)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def _after_fork_in_child(self) -> None:
         for known in self._runs:

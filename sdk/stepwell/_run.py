@@ -7,7 +7,6 @@ the caller's thread but `init` (which makes the spool) and what explicitly waits
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -16,62 +15,25 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from stepwell import _spool_state
 from stepwell._config import Config
+from stepwell._flush import Flush
 from stepwell._outbox import Outbox
-from stepwell._sender import Account, Sender
+from stepwell._resume import Start, forget, remember
+from stepwell._sender import Account, Sender, Stats
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import PROTOCOL_VERSION
-from stepwell.errors import Error, RejectionError, SpoolFullError, UsageError
+from stepwell.errors import Error, RejectionError, SpoolFullError, UnavailableError, UsageError
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 
 log = logging.getLogger("stepwell")
 
 OnRejection = Callable[[int, RejectionError], None]
-
-
-class Flush(Awaitable[bool]):
-    """The outcome of `run.flush()`: await it in asyncio code; elsewhere `flush` has waited already.
-
-    True: everything logged before is safe (see `Run.flush`). False: the time was up.
-    """
-
-    def __init__(self, done: concurrent.futures.Future[None] | None, timeout_s: float | None) -> None:
-        self._done = done
-        self._timeout_s = timeout_s
-
-    def wait(self) -> bool:
-        """Blocks until it is done, or the time is up."""
-        if self._done is None:
-            return True
-        try:
-            self._done.result(self._timeout_s)
-        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
-            return False
-        return True
-
-    def __await__(self) -> Generator[Any, None, bool]:
-        return self._wait().__await__()
-
-    async def _wait(self) -> bool:
-        if self._done is None:
-            return True
-        if self._done.cancelled():  # the time was up when it was awaited before
-            return False
-        try:
-            await asyncio.wait_for(asyncio.wrap_future(self._done), self._timeout_s)
-        except TimeoutError:
-            return False
-        return True
-
-    def __bool__(self) -> bool:
-        done = self._done
-        return done is None or (done.done() and not done.cancelled() and done.exception() is None)
 
 
 class Run:
@@ -98,18 +60,23 @@ class Run:
         self.project = settings.project
         self.entity = settings.entity
         self.writer = settings.writer
+        self.resumed = False
+        self._start = settings.start
         self._on_rejection = on_rejection
         self._info = dict(info)
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._exit_code: int | None = None
         self._final_account: Account | None = None
+        self._final_stats: Stats | None = None
         self.config = Config(config, self._config_changed)
         if settings.mode == "disabled":
             self._stage = Stage(settings.limits.stage_bytes, lambda: True)
             self._log: Callable[[Mapping[str, Any], int | None, bool | None], None] = self._log_disabled
         else:
             self._open_writer(first_step=0)
+            if settings.start.needs_answer:
+                self._go_on()
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
@@ -136,6 +103,18 @@ class Run:
         return self._stage.step
 
     @property
+    def durable_step(self) -> int | None:
+        """Up to this step, everything that was logged is committed in Postgres; None: nothing yet."""
+        return (
+            self._final_stats.durable_step if self._final_stats else self._sender.durable_step if self._sender else None
+        )
+
+    @property
+    def stats(self) -> Stats | None:
+        """What happened at each station so far; None in disabled mode."""
+        return self._final_stats or (self._sender.stats if self._sender else None)
+
+    @property
     def path(self) -> str:
         """entity/project/id."""
         return f"{self.entity}/{self.project}/{self.id}"
@@ -152,13 +131,14 @@ class Run:
         """Where frames wait on the disk; None in disabled mode, or when the disk took none."""
         return str(self._spool.directory) if self._spool else None
 
-    def flush(self, timeout_s: float | None = None) -> Flush:
-        """Waits until every closed step is acknowledged by the server (offline: is safe on the disk).
+    def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
+        """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
         In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
         The open step stays open.
 
         Args:
+            durable: False: only until the spool is safe from a crash of this host.
             timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when it was up.
 
         Raises:
@@ -169,7 +149,7 @@ class Run:
             raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
         if self._sender is None:
             return Flush(None, timeout_s)
-        outcome = Flush(self._sender.flush(), timeout_s)
+        outcome = Flush(self._sender.flush(durable), timeout_s)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -195,7 +175,9 @@ class Run:
         self._stage.close_row()
         self._save_state()
         sender.finish(self._exit_code)
-        self._final_account = sender.account
+        self._final_account, self._final_stats = sender.account, sender.stats
+        if self._start.automatic and self._exit_code == 0:
+            forget(self.settings.dir, self.id)
         self._report(self._final_account)
 
     def __enter__(self) -> Self:
@@ -236,14 +218,44 @@ class Run:
         except SpoolFullError as error:
             self._spool = None
             log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
-        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes)
+        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes, settings.spool_full)
         sender = Sender(settings, self._session, outbox, self._attach_message, self._rejected)
-        self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step)
+        self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step, settings.step_back)
         self._log = self._stage.log
         self._sender = sender
         self._exit_code = None
         self._save_state()
         sender.start(self._stage)
+
+    def _go_on(self) -> None:
+        """Asks the server where this run goes on: the first step, and the config that it had.
+
+        Raises:
+            UsageError: the run is there and must not be, or is not and must be.
+            UnavailableError: the server does not answer.
+        """
+        assert self._sender is not None
+        if self.settings.mode == "offline":
+            log.warning("an offline run starts at step 0: there is no server to ask where it was")
+            return
+        try:
+            reply = self._sender.wait_attached(self.settings.timeouts.resume_s)
+        except (Error, TimeoutError) as error:
+            self._log = self._log_finished
+            self._exit_code = 1
+            self._sender.abandon()
+            if isinstance(error, Error):
+                raise
+            raise UnavailableError(
+                f"the server did not say in {self.settings.timeouts.resume_s:g} s where run {self.id} goes on",
+                detail=self.settings.url,
+                hint="a run can only be resumed, rewound or forked while the server answers",
+            ) from error
+        self.resumed = bool(reply.get("resumed"))
+        self._stage.start_at(int(reply.get("last_step", -1)) + 1)
+        self.config.setdefaults(reply.get("config") or {})
+        if self._start.automatic:
+            remember(self.settings.dir, self.id)
 
     def _after_fork_in_child(self) -> None:
         """The child logs as a writer of its own, from the step where the parent was; its thread starts when it logs."""
@@ -256,6 +268,7 @@ class Run:
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         self.writer = f"{self.settings.writer}-{os.getpid()}"
+        self._start = Start()
         self._open_writer(first_step=self._stage.step)
         if "multiprocessing.util" in sys.modules:  # its children skip atexit
             from multiprocessing.util import Finalize
@@ -293,6 +306,7 @@ class Run:
             "session": self._session.hex(),
             "started_at": self._started_at,
             "info": self._attach_info(),
+            **self._start.as_message(),
         }
 
     def _config_changed(self) -> None:

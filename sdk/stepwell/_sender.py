@@ -12,6 +12,7 @@ import concurrent.futures
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,12 +22,14 @@ from stepwell._framer import frames
 from stepwell._outbox import Outbox
 from stepwell._settings import Settings
 from stepwell._stage import Stage
-from stepwell._stream import Stream
-from stepwell.errors import RejectionError, SpoolError
+from stepwell._stream import Stream, StreamCounts
+from stepwell.errors import RejectionError, SpoolError, SpoolFullError, UsageError
 
 log = logging.getLogger("stepwell")
 
 T = TypeVar("T")
+
+QUARANTINE_FILE = "quarantine.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,51 @@ class Account:
     rejected: int
     dropped: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What happened at each station so far. Values are points and objects.
+
+    Attributes:
+        steps_logged: steps closed and cut.
+        steps_back: calls dropped because their step had passed.
+        steps_quarantined: likewise, but put aside (`Settings.step_back`).
+        calls_dropped: calls for which the stage had no room in time.
+        values_logged: in all frames.
+        values_spooled: went to the disk at once.
+        values_unspooled: waited in memory, because the disk took nothing.
+        values_dropped: lost, because disk and memory were full.
+        frames_sent, bytes_sent: over the wire, retries included.
+        frames_stored, frames_duplicate, frames_rejected: as the server answered.
+        values_acknowledged, values_rejected: what these held.
+        connections: how often the stream attached.
+        durable_step: committed in Postgres (offline: cut into a frame) up to this step; None: nothing yet.
+    """
+
+    steps_logged: int
+    steps_back: int
+    steps_quarantined: int
+    calls_dropped: int
+    values_logged: int
+    values_spooled: int
+    values_unspooled: int
+    values_dropped: int
+    frames_sent: int
+    bytes_sent: int
+    frames_stored: int
+    frames_duplicate: int
+    frames_rejected: int
+    values_acknowledged: int
+    values_rejected: int
+    connections: int
+    durable_step: int | None
+
+
+#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
+_MAX_MARKS = 4096
+#: How often a `log()` that blocks looks whether there is room again.
+_FULL_PAUSE_S = 0.1
 
 
 class Sender:
@@ -72,7 +120,10 @@ class Sender:
         self._outbox = outbox
         self._attach = attach
         self._on_rejection = on_rejection
+        self._abandoned = False
         self._logged = 0
+        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
+        self._durable_step: int | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -96,27 +147,88 @@ class Sender:
         logged = self._logged
         return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
 
+    @property
+    def durable_step(self) -> int | None:
+        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        while self._marks and self._marks[0][0] <= self._outbox.first_seq:
+            try:
+                self._durable_step = self._marks.popleft()[1]
+            except IndexError:  # another thread has asked at the same time
+                break
+        return self._durable_step
+
+    @property
+    def stats(self) -> Stats:
+        """What happened at each station, as of now."""
+        assert self._stage is not None
+        counts = self.stream.counts if self.stream else StreamCounts()
+        outbox = self._outbox.counts
+        return Stats(
+            steps_logged=self._stage.rows,
+            steps_back=self._stage.dropped_steps,
+            steps_quarantined=self._stage.quarantined_steps,
+            calls_dropped=self._stage.dropped_full,
+            values_logged=self._logged,
+            values_spooled=outbox.spooled,
+            values_unspooled=outbox.unspooled,
+            values_dropped=outbox.dropped,
+            frames_sent=counts.frames_sent,
+            bytes_sent=counts.bytes_sent,
+            frames_stored=counts.frames_stored,
+            frames_duplicate=counts.frames_duplicate,
+            frames_rejected=counts.frames_rejected,
+            values_acknowledged=counts.values_acknowledged,
+            values_rejected=counts.values_rejected,
+            connections=counts.connections,
+            durable_step=self.durable_step,
+        )
+
+    def wait_attached(self, timeout_s: float) -> dict[str, Any]:
+        """The server's answer to the attach message.
+
+        Raises:
+            Error: the server has refused this writer for good.
+            TimeoutError: it has not answered in time.
+        """
+        return self._ask(self._attached()).result(timeout_s)
+
     def make_room(self) -> bool:
-        """Has the stage cut now; waits for it, `stage_full_s` at the most. Called by `log()` when the stage is full."""
+        """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
+
+        Waits `stage_full_s` at the most, or without end if the spool blocks when it is full.
+
+        Raises:
+            SpoolFullError: the spool is full and must raise.
+        """
         if threading.current_thread() is self._thread:
             return False
-        try:
-            self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
-        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
-            return False
-        return True
+        while True:
+            try:
+                room = self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
+            except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+                room = False
+            if room or self._settings.spool_full in ("keep", "drop_oldest") or not self._thread.is_alive():
+                return room
+            if self._settings.spool_full == "raise":
+                raise SpoolFullError(
+                    "nothing more can be logged: the spool, and the memory beside it, are full",
+                    detail=str(self._settings.dir),
+                    hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
+                    "happens then with spool_full (keep, drop_oldest, block, raise)",
+                )
+            time.sleep(_FULL_PAUSE_S)
 
     def reattach(self) -> None:
         """What `attach` makes has changed."""
         if self._loop is not None and self.stream is not None:
             self._loop.call_soon_threadsafe(self.stream.reattach)
 
-    def flush(self) -> concurrent.futures.Future[None]:
-        """Done when every closed step of this moment is acknowledged (online) or safe on the disk (offline).
+    def flush(self, durable: bool) -> concurrent.futures.Future[None]:
+        """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
 
         Fails with the final error, if the server has refused this writer for good.
         """
-        return self._ask(self._flush())
+        return self._ask(self._flush(durable))
 
     def finish(self, exit_code: int) -> None:
         """Delivers what is left, tells the server that the writer has ended, and ends the thread.
@@ -131,6 +243,13 @@ class Sender:
         finally:
             if self._loop is not None and self._ended is not None:
                 self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Ends the thread without a word to the server; what is left stays in the spool, and an empty spool goes."""
+        self._abandoned = True
+        if self._loop is not None and self._ended is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(_resolve, self._ended)
             self._thread.join()
 
     def _ask(self, request: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -168,7 +287,7 @@ class Sender:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             try:
-                self._outbox.close(finished=self.stream is None or self.stream.finished)
+                self._outbox.close(finished=self.stream is None or self.stream.finished or self._abandoned)
             except SpoolError as error:
                 log.error("%s", error)
 
@@ -177,25 +296,49 @@ class Sender:
         self._loop.call_later(self._settings.timeouts.linger_s, self._tick)
         self._collect()
 
-    def _collect(self) -> None:
-        """Stage → frames → outbox."""
+    def _collect(self, last: bool = False) -> None:
+        """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
         assert self._stage is not None
-        cut = self._stage.cut()
+        try:
+            self._save_quarantined()
+        except OSError as error:
+            log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
+        cut = self._stage.cut() if self._outbox.has_room or last else None
         if cut is None:
             return
         for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
             header = wire.peek(frame)
             self._logged += header.points + header.objects
             self._outbox.append(frame)
+        last_step = max(block.steps[-1] for block in cut.blocks)
+        if len(self._marks) > _MAX_MARKS:
+            self._marks = deque(list(self._marks)[1::2])
+        self._marks.append((self._outbox.next_seq, last_step))
         if self.stream is not None:
             self.stream.wake()
 
-    async def _collect_now(self) -> None:
+    def _save_quarantined(self) -> None:
+        """Calls that came for a step that had passed, a JSON line each, into a file that stays."""
+        assert self._stage is not None
+        lines = self._stage.take_quarantined()
+        if lines and self._outbox.spool is not None:
+            with open(self._outbox.spool.directory / QUARANTINE_FILE, "ab") as file:
+                file.writelines(line + b"\n" for line in lines)
+
+    async def _attached(self) -> dict[str, Any]:
+        if self.stream is None:
+            raise UsageError("a run that is offline has no server to ask")
+        return await self.stream.first_attached()
+
+    async def _collect_now(self) -> bool:
+        self._outbox.retry_spool()
         self._collect()
+        return self._outbox.has_room
 
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
-        if stream.failed is not None:
+        asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
+        if stream.failed is not None and not asked_by_init:
             log.error(
                 "the server refuses this writer for good; what is logged from now on stays in the spool. %s",
                 stream.failed,
@@ -217,15 +360,15 @@ class Sender:
             except RuntimeError:  # the interpreter is ending: there are no threads any more
                 return
 
-    async def _flush(self) -> None:
+    async def _flush(self, durable: bool) -> None:
         self._collect()
-        if self.stream is not None:
+        if self.stream is not None and durable:
             await self.stream.acknowledged(self._outbox.next_seq)
         elif self._outbox.spool is not None:
             await asyncio.to_thread(self._outbox.spool.sync)
 
     async def _finish(self, exit_code: int) -> None:
-        self._collect()
+        self._collect(last=True)
         stream = self.stream
         if stream is None or stream.failed is not None:
             return

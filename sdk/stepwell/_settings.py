@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from stepwell._outbox import WhenFull
+from stepwell._resume import Start, parse_start
+from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]
@@ -33,6 +36,9 @@ ENVIRONMENT = {
     "STEPWELL_RUN_ID": "run_id",
     "STEPWELL_NAME": "name",
     "STEPWELL_WRITER": "writer",
+    "STEPWELL_RESUME": "resume",
+    "STEPWELL_STEP_BACK": "step_back",
+    "STEPWELL_SPOOL_FULL": "spool_full",
     "STEPWELL_SILENT": "silent",
 }
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -70,6 +76,7 @@ class Timeouts:
         retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
+        resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
     """
 
@@ -80,6 +87,7 @@ class Timeouts:
     retry_max_s: float = 30.0
     stage_full_s: float = 5.0
     finish_idle_s: float = 10.0
+    resume_s: float = 30.0
     heartbeat_s: float = 30.0
 
 
@@ -94,6 +102,11 @@ class Settings:
         entity, project, run_id: which run. run_id is made up when not given.
         name: what pages show; the run id when not given.
         writer: which process of the run; from RANK and the like, else "0".
+        start: anew, or where the run was; see `Start`.
+        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
+            raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
+            `_outbox.py`.
         silent: print nothing.
     """
 
@@ -105,6 +118,9 @@ class Settings:
     run_id: str = ""
     name: str | None = None
     writer: str = "0"
+    start: Start = field(default_factory=Start)
+    step_back: StepBack = "warn"
+    spool_full: WhenFull = "keep"
     silent: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -115,6 +131,7 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
 
     Raises:
         SettingError: a value that makes no sense; the text names where it came from.
+        SettingError: resume, resume_from and fork_from exclude each other, or one is malformed.
         UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
@@ -123,9 +140,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
             values[attribute] = environment[variable]
     values |= {name: value for name, value in arguments.items() if value is not None}
     values.setdefault("writer", _writer(environment))
-    values.setdefault("run_id", _run_id(environment))
     values["writer"] = str(values["writer"])
     values["dir"] = Path(values.get("dir", ".stepwell"))
+    resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
+    start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
+    values["run_id"] = start.run_id or values.get("run_id", _run_id(environment))
     values["silent"] = str(values.get("silent", "")).lower() in ("1", "true", "yes", "on")
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
@@ -136,6 +155,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         raise SettingError(
             "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
         )
+    for name, words in (("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))):
+        if values.get(name, words[0]) not in words:
+            raise SettingError(
+                f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"
+            )
     _check_name("project", values.get("project", "uncategorized"), forbidden="/\\#?%:", longest=128)
     _check_name("entity", values.get("entity", "default"), forbidden="/\\#?%:", longest=128)
     _check_name("run id", values["run_id"], forbidden=":;,#?/'\\", longest=128)

@@ -11,6 +11,7 @@ short way for the next call of its kind.
 
 from __future__ import annotations
 
+import json
 import logging
 import operator
 import threading
@@ -18,12 +19,12 @@ from array import array
 from collections.abc import Callable, Mapping
 from itertools import compress
 from time import time
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
-from stepwell.errors import DataError
+from stepwell.errors import DataError, SpoolFullError, StepOrderError
 from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
 
 log = logging.getLogger("stepwell")
@@ -34,6 +35,9 @@ _MAX_PLANS = 4096
 #: Keys that the client sets itself (log-semantics §2).
 _STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wandb"
 _SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
+
+
+StepBack = Literal["warn", "raise", "quarantine"]
 
 
 class CutBlock(NamedTuple):
@@ -109,11 +113,15 @@ class Stage:
 
     Args:
         max_bytes: what may wait here for the I/O thread.
-        make_room: called when that is reached, without the lock; returns whether there is room again.
+        make_room: called when that is reached, without the lock; returns whether there is room again, or raises
+            SpoolFullError.
         first_step: where the writer starts.
+        step_back: what becomes of a call for a step that has passed; see `Settings.step_back`.
     """
 
-    def __init__(self, max_bytes: int, make_room: Callable[[], bool], first_step: int = 0) -> None:
+    def __init__(
+        self, max_bytes: int, make_room: Callable[[], bool], first_step: int = 0, step_back: StepBack = "warn"
+    ) -> None:
         self._lock = threading.RLock()  # re-entrant: a signal handler may log while the thread it interrupted does
         self._max_values = max_bytes // 8
         self._max_object_bytes = max_bytes
@@ -129,6 +137,10 @@ class Stage:
         self._object_bytes = 0
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.rows = 0
+        self._on_step_back = step_back
+        self._quarantined: list[bytes] = []
+        self._quarantined_bytes = 0
+        self.quarantined_steps = 0
         self.dropped_steps = 0  # calls that came for a step that had passed
         self.dropped_full = 0  # calls for which there was no room
 
@@ -197,6 +209,17 @@ class Stage:
         self.rows += sum(len(block.steps) for block in blocks)
         return Cut(blocks, objects) if blocks else None
 
+    def take_quarantined(self) -> list[bytes]:
+        """Calls that were put aside since the last time, as JSON: step, time, open_step, values."""
+        with self._lock:
+            taken, self._quarantined, self._quarantined_bytes = self._quarantined, [], 0
+        return taken
+
+    def start_at(self, step: int) -> None:
+        """Sets the first step, before anything is logged: a run that is resumed goes on where it was."""
+        with self._lock:
+            self._step = max(self._step, step)
+
     def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         """Any call, by the six rules of log-semantics §1."""
         if not isinstance(data, Mapping):
@@ -207,7 +230,7 @@ class Stage:
         flush = number is None if commit is None else _checked_commit(commit)
         row, at = self._converted(data)
         if number is not None and number < self._step:
-            self._drop(number)
+            self._step_back(number, row, at)
             return
         closed = None
         if number is not None and number > self._step:
@@ -311,7 +334,16 @@ class Stage:
 
         Comes last in a call: while it waits, other threads may log.
         """
-        if not self._wait_for_room() and step in plan.steps:
+        try:
+            room = self._wait_for_room()
+        except SpoolFullError:
+            self._remove(plan, step)
+            raise
+        if not room:
+            self._remove(plan, step)
+
+    def _remove(self, plan: _Plan, step: int) -> None:
+        if step in plan.steps:
             at = plan.steps.index(step)
             del plan.steps[at], plan.times[at]
             del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
@@ -333,14 +365,30 @@ class Stage:
                 )
         return room
 
-    def _drop(self, step: int) -> None:
+    def _step_back(self, step: int, row: dict[str, Converted], at: float) -> None:
+        """A call for a step that has passed: dropped with a warning, refused, or put aside."""
+        advice = "To plot against another number, log it as a metric and name it with define_metric."
+        if self._on_step_back == "raise":
+            raise StepOrderError(
+                f"log(step={step}) came too late: the run is at step {self._step} already, and steps must increase",
+                hint=advice,
+            )
+        if self._on_step_back == "quarantine" and self._quarantined_bytes < self._max_object_bytes:
+            flat: dict[str, float | bytes] = {}
+            _flatten(row, "", flat)
+            values = {key: value.decode() if isinstance(value, bytes) else value for key, value in flat.items()}
+            text = json.dumps({"step": step, "time": at, "open_step": self._step, "values": values}).encode()
+            self._quarantined.append(text)
+            self._quarantined_bytes += len(text)
+            self.quarantined_steps += 1
+            return
         self.dropped_steps += 1
         if self.dropped_steps <= 10 or self.dropped_steps % 1000 == 0:
             log.warning(
-                "log(step=%d) was dropped: the run is at step %d already, and steps must increase. "
-                "To plot against another number, log it as a metric and name it with define_metric.%s",
+                "log(step=%d) was dropped: the run is at step %d already, and steps must increase. %s%s",
                 step,
                 self._step,
+                advice,
                 f" ({self.dropped_steps} calls dropped so far)" if self.dropped_steps > 1 else "",
             )
 

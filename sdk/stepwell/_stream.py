@@ -90,7 +90,7 @@ class Stream:
         timeouts: Timeouts,
         on_rejection: Callable[[int, RejectionError], None],
     ) -> None:
-        self._url = url.rstrip("/") + "/v1/stream"
+        self._base_url = url.rstrip("/")
         self._source = source
         self._attach = attach
         self._limits = limits
@@ -102,6 +102,7 @@ class Stream:
         self.finished = False  # the server has confirmed the writer's end
         self.last_error: Exception | None = None
         self.failed: Error | None = None  # final: it will not be tried again
+        self._session = bytes(16)
         self._sent_seq = 0
         self._in_flight: deque[_InFlight] = deque()
         self._in_flight_bytes = 0
@@ -110,6 +111,7 @@ class Stream:
         self._exit_code: int | None = None
         self._finish_sent = False
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting_for_attach: list[asyncio.Future[dict[str, Any]]] = []
 
     def wake(self) -> None:
         """There are new frames."""
@@ -144,6 +146,20 @@ class Stream:
         self._waiting.append((next_seq, future))
         await future
 
+    async def first_attached(self) -> dict[str, Any]:
+        """Waits for the server's first answer to the attach message, and returns it.
+
+        Raises:
+            Error: the server has refused this writer for good.
+        """
+        if self.failed is not None:
+            raise self.failed
+        if self.attached is not None:
+            return self.attached
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting_for_attach.append(future)
+        return await future
+
     async def run(self) -> None:
         """Delivers until `finish` is answered or the server refuses for good (`failed`)."""
         backoff = Backoff(self._timeouts.retry_min_s, self._timeouts.retry_max_s)
@@ -177,19 +193,22 @@ class Stream:
                     backoff.reset()
                     corrupt_tries = 0
                 delay = backoff.next_s(pause)
-                log.debug("%s: trying again in %.1f s: %s", self._url, delay, self.last_error)
+                log.debug("%s: trying again in %.1f s: %s", self._base_url, delay, self.last_error)
                 await asyncio.sleep(delay)
 
     async def _deliver(self, session: aiohttp.ClientSession) -> None:
         """One connection, until the writer's end is confirmed."""
         async with asyncio.timeout(self._timeouts.connect_s):
             socket = await session.ws_connect(
-                self._url, heartbeat=self._timeouts.heartbeat_s, max_msg_size=wire.MAX_FRAME_BYTES, compress=0
+                self._base_url + "/v1/stream",
+                heartbeat=self._timeouts.heartbeat_s,
+                max_msg_size=wire.MAX_FRAME_BYTES,
+                compress=0,
             )
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                await self._start(socket)
-            tasks = {asyncio.create_task(self._send(socket)), asyncio.create_task(self._receive(socket))}
+                await self._start(session, socket)
+            tasks = {asyncio.create_task(self._send(session, socket)), asyncio.create_task(self._receive(socket))}
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -203,10 +222,10 @@ class Stream:
         finally:
             await socket.close()
 
-    async def _start(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _start(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Attaches, and takes up where the server stands."""
         self._attach_again = False
-        await socket.send_str(orjson.dumps(self._attach()).decode())
+        await self._send_attach(session, socket, from_seq=self._source.first_seq)
         reply = _control(await socket.receive())
         if reply.get("type") == "error":
             raise _error(reply)
@@ -216,33 +235,60 @@ class Stream:
             )
         next_seq = reply["next_seq"]
         if next_seq < self._source.first_seq:
-            raise RejectionError(
-                "the server lacks frames that were acknowledged before",
-                detail=f"it expects seq {next_seq}; what is left here begins at seq {self._source.first_seq}",
-                hint="was its database restored from an older backup? The frames that are left stay in the spool",
+            log.error(
+                "frames %d to %d are neither here nor on the server; their places are recorded as dropped",
+                next_seq,
+                self._source.first_seq - 1,
             )
-        self.attached = reply
         self.connected = True
         self.counts.connections += 1
         # Acknowledged by the attach reply instead: the connection broke in between.
-        self.counts.values_acknowledged += sum(item.values for item in self._in_flight if item.seq < next_seq)
+        self._count(next_seq, _refusals(reply))
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self._finish_sent = False
         self._settle(next_seq)
-        self._sent_seq = max(next_seq, self._source.first_seq)
+        self._sent_seq = next_seq
         self._more.set()
+        self._attached(reply)
 
-    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send_attach(
+        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
+    ) -> None:
+        message = self._attach()
+        if from_seq is not None:
+            message["from_seq"] = from_seq
+        self._session = bytes.fromhex(message["session"])
+        text = orjson.dumps(message)
+        if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
+            async with session.post(self._base_url + "/v1/attach", data=text) as response:
+                reply = orjson.loads(await response.read())
+                if response.status != 200:
+                    raise _error(reply.get("error", {}))
+            text = orjson.dumps({**message, "info": {}})
+        await socket.send_str(text.decode())
+
+    def _attached(self, reply: dict[str, Any]) -> None:
+        self.attached = reply
+        for future in self._waiting_for_attach:
+            if not future.done():
+                future.set_result(reply)
+        self._waiting_for_attach = []
+
+    async def _send(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
         source, limits = self._source, self._limits
         while True:
             if self._attach_again:
                 self._attach_again = False
-                await socket.send_str(orjson.dumps(self._attach()).decode())
+                await self._send_attach(session, socket)
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight_bytes)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:
-                frames = source.read(self._sent_seq, room, window)
+                if self._sent_seq < source.first_seq:  # given up here before the server had them
+                    missing = range(self._sent_seq, min(source.first_seq, self._sent_seq + window))
+                    frames = [wire.encode_tombstone(self._session, seq, 0) for seq in missing]
+                else:
+                    frames = source.read(self._sent_seq, room, window)
                 for frame in frames:
                     header = wire.peek(frame)
                     values = header.points + header.objects
@@ -251,9 +297,12 @@ class Stream:
                 self._sent_seq += len(frames)
                 self.counts.frames_sent += len(frames)
                 self.counts.bytes_sent += sum(map(len, frames))
-                await socket.send_bytes(frames[0] if len(frames) == 1 else b"".join(frames))
+                together = frames[0] if len(frames) == 1 else b"".join(frames)
+                for start in range(0, len(together), wire.MAX_MESSAGE_BYTES):
+                    await socket.send_bytes(together[start : start + wire.MAX_MESSAGE_BYTES])
                 continue
-            if self._exit_code is not None and not self._finish_sent and source.first_seq >= source.next_seq:
+            delivered = source.first_seq >= source.next_seq and not self._in_flight
+            if self._exit_code is not None and not self._finish_sent and delivered:
                 self._finish_sent = True
                 await socket.send_str(orjson.dumps({"type": "finish", "exit_code": self._exit_code}).decode())
             self._more.clear()
@@ -276,7 +325,7 @@ class Stream:
                 self.finished = True
                 return
             elif kind == "attached":
-                self.attached = reply
+                self._attached(reply)
             self._more.set()
 
     def _acknowledge(self, reply: dict[str, Any]) -> None:
@@ -288,24 +337,28 @@ class Stream:
                 detail=f"seq {next_seq}, checksum {checksum}",
                 hint="is there a proxy between this process and the server that answers by itself?",
             )
+        refused = _refusals(reply)
         try:
-            refused = {int(item["seq"]): _error(item) for item in reply.get("rejected", ())}
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise UnavailableError("an acknowledgement makes no sense", detail=f"{reply!r:.200}") from error
-        for item in self._in_flight:
-            if item.seq in refused:
-                reason = refused[item.seq]
-                self.counts.frames_rejected += 1
-                self.counts.values_rejected += item.values
-                self._on_rejection(
-                    item.seq, reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
-                )
-            elif item.seq < next_seq:
-                self.counts.values_acknowledged += item.values
+        self._count(next_seq, refused)
         self.counts.frames_stored += stored
         self.counts.frames_duplicate += duplicate
         self._settle(next_seq)
+
+    def _count(self, next_seq: int, refused: dict[int, RejectionError]) -> None:
+        """Books what was in flight below `next_seq`, and tells of what was refused."""
+        for item in self._in_flight:
+            if item.seq < self._source.first_seq:
+                continue  # given up in the meantime, and booked as dropped
+            if item.seq in refused:
+                self.counts.values_rejected += item.values
+            elif item.seq < next_seq:
+                self.counts.values_acknowledged += item.values
+        for seq, error in refused.items():
+            self.counts.frames_rejected += 1
+            self._on_rejection(seq, error)
 
     def _settle(self, next_seq: int) -> None:
         """Everything below `next_seq` is on the server."""
@@ -323,7 +376,26 @@ class Stream:
         for _, future in self._waiting:
             if not future.done():
                 future.set_exception(error)
-        self._waiting = []
+        for waiting in self._waiting_for_attach:
+            if not waiting.done():
+                waiting.set_exception(error)
+        self._waiting, self._waiting_for_attach = [], []
+
+
+def _refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
+    """The refused frames of a reply: seq to reason.
+
+    Raises:
+        UnavailableError: they make no sense.
+    """
+    refused = {}
+    try:
+        for item in reply.get("rejected", ()):
+            reason = _error(item)
+            refused[int(item["seq"])] = reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnavailableError("the server's list of rejections makes no sense", detail=f"{reply!r:.200}") from error
+    return refused
 
 
 def _error(reply: dict[str, Any]) -> Error:

@@ -67,6 +67,10 @@ MAX_KEY_BYTES = 32_767
 #: can be told from a conflicting one when it comes again.
 WINDOW_FRAMES = 256
 
+#: The largest WebSocket message. Frames are a stream that is cut into messages; a large frame takes several. Small, so
+#: that what ten thousand connections have half sent stays below a gigabyte.
+MAX_MESSAGE_BYTES = 64 * 1024
+
 HEADER_BYTES = 64
 _HEADER = struct.Struct("<4sBBHII16sQIIIIII")
 _HEADER_WITHOUT_CRC = struct.Struct("<4sBBHII16sQIIIII")

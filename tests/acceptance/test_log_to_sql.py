@@ -245,12 +245,15 @@ def test_finish_without_a_server_leaves_the_spool_and_says_how_to_deliver(
 
 
 def test_a_rejected_frame_reaches_the_callback_the_account_and_sql(backend: Backend, start_run: StartRun) -> None:
-    """A second process that takes the place of a writer and starts at 0 again."""
+    """Another worker's ledger says that the writer is further on already."""
     seen: list[tuple[int, RejectionError]] = []
     with start_run(backend.url) as first:
         for step in range(10):
             first.log({"a": step})
-    second = start_run(backend.url, on_rejection=lambda seq, error: seen.append((seq, error)), timeouts=QUICK)
+    second = start_run(
+        backend.url, on_rejection=lambda seq, error: seen.append((seq, error)), timeouts=QUICK, resume="allow"
+    )
+    second._stage._step = 0  # as if it did not know where it is
     second.log({"a": 0, "text": "x"})
     second.flush()
     second.log({"a": 100}, step=100)

@@ -20,8 +20,41 @@ def message(**more: Any) -> bytes:
 
 def test_a_good_message_is_taken_as_it_is() -> None:
     request = parse_attach(message(info={"config": {"lr": 0.1}}))
-    assert request == ("team", "mnist", "run-1", "0", bytes(range(16)), False, {"config": {"lr": 0.1}})
+    names = ("team", "mnist", "run-1", "0")
+    assert request == (*names, bytes(range(16)), False, {"config": {"lr": 0.1}}, None, None, None, None, None)
     assert parse_attach(message(late=True)).late
+
+
+@pytest.mark.parametrize("word", ["allow", "must", "never"])
+def test_where_a_run_goes_on_is_taken_as_it_is(word: str) -> None:
+    assert parse_attach(message(resume=word)).resume == word
+    request = parse_attach(message(rewind_to=0, fork_run="parent", fork_step=2**63 - 2, from_seq=7))
+    assert (request.rewind_to, request.fork_run, request.fork_step, request.from_seq) == (0, "parent", 2**63 - 2, 7)
+
+
+@pytest.mark.parametrize("value", ["auto", "ALLOW", True, 1, [], {}])
+def test_resume_is_one_of_its_words(value: object) -> None:
+    with pytest.raises(DataError, match="'resume' must be one of allow, must, never"):
+        parse_attach(message(resume=value))
+
+
+@pytest.mark.parametrize("field", ["rewind_to", "fork_step", "from_seq"])
+@pytest.mark.parametrize("value", [-1, 2**63 - 1, True, 1.0, "5", [5]])
+def test_a_step_is_a_number_that_another_can_follow(field: str, value: object) -> None:
+    with pytest.raises(DataError, match=rf"'{field}' must be a number from 0 to 2\^63 − 2"):
+        parse_attach(message(fork_run="parent", **{"fork_step": 1, field: value}))
+
+
+@pytest.mark.parametrize("field", [{"fork_run": "parent"}, {"fork_step": 5}])
+def test_a_fork_has_both_a_parent_and_a_step(field: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="'fork_run' and 'fork_step' go together"):
+        parse_attach(message(**field))
+
+
+@pytest.mark.parametrize("value", [5, True, "a\0b", "line\nbreak", ["x"]])
+def test_the_run_to_fork_is_a_printable_id(value: object) -> None:
+    with pytest.raises(DataError, match="'fork_run' must be the id of a run"):
+        parse_attach(message(fork_run=value, fork_step=1))
 
 
 @pytest.mark.parametrize("field", ["entity", "project", "run", "writer"])

@@ -16,7 +16,7 @@ from stepwell_ingest.write.ledger import Cursor
 
 
 def cursor(writer: int) -> Cursor:
-    return Cursor(1, writer, 1, str(writer), writer.to_bytes(16), 0, -1, b"")
+    return Cursor(1, writer, 1, str(writer), writer.to_bytes(16), 0, -1, None, b"")
 
 
 def header(seq: int) -> Header:

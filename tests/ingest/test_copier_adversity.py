@@ -154,7 +154,8 @@ async def test_a_fence_in_the_middle_of_a_batch_comes_after_it(write_path: Write
         await in_the_middle(holder)
         attaching = asyncio.create_task(write_path.attach(new))
     assert getattr(await outcome(submission), "stored", None) == 1
-    assert (await attaching).committed_step == 4
+    assert (await attaching).epoch == 2
+    assert await write_path.pool.fetchval("SELECT last_step FROM stepwell.ledger WHERE fenced") == 4
     await end(copier)
 
 
@@ -169,8 +170,13 @@ async def test_a_missing_partition_waits_for_one_and_neighbours_are_stored(write
             f"CREATE TABLE stepwell.{name}_2021_05 PARTITION OF stepwell.{name} FOR VALUES FROM "
             "(stepwell.run_id_floor_v1('2021-05-01 UTC')) TO (stepwell.run_id_floor_v1('2021-06-01 UTC'))"
         )
-    for name in ("run", "writer", "ledger"):
-        await write_path.pool.execute(f"UPDATE stepwell.{name} SET run_id = stepwell.run_id_floor_v1('2021-05-09 UTC')")
+    for name, column in [
+        *((name, "run_id") for name in ("run", "writer", "ledger", "lineage")),
+        ("lineage", "source_run_id"),
+    ]:
+        await write_path.pool.execute(
+            f"UPDATE stepwell.{name} SET {column} = stepwell.run_id_floor_v1('2021-05-09 UTC')"
+        )
     write_path.catalog.forget(session.id)
     frames = [session.frame() for _ in range(4)]
     submission = write_path.put(await write_path.catalog.cursor(session.id), *frames)

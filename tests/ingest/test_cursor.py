@@ -14,8 +14,8 @@ from stepwell_ingest.write.ledger import REMEMBERED_FRAMES, Cursor, Verdict
 SESSION = bytes(16)
 
 
-def cursor(next_seq: int = 0, last_step: int = -1, checksums: bytes = b"") -> Cursor:
-    return Cursor(7, 2, 3, "rank-1", SESSION, next_seq, last_step, checksums)
+def cursor(next_seq: int = 0, last_step: int = -1, first_step: int | None = None, checksums: bytes = b"") -> Cursor:
+    return Cursor(7, 2, 3, "rank-1", SESSION, next_seq, last_step, first_step, checksums)
 
 
 def header(seq: int, checksum: int | None = None) -> Header:
@@ -33,8 +33,8 @@ def test_the_next_seq_is_new_and_moves_the_tail_only() -> None:
     take_in(where, 0, 1)
     assert (where.tail_seq, where.tail_step) == (2, 10)
     assert (where.committed_seq, where.committed_step) == (0, -1)
-    where.commit(1, 0)
-    assert (where.committed_seq, where.committed_step) == (1, 0)
+    where.commit(1, 0, 0)
+    assert (where.committed_seq, where.committed_step, where.first_step) == (1, 0, 0)
     assert where.tail_seq == 2
 
 
@@ -51,7 +51,7 @@ def test_a_later_seq_is_a_gap_that_names_what_is_expected() -> None:
 def test_what_was_taken_in_is_a_duplicate_and_other_bytes_are_a_conflict(committed: int) -> None:
     where = cursor()
     take_in(where, 0, 1, 2)
-    where.commit(committed, 0)
+    where.commit(committed, 0, 0)
     for seq in range(3):
         assert where.judge(header(seq)) is Verdict.DUPLICATE
         with pytest.raises(
@@ -63,8 +63,8 @@ def test_what_was_taken_in_is_a_duplicate_and_other_bytes_are_a_conflict(committ
 def test_a_cursor_read_from_the_ledger_judges_as_the_one_that_wrote_it() -> None:
     where = cursor()
     take_in(where, *range(5))
-    where.commit(5, 40)
-    again = cursor(where.committed_seq, where.committed_step, where.checksums)
+    where.commit(5, 40, 0)
+    again = cursor(where.committed_seq, where.committed_step, where.first_step, where.checksums)
     assert again.judge(header(4)) is Verdict.DUPLICATE
     with pytest.raises(SequenceConflictError):
         again.judge(header(0, checksum=1))
@@ -75,7 +75,7 @@ def test_checksums_are_remembered_for_more_than_a_window_and_no_longer() -> None
     where = cursor()
     count = REMEMBERED_FRAMES + 10
     take_in(where, *range(count))
-    where.commit(count, 0)
+    where.commit(count, 0, 0)
     assert len(where.checksums) == 4 * REMEMBERED_FRAMES
     assert REMEMBERED_FRAMES >= WINDOW_FRAMES
     with pytest.raises(SequenceConflictError):
@@ -127,12 +127,13 @@ class CursorMachine(RuleBasedStateMachine):
         count = data.draw(st.integers(0, len(self.taken) - self.committed))
         before = self.cursor.checksums_after(count)
         self.committed += count
-        self.cursor.commit(count, self.committed - 1)
+        self.cursor.commit(count, self.committed - 1, 0 if self.committed else None)
         assert self.cursor.checksums == before
 
     @rule()
     def a_restart(self) -> None:
-        self.cursor = cursor(self.cursor.committed_seq, self.cursor.committed_step, self.cursor.checksums)
+        now = self.cursor
+        self.cursor = cursor(now.committed_seq, now.committed_step, now.first_step, now.checksums)
         del self.taken[self.committed :]
 
     @invariant()

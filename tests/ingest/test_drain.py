@@ -219,8 +219,8 @@ async def test_a_stream_that_is_given_up_while_it_waits_for_room_loses_nothing(
             await asyncio.gather(sending, return_exceptions=True)
         await eventually(lambda: not worker.streams)
         assert_empty(worker)
-        async with Client(worker) as client:
-            next_seq = (await client.attach(session))["next_seq"]
-            await client.send(*frames[next_seq:])
-            await client.hear_acks(50)
+    async with start_worker(postgres_dsn, limits=limits) as worker, Client(worker) as client:
+        next_seq = (await client.attach(session))["next_seq"]
+        await client.send(*frames[next_seq:])
+        await client.hear_acks(50)
     assert await stored_steps(pg) == list(range(50_000))

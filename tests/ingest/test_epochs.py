@@ -17,7 +17,7 @@ async def test_a_second_session_of_a_writer_fences_the_first(any_worker: Worker,
         await one.attach(old)
         await one.exchange(old.frame(5))
         attached = await two.attach(new)
-        assert (attached["epoch"], attached["resumed"], attached["next_seq"]) == (2, False, 0)
+        assert (attached["epoch"], attached["resumed"], attached["next_seq"]) == (2, True, 0)
         error = await one.exchange(old.frame(5))
         assert (error["type"], error["code"], error["retryable"]) == ("error", "fenced", False)
         assert error["message"] == "a newer process has taken over writer 0"
@@ -44,12 +44,34 @@ async def test_a_fenced_session_cannot_end_the_writer(worker: Worker, pg: asyncp
     assert await pg.fetchval("SELECT state FROM stepwell.runs") == "finished"
 
 
-async def test_the_step_goes_on_behind_the_older_epoch(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_steps_of_a_new_epoch_start_anew_and_supersede_from_the_first_one_on(
+    any_worker: Worker, any_pg: asyncpg.Connection
+) -> None:
+    old, new = Session(), Session()
+    async with Client(any_worker) as one, Client(any_worker) as two:
+        await one.attach(old)
+        await one.exchange(old.frame(10))
+        assert (await two.attach(new))["last_step"] == -1
+        assert await stored_steps(any_pg) == list(range(10))  # until it has stored something
+        refused = await two.exchange(make_frame(new.id, 0, [3, 2]))
+        assert [item["code"] for item in refused["rejected"]] == ["step_order"]
+        assert await stored_steps(any_pg) == list(range(10))
+        assert (await two.exchange(make_frame(new.id, 1, [6, 20])))["stored"] == 1
+        assert await stored_steps(any_pg) == [0, 1, 2, 3, 4, 5, 6, 20]
+        assert (await two.exchange(make_frame(new.id, 2, [21])))["stored"] == 1
+    superseded = await any_pg.fetch("SELECT epoch, step FROM stepwell.history_superseded ORDER BY step")
+    assert [tuple(row) for row in superseded] == [(1, step) for step in range(6, 10)]
+    assert await stored_steps(any_pg) == [0, 1, 2, 3, 4, 5, 6, 20, 21]
+
+
+async def test_a_resumed_epoch_goes_on_behind_the_last_step_and_no_earlier_one_is_taken(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
     old, new = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(old)
         await one.exchange(old.frame(10))
-        assert (await two.attach(new))["last_step"] == 9
+        assert (await two.attach(new, resume="allow"))["last_step"] == 9
         ack = await two.exchange(make_frame(new.id, 0, [9]), make_frame(new.id, 1, [10]))
         assert [item["code"] for item in ack["rejected"]] == ["step_order"]
         assert ack["stored"] == 1
@@ -64,7 +86,8 @@ async def test_frames_in_flight_of_a_fenced_session_are_stored_or_refused_but_ne
         await one.attach(old)
         for _ in range(50):
             await one.send(old.frame())
-        last_step = (await two.attach(new))["last_step"]
+        await two.attach(new)
+        last_step = await pg.fetchval("SELECT last_step FROM stepwell.ledger WHERE fenced")  # it moves no more
         acknowledged = 0
         while (reply := await one.hear())["type"] == "ack":
             acknowledged = reply["next_seq"]
@@ -151,7 +174,7 @@ async def test_fencing_reaches_a_session_on_another_worker(postgres_dsn: str, pg
     ):
         await one.attach(old)
         await one.exchange(old.frame(2))
-        assert (await two.attach(new))["last_step"] == 1
+        assert (await two.attach(new))["epoch"] == 2
         assert (await one.exchange(old.frame()))["code"] == "fenced"
         new.step = 2
         assert (await two.exchange(new.frame()))["stored"] == 1

@@ -28,7 +28,7 @@ def intake(batcher: Batcher) -> Intake:
 
 
 def cursor(session: Session) -> Cursor:
-    return Cursor(1, 1, 1, session.writer, session.id, 0, -1, b"")
+    return Cursor(1, 1, 1, session.writer, session.id, 0, -1, None, b"")
 
 
 def split(*frames: bytes) -> Frames:

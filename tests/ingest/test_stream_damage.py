@@ -58,7 +58,6 @@ async def test_counts_that_lie_are_called_so(worker: Worker) -> None:
         (68, 10**9, "a block claims more than its frame holds"),  # S
         (72, 10**9, "a block claims more than its frame holds"),  # names
         (8, 2**24 + 8, "the header of a frame claims what no frame can have"),  # length
-        (8, 2**24, "a frame is cut off"),
     ]
     for offset, value, message in lies:
         session = Session()
@@ -67,6 +66,42 @@ async def test_counts_that_lie_are_called_so(worker: Worker) -> None:
             error = await client.exchange(forged(session.frame(), offset, value))
             assert (error["type"], error["code"], error["retryable"]) == ("error", "frame_corrupt", True)
             assert message in error["message"]
+    assert_empty(worker)
+
+
+@pytest.mark.parametrize("kept", [1, wire.HEADER_BYTES - 1, wire.HEADER_BYTES, wire.HEADER_BYTES + 20, -1])
+async def test_a_frame_that_is_cut_off_is_called_so_once_something_else_than_its_rest_comes(
+    worker: Worker, pg: asyncpg.Connection, kept: int
+) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(2)]
+    async with Client(worker) as client:
+        await client.attach(session)
+        assert (await client.exchange(frames[0], frames[1][:kept]))["next_seq"] == 1
+        error = await client.finish()
+        assert (error["type"], error["code"], error["retryable"]) == ("error", "frame_corrupt", True)
+        assert error["message"] == "a frame is cut off"
+        assert (await client.hear())["type"] == "closed"
+        assert await pg.fetchval("SELECT state FROM stepwell.runs") == "running"
+        assert_empty(worker)
+    async with Client(worker) as client:
+        assert (await client.attach(session))["next_seq"] == 1
+        assert (await client.exchange(frames[1]))["stored"] == 1
+    assert await stored_steps(pg) == [0, 1]
+
+
+async def test_a_length_that_lies_takes_what_follows_for_its_rest_and_stores_nothing_of_it(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    session = Session()
+    frames = [session.frame() for _ in range(3)]
+    longer = forged(frames[1], 8, len(frames[1]) + 72)
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.exchange(frames[0], longer)
+        error = await client.exchange(frames[2])
+        assert (error["type"], error["code"], error["retryable"]) == ("error", "frame_corrupt", True)
+    assert await stored_steps(pg) == [0]
     assert_empty(worker)
 
 

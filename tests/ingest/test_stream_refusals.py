@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 
-from fixtures.ingest import Client, Session, assert_empty, make_block, make_frame, start_worker, stored_steps
+from fixtures.ingest import (
+    Client,
+    Session,
+    assert_empty,
+    eventually,
+    make_block,
+    make_frame,
+    post,
+    start_worker,
+    stored_steps,
+)
 from stepwell import wire
 from stepwell_ingest.config import Limits
 from stepwell_ingest.worker import Worker
@@ -154,27 +165,63 @@ async def test_nothing_comes_before_an_attach_message(worker: Worker) -> None:
     assert_empty(worker)
 
 
-async def test_a_message_over_the_limit_closes_the_stream_as_too_big(postgres_dsn: str) -> None:
+async def test_a_message_over_the_limit_closes_the_stream_as_too_big(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
-    first, second = session.frame(), session.frame(200)
-    async with start_worker(postgres_dsn, limits=Limits(message_bytes=1024)) as worker:
-        async with Client(worker) as client:
-            await client.attach(session)
-            await client.exchange(first)
-            await client.send(second)
-            assert await client.hear() == {"type": "closed", "code": 1009}
-        async with Client(worker) as client:
-            assert (await client.attach(session))["next_seq"] == 1
-        assert_empty(worker)
-
-
-async def test_a_message_of_exactly_the_limit_is_taken(postgres_dsn: str, pg: asyncpg.Connection) -> None:
-    session = Session()
-    frame = session.frame(30)
-    async with start_worker(postgres_dsn, limits=Limits(message_bytes=len(frame))) as worker, Client(worker) as client:
+    frames = [session.frame(), session.frame(5000)]
+    async with Client(worker) as client:
         await client.attach(session)
-        assert (await client.exchange(frame))["stored"] == 1
-    assert await stored_steps(pg) == list(range(30))
+        await client.exchange(frames[0])
+        await client.socket.send_bytes(frames[1][: wire.MAX_MESSAGE_BYTES + 1])
+        assert await client.hear() == {"type": "closed", "code": 1009}
+    async with Client(worker) as client:
+        assert (await client.attach(session))["next_seq"] == 1
+        assert (await client.exchange(frames[1]))["stored"] == 1  # in pieces
+    assert await stored_steps(pg) == list(range(5001))
+    assert_empty(worker)
+
+
+async def test_a_message_of_exactly_the_limit_is_taken(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    frame = make_frame(session.id, 0, [0], objects=[(0, "filler", "x")])
+    filler = "x" * (wire.MAX_MESSAGE_BYTES - len(frame) + 1)
+    frame = make_frame(session.id, 0, [0], objects=[(0, "filler", filler)])
+    assert len(frame) == wire.MAX_MESSAGE_BYTES
+    async with Client(worker) as client:
+        await client.attach(session)
+        await client.socket.send_bytes(frame)
+        assert (await client.hear())["stored"] == 1
+    assert await stored_steps(pg) == [0]
+
+
+async def test_an_attach_message_over_the_limit_closes_the_stream_and_goes_by_post(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    session = Session()
+    message = session.attach(info={"config": {"text": "x" * wire.MAX_MESSAGE_BYTES}})
+    async with Client(worker) as client:
+        await client.say(message)
+        assert await client.hear() == {"type": "closed", "code": 1009}
+    assert await pg.fetchval("SELECT count(*) FROM stepwell.runs") == 0
+    status, reply, _ = await post(worker, "/v1/attach", message)
+    assert (status, reply["epoch"]) == (200, 1)
+    async with Client(worker) as client:
+        assert (await client.attach(session))["run_id"] == reply["run_id"]
+    assert await pg.fetchval("SELECT length(config->>'text') FROM stepwell.runs") == wire.MAX_MESSAGE_BYTES
+
+
+async def test_one_stream_more_than_the_limit_is_told_to_come_back(postgres_dsn: str) -> None:
+    async with start_worker(postgres_dsn, limits=Limits(streams=2)) as worker:
+        async with Client(worker) as one, Client(worker) as two:
+            await one.attach(Session())
+            await two.attach(Session(writer="1"))
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await Client(worker).__aenter__()
+            assert caught.value.status == 503
+            assert caught.value.headers is not None
+            assert caught.value.headers["Retry-After"] == "1"
+        await eventually(lambda: not worker.streams)
+        async with Client(worker) as client:
+            assert (await client.attach(Session()))["type"] == "attached"
 
 
 async def test_an_empty_message_is_nothing(worker: Worker) -> None:

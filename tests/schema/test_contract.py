@@ -22,7 +22,19 @@ CONTRACT = {
         *[("display_name", "text"), ("state", "text"), ("config", "jsonb")],
         *[("created_at", "timestamp with time zone"), ("finished_at", "timestamp with time zone")],
         *[("exit_code", "integer"), ("last_step", "bigint"), ("points", "bigint"), ("objects", "bigint")],
-        *[("rejected", "bigint"), ("writers", "bigint"), ("run_id", "bigint")],
+        *[
+            ("rejected", "bigint"),
+            ("writers", "bigint"),
+            ("run_id", "bigint"),
+            ("parent", "text"),
+            ("fork_step", "bigint"),
+        ],
+    ],
+    "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
+    "all_points": [
+        *RUN,
+        *[("metric", "text"), *POINT, ("value", "double precision"), ("epoch", "integer")],
+        *[("superseded", "boolean"), ("source_run_id", "bigint")],
     ],
     "rejections": [
         *RUN,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepwell._resume import Start
 from stepwell._settings import ENVIRONMENT, Settings, resolve
 from stepwell.errors import Error, SettingError, UsageError
 
@@ -40,6 +41,9 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_RUN_ID": ("run-1", "run-1"),
     "STEPWELL_NAME": ("my run", "my run"),
     "STEPWELL_WRITER": ("7", "7"),
+    "STEPWELL_RESUME": ("must", Start(resume="must")),
+    "STEPWELL_STEP_BACK": ("quarantine", "quarantine"),
+    "STEPWELL_SPOOL_FULL": ("drop_oldest", "drop_oldest"),
     "STEPWELL_SILENT": ("true", True),
 }
 
@@ -51,7 +55,8 @@ def test_every_variable_has_an_example_here() -> None:
 @pytest.mark.parametrize("variable", ENVIRONMENT)
 def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> None:
     text, value = EXAMPLES[variable]
-    assert value == getattr(resolve({variable: text}), ENVIRONMENT[variable])
+    attribute = {"resume": "start"}.get(ENVIRONMENT[variable], ENVIRONMENT[variable])
+    assert value == getattr(resolve({variable: text}), attribute)
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from stepwell.errors import Error, UnavailableError
+from stepwell import wire
+from stepwell.errors import Error, OverloadedError, UnavailableError
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
 from stepwell_ingest.api.stream import Stream
@@ -33,8 +34,15 @@ def create_app(worker: Worker) -> web.Application:
         if worker.draining:
             raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
         limits, timeouts = worker.config.limits, worker.config.timeouts
+        if len(worker.streams) >= limits.streams:
+            raise OverloadedError(
+                "the server has as many streams as it takes",
+                retry_after_s=timeouts.retry_after_s,
+                detail=f"{limits.streams}",
+                hint="start more workers, or another server on the same Postgres",
+            )
         socket = web.WebSocketResponse(
-            max_msg_size=limits.message_bytes + 1, heartbeat=timeouts.heartbeat_s, compress=False
+            max_msg_size=wire.MAX_MESSAGE_BYTES + 1, heartbeat=timeouts.heartbeat_s, compress=False
         )
         await socket.prepare(request)
         connection = Stream(worker, socket)

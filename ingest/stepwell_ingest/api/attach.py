@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from stepwell.errors import DataError, UsageError
-from stepwell_ingest.write.catalog import Attachment, Catalog
+from stepwell_ingest.write.batcher import rejections_as_list
+from stepwell_ingest.write.catalog import Attachment, AttachRequest, Catalog
 
 PROTOCOL_VERSION = 1
 _MAX_NAME = 256
 #: entity, project and run stand in one index entry, which Postgres limits to 2,704 bytes.
 _MAX_NAME_BYTES = 768
-
-
-class AttachRequest(NamedTuple):
-    entity: str
-    project: str
-    run: str
-    writer: str
-    session: bytes
-    late: bool
-    info: dict[str, Any]
 
 
 def parse_attach(raw: bytes | str) -> AttachRequest:
@@ -71,21 +62,51 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
         raise DataError("'info' must be an object without NUL characters", detail=f"it is {str(info)[:80]}")
     if not isinstance(info.get("config", {}), dict):
         raise DataError("'config' in 'info' must be an object", detail=f"it is {str(info['config'])[:80]}")
+    fork_run = message.get("fork_run")
+    if fork_run is not None and (not isinstance(fork_run, str) or not fork_run.isprintable()):
+        raise DataError("'fork_run' must be the id of a run", detail=f"it is {str(fork_run)[:80]!r}")
+    if (fork_run is None) != (message.get("fork_step") is None):
+        raise DataError("'fork_run' and 'fork_step' go together", hint="the parent, and the last step of it to show")
     entity, project, run, writer = names
-    return AttachRequest(entity, project, run, writer, session, bool(message.get("late", False)), info)
+    return AttachRequest(
+        *(entity, project, run, writer, session, bool(message.get("late", False)), info),
+        resume=_one_of(message, "resume", ("allow", "must", "never")),
+        rewind_to=_step(message, "rewind_to"),
+        fork_run=fork_run,
+        fork_step=_step(message, "fork_step"),
+        from_seq=_step(message, "from_seq"),
+    )
+
+
+def _one_of(message: dict[str, Any], field: str, known: tuple[str, ...]) -> str | None:
+    value = message.get(field)
+    if value is None or value in known:
+        return value
+    raise DataError(f"{field!r} must be one of {', '.join(known)}", detail=f"it is {str(value)[:80]!r}")
+
+
+def _step(message: dict[str, Any], field: str) -> int | None:
+    value = message.get(field)
+    if value is None or (type(value) is int and 0 <= value < 2**63 - 1):
+        return value
+    raise DataError(f"{field!r} must be a number from 0 to 2^63 − 2", detail=f"it is {str(value)[:80]!r}")
 
 
 async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, dict[str, Any]]:
     """Attaches; returns what the catalog gave and what the writer is told."""
-    made = await catalog.attach(*request)
+    made = await catalog.attach(request)
     cursor = made.cursor
-    return made, {
+    reply: dict[str, Any] = {
         "type": "attached",
         "protocol": PROTOCOL_VERSION,
-        "run_id": made.run_id,
-        "writer": made.writer,
-        "epoch": made.epoch,
+        "run_id": cursor.run_id,
+        "writer": cursor.writer,
+        "epoch": cursor.epoch,
         "resumed": made.resumed,
         "next_seq": cursor.committed_seq,
         "last_step": cursor.committed_step,
+        "rejected": rejections_as_list(made.rejected),
     }
+    if made.config is not None:
+        reply["config"] = made.config
+    return made, reply

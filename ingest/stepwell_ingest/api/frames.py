@@ -7,6 +7,8 @@ anything else says what was stored, what was not, and whether to send it again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -23,13 +25,25 @@ if TYPE_CHECKING:
 
 async def post_attach(request: web.Request, worker: Worker) -> web.Response:
     """The attach message as a JSON body; answers what the stream answers."""
-    _check_body(request, worker)
-    _, reply = await attach(worker.catalog, parse_attach(await request.read()))
-    return json_response(reply)
+    async with _body(request, worker) as body:
+        _, reply = await attach(worker.catalog, parse_attach(body))
+        return json_response(reply)
 
 
 async def post_frames(request: web.Request, worker: Worker) -> web.Response:
     """Frames of any attached sessions, one after the other."""
+    async with _body(request, worker) as body:
+        return await _store(body, worker)
+
+
+@contextlib.asynccontextmanager
+async def _body(request: web.Request, worker: Worker) -> AsyncIterator[bytes]:
+    """The body, with room held for it until the end of the block.
+
+    Raises:
+        OverloadedError: there is none; nothing of the body was read.
+        UnavailableError: it did not arrive in time.
+    """
     size = _check_body(request, worker)
     worker.room.take_now(size)
     try:
@@ -40,7 +54,7 @@ async def post_frames(request: web.Request, worker: Worker) -> web.Response:
             raise UnavailableError(
                 "the body did not arrive in time", detail=f"{size} bytes in {worker.config.timeouts.body_s:g} s"
             ) from None
-        return await _store(body, worker)
+        yield body
     finally:
         worker.room.give_back(size)
 

@@ -3,7 +3,8 @@
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
                                                                 ← {"type": "attached", "next_seq": N, …}
-    binary: frames from seq N on, one after the other           →
+    binary: frames from seq N on, one after the other,          →
+            cut into messages of at most 64 KiB
                                                                 ← {"type": "ack", "next_seq", "stored", "duplicate",
                                                                    "rejected": […], "checksum"}
     {"type": "finish", "exit_code": 0}                          →
@@ -19,16 +20,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from stepwell import wire
-from stepwell.errors import Error, UnavailableError, UsageError
+from stepwell.errors import Error, FrameCorruptError, UnavailableError, UsageError
 from stepwell_ingest.api.attach import attach, parse_attach
+from stepwell_ingest.api.pieces import Pieces
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Outcome, Submission
 from stepwell_ingest.write.catalog import WrongRunError
@@ -57,7 +60,10 @@ class Stream:
         self._socket = socket
         self._room = Room(worker.config.limits.connection_bytes, worker.config.timeouts.retry_after_s)
         self._answers: asyncio.Queue[tuple[Submission, int] | _Finish | Error | None] = asyncio.Queue()
-        self._cursor: Cursor | None = None
+        self.cursor: Cursor | None = None
+        self._pieces = Pieces()
+        self._held = 0  # bytes of room that no submission accounts for yet
+        self._piece_deadline: float | None = None
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -81,6 +87,8 @@ class Stream:
 
     def _let_go(self) -> None:
         """Gives back the room of answers that nobody will send, once their frames are out of the batcher."""
+        self._give_back(self._held)
+        self._held = 0
         while not self._answers.empty():
             answer = self._answers.get_nowait()
             if isinstance(answer, tuple):
@@ -97,10 +105,15 @@ class Stream:
     async def _read(self) -> None:
         try:
             while True:
-                message = await self._socket.receive()
+                message = await self._receive()
                 if message.type is WSMsgType.BINARY:
                     await self._take_frames(message.data)
                 elif message.type is WSMsgType.TEXT:
+                    if self._pieces.kept:
+                        raise FrameCorruptError(
+                            "a frame is cut off",
+                            detail=f"{self._pieces.kept} bytes came, {self._pieces.missing or 'some'} are missing",
+                        )
                     await self._take_control(message.data)
                 else:
                     return  # closed, closing, or an error of the protocol that aiohttp has answered
@@ -112,35 +125,67 @@ class Stream:
             log.exception("a stream failed in a way that has no name yet")
             self._answers.put_nowait(UnavailableError("the server could not read this"))
 
+    async def _receive(self) -> WSMessage:
+        """The next message; a frame that has begun must be whole in time, since it holds room."""
+        if self._piece_deadline is None:
+            return await self._socket.receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._piece_deadline - time.monotonic())):
+                return await self._socket.receive()
+        except TimeoutError:
+            raise UnavailableError(
+                "a frame did not arrive in time",
+                detail=f"{self._pieces.missing} bytes are missing after {self._worker.config.timeouts.body_s:g} s",
+            ) from None
+
     async def _take_frames(self, data: bytes) -> None:
-        cursor = self._cursor
-        if cursor is None:
+        if self.cursor is None:
             raise UsageError("frames came before an attach message")
-        size = len(data)
+        rest = self._pieces.missing
+        if 0 < rest < len(data):
+            # What completes the frame that has begun goes first, in the room that is held for it: whoever holds room
+            # must never wait for more, or connections could wait for each other for ever.
+            await self._take_pieces(self.cursor, data[:rest])
+            data = data[rest:]
+        await self._take_pieces(self.cursor, data)
+
+    async def _take_pieces(self, cursor: Cursor, data: bytes) -> None:
+        pieces = self._pieces
+        if not pieces.missing:
+            await self._take_room(len(data))
+        if cursor.stale:
+            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+        begun = pieces.missing
+        taken = self._worker.intake.take(cursor, self._own_frames(data, cursor))
+        if len(data) < begun and taken.error is None:
+            return  # a piece in the middle of a frame
+        self._piece_deadline = None
+        whole, self._held = self._held, 0
+        # What has begun behind the last whole frame gets room of its own; the part of a header is not worth it.
+        beyond = min(pieces.kept, whole)
+        self._give_back(beyond)
+        if taken.submission is None:
+            self._give_back(whole - beyond)
+        else:
+            self._answers.put_nowait((taken.submission, whole - beyond))
+        if taken.error is not None:
+            raise taken.error
+        if pieces.missing:
+            await self._take_room(pieces.kept + pieces.missing)
+            self._piece_deadline = time.monotonic() + self._worker.config.timeouts.body_s
+
+    async def _take_room(self, size: int) -> None:
         await self._room.take(size)
         try:
             await self._worker.room.take(size)
         except BaseException:
             self._room.give_back(size)
             raise
-        try:
-            if cursor.stale:
-                raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
-            taken = self._worker.intake.take(cursor, self._own_frames(data, cursor))
-        except BaseException:
-            self._give_back(size)
-            raise
-        if taken.submission is None:
-            self._give_back(size)
-        else:
-            self._answers.put_nowait((taken.submission, size))
-        if taken.error is not None:
-            raise taken.error
+        self._held += size
 
-    @staticmethod
-    def _own_frames(data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
+    def _own_frames(self, data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
         # Lazy: the frames before a bad one are taken in.
-        for header, view in wire.split(data):
+        for header, view in self._pieces.feed(data):
             if header.session != cursor.session:
                 raise WrongRunError(
                     "a frame belongs to another writer than the one that attached",
@@ -153,15 +198,15 @@ class Stream:
         kind = _kind_of(text)
         if kind == "attach":
             made, reply = await attach(self._worker.catalog, parse_attach(text))
-            self._cursor = made.cursor
+            self.cursor = made.cursor
             await self._socket.send_bytes(orjson.dumps(reply))
         elif kind == "finish":
-            if self._cursor is None:
+            if self.cursor is None:
                 raise UsageError("finish came before an attach message")
             exit_code = orjson.loads(text).get("exit_code", 0)
             if not isinstance(exit_code, int) or not -(2**31) <= exit_code < 2**31:
                 raise UsageError("'exit_code' must be a 32-bit integer", detail=f"it is {exit_code!r}")
-            self._answers.put_nowait(_Finish(self._cursor, exit_code))
+            self._answers.put_nowait(_Finish(self.cursor, exit_code))
         else:
             raise UsageError(
                 "a message of an unknown type", detail=f"{text[:100]!r}", hint="attach and finish are known"

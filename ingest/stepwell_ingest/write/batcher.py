@@ -54,9 +54,14 @@ class Outcome:
             "next_seq": self.next_seq,
             "stored": self.stored,
             "duplicate": self.duplicate,
-            "rejected": [{"seq": seq, **error.as_dict()} for seq, error in self.rejected],
+            "rejected": rejections_as_list(self.rejected),
             "checksum": self.checksum,
         }
+
+
+def rejections_as_list(rejected: list[tuple[int, Error]]) -> list[dict[str, Any]]:
+    """Refused seqs and their errors, as they travel in replies."""
+    return [{"seq": seq, **error.as_dict()} for seq, error in rejected]
 
 
 @dataclass(slots=True, eq=False)

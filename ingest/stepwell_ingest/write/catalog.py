@@ -18,7 +18,16 @@ import numpy.typing as npt
 import orjson
 
 from stepwell import wire
-from stepwell.errors import DataError, FencedError, LimitError, RejectionError, UnknownWriterError
+from stepwell.errors import (
+    DataError,
+    Error,
+    FencedError,
+    LimitError,
+    RejectionError,
+    UnknownWriterError,
+    UsageError,
+    from_dict,
+)
 from stepwell.wire import Block
 from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
@@ -32,14 +41,46 @@ _MAX_KEY_SET_BYTES = 64 * 1024 * 1024  # wide rows: 100,000 names may take megab
 Ids = dict[tuple[int, bytes], npt.NDArray[np.int32]]
 
 
+class AttachRequest(NamedTuple):
+    """Which run a writer logs to, as whom, and where it starts.
+
+    Attributes:
+        entity, project, run, writer: names.
+        session: 16 bytes.
+        late: a spool is delivered after the fact.
+        info: what the run and the writer say of themselves (config, host, …).
+        resume, rewind_to, fork_run, fork_step: see schema/functions/attach.sql.
+        from_seq: what the sender knows to be stored; it hears of rejections from there on.
+    """
+
+    entity: str
+    project: str
+    run: str
+    writer: str
+    session: bytes
+    late: bool
+    info: dict[str, Any]
+    resume: str | None = None
+    rewind_to: int | None = None
+    fork_run: str | None = None
+    fork_step: int | None = None
+    from_seq: int | None = None
+
+
 class Attachment(NamedTuple):
-    """What a session is told when it attaches; `cursor` is where its frames go on."""
+    """What a session is told when it attaches.
+
+    Attributes:
+        cursor: where its frames go on.
+        resumed: the writer was there before.
+        config: the run's, for a process that resumes it; None for others.
+        rejected: seqs that were refused, from the request's `from_seq` on.
+    """
 
     cursor: Cursor
-    run_id: int
-    writer: str
-    epoch: int
     resumed: bool
+    config: dict[str, Any] | None
+    rejected: list[tuple[int, Error]]
 
 
 class WrongRunError(RejectionError):
@@ -64,45 +105,46 @@ class Catalog:
         self._key_sets: OrderedDict[tuple[int, bytes], npt.NDArray[np.int32]] = OrderedDict()
         self._key_set_bytes = 0
 
-    async def attach(
-        self, entity: str, project: str, run: str, writer: str, session: bytes, late: bool, info: dict[str, Any]
-    ) -> Attachment:
+    async def attach(self, request: AttachRequest) -> Attachment:
         """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
-
-        Args:
-            session: 16 bytes.
-            late: a spool is delivered after the fact; see schema/functions/attach.sql.
-            info: what the run and the writer say of themselves (config, host, …).
 
         Raises:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
+            UsageError: the run is there and must not be, or is not and must be.
+            DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
         """
-        session_id = uuid.UUID(bytes=session)
         with postgres_errors("attach"):
-            async with self._pool.acquire() as connection:
-                try:
-                    row = await connection.fetchrow(
-                        self._sql["attach"],
-                        *(entity, project, run, writer, session_id, late, orjson.dumps(info).decode()),
-                    )
-                except asyncpg.PostgresError as error:
-                    if error.sqlstate == "ST003":
-                        raise WrongRunError(
-                            "this session belongs to another run",
-                            detail=f"{entity}/{project}/{run}, session {session_id}",
-                            hint="a spool directory was mixed up; each run has its own",
-                        ) from error
-                    if caused_by_rows(error):
-                        raise DataError(
-                            "Postgres does not take this attach message", detail=str(error)[:500]
-                        ) from error
-                    raise
+            try:
+                row = await self._pool.fetchrow(
+                    self._sql["attach"],
+                    *request[:4],
+                    *(uuid.UUID(bytes=request.session), request.late, orjson.dumps(request.info).decode()),
+                    *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
+                )
+            except asyncpg.PostgresError as error:
+                raise _attach_error(error, request) from error
+            config = None
+            if request.resume is not None or request.rewind_to is not None:
+                config = orjson.loads(await self._pool.fetchval(self._sql["config"], row["run_id"]))
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
-        cursor = await self.cursor(session, fresh=True)
-        return Attachment(cursor, row["run_id"], row["writer"], row["epoch"], row["resumed"])
+        cursor = await self.cursor(request.session, fresh=True)
+        rejected = []
+        if request.from_seq is not None and request.from_seq < cursor.committed_seq:
+            rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
+        return Attachment(cursor, row["resumed"], config, rejected)
+
+    async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
+        """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("look up rejections"):
+            rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
+        return [(row["seq"], from_dict(row)) for row in rows]
 
     async def cursor(self, session: bytes, fresh: bool = False) -> Cursor:
         """The cursor of an attached session.
@@ -141,7 +183,7 @@ class Catalog:
             known.stale = True
         cursor = Cursor(
             *(row["run_id"], row["writer_id"], row["epoch"], row["writer"], session),
-            *(row["next_seq"], row["last_step"], row["checksums"]),
+            *(row["next_seq"], row["last_step"], row["first_step"], row["checksums"]),
         )
         if len(self._cursors) >= _MAX_CURSORS:
             self._evict()
@@ -155,6 +197,10 @@ class Catalog:
             if not cursor.in_flight:
                 self.forget(session)  # stale: a stream that still holds it attaches again, so there are never two
                 return
+
+    def cursors(self) -> list[Cursor]:
+        """All that is known of sessions, as of now."""
+        return list(self._cursors.values())
 
     def forget(self, session: bytes) -> None:
         """Drops what is known of a session; the next look-up asks Postgres."""
@@ -220,6 +266,35 @@ class Catalog:
                 if error.sqlstate == "ST002":
                     raise UnknownWriterError("the run was deleted", detail=f"run_id {run_id}") from error
                 raise
+
+
+def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
+    """What the function's own SQLSTATEs mean; `error` itself where it is not one of them."""
+    path = f"{request.entity}/{request.project}/{request.run}"
+    match error.sqlstate:
+        case "ST003":
+            return WrongRunError(
+                "this session belongs to another run",
+                detail=f"{path}, session {request.session.hex()}",
+                hint="a spool directory was mixed up; each run has its own",
+            )
+        case "ST004":
+            done = "resumed" if request.rewind_to is None else "rewound"
+            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
+        case "ST005":
+            return UsageError(
+                f"run {path} exists already", detail='resume="never"', hint="take another id, or resume it"
+            )
+        case "ST007":
+            return UsageError(
+                f"run {path} exists already, and is not this fork", detail=str(error), hint="give the fork another id"
+            )
+        case "ST006":
+            return UsageError("the run to fork does not exist", detail=str(error))
+    if caused_by_rows(error):
+        return DataError("Postgres does not take this attach message", detail=str(error)[:500])
+    other: Exception = error
+    return other
 
 
 def _fenced(writer: str, epoch: int) -> FencedError:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError, from_dict
+from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import is_missing_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
@@ -99,8 +99,10 @@ class Copier:
             for item in submissions:
                 if item.done.done():
                     continue
-                if item.duplicates:
-                    await self._recall_rejections(item.cursor, item.duplicates, item.conflicts)
+                if item.duplicates:  # a retry of a refused frame hears the refusal again
+                    seqs = item.duplicates
+                    refused = await self._catalog.rejections(item.cursor, min(seqs), max(seqs) + 1)
+                    item.conflicts += [(seq, error) for seq, error in refused if seq in set(seqs)]
                 item.succeed()
         except BaseException as error:
             if isinstance(error, Error):
@@ -202,7 +204,7 @@ class Copier:
             await self._record_rejections(connection, groups)
         for cursor, entries in groups:
             self._metrics.entries_committed(entries)
-            cursor.commit(len(entries), _last_step(cursor, entries))
+            cursor.commit(len(entries), _last_step(cursor, entries), _first_step(cursor, entries))
 
     async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> None:
         rows = [
@@ -215,6 +217,7 @@ class Copier:
                 sum(entry.header.objects for entry in entries if entry.rejection is None),
                 sum(entry.rejection is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
+                _first_step(cursor, entries),
             )
             for cursor, entries in groups
         ]
@@ -224,6 +227,17 @@ class Copier:
         if len(moved) != len(groups):
             keys = {tuple(row) for row in moved}
             raise _OutOfStepError([group for group in groups if group.cursor.key not in keys])
+        opened = [
+            (*cursor.key, first_step)
+            for cursor, entries in groups
+            if cursor.epoch > 1 and cursor.first_step is None
+            for first_step in [_first_step(cursor, entries)]
+            if first_step is not None
+        ]
+        if opened:
+            await connection.execute(
+                self._sql["supersede"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
+            )
 
     async def _copy(
         self,
@@ -283,12 +297,6 @@ class Copier:
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
 
-    async def _recall_rejections(self, cursor: Cursor, seqs: list[int], into: list[tuple[int, Error]]) -> None:
-        """A retry of a refused frame hears the refusal again."""
-        with postgres_errors("look up rejections"):
-            rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, min(seqs), max(seqs) + 1)
-        into += [(row["seq"], from_dict(row)) for row in rows if row["seq"] in set(seqs)]
-
 
 def _no_partition(error: asyncpg.PostgresError) -> UnavailableError:
     return UnavailableError(
@@ -300,6 +308,14 @@ def _no_partition(error: asyncpg.PostgresError) -> UnavailableError:
 
 def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:
     return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
+
+
+def _first_step(cursor: Cursor, entries: Iterable[Entry]) -> int | None:
+    """The first step that the epoch stores, these entries included."""
+    if cursor.first_step is not None:
+        return cursor.first_step
+    stored = (entry for entry in entries if entry.rejection is None)
+    return min((int(block.steps[0]) for entry in stored for block in entry.frame.blocks), default=None)
 
 
 def _block_rows(groups: Iterable[Group], ids: Ids) -> Iterator[pgcopy.BlockRow]:

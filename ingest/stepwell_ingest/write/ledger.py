@@ -34,6 +34,7 @@ class Cursor:
         writer: the writer's name.
         session: 16 bytes.
         committed_seq, committed_step: what the ledger row in Postgres says: the next seq, the last step (−1: none).
+        first_step: the first step that the epoch has stored; None: none yet.
         checksums: those of the newest committed frames, 4 bytes each, newest last, as the ledger keeps them.
         tail_seq, tail_step: the same two positions with the frames that are under way.
         in_flight: checksums of the frames between committed_seq and tail_seq, in order.
@@ -47,6 +48,7 @@ class Cursor:
     session: bytes
     committed_seq: int
     committed_step: int
+    first_step: int | None
     checksums: bytes
     tail_seq: int = field(init=False)
     tail_step: int = field(init=False)
@@ -96,12 +98,13 @@ class Cursor:
         fresh = b"".join(checksum.to_bytes(_CHECKSUM_BYTES, "little") for checksum in self.in_flight[:count])
         return (self.checksums + fresh)[-REMEMBERED_FRAMES * _CHECKSUM_BYTES :]
 
-    def commit(self, count: int, last_step: int) -> None:
-        """Postgres has committed the first `count` frames in flight."""
+    def commit(self, count: int, last_step: int, first_step: int | None) -> None:
+        """Postgres has committed the first `count` frames in flight, and these are its steps from now on."""
         self.checksums = self.checksums_after(count)
         del self.in_flight[:count]
         self.committed_seq += count
         self.committed_step = last_step
+        self.first_step = first_step
 
     def _checksum_of(self, seq: int) -> int | None:
         if seq >= self.committed_seq:

@@ -1,41 +1,94 @@
--- How a writer session becomes (run, writer, epoch).
+-- How a writer session becomes (run, writer, epoch), and how it ends.
+
+CREATE OR REPLACE FUNCTION stepwell.find_run_v1(entity_ text, project_ text, run_ text) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    SELECT r.run_id FROM stepwell.run r WHERE r.entity = entity_ AND r.project = project_ AND r.name = run_
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.make_run_v1(
+    entity_ text, project_ text, run_ text, info_ jsonb, fork_run text, fork_step bigint
+) RETURNS bigint
+LANGUAGE plpgsql AS $$
+-- A new run; a fork shows what its parent showed up to fork_step. Raises ST006 when there is no such parent.
+DECLARE
+    id     bigint := stepwell.new_run_id_v1();
+    parent bigint;
+BEGIN
+    IF fork_run IS NOT NULL THEN
+        parent := stepwell.find_run_v1(entity_, project_, fork_run);
+        IF parent IS NULL THEN
+            RAISE EXCEPTION 'run % of %/% does not exist', fork_run, entity_, project_ USING ERRCODE = 'ST006';
+        END IF;
+    END IF;
+    INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config, parent_run_id, fork_step)
+    VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'),
+            parent, fork_step);
+    INSERT INTO stepwell.lineage (run_id, source_run_id, below_step) VALUES (id, id, NULL);
+    INSERT INTO stepwell.lineage (run_id, source_run_id, below_step)
+    SELECT id, g.source_run_id, least(g.below_step, fork_step + 1) FROM stepwell.lineage g WHERE g.run_id = parent;
+    RETURN id;
+END
+$$;
 
 CREATE OR REPLACE FUNCTION stepwell.attach_v1(
-    entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb
+    entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb,
+    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
 -- Finds or makes the run, the writer and the session's epoch.
 --   * A session that is known keeps its epoch, fenced or not.
---   * A new session of a known writer opens the next epoch, which goes on behind the last step, and fences the older ones.
+--   * A new session of a known writer opens the next epoch and fences the older ones. Where it goes on:
+--       resume_ 'allow', 'must'   behind the last step that is visible
+--       rewind_to N               behind step N; what was logged above is superseded at once
+--       neither                   anywhere; what was logged at or above its first step is superseded when that comes
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
+-- `resumed`: the writer was there before (not the run: a rank that starts a moment after another one resumes nothing).
+-- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
+-- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run).
 #variable_conflict use_column
 DECLARE
     id    bigint;
     wid   integer;
     wname text := writer_;
+    fresh boolean := false;
+    start bigint;
+    last_attached timestamptz;
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
     -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
     PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
-    -- The run first, then writer and ledger, here and in finish_v1: no deadlocks.
-    SELECT r.run_id INTO id FROM stepwell.run r
-    WHERE r.entity = entity_ AND r.project = project_ AND r.name = run_ FOR UPDATE;
+    id := stepwell.find_run_v1(entity_, project_, run_);
+    PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
+    SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
+    IF mine.run_id IS DISTINCT FROM id AND mine.run_id IS NOT NULL THEN
+        RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';
+    ELSIF id IS NULL AND (resume_ = 'must' OR rewind_to IS NOT NULL) THEN
+        RAISE EXCEPTION 'run % of %/% does not exist', run_, entity_, project_ USING ERRCODE = 'ST004';
+    ELSIF resume_ = 'never' AND mine.run_id IS NULL
+          -- by writer: another rank of the same start may have made the run
+          AND EXISTS (SELECT FROM stepwell.writer w WHERE w.run_id = id AND w.name = writer_) THEN
+        RAISE EXCEPTION 'run % of %/% exists already', run_, entity_, project_ USING ERRCODE = 'ST005';
+    ELSIF fork_run IS NOT NULL AND mine.run_id IS NULL AND id IS NOT NULL
+          -- another rank of the same fork, or the same fork started again, is welcome
+          AND NOT EXISTS (SELECT FROM stepwell.run r
+                          WHERE r.run_id = id AND r.fork_step = fork_step_
+                            AND r.parent_run_id = stepwell.find_run_v1(entity_, project_, fork_run)) THEN
+        RAISE EXCEPTION 'run % of %/% is no fork of % at step %', run_, entity_, project_, fork_run, fork_step_
+            USING ERRCODE = 'ST007';
+    END IF;
     IF id IS NULL THEN
-        id := stepwell.new_run_id_v1();
-        INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config)
-        VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'));
+        id := stepwell.make_run_v1(entity_, project_, run_, info_, fork_run, fork_step_);
+        fresh := true;
     ELSIF info_->'config' IS NOT NULL THEN
         UPDATE stepwell.run r SET config = r.config || (info_->'config')
         WHERE r.run_id = id AND NOT r.config @> (info_->'config');
     END IF;
-
-    SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
-    IF mine.run_id <> id THEN
-        RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';
-    END IF;
     IF mine.run_id IS NOT NULL AND NOT (late AND mine.fenced) THEN
+        IF NOT mine.fenced AND NOT late THEN
+            PERFORM stepwell.revive_v1(id, mine.writer_id);
+        END IF;
         RETURN QUERY SELECT id, mine.writer_id, w.name, mine.epoch, mine.fenced, true
                      FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = mine.writer_id;
         RETURN;
@@ -50,46 +103,39 @@ BEGIN
         SELECT coalesce(max(w.writer_id), 0) + 1 INTO wid FROM stepwell.writer w WHERE w.run_id = id;
         INSERT INTO stepwell.writer (run_id, writer_id, name, info) VALUES (id, wid, wname, info_ - 'config');
     ELSE
-        UPDATE stepwell.writer w SET info = info_ - 'config', state = 'running', exit_code = NULL,
-                                     attached_at = clock_timestamp()
+        SELECT w.attached_at INTO last_attached FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = wid;
+        UPDATE stepwell.writer w SET info = info_ - 'config', attached_at = clock_timestamp()
         WHERE w.run_id = id AND w.writer_id = wid;
     END IF;
-    UPDATE stepwell.run r SET state = 'running', finished_at = NULL, exit_code = NULL
-    WHERE r.run_id = id AND r.state <> 'running' AND NOT late;
+    IF NOT late THEN
+        PERFORM stepwell.revive_v1(id, wid);
+    END IF;
 
     -- The row lock waits for a commit of the older epoch that is under way; after it, the older epoch cannot move.
     SELECT l.* INTO prior FROM stepwell.ledger l
     WHERE l.run_id = id AND l.writer_id = wid ORDER BY l.epoch DESC LIMIT 1 FOR UPDATE;
     UPDATE stepwell.ledger l SET fenced = true WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced;
-    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, checksums)
-    VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
-            coalesce(prior.last_step, mine.last_step, -1), coalesce(mine.checksums, ''));
-    RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, false;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.finish_v1(run_id_ bigint, writer_id_ integer, epoch_ integer, exit_code_ integer)
-RETURNS boolean
-LANGUAGE plpgsql AS $$
--- Ends a writer, unless a newer epoch has taken it over; the last writer to end ends the run, which has failed if any
--- writer has. Returns whether this epoch was the current one.
-BEGIN
-    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
-    PERFORM 1 FROM stepwell.ledger l
-    WHERE l.run_id = run_id_ AND l.writer_id = writer_id_ AND l.epoch = epoch_ AND NOT l.fenced FOR SHARE;
-    IF NOT FOUND THEN
-        RETURN false;
+    IF rewind_to IS NOT NULL AND NOT fresh THEN
+        -- Other writers that have ended are cut, too; those that run have been rewound, or will be when they attach.
+        -- One that has come and gone since this one was here last has been rewound to this step before: not again.
+        UPDATE stepwell.ledger l SET visible_below = least(l.visible_below, rewind_to + 1)
+        FROM stepwell.writer w
+        WHERE l.run_id = id AND w.run_id = id AND w.writer_id = l.writer_id
+          AND (w.writer_id = wid OR w.state <> 'running')
+          AND NOT (w.writer_id <> wid AND w.attached_at > coalesce(last_attached, '-infinity')
+                   AND EXISTS (SELECT FROM stepwell.ledger e WHERE e.run_id = id AND e.writer_id = w.writer_id
+                                 AND NOT e.fenced AND e.rewound_to = rewind_to));
+        start := rewind_to;
+    ELSIF resume_ IN ('allow', 'must') THEN
+        start := (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
+                  WHERE l.run_id = id AND l.writer_id = wid);
     END IF;
-    UPDATE stepwell.writer w
-    SET state = CASE WHEN exit_code_ = 0 THEN 'finished' ELSE 'failed' END, exit_code = exit_code_
-    WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
-    UPDATE stepwell.run r
-    SET state = ends.state, exit_code = ends.exit_code, finished_at = clock_timestamp()
-    FROM (SELECT CASE WHEN bool_and(w.state = 'finished') THEN 'finished' ELSE 'failed' END AS state,
-                 -- that of a writer that failed, even when a signal made it negative
-                 coalesce(max(w.exit_code) FILTER (WHERE w.exit_code <> 0), 0) AS exit_code
-          FROM stepwell.writer w WHERE w.run_id = run_id_ HAVING bool_and(w.state <> 'running')) ends
-    WHERE r.run_id = run_id_;
-    RETURN true;
+    IF fork_step_ IS NOT NULL THEN
+        start := coalesce(start, fork_step_);
+    END IF;
+    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums)
+    VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
+            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''));
+    RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

@@ -14,13 +14,23 @@ CREATE TABLE stepwell.run (
     name         text        NOT NULL,
     display_name text,
     config       jsonb       NOT NULL DEFAULT '{}',
-    state        text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'finished', 'failed')),
+    state        text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'finished', 'failed', 'crashed')),
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at  timestamptz,
     exit_code    integer,
+    parent_run_id bigint,              -- of a fork
+    fork_step    bigint,
     next_metric  integer     NOT NULL DEFAULT 1
 ) WITH (fillfactor = 70);
 CREATE INDEX run_by_name ON stepwell.run (entity, project, name);
+
+-- Whose points a run shows: its own, and as a fork those of its ancestors below a step.
+CREATE TABLE stepwell.lineage (
+    run_id        bigint NOT NULL,
+    source_run_id bigint NOT NULL,
+    below_step    bigint,   -- NULL: all
+    PRIMARY KEY (run_id, source_run_id)
+);
 
 -- The names of a run's metrics. Names may be longer than a btree entry, hence the hash in the unique constraint.
 CREATE TABLE stepwell.metric (
@@ -37,13 +47,14 @@ CREATE TABLE stepwell.writer (
     run_id      bigint      NOT NULL,
     writer_id   integer     NOT NULL,
     name        text        NOT NULL,
-    state       text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'finished', 'failed')),
+    state       text        NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'finished', 'failed', 'crashed')),
     exit_code   integer,
     info        jsonb       NOT NULL DEFAULT '{}',
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (run_id, writer_id),
     UNIQUE (run_id, name)
-);
+) WITH (fillfactor = 70);
 
 -- One row an epoch of a writer: how far it has come. Moves in the transaction that stores its frames, by
 -- compare-and-set on next_seq. A newer epoch fences the older ones. `checksums` are those of the newest frames,
@@ -55,6 +66,9 @@ CREATE TABLE stepwell.ledger (
     session    uuid    NOT NULL,
     next_seq   bigint  NOT NULL DEFAULT 0,
     last_step  bigint  NOT NULL,
+    first_step bigint,              -- NULL until a step is stored
+    rewound_to bigint,              -- the epoch began as a rewind to this step; NULL: it did not
+    visible_below bigint,           -- points from this step on are superseded by a newer epoch; NULL: none are
     checksums  bytea   NOT NULL DEFAULT '',   -- 4 bytes each, little-endian
     fenced     boolean NOT NULL DEFAULT false,
     points     bigint  NOT NULL DEFAULT 0,

@@ -1,11 +1,16 @@
 -- name: attach
 -- A session becomes (run, writer, epoch); see functions/attach.sql.
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
-FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb);
+FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11);
+
+-- name: config
+-- What a run was started with, for a process that resumes it.
+SELECT config FROM stepwell.run WHERE run_id = $1;
 
 -- name: cursor_by_session
 -- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.
-SELECT l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.checksums, l.fenced
+SELECT l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
+       l.checksums, l.fenced
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE l.session = $1
@@ -15,8 +20,9 @@ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
 -- Compare-and-set of many ledger rows; returns those that moved. Rows are locked in key order: no deadlocks.
 WITH wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[],
-                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[])
-        AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums)
+                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[])
+        AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums,
+              first_step)
 ), locked AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch
     FROM stepwell.ledger l JOIN wanted USING (run_id, writer_id, epoch)
@@ -24,12 +30,20 @@ WITH wanted AS (
     FOR UPDATE OF l
 )
 UPDATE stepwell.ledger l
-SET next_seq = u.next_seq, last_step = u.last_step, checksums = u.checksums, moved_at = clock_timestamp(),
+SET next_seq = u.next_seq, last_step = u.last_step, first_step = coalesce(l.first_step, u.first_step),
+    checksums = u.checksums, moved_at = clock_timestamp(),
     points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected
 FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
   AND l.next_seq = u.expected AND NOT l.fenced
 RETURNING l.run_id, l.writer_id, l.epoch;
+
+-- name: supersede
+-- The first step of a new epoch is stored: what older epochs of the writer logged from there on is no longer shown.
+UPDATE stepwell.ledger l SET visible_below = u.first_step
+FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[]) AS u (run_id, writer_id, epoch, first_step)
+WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
+  AND (l.visible_below IS NULL OR l.visible_below > u.first_step);
 
 -- name: insert_rejections
 -- Frames refused for good, in the transaction that counts their seq as used.

@@ -3,38 +3,55 @@
 -- One row a run.
 CREATE OR REPLACE VIEW stepwell.runs AS
 SELECT r.entity, r.project, r.name AS run, r.display_name, r.state, r.config,
-       r.created_at, r.finished_at, r.exit_code, s.last_step, s.points, s.objects, s.rejected, s.writers, r.run_id
+       r.created_at, r.finished_at, r.exit_code, s.last_step, s.points, s.objects, s.rejected, s.writers, r.run_id,
+       p.name AS parent, r.fork_step
 FROM stepwell.run r
+LEFT JOIN stepwell.run p ON p.run_id = r.parent_run_id
 LEFT JOIN LATERAL (
-    SELECT nullif(max(l.last_step), -1) AS last_step, sum(l.points)::bigint AS points, sum(l.objects)::bigint AS objects,
-           sum(l.rejected)::bigint AS rejected, count(DISTINCT l.writer_id) AS writers
+    SELECT nullif(max(least(l.last_step, l.visible_below - 1)), -1) AS last_step, sum(l.points)::bigint AS points,
+           sum(l.objects)::bigint AS objects, sum(l.rejected)::bigint AS rejected,
+           count(DISTINCT l.writer_id) AS writers
     FROM stepwell.ledger l WHERE l.run_id = r.run_id
 ) s ON true;
 
--- One row a point.
-CREATE OR REPLACE VIEW stepwell.history AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
+-- Every point that is stored, superseded or not, with the run that shows it (a fork shows its parent's, too).
+-- array_position, and one slice of vals: an element access would detoast the whole array each time (design §2).
+CREATE OR REPLACE VIEW stepwell.all_points AS
+SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value, p.epoch,
+       p.superseded, g.source_run_id
 FROM stepwell.run r
-JOIN stepwell.metric m ON m.run_id = r.run_id
+JOIN stepwell.lineage g ON g.run_id = r.run_id
+JOIN stepwell.metric m ON m.run_id = g.source_run_id
 CROSS JOIN LATERAL (
-    -- array_position, and one slice of vals: an element access would detoast the whole array each time (design §2).
-    SELECT w.name AS writer, u.step, u.time, u.value
+    SELECT w.name AS writer, b.epoch, u.step, u.time, u.value, coalesce(u.step >= l.visible_below, false) AS superseded
     FROM stepwell.hot_block b
     JOIN stepwell.writer w ON w.run_id = b.run_id AND w.writer_id = b.writer_id
+    JOIN stepwell.ledger l ON l.run_id = b.run_id AND l.writer_id = b.writer_id AND l.epoch = b.epoch
     CROSS JOIN LATERAL (SELECT array_position(b.keys, m.metric_id) AS j) k
     CROSS JOIN LATERAL unnest(b.steps, b.times, b.vals[k.j:k.j]) AS u (step, time, value)
-    WHERE b.run_id = r.run_id AND k.j IS NOT NULL
+    WHERE b.run_id = g.source_run_id AND k.j IS NOT NULL AND (g.below_step IS NULL OR u.step < g.below_step)
     -- Metrics first, then blocks. Before the tables are analyzed the planner would look the metric up once a block:
     -- 245 ms instead of 105 ms for one metric of 20,400 blocks.
     OFFSET 0
 ) p;
 
+-- One row a point.
+CREATE OR REPLACE VIEW stepwell.history AS
+SELECT entity, project, run, run_id, writer, metric, step, time, value FROM stepwell.all_points WHERE NOT superseded;
+
+-- The points that a later epoch of their writer has superseded (a restart from an earlier step, a rewind).
+CREATE OR REPLACE VIEW stepwell.history_superseded AS
+SELECT entity, project, run, run_id, writer, epoch, metric, step, time, value FROM stepwell.all_points WHERE superseded;
+
 -- One row a logged value that is no number.
 CREATE OR REPLACE VIEW stepwell.history_objects AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, o.key, o.step, o.time, o.value
 FROM stepwell.run r
-JOIN stepwell.hot_object o ON o.run_id = r.run_id
-JOIN stepwell.writer w ON w.run_id = r.run_id AND w.writer_id = o.writer_id;
+JOIN stepwell.lineage g ON g.run_id = r.run_id
+JOIN stepwell.hot_object o ON o.run_id = g.source_run_id
+JOIN stepwell.writer w ON w.run_id = o.run_id AND w.writer_id = o.writer_id
+JOIN stepwell.ledger l ON l.run_id = o.run_id AND l.writer_id = o.writer_id AND l.epoch = o.epoch
+WHERE (g.below_step IS NULL OR o.step < g.below_step) AND (l.visible_below IS NULL OR o.step < l.visible_below);
 
 -- One row a frame that was refused for good.
 CREATE OR REPLACE VIEW stepwell.rejections AS

@@ -1,0 +1,53 @@
+"""Frames out of binary messages: a stream of frames that is cut into messages wherever it suits the sender.
+
+Behind the socket, before intake. Messages are small (`wire.MAX_MESSAGE_BYTES`), so that thousands of slow connections
+cannot fill the memory with halves of messages; a frame that is larger comes in several, and this puts it together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stepwell import wire
+
+
+class Pieces:
+    """The bytes of one connection that are not yet a whole frame.
+
+    Attributes:
+        missing: how many more bytes the frame that has begun needs; 0 when none has, or its header is not whole.
+    """
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+        self.missing = 0
+
+    @property
+    def kept(self) -> int:
+        """How many bytes of a frame that has begun are here."""
+        return len(self._begun)
+
+    def feed(self, data: bytes) -> Iterator[tuple[wire.Header, memoryview]]:
+        """The frames that are whole with `data`; what is left of it waits for more. Read it to its end.
+
+        Raises:
+            FrameCorruptError, FrameVersionError: what comes is no frame; nothing more can be read.
+        """
+        if self._begun:
+            self._begun += data
+            if len(data) < self.missing:
+                self.missing -= len(data)
+                return
+            data = bytes(self._begun)
+            self._begun = bytearray()
+            self.missing = 0
+        view = memoryview(data)
+        offset, end = 0, len(view)
+        while end - offset >= wire.HEADER_BYTES:
+            header = wire.peek(view, offset)
+            if header.length > end - offset:
+                self.missing = header.length - (end - offset)
+                break
+            yield header, view[offset : offset + header.length]
+            offset += header.length
+        self._begun = bytearray(view[offset:])

@@ -1,0 +1,88 @@
+"""Which writers are alive: heartbeats of those that this worker hears, and the end of those that nobody hears any more.
+
+Stands beside the write path. In come open streams and commits; out go `heartbeat_at` and the states `running` and
+`crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any worker may reap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import asyncpg
+
+from stepwell.errors import Error
+from stepwell_ingest.config import Timeouts
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.write.ledger import Cursor
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+Key = tuple[int, int, int]
+
+
+class Lifecycle:
+    """Heartbeats and reaping of one worker.
+
+    Args:
+        pool: connections to Postgres.
+        attached: the cursors of open streams, as of now.
+        known: all cursors of this worker, as of now; those that have moved since the last beat are heard of.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        timeouts: Timeouts,
+        attached: Callable[[], Iterable[Cursor]],
+        known: Callable[[], Iterable[Cursor]],
+    ) -> None:
+        self._pool = pool
+        self._timeouts = timeouts
+        self._attached = attached
+        self._known = known
+        self._positions: dict[Key, int] = {}
+        self._sql = queries("lifecycle")
+
+    async def run(self) -> None:
+        """Until cancelled. What Postgres cannot take now is said again at the next beat."""
+        started = time.monotonic()
+        while True:
+            await asyncio.sleep(self._timeouts.beat_s)
+            try:
+                await self.beat()
+                if time.monotonic() - started > self._timeouts.silent_s:  # they may still be on their way back to us
+                    await self.reap()
+            except Error as error:
+                log.warning("%s", error)
+
+    async def beat(self) -> None:
+        """Says of all writers that were heard since the last beat that they live.
+
+        Raises:
+            UnavailableError: Postgres is away; they are not forgotten.
+        """
+        positions = {cursor.key: cursor.committed_seq for cursor in self._known() if not cursor.stale}
+        moved = {key for key, seq in positions.items() if seq and self._positions.get(key, seq) != seq}
+        keys = sorted(moved | {cursor.key for cursor in self._attached() if not cursor.stale})
+        if keys:
+            with postgres_errors("record heartbeats"):
+                crashed = await self._pool.fetch(self._sql["heartbeat"], *map(list, zip(*keys, strict=True)))
+                for row in crashed:
+                    await self._pool.execute(self._sql["return"], *row)
+        self._positions = positions
+
+    async def reap(self) -> None:
+        """Calls writers crashed that nobody has heard of for `silent_s`.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("look for silent writers"):
+            reaped = await self._pool.fetchval(self._sql["reap"], datetime.timedelta(seconds=self._timeouts.silent_s))
+        if reaped:
+            log.info("%d writers have fallen silent", reaped)

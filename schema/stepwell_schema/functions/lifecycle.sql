@@ -1,0 +1,89 @@
+-- Writers are heard of, fall silent, and end; a run's state follows from its writers'.
+
+CREATE OR REPLACE FUNCTION stepwell.settle_run_v1(run_id_ bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+-- The state of a run from those of its writers: running while one runs, else failed, crashed or finished, the worst first.
+BEGIN
+    UPDATE stepwell.run r
+    SET state = ends.state, exit_code = ends.exit_code,
+        finished_at = CASE WHEN ends.state = 'running' THEN NULL ELSE coalesce(r.finished_at, clock_timestamp()) END
+    FROM (SELECT CASE WHEN bool_or(w.state = 'running') THEN 'running'
+                      WHEN bool_or(w.state = 'failed') THEN 'failed'
+                      WHEN bool_or(w.state = 'crashed') THEN 'crashed'
+                      ELSE 'finished' END AS state,
+                 -- that of a writer that failed, even when a signal made it negative
+                 CASE WHEN bool_or(w.state = 'running') THEN NULL
+                      ELSE coalesce(max(w.exit_code) FILTER (WHERE w.exit_code <> 0), 0) END AS exit_code
+          FROM stepwell.writer w WHERE w.run_id = run_id_ HAVING count(*) > 0) ends
+    WHERE r.run_id = run_id_ AND (r.state, r.exit_code) IS DISTINCT FROM (ends.state, ends.exit_code);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.revive_v1(run_id_ bigint, writer_id_ integer) RETURNS void
+LANGUAGE plpgsql AS $$
+-- A writer attaches: it runs, and so does its run, whatever they were thought to be. The caller has locked the run.
+BEGIN
+    UPDATE stepwell.writer w SET state = 'running', exit_code = NULL, heartbeat_at = clock_timestamp()
+    WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
+    PERFORM stepwell.settle_run_v1(run_id_);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.finish_v1(run_id_ bigint, writer_id_ integer, epoch_ integer, exit_code_ integer)
+RETURNS boolean
+LANGUAGE plpgsql AS $$
+-- Ends a writer, unless a newer epoch has taken it over. Returns whether this epoch was the current one.
+BEGIN
+    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
+    PERFORM 1 FROM stepwell.ledger l
+    WHERE l.run_id = run_id_ AND l.writer_id = writer_id_ AND l.epoch = epoch_ AND NOT l.fenced FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE stepwell.writer w
+    SET state = CASE WHEN exit_code_ = 0 THEN 'finished' ELSE 'failed' END, exit_code = exit_code_
+    WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
+    PERFORM stepwell.settle_run_v1(run_id_);
+    RETURN true;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.return_v1(run_id_ bigint, writer_id_ integer, epoch_ integer) RETURNS void
+LANGUAGE plpgsql AS $$
+-- A writer that was taken for crashed is heard of again, unless a newer epoch has taken it over.
+BEGIN
+    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
+    IF EXISTS (SELECT FROM stepwell.ledger l JOIN stepwell.writer w USING (run_id, writer_id)
+               WHERE l.run_id = run_id_ AND l.writer_id = writer_id_ AND l.epoch = epoch_
+                 AND NOT l.fenced AND w.state = 'crashed') THEN
+        PERFORM stepwell.revive_v1(run_id_, writer_id_);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
+LANGUAGE plpgsql AS $$
+-- Writers that nobody has heard of for `silent` have crashed. Returns how many. One caller at a time; others return at once.
+DECLARE
+    gone record;
+    reaped integer := 0;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('stepwell.reap', 0)) THEN
+        RETURN 0;
+    END IF;
+    FOR gone IN
+        SELECT w.run_id, array_agg(w.writer_id) AS writers
+        FROM stepwell.writer w
+        WHERE w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent
+        GROUP BY w.run_id ORDER BY w.run_id
+    LOOP
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = gone.run_id FOR UPDATE;
+        UPDATE stepwell.writer w SET state = 'crashed'
+        WHERE w.run_id = gone.run_id AND w.writer_id = ANY (gone.writers)
+          AND w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent;
+        PERFORM stepwell.settle_run_v1(gone.run_id);
+        reaped := reaped + cardinality(gone.writers);
+    END LOOP;
+    RETURN reaped;
+END
+$$;

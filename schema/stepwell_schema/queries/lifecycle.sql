@@ -1,0 +1,23 @@
+-- name: heartbeat
+-- Epochs that were heard of just now; a fenced one does not count. Returns those whose writer is taken for crashed.
+-- A row that somebody else holds is being moved anyway: skipped, so that heartbeats wait for nobody.
+WITH heard AS (
+    SELECT w.run_id, w.writer_id, l.epoch, w.state
+    FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
+    JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
+    JOIN stepwell.writer w USING (run_id, writer_id)
+    WHERE NOT l.fenced AND w.state IN ('running', 'crashed')
+    FOR UPDATE OF w SKIP LOCKED
+), beat AS (
+    UPDATE stepwell.writer w SET heartbeat_at = clock_timestamp()
+    FROM heard h WHERE w.run_id = h.run_id AND w.writer_id = h.writer_id
+)
+SELECT run_id, writer_id, epoch FROM heard WHERE state = 'crashed';
+
+-- name: return
+-- A writer that was taken for crashed; see functions/lifecycle.sql.
+SELECT stepwell.return_v1($1, $2, $3);
+
+-- name: reap
+-- Silent writers have crashed; see functions/lifecycle.sql.
+SELECT stepwell.reap_v1($1);
