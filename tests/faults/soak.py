@@ -1,6 +1,6 @@
 """`python -m faults.soak --seconds 3600 --seed 1`: churns and state machines in turn, each with a seed of its own.
 
-Until the time is over or a verdict is not clean. Prints the seed first, each verdict as it comes, and the sum at the end.
+Until the time is over or a verdict is not clean. Prints the seed first, each verdict as it comes, and the sum.
 """
 
 from __future__ import annotations
