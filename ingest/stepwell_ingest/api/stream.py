@@ -90,8 +90,6 @@ class Stream:
 
     def _let_go(self) -> None:
         """Gives back the room of answers that nobody will send, once their frames are out of the batcher."""
-        self._give_back(self._held)
-        self._held = 0
         while not self._answers.empty():
             answer = self._answers.get_nowait()
             if isinstance(answer, tuple):
@@ -139,6 +137,11 @@ class Stream:
         except Exception:
             log.exception("a stream failed in a way that has no name yet")
             self._answers.put_nowait(UnavailableError("the server could not read this"))
+        finally:
+            # At once: a client that does not answer the close may keep this connection open for a while.
+            self._give_back(self._held)
+            self._held = 0
+            self._pieces = Pieces()
 
     async def _receive(self) -> WSMessage:
         """The next message. A frame that has begun must be whole in time, since it holds room; so must an attach."""

@@ -11,9 +11,11 @@ BEGIN
                       WHEN bool_or(w.state = 'failed') THEN 'failed'
                       WHEN bool_or(w.state = 'crashed') THEN 'crashed'
                       ELSE 'finished' END AS state,
-                 -- that of a writer that failed, even when a signal made it negative
+                 -- that of a writer that failed, even when a signal made it negative; of a crash nobody knows it
                  CASE WHEN bool_or(w.state = 'running') THEN NULL
-                      ELSE coalesce(max(w.exit_code) FILTER (WHERE w.exit_code <> 0), 0) END AS exit_code
+                      WHEN bool_or(w.state = 'failed') THEN max(w.exit_code) FILTER (WHERE w.exit_code <> 0)
+                      WHEN bool_or(w.state = 'crashed') THEN NULL
+                      ELSE 0 END AS exit_code
           FROM stepwell.writer w WHERE w.run_id = run_id_ HAVING count(*) > 0) ends
     WHERE r.run_id = run_id_ AND (r.state, r.exit_code) IS DISTINCT FROM (ends.state, ends.exit_code);
 END

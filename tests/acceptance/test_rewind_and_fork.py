@@ -1,0 +1,225 @@
+"""`resume_from` and `fork_from`: what a run shows afterwards, whoever else logs to it. Nothing that was logged is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from fixtures.server import Backend, StartRun
+from stepwell._run import Run
+from stepwell.errors import UsageError
+
+pytestmark = pytest.mark.db
+
+
+def log(run: Run, steps: Iterable[int], value: float) -> None:
+    for step in steps:
+        run.log({"a": value}, step=step)
+
+
+def shown(backend: Backend, run: str = "run-1", writer: str = "0") -> dict[int, float]:
+    """{step: value} of a writer; a step that is shown twice is an error."""
+    points = [(step, value) for who, _, step, value in backend.points(run) if who == writer]
+    assert len(dict(points)) == len(points)
+    return dict(points)
+
+
+def values(*parts: tuple[Iterable[int], float]) -> dict[int, float]:
+    return {step: value for steps, value in parts for step in steps}
+
+
+def assert_nothing_lost(backend: Backend, run: str, logged: int) -> None:
+    """Each point is either shown or superseded."""
+    count = backend.query("SELECT count(*) FROM stepwell.history_superseded WHERE run = $1", run)[0][0]
+    assert len(backend.points(run)) + count == logged
+
+
+def test_a_rewind_hides_what_lies_above_at_once_and_goes_on_there(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, config={"lr": 1}) as first:
+        for step in range(10):
+            first.log({"a": 1, "note": "x"}, step=step)
+    with start_run(backend.url, resume_from="run-1?_step=5") as second:
+        assert (second.step, second.resumed, second.config.as_dict()) == (6, True, {"lr": 1})
+        assert shown(backend) == values((range(6), 1))
+        assert backend.query("SELECT last_step FROM stepwell.runs") == [(5,)]
+        log(second, range(6, 8), 2)
+    assert shown(backend) == values((range(6), 1), (range(6, 8), 2))
+    assert [step for _, _, step, _ in backend.objects("run-1")] == list(range(6))
+    sql = "SELECT writer, epoch, metric, step, value FROM stepwell.history_superseded WHERE run = 'run-1' ORDER BY step"
+    assert backend.query(sql) == [("0", 1, "a", step, 1.0) for step in range(6, 10)]
+    assert_nothing_lost(backend, "run-1", 12)
+
+
+def test_a_rewind_takes_the_id_from_its_own_argument(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="abc") as first:
+        log(first, range(4), 1)
+    with start_run(backend.url, run_id=None, resume_from="abc?_step=1") as second:
+        assert (second.id, second.step) == ("abc", 2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(5, 2), (2, 5), (3, 3)])
+def test_a_run_that_is_rewound_twice(backend: Backend, start_run: StartRun, first: int, second: int) -> None:
+    with start_run(backend.url) as run:
+        log(run, range(10), 1)
+    with start_run(backend.url, resume_from=f"run-1?_step={first}") as run:
+        log(run, range(first + 1, 9), 2)
+    with start_run(backend.url, resume_from=f"run-1?_step={second}") as run:
+        log(run, range(second + 1, 12), 3)
+    low = min(first, second)
+    assert shown(backend) == values((range(low + 1), 1), (range(first + 1, second + 1), 2), (range(second + 1, 12), 3))
+    assert_nothing_lost(backend, "run-1", 10 + (8 - first) + (11 - second))
+
+
+def test_a_rewind_to_step_zero_keeps_that_step(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url) as run:
+        log(run, range(4), 1)
+    with start_run(backend.url, resume_from="run-1?_step=0") as run:
+        assert run.step == 1
+    assert shown(backend) == {0: 1}
+
+
+def test_resume_after_a_rewind_goes_on_behind_what_is_shown(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url) as run:
+        log(run, range(100), 1)
+    with start_run(backend.url, resume_from="run-1?_step=50"):
+        pass
+    with start_run(backend.url, resume="must") as run:
+        assert run.step == 51
+
+
+def test_ranks_that_rewind_together_each_go_on_there(backend: Backend, start_run: StartRun) -> None:
+    for rank in "012":
+        with start_run(backend.url, writer=rank) as run:
+            log(run, range(10), 1)
+    ranks = [start_run(backend.url, writer=rank, resume_from="run-1?_step=4") for rank in "012"]
+    assert [run.step for run in ranks] == [5, 5, 5]
+    for run in ranks:
+        log(run, range(5, 7), 2)
+    for run in ranks:
+        run.finish()
+    for rank in "012":
+        assert shown(backend, writer=rank) == values((range(5), 1), (range(5, 7), 2))
+    assert_nothing_lost(backend, "run-1", 36)
+
+
+def test_a_rank_that_rewinds_late_leaves_what_others_logged_since(backend: Backend, start_run: StartRun) -> None:
+    """Rank 1 has rewound, logged and ended before rank 0 comes."""
+    for rank in "01":
+        with start_run(backend.url, writer=rank) as run:
+            log(run, range(10), 1)
+    for rank in "10":
+        with start_run(backend.url, writer=rank, resume_from="run-1?_step=4") as run:
+            log(run, range(5, 7), 2)
+    for rank in "01":
+        assert shown(backend, writer=rank) == values((range(5), 1), (range(5, 7), 2))
+    for rank in "01":  # and once more, all of them
+        with start_run(backend.url, writer=rank, resume_from="run-1?_step=4") as run:
+            log(run, range(5, 6), 3)
+    for rank in "01":
+        assert shown(backend, writer=rank) == values((range(5), 1), (range(5, 6), 3))
+
+
+def test_a_rewind_by_fewer_ranks_cuts_those_that_do_not_return(backend: Backend, start_run: StartRun) -> None:
+    for rank in "012":
+        with start_run(backend.url, writer=rank) as run:
+            log(run, range(10), 1)
+    with start_run(backend.url, writer="0", resume_from="run-1?_step=4") as run:
+        log(run, range(5, 7), 2)
+    assert shown(backend, writer="0") == values((range(5), 1), (range(5, 7), 2))
+    for rank in "12":
+        assert shown(backend, writer=rank) == values((range(5), 1))
+
+
+def test_a_run_that_is_not_there_cannot_be_rewound(backend: Backend, start_run: StartRun) -> None:
+    with pytest.raises(UsageError, match="run default/uncategorized/run-9 does not exist, so it cannot be rewound"):
+        start_run(backend.url, run_id=None, resume_from="run-9?_step=4")
+    assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
+
+
+def test_a_fork_shows_its_parent_up_to_the_step_and_then_itself(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="parent") as parent:
+        for step in range(10):
+            parent.log({"a": 1, "note": "x"}, step=step)
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as fork:
+        assert (fork.id, fork.step, fork.resumed) == ("fork", 6, False)
+        assert shown(backend, "fork") == values((range(6), 1))
+        log(fork, range(6, 9), 2)
+    assert shown(backend, "fork") == values((range(6), 1), (range(6, 9), 2))
+    assert [step for _, _, step, _ in backend.objects("fork")] == list(range(6))
+    assert shown(backend, "parent") == values((range(10), 1))
+    runs = backend.query("SELECT run, parent, fork_step, points, last_step FROM stepwell.runs ORDER BY run")
+    assert runs == [("fork", "parent", 5, 3, 8), ("parent", None, None, 10, 9)]
+    assert backend.query("SELECT count(*) FROM stepwell.history") == [(10 + 6 + 3,)]
+
+
+def test_the_parent_goes_on_and_the_fork_does_not_notice(backend: Backend, start_run: StartRun) -> None:
+    parent = start_run(backend.url, run_id="parent")
+    log(parent, range(10), 1)
+    parent.log({"a": 1}, step=10)
+    assert parent.flush()
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as fork:
+        log(fork, range(6, 8), 2)
+    log(parent, range(11, 20), 1)
+    parent.finish()
+    assert shown(backend, "fork") == values((range(6), 1), (range(6, 8), 2))
+    assert shown(backend, "parent") == values((range(20), 1))
+
+
+def test_a_fork_of_a_fork_shows_all_its_ancestors(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="one") as run:
+        log(run, range(10), 1)
+    with start_run(backend.url, run_id="two", fork_from="one?_step=5") as run:
+        log(run, range(6, 12), 2)
+    with start_run(backend.url, run_id="three", fork_from="two?_step=8") as run:
+        log(run, range(9, 11), 3)
+    with start_run(backend.url, run_id="early", fork_from="two?_step=3") as run:
+        log(run, range(4, 6), 4)
+    assert shown(backend, "three") == values((range(6), 1), (range(6, 9), 2), (range(9, 11), 3))
+    assert shown(backend, "early") == values((range(4), 1), (range(4, 6), 4))
+
+
+def test_a_fork_can_be_rewound_and_restarted_like_any_run(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="parent") as run:
+        log(run, range(10), 1)
+    for value in (2, 3):  # the second time a restart with the same arguments: it supersedes
+        with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
+            assert run.step == 6
+            log(run, range(6, 10), value)
+    assert shown(backend, "fork") == values((range(6), 1), (range(6, 10), 3))
+    with start_run(backend.url, run_id=None, resume_from="fork?_step=7") as run:
+        log(run, [8], 4)
+    assert shown(backend, "fork") == values((range(6), 1), (range(6, 8), 3), ([8], 4))
+    with start_run(backend.url, run_id="fork", resume="must") as run:
+        assert run.step == 9
+
+
+def test_all_ranks_of_a_fork_share_it(backend: Backend, start_run: StartRun) -> None:
+    for rank in "01":
+        with start_run(backend.url, run_id="parent", writer=rank) as run:
+            log(run, range(10), 1)
+    ranks = [start_run(backend.url, run_id="fork", writer=rank, fork_from="parent?_step=5") for rank in "01"]
+    for run in ranks:
+        assert run.step == 6
+        log(run, range(6, 8), 2)
+    for run in ranks:
+        run.finish()
+    for rank in "01":
+        assert shown(backend, "fork", rank) == values((range(6), 1), (range(6, 8), 2))
+
+
+def test_a_fork_needs_a_parent_and_a_name_of_its_own(backend: Backend, start_run: StartRun) -> None:
+    with pytest.raises(UsageError, match="the run to fork does not exist") as caught:
+        start_run(backend.url, run_id="fork", fork_from="nobody?_step=5")
+    assert "run nobody of default/uncategorized does not exist" in str(caught.value)
+    assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
+    for name in ("parent", "taken"):
+        with start_run(backend.url, run_id=name) as run:
+            log(run, range(10), 1)
+    with pytest.raises(UsageError, match="run default/uncategorized/taken exists already, and is not this fork"):
+        start_run(backend.url, run_id="taken", fork_from="parent?_step=5")
+    assert shown(backend, "taken") == values((range(10), 1))
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5"):
+        pass
+    with pytest.raises(UsageError, match="is not this fork"):
+        start_run(backend.url, run_id="fork", fork_from="parent?_step=6")
