@@ -92,7 +92,9 @@ async def stream(url: str, source: Prebuilt) -> None:
 async def post(url: str, source: Prebuilt, answers: Counter[int]) -> None:
     """Delivers all frames by POST; one that is refused for want of room is sent again, until it is taken."""
     async with aiohttp.ClientSession(url) as http:
-        await (await http.post("/v1/attach", data=orjson.dumps(source.attach()))).read()
+        while (await http.post("/v1/attach", data=orjson.dumps(source.attach()))).status == 503:
+            answers[503] += 1
+            await asyncio.sleep(0.05)
         while source.first_seq < source.next_seq:
             async with http.post("/v1/frames", data=source.frames[source.first_seq]) as answer:
                 answers[answer.status] += 1

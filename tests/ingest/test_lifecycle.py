@@ -148,7 +148,9 @@ async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
         assert await state(pg) == RUNNING
 
 
-async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(
+    postgres_dsn: str, pg: asyncpg.Connection
+) -> None:
     old, new = Session(), Session()
     async with (
         start_worker(postgres_dsn) as first,
@@ -232,7 +234,9 @@ async def test_a_heartbeat_waits_for_nobody(worker: Worker, pg: asyncpg.Connecti
         await other.execute("SELECT 1 FROM stepwell.writer WHERE name = '1' FOR UPDATE")
         async with asyncio.timeout(PATIENCE_S):
             await lifecycle(pool, *cursors).beat()
-    heard = await pg.fetch("SELECT name FROM stepwell.writer WHERE heartbeat_at > now() - interval '1 minute' ORDER BY 1")
+    heard = await pg.fetch(
+        "SELECT name FROM stepwell.writer WHERE heartbeat_at > now() - interval '1 minute' ORDER BY 1"
+    )
     assert [row["name"] for row in heard] == ["0", "2"]
 
 
