@@ -30,7 +30,7 @@ def lifecycle(pool: asyncpg.Pool, *attached: Cursor, worker: Worker | None = Non
     """Beats and reaps when the test says so; the workers of these tests do so after 15 s first."""
     if worker is not None:
         return Lifecycle(pool, Timeouts(), worker._attached, worker.catalog.cursors)
-    return Lifecycle(pool, Timeouts(), lambda: attached, lambda: [])
+    return Lifecycle(pool, Timeouts(), lambda: attached, list)
 
 
 async def age(pg: asyncpg.Connection, writer: str = "%") -> None:
@@ -148,7 +148,9 @@ async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
         assert await state(pg) == RUNNING
 
 
-async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(
+    postgres_dsn: str, pg: asyncpg.Connection
+) -> None:
     old, new = Session(), Session()
     async with (
         start_worker(postgres_dsn) as first,
@@ -180,7 +182,7 @@ async def test_an_end_and_a_restart_at_once_leave_the_newest_epoch_running(
             if ended["type"] == "error":
                 assert ended["code"] == "fenced"
                 await one.__aexit__()
-                one = await Client(worker).__aenter__()  # noqa: PLW2901 - the context ends the one it began with
+                one = await Client(worker).__aenter__()
         await one.__aexit__()
 
 
@@ -232,7 +234,9 @@ async def test_a_heartbeat_waits_for_nobody(worker: Worker, pg: asyncpg.Connecti
         await other.execute("SELECT 1 FROM stepwell.writer WHERE name = '1' FOR UPDATE")
         async with asyncio.timeout(PATIENCE_S):
             await lifecycle(pool, *cursors).beat()
-    heard = await pg.fetch("SELECT name FROM stepwell.writer WHERE heartbeat_at > now() - interval '1 minute' ORDER BY 1")
+    heard = await pg.fetch(
+        "SELECT name FROM stepwell.writer WHERE heartbeat_at > now() - interval '1 minute' ORDER BY 1"
+    )
     assert [row["name"] for row in heard] == ["0", "2"]
 
 

@@ -54,7 +54,9 @@ def test_warnings_become_rare_and_the_count_stays_exact(caplog: pytest.LogCaptur
 def test_raise_refuses_the_call_and_nothing_changes(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("raise")
     for commit in (None, True, False):
-        with pytest.raises(StepOrderError, match=r"log\(step=3\) came too late: the run is at step 5 already") as caught:
+        with pytest.raises(
+            StepOrderError, match=r"log\(step=3\) came too late: the run is at step 5 already"
+        ) as caught:
             made.log({"b": 2}, step=3, commit=commit)
         assert caught.value.hint is not None
         assert "define_metric" in caught.value.hint
