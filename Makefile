@@ -2,28 +2,31 @@
 #
 #   make demo     a real training run on four ranks, into a real server, read back with SQL
 #   make test     all tests          make check    lint, format and types
-#   make bench    the measurements   make clean    removes the environment and caches
+#   make bench    the measurements   make soak     faults at random, for SECONDS=60
+#   make clean    removes the environment and caches
 #
 # make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
 
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?=
+SECONDS ?= 60
+SEED ?= $(shell date +%s)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
-DEV := hypothesis mypy psutil pytest pytest-asyncio ruff
+DEV := hypothesis mypy psutil pytest pytest-asyncio pytest-xdist ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check format bench clean setup
+.PHONY: demo test check format bench soak clean setup
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	@$(BIN)/stepwell demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 3 $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,6 +39,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python loadtests/bench.py
+
+# make soak SECONDS=600 SEED=7: faults at random, judged at the end; it prints its seed first.
+soak: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m faults.soak --seconds $(SECONDS) --seed $(SEED)
 
 setup: $(STAMP)
 

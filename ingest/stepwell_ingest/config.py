@@ -20,6 +20,8 @@ class Limits:
         memory_bytes: frames held between the socket and COMMIT, over all connections.
         connection_bytes: the same for one connection; beyond it the worker stops reading from that socket.
         message_bytes: the largest POST body.
+        attach_bytes: the largest body of POST /v1/attach (a config).
+        post_frames, post_sessions: how many one POST body may hold.
         streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
@@ -31,6 +33,9 @@ class Limits:
     memory_bytes: int = 256 * MIB
     connection_bytes: int = 32 * MIB
     message_bytes: int = wire.MAX_FRAME_BYTES
+    attach_bytes: int = 4 * MIB
+    post_frames: int = 8192
+    post_sessions: int = 256
     streams: int = 16_384
     batch_bytes: int = 8 * MIB
     batch_frames: int = 8192
@@ -46,6 +51,7 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
+        attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
         drain_s: how long a stopping server waits for what it has taken in to be committed.
@@ -57,6 +63,7 @@ class Timeouts:
 
     statement_s: float = 60.0
     connect_s: float = 10.0
+    attach_s: float = 30.0
     body_s: float = 60.0
     drain_s: float = 20.0
     heartbeat_s: float = 30.0

@@ -65,6 +65,7 @@ def init(
     resume_from: str | None = None,
     fork_from: str | None = None,
     step_back: str | None = None,
+    spool_full: str | None = None,
     on_rejection: Callable[[int, RejectionError], None] | None = None,
 ) -> Run:
     """Starts logging to a run. Returns at once: a server that is away is tried in the background.
@@ -85,6 +86,7 @@ def init(
         resume_from: "<run id>?_step=N": go on behind step N; what was logged above it is superseded.
         fork_from: "<run id>?_step=N": a new run that shows the points of that one up to step N.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
 
     Each has an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
@@ -112,6 +114,7 @@ def init(
         resume_from=resume_from,
         fork_from=fork_from,
         step_back=step_back,
+        spool_full=spool_full,
     )
     info = {"notes": notes, "tags": list(tags) if tags else None, "group": group, "job_type": job_type}
     run = Run(settings, config or {}, {key: value for key, value in info.items() if value is not None}, on_rejection)
@@ -131,13 +134,13 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     PROCESS.require("stepwell.log()").log(data, step, commit)
 
 
-def flush(timeout_s: float | None = None) -> Flush:
+def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     """`Run.flush` of the current run.
 
     Raises:
         Error: there is none.
     """
-    return PROCESS.require("stepwell.flush()").flush(timeout_s)
+    return PROCESS.require("stepwell.flush()").flush(timeout_s, durable=durable)
 
 
 def finish(exit_code: int | None = None) -> None:

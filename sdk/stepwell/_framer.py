@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from stepwell._stage import Cut, CutBlock
-from stepwell.wire import Block, Object, encode
+from stepwell.wire import MAX_BLOCKS, Block, Object, encode
 
 
 def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Iterator[bytes]:
     """The frames of `cut`.
 
     Args:
-        target_bytes: a frame is halved by steps until it is below this, or has one step.
+        target_bytes: a frame is halved by steps until it is below this and has no more than `MAX_BLOCKS`, or one step.
     """
     seq = first_seq
     for blocks, objects in _parts([_matrix(block) for block in cut.blocks], cut.objects, target_bytes):
@@ -44,7 +44,7 @@ def _parts(
     size += sum(len(item.key) + len(item.body) for item in objects)
     first = min(int(block.steps[0]) for block in blocks)
     last = max(int(block.steps[-1]) for block in blocks)
-    if size <= target_bytes or first == last:
+    if (size <= target_bytes and len(blocks) <= MAX_BLOCKS) or first == last:
         yield blocks, objects
         return
     all_steps = np.sort(np.concatenate([block.steps for block in blocks]))

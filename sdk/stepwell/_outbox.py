@@ -1,9 +1,15 @@
 """Frames on their way out: in the spool, or in memory while the disk takes none.
 
 Stands between the framer and the stream. In come frames in order of seq; the stream reads them from here and reports
-what was acknowledged. Policy when the spool is full: keep training. Frames wait in memory and are still sent from
-there; when `Limits.memory_bytes` is reached too, new frames shrink to tombstones, which are counted here, logged
-loudly, and stored by the server as rejections, so that the loss can be seen in SQL.
+what was acknowledged. What happens when the spool is full has a name (`Settings.spool_full`):
+
+    keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
+                 reached too, new frames shrink to tombstones
+    drop_oldest  the oldest segment of the spool goes; the stream sends tombstones for its frames
+    block        as keep, but nothing is lost: `log()` waits when memory is full, too
+    raise        as block, but `log()` raises SpoolFullError instead of waiting
+
+Each loss is counted here, logged loudly, and stored by the server as a rejection, so that it can be seen in SQL.
 """
 
 from __future__ import annotations
@@ -11,12 +17,15 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 from stepwell import _spool_state, wire
 from stepwell.errors import SpoolError, SpoolFullError
 from stepwell.spool import Spool
 
 log = logging.getLogger("stepwell")
+
+WhenFull = Literal["keep", "drop_oldest", "block", "raise"]
 
 
 @dataclass(slots=True)
@@ -35,13 +44,15 @@ class Outbox:
         spool: where they are kept; None when none could be made, then everything waits in memory.
         session: 16 bytes.
         memory_bytes: what may wait in memory.
+        when_full: see above.
     """
 
-    def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int) -> None:
+    def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int, when_full: WhenFull = "keep") -> None:
         self.spool = spool
         self.counts = OutboxCounts()
         self._session = session
         self._memory_limit = memory_bytes
+        self._when_full = when_full
         self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1
         self._memory_bytes = 0
         self.next_seq = spool.next_seq if spool else 0
@@ -52,6 +63,11 @@ class Outbox:
     def _memory_first(self) -> int:
         return self.next_seq - len(self._memory)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether new frames should be cut: no, when they would be lost and must not be."""
+        return self._when_full in ("keep", "drop_oldest") or self._memory_bytes < self._memory_limit
+
     def append(self, frame: bytes) -> None:
         """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
         header = wire.peek(frame)
@@ -59,7 +75,7 @@ class Outbox:
         if not self._memory and self._spooled(frame):
             self.counts.spooled += values
         else:
-            if self._memory_bytes + len(frame) > self._memory_limit:
+            if self._when_full in ("keep", "drop_oldest") and self._memory_bytes + len(frame) > self._memory_limit:
                 self.counts.dropped += values
                 log.error(
                     "%d values were lost: the spool takes nothing, and %d bytes wait in memory already",
@@ -129,6 +145,8 @@ class Outbox:
         """
         if self.spool is not None:
             self.retry_spool()
+            if self._memory and self.first_seq < self.next_seq:
+                log.error("%d frames fit neither the disk nor the server, and are lost", self.next_seq - self.first_seq)
             if finished and self.first_seq >= self.next_seq:
                 _spool_state.remove(self.spool.directory)
             self.spool.close(remove_if_empty=finished)
@@ -137,7 +155,13 @@ class Outbox:
         if self.spool is None:
             return False
         try:
-            self.spool.append(frame)
+            while True:
+                try:
+                    self.spool.append(frame)
+                    break
+                except SpoolFullError:
+                    if self._when_full != "drop_oldest" or not self._drop_oldest(self.spool):
+                        raise
         except SpoolError as error:
             if not self._complained:
                 level = "full" if isinstance(error, SpoolFullError) else "failing"
@@ -147,4 +171,17 @@ class Outbox:
         if self._complained:
             log.warning("the spool takes frames again")
             self._complained = False
+        return True
+
+    def _drop_oldest(self, spool: Spool) -> bool:
+        first = spool.first_seq
+        dropped = spool.drop_oldest()
+        if dropped is None:
+            return False
+        self.first_seq = max(self.first_seq, spool.first_seq)
+        self.counts.dropped += dropped
+        log.error(
+            "the spool is full: its oldest frames, seq %d to %d, were given up with %d values",
+            *(first, spool.first_seq - 1, dropped),
+        )
         return True

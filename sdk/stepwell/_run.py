@@ -131,13 +131,14 @@ class Run:
         """Where frames wait on the disk; None in disabled mode, or when the disk took none."""
         return str(self._spool.directory) if self._spool else None
 
-    def flush(self, timeout_s: float | None = None) -> Flush:
-        """Waits until every closed step is acknowledged by the server (offline: is safe on the disk).
+    def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
+        """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
         In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
         The open step stays open.
 
         Args:
+            durable: False: only until the spool is safe from a crash of this host.
             timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when it was up.
 
         Raises:
@@ -148,7 +149,7 @@ class Run:
             raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
         if self._sender is None:
             return Flush(None, timeout_s)
-        outcome = Flush(self._sender.flush(), timeout_s)
+        outcome = Flush(self._sender.flush(durable), timeout_s)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -223,7 +224,7 @@ class Run:
         except SpoolFullError as error:
             self._spool = None
             log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
-        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes)
+        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes, settings.spool_full)
         sender = Sender(settings, self._session, outbox, self._attach_message, self._rejected)
         self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step, settings.step_back)
         self._log = self._stage.log

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from stepwell import wire
 from stepwell._segment import Segment, SpoolIdentity, encode_head, segment_path, storage_error
 from stepwell._segment_reader import FrameReader, locate
 from stepwell._segment_writer import SegmentWriter, create_file, sync_directory, write_all
@@ -110,6 +111,25 @@ class SegmentChain:
         with self._lock:
             self.first_seq = max(self.first_seq, next_seq)
             self._retire(keep=1)
+
+    def drop_oldest(self) -> int | None:
+        """Gives up the oldest segment and its frames, unless it is the last one.
+
+        Returns:
+            How many points and objects were in its frames that are not acknowledged; None when nothing was given up.
+
+        Raises:
+            OSError: they cannot be counted now.
+        """
+        with self._lock:
+            self._retire(keep=1)
+            if len(self._segments) < 2:
+                return None
+            oldest = self._segments[0]
+            headers = [wire.peek(self._frame(seq)) for seq in range(max(self.first_seq, oldest.first), oldest.end)]
+            self.first_seq = oldest.end
+            self._retire(keep=1)
+            return sum(header.points + header.objects + header.dropped for header in headers)
 
     def sync(self) -> None:
         """fsync of all that was appended before the call; see `stepwell.spool.Spool.sync`.

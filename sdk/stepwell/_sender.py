@@ -23,7 +23,7 @@ from stepwell._outbox import Outbox
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import Stream, StreamCounts
-from stepwell.errors import RejectionError, SpoolError, UsageError
+from stepwell.errors import RejectionError, SpoolError, SpoolFullError, UsageError
 
 log = logging.getLogger("stepwell")
 
@@ -92,6 +92,8 @@ class Stats:
 
 #: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
 _MAX_MARKS = 4096
+#: How often a `log()` that blocks looks whether there is room again.
+_FULL_PAUSE_S = 0.1
 
 
 class Sender:
@@ -191,26 +193,42 @@ class Sender:
         return self._ask(self._attached()).result(timeout_s)
 
     def make_room(self) -> bool:
-        """Has the stage cut now; waits for it, `stage_full_s` at the most. Called by `log()` when the stage is full."""
+        """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
+
+        Waits `stage_full_s` at the most, or without end if the spool blocks when it is full.
+
+        Raises:
+            SpoolFullError: the spool is full and must raise.
+        """
         if threading.current_thread() is self._thread:
             return False
-        try:
-            self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
-        except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
-            return False
-        return True
+        while True:
+            try:
+                room = self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
+            except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+                room = False
+            if room or self._settings.spool_full in ("keep", "drop_oldest") or not self._thread.is_alive():
+                return room
+            if self._settings.spool_full == "raise":
+                raise SpoolFullError(
+                    "nothing more can be logged: the spool, and the memory beside it, are full",
+                    detail=str(self._settings.dir),
+                    hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
+                    "happens then with spool_full (keep, drop_oldest, block, raise)",
+                )
+            time.sleep(_FULL_PAUSE_S)
 
     def reattach(self) -> None:
         """What `attach` makes has changed."""
         if self._loop is not None and self.stream is not None:
             self._loop.call_soon_threadsafe(self.stream.reattach)
 
-    def flush(self) -> concurrent.futures.Future[None]:
-        """Done when every closed step of this moment is acknowledged (online) or safe on the disk (offline).
+    def flush(self, durable: bool) -> concurrent.futures.Future[None]:
+        """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
 
         Fails with the final error, if the server has refused this writer for good.
         """
-        return self._ask(self._flush())
+        return self._ask(self._flush(durable))
 
     def finish(self, exit_code: int) -> None:
         """Delivers what is left, tells the server that the writer has ended, and ends the thread.
@@ -278,14 +296,14 @@ class Sender:
         self._loop.call_later(self._settings.timeouts.linger_s, self._tick)
         self._collect()
 
-    def _collect(self) -> None:
-        """Stage → frames → outbox."""
+    def _collect(self, last: bool = False) -> None:
+        """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
         assert self._stage is not None
         try:
             self._save_quarantined()
         except OSError as error:
             log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
-        cut = self._stage.cut()
+        cut = self._stage.cut() if self._outbox.has_room or last else None
         if cut is None:
             return
         for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
@@ -312,8 +330,10 @@ class Sender:
             raise UsageError("a run that is offline has no server to ask")
         return await self.stream.first_attached()
 
-    async def _collect_now(self) -> None:
+    async def _collect_now(self) -> bool:
+        self._outbox.retry_spool()
         self._collect()
+        return self._outbox.has_room
 
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
@@ -340,15 +360,15 @@ class Sender:
             except RuntimeError:  # the interpreter is ending: there are no threads any more
                 return
 
-    async def _flush(self) -> None:
+    async def _flush(self, durable: bool) -> None:
         self._collect()
-        if self.stream is not None:
+        if self.stream is not None and durable:
             await self.stream.acknowledged(self._outbox.next_seq)
         elif self._outbox.spool is not None:
             await asyncio.to_thread(self._outbox.spool.sync)
 
     async def _finish(self, exit_code: int) -> None:
-        self._collect()
+        self._collect(last=True)
         stream = self.stream
         if stream is None or stream.failed is not None:
             return

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from stepwell._outbox import WhenFull
 from stepwell._resume import Start, parse_start
 from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
@@ -37,6 +38,7 @@ ENVIRONMENT = {
     "STEPWELL_WRITER": "writer",
     "STEPWELL_RESUME": "resume",
     "STEPWELL_STEP_BACK": "step_back",
+    "STEPWELL_SPOOL_FULL": "spool_full",
     "STEPWELL_SILENT": "silent",
 }
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -103,6 +105,8 @@ class Settings:
         start: anew, or where the run was; see `Start`.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
+            `_outbox.py`.
         silent: print nothing.
     """
 
@@ -116,6 +120,7 @@ class Settings:
     writer: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
+    spool_full: WhenFull = "keep"
     silent: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -150,10 +155,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         raise SettingError(
             "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
         )
-    if values.get("step_back", "warn") not in get_args(StepBack):
-        raise SettingError(
-            f"step_back must be warn, raise or quarantine, not {values['step_back']!r}", hint="STEPWELL_STEP_BACK"
-        )
+    for name, words in (("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))):
+        if values.get(name, words[0]) not in words:
+            raise SettingError(
+                f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"
+            )
     _check_name("project", values.get("project", "uncategorized"), forbidden="/\\#?%:", longest=128)
     _check_name("entity", values.get("entity", "default"), forbidden="/\\#?%:", longest=128)
     _check_name("run id", values["run_id"], forbidden=":;,#?/'\\", longest=128)

@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
-from stepwell.errors import DataError, StepOrderError
+from stepwell.errors import DataError, SpoolFullError, StepOrderError
 from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
 
 log = logging.getLogger("stepwell")
@@ -113,7 +113,8 @@ class Stage:
 
     Args:
         max_bytes: what may wait here for the I/O thread.
-        make_room: called when that is reached, without the lock; returns whether there is room again.
+        make_room: called when that is reached, without the lock; returns whether there is room again, or raises
+            SpoolFullError.
         first_step: where the writer starts.
         step_back: what becomes of a call for a step that has passed; see `Settings.step_back`.
     """
@@ -338,7 +339,16 @@ class Stage:
 
         Comes last in a call: while it waits, other threads may log.
         """
-        if not self._wait_for_room() and step in plan.steps:
+        try:
+            room = self._wait_for_room()
+        except SpoolFullError:
+            self._remove(plan, step)
+            raise
+        if not room:
+            self._remove(plan, step)
+
+    def _remove(self, plan: _Plan, step: int) -> None:
+        if step in plan.steps:
             at = plan.steps.index(step)
             del plan.steps[at], plan.times[at]
             del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]

@@ -102,6 +102,7 @@ class Stream:
         self.finished = False  # the server has confirmed the writer's end
         self.last_error: Exception | None = None
         self.failed: Error | None = None  # final: it will not be tried again
+        self._session = bytes(16)
         self._sent_seq = 0
         self._in_flight: deque[_InFlight] = deque()
         self._in_flight_bytes = 0
@@ -234,10 +235,10 @@ class Stream:
             )
         next_seq = reply["next_seq"]
         if next_seq < self._source.first_seq:
-            raise RejectionError(
-                "the server lacks frames that were acknowledged before",
-                detail=f"it expects seq {next_seq}; what is left here begins at seq {self._source.first_seq}",
-                hint="was its database restored from an older backup? The frames that are left stay in the spool",
+            log.error(
+                "frames %d to %d are neither here nor on the server; their places are recorded as dropped",
+                next_seq,
+                self._source.first_seq - 1,
             )
         self.connected = True
         self.counts.connections += 1
@@ -247,7 +248,7 @@ class Stream:
         self._in_flight_bytes = 0
         self._finish_sent = False
         self._settle(next_seq)
-        self._sent_seq = max(next_seq, self._source.first_seq)
+        self._sent_seq = next_seq
         self._more.set()
         self._attached(reply)
 
@@ -257,6 +258,7 @@ class Stream:
         message = self._attach()
         if from_seq is not None:
             message["from_seq"] = from_seq
+        self._session = bytes.fromhex(message["session"])
         text = orjson.dumps(message)
         if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
             async with session.post(self._base_url + "/v1/attach", data=text) as response:
@@ -293,7 +295,11 @@ class Stream:
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight_bytes)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:
-                frames = source.read(self._sent_seq, room, window)
+                if self._sent_seq < source.first_seq:  # given up here before the server had them
+                    missing = range(self._sent_seq, min(source.first_seq, self._sent_seq + window))
+                    frames = [wire.encode_tombstone(self._session, seq, 0) for seq in missing]
+                else:
+                    frames = source.read(self._sent_seq, room, window)
                 for frame in frames:
                     header = wire.peek(frame)
                     values = header.points + header.objects
@@ -306,7 +312,8 @@ class Stream:
                 for start in range(0, len(together), wire.MAX_MESSAGE_BYTES):
                     await socket.send_bytes(together[start : start + wire.MAX_MESSAGE_BYTES])
                 continue
-            if self._exit_code is not None and not self._finish_sent and source.first_seq >= source.next_seq:
+            delivered = source.first_seq >= source.next_seq and not self._in_flight
+            if self._exit_code is not None and not self._finish_sent and delivered:
                 self._finish_sent = True
                 await socket.send_str(orjson.dumps({"type": "finish", "exit_code": self._exit_code}).decode())
             self._more.clear()
@@ -354,6 +361,8 @@ class Stream:
     def _count(self, next_seq: int, refused: dict[int, RejectionError]) -> None:
         """Books what was in flight below `next_seq`, and tells of what was refused."""
         for item in self._in_flight:
+            if item.seq < self._source.first_seq:
+                continue  # given up in the meantime, and booked as dropped
             if item.seq in refused:
                 self.counts.values_rejected += item.values
             elif item.seq < next_seq:

@@ -253,6 +253,24 @@ class Spool:
             self._forget_oldest()
         self._chain.acknowledge(next_seq)
 
+    def drop_oldest(self) -> int | None:
+        """Gives up the oldest segment, to make room for newer frames; `first_seq` moves behind it.
+
+        Returns:
+            How many points and objects were lost with it; None when there is only one segment, which stays.
+
+        Raises:
+            SpoolError: the disk cannot be read now.
+        """
+        self._check_usable()
+        try:
+            dropped = self._chain.drop_oldest()
+        except OSError as error:
+            raise storage_error(error, "give its oldest frames up") from error
+        while self._cache and self._cache_first < self.first_seq:
+            self._forget_oldest()
+        return dropped
+
     def sync(self) -> None:
         """fsync of all that was appended before the call, of new directory entries, and a sign of life for the lock.
 

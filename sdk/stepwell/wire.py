@@ -63,6 +63,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_ROW_BYTES = 10_383_360  # W&B's limit for one row (log-semantics §4), so that what fits there fits here
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
+#: A block costs a server about a kilobyte, whatever it holds.
+MAX_BLOCKS = 16_384
 #: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them
 #: can be told from a conflicting one when it comes again.
 WINDOW_FRAMES = 256
@@ -269,9 +271,11 @@ def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
         )
     if zlib.crc32(buffer[offset : offset + HEADER_BYTES - 4]) != checksum:
         raise FrameCorruptError("the header of a frame is damaged", detail="its checksum does not fit")
-    if not HEADER_BYTES <= length <= MAX_FRAME_BYTES or length % 8 or kind > KIND_TOMBSTONE or seq >= 1 << 63:
+    possible = HEADER_BYTES <= length <= MAX_FRAME_BYTES and not length % 8 and kind <= KIND_TOMBSTONE
+    if not possible or seq >= 1 << 63 or blocks > MAX_BLOCKS:
         raise FrameCorruptError(
-            "the header of a frame claims what no frame can have", detail=f"{length} bytes, kind {kind}, seq {seq}"
+            "the header of a frame claims what no frame can have",
+            detail=f"{length} bytes, kind {kind}, seq {seq}, {blocks} blocks",
         )
     return Header(kind, length, body_crc, session, seq, blocks, objects, points, dropped, checksum)
 

@@ -258,13 +258,20 @@ class Churn:
         self.stack.postgres_proxy.rules.remove(rule)
 
     def _trouble_the_network(self) -> None:
-        troubles = [("< ack", Action.CUT), ("> frames", Action.RESET), ("< attached", Action.CUT), ("> frames", Action.HANG)]
+        troubles = [
+            ("< ack", Action.CUT),
+            ("> frames", Action.RESET),
+            ("< attached", Action.CUT),
+            ("> frames", Action.HANG),
+        ]
         self.stack.web_proxy.rules += [
-            Rule(at, action, count=None, probability=0.01, seed=self.seed + i) for i, (at, action) in enumerate(troubles)
+            Rule(at, action, count=None, probability=0.01, seed=self.seed + i)
+            for i, (at, action) in enumerate(troubles)
         ]
         troubles = [("< COMMIT", Action.CUT), ("> COMMIT", Action.RESET), ("< COPY", Action.CUT)]
         self.stack.postgres_proxy.rules += [
-            Rule(at, action, count=None, probability=0.01, seed=self.seed + i) for i, (at, action) in enumerate(troubles)
+            Rule(at, action, count=None, probability=0.01, seed=self.seed + i)
+            for i, (at, action) in enumerate(troubles)
         ]
 
     async def _settle(self) -> Verdict:

@@ -1,38 +1,59 @@
-"""The negative control: a Stepwell that acknowledges before COMMIT is on the disk, and the same kills, and the same judge.
+"""The negative control: acknowledgements before COMMIT is on the disk, and then the same kills and the same judge.
 
-If the judge finds nothing lost here, its clean verdicts elsewhere prove nothing. The worker's own
-`synchronous_commit=on` is undone in the child (`faults.programs.Worker`), and Postgres is told to take its time with
-writing its log. `durable=True` is the control of the control: the same, but with the worker as it is.
+If the judge finds nothing lost here, its clean verdicts elsewhere prove nothing. The database is set to
+`synchronous_commit=off` and takes its time with writing its log. The worker insists on `on` for its own connections:
+a careless one has that undone in its child (`faults.programs.Worker`), a durable one is as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass, field
+from itertools import count
 
 from faults.harness import CARELESS, Stack, stack
 from faults.judge import Judge, Verdict
 from faults.programs import Writer
 from faults.stages import Victim
 
+_VICTIMS = (Victim.BACKEND, Victim.POSTMASTER)
 
-async def verdicts(victim: Victim, seed: int, *, durable: bool, tries: int) -> list[Verdict]:
-    """Kills, until something was lost or `tries` are over; a verdict for each."""
-    found: list[Verdict] = []
-    chance = random.Random(seed)
+
+@dataclass(slots=True)
+class Controls:
+    """What the judge said after each kill.
+
+    Attributes:
+        careless: of the worker that does not wait for the disk; the last one of each victim should have found loss.
+        durable: of the worker as it is, on the same database.
+    """
+
+    careless: dict[Victim, list[Verdict]] = field(default_factory=dict)
+    durable: dict[Victim, list[Verdict]] = field(default_factory=dict)
+
+
+async def controls(seed: int, tries: int) -> Controls:
+    """Both controls; a careless worker is tried until something was lost, or `tries` are over."""
+    found, chance, numbers = Controls(), random.Random(seed), count()
     async with stack(synchronous_commit="off", extra=CARELESS) as made:
-        worker = await made.run_worker(made.worker(durable=durable))
-        await made.fetch("CHECKPOINT")  # else the schema is lost, too, and the judge has nothing to read
-        while len(found) < tries and not (found and found[-1].lost):
-            found.append(await _kill_once(made, victim, f"control-{len(found)}", chance))
-        worker.kill()
+        for durable, verdicts in ((False, found.careless), (True, found.durable)):
+            worker = await made.run_worker(made.worker(durable=durable))
+            await made.fetch("CHECKPOINT")  # else the schema is lost, too, and the judge has nothing to read
+            for victim in _VICTIMS:
+                judged = verdicts[victim] = [await _kill_once(made, victim, f"control-{next(numbers)}", chance)]
+                while not durable and not judged[-1].lost and len(judged) < tries:
+                    judged.append(await _kill_once(made, victim, f"control-{next(numbers)}", chance))
+            worker.kill()
+            await worker.ended.wait()
     return found
 
 
 async def _kill_once(made: Stack, victim: Victim, project: str, chance: random.Random) -> Verdict:
     journal, directory = made.place / f"{project}.journal", made.place / project
     directory.mkdir()
-    writer = await made.run(Writer(made.url, str(directory), project, "run", "0", 0, str(journal), seed=chance.getrandbits(32)))
+    seed = chance.getrandbits(32)
+    writer = await made.run(Writer(made.url, str(directory), project, "run", "0", 0, str(journal), seed=seed))
     for _ in range(chance.randint(5, 25)):
         await made.tell(writer, f"log {chance.randint(1, 50)}")
         await made.tell(writer, "flush 10")

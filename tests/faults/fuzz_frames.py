@@ -23,95 +23,22 @@ FIXED, LENGTH_FIXED = 0.75, 0.8
 
 _TIME = 1_700_000_000_000_000
 _U32 = (0, 1, 2, 3, 7, 8, 9, 16, 24, 64, 255, 2**15, 2**16, 2**24, 10**9, 2**31 - 1, 2**31, 2**32 - 8, 2**32 - 1)
-_I64 = (
-    -(2**63),
-    -(2**62),
-    -1,
-    0,
-    1,
-    2**31,
-    2**53,
-    2**62,
-    2**63 - 2,
-    2**63 - 1,
-    253_402_300_799_999_999,
-    253_402_300_800_000_000,
-)
-_KEYS = (
-    "loss",
-    "train/acc",
-    "ü/Größe",
-    "日本語",
-    "😀",
-    "a.b",
-    "x" * 300,
-    " ",
-    "\x7f",
-    "_step",
-    "%s",
-    "'; --",
-    "\ufeff",
-    "\ud7ff",
+_I64 = (*(sign * 2**power for sign in (-1, 1) for power in (0, 31, 53, 62)), -(2**63), 0, 2**63 - 2, 2**63 - 1)
+_LAST_TIME = 253_402_300_799_999_999
+_WORDS = "loss train/acc ü/Größe 日本語 😀 a.b _step %s '; \ufeff \x7f \ud7ff"
+_KEYS = (*_WORDS.split(" "), " ", "x" * 300)
+_HONEST_JSON = (
+    *b'1 -0 null true "" [] {} {"a":1,"a":2} {"":0} [[0.5,-1e300],"\xc3\xa4"]'.split(),
+    b" 1 ",
+    b"\t[1 , 2]\n",
 )
 _JSON = (
-    *(
-        b"1",
-        b"-0",
-        b"null",
-        b"true",
-        b'""',
-        b"[]",
-        b"{}",
-        b'{"a":1,"a":2}',
-        b" 1 ",
-        b"\t[1 , 2]\n",
-        b'"\xc3\xa4"',
-        b'{"":0}',
-    ),
-    *(
-        b"",
-        b"nan",
-        b"NaN",
-        b"-Infinity",
-        b"01",
-        b"1.",
-        b"+1",
-        b"'a'",
-        b"[1,]",
-        b'"\xff"',
-        b'"\t"',
-        b"\xef\xbb\xbf1",
-        b"1 2",
-    ),
-    *(
-        b'"\\u0000"',
-        b'"\\\\u0000"',
-        b'"\\\\\\u0000"',
-        b'{"\\u0000":1}',
-        b'"\\ud800"',
-        b'"\\udc00\\ud800"',
-        b'"\\ud83d\\ude00"',
-    ),
-    *(
-        b"1e308",
-        b"1e400",
-        b"-1e-400",
-        b"1e-16383",
-        b"1e-16384",
-        b"1e-20000",
-        b"0e99999",
-        b"1e-2147483648",
-        b"9" * 300,
-        b"9" * 400,
-    ),
-    *(
-        b"0." + b"0" * 16382 + b"1",
-        b"0." + b"0" * 17000 + b"1",
-        b"0e-99999",
-        b"[" * 500 + b"]" * 500,
-        b"[" * 2000 + b"]" * 2000,
-    ),
-    *(b'{"a":' * 500 + b"1" + b"}" * 500, b'"' + b"a" * 70_000 + b'"', b"[" + b"0," * 5000 + b"0]"),
+    *_HONEST_JSON,
+    *b"nan NaN -Infinity 01 1. +1 'a' [1,] \"\xff\" \xef\xbb\xbf1 0e99999 0e-99999 1e308 1e400 -1e-400".split(),
+    *rb'"\u0000" "\\u0000" "\\\u0000" {"\u0000":1} "\ud800" "\udc00\ud800" "\ud83d\ude00"'.split(),
+    *(b"", b'"\t"', b"1 2", b"9" * 300, b"9" * 400, b'"' + b"a" * 70_000 + b'"', b"[" + b"0," * 5000 + b"0]"),
+    *(b"1e-16383", b"1e-16384", b"1e-20000", b"0." + b"0" * 16_382 + b"1", b"0." + b"0" * 17_000 + b"1"),
+    *(b"[" * 500 + b"]" * 500, b"[" * 2000 + b"]" * 2000, b'{"a":' * 500 + b"1" + b"}" * 500),
 )
 
 
@@ -183,7 +110,7 @@ class Mutator:
 
     def _object(self, blocks: list[Block]) -> Object:
         step = int(self.rng.choice(self.rng.choice(blocks).steps))
-        return Object(step, _TIME + step % 2**40, self.rng.choice(_KEYS), self.rng.choice(_JSON[:12]))
+        return Object(step, _TIME + step % 2**40, self.rng.choice(_KEYS), self.rng.choice(_HONEST_JSON))
 
     def _change_parts(self, frame: Frame) -> Frame:
         blocks, objects, rng = list(frame.blocks), list(frame.objects), self.rng
@@ -206,7 +133,7 @@ class Mutator:
             if change == 0:
                 item = item._replace(step=rng.choice(_I64))
             elif change == 1:
-                item = item._replace(time=rng.choice(_I64))
+                item = item._replace(time=rng.choice((*_I64, _LAST_TIME, _LAST_TIME + 1)))
             elif change == 2:
                 item = item._replace(key=rng.choice(("", "\0", "a\0b", "k" * 32_767, "k" * 32_768)))
             else:
@@ -231,7 +158,7 @@ class Mutator:
         elif what == 2:
             steps[:] = steps[::-1].copy()
         elif what == 3:
-            times[at] = rng.choice(_I64)
+            times[at] = rng.choice((*_I64, _LAST_TIME, _LAST_TIME + 1))
         elif what == 4 and names:
             names[rng.randrange(len(names))] = rng.choice((0, 1, 0x20, 0x80, 0xC0, 0xED, 0xFF, rng.randrange(256)))
         elif values.size:

@@ -139,8 +139,12 @@ class Stack:
         child = self._starting[self._numbers] = Child(program)
         log = str(self.place / f"{type(program).__name__.lower()}.log")
         self._order({"start": self._numbers, "program": encode(program), "log": log})
-        async with asyncio.timeout(PATIENCE_S):
-            await child.forked.wait()
+        forked = asyncio.create_task(child.forked.wait())
+        assert self._listening is not None
+        await asyncio.wait({forked, self._listening}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        if not forked.done():
+            forked.cancel()
+            raise RuntimeError(f"the zygote does not fork:\n{(self.place / 'zygote.log').read_text()[-4000:]}")
         if isinstance(program, Worker):
             self._order({"tell": child.pid, "line": program.settings()})
         return child

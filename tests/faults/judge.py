@@ -23,6 +23,8 @@ import asyncpg
 from faults.journal import Record, read_journal
 from faults.payload import bits, payload, writer_of
 
+#: What can be wrong with a value.
+KINDS = ("lost", "duplicated", "unknown", "unequal")
 _SAMPLES = 5
 
 #: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections.
@@ -66,8 +68,13 @@ class Verdict:
     samples: list[str] = field(default_factory=list)
 
     @property
+    def wrong(self) -> set[str]:
+        """The kinds of what was found, by their names here."""
+        return {kind for kind in (*KINDS, "complaints") if getattr(self, kind)}
+
+    @property
     def clean(self) -> bool:
-        return not (self.lost or self.duplicated or self.unknown or self.unequal or self.complaints)
+        return not self.wrong
 
     def __str__(self) -> str:
         lines = [
@@ -211,5 +218,3 @@ class Judge:
 def values_of(run: str, writer: str, steps: Iterable[int]) -> int:
     """How many values these steps have."""
     return sum(len(payload(run, writer, step)) for step in steps)
-
-

@@ -1,7 +1,7 @@
 """The Postgres protocol, as far as the proxy must know it: message boundaries, and the names of some messages.
 
-    > CopyData   > CopyDone   > COMMIT        up: before the server has it
-    < COPY       < COMMIT     < error         down: before the client has it ("COPY n" and "COMMIT" are command tags)
+> CopyData   > CopyDone   > COMMIT        up: before the server has it
+< COPY       < COMMIT     < error         down: before the client has it ("COPY n" and "COMMIT" are command tags)
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import Any
 import asyncpg
 
 import stepwell
-
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload

@@ -80,7 +80,7 @@ class Rule:
     """
 
     at: str
-    action: Action | Callable[[Link], bytes | None | Awaitable[bytes | None]]
+    action: Action | Callable[[Link], bytes | Awaitable[bytes | None] | None]
     after: bool = False
     skip: int = 0
     count: int | None = 1
@@ -126,12 +126,11 @@ class Shape:
 
 
 class Link:
-    """One connection through the proxy. `peer` is that of its wire; `reply` answers the client in the server's place."""
+    """One connection through the proxy."""
 
     def __init__(self, client: Streams, server: Streams, wire: Wire, up: Shape, down: Shape) -> None:
         self.wire = wire
-        self.up_shape = up
-        self.down_shape = down
+        self._shapes = up, down
         self._client = client
         self._server = server
         self._over = asyncio.Event()
@@ -140,6 +139,7 @@ class Link:
 
     @property
     def peer(self) -> int | None:
+        """Of the wire."""
         return self.wire.peer
 
     def reply(self, data: bytes) -> None:
@@ -163,9 +163,9 @@ class Link:
 
     async def run(self, rules: list[Rule]) -> None:
         """Passes bytes on, until one side or a rule ends it."""
-        client, server = self._client, self._server
-        up = asyncio.create_task(self._pump(client[0], server[1], self.wire.up, self.up_shape, rules))
-        down = asyncio.create_task(self._pump(server[0], client[1], self.wire.down, self.down_shape, rules))
+        client, server, shapes = self._client, self._server, self._shapes
+        up = asyncio.create_task(self._pump(client[0], server[1], self.wire.up, shapes[0], rules))
+        down = asyncio.create_task(self._pump(server[0], client[1], self.wire.down, shapes[1], rules))
         pumps = (up, down)
         over = asyncio.create_task(self._over.wait())
         try:
@@ -224,10 +224,7 @@ class Link:
             left[0] -= len(part)
             writer.write(part)
             await writer.drain()
-            if shape.bytes_per_s:
-                await asyncio.sleep(len(part) / shape.bytes_per_s)
-            elif shape.slice_bytes:
-                await asyncio.sleep(0)
+            await asyncio.sleep(len(part) / shape.bytes_per_s if shape.bytes_per_s else 0)
             if left[0] <= 0:
                 self.end(shape.end)
                 return
@@ -259,8 +256,12 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        listener = socket.socket()
+        # Small, so that a stalled link makes its sender wait at once.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
+        listener.bind(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._serve, sock=listener)
+        self.port = listener.getsockname()[1]
 
     async def stop(self) -> None:
         """Closes everything."""
@@ -282,8 +283,7 @@ class Proxy:
             writer.close()
             return
         number, self.links = self.links, self.links + 1
-        up = self.up if isinstance(self.up, Shape) else self.up(number)
-        down = self.down if isinstance(self.down, Shape) else self.down(number)
+        up, down = (shape if isinstance(shape, Shape) else shape(number) for shape in (self.up, self.down))
         link = Link((reader, writer), server, self._wire(), up, down)
         task = asyncio.current_task()
         assert task is not None

@@ -57,27 +57,31 @@ class RealServer:
 
 
 @contextlib.contextmanager
-def real_server(limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS) -> Iterator[RealServer]:
-    """A worker and its Postgres, in a directory that is removed at the end."""
+def real_postgres() -> Iterator[tuple[str, Path]]:
+    """The DSN of a Postgres, and the directory that it is in, removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="stepwell-faults-"))
     directory.chmod(0o755)  # Postgres' account must be able to enter
     settings = ClusterSettings(shared_buffers_mb=128, max_wal_size_mb=1024, min_wal_size_mb=80)
     try:
-        with (
-            Cluster(directory / "data", embedded_binaries(), settings) as cluster,
-            worker_process(cluster.dsn(), directory, limits, timeouts) as server,
-        ):
-            yield server
+        with Cluster(directory / "data", embedded_binaries(), settings) as cluster:
+            yield cluster.dsn(), directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
+def real_server(limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS) -> Iterator[RealServer]:
+    """A worker and its Postgres."""
+    with real_postgres() as (dsn, directory), worker_process(dsn, directory, limits, timeouts) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def worker_process(
-    dsn: str, directory: Path, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS
+    dsn: str, directory: Path, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS, port: int = 0
 ) -> Iterator[RealServer]:
-    """A worker that serves into `dsn`; its log goes to `directory`."""
-    settings = {"dsn": dsn, "limits": asdict(limits), "timeouts": asdict(timeouts)}
+    """A worker that serves into `dsn`, on a free port unless one is given; its log goes to `directory`."""
+    settings = {"dsn": dsn, "port": port, "limits": asdict(limits), "timeouts": asdict(timeouts)}
     with (directory / "worker.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "faults.real_server"],
@@ -107,7 +111,7 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     settings = json.loads(sys.stdin.readline())
     limits, timeouts = Limits(**settings["limits"]), Timeouts(**settings["timeouts"])
-    loop.run(_serve(Worker(Config(settings["dsn"], port=0, limits=limits, timeouts=timeouts))))
+    loop.run(_serve(Worker(Config(settings["dsn"], port=settings["port"], limits=limits, timeouts=timeouts))))
 
 
 async def _serve(worker: Worker) -> None:

@@ -1,4 +1,4 @@
-"""One worker in the loop of a test, a proxy on each side of it, and writers that keep a journal: for faults of the network.
+"""One worker in the loop of a test, a proxy on each side of it, writers that keep a journal: for faults of the network.
 
     Logger (a real Run)  →  web proxy  →  Worker  →  Postgres proxy  →  Postgres  ←  judge
 

@@ -17,6 +17,7 @@ import multiprocessing
 import resource
 import secrets
 import struct
+import time
 from collections import Counter
 from multiprocessing.connection import Connection
 from typing import Any
@@ -222,6 +223,8 @@ def crowd(server: RealServer, clients: int, processes: int) -> None:
     for pipe, process in zip(pipes, started, strict=True):
         pipe.send(None)
         process.join()
+    time.sleep(5)
+    say(f"5 s later: {server.rss_mib():.0f} MiB")
     asyncio.run(check_stored(server.dsn, acknowledged))
     say(f"{len(acknowledged):,} frames acknowledged, all of them in Postgres")
 

@@ -169,7 +169,7 @@ def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
     Raises:
         AttributeError: the product has no such function any more.
     """
-    holder, name, raw = _resolve(point.target)
+    holder, name, raw = resolve(point.target)
     function = raw.__func__ if isinstance(raw, classmethod) else raw
     calls = 0
 
@@ -213,7 +213,12 @@ def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
     setattr(holder, name, classmethod(wrapper) if isinstance(raw, classmethod) else wrapper)
 
 
-def _resolve(target: str) -> tuple[Any, str, Any]:
+def resolve(target: str) -> tuple[Any, str, Any]:
+    """Where the function of that name is, its name there, and itself.
+
+    Raises:
+        AttributeError: the product has no such function any more.
+    """
     module, _, path = target.partition(":")
     holder: Any = importlib.import_module(module)
     *parents, name = path.split(".")

@@ -92,7 +92,9 @@ async def stream(url: str, source: Prebuilt) -> None:
 async def post(url: str, source: Prebuilt, answers: Counter[int]) -> None:
     """Delivers all frames by POST; one that is refused for want of room is sent again, until it is taken."""
     async with aiohttp.ClientSession(url) as http:
-        await (await http.post("/v1/attach", data=orjson.dumps(source.attach()))).read()
+        while (await http.post("/v1/attach", data=orjson.dumps(source.attach()))).status == 503:
+            answers[503] += 1
+            await asyncio.sleep(0.05)
         while source.first_seq < source.next_seq:
             async with http.post("/v1/frames", data=source.frames[source.first_seq]) as answer:
                 answers[answer.status] += 1
@@ -167,6 +169,28 @@ async def test_a_copy_that_waits_too_long_is_given_up_and_tried_again(
     await delivery
     assert "Postgres could not store a batch (TimeoutError)" in str(why)
     assert await pg.fetchval("SELECT count(*) FROM stepwell.hot_block") == 2
+
+
+async def test_a_stall_that_is_longer_than_the_heartbeats_costs_no_connection(
+    start: Callable[..., RealServer], postgres_dsn: str
+) -> None:
+    """A server without room is not dead to the client, nor a client whose pong was not read yet to the server."""
+    server = start(SMALL, Timeouts(heartbeat_s=0.3))
+    sources = [Prebuilt(FRAMES) for _ in range(STREAMS)]
+    timeouts = SdkTimeouts(retry_min_s=0.01, retry_max_s=0.1, heartbeat_s=0.3)
+    streams = [Stream(server.url, each, each.attach, SdkLimits(), timeouts, lambda *_: None) for each in sources]
+    async with postgres_that_takes_nothing(postgres_dsn):
+        for made in streams:
+            made.finish(0)
+        work = [asyncio.create_task(made.run()) for made in streams]
+        while (await status(server))["held_bytes"] < SMALL.memory_bytes - MIB:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(3)
+        open_then = (await status(server))["streams"]
+    await asyncio.gather(*work)
+    assert open_then == STREAMS
+    assert [made.counts.connections for made in streams] == [1] * STREAMS
+    assert sum(made.counts.frames_duplicate for made in streams) == 0
 
 
 async def test_hundreds_of_slow_clients_cost_their_partial_messages_and_hinder_nobody(

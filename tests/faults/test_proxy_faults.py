@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
+
 from faults.proxy import Action, Link, Rule, Shape
 from faults.service import Service, service
 from faults.web_wire import answer, message
-
 from stepwell_ingest.db.cluster import Cluster
 
 pytestmark = pytest.mark.db
@@ -63,7 +63,7 @@ async def test_a_post_whose_answer_was_lost_is_stored_once(stepwell: Service) ->
 @pytest.mark.parametrize("end", [Action.CUT, Action.RESET])
 @pytest.mark.parametrize("direction", ["up", "down"])
 async def test_a_connection_may_end_after_any_byte(stepwell: Service, direction: str, end: Action) -> None:  # [15]
-    await _survives_ends(stepwell, direction, end, [*range(0, 1200, 40), *range(1200, 6000, 300)])
+    await _survives_ends(stepwell, direction, end, [*range(0, 1200, 90), *range(1200, 5000, 700)])
 
 
 @pytest.mark.parametrize("end", [Action.HANG, Action.HALF_OPEN])
@@ -135,8 +135,6 @@ async def test_an_acknowledgement_that_echoes_no_checksum_is_none(  # [18]
     stepwell.web.rules.clear()
     assert await logger.flush()
     assert (await stepwell.verdict()).clean
-
-
 
 
 def _says(data: bytes) -> Callable[[Link], bytes]:

@@ -75,7 +75,7 @@ def _become(program: dict[str, Any], stdin: int, log: str) -> NoReturn:
         os.dup2(output, 2)
         status = programs.decode_program(program).main()
         sys.stdout.flush()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the end of the process: its log has it, its status says it
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -64,8 +66,8 @@ async def test_a_terminated_backend_is_retryable_and_the_retry_stores_once(
     cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
     frames, beside = [session.frame() for _ in range(3)], neighbour.frame()
     submissions = [write_path.put(cursor, *frames), write_path.put(other, beside)]
-    copier = write_path.start()
     async with held(any_postgres_dsn) as holder:
+        copier = write_path.start()
         pid = await in_the_middle(holder)
         queued = write_path.put(cursor, session.frame())
         await holder.execute("SELECT pg_terminate_backend($1)", pid)
@@ -112,8 +114,8 @@ async def test_a_cancelled_copier_answers_its_batch_and_its_queue(write_path: Wr
     cursor = await write_path.attach(session)
     frame = session.frame()
     submission = write_path.put(cursor, frame)
-    copier = write_path.start()
     async with held(any_postgres_dsn) as holder:
+        copier = write_path.start()
         await in_the_middle(holder)
         queued = write_path.put(cursor, session.frame())
         await end(copier)
@@ -132,8 +134,8 @@ async def test_a_session_that_is_read_anew_in_the_middle_of_its_batch_is_still_a
     cursor = await write_path.attach(session)
     frame = session.frame()
     first, second = write_path.put(cursor, frame), write_path.put(cursor, frame)
-    copier = write_path.start()
     async with held(any_postgres_dsn) as holder:
+        copier = write_path.start()
         await in_the_middle(holder)
         write_path.catalog.forget(session.id)
         behind = write_path.put(await write_path.catalog.cursor(session.id), frame)
@@ -147,8 +149,8 @@ async def test_a_session_that_is_read_anew_in_the_middle_of_its_batch_is_still_a
 async def test_a_fence_in_the_middle_of_a_batch_comes_after_it(write_path: WritePath, any_postgres_dsn: str) -> None:
     old, new = Session(), Session()
     submission = write_path.put(await write_path.attach(old), old.frame(5))
-    copier = write_path.start()
     async with held(any_postgres_dsn) as holder:
+        copier = write_path.start()
         await in_the_middle(holder)
         attaching = asyncio.create_task(write_path.attach(new))
     assert getattr(await outcome(submission), "stored", None) == 1
@@ -196,7 +198,21 @@ async def test_a_missing_partition_waits_for_one_and_neighbours_are_stored(write
     assert await stored_steps(write_path.pool) == [0, 1, 2, 3]
 
 
-async def test_streams_live_through_a_storm_of_terminated_backends(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+@pytest.fixture
+def asyncpg_complains(loop_errors: list[dict[str, Any]]) -> Iterator[None]:
+    """What asyncpg (0.32) reports itself when a connection ends between two of its messages: a waiter of its own that
+    nobody reads, and a transaction that it could not roll back before the pool ends the connection."""
+    yield
+    gc.collect()
+    for item in list(loop_errors):
+        waiter = isinstance(item.get("exception"), asyncpg.ConnectionDoesNotExistError)
+        if waiter or str(item.get("message")).startswith("Resetting connection with an active transaction"):
+            loop_errors.remove(item)
+
+
+async def test_streams_live_through_a_storm_of_terminated_backends(
+    asyncpg_complains: None, postgres_dsn: str, pg: asyncpg.Connection
+) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(4)]
     frames = {session.id: [session.frame() for _ in range(150)] for session in sessions}
 

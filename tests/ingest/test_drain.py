@@ -46,14 +46,11 @@ async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
     clients = [Client(worker) for _ in sessions]
     async with clients[0], clients[1], clients[2]:
         async with held(pg):
-            size = 0
             for client, session in zip(clients, sessions, strict=True):
                 await client.attach(session)
                 for _ in range(10):
-                    frame = session.frame()
-                    size += len(frame)
-                    await client.send(frame)
-            await taken_in(worker, size)
+                    await client.send(session.frame())
+            await eventually(lambda: sum(cursor.tail_seq for cursor in worker.catalog.cursors()) == 30)
             draining = asyncio.create_task(worker.drain())
             await eventually(lambda: worker.draining)
             assert not draining.done()
@@ -154,7 +151,9 @@ async def test_a_full_server_reads_no_further_and_everything_arrives(postgres_ds
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(deliver(session) for session in sessions))
         watching.cancel()
-        assert 0 < highest <= limits.memory_bytes
+        # What was let in is charged for its frames and blocks as well: 3 KiB for a message of one frame of one block,
+        # and each stream may have been let in at the same moment.
+        assert 0 < highest <= limits.memory_bytes + len(sessions) * 3 * 1024
         assert_empty(worker)
     for session in sessions:
         assert await stored_steps(pg, session.writer) == list(range(3000))
@@ -197,30 +196,24 @@ async def test_a_client_that_leaves_while_it_waits_for_room_gives_it_to_the_othe
     assert await stored_steps(pg, "gone") == list(range(50))
 
 
-async def test_a_stream_that_is_given_up_while_it_waits_for_room_loses_nothing(
+async def test_a_stream_that_waits_for_room_longer_than_the_heartbeat_lives_on(
     postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
-    # Nobody reads pongs from a socket that waits for room, so a stall that outlasts the heartbeat ends the stream.
     session = Session()
     frames = [session.frame(1000) for _ in range(50)]
-    limits, timeouts = Limits(connection_bytes=1000), Timeouts(heartbeat_s=0.1)
-    async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker:
-        async with Client(worker) as client:
-            await client.attach(session)
+    limits, timeouts = Limits(connection_bytes=1000), Timeouts(heartbeat_s=0.05)
+    async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker, Client(worker) as client:
+        await client.attach(session)
 
-            async def send() -> None:
-                for frame in frames:
-                    await client.send(frame)
+        async def send() -> None:
+            for frame in frames:
+                await client.send(frame)
 
-            async with held(pg):
-                sending = asyncio.create_task(send())
-                while (await client.hear())["type"] != "closed":
-                    pass
-            await asyncio.gather(sending, return_exceptions=True)
-        await eventually(lambda: not worker.streams)
+        async with held(pg):
+            sending = asyncio.create_task(send())
+            await eventually(lambda: not worker.batcher.idle)
+            await asyncio.sleep(0.3)  # several heartbeats, while nobody reads what the client says
+        assert (await client.hear_acks(50))["stored"] == 50
+        await sending
         assert_empty(worker)
-    async with start_worker(postgres_dsn, limits=limits) as worker, Client(worker) as client:
-        next_seq = (await client.attach(session))["next_seq"]
-        await client.send(*frames[next_seq:])
-        await client.hear_acks(50)
     assert await stored_steps(pg) == list(range(50_000))

@@ -136,7 +136,7 @@ async def test_a_damaged_or_newer_frame_is_400_and_those_before_it_are_stored(
 
 
 async def test_a_body_over_the_limit_is_413_unread(postgres_dsn: str) -> None:
-    async with start_worker(postgres_dsn, limits=Limits(message_bytes=1000)) as worker:
+    async with start_worker(postgres_dsn, limits=Limits(message_bytes=1000, attach_bytes=1000)) as worker:
         session = await attached(worker)
         for path in ("/v1/frames", "/v1/attach"):
             status, reply, _ = await post(worker, path, session.frame(1000))

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_WRITER": ("7", "7"),
     "STEPWELL_RESUME": ("must", Start(resume="must")),
     "STEPWELL_STEP_BACK": ("quarantine", "quarantine"),
+    "STEPWELL_SPOOL_FULL": ("drop_oldest", "drop_oldest"),
     "STEPWELL_SILENT": ("true", True),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as socket_module
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,10 @@ def create_app(worker: Worker) -> web.Application:
                 detail=f"{limits.streams}",
                 hint="start more workers, or another server on the same Postgres",
             )
-        socket = web.WebSocketResponse(
-            max_msg_size=wire.MAX_MESSAGE_BYTES + 1, heartbeat=timeouts.heartbeat_s, compress=False
-        )
+        # No heartbeat of aiohttp's: it takes a peer for dead whose pong stands behind frames that there is no room for.
+        socket = web.WebSocketResponse(max_msg_size=wire.MAX_MESSAGE_BYTES + 1, compress=False)
         await socket.prepare(request)
+        give_up_on_dead_peers(request, timeouts.heartbeat_s)
         connection = Stream(worker, socket)
         worker.streams.add(connection)
         if worker.draining:  # since a moment ago: `drain` has not seen this stream
@@ -83,6 +84,13 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     return app
+
+
+def give_up_on_dead_peers(request: web.Request, heartbeat_s: float) -> None:
+    """Has the kernel end the connection when what was sent is not confirmed for that long (Linux)."""
+    sock = None if request.transport is None else request.transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket_module, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_USER_TIMEOUT, int(1500 * heartbeat_s))
 
 
 def limits_of(worker: Worker) -> int:

@@ -17,6 +17,7 @@ from stepwell import wire
 from stepwell.errors import DataError, Error, FrameTooLargeError, ServerError, UnavailableError, UsageError
 from stepwell_ingest.api.attach import attach, parse_attach
 from stepwell_ingest.api.errors import error_response, json_response
+from stepwell_ingest.config import Limits
 from stepwell_ingest.write.batcher import Submission
 
 if TYPE_CHECKING:
@@ -25,27 +26,32 @@ if TYPE_CHECKING:
 
 async def post_attach(request: web.Request, worker: Worker) -> web.Response:
     """The attach message as a JSON body; answers what the stream answers."""
-    async with _body(request, worker) as body:
+    # Parsed JSON takes several times its text.
+    async with _body(request, worker, worker.config.limits.attach_bytes, weight=8) as body:
         _, reply = await attach(worker.catalog, parse_attach(body))
         return json_response(reply)
 
 
 async def post_frames(request: web.Request, worker: Worker) -> web.Response:
     """Frames of any attached sessions, one after the other."""
-    async with _body(request, worker) as body:
+    async with _body(request, worker, worker.config.limits.message_bytes) as body:
         return await _store(body, worker)
 
 
 @contextlib.asynccontextmanager
-async def _body(request: web.Request, worker: Worker) -> AsyncIterator[bytes]:
+async def _body(request: web.Request, worker: Worker, limit: int, weight: int = 1) -> AsyncIterator[bytes]:
     """The body, with room held for it until the end of the block.
+
+    Args:
+        limit: bytes that it may have.
+        weight: how much room a byte of it takes.
 
     Raises:
         OverloadedError: there is none; nothing of the body was read.
         UnavailableError: it did not arrive in time.
     """
-    size = _check_body(request, worker)
-    worker.room.take_now(size)
+    size = _check_body(request, limit)
+    worker.room.take_now(size * weight)
     try:
         try:
             async with asyncio.timeout(worker.config.timeouts.body_s):
@@ -56,11 +62,10 @@ async def _body(request: web.Request, worker: Worker) -> AsyncIterator[bytes]:
             ) from None
         yield body
     finally:
-        worker.room.give_back(size)
+        worker.room.give_back(size * weight)
 
 
-def _check_body(request: web.Request, worker: Worker) -> int:
-    limit = worker.config.limits.message_bytes
+def _check_body(request: web.Request, limit: int) -> int:
     size = request.content_length
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise DataError("a body must not be compressed", hint="leave Content-Encoding out")
@@ -76,15 +81,7 @@ def _check_body(request: web.Request, worker: Worker) -> int:
 
 
 async def _store(body: bytes, worker: Worker) -> web.Response:
-    by_session: dict[bytes, list[tuple[wire.Header, memoryview]]] = {}
-    problem: Error | None = None
-    try:
-        for header, view in wire.split(body):
-            by_session.setdefault(header.session, []).append((header, view))
-    except Error as error:
-        problem = error
-    if not by_session:
-        raise problem or UsageError("the body holds no frame")
+    by_session, problem = _by_session(body, worker.config.limits)
     submissions: list[Submission] = []
     for session, frames in by_session.items():
         try:
@@ -99,6 +96,46 @@ async def _store(body: bytes, worker: Worker) -> web.Response:
         problem = problem or taken.error
         if taken.submission is not None:
             submissions.append(taken.submission)
+    overhead = sum(submission.overhead for submission in submissions)
+    worker.room.add(overhead)
+    try:
+        return await _answer(submissions, problem)
+    finally:
+        worker.room.give_back(overhead)
+
+
+Frames = list[tuple[wire.Header, memoryview]]
+
+
+def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error | None]:
+    """The frames of a body, and what is wrong behind the last of them.
+
+    Raises:
+        FrameTooLargeError: too many frames or sessions.
+        Error: there is not one frame.
+    """
+    by_session: dict[bytes, Frames] = {}
+    problem: Error | None = None
+    count = 0
+    try:
+        for header, view in wire.split(body):
+            by_session.setdefault(header.session, []).append((header, view))
+            count += 1
+    except Error as error:
+        problem = error
+    if count > limits.post_frames or len(by_session) > limits.post_sessions:
+        raise FrameTooLargeError(
+            "the body holds too much",
+            detail=f"{count} frames of {len(by_session)} sessions; "
+            f"the limits are {limits.post_frames} and {limits.post_sessions}",
+            hint="send it in several bodies",
+        )
+    if not by_session:
+        raise problem or UsageError("the body holds no frame")
+    return by_session, problem
+
+
+async def _answer(submissions: list[Submission], problem: Error | None) -> web.Response:
     writers: list[dict[str, Any]] = []
     for submission, outcome in zip(
         submissions, await asyncio.gather(*(item.done for item in submissions), return_exceptions=True), strict=True

@@ -64,21 +64,24 @@ class Stream:
         self._pieces = Pieces()
         self._held = 0  # bytes of room that no submission accounts for yet
         self._piece_deadline: float | None = None
+        self._attach_deadline = time.monotonic() + worker.config.timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until either side ends the connection or `stop` is called."""
         self._reader = asyncio.create_task(self._read())
         answerer = asyncio.create_task(self._answer())
+        alive = asyncio.create_task(self._show_life())
         try:
-            await asyncio.wait({self._reader, answerer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._reader, answerer, alive}, return_when=asyncio.FIRST_COMPLETED)
             self._reader.cancel()
             self._answers.put_nowait(None)
             await answerer
         finally:
             self._reader.cancel()
             answerer.cancel()
-            await asyncio.gather(self._reader, answerer, return_exceptions=True)
+            alive.cancel()
+            await asyncio.gather(self._reader, answerer, alive, return_exceptions=True)
             self._let_go()
 
     def stop(self) -> None:
@@ -99,6 +102,18 @@ class Stream:
     def _give_back(self, size: int) -> None:
         self._room.give_back(size)
         self._worker.room.give_back(size)
+
+    async def _show_life(self) -> None:
+        """Pings, so that the client does not take a server without room for a dead one; ends with the connection.
+
+        A reader that waits for room does not see the connection end, and would hold its message for nobody.
+        """
+        heartbeat_s = self._worker.config.timeouts.heartbeat_s
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while True:
+                await asyncio.sleep(heartbeat_s / 2)
+                async with asyncio.timeout(heartbeat_s):
+                    await self._socket.ping()
 
     async def _read(self) -> None:
         try:
@@ -129,17 +144,22 @@ class Stream:
             self._pieces = Pieces()
 
     async def _receive(self) -> WSMessage:
-        """The next message; a frame that has begun must be whole in time, since it holds room."""
-        if self._piece_deadline is None:
+        """The next message. A frame that has begun must be whole in time, since it holds room; so must an attach."""
+        deadline = self._piece_deadline if self.cursor is not None else self._attach_deadline
+        if deadline is None:
             return await self._socket.receive()
         try:
-            async with asyncio.timeout(max(0.0, self._piece_deadline - time.monotonic())):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await self._socket.receive()
         except TimeoutError:
-            raise UnavailableError(
-                "a frame did not arrive in time",
-                detail=f"{self._pieces.missing} bytes are missing after {self._worker.config.timeouts.body_s:g} s",
-            ) from None
+            pass
+        timeouts = self._worker.config.timeouts
+        if self.cursor is None:
+            raise UnavailableError("no attach message came in time", detail=f"{timeouts.attach_s:g} s")
+        raise UnavailableError(
+            "a frame did not arrive in time",
+            detail=f"{self._pieces.missing} bytes are missing after {timeouts.body_s:g} s",
+        )
 
     async def _take_frames(self, data: bytes) -> None:
         if self.cursor is None:
@@ -170,7 +190,10 @@ class Stream:
         if taken.submission is None:
             self._give_back(whole - beyond)
         else:
-            self._answers.put_nowait((taken.submission, whole - beyond))
+            overhead = taken.submission.overhead
+            self._room.add(overhead)
+            self._worker.room.add(overhead)
+            self._answers.put_nowait((taken.submission, whole - beyond + overhead))
         if taken.error is not None:
             raise taken.error
         if pieces.missing:

@@ -16,6 +16,9 @@ from stepwell.errors import Error, UnavailableError
 from stepwell.wire import Frame, Header
 from stepwell_ingest.write.ledger import Cursor
 
+#: What a frame, a block or an object costs beside its bytes. Measured: a 64-byte frame 730 bytes, a block 1.3 KiB.
+_PIECE_BYTES = 1024
+
 
 @dataclass(slots=True)
 class Entry:
@@ -85,6 +88,12 @@ class Submission:
     last: Header
     size: int
     done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of memory that the submission costs beside its frames' own: small frames cost more than they weigh."""
+        pieces = sum(entry.header.blocks + entry.header.objects for entry in self.entries)
+        return _PIECE_BYTES * (1 + len(self.entries) + len(self.duplicates) + len(self.conflicts) + pieces)
 
     def succeed(self) -> None:
         if self.done.done():

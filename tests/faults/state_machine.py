@@ -1,0 +1,209 @@
+"""A hypothesis state machine over a whole Stepwell: it picks what is logged, cut, killed and restarted, and when.
+
+Real processes on a real Postgres, on one `Stack` that all examples share; each example has a project of its own. The
+judge speaks at the end of each. Small settings run in `make test`, large ones in the soak (`faults.soak`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from faults.harness import Child, Stack, stack
+from faults.journal import read_journal
+from faults.judge import Judge, Verdict
+from faults.programs import Sync, Writer
+from faults.proxy import Action, Rule
+from faults.stages import Victim
+from stepwell.spool import Spool
+
+T = TypeVar("T")
+
+_WRITERS = 2
+_NAMES = st.integers(0, _WRITERS - 1)
+_CUTS = st.sampled_from([Action.CUT, Action.RESET, Action.HALF_OPEN])
+
+
+class Ground:
+    """A stack with one worker, and the loop that it lives in: a thread, since a state machine has no loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._exits = AsyncExitStack()
+        self.numbers = count()
+        self.verdicts: list[Verdict] = []
+        self.stack: Stack
+        self.worker: Child | None = None
+
+    def __enter__(self) -> Ground:
+        self._thread.start()
+        self.stack = self.wait(self._exits.enter_async_context(stack()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait(self._exits.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Has the loop do it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
+
+
+class Machine(RuleBasedStateMachine):
+    """One example: two writers of one run, and everything that may happen to them."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__()
+        self._ground = ground
+        self._project = f"machine-{next(ground.numbers)}"
+        self._place: Path = ground.stack.place / self._project
+        self._place.mkdir()
+        self._writers: dict[int, Child] = {}
+        self._journals: list[Path] = []
+        self._next_step = [0] * _WRITERS
+        self._sent: list[bytes] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.restart_worker()
+
+    @rule(name=_NAMES, steps=st.integers(1, 60))
+    def log(self, name: int, steps: int) -> None:
+        self._wait(self._tell(name, f"log {steps}"))
+
+    @rule(name=_NAMES, steps=st.integers(1, 60))
+    def log_and_flush(self, name: int, steps: int) -> None:
+        self._wait(self._tell(name, f"log {steps}"))
+        self._wait(self._tell(name, "flush 0.5"))
+
+    @rule(name=_NAMES)
+    def finish(self, name: int) -> None:
+        if name in self._writers:
+            self._wait(self._tell(name, "finish"))
+            self._ended(name)
+
+    @rule(name=_NAMES)
+    def kill_writer(self, name: int) -> None:
+        if name in self._writers:
+            self._writers[name].kill()
+            self._ended(name)
+
+    @rule()
+    def deliver_what_is_left(self) -> None:
+        self._wait(self._sync())
+
+    @precondition(lambda self: self._ground.worker is not None)
+    @rule()
+    def kill_worker(self) -> None:
+        assert self._ground.worker is not None
+        self._ground.worker.kill()
+        self._wait(self._ground.worker.ended.wait())
+        self._ground.worker = None
+
+    @precondition(lambda self: self._ground.worker is None)
+    @rule()
+    def restart_worker(self) -> None:
+        if self._ground.worker is None:
+            self._ground.worker = self._wait(self._ground.stack.run_worker())
+
+    @rule(action=_CUTS)
+    def cut_the_way_to_the_worker(self, action: Action) -> None:
+        self._wait(self._end_all(self._ground.stack.web_proxy, action))
+
+    @rule(action=_CUTS)
+    def cut_the_way_to_postgres(self, action: Action) -> None:
+        self._wait(self._end_all(self._ground.stack.postgres_proxy, action))
+
+    @rule(at=st.sampled_from(["< ack", "< attached", "> frames"]), skip=st.integers(0, 3), action=_CUTS)
+    def cut_at_a_message(self, at: str, skip: int, action: Action) -> None:
+        self._ground.stack.web_proxy.rules.append(Rule(at, action, skip=skip))
+
+    @rule(at=st.sampled_from(["> CopyDone", "> COMMIT", "< COMMIT"]), after=st.booleans(), skip=st.integers(0, 3))
+    def cut_at_a_commit(self, at: str, after: bool, skip: int) -> None:
+        self._ground.stack.postgres_proxy.rules.append(Rule(at, Action.CUT, after=after, skip=skip))
+
+    @rule(victim=st.sampled_from(Victim))
+    def kill_postgres(self, victim: Victim) -> None:
+        self._wait(self._strike(victim))
+
+    @rule(name=_NAMES)
+    def post_old_frames_again(self, name: int) -> None:
+        self._wait(self._post_again())
+
+    def teardown(self) -> None:
+        verdict = self._wait(self._settle())
+        self._ground.verdicts.append(verdict)
+        assert verdict.clean, str(verdict)
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._ground.wait(work)
+
+    async def _tell(self, name: int, line: str) -> None:
+        if name not in self._writers:
+            journal = self._place / f"{len(self._journals)}.journal"
+            self._journals.append(journal)
+            options = (self._ground.stack.url, str(self._place), self._project, "run", str(name), self._next_step[name])
+            self._writers[name] = await self._ground.stack.run(Writer(*options, str(journal), seed=len(self._journals)))
+        await self._ground.stack.tell(self._writers[name], line)
+
+    def _ended(self, name: int) -> None:
+        child = self._writers.pop(name)
+        self._wait(asyncio.wait_for(child.ended.wait(), 60))
+        assert isinstance(child.program, Writer)
+        last = read_journal(Path(child.program.journal)).last_tried
+        self._next_step[name] = max(self._next_step[name], last + 1)
+
+    async def _sync(self) -> bool:
+        child = await self._ground.stack.run(Sync(self._ground.stack.url, str(self._place), timeout_s=0.5))
+        await asyncio.wait_for(child.ended.wait(), 60)
+        return child.status == 0
+
+    async def _end_all(self, proxy: Any, action: Action) -> None:
+        proxy.end_all(action)
+
+    async def _strike(self, victim: Victim) -> None:
+        self._ground.stack.strike(victim, await self._ground.stack.any_backend())
+        await self._ground.stack.recover(victim)
+
+    async def _post_again(self) -> None:
+        """Frames that the spools of this example hold now, or held before, as some retry through another way would."""
+        for directory in Spool.discover(self._place):
+            for segment in sorted(directory.glob("*.seg")):
+                data = segment.read_bytes()
+                self._sent.append(data[data.find(b"SWFR") :] if b"SWFR" in data else b"")
+        if self._ground.worker is None:
+            return
+        url = f"http://127.0.0.1:{self._ground.stack.port}/v1/frames"
+        async with aiohttp.ClientSession() as client:
+            for body in filter(None, self._sent[-20:]):
+                async with client.post(url, data=body) as reply:
+                    assert reply.status in (200, 400, 404, 409, 503), await reply.text()
+
+    async def _settle(self) -> Verdict:
+        made = self._ground.stack
+        made.web_proxy.rules.clear()
+        made.postgres_proxy.rules.clear()
+        made.web_proxy.end_all(Action.CUT)
+        made.postgres_proxy.end_all(Action.CUT)
+        if self._ground.worker is None:
+            self._ground.worker = await made.run_worker()
+        for name in range(_WRITERS):
+            await self._tell(name, "log 5")
+            await self._tell(name, "finish")
+            await asyncio.wait_for(self._writers.pop(name).ended.wait(), 60)
+        async with asyncio.timeout(60):
+            while not await self._sync():
+                pass
+        return await Judge(made.dsn, self._project).verdict({"run": self._journals})

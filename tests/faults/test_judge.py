@@ -1,0 +1,71 @@
+"""The judge sees what is wrong: each kind of damage, done by hand to a database in order, is found and named."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from faults.judge import Judge, Verdict
+from faults.service import PROJECT, RUN, Service, service
+from stepwell_ingest.db.cluster import Cluster
+
+pytestmark = pytest.mark.db
+
+_ONE_BLOCK = "ctid = (SELECT ctid FROM stepwell.hot_block ORDER BY seq LIMIT 1)"
+_COPY_OF_IT = (
+    "INSERT INTO stepwell.hot_block "
+    "SELECT run_id, {seq}, step_lo, step_hi, writer_id, epoch, keys, {steps}, times, vals "
+    "FROM (SELECT * FROM stepwell.hot_block ORDER BY seq LIMIT 1) b"
+)
+
+
+@pytest.fixture
+async def stepwell(postgres_dsn: str, pg_cluster: Cluster, tmp_path: Path) -> AsyncIterator[Service]:
+    async with service(postgres_dsn, pg_cluster, tmp_path) as made:
+        logger = made.logger()
+        for _ in range(3):
+            logger.log(50)
+            assert await logger.flush()
+        assert (await made.verdict()).clean
+        yield made
+
+
+async def _verdict(stepwell: Service) -> Verdict:
+    return await Judge(stepwell.dsn, PROJECT).verdict({RUN: [logger.journal for logger in stepwell.loggers]})
+
+
+async def test_a_row_that_is_gone_is_lost(stepwell: Service, pg: asyncpg.Connection) -> None:
+    await pg.execute(f"DELETE FROM stepwell.hot_block WHERE {_ONE_BLOCK}")
+    assert (await _verdict(stepwell)).wrong == {"lost", "complaints"}  # the ledger counts it still
+
+
+@pytest.mark.parametrize("seq", ["seq", "seq + 1000"], ids=["same frame", "another frame"])
+async def test_a_row_that_is_there_twice_is_duplicated(stepwell: Service, pg: asyncpg.Connection, seq: str) -> None:
+    await pg.execute(_COPY_OF_IT.format(seq=seq, steps="steps"))
+    assert (await _verdict(stepwell)).wrong == {"duplicated", "complaints"}
+
+
+async def test_a_row_that_nobody_logged_is_unknown(stepwell: Service, pg: asyncpg.Connection) -> None:
+    far = "(SELECT array_agg(s + 100000) FROM unnest(steps) s)"
+    await pg.execute(_COPY_OF_IT.format(seq="seq", steps=far))
+    assert (await _verdict(stepwell)).wrong == {"unknown", "complaints"}
+
+
+async def test_one_bit_of_difference_is_unequal(stepwell: Service, pg: asyncpg.Connection) -> None:
+    """A NaN is no other NaN, and 0.0 is not −0.0."""
+    await pg.execute(f"UPDATE stepwell.hot_block SET vals[1][1] = 'NaN' WHERE {_ONE_BLOCK}")
+    verdict = await _verdict(stepwell)
+    assert (verdict.wrong, verdict.unequal) == ({"unequal"}, 1)
+
+
+async def test_a_rejection_that_nobody_caused_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
+    await pg.execute("UPDATE stepwell.ledger SET rejected = 1")
+    assert (await _verdict(stepwell)).wrong == {"complaints"}
+
+
+async def test_a_position_of_the_ledger_without_rows_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
+    await pg.execute("UPDATE stepwell.ledger SET next_seq = next_seq + 1")
+    assert (await _verdict(stepwell)).wrong == {"complaints"}

@@ -1,0 +1,15 @@
+"""Sequences that nobody would think of: the small run of the state machine. `python -m faults.soak` is the long one."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.soak import machine
+
+pytestmark = [pytest.mark.db, pytest.mark.slow]
+
+
+def test_whatever_happens_in_whatever_order_each_value_is_there_once() -> None:
+    verdicts = machine(seed=1, examples=5, steps=12)
+    assert verdicts
+    assert all(verdict.clean for verdict in verdicts)
