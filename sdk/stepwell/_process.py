@@ -17,6 +17,9 @@ from types import FrameType
 from stepwell._run import Run
 from stepwell.errors import Error
 
+#: When SIGTERM has interrupted one of our own calls, it comes again after this time.
+_AGAIN_S = 0.005
+
 
 class Process:
     """The runs of this process, the newest unfinished one being the current one."""
@@ -70,6 +73,13 @@ class Process:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         """Pre-emption: what is logged is delivered, then the signal does what it does without us."""
+        if any(run is not None and run.interrupted for run in (known() for known in self._runs)):
+            # The I/O thread would wait for the call that this has interrupted, and this for the I/O thread. The call
+            # goes on, and the signal comes again.
+            again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         for known in self._runs:
             run = known()
             if run is not None:

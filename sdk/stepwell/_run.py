@@ -180,6 +180,12 @@ class Run:
             forget(self.settings.dir, self.id)
         self._report(self._final_account)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
+        finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
+        return finishing or self._stage.in_use
+
     def __enter__(self) -> Self:
         return self
 

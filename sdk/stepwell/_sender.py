@@ -68,7 +68,7 @@ class Stats:
         frames_stored, frames_duplicate, frames_rejected: as the server answered.
         values_acknowledged, values_rejected: what these held.
         connections: how often the stream attached.
-        durable_step: committed in Postgres (offline: cut into a frame) up to this step; None: nothing yet.
+        durable_step: committed in Postgres up to this step; None: nothing yet (offline: always).
     """
 
     steps_logged: int

@@ -209,6 +209,11 @@ class Stage:
         self.rows += sum(len(block.steps) for block in blocks)
         return Cut(blocks, objects) if blocks else None
 
+    @property
+    def in_use(self) -> bool:
+        """Whether this very thread is inside of a call: a signal handler that has interrupted it must not wait."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too
+
     def take_quarantined(self) -> list[bytes]:
         """Calls that were put aside since the last time, as JSON: step, time, open_step, values."""
         with self._lock:

@@ -262,9 +262,20 @@ class Stream:
         text = orjson.dumps(message)
         if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
             async with session.post(self._base_url + "/v1/attach", data=text) as response:
-                reply = orjson.loads(await response.read())
-                if response.status != 200:
-                    raise _error(reply.get("error", {}))
+                raw = await response.read()
+                try:
+                    reply = orjson.loads(raw)
+                    refusal = None if response.status == 200 else reply["error"]
+                    known = reply["type"] == "attached" if refusal is None else "code" in refusal
+                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    known, refusal = False, None
+                if not known:  # a proxy, perhaps
+                    raise UnavailableError(
+                        "what answers at the server's address is not a Stepwell server",
+                        detail=f"status {response.status}, {raw[:100]!r}",
+                    )
+                if refusal is not None:
+                    raise _error(refusal)
             text = orjson.dumps({**message, "info": {}})
         await socket.send_str(text.decode())
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,39 +11,17 @@ import orjson
 import pytest
 
 import stepwell
+from fixtures.programs import command, environment, script
 from fixtures.server import Backend, StartRun, free_port
-from fixtures.spools import SDK
 from stepwell import wire
 from stepwell.errors import Error, UsageError
 from stepwell.spool import Spool
-
-PATIENCE_S = 60
 
 
 @pytest.fixture(autouse=True)
 def no_run_is_left() -> Iterator[None]:
     yield
     stepwell.finish()
-
-
-def script(code: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end; `stepwell` is imported, and argv holds `arguments`."""
-    done = subprocess.run(
-        command(code, *arguments), env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-    return done
-
-
-def command(code: str, *arguments: object) -> list[str]:
-    program = "import os, sys, stepwell\n" + textwrap.dedent(code)
-    return [sys.executable, "-c", program, *map(str, arguments)]
-
-
-def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("STEPWELL_") and name != "RANK"}
-    return {**kept, "PYTHONPATH": SDK}
 
 
 def spooled_steps(root: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""`resume_from` and `fork_from`: what a run shows afterwards, whoever else logs to it. Nothing that was logged is lost."""
+"""`resume_from` and `fork_from`: what a run shows afterwards, whoever else logs to it. Nothing is lost."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ async def test_a_late_session_gets_a_writer_of_its_own_and_fences_nobody(
         assert (attached["writer"], attached["epoch"], attached["last_step"]) == (name, 1, -1)
         await two.exchange(late.frame(4))
         assert (await one.exchange(live.frame(2)))["stored"] == 1
-        assert await two.attach(late, late=True) == {**attached, "resumed": True, "next_seq": 1, "last_step": 3}
+        assert await two.attach(late, late=True) == {**attached, "next_seq": 1, "last_step": 3}
     assert await stored_steps(pg, "0") == [0, 1, 2, 3, 4]
     assert await stored_steps(pg, name) == [0, 1, 2, 3]
 
@@ -146,7 +146,7 @@ async def test_what_a_fenced_session_had_left_comes_home_late_and_once(worker: W
         ack = await client.exchange(*frames)
         assert (ack["next_seq"], ack["stored"], ack["duplicate"], ack["rejected"]) == (4, 2, 2, [])
         again = await client.attach(old, late=True)
-        assert (again["writer"], again["resumed"], again["next_seq"]) == (name, True, 4)
+        assert (again["writer"], again["resumed"], again["next_seq"]) == (name, False, 4)
         conflict = await client.exchange(make_frame(old.id, 1, [50]))
         assert [item["code"] for item in conflict["rejected"]] == ["sequence_conflict"]
     assert await stored_steps(pg, "0") == [0, 1]

@@ -30,7 +30,7 @@ def lifecycle(pool: asyncpg.Pool, *attached: Cursor, worker: Worker | None = Non
     """Beats and reaps when the test says so; the workers of these tests do so after 15 s first."""
     if worker is not None:
         return Lifecycle(pool, Timeouts(), worker._attached, worker.catalog.cursors)
-    return Lifecycle(pool, Timeouts(), lambda: attached, lambda: [])
+    return Lifecycle(pool, Timeouts(), lambda: attached, list)
 
 
 async def age(pg: asyncpg.Connection, writer: str = "%") -> None:
@@ -182,7 +182,7 @@ async def test_an_end_and_a_restart_at_once_leave_the_newest_epoch_running(
             if ended["type"] == "error":
                 assert ended["code"] == "fenced"
                 await one.__aexit__()
-                one = await Client(worker).__aenter__()  # noqa: PLW2901 - the context ends the one it began with
+                one = await Client(worker).__aenter__()
         await one.__aexit__()
 
 

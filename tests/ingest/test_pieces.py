@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Iterable
 
@@ -32,7 +33,7 @@ from stepwell_ingest.worker import Worker
 def cut(raw: bytes, places: Iterable[int]) -> list[bytes]:
     """`raw` in pieces, cut at `places`; two equal places give an empty piece."""
     ends = [0, *sorted(place % (len(raw) + 1) for place in places), len(raw)]
-    return [raw[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [raw[start:end] for start, end in itertools.pairwise(ends)]
 
 
 PLACES = st.lists(st.integers(0, 1 << 20), max_size=12)

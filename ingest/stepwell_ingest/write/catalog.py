@@ -72,7 +72,7 @@ class Attachment(NamedTuple):
 
     Attributes:
         cursor: where its frames go on.
-        resumed: the writer was there before.
+        resumed: the writer was there before this session.
         config: the run's, for a process that resumes it; None for others.
         rejected: seqs that were refused, from the request's `from_seq` on.
     """
@@ -282,15 +282,13 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
             done = "resumed" if request.rewind_to is None else "rewound"
             return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
         case "ST005":
-            return UsageError(
-                f"run {path} exists already", detail='resume="never"', hint="take another id, or resume it"
-            )
-        case "ST007":
-            return UsageError(
-                f"run {path} exists already, and is not this fork", detail=str(error), hint="give the fork another id"
-            )
+            text = f"run {path} exists already"
+            return UsageError(text, detail='resume="never"', hint="take another id, or resume it")
         case "ST006":
             return UsageError("the run to fork does not exist", detail=str(error))
+        case "ST007":
+            text = f"run {path} exists already, and is not this fork"
+            return UsageError(text, detail=str(error), hint="give the fork another id")
     if caused_by_rows(error):
         return DataError("Postgres does not take this attach message", detail=str(error)[:500])
     other: Exception = error

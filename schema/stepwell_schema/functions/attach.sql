@@ -43,7 +43,8 @@ LANGUAGE plpgsql AS $$
 --       neither                   anywhere; what was logged at or above its first step is superseded when that comes
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
--- `resumed`: the writer was there before (not the run: a rank that starts a moment after another one resumes nothing).
+-- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
+-- resumes nothing), however often the session attaches.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
 -- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run).
 #variable_conflict use_column
@@ -89,7 +90,7 @@ BEGIN
         IF NOT mine.fenced AND NOT late THEN
             PERFORM stepwell.revive_v1(id, mine.writer_id);
         END IF;
-        RETURN QUERY SELECT id, mine.writer_id, w.name, mine.epoch, mine.fenced, true
+        RETURN QUERY SELECT id, mine.writer_id, w.name, mine.epoch, mine.fenced, mine.epoch > 1
                      FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = mine.writer_id;
         RETURN;
     END IF;
