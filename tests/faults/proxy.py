@@ -215,7 +215,7 @@ class Link:
     async def _pass(self, writer: asyncio.StreamWriter, piece: bytes, shape: Shape, left: list[int]) -> None:
         if self._silent or self._over.is_set():
             return
-        if shape.latency_s or shape.jitter_s:
+        if shape.latency_s + shape.jitter_s:
             await asyncio.sleep(shape.latency_s + random.random() * shape.jitter_s)
         size = shape.slice_bytes or len(piece)
         for start in range(0, len(piece), max(size, 1)):
@@ -284,9 +284,8 @@ class Proxy:
         number, self.links = self.links, self.links + 1
         up, down = (shape if isinstance(shape, Shape) else shape(number) for shape in (self.up, self.down))
         link = Link((reader, writer), server, self._wire(), up, down)
-        task = asyncio.current_task()
-        assert task is not None
-        self._open[link] = task
+        if (task := asyncio.current_task()) is not None:
+            self._open[link] = task
         try:
             await link.run(self.rules)
         finally:

@@ -71,6 +71,7 @@ class Machine(RuleBasedStateMachine):
         self._place: Path = ground.stack.place / self._project
         self._place.mkdir()
         self._writers: dict[int, Child] = {}
+        self._replaced: list[Child] = []  # processes that live on although another one has taken their writer over
         self._journals: list[Path] = []
         self._next_step = [0] * _WRITERS
         self._sent: list[bytes] = []
@@ -99,6 +100,16 @@ class Machine(RuleBasedStateMachine):
         if name in self._writers:
             self._writers[name].kill()
             self._ended(name)
+
+    @rule(name=_NAMES, steps=st.integers(1, 60))
+    def take_a_writer_over(self, name: int, steps: int) -> None:
+        if name in self._writers:
+            self._wait(self._take_over(name, steps))
+
+    @precondition(lambda self: self._replaced)
+    @rule(steps=st.integers(1, 60))
+    def log_in_a_process_that_was_replaced(self, steps: int) -> None:
+        self._wait(self._log_late(steps))
 
     @rule()
     def deliver_what_is_left(self) -> None:
@@ -158,6 +169,19 @@ class Machine(RuleBasedStateMachine):
             self._writers[name] = await self._ground.stack.run(Writer(*options, str(journal), seed=len(self._journals)))
         await self._ground.stack.tell(self._writers[name], line)
 
+    async def _take_over(self, name: int, steps: int) -> None:
+        old = self._writers.pop(name)
+        assert isinstance(old.program, Writer)
+        # The old one goes on below.
+        self._next_step[name] = max(self._next_step[name], read_journal(Path(old.program.journal)).last_tried) + 10_000
+        self._replaced.append(old)
+        await self._tell(name, f"log {steps}")
+        await self._tell(name, "flush 0.5")
+
+    async def _log_late(self, steps: int) -> None:
+        await self._ground.stack.tell(self._replaced[-1], f"log {steps}")
+        await self._ground.stack.tell(self._replaced[-1], "flush 0.2")
+
     def _ended(self, name: int) -> None:
         child = self._writers.pop(name)
         self._wait(asyncio.wait_for(child.ended.wait(), 60))
@@ -203,6 +227,9 @@ class Machine(RuleBasedStateMachine):
             await self._tell(name, "log 5")
             await self._tell(name, "finish")
             await asyncio.wait_for(self._writers.pop(name).ended.wait(), 60)
+        for child in self._replaced:
+            await made.tell(child, "finish")
+            await asyncio.wait_for(child.ended.wait(), 60)
         async with asyncio.timeout(60):
             while not await self._sync():
                 pass
