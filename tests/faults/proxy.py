@@ -178,7 +178,6 @@ class Link:
             await asyncio.gather(*pumps, over, return_exceptions=True)
             for _, writer in (self._client, self._server):
                 writer.close()
-            for _, writer in (self._client, self._server):
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
 

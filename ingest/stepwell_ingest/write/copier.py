@@ -189,7 +189,7 @@ class Copier:
 
     async def _commit(self, groups: list[Group], ids: Ids) -> None:
         groups = [group for group in groups if group.entries]
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection, connection.transaction():
             await self._move_ledger(connection, groups)
             blocks = list(_block_rows(groups, ids))
             if blocks:
