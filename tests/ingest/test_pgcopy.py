@@ -34,7 +34,8 @@ def blocks(draw: st.DrawFn) -> BlockRow:
     """Any shape; most numbers from a seed, the odd ones where hypothesis puts them."""
     keys, steps = draw(st.integers(0, 40)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    moments = np.unique(np.append(rng.integers(-(2**63), 2**63 - 1, 3 * steps), draw(st.lists(I64, max_size=3))))
+    some = np.array(draw(st.lists(I64, max_size=3)), np.int64)  # an empty list would make floats of them all
+    moments = np.unique(np.append(rng.integers(-(2**63), 2**63 - 1, 3 * steps), some))
     times = rng.integers(validation.MIN_TIME_US, validation.MAX_TIME_US, steps, endpoint=True)
     times[draw(st.integers(0, steps - 1))] = draw(TIMES)
     values = rng.integers(0, 2**64, keys * steps, np.uint64).view(np.float64)  # any 64 bits are a value

@@ -111,7 +111,7 @@ def test_quarantine_is_bounded_and_what_it_cannot_hold_is_dropped_loudly(caplog:
 
 
 def test_a_word_that_is_none_of_the_three_is_refused(start_run: StartRun) -> None:
-    with pytest.raises(SettingError, match="step_back must be warn, raise or quarantine, not 'ignore'"):
+    with pytest.raises(SettingError, match="step_back must be one of warn, raise, quarantine, not 'ignore'"):
         start_run(mode="disabled", step_back="ignore")
 
 

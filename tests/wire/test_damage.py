@@ -98,7 +98,7 @@ def lie(offset: int, value: int) -> Callable[[], bytes]:
         pytest.param(lie(8, len(FRAME) + 8), "a frame is cut off", id="length-a-bit-longer"),
         pytest.param(lie(8, len(FRAME) - 8), "a frame is cut off", id="length-a-bit-shorter"),
         pytest.param(lie(8, 8), "the header of a frame claims what no frame can have", id="length-below-header"),
-        pytest.param(lie(40, HUGE), "a block", id="blocks"),
+        pytest.param(lie(40, HUGE), "the header of a frame claims what no frame can have", id="blocks"),
         pytest.param(lie(40, 1), "a frame miscounts its points", id="blocks-fewer"),
         pytest.param(lie(44, HUGE), "a frame claims more objects than it holds", id="objects"),
         pytest.param(lie(44, 0), "a frame has bytes that nothing accounts for", id="objects-none"),
