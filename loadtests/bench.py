@@ -246,7 +246,7 @@ def print_table() -> None:
     print()
     for result in results[1:]:
         figures = [f"{key} {value:,}" for key, value in result.items() if key not in ("name", "calls", "rounds")]
-        print(f"{result['name']:<46}" + "".join(f"{figure:<28}" for figure in figures).rstrip())
+        print(f"{result['name']:<46}" + "".join(f"{figure:<32}" for figure in figures).rstrip())
 
 
 def _cpu() -> str:

@@ -130,3 +130,15 @@ async def test_functions_carry_their_version(connection: asyncpg.Connection) -> 
 async def test_every_query_can_be_prepared(connection: asyncpg.Connection, module: str, name: str) -> None:
     await connection.execute("SET search_path = pg_catalog")
     await connection.prepare(stepwell_schema.queries(module)[name])
+
+
+async def test_no_table_is_unlogged_or_temporary(any_shared_dsn: str) -> None:
+    """Nothing that was acknowledged lies where a crash empties it."""
+    connection = await asyncpg.connect(any_shared_dsn)
+    try:
+        kinds = await connection.fetch(
+            "SELECT DISTINCT relpersistence::text FROM pg_class WHERE relnamespace = 'stepwell'::regnamespace"
+        )
+    finally:
+        await connection.close()
+    assert [kind for (kind,) in kinds] == ["p"]
