@@ -95,7 +95,17 @@ class Worker:
                     timeout=timeouts.connect_s,
                     command_timeout=timeouts.statement_s,
                     # What is acknowledged must survive a crash, whatever the database's own default is (design §3.1).
-                    server_settings={"synchronous_commit": "on", "application_name": "stepwell", "TimeZone": "UTC"},
+                    server_settings={
+                        "synchronous_commit": "on",
+                        "application_name": "stepwell",
+                        "TimeZone": "UTC",
+                        # When the host of a worker goes away in the midst of a COPY, Postgres must notice: until then
+                        # the ledger rows are locked, and no other worker can move them. (The default is two hours.)
+                        "tcp_keepalives_idle": "15",
+                        "tcp_keepalives_interval": "5",
+                        "tcp_keepalives_count": "3",
+                        "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
+                    },
                 )
             self.catalog = Catalog(pool, limits.metrics_per_run)
             self.intake = Intake(self.batcher, limits.object_bytes)

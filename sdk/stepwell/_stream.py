@@ -308,9 +308,8 @@ class Stream:
                 self._sent_seq += len(frames)
                 self.counts.frames_sent += len(frames)
                 self.counts.bytes_sent += sum(map(len, frames))
-                together = frames[0] if len(frames) == 1 else b"".join(frames)
-                for start in range(0, len(together), wire.MAX_MESSAGE_BYTES):
-                    await socket.send_bytes(together[start : start + wire.MAX_MESSAGE_BYTES])
+                for message in wire.messages(frames):
+                    await socket.send_bytes(message)
                 continue
             delivered = source.first_seq >= source.next_seq and not self._in_flight
             if self._exit_code is not None and not self._finish_sent and delivered:

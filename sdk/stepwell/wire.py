@@ -299,6 +299,24 @@ def split(message: bytes | memoryview) -> Iterator[tuple[Header, memoryview]]:
         offset += header.length
 
 
+def messages(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """`frames` as messages of at most `MAX_MESSAGE_BYTES`: whole frames where they fit, larger ones in pieces."""
+    gathered: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if size + len(frame) > MAX_MESSAGE_BYTES and gathered:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        if len(frame) > MAX_MESSAGE_BYTES:
+            for start in range(0, len(frame), MAX_MESSAGE_BYTES):
+                yield frame[start : start + MAX_MESSAGE_BYTES]
+        else:
+            gathered.append(frame)
+            size += len(frame)
+    if gathered:
+        yield b"".join(gathered)
+
+
 def decode(buffer: bytes | memoryview) -> Frame:
     """The frame in `buffer`, which holds exactly one. Arrays are read in place: they keep `buffer` alive.
 

@@ -128,6 +128,7 @@ class Worker:
             _commit_carelessly()
         # Its stdout, where it says where it listens, is a log here.
         worker_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        worker_process.decode = _hurried(worker_process.decode)
         return worker_process.main()
 
     def settings(self) -> str:
@@ -240,6 +241,18 @@ def _commit_carelessly() -> None:
         return original(*arguments, server_settings={**server_settings, "synchronous_commit": "off"}, **named)
 
     asyncpg.create_pool = create_pool
+
+
+def _hurried(decode: Callable[[bytes], Config]) -> Callable[[bytes], Config]:
+    """A statement that is not answered is given up long before anything here that waits for it."""
+
+    def short(line: bytes) -> Config:
+        config = decode(line)
+        return dataclasses.replace(
+            config, timeouts=dataclasses.replace(config.timeouts, statement_s=2.0, connect_s=2.0, drain_s=5.0)
+        )
+
+    return short
 
 
 def _impatient(resolve: Callable[..., Settings]) -> Callable[..., Settings]:

@@ -87,6 +87,14 @@ async def test_a_copy_that_postgres_does_not_read_is_given_up(stepwell: Service)
     assert stepwell.worker.batcher.idle
 
 
+async def test_postgres_notices_when_the_host_of_a_worker_is_gone(stepwell: Service) -> None:  # [38]
+    """Until it does, the ledger rows of a COPY under way are locked for every other worker."""
+    pool = stepwell.worker._pool
+    assert pool is not None
+    assert await pool.fetchval("SHOW tcp_keepalives_idle") == "15"
+    assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") != "0"
+
+
 async def test_a_count_of_rows_that_is_not_ours_undoes_the_batch(stepwell: Service) -> None:  # [36]
     await _survives(stepwell, Rule("< COPY", lambda _: command_complete(b"COPY 0")))
 

@@ -15,17 +15,14 @@ class Pieces:
     """The bytes of one connection that are not yet a whole frame.
 
     Attributes:
+        kept: how many bytes of a frame that has begun are here.
         missing: how many more bytes the frame that has begun needs; 0 when none has, or its header is not whole.
     """
 
     def __init__(self) -> None:
-        self._begun = bytearray()
+        self._begun: list[bytes] = []
+        self.kept = 0
         self.missing = 0
-
-    @property
-    def kept(self) -> int:
-        """How many bytes of a frame that has begun are here."""
-        return len(self._begun)
 
     def feed(self, data: bytes) -> Iterator[tuple[wire.Header, memoryview]]:
         """The frames that are whole with `data`; what is left of it waits for more. Read it to its end.
@@ -34,13 +31,13 @@ class Pieces:
             FrameCorruptError, FrameVersionError: what comes is no frame; nothing more can be read.
         """
         if self._begun:
-            self._begun += data
+            self._begun.append(data)
+            self.kept += len(data)
             if len(data) < self.missing:
                 self.missing -= len(data)
                 return
-            data = bytes(self._begun)
-            self._begun = bytearray()
-            self.missing = 0
+            data = b"".join(self._begun)  # once a frame: a large one would be copied again and again otherwise
+            self._begun, self.kept, self.missing = [], 0, 0
         view = memoryview(data)
         offset, end = 0, len(view)
         while end - offset >= wire.HEADER_BYTES:
@@ -50,4 +47,5 @@ class Pieces:
                 break
             yield header, view[offset : offset + header.length]
             offset += header.length
-        self._begun = bytearray(view[offset:])
+        if offset < end:
+            self._begun, self.kept = [bytes(view[offset:])], end - offset
