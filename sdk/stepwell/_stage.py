@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-import operator
 import threading
 from array import array
 from collections.abc import Callable, Mapping
@@ -21,15 +20,22 @@ from itertools import compress
 from time import time
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from stepwell._row import (
+    MAX_STEP,
+    bytes_of,
+    check_size,
+    checked_commit,
+    checked_step,
+    checked_timestamp,
+    flatten,
+    merge,
+)
 from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
 from stepwell.errors import DataError, SpoolFullError, StepOrderError
-from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object, pack_names
+from stepwell.wire import MAX_ROW_KEYS, Object, pack_names
 
 log = logging.getLogger("stepwell")
 
-_MAX_STEP = 2**63 - 1
 #: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
 _MAX_PLANS = 4096
 #: Keys that the client sets itself (log-semantics §2).
@@ -178,7 +184,7 @@ class Stage:
                         if len(plan.values) >= self._max_values:
                             self._overflow(plan, number)
                         return
-                    if commit is None and type(step) is int and self._step < step < _MAX_STEP:
+                    if commit is None and type(step) is int and self._step < step < MAX_STEP:
                         closed = self._close_pending()
                         self._step = step
                         self._open = _OpenRow(plan, array("d", values), time())
@@ -231,8 +237,8 @@ class Stage:
             raise DataError(
                 f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
             )
-        number = None if step is None else _checked_step(step)
-        flush = number is None if commit is None else _checked_commit(commit)
+        number = None if step is None else checked_step(step)
+        flush = number is None if commit is None else checked_commit(commit)
         row, at = self._converted(data)
         if number is not None and number < self._step:
             self._step_back(number, row, at)
@@ -249,7 +255,7 @@ class Stage:
         if self._row is None:
             self._row = row
         else:
-            _check_size(merged := _merge(dict(self._row), row))
+            check_size(merged := merge(dict(self._row), row))
             self._row = merged
         self._row_time = at
         if fresh and POINT_TYPES.issuperset(map(type, data.values())):
@@ -270,7 +276,7 @@ class Stage:
                     self._known_keys[key] = name
             if name in _SPECIAL:
                 if name == _TIMESTAMP:
-                    at = _checked_timestamp(value)
+                    at = checked_timestamp(value)
                 continue
             try:
                 converted = convert(value)
@@ -280,7 +286,7 @@ class Stage:
                 raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
             if name and converted != {}:
                 row[name] = converted
-        _check_size(row)
+        check_size(row)
         return row, at
 
     def _plan_of(self, keys: tuple[str, ...]) -> _Plan:
@@ -316,7 +322,7 @@ class Stage:
         self._row = None
         step, self._step = self._step, self._step + 1
         flat: dict[str, float | bytes] = {}
-        _flatten(row, "", flat)
+        flatten(row, "", flat)
         numbers = {key: value for key, value in flat.items() if type(value) is float}
         objects = [
             Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
@@ -324,7 +330,7 @@ class Stage:
         plan = self._plan = self._plan_of(tuple(numbers))
         plan.add(step, self._row_time, numbers.values())
         self._objects += objects
-        self._object_bytes += _bytes_of(objects)
+        self._object_bytes += bytes_of(objects)
         return plan, step
 
     def _overflow_if_full(self, plan: _Plan, step: int) -> None:
@@ -353,7 +359,7 @@ class Stage:
             del plan.steps[at], plan.times[at]
             del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
             self._objects = [item for item in self._objects if item.step != step]
-            self._object_bytes = _bytes_of(self._objects)
+            self._object_bytes = bytes_of(self._objects)
 
     def _wait_for_room(self) -> bool:
         self._lock.release()  # the I/O thread needs it to cut
@@ -380,7 +386,7 @@ class Stage:
             )
         if self._on_step_back == "quarantine" and self._quarantined_bytes < self._max_object_bytes:
             flat: dict[str, float | bytes] = {}
-            _flatten(row, "", flat)
+            flatten(row, "", flat)
             values = {key: value.decode() if isinstance(value, bytes) else value for key, value in flat.items()}
             text = json.dumps({"step": step, "time": at, "open_step": self._step, "values": values}).encode()
             self._quarantined.append(text)
@@ -396,83 +402,3 @@ class Stage:
                 advice,
                 f" ({self.dropped_steps} calls dropped so far)" if self.dropped_steps > 1 else "",
             )
-
-
-def _merge(into: dict[str, Converted], new: dict[str, Converted]) -> dict[str, Converted]:
-    """The last value of a key wins; nested dicts merge; a dict and a scalar replace each other."""
-    for key, value in new.items():
-        old = into.get(key)
-        into[key] = _merge(dict(old), value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return into
-
-
-def _flatten(row: Mapping[str, Converted], prefix: str, into: dict[str, float | bytes]) -> None:
-    for key, value in row.items():
-        if isinstance(value, dict):
-            _flatten(value, f"{prefix}{key}.", into)
-        elif prefix or key:
-            into[prefix + key] = value
-
-
-def _bytes_of(objects: list[Object]) -> int:
-    return sum(len(item.key) + len(item.body) for item in objects)
-
-
-def _check_size(row: Mapping[str, Converted]) -> None:
-    flat: dict[str, float | bytes] = {}
-    _flatten(row, "", flat)
-    if len(flat) > MAX_ROW_KEYS:
-        raise DataError(
-            "a step has too many metrics",
-            detail=f"{len(flat)}; the limit is {MAX_ROW_KEYS}",
-            hint="log an array (it becomes a histogram), or spread them over steps",
-        )
-    size = 0
-    for key, value in flat.items():
-        key_bytes = len(key) if key.isascii() else len(key.encode())
-        if key_bytes > MAX_KEY_BYTES:  # the path of a nested key
-            raise DataError(
-                "a key cannot be stored",
-                detail=f"{key[:60]!r}, {key_bytes} bytes with the keys above it",
-                hint=f"at most {MAX_KEY_BYTES} bytes",
-            )
-        size += key_bytes + (8 if isinstance(value, float) else len(value))
-    if size > MAX_ROW_BYTES:
-        raise DataError(
-            "a step is too large",
-            detail=f"{size} bytes; the limit is {MAX_ROW_BYTES}",
-            hint="log large things as files, or fewer at a time",
-        )
-
-
-def _checked_step(step: Any) -> int:
-    try:
-        if isinstance(step, bool):
-            raise TypeError
-        number = operator.index(step)
-    except TypeError:
-        raise DataError(f"step must be an integer, not {type(step).__name__}", detail=described(step)) from None
-    if number >= _MAX_STEP:
-        raise DataError("step is too large", detail=f"{number}; the limit is {_MAX_STEP - 1}")
-    return number
-
-
-def _checked_commit(commit: Any) -> bool:
-    if isinstance(commit, bool | np.bool_):
-        return bool(commit)
-    try:
-        return operator.index(commit) != 0
-    except TypeError:
-        raise DataError(
-            f"commit must be True, False or None, not {type(commit).__name__}", detail=described(commit)
-        ) from None
-
-
-def _checked_timestamp(value: Any) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError) as error:
-        raise DataError("'_timestamp' must be a number of Unix seconds", detail=described(value)) from error
-    if not 0 <= seconds < 253_402_300_800:
-        raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=described(value))
-    return seconds

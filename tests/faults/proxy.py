@@ -255,7 +255,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        listener = socket.socket()
+        listener = socket.socket(proto=socket.IPPROTO_TCP)  # named, or asyncio would not switch Nagle's algorithm off
         # Small, so that a stalled link makes its sender wait at once.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
         listener.bind(("127.0.0.1", 0))
