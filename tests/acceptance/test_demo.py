@@ -48,6 +48,15 @@ def test_missing_scikit_learn(stepwell_command: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_no_process_survives_it(command_environment: dict[str, str], data_place: Path, number: signal.Signals) -> None:
+    # Under nohup a child would inherit that SIGHUP is ignored.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        _survives_nothing(command_environment, data_place, number)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _survives_nothing(command_environment: dict[str, str], data_place: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "stepwell", "demo", "--steps", "100000"]
     environment = command_environment | {"TMPDIR": str(data_place)}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as demo:

@@ -43,7 +43,10 @@ def machine(seed: int, examples: int, steps: int) -> list[Verdict]:
             def __init__(self) -> None:
                 super().__init__(ground)
 
-        run_state_machine_as_test(hypothesis.seed(seed)(Grounded), settings=settings)
+        try:
+            run_state_machine_as_test(hypothesis.seed(seed)(Grounded), settings=settings)
+        except hypothesis.errors.HypothesisException as error:  # a failure that a second run does not repeat
+            raise AssertionError("\n".join(ground.failures) or str(error)) from error
         return ground.verdicts
 
 
