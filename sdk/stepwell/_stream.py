@@ -20,6 +20,7 @@ import orjson
 
 from stepwell import wire
 from stepwell._backoff import Backoff
+from stepwell._replies import control, error_of, refusals
 from stepwell._settings import Limits, Timeouts
 from stepwell.errors import (
     Error,
@@ -29,7 +30,6 @@ from stepwell.errors import (
     SpoolError,
     SpoolLockedError,
     UnavailableError,
-    from_dict,
 )
 
 log = logging.getLogger("stepwell")
@@ -226,9 +226,9 @@ class Stream:
         """Attaches, and takes up where the server stands."""
         self._attach_again = False
         await self._send_attach(session, socket, from_seq=self._source.first_seq)
-        reply = _control(await socket.receive())
+        reply = control(await socket.receive())
         if reply.get("type") == "error":
-            raise _error(reply)
+            raise error_of(reply)
         if reply.get("type") != "attached" or not isinstance(reply.get("next_seq"), int):
             raise UnavailableError(
                 "what answers at the server's address is not a Stepwell server", detail=str(reply)[:200]
@@ -243,7 +243,7 @@ class Stream:
         self.connected = True
         self.counts.connections += 1
         # Acknowledged by the attach reply instead: the connection broke in between.
-        self._count(next_seq, _refusals(reply))
+        self._count(next_seq, refusals(reply))
         self._in_flight.clear()
         self._in_flight_bytes = 0
         self._finish_sent = False
@@ -275,7 +275,7 @@ class Stream:
                         detail=f"status {response.status}, {raw[:100]!r}",
                     )
                 if refusal is not None:
-                    raise _error(refusal)
+                    raise error_of(refusal)
             text = orjson.dumps({**message, "info": {}})
         await socket.send_str(text.decode())
 
@@ -320,12 +320,12 @@ class Stream:
 
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         while True:
-            reply = _control(await socket.receive())
+            reply = control(await socket.receive())
             kind = reply.get("type")
             if kind == "ack":
                 self._acknowledge(reply)
             elif kind == "error":
-                raise _error(reply)
+                raise error_of(reply)
             elif kind == "finished":
                 if not self._finish_sent:
                     raise UnavailableError(
@@ -347,7 +347,7 @@ class Stream:
                 detail=f"seq {next_seq}, checksum {checksum}",
                 hint="is there a proxy between this process and the server that answers by itself?",
             )
-        refused = _refusals(reply)
+        refused = refusals(reply)
         try:
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
         except (TypeError, ValueError) as error:
@@ -390,44 +390,3 @@ class Stream:
             if not waiting.done():
                 waiting.set_exception(error)
         self._waiting, self._waiting_for_attach = [], []
-
-
-def _refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
-    """The refused frames of a reply: seq to reason.
-
-    Raises:
-        UnavailableError: they make no sense.
-    """
-    refused = {}
-    try:
-        for item in reply.get("rejected", ()):
-            reason = _error(item)
-            refused[int(item["seq"])] = reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnavailableError("the server's list of rejections makes no sense", detail=f"{reply!r:.200}") from error
-    return refused
-
-
-def _error(reply: dict[str, Any]) -> Error:
-    try:
-        return from_dict(reply)
-    except (TypeError, ValueError):
-        return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
-
-
-def _control(message: aiohttp.WSMessage) -> dict[str, Any]:
-    """The JSON object in a message.
-
-    Raises:
-        UnavailableError: the connection has ended, or this is no message of the protocol.
-    """
-    if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-        try:
-            reply = orjson.loads(message.data)
-        except orjson.JSONDecodeError as error:
-            raise UnavailableError("the server sent something that is not JSON", detail=str(error)) from error
-        if isinstance(reply, dict):
-            return reply
-    raise UnavailableError(
-        "the connection to the server has ended", detail=f"{message.type.name} {message.data!r:.100}"
-    )

@@ -93,7 +93,7 @@ def test_the_mode_of_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_
 )
 def test_before_init_the_error_says_what_to_call(call: object, name: str) -> None:
     with pytest.raises(Error) as raised:
-        call()  # type: ignore[operator]
+        call()  # type: ignore[operator]  # parametrised with functions of several signatures
     assert str(raised.value) == f"You must call stepwell.init() before {name}"
     assert type(raised.value) is Error
     stepwell.finish()

@@ -51,9 +51,9 @@ def imports(path: Path, *, for_types: bool = True, in_functions: bool = True) ->
         elif not in_functions and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         elif not for_types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            nodes += node.orelse  # type: ignore[arg-type]
+            nodes += node.orelse  # type: ignore[arg-type]  # statements are nodes
             continue
-        nodes += ast.iter_child_nodes(node)  # type: ignore[arg-type]
+        nodes += ast.iter_child_nodes(node)  # type: ignore[arg-type]  # children are nodes
 
 
 def absolute(node: ast.ImportFrom, path: Path) -> str:

@@ -215,8 +215,8 @@ def _shrink_spools() -> None:
     def create(cls: type[Spool], root: Path, identity: SpoolIdentity, limits: SpoolLimits = SPOOL) -> Spool:
         return original(cls, root, identity, SPOOL)
 
-    original = Spool.create.__func__  # type: ignore[attr-defined]
-    Spool.create = classmethod(create)  # type: ignore[method-assign,assignment]
+    original = Spool.create.__func__  # type: ignore[attr-defined]  # of a classmethod
+    Spool.create = classmethod(create)  # type: ignore[method-assign,assignment]  # the kill point
 
 
 def _keep_journal(journal: Journal) -> None:

@@ -1,0 +1,56 @@
+"""What a server's replies say: JSON objects, errors, lists of refused frames.
+
+Between the socket and the stream. In come messages of whoever answers at the server's address; out go values whose
+types hold, or a retryable error: a proxy that answers nonsense must not end a delivery. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import orjson
+
+from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
+
+
+def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
+    """The refused frames of a reply: seq to reason.
+
+    Raises:
+        UnavailableError: they make no sense.
+    """
+    refused = {}
+    try:
+        for item in reply.get("rejected", ()):
+            reason = error_of(item)
+            refused[int(item["seq"])] = reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnavailableError("the server's list of rejections makes no sense", detail=f"{reply!r:.200}") from error
+    return refused
+
+
+def error_of(reply: dict[str, Any]) -> Error:
+    """The error that a reply describes; a retryable one where the description makes no sense."""
+    try:
+        return from_dict(reply)
+    except (TypeError, ValueError):
+        return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
+
+
+def control(message: aiohttp.WSMessage) -> dict[str, Any]:
+    """The JSON object in a message.
+
+    Raises:
+        UnavailableError: the connection has ended, or this is no message of the protocol.
+    """
+    if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+        try:
+            reply = orjson.loads(message.data)
+        except orjson.JSONDecodeError as error:
+            raise UnavailableError("the server sent something that is not JSON", detail=str(error)) from error
+        if isinstance(reply, dict):
+            return reply
+    raise UnavailableError(
+        "the connection to the server has ended", detail=f"{message.type.name} {message.data!r:.100}"
+    )
