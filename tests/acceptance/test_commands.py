@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -114,8 +115,12 @@ class TestUp:
         running = start_server(data_place / "data", "--workers", "2")
 
         def workers() -> list[psutil.Process]:
-            children = psutil.Process(running.process.pid).children()
-            return [child for child in children if "stepwell_ingest.worker_process" in child.cmdline()]
+            found = []
+            for child in psutil.Process(running.process.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):  # the killed one: gone, or not yet waited for
+                    if "stepwell_ingest.worker_process" in child.cmdline():
+                        found.append(child)
+            return found
 
         first = workers()
         assert len(first) == 2
