@@ -5,6 +5,7 @@ A leaf: imports nothing of the server. `stepwell up` fills these from its option
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 
 from stepwell import wire
@@ -73,6 +74,46 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class SealSettings:
+    """When hot history becomes chunks, and how much at a time.
+
+    Attributes:
+        every_s: how often to look for work.
+        steps: rows of a living epoch from which a pass is worth it.
+        points: likewise points; a wide run reaches them in fewer steps.
+        idle_s: an epoch that has not moved for this long is sealed whole.
+        age_s: no point stays hot for longer than about this.
+        pass_bytes: values that one pass reads, about; a pass takes five times as much memory.
+        at_once: epochs of one look.
+        merge_passes: passes whose short chunks are merged into one.
+        slot_bytes, slot_age_s: from when on the hot ring turns to its next slot.
+        lock_ms: how long turning or emptying a slot may make others wait.
+    """
+
+    every_s: float = 2.0
+    steps: int = 1024
+    points: int = 1 << 20
+    idle_s: float = 60.0
+    age_s: float = 600.0
+    pass_bytes: int = 32 * MIB
+    at_once: int = 64
+    merge_passes: int = 8
+    slot_bytes: int = 512 * MIB
+    slot_age_s: float = 300.0
+    lock_ms: int = 200
+
+    @property
+    def idle(self) -> datetime.timedelta:
+        """`idle_s` as Postgres takes it."""
+        return datetime.timedelta(seconds=self.idle_s)
+
+    @property
+    def age(self) -> datetime.timedelta:
+        """`age_s` likewise."""
+        return datetime.timedelta(seconds=self.age_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that one worker needs to serve.
 
@@ -80,6 +121,7 @@ class Config:
         dsn: where Postgres is.
         host, port: where to listen; port 0 takes a free one.
         reuse_port: several workers share the port.
+        limits, timeouts, seal: see there.
     """
 
     dsn: str = field(repr=False)  # may hold a password
@@ -88,3 +130,4 @@ class Config:
     reuse_port: bool = False
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    seal: SealSettings = SealSettings()

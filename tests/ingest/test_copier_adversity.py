@@ -159,12 +159,12 @@ async def test_a_fence_in_the_middle_of_a_batch_comes_after_it(write_path: Write
     await end(copier)
 
 
-@pytest.mark.parametrize("table", ["hot_block", "metric"])
+@pytest.mark.parametrize("table", ["hot_object", "metric"])
 async def test_a_missing_partition_waits_for_one_and_neighbours_are_stored(write_path: WritePath, table: str) -> None:
     session, neighbour = Session(), Session(run="run-2")
     await write_path.attach(session)
     # The run belongs to a month of which this table has no partition (any more).
-    others = {"hot_block", "hot_object", "metric"} - {table}
+    others = {"hot_object", "metric"} - {table}
     for name in others:
         await write_path.pool.execute(
             f"CREATE TABLE stepwell.{name}_2021_05 PARTITION OF stepwell.{name} FOR VALUES FROM "
@@ -178,7 +178,7 @@ async def test_a_missing_partition_waits_for_one_and_neighbours_are_stored(write
             f"UPDATE stepwell.{name} SET {column} = stepwell.run_id_floor_v1('2021-05-09 UTC')"
         )
     write_path.catalog.forget(session.id)
-    frames = [session.frame() for _ in range(4)]
+    frames = [session.frame(objects=[(step, "note", "x")]) for step in range(4)]
     submission = write_path.put(await write_path.catalog.cursor(session.id), *frames)
     beside = write_path.put(await write_path.attach(neighbour), neighbour.frame(3))
     await write_path.store()

@@ -65,7 +65,8 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """Tables that hold any row, with the columns of the real ones."""
     connection = await asyncpg.connect(any_shared_dsn)
     await connection.execute(
-        "CREATE TEMP TABLE hot_block (LIKE stepwell.hot_block); CREATE TEMP TABLE hot_object (LIKE stepwell.hot_object)"
+        "CREATE TEMP TABLE hot_block (LIKE stepwell.hot_block INCLUDING DEFAULTS); "
+        "CREATE TEMP TABLE hot_object (LIKE stepwell.hot_object)"
     )
     yield connection
     await connection.close()

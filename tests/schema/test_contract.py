@@ -31,11 +31,6 @@ CONTRACT = {
         ],
     ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
-    "all_points": [
-        *RUN,
-        *[("metric", "text"), *POINT, ("value", "double precision"), ("epoch", "integer")],
-        *[("superseded", "boolean"), ("source_run_id", "bigint")],
-    ],
     "rejections": [
         *RUN,
         *[("epoch", "integer"), ("seq", "bigint"), ("code", "text"), ("message", "text"), ("points", "bigint")],
@@ -79,13 +74,13 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {"migration"}
+    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {"migration", "hot_ring"}
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY (c.conkey) "
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
-    assert {row["relname"] for row in constraints if "run_id" not in row["columns"]} == {"migration"}
+    assert {row["relname"] for row in constraints if "run_id" not in row["columns"]} == {"migration", "hot_ring"}
 
 
 async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:
@@ -95,35 +90,44 @@ async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection
     assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
 
 
-async def test_history_is_partitioned_by_the_run_id_alone_and_has_no_index_per_point(
+async def test_history_is_partitioned_by_the_run_id_and_hot_blocks_by_their_ring(
     connection: asyncpg.Connection,
 ) -> None:
     rows = await connection.fetch(
-        "SELECT c.relname, pg_get_partkeydef(c.oid) FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid "
-        "ORDER BY 1"
+        "SELECT c.relname, pg_get_partkeydef(c.oid) FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid"
     )
-    assert [tuple(row) for row in rows] == [(name, "RANGE (run_id)") for name in ("hot_block", "hot_object", "metric")]
+    by_run = ("chunk", "hot_object", "metric", "metric_total", "track")
+    assert {tuple(row) for row in rows} == {
+        ("hot_block", "LIST (ring)"),
+        *((name, "RANGE (run_id)") for name in by_run),
+    }
+
+
+async def test_history_has_no_index_per_point(
+    connection: asyncpg.Connection,
+) -> None:
     indexes = await connection.fetch(
         "SELECT t.relname, x.indisunique FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid "
-        "WHERE t.relname LIKE 'hot_%'"
+        "WHERE t.relname ~ '^(hot_block|hot_object|chunk)'"
     )
-    assert len(indexes) == 6
+    assert len(indexes) == 7 + 3 + 2 * 3  # a parent's and its partitions'
     assert not any(row["indisunique"] for row in indexes)
 
 
 async def test_arrays_are_never_compressed(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         "SELECT c.relname, a.attname, a.attstorage FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
-        "WHERE c.relname LIKE 'hot_block%' AND c.relkind IN ('r', 'p') AND format_type(a.atttypid, -1) LIKE '%[]'"
+        "WHERE c.relname ~ '^(hot_block|chunk|track)' AND c.relkind IN ('r', 'p') "
+        "AND format_type(a.atttypid, -1) LIKE '%[]'"
     )
-    assert len(rows) == 12
+    assert len(rows) == 7 * 4 + 3 * (4 + 3)
     assert {row["attstorage"] for row in rows} == {b"e"}
 
 
-async def test_functions_carry_their_version(connection: asyncpg.Connection) -> None:
+async def test_functions_carry_their_version_but_for_those_of_the_contract(connection: asyncpg.Connection) -> None:
     names = await connection.fetch("SELECT proname FROM pg_proc WHERE pronamespace = 'stepwell'::regnamespace")
-    assert names
-    assert not [row[0] for row in names if not row[0].rpartition("_v")[2].isdecimal()]
+    without = {row[0] for row in names if not row[0].rpartition("_v")[2].isdecimal()}
+    assert without == {"history_between", "history_sample", "history_wide", "history_position", "history_asof"}
 
 
 @pytest.mark.parametrize(("module", "name"), QUERIES)

@@ -102,7 +102,7 @@ async def test_a_filter_on_one_run_touches_one_partition(connection: asyncpg.Con
             )
         )
         lines = [line for line in plan.splitlines() if "never executed" not in line]
-        touched = {name for line in lines for name in re.findall(r" on (hot_block_\d+_\d+) ", line)}
+        touched = {name for line in lines for name in re.findall(r" on (chunk_\d+_\d+) ", line)}
         assert len(touched) == 1, plan
 
 

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.db
 
-TABLES = ["hot_block", "hot_object", "metric"]
+TABLES = ["chunk", "hot_object", "metric", "metric_total", "track"]
 ENSURE = "SELECT stepwell.ensure_partitions_v1($1, $2)"
 
 
@@ -25,7 +25,8 @@ async def connection(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]
 async def partitions(connection: asyncpg.Connection) -> list[str]:
     rows = await connection.fetch(
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'stepwell' AND c.relkind = 'r' ORDER BY 1"
+        "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'stepwell' AND c.relkind = 'r' "
+        "AND c.relname !~ '^hot_block' ORDER BY 1"
     )
     return [row[0] for row in rows]
 
@@ -46,19 +47,19 @@ async def floor(connection: asyncpg.Connection, at: datetime) -> int:
 
 
 async def test_partitions_are_made_for_each_table_and_month_and_only_once(connection: asyncpg.Connection) -> None:
-    assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 9
+    assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 3 * len(TABLES)
     expected = [f"{table}_{month}" for table in TABLES for month in ("2025_11", "2025_12", "2026_01")]
     assert await partitions(connection) == sorted(expected)
     assert await connection.fetchval(ENSURE, date(2025, 11, 30), 3) == 0
-    assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == 3
+    assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == len(TABLES)
 
 
 async def test_many_that_make_partitions_together_make_each_once(any_postgres_dsn: str) -> None:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=8, max_size=8) as pool:
         made = await asyncio.gather(*(pool.fetchval(ENSURE, date(2025, 1 + number % 3, 1), 4) for number in range(12)))
-        assert sum(made) == 18
+        assert sum(made) == 6 * len(TABLES)
         async with pool.acquire() as connection:
-            assert len(await partitions(connection)) == 18
+            assert len(await partitions(connection)) == 6 * len(TABLES)
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])

@@ -25,12 +25,14 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from stepwell.cli import Command, ServerFile, data_directory
-from stepwell.errors import SettingError, UnavailableError
+from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest import loop
+from stepwell_ingest.children import Children
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.config import Config, Limits
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
+from stepwell_ingest.seal import process as seal_process
 from stepwell_ingest.service import Stop, serve
 from stepwell_ingest.supervisor import Supervisor
 from stepwell_ingest.worker import Worker
@@ -38,6 +40,8 @@ from stepwell_ingest.worker_process import LOG_FORMAT
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
+#: A pass that is under way is undone, which takes a moment.
+_SEAL_STOP_S = 5.0
 
 ABOUT = """start a server, with a Postgres of its own or yours
 
@@ -63,6 +67,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=Limits().metrics_per_run,
         metavar="N",
         help=f"names of metrics that one run may have; default {Limits().metrics_per_run}",
+    )
+    parser.add_argument(
+        "--no-seal",
+        dest="seal",
+        action="store_false",
+        help="leave sealing (which makes history small and quick to read) to other servers on the same Postgres",
     )
     parser.add_argument(
         "--until-stdin-ends",
@@ -127,6 +137,9 @@ class _Server:
         self._data = data
         self._cluster = cluster
         self._noted = noted
+        self._seal: bool = options.seal
+        self._children = Children(_say)
+        self._sealing: asyncio.Task[object] | None = None
         self.failure: UnavailableError | None = None
 
     async def run(self) -> None:
@@ -142,6 +155,10 @@ class _Server:
                 await Supervisor(self._config, self._workers, _say).run(stop, self._ready, self._stopping)
         finally:
             watch.cancel()
+            if self._sealing is not None:
+                self._sealing.cancel()
+            await self._children.stop(_SEAL_STOP_S)
+            await self._children.kill()
 
     async def _watch(self, stop: Stop) -> None:
         while self._cluster is not None:
@@ -156,7 +173,16 @@ class _Server:
                 stop.ask()
                 return
 
+    async def _start_sealing(self) -> None:
+        try:
+            line = seal_process.encode(self._config.dsn)
+            await self._children.start("sealer", "stepwell_ingest.seal.process", line)
+        except Error as error:
+            _say(f"history is not sealed, so it takes more space and is slower to read: {error}")
+
     def _ready(self, url: str) -> None:
+        if self._seal:  # the schema is there by now
+            self._sealing = asyncio.create_task(self._start_sealing())
         local = _local_url(url)
         if self._noted:
             try:

@@ -190,11 +190,11 @@ class Copier:
     async def _commit(self, groups: list[Group], ids: Ids) -> None:
         groups = [group for group in groups if group.entries]
         async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection, connection.transaction():
-            await self._move_ledger(connection, groups)
+            slot = await self._move_ledger(connection, groups)
             blocks = list(_block_rows(groups, ids))
             if blocks:
                 await self._copy(
-                    *(connection, "hot_block", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
+                    *(connection, f"hot_block_{slot}", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
                 )
             objects = list(_object_rows(groups))
             if objects:
@@ -206,7 +206,8 @@ class Copier:
             self._metrics.entries_committed(entries)
             cursor.commit(len(entries), _last_step(cursor, entries), _first_step(cursor, entries))
 
-    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> None:
+    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> int | None:
+        """Moves all of them, or raises; returns the slot of hot_block that takes the blocks (None: no groups)."""
         rows = [
             (
                 *cursor.key,
@@ -225,7 +226,7 @@ class Copier:
             self._sql["move_ledger"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
         )
         if len(moved) != len(groups):
-            keys = {tuple(row) for row in moved}
+            keys = {tuple(row)[:3] for row in moved}
             raise _OutOfStepError([group for group in groups if group.cursor.key not in keys])
         opened = [
             (*cursor.key, first_step)
@@ -238,6 +239,7 @@ class Copier:
             await connection.execute(
                 self._sql["supersede"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
+        return moved[0]["ring"] if moved else None
 
     async def _copy(
         self,

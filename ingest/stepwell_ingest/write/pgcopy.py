@@ -19,21 +19,21 @@ import numpy as np
 import numpy.typing as npt
 
 from stepwell.wire import Float64Array, Int64Array
+from stepwell_ingest.db.copyrows import (
+    PIECE_BYTES,
+    POSTGRES_EPOCH_US,
+    SIGNATURE,
+    TRAILER,
+    ArrayColumn,
+    pieces,
+    row_template,
+)
 
 BLOCK_COLUMNS = ("run_id", "seq", "step_lo", "step_hi", "writer_id", "epoch", "keys", "steps", "times", "vals")
 OBJECT_COLUMNS = ("run_id", "seq", "step", "writer_id", "epoch", "time", "key", "value")
 
-SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-TRAILER = b"\xff\xff"
-#: Microseconds from the Unix epoch to Postgres' (2000-01-01 UTC).
-POSTGRES_EPOCH_US = 946_684_800_000_000
-#: asyncpg sends each piece as one CopyData message and waits for the socket in between; 0.5 MiB as its own file reader.
-PIECE_BYTES = 512 * 1024
-
 #: Array elements of a row, each of 8 to 12 bytes.
 _KEPT_CELLS = 20_000
-
-_OID_INT4, _OID_INT8, _OID_TIMESTAMPTZ, _OID_FLOAT8 = 23, 20, 1184, 701
 
 
 class BlockRow(NamedTuple):
@@ -62,15 +62,6 @@ class ObjectRow(NamedTuple):
     value: bytes
 
 
-def _array_field(name: str, header_ints: int, item: str, count: int) -> list[Any]:
-    """A field that is an array: its length in bytes, the array's header, its elements."""
-    return [
-        (f"{name}_length", ">i4"),
-        (f"{name}_header", ">i4", (header_ints,)),
-        (name, [("length", ">i4"), ("value", item)], (count,)),
-    ]
-
-
 def _row_template(keys: int, steps: int) -> npt.NDArray[Any]:
     """One row of hot_block of this shape, with every constant filled in and every value zero."""
     # A template is as large as its row. Only small ones are kept: 256 of them take 60 MiB at most.
@@ -84,32 +75,20 @@ def _kept_template(keys: int, steps: int) -> npt.NDArray[Any]:
 
 
 def _new_template(keys: int, steps: int) -> npt.NDArray[Any]:
-    scalars = [("run_id", 8), ("seq", 8), ("step_lo", 8), ("step_hi", 8), ("writer_id", 4), ("epoch", 4)]
-    fields: list[Any] = [("fields", ">i2")]
-    for name, size in scalars:
-        fields += [(f"{name}_length", ">i4"), (name, f">i{size}")]
-    arrays = [
-        ("keys", ">i4", keys, _OID_INT4, (keys,)),
-        ("steps", ">i8", steps, _OID_INT8, (steps,)),
-        ("times", ">i8", steps, _OID_TIMESTAMPTZ, (steps,)),
-        ("vals", ">f8", keys * steps, _OID_FLOAT8, (keys, steps)),
-    ]
-    headers: dict[str, list[int]] = {}
-    for name, item, count, oid, shape in arrays:
-        # An empty array has no dimensions.
-        dimensions = [n for size in shape for n in (size, 1)] if count else []
-        headers[name] = [len(dimensions) // 2, 0, oid, *dimensions]
-        fields += _array_field(name, len(headers[name]), item, count)
-    row = np.zeros(1, np.dtype(fields))
-    row["fields"] = len(BLOCK_COLUMNS)
-    for name, size in scalars:
-        row[f"{name}_length"] = size
-    for name, item, count, _, _ in arrays:
-        size = np.dtype(item).itemsize
-        row[f"{name}_header"] = headers[name]
-        row[f"{name}_length"] = 4 * len(headers[name]) + count * (4 + size)
-        row[name]["length"] = size
-    return row
+    return row_template(
+        [
+            ("run_id", "int8"),
+            ("seq", "int8"),
+            ("step_lo", "int8"),
+            ("step_hi", "int8"),
+            ("writer_id", "int4"),
+            ("epoch", "int4"),
+            ArrayColumn("keys", "int4", (keys,)),
+            ArrayColumn("steps", "int8", (steps,)),
+            ArrayColumn("times", "timestamptz", (steps,)),
+            ArrayColumn("vals", "float8", (keys, steps)),
+        ]
+    )
 
 
 def block_rows(rows: Sequence[BlockRow]) -> npt.NDArray[Any]:
@@ -147,9 +126,7 @@ def block_pieces(rows: Iterable[BlockRow]) -> Iterator[memoryview | bytes]:
         size = _row_template(keys, steps).itemsize
         at_once = max(1, PIECE_BYTES // size)
         for start in range(0, len(group), at_once):
-            built = block_rows(group[start : start + at_once]).view(np.uint8).data
-            for offset in range(0, len(built), PIECE_BYTES):
-                yield built[offset : offset + PIECE_BYTES]
+            yield from pieces(block_rows(group[start : start + at_once]))
     yield TRAILER
 
 

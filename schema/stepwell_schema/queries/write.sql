@@ -17,8 +17,11 @@ WHERE l.session = $1
 ORDER BY l.fenced, l.epoch DESC LIMIT 1;
 
 -- name: move_ledger
--- Compare-and-set of many ledger rows; returns those that moved. Rows are locked in key order: no deadlocks.
-WITH wanted AS (
+-- Compare-and-set of many ledger rows; returns those that moved, and the slot of hot_block to write to until the end of
+-- the transaction. Rows are locked in key order: no deadlocks.
+WITH slot AS MATERIALIZED (
+    SELECT stepwell.hot_ring_v1() AS ring
+), wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[],
                          $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[])
         AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums,
@@ -36,7 +39,7 @@ SET next_seq = u.next_seq, last_step = u.last_step, first_step = coalesce(l.firs
 FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
   AND l.next_seq = u.expected AND NOT l.fenced
-RETURNING l.run_id, l.writer_id, l.epoch;
+RETURNING l.run_id, l.writer_id, l.epoch, (SELECT ring FROM slot);
 
 -- name: supersede
 -- The first step of a new epoch is stored: what older epochs of the writer logged from there on is no longer shown.

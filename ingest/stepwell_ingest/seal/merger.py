@@ -1,0 +1,98 @@
+"""Short chunks become longer ones: those of slow metrics, and of runs that log little at a time.
+
+Beside the sealer. In comes an epoch with short tracks of many passes; out go fewer, longer ones of the next level, in
+one transaction. Promises: readers see each point exactly once throughout (rows are deleted and inserted, which their
+snapshots tell apart); a point is merged at most once a level, so it is rewritten a few times in its life.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+import numpy as np
+
+from stepwell.errors import UnavailableError
+from stepwell.wire import Int64Array
+from stepwell_ingest.config import SealSettings
+from stepwell_ingest.db.copyrows import Reader
+from stepwell_ingest.seal import segments
+from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.sealer import copy_out, write
+from stepwell_ingest.seal.segments import Segment
+from stepwell_schema import queries
+
+
+class Merger:
+    """Merges over one connection at a time.
+
+    Args:
+        pool: connections to Postgres.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._sql = queries("seal")
+
+    async def candidates(self) -> list[tuple[Epoch, int]]:
+        """Epochs with short tracks of enough passes, with the level of those."""
+        rows = await self._pool.fetch(self._sql["mergeable"], self._settings.merge_passes, self._settings.at_once)
+        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
+
+    async def merge(self, epoch: Epoch, level: int) -> int:
+        """Merges the oldest short tracks of one level; returns how many points it moved (0: another sealer was there).
+
+        Raises:
+            UnavailableError: Postgres has not deleted what was read.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
+                return 0
+            track_ids = self._choose(await connection.fetch(self._sql["short_tracks"], *epoch, level))
+            if not track_ids:
+                return 0
+            found = await self._read(connection, epoch.run_id, track_ids)
+            count = sum(len(item.metric_ids) for item in found)
+            deleted = await connection.execute(self._sql["delete_chunks"], epoch.run_id, track_ids)
+            if deleted != f"DELETE {count}":
+                raise UnavailableError("chunks changed while they were merged", detail=f"{deleted} of {count}")
+            await connection.execute(self._sql["delete_tracks"], epoch.run_id, track_ids)
+            points = await write(connection, self._sql, epoch, segments.regroup(found), level + 1)
+            if points != (before := sum(item.values.size for item in found)):
+                raise UnavailableError("a merge changed the number of points", detail=f"{before}, then {points}")
+        return points
+
+    def _choose(self, tracks: list[asyncpg.Record]) -> list[int]:
+        """Tracks of the oldest passes, as many passes as fit the memory of one pass, but at least two."""
+        chosen: list[int] = []
+        size, passes = 0, 0
+        last = None
+        for row in tracks:
+            if row["pass"] != last:
+                if passes >= max(2, self._settings.merge_passes) or (passes >= 2 and size > self._settings.pass_bytes):
+                    break
+                passes, last = passes + 1, row["pass"]
+            size += 8 * row["points"] * (row["chunks"] + 2)
+            chosen.append(row["track_id"])
+        return chosen if passes >= 2 else []
+
+    async def _read(self, connection: asyncpg.Connection, run_id: int, track_ids: list[int]) -> list[Segment]:
+        values: dict[int, tuple[list[int], list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]] = {}
+        reader = Reader(await copy_out(connection, self._sql["chunks_to_merge"], run_id, track_ids))
+        while reader.next_row():
+            metrics, rows = values.setdefault(reader.integer(), ([], []))
+            metrics.append(reader.integer())
+            wide, narrow = reader.array("float8"), reader.array("float4")
+            row = wide if wide is not None else narrow
+            assert row is not None
+            rows.append(row.astype(np.float64))
+        out = []
+        reader = Reader(await copy_out(connection, self._sql["tracks_to_merge"], run_id, track_ids))
+        while reader.next_row():
+            track_id, step_lo, stride, time_lo, points = (reader.integer() for _ in range(5))
+            steps, near, times = reader.array("int8"), reader.array("int4"), reader.array("timestamptz")
+            all_steps: Int64Array = step_lo + stride * np.arange(points) if steps is None else steps.astype(np.int64)
+            all_times: Int64Array = near.astype(np.int64) + time_lo if near is not None else np.asarray(times, np.int64)
+            metrics, rows = values.get(track_id, ([], []))
+            matrix = np.array(rows).reshape(len(metrics), points)
+            out.append(Segment(np.array(metrics, np.int32), all_steps, all_times, matrix))
+        return out

@@ -1,0 +1,79 @@
+"""`python -m stepwell_ingest.seal.process`: the sealing of one server, in a process of its own beside the workers.
+
+Its numpy work would stall a worker's loop. Started and kept by `stepwell_ingest.children`: in comes one line of JSON
+on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in one, which
+is then undone; so does the end of stdin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+
+import asyncpg
+
+from stepwell.errors import Error
+from stepwell_ingest import loop
+from stepwell_ingest.config import SealSettings
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.seal.keeper import Keeper
+
+#: Behind the workers, where the two compete for a core.
+_NICE = 5
+_LOG_FORMAT = "stepwell: %(message)s"
+
+
+def encode(dsn: str) -> bytes:
+    """What the process is told on stdin."""
+    return json.dumps({"dsn": dsn}).encode() + b"\n"
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT)
+    # Ctrl-C is the parent's to hear; it then tells all children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    settings = json.loads(sys.stdin.buffer.readline())
+    try:
+        loop.run(_seal(settings["dsn"]))
+    except Error as error:
+        _say({"error": error.as_dict()})
+        return 1
+    return 0
+
+
+async def _seal(dsn: str) -> None:
+    with postgres_errors("be reached"):
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=2,
+            command_timeout=600.0,
+            server_settings={
+                "synchronous_commit": "on",  # what is sealed is soon nowhere else
+                "application_name": "stepwell seal",
+                "TimeZone": "UTC",
+            },
+        )
+    work = asyncio.create_task(Keeper(pool, SealSettings()).run())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
+    asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else work.cancel())
+    _say({"pid": os.getpid()})
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+    pool.terminate()
+
+
+def _say(reply: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(reply) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

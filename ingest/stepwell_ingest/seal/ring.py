@@ -1,0 +1,61 @@
+"""The space of hot history: the ring turns, and a slot that is sealed for everybody is emptied.
+
+Beside the sealer. The rules are in `functions/hot_ring.sql`; here is when to ask, and that nobody waits long for it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+
+import asyncpg
+
+from stepwell_ingest.config import SealSettings
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+
+class Ring:
+    """Turns and empties; any number of servers may.
+
+    Args:
+        pool: connections to Postgres.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._sql = queries("seal")
+        self._may_empty: bool | None = None
+
+    async def turn(self) -> None:
+        """Another slot when the current one is full or old, notes of what is sealed, the space of one if possible."""
+        settings = self._settings
+        age = datetime.timedelta(seconds=settings.slot_age_s)
+        await self._ask("rotate", settings.slot_bytes, age)
+        await self._ask("mark_sealed")
+        if await self._allowed():
+            await self._ask("empty_slot")
+
+    async def used_slots(self) -> int:
+        """How many slots hold anything: more than two say that sealing falls behind."""
+        return int(await self._pool.fetchval(self._sql["used_slots"]))
+
+    async def _ask(self, name: str, *arguments: object) -> None:
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {self._settings.lock_ms}")
+                await connection.fetchval(self._sql[name], *arguments)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
+            log.debug("the hot ring is in use: %s", error)  # the next look tries again
+
+    async def _allowed(self) -> bool:
+        if self._may_empty is None:
+            self._may_empty = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
+            if not self._may_empty:
+                log.warning(
+                    "the space of sealed history is not given back: this role cannot see which snapshots readers hold. "
+                    "GRANT pg_read_all_stats TO the role that the server connects as"
+                )
+        return self._may_empty

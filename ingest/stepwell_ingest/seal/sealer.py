@@ -1,0 +1,187 @@
+"""One pass: the hot blocks of an epoch below a step become chunks, in one transaction.
+
+Between hot and sealed history. In comes the key of an epoch; out go rows of track, chunk and metric_total, and the step
+below which readers look there. Promises: chunks, totals and the hand-over commit together or not at all, so a reader
+sees each point exactly once, whenever its snapshot was taken; two sealers never have the same writer at once, and if
+they had, the compare-and-set of the hand-over would undo the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+
+from stepwell.errors import UnavailableError
+from stepwell_ingest.config import SealSettings
+from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, Reader, pieces
+from stepwell_ingest.seal import chunks, segments
+from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Totals, Track
+from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.windows import POINTS, grid_of, windows
+from stepwell_schema import queries
+
+
+class Pass(NamedTuple):
+    """What a pass did.
+
+    Attributes:
+        points: how many went into chunks.
+        to_step: below it the epoch is sealed now.
+        more: whether more could be sealed at once.
+    """
+
+    points: int
+    to_step: int
+    more: bool
+
+
+class Sealer:
+    """Seals epochs over one connection at a time.
+
+    Args:
+        pool: connections to Postgres.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._sql = queries("seal")
+
+    async def candidates(self) -> list[tuple[Epoch, bool]]:
+        """Epochs that are worth a pass, and of each whether all of it may be sealed.
+
+        Raises:
+            asyncpg.PostgresError, OSError: Postgres is away.
+        """
+        settings = self._settings
+        rows = await self._pool.fetch(
+            self._sql["candidates"], settings.idle, settings.age, settings.points, settings.steps, settings.at_once
+        )
+        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+
+    async def seal(self, epoch: Epoch, whole: bool) -> Pass | None:
+        """One pass over an epoch.
+
+        Args:
+            whole: seal all that is there. Otherwise what follows the last multiple of the grid stays hot, and less than
+                `SealSettings.steps` rows are not worth a pass.
+
+        Returns:
+            None: nothing to do, or another sealer has the writer.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
+                return None
+            state = await connection.fetchrow(self._sql["unsealed"], *epoch, self._settings.pass_bytes)
+            if state is None or state["last_step"] < state["sealed_below"]:
+                return None
+            begin = state["sealed_below"]
+            if state["step_hi"] is None:  # nothing is hot: the epoch began behind the steps of an older one
+                await self._hand_over(connection, epoch, begin, state["last_step"] + 1, 0)
+                return Pass(0, state["last_step"] + 1, False)
+            worth = state["rows"] >= self._settings.steps or state["bytes"] >= 8 * self._settings.points
+            if not whole and not worth:
+                return None
+            end = min(state["pass_step_hi"], state["step_hi"]) + 1
+            found = await self._read(connection, epoch, begin, end)
+            if not whole or end <= state["step_hi"]:
+                end = _cut(found, begin, end)
+            groups = segments.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
+            points = await write(connection, self._sql, epoch, groups, level=0)
+            await self._hand_over(connection, epoch, begin, end, points)
+        return Pass(points, end, end <= state["step_hi"] and (whole or state["bytes"] >= 2 * self._settings.pass_bytes))
+
+    async def _read(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int) -> list[Segment]:
+        reader = Reader(await copy_out(connection, self._sql["hot_blocks"], *epoch, begin, end))
+        blocks = []
+        while reader.next_row():
+            keys, steps = reader.array("int4"), reader.array("int8")
+            times, values = reader.array("timestamptz"), reader.array("float8")
+            assert keys is not None and steps is not None and times is not None and values is not None  # noqa: PT018 - NOT NULL
+            blocks.append(Segment(keys, steps, times, values.reshape(len(keys), len(steps))))
+        return segments.join(blocks)
+
+    async def _hand_over(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int, points: int) -> None:
+        tag = await connection.execute(self._sql["hand_over"], *epoch, begin, end, points)
+        if tag != "UPDATE 1":
+            raise UnavailableError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
+
+
+def _cut(found: Sequence[Segment], begin: int, end: int) -> int:
+    """The step to seal up to: the last one below `end` at which the chunks of the densest metrics are full."""
+    most = max(found, key=lambda item: item.values.size)
+    for k in range(max(grid_of(most.steps), POINTS.bit_length() - 1), -1, -1):
+        cut = (end >> k) << k
+        if cut > begin:
+            return cut
+    return end
+
+
+async def copy_out(connection: asyncpg.Connection, query: str, *arguments: Any) -> bytearray:
+    """The rows of a query in COPY's binary format."""
+    out = bytearray()
+
+    async def take(data: bytes) -> None:
+        out.extend(data)
+
+    await connection.copy_from_query(query.rstrip(";"), *arguments, output=take, format="binary")
+    return out
+
+
+async def write(
+    connection: asyncpg.Connection, sql: dict[str, str], epoch: Epoch, groups: Sequence[Segment], level: int
+) -> int:
+    """Stores groups as tracks and chunks, in the caller's transaction; new ones (level 0) count in metric_total.
+
+    Returns:
+        How many points.
+
+    Raises:
+        UnavailableError: Postgres took another number of rows than it was given.
+    """
+    cuts = sum(len(windows(group.steps)) for group in groups)
+    serials = await connection.fetch(sql["serials"], cuts + 1)
+    pass_id = serials[0][0]
+    tracks = chunks.tracks(groups, (row[0] for row in serials[1:]))
+    if not tracks:
+        return 0
+    rows = (chunks.track_row(epoch, track, level, pass_id) for track in tracks)
+    await _copy_in(connection, "track", TRACK_COLUMNS, rows, len(tracks))
+    totals = Totals()
+    count = sum(len(track.part.metric_ids) for track in tracks)
+    await _copy_in(connection, "chunk", CHUNK_COLUMNS, _chunk_rows(epoch, tracks, totals), count)
+    if level == 0 and count:
+        await connection.execute(sql["add_totals"], *epoch, *totals.columns())
+    return sum(track.part.values.size for track in tracks)
+
+
+def _chunk_rows(epoch: Epoch, tracks: Iterable[Track], totals: Totals) -> Iterator[np.ndarray[Any, Any]]:
+    for track in tracks:
+        if len(track.part.metric_ids):
+            rows, stats = chunks.chunk_rows(epoch, track)
+            totals.add(track.part, stats)
+            yield from rows
+
+
+async def _copy_in(
+    connection: asyncpg.Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterator[np.ndarray[Any, Any]],
+    count: int,
+) -> None:
+    async def source() -> AsyncIterator[bytes | memoryview]:
+        yield SIGNATURE
+        for array in rows:  # built while Postgres takes the one before
+            for piece in pieces(array):
+                yield piece
+        yield TRAILER
+
+    tag = await connection.copy_to_table(
+        table, schema_name="stepwell", columns=columns, source=source(), format="binary"
+    )
+    if tag != f"COPY {count}":
+        raise UnavailableError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")

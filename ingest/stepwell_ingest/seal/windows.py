@@ -1,0 +1,44 @@
+"""Where a metric's steps are cut into chunks: at multiples of a power of two, at most 1,024 points each.
+
+Beside the segments. Charts ask in buckets on a grid of 2^k steps; a chunk that lies inside one square of such a grid is
+answered from its statistics alone, without its values. Pure numpy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from stepwell.wire import Int64Array
+
+#: The points of a chunk, at most.
+POINTS = 1024
+
+
+def grid_of(steps: Int64Array) -> int:
+    """The k whose squares of 2^k steps hold as many points as fit a chunk, at the average density of `steps`."""
+    span = int(steps[-1]) - int(steps[0]) + 1
+    return min(62, int(math.log2(POINTS * span / len(steps))))
+
+
+def windows(steps: Int64Array) -> list[tuple[int, int]]:
+    """The cuts of `steps` as index ranges, in order; together all of it. Each lies inside one square of some grid.
+
+    Args:
+        steps: int64[S], strictly increasing.
+    """
+    return _cut(steps, 0, len(steps), grid_of(steps)) if len(steps) else []
+
+
+def _cut(steps: Int64Array, start: int, end: int, k: int) -> list[tuple[int, int]]:
+    squares = steps[start:end] >> k
+    edges = [start, *(np.flatnonzero(squares[1:] != squares[:-1]) + start + 1).tolist(), end]
+    out: list[tuple[int, int]] = []
+    for first, last in itertools.pairwise(edges):
+        if last - first > POINTS:  # denser here than on average
+            out += _cut(steps, first, last, k - 1)
+        else:
+            out.append((first, last))
+    return out

@@ -1,0 +1,106 @@
+-- The ring of tables that hold hot history: which one is written to, and when one may be emptied.
+--
+-- TRUNCATE shows an empty table to readers whose snapshot is older (it is not MVCC-safe). So a slot is emptied only when
+--   1. nobody writes to it any more: writers hold a shared lock while they write to the current slot, and making another
+--      one current takes that lock alone;
+--   2. all that is in it has been found sealed, by a transaction that has committed;
+--   3. every snapshot that anybody holds sees that transaction.
+
+CREATE OR REPLACE FUNCTION stepwell.hot_ring_v1() RETURNS smallint
+LANGUAGE plpgsql VOLATILE AS $$
+-- The slot to write to; it stays current until the caller's transaction ends. Volatile: reads after it has the lock.
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('stepwell.hot_ring', 0));
+    RETURN (SELECT h.ring FROM stepwell.hot_ring h WHERE h.current);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.rotate_ring_v1(min_bytes bigint, max_age interval) RETURNS smallint
+LANGUAGE plpgsql AS $$
+-- Makes an empty slot current when the current one has min_bytes, or is not empty and older than max_age. Returns the
+-- new slot; NULL: nothing to do, or no slot is empty. The caller sets a lock_timeout: batches in flight are waited for.
+DECLARE
+    mine stepwell.hot_ring;
+    size bigint;
+    fresh smallint;
+BEGIN
+    SELECT h.* INTO mine FROM stepwell.hot_ring h WHERE h.current;
+    size := pg_table_size(format('stepwell.hot_block_%s', mine.ring)::regclass);
+    IF size < min_bytes AND (mine.since > clock_timestamp() - max_age
+                             OR pg_relation_size(format('stepwell.hot_block_%s', mine.ring)::regclass) = 0) THEN
+        RETURN NULL;
+    END IF;
+    SELECT h.ring INTO fresh FROM stepwell.hot_ring h
+    WHERE NOT h.current AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) = 0
+    ORDER BY (h.ring - mine.ring + 100) % 100 LIMIT 1;
+    IF fresh IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.hot_ring', 0));
+    UPDATE stepwell.hot_ring h SET current = (h.ring = fresh), since = clock_timestamp(), sealed_xid = NULL
+    WHERE h.ring IN (mine.ring, fresh);
+    RETURN fresh;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.slot_sealed_v1(ring_ smallint) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+-- Whether every row of the slot is sealed, or belongs to an epoch that is no more (its run was deleted).
+DECLARE
+    sealed boolean;
+BEGIN
+    EXECUTE format(
+        'SELECT NOT EXISTS (SELECT FROM stepwell.ledger l JOIN (SELECT b.run_id, b.writer_id, b.epoch, max(b.step_hi) AS step_hi
+                                FROM stepwell.hot_block_%s b GROUP BY 1, 2, 3) b USING (run_id, writer_id, epoch)
+                            WHERE b.step_hi >= l.sealed_below)', ring_) INTO sealed;
+    RETURN sealed;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer
+LANGUAGE sql VOLATILE AS $$
+    -- The age of the oldest snapshot that anybody holds, in transactions; replication slots and prepared transactions
+    -- count. Sees other roles' sessions as a member of pg_read_all_stats or a superuser only (the server checks that).
+    SELECT greatest(
+        (SELECT max(age(a.backend_xmin)) FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid()),
+        (SELECT max(age(s.xmin)) FROM pg_replication_slots s),
+        (SELECT max(age(p.transaction)) FROM pg_prepared_xacts p),
+        0)
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
+LANGUAGE plpgsql AS $$
+-- Notes of each slot that is not written to any more whether all of it is sealed. Returns how many were found so.
+DECLARE
+    slot  smallint;
+    found integer := 0;
+BEGIN
+    FOR slot IN SELECT h.ring FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
+                  AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0 LOOP
+        IF stepwell.slot_sealed_v1(slot) THEN
+            UPDATE stepwell.hot_ring h SET sealed_xid = pg_current_xact_id() WHERE h.ring = slot AND NOT h.current;
+            found := found + 1;
+        END IF;
+    END LOOP;
+    RETURN found;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.empty_slot_v1() RETURNS smallint
+LANGUAGE plpgsql AS $$
+-- Empties a slot that is sealed for every snapshot; returns it, NULL: there is none. The caller sets a lock_timeout.
+DECLARE
+    slot smallint;
+BEGIN
+    SELECT h.ring INTO slot FROM stepwell.hot_ring h
+    WHERE NOT h.current AND h.sealed_xid IS NOT NULL
+      AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
+    ORDER BY h.since LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF slot IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('TRUNCATE stepwell.hot_block_%s', slot);
+    UPDATE stepwell.hot_ring h SET sealed_xid = NULL WHERE h.ring = slot;
+    RETURN slot;
+END
+$$;

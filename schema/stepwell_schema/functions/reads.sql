@@ -1,0 +1,164 @@
+-- The functions of the SQL contract (docs/sql.md). Names and columns change only with a new version of the contract.
+
+CREATE OR REPLACE FUNCTION stepwell.history_between(min_step bigint, max_step bigint)
+RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
+               "time" timestamptz, value float8)
+LANGUAGE sql STABLE AS $$
+-- The view history, of steps from min_step up to but not including max_step (NULL: no limit). Unlike a condition on the
+-- column step, these bounds reach the indexes. Inlined, so conditions on run and metric reach them, too.
+    SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
+    FROM stepwell.run r
+    JOIN stepwell.lineage g ON g.run_id = r.run_id
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id
+    CROSS JOIN LATERAL stepwell.points_v1(g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false) p
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_sample(
+    run_id bigint, metric text, buckets integer, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
+) RETURNS TABLE (writer text, bucket_step bigint, bucket_width bigint, count bigint, min float8, max float8, mean float8,
+                 first float8, last float8, first_step bigint, last_step bigint, nans bigint, pos_infs bigint,
+                 neg_infs bigint)
+LANGUAGE plpgsql STABLE AS $$
+-- One metric of a run in at most so many buckets a writer, exactly: of each bucket how many points it has, min, max and mean
+-- of the finite ones (NULL: none is), the first and the last, and how many are NaN or infinite. Buckets are the squares of a
+-- grid of 2^k steps, with the smallest k that gives so few; so they do not move while a run grows, until k does, and two
+-- of them merge into one of the next k. Chunks that lie inside a bucket are not opened.
+-- Raises 22023 (invalid_parameter_value) when buckets is below 1.
+#variable_conflict use_column
+DECLARE
+    source   record;
+    lo       bigint;
+    hi       bigint;
+    k        integer := 0;
+BEGIN
+    IF history_sample.buckets IS NULL OR history_sample.buckets < 1 THEN
+        RAISE EXCEPTION 'history_sample takes at least 1 bucket, not %', history_sample.buckets USING ERRCODE = '22023';
+    END IF;
+    SELECT greatest(min(e.lo), history_sample.min_step), least(max(e.hi), history_sample.max_step - 1) INTO lo, hi
+    FROM stepwell.lineage g
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
+    CROSS JOIN LATERAL stepwell.extent_v1(g.source_run_id, m.metric_id, g.below_step) e
+    WHERE g.run_id = history_sample.run_id;
+    IF lo IS NULL OR hi < lo THEN
+        RETURN;
+    END IF;
+    WHILE (hi >> k) - (lo >> k) + 1 > history_sample.buckets LOOP
+        k := k + 1;
+    END LOOP;
+    RETURN QUERY
+    WITH part AS (
+        SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans, c.pos_infs, c.neg_infs,
+               c.min, c.max, c.sum * 2::float8 ^ -32 AS sum, c.first, c.last
+        FROM stepwell.lineage g
+        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
+        JOIN stepwell.chunk c ON c.run_id = g.source_run_id AND c.metric_id = m.metric_id
+        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+        WHERE g.run_id = history_sample.run_id AND c.step_hi >= lo AND c.step_lo <= hi
+          AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(hi + 1, g.below_step, l.visible_below), k)
+        UNION ALL
+        SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
+               (p.value = '-Infinity')::integer, f.value, f.value, f.value * 2::float8 ^ -32, p.value, p.value
+        FROM stepwell.lineage g
+        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
+        CROSS JOIN LATERAL stepwell.points_v1(
+            g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), false, k) p
+        CROSS JOIN LATERAL (
+            -- a denormal's scaled share of a mean is lost, so 0 stands for it: Postgres' * would raise an error
+            SELECT CASE WHEN p.value IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE p.value END AS value OFFSET 0
+        ) f
+        WHERE g.run_id = history_sample.run_id
+    )
+    SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
+           nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
+           sum(p.sum) / nullif(sum(p.points - p.nans - p.pos_infs - p.neg_infs), 0)::float8 * 2::float8 ^ 32,
+           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_lo DESC))[1],
+           min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
+    FROM part p
+    GROUP BY p.writer, p.step_lo >> k
+    ORDER BY p.writer, p.step_lo >> k;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.extent_v1(run_id_ bigint, metric_id_ integer, below_step bigint)
+RETURNS TABLE (lo bigint, hi bigint)
+LANGUAGE sql STABLE AS $$
+    -- Where the visible steps of a metric may begin and end at most; not a point is looked at.
+    SELECT min(e.lo), max(least(e.hi, e.visible_below - 1, below_step - 1))
+    FROM (
+        SELECT t.first_step AS lo, t.last_step AS hi, l.visible_below
+        FROM stepwell.metric_total t
+        JOIN stepwell.ledger l ON l.run_id = t.run_id AND l.writer_id = t.writer_id AND l.epoch = t.epoch
+        WHERE t.run_id = run_id_ AND t.metric_id = metric_id_
+        UNION ALL
+        SELECT greatest(h.step_lo, l.sealed_below), h.step_hi, l.visible_below
+        FROM stepwell.ledger l
+        CROSS JOIN LATERAL (
+            SELECT b.step_lo, b.step_hi FROM stepwell.hot_block b
+            WHERE b.run_id = l.run_id AND b.writer_id = l.writer_id AND b.epoch = l.epoch AND b.step_hi >= l.sealed_below
+              AND array_position(b.keys, metric_id_) IS NOT NULL
+            OFFSET 0
+        ) h
+        WHERE l.run_id = run_id_
+    ) e
+    WHERE e.lo < coalesce(least(e.visible_below, below_step), 9223372036854775807)
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_wide(
+    run_id bigint, metrics text[], min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
+) RETURNS TABLE (writer text, step bigint, "time" timestamptz, "values" float8[])
+LANGUAGE plpgsql STABLE AS $$
+-- One row a step at which any of the metrics was logged: their values in the order of `metrics`, NULL where one was not.
+#variable_conflict use_column
+DECLARE
+    columns text;
+BEGIN
+    SELECT string_agg(format('max(h.value) FILTER (WHERE n.j = %s)', j), ', ' ORDER BY j) INTO columns
+    FROM generate_series(1, cardinality(history_wide.metrics)) j;
+    IF columns IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE format(
+        'SELECT h.writer, h.step, max(h.time), ARRAY[%s]::float8[]
+         FROM unnest($2) WITH ORDINALITY AS n (metric, j)
+         CROSS JOIN LATERAL (SELECT * FROM stepwell.history_between($3, $4) b WHERE b.run_id = $1 AND b.metric = n.metric) h
+         GROUP BY h.writer, h.step ORDER BY h.writer, h.step', columns)
+    USING history_wide.run_id, history_wide.metrics, history_wide.min_step, history_wide.max_step;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_position(run_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE AS $$
+    -- How far each writer of a run (and of those that it was forked from) is stored, for history_asof. What is stored of a
+    -- writer is always all that it had sent up to there: frames are committed in their order.
+    SELECT coalesce(jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, l.visible_below)
+                              ORDER BY l.run_id, l.writer_id, l.epoch), '[]')
+    FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
+    WHERE g.run_id = history_position.run_id
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_asof("position" jsonb, only_metric text DEFAULT NULL)
+RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
+               "time" timestamptz, value float8)
+LANGUAGE sql STABLE AS $$
+-- The view history as it was when history_position was asked: the same points for ever, whatever is logged, restarted or
+-- rewound meanwhile. (Deleting is the exception.) With only_metric, of that one; conditions on other columns reach the indexes
+-- where the position is given as a value.
+    SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
+    FROM stepwell.run r
+    JOIN stepwell.lineage g ON g.run_id = r.run_id
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id
+    JOIN (SELECT (e->>0)::bigint AS run_id, (e->>1)::integer AS writer_id, (e->>2)::integer AS epoch,
+                 (e->>3)::bigint + 1 AS end_step, (e->>4)::bigint AS visible_below
+          FROM jsonb_array_elements("position") e) x ON x.run_id = g.source_run_id
+    JOIN stepwell.writer w ON w.run_id = x.run_id AND w.writer_id = x.writer_id
+    -- What was superseded since was shown then.
+    CROSS JOIN LATERAL (
+        SELECT * FROM stepwell.points_v1(
+            x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)
+        UNION ALL
+        SELECT * FROM stepwell.points_v1(
+            x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), true)
+    ) p
+    WHERE p.writer = w.name AND p.epoch = x.epoch AND (only_metric IS NULL OR m.name = only_metric)
+$$;

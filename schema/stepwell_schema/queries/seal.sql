@@ -1,0 +1,117 @@
+-- name: candidates
+-- Epochs with something to seal, the most points first. `whole`: nothing more is to come, or it has waited long enough.
+-- $1 idle, $2 age (intervals), $3 points, $4 steps from which a living epoch is worth a pass, $5 how many.
+SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
+FROM stepwell.ledger l
+JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+CROSS JOIN LATERAL (
+    SELECT l.fenced OR w.state <> 'running' OR l.moved_at < clock_timestamp() - $1::interval
+           OR l.sealed_at < clock_timestamp() - $2::interval AS whole
+) e
+WHERE l.last_step >= l.sealed_below
+  AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
+ORDER BY l.points - l.sealed_points DESC LIMIT $5;
+
+-- name: claim
+-- Nobody else seals or merges this writer until the transaction ends; false: somebody does.
+SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', 'seal', $1::bigint, $2::integer), 0));
+
+-- name: unsealed
+-- What is hot of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
+SELECT l.last_step, l.sealed_below, h.step_hi, h.pass_step_hi, h.rows, h.bytes
+FROM stepwell.ledger l
+LEFT JOIN LATERAL (
+    SELECT max(b.step_hi) AS step_hi, max(b.step_hi) FILTER (WHERE b.bytes_before < $4::bigint) AS pass_step_hi,
+           sum(b.rows)::bigint AS rows, max(b.bytes_before + b.bytes)::bigint AS bytes
+    FROM (
+        -- pg_column_size does not open the array; 8 bytes a value, and about 24 of header.
+        SELECT h.step_hi, pg_column_size(h.steps) / 8 AS rows, pg_column_size(h.vals) AS bytes,
+               sum(pg_column_size(h.vals)) OVER (ORDER BY h.step_hi) - pg_column_size(h.vals) AS bytes_before
+        FROM stepwell.hot_block h
+        WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch AND h.step_hi >= l.sealed_below
+    ) b
+) h ON true
+WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3;
+
+-- name: hot_blocks
+-- Blocks with steps from $4 up to, not including, $5; in step order.
+SELECT keys, steps, times, vals FROM stepwell.hot_block
+WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND step_hi >= $4 AND step_lo < $5
+ORDER BY step_lo;
+
+-- name: serials
+-- Ids for $1 tracks.
+SELECT nextval('stepwell.track_serial') FROM generate_series(1, $1::integer);
+
+-- name: add_totals
+-- What new chunks of an epoch add to its metrics. They lie behind all that is there.
+INSERT INTO stepwell.metric_total AS t (run_id, writer_id, epoch, metric_id, points, nans, pos_infs, neg_infs, sum, min, max,
+                                        first, last, first_step, last_step, last_time)
+SELECT $1::bigint, $2::integer, $3::integer, u.metric_id, u.points, u.nans, u.pos_infs, u.neg_infs, u.sum, u.min, u.max, u.first, u.last,
+       u.first_step, u.last_step, timestamptz '2000-01-01 00:00:00+00' + u.last_time_us * interval '1 microsecond'
+FROM unnest($4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::float8[], $10::float8[], $11::float8[],
+            $12::float8[], $13::float8[], $14::bigint[], $15::bigint[], $16::bigint[])
+    AS u (metric_id, points, nans, pos_infs, neg_infs, sum, min, max, first, last, first_step, last_step, last_time_us)
+ON CONFLICT (run_id, metric_id, writer_id, epoch) DO UPDATE
+SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs = t.pos_infs + excluded.pos_infs,
+    neg_infs = t.neg_infs + excluded.neg_infs, sum = stepwell.add_v1(t.sum, excluded.sum), min = least(t.min, excluded.min),
+    max = greatest(t.max, excluded.max), last = excluded.last, last_step = excluded.last_step,
+    last_time = excluded.last_time;
+
+-- name: hand_over
+-- From now on the points below step $5 are read from chunks. Compare-and-set: a run that was deleted, or another sealer, wins.
+UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
+WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
+
+-- name: mergeable
+-- Epochs with short tracks of many passes, at one level. $1 how many passes, $2 how many epochs.
+SELECT t.run_id, t.writer_id, t.epoch, t.level
+FROM stepwell.track t WHERE t.points < 512
+GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
+ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
+
+-- name: short_tracks
+-- The short tracks of an epoch at a level, those of the oldest passes first.
+SELECT track_id, pass, points, chunks FROM stepwell.track
+WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
+ORDER BY pass, track_id;
+
+-- name: tracks_to_merge
+-- Their steps and times.
+SELECT track_id, step_lo, stride, (extract(epoch FROM time_lo) * 1000000)::bigint - 946684800000000 AS time_lo_us, points,
+       steps, times_us, times
+FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY step_lo;
+
+-- name: chunks_to_merge
+-- Their values, by track.
+SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
+FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
+
+-- name: delete_chunks
+-- Merged ones.
+DELETE FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
+
+-- name: delete_tracks
+-- Merged ones.
+DELETE FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
+
+-- name: rotate
+-- Another slot of the hot ring; see functions/hot_ring.sql.
+SELECT stepwell.rotate_ring_v1($1::bigint, $2::interval);
+
+-- name: mark_sealed
+-- Which slots are sealed; see functions/hot_ring.sql.
+SELECT stepwell.mark_sealed_slots_v1();
+
+-- name: empty_slot
+-- The space of a sealed slot; see functions/hot_ring.sql.
+SELECT stepwell.empty_slot_v1();
+
+-- name: used_slots
+-- How many slots hold anything.
+SELECT count(*) FROM stepwell.hot_ring h
+WHERE pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0;
+
+-- name: may_see_snapshots
+-- Whether this role sees the snapshots of all sessions.
+SELECT pg_has_role('pg_read_all_stats', 'USAGE');
