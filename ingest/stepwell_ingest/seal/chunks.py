@@ -1,8 +1,8 @@
 """Groups as rows of track, chunk and metric_total, in COPY's binary format.
 
 Between the segments and Postgres. In come groups of one epoch; out go the bytes of its tracks and chunks, and what
-the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are of the
-finite values, and the others are counted. Pure numpy.
+the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are
+of the finite values, and the others are counted. Pure numpy.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Track(NamedTuple):
 def statistics(values: Float64Array) -> Statistics:
     """Of each row of float64[K][S], S ≥ 1.
 
-    Without a finite value min and max are inf and −inf, and sum 0; a sum that no float64 can hold is infinite.
+    Without a finite value min and max are inf and −inf, and sum 0; a sum that no float64 can hold is infinite, or NaN.
     """
     finite = np.isfinite(values)
     none = np.zeros(len(values), np.int64)
