@@ -3,6 +3,8 @@
     writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
                 `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
     workers     two on one port; each life is armed with a stage of the worker
+    sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
+    a reader    with a snapshot that is older than what sealers do meanwhile; it must see the same points twice
     Postgres    one strike after the other, at places of the protocol or at any moment
 
 Comes in: a seed and a number of kills, which are spread evenly over all stages. It ends when all of them have fired;
@@ -12,10 +14,15 @@ then everything is left to recover, spools are delivered, a fresh writer logs, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import struct
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
+
+import asyncpg
 
 from faults import stages
 from faults.harness import PATIENCE_S, Child, Stack
@@ -27,7 +34,7 @@ from faults.stages import Point, PostgresPoint, Victim
 from stepwell.spool import Spool
 
 #: From outside, whatever it does just now.
-ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker")}
+ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker", "sealer")}
 #: Lives in which a stage may be missed before it counts as unreachable.
 _TRIES = 40
 
@@ -93,12 +100,14 @@ class Churn:
     seed: int
     writers: int = 4
     workers: int = 2
+    sealers: int = 2
     network: bool = False
     kills: Counter[str] = field(default_factory=Counter)
     lives: Counter[str] = field(default_factory=Counter)
     journals: dict[str, list[Path]] = field(default_factory=dict)
     _queues: dict[str, deque[_Turn]] = field(default_factory=dict)
     _waiting: dict[Child, Point] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
     _open: int = 0
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _random: random.Random = field(init=False)
@@ -115,7 +124,9 @@ class Churn:
             self._trouble_the_network()
         try:
             async with asyncio.TaskGroup() as group:
-                keepers = [group.create_task(self._keep_worker()) for _ in range(self.workers)]
+                keepers = [group.create_task(self._keep("worker")) for _ in range(self.workers)]
+                keepers += [group.create_task(self._keep("sealer")) for _ in range(self.sealers)]
+                keepers.append(group.create_task(self._read()))
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 group.create_task(self._strike_postgres(strikes))
                 keepers.append(group.create_task(self._watch_progress()))
@@ -191,12 +202,22 @@ class Churn:
         if delivery is not None:
             await delivery
 
-    async def _keep_worker(self) -> None:
+    async def _keep(self, side: Literal["worker", "sealer"]) -> None:
         while True:
-            turn = self._next("worker")
-            child = await self.stack.run_worker(self.stack.worker(armed=self._armed(turn)))
-            self.lives["worker"] += 1
+            turn = self._next(side)
+            make = self.stack.worker if side == "worker" else self.stack.sealer
+            child = await self.stack.run_worker(make(armed=self._armed(turn)))
+            self.lives[side] += 1
             await self._watch(turn, child)
+
+    async def _read(self) -> None:
+        while True:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                before, after = await snapshot_twice(self.stack.dsn, self.project, self._random.random())
+                self.lives["reader"] += 1
+                if before != after:
+                    self.complaints.append(f"a snapshot of {len(before)} points became one of {len(after)}")
+            await asyncio.sleep(0.1)
 
     async def _watch(self, turn: _Turn | None, child: Child) -> None:
         if turn is not None:
@@ -288,9 +309,27 @@ class Churn:
         )
         await child.ended.wait()
         verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
+        verdict.complaints += self.complaints
         account = read_journal(fresh).account
         if account is None or account.left or not account.stored:
             verdict.complaints.append(f"a fresh frame does not flow: {account}")
         left = [path for directory in directories for path in Spool.discover(directory)]
         verdict.complaints += [f"a spool is left behind: {path}" for path in left]
         return verdict
+
+
+async def snapshot_twice(dsn: str, project: str, pause_s: float) -> tuple[list[Any], list[Any]]:
+    """The points of a project as one snapshot shows them, now and after a pause."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            looks = []
+            for _ in range(2):
+                rows = await connection.fetch(
+                    "SELECT run, writer, metric, step, value FROM stepwell.history WHERE project = $1", project
+                )
+                looks.append(sorted((*row[:4], struct.pack("<d", row[4])) for row in rows))
+                await asyncio.sleep(pause_s)
+    finally:
+        await connection.close()
+    return looks[0], looks[1]

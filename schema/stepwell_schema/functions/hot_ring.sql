@@ -22,9 +22,9 @@ DECLARE
     now_ stepwell.hot_ring;
 BEGIN
     SELECT h.* INTO now_ FROM stepwell.hot_ring h WHERE h.current;
-    IF pg_table_size(format('stepwell.hot_block_%s', now_.ring)::regclass) < min_bytes
-       AND (now_.since > clock_timestamp() - max_age
-            OR pg_relation_size(format('stepwell.hot_block_%s', now_.ring)::regclass) = 0) THEN
+    IF pg_relation_size(format('stepwell.hot_block_%s', now_.ring)::regclass) = 0
+       OR (pg_table_size(format('stepwell.hot_block_%s', now_.ring)::regclass) < min_bytes
+           AND now_.since > clock_timestamp() - max_age) THEN
         RETURN;
     END IF;
     RETURN QUERY SELECT now_.ring, h.ring FROM stepwell.hot_ring h

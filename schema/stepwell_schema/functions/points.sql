@@ -8,13 +8,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN bound IS NULL OR bound > step_hi THEN points
                 WHEN bound <= step_lo THEN 0
                 WHEN stride > 0 THEN ((bound - step_lo - 1) / stride + 1)::integer
-                ELSE width_bucket(bound - 1, steps) END
+                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- 0: a constant is computed though no row needs it
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.add_v1(a float8, b float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     -- a + b; infinite where Postgres' own + raises an error, because no float8 can hold it.
-    SELECT CASE WHEN sign(a) <> sign(b) OR abs(a) <= 1.7976931348623157e308 - abs(b) THEN a + b
+    SELECT CASE WHEN sign(a) <> sign(b) OR least(abs(a), abs(b)) < 1e200 THEN a + b
+                WHEN abs(a / 2 + b / 2) <= 1.7976931348623157e308 / 2 THEN a + b   -- rounds as a + b would
                 ELSE sign(a) * float8 'Infinity' END
 $$;
 
@@ -28,8 +29,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
              WHEN abs(small) >= 1e-290 THEN small / n
              WHEN abs(small * 2::float8 ^ 64 / n) <= 2::float8 ^ -1011 THEN 0
              ELSE small * 2::float8 ^ 64 / n * 2::float8 ^ -64 END
-        + coalesce(greatest(least(big / n, 1.7976931348623157e308 * 2::float8 ^ -64),
-                            -1.7976931348623157e308 * 2::float8 ^ -64) * 2::float8 ^ 64, 0) END
+        + greatest(least(coalesce(big, 0) / n, 1.7976931348623157e308 * 2::float8 ^ -64),
+                   -1.7976931348623157e308 * 2::float8 ^ -64) * 2::float8 ^ 64 END
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.in_square_v1(
