@@ -16,11 +16,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import struct
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import asyncpg
 
@@ -30,6 +29,7 @@ from faults.journal import read_journal
 from faults.judge import Judge, Verdict
 from faults.programs import Armed, Sync, Writer
 from faults.proxy import Action, Link, Rule
+from faults.snapshots import read_twice
 from faults.stages import Point, PostgresPoint, Victim
 from stepwell.spool import Spool
 
@@ -213,7 +213,7 @@ class Churn:
     async def _read(self) -> None:
         while True:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                before, after = await snapshot_twice(self.stack.dsn, self.project, self._random.random())
+                before, after = await read_twice(self.stack.dsn, self.project, self._random.random())
                 self.lives["reader"] += 1
                 if before != after:
                     self.complaints.append(f"a snapshot of {len(before)} points became one of {len(after)}")
@@ -316,20 +316,3 @@ class Churn:
         left = [path for directory in directories for path in Spool.discover(directory)]
         verdict.complaints += [f"a spool is left behind: {path}" for path in left]
         return verdict
-
-
-async def snapshot_twice(dsn: str, project: str, pause_s: float) -> tuple[list[Any], list[Any]]:
-    """The points of a project as one snapshot shows them, now and after a pause."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            looks = []
-            for _ in range(2):
-                rows = await connection.fetch(
-                    "SELECT run, writer, metric, step, value FROM stepwell.history WHERE project = $1", project
-                )
-                looks.append(sorted((*row[:4], struct.pack("<d", row[4])) for row in rows))
-                await asyncio.sleep(pause_s)
-    finally:
-        await connection.close()
-    return looks[0], looks[1]

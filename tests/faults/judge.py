@@ -27,8 +27,8 @@ from faults.payload import bits, payload, writer_of
 KINDS = ("lost", "duplicated", "unknown", "unequal")
 _SAMPLES = 5
 
-#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections. What is sealed has no seq any
-#: more, so from `open_seq` on all must be there.
+#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections. What is sealed has no seq
+#: any more, so from `open_seq` on all must be there.
 _LEDGERS = """
 SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.epoch, l.next_seq, l.points, l.objects,
        l.rejected, b.seqs AS block_seqs, b.points + c.points AS block_points, o.seqs AS object_seqs,
@@ -38,8 +38,8 @@ SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.
 FROM stepwell.ledger l JOIN stepwell.run r USING (run_id)
 LEFT JOIN LATERAL (
     SELECT array_agg(DISTINCT seq) AS seqs, min(seq) FILTER (WHERE step_hi >= l.sealed_below) AS open_seq,
-           coalesce(sum(cardinality(keys) * (SELECT count(*) FROM unnest(steps) s WHERE s >= l.sealed_below)), 0)::bigint
-               AS points
+           coalesce(sum(cardinality(keys) * (SELECT count(*) FROM unnest(steps) s WHERE s >= l.sealed_below)), 0)
+               ::bigint AS points
     FROM stepwell.hot_block h
     WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) b ON true
 LEFT JOIN LATERAL (

@@ -1,5 +1,5 @@
-"""The programs that are killed: a logging process, a delivery, an ingest worker, a sealer. Each is the product's own, started in
-a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
+"""The programs that are killed: a logging process, a delivery, an ingest worker, a sealer. Each is the product's own,
+started in a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 import stepwell
-from faults import events, mutants, stages
+from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
 from stepwell import Error, Run, cli
@@ -151,21 +151,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """The sealing process that `stepwell up` has beside its workers, in a hurry: whatever is there is worth a pass.
-
-    Attributes:
-        mutant: what is broken in it, of `faults.mutants`, for tests of the judge.
-    """
+    """The sealing process that `stepwell up` has beside its workers, in a hurry: whatever is there is worth a pass."""
 
     dsn: str
     armed: Armed | None = None
-    mutant: str | None = None
 
     def main(self) -> int:
         if self.armed:
             self.armed.arm()
-        if self.mutant:
-            mutants.break_sealing(self.mutant)
         keeper._RETRY_S, keeper._MERGE_EVERY_S, keeper._REST_S = 0.1, 0.1, 0.0
         seal_process.SealSettings = lambda: SEALING  # type: ignore[misc,assignment]  # its settings are no option
         seal_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)

@@ -1,8 +1,8 @@
 """The kill points: named stages of the SDK, of `stepwell sync`, of ingest worker and sealer, and of Postgres.
 
-The product has no hooks for this. A point of SDK, sync, worker or sealer names a function of the product; `arm` wraps it in the
-child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names a place
-in the conversation between worker and Postgres (`faults.postgres_wire`), and who is killed there.
+The product has no hooks for this. A point of SDK, sync, worker or sealer names a function of the product; `arm` wraps
+it in the child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names
+a place in the conversation with Postgres (`faults.postgres_wire`), and who is killed there.
 """
 
 from __future__ import annotations

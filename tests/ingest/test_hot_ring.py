@@ -11,6 +11,7 @@ import asyncpg
 import numpy as np
 import pytest
 
+from faults.snapshots import look_around
 from fixtures.histories import EAGER, Histories, Stored
 from fixtures.ingest import eventually
 from stepwell_ingest.seal.ring import Ring
@@ -89,49 +90,67 @@ async def test_the_space_of_what_is_sealed_is_given_back(made: Histories, pool: 
     await made.check()
 
 
-@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
 async def test_a_snapshot_older_than_all_that_sealing_does_sees_the_same_points(
-    made: Histories, pool: asyncpg.Pool, isolation: str
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
 ) -> None:
-    async with pool.acquire() as reader, reader.transaction(isolation=isolation, readonly=True):
-        before = await points(reader)
-        assert len(before) == 2 * COUNT
+    async def much_happens() -> None:
         await seal_and_turn(made)
         await put(made, made.epochs[0])
         await seal_and_turn(made)
         await made.merge()
         await seal_and_turn(made)
         assert 0 in await sizes(pool)
-        assert await points(reader) == before
+
+    before, after = await look_around(any_postgres_dsn, points, much_happens)
+    assert len(before) == 2 * COUNT
+    assert after == before
     await seal_and_turn(made)
     assert 0 not in await sizes(pool)
     await made.check()
 
 
-async def test_a_snapshot_of_between_hand_over_and_mark_holds_the_slot_too(made: Histories, pool: asyncpg.Pool) -> None:
-    await rotate(pool)
-    await made.seal(whole=True)
-    async with pool.acquire() as reader, reader.transaction(isolation="repeatable_read", readonly=True):
-        before = await points(reader)
+async def test_a_snapshot_of_between_hand_over_and_mark_holds_the_slot_too(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    async def turn() -> None:
         await made.ring.turn()
         await made.ring.turn()
         assert await sizes(pool) == [0]
-        assert await points(reader) == before
 
-
-async def test_a_snapshot_taken_while_the_mark_commits_holds_the_slot(made: Histories, pool: asyncpg.Pool) -> None:
     await rotate(pool)
     await made.seal(whole=True)
-    async with pool.acquire() as marker, pool.acquire() as reader:
+    before, after = await look_around(any_postgres_dsn, points, turn)
+    assert after == before
+
+
+async def test_a_snapshot_taken_while_the_mark_commits_holds_the_slot(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    await rotate(pool)
+    await made.seal(whole=True)
+    async with pool.acquire() as marker:
         marking = marker.transaction()
         await marking.start()
         assert await marker.fetchval(queries("seal")["mark_sealed"]) == 1
-        async with reader.transaction(isolation="repeatable_read", readonly=True):
-            before = await points(reader)
+
+        async def commit_and_empty() -> None:
             await marking.commit()
             assert await ask(pool, "empty_slot") is None
-            assert await points(reader) == before
+
+        before, after = await look_around(any_postgres_dsn, points, commit_and_empty)
+        assert after == before
         assert await ask(pool, "empty_slot") == 0
+
+
+async def test_a_slot_that_is_emptied_too_early_is_seen_by_such_a_snapshot(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    """The tests above could see it."""
+    await pool.execute(
+        "CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer LANGUAGE sql AS 'SELECT 0'"
+    )
+    before, after = await look_around(any_postgres_dsn, points, lambda: seal_and_turn(made))
+    assert (len(before), after) == (2 * COUNT, [])
 
 
 async def test_a_long_select_outside_of_a_transaction_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
