@@ -86,7 +86,8 @@ def test_a_sealer_that_is_killed_comes_back(running: tuple[Server, psutil.Proces
     sealer.kill()
     await_true(lambda: [child for child in sealers(server) if child.pid != sealer.pid])
     assert "sealer " in server.output
-    assert "starting another one" in server.output
+    # It may have been killed before it had said that it works.
+    assert "starting another one" in server.output or "which is tried again" in server.output
     assert server.end() == 0
 
 

@@ -42,7 +42,7 @@ DEFAULT_PORT = 8770
 _WATCH_S = 1.0
 #: A pass that is under way is undone, which takes a moment.
 _SEAL_STOP_S = 5.0
-_SEAL_RETRY_S = 30.0
+_SEAL_RETRY_S = 5.0
 
 ABOUT = """start a server, with a Postgres of its own or yours
 
