@@ -213,7 +213,8 @@ class Churn:
     async def _read(self) -> None:
         while True:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                before, after = await read_twice(self.stack.dsn, self.project, self._random.random())
+                run = f"run-{self._random.randrange(self.writers // 2)}"
+                before, after = await read_twice(self.stack.dsn, self.project, self._random.random(), run)
                 self.lives["reader"] += 1
                 if before != after:
                     self.complaints.append(f"a snapshot of {len(before)} points became one of {len(after)}")

@@ -12,12 +12,14 @@ import asyncpg
 Look = Callable[[asyncpg.Connection], Awaitable[Any]]
 
 
-async def read_twice(dsn: str, project: str, pause_s: float) -> tuple[list[Any], list[Any]]:
-    """The points of a project as one snapshot shows them, now and after a pause."""
+async def read_twice(dsn: str, project: str, pause_s: float, run: str | None = None) -> tuple[list[Any], list[Any]]:
+    """The points of a project (or of the metric `loss` of one run) as one snapshot shows them, now and after a pause."""
 
     async def look(connection: asyncpg.Connection) -> list[Any]:
         rows = await connection.fetch(
-            "SELECT run, writer, metric, step, value FROM stepwell.history WHERE project = $1", project
+            "SELECT run, writer, metric, step, value FROM stepwell.history "
+            + ("WHERE project = $1" if run is None else "WHERE project = $1 AND run = $2 AND metric = 'loss'"),
+            *((project,) if run is None else (project, run)),
         )
         return sorted((*row[:4], struct.pack("<d", row[4])) for row in rows)
 

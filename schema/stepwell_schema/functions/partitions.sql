@@ -34,7 +34,3 @@ BEGIN
     RETURN made;
 END
 $$;
-
--- A month that has runs has all partitions, those of tables that came later among them: else its history stayed hot.
-SELECT stepwell.ensure_partitions_v1(to_date(right(c.relname, 7), 'YYYY_MM'), 1)
-FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'stepwell.metric'::regclass;
