@@ -13,7 +13,7 @@ Look = Callable[[asyncpg.Connection], Awaitable[Any]]
 
 
 async def read_twice(dsn: str, project: str, pause_s: float, run: str | None = None) -> tuple[list[Any], list[Any]]:
-    """The points of a project (or of the metric `loss` of one run) as one snapshot shows them, now and after a pause."""
+    """The points of a project (or of one run, of its metric loss) as one snapshot shows them, now and after a pause."""
 
     async def look(connection: asyncpg.Connection) -> list[Any]:
         rows = await connection.fetch(

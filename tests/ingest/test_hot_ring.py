@@ -168,6 +168,22 @@ async def test_a_long_select_outside_of_a_transaction_sees_all_its_points(made: 
     assert await sizes(pool) == []
 
 
+async def test_who_reads_for_long_makes_nobody_wait(made: Histories, pool: asyncpg.Pool) -> None:
+    """Its snapshot is new enough, but it holds a lock on the slot: emptying would wait, and all behind it."""
+    await rotate(pool)
+    await made.seal(whole=True)
+    assert await ask(pool, "mark_sealed") == 1
+    async with pool.acquire() as reader:
+        reading = reader.transaction(isolation="read_committed")
+        await reading.start()
+        await points(reader)
+        await reader.execute("SELECT pg_sleep(1.1)")
+        await pool.execute("SET lock_timeout = 0")
+        assert await asyncio.wait_for(ask(pool, "empty_slot"), 20) is None
+        await reading.commit()
+    assert await ask(pool, "empty_slot") == 0
+
+
 async def test_a_cursor_that_is_read_slowly_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
     async with pool.acquire() as reader, reader.transaction():
         cursor = await reader.cursor("SELECT metric, step FROM stepwell.history")

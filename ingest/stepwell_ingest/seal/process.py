@@ -39,7 +39,10 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
-    settings = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0  # the parent has ended meanwhile
+    settings = json.loads(line)
     try:
         loop.run(_seal(settings["dsn"]))
     except Error as error:
