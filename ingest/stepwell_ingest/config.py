@@ -87,6 +87,7 @@ class SealSettings:
         at_once: epochs of one look.
         merge_passes: passes whose short chunks are merged into one.
         slot_bytes, slot_age_s: from when on the hot ring turns to its next slot.
+        calm_bytes: hot history that may wait to be sealed before sealing hurries and ingest holds back.
         lock_ms: how long turning or emptying a slot may make others wait.
     """
 
@@ -98,7 +99,8 @@ class SealSettings:
     pass_bytes: int = 32 * MIB
     at_once: int = 64
     merge_passes: int = 8
-    slot_bytes: int = 512 * MIB
+    slot_bytes: int = 256 * MIB
+    calm_bytes: int = 512 * MIB
     slot_age_s: float = 300.0
     lock_ms: int = 200
 

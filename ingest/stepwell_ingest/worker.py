@@ -28,6 +28,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.pressure import Pressure
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -109,8 +110,10 @@ class Worker:
                 )
             self.catalog = Catalog(pool, limits.metrics_per_run)
             self.intake = Intake(self.batcher, limits.object_bytes)
+            pressure = Pressure(pool, self.config.seal)
+            self._tasks.append(asyncio.create_task(pressure.run()))
             for _ in range(limits.copiers):
-                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
+                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts, pressure)
                 self._tasks.append(asyncio.create_task(copier.run()))
             self._tasks.append(asyncio.create_task(self._make_partitions()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)

@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
-#: More slots in use than this, and sealing no longer pauses for anybody.
-_CALM_SLOTS = 2
 
 
 class Keeper:
@@ -61,7 +59,7 @@ class Keeper:
             asyncpg.PostgresError, UnavailableError: Postgres is away; what was under way is undone.
         """
         sealed = 0
-        calm = await self._ring.used_slots() <= _CALM_SLOTS
+        calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
         for epoch, whole in await self._sealer.candidates():
             try:
                 sealed += await self._seal(epoch, whole, calm)

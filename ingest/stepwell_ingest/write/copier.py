@@ -24,6 +24,7 @@ from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
 from stepwell_ingest.write.catalog import Catalog, Ids
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.pressure import Pressure
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -56,26 +57,37 @@ class Copier:
         pool: connections to Postgres.
         catalog: where metric ids come from, and which cursors to forget.
         batcher: where batches come from.
+        pressure: how long to rest between batches.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, catalog: Catalog, batcher: Batcher, metrics: Metrics, timeouts: Timeouts
+        self,
+        pool: asyncpg.Pool,
+        catalog: Catalog,
+        batcher: Batcher,
+        metrics: Metrics,
+        timeouts: Timeouts,
+        pressure: Pressure,
     ) -> None:
         self._pool = pool
         self._catalog = catalog
         self._batcher = batcher
         self._metrics = metrics
         self._timeouts = timeouts
+        self._pressure = pressure
         self._sql = queries("write")
 
     async def run(self) -> None:
         """Until cancelled. Cancelled in the middle of a batch, it answers that batch with a retryable error."""
         while True:
             batch = await self._batcher.take()
+            began = time.perf_counter()
             try:
                 await self._store_batch(batch)
             finally:
                 self._batcher.release(batch)
+            if pause_s := self._pressure.pause_s(time.perf_counter() - began):
+                await asyncio.sleep(pause_s)
 
     async def _store_batch(self, batch: Batch) -> None:
         submissions = [item for queue in batch.writers.values() for item in queue]

@@ -107,10 +107,10 @@ SELECT stepwell.mark_sealed_slots_v1();
 -- The space of a sealed slot; see functions/hot_ring.sql.
 SELECT stepwell.empty_slot_v1();
 
--- name: used_slots
--- How many slots hold anything.
-SELECT count(*) FROM stepwell.hot_ring h
-WHERE pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0;
+-- name: unsealed_bytes
+-- What lies in slots that are not known to be sealed.
+SELECT coalesce(sum(pg_table_size(format('stepwell.hot_block_%s', h.ring)::regclass)), 0)::bigint
+FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 
 -- name: may_see_snapshots
 -- Whether this role sees the snapshots of all sessions.

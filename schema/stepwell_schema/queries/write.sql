@@ -41,6 +41,14 @@ WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
   AND l.next_seq = u.expected AND NOT l.fenced
 RETURNING l.run_id, l.writer_id, l.epoch, (SELECT ring FROM slot);
 
+-- name: unsealed_bytes
+-- What lies in slots of the hot ring that are not known to be sealed; 0 where no sealer is connected.
+SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity a
+                         WHERE a.datname = current_database() AND a.application_name = 'stepwell seal')
+            THEN coalesce(sum(pg_table_size(format('stepwell.hot_block_%s', h.ring)::regclass)), 0)::bigint
+            ELSE 0 END
+FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
+
 -- name: supersede
 -- The first step of a new epoch is stored: what older epochs of the writer logged from there on is no longer shown.
 UPDATE stepwell.ledger l SET visible_below = u.first_step
