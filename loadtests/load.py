@@ -1,4 +1,4 @@
-"""A load of its own process: frames without end over real streams, at full speed or at a rate, until it is told to stop.
+"""A load in a process of its own: frames without end over real streams, at full speed, until it is told to stop.
 
 Beside the measurements, which must not share an interpreter with what loads the server. Frames are made when they are
 read, and again with the same bytes when they are sent again; values are normal noise, in full float64 or rounded to

@@ -1,9 +1,9 @@
 """Processes that belong to a server: started, told their settings, started again when one dies, ended together.
 
 Below `stepwell up` and the supervisor of the workers. A child is a module that is run with `python -m`. In goes one
-line on its stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a password); out comes
-one line of JSON: what it has to say when it is ready, or {"error": …}. SIGTERM ends it, and so does the end of stdin, so
-that none outlives its parent.
+line on its stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a password); out
+comes one line of JSON: what it has to say when it is ready, or {"error": …}. SIGTERM ends it, and so does the end of
+stdin, so that none outlives its parent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Groups as rows of track, chunk and metric_total, in COPY's binary format.
 
 Between the segments and Postgres. In come groups of one epoch; out go the bytes of its tracks and chunks, and what
-the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are of the
-finite values, and the others are counted. Pure numpy.
+the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are
+of the finite values, and the others are counted. Pure numpy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`python -m stepwell_ingest.seal.process`: the sealing of one server, in a process of its own beside the workers.
 
 Its numpy work would stall a worker's loop. Started and kept by `stepwell_ingest.children`: in comes one line of JSON
-on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in one, which
-is then undone; so does the end of stdin.
+on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in
+one, which is then undone; so does the end of stdin.
 """
 
 from __future__ import annotations

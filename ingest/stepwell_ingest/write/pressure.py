@@ -1,10 +1,10 @@
 """How far sealing is behind, and how long a copier rests for it between two batches.
 
 Beside the copiers. In comes, every two seconds, how much hot history waits to be sealed; out goes a pause. Two cores
-take 5 million points/s in and seal 2 million/s at the same time, when nobody holds back: hot history would grow for as
-long as the load lasts. With pauses both settle at the same rate (docs/architecture.md). Promises: the pause is never more
-than three times as long as the batch took, so what is stuck in sealing slows ingest down and never stops it; and where
-no sealer is connected, nobody waits for one.
+take 5 million points/s in and seal 2 million/s at the same time, when nobody holds back: hot history would grow for
+as long as the load lasts. With pauses both settle at the same rate (docs/architecture.md). Promises: the pause is
+never more than three times as long as the batch took, so what is stuck in sealing slows ingest down and never stops
+it; and where no sealer is connected, nobody waits for one.
 """
 
 from __future__ import annotations
