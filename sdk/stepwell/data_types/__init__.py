@@ -1,0 +1,39 @@
+"""What runs can log beside plain values: pictures, sound, tables and so on.
+
+    run.log({"samples": [stepwell.Image(pixels, caption="after") for pixels in batch]})
+
+Each class is in a module of its own, imported when it is first asked for; the libraries that encode come later still,
+and are in `pip install 'stepwell[media]'`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepwell.data_types._files import DirectorySink, FileRef, FileSink
+    from stepwell.data_types._histogram import Histogram
+    from stepwell.data_types._media import Media
+
+_HOMES = {
+    "DirectorySink": "_files",
+    "FileRef": "_files",
+    "FileSink": "_files",
+    "Histogram": "_histogram",
+    "Media": "_media",
+}
+
+__all__ = [
+    "DirectorySink",
+    "FileRef",
+    "FileSink",
+    "Histogram",
+    "Media",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
