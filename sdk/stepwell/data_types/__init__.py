@@ -12,24 +12,38 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepwell.data_types._batch import MediaList
     from stepwell.data_types._files import DirectorySink, FileRef, FileSink
     from stepwell.data_types._histogram import Histogram
+    from stepwell.data_types._image import Image
+    from stepwell.data_types._image_overlays import Classes
     from stepwell.data_types._media import Media
+    from stepwell.data_types._recognition import as_media, is_media
 
 _HOMES = {
+    "Classes": "_image_overlays",
     "DirectorySink": "_files",
     "FileRef": "_files",
     "FileSink": "_files",
     "Histogram": "_histogram",
+    "Image": "_image",
     "Media": "_media",
+    "MediaList": "_batch",
+    "as_media": "_recognition",
+    "is_media": "_recognition",
 }
 
 __all__ = [
+    "Classes",
     "DirectorySink",
     "FileRef",
     "FileSink",
     "Histogram",
+    "Image",
     "Media",
+    "MediaList",
+    "as_media",
+    "is_media",
 ]
 
 
