@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stepwell.data_types._image_overlays import Classes
     from stepwell.data_types._media import Media
     from stepwell.data_types._recognition import as_media, is_media
+    from stepwell.data_types._table import Table
 
 _HOMES = {
     "Classes": "_image_overlays",
@@ -29,6 +30,7 @@ _HOMES = {
     "Image": "_image",
     "Media": "_media",
     "MediaList": "_batch",
+    "Table": "_table",
     "as_media": "_recognition",
     "is_media": "_recognition",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "Image",
     "Media",
     "MediaList",
+    "Table",
     "as_media",
     "is_media",
 ]

@@ -53,7 +53,10 @@ def as_media(value: Any) -> Media | None:
     if is_figure(value):
         figure = figure_of(value)
         return data_types.Image(figure) if has_image(figure) else data_types.Plotly.of_figure(figure)
-    made: Media = getattr(data_types, str(_foreign(value)))(value)
+    name = _foreign(value)
+    if name == "Table":
+        return data_types.Table(dataframe=value, allow_mixed_types=True)
+    made: Media = getattr(data_types, str(name))(value)
     return made
 
 
