@@ -12,39 +12,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stepwell.data_types._audio import Audio
     from stepwell.data_types._batch import MediaList
     from stepwell.data_types._files import DirectorySink, FileRef, FileSink
     from stepwell.data_types._histogram import Histogram
+    from stepwell.data_types._html import Html
     from stepwell.data_types._image import Image
     from stepwell.data_types._image_overlays import Classes
     from stepwell.data_types._media import Media
     from stepwell.data_types._recognition import as_media, is_media
     from stepwell.data_types._table import Table
+    from stepwell.data_types._video import Video
 
 _HOMES = {
+    "Audio": "_audio",
     "Classes": "_image_overlays",
     "DirectorySink": "_files",
     "FileRef": "_files",
     "FileSink": "_files",
     "Histogram": "_histogram",
+    "Html": "_html",
     "Image": "_image",
     "Media": "_media",
     "MediaList": "_batch",
     "Table": "_table",
+    "Video": "_video",
     "as_media": "_recognition",
     "is_media": "_recognition",
 }
 
 __all__ = [
+    "Audio",
     "Classes",
     "DirectorySink",
     "FileRef",
     "FileSink",
     "Histogram",
+    "Html",
     "Image",
     "Media",
     "MediaList",
     "Table",
+    "Video",
     "as_media",
     "is_media",
 ]
