@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stepwell.data_types._audio import Audio
     from stepwell.data_types._batch import MediaList
+    from stepwell.data_types._bokeh import Bokeh
     from stepwell.data_types._files import DirectorySink, FileRef, FileSink
     from stepwell.data_types._histogram import Histogram
     from stepwell.data_types._html import Html
     from stepwell.data_types._image import Image
     from stepwell.data_types._image_overlays import Classes
     from stepwell.data_types._media import Media
+    from stepwell.data_types._molecule import Molecule
+    from stepwell.data_types._object3d import Object3D
+    from stepwell.data_types._plotly import Plotly
     from stepwell.data_types._recognition import as_media, is_media
     from stepwell.data_types._table import Table
     from stepwell.data_types._video import Video
 
 _HOMES = {
     "Audio": "_audio",
+    "Bokeh": "_bokeh",
     "Classes": "_image_overlays",
     "DirectorySink": "_files",
     "FileRef": "_files",
@@ -35,6 +40,9 @@ _HOMES = {
     "Image": "_image",
     "Media": "_media",
     "MediaList": "_batch",
+    "Molecule": "_molecule",
+    "Object3D": "_object3d",
+    "Plotly": "_plotly",
     "Table": "_table",
     "Video": "_video",
     "as_media": "_recognition",
@@ -43,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "Audio",
+    "Bokeh",
     "Classes",
     "DirectorySink",
     "FileRef",
@@ -52,6 +61,9 @@ __all__ = [
     "Image",
     "Media",
     "MediaList",
+    "Molecule",
+    "Object3D",
+    "Plotly",
     "Table",
     "Video",
     "as_media",
