@@ -52,7 +52,7 @@ class Source:
         except OSError as error:
             raise DataError("a file cannot be read", detail=str(error), hint="log a path that exists") from error
         assert isinstance(source.data, Path)
-        weakref.finalize(source, source.data.unlink, missing_ok=True)
+        weakref.finalize(source, _remove, source.data, os.getpid())
         return source
 
     @classmethod
@@ -86,6 +86,11 @@ def checked_format(name: str, allowed: Collection[str], kind: str) -> str:
             hint=f"one of {', '.join(sorted(allowed))}; a name with such an ending, or say which it is",
         )
     return plain
+
+
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not at the end of a forked child
+        path.unlink(missing_ok=True)
 
 
 def _temporary(file: Path) -> Path:
