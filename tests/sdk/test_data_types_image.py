@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 import sys
 from pathlib import Path
@@ -14,9 +13,12 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from fixtures.media import Stored
-from stepwell.data_types import DirectorySink, Image
+from stepwell.data_types import Image
 from stepwell.errors import DataError
 
 RNG = np.random.default_rng(7)
@@ -42,6 +44,10 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return self._values
+
+
+def with_channels(shape: tuple[int, ...]) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.sampled_from([shape, (*shape, 1), (*shape, 3), (*shape, 4)])
 
 
 @pytest.fixture
@@ -170,6 +176,12 @@ def test_file_type_chooses_the_format(stored: Stored, kind: str, name: str, data
             np.asarray(PIL.Image.frombytes("YCbCr", (7, 5), RGB.tobytes()).convert("RGB")),
             id="channels are taken for those of the mode",
         ),
+        pytest.param(
+            RGBA,
+            "CMYK",
+            np.asarray(PIL.Image.frombytes("CMYK", (7, 5), RGBA.tobytes()).convert("RGB")),
+            id="four channels, too",
+        ),
     ],
 )
 def test_mode_says_what_the_channels_are(stored: Stored, data: Any, mode: str, expected: Any) -> None:
@@ -187,6 +199,33 @@ def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, kind: str, as
     encoded = stored.log(image)
     assert stored.read(encoded["path"]) == before
     assert (encoded["format"], encoded["width"], encoded["height"]) == (kind, 7, 5)
+
+
+def test_a_picture_of_a_file_is_decoded_when_it_is_asked_for(stored: Stored, tmp_path: Path) -> None:
+    path = tmp_path / "picture"  # without an ending, its content says what it is
+    PIL.Image.fromarray(RGB).save(path, "bmp")
+    image = Image(path)
+    np.testing.assert_array_equal(np.asarray(image.image), RGB)
+    assert stored.log(image)["path"].endswith(".bmp")
+    png = stored.log(Image(image, file_type="png"))
+    np.testing.assert_array_equal(pixels(stored, png), RGB)
+
+
+def test_a_large_file_is_not_held_in_memory_and_not_left_open(stored: Stored, tmp_path: Path) -> None:
+    path = tmp_path / "large.bmp"
+    PIL.Image.new("RGB", (2400, 2400), (1, 2, 3)).save(path)
+    assert path.stat().st_size > 16 << 20
+    image = Image(path)
+    assert image._source is not None
+    assert isinstance(image._source.data, Path)
+    assert stored.log(image)["size"] == path.stat().st_size
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(with_channels)))
+def test_bytes_of_any_shape_come_back(tmp_path_factory: pytest.TempPathFactory, data: np.ndarray[Any, Any]) -> None:
+    stored = Stored(tmp_path_factory.getbasetemp() / "pictures")
+    got = pixels(stored, stored.log(Image(data, normalize=False)))
+    np.testing.assert_array_equal(got, data[:, :, 0] if data.shape[2:] == (1,) else data)
 
 
 def test_a_file_object_is_read(stored: Stored) -> None:
@@ -235,90 +274,7 @@ def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.Monke
         Image(RGB)
 
 
-def test_the_same_object_under_a_second_key_keeps_its_first_file(stored: Stored, tmp_path: Path) -> None:
-    image = Image(RGB)
-    first = stored.log(image, "one", 1)
-    assert stored.log(image, "two", 2) == first
-    other = Stored(tmp_path / "another run").log(image, "two", 2)
-    assert other["path"].startswith("media/images/two_2_")
-
-
-@pytest.mark.parametrize(
-    ("key", "cleaned"),
-    [
-        ("a", "a"),
-        ("a/b c/größe", "a/b c/größe"),
-        ("/a", "a"),
-        ("../../etc/x", "__/__/etc/x"),
-        ("./a/.", "_/a/_"),
-        ("a//b", "a/b"),
-        ("..a/...", "..a/..."),
-    ],
-)
-def test_the_path_is_made_of_the_key_and_leads_nowhere_else(stored: Stored, key: str, cleaned: str) -> None:
-    path = stored.log(Image(RGB), key, 0)["path"]
-    assert re.fullmatch(rf"media/images/{re.escape(cleaned)}_0_[0-9a-f]{{20}}\.png", path)
-
-
-def test_the_word_summary_stands_where_the_step_would(stored: Stored) -> None:
-    assert "/k_summary_" in Image(RGB).encode("k", "summary", stored.sink)["path"]  # type: ignore[call-overload]  # a dict
-
-
-def test_a_list_is_one_object_with_all_files(stored: Stored) -> None:
-    images = [Image(RGB), Image(RGB // 2), Image(RGB)]
-    encoded = stored.log(images)
-    paths = encoded.pop("filenames")
-    files = encoded.pop("files")
-    assert encoded == {"_type": "images/separated", "count": 3, "width": 7, "height": 5, "format": "png"}
-    assert paths[0] == paths[2] != paths[1]  # the same content is one file
-    assert {file["path"] for file in files} == set(paths)
-    assert all(hashlib.sha256(stored.read(file["path"])).hexdigest() == file["sha256"] for file in files)
-    np.testing.assert_array_equal(np.asarray(PIL.Image.open(stored.file(paths[1]))), RGB // 2)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([None, None], None),
-        ([None, "b"], None),
-        (["a", None], ["a", None]),
-        (["a", "b"], ["a", "b"]),
-    ],
-)
-def test_captions_of_a_list_are_there_if_the_first_has_one(stored: Stored, given: list[Any], expected: Any) -> None:
-    assert stored.log([Image(RGB, caption=caption) for caption in given]).get("captions") == expected
-
-
-def test_a_list_keeps_108_pictures(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
-    encoded = stored.log([Image(np.full((1, 1), number, np.uint8)) for number in range(110)])
-    assert (encoded["count"], len(encoded["filenames"])) == (108, 108)
-    assert "only the first 108 of 110 Images" in caplog.text
-
-
-def test_pictures_of_different_sizes_are_warned_of(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
-    encoded = stored.log((Image(RGB), Image(RGB[:2])))
-    assert (encoded["width"], encoded["height"], encoded["count"]) == (7, 5, 2)
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-
-
-def test_pictures_of_pillow_are_logged_as_they_are(stored: Stored) -> None:
-    encoded = stored.log([PIL.Image.fromarray(RGB)])
-    assert encoded["_type"] == "images/separated"
-    assert stored.log(PIL.Image.fromarray(RGB))["_type"] == "image-file"
-
-
 def test_making_a_picture_of_224_by_224_only_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget of `log()` is 5 ms. Not timed here: but nothing is compressed before `encode`."""
     monkeypatch.setattr(PIL.Image.Image, "save", lambda *_, **__: pytest.fail("compressed in the caller's thread"))
     Image(np.zeros((224, 224, 3), np.float32)).prepare()
-
-
-def test_the_directory_keeps_the_same_content_once(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path / "files")
-    source = tmp_path / "source"
-    source.write_bytes(b"abc")
-    first, second = sink.add("a/b", b"abc"), sink.add("c", source)
-    assert (first.sha256, first.size) == (second.sha256, second.size) == (hashlib.sha256(b"abc").hexdigest(), 3)
-    assert (first.path, second.path) == ("a/b", "c")
-    assert [path for path in sink.root.rglob("*") if path.is_file()] == [sink.path_of(first.sha256)]
-    assert source.exists()

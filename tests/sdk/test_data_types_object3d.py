@@ -86,6 +86,13 @@ def test_files_are_stored_as_they_are(stored: Stored, tmp_path: Path, kind: str,
     assert encoded["path"].endswith(f"{encoded['sha256'][:20]}.{kind}")
 
 
+def test_a_file_that_was_opened_as_text_is_stored_as_its_bytes(stored: Stored, tmp_path: Path) -> None:
+    path = tmp_path / "shape.glb"
+    path.write_bytes(b"glTF\xff\xfe\r\n")
+    with path.open() as file:
+        assert stored.read(stored.log(Object3D(file))["path"]) == b"glTF\xff\xfe\r\n"
+
+
 def test_a_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> None:
     """As the seed's page has it: files that are open while they are logged."""
     for name in ("a.obj", "b.obj"):

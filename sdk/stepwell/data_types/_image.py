@@ -30,6 +30,8 @@ _MODES = {
     "jpeg": {"L", "RGB", "CMYK"},
     "bmp": {"1", "L", "P", "RGB"},
 }
+#: Modes that an array of so many channels may be in, by its number of channels; to others it is converted.
+_EIGHT_BIT_MODES = {1: {"L"}, 3: {"RGB", "YCbCr", "LAB", "HSV"}, 4: {"RGBA", "CMYK", "RGBX"}}
 
 
 class Image(Media):
@@ -76,24 +78,28 @@ class Image(Media):
         self._grouping = grouping
         self._source: Source | None = None
         self.format = "png" if file_type is None else checked_format(file_type, _MODES, "a picture")
+        self._picture: Any = None
+        self._boxes: dict[str, Boxes] = {}
+        self._masks: dict[str, Mask] = {}
         if isinstance(data_or_path, Image):
             self._copy(data_or_path, caption, grouping, file_type)
+        elif isinstance(data_or_path, str | os.PathLike):
+            self._open(Source.of_path(data_or_path))
         else:
-            self._boxes: dict[str, Boxes] = {}
-            self._masks: dict[str, Mask] = {}
-            if isinstance(data_or_path, str | os.PathLike):
-                self._open(Source.of_path(data_or_path))
-            else:
-                self._picture = _picture_of(data_or_path, mode, normalize)
+            self._picture = _picture_of(data_or_path, mode, normalize)
+            self.width, self.height = self._picture.size
         labels = checked_classes(classes)
         self._boxes |= overlays(Boxes, boxes, labels)
         self._masks |= overlays(Mask, masks, labels)
-        self.width, self.height = self._picture.size
 
     @property
     def image(self) -> Any:
-        """The picture as one of Pillow's."""
-        return self._picture
+        """The picture as one of Pillow's; that of a file is decoded now."""
+        if self._source is None:
+            return self._picture
+        picture = library("PIL.Image", "a picture").open(io.BytesIO(self._source.read()))
+        picture.load()
+        return picture
 
     def config_entries(self, key: str) -> dict[str, Any]:
         return label_entries(key, self._boxes, self._masks)
@@ -151,9 +157,16 @@ class Image(Media):
         return buffer.getvalue()
 
     def _copy(self, other: Image, caption: Any, grouping: int | None, file_type: str | None) -> None:
-        self._picture, self._boxes, self._masks = other._picture, dict(other._boxes), dict(other._masks)
+        self.width, self.height, self._boxes, self._masks = (
+            other.width,
+            other.height,
+            {**other._boxes},
+            {**other._masks},
+        )
         if file_type is None:
-            self._source, self.format = other._source, other.format
+            self._source, self.format, self._picture = other._source, other.format, other._picture
+        else:
+            self._picture = other.image
         self.caption = other.caption if caption is None else self.caption
         self._grouping = other._grouping if grouping is None else grouping
 
@@ -162,13 +175,15 @@ class Image(Media):
         pillow = library("PIL.Image", "a picture")
         data = source.data
         try:
-            self._picture = pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data)
+            with pillow.open(io.BytesIO(data) if isinstance(data, bytes) else data) as picture:
+                self.width, self.height = picture.size
+                kind = str(picture.format or "png").lower()
         except (OSError, ValueError) as error:
             raise DataError(
                 "a file is no picture that Pillow knows", detail=str(error)[:200], hint="png, jpg, bmp, gif, webp, …"
             ) from error
         self._source = source
-        self.format = source.suffix.removeprefix(".") or str(self._picture.format or "png").lower()
+        self.format = source.suffix.removeprefix(".") or kind
 
 
 def _picture_of(data: Any, mode: str | None, normalize: bool) -> Any:
@@ -190,10 +205,7 @@ def _picture_of(data: Any, mode: str | None, normalize: bool) -> Any:
     if mode is None or mode == picture.mode:
         return picture
     try:
-        if (
-            len(pillow.new(mode, (1, 1)).getbands()) * (4 if mode in ("I", "F") else 1)
-            == pixels.size / pixels.shape[0] / pixels.shape[1]
-        ):
+        if mode in _EIGHT_BIT_MODES.get(pixels.shape[-1] if pixels.ndim == 3 else 1, ()):
             return pillow.frombytes(mode, picture.size, pixels.tobytes())
         return picture.convert(mode)
     except (ValueError, KeyError) as error:

@@ -18,10 +18,10 @@ def library(module: str, purpose: str, install: str = "'stepwell[media]'") -> An
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: the module is there, the C library that it loads is not
         root = module.partition(".")[0]
         raise DataError(
-            f"{purpose} needs {_PACKAGES.get(root, root)}, which is not installed here",
+            f"{purpose} needs {_PACKAGES.get(root, root)}, which is not installed here or does not load",
             detail=str(error),
             hint=f"pip install {install}",
         ) from error

@@ -57,13 +57,14 @@ class Source:
 
     @classmethod
     def of_readable(cls, readable: Any) -> Source:
-        """All that a file object gives from its beginning, where it can go there; its suffix from its name."""
+        """All bytes of a file object, from its beginning where it can go there; its suffix from its name."""
+        name = getattr(readable, "name", "")
+        readable = getattr(readable, "buffer", readable)  # open("shape.glb") without "rb" is meant as bytes, too
         if hasattr(readable, "seek"):
             readable.seek(0)
         data = readable.read()
         if isinstance(data, str):
             data = data.encode()
-        name = getattr(readable, "name", "")
         return cls(bytes(data), Path(name).suffix.lower() if isinstance(name, str) else "")
 
     @classmethod
