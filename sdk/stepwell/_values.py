@@ -92,7 +92,7 @@ def convert(value: Any, depth: int = 0) -> Converted:
     if depth > _MAX_DEPTH:
         raise _too_deep()
     if isinstance(value, Mapping):
-        return {key_text(_nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
+        return {key_text(nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, enum.Enum):
         return convert(value.value, depth + 1)
     if isinstance(value, np.floating) or _is_small_float(value):
@@ -143,7 +143,7 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         return _jsonable_numpy_scalar(value, depth)
     if isinstance(value, Mapping):
-        return {jsonable(_nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
+        return {jsonable(nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(item, depth + 1) for item in value]
     if _is_array(value):
@@ -226,9 +226,13 @@ def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarr
     """How many of `numbers`, finite float64, fall into each bin; one bin where float64 has no room for `bins`."""
     try:
         with np.errstate(all="ignore"):
-            return np.histogram(numbers, bins=bins)
-    except ValueError:  # all so close together, or so far apart, that float64 has no such edges for them
-        return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
+            counts, edges = np.histogram(numbers, bins=bins)
+        if (np.diff(edges) > 0).all() and counts.sum() == numbers.size:
+            return counts, edges
+    except (ValueError, IndexError):
+        pass
+    # All so close together, or so far apart, that float64 has no such edges: numpy 2 says so, 1.26 miscounts or fails.
+    return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
 
 
 def _storable(text: str) -> str:
@@ -237,7 +241,7 @@ def _storable(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _nested_name(key: object) -> str:
+def nested_name(key: object) -> str:
     """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
     if isinstance(key, str):
         return key

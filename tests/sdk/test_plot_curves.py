@@ -135,5 +135,5 @@ def test_a_long_roc_curve_is_thinned_evenly(caplog: pytest.LogCaptureFixture) ->
     assert len(chart.table.data) <= 10_000
     points = of_class(chart, 1)
     np.testing.assert_array_equal(points[[0, -1]], [[0, 0], [1, 1]])
-    area = float(np.trapezoid(points[:, 1], points[:, 0]))
+    area = float((np.diff(points[:, 0]) * (points[1:, 1] + points[:-1, 1]) / 2).sum())
     assert area == pytest.approx(metrics.roc_auc_score(truth, scores), abs=1e-3)

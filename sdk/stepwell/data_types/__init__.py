@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stepwell.data_types._audio import Audio
     from stepwell.data_types._batch import MediaList
     from stepwell.data_types._bokeh import Bokeh
+    from stepwell.data_types._extraction import Found, take_media
     from stepwell.data_types._files import DirectorySink, FileRef, FileSink
     from stepwell.data_types._histogram import Histogram
     from stepwell.data_types._html import Html
@@ -35,6 +36,7 @@ _HOMES = {
     "DirectorySink": "_files",
     "FileRef": "_files",
     "FileSink": "_files",
+    "Found": "_extraction",
     "Histogram": "_histogram",
     "Html": "_html",
     "Image": "_image",
@@ -47,6 +49,7 @@ _HOMES = {
     "Video": "_video",
     "as_media": "_recognition",
     "is_media": "_recognition",
+    "take_media": "_extraction",
 }
 
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "DirectorySink",
     "FileRef",
     "FileSink",
+    "Found",
     "Histogram",
     "Html",
     "Image",
@@ -68,6 +72,7 @@ __all__ = [
     "Video",
     "as_media",
     "is_media",
+    "take_media",
 ]
 
 

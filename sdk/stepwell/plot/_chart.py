@@ -84,7 +84,10 @@ class CustomChart(Media):
         }
 
     def config_entries(self, key: str) -> dict[str, Any]:
-        return {"visualize": {key: self.config_entry(key)}, **self.table.config_entries(self.table_key(key))}
+        return {
+            "visualize": {key: self.config_entry(key)},
+            **(self._prepared or self.table).config_entries(self.table_key(key)),
+        }
 
     def prepare(self) -> Media:
         chart = CustomChart(self.spec, self.table, self.fields, self.strings, self.split_table)
