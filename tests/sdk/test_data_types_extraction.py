@@ -63,6 +63,12 @@ def test_keys_of_nested_dicts_are_texts_as_those_of_plain_values_are() -> None:
     assert [one.path for one in found] == ["a.1", "a.1,2"]
 
 
+def test_an_empty_key_at_the_top_is_dropped_and_below_it_is_not() -> None:
+    rest, found = take_media({"": IMAGE, "a": {"": IMAGE}})
+    assert rest == {}
+    assert [one.path for one in found] == ["a."]
+
+
 @pytest.mark.parametrize("kind", [dict, MappingProxyType, ChainMap])
 def test_any_mapping_will_do(kind: Any) -> None:
     rest, found = take_media(kind({"a": IMAGE, "b": 1}))

@@ -62,7 +62,8 @@ def _without(data: Mapping[Any, Any], prefix: str, found: list[Found], depth: in
                 continue
         elif (media := as_media(value)) is not None:
             name = key_text(nested_name(key) if prefix else key)
-            found.append(Found(prefix + name, media.row_key(prefix + name), media.row_key(name), media))
+            if prefix or name:  # an empty key at the top is dropped, as for plain values
+                found.append(Found(prefix + name, media.row_key(prefix + name), media.row_key(name), media))
             rest = None
         else:
             continue

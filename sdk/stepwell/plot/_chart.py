@@ -43,7 +43,7 @@ class CustomChart(Media):
             raise DataError(
                 f"a chart needs a Table, not {type(table).__name__}", hint="stepwell.Table(columns=[...], data=[...])"
             )
-        missing = [column for column in fields.values() if column not in table.columns]
+        missing = [column for column in fields.values() if column is not None and column not in table.columns]
         if missing:
             raise DataError(f"the table has no column {missing[0]!r}", detail=f"it has {table.columns}")
         self.spec = spec
