@@ -11,9 +11,10 @@ The way of the data: log() → stage → frame → spool → stream → server �
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell._config import Config, ConfigError
 from stepwell._flush import Flush
@@ -23,26 +24,63 @@ from stepwell._sender import Account, Stats
 from stepwell._settings import Settings, resolve
 from stepwell.errors import DataError, Error, RejectionError, ServerError, SpoolError, UsageError
 
+if TYPE_CHECKING:
+    from stepwell import data_types, plot
+    from stepwell.data_types import (
+        Audio,
+        Bokeh,
+        Classes,
+        Histogram,
+        Html,
+        Image,
+        Molecule,
+        Object3D,
+        Plotly,
+        Table,
+        Video,
+    )
+    from stepwell.plot import plot_table
+
 __version__ = "0.1.0"
+
+#: Imported when they are asked for, so that `import stepwell` stays light.
+_LAZY = dict.fromkeys(
+    ("Audio", "Bokeh", "Classes", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video"),
+    "data_types",
+) | {"plot_table": "plot"}
 
 __all__ = [
     "Account",
+    "Audio",
+    "Bokeh",
+    "Classes",
     "Config",
     "ConfigError",
     "DataError",
     "Error",
     "Flush",
+    "Histogram",
+    "Html",
+    "Image",
+    "Molecule",
+    "Object3D",
+    "Plotly",
     "RejectionError",
     "Run",
     "ServerError",
     "Settings",
     "SpoolError",
     "Stats",
+    "Table",
     "UsageError",
+    "Video",
+    "data_types",
     "finish",
     "flush",
     "init",
     "log",
+    "plot",
+    "plot_table",
 ]
 
 
@@ -154,4 +192,8 @@ def __getattr__(name: str) -> Any:
         return PROCESS.current
     if name == "config":
         return PROCESS.require("stepwell.config").config
+    if name in ("data_types", "plot"):
+        return importlib.import_module(f"stepwell.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

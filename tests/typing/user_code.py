@@ -70,3 +70,12 @@ if __name__ == "__main__":
     train({"loss": 0.5})
     module_level()
     asyncio.run(inside_a_loop())
+
+
+def media() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    stepwell.log({"pictures": [stepwell.Image(pixels, caption="one")], "weights": stepwell.Histogram([1.0, 2.0])})
+    table = stepwell.Table(columns=["a", "b"], data=[[1, 2]])
+    assert_type(table, stepwell.data_types.Table)
+    assert_type(stepwell.plot.line(table, "a", "b"), stepwell.plot.CustomChart)
+    stepwell.log({"video": stepwell.Video(np.zeros((2, 3, 4, 4), np.uint8)), "sound": stepwell.Audio([0.5], 8000)})
