@@ -48,7 +48,7 @@ BEGIN
     RETURN QUERY
     WITH part AS (
         SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans, c.pos_infs, c.neg_infs,
-               c.min, c.max, c.sum * 2::float8 ^ -32 AS sum, c.first, c.last
+               c.min, c.max, stepwell.scaled_v1(c.sum) AS sum, c.first, c.last
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
         JOIN stepwell.chunk c ON c.run_id = g.source_run_id AND c.metric_id = m.metric_id
@@ -58,13 +58,12 @@ BEGIN
           AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(hi + 1, g.below_step, l.visible_below), k)
         UNION ALL
         SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
-               (p.value = '-Infinity')::integer, f.value, f.value, f.value * 2::float8 ^ -32, p.value, p.value
+               (p.value = '-Infinity')::integer, f.value, f.value, stepwell.scaled_v1(f.value), p.value, p.value
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
         CROSS JOIN LATERAL stepwell.points_v1(
             g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), false, k) p
         CROSS JOIN LATERAL (
-            -- a denormal's scaled share of a mean is lost, so 0 stands for it: Postgres' * would raise an error
             SELECT CASE WHEN p.value IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE p.value END AS value OFFSET 0
         ) f
         WHERE g.run_id = history_sample.run_id
