@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import stepwell
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
-from stepwell import Error, Run, cli
+from stepwell import Error, Run, _run, cli
 from stepwell._settings import Limits, Settings, Timeouts
 from stepwell.commands import sync as sync_command
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
@@ -58,6 +59,7 @@ class Writer:
         journal: where it writes what it does.
         seed: of its pauses and its ways to call log().
         armed: where it dies.
+        age_s: how much older it is than it seems.
     """
 
     url: str
@@ -70,9 +72,11 @@ class Writer:
     steps: int = 0
     seed: int = 0
     armed: Armed | None = None
+    age_s: float = 0.0
 
     def main(self) -> int:
         _shrink_spools()
+        _run._uptime_s = aged(_run._uptime_s, self.age_s)
         journal = Journal(Path(self.journal))
         _keep_journal(journal)
         if self.armed:
@@ -177,7 +181,7 @@ class _Logging:
         self.finish()
 
     def as_told(self) -> None:
-        """Lines of stdin: `log N`, `flush SECONDS`, `finish`; an event answers each."""
+        """Lines of stdin: `log N`, `skip N`, `flush SECONDS`, `finish`; an event answers each."""
         for line in sys.stdin:
             word, *arguments = line.split()
             answer = getattr(self, word)(*map(float, arguments))
@@ -195,6 +199,9 @@ class _Logging:
             self._run.log(values, step=step, commit=True if closes else None)
             self._closed = step if closes else step - 1
 
+    def skip(self, count: float) -> None:
+        self._next += int(count)
+
     def flush(self, timeout_s: float) -> bool:
         closed = self._closed
         try:
@@ -209,6 +216,12 @@ class _Logging:
     def finish(self) -> None:
         self._run.finish()
         self._journal.finished(self._run.account)
+
+
+def aged(uptime: Callable[[], float], age_s: float) -> Callable[[], float]:
+    """A clock for a run that is about to be made: it reads it first when it starts, which was `age_s` ago."""
+    reads = count()
+    return lambda: uptime() - (0.0 if next(reads) else age_s)
 
 
 def _shrink_spools() -> None:

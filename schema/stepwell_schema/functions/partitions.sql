@@ -15,9 +15,12 @@ BEGIN
         FOREACH parent IN ARRAY ARRAY['metric', 'hot_block', 'hot_object'] LOOP
             child := format('%s_%s', parent, to_char(lower_ AT TIME ZONE 'UTC', 'YYYY_MM'));
             IF to_regclass('stepwell.' || child) IS NULL THEN
+                -- Not CREATE … PARTITION OF, which locks the parent against reading and writing: whoever asks for that
+                -- lock waits for all who write, and all who come later wait behind it. ATTACH keeps nobody out.
+                EXECUTE format('CREATE TABLE stepwell.%I (LIKE stepwell.%I INCLUDING ALL)', child, parent);
                 EXECUTE format(
-                    'CREATE TABLE stepwell.%I PARTITION OF stepwell.%I FOR VALUES FROM (%s) TO (%s)',
-                    child, parent,
+                    'ALTER TABLE stepwell.%I ATTACH PARTITION stepwell.%I FOR VALUES FROM (%s) TO (%s)',
+                    parent, child,
                     stepwell.run_id_floor_v1(lower_),
                     stepwell.run_id_floor_v1((lower_ AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'));
                 made := made + 1;
