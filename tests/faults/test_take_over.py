@@ -62,7 +62,9 @@ async def test_a_process_that_comes_after_its_replacement_hides_nothing_and_stop
     await old.finish()
     await heir.finish()
     assert await superseded(pg) == 0
-    shown = await pg.fetch("SELECT writer, count(DISTINCT step) AS steps FROM stepwell.history GROUP BY writer ORDER BY 1")
+    shown = await pg.fetch(
+        "SELECT writer, count(DISTINCT step) AS steps FROM stepwell.history GROUP BY writer ORDER BY 1"
+    )
     assert [tuple(row) for row in shown] == [("0", 100), (name, 100)]
 
 
