@@ -119,7 +119,7 @@ class Worker:
                 create_app(self),
                 access_log=None,
                 shutdown_timeout=1.0,
-                # It runs from the beginning of a connection to its first whole head, and from an answer to the next one.
+                # From the beginning of a connection to its first whole head, and from an answer to the next one.
                 keepalive_timeout=timeouts.head_s,
                 # Compressed bodies are refused; else aiohttp would inflate them all the same before it drops them.
                 auto_decompress=False,
