@@ -134,7 +134,8 @@ class Run:
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
-        In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
+        In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
+        `await run.flush()`.
         The open step stays open.
 
         Args:
