@@ -52,6 +52,8 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
+        head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.
+            Longer than the 60 s for which proxies keep idle connections: else a request may meet a closing one.
         attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
@@ -64,6 +66,7 @@ class Timeouts:
 
     statement_s: float = 60.0
     connect_s: float = 10.0
+    head_s: float = 75.0
     attach_s: float = 30.0
     body_s: float = 60.0
     drain_s: float = 20.0

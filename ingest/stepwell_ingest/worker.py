@@ -108,7 +108,7 @@ class Worker:
                         "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
                     },
                 )
-            self.catalog = Catalog(pool, limits.metrics_per_run)
+            self.catalog = Catalog(pool, limits.metrics_per_run, timeouts.connect_s)
             self.intake = Intake(self.batcher, limits.object_bytes)
             pressure = Pressure(pool, self.config.seal)
             self._tasks.append(asyncio.create_task(pressure.run()))
@@ -118,8 +118,15 @@ class Worker:
             self._tasks.append(asyncio.create_task(self._make_partitions()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
-            # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
-            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+            self._runner = web.AppRunner(
+                create_app(self),
+                access_log=None,
+                shutdown_timeout=1.0,
+                # From the beginning of a connection to its first whole head, and from an answer to the next one.
+                keepalive_timeout=timeouts.head_s,
+                # Compressed bodies are refused; else aiohttp would inflate them all the same before it drops them.
+                auto_decompress=False,
+            )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
         except BaseException:
@@ -184,7 +191,8 @@ class Worker:
             UnavailableError: Postgres is away.
         """
         with postgres_errors("record the end of a writer"):
-            current = await self._connected().fetchval(self._sql["finish"], *cursor.key, exit_code)
+            async with self._connected().acquire(timeout=self.config.timeouts.connect_s) as connection:
+                current = await connection.fetchval(self._sql["finish"], *cursor.key, exit_code)
         if not current:
             await self.catalog.reload(cursor)  # raises what has happened
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
@@ -198,7 +206,8 @@ class Worker:
         if self.draining:
             raise UnavailableError("the server is stopping")
         with postgres_errors("answer"):
-            await self._connected().execute("SELECT 1", timeout=5)
+            async with asyncio.timeout(5), self._connected().acquire() as connection:
+                await connection.execute("SELECT 1")
 
     def about(self) -> dict[str, Any]:
         """What `stepwell status` shows of this worker."""

@@ -134,7 +134,8 @@ class Run:
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
-        In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
+        In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
+        `await run.flush()`.
         The open step stays open.
 
         Args:
@@ -209,14 +210,14 @@ class Run:
         """A session of its own, with spool, stage and I/O thread."""
         settings = self.settings
         self._session = secrets.token_bytes(16)
-        self._started_at = time.time()
+        self._started_s = _uptime_s()
         identity = SpoolIdentity(
             entity=self.entity,
             project=self.project,
             run=self.id,
             writer=self.writer,
             session=self._session,
-            started_at=self._started_at,
+            started_at=time.time(),
             info=self._attach_info(),
         )
         try:
@@ -310,7 +311,7 @@ class Run:
             "run": self.id,
             "writer": self.writer,
             "session": self._session.hex(),
-            "started_at": self._started_at,
+            "age_s": _uptime_s() - self._started_s,
             "info": self._attach_info(),
             **self._start.as_message(),
         }
@@ -354,6 +355,11 @@ class Run:
         if not self.settings.silent:
             sys.stderr.write(f"stepwell: {text}\n")
             sys.stderr.flush()
+
+
+def _uptime_s() -> float:
+    """A clock that nobody sets, and that goes on while the host sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def _first_line(error: Exception | None) -> str:

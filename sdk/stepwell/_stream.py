@@ -20,7 +20,7 @@ import orjson
 
 from stepwell import wire
 from stepwell._backoff import Backoff
-from stepwell._replies import control, error_of, refusals
+from stepwell._replies import another_name, control, error_of, refusals
 from stepwell._settings import Limits, Timeouts
 from stepwell.errors import (
     Error,
@@ -250,6 +250,8 @@ class Stream:
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
+        if self.attached is None and (told := another_name(self._attach(), reply)):
+            log.warning("%s", told)
         self._attached(reply)
 
     async def _send_attach(

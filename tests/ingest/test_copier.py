@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
+import asyncpg
 import pytest
 
-from fixtures.ingest import Session, WritePath, make_block, make_frame, open_write_path, stored_steps
+from fixtures.ingest import Session, WritePath, eventually, make_block, make_frame, open_write_path, stored_steps
 from stepwell import wire
 from stepwell.errors import Error, SequenceGapError, UnavailableError
 from stepwell_ingest.write import pgcopy, validation
@@ -100,6 +101,38 @@ async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: Write
     await write_path.store()
     assert (refused(again), again.done.result().duplicate) == ([(4, "rows")], 1)
     assert further.done.result().stored == 1
+
+
+@pytest.mark.usefixtures("unchecked_objects")
+@pytest.mark.parametrize(("poisoned", "dead"), [(1, 127), (64, 64 * 7)], ids=["one of 64", "all of 64"])
+async def test_a_refused_frame_leaves_a_bounded_number_of_dead_rows(
+    any_postgres_dsn: str, poisoned: int, dead: int
+) -> None:
+    """The batch is halved down to the frame: less than two rows for each one of the batch. At the worst, 1 + log2."""
+    async with open_write_path(any_postgres_dsn) as path:
+        session = Session()
+        cursor = await path.attach(session)
+        frames = [session.frame() for _ in range(64 - poisoned)]
+        frames += [make_frame(session.id, seq, [seq], objects=[(seq, "k", NUL)]) for seq in range(64 - poisoned, 64)]
+        path.put(cursor, *frames)
+        await path.store()
+    connection = await asyncpg.connect(any_postgres_dsn)  # a backend tells what it did when it ends: the pool's have
+
+    async def inserted() -> int:
+        return int(
+            await connection.fetchval(
+                "SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'hot_block%'"
+            )
+        )
+
+    await eventually(lambda: _at_least(inserted, dead))
+    stored = await connection.fetchval("SELECT count(*) FROM stepwell.hot_block")
+    assert (stored, await inserted() - stored) == (64 - poisoned, dead)
+    await connection.close()
+
+
+async def _at_least(count: Callable[[], Awaitable[int]], least: int) -> bool:
+    return await count() >= least
 
 
 @pytest.mark.usefixtures("unchecked_objects")

@@ -7,6 +7,7 @@ only while nothing of it is in flight.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -29,6 +30,7 @@ from stepwell.errors import (
     from_dict,
 )
 from stepwell.wire import Block
+from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
@@ -51,6 +53,7 @@ class AttachRequest(NamedTuple):
         info: what the run and the writer say of themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see schema/functions/attach.sql.
         from_seq: what the sender knows to be stored; it hears of rejections from there on.
+        age_s: how long ago the process started that logs.
     """
 
     entity: str
@@ -65,6 +68,7 @@ class AttachRequest(NamedTuple):
     fork_run: str | None = None
     fork_step: int | None = None
     from_seq: int | None = None
+    age_s: float = 0.0
 
 
 class Attachment(NamedTuple):
@@ -95,10 +99,12 @@ class Catalog:
     Args:
         pool: connections to Postgres.
         metrics_per_run: how many names one run may have.
+        connect_s: the longest wait for one of the connections.
     """
 
-    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int, connect_s: float = Timeouts().connect_s) -> None:
         self._pool = pool
+        self._connect_s = connect_s
         self._metrics_per_run = metrics_per_run
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
@@ -115,19 +121,23 @@ class Catalog:
             DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
         """
+        came = time.monotonic()
         with postgres_errors("attach"):
-            try:
-                row = await self._pool.fetchrow(
-                    self._sql["attach"],
-                    *request[:4],
-                    *(uuid.UUID(bytes=request.session), request.late, orjson.dumps(request.info).decode()),
-                    *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
-                )
-            except asyncpg.PostgresError as error:
-                raise _attach_error(error, request) from error
-            config = None
-            if request.resume is not None or request.rewind_to is not None:
-                config = orjson.loads(await self._pool.fetchval(self._sql["config"], row["run_id"]))
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                waited_s = time.monotonic() - came
+                try:
+                    row = await connection.fetchrow(
+                        self._sql["attach"],
+                        *request[:4],
+                        *(uuid.UUID(bytes=request.session), request.late, orjson.dumps(request.info).decode()),
+                        *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
+                        request.age_s + waited_s,
+                    )
+                except asyncpg.PostgresError as error:
+                    raise _attach_error(error, request) from error
+                config = None
+                if request.resume is not None or request.rewind_to is not None:
+                    config = orjson.loads(await connection.fetchval(self._sql["config"], row["run_id"]))
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
         cursor = await self.cursor(request.session, fresh=True)
@@ -143,7 +153,8 @@ class Catalog:
             UnavailableError: Postgres is away.
         """
         with postgres_errors("look up rejections"):
-            rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                rows = await connection.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
         return [(row["seq"], from_dict(row)) for row in rows]
 
     async def cursor(self, session: bytes, fresh: bool = False) -> Cursor:
@@ -162,7 +173,8 @@ class Catalog:
             self._cursors.move_to_end(session)
             return known
         with postgres_errors("look up a writer"):
-            row = await self._pool.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                row = await connection.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
         if row is None:
             self.forget(session)
             raise UnknownWriterError(
@@ -255,7 +267,9 @@ class Catalog:
     async def _intern(self, run_id: int, names: list[str]) -> dict[str, int]:
         with postgres_errors("intern metric names"):
             try:
-                return dict(await self._pool.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run))
+                async with self._pool.acquire(timeout=self._connect_s) as connection:
+                    rows = await connection.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run)
+                return dict(rows)
             except asyncpg.PostgresError as error:
                 if error.sqlstate == "ST001":
                     raise LimitError(

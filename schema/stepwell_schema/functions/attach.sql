@@ -30,9 +30,16 @@ BEGIN
 END
 $$;
 
+-- As it was without age_s: beside the new one, a call without age_s would be ambiguous. Workers that know no age_s find
+-- the new one instead.
+DROP FUNCTION IF EXISTS stepwell.attach_v1(
+    text, text, text, text, uuid, boolean, jsonb, text, bigint, text, bigint
+);
+
 CREATE OR REPLACE FUNCTION stepwell.attach_v1(
     entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb,
-    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL
+    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL,
+    age_s double precision DEFAULT 0
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
 -- Finds or makes the run, the writer and the session's epoch.
@@ -41,6 +48,11 @@ LANGUAGE plpgsql AS $$
 --       resume_ 'allow', 'must'   behind the last step that is visible
 --       rewind_to N               behind step N; what was logged above is superseded at once
 --       neither                   anywhere; what was logged at or above its first step is superseded when that comes
+--   * A new session whose process started before that of the writer's current epoch has been replaced before it came. It
+--     gets a writer of its own, as a late one does, and runs. `age_s` says how long ago it started: an age needs no clock
+--     that two hosts agree on. Within 2 s, more than a message takes to come and less than a scheduler takes to replace
+--     a process, who comes last is the newer one. Who asks where to go on (resume, rewind, fork) waits for the answer
+--     before it logs, so it is the newer one, too.
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
 -- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
@@ -54,6 +66,8 @@ DECLARE
     wname text := writer_;
     fresh boolean := false;
     start bigint;
+    aside boolean := late;   -- gets a writer of its own when somebody has the name
+    started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
     last_attached timestamptz;
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
@@ -96,7 +110,12 @@ BEGIN
     END IF;
 
     SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
-    IF late AND wid IS NOT NULL THEN
+    IF resume_ IS NULL AND rewind_to IS NULL AND fork_run IS NULL AND EXISTS (
+           SELECT FROM stepwell.ledger l
+           WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.started_at > started + interval '2 s') THEN
+        aside := true;
+    END IF;
+    IF aside AND wid IS NOT NULL THEN
         wname := writer_ || '+' || left(session_::text, 8);
         SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
     END IF;
@@ -134,9 +153,11 @@ BEGIN
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);
     END IF;
-    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums)
+    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums,
+                                 started_at)
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
-            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''));
+            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''),
+            started);
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

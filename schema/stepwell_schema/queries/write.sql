@@ -1,7 +1,7 @@
 -- name: attach
 -- A session becomes (run, writer, epoch); see functions/attach.sql.
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
-FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11);
+FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
 -- name: config
 -- What a run was started with, for a process that resumes it.

@@ -121,7 +121,7 @@ class Delivery:
             "run": identity.run,
             "writer": identity.writer,
             "session": identity.session.hex(),
-            "started_at": identity.started_at,
+            "age_s": max(0.0, time.time() - identity.started_at),  # nothing that only goes on survives the process
             "late": True,
             "info": self._info,
         }
