@@ -24,8 +24,8 @@ BEGIN
                     parent, child,
                     stepwell.run_id_floor_v1(lower_),
                     stepwell.run_id_floor_v1((lower_ AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'));
-                -- Statistics of arrays help no plan, and gathering them opens every array: ANALYZE of 10^8 points in chunks
-                -- took 10.8 s.
+                -- Statistics of arrays help no plan, and gathering them opens every array: ANALYZE of 10^8 points in
+                -- chunks took 10.8 s.
                 FOR column_ IN SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                                WHERE a.attrelid = to_regclass('stepwell.' || child) AND t.typcategory = 'A' LOOP
                     EXECUTE format('ALTER TABLE stepwell.%I ALTER %I SET STATISTICS 0', child, column_);
