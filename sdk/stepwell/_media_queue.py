@@ -125,6 +125,11 @@ class MediaQueue:
         """Media that are not yet encoded."""
         return self.counts.logged - self.counts.encoded - self.counts.failed - self.counts.dropped
 
+    @property
+    def in_use(self) -> bool:
+        """Whether this very thread is inside of a call, as `Stage.in_use` says; not while it waits for room there."""
+        return self._changed._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
+
     def put(self, key: str, step: int, time_us: int, media: Media) -> None:
         """Takes a media object in; waits while the queue is full. Nobody may change the object after that.
 

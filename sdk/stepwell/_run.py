@@ -193,7 +193,7 @@ class Run:
     def interrupted(self) -> bool:
         """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use
+        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
 
     def __enter__(self) -> Self:
         return self

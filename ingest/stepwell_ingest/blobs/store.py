@@ -48,17 +48,34 @@ class Store:
         self.name = name
         self._store = store
         self._folder = folder
+        self._synced: set[Path] = set()  # folders whose own names are safe
 
-    async def put(self, path: str, data: bytes | bytearray | AsyncIterator[bytes]) -> None:
-        """Stores an object, whole or not at all, and for good. An iterator that raises leaves nothing.
+    async def put(self, path: str, data: bytes | bytearray | AsyncIterator[bytes], *, for_good: bool = True) -> None:
+        """Stores an object, whole or not at all. An iterator that raises leaves nothing.
+
+        Args:
+            for_good: it must survive a crash of the host, too.
 
         Raises:
             UnavailableError: the store does not take it now.
         """
         with store_errors("take a blob", missing_is_error=True):
             await self._store.put_async(path, data, chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS_AT_A_TIME)
-            if self._folder is not None:
-                await asyncio.to_thread(_sync, self._folder, self._folder / path)
+            if self._folder is not None and for_good:
+                await asyncio.to_thread(self._sync, self._folder / path)
+
+    def _sync(self, path: Path) -> None:
+        """The file and its name; once, the names of the directories above it, which may be new."""
+        folders = [path.parent]
+        if path.parent not in self._synced:
+            folders += [folder for folder in path.parent.parents if folder.is_relative_to(self._folder or folder)]
+        for place in (path, *folders):
+            descriptor = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._synced.add(path.parent)
 
     async def size(self, path: str) -> int | None:
         """The object's size; None when there is none.
@@ -186,19 +203,6 @@ def _unavailable(doing: str, error: Exception) -> UnavailableError:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:300] or type(error).__name__
-
-
-def _sync(root: Path, path: Path) -> None:
-    """The file, and every directory from there up to the root, as any of them may be new."""
-    while True:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if path == root:
-            return
-        path = path.parent
 
 
 def _remove_staged(root: Path, before: float) -> None:
