@@ -39,6 +39,17 @@ async def test_a_blob_comes_back_as_it_was(blob_worker: Worker, pg: asyncpg.Conn
     assert (await fetch(blob_worker, sha256))[:2] == (200, data)
 
 
+async def test_a_blob_of_several_parts_of_the_stores_own(postgres_dsn: str, place: str) -> None:
+    """Above 8 MiB, S3 gets a multipart upload; refused bytes must end that, too."""
+    sha256, data = make_blob(21 * 1024 * 1024)
+    async with start_blob_worker(postgres_dsn, place, Limits()) as worker:
+        status, reply, _ = await put(worker, sha256, b"x" + data[1:])
+        assert (status, reply["error"]["code"]) == (422, "blob_mismatch")
+        assert (await put(worker, sha256, data))[0] == 201
+        assert (await fetch(worker, sha256))[1] == data
+        assert (await fetch(worker, sha256, Range="bytes=8388600-16777300"))[1] == data[8388600:16777301]
+
+
 async def test_a_body_without_a_length_is_taken(blob_worker: Worker, pg: asyncpg.Connection) -> None:
     sha256, data = make_blob(3 * PART + 5)
 

@@ -14,11 +14,11 @@ A, B = "a" * 64, "b" * 64
 
 
 async def blobs_of(pg: asyncpg.Connection, value: Any) -> list[str]:
-    return list(await pg.fetchval("SELECT stepwell.blobs_of($1::jsonb)", orjson.dumps(value).decode()))
+    return list(await pg.fetchval("SELECT stepwell.blobs_of_v1($1::jsonb)", orjson.dumps(value).decode()))
 
 
 async def there(pg: asyncpg.Connection, value: Any) -> bool:
-    return bool(await pg.fetchval("SELECT stepwell.blobs_there($1::jsonb)", orjson.dumps(value).decode()))
+    return bool(await pg.fetchval("SELECT stepwell.blobs_there_v1($1::jsonb)", orjson.dumps(value).decode()))
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ async def test_what_is_no_media_object_is_there(any_pg: asyncpg.Connection, valu
 
 async def test_for_other_objects_the_planner_puts_a_look_for_a_key(any_pg: asyncpg.Connection) -> None:
     plan = await any_pg.fetch(
-        "EXPLAIN (VERBOSE) SELECT count(*) FROM stepwell.run r WHERE stepwell.blobs_there(r.config)"
+        "EXPLAIN (VERBOSE) SELECT count(*) FROM stepwell.run r WHERE stepwell.blobs_there_v1(r.config)"
     )
     text = "\n".join(row[0] for row in plan)
     assert "? '_type'" in text
-    assert "blobs_there(" not in text
+    assert "blobs_there_v1(" not in text

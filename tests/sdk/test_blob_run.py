@@ -72,7 +72,7 @@ def stored(backend: Backend) -> int:
 
 def shown(backend: Backend, notes: list[bytes]) -> list[bool]:
     """Whether the objects would be shown."""
-    return [backend.query("SELECT stepwell.blobs_there($1::jsonb)", note.decode())[0][0] for note in notes]
+    return [backend.query("SELECT stepwell.blobs_there_v1($1::jsonb)", note.decode())[0][0] for note in notes]
 
 
 def test_files_of_a_run_are_stored_when_it_is_finished(
@@ -117,6 +117,8 @@ def test_offline_keeps_the_files_and_sync_delivers_them(
     log_pictures(run, 5)
     run.finish()
     assert "5 files (5,000 bytes) are in" in capsys.readouterr().err
+    status = stepwell_command("status", run.settings.dir, "--url", file_server.url).stdout
+    assert [line.split()[1:4] for line in status.splitlines() if "delivers them" in line] == [["5", "5.0", "kB"]]
     done = stepwell_command("sync", run.settings.dir, "--url", file_server.url)
     assert (done.returncode, "5 files in 5.0 kB" in done.stdout, "1 delivered" in done.stdout) == (0, True, True), done
     assert (stored(file_server), shown(file_server, notes)) == (5, [True] * 5)

@@ -241,6 +241,7 @@ def test_a_file_that_became_shorter_is_not_stored(
     [bad] = fill(spool, 1000)
     os.truncate(spool.path(bad.sha256), 10)
     uploader = upload(file_server.url)
+    until(lambda: uploader.counts.retries > 0)
     assert not uploader.finish(0.2)
     assert stored(file_server) == {}
     assert "shorter than it was" in str(uploader.last_error)
