@@ -34,6 +34,7 @@ from stepwell.errors import BlobTooLargeError, SpoolFullError
 
 FOLDER = "blobs"
 _NAME = re.compile(r"[0-9a-f]{64}")
+_BINARY: int = getattr(os, "O_BINARY", 0)  # as in `_segment_writer`
 _PIECE_BYTES = 1024 * 1024
 #: Hashes that are remembered as stored; beyond it, a file that is logged again is sent again, and the server says so.
 _MAX_KNOWN = 100_000
@@ -199,7 +200,7 @@ class BlobSpool:
         self._make_directory()
         temporary = self.directory / f"new-{secrets.token_hex(8)}.tmp"
         digest, size = hashlib.sha256(), 0
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
         try:
             try:
                 for piece in pieces:

@@ -27,6 +27,7 @@ _TICK_S = 0.05
 #: A server that puts a large file together reads and writes it once more; so long nothing moves here.
 _COMPOSED_BYTES_PER_S = 20e6
 _STOP_S = 5.0
+_HURRIED_PAUSE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -154,14 +155,18 @@ class BlobUploader:
                 if again is None:
                     backoff.reset()
                     continue
-                self.last_error = again
-                self.counts.retries += 1
                 with self._changed:
+                    self.last_error = again
+                    self.counts.retries += 1
                     self._tried.add(blob.sha256)
                     self._queue.appendleft(blob)
                 delay = backoff.next_s(again.retry_after_s if isinstance(again, OverloadedError) else 0.0)
                 log.debug("file %s: trying again in %.1f s: %s", blob.sha256[:12], delay, again)
-                self._stopped.wait(delay)
+                # Who finishes does not wait for a pause that began when there was time.
+                if not self._hurry.is_set():
+                    self._hurry.wait(delay)
+                else:
+                    self._stopped.wait(min(delay, _HURRIED_PAUSE_S))
         finally:
             client.close()
 
@@ -183,13 +188,15 @@ class BlobUploader:
         except Error as error:
             if error.retryable:
                 return error
-            self.counts.refused += 1
-            self.last_error = error
+            with self._changed:
+                self.counts.refused += 1
+                self.last_error = error
             log.error("the server refuses a file; it stays at %s. %s", self._spool.path(blob.sha256), error)
         else:
             self._spool.stored(blob.sha256)
-            self.counts.stored += 1
-            self.counts.known += not new
+            with self._changed:
+                self.counts.stored += 1
+                self.counts.known += not new
         self._done(blob)
         return None
 
@@ -200,7 +207,8 @@ class BlobUploader:
                 return error
         except OSError as failure:
             return Error("a file of the spool cannot be read", detail=str(failure))
-        self.counts.damaged += 1
+        with self._changed:
+            self.counts.damaged += 1
         log.error(
             "the disk has damaged a file before it was sent; it is lost, and what is left of it is at %s.damaged",
             self._spool.path(blob.sha256),
@@ -220,7 +228,8 @@ class BlobUploader:
         self._moved_at = max(self._moved_at, time.monotonic() + blob.size / _COMPOSED_BYTES_PER_S)
 
     def _worked(self, blob: Blob, sent_bytes: int, seconds: float) -> None:
-        self.counts.sent_bytes += sent_bytes
+        with self._changed:
+            self.counts.sent_bytes += sent_bytes
         if sent_bytes and blob.sha256 not in self._tried:
             self._accepted(blob)
         share = self._settings.limits.blob_share

@@ -152,12 +152,12 @@ class MediaQueue:
                 self.counts.waits += 1
                 self.counts.waited_s += time.monotonic() - started
             self.counts.logged += 1
+            if self._thread is None and not self._start():
+                self.counts.failed += 1
+                log.error("%s of step %d came when the interpreter was ending, and is lost", key, step)
+                return
             self._held_bytes += held
             self._items.append(_Item(key, step, time_us, media, held))
-            if self._thread is None:
-                self._moved_at = time.monotonic()
-                self._thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)
-                self._thread.start()
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -181,6 +181,15 @@ class MediaQueue:
                 self._items.clear()
             self._changed.notify_all()
         return not lost
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is started any more
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:

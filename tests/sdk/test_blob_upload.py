@@ -179,6 +179,22 @@ def test_a_server_that_is_killed_in_the_midst_of_an_upload_gets_the_rest_and_not
     assert uploader.counts.sent_bytes <= (60 + 3 * kills) * PART  # a part and what was on its way, each time
 
 
+def test_who_finishes_does_not_wait_for_a_long_pause(
+    postgres_dsn: str, spool: BlobSpool, upload: Callable[..., BlobUploader], tmp_path: Path
+) -> None:
+    """The server was away for long, is back now, and the next try would come in a minute."""
+    fill(spool, 10, 20)
+    backend = Backend(postgres_dsn, str(tmp_path / "served"))
+    uploader = upload(backend.url, retry_min_s=60.0, retry_max_s=60.0)
+    until(lambda: uploader.counts.retries == 2)
+    backend.start()
+    try:
+        assert uploader.finish(PATIENCE_S)
+        assert len(stored(backend)) == 2
+    finally:
+        backend.stop()
+
+
 def test_without_progress_finish_gives_up_and_the_files_stay(
     spool: BlobSpool, upload: Callable[..., BlobUploader]
 ) -> None:
