@@ -29,6 +29,9 @@ class Limits:
         copiers: transactions under way at a time. A writer is in one of them at most.
         metrics_per_run: names of metrics that one run may have.
         object_bytes: the largest JSON value.
+        blob_bytes: the largest file.
+        blob_part_bytes: larger files are taken in parts of this size; each upload holds one in memory.
+        blob_memory_bytes: parts of files held at a time, over all uploads.
     """
 
     memory_bytes: int = 256 * MIB
@@ -43,6 +46,9 @@ class Limits:
     copiers: int = 2
     metrics_per_run: int = 100_000
     object_bytes: int = wire.MAX_ROW_BYTES
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_part_bytes: int = 8 * MIB
+    blob_memory_bytes: int = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class Timeouts:
         retry_after_s: what an overloaded server asks its clients to wait.
         beat_s: how often a worker says which writers it hears.
         silent_s: a writer that nobody has heard for this long has crashed.
+        blob_part_s: how long parts of a file are kept that nobody completes.
     """
 
     statement_s: float = 60.0
@@ -74,6 +81,7 @@ class Timeouts:
     retry_after_s: float = 1.0
     beat_s: float = 15.0
     silent_s: float = 120.0
+    blob_part_s: float = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,14 @@ class Config:
         host, port: where to listen; port 0 takes a free one.
         reuse_port: several workers share the port.
         limits, timeouts, seal: see there.
+        blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
     """
 
     dsn: str = field(repr=False)  # may hold a password
     host: str = "127.0.0.1"
     port: int = 8770
     reuse_port: bool = False
+    blobs: str | None = None
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()

@@ -32,6 +32,8 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
             registry=registry,
         )
+        self.blobs = Counter("stepwell_blobs_stored", "Files stored for good.", registry=registry)
+        self.blob_bytes = Counter("stepwell_blob_bytes_stored", "Bytes of files stored for good.", registry=registry)
         self.refused = Counter(
             "stepwell_requests_refused", "Requests and streams that were refused.", ["code"], registry=registry
         )
@@ -61,6 +63,12 @@ class Metrics:
         self.points.inc(points)
         if objects:
             self.objects.inc(objects)
+
+    def blob_taken(self, new: bool, size: int) -> None:
+        """An upload was answered; `new`: a file was stored that was not there."""
+        if new:
+            self.blobs.inc()
+            self.blob_bytes.inc(size)
 
     def render(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""

@@ -17,6 +17,8 @@ from aiohttp import web
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.stream import Stream
+from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
@@ -60,6 +62,7 @@ class Worker:
         self.started_at = time.time()
         self._sql = queries("write")
         self._pool: asyncpg.Pool | None = None
+        self._blobs: Blobs | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._port = config.port
@@ -75,11 +78,13 @@ class Worker:
 
         Raises:
             UnavailableError: Postgres cannot be reached.
-            SettingError: the address or the port cannot be used, or Postgres does not fit this version.
+            SettingError: the address, the port or the place for blobs cannot be used, or Postgres does not fit this
+                version.
         """
         limits, timeouts = self.config.limits, self.config.timeouts
         listener = self._listen()  # first: a taken port must not cost a migration
         try:
+            store = open_store(self.config.blobs) if self.config.blobs else None
             with postgres_errors("be reached"):
                 connection = await asyncpg.connect(self.config.dsn, timeout=timeouts.connect_s)
                 try:
@@ -116,6 +121,9 @@ class Worker:
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts, pressure)
                 self._tasks.append(asyncio.create_task(copier.run()))
             self._tasks.append(asyncio.create_task(self._make_partitions()))
+            if store is not None:
+                self._blobs = Blobs(pool, store, limits, timeouts)
+                self._tasks.append(asyncio.create_task(self._blobs.run()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
             self._runner = web.AppRunner(
@@ -208,6 +216,18 @@ class Worker:
         with postgres_errors("answer"):
             async with asyncio.timeout(5), self._connected().acquire() as connection:
                 await connection.execute("SELECT 1")
+
+    def open_blobs(self) -> Blobs:
+        """The blobs of this server.
+
+        Raises:
+            UnavailableError: it was started without a place for them.
+        """
+        if self._blobs is None:
+            raise UnavailableError(
+                "this server has no place for files", hint="start it with --blobs, a folder or s3://bucket/prefix"
+            )
+        return self._blobs
 
     def about(self) -> dict[str, Any]:
         """What `stepwell status` shows of this worker."""

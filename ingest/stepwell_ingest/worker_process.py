@@ -29,6 +29,8 @@ def encode(config: Config) -> bytes:
         "host": config.host,
         "port": config.port,
         "metrics_per_run": config.limits.metrics_per_run,
+        "blobs": config.blobs,
+        "blob_bytes": config.limits.blob_bytes,
     }
     return json.dumps(settings).encode() + b"\n"
 
@@ -36,8 +38,9 @@ def encode(config: Config) -> bytes:
 def decode(line: bytes) -> Config:
     """What `encode` wrote."""
     settings = json.loads(line)
-    limits = Limits(metrics_per_run=settings["metrics_per_run"])
-    return Config(settings["dsn"], settings["host"], settings["port"], reuse_port=True, limits=limits)
+    limits = Limits(metrics_per_run=settings["metrics_per_run"], blob_bytes=settings["blob_bytes"])
+    place = (settings["dsn"], settings["host"], settings["port"])
+    return Config(*place, reuse_port=True, blobs=settings["blobs"], limits=limits)
 
 
 def main() -> int:

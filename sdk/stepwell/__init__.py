@@ -104,6 +104,7 @@ def init(
     fork_from: str | None = None,
     step_back: str | None = None,
     spool_full: str | None = None,
+    blobs_full: str | None = None,
     on_rejection: Callable[[int, RejectionError], None] | None = None,
 ) -> Run:
     """Starts logging to a run. Returns at once: a server that is away is tried in the background.
@@ -125,6 +126,7 @@ def init(
         fork_from: "<run id>?_step=N": a new run that shows the points of that one up to step N.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
         spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
+        blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
 
     Each has an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
@@ -153,6 +155,7 @@ def init(
         fork_from=fork_from,
         step_back=step_back,
         spool_full=spool_full,
+        blobs_full=blobs_full,
     )
     info = {"notes": notes, "tags": list(tags) if tags else None, "group": group, "job_type": job_type}
     run = Run(settings, config or {}, {key: value for key, value in info.items() if value is not None}, on_rejection)

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepwell import _spool_state
+from stepwell._blobs import Blobs
 from stepwell._config import Config
 from stepwell._flush import Flush
 from stepwell._outbox import Outbox
@@ -66,6 +67,7 @@ class Run:
         self._info = dict(info)
         self._sender: Sender | None = None
         self._spool: Spool | None = None
+        self._blobs: Blobs | None = None  # files and media of this writer; None in disabled mode
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
@@ -150,7 +152,10 @@ class Run:
             raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
         if self._sender is None:
             return Flush(None, timeout_s)
-        outcome = Flush(self._sender.flush(durable), timeout_s)
+        sender, blobs = self._sender, self._blobs
+        outcome = Flush(
+            blobs.flush(lambda: sender.flush(durable), durable) if blobs else sender.flush(durable), timeout_s
+        )
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -175,7 +180,11 @@ class Run:
             return
         self._stage.close_row()
         self._save_state()
+        if self._blobs is not None:
+            self._blobs.finish_media()
         sender.finish(self._exit_code)
+        if self._blobs is not None:
+            self._blobs.finish()
         self._final_account, self._final_stats = sender.account, sender.stats
         if self._start.automatic and self._exit_code == 0:
             forget(self.settings.dir, self.id)
@@ -185,7 +194,7 @@ class Run:
     def interrupted(self) -> bool:
         """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use
+        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
 
     def __enter__(self) -> Self:
         return self
@@ -230,6 +239,7 @@ class Run:
         self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step, settings.step_back)
         self._log = self._stage.log
         self._sender = sender
+        self._blobs = Blobs(settings, self._spool.directory if self._spool else None, self._media_encoded)
         self._exit_code = None
         self._save_state()
         sender.start(self._stage)
@@ -271,6 +281,7 @@ class Run:
             self._parents_sender = self._sender
             self._sender = None
             self._spool = None
+            self._blobs = None
             self._log = self._log_after_fork
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
@@ -328,6 +339,10 @@ class Run:
             with contextlib.suppress(OSError):  # the spool itself reports a disk that is full or failing
                 _spool_state.save(self._spool.directory, self._attach_info(), self._exit_code)
 
+    def _media_encoded(self, key: str, step: int, time_us: int, value: bytes) -> None:
+        """The files of a media object are on the disk; `value` is the JSON that names them. In the media thread."""
+        raise UsageError("media objects cannot be logged in this version", detail=f"{key} of step {step}")
+
     def _rejected(self, seq: int, error: RejectionError) -> None:
         log.error(
             "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
@@ -347,7 +362,10 @@ class Run:
                 reason = self._sender.stream.last_error if self._sender and self._sender.stream else None
                 text += f"\n  not delivered: {_first_line(reason)}"
             text += f"\n  deliver them with: stepwell sync {self.settings.dir}"
-        if account.left or account.rejected or account.dropped or self.writer == "0":
+        files = self._blobs.report() if self._blobs else ""
+        if files:
+            text += f"\n  {files}"
+        if account.left or account.rejected or account.dropped or files or self.writer == "0":
             self.say(text)
 
     def say(self, text: str) -> None:

@@ -21,6 +21,7 @@ from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]
+BlobsFull = Literal["drop", "block", "raise"]
 
 DEFAULT_URL = "http://127.0.0.1:8770"
 _ID_ALPHABET = string.digits + string.ascii_lowercase
@@ -39,6 +40,7 @@ ENVIRONMENT = {
     "STEPWELL_RESUME": "resume",
     "STEPWELL_STEP_BACK": "step_back",
     "STEPWELL_SPOOL_FULL": "spool_full",
+    "STEPWELL_BLOBS_FULL": "blobs_full",
     "STEPWELL_SILENT": "silent",
 }
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -55,6 +57,10 @@ class Limits:
         message_bytes: frames that go in one message, at most (one larger frame goes alone).
         spool_bytes: the spool on disk.
         memory_bytes: frames that wait in memory because the disk takes none.
+        media_bytes: media objects that wait to be encoded; beyond it `log()` waits.
+        blob_bytes: the largest file.
+        blob_spool_bytes: files on the disk that the server does not have yet.
+        blob_share: of the time, how much an upload may use, so that frames are not delayed.
     """
 
     stage_bytes: int = 64 * _MIB
@@ -63,6 +69,10 @@ class Limits:
     message_bytes: int = _MIB
     spool_bytes: int = 20 * 1024 * _MIB
     memory_bytes: int = 64 * _MIB
+    media_bytes: int = 256 * _MIB
+    blob_bytes: int = 16 * 1024 * _MIB
+    blob_spool_bytes: int = 20 * 1024 * _MIB
+    blob_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class Timeouts:
         retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
+        encode_idle_s: how long `finish()` waits for one media object to be encoded.
         resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
     """
@@ -87,6 +98,7 @@ class Timeouts:
     retry_max_s: float = 30.0
     stage_full_s: float = 5.0
     finish_idle_s: float = 10.0
+    encode_idle_s: float = 60.0
     resume_s: float = 30.0
     heartbeat_s: float = 30.0
 
@@ -107,6 +119,8 @@ class Settings:
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
         spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
             `_outbox.py`.
+        blobs_full: what happens when there is no room for a file: "drop" it and log an error, "block" until there is,
+            or "raise" SpoolFullError at the next call; see `_media_queue.py`.
         silent: print nothing.
     """
 
@@ -121,6 +135,7 @@ class Settings:
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     spool_full: WhenFull = "keep"
+    blobs_full: BlobsFull = "drop"
     silent: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -155,7 +170,10 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         raise SettingError(
             "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
         )
-    for name, words in (("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))):
+    for name, words in (
+        *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
+        ("blobs_full", get_args(BlobsFull)),
+    ):
         if values.get(name, words[0]) not in words:
             raise SettingError(
                 f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"

@@ -21,8 +21,13 @@ class (`retryable`), never a list of types.
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
     │   └── LimitError             a limit of the run is reached (metric names)
+    ├── BlobError                  a file that was logged cannot be stored or given
+    │   ├── BlobMismatchError      its bytes have another hash than its name
+    │   ├── BlobTooLargeError      over a limit of the server or of the run
+    │   └── UnknownBlobError       it is not stored
     └── ServerError                the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
+        ├── BlobOffsetError        earlier bytes of a file are missing; go on at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
         └── UnavailableError       not reachable, draining, or its Postgres is away
 """
@@ -142,6 +147,22 @@ class LimitError(RejectionError):
     code = "limit"
 
 
+class BlobError(Error):
+    code = "blob"
+
+
+class BlobMismatchError(BlobError):
+    code = "blob_mismatch"
+
+
+class BlobTooLargeError(BlobError):
+    code = "blob_too_large"
+
+
+class UnknownBlobError(BlobError):
+    code = "unknown_blob"
+
+
 class ServerError(Error):
     code = "server"
     retryable = True
@@ -158,6 +179,17 @@ class OverloadedError(ServerError):
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "retry_after_s": self.retry_after_s}
+
+
+class BlobOffsetError(ServerError):
+    code = "blob_offset"
+
+    def __init__(self, message: str, *, offset: int, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.offset = offset
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "offset": self.offset}
 
 
 class SequenceGapError(ServerError):
@@ -188,6 +220,8 @@ def from_dict(message: Mapping[str, Any]) -> Error:
         return OverloadedError(text, retry_after_s=float(message.get("retry_after_s", 1.0)), detail=detail, hint=hint)
     if code == SequenceGapError.code:
         return SequenceGapError(text, expected=int(message.get("expected", 0)), detail=detail, hint=hint)
+    if code == BlobOffsetError.code:
+        return BlobOffsetError(text, offset=int(message.get("offset", 0)), detail=detail, hint=hint)
     for kind in _all_subclasses(Error):
         if kind.code == code:
             return kind(text, detail=detail, hint=hint)

@@ -116,6 +116,7 @@ def test_the_wire_knows_only_the_errors() -> None:
         ("stepwell_ingest.write", ["api", "read", "seal", "commands", "worker"]),
         ("stepwell_ingest.read", ["api", "write", "seal", "commands", "worker"]),
         ("stepwell_ingest.seal", ["api", "read", "write", "commands", "worker"]),
+        ("stepwell_ingest.blobs", ["api", "read", "seal", "commands", "worker"]),
         ("stepwell_ingest.db", ["api", "read", "write", "seal", "commands", "worker"]),
         ("stepwell_ingest.api", ["commands", "seal", "db"]),
         ("stepwell_ingest.config", ["api", "read", "write", "seal", "db", "commands", "worker"]),

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_RESUME": ("must", Start(resume="must")),
     "STEPWELL_STEP_BACK": ("quarantine", "quarantine"),
     "STEPWELL_SPOOL_FULL": ("drop_oldest", "drop_oldest"),
+    "STEPWELL_BLOBS_FULL": ("block", "block"),
     "STEPWELL_SILENT": ("true", True),
 }
 
@@ -133,7 +134,11 @@ def test_modes(given: str, mode: str) -> None:
             "mode must be online, offline or disabled, not 'on'\n  Hint: mode=… or STEPWELL",
         ),
         ({"url": "host:1"}, SettingError, "the server's URL must begin with http:// or https:// ('host:1')"),
-        ({"speed": 3}, SettingError, "unknown setting 'speed'\n  Hint: known are dir, entity, limits, mode"),
+        (
+            {"speed": 3},
+            SettingError,
+            "unknown setting 'speed'\n  Hint: known are blobs_full, dir, entity, limits, mode",
+        ),
         ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
         ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
         ({"project": ""}, UsageError, "invalid project ''"),

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from stepwell import wire
 from stepwell.errors import Error, OverloadedError, UnavailableError
+from stepwell_ingest.api.blobs import add_blob_routes
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
 from stepwell_ingest.api.stream import Stream
@@ -83,6 +84,7 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    add_blob_routes(app, worker)
     return app
 
 

@@ -8,6 +8,9 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import (
+    BlobMismatchError,
+    BlobOffsetError,
+    BlobTooLargeError,
     Error,
     FencedError,
     FrameTooLargeError,
@@ -16,6 +19,7 @@ from stepwell.errors import (
     SequenceConflictError,
     SequenceGapError,
     ServerError,
+    UnknownBlobError,
     UnknownWriterError,
     WireError,
 )
@@ -23,6 +27,10 @@ from stepwell.errors import (
 #: The first class that fits decides; the order is from special to general.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
     (FrameTooLargeError, 413),
+    (BlobTooLargeError, 413),
+    (BlobMismatchError, 422),
+    (BlobOffsetError, 409),
+    (UnknownBlobError, 404),
     (UnknownWriterError, 404),
     (FencedError, 409),
     (SequenceConflictError, 409),

@@ -75,6 +75,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave sealing (which makes history small and quick to read) to other servers on the same Postgres",
     )
     parser.add_argument(
+        "--blobs",
+        metavar="PLACE",
+        help="where files go that runs log: a folder, or s3://bucket/prefix with endpoint and credentials in AWS_… "
+        "variables; default STEPWELL_BLOBS, else DIR/blobs",
+    )
+    parser.add_argument(
+        "--blob-bytes",
+        type=_count,
+        default=Limits().blob_bytes,
+        metavar="N",
+        help=f"the largest file that is taken; default {Limits().blob_bytes}",
+    )
+    parser.add_argument(
         "--until-stdin-ends",
         action="store_true",
         help="stop also when stdin ends, for programs that start a server and must not leave it behind",
@@ -105,7 +118,8 @@ def run(options: argparse.Namespace) -> int:
             options.host,
             port,
             reuse_port=options.workers > 1,
-            limits=Limits(metrics_per_run=options.metrics_per_run),
+            blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
+            limits=Limits(metrics_per_run=options.metrics_per_run, blob_bytes=options.blob_bytes),
         )
         server = _Server(config, options, data, cluster, noted)
         try:
@@ -192,7 +206,12 @@ class _Server:
         lines = ["", f"Stepwell is up, with {self._workers} workers." if self._workers > 1 else "Stepwell is up."]
         lines.append(f"  listens on   {url}")
         where = f"in {self._cluster.data_dir}" if self._cluster else f"in {_shown(self._config.dsn)}"
-        lines += [f"  the data is  {where}", "  stop it with Ctrl-C: what was taken in is stored first", ""]
+        lines += [
+            f"  the data is  {where}",
+            f"  files are    in {self._config.blobs}",
+            "  stop it with Ctrl-C: what was taken in is stored first",
+            "",
+        ]
         lines.append("Next, in another terminal:")
         if local != f"http://127.0.0.1:{DEFAULT_PORT}":
             lines.append(f"  export STEPWELL_URL={local}")

@@ -1,6 +1,6 @@
 """`stepwell status`: the server and the spools of this directory at a glance. Reads only; takes no lock.
 
-In come the server's /v1/status and /readyz and the segment files below a directory; out goes a small table.
+In come the server's /v1/status and /readyz and the segments and files below a directory; out goes a small table.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import orjson
 
+from stepwell._blob_spool import FOLDER, directories_with_blobs
 from stepwell._segment import Segment, SpoolIdentity, read_head
 from stepwell._segment_reader import FrameReader, segment_files
 from stepwell._settings import DEFAULT_URL
@@ -80,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
             found = ServerFile.read(data_directory(options.data))
             url = found.url if found else None
     ready = asyncio.run(_show_server((url or DEFAULT_URL).rstrip("/")))
-    _show_spools(Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell"))
+    root = Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell")
+    _show_spools(root)
+    _show_files(root)
     return 0 if ready else 1
 
 
@@ -134,6 +137,20 @@ def _show_spools(root: Path) -> None:
     ]
     head = ("run", "writer", "frames", "on disk", "held by")
     print("\n".join(f"        {line}" for line in table(head, rows, right=(2, 3)).splitlines()))
+
+
+def _show_files(root: Path) -> None:
+    """Files that the server does not have; nothing when there are none."""
+    rows = []
+    for directory in directories_with_blobs(root):
+        with contextlib.suppress(OSError):  # delivered meanwhile
+            sizes = [path.stat().st_size for path in (directory / FOLDER).iterdir() if len(path.name) == 64]
+            who = holder(directory) or "nobody: `stepwell sync` delivers them"
+            rows.append((str(directory.relative_to(root)), f"{len(sizes):,}", size(sum(sizes)), who))
+    if rows:
+        print(f"files   below {root}:")
+        lines = table(("spool", "files", "on disk", "held by"), rows, right=(1, 2)).splitlines()
+        print("\n".join(f"        {line}" for line in lines))
 
 
 COMMAND = Command(ABOUT, configure, run)

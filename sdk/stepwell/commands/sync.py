@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell import _spool_state
+from stepwell._blob_spool import directories_with_blobs
 from stepwell._settings import ENVIRONMENT, Settings, Timeouts, resolve
 from stepwell._stream import PROTOCOL_VERSION, Stream
 from stepwell.cli import Command
 from stepwell.commands.display import Progress, number, reason, size
+from stepwell.commands.sync_files import deliver_files
 from stepwell.errors import Error, RejectionError, SettingError, SpoolLockedError
 from stepwell.spool import Spool
 
@@ -31,8 +33,8 @@ _TIMEOUTS = Timeouts(retry_max_s=2.0)
 
 ABOUT = """deliver what offline or crashed runs left in their spools
 
-Each spool below DIR is sent to the server and removed when the server has all of it. Spools of running processes are
-skipped. The exit code is 1 when something is left."""
+Each spool below DIR, with its files, is sent to the server and removed when the server has all of it. Spools of running
+processes are skipped. The exit code is 1 when something is left."""
 
 
 @dataclass(slots=True)
@@ -152,12 +154,13 @@ def run(options: argparse.Namespace) -> int:
             return 0
         raise SettingError(f"there is no directory {settings.dir}", hint="name the directory that holds the spools")
     paths = Spool.discover(settings.dir)
-    if not paths:
+    only_files = [path for path in directories_with_blobs(settings.dir) if path not in paths]
+    if not paths and not only_files:
         print(f"Nothing to deliver: there are no spools below {settings.dir}.")
         return 0
-    print(f"{number(len(paths), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
+    print(f"{number(len(paths) + len(only_files), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
     started = time.monotonic()
-    total = asyncio.run(_deliver_all(paths, settings, options.timeout))
+    total = asyncio.run(_deliver_all(paths, only_files, settings, options.timeout))
     elapsed_s = time.monotonic() - started
     text = f"{total.delivered} delivered ({total.values:,} values, {size(total.sent_bytes)} in {elapsed_s:.1f} s)"
     print(text + (f", {total.left} left" if total.left else ""))
@@ -176,7 +179,7 @@ def _settings(directory: str | None, url: str | None) -> Settings:
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
-async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float) -> Total:
+async def _deliver_all(paths: list[Path], only_files: list[Path], settings: Settings, patience_s: float) -> Total:
     total, progress = Total(), Progress()
     for path in paths:
         if total.unreachable:
@@ -193,7 +196,46 @@ async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float)
             total.left += 1
             continue
         await _deliver(spool, settings, patience_s, total, progress)
+    for path in only_files:
+        if total.unreachable:
+            total.left += 1
+        else:
+            _deliver_files(path, path.name, settings, patience_s, total, progress)
     return total
+
+
+def _deliver_files(
+    path: Path,
+    name: str,
+    settings: Settings,
+    patience_s: float,
+    total: Total,
+    progress: Progress,
+    counted: bool = False,
+) -> None:
+    """Delivers the files beside a spool, if there are any; `counted`: the spool itself is in the total already."""
+    try:
+        outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"))
+    except Error as error:
+        outcome = None
+        failure = str(error)
+    finally:
+        progress.clear()
+    if outcome is not None and not outcome.found:
+        return
+    if outcome is not None:
+        total.sent_bytes += outcome.sent_bytes
+        total.unreachable |= outcome.unreachable
+        print(f"  {name}: {outcome}", flush=True)
+    else:
+        print(f"  {path}: files skipped. {failure}", flush=True)
+    complete = outcome is not None and not outcome.left
+    if not counted:
+        total.delivered += complete
+        total.left += not complete
+    elif not complete:
+        total.delivered -= 1
+        total.left += 1
 
 
 async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: Total, progress: Progress) -> None:
@@ -224,6 +266,7 @@ async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: T
     if delivery.done:
         total.delivered += 1
         print(text, flush=True)
+        _deliver_files(spool.directory, name, settings, patience_s, total, progress, counted=True)
         return
     total.left += 1
     failure = failure or stream.failed
