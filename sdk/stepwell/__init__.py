@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from stepwell._account import Account, Stats
 from stepwell._config import Config, ConfigError
 from stepwell._flush import Flush
 from stepwell._process import PROCESS
 from stepwell._run import Run
-from stepwell._sender import Account, Stats
 from stepwell._settings import Settings, resolve
 from stepwell.errors import DataError, Error, RejectionError, ServerError, SpoolError, UsageError
 

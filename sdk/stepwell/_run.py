@@ -20,11 +20,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepwell import _spool_state
+from stepwell._account import Account, Stats
 from stepwell._config import Config
 from stepwell._flush import Flush
 from stepwell._outbox import Outbox
 from stepwell._resume import Start, forget, remember
-from stepwell._sender import Account, Sender, Stats
+from stepwell._sender import Sender
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import PROTOCOL_VERSION

@@ -16,10 +16,10 @@ import logging
 import threading
 from array import array
 from collections.abc import Callable, Mapping
-from itertools import compress
 from time import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from stepwell._plan import Cut, OpenRow, Plan
 from stepwell._row import (
     MAX_STEP,
     bytes_of,
@@ -30,9 +30,9 @@ from stepwell._row import (
     flatten,
     merge,
 )
-from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
+from stepwell._values import INT_TYPES, POINT_TYPES, Converted, convert, described, key_text
 from stepwell.errors import DataError, SpoolFullError, StepOrderError
-from stepwell.wire import MAX_ROW_KEYS, Object, pack_names
+from stepwell.wire import MAX_ROW_BYTES, MAX_ROW_KEYS, Object
 
 log = logging.getLogger("stepwell")
 
@@ -44,74 +44,6 @@ _SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
 
 
 StepBack = Literal["warn", "raise", "quarantine"]
-
-
-class CutBlock(NamedTuple):
-    """Rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
-
-    names: bytes
-    keys: int
-    steps: array[int]
-    times: array[float]
-    values: array[float]
-
-
-class Cut(NamedTuple):
-    """All rows that were closed since the last cut. Each step stands in one block; objects belong to these steps."""
-
-    blocks: list[CutBlock]
-    objects: list[Object]
-
-
-class _Plan:
-    """A key set: how its rows are recognised, and the rows that wait for the next cut."""
-
-    __slots__ = ("ints", "keys", "names", "steps", "times", "types", "values")
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys = list(keys)
-        self.names = pack_names(keys)
-        self.types: list[type] | None = None  # of the last row that came as one flat dict of numbers
-        self.ints: list[bool] | None = None  # which of them may be beyond 2^53
-        self.steps = array("q")
-        self.times = array("d")
-        self.values = array("d")
-
-    def takes(self, values: list[Any]) -> bool:
-        """Whether every integer of a row of the known types fits a float64 exactly."""
-        return self.ints is None or all(
-            -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
-        )
-
-    def add(self, step: int, at: float, values: Any) -> None:
-        """Appends a row; an exception in the midst of it (Ctrl-C) leaves none."""
-        try:
-            self.values.extend(values)
-            self.times.append(at)
-            self.steps.append(step)
-        except BaseException:
-            self.repair()
-            raise
-
-    def repair(self) -> None:
-        """Removes what an interrupted call has left of a row."""
-        rows = len(self.steps)
-        del self.times[rows:]
-        del self.values[rows * len(self.keys) :]
-
-    def take(self) -> CutBlock:
-        self.repair()
-        block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
-        self.steps, self.times, self.values = array("q"), array("d"), array("d")
-        return block
-
-
-class _OpenRow(NamedTuple):
-    """A step that came the short way and is still open: further calls may merge into it."""
-
-    plan: _Plan
-    values: array[float]
-    time: float
 
 
 class Stage:
@@ -134,13 +66,15 @@ class Stage:
         self._make_room = make_room
         self._step = first_step
         # The open step has one of two forms: as it came the short way, or as a dict once something merged into it.
-        self._open: _OpenRow | None = None
+        self._open: OpenRow | None = None
         self._row: dict[str, Converted] | None = None
         self._row_time = 0.0
-        self._plans: dict[tuple[str, ...], _Plan] = {}
-        self._plan = _Plan(())
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plan = Plan(())
         self._objects: list[Object] = []
-        self._object_bytes = 0
+        self._object_bytes = 0  # of objects and notes
+        self._notes: list[Object] = []
+        self._note_time = 0
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.rows = 0
         self._on_step_back = step_back
@@ -149,6 +83,7 @@ class Stage:
         self.quarantined_steps = 0
         self.dropped_steps = 0  # calls that came for a step that had passed
         self.dropped_full = 0  # calls for which there was no room
+        self.dropped_notes = 0  # likewise
 
     @property
     def step(self) -> int:
@@ -187,7 +122,7 @@ class Stage:
                     if commit is None and type(step) is int and self._step < step < MAX_STEP:
                         closed = self._close_pending()
                         self._step = step
-                        self._open = _OpenRow(plan, array("d", values), time())
+                        self._open = OpenRow(plan, array("d", values), time())
                         self._plan = plan
                         if closed is not None and (
                             len(closed[0].values) >= self._max_values or self._object_bytes >= self._max_object_bytes
@@ -195,6 +130,29 @@ class Stage:
                             self._overflow(*closed)
                         return
             self._log_any(data, step, commit)
+
+    def note(self, kind: str, body: bytes) -> None:
+        """Something about the run that is no value of a step: it travels with the number of the open step.
+
+        Args:
+            kind: a word of at most `wire.MAX_NOTE_KIND_BYTES`.
+            body: JSON.
+
+        Raises:
+            DataError: it is too large for a frame.
+            SpoolFullError: there is no room, and the spool must raise then.
+        """
+        if len(body) > MAX_ROW_BYTES:
+            raise DataError(
+                "this is too large to be kept with the run", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}"
+            )
+        with self._lock:
+            if self._object_bytes >= self._max_object_bytes and not self._wait_for_room():
+                self.dropped_notes += 1
+                return
+            self._note_time = max(self._note_time, round(time() * 1e6))
+            self._notes.append(Object(self._step, self._note_time, kind, body))
+            self._object_bytes += len(kind) + len(body)
 
     def close_row(self) -> None:
         """Closes the open step, if it has anything (the end of the run)."""
@@ -208,12 +166,13 @@ class Stage:
         with self._lock:
             blocks = [plan.take() for plan in self._plans.values() if plan.steps]
             objects, self._objects, self._object_bytes = self._objects, [], 0
+            notes, self._notes = self._notes, []
             if len(self._plans) > _MAX_PLANS:
                 kept = [] if self._open is None else [self._open.plan]  # its row is yet to be appended
                 self._plans = {tuple(plan.keys): plan for plan in kept}
-                self._plan = _Plan(())
+                self._plan = Plan(())
         self.rows += sum(len(block.steps) for block in blocks)
-        return Cut(blocks, objects) if blocks else None
+        return Cut(blocks, objects, notes) if blocks or notes else None
 
     @property
     def in_use(self) -> bool:
@@ -289,10 +248,10 @@ class Stage:
         check_size(row)
         return row, at
 
-    def _plan_of(self, keys: tuple[str, ...]) -> _Plan:
+    def _plan_of(self, keys: tuple[str, ...]) -> Plan:
         plan = self._plans.get(keys)
         if plan is None:
-            plan = self._plans[keys] = _Plan(keys)
+            plan = self._plans[keys] = Plan(keys)
         return plan
 
     def _remember_types(self, data: Mapping[str, Any], row: Mapping[str, Converted]) -> None:
@@ -304,7 +263,7 @@ class Stage:
         ints = [kind in INT_TYPES for kind in plan.types]
         plan.ints = ints if any(ints) else None
 
-    def _close_pending(self) -> tuple[_Plan, int] | None:
+    def _close_pending(self) -> tuple[Plan, int] | None:
         """Closes the open step if it has any key; returns its plan and number. Never waits."""
         if self._open is not None:
             plan, values, at = self._open
@@ -317,7 +276,7 @@ class Stage:
         row, self._row = self._row, None
         return self._flush(row) if row else None
 
-    def _flush(self, row: Mapping[str, Converted]) -> tuple[_Plan, int]:
+    def _flush(self, row: Mapping[str, Converted]) -> tuple[Plan, int]:
         """Writes `row` as the open step: its numbers go to their block, the rest to the objects. Never waits."""
         self._row = None
         step, self._step = self._step, self._step + 1
@@ -333,14 +292,14 @@ class Stage:
         self._object_bytes += bytes_of(objects)
         return plan, step
 
-    def _overflow_if_full(self, plan: _Plan, step: int) -> None:
+    def _overflow_if_full(self, plan: Plan, step: int) -> None:
         if (
             self._object_bytes >= self._max_object_bytes
             or sum(len(other.values) for other in self._plans.values()) >= self._max_values
         ):
             self._overflow(plan, step)
 
-    def _overflow(self, plan: _Plan, step: int) -> None:
+    def _overflow(self, plan: Plan, step: int) -> None:
         """A row has filled the stage: room is made now, or the row goes and is counted.
 
         Comes last in a call: while it waits, other threads may log.
@@ -353,13 +312,13 @@ class Stage:
         if not room:
             self._remove(plan, step)
 
-    def _remove(self, plan: _Plan, step: int) -> None:
+    def _remove(self, plan: Plan, step: int) -> None:
         if step in plan.steps:
             at = plan.steps.index(step)
             del plan.steps[at], plan.times[at]
             del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
             self._objects = [item for item in self._objects if item.step != step]
-            self._object_bytes = bytes_of(self._objects)
+            self._object_bytes = bytes_of(self._objects) + bytes_of(self._notes)
 
     def _wait_for_room(self) -> bool:
         self._lock.release()  # the I/O thread needs it to cut

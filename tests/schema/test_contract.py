@@ -102,7 +102,9 @@ async def test_history_is_partitioned_by_the_run_id_alone_and_has_no_index_per_p
         "SELECT c.relname, pg_get_partkeydef(c.oid) FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid "
         "ORDER BY 1"
     )
-    assert [tuple(row) for row in rows] == [(name, "RANGE (run_id)") for name in ("hot_block", "hot_object", "metric")]
+    assert [tuple(row) for row in rows] == [
+        (name, "RANGE (run_id)") for name in ("hot_block", "hot_object", "metric", "note")
+    ]
     indexes = await connection.fetch(
         "SELECT t.relname, x.indisunique FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid "
         "WHERE t.relname LIKE 'hot_%'"

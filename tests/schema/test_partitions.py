@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.db
 
-TABLES = ["hot_block", "hot_object", "metric"]
+TABLES = ["hot_block", "hot_object", "metric", "note"]
 ENSURE = "SELECT stepwell.ensure_partitions_v1($1, $2)"
 
 
@@ -46,19 +46,19 @@ async def floor(connection: asyncpg.Connection, at: datetime) -> int:
 
 
 async def test_partitions_are_made_for_each_table_and_month_and_only_once(connection: asyncpg.Connection) -> None:
-    assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 9
+    assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 12
     expected = [f"{table}_{month}" for table in TABLES for month in ("2025_11", "2025_12", "2026_01")]
     assert await partitions(connection) == sorted(expected)
     assert await connection.fetchval(ENSURE, date(2025, 11, 30), 3) == 0
-    assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == 3
+    assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == 4
 
 
 async def test_many_that_make_partitions_together_make_each_once(any_postgres_dsn: str) -> None:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=8, max_size=8) as pool:
         made = await asyncio.gather(*(pool.fetchval(ENSURE, date(2025, 1 + number % 3, 1), 4) for number in range(12)))
-        assert sum(made) == 18
+        assert sum(made) == 24
         async with pool.acquire() as connection:
-            assert len(await partitions(connection)) == 18
+            assert len(await partitions(connection)) == 24
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])

@@ -201,6 +201,9 @@ class Copier:
                 await self._copy(
                     *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
                 )
+            notes = list(_note_rows(groups))
+            if notes:
+                await self._copy(connection, "note", pgcopy.NOTE_COLUMNS, pgcopy.note_pieces(notes), len(notes))
             await self._record_rejections(connection, groups)
         for cursor, entries in groups:
             self._metrics.entries_committed(entries)
@@ -214,7 +217,7 @@ class Copier:
                 cursor.committed_seq + len(entries),
                 _last_step(cursor, entries),
                 sum(entry.header.points for entry in entries if entry.rejection is None),
-                sum(entry.header.objects for entry in entries if entry.rejection is None),
+                sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
                 sum(entry.rejection is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
                 _first_step(cursor, entries),
@@ -272,7 +275,7 @@ class Copier:
                 entry.rejection.code,
                 str(entry.rejection).replace("\0", "\ufffd")[:2000],
                 entry.header.points or entry.header.dropped,
-                entry.header.objects,
+                entry.header.objects - entry.header.notes,
                 min((int(block.steps.min()) for block in entry.frame.blocks), default=None),
                 max((int(block.steps.max()) for block in entry.frame.blocks), default=None),
             )
@@ -332,10 +335,18 @@ def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:
     for cursor, entries in groups:
         run_id, writer_id, epoch = cursor.key
         for entry in entries:
-            if entry.rejection is not None:
+            if entry.rejection is not None or entry.header.notes:
                 continue
             for step, time_us, key, body in entry.frame.objects:
                 yield pgcopy.ObjectRow(*(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body))
+
+
+def _note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
+    for cursor, entries in groups:
+        for entry in entries:
+            if entry.rejection is None and entry.header.notes:
+                for index, (step, time_us, kind, body) in enumerate(entry.frame.objects):
+                    yield pgcopy.NoteRow(*cursor.key, entry.header.seq, index, step, time_us, kind.encode(), body)
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
