@@ -12,33 +12,53 @@ The way of the data: log() → stage → frame → spool → stream → server �
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from os import PathLike
 from typing import Any
 
+from stepwell._about import AlertLevel
 from stepwell._account import Account, Stats
-from stepwell._config import Config, ConfigError
+from stepwell._before_init import BeforeInit
+from stepwell._config import Config
+from stepwell._definitions import Metric
 from stepwell._flush import Flush
 from stepwell._process import PROCESS
 from stepwell._run import Run
 from stepwell._settings import Settings, resolve
-from stepwell.errors import DataError, Error, RejectionError, ServerError, SpoolError, UsageError
+from stepwell._summary import Summary
+from stepwell.errors import (
+    CommError,
+    ConfigError,
+    DataError,
+    Error,
+    RejectionError,
+    ServerError,
+    SpoolError,
+    UsageError,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Account",
+    "AlertLevel",
+    "CommError",
     "Config",
     "ConfigError",
     "DataError",
     "Error",
     "Flush",
+    "Metric",
     "RejectionError",
     "Run",
     "ServerError",
     "Settings",
     "SpoolError",
     "Stats",
+    "Summary",
     "UsageError",
+    "alert",
+    "define_metric",
     "finish",
     "flush",
     "init",
@@ -131,7 +151,39 @@ def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = 
     Raises:
         Error: there is none.
     """
-    PROCESS.require("stepwell.log()").log(data, step, commit)
+    PROCESS.require("wandb.log()").log(data, step, commit)
+
+
+def define_metric(
+    name: str,
+    step_metric: str | Metric | None = None,
+    step_sync: bool | None = None,
+    hidden: bool | None = None,
+    summary: str | None = None,
+    goal: str | None = None,
+    overwrite: bool | None = None,
+) -> Metric:
+    """`Run.define_metric` of the current run.
+
+    Raises:
+        Error: there is none, or an argument makes no sense.
+    """
+    run = PROCESS.require("wandb.define_metric()")
+    return run.define_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
+
+
+def alert(
+    title: str,
+    text: str = "",
+    level: AlertLevel | str | None = None,
+    wait_duration: float | timedelta | None = None,
+) -> None:
+    """`Run.alert` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.alert()").alert(title, text, level, wait_duration)
 
 
 def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
@@ -140,7 +192,7 @@ def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     Raises:
         Error: there is none.
     """
-    return PROCESS.require("stepwell.flush()").flush(timeout_s, durable=durable)
+    return PROCESS.require("wandb.flush()").flush(timeout_s, durable=durable)
 
 
 def finish(exit_code: int | None = None) -> None:
@@ -152,6 +204,7 @@ def finish(exit_code: int | None = None) -> None:
 def __getattr__(name: str) -> Any:
     if name == "run":  # the current run, None when there is none
         return PROCESS.current
-    if name == "config":
-        return PROCESS.require("stepwell.config").config
+    if name in ("config", "summary"):
+        run = PROCESS.current
+        return BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

@@ -37,7 +37,7 @@ class Cut(NamedTuple):
 class Plan:
     """A key set: how its rows are recognised, and the rows that wait for the next cut."""
 
-    __slots__ = ("ints", "keys", "names", "steps", "times", "types", "values")
+    __slots__ = ("counted", "ints", "keys", "last", "names", "steps", "times", "types", "values")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = list(keys)
@@ -47,6 +47,8 @@ class Plan:
         self.steps = array("q")
         self.times = array("d")
         self.values = array("d")
+        self.last: tuple[int, float, array[float]] | None = None  # step, time and values of the last row taken
+        self.counted = 0  # rows that wait and are counted already (`_latest.py`)
 
     def takes(self, values: list[Any]) -> bool:
         """Whether every integer of a row of the known types fits a float64 exactly."""
@@ -73,8 +75,20 @@ class Plan:
     def take(self) -> CutBlock:
         self.repair()
         block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
+        self.last = self._row(-1)
+        self.counted = 0
         self.steps, self.times, self.values = array("q"), array("d"), array("d")
         return block
+
+    def last_row(self) -> tuple[list[str], int, float, array[float]] | None:
+        """Keys, step, time and values of the last closed row, waiting or taken."""
+        last = self._row(-1) if self.steps else self.last
+        return None if last is None else (self.keys, *last)
+
+    def _row(self, at: int) -> tuple[int, float, array[float]]:
+        row = at % len(self.steps)
+        keys = len(self.keys)
+        return self.steps[row], self.times[row], self.values[row * keys : (row + 1) * keys]
 
 
 class OpenRow(NamedTuple):

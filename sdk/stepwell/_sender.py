@@ -163,11 +163,6 @@ class Sender:
                 )
             time.sleep(_FULL_PAUSE_S)
 
-    def reattach(self) -> None:
-        """What `attach` makes has changed."""
-        if self._loop is not None and self.stream is not None:
-            self._loop.call_soon_threadsafe(self.stream.reattach)
-
     def flush(self, durable: bool) -> concurrent.futures.Future[None]:
         """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
 

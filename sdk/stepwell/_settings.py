@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from stepwell._late_calls import StepBack
 from stepwell._outbox import WhenFull
 from stepwell._resume import Start, parse_start
-from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]

@@ -11,14 +11,16 @@ short way for the next call of its kind.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import threading
 from array import array
 from collections.abc import Callable, Mapping
 from time import time
-from typing import Any, Literal
+from typing import Any
 
+from stepwell._late_calls import LateCalls, StepBack
+from stepwell._latest import Extremes, Latest, Seen
 from stepwell._plan import Cut, OpenRow, Plan
 from stepwell._row import (
     MAX_STEP,
@@ -31,7 +33,7 @@ from stepwell._row import (
     merge,
 )
 from stepwell._values import INT_TYPES, POINT_TYPES, Converted, convert, described, key_text
-from stepwell.errors import DataError, SpoolFullError, StepOrderError
+from stepwell.errors import DataError, SpoolFullError
 from stepwell.wire import MAX_ROW_BYTES, MAX_ROW_KEYS, Object
 
 log = logging.getLogger("stepwell")
@@ -43,7 +45,7 @@ _STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wa
 _SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
 
 
-StepBack = Literal["warn", "raise", "quarantine"]
+Complete = Callable[[dict[str, float | bytes]], None]
 
 
 class Stage:
@@ -70,6 +72,8 @@ class Stage:
         self._row: dict[str, Converted] | None = None
         self._row_time = 0.0
         self._plans: dict[tuple[str, ...], Plan] = {}
+        self._latest = Latest()
+        self._complete: Complete | None = None
         self._plan = Plan(())
         self._objects: list[Object] = []
         self._object_bytes = 0  # of objects and notes
@@ -77,11 +81,7 @@ class Stage:
         self._note_time = 0
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.rows = 0
-        self._on_step_back = step_back
-        self._quarantined: list[bytes] = []
-        self._quarantined_bytes = 0
-        self.quarantined_steps = 0
-        self.dropped_steps = 0  # calls that came for a step that had passed
+        self._late = LateCalls(step_back, max_bytes)
         self.dropped_full = 0  # calls for which there was no room
         self.dropped_notes = 0  # likewise
 
@@ -131,6 +131,32 @@ class Stage:
                         return
             self._log_any(data, step, commit)
 
+    def log_slowly(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """As `log`, but never the short way: for runs whose rows are completed (`complete_rows`)."""
+        with self._lock:
+            self._log_any(data, step, commit)
+
+    def complete_rows(self, complete: Complete) -> None:
+        """From now on, each row of `log_slowly` is given to `complete` before it is closed: flat values by name."""
+        with self._lock:
+            self._complete = complete
+
+    def follow(self, follows: Callable[[str], bool]) -> None:
+        """From now on, `extremes` has the metrics that `follows` names."""
+        with self._lock:
+            self._latest.follow(follows)
+
+    def latest(self) -> dict[str, Seen]:
+        """The last value of each metric in the rows that are closed."""
+        with self._lock:
+            return self._latest.read(self._plans.values())
+
+    def extremes(self) -> dict[str, Extremes]:
+        """Copies of what is known of the metrics that are followed."""
+        with self._lock:
+            known = self._latest.extremes(self._plans.values())
+            return {key: dataclasses.replace(value) for key, value in known.items()}
+
     def note(self, kind: str, body: bytes) -> None:
         """Something about the run that is no value of a step: it travels with the number of the open step.
 
@@ -164,11 +190,15 @@ class Stage:
     def cut(self) -> Cut | None:
         """All closed rows, which are the caller's from now on; None when there are none."""
         with self._lock:
-            blocks = [plan.take() for plan in self._plans.values() if plan.steps]
+            waiting = [plan for plan in self._plans.values() if plan.steps]
+            for plan in waiting:
+                self._latest.count(plan)
+            blocks = [plan.take() for plan in waiting]
             objects, self._objects, self._object_bytes = self._objects, [], 0
             notes, self._notes = self._notes, []
             if len(self._plans) > _MAX_PLANS:
                 kept = [] if self._open is None else [self._open.plan]  # its row is yet to be appended
+                self._latest.keep(self._plans.values())
                 self._plans = {tuple(plan.keys): plan for plan in kept}
                 self._plan = Plan(())
         self.rows += sum(len(block.steps) for block in blocks)
@@ -180,10 +210,19 @@ class Stage:
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too
 
     def take_quarantined(self) -> list[bytes]:
-        """Calls that were put aside since the last time, as JSON: step, time, open_step, values."""
+        """Calls that were put aside since the last time; see `LateCalls.take_quarantined`."""
         with self._lock:
-            taken, self._quarantined, self._quarantined_bytes = self._quarantined, [], 0
-        return taken
+            return self._late.take_quarantined()
+
+    @property
+    def dropped_steps(self) -> int:
+        """Calls that came for a step that had passed."""
+        return self._late.dropped
+
+    @property
+    def quarantined_steps(self) -> int:
+        """Such calls that were put aside."""
+        return self._late.quarantined
 
     def start_at(self, step: int) -> None:
         """Sets the first step, before anything is logged: a run that is resumed goes on where it was."""
@@ -200,7 +239,7 @@ class Stage:
         flush = number is None if commit is None else checked_commit(commit)
         row, at = self._converted(data)
         if number is not None and number < self._step:
-            self._step_back(number, row, at)
+            self._late.take(number, self._step, row, at)
             return
         closed = None
         if number is not None and number > self._step:
@@ -270,6 +309,9 @@ class Stage:
             self._open = None
             if not values:
                 return None
+            if self._complete is not None:
+                self._row_time = at
+                return self._flush(dict(zip(plan.keys, values, strict=True)))
             step, self._step = self._step, self._step + 1
             plan.add(step, at, values)
             return plan, step
@@ -282,12 +324,15 @@ class Stage:
         step, self._step = self._step, self._step + 1
         flat: dict[str, float | bytes] = {}
         flatten(row, "", flat)
+        if self._complete is not None:
+            self._complete(flat)
         numbers = {key: value for key, value in flat.items() if type(value) is float}
         objects = [
             Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
         ]
         plan = self._plan = self._plan_of(tuple(numbers))
         plan.add(step, self._row_time, numbers.values())
+        self._latest.saw(objects)
         self._objects += objects
         self._object_bytes += bytes_of(objects)
         return plan, step
@@ -334,30 +379,3 @@ class Stage:
                     self.dropped_full,
                 )
         return room
-
-    def _step_back(self, step: int, row: dict[str, Converted], at: float) -> None:
-        """A call for a step that has passed: dropped with a warning, refused, or put aside."""
-        advice = "To plot against another number, log it as a metric and name it with define_metric."
-        if self._on_step_back == "raise":
-            raise StepOrderError(
-                f"log(step={step}) came too late: the run is at step {self._step} already, and steps must increase",
-                hint=advice,
-            )
-        if self._on_step_back == "quarantine" and self._quarantined_bytes < self._max_object_bytes:
-            flat: dict[str, float | bytes] = {}
-            flatten(row, "", flat)
-            values = {key: value.decode() if isinstance(value, bytes) else value for key, value in flat.items()}
-            text = json.dumps({"step": step, "time": at, "open_step": self._step, "values": values}).encode()
-            self._quarantined.append(text)
-            self._quarantined_bytes += len(text)
-            self.quarantined_steps += 1
-            return
-        self.dropped_steps += 1
-        if self.dropped_steps <= 10 or self.dropped_steps % 1000 == 0:
-            log.warning(
-                "log(step=%d) was dropped: the run is at step %d already, and steps must increase. %s%s",
-                step,
-                self._step,
-                advice,
-                f" ({self.dropped_steps} calls dropped so far)" if self.dropped_steps > 1 else "",
-            )

@@ -5,6 +5,7 @@ class (`retryable`), never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow
+    ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
@@ -21,7 +22,7 @@ class (`retryable`), never a list of types.
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
     │   └── LimitError             a limit of the run is reached (metric names)
-    └── ServerError                the server cannot take it now                         (retryable)
+    └── ServerError = CommError    the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
         └── UnavailableError       not reachable, draining, or its Postgres is away
@@ -71,6 +72,10 @@ class Error(Exception):
 
 class UsageError(Error):
     code = "usage"
+
+
+class ConfigError(Error):
+    code = "config"
 
 
 class DataError(Error, TypeError, ValueError):
@@ -145,6 +150,10 @@ class LimitError(RejectionError):
 class ServerError(Error):
     code = "server"
     retryable = True
+
+
+#: What W&B's client calls it when a server does not answer as it should.
+CommError = ServerError
 
 
 class OverloadedError(ServerError):

@@ -43,7 +43,8 @@ class Logger:
         self._notes = Journal(self.journal)
         settings = resolve({}, url=url, dir=place, project=PROJECT, run_id=RUN, writer=name, silent="1")
         self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
-        self._notes.opened(self.run._session, name)
+        assert self.run._session is not None
+        self._notes.opened(self.run._session.id, name)
         self._next = 0
 
     def log(self, count: int) -> None:

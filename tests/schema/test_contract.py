@@ -29,6 +29,20 @@ CONTRACT = {
             ("parent", "text"),
             ("fork_step", "bigint"),
         ],
+        *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
+        ("heartbeat_at", "timestamp with time zone"),
+    ],
+    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb")],
+    "definitions": [
+        *RUN[:4],
+        *[("name", "text"), ("is_glob", "boolean"), ("step_metric", "text"), ("step_sync", "boolean")],
+        *[("hidden", "boolean"), ("summary", "text[]"), ("goal", "text")],
+    ],
+    "metric_stats": [
+        *[("run_id", "bigint"), ("metric", "text"), ("last", "double precision"), ("last_step", "bigint")],
+        *[("last_time", "timestamp with time zone"), ("first", "double precision"), ("first_step", "bigint")],
+        *[("first_time", "timestamp with time zone"), ("min", "double precision"), ("max", "double precision")],
+        *[("sum", "double precision"), ("count", "bigint"), ("nans", "bigint")],
     ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "all_points": [

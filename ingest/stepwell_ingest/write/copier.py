@@ -18,7 +18,7 @@ import asyncpg
 
 from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import is_missing_partition, postgres_errors
+from stepwell_ingest.db.errors import is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
@@ -148,7 +148,7 @@ class Copier:
                     entry.rejection = RowsError(error.message, detail=error.detail)
                 except asyncpg.PostgresError as error:  # of the rows: the catalog lets nothing else through
                     if is_missing_partition(error):
-                        failed.append((group, _no_partition(error)))
+                        failed.append((group, no_partition(error)))
                         break
                     entry.rejection = RowsError("Postgres would not store these names", detail=str(error)[:500])
         return ids, failed
@@ -171,7 +171,7 @@ class Copier:
                 groups = [group for group in groups if id(group.cursor) not in lost]
             except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
                 if len(groups) == 1 and is_missing_partition(error):
-                    failed.append((groups[0], _no_partition(error)))
+                    failed.append((groups[0], no_partition(error)))
                     break
                 if len(groups) == 1 and len(groups[0].entries) == 1:
                     entry = groups[0].entries[0]
@@ -299,14 +299,6 @@ class Copier:
             expected=fresh.committed_seq,
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
-
-
-def _no_partition(error: asyncpg.PostgresError) -> UnavailableError:
-    return UnavailableError(
-        "there is no partition for this run",
-        detail=str(error)[:500],
-        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) makes it again",
-    )
 
 
 def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:

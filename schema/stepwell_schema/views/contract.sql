@@ -1,19 +1,5 @@
 -- The SQL contract: what people and dashboards query. Names and types here change only with a new version of the contract.
 
--- One row a run.
-CREATE OR REPLACE VIEW stepwell.runs AS
-SELECT r.entity, r.project, r.name AS run, r.display_name, r.state, r.config,
-       r.created_at, r.finished_at, r.exit_code, s.last_step, s.points, s.objects, s.rejected, s.writers, r.run_id,
-       p.name AS parent, r.fork_step
-FROM stepwell.run r
-LEFT JOIN stepwell.run p ON p.run_id = r.parent_run_id
-LEFT JOIN LATERAL (
-    SELECT nullif(max(least(l.last_step, l.visible_below - 1)), -1) AS last_step, sum(l.points)::bigint AS points,
-           sum(l.objects)::bigint AS objects, sum(l.rejected)::bigint AS rejected,
-           count(DISTINCT l.writer_id) AS writers
-    FROM stepwell.ledger l WHERE l.run_id = r.run_id
-) s ON true;
-
 -- Every point that is stored, superseded or not, with the run that shows it (a fork shows its parent's, too).
 -- array_position, and one slice of vals: an element access would detoast the whole array each time (design §2).
 CREATE OR REPLACE VIEW stepwell.all_points AS
