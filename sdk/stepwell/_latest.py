@@ -57,9 +57,19 @@ class Latest:
         self._extremes: dict[str, Extremes] = {}
         self._follows: Callable[[str], bool] | None = None
 
-    def follow(self, follows: Callable[[str], bool]) -> None:
-        """From now on, extremes are kept of the metrics that `follows` names."""
+    def follow(self, follows: Callable[[str], bool], plans: Iterable[Plan]) -> None:
+        """From now on, extremes are kept of the metrics that `follows` names. Of what was before, the last value counts
+        here; the server counts it all."""
+        plans = list(plans)
+        for plan in plans:
+            self.count(plan)
         self._follows = follows
+        for key, seen in self.read(plans).items():
+            if key not in self._extremes and follows(key):
+                extremes = self._of(key)
+                extremes.first = seen.value
+                if isinstance(seen.value, float) and not math.isnan(seen.value):
+                    extremes.add(seen.value, seen.value, seen.value, 1)
 
     def saw(self, objects: Iterable[Object]) -> None:
         """Objects of a row that was closed. None is no value."""

@@ -226,8 +226,10 @@ class Run(Described):
         if self._exit_code is not None:
             return
         self._exit_code = int(exit_code or 0)
-        self._log = self._log_finished
         sender = self._sender
+        if self.settings.mode == "disabled":
+            return  # and what is logged later goes nowhere, too
+        self._log = self._log_finished
         if sender is None:
             return
         self._stage.close_row()

@@ -144,7 +144,7 @@ class Stage:
     def follow(self, follows: Callable[[str], bool]) -> None:
         """From now on, `extremes` has the metrics that `follows` names."""
         with self._lock:
-            self._latest.follow(follows)
+            self._latest.follow(follows, self._plans.values())
 
     def latest(self) -> dict[str, Seen]:
         """The last value of each metric in the rows that are closed."""

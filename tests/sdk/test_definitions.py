@@ -1,0 +1,175 @@
+"""`define_metric`: what is refused, how definitions add up, and what they do to rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from fixtures.stages import Json, new_stage, rows
+from stepwell._definitions import Definitions, Metric, checked_metric
+from stepwell._stage import Stage
+from stepwell.errors import Error, UsageError
+
+
+def checked(name: Any = "loss", **more: Any) -> Metric:
+    names = ("step_metric", "step_sync", "hidden", "summary", "goal", "overwrite")
+    return checked_metric(name, *(more.get(key) for key in names))
+
+
+def defined(*metrics: Metric, overwrite: bool = False) -> Definitions:
+    definitions = Definitions()
+    for metric in metrics:
+        definitions.add(metric, overwrite, {})
+    return definitions
+
+
+def completing(stage: Stage, *metrics: Metric) -> Definitions:
+    definitions = Definitions()
+    for metric in metrics:
+        definitions.add(metric, False, {key: seen.value for key, seen in stage.latest().items()})
+    stage.complete_rows(definitions.complete)
+    return definitions
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("", {}, "define_metric: the name is empty"),
+        (5, {}, "define_metric: name must be a str, not int"),
+        (None, {}, "define_metric: name must be a str, not NoneType"),
+        ("a*b", {}, r"define_metric: only a last '\*' is a glob: 'a\*b'"),
+        ("*a", {}, r"only a last '\*' is a glob"),
+        ("**", {}, r"only a last '\*' is a glob"),
+        ("loss", {"step_metric": 5}, "define_metric: step_metric must be a str, not int"),
+        ("loss", {"step_metric": "a*"}, "step_metric must be the name of one metric"),
+        ("loss", {"step_metric": ""}, "step_metric must be the name of one metric"),
+        ("loss", {"step_sync": "yes"}, "define_metric: step_sync must be a bool, not str"),
+        ("loss", {"hidden": 1}, "define_metric: hidden must be a bool, not int"),
+        ("loss", {"summary": ["min"]}, "define_metric: summary must be a str, not list"),
+        ("loss", {"summary": "min, max"}, r"the summary ' max' is not known\n.*no blanks"),
+        ("loss", {"summary": "median"}, "the summary 'median' is not known"),
+        ("loss", {"summary": "min,"}, "the summary '' is not known"),
+        ("loss", {"goal": "up"}, "goal must be minimize or maximize, not 'up'"),
+        ("loss", {"overwrite": "no"}, "define_metric: overwrite must be a bool, not str"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(name: Any, arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text) as raised:
+        checked(name, **arguments)
+    assert isinstance(raised.value, Error)
+
+
+def test_a_definition_keeps_what_was_said() -> None:
+    assert checked() == Metric("loss")
+    assert checked(summary="MAX,min,max", goal="Maximize").summary == ("min", "max")
+    assert checked(step_metric="epoch") == Metric("loss", "epoch", True)
+    assert checked(step_metric=Metric("epoch"), step_sync=False) == Metric("loss", "epoch", False)
+    assert checked(r"a\.b").name == "a.b"
+    assert checked("*").is_glob
+
+
+def test_what_travels_leaves_out_what_says_nothing() -> None:
+    assert checked().as_note(False) == {"name": "loss"}
+    assert checked("a*", step_metric="e", summary="best", goal="maximize", hidden=True).as_note(True) == {
+        "glob": "a*",
+        "step_metric": "e",
+        "step_sync": True,
+        "hidden": True,
+        "summary": ["best"],
+        "goal": "maximize",
+        "overwrite": True,
+    }
+
+
+def test_calls_add_up_and_overwrite_replaces() -> None:
+    definitions = defined(checked(summary="min", step_metric="epoch"))
+    merged = definitions.add(checked(summary="max", hidden=True), False, {})
+    assert merged == Metric("loss", "epoch", True, True, ("min", "max"))
+    assert definitions.add(checked(summary="last"), True, {}) == Metric("loss", summary=("last",))
+    assert definitions.of("loss") == Metric("loss", summary=("last",))
+
+
+def test_names_win_over_globs_and_longer_globs_over_shorter() -> None:
+    definitions = defined(checked("*", summary="max"), checked("ab*", summary="min"), checked("abcd"))
+    found = {key: definitions.of(key) for key in ("a", "abc", "abcd", "_private")}
+    assert {key: metric and metric.summary for key, metric in found.items()} == {
+        "a": ("max",),
+        "abc": ("min",),
+        "abcd": (),
+        "_private": None,
+    }
+    assert definitions.follows("abc")
+    assert not definitions.follows("abcd")
+    definitions.add(checked("abc", summary="none"), False, {})
+    assert not definitions.follows("abc")
+
+
+def test_rows_get_the_step_metric_that_they_lack() -> None:
+    stage = new_stage()
+    completing(stage, checked("loss", step_metric="epoch"))
+    stage.log_slowly({"loss": 1.0})
+    stage.log_slowly({"epoch": 3.0})
+    stage.log_slowly({"loss": 2.0})
+    stage.log_slowly({"other": 1.0})
+    stage.log_slowly({"loss": 2.0, "epoch": 4.0})
+    stage.log_slowly({"nested": {"x": 1.0}, "loss": 5.0})
+    assert rows(stage) == {
+        0: {"loss": 1, "epoch": 0},
+        1: {"epoch": 3},
+        2: {"loss": 2, "epoch": 3},
+        3: {"other": 1},
+        4: {"loss": 2, "epoch": 4},
+        5: {"loss": 5, "nested.x": 1, "epoch": 4},
+    }
+
+
+def test_a_step_metric_that_was_logged_before_the_definition_counts() -> None:
+    stage = new_stage()
+    stage.log({"epoch": 7.0})
+    stage.cut()
+    completing(stage, checked("loss", step_metric="epoch"))
+    stage.log_slowly({"loss": 1.0})
+    assert rows(stage) == {1: {"loss": 1, "epoch": 7}}
+
+
+def test_a_row_that_was_open_at_the_definition_is_completed_too() -> None:
+    stage = new_stage()
+    stage.log({"loss": 1.0})
+    stage.log({"loss": 2.0}, step=5)  # the short way
+    completing(stage, checked("loss", step_metric="epoch"))
+    stage.log_slowly({"loss": 3.0}, step=6)
+    stage.close_row()
+    assert rows(stage) == {0: {"loss": 1}, 5: {"loss": 2, "epoch": 0}, 6: {"loss": 3, "epoch": 0}}
+
+
+def test_a_step_metric_that_is_text_is_inserted_as_it_is() -> None:
+    stage = new_stage()
+    completing(stage, checked("*", step_metric="phase"))
+    stage.log_slowly({"phase": "warm-up"})
+    stage.log_slowly({"loss": 1.0, "_private": 2.0})
+    stage.log_slowly({"_private": 2.0})
+    assert rows(stage) == {
+        0: {"phase": Json("warm-up")},
+        1: {"loss": 1, "_private": 2, "phase": Json("warm-up")},
+        2: {"_private": 2},
+    }
+
+
+def test_without_step_sync_rows_stay_as_they_are() -> None:
+    definitions = defined(checked("loss", step_metric="epoch", step_sync=False))
+    assert not definitions.completes
+
+
+def test_completed_rows_merge_and_go_back_as_any() -> None:
+    """The six rules of steps hold on the slow way, too."""
+    stage = new_stage()
+    completing(stage, checked("b", step_metric="a"))
+    stage.log_slowly({"a": 1.0}, commit=False)
+    stage.log_slowly({"b": math.nan})
+    stage.log_slowly({"b": 2.0}, step=9)
+    stage.log_slowly({"b": 3.0}, step=4)
+    stage.log_slowly({"b": 4.0})
+    assert stage.dropped_steps == 1
+    assert list(rows(stage)) == [0, 9]
