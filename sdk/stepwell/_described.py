@@ -11,17 +11,89 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stepwell._about import About, AlertLevel, checked_alert
+from stepwell._settings import Settings
+from stepwell.errors import UsageError
 
 
 class Described(ABC):
     """A run's names. Setting one after the end of the run raises UsageError."""
 
     id: str
+    entity: str
+    project: str
+    settings: Settings
+    writer: str
+    resumed: bool
+    start_time: float
     _about: About
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Only what a run has can be set, so that a slip of the pen (`run.note = …`) is not lost.
+
+        Raises:
+            AttributeError: it can only be read.
+            UsageError: a run has no such thing.
+        """
+        if not name.startswith("_") and not isinstance(getattr(type(self), name, None), property):
+            if name in ("id", "entity", "project", "settings", "start_time", "config") and name in self.__dict__:
+                raise AttributeError(f"{name!r} of a run can only be read")
+            if name not in ("writer", "resumed", "config") and name not in Described.__annotations__:
+                raise UsageError(f"a run has no {name!r} to set", hint="run.summary and run.config keep values")
+        super().__setattr__(name, value)
 
     @abstractmethod
     def _say(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
         """Hands a note on, or raises UsageError: the run is finished, so `cannot`."""
+
+    @property
+    def path(self) -> str:
+        """entity/project/id."""
+        return f"{self.entity}/{self.project}/{self.id}"
+
+    @property
+    def url(self) -> str | None:
+        """The page of the run; None when it is not online."""
+        return f"{self.settings.url.rstrip('/')}/{self.entity}/{self.project}/runs/{self.id}" if self._online else None
+
+    @property
+    def project_url(self) -> str | None:
+        """The page of its project; None when the run is not online."""
+        return f"{self.settings.url.rstrip('/')}/{self.entity}/{self.project}" if self._online else None
+
+    @property
+    def dir(self) -> str:
+        """A directory for files of the run, made when it is asked for."""
+        directory = self.settings.dir.absolute() / "files" / self.id
+        directory.mkdir(0o700, parents=True, exist_ok=True)
+        return str(directory)
+
+    @property
+    def offline(self) -> bool:
+        return self.settings.mode == "offline"
+
+    @property
+    def disabled(self) -> bool:
+        return self.settings.mode == "disabled"
+
+    def get_url(self) -> str | None:
+        """The same as `url`."""
+        return self.url
+
+    def project_name(self) -> str:
+        """The same as `project`."""
+        return self.project
+
+    def mark_preempting(self) -> None:
+        """Says that this process is about to be taken off its machine.
+
+        Raises:
+            UsageError: the run is finished.
+        """
+        self._say("system", {"preempting": True}, "mark_preempting() cannot be called on it")
+
+    @property
+    def _online(self) -> bool:
+        return self.settings.mode == "online"
 
     @property
     def name(self) -> str:

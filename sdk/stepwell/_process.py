@@ -48,8 +48,8 @@ class Process:
             raise before_init(name)
         return run
 
-    def adopt(self, run: Run) -> None:
-        """Makes `run` the current one."""
+    def adopt(self, run: Run, current: bool = True) -> None:
+        """Looks after `run` at fork and at exit; makes it the current one, or not."""
         if not self._hooked:
             self._hooked = True
             atexit.register(self._at_exit)
@@ -63,7 +63,8 @@ class Process:
                 os.register_at_fork(after_in_child=self._after_fork_in_child)
         self._runs = [known for known in self._runs if known() is not None]
         self._runs.append(weakref.ref(run))
-        self._current = run
+        if current:
+            self._current = run
 
     def _at_exit(self) -> None:
         """What `finish` was forgotten for is delivered; an uncaught exception makes the run failed."""

@@ -75,8 +75,11 @@ class Run(Described):
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
-        if settings.name:
-            self._info["display_name"] = settings.name
+        given = {"display_name": settings.name, "notes": settings.notes, "tags": list(settings.tags)}
+        given |= {"group": settings.group, "job_type": settings.job_type}
+        self._info |= {name: value for name, value in given.items() if value}
+        if settings.mode == "disabled":
+            self._info.setdefault("display_name", f"dummy-{self.id}")
         self._about = About(self._info, lambda change: self._say("meta", change, "its names cannot be set"))
         self.config = Config(
             config, lambda change: self._say("config", {"set": change}, "its config cannot change"), allow_val_change
@@ -173,11 +176,6 @@ class Run(Described):
         return self._final_stats or (self._sender.stats if self._sender else None)
 
     @property
-    def path(self) -> str:
-        """entity/project/id."""
-        return f"{self.entity}/{self.project}/{self.id}"
-
-    @property
     def account(self) -> Account:
         """Where every logged point and object is: stored, rejected, dropped or left in the spool."""
         if self._final_account is not None:
@@ -265,6 +263,9 @@ class Run(Described):
 
     def __repr__(self) -> str:
         return f"<stepwell.Run {self.path} writer {self.writer}>"
+
+    def _label(self, *_: Any, **__: Any) -> None:
+        """Integrations tell W&B here which library uses it. Nobody needs to know."""
 
     def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
