@@ -82,7 +82,7 @@ def _from_file(path: Path) -> Any:
         import yaml
     except ImportError as error:
         raise SettingError(
-            "a config file needs PyYAML", detail=str(path), hint="pip install pyyaml, or give a dict"
+            "a config file needs PyYAML", detail=str(path), hint="pip install 'stepwell[yaml]', or give a dict"
         ) from error
     try:
         loaded = yaml.safe_load(path.read_text("utf-8"))

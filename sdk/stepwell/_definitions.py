@@ -152,25 +152,27 @@ class Definitions:
                 summary=tuple(word for word in SUMMARIES if word in (*metric.summary, *old.summary)),
                 goal=metric.goal or old.goal,
             )
-        where[key] = metric
-        self._found.clear()
+        # Other threads may log meanwhile: what a definition needs is there before it is, and the cache after it is new.
         if metric.step_sync and metric.step_metric:
             self._last_steps.setdefault(metric.step_metric, last.get(metric.step_metric, 0.0))
+        where[key] = metric
+        self._found = {}
         return metric
 
     def of(self, key: str) -> Metric | None:
         """The definition of a metric: by its name, else by the longest glob; globs leave `_private` ones alone."""
+        found = self._found
         try:
-            return self._found[key]
+            return found[key]
         except KeyError:
             pass
         metric = self._named.get(key)
         if metric is None and not key.startswith("_"):
-            prefixes = [prefix for prefix in self._globs if key.startswith(prefix)]
+            prefixes = [prefix for prefix in list(self._globs) if key.startswith(prefix)]
             metric = self._globs[max(prefixes, key=len)] if prefixes else None
-        if len(self._found) >= MAX_ROW_KEYS:
-            self._found.clear()
-        self._found[key] = metric
+        if len(found) >= MAX_ROW_KEYS:
+            found.clear()
+        found[key] = metric
         return metric
 
     def follows(self, key: str) -> bool:
@@ -190,6 +192,6 @@ class Definitions:
                 and len(row) < MAX_ROW_KEYS
             ):
                 row[metric.step_metric] = self._last_steps[metric.step_metric]
-        for name in self._last_steps:
+        for name in list(self._last_steps):
             if name in row:
                 self._last_steps[name] = row[name]

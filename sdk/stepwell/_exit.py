@@ -49,7 +49,7 @@ class ExitWatch:
 
 
 def _code(status: Any) -> int:
-    """None is 0; a text, which Python prints, is 1."""
+    """As the process ends: None is 0; a text, which Python prints, is 1; of a number, the last eight bits."""
     if status is None:
         return 0
-    return status if isinstance(status, int) else 1
+    return status & 0xFF if isinstance(status, int) else 1

@@ -135,7 +135,7 @@ def init(
     if active is not None and how == "finish_previous":
         active.finish()
     run = Run(resolved, values, {}, on_rejection, allow)
-    PROCESS.adopt(run, current=active is None or how != "create_new")
+    PROCESS.adopt(run, current=how != "create_new")
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")

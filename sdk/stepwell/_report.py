@@ -8,10 +8,19 @@ from stepwell._account import Account
 from stepwell.errors import Error
 
 
-def report(run_id: str, account: Account, spool: str | None, error: Exception | None, root: Path, online: bool) -> str:
+def report(
+    run_id: str,
+    account: Account,
+    frames_left: int,
+    spool: str | None,
+    error: Exception | None,
+    root: Path,
+    online: bool,
+) -> str:
     """One line, and what to do about what is left.
 
     Args:
+        frames_left: not acknowledged; when they hold no values, they hold notes.
         spool: where it is left.
         error: why it was not delivered, if anybody knows.
         root: the directory to give to `stepwell sync`.
@@ -21,8 +30,8 @@ def report(run_id: str, account: Account, spool: str | None, error: Exception | 
         text += f" + {account.rejected:,} rejected"
     if account.dropped:
         text += f" + {account.dropped:,} dropped"
-    if account.left:
-        text += f" + {account.left:,} in {spool}"
+    if account.left or frames_left:
+        text += f" + {account.left:,} in {spool}" if account.left else f"; its summary or config are in {spool}"
         if online:
             text += f"\n  not delivered: {_first_line(error)}"
         text += f"\n  deliver them with: stepwell sync {root}"

@@ -271,6 +271,8 @@ class Run(Described):
         """A session of its own, with spool, stage and I/O thread."""
         info = {**self._info, "config": self.config.as_dict()}
         session = Session(self.settings, self.writer, self._start, info, self._rejected, first_step)
+        if self._session is not None:
+            session.stage.inherit(self._stage)
         self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
         self._exit_code = None
         self._apply_definitions()
@@ -323,6 +325,9 @@ class Run(Described):
             self._parents_sender = self._sender
             self._sender = None
             self._spool = None
+            stage = Stage(self.settings.limits.stage_bytes, lambda: True, self._stage.step)
+            stage.inherit(self._stage)
+            self._stage = stage
             self._log = self._log_after_fork
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
@@ -374,10 +379,11 @@ class Run(Described):
             self._on_rejection(seq, error)
 
     def _report(self, account: Account) -> None:
-        if account.left or account.rejected or account.dropped or self.writer == "0":
+        frames_left = self._sender.frames_left if self._sender else 0
+        if frames_left or account.rejected or account.dropped or self.writer == "0":
             error = self._sender.stream.last_error if self._sender and self._sender.stream else None
-            online = self.settings.mode == "online"
-            self.say(report(self.id, account, self.spool_directory, error, self.settings.dir, online))
+            online, place = self.settings.mode == "online", self.spool_directory
+            self.say(report(self.id, account, frames_left, place, error, self.settings.dir, online))
 
     def say(self, text: str) -> None:
         """One message to the person at the terminal."""

@@ -91,6 +91,11 @@ class Sender:
         return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
 
     @property
+    def frames_left(self) -> int:
+        """Frames that the server has not acknowledged: of values or of notes."""
+        return self._outbox.next_seq - self._outbox.first_seq
+
+    @property
     def durable_step(self) -> int | None:
         """Up to this step everything is committed in Postgres; None: nothing yet."""
         while self._marks and self._marks[0][0] <= self._outbox.first_seq:

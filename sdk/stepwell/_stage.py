@@ -146,6 +146,13 @@ class Stage:
         with self._lock:
             self._latest.follow(follows, self._plans.values())
 
+    def inherit(self, older: Stage) -> None:
+        """Begins with the latest values of another stage, which is used no more. Does not take the lock of that one:
+        after a fork, a thread that is not there may hold it."""
+        with self._lock:
+            self._latest = older._latest
+            self._latest.keep(older._plans.values())
+
     def latest(self) -> dict[str, Seen]:
         """The last value of each metric in the rows that are closed."""
         with self._lock:

@@ -68,7 +68,7 @@ class SummaryState:
                 value = said.value
             if value is not _GONE:
                 out[key] = value
-        for key, said in self._said.items():
+        for key, said in list(self._said.items()):
             if key not in latest and said.value is not _GONE:
                 out[key] = said.value
         if latest:

@@ -35,3 +35,13 @@ def test_notes_of_an_offline_run_are_delivered_by_sync(backend: Backend, start_r
     directory = str(run.settings.dir)
     assert main(["sync", directory, "--url", backend.url]) == 0
     assert backend.query(SAID) == [("test", 0, "offline")]
+
+
+def test_notes_that_are_left_are_named_at_the_end(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+    run = start_run(mode="offline")
+    run.summary["a"] = 1
+    run.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        f"stepwell: run run-1: 0 values logged = 0 stored; its summary or config are in {run.spool_directory}",
+        f"  deliver them with: stepwell sync {run.settings.dir}",
+    ]

@@ -123,7 +123,7 @@ def test_a_forked_child_says_things_as_a_writer_of_its_own(backend: Backend, tmp
         run.log({"a": 1})
         run.flush()
         if not os.fork():
-            run.summary["child"] = 1
+            run.summary["child"] = run.summary["a"]["max"]
             run.log({"a": 5})
             run.finish()
             os._exit(0)

@@ -168,7 +168,7 @@ def test_a_file_that_is_no_config_says_so(tmp_path: Path, text: str) -> None:
 
 def test_without_pyyaml_a_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(SettingError, match=r"a config file needs PyYAML(.|\n)*pip install pyyaml"):
+    with pytest.raises(SettingError, match=r"a config file needs PyYAML(.|\n)*pip install 'stepwell.yaml.'"):
         Config(tmp_path / "config.yaml", print)
 
 

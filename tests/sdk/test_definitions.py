@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -173,3 +174,32 @@ def test_completed_rows_merge_and_go_back_as_any() -> None:
     stage.log_slowly({"b": 4.0})
     assert stage.dropped_steps == 1
     assert list(rows(stage)) == [0, 9]
+
+
+def test_threads_log_while_definitions_are_made() -> None:
+    stage, definitions = new_stage(), Definitions()
+    stage.complete_rows(definitions.complete)
+    ended = threading.Event()
+    failures: list[BaseException] = []
+
+    def log() -> None:
+        try:
+            while not ended.is_set():
+                stage.log_slowly({"a": 1.0, "b/x": 2.0, "c/y": 3.0})
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=log) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        definitions.add(checked(f"b/{number}*", step_metric=f"step{number}", summary="min"), False, {})
+    definitions.add(checked("b/*", step_metric="step"), False, {})
+    stage.log_slowly({"b/z": 1.0})
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    (last,) = [row for row in rows(stage).values() if "b/z" in row]
+    assert last == {"b/z": 1, "step": 0}

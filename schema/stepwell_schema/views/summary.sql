@@ -71,14 +71,16 @@ LANGUAGE sql STABLE AS $$
         SELECT * FROM stepwell.definitions_v1(run_id_)
     ), said AS MATERIALIZED (
         SELECT * FROM stepwell.visible_notes_v1(run_id_, 'summary')
-    ), object AS MATERIALIZED (
-        SELECT o.key, o.step, o.time, stepwell.plain_v1(o.value) AS value
-        FROM stepwell.history_objects o WHERE o.run_id = run_id_ AND o.value <> 'null'
     ), last_object AS (
-        SELECT DISTINCT ON (o.key) o.* FROM object o ORDER BY o.key, o.step DESC, o.time DESC
+        SELECT DISTINCT ON (o.key) o.key, o.step, o.time, stepwell.plain_v1(o.value) AS value
+        FROM stepwell.history_objects o WHERE o.run_id = run_id_ AND o.value <> 'null'
+        ORDER BY o.key, o.step DESC, o.time DESC
     ), first_object AS (
-        SELECT DISTINCT ON (o.key) o.* FROM object o
-        WHERE EXISTS (SELECT FROM definition d WHERE 'first' = ANY (d.summary)) ORDER BY o.key, o.step, o.time
+        SELECT DISTINCT ON (o.key) o.key, o.step, o.time, stepwell.plain_v1(o.value) AS value
+        FROM stepwell.history_objects o
+        WHERE o.run_id = run_id_ AND o.value <> 'null'
+          AND EXISTS (SELECT FROM definition d WHERE 'first' = ANY (d.summary))
+        ORDER BY o.key, o.step, o.time
     ), logged AS MATERIALIZED (
         SELECT coalesce(p.metric, o.key) AS key, greatest(p.last_step, o.step) AS step,
                greatest(p.last_time, o.time) AS time,
