@@ -9,8 +9,10 @@ import pytest
 import stepwell_schema
 from fixtures.ingest import T0, Client, Session, WritePath, get, post, stored_steps
 from stepwell import wire
+from stepwell.errors import UnavailableError
 from stepwell_ingest.db.migrate import _BOOTSTRAP
 from stepwell_ingest.worker import Worker
+from stepwell_ingest.write.catalog import AttachRequest
 
 pytestmark = pytest.mark.db
 
@@ -100,3 +102,22 @@ async def test_partitions_for_notes_are_made_for_months_that_were_there_before(a
         assert bound == "FOR VALUES FROM ('10') TO ('20')"
     finally:
         await connection.close()
+
+
+async def test_without_a_partition_notes_and_a_changed_config_wait_for_one(write_path: WritePath) -> None:
+    session = Session()
+    cursor = await write_path.attach(session)
+    partition = await write_path.pool.fetchval(
+        "SELECT c.relname FROM pg_class c, stepwell.run r WHERE c.relname = 'note_' || to_char(r.created_at, 'YYYY_MM')"
+    )
+    await write_path.pool.execute(f"DROP TABLE stepwell.{partition}")
+    submission = write_path.put(cursor, notes(session, (0, "meta", {})))
+    await write_path.store()
+    with pytest.raises(UnavailableError, match="there is no partition for this run"):
+        await submission.done
+    again = AttachRequest("team", "mnist", "run-1", "0", bytes(16), False, {"config": {"lr": 1}})
+    with pytest.raises(UnavailableError, match="there is no partition for this run"):
+        await write_path.catalog.attach(again)
+    await write_path.pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    assert (await write_path.catalog.attach(again)).cursor.epoch == 2
+    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.note") == 1
