@@ -47,17 +47,31 @@ class About:
     """The names of one run, as this process knows them.
 
     Args:
-        start: display_name, notes, tags, group, job_type, as far as they were given.
+        name, notes, tags, group, job_type: as far as they were given.
         say: hands a change on as a note; raises when the run is finished.
     """
 
-    def __init__(self, start: Mapping[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        notes: str | None,
+        tags: tuple[str, ...],
+        group: str | None,
+        job_type: str | None,
+        say: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._say = say
-        self.name: str | None = start.get("display_name")
-        self.notes: str | None = start.get("notes")
-        self.tags: tuple[str, ...] = tuple(start.get("tags") or ())
-        self.group: str = start.get("group") or ""
-        self.job_type: str = start.get("job_type") or ""
+        self.name = name
+        self.notes = notes
+        self.tags = tags
+        self.group = group or ""
+        self.job_type = job_type or ""
+
+    def as_info(self) -> dict[str, Any]:
+        """What an attach message carries: the names as they are now, as far as there are any."""
+        now = {"display_name": self.name, "notes": self.notes, "tags": list(self.tags)}
+        now |= {"group": self.group, "job_type": self.job_type}
+        return {name: value for name, value in now.items() if value}
 
     def set_name(self, name: str | None) -> None:
         """None: as at the start, without a name of its own."""

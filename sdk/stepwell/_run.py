@@ -75,12 +75,11 @@ class Run(Described):
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
-        given = {"display_name": settings.name, "notes": settings.notes, "tags": list(settings.tags)}
-        given |= {"group": settings.group, "job_type": settings.job_type}
-        self._info |= {name: value for name, value in given.items() if value}
-        if settings.mode == "disabled":
-            self._info.setdefault("display_name", f"dummy-{self.id}")
-        self._about = About(self._info, lambda change: self._say("meta", change, "its names cannot be set"))
+        self._about = About(
+            settings.name or (f"dummy-{self.id}" if settings.mode == "disabled" else None),
+            *(settings.notes, settings.tags, settings.group, settings.job_type),
+            lambda change: self._say("meta", change, "its names cannot be set"),
+        )
         self.config = Config(
             config, lambda change: self._say("config", {"set": change}, "its config cannot change"), allow_val_change
         )
@@ -269,7 +268,7 @@ class Run(Described):
 
     def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
-        info = {**self._info, "config": self.config.as_dict()}
+        info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
         session = Session(self.settings, self.writer, self._start, info, self._rejected, first_step)
         if self._session is not None:
             session.stage.inherit(self._stage)

@@ -118,9 +118,11 @@ def test_alerts_are_notes(backend: Backend, start_run: StartRun) -> None:
 def test_a_forked_child_says_things_as_a_writer_of_its_own(backend: Backend, tmp_path: Path) -> None:
     script(
         """
-        run = stepwell.init("mnist", id="forked", url=sys.argv[1], dir=sys.argv[2])
+        run = stepwell.init("mnist", id="forked", name="first", url=sys.argv[1], dir=sys.argv[2])
         run.define_metric("a", summary="max")
         run.log({"a": 1})
+        run.name = "renamed"
+        run.config.lr = 2
         run.flush()
         if not os.fork():
             run.summary["child"] = run.summary["a"]["max"]
@@ -134,4 +136,4 @@ def test_a_forked_child_says_things_as_a_writer_of_its_own(backend: Backend, tmp
     )
     found = summary(backend, "forked")
     assert (found["a"], found["child"]) == ({"max": 5}, 1)
-    assert backend.query("SELECT writers FROM stepwell.runs") == [(2,)]
+    assert backend.query("SELECT writers, display_name, config FROM stepwell.runs") == [(2, "renamed", {"lr": 2})]

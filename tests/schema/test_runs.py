@@ -72,6 +72,20 @@ async def test_ranks_that_say_the_same_say_it_once(pg: asyncpg.Connection) -> No
     assert await pg.fetchval("SELECT count(*) FROM stepwell.note") == 1  # the tags
 
 
+async def test_a_rank_that_starts_late_undoes_nothing(pg: asyncpg.Connection) -> None:
+    start: dict[str, Any] = {"config": {"lr": 1}, "display_name": "first", "tags": ["a"]}
+    key = await attach(pg, **start, started_at=100.0)
+    await say(pg, key, "config", 200, {"set": {"lr": 2}})
+    await say(pg, key, "meta", 201, {"name": "second", "tags": ["b"]}, 1)
+    await attach(pg, "1", **start, started_at=300.0)
+    assert await config(pg) == {"lr": 2}
+    assert tuple(await pg.fetchrow(ABOUT))[:3] == ("second", None, ["b"])
+    await attach(pg, "2", config={"lr": 1, "own": 3}, started_at=400.0)  # says more than the run began with
+    assert await config(pg) == {"lr": 1, "own": 3}
+    await attach(pg, "1", **start, started_at=500.0)  # a restart means what it says
+    assert tuple(await pg.fetchrow(ABOUT))[:3] == ("first", None, ["a"])
+
+
 async def test_the_last_word_on_each_key_of_the_config_counts(pg: asyncpg.Connection) -> None:
     key = await attach(pg, config={"lr": 1, "net": {"a": 1, "b": 2}, "seed": 1}, started_at=100.0)
     await say(pg, key, "config", 200, {"set": {"lr": 2, "net": {"c": 3}, "new": None}})

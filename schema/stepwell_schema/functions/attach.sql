@@ -136,7 +136,7 @@ BEGIN
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
             coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''));
     PERFORM stepwell.note_attach_v1(
-        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_);
+        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_, prior.run_id IS NOT NULL);
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

@@ -54,21 +54,25 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.note_attach_v1(
-    run_id_ bigint, writer_id_ integer, epoch_ integer, step_ bigint, info_ jsonb
+    run_id_ bigint, writer_id_ integer, epoch_ integer, step_ bigint, info_ jsonb, restart boolean
 ) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Notes what a new session says of the run that is not known yet: config and names. By the clock of the process, as its
--- later notes are; a spool that is delivered late must not have the last word. The caller has locked the run.
+-- later notes are; a spool that is delivered late must not have the last word. A writer that is new to the run and says
+-- what the run began with says nothing: a rank that starts late must not undo what the others have said since. A
+-- `restart` means it. The caller has locked the run.
 DECLARE
     said_at timestamptz := clock_timestamp();
     config_ jsonb := stepwell.object_v1(info_->'config');
     known   jsonb := stepwell.run_config_v1(run_id_);
+    began   jsonb;
     meta    jsonb;
 BEGIN
     IF jsonb_typeof(info_->'started_at') = 'number' AND (info_->>'started_at')::numeric BETWEEN 0 AND 253402300799 THEN
         said_at := least(said_at, to_timestamp((info_->>'started_at')::float8));
     END IF;
-    IF known || config_ <> known THEN
+    SELECT stepwell.object_v1(r.config) INTO began FROM stepwell.run r WHERE r.run_id = run_id_;
+    IF known || config_ <> known AND (restart OR began || config_ <> began) THEN
         INSERT INTO stepwell.note (run_id, writer_id, epoch, seq, ord, step, time, kind, value)
         VALUES (run_id_, writer_id_, epoch_, -1, 0, step_, said_at, 'config', jsonb_build_object('set', config_));
     END IF;
@@ -76,7 +80,11 @@ BEGIN
     meta := jsonb_strip_nulls(jsonb_build_object(
         'name', info_->'display_name', 'notes', info_->'notes', 'tags', info_->'tags', 'group', info_->'group',
         'job_type', info_->'job_type'));
-    IF known || meta <> known THEN
+    SELECT jsonb_build_object('name', r.display_name) || coalesce((
+        SELECT n.value FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'meta' AND n.seq = -1
+        ORDER BY n.writer_id, n.epoch LIMIT 1), '{}') INTO began
+    FROM stepwell.run r WHERE r.run_id = run_id_;
+    IF known || meta <> known AND (restart OR began || meta <> began) THEN
         INSERT INTO stepwell.note (run_id, writer_id, epoch, seq, ord, step, time, kind, value)
         VALUES (run_id_, writer_id_, epoch_, -1, 1, step_, said_at, 'meta', meta);
     END IF;
