@@ -34,7 +34,7 @@ class Described(ABC):
             AttributeError: it can only be read.
             UsageError: a run has no such thing.
         """
-        if not name.startswith("_") and not isinstance(getattr(type(self), name, None), property):
+        if not name.startswith("_") and not hasattr(type(self), name):  # properties refuse by themselves
             if name in ("id", "entity", "project", "settings", "start_time", "config") and name in self.__dict__:
                 raise AttributeError(f"{name!r} of a run can only be read")
             if name not in ("writer", "resumed", "config") and name not in Described.__annotations__:

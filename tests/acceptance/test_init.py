@@ -136,6 +136,10 @@ def test_only_what_a_run_has_can_be_set() -> None:
     for name in ("id", "project", "path", "step", "group", "url", "settings"):
         with pytest.raises(AttributeError):
             setattr(run, name, "x")
+    seen: list[Any] = []
+    run.log = seen.append  # type: ignore[method-assign,assignment]  # as libraries do that listen in
+    run.log({"a": 1})
+    assert seen == [{"a": 1}]
     run.summary = {"a": 1}  # type: ignore[assignment]
     assert run.summary["a"] == 1
 
