@@ -8,7 +8,7 @@ their step metric before they are closed. The rules are those of log-semantics Â
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,7 @@ class Definitions:
         self._globs: dict[str, Metric] = {}  # by prefix
         self._found: dict[str, Metric | None] = {}
         self._last_steps: dict[str, float | bytes] = {}  # of the step metrics of rows that are completed
+        self.generation = 0
 
     @property
     def completes(self) -> bool:
@@ -157,6 +158,7 @@ class Definitions:
             self._last_steps.setdefault(metric.step_metric, last.get(metric.step_metric, 0.0))
         where[key] = metric
         self._found = {}
+        self.generation += 1
         return metric
 
     def of(self, key: str) -> Metric | None:
@@ -195,3 +197,17 @@ class Definitions:
         for name in list(self._last_steps):
             if name in row:
                 self._last_steps[name] = row[name]
+
+    def needs(self, keys: Sequence[str]) -> list[int] | None:
+        """Where the step metrics are in rows of these keys; None when such rows lack one."""
+        there = set(keys)
+        for key in keys:
+            metric = self.of(key)
+            if metric is not None and metric.step_sync and metric.step_metric and metric.step_metric not in there:
+                return None
+        return [index for index, key in enumerate(keys) if key in self._last_steps]
+
+    def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None:
+        """A row that lacked nothing was closed; `needed` is what `needs` said of its keys."""
+        for index in needed:
+            self._last_steps[keys[index]] = float(values[index])

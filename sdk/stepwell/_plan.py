@@ -37,7 +37,9 @@ class Cut(NamedTuple):
 class Plan:
     """A key set: how its rows are recognised, and the rows that wait for the next cut."""
 
-    __slots__ = ("counted", "ints", "keys", "last", "names", "steps", "times", "types", "values")
+    __slots__ = (
+        *("counted", "generation", "ints", "keys", "last", "names", "needed", "steps", "times", "types", "values"),
+    )
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = list(keys)
@@ -48,6 +50,8 @@ class Plan:
         self.times = array("d")
         self.values = array("d")
         self.last: tuple[int, float, array[float]] | None = None  # step, time and values of the last row taken
+        self.needed: list[int] | None = None  # where its step metrics are; None: rows lack one (`Completion.needs`)
+        self.generation = -1  # of that answer
         self.counted = 0  # rows that wait and are counted already (`_latest.py`)
 
     def takes(self, values: list[Any]) -> bool:

@@ -282,9 +282,9 @@ class Run(Described):
         if definitions.aggregates:
             stage.follow(definitions.follows)
         if definitions.completes:
-            stage.complete_rows(definitions.complete)
+            stage.complete_rows(definitions)
         if self._sender is not None and self._exit_code is None:
-            self._log = stage.log_slowly if definitions.completes else stage.log
+            self._log = stage.log_completed if definitions.completes else stage.log
 
     def _go_on(self) -> None:
         """Asks the server where this run goes on: the first step, and the config that it had.
@@ -344,7 +344,7 @@ class Run(Described):
 
     def _log_disabled(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         if self._definitions.completes:
-            self._stage.log_slowly(data, step, commit)
+            self._stage.log_completed(data, step, commit)
         else:
             self._stage.log(data, step, commit)  # so that bad data is found in tests, too
         self._stage.cut()

@@ -15,9 +15,9 @@ import dataclasses
 import logging
 import threading
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import time
-from typing import Any
+from typing import Any, Protocol
 
 from stepwell._late_calls import LateCalls, StepBack
 from stepwell._latest import Extremes, Latest, Seen
@@ -28,24 +28,32 @@ from stepwell._row import (
     check_size,
     checked_commit,
     checked_step,
-    checked_timestamp,
+    converted_row,
     flatten,
     merge,
 )
-from stepwell._values import INT_TYPES, POINT_TYPES, Converted, convert, described, key_text
+from stepwell._values import INT_TYPES, POINT_TYPES, Converted, described
 from stepwell.errors import DataError, SpoolFullError
-from stepwell.wire import MAX_ROW_BYTES, MAX_ROW_KEYS, Object
+from stepwell.wire import MAX_ROW_BYTES, Object
 
 log = logging.getLogger("stepwell")
 
 #: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
 _MAX_PLANS = 4096
-#: Keys that the client sets itself (log-semantics §2).
-_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wandb"
-_SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
 
 
-Complete = Callable[[dict[str, float | bytes]], None]
+class Completion(Protocol):
+    """Who completes rows before they are closed: `Definitions` fits.
+
+    Attributes:
+        generation: another number whenever the answers of `needs` may be others.
+    """
+
+    generation: int
+
+    def complete(self, row: dict[str, float | bytes]) -> None: ...
+    def needs(self, keys: Sequence[str]) -> list[int] | None: ...
+    def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None: ...
 
 
 class Stage:
@@ -73,7 +81,7 @@ class Stage:
         self._row_time = 0.0
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._latest = Latest()
-        self._complete: Complete | None = None
+        self._completion: Completion | None = None
         self._plan = Plan(())
         self._objects: list[Object] = []
         self._object_bytes = 0  # of objects and notes
@@ -131,15 +139,35 @@ class Stage:
                         return
             self._log_any(data, step, commit)
 
-    def log_slowly(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """As `log`, but never the short way: for runs whose rows are completed (`complete_rows`)."""
+    def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """As `log`, for runs whose rows are completed (`complete_rows`). Rows that lack nothing go a short way."""
         with self._lock:
+            if type(data) is dict and step is None and (commit is None or commit is True) and self._completion:
+                keys, values = list(data), list(data.values())
+                plan = self._plans.get(tuple(keys), self._plan)
+                if (
+                    plan.types == list(map(type, values))
+                    and keys == plan.keys
+                    and plan.takes(values)
+                    and self._open is None
+                    and self._row is None
+                ):
+                    if plan.generation != self._completion.generation:
+                        plan.needed, plan.generation = self._completion.needs(keys), self._completion.generation
+                    if plan.needed is not None:
+                        number = self._step
+                        plan.add(number, time(), values)
+                        self._step = number + 1
+                        self._completion.saw(keys, values, plan.needed)
+                        if len(plan.values) >= self._max_values:
+                            self._overflow(plan, number)
+                        return
             self._log_any(data, step, commit)
 
-    def complete_rows(self, complete: Complete) -> None:
-        """From now on, each row of `log_slowly` is given to `complete` before it is closed: flat values by name."""
+    def complete_rows(self, completion: Completion) -> None:
+        """From now on, each row is given to `completion` before it is closed; call `log_completed` from now on."""
         with self._lock:
-            self._complete = complete
+            self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
         """From now on, `extremes` has the metrics that `follows` names."""
@@ -244,7 +272,7 @@ class Stage:
             )
         number = None if step is None else checked_step(step)
         flush = number is None if commit is None else checked_commit(commit)
-        row, at = self._converted(data)
+        row, at = converted_row(data, self._known_keys)
         if number is not None and number < self._step:
             self._late.take(number, self._step, row, at)
             return
@@ -270,30 +298,6 @@ class Stage:
         if closed is not None:
             self._overflow_if_full(*closed)
 
-    def _converted(self, data: Mapping[str, Any]) -> tuple[dict[str, Converted], float]:
-        row: dict[str, Converted] = {}
-        at = time()
-        for key, value in data.items():
-            name = self._known_keys.get(key)
-            if name is None:
-                name = key_text(key)
-                if len(self._known_keys) < MAX_ROW_KEYS:
-                    self._known_keys[key] = name
-            if name in _SPECIAL:
-                if name == _TIMESTAMP:
-                    at = checked_timestamp(value)
-                continue
-            try:
-                converted = convert(value)
-            except DataError as error:
-                raise DataError(f"{name!r}: {error.message}", detail=error.detail, hint=error.hint) from error
-            except RecursionError as error:
-                raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
-            if name and converted != {}:
-                row[name] = converted
-        check_size(row)
-        return row, at
-
     def _plan_of(self, keys: tuple[str, ...]) -> Plan:
         plan = self._plans.get(keys)
         if plan is None:
@@ -316,7 +320,7 @@ class Stage:
             self._open = None
             if not values:
                 return None
-            if self._complete is not None:
+            if self._completion is not None:
                 self._row_time = at
                 return self._flush(dict(zip(plan.keys, values, strict=True)))
             step, self._step = self._step, self._step + 1
@@ -331,8 +335,8 @@ class Stage:
         step, self._step = self._step, self._step + 1
         flat: dict[str, float | bytes] = {}
         flatten(row, "", flat)
-        if self._complete is not None:
-            self._complete(flat)
+        if self._completion is not None:
+            self._completion.complete(flat)
         numbers = {key: value for key, value in flat.items() if type(value) is float}
         objects = [
             Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes

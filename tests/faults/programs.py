@@ -21,7 +21,7 @@ import stepwell
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
-from stepwell import Error, Run, cli
+from stepwell import Error, Run, _init, cli
 from stepwell._settings import Limits, Settings, Timeouts
 from stepwell.commands import sync as sync_command
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
@@ -78,7 +78,7 @@ class Writer:
         if self.armed:
             self.armed.arm()
         os.environ["STEPWELL_SILENT"] = "1"
-        stepwell.resolve = _impatient(stepwell.resolve)
+        _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
             self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
         )
