@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy pandas psutil pytest pytest-asyncio \
-    pytest-xdist rdkit ruff
+    pytest-xdist pyyaml rdkit ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test check format bench soak clean setup

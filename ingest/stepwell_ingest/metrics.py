@@ -22,6 +22,7 @@ class Metrics:
         self.frames = Counter("stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry)
         self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
+        self.notes = Counter("stepwell_notes_stored", "Notes committed.", registry=registry)
         self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)
         self.batches_failed = Counter(
             "stepwell_batches_failed", "Batches whose senders were told to try again.", registry=registry
@@ -49,12 +50,13 @@ class Metrics:
 
     def entries_committed(self, entries: Iterable[Entry]) -> None:
         """Entries are on record, stored or refused."""
-        stored = points = objects = rejected = 0
+        stored = points = objects = notes = rejected = 0
         for entry in entries:
             if entry.rejection is None:
                 stored += 1
                 points += entry.header.points
-                objects += entry.header.objects
+                objects += entry.header.objects - entry.header.notes
+                notes += entry.header.notes
             else:
                 rejected += 1
         self.frames.labels("stored").inc(stored)
@@ -63,6 +65,8 @@ class Metrics:
         self.points.inc(points)
         if objects:
             self.objects.inc(objects)
+        if notes:
+            self.notes.inc(notes)
 
     def blob_taken(self, new: bool, size: int) -> None:
         """An upload was answered; `new`: a file was stored that was not there."""

@@ -16,12 +16,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import orjson
 
 from stepwell._blob_spool import Blob
 from stepwell.errors import Error, SpoolFullError
+
+if TYPE_CHECKING:
+    from stepwell.data_types._files import FileRef, FileSink
 
 log = logging.getLogger("stepwell")
 
@@ -35,24 +38,10 @@ Keep = Callable[[bytes | os.PathLike[str] | os.PathLike[bytes]], Blob]
 Deliver = Callable[[str, int, int, bytes], None]
 
 
-class FileRef(NamedTuple):
-    """A file of a run, as its object names it: where it stands in the run, SHA-256 in hexadecimal, bytes."""
-
-    path: str
-    sha256: str
-    size: int
-
-
-class Sink(Protocol):
-    """Where a media object puts its files."""
-
-    def add(self, path_in_run: str, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> FileRef: ...
-
-
 class Media(Protocol):
     """Something that is logged and needs files. It may have an attribute `held_bytes`: the memory that it holds."""
 
-    def encode(self, key: str, step: int, sink: Sink) -> dict[str, Any]: ...
+    def encode(self, key: str, step: int, sink: FileSink) -> dict[str, Any] | list[Any]: ...
 
 
 @dataclass(slots=True)
@@ -77,6 +66,7 @@ class MediaCounts:
 
 class _Item(NamedTuple):
     key: str
+    name: str
     step: int
     time_us: int
     media: Media
@@ -84,14 +74,16 @@ class _Item(NamedTuple):
 
 
 class _Files:
-    """The sink of one media object."""
+    """The sink of all media objects of a run: they know it again, and are encoded once for it."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
 
-    def add(self, path_in_run: str, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> FileRef:
+    def add(self, path_in_run: str, data: bytes | os.PathLike[str]) -> FileRef:
+        from stepwell.data_types._files import FileRef  # who comes here has imported it
+
         blob = self._keep(data)
-        return FileRef(path_in_run, blob.sha256, blob.size)
+        return FileRef(blob.sha256, blob.size, path_in_run)
 
 
 class MediaQueue:
@@ -109,6 +101,7 @@ class MediaQueue:
         self.counts = MediaCounts()
         self._max_bytes = max_bytes
         self._keep = keep
+        self._files = _Files(self._keep_or_wait)
         self._deliver = deliver
         self._when_full = when_full
         # Its lock is re-entrant: a signal handler that finishes the run may have interrupted `put`.
@@ -130,8 +123,12 @@ class MediaQueue:
         """Whether this very thread is inside of a call, as `Stage.in_use` says; not while it waits for room there."""
         return self._changed._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
-    def put(self, key: str, step: int, time_us: int, media: Media) -> None:
+    def put(self, key: str, step: int, time_us: int, media: Media, name: str | None = None) -> None:
         """Takes a media object in; waits while the queue is full. Nobody may change the object after that.
+
+        Args:
+            key: the metric.
+            name: what its files are named after; None: the key.
 
         Raises:
             SpoolFullError: there was no room for the files of an earlier one, and that must raise.
@@ -157,7 +154,7 @@ class MediaQueue:
                 log.error("%s of step %d came when the interpreter was ending, and is lost", key, step)
                 return
             self._held_bytes += held
-            self._items.append(_Item(key, step, time_us, media, held))
+            self._items.append(_Item(key, key if name is None else name, step, time_us, media, held))
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -209,7 +206,7 @@ class MediaQueue:
     def _encode(self, item: _Item) -> str:
         """Encodes one; returns the name of the count that it belongs to."""
         try:
-            value = orjson.dumps(item.media.encode(item.key, item.step, _Files(self._keep_or_wait)))
+            value = orjson.dumps(item.media.encode(item.name, item.step, self._files))
             self._deliver(item.key, item.step, item.time_us, value)
         except SpoolFullError as error:
             log.error("%s of step %d is lost: there is no room for its files. %s", item.key, item.step, error)

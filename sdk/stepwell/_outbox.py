@@ -35,6 +35,7 @@ class OutboxCounts:
     spooled: int = 0
     unspooled: int = 0  # frames that could not be written to the disk when they were cut
     dropped: int = 0
+    notes_dropped: int = 0
 
 
 class Outbox:
@@ -71,16 +72,16 @@ class Outbox:
     def append(self, frame: bytes) -> None:
         """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
         header = wire.peek(frame)
-        values = header.points + header.objects
+        values = header.values
         if not self._memory and self._spooled(frame):
             self.counts.spooled += values
         else:
             if self._when_full in ("keep", "drop_oldest") and self._memory_bytes + len(frame) > self._memory_limit:
                 self.counts.dropped += values
+                self.counts.notes_dropped += header.notes
                 log.error(
-                    "%d values were lost: the spool takes nothing, and %d bytes wait in memory already",
-                    values,
-                    self._memory_bytes,
+                    "%d %s were lost: the spool takes nothing, and %d bytes wait in memory already",
+                    *(header.notes or values, "notes" if header.notes else "values", self._memory_bytes),
                 )
                 frame = wire.encode_tombstone(self._session, header.seq, min(values, 2**32 - 1))
             else:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from stepwell._about import checked_tags
+from stepwell._late_calls import StepBack
 from stepwell._outbox import WhenFull
 from stepwell._resume import Start, parse_start
-from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]
@@ -42,6 +43,25 @@ ENVIRONMENT = {
     "STEPWELL_SPOOL_FULL": "spool_full",
     "STEPWELL_BLOBS_FULL": "blobs_full",
     "STEPWELL_SILENT": "silent",
+    "STEPWELL_NOTES": "notes",
+    "STEPWELL_TAGS": "tags",
+    "STEPWELL_RUN_GROUP": "group",
+    "STEPWELL_JOB_TYPE": "job_type",
+}
+#: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
+FALLBACKS = {
+    "WANDB_DIR": "dir",
+    "WANDB_MODE": "mode",
+    "WANDB_PROJECT": "project",
+    "WANDB_ENTITY": "entity",
+    "WANDB_RUN_ID": "run_id",
+    "WANDB_NAME": "name",
+    "WANDB_RESUME": "resume",
+    "WANDB_SILENT": "silent",
+    "WANDB_NOTES": "notes",
+    "WANDB_TAGS": "tags",
+    "WANDB_RUN_GROUP": "group",
+    "WANDB_JOB_TYPE": "job_type",
 }
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
@@ -113,6 +133,7 @@ class Settings:
         mode: online, offline (spool only) or disabled (nothing).
         entity, project, run_id: which run. run_id is made up when not given.
         name: what pages show; the run id when not given.
+        notes, tags, group, job_type: kept with the run.
         writer: which process of the run; from RANK and the like, else "0".
         start: anew, or where the run was; see `Start`.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
@@ -131,6 +152,10 @@ class Settings:
     project: str = "uncategorized"
     run_id: str = ""
     name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    job_type: str | None = None
     writer: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
@@ -150,11 +175,17 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
-    for variable, attribute in ENVIRONMENT.items():
+    for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
         if environment.get(variable):
             values[attribute] = environment[variable]
+            if variable == "WANDB_DIR":  # W&B makes a directory of its own in there, too
+                values[attribute] = os.path.join(environment[variable], ".stepwell")
+    if isinstance(values.get("tags"), str):
+        values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
     values |= {name: value for name, value in arguments.items() if value is not None}
+    own_writer = "writer" in values or any(environment.get(name) for name in _RANK_VARIABLES)
     values.setdefault("writer", _writer(environment))
+    values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
     values["dir"] = Path(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
@@ -164,6 +195,10 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
         mode = values["mode"] = "offline"
+    if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
+        mode = values["mode"] = "online"
+        if not own_writer:
+            values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
     if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):

@@ -43,6 +43,8 @@ _MAX_DEPTH = 100
 _SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
 _SHORT.maxstring = _SHORT.maxother = 80
 
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
 #: A converted value: a point, the JSON of an object, or nested values by name.
 Converted = float | bytes | dict[str, Any]
 
@@ -251,6 +253,13 @@ def nested_name(key: object) -> str:
 def _non_finite(value: float) -> dict[str, str]:
     name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return {"_type": "float64", "value": name}
+
+
+def number_of(value: Any) -> Any:
+    """What `jsonable` has made of NaN and infinities as a number again; everything else as it is."""
+    if isinstance(value, dict) and value.get("_type") == "float64":
+        return _NON_FINITE.get(str(value.get("value")), value)
+    return value
 
 
 def _too_deep() -> DataError:

@@ -5,6 +5,7 @@ class (`retryable`), never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow
+    ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
@@ -25,7 +26,7 @@ class (`retryable`), never a list of types.
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run
     │   └── UnknownBlobError       it is not stored
-    └── ServerError                the server cannot take it now                         (retryable)
+    └── ServerError = CommError    the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
         ├── BlobOffsetError        earlier bytes of a file are missing; go on at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
@@ -76,6 +77,10 @@ class Error(Exception):
 
 class UsageError(Error):
     code = "usage"
+
+
+class ConfigError(Error):
+    code = "config"
 
 
 class DataError(Error, TypeError, ValueError):
@@ -166,6 +171,10 @@ class UnknownBlobError(BlobError):
 class ServerError(Error):
     code = "server"
     retryable = True
+
+
+#: What W&B's client calls it when a server does not answer as it should.
+CommError = ServerError
 
 
 class OverloadedError(ServerError):

@@ -22,7 +22,7 @@ import stepwell
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
-from stepwell import Error, Run, _run, cli
+from stepwell import Error, Run, _init, _session, cli
 from stepwell._settings import Limits, Settings, Timeouts
 from stepwell.commands import sync as sync_command
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
@@ -78,13 +78,13 @@ class Writer:
 
     def main(self) -> int:
         _shrink_spools()
-        _run._uptime_s = aged(_run._uptime_s, self.age_s)
+        _session.uptime_s = aged(_session.uptime_s, self.age_s)
         journal = Journal(Path(self.journal))
         _keep_journal(journal)
         if self.armed:
             self.armed.arm()
         os.environ["STEPWELL_SILENT"] = "1"
-        stepwell.resolve = _impatient(stepwell.resolve)
+        _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
             self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
         )

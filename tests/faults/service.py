@@ -22,7 +22,7 @@ from faults.postgres_wire import PostgresWire
 from faults.programs import LIMITS, TIMEOUTS, aged
 from faults.proxy import Proxy
 from faults.web_wire import WebWire
-from stepwell import _run
+from stepwell import _session
 from stepwell._run import Run
 from stepwell._settings import resolve
 from stepwell_ingest.config import Config, Timeouts
@@ -50,9 +50,10 @@ class Logger:
         self.journal = place / f"{name}-{first_step}.journal"
         self._notes = Journal(self.journal)
         settings = resolve({}, url=url, dir=place, project=PROJECT, run_id=RUN, writer=name, silent="1")
-        with mock.patch.object(_run, "_uptime_s", aged(_run._uptime_s, age_s)):
+        with mock.patch.object(_session, "uptime_s", aged(_session.uptime_s, age_s)):
             self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
-        self._notes.opened(self.run._session, name)
+        assert self.run._session is not None
+        self._notes.opened(self.run._session.id, name)
         self._next = first_step
 
     def log(self, count: int) -> None:

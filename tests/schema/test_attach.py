@@ -19,6 +19,7 @@ ATTACH = "SELECT * FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8
 @pytest.fixture
 async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=10, max_size=20) as pool:
+        await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
         yield pool
 
 

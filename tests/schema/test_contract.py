@@ -29,6 +29,15 @@ CONTRACT = {
             ("parent", "text"),
             ("fork_step", "bigint"),
         ],
+        *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
+        ("heartbeat_at", "timestamp with time zone"),
+    ],
+    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb")],
+    "metrics": [*RUN[:4], ("name", "text"), ("first_step", "bigint"), ("last_step", "bigint")],
+    "definitions": [
+        *RUN[:4],
+        *[("name", "text"), ("is_glob", "boolean"), ("step_metric", "text"), ("step_sync", "boolean")],
+        *[("hidden", "boolean"), ("summary", "text[]"), ("goal", "text")],
     ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
@@ -98,7 +107,7 @@ async def test_history_is_partitioned_by_the_run_id_and_hot_blocks_by_their_ring
     rows = await connection.fetch(
         "SELECT c.relname, pg_get_partkeydef(c.oid) FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid"
     )
-    by_run = ("chunk", "hot_object", "metric", "metric_total", "track")
+    by_run = ("chunk", "hot_object", "metric", "metric_total", "note", "track")
     assert {tuple(row) for row in rows} == {
         ("hot_block", "LIST (ring)"),
         *((name, "RANGE (run_id)") for name in by_run),

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.db
 
-TABLES = ["chunk", "hot_object", "metric", "metric_total", "track"]
+TABLES = ["chunk", "hot_object", "metric", "metric_total", "note", "track"]
 ENSURE = "SELECT stepwell.ensure_partitions_v1($1, $2)"
 
 

@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from stepwell._blob_spool import Blob
-from stepwell._media_queue import MediaQueue, Sink
+from stepwell._media_queue import MediaQueue
+from stepwell.data_types._files import FileSink as Sink
 from stepwell.errors import BlobTooLargeError, SpoolFullError
 
 PATIENCE_S = 30.0

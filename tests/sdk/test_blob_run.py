@@ -16,7 +16,7 @@ import pytest
 from fixtures.programs import command, environment
 from fixtures.server import Backend, StartRun, free_port
 from stepwell._blobs import Blobs
-from stepwell._media_queue import Sink
+from stepwell.data_types._files import FileSink as Sink
 from stepwell._run import Run
 from stepwell._settings import Limits
 from stepwell.errors import SpoolFullError

@@ -10,7 +10,7 @@ from typing import Any, assert_type
 import numpy as np
 
 import stepwell
-from stepwell import Account, Config, DataError, Error, RejectionError, Run, UsageError
+from stepwell import Account, AlertLevel, Config, DataError, Error, Metric, RejectionError, Run, Summary, UsageError
 
 
 def on_rejection(seq: int, error: RejectionError) -> None:
@@ -27,6 +27,14 @@ def train(values: Mapping[str, float]) -> None:
         assert_type(run.config, Config)
         assert_type(run.config["lr"], Any)
         run.config.update({"batch": 32}, allow_val_change=True)
+        assert_type(run.define_metric("loss", summary="min"), Metric)
+        assert_type(run.summary, Summary)
+        assert_type(run.summary["loss"], Any)
+        run.summary["best"] = 1
+        run.tags += ("baseline",)
+        assert_type(run.tags, tuple[str, ...])
+        run.name, run.notes = "first", None
+        run.alert("title", level=AlertLevel.WARN)
         if not run.flush(timeout_s=5.0):
             print("not all is stored yet")  # noqa: T201
     assert_type(run.account, Account)

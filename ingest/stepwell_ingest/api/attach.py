@@ -122,5 +122,5 @@ async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, 
         "rejected": rejections_as_list(made.rejected),
     }
     if made.config is not None:
-        reply["config"] = made.config
+        reply["config"], reply["meta"] = made.config, made.meta
     return made, reply

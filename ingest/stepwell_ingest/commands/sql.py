@@ -2,7 +2,7 @@
 
 In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
 transaction of its own, with a statement timeout, and the protocol used takes a single statement only. The schema
-`stepwell` is on the search path, so the views are just `history`, `history_objects`, `runs` and `rejections`.
+`stepwell` is on the search path, so the views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from stepwell.errors import (
 )
 from stepwell.wire import Block
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
+from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
@@ -77,13 +77,14 @@ class Attachment(NamedTuple):
     Attributes:
         cursor: where its frames go on.
         resumed: the writer was there before this session.
-        config: the run's, for a process that resumes it; None for others.
+        config, meta: the run's, for a process that resumes it; None for others.
         rejected: seqs that were refused, from the request's `from_seq` on.
     """
 
     cursor: Cursor
     resumed: bool
     config: dict[str, Any] | None
+    meta: dict[str, Any] | None
     rejected: list[tuple[int, Error]]
 
 
@@ -135,16 +136,16 @@ class Catalog:
                     )
                 except asyncpg.PostgresError as error:
                     raise _attach_error(error, request) from error
-                config = None
+                config = meta = None
                 if request.resume is not None or request.rewind_to is not None:
-                    config = orjson.loads(await connection.fetchval(self._sql["config"], row["run_id"]))
+                    config, meta = map(orjson.loads, await connection.fetchrow(self._sql["about"], row["run_id"]))
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
         cursor = await self.cursor(request.session, fresh=True)
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
-        return Attachment(cursor, row["resumed"], config, rejected)
+        return Attachment(cursor, row["resumed"], config, meta, rejected)
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
@@ -303,6 +304,8 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
         case "ST007":
             text = f"run {path} exists already, and is not this fork"
             return UsageError(text, detail=str(error), hint="give the fork another id")
+    if is_missing_partition(error):
+        return no_partition(error)
     if caused_by_rows(error):
         return DataError("Postgres does not take this attach message", detail=str(error)[:500])
     other: Exception = error

@@ -55,6 +55,7 @@ LANGUAGE plpgsql AS $$
 --     before it logs, so it is the newer one, too.
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
+-- What the session says of the run (config, names) counts with its first attach; later changes are notes of its own.
 -- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
 -- resumes nothing), however often the session attaches.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
@@ -96,9 +97,6 @@ BEGIN
     IF id IS NULL THEN
         id := stepwell.make_run_v1(entity_, project_, run_, info_, fork_run, fork_step_);
         fresh := true;
-    ELSIF info_->'config' IS NOT NULL THEN
-        UPDATE stepwell.run r SET config = r.config || (info_->'config')
-        WHERE r.run_id = id AND NOT r.config @> (info_->'config');
     END IF;
     IF mine.run_id IS NOT NULL AND NOT (late AND mine.fenced) THEN
         IF NOT mine.fenced AND NOT late THEN
@@ -158,6 +156,8 @@ BEGIN
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
             coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''),
             started);
+    PERFORM stepwell.note_attach_v1(
+        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_, prior.run_id IS NOT NULL);
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

@@ -17,7 +17,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.blobs_there_v1(value jsonb) RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- True for everything that is no media object. Without a subquery, so that the planner puts it in place of the call:
-    -- other objects cost one look for a key.
-    SELECT CASE WHEN value ? '_type' THEN stepwell.blobs_all_there_v1(value) ELSE true END
+    -- True for everything that is no media object, and no list of them. Without a subquery, so that the planner puts it in
+    -- place of the call: other objects cost a look or two for a key.
+    SELECT CASE WHEN value ? '_type' OR value->0 ? '_type' THEN stepwell.blobs_all_there_v1(value) ELSE true END
 $$;

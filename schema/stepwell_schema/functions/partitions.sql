@@ -13,7 +13,7 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.ensure_partitions', 0));
     FOR i IN 0 .. months - 1 LOOP
         lower_ := (date_trunc('month', from_month::timestamp) + make_interval(months => i)) AT TIME ZONE 'UTC';
-        FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'track', 'chunk', 'metric_total'] LOOP
+        FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'note', 'track', 'chunk', 'metric_total'] LOOP
             child := format('%s_%s', parent, to_char(lower_ AT TIME ZONE 'UTC', 'YYYY_MM'));
             IF to_regclass('stepwell.' || child) IS NULL THEN
                 -- Not CREATE … PARTITION OF, which locks the parent against reading and writing: whoever asks for that

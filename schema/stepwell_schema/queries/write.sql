@@ -3,9 +3,9 @@
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
--- name: config
--- What a run was started with, for a process that resumes it.
-SELECT config FROM stepwell.run WHERE run_id = $1;
+-- name: about
+-- What a run says of itself, for a process that resumes it.
+SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta;
 
 -- name: cursor_by_session
 -- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.
