@@ -16,25 +16,26 @@ import pytest
 from fixtures.programs import command, environment
 from fixtures.server import Backend, StartRun, free_port
 from stepwell._blobs import Blobs
-from stepwell.data_types._files import FileSink as Sink
 from stepwell._run import Run
+from stepwell._session import Session
 from stepwell._settings import Limits
+from stepwell.data_types._files import FileSink as Sink
 from stepwell.errors import SpoolFullError
 
 pytestmark = pytest.mark.db
 
 #: What a program of its own needs for the same.
 MEDIA = """
-    from stepwell._run import Run
+    from stepwell._session import Session
 
     class Picture:
         def __init__(self, data):
             self.data = data
         def encode(self, key, step, sink):
             file = sink.add(f"media/{key}_{step}.png", self.data)
-            return {"_type": "image-file", **file._asdict()}
+            return {"_type": "image-file", **file.as_json()}
 
-    Run._media_encoded = lambda self, *note: None
+    Session._media_encoded = lambda self, *note: None
 """
 
 
@@ -44,14 +45,14 @@ class Picture:
         self.held_bytes = len(data)
 
     def encode(self, key: str, step: int, sink: Sink) -> dict[str, Any]:
-        return {"_type": "image-file", **sink.add(f"media/{key}_{step}.png", self.data)._asdict()}
+        return {"_type": "image-file", **sink.add(f"media/{key}_{step}.png", self.data).as_json()}
 
 
 @pytest.fixture(autouse=True)
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The JSON of media objects, as it would go into frames."""
     found: list[bytes] = []
-    monkeypatch.setattr(Run, "_media_encoded", lambda self, key, step, time_us, value: found.append(value))
+    monkeypatch.setattr(Session, "_media_encoded", lambda self, key, step, time_us, value: found.append(value))
     return found
 
 
