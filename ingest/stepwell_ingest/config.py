@@ -73,6 +73,44 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """What one worker process spends on those who read, so that they cannot starve those who write.
+
+    Attributes:
+        connections: to Postgres, for reads alone; more reads at a time wait.
+        wait_s: the longest wait for one of them; then 503.
+        statement_s: the longest that one statement may take.
+        page_points: points that are read, held and sent at a time, about.
+        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
+        send_s: a client that takes nothing for this long is given up.
+        runs, objects: rows of one answer.
+        keys: names that one request may ask for.
+        buckets: of one metric in one answer.
+        samples: rows that a sampled answer aims at, at most.
+        listeners: live views; one more is told to come back later.
+        live_poll_s: how often a worker looks for what is new, for all its listeners together.
+        live_points: what one event holds, at most; a listener that is further behind starts over.
+        live_keep_alive_s: how often a live view hears that it is still connected.
+    """
+
+    connections: int = 4
+    wait_s: float = 10.0
+    statement_s: float = 30.0
+    page_points: int = 500_000
+    page_bytes: int = 64 * MIB
+    send_s: float = 60.0
+    runs: int = 1000
+    objects: int = 10_000
+    keys: int = 1000
+    buckets: int = 20_000
+    samples: int = 100_000
+    listeners: int = 1000
+    live_poll_s: float = 0.5
+    live_points: int = 50_000
+    live_keep_alive_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that one worker needs to serve.
 
@@ -88,3 +126,4 @@ class Config:
     reuse_port: bool = False
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+    reads: Reads = Reads()

@@ -22,6 +22,7 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -42,6 +43,7 @@ class Worker:
         config, metrics: settings and counters.
         room: bytes between the sockets and COMMIT.
         catalog, batcher, intake: stations of the write path; there from `start` on.
+        reads: connections of those who read.
         streams: the open connections.
         draining: nothing new is taken in.
     """
@@ -54,6 +56,7 @@ class Worker:
         self.metrics = Metrics()
         self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
         self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
+        self.reads = Database(config.dsn, config.reads, config.timeouts.connect_s)
         self.streams: set[Stream] = set()
         self.draining = False
         self.started_at = time.time()
@@ -107,6 +110,7 @@ class Worker:
                         "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
                     },
                 )
+                await self.reads.open()
             self.catalog = Catalog(pool, limits.metrics_per_run)
             self.intake = Intake(self.batcher, limits.object_bytes)
             for _ in range(limits.copiers):
@@ -166,6 +170,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.reads.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)

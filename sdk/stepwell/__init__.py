@@ -150,6 +150,10 @@ def finish(exit_code: int | None = None) -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Api":  # reading back; a training process does not need it
+        from stepwell.api import Api
+
+        return Api
     if name == "run":  # the current run, None when there is none
         return PROCESS.current
     if name == "config":

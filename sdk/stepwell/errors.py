@@ -6,6 +6,8 @@ class (`retryable`), never a list of types.
     Error
     ├── UsageError                 a call that this run or this moment does not allow
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
+    ├── CommError                  the read API cannot answer (W&B's name for it)
+    │   └── NotFoundError          (also LookupError) there is no such run,
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
@@ -77,6 +79,16 @@ class DataError(Error, TypeError, ValueError):
     """Both a TypeError and a ValueError: scripts written for either era of W&B's client catch it (log-semantics §0)."""
 
     code = "data"
+
+
+class CommError(Error):
+    """What `stepwell.Api` raises where W&B's client raises an error of this name."""
+
+    code = "comm"
+
+
+class NotFoundError(CommError, LookupError):
+    code = "not_found"
 
 
 class SettingError(Error, ValueError):

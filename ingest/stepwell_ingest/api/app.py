@@ -12,6 +12,8 @@ from stepwell import wire
 from stepwell.errors import Error, OverloadedError, UnavailableError
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.read_routes import read_routes
+from stepwell_ingest.api.reads import handler
 from stepwell_ingest.api.stream import Stream
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    for operation, answer in read_routes(worker.config.reads):
+        app.router.add_route(operation.method, operation.path, handler(operation, answer, worker.reads))
     return app
 
 

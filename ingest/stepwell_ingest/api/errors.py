@@ -11,6 +11,7 @@ from stepwell.errors import (
     Error,
     FencedError,
     FrameTooLargeError,
+    NotFoundError,
     OverloadedError,
     RejectionError,
     SequenceConflictError,
@@ -24,6 +25,7 @@ from stepwell.errors import (
 _STATUS: tuple[tuple[type[Error], int], ...] = (
     (FrameTooLargeError, 413),
     (UnknownWriterError, 404),
+    (NotFoundError, 404),
     (FencedError, 409),
     (SequenceConflictError, 409),
     (SequenceGapError, 409),
