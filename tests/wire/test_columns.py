@@ -1,4 +1,4 @@
-"""A batch of columns comes back from its bytes as it went in, to the last bit; its bytes are pinned; damage is found."""
+"""A batch of columns comes back as it went in, to the last bit; its bytes are pinned; damage is found."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def test_every_turned_bit_is_found(batch: tuple[list[Column], int, dict[str, Any
 
 @given(a_batch(), st.data())
 @settings(deadline=None, max_examples=100)
-def test_a_batch_that_is_cut_off_is_found(
-    batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject
-) -> None:
+def test_a_batch_that_is_cut_off_is_found(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
     raw = encoded(batch)
     with pytest.raises(FrameCorruptError):
         list(columns.split(raw[: data.draw(st.integers(1, len(raw) - 1))]))
@@ -111,7 +109,10 @@ def test_numbers_are_views_of_what_came_and_begin_at_multiples_of_8() -> None:
     (batch,) = columns.split(raw)
     for column in batch.columns:
         if isinstance(column.values, np.ndarray):
-            offset = column.values.__array_interface__["data"][0] - np.frombuffer(raw, np.uint8).__array_interface__["data"][0]
+            offset = (
+                column.values.__array_interface__["data"][0]
+                - np.frombuffer(raw, np.uint8).__array_interface__["data"][0]
+            )
             assert 0 < offset < len(raw)
             assert offset % 8 == 0
 

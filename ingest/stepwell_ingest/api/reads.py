@@ -100,22 +100,29 @@ async def _send_pages(
     try:
         async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
             async for page in following:
-                if limit is not None and sent + len(page.steps) > limit:
-                    page, go_on = _cut(page, limit - sent)
-                await reply.send(page_batch(page), page_as_json(page))
+                if limit is not None and sent + len(page.steps) >= limit:
+                    page, go_on = _cut(page, limit - sent, at_least_one=not sent)
+                if len(page.steps):
+                    await reply.send(page_batch(page), page_as_json(page))
                 sent += len(page.steps)
                 if go_on is not None:
                     break
+        if go_on is not None and go_on >= wanted.end(row):
+            go_on = None
         return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None})
     except Error as error:
         return await reply.fail(error)
 
 
-def _cut(page: Page, rows: int) -> tuple[Page, int]:
-    """The first rows of the page, all of a step or none (but one step at least), and the step to go on at."""
+def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
+    """As many of the page's rows as fit, all of a step or none, and the step to go on at.
+
+    Args:
+        at_least_one: of the steps, even when its rows are more.
+    """
     go_on = int(page.steps[rows]) if rows < len(page.steps) else page.next_step
     kept = page.steps < go_on
-    if not kept.any():
+    if at_least_one and not kept.any():
         go_on += 1
         kept = page.steps < go_on
     return page.select(kept), go_on
@@ -129,7 +136,7 @@ async def _send_sampled(
     if not count:
         count = len((await metric_names(database, row))["metrics"])
     writers = max(1, row.shown["writers"] or 1)
-    last = (row.end_step if wanted.max_step is None else min(row.end_step, wanted.max_step)) - 1
+    last = wanted.end(row) - 1
     whole = (last + 1 - wanted.min_step) * writers <= samples
     grid = choose_grid(samples, wanted.min_step, max(last, wanted.min_step), count, writers)
     points = rows = kept = 0

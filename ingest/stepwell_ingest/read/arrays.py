@@ -80,30 +80,26 @@ async def fetch(
             break
     found = []
     for (metric, writer), rows in sorted(parts.items()):
-        series = _join(metric, writer, rows, min_step, max_step)
+        series = _join(metric, writer, rows)
         if len(series.steps):
             found.append(series)
     return found
 
 
-def _join(metric: str, writer: str, rows: list[asyncpg.Record], min_step: int, max_step: int) -> Series:
-    steps, lengths = _decode([row["steps"] for row in rows], ">i8")
-    values, _ = _decode([row["vals"] for row in rows], ">f8")
+def _join(metric: str, writer: str, rows: list[asyncpg.Record]) -> Series:
+    steps = _decode([row["steps"] for row in rows], ">i8")
+    values = _decode([row["vals"] for row in rows], ">f8")
     times = None
     if "times" in rows[0]:
-        times = _decode([row["times"] for row in rows], ">i8")[0] + _POSTGRES_EPOCH_US
-    below = [max_step if row["below_step"] is None else min(row["below_step"], max_step) for row in rows]
-    kept = (steps >= min_step) & (steps < np.repeat(np.array(below, np.int64), lengths))
-    if not kept.all():
-        steps, values, times = steps[kept], values[kept], None if times is None else times[kept]
+        times = _decode([row["times"] for row in rows], ">i8") + _POSTGRES_EPOCH_US
     if (np.diff(steps) < 0).any():  # blocks come in no order that SQL promises
         order = np.argsort(steps, kind="stable")
         steps, values, times = steps[order], values[order], None if times is None else times[order]
     return Series(metric, writer, steps, values, times)
 
 
-def _decode(arrays: list[bytes], item: str) -> tuple[npt.NDArray[Any], Int64Array]:
-    """Elements of 8 bytes of many arrays one after the other, in this machine's byte order, and how many each had."""
+def _decode(arrays: list[bytes], item: str) -> npt.NDArray[Any]:
+    """Elements of 8 bytes of many arrays one after the other, in this machine's byte order."""
     native = np.dtype(item).newbyteorder("=")
     words = np.frombuffer(b"".join(arrays), ">i4")
     sizes = np.fromiter(map(len, arrays), np.int64, len(arrays)) // 4
@@ -118,4 +114,4 @@ def _decode(arrays: list[bytes], item: str) -> tuple[npt.NDArray[Any], Int64Arra
         np.add.at(edges, starts + heads, -1)
         elements = words[np.cumsum(edges[:-1], dtype=np.int8) == 0]
     pairs = np.ascontiguousarray(elements.reshape(-1, 3)[:, 1:])
-    return pairs.view(item).reshape(-1).astype(native), (sizes - heads) // 3
+    return pairs.view(item).reshape(-1).astype(native)

@@ -47,6 +47,10 @@ class Wanted:
     max_step: int | None = None
     with_times: bool = True
 
+    def end(self, run: RunRow) -> int:
+        """All rows that are wanted of this run lie below."""
+        return run.end_step if self.max_step is None else min(self.max_step, run.end_step)
+
 
 async def read_pages(
     database: Database, run: RunRow, wanted: Wanted, about_rows: int | None = None
@@ -60,7 +64,7 @@ async def read_pages(
         UsageError: one step holds more than a page may.
         OverloadedError, UnavailableError: see `Database.snapshot`.
     """
-    end = run.end_step if wanted.max_step is None else min(wanted.max_step, run.end_step)
+    end = wanted.end(run)
     start = wanted.min_step
     target = database.limits.page_points
     width = max(1, end - start)

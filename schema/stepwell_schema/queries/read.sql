@@ -29,12 +29,12 @@ SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key
 
 -- name: arrays
 -- The points of a step range as arrays in binary; $2 NULL: of all metrics.
-SELECT a.writer, a.metric, a.below_step, array_send(a.steps) AS steps, array_send(a.vals) AS vals
+SELECT a.writer, a.metric, array_send(a.steps) AS steps, array_send(a.vals) AS vals
 FROM stepwell.history_arrays($1, $2, $3, $4) a;
 
 -- name: arrays_with_times
 -- Likewise, with their times.
-SELECT a.writer, a.metric, a.below_step, array_send(a.steps) AS steps, array_send(a.vals) AS vals,
+SELECT a.writer, a.metric, array_send(a.steps) AS steps, array_send(a.vals) AS vals,
        array_send(a.times) AS times
 FROM stepwell.history_arrays($1, $2, $3, $4) a;
 

@@ -29,24 +29,34 @@ CROSS JOIN LATERAL (
 ) s;
 
 -- Points as the arrays in which they lie, for whole reads: some 90 ns a point instead of 240 (docs/architecture.md).
--- `names` NULL: all metrics. Arrays that touch [min_step, max_step) come whole; steps ascend within one. A point counts
--- where its step is below `below_step` (NULL: each does).
+-- The visible points with min_step <= step < max_step (NULL: no limit) of `names` (NULL: all metrics), in any number of
+-- arrays a metric and writer, in any order; steps ascend within one. vals may have one dimension or two (1 x n).
 CREATE OR REPLACE FUNCTION stepwell.history_arrays(
     run_id_ bigint, names text[] DEFAULT NULL, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
-) RETURNS TABLE (writer text, metric text, below_step bigint, steps bigint[], times timestamptz[], vals float8[])
+) RETURNS TABLE (writer text, metric text, steps bigint[], times timestamptz[], vals float8[])
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
-    SELECT w.name, m.name, least(g.below_step, l.visible_below), b.steps, b.times, b.vals[k.j:k.j]
+    SELECT w.name, m.name,
+           CASE WHEN cut.whole THEN b.steps ELSE b.steps[cut.first_:cut.last_] END,
+           CASE WHEN cut.whole THEN b.times ELSE b.times[cut.first_:cut.last_] END,
+           CASE WHEN cut.whole THEN b.vals[k.j:k.j] ELSE b.vals[k.j:k.j][cut.first_:cut.last_] END
     FROM stepwell.lineage g
     JOIN stepwell.hot_block b ON b.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = b.run_id AND w.writer_id = b.writer_id
     JOIN stepwell.ledger l ON l.run_id = b.run_id AND l.writer_id = b.writer_id AND l.epoch = b.epoch
     CROSS JOIN LATERAL unnest(b.keys) WITH ORDINALITY AS k (metric_id, j)
     JOIN stepwell.metric m ON m.run_id = b.run_id AND m.metric_id = k.metric_id
+    CROSS JOIN LATERAL (
+        SELECT least(max_step, g.below_step, l.visible_below) AS below_step
+    ) u
+    -- Steps ascend, so a binary search finds where to cut: width_bucket counts how many are <= its operand.
+    CROSS JOIN LATERAL (
+        SELECT (min_step IS NULL OR b.step_lo >= min_step) AND (u.below_step IS NULL OR b.step_hi < u.below_step) AS whole,
+               coalesce(width_bucket(min_step - 1, b.steps), 0) + 1 AS first_,
+               coalesce(width_bucket(u.below_step - 1, b.steps), cardinality(b.steps)) AS last_
+    ) cut
     WHERE g.run_id = run_id_
       AND (names IS NULL OR m.name = ANY (names))
-      AND (min_step IS NULL OR b.step_hi >= min_step) AND (max_step IS NULL OR b.step_lo < max_step)
-      AND (g.below_step IS NULL OR b.step_lo < g.below_step)
-      AND (l.visible_below IS NULL OR b.step_lo < l.visible_below)
+      AND (min_step IS NULL OR b.step_hi >= min_step) AND (u.below_step IS NULL OR b.step_lo < u.below_step)
 $$;
 
 -- `history` between two steps: min_step inclusive, max_step exclusive; NULL: no limit.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -56,6 +57,7 @@ class Client:
         self._headers = {"User-Agent": "stepwell"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._idle)
 
     def get_json(self, path: Sequence[str], query: Query | None = None) -> Any:
         """The JSON of an answer.
@@ -139,6 +141,7 @@ class Client:
             if reply.isclosed() and not reply.will_close and len(self._idle) < _KEPT:
                 self._idle.append(connection)
                 return
+        reply.close()  # it has the socket open, too
         connection.close()
 
     def _lost(self, error: BaseException) -> UnavailableError:
@@ -154,6 +157,11 @@ class Client:
             return from_dict(orjson.loads(body)["error"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return CommError(f"the server answered with status {status}", hint=self._hint)
+
+
+def _close(connections: list[http.client.HTTPConnection]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 class _Exchange:

@@ -143,7 +143,9 @@ class Table:
         Raises:
             UsageError: pandas is not installed.
         """
-        frame = require("pandas", "pandas").DataFrame({name: values for name, values, _ in self.arrays()})
+        pandas = require("pandas", "pandas")
+        # With its type, or pandas makes strings of its own of a column of texts, in which None is NaN.
+        frame = pandas.DataFrame({name: pandas.Series(values, dtype=values.dtype) for name, values, _ in self.arrays()})
         frame.attrs["stepwell"] = dict(about)
         return frame
 
