@@ -22,6 +22,7 @@ class Limits:
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
         post_frames, post_sessions: how many one POST body may hold.
+        request_line_bytes: the longest path and query (keys are in it).
         streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
@@ -36,6 +37,7 @@ class Limits:
     attach_bytes: int = 4 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
+    request_line_bytes: int = 256 * 1024
     streams: int = 16_384
     batch_bytes: int = 8 * MIB
     batch_frames: int = 8192

@@ -120,7 +120,13 @@ class Worker:
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
             # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
-            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+            self._runner = web.AppRunner(
+                create_app(self),
+                access_log=None,
+                shutdown_timeout=1.0,
+                auto_decompress=False,
+                max_line_size=limits.request_line_bytes,
+            )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
         except BaseException:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stepwell.errors import Error
+from stepwell.errors import Error, UsageError
 from stepwell_ingest.api.description import Operation, read_query
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_json, page_batch
@@ -162,6 +162,12 @@ async def named_run(request: web.Request, database: Database) -> RunRow:
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """entity and project of "entity/project"."""
-    entity, _, project = path.partition("/")
-    return entity, project
+    """entity and project of "entity/project".
+
+    Raises:
+        UsageError: it is none.
+    """
+    match path.split("/"):
+        case [entity, project] if entity and project:
+            return entity, project
+    raise UsageError("'path' must be entity/project", detail=repr(path)[:80])
