@@ -12,6 +12,7 @@ from stepwell import wire
 from stepwell.errors import Error, OverloadedError, UnavailableError
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.read_routes import read_routes
 from stepwell_ingest.api.reads import handler
 from stepwell_ingest.api.stream import Stream
@@ -85,8 +86,15 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
-    for operation, answer in read_routes(worker.config.reads):
+    reads = read_routes(worker.config.reads)
+    for operation, answer in reads:
         app.router.add_route(operation.method, operation.path, handler(operation, answer, worker.reads))
+    document = openapi([operation for operation, _ in reads])
+
+    async def describe(_: web.Request) -> web.Response:
+        return json_response(document)
+
+    app.router.add_get("/v1/openapi.json", describe)
     return app
 
 

@@ -37,7 +37,8 @@ class Operation:
 
     Attributes:
         answers: content types of a success.
-        known: for requests whose query is checked here; other routes check what they take themselves.
+        errors: other statuses that it may have.
+        body: the content type of the request's body.
     """
 
     method: str
