@@ -22,7 +22,7 @@ class Limits:
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
         post_frames, post_sessions: how many one POST body may hold.
-        request_line_bytes: the longest path and query (keys are in it).
+        request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
@@ -106,9 +106,9 @@ class Reads:
     keys: int = 1000
     buckets: int = 20_000
     samples: int = 100_000
-    listeners: int = 1000
+    listeners: int = 500
     live_poll_s: float = 0.5
-    live_points: int = 50_000
+    live_points: int = 20_000
     live_keep_alive_s: float = 15.0
 
 

@@ -23,6 +23,7 @@ from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -43,7 +44,7 @@ class Worker:
         config, metrics: settings and counters.
         room: bytes between the sockets and COMMIT.
         catalog, batcher, intake: stations of the write path; there from `start` on.
-        reads: connections of those who read.
+        reads, live: connections of those who read, and live views.
         streams: the open connections.
         draining: nothing new is taken in.
     """
@@ -57,6 +58,7 @@ class Worker:
         self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
         self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
         self.reads = Database(config.dsn, config.reads, config.timeouts.connect_s)
+        self.live = Live(self.reads)
         self.streams: set[Stream] = set()
         self.draining = False
         self.started_at = time.time()
@@ -126,6 +128,7 @@ class Worker:
                 shutdown_timeout=1.0,
                 auto_decompress=False,
                 max_line_size=limits.request_line_bytes,
+                max_field_size=limits.request_line_bytes,
             )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
@@ -160,6 +163,7 @@ class Worker:
         """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
         self.draining = True
         self.batcher.close()
+        self.live.close()
         for stream in list(self.streams):
             stream.stop()
         try:
@@ -171,11 +175,13 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends everything; call `drain` first to lose no work in progress."""
+        self.live.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.stop()
         await self.reads.close()
         if self._pool is not None:
             try:

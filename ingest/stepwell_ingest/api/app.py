@@ -14,7 +14,7 @@ from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
 from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.read_routes import read_routes
-from stepwell_ingest.api.reads import handler
+from stepwell_ingest.api.reads import Sources, handler
 from stepwell_ingest.api.stream import Stream
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
-    reads = read_routes(worker.config.reads)
+    reads, sources = read_routes(worker.config.reads), Sources(worker.reads, worker.live)
     for operation, answer in reads:
-        app.router.add_route(operation.method, operation.path, handler(operation, answer, worker.reads))
+        app.router.add_route(operation.method, operation.path, handler(operation, answer, sources))
     document = openapi([operation for operation, _ in reads])
 
     async def describe(_: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from stepwell import columns
 from stepwell_ingest.api import reads
 from stepwell_ingest.api.description import Operation, Parameter
+from stepwell_ingest.api.events import live
 from stepwell_ingest.config import Reads
 
 _RUN = "/v1/runs/{entity}/{project}/{run}"
@@ -120,5 +121,21 @@ def read_routes(limits: Reads) -> list[tuple[Operation, reads.Answer]]:
                 errors=_READ_ERRORS,
             ),
             reads.objects,
+        ),
+        (
+            Operation(
+                "GET",
+                f"{_RUN}/live",
+                "What happens in it, as server-sent events: docs/reading.md.",
+                (
+                    replace(
+                        keys, about="a key whose new points events have; without any, they say where writers stand"
+                    ),
+                    Parameter("cursor", "the id of the last event that was taken; Last-Event-ID says the same"),
+                ),
+                ("text/event-stream",),
+                _READ_ERRORS,
+            ),
+            live,
         ),
     ]

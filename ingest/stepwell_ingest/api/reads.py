@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_jso
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import compile_filter, parse_order
 from stepwell_ingest.read.history import RESERVED, Wanted, read_pages
+from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
@@ -22,40 +24,53 @@ from stepwell_ingest.read.sampling import choose_grid, choose_rows
 from stepwell_ingest.read.series import read_buckets
 
 Query = dict[str, Any]
-Answer = Callable[[web.Request, Query, Database], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request, Query, "Sources"], Awaitable[web.StreamResponse]]
 
 
-def handler(operation: Operation, answer: Answer, database: Database) -> Callable[[web.Request], Any]:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What answers are made of."""
+
+    database: Database
+    live: Live
+
+
+def handler(operation: Operation, answer: Answer, sources: Sources) -> Callable[[web.Request], Any]:
     """An aiohttp handler: checks the query by the operation's description, then answers."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await answer(request, read_query(request, operation), database)
+        return await answer(request, read_query(request, operation), sources)
 
     return handle
 
 
-async def runs(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def runs(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     entity, project = split_path(query["path"])
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
     return json_response(await list_runs(database, entity, project, where, order, query["limit"], query["cursor"]))
 
 
-async def run(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def run(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     row = await named_run(request, database)
     links = {name: f"{request.path}/{name}" for name in ("metrics", "summary", "series", "history", "objects", "live")}
     return json_response({**row.shown, "links": links})
 
 
-async def metrics(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def metrics(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     return json_response(await metric_names(database, await named_run(request, database)))
 
 
-async def run_summary(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def run_summary(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     body = await summary(database, await named_run(request, database))
     return web.Response(body=body, content_type="application/json")
 
 
-async def objects(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def objects(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     row = await named_run(request, database)
     if query["key"] is None:
         return json_response(await object_keys(database, row))
@@ -65,7 +80,8 @@ async def objects(request: web.Request, query: Query, database: Database) -> web
     )
 
 
-async def series(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def series(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     row = await named_run(request, database)
     reply = Reply(request, database.limits)
     if query["buckets"] is None:
@@ -81,7 +97,8 @@ async def series(request: web.Request, query: Query, database: Database) -> web.
         return await reply.fail(error)
 
 
-async def history(request: web.Request, query: Query, database: Database) -> web.StreamResponse:
+async def history(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
     row = await named_run(request, database)
     keys = query["keys"] or None
     times = keys is None or not RESERVED.isdisjoint(keys) or query["times"] == "true"

@@ -6,6 +6,7 @@ connection from the write path, and that one transaction sees one state of the d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -14,6 +15,8 @@ import asyncpg
 from stepwell.errors import Error, OverloadedError, UnavailableError, UsageError
 from stepwell_ingest.config import Reads
 from stepwell_schema import queries
+
+_CLOSE_S = 2.0
 
 
 class Database:
@@ -55,9 +58,12 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Ends the connections, whatever they are doing."""
+        """Ends the connections; what is under way has a moment to end by itself."""
         if self._pool is not None:
-            self._pool.terminate()
+            try:
+                await asyncio.wait_for(self._pool.close(), _CLOSE_S)
+            except TimeoutError:
+                self._pool.terminate()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:

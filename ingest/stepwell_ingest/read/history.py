@@ -107,7 +107,7 @@ async def read_page(
     series = await fetch(connection, sql, run.run_id, names, start, below, database.limits.page_bytes)
     objects: list[ObjectValue] = []
     if run.may_have_objects:
-        objects = await _fetch_objects(database, connection, run.run_id, names, start, below)
+        objects = await fetch_objects(database, connection, run.run_id, names, start, below)
     require = names if wanted.every_key else None
     page = assemble(series, objects, below, with_times=wanted.with_times, require=require)
     if wanted.keys is not None and names is None:
@@ -115,7 +115,7 @@ async def read_page(
     return page
 
 
-async def _fetch_objects(
+async def fetch_objects(
     database: Database,
     connection: asyncpg.Connection,
     run_id: int,
@@ -123,6 +123,11 @@ async def _fetch_objects(
     start: int,
     below: int,
 ) -> list[ObjectValue]:
+    """The objects with start ≤ step < below; `keys` None: of all keys.
+
+    Raises:
+        TooMuch: they hold more than a page may.
+    """
     found: list[ObjectValue] = []
     held = 0
     cursor = await connection.cursor(database.sql["objects"], run_id, keys, start, below)

@@ -62,3 +62,18 @@ FROM stepwell.history_objects o WHERE o.run_id = $1 GROUP BY o.key ORDER BY o.ke
 SELECT writer, bucket_step, bucket_width, count, min, max, mean, first, last, first_step, last_step,
        nans, pos_infs, neg_infs
 FROM stepwell.history_sample($1, $2, $3, $4, $5) ORDER BY writer, bucket_step;
+
+-- name: positions
+-- Where each epoch of each writer of a run stands, and the run's state; ordered by writer and epoch.
+SELECT w.name AS writer, l.epoch, l.first_step, l.last_step, l.visible_below, r.state
+FROM stepwell.run r
+LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
+LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+WHERE r.run_id = $1 ORDER BY l.writer_id, l.epoch;
+
+-- name: marks
+-- One text a run that changes whenever its positions or its state do.
+SELECT r.run_id, concat_ws(' ', r.state, count(l.*), sum(l.next_seq), sum(l.last_step), sum(l.visible_below),
+                           count(l.visible_below)) AS mark
+FROM stepwell.run r LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
+WHERE r.run_id = ANY ($1) GROUP BY r.run_id;
