@@ -62,6 +62,7 @@ def numbers(batch: Any, name: str) -> list[Any]:
 async def test_buckets_lose_no_spike_no_nan_and_no_inf_and_say_what_they_stand_for(any_worker: Worker) -> None:
     values = np.zeros(1000)
     values[[100, 200, 300, 301, 302]] = [1e9, -1e9, np.nan, np.inf, -np.inf]
+    values[[900, 901]] = 1.7e308
     session = Session()
     await store(any_worker, session, frame(session, range(5, 1005), {"x": values, "y": values}))
     x, y, end = await ask_batches(any_worker, f"{RUN}/series", keys=["x", "y"], buckets=100)
@@ -74,7 +75,8 @@ async def test_buckets_lose_no_spike_no_nan_and_no_inf_and_say_what_they_stand_f
     steps = numbers(x, "bucket_step")
     assert steps == list(range(0, 1008, 16))
     assert sum(numbers(x, "count")) == 1000
-    assert (np.nanmin(x.numbers("min")), np.nanmax(x.numbers("max"))) == (-1e9, 1e9)
+    assert (np.nanmin(x.numbers("min")), np.nanmax(x.numbers("max"))) == (-1e9, 1.7e308)
+    assert np.isclose(np.nanmax(x.numbers("mean")), 1.7e308 / 8)  # a sum would overflow
     assert numbers(x, "max")[steps.index(96)] == 1e9  # step 105
     for kind, step in (("nans", 305), ("pos_infs", 306), ("neg_infs", 307)):
         assert sum(numbers(x, kind)) == numbers(x, kind)[steps.index(step // 16 * 16)] == 1

@@ -37,10 +37,6 @@ async def live(request: web.Request, query: Query, sources: Sources) -> web.Stre
             if response is None:
                 raise
             await response.write(_text(b"error", orjson.dumps(error.as_dict())))
-        except TimeoutError:
-            # It takes nothing: it comes back with its cursor, or not at all.
-            if request.transport is not None:
-                request.transport.abort()
     return response or await _begin(request)
 
 

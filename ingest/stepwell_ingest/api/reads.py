@@ -39,7 +39,14 @@ def handler(operation: Operation, answer: Answer, sources: Sources) -> Callable[
     """An aiohttp handler: checks the query by the operation's description, then answers."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await answer(request, read_query(request, operation), sources)
+        query = read_query(request, operation)
+        try:
+            return await answer(request, query, sources)
+        except (ConnectionError, TimeoutError):
+            # The client has gone, or takes nothing: it asks again, or not at all.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
 
     return handle
 

@@ -90,7 +90,9 @@ BEGIN
     RETURN QUERY
     SELECT h.writer, (h.step >> k) << k, 1::bigint << k, pg_catalog.count(*),
            pg_catalog.min(h.value) FILTER (WHERE h.finite), pg_catalog.max(h.value) FILTER (WHERE h.finite),
-           avg(h.value) FILTER (WHERE h.finite),
+           -- Not avg(): it sums squares, which overflow, as an error, from 1e154 on. A bucket has 2^k points at most.
+           sum(h.value / 2::float8 ^ k) FILTER (WHERE h.finite)
+               * (2::float8 ^ k / nullif(pg_catalog.count(*) FILTER (WHERE h.finite), 0)),
            (array_agg(h.value ORDER BY h.step))[1], (array_agg(h.value ORDER BY h.step DESC))[1],
            pg_catalog.min(h.step), pg_catalog.max(h.step),
            pg_catalog.count(*) FILTER (WHERE h.value = 'NaN'), pg_catalog.count(*) FILTER (WHERE h.value = 'Infinity'),
