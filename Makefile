@@ -16,7 +16,7 @@ SEED ?= $(shell date +%s)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
-DEV := hypothesis mypy psutil pytest pytest-asyncio pytest-xdist ruff
+DEV := hypothesis mypy openapi-spec-validator psutil pytest pytest-asyncio pytest-xdist ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test check format bench soak clean setup
@@ -59,7 +59,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f "$(STAMP)"
 	@"$(PYTHON)" -m venv --clear "$(VENV)"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable '.[server,demo]' $(DEV)
+	@$(PIP) --no-build-isolation --editable '.[server,demo,read]' $(DEV)
 	@touch "$(STAMP)"
 
 clean:

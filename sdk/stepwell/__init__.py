@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell._config import Config, ConfigError
 from stepwell._flush import Flush
@@ -23,10 +23,14 @@ from stepwell._sender import Account, Stats
 from stepwell._settings import Settings, resolve
 from stepwell.errors import DataError, Error, RejectionError, ServerError, SpoolError, UsageError
 
+if TYPE_CHECKING:
+    from stepwell.api import Api
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Account",
+    "Api",
     "Config",
     "ConfigError",
     "DataError",

