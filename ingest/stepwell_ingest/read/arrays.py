@@ -1,18 +1,18 @@
 """Points of a step range as numpy arrays: the one place that fetches points in bulk.
 
 In come a run, names and a range of steps; out go arrays, one set a metric and writer, ordered by step. Postgres hands
-over the arrays in which the points lie (`stepwell.history_arrays`) in the binary form of `array_send`, which numpy
-reads all at once: some 90 ns a point, most of it in Postgres. Whoever stores points in another form
-changes that function.
+over the matrices in which the points lie (`stepwell.history_arrays`) in the binary form of `array_send`, which numpy
+reads all at once: some 90 ns a point, most of it in Postgres. Whoever stores points in another form changes that
+function.
 
 Format: PostgreSQL's array_send: int32 number of dimensions, flags, element type; per dimension int32 length and lower
-bound; per element int32 length (8) and 8 bytes, all big-endian.
+bound; per element int32 length and its bytes, all big-endian.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -49,61 +49,87 @@ class Series(NamedTuple):
 
 async def fetch(
     connection: asyncpg.Connection,
-    sql: str,
+    sql: Mapping[str, str],
     run_id: int,
     metrics: Sequence[str] | None,
     min_step: int,
     max_step: int,
     max_bytes: int,
+    *,
+    with_times: bool,
 ) -> list[Series]:
     """The visible points of a run with min_step ≤ step < max_step.
 
     Args:
         connection: in a transaction.
-        sql: the query `arrays` or `arrays_with_times`.
+        sql: the named queries.
         metrics: their names; None: all.
-        max_bytes: how much may come, as Postgres sends it (24 to 36 bytes a point).
+        max_bytes: how much may come, as Postgres sends it (12 bytes a value, and 12 to 24 a step).
 
     Raises:
         TooMuch: it would be more.
     """
-    parts: dict[tuple[str, str], list[asyncpg.Record]] = defaultdict(list)
+    names = {
+        (row["run_id"], row["metric_id"]): row["name"]
+        for row in await connection.fetch(sql["metric_ids"], run_id, metrics)
+    }
+    # Matrices of the same metrics are joined whole.
+    groups: dict[tuple[int, str, bytes], list[asyncpg.Record]] = defaultdict(list)
     held = 0
-    cursor = await connection.cursor(sql, run_id, metrics, min_step, max_step)
+    query = sql["arrays_with_times" if with_times else "arrays"]
+    cursor = await connection.cursor(query, run_id, metrics, min_step, max_step)
     while rows := await cursor.fetch(_FETCH_ROWS):
         for row in rows:
-            parts[row["metric"], row["writer"]].append(row)
-            held += 3 * len(row["steps"])
+            groups[row["source_run_id"], row["writer"], row["metric_ids"]].append(row)
+            held += len(row["vals"]) + 2 * len(row["steps"])
         if held > max_bytes:
             raise TooMuch
         if len(rows) < _FETCH_ROWS:
             break
-    found = []
-    for (metric, writer), rows in sorted(parts.items()):
-        series = _join(metric, writer, rows)
-        if len(series.steps):
-            found.append(series)
-    return found
+    found: dict[tuple[str, str], list[Series]] = defaultdict(list)
+    for (source, writer, ids), rows in groups.items():
+        for series in _join(names, source, writer, _decode([ids], ">i4").tolist(), rows):
+            if len(series.steps):
+                found[series.metric, writer].append(series)
+    return [parts[0] if len(parts) == 1 else _merge(parts) for _, parts in sorted(found.items())]
 
 
-def _join(metric: str, writer: str, rows: list[asyncpg.Record]) -> Series:
+def _join(
+    names: Mapping[tuple[int, int], str], source: int, writer: str, ids: list[int], rows: list[asyncpg.Record]
+) -> Iterator[Series]:
+    """The series of one group, which share their steps."""
     steps = _decode([row["steps"] for row in rows], ">i8")
-    values = _decode([row["vals"] for row in rows], ">f8")
     times = None
     if "times" in rows[0]:
         times = _decode([row["times"] for row in rows], ">i8") + _POSTGRES_EPOCH_US
-    if (np.diff(steps) < 0).any():  # blocks come in no order that SQL promises
+    if len(ids) == 1:
+        values = _decode([row["vals"] for row in rows], ">f8").reshape(1, -1)
+    else:
+        values = np.concatenate([_decode([row["vals"]], ">f8").reshape(len(ids), -1) for row in rows], axis=1)
+    if (np.diff(steps) < 0).any():  # rows come in no order that SQL promises
         order = np.argsort(steps, kind="stable")
-        steps, values, times = steps[order], values[order], None if times is None else times[order]
-    return Series(metric, writer, steps, values, times)
+        steps, values, times = steps[order], values[:, order], None if times is None else times[order]
+    for id_, row in zip(ids, values, strict=True):
+        if (name := names.get((source, id_))) is not None:
+            yield Series(name, writer, steps, row, times)
+
+
+def _merge(parts: list[Series]) -> Series:
+    """One series of those that came in matrices of different metrics, or from an ancestor."""
+    steps = np.concatenate([part.steps for part in parts])
+    order = np.argsort(steps, kind="stable")
+    values = np.concatenate([part.values for part in parts])[order]
+    times = np.concatenate([part.times for part in parts if part.times is not None] or [steps])[order]
+    return Series(parts[0].metric, parts[0].writer, steps[order], values, None if parts[0].times is None else times)
 
 
 def _decode(arrays: list[bytes], item: str) -> npt.NDArray[Any]:
-    """Elements of 8 bytes of many arrays one after the other, in this machine's byte order."""
+    """The elements of many arrays one after the other, in this machine's byte order."""
     native = np.dtype(item).newbyteorder("=")
+    size = 1 + native.itemsize // 4  # in words of 4 bytes, its length before it
     words = np.frombuffer(b"".join(arrays), ">i4")
-    sizes = np.fromiter(map(len, arrays), np.int64, len(arrays)) // 4
-    starts = np.cumsum(sizes) - sizes
+    lengths = np.fromiter(map(len, arrays), np.int64, len(arrays)) // 4
+    starts = np.cumsum(lengths) - lengths
     heads = 3 + 2 * words[starts].astype(np.int64)
     if len(arrays) == 1:
         elements = words[int(heads[0]) :]
@@ -113,5 +139,4 @@ def _decode(arrays: list[bytes], item: str) -> npt.NDArray[Any]:
         np.add.at(edges, starts, 1)
         np.add.at(edges, starts + heads, -1)
         elements = words[np.cumsum(edges[:-1], dtype=np.int8) == 0]
-    pairs = np.ascontiguousarray(elements.reshape(-1, 3)[:, 1:])
-    return pairs.view(item).reshape(-1).astype(native)
+    return np.ascontiguousarray(elements.reshape(-1, size)[:, 1:]).view(item).reshape(-1).astype(native)

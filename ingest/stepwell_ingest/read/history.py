@@ -103,8 +103,8 @@ async def read_page(
     """
     # With nothing but reserved names (keys=_step), the rows are wanted and none of their columns.
     names = [key for key in wanted.keys or () if key not in RESERVED] or None
-    sql = database.sql["arrays_with_times" if wanted.with_times else "arrays"]
-    series = await fetch(connection, sql, run.run_id, names, start, below, database.limits.page_bytes)
+    room, times = database.limits.page_bytes, wanted.with_times
+    series = await fetch(connection, database.sql, run.run_id, names, start, below, room, with_times=times)
     objects: list[ObjectValue] = []
     if run.may_have_objects:
         objects = await fetch_objects(database, connection, run.run_id, names, start, below)

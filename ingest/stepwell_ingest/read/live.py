@@ -204,9 +204,9 @@ class Live:
         series: list[Series] = []
         objects: list[ObjectValue] = []
         for start, end in intervals(found):
-            sql = self._database.sql["arrays_with_times"]
-            some = await fetch(connection, sql, run.run_id, list(keys), start, end, room)
-            texts = await fetch_objects(self._database, connection, run.run_id, list(keys), start, end)
+            names = list(keys)
+            some = await fetch(connection, self._database.sql, run.run_id, names, start, end, room, with_times=True)
+            texts = await fetch_objects(self._database, connection, run.run_id, names, start, end)
             room -= sum(len(item.steps) for item in some) * _POINT_BYTES + sum(len(item.text) for item in texts)
             if room < 0:
                 raise TooMuch

@@ -121,7 +121,7 @@ class _Axes:
     def get(self, writer: int, steps: Int64Array, times: Int64Array | None) -> _Axis:
         alike = self._alike[writer, len(steps), int(steps[0]), int(steps[-1])]
         for axis in alike:
-            if np.array_equal(axis.steps, steps):
+            if axis.steps is steps or np.array_equal(axis.steps, steps):
                 return axis
         axis = _Axis(writer, steps, times)
         alike.append(axis)

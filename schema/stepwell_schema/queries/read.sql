@@ -28,15 +28,23 @@ SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLAT
 SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C";
 
 -- name: arrays
--- The points of a step range as arrays in binary; $2 NULL: of all metrics.
-SELECT a.writer, a.metric, array_send(a.steps) AS steps, array_send(a.vals) AS vals
+-- The points of a step range as matrices in binary; $2 NULL: of all metrics.
+SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, array_send(a.steps) AS steps,
+       array_send(a.vals) AS vals
 FROM stepwell.history_arrays($1, $2, $3, $4) a;
 
 -- name: arrays_with_times
 -- Likewise, with their times.
-SELECT a.writer, a.metric, array_send(a.steps) AS steps, array_send(a.vals) AS vals,
-       array_send(a.times) AS times
+SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, array_send(a.steps) AS steps,
+       array_send(a.vals) AS vals, array_send(a.times) AS times
 FROM stepwell.history_arrays($1, $2, $3, $4) a;
+
+-- name: metric_ids
+-- What the metrics of these matrices are called; $2 NULL: all.
+SELECT m.run_id, m.metric_id, m.name
+FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
+WHERE g.run_id = $1
+  AND ($2::text[] IS NULL OR m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest($2::text[]) AS n (name)));
 
 -- name: objects
 -- The values of a step range that are no numbers; $2 NULL: of all keys.
