@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from stepwell_ingest.read.rows import Page
 #: A column of the rows themselves, not of a metric: the head's "index" says how many of them lead.
 _STEP, _WRITER, _TIME = "step", "writer", "time"
 _JSON = "application/json"
+_LARGE = 128 * 1024
 
 
 class Reply:
@@ -46,8 +47,9 @@ class Reply:
         if not self.as_json:
             await self._write(*columns.encode(*batch))
             return
-        for text in json:
-            await self._write(b"," if not self._first else b"", text)
+        texts = list(json)
+        if texts:
+            await self._write(b"" if self._first else b",", b",".join(texts))
             self._first = False
 
     async def end(self, head: dict[str, Any]) -> web.StreamResponse:
@@ -74,9 +76,28 @@ class Reply:
                 await self._response.prepare(self._request)
                 if self.as_json:
                     await self._response.write(b'{"items":[')
-            for piece in pieces:
-                if len(piece):
-                    await self._response.write(piece)
+            for piece in _joined(pieces):
+                await self._response.write(piece)
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes with small pieces joined: each that is written alone is a chunk of HTTP, and some 20 µs."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) >= _LARGE:
+            if small:
+                yield b"".join(small)
+                small, size = [], 0
+            yield piece
+            continue
+        small.append(piece)
+        size += len(piece)
+        if size >= _LARGE:
+            yield b"".join(small)
+            small, size = [], 0
+    if size:
+        yield b"".join(small)
 
 
 def page_batch(page: Page) -> tuple[list[Column], int, dict[str, Any]]:

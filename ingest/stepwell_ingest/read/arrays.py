@@ -131,12 +131,14 @@ def _decode(arrays: list[bytes], item: str) -> npt.NDArray[Any]:
     lengths = np.fromiter(map(len, arrays), np.int64, len(arrays)) // 4
     starts = np.cumsum(lengths) - lengths
     heads = 3 + 2 * words[starts].astype(np.int64)
-    if len(arrays) == 1:
-        elements = words[int(heads[0]) :]
-    else:
-        # +1 where a head begins, −1 where it ends: the sum is 1 within heads (an empty array is nothing but a head).
-        edges = np.zeros(len(words) + 1, np.int8)
-        np.add.at(edges, starts, 1)
-        np.add.at(edges, starts + heads, -1)
-        elements = words[np.cumsum(edges[:-1], dtype=np.int8) == 0]
+    if (lengths == lengths[0]).all() and (heads == heads[0]).all():
+        # Blocks mostly have one shape: then this is one copy instead of four.
+        shape = (int(lengths[0] - heads[0]) // size,)
+        row = np.dtype([("head", ">i4", (int(heads[0]),)), ("items", [("length", ">i4"), ("value", item)], shape)])
+        return words.view(row)["items"]["value"].reshape(-1).astype(native)
+    # +1 where a head begins, −1 where it ends: the sum is 1 within heads (an empty array is nothing but a head).
+    edges = np.zeros(len(words) + 1, np.int8)
+    np.add.at(edges, starts, 1)
+    np.add.at(edges, starts + heads, -1)
+    elements = words[np.cumsum(edges[:-1], dtype=np.int8) == 0]
     return np.ascontiguousarray(elements.reshape(-1, size)[:, 1:]).view(item).reshape(-1).astype(native)

@@ -55,7 +55,9 @@ class Page:
         """The page with these rows only; columns that have no value in them are dropped."""
         if rows.all():
             return self
-        columns = [kept for column in self.columns if len((kept := _select(column, rows)).values)]
+        number = np.cumsum(rows, dtype=np.int32) - 1  # of each row that stays
+        count = int(number[-1]) + 1 if len(number) else 0
+        columns = [kept for column in self.columns if len((kept := _select(column, rows, number, count)).values)]
         times = None if self.times is None else self.times[rows]
         return Page(self.steps[rows], self.writers, self.writer[rows], times, columns, self.next_step)
 
@@ -174,13 +176,14 @@ def _columns(parts: Iterable[tuple[str, _Axis, Numbers | list[bytes]]], rows: in
     return columns
 
 
-def _select(column: Column, rows: npt.NDArray[np.bool_]) -> Column:
+def _select(column: Column, rows: npt.NDArray[np.bool_], number: npt.NDArray[np.int32], count: int) -> Column:
+    """The column with the rows that stay, `count` of them, under their new numbers."""
     kept = rows if column.rows is None else rows[column.rows]
-    number = np.cumsum(rows, dtype=np.int64) - 1  # of each row that stays
-    at = (np.flatnonzero(rows) if column.rows is None else column.rows[kept]).astype(np.int64)
+    values: Numbers | list[bytes]
     if isinstance(column.values, np.ndarray):
-        values: Numbers | list[bytes] = column.values[kept]
+        values = column.values[kept]
     else:
         values = [text for text, keep in zip(column.values, kept.tolist(), strict=True) if keep]
-    everywhere = len(values) == int(np.count_nonzero(rows))
-    return Column(column.name, values, None if everywhere else number[at].astype(np.int32))
+    if column.rows is None or len(values) == count:
+        return Column(column.name, values)
+    return Column(column.name, values, number[column.rows[kept]])

@@ -144,8 +144,12 @@ class Table:
             UsageError: pandas is not installed.
         """
         pandas = require("pandas", "pandas")
-        # With its type, or pandas makes strings of its own of a column of texts, in which None is NaN.
-        frame = pandas.DataFrame({name: pandas.Series(values, dtype=values.dtype) for name, values, _ in self.arrays()})
+        # Objects with their type, or pandas makes strings of its own of a column of texts, in which None is NaN.
+        columns = {
+            name: values if values.dtype != object else pandas.Series(values, dtype=object)
+            for name, values, _ in self.arrays()
+        }
+        frame = pandas.DataFrame(columns)
         frame.attrs["stepwell"] = dict(about)
         return frame
 
