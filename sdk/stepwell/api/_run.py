@@ -365,14 +365,19 @@ class HistoryScan:
         self._reading: Iterator[dict[str, Any]] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for rows in self._run._rows(dict(self._query), {}):
-            yield from rows.as_dicts(self._shape)
+        return _scan(self._run, self._shape, dict(self._query))
 
     def __next__(self) -> dict[str, Any]:
         self._reading = iter(self) if self._reading is None else self._reading
         return next(self._reading)
 
     next = __next__
+
+
+def _scan(run: Run, shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    # No method of HistoryScan, which holds it: a scan that is dropped halfway ends its connection at once.
+    for rows in run._rows(query, {}):
+        yield from rows.as_dicts(shape)
 
 
 def _joined(parts: list[npt.NDArray[Any]]) -> Any:
