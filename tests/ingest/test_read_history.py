@@ -251,6 +251,19 @@ async def test_reads_that_find_no_connection_are_told_to_come_back(postgres_dsn:
         await worker.stop()
 
 
+async def test_reads_that_take_every_connection_keep_no_frame_waiting(postgres_dsn: str) -> None:
+    worker = Worker(Config(postgres_dsn, port=0, reads=Reads(connections=2)))
+    await worker.start()
+    try:
+        async with worker.reads.snapshot(), worker.reads.snapshot():
+            session = Session()
+            async with asyncio.timeout(PATIENCE_S):
+                await store(worker, session, frame(session, [0], {"x": [1]}))
+        assert await rows(worker) == [row(0, x=1)]
+    finally:
+        await worker.stop()
+
+
 async def test_a_read_can_change_nothing_and_ends_in_time(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn) as worker:
         with pytest.raises(UnavailableError, match="read-only transaction"):

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepwell._settings import resolve
+from stepwell.api._history import HistoryScan, Series, Summary
 from stepwell.api._http import Client
-from stepwell.api._run import HistoryScan, Run, Series, Summary
+from stepwell.api._run import Run
 from stepwell.api._runs import Runs
 from stepwell.errors import SettingError, UsageError
 

@@ -1,67 +1,25 @@
 """One run as it was logged: what it was started with, where it stands, and its history in several shapes.
 
-In come answers of the server; out go values that are exactly those that were logged. Reads that are cut off go on where
-they stood, so that nothing is missing or double.
+In come answers of the server; out go values that are exactly those that were logged.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from stepwell.api._http import Client, Query
-from stepwell.api._table import RESERVED, STEP, WRITER, Rows, Shape, Table
-from stepwell.errors import Error, FrameCorruptError, ServerError, UsageError
-from stepwell.wire import Float64Array, Int64Array
+from stepwell.api._history import HistoryScan, Series, Summary, joined, read_rows
+from stepwell.api._http import Client
+from stepwell.api._table import RESERVED, STEP, Rows, Shape, Table
+from stepwell.errors import UsageError
 
 log = logging.getLogger("stepwell")
 
-#: How often in a row a read that is cut off, without a row in between, is tried again, and the pause before.
-_TRIES = 3
-_PAUSE_S = 0.5
 _SYSTEM = ("system/", "system.")
-
-
-class Series(NamedTuple):
-    """Every point of one metric, ordered by step, then by writer.
-
-    Attributes:
-        steps: int64[N].
-        values: float64[N], bit for bit as logged.
-        writer: int32[N], indexes of `writers`.
-        writers: names.
-    """
-
-    steps: Int64Array
-    values: Float64Array
-    writer: npt.NDArray[np.int32]
-    writers: list[str]
-
-
-class Summary(Mapping[str, Any]):
-    """The last value of each key. Read-only; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 class Run:
@@ -231,7 +189,7 @@ class Run:
         elif keys is not None and x_axis not in (*RESERVED, *keys):
             keys = [*keys, x_axis]
         end: dict[str, Any] = {}
-        parts = list(self._rows({"keys": keys, "samples": samples}, end))
+        parts = list(read_rows(self._client, self._path, {"keys": keys, "samples": samples}, end))
         sampled = end.get("sampled")
         if sampled:
             log.warning(
@@ -267,12 +225,14 @@ class Run:
         names = self._names(keys)
         if page_size < 1:
             raise UsageError("page_size must be 1 or more", detail=repr(page_size))
-        return HistoryScan(self, names, min_step, max_step)
+        return HistoryScan(
+            self._client, self._path, self._shape(names), {"keys": names, "min_step": min_step, "max_step": max_step}
+        )
 
     def series(self, key: str, min_step: int = 0, max_step: int | None = None) -> Series:
         """Every point of one metric as arrays; without any, arrays of length 0."""
         query = {"keys": [key], "min_step": min_step, "max_step": max_step}
-        parts = list(self._rows(query, {}, route="series"))
+        parts = list(read_rows(self._client, self._path, query, {}, route="series"))
         writers = sorted({name for part in parts for name in part.writers})
         steps, values, writer = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int32)]
         for part in parts:
@@ -283,7 +243,7 @@ class Run:
                     steps.append(part.steps[at])
                     values.append(column.values.astype(np.float64, copy=False))
                     writer.append(number[at])
-        return Series(_joined(steps), _joined(values), _joined(writer), writers)
+        return Series(joined(steps), joined(values), joined(writer), writers)
 
     def history_arrow(self, keys: Sequence[str] | None = None, min_step: int = 0, max_step: int | None = None) -> Any:
         """Every row as a pyarrow.Table. What a row does not have is null; NaN is NaN.
@@ -320,7 +280,7 @@ class Run:
     def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:
         names = self._names(keys)
         query = {"keys": names, "min_step": min_step, "max_step": max_step}
-        return Table(self._rows(query, {}), self._shape(names), names)
+        return Table(read_rows(self._client, self._path, query, {}), self._shape(names), names)
 
     def _as_asked(self, parts: list[Rows], keys: Sequence[str] | None, about: dict[str, Any], pandas: bool) -> Any:
         shape = self._shape(keys)
@@ -330,60 +290,3 @@ class Run:
             except UsageError:
                 log.warning("pandas is not installed, so history() returns a list of dicts")
         return [row for part in parts for row in part.as_dicts(shape)]
-
-    def _rows(self, query: dict[str, Any], end: dict[str, Any], route: str = "history") -> Iterator[Rows]:
-        """Batches of rows; `end` gets the head of the last one. Goes on where it stood when the answer is cut off."""
-        # `_writer` is in every answer; the server knows it under no name.
-        keys = None if query["keys"] is None else [key for key in query["keys"] if key != WRITER]
-        asked: Query = {**query, "keys": keys or None}
-        failures = 0
-        while True:
-            try:
-                with closing(self._client.get_batches((*self._path, route), asked)) as batches:
-                    for batch in batches:
-                        if batch.head.get("end"):
-                            end.update(batch.head)
-                            return
-                        rows = Rows(batch)
-                        yield rows
-                        asked = {**asked, "min_step": rows.next_step}
-                        failures = 0
-            except (ServerError, FrameCorruptError) as error:
-                failures += 1
-                if failures > _TRIES or not _may_go_on(error, asked):
-                    raise
-                time.sleep(_PAUSE_S)
-
-
-class HistoryScan:
-    """Rows of a run; each iteration reads them anew. See `Run.scan_history`."""
-
-    def __init__(self, run: Run, keys: list[str] | None, min_step: int, max_step: int | None) -> None:
-        self._run = run
-        self._shape = run._shape(keys)
-        self._query = {"keys": keys, "min_step": min_step, "max_step": max_step}
-        self._reading: Iterator[dict[str, Any]] | None = None
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return _scan(self._run, self._shape, dict(self._query))
-
-    def __next__(self) -> dict[str, Any]:
-        self._reading = iter(self) if self._reading is None else self._reading
-        return next(self._reading)
-
-    next = __next__
-
-
-def _scan(run: Run, shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    # No method of HistoryScan, which holds it: a scan that is dropped halfway ends its connection at once.
-    for rows in run._rows(query, {}):
-        yield from rows.as_dicts(shape)
-
-
-def _joined(parts: list[npt.NDArray[Any]]) -> Any:
-    return parts[1] if len(parts) == 2 else np.concatenate(parts)
-
-
-def _may_go_on(error: Error, query: Query) -> bool:
-    """Whether a read that failed may be asked for again: not a sampled one that has begun, which is one picture."""
-    return error.retryable and not (query.get("samples") and query.get("min_step"))
