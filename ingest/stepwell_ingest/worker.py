@@ -24,6 +24,8 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -45,6 +47,7 @@ class Worker:
         config, metrics: settings and counters.
         room: bytes between the sockets and COMMIT.
         catalog, batcher, intake: stations of the write path; there from `start` on.
+        reads, live: connections of those who read, and live views.
         streams: the open connections.
         draining: nothing new is taken in.
     """
@@ -57,6 +60,8 @@ class Worker:
         self.metrics = Metrics()
         self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
         self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
+        self.reads = Database(config.dsn, config.reads, config.timeouts.connect_s)
+        self.live = Live(self.reads)
         self.streams: set[Stream] = set()
         self.draining = False
         self.started_at = time.time()
@@ -113,6 +118,7 @@ class Worker:
                         "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
                     },
                 )
+                await self.reads.open()
             self.catalog = Catalog(pool, limits.metrics_per_run, timeouts.connect_s)
             self.intake = Intake(self.batcher, limits.object_bytes)
             pressure = Pressure(pool, self.config.seal)
@@ -134,6 +140,8 @@ class Worker:
                 keepalive_timeout=timeouts.head_s,
                 # Compressed bodies are refused; else aiohttp would inflate them all the same before it drops them.
                 auto_decompress=False,
+                max_line_size=limits.request_line_bytes,
+                max_field_size=limits.request_line_bytes,
             )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
@@ -168,6 +176,7 @@ class Worker:
         """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
         self.draining = True
         self.batcher.close()
+        self.live.close()
         for stream in list(self.streams):
             stream.stop()
         try:
@@ -179,11 +188,14 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends everything; call `drain` first to lose no work in progress."""
+        self.live.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.stop()
+        await self.reads.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)
