@@ -20,6 +20,7 @@ from stepwell_ingest.api.stream import Stream
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
+from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Room
@@ -32,7 +33,7 @@ from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-_PARTITIONS_EVERY_S = 3600.0
+_HOUSEKEEPING_EVERY_S = 3600.0
 
 
 class Worker:
@@ -112,7 +113,7 @@ class Worker:
             for _ in range(limits.copiers):
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
                 self._tasks.append(asyncio.create_task(copier.run()))
-            self._tasks.append(asyncio.create_task(self._make_partitions()))
+            self._tasks.append(asyncio.create_task(self._keep_house()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
             # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
@@ -177,7 +178,7 @@ class Worker:
 
         Raises:
             FencedError: a newer session took the writer over; it has not ended.
-            UnknownWriterError: the run was deleted.
+            RunDeletedError: the run was deleted.
             UnavailableError: Postgres is away.
         """
         with postgres_errors("record the end of a writer"):
@@ -223,11 +224,32 @@ class Worker:
     def _attached(self) -> list[Cursor]:
         return [stream.cursor for stream in self.streams if stream.cursor is not None]
 
-    async def _make_partitions(self) -> None:
+    async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(_PARTITIONS_EVERY_S)
+            await asyncio.sleep(_HOUSEKEEPING_EVERY_S)
             try:
                 with postgres_errors("make partitions"):
                     await self._connected().execute(self._sql["ensure_partitions"])
+                await self.sweep()
             except Error as error:
-                log.warning("%s", error)  # there are two months left to succeed
+                log.warning("%s", error)  # there are two months left to succeed, and nobody sees what is swept
+            except asyncpg.PostgresError as error:
+                log.error("what deleted runs have left could not be removed: %s", error)
+
+    async def sweep(self) -> None:
+        """Removes what deleted runs have left, as far as no other worker does.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("sweep"):
+            # Its own: a sweep may take long, and the pool ends a statement after a minute.
+            connection = await asyncpg.connect(
+                self.config.dsn,
+                timeout=self.config.timeouts.connect_s,
+                server_settings={"application_name": "stepwell sweep"},
+            )
+            try:
+                await Sweeper(connection).sweep()
+            finally:
+                await connection.close(timeout=5)

@@ -28,7 +28,15 @@ from stepwell._sender import Account, Sender, Stats
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import PROTOCOL_VERSION
-from stepwell.errors import Error, RejectionError, SpoolFullError, UnavailableError, UsageError
+from stepwell.errors import (
+    Error,
+    RejectionError,
+    RunDeletedError,
+    RunFullError,
+    SpoolFullError,
+    UnavailableError,
+    UsageError,
+)
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 
 log = logging.getLogger("stepwell")
@@ -64,6 +72,7 @@ class Run:
         self._start = settings.start
         self._on_rejection = on_rejection
         self._info = dict(info)
+        self._full = False
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._exit_code: int | None = None
@@ -328,9 +337,13 @@ class Run:
                 _spool_state.save(self._spool.directory, self._attach_info(), self._exit_code)
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
-        log.error(
-            "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
-        )
+        if not isinstance(error, RunFullError):
+            log.error(
+                "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
+            )
+        elif not self._full:  # all that follow fare the same
+            self._full = True
+            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
         if self._on_rejection is not None:
             self._on_rejection(seq, error)
 
@@ -338,6 +351,9 @@ class Run:
         text = f"run {self.id}: {account.logged:,} values logged = {account.stored:,} stored"
         if account.rejected:
             text += f" + {account.rejected:,} rejected"
+            failed = self._sender.stream.failed if self._sender and self._sender.stream else None
+            if isinstance(failed, RunDeletedError):
+                text += f" ({failed.message})"
         if account.dropped:
             text += f" + {account.dropped:,} dropped"
         if account.left:

@@ -20,7 +20,9 @@ class (`retryable`), never a list of types.
     │   ├── SequenceConflictError  the same seq was stored with other bytes
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
+    │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
+    │       └── RunFullError       the run has as many points or bytes as it may have
     └── ServerError                the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
@@ -138,8 +140,16 @@ class UnknownWriterError(RejectionError):
     code = "unknown_writer"
 
 
+class RunDeletedError(RejectionError):
+    code = "run_deleted"
+
+
 class LimitError(RejectionError):
     code = "limit"
+
+
+class RunFullError(LimitError):
+    code = "run_full"
 
 
 class ServerError(Error):

@@ -13,6 +13,7 @@ from stepwell.errors import (
     FrameTooLargeError,
     OverloadedError,
     RejectionError,
+    RunDeletedError,
     SequenceConflictError,
     SequenceGapError,
     ServerError,
@@ -24,6 +25,7 @@ from stepwell.errors import (
 _STATUS: tuple[tuple[type[Error], int], ...] = (
     (FrameTooLargeError, 413),
     (UnknownWriterError, 404),
+    (RunDeletedError, 410),
     (FencedError, 409),
     (SequenceConflictError, 409),
     (SequenceGapError, 409),

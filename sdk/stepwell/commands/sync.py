@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import os
 import sys
@@ -21,7 +22,7 @@ from stepwell._settings import ENVIRONMENT, Settings, Timeouts, resolve
 from stepwell._stream import PROTOCOL_VERSION, Stream
 from stepwell.cli import Command
 from stepwell.commands.display import Progress, number, reason, size
-from stepwell.errors import Error, RejectionError, SettingError, SpoolLockedError
+from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.spool import Spool
 
 # Other hosts take a lock over that was not refreshed for ten minutes.
@@ -32,7 +33,8 @@ _TIMEOUTS = Timeouts(retry_max_s=2.0)
 ABOUT = """deliver what offline or crashed runs left in their spools
 
 Each spool below DIR is sent to the server and removed when the server has all of it. Spools of running processes are
-skipped. The exit code is 1 when something is left."""
+skipped. The exit code is 1 when something is left. What belongs to a run that was deleted on the server is not taken
+there, and left here; with --discard it is removed."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Total:
     """What came of all spools so far."""
 
     delivered: int = 0
+    discarded: int = 0
     left: int = 0
     values: int = 0
     sent_bytes: int = 0
@@ -136,6 +139,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--url", help="the server; default STEPWELL_URL, else http://127.0.0.1:8770")
     parser.add_argument(
+        "--discard", action="store_true", help="remove what is left of runs that were deleted on the server"
+    )
+    parser.add_argument(
         "--timeout",
         type=float,
         default=30.0,
@@ -157,9 +163,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(f"{number(len(paths), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
     started = time.monotonic()
-    total = asyncio.run(_deliver_all(paths, settings, options.timeout))
+    total = asyncio.run(_deliver_all(paths, settings, options.timeout, options.discard))
     elapsed_s = time.monotonic() - started
     text = f"{total.delivered} delivered ({total.values:,} values, {size(total.sent_bytes)} in {elapsed_s:.1f} s)"
+    text += f", {total.discarded} discarded" if total.discarded else ""
     print(text + (f", {total.left} left" if total.left else ""))
     if total.unreachable:
         sys.stderr.write(
@@ -176,7 +183,7 @@ def _settings(directory: str | None, url: str | None) -> Settings:
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
-async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float) -> Total:
+async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float, discard: bool) -> Total:
     total, progress = Total(), Progress()
     for path in paths:
         if total.unreachable:
@@ -192,23 +199,27 @@ async def _deliver_all(paths: list[Path], settings: Settings, patience_s: float)
             print(f"  {path}: skipped. {error}", flush=True)
             total.left += 1
             continue
-        await _deliver(spool, settings, patience_s, total, progress)
+        await _deliver(Delivery(spool, settings, patience_s), spool, discard, total, progress)
     return total
 
 
-async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: Total, progress: Progress) -> None:
+async def _deliver(delivery: Delivery, spool: Spool, discard: bool, total: Total, progress: Progress) -> None:
     name = f"run {spool.identity.run}, writer {spool.identity.writer}"
-    delivery = Delivery(spool, settings, patience_s)
     failure: Error | None = None
     try:
         await delivery.run(progress, name)
     except Error as error:
         failure = error  # of the disk
     finally:
-        if delivery.done:
-            _spool_state.remove(spool.directory)
         damaged, repaired, pending = spool.damaged_frames, spool.repaired_bytes, spool.pending_frames
-        spool.close(remove_if_empty=delivery.done)
+        deleted = delivery.stream.failed if isinstance(delivery.stream.failed, RunDeletedError) else None
+        discarded = discard and deleted is not None
+        if discarded:
+            with contextlib.suppress(SpoolError):
+                spool.acknowledge(spool.next_seq)
+        if delivery.done or discarded:
+            _spool_state.remove(spool.directory)
+        spool.close(remove_if_empty=delivery.done or discarded)
     counts, stream = delivery.stream.counts, delivery.stream
     total.values += counts.values_acknowledged
     total.sent_bytes += counts.bytes_sent
@@ -224,6 +235,10 @@ async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: T
     if delivery.done:
         total.delivered += 1
         print(text, flush=True)
+        return
+    if discarded and deleted is not None:
+        total.discarded += 1
+        print(f"{text}; discarded: {number(pending, 'frame')}, because: {deleted.message}", flush=True)
         return
     total.left += 1
     failure = failure or stream.failed
