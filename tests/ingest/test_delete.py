@@ -277,18 +277,32 @@ class TestMonths:
         monkeypatch.setattr("stepwell_ingest.delete.sweeper._DETACH_MS", 50)
         run_id = await move_to(connection, await fill(write_path, Session()), self.AT)
         await remove(connection, [run_id])
-        async with write_path.pool.acquire() as reader:
-            async with reader.transaction():
-                await reader.fetchval("SELECT count(*) FROM stepwell.chunk")
-                assert (await Sweeper(connection).sweep()) is not None
-                assert "chunk_2025_11" in await month_tables(connection, "2025_11")
-            cursor = await write_path.attach(Session(run="run-2"))  # and nobody is kept from writing meanwhile
-            await store(write_path, Session(), cursor)
-        monkeypatch.undo()
+        async with write_path.pool.acquire() as reader, reader.transaction():
+            await reader.fetchval("SELECT count(*) FROM stepwell.chunk")
+            assert (await Sweeper(connection).sweep()) is not None
+            assert await month_tables(connection, "2025_11") == ["chunk_2025_11"]
         swept = await Sweeper(connection).sweep()
         assert swept is not None
         assert swept.left == 0
         assert await month_tables(connection, "2025_11") == []
+
+    async def test_dropping_a_month_that_is_read_keeps_nobody_from_writing(
+        self, write_path: WritePath, connection: asyncpg.Connection
+    ) -> None:
+        await remove(connection, [await move_to(connection, await fill(write_path, Session()), self.AT)])
+        async with write_path.pool.acquire() as reader, reader.transaction():
+            await reader.fetchval("SELECT count(*) FROM stepwell.hot_object")
+            sweeping = asyncio.create_task(Sweeper(connection).sweep())
+
+            async def waits() -> bool:
+                query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted)"
+                return bool(await write_path.pool.fetchval(query))
+
+            await eventually(waits)
+            await fill(write_path, Session(run="run-2"))
+            assert await stored_steps(write_path.pool, run="run-2") == list(range(23))
+            assert not sweeping.done()
+        assert (await sweeping).months == 1  # type: ignore[union-attr]  # nobody else sweeps here
 
     async def test_a_table_that_somebody_took_out_to_keep_it_stays(
         self, write_path: WritePath, connection: asyncpg.Connection

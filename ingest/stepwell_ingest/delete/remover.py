@@ -1,8 +1,8 @@
 """Takes runs out of the catalog and the ledger: one short transaction a run, which ends it for everybody.
 
 Between a plan and the sweep. In come run ids; out goes how many are gone. Promises: a run is there whole or not at all,
-for every reader, whenever this is killed; what it leaves in the tables of history is invisible from then on, and is found
-by the next sweep; nobody waits behind it for longer than `_LOCK_MS`.
+for every reader, whenever this is killed; what it leaves in the tables of history is invisible from then on, and the
+next sweep finds it; nobody waits behind it for longer than `_LOCK_MS`.
 """
 
 from __future__ import annotations
