@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from fixtures.histories import TABLES, fill, month_tables, move_to, rows_of
 from fixtures.ingest import Client, Session, WritePath, eventually, open_write_path, post, start_worker, stored_steps
 from stepwell.errors import RunDeletedError, UnavailableError, UsageError
 from stepwell_ingest.config import SealSettings
@@ -25,53 +26,6 @@ from stepwell_ingest.write.ledger import Cursor
 pytestmark = pytest.mark.db
 
 SMALL = SealSettings(steps=1, points=1, merge_passes=2)
-#: Every table that may hold rows of a run. A table that is new here must be swept, too.
-TABLES = [
-    *("run", "lineage", "writer", "ledger", "rejection", "metric"),
-    *("hot_object", "track", "chunk", "metric_total"),
-]
-
-
-async def rows_of(pg: asyncpg.Connection | asyncpg.Pool, run_id: int) -> dict[str, int]:
-    """How many rows of a run are where, but for the hot ring, whose slots are emptied whole."""
-    counts = {}
-    for table in TABLES:
-        counts[table] = await pg.fetchval(f"SELECT count(*) FROM stepwell.{table} WHERE run_id = $1", run_id)
-    return {table: count for table, count in counts.items() if count}
-
-
-async def store(path: WritePath, session: Session, cursor: Cursor, *frames: bytes) -> None:
-    path.put(cursor, *frames)
-    await path.store()
-
-
-async def fill(path: WritePath, session: Session, seal: bool = True) -> Cursor:
-    """A run with rows in every table: points hot and sealed, objects, a rejection."""
-    cursor = await path.attach(session)
-    await store(path, session, cursor, session.frame(20, ("loss", "acc"), objects=[(0, "note", "x")]))
-    session.step = 5  # goes back: refused, on record
-    await store(path, session, cursor, session.frame())
-    session.step = 20
-    if seal:
-        await Sealer(path.pool, SMALL).seal(Epoch(*cursor.key), whole=True)
-    await store(path, session, cursor, session.frame(3))
-    return cursor
-
-
-async def move_to(pg: asyncpg.Connection | asyncpg.Pool, cursor: Cursor, at: datetime) -> int:
-    """The run as if it had been made at that time; returns its new id."""
-    run_id = int(await pg.fetchval("SELECT stepwell.run_id_floor_v1($1)", at)) + cursor.run_id % 2**20
-    await pg.execute("SELECT stepwell.ensure_partitions_v1($1, 1)", at.date())
-    for table in [*TABLES, "hot_block"]:
-        await pg.execute(f"UPDATE stepwell.{table} SET run_id = $2 WHERE run_id = $1", cursor.run_id, run_id)
-    await pg.execute("UPDATE stepwell.lineage SET source_run_id = $2 WHERE source_run_id = $1", cursor.run_id, run_id)
-    await pg.execute("UPDATE stepwell.run SET created_at = $2, state = 'finished' WHERE run_id = $1", run_id, at)
-    return run_id
-
-
-async def month_tables(pg: asyncpg.Connection | asyncpg.Pool, month: str) -> list[str]:
-    rows = await pg.fetch("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE '%' || $1", month)
-    return sorted(row[0] for row in rows)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ SELECT p.child::oid AS oid, p.detaching, format('%I.%I', n.nspname, c.relname) A
        pg_total_relation_size(p.child) AS bytes
 FROM stepwell.run_partitions_v1() p
 JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE p.lower_id = $1 AND p.upper_id = $2 ORDER BY p.child;
+WHERE p.lower_id = $1 AND p.upper_id = $2 ORDER BY c.relname;
 
 -- name: half_detached
 -- Tables whose taking out was interrupted.
