@@ -23,12 +23,14 @@ from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.sizes import Sizes
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.quota import Quota
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Worker:
 
     catalog: Catalog
     intake: Intake
+    _sizes: Sizes
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -109,7 +112,10 @@ class Worker:
                     },
                 )
             self.catalog = Catalog(pool, limits.metrics_per_run)
-            self.intake = Intake(self.batcher, limits.object_bytes)
+            quota = Quota(pool, limits, self.catalog.cursors)
+            self._tasks.append(asyncio.create_task(quota.run()))
+            self.intake = Intake(self.batcher, limits.object_bytes, quota.refusal)
+            self._sizes = Sizes(pool)
             for _ in range(limits.copiers):
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
                 self._tasks.append(asyncio.create_task(copier.run()))
@@ -198,8 +204,14 @@ class Worker:
         with postgres_errors("answer"):
             await self._connected().execute("SELECT 1", timeout=5)
 
-    def about(self) -> dict[str, Any]:
-        """What `stepwell status` shows of this worker."""
+    async def about(self, sizes: bool) -> dict[str, Any]:
+        """What `stepwell status` shows of this worker, and of the history behind it (None: Postgres does not say).
+
+        Args:
+            sizes: with the largest runs and projects.
+        """
+        storage = None if self._pool is None else await self._sizes.storage()
+        largest = (await self._sizes.largest() if sizes and storage is not None else None) or {}
         return {
             "started_at": self.started_at,
             "draining": self.draining,
@@ -207,6 +219,8 @@ class Worker:
             "held_bytes": self.room.held_bytes,
             "held_bytes_limit": self.room.limit_bytes,
             "submissions_waiting": self.batcher.waiting,
+            "storage": storage,
+            **largest,
         }
 
     def render_metrics(self) -> bytes:

@@ -243,3 +243,24 @@ class TestSync:
         done = stepwell_command("sync", tmp_path / ".stepwell", "--url", server.url, "--discard")
         assert done.returncode == 0
         assert "offline" in runs()
+
+
+class TestStatus:
+    def test_it_says_how_much_there_is(self, train: Any, delete: Any, stepwell_command: Run, server: Server) -> None:
+        train(ID="sized")
+        done = stepwell_command("status", "--sizes", "--url", server.url)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        (history,) = [line for line in lines if line.startswith("history ")]
+        assert " MB on disk, " in history
+        assert " points" in history
+        assert any(line.endswith(" of 6 hot slots in use") and " not sealed yet" in line for line in lines)
+        runs = lines.index("runs    the largest, with their share of the disk (an estimate):")
+        projects = lines.index("projects the largest, with their share of the disk (an estimate):")
+        assert any(line.split()[:2] == ["default/p/sized", "100"] for line in lines[runs:projects])
+        assert any(line.split()[0] == "default/p" for line in lines[projects:])
+
+    def test_without_sizes_it_is_short(self, stepwell_command: Run, server: Server) -> None:
+        done = stepwell_command("status", "--url", server.url)
+        assert "history " in done.stdout
+        assert "the largest" not in done.stdout

@@ -212,14 +212,15 @@ async def _deliver(delivery: Delivery, spool: Spool, discard: bool, total: Total
         failure = error  # of the disk
     finally:
         damaged, repaired, pending = spool.damaged_frames, spool.repaired_bytes, spool.pending_frames
+        done = delivery.done
         deleted = delivery.stream.failed if isinstance(delivery.stream.failed, RunDeletedError) else None
         discarded = discard and deleted is not None
         if discarded:
             with contextlib.suppress(SpoolError):
                 spool.acknowledge(spool.next_seq)
-        if delivery.done or discarded:
+        if done or discarded:
             _spool_state.remove(spool.directory)
-        spool.close(remove_if_empty=delivery.done or discarded)
+        spool.close(remove_if_empty=done or discarded)
     counts, stream = delivery.stream.counts, delivery.stream
     total.values += counts.values_acknowledged
     total.sent_bytes += counts.bytes_sent
@@ -232,7 +233,7 @@ async def _deliver(delivery: Delivery, spool: Spool, discard: bool, total: Total
         text += f", {number(damaged, 'frame')} damaged on the disk"
     if repaired:
         text += f", {size(repaired)} of a frame that the crash cut short"
-    if delivery.done:
+    if done:
         total.delivered += 1
         print(text, flush=True)
         return
