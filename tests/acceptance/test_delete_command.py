@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -114,6 +115,31 @@ class TestCommand:
             "stepwell: nobody can be asked here, so nothing was deleted\n  Hint: give --yes, or --dry-run to look\n"
         )
         assert "asked" in runs()
+
+    @pytest.mark.parametrize(("typed", "code", "said"), [("n", 1, "nothing was deleted"), ("y", 0, "deleted 1 run")])
+    def test_on_a_terminal_it_asks(
+        self,
+        train: Any,
+        runs: Any,
+        command_environment: dict[str, str],
+        server: Server,
+        typed: str,
+        code: int,
+        said: str,
+    ) -> None:
+        train(ID=f"typed-{typed}")
+        ours, theirs = os.openpty()
+        command = [sys.executable, "-m", "stepwell", "delete", f"typed-{typed}", "--data", str(server.data)]
+        os.write(ours, f"{typed}\n".encode())
+        done = subprocess.run(
+            command, env=command_environment, stdin=theirs, capture_output=True, text=True, timeout=60
+        )
+        os.close(ours)
+        os.close(theirs)
+        assert (done.returncode, done.stderr) == (code, "")
+        assert "Delete this run, for good? [y/N] " in done.stdout
+        assert said in done.stdout
+        assert (f"typed-{typed}" in runs()) == (typed == "n")
 
     @pytest.mark.parametrize(
         ("arguments", "error"),

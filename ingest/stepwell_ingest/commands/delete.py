@@ -8,9 +8,10 @@ nobody can see, which the next `stepwell delete` or the server's hourly sweep re
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 
@@ -57,35 +58,52 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.older_than is not None:
         parse_age(options.older_than)  # before anybody waits for Postgres
-    return loop.run(_delete(find_dsn(options.dsn, options.data), options))
+    dsn = find_dsn(options.dsn, options.data)
+    if options.sweep:
+        return loop.run(_sweep_only(dsn))
+    plan = loop.run(_look(dsn, options))
+    print(_text(plan), flush=True)
+    if not plan.targets or options.dry_run:
+        return 0
+    if not options.yes and not _agreed(len(plan.targets)):  # outside of a loop, so that Ctrl-C ends it
+        print("nothing was deleted")
+        return 1
+    return loop.run(_carry_out(dsn, plan))
 
 
-async def _delete(dsn: str, options: argparse.Namespace) -> int:
-    connection = await connect(dsn, application_name="stepwell delete", TimeZone="UTC")
-    try:
-        if options.sweep:
-            return await _sweep(connection)
-        plan = await _plan(connection, options)
-        print(_text(plan), flush=True)
-        if not plan.targets or options.dry_run:
-            return 0
-        if not options.yes and not await _agreed(len(plan.targets)):
-            print("nothing was deleted")
-            return 1
-        progress = Progress()
-        gone: list[int] = []
+async def _look(dsn: str, options: argparse.Namespace) -> Plan:
+    async with _connected(dsn) as connection:
+        return await _plan(connection, options)
 
-        def removed(run_id: int) -> None:
-            gone.append(run_id)
-            progress.show(f"{len(gone):,} of {number(len(plan.targets), 'run')} deleted")
 
+async def _sweep_only(dsn: str) -> int:
+    async with _connected(dsn) as connection:
+        return await _sweep(connection)
+
+
+async def _carry_out(dsn: str, plan: Plan) -> int:
+    progress = Progress()
+    gone: list[int] = []
+
+    def removed(run_id: int) -> None:
+        gone.append(run_id)
+        progress.show(f"{len(gone):,} of {number(len(plan.targets), 'run')} deleted")
+
+    async with _connected(dsn) as connection:
         try:
             await remove(connection, [target.run_id for target in plan.targets], removed)
         finally:
             progress.clear()
             print(f"deleted {number(len(gone), 'run')}; no reader sees them any more", flush=True)
         return await _sweep(connection)
-    except asyncpg.UndefinedTableError as error:
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(dsn, application_name="stepwell delete", TimeZone="UTC")
+    try:
+        yield connection
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         raise Error(
             "this database is not that of a server of this version", detail=str(error), hint="start `stepwell up` on it"
         ) from error
@@ -150,11 +168,15 @@ def _text(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-async def _agreed(count: int) -> bool:
+def _agreed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise SettingError("nobody can be asked here, so nothing was deleted", hint="give --yes, or --dry-run to look")
     what = "this run" if count == 1 else f"these {count:,} runs"
-    answer = await asyncio.to_thread(input, f"Delete {what}? They cannot be brought back. [y/N] ")
+    try:
+        answer = input(f"Delete {what}, for good? [y/N] ")
+    except EOFError:
+        print()
+        return False
     return answer.strip().lower() in ("y", "yes")
 
 

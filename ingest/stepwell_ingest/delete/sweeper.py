@@ -79,11 +79,13 @@ class Sweeper:
             if not claimed:
                 return None
             await self._finish_what_was_begun()
-            runs = [
-                row["run_id"] for row in await self._connection.fetch(self._sql["to_sweep"]) if await self._quiet(row)
-            ]
+            runs: list[int] = []
+            busy: list[int] = []
+            for row in await self._connection.fetch(self._sql["to_sweep"]):
+                (runs if await self._quiet(row) else busy).append(row["run_id"])
             for month in await self._connection.fetch(self._sql["months_to_drop"], runs):
-                await self._drop_month(month)
+                if not any(month["lower_id"] <= run_id < month["upper_id"] for run_id in busy):
+                    await self._drop_month(month)
             for run_id in runs:
                 await self._sweep_run(run_id)
             swept.left = len(await self._connection.fetch(self._sql["to_sweep"]))
