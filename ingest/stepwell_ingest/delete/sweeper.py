@@ -79,15 +79,22 @@ class Sweeper:
             if not claimed:
                 return None
             await self._finish_what_was_begun()
-            runs: list[int] = []
+            runs: dict[int, str] = {}
             busy: list[int] = []
             for row in await self._connection.fetch(self._sql["to_sweep"]):
-                (runs if await self._quiet(row) else busy).append(row["run_id"])
-            for month in await self._connection.fetch(self._sql["months_to_drop"], runs):
+                if await self._quiet(row):
+                    runs[row["run_id"]] = row["month"]
+                else:
+                    busy.append(row["run_id"])
+            for month in await self._connection.fetch(self._sql["months_to_drop"], list(runs)):
                 if not any(month["lower_id"] <= run_id < month["upper_id"] for run_id in busy):
                     await self._drop_month(month)
-            for run_id in runs:
-                await self._sweep_run(run_id)
+            tables: dict[str, list[int]] = {}  # by month: to look for them takes as long as to sweep a small run
+            for run_id, month_name in runs.items():
+                if month_name not in tables:
+                    found = await self._connection.fetch(self._sql["tables_of_run"], run_id)
+                    tables[month_name] = [row["oid"] for row in found]
+                await self._sweep_run(run_id, tables[month_name])
             swept.left = len(await self._connection.fetch(self._sql["to_sweep"]))
         return swept
 
@@ -157,13 +164,13 @@ class Sweeper:
         self._swept.dropped_bytes += size
         return True
 
-    async def _sweep_run(self, run_id: int) -> None:
+    async def _sweep_run(self, run_id: int, tables: list[int]) -> None:
         await self._wait_at_most(_DROP_MS)
         try:
-            for table in await self._connection.fetch(self._sql["tables_of_run"], run_id):
+            for table in tables:
                 while True:
                     began = time.monotonic()
-                    count = await self._connection.fetchval(self._sql["sweep_rows"], table["oid"], run_id, _ROWS)
+                    count = await self._connection.fetchval(self._sql["sweep_rows"], table, run_id, _ROWS)
                     self._swept.rows += count
                     if count < _ROWS:
                         break

@@ -77,12 +77,12 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.tables_of_run_v1(run_id_ bigint) RETURNS SETOF regclass
 LANGUAGE sql STABLE AS $$
     -- The tables that may hold rows of a run: its month's, and those that are not partitioned. Not hot_block, whose slots are
-    -- emptied whole, and not what is left of deleted runs.
+    -- emptied whole, not those that delete_run_v1 has seen to, and not what is left of deleted runs.
     SELECT p.child FROM stepwell.run_partitions_v1() p WHERE run_id_ >= p.lower_id AND run_id_ < p.upper_id AND NOT p.detaching
     UNION ALL
     SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' AND a.attnum > 0
     WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
-      AND c.relname NOT IN ('deleted_run', 'deleted_session')
+      AND c.relname NOT IN ('run', 'lineage', 'writer', 'ledger', 'deleted_run', 'deleted_session')
       AND c.oid NOT IN (SELECT d.oid FROM stepwell.tables_to_drop_v1() d (oid))
 $$;
 

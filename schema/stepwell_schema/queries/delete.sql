@@ -43,7 +43,7 @@ SELECT pg_advisory_unlock(hashtextextended('stepwell.sweep', 0));
 
 -- name: to_sweep
 -- Deleted runs of which there may be rows.
-SELECT run_id, writers FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
+SELECT run_id, writers, stepwell.month_of_v1(run_id) AS month FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
 
 -- name: await_sealing
 -- See functions/delete.sql.
