@@ -29,6 +29,8 @@ class Limits:
         batch_frames: likewise.
         copiers: transactions under way at a time. A writer is in one of them at most.
         metrics_per_run: names of metrics that one run may have.
+        points_per_run, bytes_per_run: what one run may have, in points and in bytes of frames as they came; None: no
+            limit. Looked at every few seconds (`write/quota.py`).
         object_bytes: the largest JSON value.
         blob_bytes: the largest file.
         blob_part_bytes: larger files are taken in parts of this size; each upload holds one in memory.
@@ -47,6 +49,8 @@ class Limits:
     batch_frames: int = 8192
     copiers: int = 2
     metrics_per_run: int = 100_000
+    points_per_run: int | None = None
+    bytes_per_run: int | None = None
     object_bytes: int = wire.MAX_ROW_BYTES
     blob_bytes: int = 16 * 1024 * MIB
     blob_part_bytes: int = 8 * MIB

@@ -23,7 +23,9 @@ class (`retryable`), never a list of types.
     │   ├── SequenceConflictError  the same seq was stored with other bytes
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
+    │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
+    │       └── RunFullError       the run has as many points or bytes as it may have
     ├── BlobError                  a file that was logged cannot be stored or given
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run
@@ -160,8 +162,16 @@ class UnknownWriterError(RejectionError):
     code = "unknown_writer"
 
 
+class RunDeletedError(RejectionError):
+    code = "run_deleted"
+
+
 class LimitError(RejectionError):
     code = "limit"
+
+
+class RunFullError(LimitError):
+    code = "run_full"
 
 
 class BlobError(Error):

@@ -76,8 +76,8 @@ def create_app(worker: Worker) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=worker.render_metrics(), content_type="text/plain", charset="utf-8")
 
-    async def about(_: web.Request) -> web.Response:
-        return json_response(worker.about())
+    async def about(request: web.Request) -> web.Response:
+        return json_response(await worker.about(sizes="sizes" in request.query))
 
     app = web.Application(middlewares=[errors], client_max_size=limits_of(worker))
     app.router.add_get("/v1/stream", stream)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from typing import Any
 
 import asyncpg
 import orjson
 
-from stepwell.cli import Command, ServerFile, data_directory, describe
+from stepwell.cli import Command, describe
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest import loop
+from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
 
 _BATCH_ROWS = 2000
-_CONNECT_S = 10.0
 _VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1"""
@@ -55,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
     if options.timeout <= 0:
         raise SettingError("--timeout must be more than 0 seconds")
-    dsn = _find_dsn(options.dsn, options.data)
+    dsn = find_dsn(options.dsn, options.data)
     if query is not None:
         loop.run(_ask(dsn, query, options.format, options.timeout))
     else:
@@ -63,39 +62,15 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_dsn(argument: str | None, data_option: str | None) -> str:
-    given = argument or (None if data_option else os.environ.get("STEPWELL_DSN"))
-    if given:
-        return given
-    data = data_directory(data_option)
-    found = ServerFile.read(data)
-    if found is None:
-        raise UnavailableError(
-            f"no server runs on the data directory {data}",
-            hint="start one with `stepwell up`; or name another directory with --data, or a Postgres with --dsn",
-        )
-    return found.dsn
-
-
 async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_S,
-            server_settings={
-                "application_name": "stepwell sql",
-                "default_transaction_read_only": "on",
-                "search_path": "stepwell, public",
-                "statement_timeout": str(max(1, round(timeout_s * 1000))),
-                "TimeZone": "UTC",
-            },
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        raise UnavailableError(
-            "Postgres cannot be reached",
-            detail=str(error) or type(error).__name__,
-            hint="is `stepwell up` running? Another Postgres is named with --dsn",
-        ) from error
+    connection = await connect(
+        dsn,
+        application_name="stepwell sql",
+        default_transaction_read_only="on",
+        search_path="stepwell, public",
+        statement_timeout=str(max(1, round(timeout_s * 1000))),
+        TimeZone="UTC",
+    )
     try:
         await _fetch(connection, query, format_)
     except asyncpg.PostgresError as error:

@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import re
 import shlex
 import signal
 import socket
@@ -69,6 +70,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"names of metrics that one run may have; default {Limits().metrics_per_run}",
     )
     parser.add_argument(
+        "--points-per-run", type=_count, metavar="N", help="points that one run may have; default: no limit"
+    )
+    parser.add_argument(
+        "--bytes-per-run",
+        type=_bytes,
+        metavar="SIZE",
+        help="bytes of frames that one run may send (500MB, 20GB); default: no limit",
+    )
+    parser.add_argument(
         "--no-seal",
         dest="seal",
         action="store_false",
@@ -119,7 +129,12 @@ def run(options: argparse.Namespace) -> int:
             port,
             reuse_port=options.workers > 1,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
-            limits=Limits(metrics_per_run=options.metrics_per_run, blob_bytes=options.blob_bytes),
+            limits=Limits(
+                metrics_per_run=options.metrics_per_run,
+                points_per_run=options.points_per_run,
+                bytes_per_run=options.bytes_per_run,
+                blob_bytes=options.blob_bytes,
+            ),
         )
         server = _Server(config, options, data, cluster, noted)
         try:
@@ -340,6 +355,14 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return count
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
+    if match is None or int(match[1]) < 1:
+        raise argparse.ArgumentTypeError("a size is a number of bytes, or one with kB, MB, GB or TB")
+    unit: int = 1000 ** " kMGT".index(match[2] or " ")
+    return int(match[1]) * unit
 
 
 def _say(text: str) -> None:

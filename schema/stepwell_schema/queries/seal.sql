@@ -71,9 +71,11 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first.
+-- The short tracks of an epoch at a level, those of the oldest passes first. None of a run that was deleted: what a merge
+-- wrote might stay behind then (functions/delete.sql, await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
+  AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
 ORDER BY pass, track_id;
 
 -- name: tracks_to_merge
