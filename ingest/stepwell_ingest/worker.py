@@ -113,6 +113,8 @@ class Worker:
                     server_settings={
                         "synchronous_commit": "on",
                         "application_name": "stepwell",
+                        # The slot of the hot ring is read behind a lock, and must be the one of then.
+                        "default_transaction_isolation": "read committed",
                         "TimeZone": "UTC",
                         # When the host of a worker goes away in the midst of a COPY, Postgres must notice: until then
                         # the ledger rows are locked, and no other worker can move them. (The default is two hours.)

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fixtures.histories import TABLES, fill, month_tables, move_to, rows_of
 from fixtures.ingest import Client, Session, WritePath, eventually, open_write_path, post, start_worker, stored_steps
+from fixtures.whole_runs import TABLES, fill, month_tables, move_to, rows_of
 from stepwell.errors import RunDeletedError, UnavailableError, UsageError
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.delete import remover

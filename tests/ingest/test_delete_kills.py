@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fixtures.histories import fill, month_tables, move_to, rows_of
 from fixtures.ingest import Session, WritePath, stored_steps
+from fixtures.whole_runs import fill, month_tables, move_to, rows_of
 from stepwell_ingest.delete.sweeper import Sweeper
 
 pytestmark = pytest.mark.db

@@ -32,14 +32,17 @@ def find_dsn(argument: str | None, data_option: str | None) -> str:
     return found.dsn
 
 
-async def connect(dsn: str, **settings: str) -> asyncpg.Connection:
+async def connect(dsn: str, user: str | None = None, **settings: str) -> asyncpg.Connection:
     """A connection with these settings of Postgres.
+
+    Args:
+        user: another one than the DSN's.
 
     Raises:
         UnavailableError: Postgres cannot be reached.
     """
     try:
-        return await asyncpg.connect(dsn, timeout=_CONNECT_S, server_settings=settings)
+        return await asyncpg.connect(dsn, user=user, timeout=_CONNECT_S, server_settings=settings)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
             "Postgres cannot be reached",

@@ -1,8 +1,9 @@
 """`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
 
 In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
-transaction of its own, with a statement timeout, and the protocol used takes a single statement only. The schema
-`stepwell` is on the search path, so the views are just `history`, `history_objects`, `runs`, `summary` and so on.
+transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
+takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
+views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
@@ -22,7 +24,13 @@ from stepwell_ingest import loop
 from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
 
+_READER = "stepwell_reader"
+_ONLY_READS = "`stepwell sql` only reads; to change data, use psql with the DSN"
 _BATCH_ROWS = 2000
+#: Whether the role may read here; NULL: there is no schema yet.
+_MAY_READ = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'stepwell'"
+_BE_READER = """SELECT set_config('role', $1, false) FROM pg_roles r, pg_namespace n
+WHERE r.rolname = $1 AND n.nspname = 'stepwell' AND has_schema_privilege(r.oid, n.oid, 'USAGE')"""
 _VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1"""
@@ -62,15 +70,33 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
+    """As the role that only reads: logged in as it where Postgres trusts us, else by SET ROLE; as we are without it.
+
+    Raises:
+        UnavailableError: Postgres cannot be reached.
+    """
+    settings = {
+        "application_name": "stepwell sql",
+        "default_transaction_read_only": "on",
+        "search_path": "stepwell, public",
+        "statement_timeout": str(max(1, round(timeout_s * 1000))),
+        "TimeZone": "UTC",
+    }
+    if not urlsplit(dsn).password:
+        with contextlib.suppress(UnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await connect(dsn, user=_READER, **settings)
+            if await connection.fetchval(_MAY_READ):
+                return connection
+            await connection.close()  # a reader's role of another database of this Postgres
+    connection = await connect(dsn, **settings)
+    with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.fetch(_BE_READER, _READER)
+    return connection
+
+
 async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
-    connection = await connect(
-        dsn,
-        application_name="stepwell sql",
-        default_transaction_read_only="on",
-        search_path="stepwell, public",
-        statement_timeout=str(max(1, round(timeout_s * 1000))),
-        TimeZone="UTC",
-    )
+    connection = await _connect(dsn, timeout_s)
     try:
         await _fetch(connection, query, format_)
     except asyncpg.PostgresError as error:
@@ -92,9 +118,8 @@ async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> No
         statement = await connection.prepare(query)
         columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
         if not columns:
-            await statement.fetch()
-            print(statement.get_statusmsg(), file=sys.stderr)
-            return
+            # Postgres would refuse most of these; but DO could undo the role, and COPY … TO writes files.
+            raise Error("a statement without rows cannot be run in a read-only transaction", hint=_ONLY_READS)
         cursor = await statement.cursor()
         rows: list[Any] = await cursor.fetch(_BATCH_ROWS)
         writer.begin(columns, rows)
@@ -118,7 +143,11 @@ def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Er
         return Error(f"the query took longer than {timeout_s:g} s", hint="allow it more with --timeout SECONDS")
     hint = error.hint
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        hint = "`stepwell sql` only reads; to change data, use psql with the DSN"
+        hint = _ONLY_READS
+    elif isinstance(error, asyncpg.InsufficientPrivilegeError):
+        hint = (
+            f"`stepwell sql` reads as the role {_READER}, which sees the schema stepwell; psql with the DSN sees more"
+        )
     elif "multiple commands" in str(error):
         hint = "give one statement at a time"
     detail = [str(error.detail)] if error.detail else []

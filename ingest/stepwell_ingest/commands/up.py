@@ -43,6 +43,7 @@ DEFAULT_PORT = 8770
 _WATCH_S = 1.0
 #: A pass that is under way is undone, which takes a moment.
 _SEAL_STOP_S = 5.0
+_SEAL_RETRY_S = 5.0
 
 ABOUT = """start a server, with a Postgres of its own or yours
 
@@ -203,11 +204,15 @@ class _Server:
                 return
 
     async def _start_sealing(self) -> None:
-        try:
-            line = seal_process.encode(self._config.dsn)
-            await self._children.start("sealer", "stepwell_ingest.seal.process", line)
-        except Error as error:
-            _say(f"history is not sealed, so it takes more space and is slower to read: {error}")
+        line = seal_process.encode(self._config.dsn)
+        while True:
+            try:
+                await self._children.start("sealer", "stepwell_ingest.seal.process", line)
+            except Error as error:
+                _say(f"history is not sealed, which is tried again in {_SEAL_RETRY_S:.0f} s: {error}")
+                await asyncio.sleep(_SEAL_RETRY_S)
+            else:
+                return
 
     def _ready(self, url: str) -> None:
         if self._seal:  # the schema is there by now
