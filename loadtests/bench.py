@@ -205,8 +205,8 @@ def measure_frames(stack: Stack, steps: int, metrics: int, count: int, rounds: i
 COPY_TARGET = """
 DROP SCHEMA IF EXISTS bench CASCADE;
 CREATE SCHEMA bench;
-CREATE TABLE bench.hot_block (LIKE stepwell.hot_block INCLUDING ALL) PARTITION BY RANGE (run_id);
-CREATE TABLE bench.hot_block_all PARTITION OF bench.hot_block FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
+CREATE TABLE bench.hot_block (LIKE stepwell.hot_block INCLUDING ALL) PARTITION BY LIST (ring);
+CREATE TABLE bench.hot_block_all PARTITION OF bench.hot_block DEFAULT;
 ALTER TABLE bench.hot_block_all
     ALTER keys SET STORAGE EXTERNAL, ALTER steps SET STORAGE EXTERNAL,
     ALTER times SET STORAGE EXTERNAL, ALTER vals SET STORAGE EXTERNAL;
@@ -225,7 +225,8 @@ def main() -> None:
     def sized(count: int) -> int:
         return max(100, int(count * share))
 
-    with running() as stack:
+    # Without sealing: psql's COPY needs the rows as they came. With it: loadtests/bench_history.py.
+    with running("--no-seal") as stack:
         report("machine", cores=os.cpu_count(), cpu=_cpu(), python=platform.python_version(), system=platform.system())
         for scalars in (1, 10, 100, 1000):
             measure_log(stack, scalars, sized(25_000), paced=True)

@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 
 # In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
-pytest_plugins = ["fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server"]
+pytest_plugins = [
+    *("fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server", "fixtures.media"),
+    "fixtures.blobs",
+]
 
 Context = dict[str, Any]
 _LOOP_ERRORS = pytest.StashKey[list[Context]]()

@@ -23,12 +23,18 @@ class Limits:
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
         post_frames, post_sessions: how many one POST body may hold.
+        request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
         copiers: transactions under way at a time. A writer is in one of them at most.
         metrics_per_run: names of metrics that one run may have.
+        points_per_run, bytes_per_run: what one run may have, in points and in bytes of frames as they came; None: no
+            limit. Looked at every few seconds (`write/quota.py`).
         object_bytes: the largest JSON value.
+        blob_bytes: the largest file.
+        blob_part_bytes: larger files are taken in parts of this size; each upload holds one in memory.
+        blob_memory_bytes: parts of files held at a time, over all uploads.
     """
 
     memory_bytes: int = 256 * MIB
@@ -37,12 +43,18 @@ class Limits:
     attach_bytes: int = 4 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
+    request_line_bytes: int = 256 * 1024
     streams: int = 16_384
     batch_bytes: int = 8 * MIB
     batch_frames: int = 8192
     copiers: int = 2
     metrics_per_run: int = 100_000
+    points_per_run: int | None = None
+    bytes_per_run: int | None = None
     object_bytes: int = wire.MAX_ROW_BYTES
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_part_bytes: int = 8 * MIB
+    blob_memory_bytes: int = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,8 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
+        head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.
+            Longer than the 60 s for which proxies keep idle connections: else a request may meet a closing one.
         attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
@@ -60,10 +74,12 @@ class Timeouts:
         retry_after_s: what an overloaded server asks its clients to wait.
         beat_s: how often a worker says which writers it hears.
         silent_s: a writer that nobody has heard for this long has crashed.
+        blob_part_s: how long parts of a file are kept that nobody completes.
     """
 
     statement_s: float = 60.0
     connect_s: float = 10.0
+    head_s: float = 75.0
     attach_s: float = 30.0
     body_s: float = 60.0
     drain_s: float = 20.0
@@ -71,6 +87,7 @@ class Timeouts:
     retry_after_s: float = 1.0
     beat_s: float = 15.0
     silent_s: float = 120.0
+    blob_part_s: float = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,7 @@ class SealSettings:
         at_once: epochs of one look.
         merge_passes: passes whose short chunks are merged into one.
         slot_bytes, slot_age_s: from when on the hot ring turns to its next slot.
+        calm_bytes: hot history that may wait to be sealed before sealing hurries and ingest holds back.
         lock_ms: how long turning or emptying a slot may make others wait.
     """
 
@@ -98,7 +116,8 @@ class SealSettings:
     pass_bytes: int = 32 * MIB
     at_once: int = 64
     merge_passes: int = 8
-    slot_bytes: int = 512 * MIB
+    slot_bytes: int = 256 * MIB
+    calm_bytes: int = 512 * MIB
     slot_age_s: float = 300.0
     lock_ms: int = 200
 
@@ -114,6 +133,44 @@ class SealSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """What one worker process spends on those who read, so that they cannot starve those who write.
+
+    Attributes:
+        connections: to Postgres, for reads alone; more reads at a time wait.
+        wait_s: the longest wait for one of them; then 503.
+        statement_s: the longest that one statement may take.
+        page_points: points that are read, held and sent at a time, about.
+        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
+        send_s: a client that takes nothing for this long is given up.
+        runs, objects: rows of one answer.
+        keys: names that one request may ask for.
+        buckets: of one metric in one answer.
+        samples: rows that a sampled answer aims at, at most.
+        listeners: live views; one more is told to come back later.
+        live_poll_s: how often a worker looks for what is new, for all its listeners together.
+        live_points: what one event holds, at most; a listener that is further behind starts over.
+        live_keep_alive_s: how often a live view hears that it is still connected.
+    """
+
+    connections: int = 4
+    wait_s: float = 10.0
+    statement_s: float = 30.0
+    page_points: int = 500_000
+    page_bytes: int = 64 * MIB
+    send_s: float = 60.0
+    runs: int = 1000
+    objects: int = 10_000
+    keys: int = 1000
+    buckets: int = 20_000
+    samples: int = 100_000
+    listeners: int = 500
+    live_poll_s: float = 0.5
+    live_points: int = 20_000
+    live_keep_alive_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that one worker needs to serve.
 
@@ -122,12 +179,15 @@ class Config:
         host, port: where to listen; port 0 takes a free one.
         reuse_port: several workers share the port.
         limits, timeouts, seal: see there.
+        blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
     """
 
     dsn: str = field(repr=False)  # may hold a password
     host: str = "127.0.0.1"
     port: int = 8770
     reuse_port: bool = False
+    blobs: str | None = None
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()
+    reads: Reads = Reads()

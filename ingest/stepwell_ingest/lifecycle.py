@@ -71,9 +71,10 @@ class Lifecycle:
         keys = sorted(moved | {cursor.key for cursor in self._attached() if not cursor.stale})
         if keys:
             with postgres_errors("record heartbeats"):
-                crashed = await self._pool.fetch(self._sql["heartbeat"], *map(list, zip(*keys, strict=True)))
-                for row in crashed:
-                    await self._pool.execute(self._sql["return"], *row)
+                async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection:
+                    crashed = await connection.fetch(self._sql["heartbeat"], *map(list, zip(*keys, strict=True)))
+                    for row in crashed:
+                        await connection.execute(self._sql["return"], *row)
         self._positions = positions
 
     async def reap(self) -> None:
@@ -83,6 +84,8 @@ class Lifecycle:
             UnavailableError: Postgres is away.
         """
         with postgres_errors("look for silent writers"):
-            reaped = await self._pool.fetchval(self._sql["reap"], datetime.timedelta(seconds=self._timeouts.silent_s))
+            async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection:
+                silent = datetime.timedelta(seconds=self._timeouts.silent_s)
+                reaped = await connection.fetchval(self._sql["reap"], silent)
         if reaped:
             log.info("%d writers have fallen silent", reaped)

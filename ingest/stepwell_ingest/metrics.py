@@ -22,6 +22,7 @@ class Metrics:
         self.frames = Counter("stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry)
         self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
+        self.notes = Counter("stepwell_notes_stored", "Notes committed.", registry=registry)
         self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)
         self.batches_failed = Counter(
             "stepwell_batches_failed", "Batches whose senders were told to try again.", registry=registry
@@ -32,6 +33,8 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
             registry=registry,
         )
+        self.blobs = Counter("stepwell_blobs_stored", "Files stored for good.", registry=registry)
+        self.blob_bytes = Counter("stepwell_blob_bytes_stored", "Bytes of files stored for good.", registry=registry)
         self.refused = Counter(
             "stepwell_requests_refused", "Requests and streams that were refused.", ["code"], registry=registry
         )
@@ -47,12 +50,13 @@ class Metrics:
 
     def entries_committed(self, entries: Iterable[Entry]) -> None:
         """Entries are on record, stored or refused."""
-        stored = points = objects = rejected = 0
+        stored = points = objects = notes = rejected = 0
         for entry in entries:
             if entry.rejection is None:
                 stored += 1
                 points += entry.header.points
-                objects += entry.header.objects
+                objects += entry.header.objects - entry.header.notes
+                notes += entry.header.notes
             else:
                 rejected += 1
         self.frames.labels("stored").inc(stored)
@@ -61,6 +65,14 @@ class Metrics:
         self.points.inc(points)
         if objects:
             self.objects.inc(objects)
+        if notes:
+            self.notes.inc(notes)
+
+    def blob_taken(self, new: bool, size: int) -> None:
+        """An upload was answered; `new`: a file was stored that was not there."""
+        if new:
+            self.blobs.inc()
+            self.blob_bytes.inc(size)
 
     def render(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""

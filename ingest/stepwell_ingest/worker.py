@@ -17,22 +17,30 @@ from aiohttp import web
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.stream import Stream
+from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
+from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
+from stepwell_ingest.sizes import Sizes
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.pressure import Pressure
+from stepwell_ingest.write.quota import Quota
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-_PARTITIONS_EVERY_S = 3600.0
+_HOUSEKEEPING_EVERY_S = 3600.0
 
 
 class Worker:
@@ -42,23 +50,28 @@ class Worker:
         config, metrics: settings and counters.
         room: bytes between the sockets and COMMIT.
         catalog, batcher, intake: stations of the write path; there from `start` on.
+        reads, live: connections of those who read, and live views.
         streams: the open connections.
         draining: nothing new is taken in.
     """
 
     catalog: Catalog
     intake: Intake
+    _sizes: Sizes
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
         self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
         self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
+        self.reads = Database(config.dsn, config.reads, config.timeouts.connect_s)
+        self.live = Live(self.reads)
         self.streams: set[Stream] = set()
         self.draining = False
         self.started_at = time.time()
         self._sql = queries("write")
         self._pool: asyncpg.Pool | None = None
+        self._blobs: Blobs | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._port = config.port
@@ -74,11 +87,13 @@ class Worker:
 
         Raises:
             UnavailableError: Postgres cannot be reached.
-            SettingError: the address or the port cannot be used, or Postgres does not fit this version.
+            SettingError: the address, the port or the place for blobs cannot be used, or Postgres does not fit this
+                version.
         """
         limits, timeouts = self.config.limits, self.config.timeouts
         listener = self._listen()  # first: a taken port must not cost a migration
         try:
+            store = open_store(self.config.blobs) if self.config.blobs else None
             with postgres_errors("be reached"):
                 connection = await asyncpg.connect(self.config.dsn, timeout=timeouts.connect_s)
                 try:
@@ -109,16 +124,33 @@ class Worker:
                         "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
                     },
                 )
-            self.catalog = Catalog(pool, limits.metrics_per_run)
-            self.intake = Intake(self.batcher, limits.object_bytes)
+                await self.reads.open()
+            self.catalog = Catalog(pool, limits.metrics_per_run, timeouts.connect_s)
+            quota = Quota(pool, limits, self.catalog.cursors)
+            self.intake = Intake(self.batcher, limits.object_bytes, quota.refusal)
+            self._sizes = Sizes(pool)
+            pressure = Pressure(pool, self.config.seal)
+            self._tasks += [asyncio.create_task(quota.run()), asyncio.create_task(pressure.run())]
             for _ in range(limits.copiers):
-                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts)
+                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts, pressure)
                 self._tasks.append(asyncio.create_task(copier.run()))
-            self._tasks.append(asyncio.create_task(self._make_partitions()))
+            if store is not None:
+                self._blobs = Blobs(pool, store, limits, timeouts)
+                self._tasks.append(asyncio.create_task(self._blobs.run()))
+            self._tasks.append(asyncio.create_task(self._keep_house()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
-            # Compressed bodies are refused; without this aiohttp would inflate them all the same before it drops them.
-            self._runner = web.AppRunner(create_app(self), access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+            self._runner = web.AppRunner(
+                create_app(self),
+                access_log=None,
+                shutdown_timeout=1.0,
+                # From the beginning of a connection to its first whole head, and from an answer to the next one.
+                keepalive_timeout=timeouts.head_s,
+                # Compressed bodies are refused; else aiohttp would inflate them all the same before it drops them.
+                auto_decompress=False,
+                max_line_size=limits.request_line_bytes,
+                max_field_size=limits.request_line_bytes,
+            )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
         except BaseException:
@@ -152,6 +184,7 @@ class Worker:
         """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
         self.draining = True
         self.batcher.close()
+        self.live.close()
         for stream in list(self.streams):
             stream.stop()
         try:
@@ -163,11 +196,14 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends everything; call `drain` first to lose no work in progress."""
+        self.live.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.stop()
+        await self.reads.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)
@@ -179,11 +215,12 @@ class Worker:
 
         Raises:
             FencedError: a newer session took the writer over; it has not ended.
-            UnknownWriterError: the run was deleted.
+            RunDeletedError: the run was deleted.
             UnavailableError: Postgres is away.
         """
         with postgres_errors("record the end of a writer"):
-            current = await self._connected().fetchval(self._sql["finish"], *cursor.key, exit_code)
+            async with self._connected().acquire(timeout=self.config.timeouts.connect_s) as connection:
+                current = await connection.fetchval(self._sql["finish"], *cursor.key, exit_code)
         if not current:
             await self.catalog.reload(cursor)  # raises what has happened
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
@@ -197,10 +234,29 @@ class Worker:
         if self.draining:
             raise UnavailableError("the server is stopping")
         with postgres_errors("answer"):
-            await self._connected().execute("SELECT 1", timeout=5)
+            async with asyncio.timeout(5), self._connected().acquire() as connection:
+                await connection.execute("SELECT 1")
 
-    def about(self) -> dict[str, Any]:
-        """What `stepwell status` shows of this worker."""
+    def open_blobs(self) -> Blobs:
+        """The blobs of this server.
+
+        Raises:
+            UnavailableError: it was started without a place for them.
+        """
+        if self._blobs is None:
+            raise UnavailableError(
+                "this server has no place for files", hint="start it with --blobs, a folder or s3://bucket/prefix"
+            )
+        return self._blobs
+
+    async def about(self, sizes: bool) -> dict[str, Any]:
+        """What `stepwell status` shows of this worker, and of the history behind it (None: Postgres does not say).
+
+        Args:
+            sizes: with the largest runs and projects.
+        """
+        storage = None if self._pool is None else await self._sizes.storage()
+        largest = (await self._sizes.largest() if sizes and storage is not None else None) or {}
         return {
             "started_at": self.started_at,
             "draining": self.draining,
@@ -208,6 +264,8 @@ class Worker:
             "held_bytes": self.room.held_bytes,
             "held_bytes_limit": self.room.limit_bytes,
             "submissions_waiting": self.batcher.waiting,
+            "storage": storage,
+            **largest,
         }
 
     def render_metrics(self) -> bytes:
@@ -225,11 +283,32 @@ class Worker:
     def _attached(self) -> list[Cursor]:
         return [stream.cursor for stream in self.streams if stream.cursor is not None]
 
-    async def _make_partitions(self) -> None:
+    async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(_PARTITIONS_EVERY_S)
+            await asyncio.sleep(_HOUSEKEEPING_EVERY_S)
             try:
                 with postgres_errors("make partitions"):
                     await self._connected().execute(self._sql["ensure_partitions"])
+                await self.sweep()
             except Error as error:
-                log.warning("%s", error)  # there are two months left to succeed
+                log.warning("%s", error)  # there are two months left to succeed, and nobody sees what is swept
+            except asyncpg.PostgresError as error:
+                log.error("what deleted runs have left could not be removed: %s", error)
+
+    async def sweep(self) -> None:
+        """Removes what deleted runs have left, as far as no other worker does.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("sweep"):
+            # Its own: a sweep may take long, and the pool ends a statement after a minute.
+            connection = await asyncpg.connect(
+                self.config.dsn,
+                timeout=self.config.timeouts.connect_s,
+                server_settings={"application_name": "stepwell sweep"},
+            )
+            try:
+                await Sweeper(connection).sweep()
+            finally:
+                await connection.close(timeout=5)

@@ -1,7 +1,7 @@
 """`run.config`: what the run was started with, as a dict and by attribute.
 
-Beside the data's way: it travels with the attach message and lands in `runs.config`. As with W&B's client, setting a
-key again to another value needs allow_val_change.
+Beside the data's way: it travels with the attach message, later changes as notes, and lands in `runs.config`. As with
+W&B's client, setting a key again to another value needs allow_val_change.
 """
 
 from __future__ import annotations
@@ -10,80 +10,80 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from stepwell._values import jsonable
-from stepwell.errors import DataError, Error
-
-
-class ConfigError(Error):
-    """A key of the config would change its value."""
-
-    code = "config"
+from stepwell._config_sources import config_values
+from stepwell._values import number_of
+from stepwell.errors import ConfigError
 
 
 class Config(Mapping[str, Any]):
-    """A dict whose keys are attributes, too. Values are JSON: numbers, strings, lists, dicts.
+    """A dict whose keys are attributes, too. Values are JSON: numbers, strings, lists, dicts; others become their text.
 
     Args:
-        values: the start.
-        on_change: called after each change.
+        values: the start; see `config_values` for what it may be.
+        on_change: given what changed; raises when the run is finished.
+        allow_val_change: whether values may change without further ado.
     """
 
     _values: dict[str, Any]
-    _on_change: Callable[[], None]
+    _on_change: Callable[[dict[str, Any]], None]
+    _allow: bool
 
-    def __init__(self, values: Mapping[str, Any], on_change: Callable[[], None]) -> None:
-        object.__setattr__(self, "_values", {})
-        object.__setattr__(self, "_on_change", lambda: None)
-        self.update(values)
+    def __init__(
+        self, values: Any, on_change: Callable[[dict[str, Any]], None], allow_val_change: bool = False
+    ) -> None:
+        object.__setattr__(self, "_values", config_values(values))
         object.__setattr__(self, "_on_change", on_change)
+        object.__setattr__(self, "_allow", allow_val_change)
 
-    def update(self, values: Mapping[str, Any], allow_val_change: bool = False) -> None:
+    def update(self, values: Any, allow_val_change: bool | None = None) -> None:
         """Sets several keys.
 
+        Args:
+            values: a dict, an argparse.Namespace, absl flags, or the path of a YAML file.
+            allow_val_change: None: as `init` was told.
+
         Raises:
-            ConfigError: a key has another value already and `allow_val_change` is false; nothing has changed.
-            DataError: a value that is not JSON.
+            ConfigError: a key has another value already, and that may not change; nothing has changed.
+            DataError: `values` is none of these.
+            UsageError: the run is finished.
         """
-        if not isinstance(values, Mapping):
-            raise DataError(f"config takes a dict, not {type(values).__name__}", detail=repr(values)[:80])
-        new = {}
-        for key, value in values.items():
-            try:
-                new[str(key)] = jsonable(value)
-            except DataError as error:
-                raise DataError(f"config {key!r}: {error.message}", detail=error.detail, hint=error.hint) from error
-        for key, value in new.items():
-            if not allow_val_change and key in self._values and self._values[key] != value:
+        allowed = self._allow if allow_val_change is None else allow_val_change
+        changed = {}
+        for key, value in config_values(values).items():
+            if key in self._values and self._values[key] == value:
+                continue
+            if key in self._values and not allowed:
                 raise ConfigError(
                     f"config {key!r} would change from {self._values[key]!r} to {value!r}",
                     hint=f"config.update({{{key!r}: …}}, allow_val_change=True), if you mean it",
                 )
-        before = dict(self._values)
-        self._values.update(new)
-        try:
-            self._on_change()
-        except Error:  # the run is finished
-            self._values.clear()
-            self._values.update(before)
-            raise
+            changed[key] = value
+        if changed:
+            self._on_change(changed)
+            self._values.update(changed)
 
-    def setdefaults(self, values: Mapping[str, Any]) -> None:
+    def setdefaults(self, values: Any) -> None:
         """Sets the keys that are not there yet."""
-        self.update({key: value for key, value in values.items() if key not in self._values})
+        self.update({key: value for key, value in config_values(values).items() if key not in self._values})
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Takes what the server knows of a run that is resumed, where nothing was given. No change: nobody is told."""
+        for key, value in values.items():
+            self._values.setdefault(key, value)
 
     def as_dict(self) -> dict[str, Any]:
-        """A copy as a plain dict."""
+        """A copy as a plain dict of JSON values."""
         return copy.deepcopy(self._values)
 
     def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+        return number_of(self._values[key])
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
 
     def __getattr__(self, name: str) -> Any:
         try:
-            return self._values[name]
+            return self[name]
         except KeyError:
             raise AttributeError(f"config has no {name!r}") from None
 

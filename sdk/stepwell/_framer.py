@@ -1,7 +1,8 @@
 """From a cut to frames: the rows become dense matrices, one metric after the other, and are cut where a frame is full.
 
-In comes a `Cut` of the stage; out go encoded frames with consecutive seqs. Promises: every row and object of the cut is
-in exactly one frame, and all steps of a frame lie above those of the frame before it. Pure.
+In comes a `Cut` of the stage; out go encoded frames with consecutive seqs: data, then notes. Promises: every row,
+object and note of the cut is in exactly one frame; all steps of a frame of data lie above those of the one before it;
+notes keep their order. Pure.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stepwell._stage import Cut, CutBlock
-from stepwell.wire import MAX_BLOCKS, Block, Object, encode
+from stepwell._plan import Cut, CutBlock
+from stepwell.wire import MAX_BLOCKS, Block, Object, encode, encode_notes
 
 
 def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Iterator[bytes]:
@@ -21,8 +22,12 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
         target_bytes: a frame is halved by steps until it is below this and has no more than `MAX_BLOCKS`, or one step.
     """
     seq = first_seq
-    for blocks, objects in _parts([_matrix(block) for block in cut.blocks], cut.objects, target_bytes):
-        yield encode(session, seq, blocks, objects)
+    if cut.blocks:
+        for blocks, objects in _parts([_matrix(block) for block in cut.blocks], cut.objects, target_bytes):
+            yield encode(session, seq, blocks, objects)
+            seq += 1
+    for notes in _groups(cut.notes, target_bytes):
+        yield encode_notes(session, seq, notes)
         seq += 1
 
 
@@ -56,6 +61,19 @@ def _parts(
     ):
         steps = range(int(min(block.steps[0] for block in part)), int(max(block.steps[-1] for block in part)) + 1)
         yield from _parts(part, [item for item in objects if item.step in steps], target_bytes)
+
+
+def _groups(notes: Sequence[Object], target_bytes: int) -> Iterator[Sequence[Object]]:
+    """Notes in order, in groups below the target, or of one note."""
+    start = size = 0
+    for index, item in enumerate(notes):
+        weight = 24 + len(item.key) + len(item.body)
+        if index > start and size + weight > target_bytes:
+            yield notes[start:index]
+            start, size = index, 0
+        size += weight
+    if start < len(notes):
+        yield notes[start:]
 
 
 def _slice(block: Block, start: int, stop: int | None) -> Block:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-import sys
 import threading
 import weakref
 from types import FrameType
 
+from stepwell._before_init import before_init
+from stepwell._exit import ExitWatch
 from stepwell._run import Run
-from stepwell.errors import Error
 
 #: When SIGTERM has interrupted one of our own calls, it comes again after this time.
 _AGAIN_S = 0.005
@@ -28,6 +28,7 @@ class Process:
         self._runs: list[weakref.ref[Run]] = []
         self._current: Run | None = None
         self._hooked = False
+        self._exit = ExitWatch()
 
     @property
     def current(self) -> Run | None:
@@ -44,14 +45,15 @@ class Process:
         """
         run = self.current
         if run is None:
-            raise Error(f"You must call stepwell.init() before {name}")
+            raise before_init(name)
         return run
 
-    def adopt(self, run: Run) -> None:
-        """Makes `run` the current one."""
+    def adopt(self, run: Run, current: bool = True) -> None:
+        """Looks after `run` at fork and at exit; makes it the current one, or not."""
         if not self._hooked:
             self._hooked = True
             atexit.register(self._at_exit)
+            self._exit.start()
             if (
                 threading.current_thread() is threading.main_thread()
                 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a program's own handler is its business
@@ -61,15 +63,16 @@ class Process:
                 os.register_at_fork(after_in_child=self._after_fork_in_child)
         self._runs = [known for known in self._runs if known() is not None]
         self._runs.append(weakref.ref(run))
-        self._current = run
+        if current:
+            self._current = run
 
     def _at_exit(self) -> None:
         """What `finish` was forgotten for is delivered; an uncaught exception makes the run failed."""
-        failed = getattr(sys, "last_value", None) is not None and not hasattr(sys, "ps1")
+        exit_code = self._exit.exit_code()
         for known in self._runs:
             run = known()
             if run is not None:
-                run.finish(1 if failed else 0)
+                run.finish(exit_code)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         """Pre-emption: what is logged is delivered, then the signal does what it does without us."""

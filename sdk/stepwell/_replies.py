@@ -54,3 +54,11 @@ def control(message: aiohttp.WSMessage) -> dict[str, Any]:
     raise UnavailableError(
         "the connection to the server has ended", detail=f"{message.type.name} {message.data!r:.100}"
     )
+
+
+def another_name(attach: dict[str, Any], reply: dict[str, Any]) -> str | None:
+    """What to tell when the server gave a live process another writer than it asked for; None where it did not."""
+    asked, given = attach.get("writer"), reply.get("writer")
+    if attach.get("late") or not isinstance(given, str) or given == asked:
+        return None
+    return f"a process that started later logs as writer {asked}, so what this one logs is kept as writer {given}"

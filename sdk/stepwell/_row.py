@@ -1,22 +1,26 @@
 """What one step holds before it is a row: nested values by name, and the checks of what `log()` was given.
 
 Beside the stage, which calls these with its lock held. In come converted values; out go merged and flattened ones, or a
-DataError before anything has changed. Pure.
+DataError before anything has changed. Pure but for the clock.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
+from time import time
 from typing import Any
 
 import numpy as np
 
-from stepwell._values import Converted, described
+from stepwell._values import Converted, convert, described, key_text
 from stepwell.errors import DataError
 from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object
 
 MAX_STEP = 2**63 - 1
+#: Keys that the client sets itself (log-semantics §2).
+_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wandb"
+_SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
 
 
 def merge(into: dict[str, Converted], new: dict[str, Converted]) -> dict[str, Converted]:
@@ -107,3 +111,36 @@ def checked_timestamp(value: Any) -> float:
     if not 0 <= seconds < 253_402_300_800:
         raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=described(value))
     return seconds
+
+
+def converted_row(data: Mapping[str, Any], known_keys: dict[str, str]) -> tuple[dict[str, Converted], float]:
+    """The values of one `log()` call, and its time in Unix seconds.
+
+    Args:
+        known_keys: keys as users give them → as they are stored; it grows up to a limit.
+
+    Raises:
+        DataError: a key or a value cannot be stored, or the whole is too large; the text names the key.
+    """
+    row: dict[str, Converted] = {}
+    at = time()
+    for key, value in data.items():
+        name = known_keys.get(key)
+        if name is None:
+            name = key_text(key)
+            if len(known_keys) < MAX_ROW_KEYS:
+                known_keys[key] = name
+        if name in _SPECIAL:
+            if name == _TIMESTAMP:
+                at = checked_timestamp(value)
+            continue
+        try:
+            converted = convert(value)
+        except DataError as error:
+            raise DataError(f"{name!r}: {error.message}", detail=error.detail, hint=error.hint) from error
+        except RecursionError as error:
+            raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
+        if name and converted != {}:
+            row[name] = converted
+    check_size(row)
+    return row, at

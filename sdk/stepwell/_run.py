@@ -7,74 +7,98 @@ the caller's thread but `init` (which makes the spool) and what explicitly waits
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import platform
-import secrets
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from stepwell import _spool_state
+from stepwell._about import About
+from stepwell._account import Account, Stats
+from stepwell._blobs import Blobs
 from stepwell._config import Config
+from stepwell._definitions import Definitions, Metric, checked_metric
+from stepwell._described import Described
+from stepwell._exit import exit_code_of
 from stepwell._flush import Flush
-from stepwell._outbox import Outbox
+from stepwell._media_door import MediaDoor
+from stepwell._report import report
 from stepwell._resume import Start, forget, remember
-from stepwell._sender import Account, Sender, Stats
+from stepwell._sender import Sender
+from stepwell._session import Session
 from stepwell._settings import Settings
 from stepwell._stage import Stage
-from stepwell._stream import PROTOCOL_VERSION
-from stepwell.errors import Error, RejectionError, SpoolFullError, UnavailableError, UsageError
-from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
+from stepwell._summary import Summary, SummaryState
+from stepwell._values import dump
+from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
+from stepwell.spool import Spool
 
 log = logging.getLogger("stepwell")
 
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run:
+class Run(Described):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
         id: the run's id, the same in all its processes.
-        name, project, entity: as pages and SQL show it.
+        project, entity: as pages and SQL show them.
         writer: which process of the run this is.
         config: see `stepwell.Config`.
+        summary: see `stepwell.Summary`.
         settings: all settings, resolved.
+        resumed: the run was there, and this process goes on with it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        config: Mapping[str, Any],
+        config: Any,
         info: Mapping[str, Any],
         on_rejection: OnRejection | None = None,
+        allow_val_change: bool = False,
     ) -> None:
         self.settings = settings
         self.id = settings.run_id
-        self.name = settings.name or settings.run_id
         self.project = settings.project
         self.entity = settings.entity
         self.writer = settings.writer
         self.resumed = False
+        self.start_time = time.time()
         self._start = settings.start
         self._on_rejection = on_rejection
         self._info = dict(info)
+        self._full = False
         self._sender: Sender | None = None
         self._spool: Spool | None = None
+        self._session: Session | None = None
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
-        self.config = Config(config, self._config_changed)
+        self._about = About(
+            settings.name or (f"dummy-{self.id}" if settings.mode == "disabled" else None),
+            *(settings.notes, settings.tags, settings.group, settings.job_type),
+            lambda change: self._say("meta", change, "its names cannot be set"),
+        )
+        self.config = Config(
+            config, lambda change: self._say("config", {"set": change}, "its config cannot change"), allow_val_change
+        )
+        self._definitions = Definitions()
+        self._summary_state = SummaryState(
+            lambda: self._stage,
+            self._definitions,
+            lambda note: self._say("summary", note, "its summary cannot be set"),
+            self.start_time,
+        )
         if settings.mode == "disabled":
             self._stage = Stage(settings.limits.stage_bytes, lambda: True)
+            self._stage.open_to_media(MediaDoor(None, self._stage.note))
             self._log: Callable[[Mapping[str, Any], int | None, bool | None], None] = self._log_disabled
         else:
-            self._open_writer(first_step=0)
+            self._open_session(first_step=0)
             if settings.start.needs_answer:
                 self._go_on()
 
@@ -97,6 +121,46 @@ class Run:
         """
         self._log(data, step, commit)
 
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | Metric | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> Metric:
+        """Says how a metric is plotted and summed up. Calls for the same name add up.
+
+        Args:
+            name: of a metric; with a trailing `*`, of all that begin so, but for `_private` ones.
+            step_metric: the metric to plot it against.
+            step_sync: a row that lacks the step metric gets its last value; None: yes with `step_metric`.
+            hidden: charts leave it out.
+            summary: one or more of min, max, mean, best, last, first, copy, none, with commas and no blanks.
+            goal: "minimize" or "maximize": what "best" is; None: minimize.
+            overwrite: this replaces what was said of the name before.
+
+        Raises:
+            UsageError: an argument makes no sense, or the run is finished.
+        """
+        metric = checked_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
+        self._say("define", metric.as_note(bool(overwrite)), "define_metric() cannot be called on it")
+        last = {key: seen.value for key, seen in self._stage.latest().items()}
+        metric = self._definitions.add(metric, bool(overwrite), last)
+        self._apply_definitions()
+        return metric
+
+    @property
+    def summary(self) -> Summary:
+        """One value a metric: the last one, what `define_metric` makes of it, or what was set here."""
+        return Summary(self._summary_state)
+
+    @summary.setter
+    def summary(self, values: Mapping[str, Any]) -> None:
+        Summary(self._summary_state).update(values)
+
     @property
     def step(self) -> int:
         """The step that the next call without `step` belongs to."""
@@ -115,11 +179,6 @@ class Run:
         return self._final_stats or (self._sender.stats if self._sender else None)
 
     @property
-    def path(self) -> str:
-        """entity/project/id."""
-        return f"{self.entity}/{self.project}/{self.id}"
-
-    @property
     def account(self) -> Account:
         """Where every logged point and object is: stored, rejected, dropped or left in the spool."""
         if self._final_account is not None:
@@ -134,7 +193,8 @@ class Run:
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
-        In a thread without a running loop it blocks. Inside a running loop it returns at once: `await run.flush()`.
+        In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
+        `await run.flush()`.
         The open step stays open.
 
         Args:
@@ -149,7 +209,10 @@ class Run:
             raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
         if self._sender is None:
             return Flush(None, timeout_s)
-        outcome = Flush(self._sender.flush(durable), timeout_s)
+        sender, blobs = self._sender, self._blobs
+        outcome = Flush(
+            blobs.flush(lambda: sender.flush(durable), durable) if blobs else sender.flush(durable), timeout_s
+        )
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -168,23 +231,35 @@ class Run:
         if self._exit_code is not None:
             return
         self._exit_code = int(exit_code or 0)
-        self._log = self._log_finished
         sender = self._sender
+        if self.settings.mode == "disabled":
+            return  # and what is logged later goes nowhere, too
+        self._log = self._log_finished
         if sender is None:
             return
         self._stage.close_row()
-        self._save_state()
+        if self._session is not None:
+            self._session.save_state(self._exit_code)
+        if self._blobs is not None:
+            self._blobs.finish_media()
         sender.finish(self._exit_code)
+        if self._blobs is not None:
+            self._blobs.finish()
         self._final_account, self._final_stats = sender.account, sender.stats
         if self._start.automatic and self._exit_code == 0:
             forget(self.settings.dir, self.id)
         self._report(self._final_account)
 
     @property
+    def _blobs(self) -> Blobs | None:
+        """Files and media of this process' session; None in disabled mode, or in a forked child that has not logged."""
+        return self._session.blobs if self._session is not None and self._sender is not None else None
+
+    @property
     def interrupted(self) -> bool:
         """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use
+        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +267,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish(0 if kind is None else 1)
+        self.finish(exit_code_of(error))
 
     async def __aenter__(self) -> Self:
         return self
@@ -200,38 +275,33 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.finish, 0 if kind is None else 1)
+        await asyncio.to_thread(self.finish, exit_code_of(error))
 
     def __repr__(self) -> str:
         return f"<stepwell.Run {self.path} writer {self.writer}>"
 
-    def _open_writer(self, first_step: int) -> None:
+    def _label(self, *_: Any, **__: Any) -> None:
+        """Integrations tell W&B here which library uses it. Nobody needs to know."""
+
+    def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
-        settings = self.settings
-        self._session = secrets.token_bytes(16)
-        self._started_at = time.time()
-        identity = SpoolIdentity(
-            entity=self.entity,
-            project=self.project,
-            run=self.id,
-            writer=self.writer,
-            session=self._session,
-            started_at=self._started_at,
-            info=self._attach_info(),
-        )
-        try:
-            self._spool = Spool.create(settings.dir, identity, SpoolLimits(max_bytes=settings.limits.spool_bytes))
-        except SpoolFullError as error:
-            self._spool = None
-            log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
-        outbox = Outbox(self._spool, self._session, settings.limits.memory_bytes, settings.spool_full)
-        sender = Sender(settings, self._session, outbox, self._attach_message, self._rejected)
-        self._stage = Stage(settings.limits.stage_bytes, sender.make_room, first_step, settings.step_back)
-        self._log = self._stage.log
-        self._sender = sender
+        info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
+        session = Session(self.settings, self.writer, self._start, info, self._rejected, first_step)
+        if self._session is not None:
+            session.stage.inherit(self._stage)
+        self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
         self._exit_code = None
-        self._save_state()
-        sender.start(self._stage)
+        self._apply_definitions()
+
+    def _apply_definitions(self) -> None:
+        """What `define_metric` asked of the stage."""
+        definitions, stage = self._definitions, self._stage
+        if definitions.aggregates:
+            stage.follow(definitions.follows)
+        if definitions.completes:
+            stage.complete_rows(definitions)
+        if self._sender is not None and self._exit_code is None:
+            self._log = stage.log_completed if definitions.completes else stage.log
 
     def _go_on(self) -> None:
         """Asks the server where this run goes on: the first step, and the config that it had.
@@ -259,7 +329,8 @@ class Run:
             ) from error
         self.resumed = bool(reply.get("resumed"))
         self._stage.start_at(int(reply.get("last_step", -1)) + 1)
-        self.config.setdefaults(reply.get("config") or {})
+        self.config.restore(reply.get("config") or {})
+        self._about.restore(reply.get("meta") or {})
         if self._start.automatic:
             remember(self.settings.dir, self.id)
 
@@ -270,20 +341,29 @@ class Run:
             self._parents_sender = self._sender
             self._sender = None
             self._spool = None
+            stage = Stage(self.settings.limits.stage_bytes, lambda: True, self._stage.step)
+            stage.inherit(self._stage)
+            self._stage = stage
             self._log = self._log_after_fork
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self._open_session_of_child()
+        self._log(data, step, commit)
+
+    def _open_session_of_child(self) -> None:
         self.writer = f"{self.settings.writer}-{os.getpid()}"
         self._start = Start()
-        self._open_writer(first_step=self._stage.step)
+        self._open_session(first_step=self._stage.step)
         if "multiprocessing.util" in sys.modules:  # its children skip atexit
             from multiprocessing.util import Finalize
 
             Finalize(None, self.finish, exitpriority=100)
-        self._log(data, step, commit)
 
     def _log_disabled(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        self._stage.log(data, step, commit)  # so that bad data is found in tests, too
+        if self._definitions.completes:
+            self._stage.log_completed(data, step, commit)
+        else:
+            self._stage.log(data, step, commit)  # so that bad data is found in tests, too
         self._stage.cut()
 
     def _log_finished(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
@@ -291,73 +371,44 @@ class Run:
             f"run {self.id} is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
         )
 
-    def _attach_info(self) -> dict[str, Any]:
-        return {
-            "display_name": self.name,
-            "config": self.config.as_dict(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            **self._info,
-        }
+    def _say(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
+        """Hands a note on.
 
-    def _attach_message(self) -> dict[str, Any]:
-        return {
-            "type": "attach",
-            "protocol": PROTOCOL_VERSION,
-            "entity": self.entity,
-            "project": self.project,
-            "run": self.id,
-            "writer": self.writer,
-            "session": self._session.hex(),
-            "started_at": self._started_at,
-            "info": self._attach_info(),
-            **self._start.as_message(),
-        }
-
-    def _config_changed(self) -> None:
+        Raises:
+            UsageError: the run is finished.
+        """
         if self._exit_code is not None:
-            raise UsageError(f"run {self.id} is finished, so its config cannot change")
-        if self._sender is not None:
-            self._save_state()
-            self._sender.reattach()
-
-    def _save_state(self) -> None:
-        if self._spool is not None:
-            with contextlib.suppress(OSError):  # the spool itself reports a disk that is full or failing
-                _spool_state.save(self._spool.directory, self._attach_info(), self._exit_code)
+            if self.settings.mode == "disabled":
+                return
+            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
+        if self.settings.mode == "disabled":
+            return
+        if self._sender is None:  # a forked child
+            self._open_session_of_child()
+        self._stage.note(kind, dump(dict(note)))
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
-        log.error(
-            "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
-        )
+        if not isinstance(error, RunFullError):
+            log.error(
+                "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
+            )
+        elif not self._full:  # all that follow fare the same
+            self._full = True
+            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
         if self._on_rejection is not None:
             self._on_rejection(seq, error)
 
     def _report(self, account: Account) -> None:
-        text = f"run {self.id}: {account.logged:,} values logged = {account.stored:,} stored"
-        if account.rejected:
-            text += f" + {account.rejected:,} rejected"
-        if account.dropped:
-            text += f" + {account.dropped:,} dropped"
-        if account.left:
-            text += f" + {account.left:,} in {self.spool_directory}"
-            if self.settings.mode == "online":
-                reason = self._sender.stream.last_error if self._sender and self._sender.stream else None
-                text += f"\n  not delivered: {_first_line(reason)}"
-            text += f"\n  deliver them with: stepwell sync {self.settings.dir}"
-        if account.left or account.rejected or account.dropped or self.writer == "0":
-            self.say(text)
+        frames_left = self._sender.frames_left if self._sender else 0
+        files = self._blobs.report() if self._blobs else ""
+        if frames_left or account.rejected or account.dropped or files or self.writer == "0":
+            error = self._sender.stream.last_error if self._sender and self._sender.stream else None
+            online, place = self.settings.mode == "online", self.spool_directory
+            text = report(self.id, account, frames_left, place, error, self.settings.dir, online)
+            self.say(f"{text}\n  {files}" if files else text)
 
     def say(self, text: str) -> None:
         """One message to the person at the terminal."""
         if not self.settings.silent:
             sys.stderr.write(f"stepwell: {text}\n")
             sys.stderr.flush()
-
-
-def _first_line(error: Exception | None) -> str:
-    if error is None:
-        return "the server did not answer"
-    text = str(error).split("\n")[0] or type(error).__name__
-    return text if isinstance(error, Error) else f"{type(error).__name__}: {text}"

@@ -129,7 +129,7 @@ class SegmentChain:
             headers = [wire.peek(self._frame(seq)) for seq in range(max(self.first_seq, oldest.first), oldest.end)]
             self.first_seq = oldest.end
             self._retire(keep=1)
-            return sum(header.points + header.objects + header.dropped for header in headers)
+            return sum(header.values + header.dropped for header in headers)
 
     def sync(self) -> None:
         """fsync of all that was appended before the call; see `stepwell.spool.Spool.sync`.

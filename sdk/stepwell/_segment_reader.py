@@ -80,7 +80,7 @@ class FrameReader:
         frame = self._file.read(header.length)
         if zlib.crc32(memoryview(frame)[wire.HEADER_BYTES :]) == header.body_crc:
             return frame, False
-        lost = header.points + header.objects + header.dropped
+        lost = header.values + header.dropped
         return wire.encode_tombstone(self._session, header.seq, lost), True
 
     def _locate(self) -> wire.Header | None:

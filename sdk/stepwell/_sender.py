@@ -14,80 +14,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stepwell import wire
+from stepwell._account import Account, Stats
 from stepwell._framer import frames
 from stepwell._outbox import Outbox
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import Stream, StreamCounts
-from stepwell.errors import RejectionError, SpoolError, SpoolFullError, UsageError
+from stepwell.errors import RejectionError, RunDeletedError, SpoolError, SpoolFullError, UsageError
 
 log = logging.getLogger("stepwell")
 
 T = TypeVar("T")
 
 QUARANTINE_FILE = "quarantine.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where every logged point and object is: logged = stored + rejected + dropped + left.
-
-    Attributes:
-        logged: points and objects of all closed steps.
-        stored: acknowledged by the server.
-        rejected: refused by the server for good.
-        dropped: lost here for want of room.
-        left: still in the spool or in memory.
-    """
-
-    logged: int
-    stored: int
-    rejected: int
-    dropped: int
-    left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What happened at each station so far. Values are points and objects.
-
-    Attributes:
-        steps_logged: steps closed and cut.
-        steps_back: calls dropped because their step had passed.
-        steps_quarantined: likewise, but put aside (`Settings.step_back`).
-        calls_dropped: calls for which the stage had no room in time.
-        values_logged: in all frames.
-        values_spooled: went to the disk at once.
-        values_unspooled: waited in memory, because the disk took nothing.
-        values_dropped: lost, because disk and memory were full.
-        frames_sent, bytes_sent: over the wire, retries included.
-        frames_stored, frames_duplicate, frames_rejected: as the server answered.
-        values_acknowledged, values_rejected: what these held.
-        connections: how often the stream attached.
-        durable_step: committed in Postgres up to this step; None: nothing yet (offline: always).
-    """
-
-    steps_logged: int
-    steps_back: int
-    steps_quarantined: int
-    calls_dropped: int
-    values_logged: int
-    values_spooled: int
-    values_unspooled: int
-    values_dropped: int
-    frames_sent: int
-    bytes_sent: int
-    frames_stored: int
-    frames_duplicate: int
-    frames_rejected: int
-    values_acknowledged: int
-    values_rejected: int
-    connections: int
-    durable_step: int | None
 
 
 #: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
@@ -122,6 +64,7 @@ class Sender:
         self._on_rejection = on_rejection
         self._abandoned = False
         self._logged = 0
+        self._notes = 0
         self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
         self._durable_step: int | None = None
         self._ready = threading.Event()
@@ -142,15 +85,22 @@ class Sender:
         """Where everything is, as of now."""
         counts = self.stream.counts if self.stream else None
         stored = counts.values_acknowledged if counts else 0
-        rejected = counts.values_rejected if counts else 0
         dropped = self._outbox.counts.dropped
         logged = self._logged
+        rejected = counts.values_rejected if counts else 0
+        if self._outbox.given_up:  # nothing is left: what was not stored or lost is refused for good
+            rejected = logged - stored - dropped
         return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
+
+    @property
+    def frames_left(self) -> int:
+        """Frames that the server has not acknowledged, of values or of notes; none of a run that takes no more."""
+        return 0 if self._outbox.given_up else self._outbox.next_seq - self._outbox.first_seq
 
     @property
     def durable_step(self) -> int | None:
         """Up to this step everything is committed in Postgres; None: nothing yet."""
-        while self._marks and self._marks[0][0] <= self._outbox.first_seq:
+        while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
             try:
                 self._durable_step = self._marks.popleft()[1]
             except IndexError:  # another thread has asked at the same time
@@ -178,9 +128,11 @@ class Sender:
             frames_duplicate=counts.frames_duplicate,
             frames_rejected=counts.frames_rejected,
             values_acknowledged=counts.values_acknowledged,
-            values_rejected=counts.values_rejected,
+            values_rejected=self.account.rejected,
             connections=counts.connections,
             durable_step=self.durable_step,
+            notes=self._notes,
+            notes_dropped=self._stage.dropped_notes + outbox.notes_dropped,
         )
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:
@@ -217,11 +169,6 @@ class Sender:
                     "happens then with spool_full (keep, drop_oldest, block, raise)",
                 )
             time.sleep(_FULL_PAUSE_S)
-
-    def reattach(self) -> None:
-        """What `attach` makes has changed."""
-        if self._loop is not None and self.stream is not None:
-            self._loop.call_soon_threadsafe(self.stream.reattach)
 
     def flush(self, durable: bool) -> concurrent.futures.Future[None]:
         """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
@@ -308,12 +255,13 @@ class Sender:
             return
         for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
             header = wire.peek(frame)
-            self._logged += header.points + header.objects
+            self._logged += header.values
+            self._notes += header.notes
             self._outbox.append(frame)
-        last_step = max(block.steps[-1] for block in cut.blocks)
-        if len(self._marks) > _MAX_MARKS:
-            self._marks = deque(list(self._marks)[1::2])
-        self._marks.append((self._outbox.next_seq, last_step))
+        if cut.blocks:
+            if len(self._marks) > _MAX_MARKS:
+                self._marks = deque(list(self._marks)[1::2])
+            self._marks.append((self._outbox.next_seq, max(block.steps[-1] for block in cut.blocks)))
         if self.stream is not None:
             self.stream.wake()
 
@@ -337,6 +285,11 @@ class Sender:
 
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
+        if isinstance(stream.failed, RunDeletedError):
+            _ = self.durable_step  # as far as it came; nothing moves it from now on
+            self._outbox.give_up()  # to keep it for `stepwell sync` would only fill the disk
+            log.error("what this process logs from now on is not stored, and counts as rejected. %s", stream.failed)
+            return
         asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
         if stream.failed is not None and not asked_by_init:
             log.error(

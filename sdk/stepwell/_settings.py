@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from stepwell._about import checked_tags
+from stepwell._late_calls import StepBack
 from stepwell._outbox import WhenFull
 from stepwell._resume import Start, parse_start
-from stepwell._stage import StepBack
 from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]
+BlobsFull = Literal["drop", "block", "raise"]
 
 DEFAULT_URL = "http://127.0.0.1:8770"
 _ID_ALPHABET = string.digits + string.ascii_lowercase
@@ -39,7 +41,27 @@ ENVIRONMENT = {
     "STEPWELL_RESUME": "resume",
     "STEPWELL_STEP_BACK": "step_back",
     "STEPWELL_SPOOL_FULL": "spool_full",
+    "STEPWELL_BLOBS_FULL": "blobs_full",
     "STEPWELL_SILENT": "silent",
+    "STEPWELL_NOTES": "notes",
+    "STEPWELL_TAGS": "tags",
+    "STEPWELL_RUN_GROUP": "group",
+    "STEPWELL_JOB_TYPE": "job_type",
+}
+#: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
+FALLBACKS = {
+    "WANDB_DIR": "dir",
+    "WANDB_MODE": "mode",
+    "WANDB_PROJECT": "project",
+    "WANDB_ENTITY": "entity",
+    "WANDB_RUN_ID": "run_id",
+    "WANDB_NAME": "name",
+    "WANDB_RESUME": "resume",
+    "WANDB_SILENT": "silent",
+    "WANDB_NOTES": "notes",
+    "WANDB_TAGS": "tags",
+    "WANDB_RUN_GROUP": "group",
+    "WANDB_JOB_TYPE": "job_type",
 }
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
@@ -55,6 +77,10 @@ class Limits:
         message_bytes: frames that go in one message, at most (one larger frame goes alone).
         spool_bytes: the spool on disk.
         memory_bytes: frames that wait in memory because the disk takes none.
+        media_bytes: media objects that wait to be encoded; beyond it `log()` waits.
+        blob_bytes: the largest file.
+        blob_spool_bytes: files on the disk that the server does not have yet.
+        blob_share: of the time, how much an upload may use, so that frames are not delayed.
     """
 
     stage_bytes: int = 64 * _MIB
@@ -63,6 +89,10 @@ class Limits:
     message_bytes: int = _MIB
     spool_bytes: int = 20 * 1024 * _MIB
     memory_bytes: int = 64 * _MIB
+    media_bytes: int = 256 * _MIB
+    blob_bytes: int = 16 * 1024 * _MIB
+    blob_spool_bytes: int = 20 * 1024 * _MIB
+    blob_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +106,7 @@ class Timeouts:
         retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
+        encode_idle_s: how long `finish()` waits for one media object to be encoded.
         resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
     """
@@ -87,6 +118,7 @@ class Timeouts:
     retry_max_s: float = 30.0
     stage_full_s: float = 5.0
     finish_idle_s: float = 10.0
+    encode_idle_s: float = 60.0
     resume_s: float = 30.0
     heartbeat_s: float = 30.0
 
@@ -101,12 +133,15 @@ class Settings:
         mode: online, offline (spool only) or disabled (nothing).
         entity, project, run_id: which run. run_id is made up when not given.
         name: what pages show; the run id when not given.
+        notes, tags, group, job_type: kept with the run.
         writer: which process of the run; from RANK and the like, else "0".
         start: anew, or where the run was; see `Start`.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
         spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
             `_outbox.py`.
+        blobs_full: what happens when there is no room for a file: "drop" it and log an error, "block" until there is,
+            or "raise" SpoolFullError at the next call; see `_media_queue.py`.
         silent: print nothing.
     """
 
@@ -117,10 +152,15 @@ class Settings:
     project: str = "uncategorized"
     run_id: str = ""
     name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    job_type: str | None = None
     writer: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     spool_full: WhenFull = "keep"
+    blobs_full: BlobsFull = "drop"
     silent: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -135,11 +175,17 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
-    for variable, attribute in ENVIRONMENT.items():
+    for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
         if environment.get(variable):
             values[attribute] = environment[variable]
+            if variable == "WANDB_DIR":  # W&B makes a directory of its own in there, too
+                values[attribute] = os.path.join(environment[variable], ".stepwell")
+    if isinstance(values.get("tags"), str):
+        values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
     values |= {name: value for name, value in arguments.items() if value is not None}
+    own_writer = "writer" in values or any(environment.get(name) for name in _RANK_VARIABLES)
     values.setdefault("writer", _writer(environment))
+    values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
     values["dir"] = Path(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
@@ -149,13 +195,20 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
         mode = values["mode"] = "offline"
+    if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
+        mode = values["mode"] = "online"
+        if not own_writer:
+            values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
     if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):
         raise SettingError(
             "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
         )
-    for name, words in (("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))):
+    for name, words in (
+        *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
+        ("blobs_full", get_args(BlobsFull)),
+    ):
         if values.get(name, words[0]) not in words:
             raise SettingError(
                 f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"

@@ -11,107 +11,50 @@ short way for the next call of its kind.
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import threading
 from array import array
-from collections.abc import Callable, Mapping
-from itertools import compress
+from collections.abc import Callable, Mapping, Sequence
 from time import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Protocol
 
+from stepwell._late_calls import LateCalls, StepBack
+from stepwell._latest import Extremes, Latest, Seen
+from stepwell._media_door import MediaDoor, Taken
+from stepwell._plan import Cut, OpenRow, Plan
 from stepwell._row import (
     MAX_STEP,
     bytes_of,
     check_size,
     checked_commit,
     checked_step,
-    checked_timestamp,
+    converted_row,
     flatten,
     merge,
 )
-from stepwell._values import INT_TYPES, MAX_EXACT_INT, POINT_TYPES, Converted, convert, described, key_text
-from stepwell.errors import DataError, SpoolFullError, StepOrderError
-from stepwell.wire import MAX_ROW_KEYS, Object, pack_names
+from stepwell._values import INT_TYPES, POINT_TYPES, Converted, described
+from stepwell.errors import DataError, SpoolFullError
+from stepwell.wire import MAX_ROW_BYTES, Object
 
 log = logging.getLogger("stepwell")
 
 #: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
 _MAX_PLANS = 4096
-#: Keys that the client sets itself (log-semantics §2).
-_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL = "_step", "_runtime", "_timestamp", "_wandb"
-_SPECIAL = frozenset({_STEP, _RUNTIME, _TIMESTAMP, _INTERNAL})
 
 
-StepBack = Literal["warn", "raise", "quarantine"]
+class Completion(Protocol):
+    """Who completes rows before they are closed: `Definitions` fits.
 
+    Attributes:
+        generation: another number whenever the answers of `needs` may be others.
+    """
 
-class CutBlock(NamedTuple):
-    """Rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
+    generation: int
 
-    names: bytes
-    keys: int
-    steps: array[int]
-    times: array[float]
-    values: array[float]
-
-
-class Cut(NamedTuple):
-    """All rows that were closed since the last cut. Each step stands in one block; objects belong to these steps."""
-
-    blocks: list[CutBlock]
-    objects: list[Object]
-
-
-class _Plan:
-    """A key set: how its rows are recognised, and the rows that wait for the next cut."""
-
-    __slots__ = ("ints", "keys", "names", "steps", "times", "types", "values")
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys = list(keys)
-        self.names = pack_names(keys)
-        self.types: list[type] | None = None  # of the last row that came as one flat dict of numbers
-        self.ints: list[bool] | None = None  # which of them may be beyond 2^53
-        self.steps = array("q")
-        self.times = array("d")
-        self.values = array("d")
-
-    def takes(self, values: list[Any]) -> bool:
-        """Whether every integer of a row of the known types fits a float64 exactly."""
-        return self.ints is None or all(
-            -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
-        )
-
-    def add(self, step: int, at: float, values: Any) -> None:
-        """Appends a row; an exception in the midst of it (Ctrl-C) leaves none."""
-        try:
-            self.values.extend(values)
-            self.times.append(at)
-            self.steps.append(step)
-        except BaseException:
-            self.repair()
-            raise
-
-    def repair(self) -> None:
-        """Removes what an interrupted call has left of a row."""
-        rows = len(self.steps)
-        del self.times[rows:]
-        del self.values[rows * len(self.keys) :]
-
-    def take(self) -> CutBlock:
-        self.repair()
-        block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
-        self.steps, self.times, self.values = array("q"), array("d"), array("d")
-        return block
-
-
-class _OpenRow(NamedTuple):
-    """A step that came the short way and is still open: further calls may merge into it."""
-
-    plan: _Plan
-    values: array[float]
-    time: float
+    def complete(self, row: dict[str, float | bytes]) -> None: ...
+    def needs(self, keys: Sequence[str]) -> list[int] | None: ...
+    def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None: ...
 
 
 class Stage:
@@ -134,21 +77,23 @@ class Stage:
         self._make_room = make_room
         self._step = first_step
         # The open step has one of two forms: as it came the short way, or as a dict once something merged into it.
-        self._open: _OpenRow | None = None
+        self._open: OpenRow | None = None
         self._row: dict[str, Converted] | None = None
         self._row_time = 0.0
-        self._plans: dict[tuple[str, ...], _Plan] = {}
-        self._plan = _Plan(())
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._latest = Latest()
+        self._completion: Completion | None = None
+        self._plan = Plan(())
         self._objects: list[Object] = []
-        self._object_bytes = 0
+        self._object_bytes = 0  # of objects and notes
+        self._notes: list[Object] = []
+        self._note_time = 0
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
+        self._media: MediaDoor | None = None
         self.rows = 0
-        self._on_step_back = step_back
-        self._quarantined: list[bytes] = []
-        self._quarantined_bytes = 0
-        self.quarantined_steps = 0
-        self.dropped_steps = 0  # calls that came for a step that had passed
+        self._late = LateCalls(step_back, max_bytes)
         self.dropped_full = 0  # calls for which there was no room
+        self.dropped_notes = 0  # likewise
 
     @property
     def step(self) -> int:
@@ -187,14 +132,96 @@ class Stage:
                     if commit is None and type(step) is int and self._step < step < MAX_STEP:
                         closed = self._close_pending()
                         self._step = step
-                        self._open = _OpenRow(plan, array("d", values), time())
+                        self._open = OpenRow(plan, array("d", values), time())
                         self._plan = plan
                         if closed is not None and (
                             len(closed[0].values) >= self._max_values or self._object_bytes >= self._max_object_bytes
                         ):
                             self._overflow(*closed)
                         return
-            self._log_any(data, step, commit)
+            taken = self._log_any(data, step, commit)
+        self._hand_on(taken)
+
+    def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """As `log`, for runs whose rows are completed (`complete_rows`). Rows that lack nothing go a short way."""
+        with self._lock:
+            if type(data) is dict and step is None and (commit is None or commit is True) and self._completion:
+                keys, values = list(data), list(data.values())
+                plan = self._plans.get(tuple(keys), self._plan)
+                if (
+                    plan.types == list(map(type, values))
+                    and keys == plan.keys
+                    and plan.takes(values)
+                    and self._open is None
+                    and self._row is None
+                ):
+                    if plan.generation != self._completion.generation:
+                        plan.needed, plan.generation = self._completion.needs(keys), self._completion.generation
+                    if plan.needed is not None:
+                        number = self._step
+                        plan.add(number, time(), values)
+                        self._step = number + 1
+                        self._completion.saw(keys, values, plan.needed)
+                        if len(plan.values) >= self._max_values:
+                            self._overflow(plan, number)
+                        return
+            taken = self._log_any(data, step, commit)
+        self._hand_on(taken)
+
+    def open_to_media(self, door: MediaDoor) -> None:
+        """From now on, media go through `door`. Without one they are refused as values of unknown types."""
+        self._media = door
+
+    def complete_rows(self, completion: Completion) -> None:
+        """From now on, each row is given to `completion` before it is closed; call `log_completed` from now on."""
+        with self._lock:
+            self._completion = completion
+
+    def follow(self, follows: Callable[[str], bool]) -> None:
+        """From now on, `extremes` has the metrics that `follows` names."""
+        with self._lock:
+            self._latest.follow(follows, self._plans.values())
+
+    def inherit(self, older: Stage) -> None:
+        """Begins with the latest values of another stage, which is used no more. Does not take the lock of that one:
+        after a fork, a thread that is not there may hold it."""
+        with self._lock:
+            self._latest = older._latest
+            self._latest.keep(older._plans.values())
+
+    def latest(self) -> dict[str, Seen]:
+        """The last value of each metric in the rows that are closed."""
+        with self._lock:
+            return self._latest.read(self._plans.values())
+
+    def extremes(self) -> dict[str, Extremes]:
+        """Copies of what is known of the metrics that are followed."""
+        with self._lock:
+            known = self._latest.extremes(self._plans.values())
+            return {key: dataclasses.replace(value) for key, value in known.items()}
+
+    def note(self, kind: str, body: bytes) -> None:
+        """Something about the run that is no value of a step: it travels with the number of the open step.
+
+        Args:
+            kind: a word of at most `wire.MAX_NOTE_KIND_BYTES`.
+            body: JSON.
+
+        Raises:
+            DataError: it is too large for a frame.
+            SpoolFullError: there is no room, and the spool must raise then.
+        """
+        if len(body) > MAX_ROW_BYTES:
+            raise DataError(
+                "this is too large to be kept with the run", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}"
+            )
+        with self._lock:
+            if self._object_bytes >= self._max_object_bytes and not self._wait_for_room():
+                self.dropped_notes += 1
+                return
+            self._note_time = max(self._note_time, round(time() * 1e6))
+            self._notes.append(Object(self._step, self._note_time, kind, body))
+            self._object_bytes += len(kind) + len(body)
 
     def close_row(self) -> None:
         """Closes the open step, if it has anything (the end of the run)."""
@@ -206,14 +233,19 @@ class Stage:
     def cut(self) -> Cut | None:
         """All closed rows, which are the caller's from now on; None when there are none."""
         with self._lock:
-            blocks = [plan.take() for plan in self._plans.values() if plan.steps]
+            waiting = [plan for plan in self._plans.values() if plan.steps]
+            for plan in waiting:
+                self._latest.count(plan)
+            blocks = [plan.take() for plan in waiting]
             objects, self._objects, self._object_bytes = self._objects, [], 0
+            notes, self._notes = self._notes, []
             if len(self._plans) > _MAX_PLANS:
                 kept = [] if self._open is None else [self._open.plan]  # its row is yet to be appended
+                self._latest.keep(self._plans.values())
                 self._plans = {tuple(plan.keys): plan for plan in kept}
-                self._plan = _Plan(())
+                self._plan = Plan(())
         self.rows += sum(len(block.steps) for block in blocks)
-        return Cut(blocks, objects) if blocks else None
+        return Cut(blocks, objects, notes) if blocks or notes else None
 
     @property
     def in_use(self) -> bool:
@@ -221,28 +253,44 @@ class Stage:
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too
 
     def take_quarantined(self) -> list[bytes]:
-        """Calls that were put aside since the last time, as JSON: step, time, open_step, values."""
+        """Calls that were put aside since the last time; see `LateCalls.take_quarantined`."""
         with self._lock:
-            taken, self._quarantined, self._quarantined_bytes = self._quarantined, [], 0
-        return taken
+            return self._late.take_quarantined()
+
+    @property
+    def dropped_steps(self) -> int:
+        """Calls that came for a step that had passed."""
+        return self._late.dropped
+
+    @property
+    def quarantined_steps(self) -> int:
+        """Such calls that were put aside."""
+        return self._late.quarantined
 
     def start_at(self, step: int) -> None:
         """Sets the first step, before anything is logged: a run that is resumed goes on where it was."""
         with self._lock:
             self._step = max(self._step, step)
 
-    def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        """Any call, by the six rules of log-semantics §1."""
+    def _hand_on(self, taken: Taken | None) -> None:
+        """Without the lock: the media queue may be full, and what empties it needs the lock."""
+        if taken is not None and self._media is not None:
+            self._media.put(taken)
+
+    def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> Taken | None:
+        """Any call, by the six rules of log-semantics §1. Returns its media, for `_hand_on`."""
         if not isinstance(data, Mapping):
             raise DataError(
                 f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
             )
         number = None if step is None else checked_step(step)
         flush = number is None if commit is None else checked_commit(commit)
-        row, at = self._converted(data)
+        data, found = (data, []) if self._media is None else self._media.split(data)
+        row, at = converted_row(data, self._known_keys)
         if number is not None and number < self._step:
-            self._step_back(number, row, at)
-            return
+            self._late.take(number, self._step, row, at)
+            return None
+        found = [item.prepared() for item in found]
         closed = None
         if number is not None and number > self._step:
             closed = self._close_pending()
@@ -258,41 +306,19 @@ class Stage:
             check_size(merged := merge(dict(self._row), row))
             self._row = merged
         self._row_time = at
+        taken = Taken(found, self._step, at) if found else None
         if fresh and POINT_TYPES.issuperset(map(type, data.values())):
             self._remember_types(data, row)
         if flush:
             closed = self._flush(self._row)
         if closed is not None:
             self._overflow_if_full(*closed)
+        return taken
 
-    def _converted(self, data: Mapping[str, Any]) -> tuple[dict[str, Converted], float]:
-        row: dict[str, Converted] = {}
-        at = time()
-        for key, value in data.items():
-            name = self._known_keys.get(key)
-            if name is None:
-                name = key_text(key)
-                if len(self._known_keys) < MAX_ROW_KEYS:
-                    self._known_keys[key] = name
-            if name in _SPECIAL:
-                if name == _TIMESTAMP:
-                    at = checked_timestamp(value)
-                continue
-            try:
-                converted = convert(value)
-            except DataError as error:
-                raise DataError(f"{name!r}: {error.message}", detail=error.detail, hint=error.hint) from error
-            except RecursionError as error:
-                raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
-            if name and converted != {}:
-                row[name] = converted
-        check_size(row)
-        return row, at
-
-    def _plan_of(self, keys: tuple[str, ...]) -> _Plan:
+    def _plan_of(self, keys: tuple[str, ...]) -> Plan:
         plan = self._plans.get(keys)
         if plan is None:
-            plan = self._plans[keys] = _Plan(keys)
+            plan = self._plans[keys] = Plan(keys)
         return plan
 
     def _remember_types(self, data: Mapping[str, Any], row: Mapping[str, Converted]) -> None:
@@ -304,43 +330,49 @@ class Stage:
         ints = [kind in INT_TYPES for kind in plan.types]
         plan.ints = ints if any(ints) else None
 
-    def _close_pending(self) -> tuple[_Plan, int] | None:
+    def _close_pending(self) -> tuple[Plan, int] | None:
         """Closes the open step if it has any key; returns its plan and number. Never waits."""
         if self._open is not None:
             plan, values, at = self._open
             self._open = None
             if not values:
                 return None
+            if self._completion is not None:
+                self._row_time = at
+                return self._flush(dict(zip(plan.keys, values, strict=True)))
             step, self._step = self._step, self._step + 1
             plan.add(step, at, values)
             return plan, step
         row, self._row = self._row, None
         return self._flush(row) if row else None
 
-    def _flush(self, row: Mapping[str, Converted]) -> tuple[_Plan, int]:
+    def _flush(self, row: Mapping[str, Converted]) -> tuple[Plan, int]:
         """Writes `row` as the open step: its numbers go to their block, the rest to the objects. Never waits."""
         self._row = None
         step, self._step = self._step, self._step + 1
         flat: dict[str, float | bytes] = {}
         flatten(row, "", flat)
+        if self._completion is not None:
+            self._completion.complete(flat)
         numbers = {key: value for key, value in flat.items() if type(value) is float}
         objects = [
             Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
         ]
         plan = self._plan = self._plan_of(tuple(numbers))
         plan.add(step, self._row_time, numbers.values())
+        self._latest.saw(objects)
         self._objects += objects
         self._object_bytes += bytes_of(objects)
         return plan, step
 
-    def _overflow_if_full(self, plan: _Plan, step: int) -> None:
+    def _overflow_if_full(self, plan: Plan, step: int) -> None:
         if (
             self._object_bytes >= self._max_object_bytes
             or sum(len(other.values) for other in self._plans.values()) >= self._max_values
         ):
             self._overflow(plan, step)
 
-    def _overflow(self, plan: _Plan, step: int) -> None:
+    def _overflow(self, plan: Plan, step: int) -> None:
         """A row has filled the stage: room is made now, or the row goes and is counted.
 
         Comes last in a call: while it waits, other threads may log.
@@ -353,13 +385,13 @@ class Stage:
         if not room:
             self._remove(plan, step)
 
-    def _remove(self, plan: _Plan, step: int) -> None:
+    def _remove(self, plan: Plan, step: int) -> None:
         if step in plan.steps:
             at = plan.steps.index(step)
             del plan.steps[at], plan.times[at]
             del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
             self._objects = [item for item in self._objects if item.step != step]
-            self._object_bytes = bytes_of(self._objects)
+            self._object_bytes = bytes_of(self._objects) + bytes_of(self._notes)
 
     def _wait_for_room(self) -> bool:
         self._lock.release()  # the I/O thread needs it to cut
@@ -375,30 +407,3 @@ class Stage:
                     self.dropped_full,
                 )
         return room
-
-    def _step_back(self, step: int, row: dict[str, Converted], at: float) -> None:
-        """A call for a step that has passed: dropped with a warning, refused, or put aside."""
-        advice = "To plot against another number, log it as a metric and name it with define_metric."
-        if self._on_step_back == "raise":
-            raise StepOrderError(
-                f"log(step={step}) came too late: the run is at step {self._step} already, and steps must increase",
-                hint=advice,
-            )
-        if self._on_step_back == "quarantine" and self._quarantined_bytes < self._max_object_bytes:
-            flat: dict[str, float | bytes] = {}
-            flatten(row, "", flat)
-            values = {key: value.decode() if isinstance(value, bytes) else value for key, value in flat.items()}
-            text = json.dumps({"step": step, "time": at, "open_step": self._step, "values": values}).encode()
-            self._quarantined.append(text)
-            self._quarantined_bytes += len(text)
-            self.quarantined_steps += 1
-            return
-        self.dropped_steps += 1
-        if self.dropped_steps <= 10 or self.dropped_steps % 1000 == 0:
-            log.warning(
-                "log(step=%d) was dropped: the run is at step %d already, and steps must increase. %s%s",
-                step,
-                self._step,
-                advice,
-                f" ({self.dropped_steps} calls dropped so far)" if self.dropped_steps > 1 else "",
-            )

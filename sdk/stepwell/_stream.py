@@ -20,7 +20,8 @@ import orjson
 
 from stepwell import wire
 from stepwell._backoff import Backoff
-from stepwell._replies import control, error_of, refusals
+from stepwell._messages import messages
+from stepwell._replies import another_name, control, error_of, refusals
 from stepwell._settings import Limits, Timeouts
 from stepwell.errors import (
     Error,
@@ -250,6 +251,8 @@ class Stream:
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
+        if self.attached is None and (told := another_name(self._attach(), reply)):
+            log.warning("%s", told)
         self._attached(reply)
 
     async def _send_attach(
@@ -302,13 +305,12 @@ class Stream:
                     frames = source.read(self._sent_seq, room, window)
                 for frame in frames:
                     header = wire.peek(frame)
-                    values = header.points + header.objects
-                    self._in_flight.append(_InFlight(header.seq, header.checksum, len(frame), values))
+                    self._in_flight.append(_InFlight(header.seq, header.checksum, len(frame), header.values))
                     self._in_flight_bytes += len(frame)
                 self._sent_seq += len(frames)
                 self.counts.frames_sent += len(frames)
                 self.counts.bytes_sent += sum(map(len, frames))
-                for message in wire.messages(frames):
+                for message in messages(frames):
                     await socket.send_bytes(message)
                 continue
             delivered = source.first_seq >= source.next_seq and not self._in_flight

@@ -11,17 +11,19 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import io
 import json
 import math
 import os
 import reprlib
 import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import orjson
 
+from stepwell._durations import duration, numpy_duration
 from stepwell.errors import DataError
 from stepwell.wire import MAX_KEY_BYTES
 
@@ -41,8 +43,18 @@ _MAX_DEPTH = 100
 _SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
 _SHORT.maxstring = _SHORT.maxother = 80
 
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
 #: A converted value: a point, the JSON of an object, or nested values by name.
 Converted = float | bytes | dict[str, Any]
+
+
+@runtime_checkable
+class Inline(Protocol):
+    """What knows its own JSON: a `Histogram`, say. Media refuse: they are files, with no place among plain values."""
+
+    def __stepwell_json__(self) -> Any:
+        """Plain values; raises DataError where there are none."""
 
 
 def key_text(key: object) -> str:
@@ -82,18 +94,20 @@ def convert(value: Any, depth: int = 0) -> Converted:
     if depth > _MAX_DEPTH:
         raise _too_deep()
     if isinstance(value, Mapping):
-        return {key_text(_nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
+        return {key_text(nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
     if isinstance(value, enum.Enum):
         return convert(value.value, depth + 1)
-    if isinstance(value, np.floating):
+    if isinstance(value, np.floating) or _is_small_float(value):
         return float(value)
     if _is_array(value):
         if value_size(value) == 1:
-            return convert(_to_numpy(value).reshape(-1)[0], depth + 1)
+            return convert(as_array(value).reshape(-1)[0], depth + 1)
     elif isinstance(value, float):
         return float(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         return convert(int(value), depth)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return convert(_fields(value), depth + 1)  # metrics of their own, as those of a dict are
     return dump(jsonable(value))
 
 
@@ -131,15 +145,17 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         return _jsonable_numpy_scalar(value, depth)
     if isinstance(value, Mapping):
-        return {jsonable(_nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | range):
+        return {jsonable(nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(item, depth + 1) for item in value]
     if _is_array(value):
-        return _jsonable_array(_to_numpy(value), depth)
+        return _jsonable_array(as_array(value), depth)
     return _jsonable_other(value, depth)
 
 
 def _jsonable_other(value: Any, depth: int) -> Any:
+    if isinstance(value, Inline) and not isinstance(value, type):
+        return jsonable(value.__stepwell_json__(), depth + 1)
     if isinstance(value, bytes | bytearray):
         try:
             return jsonable(value.decode(), depth + 1)
@@ -147,25 +163,38 @@ def _jsonable_other(value: Any, depth: int) -> Any:
             raise DataError("bytes that are not UTF-8 cannot be logged", detail=str(error)) from error
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
-    if isinstance(value, decimal.Decimal | complex | os.PathLike | uuid.UUID | datetime.timedelta):
+    if isinstance(value, datetime.timedelta):
+        return duration(value // datetime.timedelta(microseconds=1) * 1000)
+    if isinstance(value, decimal.Decimal | complex | os.PathLike | uuid.UUID):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return jsonable({field.name: getattr(value, field.name) for field in dataclasses.fields(value)}, depth + 1)
+        return jsonable(_fields(value), depth + 1)
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, Iterable):
+    # Not whatever can be iterated: a file would be read to its end, and a data loader would load all of its data.
+    if isinstance(value, Collection | Iterator) and not isinstance(value, range | io.IOBase):
         return [jsonable(item, depth + 1) for item in value]
     raise DataError(
         f"a value of type {type(value).__name__} is not JSON serializable",
         detail=described(value),
-        hint="log numbers, strings, lists, dicts or arrays; or log str(value)",
+        hint="log list(range(...))"
+        if isinstance(value, range)
+        else "log numbers, strings, lists, dicts or arrays; or log str(value)",
     )
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
 def _jsonable_numpy_scalar(value: np.generic, depth: int) -> Any:
-    if isinstance(value, np.datetime64 | np.timedelta64 | np.complexfloating):
+    if isinstance(value, np.timedelta64):
+        return numpy_duration(value)
+    if isinstance(value, np.datetime64 | np.complexfloating):
         return str(value)
     if isinstance(value, np.floating):
+        return jsonable(float(value), depth + 1)
+    if _is_small_float(value):
         return jsonable(float(value), depth + 1)
     return jsonable(value.item(), depth + 1)
 
@@ -174,8 +203,10 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
     if array.size == 1:
         return jsonable(array.reshape(-1)[0], depth + 1)
     if array.size <= MAX_LIST_SIZE:
-        if array.dtype.kind in "mM":  # tolist() makes bare numbers of nanoseconds
+        if array.dtype.kind == "M":  # tolist() makes bare numbers of nanoseconds
             array = array.astype(str)
+        elif array.dtype.kind == "m":
+            array = np.array([numpy_duration(item) for item in array.reshape(-1)], object).reshape(array.shape)
         return jsonable(array.tolist(), depth + 1)
     if array.dtype.kind not in "biuf":
         raise DataError(
@@ -189,12 +220,21 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
             detail=f"{int((~np.isfinite(numbers)).sum())} of {numbers.size} values are not finite",
             hint="log array.tolist() to keep each value",
         )
+    counts, edges = counts_and_edges(numbers, MAX_LIST_SIZE)
+    return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
+
+
+def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """How many of `numbers`, finite float64, fall into each bin; one bin where float64 has no room for `bins`."""
     try:
         with np.errstate(all="ignore"):
-            counts, edges = np.histogram(numbers, bins=MAX_LIST_SIZE)
-    except ValueError:  # all so close together, or so far apart, that float64 has no 33 edges for them
-        counts, edges = np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
-    return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
+            counts, edges = np.histogram(numbers, bins=bins)
+        if (np.diff(edges) > 0).all() and counts.sum() == numbers.size:
+            return counts, edges
+    except (ValueError, IndexError):
+        pass
+    # All so close together, or so far apart, that float64 has no such edges: numpy 2 says so, 1.26 miscounts or fails.
+    return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
 
 
 def _storable(text: str) -> str:
@@ -203,7 +243,7 @@ def _storable(text: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
 
 
-def _nested_name(key: object) -> str:
+def nested_name(key: object) -> str:
     """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
     if isinstance(key, str):
         return key
@@ -215,8 +255,20 @@ def _non_finite(value: float) -> dict[str, str]:
     return {"_type": "float64", "value": name}
 
 
+def number_of(value: Any) -> Any:
+    """What `jsonable` has made of NaN and infinities as a number again; everything else as it is."""
+    if isinstance(value, dict) and value.get("_type") == "float64":
+        return _NON_FINITE.get(str(value.get("value")), value)
+    return value
+
+
 def _too_deep() -> DataError:
     return DataError("a value is nested too deeply", detail=f"more than {_MAX_DEPTH} levels", hint="is it circular?")
+
+
+def _is_small_float(value: Any) -> bool:
+    """A bfloat16 or float8, which JAX and TensorFlow bring: no floats to numpy, but numbers."""
+    return isinstance(value, np.generic) and value.dtype.kind == "V" and not isinstance(value, np.void)
 
 
 def _is_array(value: Any) -> bool:
@@ -229,11 +281,30 @@ def value_size(value: Any) -> int:
     return math.prod(int(length) for length in value.shape)
 
 
-def _to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    if hasattr(value, "detach"):  # torch: leave the graph and the device; numpy has no bfloat16
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-    return np.asarray(value)
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    """`value`, an array, a tensor of any library or a sequence, as an array of numpy; not always a copy.
+
+    Raises:
+        DataError: it makes none.
+    """
+    if not isinstance(value, np.ndarray):
+        if hasattr(value, "detach"):  # torch: leave the graph and the device
+            value = value.detach().cpu()
+            if getattr(value, "is_sparse", False):
+                value = value.to_dense()
+            try:
+                value = np.asarray(value)
+            except TypeError:  # numpy has no bfloat16
+                value = np.asarray(value.float())
+        try:
+            value = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"a value of type {type(value).__name__} is no array",
+                detail=str(error)[:200],
+                hint="convert it to a numpy array",
+            ) from error
+    if value.dtype.kind == "V" and value.dtype.type is not np.void:  # bfloat16 and float8, see _is_small_float
+        value = value.astype(np.float32)
+    array: np.ndarray[Any, Any] = value
+    return array

@@ -5,7 +5,10 @@ class (`retryable`), never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow
+    ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
+    ├── CommError                  the read API cannot answer (W&B's name for it)
+    │   └── NotFoundError          (also LookupError) there is no such run,
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
@@ -20,9 +23,16 @@ class (`retryable`), never a list of types.
     │   ├── SequenceConflictError  the same seq was stored with other bytes
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
+    │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
+    │       └── RunFullError       the run has as many points or bytes as it may have
+    ├── BlobError                  a file that was logged cannot be stored or given
+    │   ├── BlobMismatchError      its bytes have another hash than its name
+    │   ├── BlobTooLargeError      over a limit of the server or of the run
+    │   └── UnknownBlobError       it is not stored
     └── ServerError                the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
+        ├── BlobOffsetError        earlier bytes of a file are missing; go on at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
         └── UnavailableError       not reachable, draining, or its Postgres is away
 """
@@ -73,10 +83,24 @@ class UsageError(Error):
     code = "usage"
 
 
+class ConfigError(Error):
+    code = "config"
+
+
 class DataError(Error, TypeError, ValueError):
     """Both a TypeError and a ValueError: scripts written for either era of W&B's client catch it (log-semantics §0)."""
 
     code = "data"
+
+
+class CommError(Error):
+    """What `stepwell.Api` raises where W&B's client raises an error of this name."""
+
+    code = "comm"
+
+
+class NotFoundError(CommError, LookupError):
+    code = "not_found"
 
 
 class SettingError(Error, ValueError):
@@ -138,8 +162,32 @@ class UnknownWriterError(RejectionError):
     code = "unknown_writer"
 
 
+class RunDeletedError(RejectionError):
+    code = "run_deleted"
+
+
 class LimitError(RejectionError):
     code = "limit"
+
+
+class RunFullError(LimitError):
+    code = "run_full"
+
+
+class BlobError(Error):
+    code = "blob"
+
+
+class BlobMismatchError(BlobError):
+    code = "blob_mismatch"
+
+
+class BlobTooLargeError(BlobError):
+    code = "blob_too_large"
+
+
+class UnknownBlobError(BlobError):
+    code = "unknown_blob"
 
 
 class ServerError(Error):
@@ -158,6 +206,17 @@ class OverloadedError(ServerError):
 
     def as_dict(self) -> dict[str, Any]:
         return {**super().as_dict(), "retry_after_s": self.retry_after_s}
+
+
+class BlobOffsetError(ServerError):
+    code = "blob_offset"
+
+    def __init__(self, message: str, *, offset: int, detail: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, detail=detail, hint=hint)
+        self.offset = offset
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "offset": self.offset}
 
 
 class SequenceGapError(ServerError):
@@ -188,6 +247,8 @@ def from_dict(message: Mapping[str, Any]) -> Error:
         return OverloadedError(text, retry_after_s=float(message.get("retry_after_s", 1.0)), detail=detail, hint=hint)
     if code == SequenceGapError.code:
         return SequenceGapError(text, expected=int(message.get("expected", 0)), detail=detail, hint=hint)
+    if code == BlobOffsetError.code:
+        return BlobOffsetError(text, offset=int(message.get("offset", 0)), detail=detail, hint=hint)
     for kind in _all_subclasses(Error):
         if kind.code == code:
             return kind(text, detail=detail, hint=hint)

@@ -10,13 +10,13 @@ All integers are little-endian. Every part starts at a multiple of 8 bytes and p
     frame    offset size
                0     4   magic        "SWFR"
                4     1   version      1
-               5     1   kind         0 data; 1 tombstone (holds the place of a frame that could not be kept)
+               5     1   kind         0 data; 1 tombstone, in the place of a frame that could not be kept; 2 notes
                6     2   reserved     0
                8     4   length       bytes of the whole frame, header and padding included
               12     4   body_crc     CRC-32 of bytes 64 … length
               16    16   session      the writer session that cut it: 128 random bits, which the server maps to an epoch
               32     8   seq          position in the session, from 0 without gaps
-              40     4   blocks       how many blocks follow
+              40     4   blocks       how many blocks follow; notes: 0
               44     4   objects      how many objects follow the blocks (0: no objects part)
               48     4   points       sum of K × S over the blocks
               52     4   dropped      tombstone: points and objects that were lost with the frame; else 0
@@ -57,18 +57,20 @@ MAGIC = b"SWFR"
 VERSION = 1
 KIND_DATA = 0
 KIND_TOMBSTONE = 1
+KIND_NOTES = 2
 
 #: Limits on which both ends must agree. A row is what one step logs; every row fits into one frame.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_ROW_BYTES = 10_383_360  # W&B's limit for one row (log-semantics §4), so that what fits there fits here
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
+#: What a note is about is a word; the server keeps an index of them.
+MAX_NOTE_KIND_BYTES = 64
 #: A block costs a server about a kilobyte, whatever it holds.
 MAX_BLOCKS = 16_384
 #: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them
 #: can be told from a conflicting one when it comes again.
 WINDOW_FRAMES = 256
-
 #: The largest WebSocket message. Frames are a stream that is cut into messages; a large frame takes several. Small, so
 #: that what ten thousand connections have half sent stays below a gigabyte.
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -84,7 +86,8 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class Header(NamedTuple):
-    """What the first 64 bytes of a frame say. `checksum` stands for the bytes of the whole frame."""
+    """What the first 64 bytes of a frame say. `checksum` stands for the bytes of the whole frame. `values` are points
+    and objects; notes are counted by themselves."""
 
     kind: int
     length: int
@@ -96,6 +99,14 @@ class Header(NamedTuple):
     points: int
     dropped: int
     checksum: int
+
+    @property
+    def values(self) -> int:
+        return self.points + self.objects if self.kind != KIND_NOTES else 0
+
+    @property
+    def notes(self) -> int:
+        return self.objects if self.kind == KIND_NOTES else 0
 
 
 class Block(NamedTuple):
@@ -115,7 +126,8 @@ class Block(NamedTuple):
 
 
 class Object(NamedTuple):
-    """One logged value that is no number: its step, its time (µs since the Unix epoch), its key and its JSON."""
+    """One logged value that is no number: its step, its time (µs since the Unix epoch), its key and its JSON.
+    A note is one, too: `key` is what kind of note it is, `step` the one that was open when it was said."""
 
     step: int
     time: int
@@ -205,6 +217,11 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
     return _seal(KIND_DATA, session, seq, len(blocks), len(objects), points, 0, parts)
 
 
+def encode_notes(session: bytes, seq: int, notes: Sequence[Object]) -> bytes:
+    """A frame of notes, in the order in which they were said; otherwise as `encode`."""
+    return _seal(KIND_NOTES, session, seq, 0, len(notes), 0, 0, _encode_objects(notes) if notes else [])
+
+
 def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
     """A frame that holds the place of one that could not be kept.
 
@@ -254,10 +271,9 @@ def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
         FrameCorruptError: cut off, not a frame, a damaged header, or a length that no frame can have.
         FrameVersionError: a version that this code does not know.
     """
-    if len(buffer) - offset < HEADER_BYTES:
-        raise FrameCorruptError(
-            "a frame is cut off", detail=f"{len(buffer) - offset} bytes left, a header has {HEADER_BYTES}"
-        )
+    left = len(buffer) - offset
+    if left < HEADER_BYTES:
+        raise FrameCorruptError("a frame is cut off", detail=f"{left} bytes left, a header has {HEADER_BYTES}")
     (magic, version, kind, _, length, body_crc, session, seq, blocks, objects, points, dropped, _, checksum) = (
         _HEADER.unpack_from(buffer, offset)
     )
@@ -271,8 +287,8 @@ def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
         )
     if zlib.crc32(buffer[offset : offset + HEADER_BYTES - 4]) != checksum:
         raise FrameCorruptError("the header of a frame is damaged", detail="its checksum does not fit")
-    possible = HEADER_BYTES <= length <= MAX_FRAME_BYTES and not length % 8 and kind <= KIND_TOMBSTONE
-    if not possible or seq >= 1 << 63 or blocks > MAX_BLOCKS:
+    possible = HEADER_BYTES <= length <= MAX_FRAME_BYTES and not length % 8 and kind <= KIND_NOTES
+    if not possible or (kind == KIND_NOTES and (blocks or points)) or seq >= 1 << 63 or blocks > MAX_BLOCKS:
         raise FrameCorruptError(
             "the header of a frame claims what no frame can have",
             detail=f"{length} bytes, kind {kind}, seq {seq}, {blocks} blocks",
@@ -297,24 +313,6 @@ def split(message: bytes | memoryview) -> Iterator[tuple[Header, memoryview]]:
             )
         yield header, view[offset : offset + header.length]
         offset += header.length
-
-
-def messages(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """`frames` as messages of at most `MAX_MESSAGE_BYTES`: whole frames where they fit, larger ones in pieces."""
-    gathered: list[bytes] = []
-    size = 0
-    for frame in frames:
-        if size + len(frame) > MAX_MESSAGE_BYTES and gathered:
-            yield b"".join(gathered)
-            gathered, size = [], 0
-        if len(frame) > MAX_MESSAGE_BYTES:
-            for start in range(0, len(frame), MAX_MESSAGE_BYTES):
-                yield frame[start : start + MAX_MESSAGE_BYTES]
-        else:
-            gathered.append(frame)
-            size += len(frame)
-    if gathered:
-        yield b"".join(gathered)
 
 
 def decode(buffer: bytes | memoryview) -> Frame:

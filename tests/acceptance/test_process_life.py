@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -70,6 +71,13 @@ def test_disabled_keeps_nothing_and_still_finds_bad_data(tmp_path: Path, capsys:
         assert (run.step, run.flush().wait(), run.spool_directory) == (5, True, None)
         with pytest.raises(stepwell.DataError):
             run.log({"a": object()})
+        run.summary["b"] = 3
+        run.define_metric("a", summary="max")
+        run.tags = ("x",)
+        run.alert("nobody hears it")
+        assert (run.summary["a"], run.summary["b"], run.tags) == ({"max": 1}, 3, ("x",))
+    run.log({"a": 3})
+    run.summary["c"] = 4
     assert (list(tmp_path.iterdir()), capsys.readouterr().err) == ([], "")
 
 
@@ -86,15 +94,22 @@ def test_the_mode_of_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda: stepwell.log({"a": 1}), "stepwell.log()"),
-        (lambda: stepwell.flush(), "stepwell.flush()"),
-        (lambda: stepwell.config.lr, "stepwell.config"),
+        (lambda: stepwell.log({"a": 1}), "wandb.log()"),
+        (lambda: stepwell.flush(), "wandb.flush()"),
+        (lambda: stepwell.define_metric("a"), "wandb.define_metric()"),
+        (lambda: stepwell.alert("a"), "wandb.alert()"),
+        (lambda: stepwell.config.lr, "wandb.config.lr"),
+        (lambda: stepwell.config["lr"], "wandb.config['lr']"),
+        (lambda: setattr(stepwell.config, "lr", 1), "wandb.config.lr"),
+        (lambda: stepwell.config.update({"lr": 1}), "wandb.config.update"),
+        (lambda: operator.setitem(stepwell.summary, "acc", 1), "wandb.summary['acc']"),
+        (lambda: stepwell.summary.acc, "wandb.summary.acc"),
     ],
 )
 def test_before_init_the_error_says_what_to_call(call: object, name: str) -> None:
     with pytest.raises(Error) as raised:
         call()  # type: ignore[operator]  # parametrised with functions of several signatures
-    assert str(raised.value) == f"You must call stepwell.init() before {name}"
+    assert str(raised.value) == f"You must call wandb.init() before {name}"
     assert type(raised.value) is Error
     stepwell.finish()
     assert stepwell.run is None
@@ -109,12 +124,19 @@ def test_after_finish_a_run_takes_nothing_more(start_run: StartRun) -> None:
         (lambda: run.log({"a": 1}), "run run-1 is finished, so log() cannot be called on it\n  Hint: call stepwell."),
         (lambda: run.flush(), "run run-1 is finished, so flush() cannot be called on it"),
         (lambda: run.config.update({"b": 1}), "run run-1 is finished, so its config cannot change"),
+        (lambda: run.summary.update({"b": 1}), "run run-1 is finished, so its summary cannot be set"),
+        (lambda: run.define_metric("b"), "run run-1 is finished, so define_metric() cannot be called on it"),
+        (lambda: run.alert("b"), "run run-1 is finished, so alert() cannot be called on it"),
+        (lambda: setattr(run, "name", "b"), "run run-1 is finished, so its names cannot be set"),
+        (lambda: setattr(run, "notes", "b"), "run run-1 is finished, so its names cannot be set"),
+        (lambda: setattr(run, "tags", ("b",)), "run run-1 is finished, so its names cannot be set"),
     ):
         with pytest.raises(UsageError) as raised:
             call()
         assert str(raised.value).startswith(text)
     assert (run.step, run.id, dict(run.config), run.account.left) == (1, "run-1", {"lr": 0.1}, 1)
-    with pytest.raises(Error, match="You must call stepwell"):
+    assert (run.summary["a"], run.name, run.notes, run.tags) == (1, "run-1", None, ())
+    with pytest.raises(Error, match="You must call wandb"):
         stepwell.log({"a": 1})
 
 
@@ -228,7 +250,15 @@ def test_children_of_multiprocessing_that_forget_finish_deliver(backend: Backend
         pytest.param("", 0, ("finished", 0), id="the end of the program"),
         pytest.param("sys.exit(0)", 0, ("finished", 0), id="sys.exit"),
         pytest.param("raise ValueError('training blew up')", 1, ("failed", 1), id="an uncaught exception"),
-        pytest.param("import signal; signal.raise_signal(signal.SIGINT)", -signal.SIGINT, ("failed", 1), id="Ctrl-C"),
+        pytest.param("import signal; signal.raise_signal(signal.SIGINT)", -signal.SIGINT, ("failed", 255), id="Ctrl-C"),
+        pytest.param("sys.exit(3)", 3, ("failed", 3), id="sys.exit with a code"),
+        pytest.param("sys.exit('no data')", 1, ("failed", 1), id="sys.exit with a text"),
+        pytest.param(
+            "run.__enter__(); run.__exit__(SystemExit, SystemExit(4), None)", 0, ("failed", 4), id="with, exit"
+        ),
+        pytest.param(
+            "run.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)", 0, ("failed", 255), id="with, Ctrl-C"
+        ),
     ],
 )
 def test_an_exit_without_finish_delivers(
@@ -301,7 +331,9 @@ def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:
     identity = spool.identity
     assert (identity.entity, identity.project, identity.run, identity.writer) == ("team", "mnist", "run-1", "0")
     state = orjson.loads((directory / "state.json").read_bytes())
-    assert (state["info"]["config"], state["exit_code"]) == ({"lr": 0.1, "batch": 32}, None)
+    assert (state["info"]["config"], state["exit_code"]) == ({"lr": 0.1}, None)
+    notes = [wire.decode(frame) for frame in spool.read(0, 1 << 20, 100)][-1]
+    assert [(item.key, orjson.loads(item.body)) for item in notes.objects] == [("config", {"set": {"batch": 32}})]
     spool.close()
 
 

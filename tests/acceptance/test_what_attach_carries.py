@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from fixtures.ingest import Client, Session, make_frame, post
 from fixtures.server import QUICK, Backend, StartRun
+from fixtures.spools import IDENTITY
 from stepwell import wire
 from stepwell._outbox import Outbox
-from stepwell._settings import Limits
+from stepwell._run import Run
+from stepwell._settings import Limits, resolve
 from stepwell._stream import Stream
+from stepwell.commands.sync import Delivery
+from stepwell.spool import Spool
 from stepwell_ingest.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -65,6 +71,27 @@ def test_a_rewind_and_a_fork_with_a_large_config(backend: Backend, start_run: St
         run.log({"a": 2})
     assert [step for _, _, step, _ in backend.points("parent")] == list(range(7))
     assert [step for _, _, step, _ in backend.points("fork")] == list(range(6))
+
+
+def test_a_process_says_how_old_it_is_whatever_its_wall_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = resolve({}, dir=tmp_path, project="p", run_id="r", mode="offline", silent="1")
+    run = Run(settings, {}, {})
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # set back to 1970
+    first, second = (run._attach_message()["age_s"] for _ in range(2))
+    assert 0 <= first <= second < 600
+    run.finish()
+
+
+def test_a_delivery_says_how_old_the_spool_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool.create(tmp_path, IDENTITY)
+    delivery = Delivery(spool, resolve({}, dir=tmp_path, silent="1"), patience_s=1)
+    for now, age_s in ((IDENTITY.started_at + 5, 5.0), (IDENTITY.started_at - 5, 0.0)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        assert delivery._attach_message()["age_s"] == age_s
+    monkeypatch.undo()
+    spool.close()
 
 
 @pytest.mark.parametrize("status", [502, 200])

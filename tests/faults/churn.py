@@ -2,6 +2,7 @@
 
     writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
                 `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
+    zombies     one writer that is taken over again and again, by processes that all live on (`faults.zombies`)
     workers     two on one port; each life is armed with a stage of the worker
     sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
     a reader    with a snapshot that is older than what sealers do meanwhile; it must see the same points twice
@@ -31,6 +32,7 @@ from faults.programs import Armed, Sync, Writer
 from faults.proxy import Action, Link, Rule
 from faults.snapshots import read_twice
 from faults.stages import Point, PostgresPoint, Victim
+from faults.zombies import Zombies
 from stepwell.spool import Spool
 
 #: From outside, whatever it does just now.
@@ -122,15 +124,19 @@ class Churn:
         self._open = len(self.points)
         if self.network:
             self._trouble_the_network()
+        place, journals = self.stack.place / f"{self.project}-zombies", self.journals.setdefault("run-0", [])
+        zombies = Zombies(self.stack, place, self.project, "run-0", journals, self.seed)
         try:
             async with asyncio.TaskGroup() as group:
                 keepers = [group.create_task(self._keep("worker")) for _ in range(self.workers)]
                 keepers += [group.create_task(self._keep("sealer")) for _ in range(self.sealers)]
                 keepers.append(group.create_task(self._read()))
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
+                logging.append(group.create_task(zombies.until(self._done)))
                 group.create_task(self._strike_postgres(strikes))
                 keepers.append(group.create_task(self._watch_progress()))
                 await asyncio.wait(logging)
+                self.lives.update(zombie=zombies.lives, fenced=zombies.fenced)
                 self.stack.web_proxy.rules.clear()
                 self.stack.postgres_proxy.rules.clear()
                 verdict = await self._settle()
@@ -298,7 +304,8 @@ class Churn:
 
     async def _settle(self) -> Verdict:
         """Delivers every spool, logs something new, and asks the judge."""
-        directories = [self.stack.place / f"{self.project}-{number}" for number in range(self.writers)]
+        parts = [*map(str, range(self.writers)), "zombies"]
+        directories = [self.stack.place / f"{self.project}-{part}" for part in parts]
         async with asyncio.timeout(PATIENCE_S):
             for directory in directories:
                 while not await self._deliver(directory):

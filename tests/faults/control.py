@@ -1,8 +1,9 @@
-"""The negative control: acknowledgements before COMMIT is on the disk, and then the same kills and the same judge.
+"""The negative controls: answers before COMMIT is on the disk, and a ledger that knows no fence; then the same judge.
 
 If the judge finds nothing lost here, its clean verdicts elsewhere prove nothing. The database is set to
 `synchronous_commit=off` and takes its time with writing its log. The worker insists on `on` for its own connections:
-a careless one has that undone in its child (`faults.programs.Worker`), a durable one is as it is.
+a careless one has that undone in its child (`faults.programs.Worker`), a durable one is as it is. The
+fence is undone likewise.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
-from faults.harness import CARELESS, Stack, stack
+from faults.harness import CARELESS, PATIENCE_S, Child, Stack, stack
 from faults.judge import Judge, Verdict
-from faults.programs import Writer
+from faults.programs import Sync, Writer
 from faults.stages import Victim
+from faults.zombies import Zombies
 
 _VICTIMS = (Victim.BACKEND, Victim.POSTMASTER)
 
@@ -62,3 +65,26 @@ async def _kill_once(made: Stack, victim: Victim, project: str, chance: random.R
     writer.kill()
     await asyncio.wait_for(writer.ended.wait(), 60)
     return await Judge(made.dsn, project, delivered=False).verdict({"run": [journal]})
+
+
+async def take_overs(seed: int, *, fencing: bool) -> Verdict:
+    """What the judge says after some processes were replaced and went on."""
+    async with stack() as made:
+        await made.run_worker(made.worker(fencing=fencing))
+        journals: list[Path] = []
+        zombies, done = Zombies(made, made.place / "zombies", "control", "run", journals, seed), asyncio.Event()
+        living = asyncio.create_task(zombies.until(done))
+        async with asyncio.timeout(PATIENCE_S):
+            while zombies.fenced < 3 and not living.done():  # noqa: ASYNC110 - a counter of the zombies
+                await asyncio.sleep(0.01)
+            done.set()
+            await living
+            while (await _deliver(made, zombies.directory)).status:
+                pass
+        return await Judge(made.dsn, "control").verdict({"run": journals})
+
+
+async def _deliver(made: Stack, directory: Path) -> Child:
+    child = await made.run(Sync(made.url, str(directory)))
+    await child.ended.wait()
+    return child

@@ -69,7 +69,12 @@ def _check_accepted(frame: Frame, keys: list[list[str]], last_step: int) -> None
     steps = sorted(step for block in blocks for step in block.steps.tolist())
     assert len(set(steps)) == len(steps)
     assert not steps or steps[0] > last_step
-    assert {item.step for item in objects} <= set(steps)
+    if header.kind == wire.KIND_NOTES:
+        assert all(item.step >= 0 and len(item.key.encode()) <= wire.MAX_NOTE_KIND_BYTES for item in objects)
+        again = wire.decode(wire.encode_notes(header.session, header.seq, objects))
+        assert (blocks, objects) == ([], again.objects)
+    else:
+        assert {item.step for item in objects} <= set(steps)
     assert all(0 <= at <= MAX_TIME_US for block in blocks for at in block.times.tolist())
     if header.kind == wire.KIND_DATA:
         again = wire.decode(wire.encode(header.session, header.seq, blocks, objects))
@@ -83,6 +88,8 @@ def _check_accepted(frame: Frame, keys: list[list[str]], last_step: int) -> None
         pgcopy.ObjectRow(1, header.seq, item.step, 1, 1, item.time, item.key.encode(), item.body) for item in objects
     ]
     assert len(things) == _rows_in(b"".join(pgcopy.object_pieces(things)), len(pgcopy.OBJECT_COLUMNS))
+    notes = [pgcopy.NoteRow(1, 1, 1, header.seq, 0, *item[:2], item.key.encode(), item.body) for item in objects]
+    assert len(notes) == _rows_in(b"".join(pgcopy.note_pieces(notes)), len(pgcopy.NOTE_COLUMNS))
 
 
 def _rows_in(copy: bytes, columns: int) -> int:

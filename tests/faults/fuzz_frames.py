@@ -27,6 +27,7 @@ _I64 = (*(sign * 2**power for sign in (-1, 1) for power in (0, 31, 53, 62)), -(2
 _LAST_TIME = 253_402_300_799_999_999
 _WORDS = "loss train/acc ü/Größe 日本語 😀 a.b _step %s '; \ufeff \x7f \ud7ff"
 _KEYS = (*_WORDS.split(" "), " ", "x" * 300)
+_NOTES = ("summary", "define", "config", "meta", "alert", "console", "x", "ü" * 32)
 _HONEST_JSON = (
     *b'1 -0 null true "" [] {} {"a":1,"a":2} {"":0} [[0.5,-1e300],"\xc3\xa4"]'.split(),
     b" 1 ",
@@ -56,6 +57,8 @@ class Mutator:
             return wire.encode_tombstone(session, seq, self.rng.randrange(10_000))
         if draw < 0.06:
             return wire.encode(session, seq, [])
+        if draw < 0.14:
+            return wire.encode_notes(session, seq, [self._note() for _ in range(self.rng.choice((0, 1, 1, 3, 12)))])
         blocks: list[Block] = []
         for _ in range(self.rng.choice((1, 1, 1, 2, 3, 12))):
             keys, rows = self.rng.choice(((1, 1), (1, 1), (3, 2), (2, 40), (10, 10), (0, 2), (1, 0), (120, 1), (7, 33)))
@@ -73,7 +76,10 @@ class Mutator:
             parts = wire.decode(frame)
             for _ in range(self.rng.choice((1, 1, 2, 3))):
                 parts = self._change_parts(parts)
-            frame = wire.encode(session, seq, parts.blocks, parts.objects)
+            if parts.header.kind == wire.KIND_NOTES:
+                frame = wire.encode_notes(session, seq, parts.objects)
+            else:
+                frame = wire.encode(session, seq, parts.blocks, parts.objects)
         if self.rng.random() < 0.6:
             raw = bytearray(frame)
             for _ in range(self.rng.choice((1, 1, 1, 2, 4))):
@@ -112,6 +118,10 @@ class Mutator:
         step = int(self.rng.choice(self.rng.choice(blocks).steps))
         return Object(step, _TIME + step % 2**40, self.rng.choice(_KEYS), self.rng.choice(_HONEST_JSON))
 
+    def _note(self) -> Object:
+        step = self.rng.choice((0, 1, 7, 2**40, 2**63 - 1))
+        return Object(step, _TIME + step % 2**40, self.rng.choice(_NOTES), self.rng.choice(_HONEST_JSON))
+
     def _change_parts(self, frame: Frame) -> Frame:
         blocks, objects, rng = list(frame.blocks), list(frame.objects), self.rng
         at = rng.randrange(len(blocks)) if blocks else 0
@@ -127,15 +137,15 @@ class Mutator:
         elif what == 7 and objects:
             rng.shuffle(objects)
             objects = objects[: rng.randrange(len(objects) + 1)]
-        elif blocks:
-            item = self._object(blocks)
+        elif blocks or frame.header.kind == wire.KIND_NOTES:
+            item = self._object(blocks) if blocks else self._note()
             change = rng.randrange(5)
             if change == 0:
                 item = item._replace(step=rng.choice(_I64))
             elif change == 1:
                 item = item._replace(time=rng.choice((*_I64, _LAST_TIME, _LAST_TIME + 1)))
             elif change == 2:
-                item = item._replace(key=rng.choice(("", "\0", "a\0b", "k" * 32_767, "k" * 32_768)))
+                item = item._replace(key=rng.choice(("", "\0", "a\0b", "k" * 64, "k" * 65, "k" * 32_767, "k" * 32_768)))
             else:
                 item = item._replace(body=self._json())
             objects.insert(rng.randrange(len(objects) + 1), item)

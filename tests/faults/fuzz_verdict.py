@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import asyncpg
@@ -36,9 +36,8 @@ async def verdict(connection: asyncpg.Connection, clients: list[Client]) -> Coun
         await _compare(connection, expected)
         seen["stored"] += len(expected.stored)
         seen += Counter(expected.rejected.values())
-    for table in ("hot_block", "hot_object"):
+    for part, table in enumerate(("hot_block", "hot_object", "note")):
         found = await connection.fetchval(f"SELECT count(*) FROM stepwell.{table}")
-        part = 0 if table == "hot_block" else 1
         wanted = sum(len(rows_of(frame)[part]) for item in every.values() for frame in item.stored.values())
         if found != wanted:
             raise FindingError(f"{table} has {found} rows, not {wanted}")
@@ -56,7 +55,7 @@ async def _compare(connection: asyncpg.Connection, expected: Expected) -> None:
     if {row["seq"]: row["code"] for row in refused} != expected.rejected:
         raise FindingError(f"{expected.run}: rejected are {refused}, not {expected.rejected}")
     stored = await stored_rows(connection, run_id)
-    wanted = {seq: rows_of(frame) for seq, frame in expected.stored.items() if frame.blocks}
+    wanted = {seq: rows_of(frame) for seq, frame in expected.stored.items() if any(frame[1:])}
     if stored != wanted:
         wrong = [seq for seq in stored.keys() | wanted.keys() if stored.get(seq) != wanted.get(seq)]
         first = min(wrong)
@@ -65,29 +64,38 @@ async def _compare(connection: asyncpg.Connection, expected: Expected) -> None:
         )
 
 
-async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, tuple[list[Any], list[Any]]]:
-    """Blocks and objects of a run, by seq, as `rows_of` gives them."""
+Rows = tuple[list[Any], list[Any], list[Any]]
+
+
+async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, Rows]:
+    """Blocks, objects and notes of a run, by seq, as `rows_of` gives them."""
     names = dict(await connection.fetch("SELECT metric_id, name FROM stepwell.metric WHERE run_id = $1", run_id))
-    out: dict[int, tuple[list[Any], list[Any]]] = {}
+    out: dict[int, Rows] = defaultdict(lambda: ([], [], []))
     for row in await connection.fetch("SELECT * FROM stepwell.hot_block WHERE run_id = $1", run_id):
         keys = [names[key] for key in row["keys"]]
         times = [_microseconds(at) for at in row["times"]]
         values = np.array(row["vals"], np.float64).tobytes()
-        out.setdefault(row["seq"], ([], []))[0].append((keys, row["steps"], times, values))
+        out[row["seq"]][0].append((keys, row["steps"], times, values))
     for row in await connection.fetch("SELECT * FROM stepwell.hot_object WHERE run_id = $1", run_id):
         thing = (row["step"], _microseconds(row["time"]), row["key"], _canonical(row["value"]))
-        out.setdefault(row["seq"], ([], []))[1].append(thing)
-    return {seq: (sorted(blocks), sorted(objects)) for seq, (blocks, objects) in out.items()}
+        out[row["seq"]][1].append(thing)
+    for row in await connection.fetch(
+        "SELECT * FROM stepwell.note WHERE run_id = $1 AND seq >= 0 ORDER BY ord", run_id
+    ):
+        out[row["seq"]][2].append((row["step"], _microseconds(row["time"]), row["kind"], _canonical(row["value"])))
+    return {seq: (sorted(blocks), sorted(objects), notes) for seq, (blocks, objects, notes) in out.items()}
 
 
-def rows_of(frame: Frame) -> tuple[list[Any], list[Any]]:
-    """Blocks and objects of a frame, as `stored_rows` gives them."""
+def rows_of(frame: Frame) -> Rows:
+    """Blocks, objects and notes of a frame, as `stored_rows` gives them: notes in their order."""
     blocks = [
         (wire.unpack_names(names, len(values)), steps.tolist(), times.tolist(), values.tobytes())
         for names, steps, times, values in frame.blocks
     ]
     objects = [(item.step, item.time, item.key, _canonical(item.body)) for item in frame.objects]
-    return sorted(blocks), sorted(objects)
+    if frame.header.kind == wire.KIND_NOTES:
+        return [], [], objects
+    return sorted(blocks), sorted(objects), []
 
 
 def _canonical(text: str | bytes) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import stepwell
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
-from stepwell import Error, Run, cli
+from stepwell import Error, Run, _init, _session, cli
 from stepwell._settings import Limits, Settings, Timeouts
 from stepwell.commands import sync as sync_command
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
@@ -30,6 +31,8 @@ from stepwell_ingest import worker_process
 from stepwell_ingest.config import Config, SealSettings
 from stepwell_ingest.seal import keeper
 from stepwell_ingest.seal import process as seal_process
+from stepwell_ingest.write import copier
+from stepwell_schema import queries
 
 #: Small, so that segments rotate, leave the cache and are unlinked all the time.
 SPOOL = SpoolLimits(segment_bytes=8 * 1024, max_bytes=64 * 1024 * 1024, cache_bytes=4 * 1024)
@@ -71,6 +74,7 @@ class Writer:
         journal: where it writes what it does.
         seed: of its pauses and its ways to call log().
         armed: where it dies.
+        age_s: how much older it is than it seems.
     """
 
     url: str
@@ -83,15 +87,17 @@ class Writer:
     steps: int = 0
     seed: int = 0
     armed: Armed | None = None
+    age_s: float = 0.0
 
     def main(self) -> int:
         _shrink_spools()
+        _session.uptime_s = aged(_session.uptime_s, self.age_s)
         journal = Journal(Path(self.journal))
         _keep_journal(journal)
         if self.armed:
             self.armed.arm()
         os.environ["STEPWELL_SILENT"] = "1"
-        stepwell.resolve = _impatient(stepwell.resolve)
+        _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
             self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
         )
@@ -127,18 +133,22 @@ class Worker:
 
     Attributes:
         durable: False for the negative control: commits are answered before they are on the disk.
+        fencing: False for the negative control: frames of a fenced epoch are stored.
     """
 
     dsn: str
     port: int
     armed: Armed | None = None
     durable: bool = True
+    fencing: bool = True
 
     def main(self) -> int:
         if self.armed:
             self.armed.arm()
         if not self.durable:
             _commit_carelessly()
+        if not self.fencing:
+            _move_fenced_epochs()
         # Its stdout, where it says where it listens, is a log here.
         worker_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
         worker_process.decode = _hurried(worker_process.decode)
@@ -210,7 +220,7 @@ class _Logging:
         self.finish()
 
     def as_told(self) -> None:
-        """Lines of stdin: `log N`, `flush SECONDS`, `finish`; an event answers each."""
+        """Lines of stdin: `log N`, `skip N`, `flush SECONDS`, `finish`; an event answers each."""
         for line in sys.stdin:
             word, *arguments = line.split()
             answer = getattr(self, word)(*map(float, arguments))
@@ -228,6 +238,9 @@ class _Logging:
             self._run.log(values, step=step, commit=True if closes else None)
             self._closed = step if closes else step - 1
 
+    def skip(self, count: float) -> None:
+        self._next += int(count)
+
     def flush(self, timeout_s: float) -> bool:
         closed = self._closed
         try:
@@ -242,6 +255,12 @@ class _Logging:
     def finish(self) -> None:
         self._run.finish()
         self._journal.finished(self._run.account)
+
+
+def aged(uptime: Callable[[], float], age_s: float) -> Callable[[], float]:
+    """A clock for a run that is about to be made: it reads it first when it starts, which was `age_s` ago."""
+    reads = count()
+    return lambda: uptime() - (0.0 if next(reads) else age_s)
 
 
 def _shrink_spools() -> None:
@@ -274,6 +293,14 @@ def _commit_carelessly() -> None:
         return original(*arguments, server_settings={**server_settings, "synchronous_commit": "off"}, **named)
 
     asyncpg.create_pool = create_pool
+
+
+def _move_fenced_epochs() -> None:
+    """The negative control: the compare-and-set does not look whether the epoch is fenced."""
+    sql = queries("write")
+    fence = " AND NOT l.fenced"
+    assert sql["move_ledger"].count(fence) == 1
+    copier.queries = lambda _: {**sql, "move_ledger": sql["move_ledger"].replace(fence, "")}  # type: ignore[attr-defined]  # it imports the name
 
 
 def _hurried(decode: Callable[[bytes], Config]) -> Callable[[bytes], Config]:

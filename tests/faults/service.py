@@ -12,14 +12,17 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from faults.journal import Journal
 from faults.judge import Judge, Verdict
 from faults.payload import payload
 from faults.postgres_wire import PostgresWire
-from faults.programs import LIMITS, TIMEOUTS
+from faults.programs import LIMITS, TIMEOUTS, aged
 from faults.proxy import Proxy
 from faults.web_wire import WebWire
+from stepwell import _session
 from stepwell._run import Run
 from stepwell._settings import resolve
 from stepwell_ingest.config import Config, Timeouts
@@ -35,16 +38,23 @@ SHORT = Timeouts(statement_s=0.7, connect_s=0.7, drain_s=5.0, heartbeat_s=1.0)
 
 
 class Logger:
-    """A writer in this process, with its journal."""
+    """A writer in this process, with its journal.
 
-    def __init__(self, url: str, place: Path, name: str = "0") -> None:
+    Args:
+        first_step: what it logs first.
+        age_s: how long ago it started.
+    """
+
+    def __init__(self, url: str, place: Path, name: str = "0", first_step: int = 0, age_s: float = 0.0) -> None:
         self.name = name
-        self.journal = place / f"{name}.journal"
+        self.journal = place / f"{name}-{first_step}.journal"
         self._notes = Journal(self.journal)
         settings = resolve({}, url=url, dir=place, project=PROJECT, run_id=RUN, writer=name, silent="1")
-        self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
-        self._notes.opened(self.run._session, name)
-        self._next = 0
+        with mock.patch.object(_session, "uptime_s", aged(_session.uptime_s, age_s)):
+            self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
+        assert self.run._session is not None
+        self._notes.opened(self.run._session.id, name)
+        self._next = first_step
 
     def log(self, count: int) -> None:
         """So many steps, all of them closed."""
@@ -89,9 +99,9 @@ class Service:
         await worker.start()
         return worker
 
-    def logger(self, name: str = "0") -> Logger:
+    def logger(self, name: str = "0", **options: Any) -> Logger:
         """A writer that goes through the web proxy."""
-        self.loggers.append(Logger(f"http://127.0.0.1:{self.web.port}", self.place, name))
+        self.loggers.append(Logger(f"http://127.0.0.1:{self.web.port}", self.place, name, **options))
         return self.loggers[-1]
 
     async def verdict(self) -> Verdict:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from faults.harness import Child, Stack, stack
-from faults.journal import read_journal
+from faults.journal import Record, read_journal
 from faults.judge import Judge, Verdict
 from faults.programs import Sync, Writer
 from faults.proxy import Action, Rule
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _WRITERS = 2
 _NAMES = st.integers(0, _WRITERS - 1)
+#: Steps between a process and the one that takes it over.
+_GAP = 10_000
 _CUTS = st.sampled_from([Action.CUT, Action.RESET, Action.HALF_OPEN])
 
 
@@ -78,7 +80,9 @@ class Machine(RuleBasedStateMachine):
         self._place: Path = ground.stack.place / self._project
         self._place.mkdir()
         self._writers: dict[int, Child] = {}
-        self._replaced: list[Child] = []  # processes that live on although another one has taken their writer over
+        #: Processes that live on although another one has taken their writer over, and that one.
+        self._replaced: list[tuple[Child, Child]] = []
+        self._far: set[Child] = set()  # those of them that log above the other one
         self._journals: list[Path] = []
         self._next_step = [0] * _WRITERS
         self._sent: list[bytes] = []
@@ -186,31 +190,32 @@ class Machine(RuleBasedStateMachine):
             journal = self._place / f"{len(self._journals)}.journal"
             self._journals.append(journal)
             options = (self._ground.stack.url, str(self._place), self._project, "run", str(name), self._next_step[name])
-            self._writers[name] = await self._ground.stack.run(Writer(*options, str(journal), seed=len(self._journals)))
+            number = len(self._journals)  # who starts later is younger, by more than the server asks for
+            writer = Writer(*options, str(journal), seed=number, age_s=3600.0 - 10 * number)
+            self._writers[name] = await self._ground.stack.run(writer)
         await self._ground.stack.tell(self._writers[name], line)
 
     async def _take_over(self, name: int, steps: int) -> None:
-        old = self._writers[name]
-        assert isinstance(old.program, Writer)
-        record = read_journal(Path(old.program.journal))
-        if record.stored < 0:
-            return  # an epoch is given to who comes, not to who started: one that never came would supersede its heir
-        del self._writers[name]
-        self._next_step[name] = max(self._next_step[name], record.last_tried) + 10_000  # the old one goes on below
-        self._replaced.append(old)
+        """Whether the old one was ever at the server or not: it comes back as somebody else, or not at all."""
+        old = self._writers.pop(name)
+        self._next_step[name] = max(self._next_step[name], _record(old).last_tried) + _GAP  # the old one goes on below
         await self._tell(name, f"log {steps}")
         await self._tell(name, "flush 0.5")
+        self._replaced.append((old, self._writers[name]))
 
     async def _log_late(self, steps: int) -> None:
-        await self._ground.stack.tell(self._replaced[-1], f"log {steps}")
-        await self._ground.stack.tell(self._replaced[-1], "flush 0.2")
+        old, heir = self._replaced[-1]
+        if old not in self._far and _record(heir).stored >= 0:
+            # Were it not fenced by now, this would be acknowledged, and superseded by what its heir has logged.
+            self._far.add(old)
+            await self._ground.stack.tell(old, f"skip {_GAP * 3 // 2}")
+        await self._ground.stack.tell(old, f"log {steps}")
+        await self._ground.stack.tell(old, "flush 0.2")
 
     def _ended(self, name: int) -> None:
         child = self._writers.pop(name)
         self._wait(asyncio.wait_for(child.ended.wait(), 60))
-        assert isinstance(child.program, Writer)
-        last = read_journal(Path(child.program.journal)).last_tried
-        self._next_step[name] = max(self._next_step[name], last + 1)
+        self._next_step[name] = max(self._next_step[name], _record(child).last_tried + 1)
 
     async def _sync(self) -> bool:
         child = await self._ground.stack.run(Sync(self._ground.stack.url, str(self._place), timeout_s=0.5))
@@ -250,10 +255,15 @@ class Machine(RuleBasedStateMachine):
             await self._tell(name, "log 5")
             await self._tell(name, "finish")
             await asyncio.wait_for(self._writers.pop(name).ended.wait(), 60)
-        for child in self._replaced:
+        for child, _ in self._replaced:
             await made.tell(child, "finish")
             await asyncio.wait_for(child.ended.wait(), 60)
         async with asyncio.timeout(60):
             while not await self._sync():
                 pass
         return await Judge(made.dsn, self._project).verdict({"run": self._journals})
+
+
+def _record(child: Child) -> Record:
+    assert isinstance(child.program, Writer)
+    return read_journal(Path(child.program.journal))

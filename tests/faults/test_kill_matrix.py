@@ -47,6 +47,15 @@ def test_the_worker_waits_for_the_disk_whatever_the_database_is_set_to(controls:
         assert all(verdict.clean and verdict.obligations for verdict in found), str(found[-1])
 
 
+def test_processes_that_were_replaced_and_go_on_get_nothing_into_their_old_place() -> None:
+    assert (verdict := asyncio.run(control.take_overs(seed=1, fencing=True))).clean, str(verdict)
+
+
+def test_a_ledger_that_knows_no_fence_is_seen_to_lose() -> None:
+    verdict = asyncio.run(control.take_overs(seed=1, fencing=False))
+    assert verdict.wrong == {"lost"}, str(verdict)
+
+
 @pytest.mark.parametrize("point", stages.POINTS.values(), ids=stages.POINTS)
 def test_every_stage_names_a_function_of_the_product(point: stages.Point) -> None:
     assert stages.resolve(point.target)

@@ -21,7 +21,7 @@ def message(**more: Any) -> bytes:
 def test_a_good_message_is_taken_as_it_is() -> None:
     request = parse_attach(message(info={"config": {"lr": 0.1}}))
     names = ("team", "mnist", "run-1", "0")
-    assert request == (*names, bytes(range(16)), False, {"config": {"lr": 0.1}}, None, None, None, None, None)
+    assert request == (*names, bytes(range(16)), False, {"config": {"lr": 0.1}}, None, None, None, None, None, 0.0)
     assert parse_attach(message(late=True)).late
 
 
@@ -43,6 +43,17 @@ def test_resume_is_one_of_its_words(value: object) -> None:
 def test_a_step_is_a_number_that_another_can_follow(field: str, value: object) -> None:
     with pytest.raises(DataError, match=rf"'{field}' must be a number from 0 to 2\^63 − 2"):
         parse_attach(message(fork_run="parent", **{"fork_step": 1, field: value}))
+
+
+def test_an_age_is_taken_as_it_is_and_none_is_none() -> None:
+    assert parse_attach(message()).age_s == parse_attach(message(age_s=None)).age_s == 0.0
+    assert [parse_attach(message(age_s=age)).age_s for age in (0, 0.25, 3600, 10**10)] == [0, 0.25, 3600, 10**10]
+
+
+@pytest.mark.parametrize("value", [-1, -0.001, 10**10 + 1, 1e300, True, "5", [5]])
+def test_an_age_is_a_number_of_seconds(value: object) -> None:
+    with pytest.raises(DataError, match="'age_s' must be a number of seconds from 0 to 10,000,000,000"):
+        parse_attach(message(age_s=value))
 
 
 @pytest.mark.parametrize("field", [{"fork_run": "parent"}, {"fork_step": 5}])

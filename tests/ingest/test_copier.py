@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
+import asyncpg
 import pytest
 
-from fixtures.ingest import Session, WritePath, make_block, make_frame, open_write_path, stored_steps
+from fixtures.ingest import Session, WritePath, eventually, make_block, make_frame, open_write_path, stored_steps
 from stepwell import wire
 from stepwell.errors import Error, SequenceGapError, UnavailableError
 from stepwell_ingest.write import pgcopy, validation
@@ -100,6 +101,38 @@ async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: Write
     await write_path.store()
     assert (refused(again), again.done.result().duplicate) == ([(4, "rows")], 1)
     assert further.done.result().stored == 1
+
+
+@pytest.mark.usefixtures("unchecked_objects")
+@pytest.mark.parametrize(("poisoned", "dead"), [(1, 127), (64, 64 * 7)], ids=["one of 64", "all of 64"])
+async def test_a_refused_frame_leaves_a_bounded_number_of_dead_rows(
+    any_postgres_dsn: str, poisoned: int, dead: int
+) -> None:
+    """The batch is halved down to the frame: less than two rows for each one of the batch. At the worst, 1 + log2."""
+    async with open_write_path(any_postgres_dsn) as path:
+        session = Session()
+        cursor = await path.attach(session)
+        frames = [session.frame() for _ in range(64 - poisoned)]
+        frames += [make_frame(session.id, seq, [seq], objects=[(seq, "k", NUL)]) for seq in range(64 - poisoned, 64)]
+        path.put(cursor, *frames)
+        await path.store()
+    connection = await asyncpg.connect(any_postgres_dsn)  # a backend tells what it did when it ends: the pool's have
+
+    async def inserted() -> int:
+        return int(
+            await connection.fetchval(
+                "SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables WHERE relname LIKE 'hot_block%'"
+            )
+        )
+
+    await eventually(lambda: _at_least(inserted, dead))
+    stored = await connection.fetchval("SELECT count(*) FROM stepwell.hot_block")
+    assert (stored, await inserted() - stored) == (64 - poisoned, dead)
+    await connection.close()
+
+
+async def _at_least(count: Callable[[], Awaitable[int]], least: int) -> bool:
+    return await count() >= least
 
 
 @pytest.mark.usefixtures("unchecked_objects")
@@ -215,13 +248,12 @@ async def test_frames_of_a_deleted_run_are_refused_and_neighbours_are_stored(wri
     cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
     write_path.put(cursor, session.frame())
     await write_path.store()
-    for table in ("run", "writer", "ledger", "metric", "hot_block"):
-        await write_path.pool.execute(f"DELETE FROM stepwell.{table} WHERE run_id = $1", cursor.run_id)
+    assert await write_path.pool.fetchval("SELECT stepwell.delete_run_v1($1)", cursor.run_id)
     submission, beside = write_path.put(cursor, session.frame()), write_path.put(other, neighbour.frame())
     await write_path.store()
-    with pytest.raises(Error, match="no writer has this session") as caught:
+    with pytest.raises(Error, match="run team/mnist/run-1 was deleted on 2") as caught:
         await submission.done
-    assert (caught.value.code, caught.value.retryable) == ("unknown_writer", False)
-    assert "if the run was deleted, its frames have nowhere to go" in str(caught.value.hint)
+    assert (caught.value.code, caught.value.retryable) == ("run_deleted", False)
+    assert "stepwell sync --discard" in str(caught.value.hint)
     assert beside.done.result().stored == 1
-    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.hot_block") == 1
+    assert [row[0] for row in await write_path.pool.fetch("SELECT DISTINCT run FROM stepwell.history")] == ["run-2"]

@@ -126,6 +126,25 @@ async def test_a_late_session_gets_a_writer_of_its_own_and_fences_nobody(
     assert await stored_steps(pg, name) == [0, 1, 2, 3]
 
 
+async def test_a_process_that_comes_after_its_replacement_supersedes_nothing_of_it(
+    worker: Worker, pg: asyncpg.Connection
+) -> None:
+    heir, old = Session(), Session()
+    async with Client(worker) as one, Client(worker) as two:
+        await one.attach(heir, age_s=10)
+        await one.exchange(heir.frame(5))
+        attached = await two.attach(old, age_s=600.5)
+        name = f"0+{old.id.hex()[:8]}"
+        assert (attached["writer"], attached["epoch"], attached["last_step"]) == (name, 1, -1)
+        await two.exchange(old.frame(3))
+        assert (await one.exchange(heir.frame(2)))["stored"] == 1
+        assert await two.finish(1) == {"type": "finished"}
+        assert await pg.fetchval("SELECT state FROM stepwell.runs") == "running"
+    assert await stored_steps(pg, "0") == list(range(7))
+    assert await stored_steps(pg, name) == [0, 1, 2]
+    assert await pg.fetchval("SELECT count(*) FROM stepwell.history_superseded") == 0
+
+
 async def test_a_late_session_of_an_unknown_writer_gets_the_plain_name(worker: Worker) -> None:
     async with Client(worker) as client:
         assert (await client.attach(Session(), late=True))["writer"] == "0"

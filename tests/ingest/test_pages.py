@@ -54,6 +54,24 @@ async def test_without_postgres_it_is_alive_but_not_ready_and_frames_are_503(clu
             assert (status, reply["writers"][0]["stored"]) == (200, 1)
 
 
+async def test_when_all_connections_are_busy_nobody_waits_for_one_for_ever(postgres_dsn: str) -> None:
+    session = Session()
+    async with start_worker(postgres_dsn, timeouts=Timeouts(connect_s=0.5)) as worker, Client(worker) as client:
+        await client.attach(session)
+        assert worker._pool is not None
+        busy = [await worker._pool.acquire() for _ in range(worker._pool.get_max_size())]
+        status, reply, _ = await post(worker, "/v1/attach", Session().attach())
+        assert (status, reply["error"]["message"]) == (503, "Postgres could not attach")
+        status, reply, _ = await post(worker, "/v1/frames", make_frame(bytes(16), 0, [0]))
+        assert (status, reply["error"]["message"]) == (503, "Postgres could not look up a writer")
+        reply = await client.finish()
+        assert (reply["code"], reply["message"]) == ("unavailable", "Postgres could not record the end of a writer")
+        for connection in busy:
+            await worker._pool.release(connection)
+        status, reply, _ = await post(worker, "/v1/attach", Session().attach())
+        assert status == 200
+
+
 async def test_the_metrics_count_what_happened(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepwell_ingest.write import pgcopy, validation
-from stepwell_ingest.write.pgcopy import BlockRow, ObjectRow
+from stepwell_ingest.write.pgcopy import BlockRow, NoteRow, ObjectRow
 
 I64 = st.integers(-(2**63), 2**63 - 1)
 I32 = st.integers(-(2**31), 2**31 - 1)
@@ -65,8 +65,10 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """Tables that hold any row, with the columns of the real ones."""
     connection = await asyncpg.connect(any_shared_dsn)
     await connection.execute(
-        "CREATE TEMP TABLE hot_block (LIKE stepwell.hot_block INCLUDING DEFAULTS); "
-        "CREATE TEMP TABLE hot_object (LIKE stepwell.hot_object)"
+        "; ".join(
+            f"CREATE TEMP TABLE {name} (LIKE stepwell.{name} INCLUDING DEFAULTS)"
+            for name in ("hot_block", "hot_object", "note")
+        )
     )
     yield connection
     await connection.close()
@@ -161,6 +163,16 @@ async def test_objects_are_the_bytes_that_postgres_writes_itself(connection: asy
     data = b"".join(pgcopy.object_pieces(rows))
     await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, [data])
     assert await copy_out(connection, "hot_object", pgcopy.OBJECT_COLUMNS) == data
+
+
+async def test_notes_are_the_bytes_that_postgres_writes_itself(connection: asyncpg.Connection) -> None:
+    bodies = [b'{"set": {"a": [1, 2.5, null, true]}}', b'"\xc3\xa9"', b"{}"]
+    rows = [NoteRow(1, 2, 3, 2**63 - 1, n, n, 10**15 + n, f"ü{n}".encode(), body) for n, body in enumerate(bodies)]
+    data = b"".join(pgcopy.note_pieces(rows))
+    assert await copy_in(connection, "note", pgcopy.NOTE_COLUMNS, [data]) == "COPY 3"
+    assert await copy_out(connection, "note", pgcopy.NOTE_COLUMNS) == data
+    read = await connection.fetch("SELECT run_id, writer_id, epoch, seq, ord, step, kind FROM note ORDER BY ord")
+    assert [tuple(row) for row in read] == [(1, 2, 3, 2**63 - 1, n, n, f"ü{n}") for n in range(3)]
 
 
 def wide(count: int, keys: int, steps: int) -> list[BlockRow]:

@@ -77,6 +77,30 @@ class History:
         )
         shown = [(row[0], row[1], row[2], np.float64(row[3]).tobytes()) for row in rows]
         assert sorted(shown) == sorted(self.expected)
+        await self._check_stats()
+
+    async def _check_stats(self) -> None:
+        """Last values and statistics are those of what was put in."""
+        points: dict[str, list[tuple[int, float]]] = {}
+        for key, step, _, raw in self.expected:
+            points.setdefault(key, []).append((step, float(np.frombuffer(raw)[0])))
+        run_id = self.epoch.run_id
+        last = await self.pool.fetch("SELECT metric, last, last_step FROM stepwell.metric_last_v1($1)", run_id)
+        assert {row[0]: (row[2], str(row[1])) for row in last} == {
+            key: (max(of_key)[0], str(dict(of_key)[max(of_key)[0]])) for key, of_key in points.items()
+        }
+        stats = await self.pool.fetch("SELECT * FROM stepwell.metric_stats_v1($1)", run_id)
+        assert {row["metric"] for row in stats} == set(points)
+        for row in stats:
+            values = np.array([value for _, value in sorted(points[row["metric"]])])
+            finite = values[np.isfinite(values)]
+            assert row["points"] == len(values)
+            assert row["nans"] == np.isnan(values).sum()
+            assert (row["pos_infs"], row["neg_infs"]) == ((values == np.inf).sum(), (values == -np.inf).sum())
+            assert str(row["first"]) == str(values[0])
+            assert (row["min"], row["max"]) == ((finite.min(), finite.max()) if len(finite) else (None, None))
+            if len(finite) and np.abs(finite).max() < 1e300:  # a sum that overflows within a chunk is infinite
+                assert row["mean"] == pytest.approx(finite.mean(), rel=1e-9, abs=1e-12 * np.abs(finite).max() + 1e-280)
 
 
 @pytest.fixture

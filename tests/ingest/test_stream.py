@@ -141,14 +141,21 @@ async def test_a_client_that_leaves_without_listening_has_its_frames_stored(
     assert_empty(worker)
 
 
-async def test_attaching_again_updates_the_config(worker: Worker, pg: asyncpg.Connection) -> None:
-    session = Session()
+async def test_a_config_counts_with_the_first_attach_of_a_session(worker: Worker, pg: asyncpg.Connection) -> None:
+    """Later changes are notes; a reconnect, which says again what the session began with, must not undo them."""
+    first, second = Session(), Session()
+
+    async def config() -> object:
+        return json.loads(await pg.fetchval("SELECT config FROM stepwell.runs"))
+
     async with Client(worker) as client:
-        await client.attach(session, info={"config": {"lr": 0.1, "depth": 3}})
-        await client.attach(session, info={"config": {"lr": 0.2}})
-        await client.attach(session, info={})
-        config = json.loads(await pg.fetchval("SELECT config FROM stepwell.runs"))
-        assert config == {"lr": 0.2, "depth": 3}
+        await client.attach(first, info={"config": {"lr": 0.1, "depth": 3}})
+        await client.attach(first, info={"config": {"lr": 0.2}})
+        assert await config() == {"lr": 0.1, "depth": 3}
+        await client.attach(second, info={"config": {"lr": 0.3}})
+        assert await config() == {"lr": 0.3, "depth": 3}
+        await client.attach(second, info={})
+        assert await config() == {"lr": 0.3, "depth": 3}
 
 
 async def test_one_stream_may_carry_several_writers_one_after_the_other(worker: Worker, pg: asyncpg.Connection) -> None:

@@ -166,3 +166,31 @@ def test_no_rejection_asks_for_another_try() -> None:
 def test_any_value_of_a_point_passes(value: float) -> None:
     block = make_block([1])._replace(values=np.full((1, 1), value))
     assert check_frame(make_frame(SESSION, 0, [], blocks=[block])) == 1
+
+
+def notes(*items: tuple[int, str, bytes], time: int = T0) -> bytes:
+    return wire.encode_notes(SESSION, 3, [wire.Object(step, time, kind, body) for step, kind, body in items])
+
+
+@pytest.mark.parametrize("last_step", [-1, 0, 4711])
+def test_notes_pass_at_any_step_and_move_none(last_step: int) -> None:
+    raw = notes((7, "summary", b"{}"), (0, "meta", b"[1]"), (2**63 - 1, "k" * 64, b"null"))
+    assert check_frame(raw, last_step) == last_step
+    assert check_frame(notes(), last_step) == last_step
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "text"),
+    [
+        (notes((-1, "meta", b"1")), StepOrderError, r"a note belongs to a step below 0 \('meta': -1\)"),
+        (notes((0, "k" * 65, b"1")), ObjectError, r"the kind of a note is too long \('kkk.*; the limit is 64 bytes\)"),
+        (notes((0, "ü" * 33, b"1")), ObjectError, "the kind of a note is too long"),
+        (notes((0, "meta", b"{")), ObjectError, r"a value is not JSON \('meta': "),
+        (notes((0, "meta", rb'"\u0000"')), ObjectError, "a value holds a NUL character"),
+        (notes((0, "meta", b'"' + b"x" * LIMIT + b'"')), ObjectError, "a value is too large"),
+        (notes((0, "meta", b"1"), time=-1), TimeRangeError, "a time lies outside the years 1970 to 9999"),
+    ],
+)
+def test_notes_that_postgres_could_not_keep_are_refused(raw: bytes, kind: type[RejectionError], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        check_frame(raw)

@@ -13,12 +13,13 @@ import pytest
 
 pytestmark = pytest.mark.db
 
-ATTACH = "SELECT * FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb)"
+ATTACH = "SELECT * FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, age_s => $9)"
 
 
 @pytest.fixture
 async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=10, max_size=20) as pool:
+        await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
         yield pool
 
 
@@ -28,10 +29,12 @@ async def attach(
     run: str = "run-1",
     session: uuid.UUID | None = None,
     late: bool = False,
+    age_s: float = 0.0,
+    resume: str | None = None,
     **info: Any,
 ) -> dict[str, Any]:
-    row = await pool.fetchrow(ATTACH, "team", "mnist", run, writer, session or uuid.uuid4(), late, json.dumps(info))
-    return dict(row)
+    names = ("team", "mnist", run, writer, session or uuid.uuid4())
+    return dict(await pool.fetchrow(ATTACH, *names, late, json.dumps(info), resume, age_s))
 
 
 async def finish(pool: asyncpg.Pool, row: dict[str, Any], exit_code: int = 0) -> bool:
@@ -93,6 +96,58 @@ async def test_a_late_session_takes_no_writer_and_revives_no_run(pool: asyncpg.P
     assert (row["writer"], row["writer_id"], row["epoch"]) == (f"0+{str(late)[:8]}", 2, 1)
     assert await pool.fetchval("SELECT state FROM stepwell.run") == "finished"
     assert await pool.fetchval("SELECT count(*) FROM stepwell.ledger WHERE fenced") == 0
+
+
+async def test_who_started_earlier_and_comes_later_takes_no_writer_and_runs(pool: asyncpg.Pool) -> None:
+    heir, old = await attach(pool, age_s=60), uuid.uuid4()
+    row = await attach(pool, session=old, age_s=3600)
+    assert (row["writer"], row["writer_id"], row["epoch"], row["resumed"]) == (f"0+{str(old)[:8]}", 2, 1, False)
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.ledger WHERE fenced") == 0
+    await finish(pool, heir)
+    assert await pool.fetchval("SELECT state FROM stepwell.run") == "running"
+    # It keeps what it got, whatever comes: its own retry, and the next process of the writer.
+    assert (await attach(pool, session=old, age_s=3700))["writer_id"] == 2
+    assert (await attach(pool))["epoch"] == 2
+    assert (await attach(pool, session=old, age_s=3800))["fenced"] is False
+
+
+async def test_who_started_earlier_takes_no_writer_that_has_ended_either(pool: asyncpg.Pool) -> None:
+    await finish(pool, await attach(pool, age_s=60))
+    assert (await attach(pool, age_s=3600))["writer_id"] == 2
+
+
+@pytest.mark.parametrize("age_s", [0.0, 59.0, 60.0, 61.0])
+async def test_who_started_later_or_within_two_seconds_takes_over(pool: asyncpg.Pool, age_s: float) -> None:
+    """A process that was restarted at once, and one whose attach took a while, are the newer ones in doubt."""
+    await attach(pool, age_s=60)
+    row = await attach(pool, age_s=age_s)
+    assert (row["writer_id"], row["epoch"], row["fenced"]) == (1, 2, False)
+
+
+async def test_ages_grow_by_the_clock_of_postgres_between_two_attaches(pool: asyncpg.Pool) -> None:
+    await attach(pool, age_s=60)
+    await pool.execute("UPDATE stepwell.ledger SET started_at = started_at - interval '1 hour'")  # an hour has passed
+    assert (await attach(pool, age_s=3600))["epoch"] == 2
+    assert (await attach(pool, age_s=3630))["writer_id"] == 2
+
+
+@pytest.mark.parametrize("resume", ["allow", "must"])
+async def test_who_asks_where_to_go_on_takes_over_whatever_its_age(pool: asyncpg.Pool, resume: str) -> None:
+    await attach(pool, age_s=60)
+    assert (await attach(pool, age_s=3600, resume=resume))["epoch"] == 2
+
+
+async def test_an_epoch_of_which_no_start_is_known_is_taken_over(pool: asyncpg.Pool) -> None:
+    """It attached before the ledger had the column."""
+    await attach(pool)
+    await pool.execute("UPDATE stepwell.ledger SET started_at = NULL")
+    assert (await attach(pool, age_s=3600))["epoch"] == 2
+
+
+async def test_a_spool_that_came_first_is_taken_over_by_what_started_later_only(pool: asyncpg.Pool) -> None:
+    await attach(pool, late=True, age_s=60)
+    assert (await attach(pool, age_s=3600))["writer_id"] == 2
+    assert (await attach(pool, age_s=30))["epoch"] == 2
 
 
 async def test_a_session_of_another_run_is_an_error_of_its_own(pool: asyncpg.Pool) -> None:

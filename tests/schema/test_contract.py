@@ -29,6 +29,15 @@ CONTRACT = {
             ("parent", "text"),
             ("fork_step", "bigint"),
         ],
+        *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
+        ("heartbeat_at", "timestamp with time zone"),
+    ],
+    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb")],
+    "metrics": [*RUN[:4], ("name", "text"), ("first_step", "bigint"), ("last_step", "bigint")],
+    "definitions": [
+        *RUN[:4],
+        *[("name", "text"), ("is_glob", "boolean"), ("step_metric", "text"), ("step_sync", "boolean")],
+        *[("hidden", "boolean"), ("summary", "text[]"), ("goal", "text")],
     ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
@@ -74,13 +83,15 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {"migration", "hot_ring"}
+    # Blobs belong to no run: the same file may be in many.
+    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {"migration", "hot_ring", "blob"}
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY (c.conkey) "
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
-    assert {row["relname"] for row in constraints if "run_id" not in row["columns"]} == {"migration", "hot_ring"}
+    without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
+    assert without == {"migration", "hot_ring", "blob"}
 
 
 async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:
@@ -96,7 +107,7 @@ async def test_history_is_partitioned_by_the_run_id_and_hot_blocks_by_their_ring
     rows = await connection.fetch(
         "SELECT c.relname, pg_get_partkeydef(c.oid) FROM pg_partitioned_table p JOIN pg_class c ON c.oid = p.partrelid"
     )
-    by_run = ("chunk", "hot_object", "metric", "metric_total", "track")
+    by_run = ("chunk", "hot_object", "metric", "metric_total", "note", "track")
     assert {tuple(row) for row in rows} == {
         ("hot_block", "LIST (ring)"),
         *((name, "RANGE (run_id)") for name in by_run),

@@ -83,6 +83,18 @@ async def test_changed_functions_and_views_are_applied_again(database: asyncpg.C
     assert await database.fetchval("SELECT n FROM stepwell.v") == 2
 
 
+async def test_there_is_one_attach_after_an_upgrade_too(database: asyncpg.Connection) -> None:
+    """Two that differ only in what has a default would make every call of an older server ambiguous."""
+    await migrate(database)
+    await database.execute(
+        "CREATE FUNCTION stepwell.attach_v1(text, text, text, text, uuid, boolean, jsonb, text DEFAULT NULL, "
+        "bigint DEFAULT NULL, text DEFAULT NULL, bigint DEFAULT NULL) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    await database.execute("UPDATE stepwell.migration SET checksum = '' WHERE name = $1", REPLACEABLE)
+    assert await migrate(database) == [REPLACEABLE]
+    assert await database.fetchval("SELECT count(*) FROM pg_proc WHERE proname = 'attach_v1'") == 1
+
+
 async def test_a_name_without_its_schema_fails(database: asyncpg.Connection, install: Install) -> None:
     install({"0001_a": "CREATE TABLE a (n int)"})
     with pytest.raises(Error, match=r"0001_a\.sql could not be applied"):

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.db
 
-TABLES = ["chunk", "hot_object", "metric", "metric_total", "track"]
+TABLES = ["chunk", "hot_object", "metric", "metric_total", "note", "track"]
 ENSURE = "SELECT stepwell.ensure_partitions_v1($1, $2)"
 
 
@@ -60,6 +60,35 @@ async def test_many_that_make_partitions_together_make_each_once(any_postgres_ds
         assert sum(made) == 6 * len(TABLES)
         async with pool.acquire() as connection:
             assert len(await partitions(connection)) == 6 * len(TABLES)
+
+
+async def test_partitions_are_made_while_others_read_and_write(any_postgres_dsn: str) -> None:
+    async with asyncpg.create_pool(any_postgres_dsn, min_size=2, max_size=2) as pool:
+        await pool.execute(ENSURE, date(2026, 2, 1), 1)
+        async with pool.acquire() as writing, pool.acquire() as making, writing.transaction():
+            await partition_of(writing, await floor(writing, datetime(2026, 2, 3, tzinfo=UTC)))
+            await writing.fetch("SELECT FROM stepwell.hot_block, stepwell.metric")
+            await making.execute("SET lock_timeout = '1s'")
+            assert await making.fetchval(ENSURE, date(2026, 2, 1), 2) == len(TABLES)
+
+
+async def test_a_partition_has_what_its_table_has(connection: asyncpg.Connection) -> None:
+    """Storage, columns that are generated, indexes that belong to those of the table."""
+    await connection.execute(ENSURE, date(2026, 2, 1), 1)
+    storage = "SELECT attname, attstorage, attgenerated, attnotnull FROM pg_attribute WHERE attrelid = $1::regclass"
+    for table in TABLES:
+        mine, its = [
+            await connection.fetch(f"{storage} AND attnum > 0 ORDER BY attnum", name)
+            for name in (f"stepwell.{table}_2026_02", f"stepwell.{table}")
+        ]
+        assert mine == its
+        indexes = "SELECT count(*) FROM pg_index WHERE indrelid = $1::regclass"
+        inherited = f"{indexes} AND indexrelid IN (SELECT inhrelid FROM pg_inherits)"
+        assert (
+            await connection.fetchval(indexes, f"stepwell.{table}")
+            == await connection.fetchval(indexes, f"stepwell.{table}_2026_02")
+            == await connection.fetchval(inherited, f"stepwell.{table}_2026_02")
+        )
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])

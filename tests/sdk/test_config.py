@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stepwell import Config, ConfigError, DataError, Error
+from stepwell import Config, ConfigError, DataError, Error, UsageError
+from stepwell._config_sources import starting_config
+from stepwell.errors import SettingError
 
 
 @pytest.fixture
-def changes() -> list[None]:
+def changes() -> list[dict[str, Any]]:
     return []
 
 
 @pytest.fixture
-def config(changes: list[None]) -> Config:
-    return Config({"lr": 0.1, "layers": [1, 2]}, lambda: changes.append(None))
+def config(changes: list[dict[str, Any]]) -> Config:
+    return Config({"lr": 0.1, "layers": [1, 2]}, changes.append)
 
 
 def test_values_are_there_by_key_and_by_attribute(config: Config) -> None:
@@ -33,17 +39,20 @@ def test_values_are_there_by_key_and_by_attribute(config: Config) -> None:
     assert repr(config) == "{'lr': 0.1, 'layers': [1, 2]}"
 
 
-def test_every_change_is_told_once_and_the_start_is_none(config: Config, changes: list[None]) -> None:
+def test_every_change_is_told_once_and_the_start_is_none(config: Config, changes: list[dict[str, Any]]) -> None:
     assert changes == []
     config["a"] = 1
     config.b = 2
     config.update({"c": 3, "d": 4})
     config.setdefaults({"d": 9, "e": 5})
     assert {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5}.items() <= config.as_dict().items()
-    assert len(changes) == 4
+    assert changes == [{"a": 1}, {"b": 2}, {"c": 3, "d": 4}, {"e": 5}]
+    config.update({"a": 1, "lr": 0.1})  # no change
+    config.restore({"lr": 9, "old": 1})
+    assert (len(changes), config.lr, config.old) == (4, 0.1, 1)
 
 
-def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, changes: list[None]) -> None:
+def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, changes: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError) as raised:
         config.update({"new": 1, "lr": 0.2})
     assert str(raised.value) == (
@@ -69,7 +78,9 @@ def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, change
         ({"a": {"b": (1,)}}, {"a": {"b": [1]}}),
         (print, "builtins.print"),
         (None, None),
-        (float("nan"), {"_type": "float64", "value": "NaN"}),
+        (float("inf"), float("inf")),
+        (object, "builtins.object"),
+        ({"a": [Path("x"), {1: "y"}]}, {"a": ["x", {"1": "y"}]}),
         (2**63, 2**63),
     ],
 )
@@ -78,12 +89,98 @@ def test_values_are_stored_as_json(config: Config, value: Any, stored: Any) -> N
     assert stored == config["v"]
 
 
-def test_what_is_no_json_is_refused_by_key(config: Config, changes: list[None]) -> None:
-    with pytest.raises(DataError, match="config 'bad': a value of type object is not JSON serializable"):
-        config.update({"good": 1, "bad": object()})
+class Strange:
+    def __str__(self) -> str:
+        return "strange\0\ud800"
+
+
+def test_what_is_no_json_becomes_its_text(config: Config, changes: list[dict[str, Any]]) -> None:
+    config.update({"good": 1, "bad": Strange(), "many": [Strange(), {"deep": Strange()}]})
+    text = "strange\ufffd\ufffd"
+    assert changes == [{"good": 1, "bad": text, "many": [text, {"deep": text}]}]
+
+
+def test_what_is_no_config_is_refused(config: Config, changes: list[dict[str, Any]]) -> None:
     with pytest.raises(DataError, match=r"config takes a dict, not list \(\[1\]\)"):
-        config.update([1])  # type: ignore[arg-type]
-    assert ("good" in config, changes) == (False, [])
+        config.update([1])
+    circular: dict[str, Any] = {}
+    circular["again"] = circular
+    with pytest.raises(DataError, match="a config is nested too deeply"):
+        config.update({"circular": circular})
+    assert ("circular" in config, changes) == (False, [])
+
+
+def test_nan_is_a_number_here_and_json_on_its_way(config: Config, changes: list[dict[str, Any]]) -> None:
+    config.nan = float("nan")
+    assert math.isnan(config.nan)
+    assert changes == [{"nan": {"_type": "float64", "value": "NaN"}}]
+
+
+def test_changes_may_be_allowed_for_all_the_run() -> None:
+    changes: list[dict[str, Any]] = []
+    config = Config({"lr": 1}, changes.append, allow_val_change=True)
+    config.lr = 2
+    with pytest.raises(ConfigError):
+        config.update({"lr": 3}, allow_val_change=False)
+    assert changes == [{"lr": 2}]
+
+
+def test_a_change_that_cannot_be_told_does_not_happen(config: Config) -> None:
+    def finished(change: dict[str, Any]) -> None:
+        raise UsageError("finished")
+
+    config = Config({"lr": 1}, finished)
+    with pytest.raises(UsageError):
+        config.lr2 = 5
+    assert config.as_dict() == {"lr": 1}
+
+
+def test_an_argparse_namespace_and_flags_are_configs() -> None:
+    class Flags:
+        def flag_values_dict(self) -> dict[str, Any]:
+            return {"lr": 1}
+
+    assert Config(argparse.Namespace(lr=0.1, name=None), print).as_dict() == {"lr": 0.1, "name": None}
+    assert Config(Flags(), print).as_dict() == {"lr": 1}
+
+
+def test_keys_lose_the_dashes_of_command_lines(config: Config) -> None:
+    config.update({"--batch-size": 3, "x-": 1})
+    assert (config["batch-size"], config.x) == (3, 1)
+
+
+def test_a_yaml_file_is_a_config(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("lr:\n  desc: learning rate\n  value: 0.1\nnet: {value: 1, other: 2}\nseed: 7\n")
+    expected = {"lr": 0.1, "net": {"value": 1, "other": 2}, "seed": 7}
+    assert Config(str(file), print).as_dict() == Config(file, print).as_dict() == expected
+
+
+@pytest.mark.parametrize("text", ["- 1", "a: [", ""])
+def test_a_file_that_is_no_config_says_so(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=r"config file .*config.yaml (cannot be read|holds no keys and values)"):
+        Config(file, print)
+    with pytest.raises(SettingError, match="cannot be read"):
+        Config(tmp_path / "none.yaml", print)
+
+
+def test_without_pyyaml_a_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(SettingError, match=r"a config file needs PyYAML(.|\n)*pip install 'stepwell.yaml.'"):
+        Config(tmp_path / "config.yaml", print)
+
+
+def test_the_start_is_the_defaults_file_and_above_it_what_is_given(tmp_path: Path) -> None:
+    (tmp_path / "config-defaults.yaml").write_text("lr: 1\nseed: 2\n")
+    given = {"lr": 5, "a": 1, "b": 2}
+    assert starting_config(given, None, None, tmp_path) == {"lr": 5, "seed": 2, "a": 1, "b": 2}
+    assert starting_config(given, ["a"], None, tmp_path) == {"lr": 1, "seed": 2, "a": 1}
+    assert starting_config(given, None, ["a", "lr"], tmp_path) == {"lr": 1, "seed": 2, "b": 2}
+    assert starting_config(None, None, None, tmp_path / "none") == {}
+    with pytest.raises(UsageError, match="config_include_keys and config_exclude_keys exclude each other"):
+        starting_config(given, ["a"], ["b"], tmp_path)
 
 
 def test_what_is_missing_is_a_key_error_or_an_attribute_error(config: Config) -> None:
@@ -101,5 +198,5 @@ def test_the_copy_is_a_copy(config: Config) -> None:
 
 
 def test_keys_that_are_no_strings_become_strings(config: Config) -> None:
-    config.update({1: "x"})  # type: ignore[dict-item]
+    config.update({1: "x"})
     assert config["1"] == "x"

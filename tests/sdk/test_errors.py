@@ -10,6 +10,7 @@ import pytest
 import stepwell
 from stepwell import errors
 from stepwell.errors import (
+    BlobOffsetError,
     DataError,
     Error,
     FrameCorruptError,
@@ -37,6 +38,8 @@ def example(kind: type[Error]) -> Error:
         return OverloadedError("no room", retry_after_s=2.5, detail="300 of 256 MiB", hint="wait")
     if kind is SequenceGapError:
         return SequenceGapError("a gap", expected=7, detail="seq 9", hint="resume")
+    if kind is BlobOffsetError:
+        return BlobOffsetError("a gap", offset=7, detail="byte 9", hint="resume")
     return kind("what happened", detail="the numbers", hint="what to do")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell._resume import Start
-from stepwell._settings import ENVIRONMENT, Settings, resolve
+from stepwell._settings import ENVIRONMENT, FALLBACKS, Settings, resolve
 from stepwell.errors import Error, SettingError, UsageError
 
 
@@ -44,7 +44,12 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_RESUME": ("must", Start(resume="must")),
     "STEPWELL_STEP_BACK": ("quarantine", "quarantine"),
     "STEPWELL_SPOOL_FULL": ("drop_oldest", "drop_oldest"),
+    "STEPWELL_BLOBS_FULL": ("block", "block"),
     "STEPWELL_SILENT": ("true", True),
+    "STEPWELL_NOTES": ("a text", "a text"),
+    "STEPWELL_TAGS": ("a, b,,c", ("a", "b", "c")),
+    "STEPWELL_RUN_GROUP": ("sweep", "sweep"),
+    "STEPWELL_JOB_TYPE": ("eval", "eval"),
 }
 
 
@@ -57,6 +62,41 @@ def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> N
     text, value = EXAMPLES[variable]
     attribute = {"resume": "start"}.get(ENVIRONMENT[variable], ENVIRONMENT[variable])
     assert value == getattr(resolve({variable: text}), attribute)
+
+
+@pytest.mark.parametrize("variable", FALLBACKS)
+def test_a_variable_of_wandb_counts_where_ours_is_not_set(variable: str) -> None:
+    ours = next(name for name, attribute in ENVIRONMENT.items() if attribute == FALLBACKS[variable])
+    text, value = EXAMPLES[ours]
+    if variable == "WANDB_DIR":
+        value = Path(text) / ".stepwell"
+    attribute = {"resume": "start"}.get(FALLBACKS[variable], FALLBACKS[variable])
+    assert value == getattr(resolve({variable: text}), attribute)
+    assert EXAMPLES[ours][1] == getattr(resolve({variable: "elsewhere", ours: text}), attribute)
+    assert value == getattr(resolve({variable: text, ours: ""}), attribute)
+
+
+@pytest.mark.parametrize("variable", ["WANDB_BASE_URL", "WANDB_API_KEY"])
+def test_the_server_of_wandb_is_not_ours(variable: str) -> None:
+    assert resolve({variable: "https://elsewhere"}, run_id="same") == resolve({}, run_id="same")
+
+
+def test_processes_that_share_a_run_are_writers_of_their_own() -> None:
+    one, two = resolve({}, mode="shared"), resolve({}, mode="shared")
+    assert (one.mode, one.writer == two.writer) == ("online", False)
+    assert resolve({"RANK": "3"}, mode="shared").writer == "3"
+    assert resolve({}, mode="shared", writer="loader").writer == "loader"
+
+
+@pytest.mark.parametrize("tags", [[""], ["x" * 65], [5], ["good", None]])
+def test_a_tag_that_cannot_be_is_a_value_error(tags: list[Any]) -> None:
+    with pytest.raises(ValueError, match="a tag must have 1 to 64 characters"):
+        resolve({}, tags=tags)
+
+
+def test_tags_come_once_and_a_lone_one_is_one() -> None:
+    assert resolve({}, tags=["b", "a", "b"]).tags == ("b", "a")
+    assert resolve({"STEPWELL_TAGS": "a,b"}, tags="one, two").tags == ("one, two",)
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
@@ -133,7 +173,11 @@ def test_modes(given: str, mode: str) -> None:
             "mode must be online, offline or disabled, not 'on'\n  Hint: mode=… or STEPWELL",
         ),
         ({"url": "host:1"}, SettingError, "the server's URL must begin with http:// or https:// ('host:1')"),
-        ({"speed": 3}, SettingError, "unknown setting 'speed'\n  Hint: known are dir, entity, limits, mode"),
+        (
+            {"speed": 3},
+            SettingError,
+            "unknown setting 'speed'\n  Hint: known are blobs_full, dir, entity, group, job_type, limits",
+        ),
         ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
         ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
         ({"project": ""}, UsageError, "invalid project ''"),

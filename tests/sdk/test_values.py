@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import functools
+import io
 import json
 import math
 import os
 import pathlib
 import struct
+import types
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.stages import Frames, Json, logged, new_stage, rows
+from stepwell.data_types import Histogram
 from stepwell.errors import DataError, Error
 
 NAN = {"_type": "float64", "value": "NaN"}
@@ -50,17 +54,38 @@ class Point:
     y: Any
 
 
+HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
+
+
+class SmallFloat:
+    """bfloat16, which numpy does not know."""
+
+
+class ArrayLike:
+    """What tensors of TensorFlow and JAX show: a shape, and a way to an array."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = np.asarray(values)
+        self.shape = self._values.shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        return self._values
+
+
 class Tensor:
     """What torch's tensors show: not on this device, part of a graph, and only then an array."""
 
-    def __init__(self, values: Any, detached: bool = False) -> None:
+    def __init__(self, values: Any, dtype: Any = None, detached: bool = False) -> None:
         self._values = np.asarray(values)
         self._detached = detached
         self.shape = self._values.shape
-        self.dtype = self._values.dtype
+        self.dtype = self._values.dtype if dtype is None else dtype
 
     def detach(self) -> Tensor:
-        return Tensor(self._values, detached=True)
+        return type(self)(self._values, self.dtype, detached=True)
+
+    def float(self) -> Tensor:
+        return Tensor(self._values.astype(np.float32), detached=self._detached)
 
     def cpu(self) -> Tensor:
         assert self._detached
@@ -69,7 +94,19 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if not self._detached:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+        if self.dtype is SmallFloat:
+            raise TypeError("Got unsupported ScalarType BFloat16")
         return self._values
+
+
+class SparseTensor(Tensor):
+    is_sparse = True
+
+    def to_dense(self) -> Tensor:
+        return Tensor(self._values, detached=self._detached)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        raise TypeError("can't convert Sparse layout tensor to numpy")
 
 
 def some_function() -> None: ...
@@ -140,7 +177,14 @@ OBJECTS = [
     pytest.param(bytearray(b"ab"), "ab", id="bytearray"),
     pytest.param(np.bytes_(b"ab"), "ab", id="np.bytes_"),
     pytest.param(np.datetime64("2024-02-29T12:00:00"), "2024-02-29T12:00:00", id="np.datetime64"),
-    pytest.param(np.timedelta64(90, "s"), "90 seconds", id="np.timedelta64"),
+    pytest.param(np.datetime64("NaT"), "NaT", id="np.datetime64 NaT"),
+    pytest.param(np.timedelta64(1, "s"), "PT1S", id="np.timedelta64 of a second"),
+    pytest.param(np.timedelta64(1, "D"), "P1D", id="np.timedelta64 of a day"),
+    pytest.param(np.timedelta64(90, "s"), "PT1M30S", id="np.timedelta64"),
+    pytest.param(np.timedelta64(-1, "ns"), "-PT0.000000001S", id="np.timedelta64 of a nanosecond"),
+    pytest.param(np.timedelta64(3, "M"), "P3M", id="np.timedelta64 of months"),
+    pytest.param(np.timedelta64("NaT"), "NaT", id="np.timedelta64 NaT"),
+    pytest.param(np.array([1, 2], "m8[h]"), ["PT1H", "PT2H"], id="array of durations"),
     pytest.param(np.complex64(1 + 2j), "(1+2j)", id="np.complex64"),
     pytest.param(np.array([1, 2.5]), [1.0, 2.5], id="array of 2"),
     pytest.param(np.arange(32), list(range(32)), id="array of 32"),
@@ -163,17 +207,24 @@ OBJECTS = [
     pytest.param((1, "x"), [1, "x"], id="tuple"),
     pytest.param({5}, [5], id="set"),
     pytest.param(frozenset(["x"]), ["x"], id="frozenset"),
-    pytest.param(range(3), [0, 1, 2], id="range"),
+    pytest.param(collections.deque([1, 2]), [1, 2], id="deque"),
+    pytest.param(map(str, [1]), ["1"], id="map"),
     pytest.param(({"k": 1}.keys()), ["k"], id="keys of a dict"),
     pytest.param(datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC), "2024-02-29T12:00:00+00:00", id="datetime"),
     pytest.param(datetime.date(2024, 2, 29), "2024-02-29", id="date"),
     pytest.param(datetime.time(12, 30), "12:30:00", id="time"),
-    pytest.param(datetime.timedelta(seconds=90), "0:01:30", id="timedelta"),
+    pytest.param(datetime.timedelta(seconds=90), "PT1M30S", id="timedelta"),
     pytest.param(Color.RED, "red", id="Enum"),
     pytest.param(Color.PAIR, [1, "x"], id="Enum of a tuple"),
     pytest.param(Name.LOSS, "loss", id="Enum of a str"),
     pytest.param([Level.HIGH, Color.RED], [7, "red"], id="Enums in a list"),
-    pytest.param(Point(1, [Point(2, None)]), {"x": 1, "y": [{"x": 2, "y": None}]}, id="dataclass"),
+    pytest.param([Point(1, [Point(2, None)])], [{"x": 1, "y": [{"x": 2, "y": None}]}], id="dataclass in a list"),
+    pytest.param(types.SimpleNamespace, "types.SimpleNamespace", id="class of another module"),
+    pytest.param(Histogram(np_histogram=([1, 2], [0, 1, 2])), HISTOGRAM, id="Histogram"),
+    pytest.param([Histogram(np_histogram=([1, 2], [0, 1, 2]))] * 2, [HISTOGRAM] * 2, id="list of Histograms"),
+    pytest.param(Tensor([1.5, 2], SmallFloat), [1.5, 2.0], id="bfloat16 tensor of torch"),
+    pytest.param(SparseTensor([1, 0]), [1, 0], id="sparse tensor of torch"),
+    pytest.param(ArrayLike([1.5, 2.5]), [1.5, 2.5], id="tensor of TensorFlow or JAX"),
     pytest.param(decimal.Decimal("1.10"), "1.10", id="Decimal"),
     pytest.param(pathlib.PurePosixPath("/a/b"), "/a/b", id="Path"),
     pytest.param(uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001", id="UUID"),
@@ -192,6 +243,10 @@ def test_what_is_no_number_is_stored_as_json(value: Any, expected: Any) -> None:
     assert row.points == {}
     stored = json.loads(row.objects["v"], parse_constant=pytest.fail)
     assert (expected, repr(expected)) == (stored, repr(stored))  # repr: 1 is not True, 0.0 is not -0.0
+
+
+def test_a_dataclass_is_a_dict_and_nests_like_one() -> None:
+    assert {"v.x": 1.0, "v.y.x": 2.0, "v.y.y": Json(None)} == logged(Point(1, Point(2, None)))
 
 
 def test_a_generator_is_a_list() -> None:
@@ -237,6 +292,19 @@ class Unprintable:
         raise RuntimeError("not even that")
 
 
+class Loader:
+    def __iter__(self) -> Iterator[int]:
+        pytest.fail("read")
+
+
+class Remote(ArrayLike):
+    def __init__(self) -> None:
+        super().__init__([1, 2])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        raise RuntimeError("no copy to this host")
+
+
 def circular_list() -> Any:
     items: list[Any] = []
     items.append([items, items])
@@ -269,6 +337,12 @@ REFUSED: list[Any] = [
         id="object in a list",
     ),
     pytest.param(lambda: Unprintable(), "a value of type Unprintable is not JSON serializable (<Unp", id="no repr"),
+    pytest.param(
+        lambda: range(3), "a value of type range is not JSON serializable (range(0, 3))\n  Hint: log list(r", id="range"
+    ),
+    pytest.param(lambda: io.StringIO("text"), "a value of type StringIO is not JSON serializable", id="open file"),
+    pytest.param(Loader, "a value of type Loader is not JSON serializable", id="data loader"),
+    pytest.param(Remote, "a value of type Remote is no array (no copy to this host)", id="tensor out of reach"),
     pytest.param(lambda: functools.partial(print), "a value of type partial is not JSON serial", id="partial"),
     pytest.param(circular_list, TOO_DEEP, id="circular list"),
     pytest.param(circular_dict, TOO_DEEP, id="circular dict"),

@@ -184,8 +184,19 @@ def test_a_frame_with_any_damage_and_right_checksums_is_refused_or_consistent(
     assert [item.values.shape for item in blocks] == [
         (len(names), len(item.steps)) for names, item in zip(keys, blocks, strict=True)
     ]
-    again = wire.decode(wire.encode(header.session, header.seq, blocks, objects))
+    if header.kind == wire.KIND_NOTES:
+        again = wire.decode(wire.encode_notes(header.session, header.seq, objects))
+    else:
+        again = wire.decode(wire.encode(header.session, header.seq, blocks, objects))
     assert (made.bits(blocks), objects) == (made.bits(again.blocks), again.objects)
+
+
+@pytest.mark.parametrize(("at", "text"), [(40, "kind 2, seq 0, 1 blocks"), (48, "kind 2, seq 0, 0 blocks")])
+def test_notes_with_blocks_or_points_are_refused(at: int, text: str) -> None:
+    frame = bytearray(wire.encode_notes(bytes(16), 0, []))
+    struct.pack_into("<I", frame, at, 1)
+    with pytest.raises(FrameCorruptError, match=text):
+        wire.decode(with_checksums(frame))
 
 
 @settings(deadline=None, max_examples=200)

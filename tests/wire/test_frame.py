@@ -152,10 +152,35 @@ def test_the_bytes_of_a_tombstone_are_pinned() -> None:
     assert (header.seq, header.dropped, header.session) == (2**63 - 1, 4_000_000_000, SESSION)
 
 
+GOLDEN_NOTES = [Object(4, TIME, "summary", b'{"set":{"a":null}}'), Object(0, 1, "meta", b"{}")]
+
+
+def test_the_bytes_of_a_frame_of_notes_are_pinned() -> None:
+    golden = read_golden("two_notes")
+    assert golden.hex() == wire.encode_notes(SESSION, 9, GOLDEN_NOTES).hex()
+    frame = wire.decode(golden)
+    assert (frame.header.kind, frame.header.seq, frame.blocks) == (wire.KIND_NOTES, 9, [])
+    assert frame.objects == GOLDEN_NOTES
+
+
+@given(made.SESSIONS, made.SEQS, st.lists(made.OBJECTS, max_size=6))
+def test_notes_come_back_as_they_went_in(session: bytes, seq: int, notes: list[Object]) -> None:
+    raw = wire.encode_notes(session, seq, notes)
+    header, blocks, objects = wire.decode(raw)
+    assert (header.session, header.seq, header.length % 8, blocks, objects) == (session, seq, 0, [], notes)
+    assert (header.notes, header.values) == (len(notes), 0)
+
+
+def test_points_and_objects_are_values_and_notes_are_not() -> None:
+    header = wire.peek(read_golden("two_blocks_two_objects"))
+    assert (header.values, header.notes) == (8, 0)
+    assert (wire.peek(read_golden("two_notes")).values, wire.peek(read_golden("two_notes")).notes) == (0, 2)
+
+
 def test_the_limits_are_pinned() -> None:
     """Both ends must agree on them, over versions: a smaller one would refuse what lies in spools."""
     limits = (wire.MAX_FRAME_BYTES, wire.MAX_ROW_BYTES, wire.MAX_ROW_KEYS, wire.MAX_KEY_BYTES)
-    assert limits == (16_777_216, 10_383_360, 100_000, 32_767)
+    assert (*limits, wire.MAX_NOTE_KIND_BYTES) == (16_777_216, 10_383_360, 100_000, 32_767, 64)
 
 
 def test_an_object_keeps_its_key_and_the_order_of_logging() -> None:

@@ -14,6 +14,8 @@ PROTOCOL_VERSION = 1
 _MAX_NAME = 256
 #: entity, project and run stand in one index entry, which Postgres limits to 2,704 bytes.
 _MAX_NAME_BYTES = 768
+#: 317 years: Postgres can subtract it from now.
+_MAX_AGE_S = 10_000_000_000
 
 
 def parse_attach(raw: bytes | str) -> AttachRequest:
@@ -75,6 +77,7 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
         fork_run=fork_run,
         fork_step=_step(message, "fork_step"),
         from_seq=_step(message, "from_seq"),
+        age_s=_age_s(message),
     )
 
 
@@ -90,6 +93,17 @@ def _step(message: dict[str, Any], field: str) -> int | None:
     if value is None or (type(value) is int and 0 <= value < 2**63 - 1):
         return value
     raise DataError(f"{field!r} must be a number from 0 to 2^63 − 2", detail=f"it is {str(value)[:80]!r}")
+
+
+def _age_s(message: dict[str, Any]) -> float:
+    value = message.get("age_s")
+    if value is None or (type(value) in (int, float) and 0 <= value <= _MAX_AGE_S):
+        return float(value or 0)
+    raise DataError(
+        f"'age_s' must be a number of seconds from 0 to {_MAX_AGE_S:,}",
+        detail=f"it is {str(value)[:80]!r}",
+        hint="how long ago the process started that logs; without it, it counts as started now",
+    )
 
 
 async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, dict[str, Any]]:
@@ -108,5 +122,5 @@ async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, 
         "rejected": rejections_as_list(made.rejected),
     }
     if made.config is not None:
-        reply["config"] = made.config
+        reply["config"], reply["meta"] = made.config, made.meta
     return made, reply

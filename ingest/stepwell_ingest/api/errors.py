@@ -8,14 +8,20 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import (
+    BlobMismatchError,
+    BlobOffsetError,
+    BlobTooLargeError,
     Error,
     FencedError,
     FrameTooLargeError,
+    NotFoundError,
     OverloadedError,
     RejectionError,
+    RunDeletedError,
     SequenceConflictError,
     SequenceGapError,
     ServerError,
+    UnknownBlobError,
     UnknownWriterError,
     WireError,
 )
@@ -23,7 +29,13 @@ from stepwell.errors import (
 #: The first class that fits decides; the order is from special to general.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
     (FrameTooLargeError, 413),
+    (BlobTooLargeError, 413),
+    (BlobMismatchError, 422),
+    (BlobOffsetError, 409),
+    (UnknownBlobError, 404),
     (UnknownWriterError, 404),
+    (NotFoundError, 404),
+    (RunDeletedError, 410),
     (FencedError, 409),
     (SequenceConflictError, 409),
     (SequenceGapError, 409),

@@ -3,7 +3,7 @@
 In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
 transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
 takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
-views are just `history`, `history_objects`, `runs` and so on.
+views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,15 +18,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import orjson
 
-from stepwell.cli import Command, ServerFile, data_directory, describe
+from stepwell.cli import Command, describe
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest import loop
+from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
 
 _READER = "stepwell_reader"
 _ONLY_READS = "`stepwell sql` only reads; to change data, use psql with the DSN"
 _BATCH_ROWS = 2000
-_CONNECT_S = 10.0
 #: Whether the role may read here; NULL: there is no schema yet.
 _MAY_READ = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'stepwell'"
 _BE_READER = """SELECT set_config('role', $1, false) FROM pg_roles r, pg_namespace n
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
     if options.timeout <= 0:
         raise SettingError("--timeout must be more than 0 seconds")
-    dsn = _find_dsn(options.dsn, options.data)
+    dsn = find_dsn(options.dsn, options.data)
     if query is not None:
         loop.run(_ask(dsn, query, options.format, options.timeout))
     else:
@@ -71,22 +70,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_dsn(argument: str | None, data_option: str | None) -> str:
-    given = argument or (None if data_option else os.environ.get("STEPWELL_DSN"))
-    if given:
-        return given
-    data = data_directory(data_option)
-    found = ServerFile.read(data)
-    if found is None:
-        raise UnavailableError(
-            f"no server runs on the data directory {data}",
-            hint="start one with `stepwell up`; or name another directory with --data, or a Postgres with --dsn",
-        )
-    return found.dsn
-
-
 async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
-    """As the role that only reads: logged in as it where Postgres trusts us, else by SET ROLE; as we are without it."""
+    """As the role that only reads: logged in as it where Postgres trusts us, else by SET ROLE; as we are without it.
+
+    Raises:
+        UnavailableError: Postgres cannot be reached.
+    """
     settings = {
         "application_name": "stepwell sql",
         "default_transaction_read_only": "on",
@@ -95,26 +84,19 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
         "TimeZone": "UTC",
     }
     if not urlsplit(dsn).password:
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection = await asyncpg.connect(dsn, user=_READER, timeout=_CONNECT_S, server_settings=settings)
+        with contextlib.suppress(UnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await connect(dsn, user=_READER, **settings)
             if await connection.fetchval(_MAY_READ):
                 return connection
             await connection.close()  # a reader's role of another database of this Postgres
-    connection = await asyncpg.connect(dsn, timeout=_CONNECT_S, server_settings=settings)
+    connection = await connect(dsn, **settings)
     with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
         await connection.fetch(_BE_READER, _READER)
     return connection
 
 
 async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
-    try:
-        connection = await _connect(dsn, timeout_s)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        raise UnavailableError(
-            "Postgres cannot be reached",
-            detail=str(error) or type(error).__name__,
-            hint="is `stepwell up` running? Another Postgres is named with --dsn",
-        ) from error
+    connection = await _connect(dsn, timeout_s)
     try:
         await _fetch(connection, query, format_)
     except asyncpg.PostgresError as error:

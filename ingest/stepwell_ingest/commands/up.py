@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import re
 import shlex
 import signal
 import socket
@@ -70,10 +71,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"names of metrics that one run may have; default {Limits().metrics_per_run}",
     )
     parser.add_argument(
+        "--points-per-run", type=_count, metavar="N", help="points that one run may have; default: no limit"
+    )
+    parser.add_argument(
+        "--bytes-per-run",
+        type=_bytes,
+        metavar="SIZE",
+        help="bytes of frames that one run may send (500MB, 20GB); default: no limit",
+    )
+    parser.add_argument(
         "--no-seal",
         dest="seal",
         action="store_false",
         help="leave sealing (which makes history small and quick to read) to other servers on the same Postgres",
+    )
+    parser.add_argument(
+        "--blobs",
+        metavar="PLACE",
+        help="where files go that runs log: a folder, or s3://bucket/prefix with endpoint and credentials in AWS_… "
+        "variables; default STEPWELL_BLOBS, else DIR/blobs",
+    )
+    parser.add_argument(
+        "--blob-bytes",
+        type=_count,
+        default=Limits().blob_bytes,
+        metavar="N",
+        help=f"the largest file that is taken; default {Limits().blob_bytes}",
     )
     parser.add_argument(
         "--until-stdin-ends",
@@ -106,7 +129,13 @@ def run(options: argparse.Namespace) -> int:
             options.host,
             port,
             reuse_port=options.workers > 1,
-            limits=Limits(metrics_per_run=options.metrics_per_run),
+            blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
+            limits=Limits(
+                metrics_per_run=options.metrics_per_run,
+                points_per_run=options.points_per_run,
+                bytes_per_run=options.bytes_per_run,
+                blob_bytes=options.blob_bytes,
+            ),
         )
         server = _Server(config, options, data, cluster, noted)
         try:
@@ -197,7 +226,12 @@ class _Server:
         lines = ["", f"Stepwell is up, with {self._workers} workers." if self._workers > 1 else "Stepwell is up."]
         lines.append(f"  listens on   {url}")
         where = f"in {self._cluster.data_dir}" if self._cluster else f"in {_shown(self._config.dsn)}"
-        lines += [f"  the data is  {where}", "  stop it with Ctrl-C: what was taken in is stored first", ""]
+        lines += [
+            f"  the data is  {where}",
+            f"  files are    in {self._config.blobs}",
+            "  stop it with Ctrl-C: what was taken in is stored first",
+            "",
+        ]
         lines.append("Next, in another terminal:")
         if local != f"http://127.0.0.1:{DEFAULT_PORT}":
             lines.append(f"  export STEPWELL_URL={local}")
@@ -326,6 +360,14 @@ def _count(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError("at least 1")
     return count
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
+    if match is None or int(match[1]) < 1:
+        raise argparse.ArgumentTypeError("a size is a number of bytes, or one with kB, MB, GB or TB")
+    unit: int = 1000 ** " kMGT".index(match[2] or " ")
+    return int(match[1]) * unit
 
 
 def _say(text: str) -> None:

@@ -27,6 +27,15 @@ def is_missing_partition(error: BaseException) -> bool:
     return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
 
 
+def no_partition(error: BaseException) -> UnavailableError:
+    """What a missing partition means for whoever waits."""
+    return UnavailableError(
+        "there is no partition for this run",
+        detail=str(error)[:500],
+        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) makes it again",
+    )
+
+
 @contextmanager
 def postgres_errors(doing: str) -> Iterator[None]:
     """Turns what asyncpg raises into `UnavailableError`; our own errors and those of the rows go through.

@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
-#: More slots in use than this, and sealing no longer pauses for anybody.
-_CALM_SLOTS = 2
 #: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
 _REST_S, _FAILED_REST_S = 10.0, 300.0
 
@@ -69,7 +67,7 @@ class Keeper:
         """
         sealed = 0
         with postgres_errors("seal"):
-            calm = await self._ring.used_slots() <= _CALM_SLOTS
+            calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
             for epoch, whole in await self._sealer.candidates(self._at_rest()):
                 sealed += await self._try("seal", epoch, self._seal(epoch, whole, calm)) or 0
             await self._ring.turn()

@@ -8,7 +8,6 @@ which is then undone; so does the end of stdin.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -23,8 +22,6 @@ from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.keeper import Keeper
 
-#: Behind the workers, where the two compete for a core.
-_NICE = 5
 _LOG_FORMAT = "stepwell: %(message)s"
 
 
@@ -37,8 +34,6 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT)
     # Ctrl-C is the parent's to hear; it then tells all children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        os.nice(_NICE)
     line = sys.stdin.buffer.readline()
     if not line:
         return 0  # the parent has ended meanwhile
@@ -65,13 +60,17 @@ async def _seal(dsn: str) -> None:
                 "TimeZone": "UTC",
             },
         )
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else stop.set())
     work = asyncio.create_task(Keeper(pool, SealSettings()).run())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
-    asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else work.cancel())
     _say({"pid": os.getpid()})
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+    await stop.wait()
+    # A COPY that is cut short leaves asyncpg's connection unusable: ended first, it has nothing to say to Postgres.
+    logging.disable()
     pool.terminate()
+    work.cancel()
+    await asyncio.wait({work}, timeout=1)
 
 
 def _say(reply: dict[str, object]) -> None:

@@ -38,9 +38,9 @@ class Ring:
         if await self._allowed():
             await self._ask("empty_slot")
 
-    async def used_slots(self) -> int:
-        """How many slots hold anything: more than two say that sealing falls behind."""
-        return int(await self._pool.fetchval(self._sql["used_slots"]))
+    async def unsealed_bytes(self) -> int:
+        """What lies in slots that are not known to be sealed."""
+        return int(await self._pool.fetchval(self._sql["unsealed_bytes"]))
 
     async def _ask(self, name: str, *arguments: object) -> None:
         try:

@@ -7,6 +7,7 @@ only while nothing of it is in flight.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -24,12 +25,14 @@ from stepwell.errors import (
     FencedError,
     LimitError,
     RejectionError,
+    RunDeletedError,
     UnknownWriterError,
     UsageError,
     from_dict,
 )
 from stepwell.wire import Block
-from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
+from stepwell_ingest.config import Timeouts
+from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
@@ -51,6 +54,7 @@ class AttachRequest(NamedTuple):
         info: what the run and the writer say of themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see schema/functions/attach.sql.
         from_seq: what the sender knows to be stored; it hears of rejections from there on.
+        age_s: how long ago the process started that logs.
     """
 
     entity: str
@@ -65,6 +69,7 @@ class AttachRequest(NamedTuple):
     fork_run: str | None = None
     fork_step: int | None = None
     from_seq: int | None = None
+    age_s: float = 0.0
 
 
 class Attachment(NamedTuple):
@@ -73,13 +78,14 @@ class Attachment(NamedTuple):
     Attributes:
         cursor: where its frames go on.
         resumed: the writer was there before this session.
-        config: the run's, for a process that resumes it; None for others.
+        config, meta: the run's, for a process that resumes it; None for others.
         rejected: seqs that were refused, from the request's `from_seq` on.
     """
 
     cursor: Cursor
     resumed: bool
     config: dict[str, Any] | None
+    meta: dict[str, Any] | None
     rejected: list[tuple[int, Error]]
 
 
@@ -95,10 +101,12 @@ class Catalog:
     Args:
         pool: connections to Postgres.
         metrics_per_run: how many names one run may have.
+        connect_s: the longest wait for one of the connections.
     """
 
-    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int) -> None:
+    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int, connect_s: float = Timeouts().connect_s) -> None:
         self._pool = pool
+        self._connect_s = connect_s
         self._metrics_per_run = metrics_per_run
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
@@ -111,30 +119,37 @@ class Catalog:
         Raises:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
+            RunDeletedError: its run was deleted.
             UsageError: the run is there and must not be, or is not and must be.
             DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
         """
+        came = time.monotonic()
         with postgres_errors("attach"):
-            try:
-                row = await self._pool.fetchrow(
-                    self._sql["attach"],
-                    *request[:4],
-                    *(uuid.UUID(bytes=request.session), request.late, orjson.dumps(request.info).decode()),
-                    *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
-                )
-            except asyncpg.PostgresError as error:
-                raise _attach_error(error, request) from error
-            config = None
-            if request.resume is not None or request.rewind_to is not None:
-                config = orjson.loads(await self._pool.fetchval(self._sql["config"], row["run_id"]))
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                waited_s = time.monotonic() - came
+                try:
+                    row = await connection.fetchrow(
+                        self._sql["attach"],
+                        *request[:4],
+                        *(uuid.UUID(bytes=request.session), request.late, orjson.dumps(request.info).decode()),
+                        *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
+                        request.age_s + waited_s,
+                    )
+                except asyncpg.PostgresError as error:
+                    if error.sqlstate == "ST020":
+                        raise await self._gone(connection, request.session) from error
+                    raise _attach_error(error, request) from error
+                config = meta = None
+                if request.resume is not None or request.rewind_to is not None:
+                    config, meta = map(orjson.loads, await connection.fetchrow(self._sql["about"], row["run_id"]))
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
         cursor = await self.cursor(request.session, fresh=True)
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
-        return Attachment(cursor, row["resumed"], config, rejected)
+        return Attachment(cursor, row["resumed"], config, meta, rejected)
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
@@ -143,7 +158,8 @@ class Catalog:
             UnavailableError: Postgres is away.
         """
         with postgres_errors("look up rejections"):
-            rows = await self._pool.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                rows = await connection.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
         return [(row["seq"], from_dict(row)) for row in rows]
 
     async def cursor(self, session: bytes, fresh: bool = False) -> Cursor:
@@ -153,7 +169,8 @@ class Catalog:
             fresh: ask Postgres even if the session is known here: other workers may have stored frames of it.
 
         Raises:
-            UnknownWriterError: it never attached, or its run was deleted.
+            UnknownWriterError: it never attached.
+            RunDeletedError: its run was deleted.
             FencedError: a newer session took the writer over.
             UnavailableError: Postgres is away.
         """
@@ -162,15 +179,12 @@ class Catalog:
             self._cursors.move_to_end(session)
             return known
         with postgres_errors("look up a writer"):
-            row = await self._pool.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
-        if row is None:
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                row = await connection.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
+                gone = await self._gone(connection, session) if row is None else None
+        if gone is not None:
             self.forget(session)
-            raise UnknownWriterError(
-                "no writer has this session",
-                detail=f"session {session.hex()}",
-                hint="attach first (POST /v1/attach, or the first message of a stream); "
-                "if the run was deleted, its frames have nowhere to go",
-            )
+            raise gone
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
@@ -190,6 +204,21 @@ class Catalog:
         self._cursors[session] = cursor
         self._cursors.move_to_end(session)
         return cursor
+
+    async def _gone(self, connection: asyncpg.Connection, session: bytes) -> Error:
+        """Why a session has no row in the ledger."""
+        row = await connection.fetchrow(self._sql["deleted_run_of"], uuid.UUID(bytes=session))
+        if row is not None:
+            return RunDeletedError(
+                f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
+                hint="nothing more can be logged to it; a process that starts anew makes a new run of that name. "
+                "`stepwell sync --discard` removes what spools still hold of it",
+            )
+        return UnknownWriterError(
+            "no writer has this session",
+            detail=f"session {session.hex()}",
+            hint="attach first (POST /v1/attach, or the first message of a stream)",
+        )
 
     def _evict(self) -> None:
         """Drops the cursor that was asked for the longest time ago and has nothing in flight."""
@@ -255,7 +284,9 @@ class Catalog:
     async def _intern(self, run_id: int, names: list[str]) -> dict[str, int]:
         with postgres_errors("intern metric names"):
             try:
-                return dict(await self._pool.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run))
+                async with self._pool.acquire(timeout=self._connect_s) as connection:
+                    rows = await connection.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run)
+                return dict(rows)
             except asyncpg.PostgresError as error:
                 if error.sqlstate == "ST001":
                     raise LimitError(
@@ -289,6 +320,8 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
         case "ST007":
             text = f"run {path} exists already, and is not this fork"
             return UsageError(text, detail=str(error), hint="give the fork another id")
+    if is_missing_partition(error):
+        return no_partition(error)
     if caused_by_rows(error):
         return DataError("Postgres does not take this attach message", detail=str(error)[:500])
     other: Exception = error

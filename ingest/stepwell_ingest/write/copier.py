@@ -18,12 +18,13 @@ import asyncpg
 
 from stepwell.errors import Error, RejectionError, SequenceGapError, UnavailableError, WireError
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import is_missing_partition, postgres_errors
+from stepwell_ingest.db.errors import is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry
 from stepwell_ingest.write.catalog import Catalog, Ids
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.pressure import Pressure
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -56,26 +57,37 @@ class Copier:
         pool: connections to Postgres.
         catalog: where metric ids come from, and which cursors to forget.
         batcher: where batches come from.
+        pressure: how long to rest between batches.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, catalog: Catalog, batcher: Batcher, metrics: Metrics, timeouts: Timeouts
+        self,
+        pool: asyncpg.Pool,
+        catalog: Catalog,
+        batcher: Batcher,
+        metrics: Metrics,
+        timeouts: Timeouts,
+        pressure: Pressure,
     ) -> None:
         self._pool = pool
         self._catalog = catalog
         self._batcher = batcher
         self._metrics = metrics
         self._timeouts = timeouts
+        self._pressure = pressure
         self._sql = queries("write")
 
     async def run(self) -> None:
         """Until cancelled. Cancelled in the middle of a batch, it answers that batch with a retryable error."""
         while True:
             batch = await self._batcher.take()
+            began = time.perf_counter()
             try:
                 await self._store_batch(batch)
             finally:
                 self._batcher.release(batch)
+            if pause_s := self._pressure.pause_s(time.perf_counter() - began):
+                await asyncio.sleep(pause_s)
 
     async def _store_batch(self, batch: Batch) -> None:
         submissions = [item for queue in batch.writers.values() for item in queue]
@@ -148,7 +160,7 @@ class Copier:
                     entry.rejection = RowsError(error.message, detail=error.detail)
                 except asyncpg.PostgresError as error:  # of the rows: the catalog lets nothing else through
                     if is_missing_partition(error):
-                        failed.append((group, _no_partition(error)))
+                        failed.append((group, no_partition(error)))
                         break
                     entry.rejection = RowsError("Postgres would not store these names", detail=str(error)[:500])
         return ids, failed
@@ -171,7 +183,7 @@ class Copier:
                 groups = [group for group in groups if id(group.cursor) not in lost]
             except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
                 if len(groups) == 1 and is_missing_partition(error):
-                    failed.append((groups[0], _no_partition(error)))
+                    failed.append((groups[0], no_partition(error)))
                     break
                 if len(groups) == 1 and len(groups[0].entries) == 1:
                     entry = groups[0].entries[0]
@@ -201,6 +213,9 @@ class Copier:
                 await self._copy(
                     *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
                 )
+            notes = list(_note_rows(groups))
+            if notes:
+                await self._copy(connection, "note", pgcopy.NOTE_COLUMNS, pgcopy.note_pieces(notes), len(notes))
             await self._record_rejections(connection, groups)
         for cursor, entries in groups:
             self._metrics.entries_committed(entries)
@@ -215,10 +230,11 @@ class Copier:
                 cursor.committed_seq + len(entries),
                 _last_step(cursor, entries),
                 sum(entry.header.points for entry in entries if entry.rejection is None),
-                sum(entry.header.objects for entry in entries if entry.rejection is None),
+                sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
                 sum(entry.rejection is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
                 _first_step(cursor, entries),
+                sum(entry.header.length for entry in entries if entry.rejection is None),
             )
             for cursor, entries in groups
         ]
@@ -274,7 +290,7 @@ class Copier:
                 entry.rejection.code,
                 str(entry.rejection).replace("\0", "\ufffd")[:2000],
                 entry.header.points or entry.header.dropped,
-                entry.header.objects,
+                entry.header.objects - entry.header.notes,
                 min((int(block.steps.min()) for block in entry.frame.blocks), default=None),
                 max((int(block.steps.max()) for block in entry.frame.blocks), default=None),
             )
@@ -298,14 +314,6 @@ class Copier:
             expected=fresh.committed_seq,
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
-
-
-def _no_partition(error: asyncpg.PostgresError) -> UnavailableError:
-    return UnavailableError(
-        "there is no partition for this run",
-        detail=str(error)[:500],
-        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) makes it again",
-    )
 
 
 def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:
@@ -334,10 +342,18 @@ def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:
     for cursor, entries in groups:
         run_id, writer_id, epoch = cursor.key
         for entry in entries:
-            if entry.rejection is not None:
+            if entry.rejection is not None or entry.header.notes:
                 continue
             for step, time_us, key, body in entry.frame.objects:
                 yield pgcopy.ObjectRow(*(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body))
+
+
+def _note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
+    for cursor, entries in groups:
+        for entry in entries:
+            if entry.rejection is None and entry.header.notes:
+                for index, (step, time_us, kind, body) in enumerate(entry.frame.objects):
+                    yield pgcopy.NoteRow(*cursor.key, entry.header.seq, index, step, time_us, kind.encode(), body)
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

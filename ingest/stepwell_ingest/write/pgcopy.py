@@ -31,6 +31,7 @@ from stepwell_ingest.db.copyrows import (
 
 BLOCK_COLUMNS = ("run_id", "seq", "step_lo", "step_hi", "writer_id", "epoch", "keys", "steps", "times", "vals")
 OBJECT_COLUMNS = ("run_id", "seq", "step", "writer_id", "epoch", "time", "key", "value")
+NOTE_COLUMNS = ("run_id", "writer_id", "epoch", "seq", "ord", "step", "time", "kind", "value")
 
 #: Array elements of a row, each of 8 to 12 bytes.
 _KEPT_CELLS = 20_000
@@ -59,6 +60,20 @@ class ObjectRow(NamedTuple):
     epoch: int
     time: int
     key: bytes
+    value: bytes
+
+
+class NoteRow(NamedTuple):
+    """A row of note. ord: its place in the frame; time in µs since 1970; value: JSON as UTF-8."""
+
+    run_id: int
+    writer_id: int
+    epoch: int
+    seq: int
+    ord: int
+    step: int
+    time: int
+    kind: bytes
     value: bytes
 
 
@@ -136,15 +151,44 @@ _LENGTH_AND_VERSION = struct.Struct("!ib")
 
 def object_pieces(rows: Iterable[ObjectRow]) -> Iterator[bytes]:
     """COPY data for hot_object, in pieces of about `PIECE_BYTES`. jsonb travels as a version byte and its text."""
+    return _text_pieces(
+        (
+            _OBJECT_HEAD.pack(
+                *(len(OBJECT_COLUMNS), 8, row.run_id, 8, row.seq, 8, row.step, 4, row.writer_id, 4, row.epoch),
+                *(8, row.time - POSTGRES_EPOCH_US, len(row.key)),
+            ),
+            row.key,
+            row.value,
+        )
+        for row in rows
+    )
+
+
+_NOTE_HEAD = struct.Struct("!hiqiiiiiqiiiqiqi")
+
+
+def note_pieces(rows: Iterable[NoteRow]) -> Iterator[bytes]:
+    """COPY data for note, as `object_pieces`."""
+    return _text_pieces(
+        (
+            _NOTE_HEAD.pack(
+                *(len(NOTE_COLUMNS), 8, row.run_id, 4, row.writer_id, 4, row.epoch, 8, row.seq, 4, row.ord),
+                *(8, row.step, 8, row.time - POSTGRES_EPOCH_US, len(row.kind)),
+            ),
+            row.kind,
+            row.value,
+        )
+        for row in rows
+    )
+
+
+def _text_pieces(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[bytes]:
+    """Rows that end in a text and a jsonb, as (all before the text's bytes, text, JSON)."""
     piece: list[bytes] = [SIGNATURE]
     size = len(SIGNATURE)
-    for row in rows:
-        head = _OBJECT_HEAD.pack(
-            *(len(OBJECT_COLUMNS), 8, row.run_id, 8, row.seq, 8, row.step, 4, row.writer_id, 4, row.epoch),
-            *(8, row.time - POSTGRES_EPOCH_US, len(row.key)),
-        )
-        piece += (head, row.key, _LENGTH_AND_VERSION.pack(len(row.value) + 1, 1), row.value)
-        size += len(head) + len(row.key) + 5 + len(row.value)
+    for head, text, value in rows:
+        piece += (head, text, _LENGTH_AND_VERSION.pack(len(value) + 1, 1), value)
+        size += len(head) + len(text) + 5 + len(value)
         if size >= PIECE_BYTES:
             yield b"".join(piece)
             piece, size = [], 0

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from stepwell.errors import RejectionError, StepOrderError
-from stepwell.wire import Block, Frame, Object
+from stepwell.wire import KIND_NOTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
 
 #: Years 1970 to 9999: what Postgres, Python and a browser can all show.
 MIN_TIME_US = 0
@@ -54,9 +54,14 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
 
     Raises:
         StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
-            `last_step`; or a step above `MAX_STEP`. Objects belong to steps of the frame's blocks.
+            `last_step`; or a step above `MAX_STEP`. Objects belong to steps of the frame's blocks. Notes may belong to
+            any step from 0 on.
         TimeRangeError, ObjectError: see there.
     """
+    if frame.header.kind == KIND_NOTES:
+        for item in frame.objects:
+            _check_note(item, max_object_bytes)
+        return last_step
     blocks = frame.blocks
     if not blocks:
         if frame.objects:
@@ -99,6 +104,16 @@ def _disorder(block: Block) -> StepOrderError:
     return StepOrderError(
         "steps do not increase inside a frame", detail=f"step {block.steps[at + 1]} follows {block.steps[at]}"
     )
+
+
+def _check_note(item: Object, max_bytes: int) -> None:
+    if item.step < 0:
+        raise StepOrderError("a note belongs to a step below 0", detail=f"{item.key[:80]!r}: {item.step}")
+    if len(item.key.encode()) > MAX_NOTE_KIND_BYTES:
+        raise ObjectError(
+            "the kind of a note is too long", detail=f"{item.key[:80]!r}; the limit is {MAX_NOTE_KIND_BYTES} bytes"
+        )
+    _check_object(item, max_bytes)
 
 
 def _check_object(item: Object, max_bytes: int) -> None:

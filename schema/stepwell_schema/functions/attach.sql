@@ -15,7 +15,9 @@ DECLARE
     parent bigint;
 BEGIN
     IF fork_run IS NOT NULL THEN
-        parent := stepwell.find_run_v1(entity_, project_, fork_run);
+        -- Locked: a parent that is being deleted is none, and one that has a fork is not deleted.
+        SELECT r.run_id INTO parent FROM stepwell.run r
+        WHERE r.run_id = stepwell.find_run_v1(entity_, project_, fork_run) FOR KEY SHARE;
         IF parent IS NULL THEN
             RAISE EXCEPTION 'run % of %/% does not exist', fork_run, entity_, project_ USING ERRCODE = 'ST006';
         END IF;
@@ -30,9 +32,16 @@ BEGIN
 END
 $$;
 
+-- As it was without age_s: beside the new one, a call without age_s would be ambiguous. Workers that know no age_s find
+-- the new one instead.
+DROP FUNCTION IF EXISTS stepwell.attach_v1(
+    text, text, text, text, uuid, boolean, jsonb, text, bigint, text, bigint
+);
+
 CREATE OR REPLACE FUNCTION stepwell.attach_v1(
     entity_ text, project_ text, run_ text, writer_ text, session_ uuid, late boolean, info_ jsonb,
-    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL
+    resume_ text DEFAULT NULL, rewind_to bigint DEFAULT NULL, fork_run text DEFAULT NULL, fork_step_ bigint DEFAULT NULL,
+    age_s double precision DEFAULT 0
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
 -- Finds or makes the run, the writer and the session's epoch.
@@ -41,12 +50,19 @@ LANGUAGE plpgsql AS $$
 --       resume_ 'allow', 'must'   behind the last step that is visible
 --       rewind_to N               behind step N; what was logged above is superseded at once
 --       neither                   anywhere; what was logged at or above its first step is superseded when that comes
+--   * A new session whose process started before that of the writer's current epoch has been replaced before it came. It
+--     gets a writer of its own, as a late one does, and runs. `age_s` says how long ago it started: an age needs no clock
+--     that two hosts agree on. Within 2 s, more than a message takes to come and less than a scheduler takes to replace
+--     a process, who comes last is the newer one. Who asks where to go on (resume, rewind, fork) waits for the answer
+--     before it logs, so it is the newer one, too.
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
 --     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
+-- What the session says of the run (config, names) counts with its first attach; later changes are notes of its own.
 -- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
 -- resumes nothing), however often the session attaches.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
--- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run).
+-- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run), ST020 (the
+-- session's run was deleted).
 #variable_conflict use_column
 DECLARE
     id    bigint;
@@ -54,12 +70,17 @@ DECLARE
     wname text := writer_;
     fresh boolean := false;
     start bigint;
+    aside boolean := late;   -- gets a writer of its own when somebody has the name
+    started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
     last_attached timestamptz;
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
     -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
     PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    IF EXISTS (SELECT FROM stepwell.deleted_session d WHERE d.session = session_) THEN
+        RAISE EXCEPTION 'session % belongs to a run that was deleted', session_ USING ERRCODE = 'ST020';
+    END IF;
     id := stepwell.find_run_v1(entity_, project_, run_);
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
@@ -82,9 +103,6 @@ BEGIN
     IF id IS NULL THEN
         id := stepwell.make_run_v1(entity_, project_, run_, info_, fork_run, fork_step_);
         fresh := true;
-    ELSIF info_->'config' IS NOT NULL THEN
-        UPDATE stepwell.run r SET config = r.config || (info_->'config')
-        WHERE r.run_id = id AND NOT r.config @> (info_->'config');
     END IF;
     IF mine.run_id IS NOT NULL AND NOT (late AND mine.fenced) THEN
         IF NOT mine.fenced AND NOT late THEN
@@ -96,7 +114,12 @@ BEGIN
     END IF;
 
     SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
-    IF late AND wid IS NOT NULL THEN
+    IF resume_ IS NULL AND rewind_to IS NULL AND fork_run IS NULL AND EXISTS (
+           SELECT FROM stepwell.ledger l
+           WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.started_at > started + interval '2 s') THEN
+        aside := true;
+    END IF;
+    IF aside AND wid IS NOT NULL THEN
         wname := writer_ || '+' || left(session_::text, 8);
         SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
     END IF;
@@ -134,9 +157,13 @@ BEGIN
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);
     END IF;
-    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums)
+    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums,
+                                 started_at)
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
-            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''));
+            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''),
+            started);
+    PERFORM stepwell.note_attach_v1(
+        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_, prior.run_id IS NOT NULL);
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

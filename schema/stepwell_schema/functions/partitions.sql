@@ -13,16 +13,19 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.ensure_partitions', 0));
     FOR i IN 0 .. months - 1 LOOP
         lower_ := (date_trunc('month', from_month::timestamp) + make_interval(months => i)) AT TIME ZONE 'UTC';
-        FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'track', 'chunk', 'metric_total'] LOOP
+        FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'note', 'track', 'chunk', 'metric_total'] LOOP
             child := format('%s_%s', parent, to_char(lower_ AT TIME ZONE 'UTC', 'YYYY_MM'));
             IF to_regclass('stepwell.' || child) IS NULL THEN
+                -- Not CREATE … PARTITION OF, which locks the parent against reading and writing: whoever asks for that
+                -- lock waits for all who write, and all who come later wait behind it. ATTACH keeps nobody out.
+                EXECUTE format('CREATE TABLE stepwell.%I (LIKE stepwell.%I INCLUDING ALL)', child, parent);
                 EXECUTE format(
-                    'CREATE TABLE stepwell.%I PARTITION OF stepwell.%I FOR VALUES FROM (%s) TO (%s)',
-                    child, parent,
+                    'ALTER TABLE stepwell.%I ATTACH PARTITION stepwell.%I FOR VALUES FROM (%s) TO (%s)',
+                    parent, child,
                     stepwell.run_id_floor_v1(lower_),
                     stepwell.run_id_floor_v1((lower_ AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'));
-                -- Statistics of arrays help no plan, and gathering them opens every array: ANALYZE of 10^8 points in chunks
-                -- took 10.8 s.
+                -- Statistics of arrays help no plan, and gathering them opens every array: ANALYZE of 10^8 points in
+                -- chunks took 10.8 s.
                 FOR column_ IN SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
                                WHERE a.attrelid = to_regclass('stepwell.' || child) AND t.typcategory = 'A' LOOP
                     EXECUTE format('ALTER TABLE stepwell.%I ALTER %I SET STATISTICS 0', child, column_);

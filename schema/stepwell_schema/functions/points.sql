@@ -33,6 +33,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
                    -1.7976931348623157e308 * 2::float8 ^ -64) * 2::float8 ^ 64 END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.scaled_v1(value float8) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- A value for a sum that must not overflow: 2^-32 of it. What is too small for that is 0, where Postgres' own * raises
+    -- an error.
+    SELECT CASE WHEN abs(value) < 1e-290 THEN 0 ELSE value * 2.3283064365386962890625e-10 END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.in_square_v1(
     step_lo bigint, step_hi bigint, from_step bigint, to_step bigint, grid integer
 ) RETURNS boolean

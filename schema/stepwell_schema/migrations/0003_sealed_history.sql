@@ -92,6 +92,23 @@ CREATE TABLE stepwell.metric_total (
     PRIMARY KEY (run_id, metric_id, writer_id, epoch)
 ) PARTITION BY RANGE (run_id);
 
+-- Runs of earlier months are there already, and are sealed, too.
+DO $$
+DECLARE
+    month record;
+    parent text;
+BEGIN
+    FOR month IN SELECT substr(c.relname, length('hot_object_') + 1) AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
+                 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                 WHERE i.inhparent = 'stepwell.hot_object'::regclass LOOP
+        FOREACH parent IN ARRAY ARRAY['track', 'chunk', 'metric_total'] LOOP
+            EXECUTE format('CREATE TABLE stepwell.%I PARTITION OF stepwell.%I %s',
+                           parent || '_' || month.name, parent, month.bound);
+        END LOOP;
+    END LOOP;
+END
+$$;
+
 -- Hot history is on its way to chunks, so it lies in a ring of tables instead of months: when all that is in one of them
 -- is sealed and no reader's snapshot is older than that, the table is truncated (functions/hot_ring.sql).
 DROP VIEW IF EXISTS stepwell.all_points CASCADE;   -- made again behind the migrations, but for this one

@@ -77,9 +77,11 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first.
+-- The short tracks of an epoch at a level, those of the oldest passes first. None of a run that was deleted: what a merge
+-- wrote might stay behind then (functions/delete.sql, await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
+  AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
 ORDER BY pass, track_id;
 
 -- name: tracks_to_merge
@@ -113,10 +115,10 @@ SELECT stepwell.mark_sealed_slots_v1();
 -- The space of a sealed slot; see functions/hot_ring.sql.
 SELECT stepwell.empty_slot_v1();
 
--- name: used_slots
--- How many slots hold anything.
-SELECT count(*) FROM stepwell.hot_ring h
-WHERE pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0;
+-- name: unsealed_bytes
+-- What lies in slots that are not known to be sealed.
+SELECT coalesce(sum(pg_table_size(format('stepwell.hot_block_%s', h.ring)::regclass)), 0)::bigint
+FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 
 -- name: may_see_snapshots
 -- Whether this role sees the snapshots of all sessions.

@@ -1,0 +1,155 @@
+"""HEAD, PUT and GET of /v1/blobs/{sha256}: files beside the frames, for the SDK, for browsers and for curl.
+
+HEAD says whether a blob is there, and if not, in `Upload-Offset`, how many bytes of it are. PUT sends a whole blob, or
+with `Content-Range: bytes a-b/total` a part of one, or with `bytes */total` asks to complete it; 201 means stored for
+good, 200 that it was there, 202 that more is to come. GET gives ranges, for ever cacheable, and nothing that a browser
+would run at this origin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientError, web
+
+from stepwell.errors import BlobOffsetError, DataError, Error, UnavailableError, UnknownBlobError
+from stepwell_ingest.api.blob_headers import content_headers, etag, wanted_range
+from stepwell_ingest.api.errors import error_response, json_response
+from stepwell_ingest.blobs.intake import Blobs, Claim, Outcome
+
+if TYPE_CHECKING:
+    from stepwell_ingest.worker import Worker
+
+_PIECE_BYTES = 256 * 1024
+_SNIFF_BYTES = 512
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
+
+
+def add_blob_routes(app: web.Application, worker: Worker) -> None:
+    """Puts the routes into `app`."""
+
+    async def head(request: web.Request) -> web.StreamResponse:
+        blobs, sha256 = worker.open_blobs(), _sha256(request)
+        size = await blobs.size(sha256)
+        if size is not None:
+            return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
+        return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
+
+    async def put(request: web.Request) -> web.StreamResponse:
+        if worker.draining:
+            raise UnavailableError("the server is stopping", hint="the SDK sends it again by itself")
+        blobs, claim = worker.open_blobs(), _claim(request)
+        try:
+            outcome = await blobs.take(claim, _pieces(request))
+        except BlobOffsetError as error:
+            response = error_response(error)
+            response.headers["Upload-Offset"] = str(error.offset)
+            return response
+        worker.metrics.blob_taken(outcome.new, outcome.offset)
+        return _answer(claim.sha256, outcome)
+
+    async def get(request: web.Request) -> web.StreamResponse:
+        return await _get(request, worker.open_blobs())
+
+    app.router.add_head("/v1/blobs/{sha256}", head)
+    app.router.add_put("/v1/blobs/{sha256}", put)
+    app.router.add_get("/v1/blobs/{sha256}", get, allow_head=False)
+
+
+def _answer(sha256: str, outcome: Outcome) -> web.Response:
+    status = 202 if not outcome.done else 201 if outcome.new else 200
+    body = {"sha256": sha256, "stored": outcome.done, "new": outcome.new, "offset": outcome.offset}
+    return json_response(body, status, {"Upload-Offset": str(outcome.offset)})
+
+
+async def _get(request: web.Request, blobs: Blobs) -> web.StreamResponse:
+    sha256 = _sha256(request)
+    if etag(sha256) in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers={"ETag": etag(sha256)})
+    size = await blobs.size(sha256)
+    if size is None:
+        raise UnknownBlobError(
+            "there is no such blob",
+            detail=sha256,
+            hint="its sender may still have it: `stepwell status` there shows what waits, `stepwell sync` delivers it",
+        )
+    start = b"".join([piece async for piece in blobs.read(sha256, 0, min(size, _SNIFF_BYTES))])
+    headers = content_headers(sha256, request.query.get("name"), start)
+    wanted = wanted_range(request.headers.get("Range"), request.headers.get("If-Range"), sha256, size)
+    if wanted is None:
+        return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
+    first, end = wanted
+    partial = (first, end) != (0, size)
+    if partial:
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+    response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+    response.content_length = end - first
+    await response.prepare(request)
+    try:
+        async for piece in blobs.read(sha256, first, end):
+            await response.write(piece)
+    except (Error, FileNotFoundError, ConnectionError):
+        # The head of the answer is out, so only a broken connection can say that the rest does not come.
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    await response.write_eof()
+    return response
+
+
+def _sha256(request: web.Request) -> str:
+    """The hash in the path.
+
+    Raises:
+        DataError: it is none.
+    """
+    text = request.match_info["sha256"]
+    if not _SHA256.fullmatch(text):
+        raise DataError(
+            "a blob is named by the SHA-256 of its bytes",
+            detail=f"it is {text[:80]!r}",
+            hint="64 hexadecimal digits in lower case, as `sha256sum` prints them",
+        )
+    return text
+
+
+def _claim(request: web.Request) -> Claim:
+    """What the head of the request says of its body.
+
+    Raises:
+        DataError: something that makes no sense.
+    """
+    sha256 = _sha256(request)
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise DataError("a body must not be compressed", hint="leave Content-Encoding out")
+    length = request.content_length
+    text = request.headers.get("Content-Range")
+    if text is None:
+        return Claim(sha256, 0, length, length)
+    found = _CONTENT_RANGE.fullmatch(text)
+    if found is None:
+        raise DataError(
+            "Content-Range makes no sense",
+            detail=f"it is {text[:80]!r}",
+            hint="bytes FIRST-LAST/TOTAL for a part, bytes */TOTAL to complete what has come",
+        )
+    total = int(found[3])
+    if found[1] is None:
+        if length:
+            raise DataError("a request to complete a blob has no body", detail=f"it has {length} bytes")
+        return Claim(sha256, 0, None, total)
+    first, last = int(found[1]), int(found[2])
+    if not first <= last < total or (length is not None and length != last - first + 1):
+        raise DataError("Content-Range and the body do not agree", detail=f"{text}, and a body of {length} bytes")
+    return Claim(sha256, first, last - first + 1, total)
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    try:
+        async for piece in request.content.iter_chunked(_PIECE_BYTES):
+            yield piece
+    except (ConnectionError, ClientError, web.RequestPayloadError) as error:
+        raise UnavailableError("the body broke off", detail=str(error)[:200] or type(error).__name__) from error

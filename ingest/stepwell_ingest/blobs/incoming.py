@@ -1,0 +1,131 @@
+"""Blobs on their way in: parts that any worker takes, made into one object when all of them are there.
+
+Stands between the route and the store. In come bytes that claim to begin at an offset of a blob; out goes the blob,
+once its bytes have the hash that is its name. The parts lie in the store themselves, under their offset, so an upload
+goes on after a restart, at any worker of any host, and memory holds one part of it. Parts may overlap: what counts is
+how far they reach from offset 0 on without a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from stepwell.errors import BlobMismatchError, UnavailableError
+from stepwell_ingest.blobs.store import Store
+
+_PREFIX = "incoming"
+
+
+class Part(NamedTuple):
+    """A piece of the store: bytes [start, end) of a blob, of an object that begins at `offset`."""
+
+    path: str
+    offset: int
+    start: int
+    end: int
+
+
+def path_of(sha256: str) -> str:
+    """Where a whole blob lies."""
+    return f"stored/{sha256[:2]}/{sha256}"
+
+
+async def parts_of(store: Store, sha256: str) -> list[Part]:
+    """The parts that make the beginning of a blob, without gap and overlap, in order.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    found = sorted((int(path.rpartition("/")[2]), size, path) for path, size, _ in await _listed(store, sha256))
+    parts: list[Part] = []
+    reached = 0
+    for offset, size, path in found:
+        if offset > reached:
+            break
+        if offset + size > reached:
+            parts.append(Part(path, offset, reached, offset + size))
+            reached = offset + size
+    return parts
+
+
+def reach(parts: list[Part]) -> int:
+    """How many bytes from the beginning on are there."""
+    return parts[-1].end if parts else 0
+
+
+async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearray) -> None:
+    """Stores what came.
+
+    Raises:
+        UnavailableError: the store does not take it now.
+    """
+    # What a crash of the host takes is sent again, and what it spoils does not pass the hash.
+    await store.put(f"{_PREFIX}/{sha256}/{offset:020d}", data, for_good=False)
+
+
+async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
+    """Makes the blob of its parts, reading each byte once, and removes them.
+
+    Raises:
+        BlobMismatchError: they have another hash; nothing became visible, and they are gone.
+        UnavailableError: the store does not answer, or another worker has just removed the parts.
+    """
+    try:
+        await store.put(path_of(sha256), _checked(store, sha256, parts))
+    except BlobMismatchError:
+        await forget(store, sha256)
+        raise
+
+
+async def forget(store: Store, sha256: str) -> None:
+    """Removes the parts of a blob.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    await store.delete([path for path, _, _ in await _listed(store, sha256)])
+
+
+async def sweep(store: Store, older_than_s: float) -> int:
+    """Removes parts of uploads that nobody goes on with; returns how many.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    before = time.time() - older_than_s
+    old = [path for path, _, changed in await store.below(f"{_PREFIX}/") if changed < before]
+    await store.delete(old)
+    await store.remove_unfinished(older_than_s)
+    return len(old)
+
+
+def mismatch(sha256: str, found: str) -> BlobMismatchError:
+    """The error for bytes that are not those that their name says."""
+    return BlobMismatchError(
+        "the bytes are not those of this blob",
+        detail=f"their SHA-256 is {found}, not {sha256}",
+        hint="nothing of them was kept; send the blob again from its beginning",
+    )
+
+
+async def _checked(store: Store, sha256: str, parts: list[Part]) -> AsyncIterator[bytes]:
+    digest = hashlib.sha256()
+    try:
+        for part in parts:
+            async for piece in store.read(part.path, part.start - part.offset, part.end - part.offset):
+                await asyncio.to_thread(digest.update, piece)  # a millisecond a piece that frames need not wait for
+                yield piece
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            "parts of the blob went away while it was put together", detail=sha256, hint="ask for it again"
+        ) from error
+    if digest.hexdigest() != sha256:
+        raise mismatch(sha256, digest.hexdigest())
+
+
+async def _listed(store: Store, sha256: str) -> list[tuple[str, int, float]]:
+    return [item for item in await store.below(f"{_PREFIX}/{sha256}/") if item[0].rpartition("/")[2].isdecimal()]

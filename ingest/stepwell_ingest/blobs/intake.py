@@ -1,0 +1,284 @@
+"""The blobs of one server: what is there, what is missing of it, and how bytes become a blob.
+
+Stands between the routes and the store. In come claims ("these are the bytes from 8388608 on of the blob with this
+hash") with bodies; out go answers. A blob is acknowledged when the store has it for good and `stepwell.blob` says so,
+in this order: a crash between them costs one more upload, never a row without its blob. Promises that memory holds one
+part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+
+from stepwell.errors import (
+    BlobMismatchError,
+    BlobOffsetError,
+    BlobTooLargeError,
+    DataError,
+    Error,
+    UnavailableError,
+)
+from stepwell_ingest.blobs import incoming
+from stepwell_ingest.blobs.store import Store
+from stepwell_ingest.config import Limits, Timeouts
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.write.admission import Room
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+_SWEEP_EVERY_S = 3600.0
+_COMPOSE_AT_A_TIME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an upload says of its body.
+
+    Attributes:
+        sha256: of the whole blob, 64 hexadecimal digits in lower case.
+        start: the offset of the body's first byte.
+        length: of the body; None: it ends where it ends.
+        total: the size of the blob; None: where the body ends.
+    """
+
+    sha256: str
+    start: int
+    length: int | None
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an upload.
+
+    Attributes:
+        offset: how many bytes from the beginning on are there.
+        done: the blob is there for good.
+        new: it was not before.
+    """
+
+    offset: int
+    done: bool
+    new: bool
+
+
+class Blobs:
+    """The blobs of one worker; any number of workers share a store and a Postgres.
+
+    Args:
+        pool: connections to Postgres.
+        store: where the bytes go.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, store: Store, limits: Limits, timeouts: Timeouts) -> None:
+        self.store = store
+        self.room = Room(limits.blob_memory_bytes, timeouts.retry_after_s)
+        self._pool = pool
+        self._limits = limits
+        self._timeouts = timeouts
+        self._sql = queries("blobs")
+        self._composing = asyncio.Semaphore(_COMPOSE_AT_A_TIME)
+
+    async def run(self) -> None:
+        """Until cancelled: removes parts of uploads that nobody goes on with."""
+        while True:
+            try:
+                swept = await incoming.sweep(self.store, self._timeouts.blob_part_s)
+                if swept:
+                    log.info("%d parts of blobs that nobody completed were removed", swept)
+            except Error as error:
+                log.warning("%s", error)
+            await asyncio.sleep(_SWEEP_EVERY_S)
+
+    async def size(self, sha256: str) -> int | None:
+        """The size of a blob that is there, None when it is not. Row and object must both be.
+
+        Raises:
+            UnavailableError: Postgres or the store does not answer.
+        """
+        with postgres_errors("look a blob up"):
+            row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
+        # A row whose object is gone (another folder or bucket, a folder that was cleared) heals by an upload.
+        if row is None or await self.store.size(incoming.path_of(sha256)) != row:
+            return None
+        return int(row)
+
+    async def offset(self, sha256: str) -> int:
+        """How many bytes of a blob that is not there have come.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        return incoming.reach(await incoming.parts_of(self.store, sha256))
+
+    def read(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes [start, end) of a blob that is there; see `Store.read`."""
+        return self.store.read(incoming.path_of(sha256), start, end)
+
+    async def take(self, claim: Claim, body: AsyncIterator[bytes]) -> Outcome:
+        """Takes a body in, whole blob or part.
+
+        A body that breaks off leaves what came of it, if it is part of a larger blob.
+
+        Raises:
+            BlobTooLargeError: the blob is, or becomes, larger than this server takes.
+            BlobOffsetError: bytes before these are missing.
+            BlobMismatchError: these are not the bytes of the blob; nothing of it is kept.
+            UnavailableError: the store or Postgres does not answer, or the body did not come in time.
+            DataError: the body is shorter or longer than it says.
+        """
+        self._check_size(claim.total if claim.total is not None else (claim.length or 0))
+        size = await self.size(claim.sha256)
+        if size is not None:
+            return Outcome(size, done=True, new=False)
+        if claim.start == 0 and claim.total is not None and claim.total <= self._limits.blob_part_bytes:
+            if claim.length == claim.total:
+                return await self._take_whole(claim, claim.total, body)
+        elif claim.start:
+            reached = await self.offset(claim.sha256)
+            if claim.start > reached:
+                raise BlobOffsetError(
+                    "bytes before these are missing",
+                    offset=reached,
+                    detail=f"{reached} bytes are there, and these begin at {claim.start}",
+                    hint="go on where the header Upload-Offset says",
+                )
+        end = await self._take_parts(claim, body)
+        if claim.length is not None and end - claim.start != claim.length:
+            raise DataError("the body is not as long as it says", detail=f"{end - claim.start}, not {claim.length}")
+        return await self._complete(claim.sha256, end if claim.total is None else claim.total)
+
+    async def _take_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
+        digest, data = hashlib.sha256(), bytearray()
+        await self._take_room(total)
+        try:
+            async with self._in_time():
+                async for piece in body:
+                    data += piece
+                    digest.update(piece)
+            if len(data) != total:
+                raise DataError("the body is not as long as it says", detail=f"{len(data)}, not {total}")
+            if digest.hexdigest() != claim.sha256:
+                raise incoming.mismatch(claim.sha256, digest.hexdigest())
+            await self.store.put(incoming.path_of(claim.sha256), data)
+        finally:
+            self.room.give_back(total)
+        await self._record(claim.sha256, total)
+        return Outcome(total, done=True, new=True)
+
+    async def _take_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
+        """Cuts the body into parts; returns the offset behind them."""
+        part_bytes = self._limits.blob_part_bytes
+        held = min(part_bytes, claim.length if claim.length is not None else part_bytes)
+        position = claim.start
+        buffer = bytearray()
+        await self._take_room(held)
+        try:
+            while True:
+                try:
+                    async with self._in_time():
+                        ended = await _fill(buffer, body, part_bytes)
+                finally:
+                    # Also what came of a body that broke off, or came too slowly: the next request goes on behind it.
+                    self._check_size(position + len(buffer))
+                    if buffer:
+                        await incoming.put_part(self.store, claim.sha256, position, buffer[:part_bytes])
+                        position += min(len(buffer), part_bytes)
+                        del buffer[:part_bytes]
+                if ended and not buffer:
+                    return position
+        finally:
+            self.room.give_back(held)
+
+    async def _complete(self, sha256: str, total: int) -> Outcome:
+        async with self._composing:
+            size = await self.size(sha256)  # another worker may have been faster
+            if size is not None:
+                return Outcome(size, done=True, new=False)
+            parts = await incoming.parts_of(self.store, sha256)
+            reached = incoming.reach(parts)
+            if reached < total:
+                return Outcome(reached, done=False, new=False)
+            if reached > total:
+                await incoming.forget(self.store, sha256)
+                raise BlobMismatchError(
+                    "more bytes have come than the blob has",
+                    detail=f"{reached}, not {total}",
+                    hint="nothing of them was kept; send the blob again from its beginning",
+                )
+            if not total:
+                await self._put_empty(sha256)
+            else:
+                await incoming.compose(self.store, sha256, parts)
+            await self._record(sha256, total)
+            await incoming.forget(self.store, sha256)
+        return Outcome(total, done=True, new=True)
+
+    async def _put_empty(self, sha256: str) -> None:
+        found = hashlib.sha256().hexdigest()
+        if found != sha256:
+            raise incoming.mismatch(sha256, found)
+        await self.store.put(incoming.path_of(sha256), b"")
+
+    async def _record(self, sha256: str, size: int) -> None:
+        with postgres_errors("record a blob"):
+            await self._pool.execute(self._sql["insert_blob"], bytes.fromhex(sha256), size)
+
+    def _check_size(self, size: int) -> None:
+        limit = self._limits.blob_bytes
+        if size > limit:
+            raise BlobTooLargeError(
+                "the blob is larger than this server takes",
+                detail=f"{size:,} bytes; the limit is {limit:,}",
+                hint="log a smaller file, or start the server with a larger --blob-bytes",
+            )
+
+    async def _take_room(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeouts.body_s):
+                await self.room.take(size)
+        except TimeoutError:
+            raise UnavailableError(
+                "the server has no room for a blob now",
+                detail=f"{self.room.held_bytes} of {self.room.limit_bytes} bytes are held",
+                hint="send it again after a pause",
+            ) from None
+
+    def _in_time(self) -> _InTime:
+        return _InTime(self._timeouts.body_s)
+
+
+class _InTime:
+    """A time limit for a body that says so in our words."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._timeout = asyncio.timeout(limit_s)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]  # a traceback, as it came
+        except TimeoutError:
+            raise UnavailableError(
+                "the body did not arrive in time", detail=f"a part of it took more than {self._limit_s:g} s"
+            ) from None
+
+
+async def _fill(buffer: bytearray, body: AsyncIterator[bytes], size: int) -> bool:
+    """Reads until `buffer` has `size` bytes or a little more, or the body has ended; whether it has."""
+    while len(buffer) < size:
+        try:
+            buffer += await anext(body)
+        except StopAsyncIteration:
+            return True
+    return False

@@ -1,0 +1,213 @@
+"""Where blobs lie: a local folder or an S3-compatible bucket, behind one library (obstore).
+
+The last station of a blob. In come bytes and the path they belong to; out go the same bytes, by ranges. Promises that a
+path shows a whole object or none, and that what `put` returned for survives a crash of the host. An S3 store promises
+that itself; obstore's local store renames a finished file into place but forces nothing to the disk, so this does.
+
+    stored/ab/abcd…              a blob, by the hexadecimal SHA-256 of its bytes
+    incoming/abcd…/<offset>      a part of one that is not yet whole (`stepwell_ingest.blobs.incoming`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from stepwell.errors import Error, SettingError, UnavailableError
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore  # not there at run time
+
+#: Parts of a multipart upload; S3 takes 10,000 of them.
+_CHUNK_BYTES = 8 * 1024 * 1024
+_CHUNKS_AT_A_TIME = 2
+_READ_BYTES = 1024 * 1024
+#: The store is asked again for this long; the client, who has the bytes, then tries again itself.
+_RETRY: dict[str, Any] = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=20)}
+
+
+class Store:
+    """One place for blobs.
+
+    Args:
+        name: of the place, for people.
+        store: the library's store.
+        folder: where it is on the disk; None: elsewhere.
+    """
+
+    def __init__(self, name: str, store: ObjectStore, folder: Path | None) -> None:
+        self.name = name
+        self._store = store
+        self._folder = folder
+        self._synced: set[Path] = set()  # folders whose own names are safe
+
+    async def put(self, path: str, data: bytes | bytearray | AsyncIterator[bytes], *, for_good: bool = True) -> None:
+        """Stores an object, whole or not at all. An iterator that raises leaves nothing.
+
+        Args:
+            for_good: it must survive a crash of the host, too.
+
+        Raises:
+            UnavailableError: the store does not take it now.
+        """
+        with store_errors("take a blob", missing_is_error=True):
+            await self._store.put_async(path, data, chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS_AT_A_TIME)
+            if self._folder is not None and for_good:
+                await asyncio.to_thread(self._sync, self._folder / path)
+
+    def _sync(self, path: Path) -> None:
+        """The file and its name; once, the names of the directories above it, which may be new."""
+        folders = [path.parent]
+        if path.parent not in self._synced:
+            folders += [folder for folder in path.parent.parents if folder.is_relative_to(self._folder or folder)]
+        for place in (path, *folders):
+            descriptor = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._synced.add(path.parent)
+
+    async def size(self, path: str) -> int | None:
+        """The object's size; None when there is none.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with store_errors("be asked for a blob"):
+            try:
+                return int((await self._store.head_async(path))["size"])
+            except FileNotFoundError:
+                return None
+
+    async def read(self, path: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`, in pieces of about 1 MiB.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            UnavailableError: the store does not answer.
+        """
+        if start == end:
+            return
+        with store_errors("give a blob"):
+            found = await self._store.get_async(path, options={"range": (start, end)})
+            async for piece in found.stream(min_chunk_size=_READ_BYTES):
+                yield bytes(piece)
+
+    async def below(self, prefix: str) -> list[tuple[str, int, float]]:
+        """(path, size, seconds since 1970 of its last change) of the objects below a prefix.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with store_errors("list parts of blobs"):
+            found = await self._store.list(prefix).collect_async()
+            return [(str(item["path"]), int(item["size"]), item["last_modified"].timestamp()) for item in found]
+
+    async def delete(self, paths: list[str]) -> None:
+        """Removes objects; those that are not there are no error.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with store_errors("remove parts of blobs"):
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError):
+                    await self._store.delete_async(path)
+            if self._folder is not None:
+                for folder in {(self._folder / path).parent for path in paths}:
+                    with contextlib.suppress(OSError):  # another upload has put a part there
+                        folder.rmdir()
+
+    async def remove_unfinished(self, older_than_s: float) -> None:
+        """Removes what crashes in the midst of a `put` have left in a local folder. (Buckets have lifecycle rules.)"""
+        if self._folder is not None:
+            await asyncio.to_thread(_remove_staged, self._folder, time.time() - older_than_s)
+
+
+def open_store(place: str) -> Store:
+    """The store at a path or at an s3:// URL.
+
+    Endpoint, region and credentials of S3 come from the environment: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY and the others that AWS' own tools read.
+
+    Raises:
+        SettingError: the place makes no sense, or cannot be made.
+    """
+    if "://" not in place:
+        folder = Path(place).absolute()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store = LocalStore(folder)
+        except (OSError, BaseError) as error:
+            raise SettingError(
+                f"the folder for blobs, {folder}, cannot be used",
+                detail=getattr(error, "strerror", None) or str(error)[:300],
+                hint="name another one with --blobs or STEPWELL_BLOBS",
+            ) from error
+        return Store(str(folder), store, folder)
+    if not place.startswith("s3://") or not place.removeprefix("s3://").strip("/"):
+        raise SettingError(
+            f"blobs cannot be kept at {place!r}", hint="name a folder, or a bucket as s3://bucket/prefix"
+        )
+    # An endpoint without TLS is named by who runs the server; that is their consent.
+    plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
+    options: dict[str, Any] = {"allow_http": True} if plain else {}
+    try:
+        bucket = from_url(place, client_options=options, retry_config=_RETRY)  # type: ignore[call-overload]  # a plain dict
+    except (BaseError, ValueError) as error:
+        raise SettingError(
+            f"blobs cannot be kept at {place}",
+            detail=_first_line(error),
+            hint="s3://bucket/prefix; credentials and endpoint come from AWS_… variables",
+        ) from error
+    return Store(place, bucket, None)
+
+
+@contextlib.contextmanager
+def store_errors(doing: str, *, missing_is_error: bool = False) -> Iterator[None]:
+    """Turns what the library raises into `UnavailableError`: the client has the bytes, and trying again can help.
+
+    Args:
+        doing: what was tried, for the message.
+        missing_is_error: "not found" is the absence of a bucket, not of an object.
+    """
+    try:
+        yield
+    except Error:
+        raise
+    except FileNotFoundError as error:
+        if not missing_is_error:
+            raise
+        raise _unavailable(doing, error) from error
+    except (BaseError, OSError) as error:
+        raise _unavailable(doing, error) from error
+
+
+def _unavailable(doing: str, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"the store of blobs could not {doing}",
+        detail=_first_line(error),
+        hint="the sender keeps its files and tries again; look at the disk, or at the bucket and its credentials",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300] or type(error).__name__
+
+
+def _remove_staged(root: Path, before: float) -> None:
+    # The library writes beside the object, with `#` and a number behind its name.
+    for path in root.rglob("*#*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()

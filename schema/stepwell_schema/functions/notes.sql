@@ -1,0 +1,92 @@
+-- What notes add up to for a run: its config and its names. Notes are anybody's JSON: what does not look as it should
+-- counts for nothing, and breaks no query.
+
+CREATE OR REPLACE FUNCTION stepwell.object_v1(value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- `value` if it is an object, else an empty one.
+    SELECT CASE WHEN jsonb_typeof(value) = 'object' THEN value ELSE '{}' END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.array_v1(value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- `value` if it is an array, else an empty one.
+    SELECT CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE '[]' END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.run_config_v1(run_id_ bigint) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    -- A run's config: what it was made with, and what was said later. The last word on a key counts.
+    SELECT CASE
+        WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN r.config
+        ELSE (
+            SELECT coalesce(jsonb_object_agg(last.key, last.value) FILTER (WHERE last.value IS NOT NULL), '{}')
+            FROM (
+                SELECT DISTINCT ON (e.key) e.key, e.value
+                FROM (
+                    SELECT c.key, c.value, '-infinity'::timestamptz AS time, 0 AS writer_id, 0 AS epoch,
+                           -2::bigint AS seq, 0 AS ord, 1 AS place
+                    FROM jsonb_each(stepwell.object_v1(r.config)) c
+                    UNION ALL
+                    SELECT c.key, c.value, n.time, n.writer_id, n.epoch, n.seq, n.ord, 1
+                    FROM stepwell.note n, jsonb_each(stepwell.object_v1(n.value->'set')) c
+                    WHERE n.run_id = run_id_ AND n.kind = 'config'
+                    UNION ALL
+                    SELECT u.key, NULL, n.time, n.writer_id, n.epoch, n.seq, n.ord, 0
+                    FROM stepwell.note n, jsonb_array_elements_text(stepwell.array_v1(n.value->'unset')) u (key)
+                    WHERE n.run_id = run_id_ AND n.kind = 'config'
+                ) e
+                ORDER BY e.key, e.time DESC, e.writer_id DESC, e.epoch DESC, e.seq DESC, e.ord DESC, e.place DESC
+            ) last
+        )
+    END
+    FROM stepwell.run r WHERE r.run_id = run_id_
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.run_meta_v1(run_id_ bigint) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    -- A run's name, notes, tags, group and job type, as far as they were given. The last word on each counts.
+    SELECT jsonb_build_object('name', r.display_name) || coalesce((
+        SELECT jsonb_object_agg(e.key, e.value ORDER BY n.time, n.writer_id, n.epoch, n.seq, n.ord)
+        FROM stepwell.note n, jsonb_each(stepwell.object_v1(n.value)) e
+        WHERE n.run_id = run_id_ AND n.kind = 'meta'
+    ), '{}')
+    FROM stepwell.run r WHERE r.run_id = run_id_
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.note_attach_v1(
+    run_id_ bigint, writer_id_ integer, epoch_ integer, step_ bigint, info_ jsonb, restart boolean
+) RETURNS void
+LANGUAGE plpgsql AS $$
+-- Notes what a new session says of the run that is not known yet: config and names. By the clock of the process, as its
+-- later notes are; a spool that is delivered late must not have the last word. A writer that is new to the run and says
+-- what the run began with says nothing: a rank that starts late must not undo what the others have said since. A
+-- `restart` means it. The caller has locked the run.
+DECLARE
+    said_at timestamptz := clock_timestamp();
+    config_ jsonb := stepwell.object_v1(info_->'config');
+    known   jsonb := stepwell.run_config_v1(run_id_);
+    began   jsonb;
+    meta    jsonb;
+BEGIN
+    IF jsonb_typeof(info_->'started_at') = 'number' AND (info_->>'started_at')::numeric BETWEEN 0 AND 253402300799 THEN
+        said_at := least(said_at, to_timestamp((info_->>'started_at')::float8));
+    END IF;
+    SELECT stepwell.object_v1(r.config) INTO began FROM stepwell.run r WHERE r.run_id = run_id_;
+    IF known || config_ <> known AND (restart OR began || config_ <> began) THEN
+        INSERT INTO stepwell.note (run_id, writer_id, epoch, seq, ord, step, time, kind, value)
+        VALUES (run_id_, writer_id_, epoch_, -1, 0, step_, said_at, 'config', jsonb_build_object('set', config_));
+    END IF;
+    known := stepwell.run_meta_v1(run_id_);
+    meta := jsonb_strip_nulls(jsonb_build_object(
+        'name', info_->'display_name', 'notes', info_->'notes', 'tags', info_->'tags', 'group', info_->'group',
+        'job_type', info_->'job_type'));
+    SELECT jsonb_build_object('name', r.display_name) || coalesce((
+        SELECT n.value FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'meta' AND n.seq = -1
+        ORDER BY n.writer_id, n.epoch LIMIT 1), '{}') INTO began
+    FROM stepwell.run r WHERE r.run_id = run_id_;
+    IF known || meta <> known AND (restart OR began || meta <> began) THEN
+        INSERT INTO stepwell.note (run_id, writer_id, epoch, seq, ord, step, time, kind, value)
+        VALUES (run_id_, writer_id_, epoch_, -1, 1, step_, said_at, 'meta', meta);
+    END IF;
+END
+$$;

@@ -1,0 +1,24 @@
+-- The SQL contract's view of runs: one row a run, with what its notes have made of its config and its names.
+
+CREATE OR REPLACE VIEW stepwell.runs AS
+SELECT r.entity, r.project, r.name AS run, coalesce(m.meta->>'name', r.name) AS display_name, r.state,
+       stepwell.run_config_v1(r.run_id) AS config,
+       r.created_at, r.finished_at, r.exit_code, s.last_step, s.points, s.objects, s.rejected, s.writers, r.run_id,
+       p.name AS parent, r.fork_step,
+       m.meta->>'notes' AS notes,
+       ARRAY(SELECT jsonb_array_elements_text(stepwell.array_v1(m.meta->'tags'))) AS tags,
+       m.meta->>'job_type' AS job_type, m.meta->>'group' AS run_group, w.host, w.heartbeat_at
+FROM stepwell.run r
+LEFT JOIN stepwell.run p ON p.run_id = r.parent_run_id
+LEFT JOIN LATERAL (
+    SELECT nullif(max(least(l.last_step, l.visible_below - 1)), -1) AS last_step, sum(l.points)::bigint AS points,
+           sum(l.objects)::bigint AS objects, sum(l.rejected)::bigint AS rejected,
+           count(DISTINCT l.writer_id) AS writers
+    FROM stepwell.ledger l WHERE l.run_id = r.run_id
+) s ON true
+LEFT JOIN LATERAL (
+    -- the host of the writer that came first
+    SELECT max(w.info->>'host') FILTER (WHERE w.writer_id = 1) AS host, max(w.heartbeat_at) AS heartbeat_at
+    FROM stepwell.writer w WHERE w.run_id = r.run_id
+) w ON true
+LEFT JOIN LATERAL (SELECT stepwell.run_meta_v1(r.run_id) AS meta) m ON true;

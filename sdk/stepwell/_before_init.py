@@ -1,0 +1,45 @@
+"""What the module's names are while there is no run: each use is an error that says what to do.
+
+The words are those of W&B's client, as scripts match on them (log-semantics §5).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from stepwell.errors import Error
+
+
+def before_init(name: str) -> Error:
+    """The error for the use of `name` without a run."""
+    return Error(f"You must call wandb.init() before {name}")
+
+
+class BeforeInit:
+    """Stands for `config` and `summary` until there is a run.
+
+    Args:
+        name: as the errors give it.
+    """
+
+    _name: str
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "_name", name)
+
+    def __getattr__(self, key: str) -> NoReturn:
+        if key.startswith("__"):  # what Python itself asks of any object
+            raise AttributeError(key)
+        raise before_init(f"{self._name}.{key}")
+
+    def __setattr__(self, key: str, value: Any) -> NoReturn:
+        raise before_init(f"{self._name}.{key}")
+
+    def __getitem__(self, key: str) -> NoReturn:
+        raise before_init(f"{self._name}[{key!r}]")
+
+    def __setitem__(self, key: str, value: Any) -> NoReturn:
+        raise before_init(f"{self._name}[{key!r}]")
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, before init>"

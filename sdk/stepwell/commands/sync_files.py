@@ -1,0 +1,95 @@
+"""The files of `stepwell sync`: what is left in the `blobs` folder of a session, to the server.
+
+Stands beside the delivery of frames. In comes a session's directory whose process is no more; out go its files, by the
+uploader that a live run uses, and an account. Takes the lock of the directory, as for frames.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from stepwell._blob_spool import BlobSpool
+from stepwell._blob_uploader import BlobUploader
+from stepwell._segment import storage_error
+from stepwell._settings import Settings
+from stepwell._spool_lock import SpoolLock
+from stepwell.commands.display import number, size
+
+# Other hosts take a lock over that was not refreshed for ten minutes.
+_REFRESH_S = 60.0
+_TICK_S = 0.05
+
+
+class Outcome(NamedTuple):
+    """What came of a session's files.
+
+    Attributes:
+        found: how many there were.
+        stored: how many the server has now; `known` of them it had before.
+        left: how many are still there.
+        unreachable: the server did not answer.
+        why: the reason for those that are left.
+    """
+
+    found: int
+    stored: int
+    known: int
+    left: int
+    sent_bytes: int
+    unreachable: bool
+    why: str
+
+    def __str__(self) -> str:
+        text = f"{number(self.stored, 'file')} in {size(self.sent_bytes)}"
+        if self.known:
+            text += f", {number(self.known, 'file')} the server had already"
+        if self.left:
+            text += f"; left: {number(self.left, 'file')}, because: {self.why}"
+        return text
+
+
+def deliver_files(directory: Path, settings: Settings, patience_s: float, show: Callable[[str], None]) -> Outcome:
+    """Delivers the files of a session, and removes its directory when nothing else is in it.
+
+    Args:
+        patience_s: how long nothing may move.
+        show: told how far it is.
+
+    Raises:
+        SpoolLockedError: a live process owns the session.
+        SpoolError: the directory cannot be read.
+    """
+    spool = BlobSpool(directory, settings.limits.blob_bytes, settings.limits.blob_spool_bytes)
+    if not spool.directory.is_dir():
+        return Outcome(0, 0, 0, 0, 0, False, "")
+    try:
+        lock = SpoolLock.acquire(directory)
+    except OSError as error:
+        raise storage_error(error, "be locked") from error
+    uploader = BlobUploader(spool, settings)
+    uploader.hurry()
+    try:
+        spool.load()
+        found = spool.waiting
+        for blob in found:
+            uploader.submit(blob)
+        refreshed = time.monotonic()
+        while not uploader.wait(_TICK_S) and uploader.idle_s < patience_s:
+            counts = uploader.counts
+            show(f"{counts.stored:,} of {number(len(found), 'file')}, {size(counts.sent_bytes)} sent")
+            if time.monotonic() - refreshed > _REFRESH_S:
+                refreshed = time.monotonic()
+                lock.refresh()
+    finally:
+        uploader.stop()
+        lock.release()
+        spool.close()
+    counts, last = uploader.counts, uploader.last_error
+    left = len(spool.waiting)
+    # What the server has refused was an answer.
+    unreachable = left > counts.refused and not counts.stored
+    why = last.message if last is not None else "the server did not answer"
+    return Outcome(len(found), counts.stored, counts.known, left, counts.sent_bytes, unreachable, why)

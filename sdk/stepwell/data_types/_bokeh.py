@@ -1,0 +1,58 @@
+"""Interactive figures of Bokeh."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from stepwell.data_types._files import FileSink, store
+from stepwell.data_types._libraries import library
+from stepwell.data_types._media import Media
+from stepwell.data_types._sources import Source
+from stepwell.errors import DataError
+
+
+class Bokeh(Media):
+    """A figure of Bokeh.
+
+    Args:
+        data_or_path: a model of Bokeh, or the path of a document that it wrote as JSON.
+
+    Raises:
+        DataError: it is neither.
+    """
+
+    folder = "bokeh"
+
+    def __init__(self, data_or_path: Any) -> None:
+        if isinstance(data_or_path, str | os.PathLike):
+            self._source = Source.of_path(data_or_path)
+            try:
+                json.loads(self._source.read())
+            except ValueError as error:
+                raise DataError("a file is no document of Bokeh", detail=str(error)[:200]) from error
+            return
+        model = library("bokeh.model", "a figure of Bokeh", "bokeh").Model
+        if not isinstance(data_or_path, model):
+            raise DataError("this is no model of Bokeh and no path", detail=type(data_or_path).__name__)
+        self._source = Source(_document(data_or_path).encode(), ".json")
+
+    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
+        ref = store(sink, self.folder, key, step, ".bokeh.json", self._source.data)
+        return {"_type": "bokeh-file", **ref.as_json()}
+
+
+def _document(model: Any) -> str:
+    """The JSON of the document that the model is in; of one of its own, which it leaves again, where it is in none."""
+    encoder = library("bokeh.core.json_encoder", "a figure of Bokeh", "bokeh")
+    alone = model.document is None
+    document = library("bokeh.document", "a figure of Bokeh", "bokeh").Document() if alone else model.document
+    try:
+        if alone:
+            document.add_root(model)
+        text: str = encoder.serialize_json(document.to_json(deferred=False))  # arrays inside of the text, not apart
+        return text
+    finally:
+        if alone:
+            document.clear()

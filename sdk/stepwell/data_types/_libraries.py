@@ -1,0 +1,27 @@
+"""Libraries that encode media: imported when they are first needed, so that `import stepwell` stays light."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from stepwell.errors import DataError
+
+_PACKAGES = {"PIL": "Pillow", "av": "PyAV"}
+
+
+def library(module: str, purpose: str, install: str = "'stepwell[media]'") -> Any:
+    """The module, for `purpose`.
+
+    Raises:
+        DataError: it is not installed; the hint says how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:  # OSError: the module is there, the C library that it loads is not
+        root = module.partition(".")[0]
+        raise DataError(
+            f"{purpose} needs {_PACKAGES.get(root, root)}, which is not installed here or does not load",
+            detail=str(error),
+            hint=f"pip install {install}",
+        ) from error

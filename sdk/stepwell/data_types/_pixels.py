@@ -1,0 +1,99 @@
+"""Arrays and tensors as pixels: which axis is which, which numbers are black and white.
+
+Beside `Image` and `Video`. Any array in; uint8 out, a copy, as H×W or H×W×C, C of 3 or 4. Runs in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stepwell._values import as_array
+from stepwell.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+_CHANNELS = (1, 3, 4)
+_GRID_COLUMNS = 8
+
+
+def pixels_of(data: Any, normalize: bool) -> Pixels:
+    """A copy of `data`: H×W, H×W×C, or, for tensors of torch, C×H×W and N×C×H×W (a grid, eight to a row).
+
+    Raises:
+        DataError: it has another shape, or does not hold numbers.
+    """
+    array = as_array(data)
+    if _is_torch(data):
+        array = _channels_last(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)) or 0 in array.shape:
+        raise DataError(
+            "an array of this shape is no picture",
+            detail=" × ".join(map(str, array.shape)),
+            hint="height × width, or height × width × 1, 3 or 4 channels; in tensors of torch, channels come first",
+        )
+    return to_uint8(array, normalize)
+
+
+def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
+    """A copy as bytes.
+
+    With `normalize`, numbers that reach at most 1 are taken for fractions of white, and an array with negative ones is
+    stretched first so that its lowest is black and its highest white (log-semantics §0). Then, or without it, what lies
+    beyond 0 and 255 is cut off; NaN is black.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError("pixels must be numbers", detail=f"these are of type {array.dtype}")
+    if not normalize or not array.size:
+        return _cut(array)
+    if array.dtype == np.uint8:
+        bytes_: Pixels = array * np.uint8(255) if array.max() <= 1 else array.copy()
+        return bytes_
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        array = np.nan_to_num(array, nan=0.0, posinf=np.finfo(array.dtype).max, neginf=np.finfo(array.dtype).min)
+    low, high = array.min(), array.max()
+    if low < 0:
+        with np.errstate(over="ignore"):
+            numbers = array.astype(np.float64) / 2 - float(low) / 2  # halves: the span of float64 does not fit in one
+        array = numbers / (numbers.max() or 1.0)
+        high = array.max()
+    if high <= 1:
+        array = array * (255.0 if array.dtype.itemsize > 2 else np.float32(255))
+    return _cut(array)
+
+
+def tiled(pictures: npt.NDArray[Any], columns: int) -> npt.NDArray[Any]:
+    """N×…×H×W×C as one picture …×(rows·H)×(columns·W)×C; black where none is left."""
+    count, *others, height, width, channels = pictures.shape
+    rows = -(-count // columns)
+    grid = np.zeros((*others, rows * height, columns * width, channels), pictures.dtype)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * height, number % columns * width
+        grid[..., top : top + height, left : left + width, :] = picture
+    return grid
+
+
+def _cut(array: npt.NDArray[Any]) -> Pixels:
+    if array.dtype == np.uint8:
+        return array.copy()
+    if array.dtype.kind == "f":
+        array = np.nan_to_num(array, nan=0.0)
+    pixels: Pixels = np.clip(array, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.ndim == 4 and array.shape[1] in _CHANNELS:
+        return tiled(np.moveaxis(array, 1, -1), min(_GRID_COLUMNS, len(array) or 1))
+    if array.ndim == 3 and array.shape[0] in _CHANNELS:
+        return np.moveaxis(array, 0, -1)
+    return array
+
+
+def _is_torch(data: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(data, torch.Tensor)

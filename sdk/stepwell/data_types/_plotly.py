@@ -1,0 +1,65 @@
+"""Interactive figures: those of plotly, and those of matplotlib that plotly can show."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from typing import Any
+
+from stepwell.data_types._figures import figure_of, is_figure
+from stepwell.data_types._files import FileSink, store
+from stepwell.data_types._image import Image
+from stepwell.data_types._libraries import library
+from stepwell.data_types._media import Media
+from stepwell.errors import DataError
+
+log = logging.getLogger("stepwell")
+
+
+class Plotly(Media):
+    """A figure of plotly.
+
+    Args:
+        figure: of plotly, or of matplotlib, which plotly converts.
+
+    Raises:
+        DataError: it is neither, or plotly cannot convert it.
+    """
+
+    folder = "plotly"
+
+    def __init__(self, figure: Any) -> None:
+        self._json = library("plotly.io", "a figure of plotly")
+        if is_figure(figure):
+            figure = _converted(figure_of(figure))
+        if not isinstance(figure, library("plotly.basedatatypes", "a figure of plotly").BaseFigure):
+            raise DataError("this is no figure of plotly or matplotlib", detail=type(figure).__name__)
+        self._figure: dict[str, Any] = copy.deepcopy(figure.to_dict())  # its arrays are the caller's, else
+
+    @classmethod
+    def of_figure(cls, figure: Any) -> Media:
+        """A figure of matplotlib as one of plotly; as a picture, after a warning, where plotly cannot convert it."""
+        try:
+            return cls(figure)
+        except DataError as error:
+            log.warning("a figure of matplotlib is logged as a picture: %s", error)
+            return Image(figure)
+
+    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
+        data = self._json.to_json(self._figure, validate=False).encode()
+        return {"_type": "plotly-file", **store(sink, self.folder, key, step, ".plotly.json", data).as_json()}
+
+
+def _converted(figure: Any) -> Any:
+    tools = library("plotly.tools", "an interactive figure of matplotlib")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of parts that it leaves out, for each of them
+            return tools.mpl_to_plotly(figure)
+    except Exception as error:  # it reaches into matplotlib, whose versions break it in many ways
+        raise DataError(
+            "plotly cannot convert a figure of matplotlib",
+            detail=f"{type(error).__name__}: {error}"[:200],
+            hint="log stepwell.Image(figure), which draws it",
+        ) from error

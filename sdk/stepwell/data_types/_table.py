@@ -1,0 +1,274 @@
+"""Tables: rows of cells of any kind, pictures and sound among them, in typed columns.
+
+In the caller's thread until `prepare()`, which hands what the table holds then to `TableFile`; a table may be filled
+further and logged again, which its `log_mode` decides about.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from stepwell._values import described
+from stepwell.data_types._files import FileSink
+from stepwell.data_types._libraries import library
+from stepwell.data_types._media import Encoded, Media
+from stepwell.data_types._table_file import Increment, Increments, TableFile
+from stepwell.data_types._table_types import ANY, NONE, kind_of, kind_of_dtype, merged, owned
+from stepwell.errors import DataError, UsageError
+
+log = logging.getLogger("stepwell")
+
+_LOG_MODES = ("IMMUTABLE", "MUTABLE", "INCREMENTAL")
+
+
+class Table(Media):
+    """Rows and columns.
+
+    Args:
+        columns: their names; default Input, Output, Expected, or those of a DataFrame.
+        data: a list of rows, an array of two dimensions, or a DataFrame of pandas.
+        rows: an older name of `data`.
+        dataframe: a DataFrame of pandas.
+        dtype: the type of each column, one for all or a list: int, float, str, bool, list, dict, a class of media.
+            None: that of its cells.
+        optional: whether cells may be None, one for all or a list.
+        allow_mixed_types: whether a column may hold cells of several types.
+        log_mode: what happens when the table is logged again. "IMMUTABLE": what it held at first stays; "MUTABLE": all
+            of it is stored anew; "INCREMENTAL": the rows that are new are.
+
+    Attributes:
+        columns, data: lists, the latter of rows, which are lists.
+
+    Raises:
+        DataError: a row of another length, a cell of another type than its column, or arguments that make no sense.
+    """
+
+    folder = TableFile.folder
+    #: A logged table keeps so many rows; the larger one of both counts.
+    MAX_ROWS = 200_000
+    MAX_ARTIFACT_ROWS = 200_000
+
+    def __init__(
+        self,
+        columns: Sequence[Any] | None = None,
+        data: Any = None,
+        rows: Any = None,
+        dataframe: Any = None,
+        dtype: Any = None,
+        optional: bool | Sequence[bool] = True,
+        allow_mixed_types: bool = False,
+        log_mode: str = "IMMUTABLE",
+    ) -> None:
+        if log_mode not in _LOG_MODES:
+            raise DataError(f"a table has no log_mode {log_mode!r}", hint=f"one of {', '.join(_LOG_MODES)}")
+        self.log_mode = log_mode
+        self.data: list[list[Any]] = []
+        self.increments = Increments()
+        self._frozen: TableFile | None = None
+        self._pk: Any = None
+        self._fks: dict[Any, tuple[Any, Any]] = {}
+        if hasattr(columns, "iloc"):  # Table(frame)
+            columns, dataframe = None, columns
+        data = next((given for given in (dataframe, data, rows) if given is not None), None)
+        is_frame = hasattr(data, "iloc")
+        self.columns = _checked_columns([*data.columns] if is_frame and columns is None else columns)
+        self._kinds = (
+            [ANY] * len(self.columns) if allow_mixed_types else _per_column(dtype, self.columns, kind_of_dtype)
+        )
+        self._optional = _per_column(optional, self.columns, bool)
+        if is_frame:
+            self._take_frame(data)
+        elif isinstance(data, np.ndarray):
+            if data.ndim != 2:
+                raise DataError("an array for a table must have two dimensions", detail=f"it has {data.ndim}")
+            data = data.tolist()
+        if not is_frame and data is not None:
+            if not isinstance(data, Sequence) or isinstance(data, str | bytes):
+                raise DataError("the data of a table must be a list of rows", detail=described(data))
+            for row in data:
+                self.add_data(*row)
+
+    def add_data(self, *data: Any) -> None:
+        """Appends a row. Lists, dicts and arrays are copied.
+
+        Raises:
+            DataError: it has more or fewer cells than there are columns, or a cell does not fit its column.
+        """
+        if len(data) != len(self.columns):
+            raise DataError(
+                f"a row has {len(data)} cells, and the table {len(self.columns)} columns",
+                detail=described(self.columns),
+            )
+        row = [owned(cell) for cell in data]
+        self._kinds = [
+            self._checked(number, cell, kind) for number, (cell, kind) in enumerate(zip(row, self._kinds, strict=True))
+        ]
+        self.data.append(row)
+
+    add_row = add_data
+
+    def add_column(self, name: Any, data: Any, optional: bool = False) -> None:
+        """Appends a column of as many cells as there are rows; of any number, when there are no columns yet.
+
+        Raises:
+            DataError: another number of cells, or the name is taken.
+            UsageError: the table is INCREMENTAL.
+        """
+        self._refuse_if_incremental("add_column")
+        cells = [owned(cell) for cell in (data.tolist() if isinstance(data, np.ndarray) else list(data))]
+        if name in self.columns:
+            raise DataError(f"the table has a column {name!r} already")
+        if self.columns and len(cells) != len(self.data):
+            raise DataError(f"a column has {len(cells)} cells, and the table {len(self.data)} rows", detail=repr(name))
+        if not self.columns:
+            self.data = [[] for _ in cells]
+        kind = NONE
+        for cell in cells:
+            kind = self._merged(name, cell, kind, optional=optional)
+        for row, cell in zip(self.data, cells, strict=True):
+            row.append(cell)
+        self.columns.append(name)
+        self._kinds.append(kind)
+        self._optional.append(optional)
+
+    def add_computed_columns(self, fn: Callable[[int, dict[Any, Any]], Mapping[Any, Any]]) -> None:
+        """Appends the columns that `fn(index, row as a dict)` returns for each row, as a dict; the same names each."""
+        self._refuse_if_incremental("add_computed_columns")
+        columns: dict[Any, list[Any]] = {}
+        for index, row in self.iterrows():
+            computed = fn(index, dict(zip(self.columns, row, strict=True)))
+            if index and set(computed) != set(columns):
+                raise DataError(
+                    "computed columns must be the same for each row",
+                    detail=f"{sorted(map(str, computed))} for row {index}, {sorted(map(str, columns))} before",
+                )
+            for name, cell in computed.items():
+                columns.setdefault(name, []).append(cell)
+        for name, cells in columns.items():
+            self.add_column(name, cells, optional=True)
+
+    def get_column(self, name: Any, convert_to: str | None = None) -> Any:
+        """The cells of a column, as a new list; as an array with `convert_to="numpy"`."""
+        if convert_to not in (None, "numpy"):
+            raise DataError(f"a column cannot be converted to {convert_to!r}", hint='"numpy" or None')
+        number = self._number(name)
+        cells = [row[number] for row in self.data]
+        return np.array(cells) if convert_to else cells
+
+    def get_index(self) -> list[int]:
+        """The numbers of the rows."""
+        return list(range(len(self.data)))
+
+    def get_dataframe(self) -> Any:
+        """A DataFrame of pandas with the same columns and cells."""
+        return library("pandas", "a DataFrame", "pandas").DataFrame.from_records(self.data, columns=self.columns)
+
+    def iterrows(self) -> Iterator[tuple[int, list[Any]]]:
+        """(number, cells) of each row."""
+        yield from enumerate(self.data)
+
+    def cast(self, name: Any, dtype: Any, optional: bool = False) -> None:
+        """Sets the type of a column. Raises DataError when a cell does not fit it."""
+        number, kind = self._number(name), kind_of_dtype(dtype)
+        for row in self.data:
+            kind = self._merged(name, row[number], kind, optional=optional)
+        self._kinds[number], self._optional[number] = kind, optional
+
+    def set_pk(self, name: Any) -> None:
+        """Says which column names the rows."""
+        self._number(name)
+        self._pk = name
+
+    def set_fk(self, name: Any, table: Table, table_col: Any) -> None:
+        """Says that a column holds names of rows of another table."""
+        self._number(name)
+        table._number(table_col)
+        self._fks[name] = (table, table_col)
+
+    def continue_from(self, previous: Mapping[str, Any]) -> None:
+        """Goes on with the increments of a resumed run: `previous` is the JSON of the table in its summary."""
+        if self.log_mode != "INCREMENTAL" or previous.get("_type") != "incremental-table-file":
+            raise UsageError("only INCREMENTAL tables go on after a resume", detail=described(previous.get("_type")))
+        self.increments.number = int(previous["increment_num"]) + 1
+        self.increments.rows_before = int(previous["nrows"])
+        self.increments.paths = [*previous["previous_increments_paths"], previous["path"]]
+
+    def prepare(self) -> Media:
+        if self.log_mode == "INCREMENTAL":
+            return Increment(self, len(self.data))
+        if self.log_mode == "MUTABLE" or self._frozen is None:
+            limit = max(self.MAX_ROWS, self.MAX_ARTIFACT_ROWS)
+            if len(self.data) > limit:
+                log.warning("a table is cut off: %d of its %d rows are logged", limit, len(self.data))
+            self._frozen = TableFile(list(self.columns), [list(row) for row in self.data[:limit]], self.log_mode)
+            self._logged = len(self.data), len(self.columns)
+            return self._frozen
+        if self._logged != (now := (len(self.data), len(self.columns))):
+            log.warning(
+                "a table that was logged before has changed, and keeps what it held then: "
+                'make it with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
+            )
+            self._logged = now
+        return self._frozen.with_rows(len(self.data))
+
+    def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
+        return self.prepare().encode(key, step, sink)
+
+    def _checked(self, number: int, cell: Any, kind: str) -> str:
+        return self._merged(self.columns[number], cell, kind, optional=self._optional[number])
+
+    @staticmethod
+    def _merged(name: Any, cell: Any, kind: str, *, optional: bool) -> str:
+        found = kind_of(cell)
+        if found == NONE:
+            if optional or kind == ANY:
+                return kind
+        elif (after := merged(kind, found)) is not None:
+            return after
+        raise DataError(
+            f"a cell of type {found} does not fit the column {name!r}",
+            detail=f"{described(cell)}; the column holds {'what is not None' if kind == NONE else kind}",
+            hint="convert it, or make the table with allow_mixed_types=True"
+            if found != NONE
+            else "make the table with optional=True",
+        )
+
+    def _number(self, name: Any) -> int:
+        if name not in self.columns:
+            raise DataError(f"the table has no column {name!r}", detail=f"it has {described(self.columns)}")
+        return self.columns.index(name)
+
+    def _refuse_if_incremental(self, method: str) -> None:
+        if self.log_mode == "INCREMENTAL":
+            raise UsageError(f"{method} is not for INCREMENTAL tables", hint='log_mode="MUTABLE"')
+
+    def _take_frame(self, frame: Any) -> None:
+        if frame.shape[1] != len(self.columns):
+            raise DataError(f"the DataFrame has {frame.shape[1]} columns, and {len(self.columns)} are named")
+        cells = []
+        for number in range(frame.shape[1]):
+            column = frame.iloc[:, number]
+            missing = column.isna().tolist() if column.dtype.kind != "f" else [False] * len(column)
+            cells.append([None if gone else cell for cell, gone in zip(column.tolist(), missing, strict=True)])
+        for row in zip(*cells, strict=True):
+            self.add_data(*row)
+
+
+def _checked_columns(columns: Any) -> list[Any]:
+    if columns is None:
+        return ["Input", "Output", "Expected"]
+    if not isinstance(columns, list | tuple | np.ndarray) or not all(isinstance(name, str | int) for name in columns):
+        raise DataError("columns must be a list of names", detail=described(columns))
+    return list(columns)
+
+
+def _per_column(given: Any, columns: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    if isinstance(given, list | tuple):
+        if len(given) != len(columns):
+            raise DataError(f"{len(given)} types or options are given for {len(columns)} columns")
+        return [convert(one) for one in given]
+    return [convert(given)] * len(columns)

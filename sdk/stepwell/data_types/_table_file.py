@@ -1,0 +1,155 @@
+"""A table on its way to the sink: what it held when it was logged, and the JSON file of it.
+
+Between `Table.prepare()` and the sink. In come rows that nobody changes any more; out go `<key>.table.json` with
+columns and rows, a file for each media cell, and the JSON for the run's row.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stepwell._values import dump, jsonable
+from stepwell.data_types._files import FileRef, FileSink, store
+from stepwell.data_types._media import Media
+from stepwell.errors import UsageError
+
+if TYPE_CHECKING:
+    from stepwell.data_types._table import Table
+
+log = logging.getLogger("stepwell")
+
+_SUFFIX = ".table.json"
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+#: Pages show so many of the latest increments; older ones are in their rows.
+MAX_INCREMENTS = 100
+
+
+class TableFile(Media):
+    """The rows of a table when it was logged.
+
+    Args:
+        columns, rows: of it; never changed after this.
+        log_mode: of the table.
+    """
+
+    folder = "table"
+
+    def __init__(self, columns: Sequence[Any], rows: Sequence[Sequence[Any]], log_mode: str) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._log_mode = log_mode
+
+    def with_rows(self, count: int) -> Media:
+        """The same file, described with another number of rows: that of a table which went on after it."""
+        return self if count == len(self._rows) else _Recount(self, count)
+
+    def config_entries(self, key: str) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        for row in self._rows:
+            for cell in row:
+                if isinstance(cell, Media):
+                    for name, entry in cell.config_entries(key).items():
+                        entries.setdefault(name, {}).update(entry)
+        return entries
+
+    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
+        ref = write(self._columns, self._rows, key, step, sink)
+        size = {"ncols": len(self._columns), "nrows": len(self._rows), "log_mode": self._log_mode}
+        return {"_type": "table-file", **size, **ref.as_json()}
+
+
+class _Recount(Media):
+    folder = TableFile.folder
+
+    def __init__(self, file: TableFile, count: int) -> None:
+        self._file, self._count = file, count
+
+    def config_entries(self, key: str) -> dict[str, Any]:
+        return self._file.config_entries(key)
+
+    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
+        encoded = self._file.encode(key, step, sink)
+        assert isinstance(encoded, dict)
+        return encoded | {"nrows": self._count}
+
+
+class Increments:
+    """What of an INCREMENTAL table is stored already. Moves when a file is stored, so a failed `log()` loses no row.
+
+    Attributes:
+        rows: how many rows of this table are in files.
+        rows_before: how many the run's earlier processes stored.
+        number: of the next increment.
+        paths: of the increments so far, the latest last.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.rows_before = 0
+        self.number = 0
+        self.paths: list[str] = []
+        self._sink: weakref.ref[FileSink] | None = None
+
+    def check(self, sink: FileSink) -> None:
+        """Raises UsageError when the table belongs to another run."""
+        if self._sink is not None and self._sink() is not sink:
+            raise UsageError(
+                "an INCREMENTAL table belongs to the run that it was first logged to",
+                hint="make a new Table for each run",
+            )
+        self._sink = weakref.ref(sink)
+
+
+class Increment(Media):
+    """The rows of an INCREMENTAL table up to its end when it was logged, without those that are stored already."""
+
+    folder = TableFile.folder
+
+    def __init__(self, table: Table, end: int) -> None:
+        self._table, self._end = table, end
+
+    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
+        done = self._table.increments
+        done.check(sink)
+        rows = [list(row) for row in self._table.data[done.rows : self._end]]
+        ref = write(self._table.columns, rows, key, step, sink)
+        if done.number == MAX_INCREMENTS:
+            log.warning("table %r has more than %d increments; pages show the latest ones", key, MAX_INCREMENTS)
+        encoded = {
+            "_type": "incremental-table-file",
+            "ncols": len(self._table.columns),
+            "nrows": done.rows_before + self._end,
+            "log_mode": "INCREMENTAL",
+            "increment_num": done.number,
+            "previous_increments_paths": list(done.paths),
+            **ref.as_json(),
+        }
+        done.rows, done.number = max(self._end, done.rows), done.number + 1
+        done.paths = [*done.paths, ref.path][1 - MAX_INCREMENTS :]
+        return encoded
+
+
+def write(columns: Sequence[Any], rows: Sequence[Sequence[Any]], key: str, step: int | str, sink: FileSink) -> FileRef:
+    """Stores the media of the cells, then the table."""
+    plain = [[_cell(cell, key, step, sink) for cell in row] for row in rows]
+    return store(sink, TableFile.folder, key, step, _SUFFIX, dump({"columns": jsonable(columns), "data": plain}))
+
+
+def _cell(cell: Any, key: str, step: int | str, sink: FileSink) -> Any:
+    """The JSON of a cell: media as in rows of a run, arrays of any size as lists."""
+    if type(cell) in _PLAIN:
+        return jsonable(cell)
+    if isinstance(cell, Media):
+        return cell.encode(key, step, sink)
+    if isinstance(cell, np.ndarray):
+        return jsonable(cell.tolist() if cell.dtype.kind != "M" else cell.astype(str).tolist())
+    if isinstance(cell, list | tuple):
+        return [_cell(item, key, step, sink) for item in cell]
+    if isinstance(cell, dict):
+        return {str(name): _cell(item, key, step, sink) for name, item in cell.items()}
+    return jsonable(cell)

@@ -1,0 +1,111 @@
+"""Types of a table's columns: what a cell is, whether it fits, and what the column is after it.
+
+Beside `Table`, in the caller's thread, once a cell: so the usual types are looked up in a dict. Types are words, as
+"number", "list of string" or "Image".
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from stepwell._values import as_array, described
+from stepwell.data_types._media import Media
+from stepwell.data_types._recognition import as_media
+from stepwell.errors import DataError
+
+ANY = "any"
+NONE = "none"
+_LIST = "list"
+_KINDS: dict[type, str] = {
+    int: "number",
+    float: "number",
+    np.float32: "number",
+    np.float64: "number",
+    np.int64: "number",
+    str: "string",
+    bool: "boolean",
+    type(None): NONE,
+}
+_DTYPE_KINDS = {"b": "boolean", "i": "number", "u": "number", "f": "number", "M": "timestamp", "U": "string"}
+_PLAIN = frozenset({*_KINDS, bytes})
+
+
+def kind_of(cell: Any) -> str:
+    """The word for the type of a cell that `owned` returned."""
+    if (known := _KINDS.get(type(cell))) is not None:
+        return known
+    if isinstance(cell, Media):
+        return type(cell).__name__
+    if isinstance(cell, np.ndarray):
+        return f"{_LIST} of {_DTYPE_KINDS.get(cell.dtype.kind, ANY)}"
+    if isinstance(cell, np.generic):
+        return _DTYPE_KINDS.get(cell.dtype.kind, type(cell).__name__)
+    if isinstance(cell, list | tuple | set | frozenset):
+        kinds = {kind for item in cell if (kind := kind_of(item)) != NONE}
+        return f"{_LIST} of {kinds.pop() if len(kinds) == 1 else ANY}" if kinds else _LIST
+    if isinstance(cell, Mapping):
+        return "dict"
+    if isinstance(cell, datetime.date):  # a datetime is one, too
+        return "timestamp"
+    for base, word in ((bool, "boolean"), (int, "number"), (float, "number"), (str, "string")):
+        if isinstance(cell, base):
+            return word
+    return type(cell).__name__
+
+
+def merged(column: str, cell: str) -> str | None:
+    """The type of a column when a cell comes to it; None when it does not fit. NONE is not for here."""
+    if column in (cell, ANY) or (column == f"{_LIST} of {ANY}" and cell.startswith(_LIST)):
+        return column
+    if cell == _LIST and column.startswith(_LIST):  # an empty one
+        return column
+    if column == NONE or (column == _LIST and cell.startswith(_LIST)):
+        return cell
+    return None
+
+
+def kind_of_dtype(dtype: Any) -> str:
+    """The word for a type that users name: int, str, np.float32, Image, object, …; None is for "as the cells are"."""
+    if dtype is None:
+        return NONE
+    if dtype in (object, Any, ANY):
+        return ANY
+    if isinstance(dtype, str) and dtype in {*_KINDS.values(), "timestamp", "dict", _LIST}:
+        return dtype
+    if isinstance(dtype, type):
+        for base, kind in ((bool, "boolean"), (int, "number"), (float, "number"), (str, "string"), (dict, "dict")):
+            if issubclass(dtype, base):
+                return kind
+        if issubclass(dtype, list | tuple | np.ndarray):
+            return _LIST
+        if issubclass(dtype, datetime.date):
+            return "timestamp"
+        if issubclass(dtype, Media):
+            return str(dtype.__name__)
+        if issubclass(dtype, np.generic) and (word := _DTYPE_KINDS.get(np.dtype(dtype).kind)):
+            return word
+    raise DataError(
+        "a column cannot have this type",
+        detail=described(dtype),
+        hint="int, float, str, bool, list, dict, Image or None",
+    )
+
+
+def owned(cell: Any) -> Any:
+    """The cell, or a copy of it where the caller could change it; media of other libraries become ours."""
+    if type(cell) in _PLAIN:
+        return cell
+    if (media := as_media(cell)) is not None:
+        return media.prepare()
+    if isinstance(cell, list | tuple):
+        return [owned(item) for item in cell]
+    if isinstance(cell, Mapping):
+        return {key: owned(item) for key, item in cell.items()}
+    if hasattr(cell, "__array__") and hasattr(cell, "shape") and not isinstance(cell, np.generic):
+        array = as_array(cell)
+        return array.copy() if array.ndim else array[()]
+    return cell

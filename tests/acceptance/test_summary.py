@@ -1,0 +1,139 @@
+"""The summary that a process shows is the one that SQL shows, and names and config follow what was said."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stepwell
+from fixtures.programs import script
+from fixtures.server import Backend, StartRun
+
+pytestmark = pytest.mark.db
+
+ABOUT = "SELECT display_name, notes, tags, config, run_group, job_type FROM stepwell.runs"
+
+
+def summary(backend: Backend, run: str = "run-1") -> dict[str, Any]:
+    """What SQL shows, with numbers that JSON has no word for as numbers."""
+    numbers = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+    rows = backend.query("SELECT key, value FROM stepwell.summary WHERE run = $1", run)
+    return {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in rows}
+
+
+def test_the_summary_of_the_process_is_that_of_sql(backend: Backend, start_run: StartRun) -> None:
+    run = start_run(backend.url)
+    run.define_metric("val/*", step_metric="epoch", summary="min,last")
+    run.define_metric("val/acc", summary="best", goal="maximize")
+    run.define_metric("hidden", summary="none")
+    run.log({"loss": 3.0, "hidden": 1, "net": {"w": 1.5, "name": "x"}})
+    run.summary["start"] = {"a": 1, "b": [1, 2]}
+    for epoch in range(5):
+        run.log({"epoch": epoch, "inf": math.inf})
+        run.log({"val/loss": 5.0 - epoch, "val/acc": (epoch * 7) % 4, "loss": float(epoch)})
+    run.log({"net": {"name": None}, "text": "end"})
+    run.summary.update({"loss": -1, "val/loss": "by hand", "gone": 1})
+    del run.summary["gone"]
+    run.summary["start"]["a"] = 2
+    assert run.flush()
+    shown = run.summary.as_dict()
+    run.finish()
+    expected = {
+        "loss": -1,
+        "net.w": 1.5,
+        "net.name": "x",
+        "start.a": 2,
+        "start.b": [1, 2],
+        "epoch": 4,
+        "inf": math.inf,
+        "val/loss": "by hand",
+        "val/acc": {"best": 3},
+        "text": "end",
+        "_step": 11,
+    }
+    own = ("_timestamp", "_runtime")
+    assert {key: value for key, value in shown.items() if key not in own} == expected
+    assert {key: value for key, value in summary(backend).items() if key not in own} == expected
+    assert abs(summary(backend)["_timestamp"] - shown["_timestamp"]) < 0.001
+    # Rows that lacked their step metric have got it.
+    epochs = [value for _, metric, step, value in backend.points("run-1") if metric == "epoch" and step % 2 == 0]
+    assert epochs == [0, 1, 2, 3, 4]
+
+
+def test_two_processes_define_and_set(backend: Backend, start_run: StartRun) -> None:
+    first = start_run(backend.url, writer="0")
+    first.define_metric("loss", summary="min")
+    first.log({"loss": 3.0})
+    assert first.flush()
+    stepwell.finish()
+    second = start_run(backend.url, writer="1")
+    second.define_metric("loss", summary="max")
+    second.log({"loss": 5.0})
+    second.summary["note"] = "from the second"
+    second.finish()
+    found = summary(backend)
+    assert (found["loss"], found["note"]) == ({"min": 3, "max": 5}, "from the second")
+
+
+def test_names_and_config_follow_what_is_said(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, name="first", config={"lr": 1, "net": {"a": 1}}) as run:
+        assert (run.name, run.notes, run.tags, run.group, run.job_type) == ("first", None, (), "", "")
+        run.name, run.notes = "second", "a longer text"
+        run.tags = ["a"]
+        run.tags += ("b", "a")
+        run.tags = ("x" * 65,)  # a warning
+        run.config.update({"lr": 2, "seed": 7}, allow_val_change=True)
+        assert (run.name, run.tags, run.config.lr) == ("second", ("a", "b"), 2)
+    config = {"lr": 2, "seed": 7, "net": {"a": 1}}
+    assert backend.query(ABOUT) == [("second", "a longer text", ["a", "b"], config, None, None)]
+
+
+def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, config={"lr": 1, "old": 1}) as run:
+        run.name, run.notes, run.tags = "first", "n", ("a",)
+        run.config.new = 5
+        run.log({"a": 1})
+        run.summary["kept"] = 1
+    with start_run(backend.url, resume="must", config={"lr": 2}) as run:
+        assert (run.name, run.notes, run.tags) == ("first", "n", ("a",))
+        assert dict(run.config) == {"lr": 2, "old": 1, "new": 5}
+        run.log({"b": 2})
+    assert backend.query(ABOUT) == [("first", "n", ["a"], {"lr": 2, "old": 1, "new": 5}, None, None)]
+    found = summary(backend)
+    assert (found["a"], found["b"], found["kept"], found["_step"]) == (1, 2, 1, 1)
+
+
+def test_alerts_are_notes(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url) as run:
+        run.log({"a": 1})
+        run.alert("loss is NaN", "since step 0", level=stepwell.AlertLevel.ERROR, wait_duration=5)
+    assert backend.query("SELECT kind, step, value FROM stepwell.note") == [
+        ("alert", 1, {"title": "loss is NaN", "text": "since step 0", "level": "ERROR", "wait_duration_s": 5})
+    ]
+
+
+def test_a_forked_child_says_things_as_a_writer_of_its_own(backend: Backend, tmp_path: Path) -> None:
+    script(
+        """
+        run = stepwell.init("mnist", id="forked", name="first", url=sys.argv[1], dir=sys.argv[2])
+        run.define_metric("a", summary="max")
+        run.log({"a": 1})
+        run.name = "renamed"
+        run.config.lr = 2
+        run.flush()
+        if not os.fork():
+            run.summary["child"] = run.summary["a"]["max"]
+            run.log({"a": 5})
+            run.finish()
+            os._exit(0)
+        os.wait()
+        """,
+        backend.url,
+        tmp_path,
+    )
+    found = summary(backend, "forked")
+    assert (found["a"], found["child"]) == ({"max": 5}, 1)
+    assert backend.query("SELECT writers, display_name, config FROM stepwell.runs") == [(2, "renamed", {"lr": 2})]

@@ -1,0 +1,153 @@
+"""Large blobs come in parts: an upload goes on where it was cut, after a restart, and at any worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+
+from fixtures.blobs import PART, fetch, head, make_blob, put, start_blob_worker
+from fixtures.ingest import eventually
+from stepwell_ingest.blobs import incoming
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+
+async def offset(worker: Worker, sha256: str) -> int:
+    status, headers = await head(worker, sha256)
+    assert status == 404
+    return int(headers["Upload-Offset"])
+
+
+async def send_cut(worker: Worker, sha256: str, data: bytes, total: int) -> None:
+    """A PUT of `total` bytes whose connection breaks after `data`, of which the server has stored all whole parts."""
+    _, writer = await asyncio.open_connection("127.0.0.1", int(worker.url.rpartition(":")[2]))
+    head = f"PUT /v1/blobs/{sha256} HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n"
+    writer.write(head.encode() + data)
+    await writer.drain()
+
+    async def whole_parts_are_there() -> bool:
+        return await offset(worker, sha256) == len(data) // PART * PART
+
+    await eventually(whole_parts_are_there)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_parts_in_order_make_the_blob(blob_worker: Worker, pg: asyncpg.Connection) -> None:
+    sha256, data = make_blob(3 * PART + 100)
+    total = len(data)
+    for start in range(0, total, PART):
+        assert start == 0 or await offset(blob_worker, sha256) == start
+        status, reply, headers = await put(blob_worker, sha256, data[start : start + PART], (start, total))
+        end = min(start + PART, total)
+        assert (status, reply["offset"], headers["Upload-Offset"]) == (201 if end == total else 202, end, str(end))
+        assert reply["stored"] == (await pg.fetchval("SELECT count(*) FROM stepwell.blob") == 1) == (end == total)
+    assert (await fetch(blob_worker, sha256))[1] == data
+
+
+async def test_a_part_behind_a_gap_is_refused_with_the_place_to_go_on(blob_worker: Worker) -> None:
+    sha256, data = make_blob(4 * PART)
+    await put(blob_worker, sha256, data[:PART], (0, len(data)))
+    status, reply, headers = await put(blob_worker, sha256, data[2 * PART : 3 * PART], (2 * PART, len(data)))
+    assert (status, reply["error"]["code"], reply["error"]["offset"]) == (409, "blob_offset", PART)
+    assert (reply["error"]["retryable"], headers["Upload-Offset"]) == (True, str(PART))
+
+
+async def test_parts_may_overlap_and_come_twice(blob_worker: Worker) -> None:
+    """As when two senders of the same file cut it in their own ways."""
+    sha256, data = make_blob(3 * PART)
+    total = len(data)
+    for start, end in [(0, 1000), (500, PART), (0, 700), (PART - 10, 2 * PART), (1000, 1100), (2 * PART, total)]:
+        status, reply, _ = await put(blob_worker, sha256, data[start:end], (start, total))
+        assert status in (201, 202), reply
+    assert (status, (await fetch(blob_worker, sha256))[1]) == (201, data)
+
+
+async def test_a_connection_that_breaks_leaves_what_came(blob_worker: Worker) -> None:
+    sha256, data = make_blob(5 * PART)
+    await send_cut(blob_worker, sha256, data[: 2 * PART + 5000], len(data))
+    rest = await offset(blob_worker, sha256)
+    assert 2 * PART <= rest <= 2 * PART + 5000
+    assert (await put(blob_worker, sha256, data[rest:], (rest, len(data))))[0] == 201
+    assert (await fetch(blob_worker, sha256))[1] == data
+
+
+async def test_half_an_upload_survives_a_restart_and_goes_on_at_another_worker(postgres_dsn: str, place: str) -> None:
+    sha256, data = make_blob(4 * PART)
+    total = len(data)
+    async with start_blob_worker(postgres_dsn, place) as worker:
+        await put(worker, sha256, data[: 2 * PART], (0, total))
+    async with start_blob_worker(postgres_dsn, place) as first, start_blob_worker(postgres_dsn, place) as second:
+        assert await offset(first, sha256) == await offset(second, sha256) == 2 * PART
+        await put(first, sha256, data[2 * PART : 3 * PART], (2 * PART, total))
+        assert (await put(second, sha256, data[3 * PART :], (3 * PART, total)))[0] == 201
+        assert (await fetch(first, sha256))[1] == data
+
+
+async def test_an_upload_that_was_cut_before_it_was_put_together_is_completed(
+    postgres_dsn: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server dies between the last part and the blob; the sender asks to complete it."""
+    sha256, data = make_blob(3 * PART)
+
+    async def die(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    async with start_blob_worker(postgres_dsn, place) as worker:
+        with monkeypatch.context() as patch:
+            patch.setattr(incoming, "compose", die)
+            with pytest.raises(aiohttp.ClientError):
+                await put(worker, sha256, data)
+            assert await offset(worker, sha256) == len(data)
+    async with start_blob_worker(postgres_dsn, place) as worker:
+        assert (await put(worker, sha256, b"", (0, len(data))))[0] == 201
+        assert (await fetch(worker, sha256))[1] == data
+
+
+async def test_to_complete_what_is_not_all_there_says_how_far_it_is(blob_worker: Worker) -> None:
+    sha256, data = make_blob(3 * PART)
+    await put(blob_worker, sha256, data[:PART], (0, len(data)))
+    status, reply, _ = await put(blob_worker, sha256, b"", (0, len(data)))
+    assert (status, reply["stored"], reply["offset"]) == (202, False, PART)
+
+
+async def test_parts_of_other_bytes_are_refused_in_the_end_and_forgotten(blob_worker: Worker) -> None:
+    sha256, data = make_blob(3 * PART)
+    _, other = make_blob(3 * PART, seed=2)
+    await put(blob_worker, sha256, other[:PART], (0, len(data)))
+    status, reply, _ = await put(blob_worker, sha256, data[PART:], (PART, len(data)))
+    assert (status, reply["error"]["code"]) == (422, "blob_mismatch")
+    assert await offset(blob_worker, sha256) == 0
+    assert (await put(blob_worker, sha256, data))[0] == 201
+
+
+async def test_more_bytes_than_the_blob_has_are_forgotten(blob_worker: Worker) -> None:
+    sha256, data = make_blob(3 * PART)
+    await put(blob_worker, sha256, data[: 2 * PART], (0, len(data)))
+    status, reply, _ = await put(blob_worker, sha256, b"", (0, PART))
+    assert (status, reply["error"]["code"]) == (422, "blob_mismatch")
+    assert await offset(blob_worker, sha256) == 0
+
+
+async def test_parts_that_nobody_goes_on_with_are_removed(postgres_dsn: str, tmp_path: Path) -> None:
+    old, new = make_blob(3 * PART, 1), make_blob(3 * PART, 2)
+    folder = tmp_path / "blobs"
+    async with start_blob_worker(postgres_dsn, str(folder)) as worker:
+        for sha256, data in (old, new):
+            await put(worker, sha256, data[:PART], (0, len(data)))
+        for path in [*(folder / "incoming" / old[0]).iterdir()]:
+            os.utime(path, (0, 0))
+        staged = folder / "stored" / f"{old[0]}#1"  # what the library leaves when it is killed
+        staged.parent.mkdir(exist_ok=True)
+        staged.write_bytes(b"half")
+        os.utime(staged, (0, 0))
+        assert await incoming.sweep(worker.open_blobs().store, 3600) == 1
+        assert (await offset(worker, old[0]), await offset(worker, new[0])) == (0, PART)
+        assert not staged.exists()
+        assert not (folder / "incoming" / old[0]).exists()

@@ -1,0 +1,72 @@
+"""A connection without a whole head of a request ends by itself; one that is being served does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+
+from fixtures.ingest import PATIENCE_S, Client, Session, eventually, start_worker
+from stepwell_ingest.config import Timeouts
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+HEAD_S = 0.3
+HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+async def worker(postgres_dsn: str) -> AsyncIterator[Worker]:
+    async with start_worker(postgres_dsn, timeouts=Timeouts(head_s=HEAD_S)) as made:
+        yield made
+
+
+async def connect(worker: Worker) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = worker.url.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+@pytest.mark.parametrize("said", [b"", b"G", HALF, WHOLE, WHOLE + HALF], ids=["nothing", "a byte", "half", "1", "1½"])
+async def test_what_is_no_whole_head_ends(worker: Worker, said: bytes) -> None:
+    reader, writer = await connect(worker)
+    writer.write(said)
+    async with asyncio.timeout(PATIENCE_S):
+        answers = await reader.read()  # to the end of the connection
+    assert answers.count(b"200 OK") == said.count(WHOLE)
+    writer.close()
+
+
+async def test_a_head_that_never_ends_is_not_waited_for_although_it_grows(worker: Worker) -> None:
+    reader, writer = await connect(worker)
+    writer.write(HALF)
+    ended = asyncio.create_task(reader.read())
+    async with asyncio.timeout(PATIENCE_S):
+        while not ended.done():
+            writer.write(b"x")
+            await asyncio.sleep(HEAD_S / 10)
+    with contextlib.suppress(ConnectionError):  # a reset, when bytes were still under way
+        assert await ended == b""
+    writer.close()
+
+
+async def test_a_stream_that_is_silent_and_a_body_that_comes_slowly_are_served(worker: Worker) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        body = orjson.dumps(Session(run="run-2").attach())
+        reader, writer = await connect(worker)
+        head = f"POST /v1/attach HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body[:10])
+        idle, idle_writer = await connect(worker)
+        await idle.read()  # closed: so long have the other two lasted
+        idle_writer.close()
+        writer.write(body[10:])
+        assert b"200 OK" in await reader.read()
+        writer.close()
+        assert (await client.exchange(session.frame()))["stored"] == 1
+    await eventually(lambda: not worker.streams)

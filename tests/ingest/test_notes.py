@@ -1,0 +1,123 @@
+"""Notes on the server: stored once and in their order, in the ledger's transaction, and counted by themselves."""
+
+from __future__ import annotations
+
+import asyncpg
+import orjson
+import pytest
+
+import stepwell_schema
+from fixtures.ingest import T0, Client, Session, WritePath, get, post, stored_steps
+from stepwell import wire
+from stepwell.errors import UnavailableError
+from stepwell_ingest.db.migrate import _BOOTSTRAP
+from stepwell_ingest.worker import Worker
+from stepwell_ingest.write.catalog import AttachRequest
+
+pytestmark = pytest.mark.db
+
+STORED = "SELECT writer_id, epoch, seq, ord, step, kind, value::text FROM stepwell.note ORDER BY run_id, seq, ord"
+
+
+def notes(session: Session, *items: tuple[int, str, object]) -> bytes:
+    """The session's next frame, of notes."""
+    objects = [wire.Object(step, T0 + step, kind, orjson.dumps(value)) for step, kind, value in items]
+    frame = wire.encode_notes(session.id, session.seq, objects)
+    session.seq += 1
+    return frame
+
+
+async def test_notes_are_stored_in_their_order_between_frames_of_data(write_path: WritePath) -> None:
+    session = Session()
+    cursor = await write_path.attach(session)
+    frames = [session.frame(3), notes(session, (3, "summary", {"set": {"a": 1}}), (0, "meta", {})), session.frame(2)]
+    submission = write_path.put(cursor, *frames)
+    await write_path.store()
+    assert submission.done.result().stored == 3
+    assert [tuple(row) for row in await write_path.pool.fetch(STORED)] == [
+        (1, 1, 1, 0, 3, "summary", '{"set": {"a": 1}}'),
+        (1, 1, 1, 1, 0, "meta", "{}"),
+    ]
+    assert await stored_steps(write_path.pool) == [0, 1, 2, 3, 4]
+    ledger = await write_path.pool.fetchrow("SELECT next_seq, last_step, points, objects FROM stepwell.ledger")
+    assert tuple(ledger) == (3, 4, 5, 0)
+
+
+async def test_notes_alone_supersede_nothing(write_path: WritePath) -> None:
+    first, second = Session(), Session()
+    write_path.put(await write_path.attach(first), first.frame(3))
+    await write_path.store()
+    write_path.put(await write_path.attach(second), notes(second, (0, "meta", {"name": "again"})))
+    await write_path.store()
+    assert await stored_steps(write_path.pool) == [0, 1, 2]
+    assert await write_path.pool.fetchval("SELECT first_step FROM stepwell.ledger WHERE epoch = 2") is None
+
+
+async def test_notes_that_come_again_are_duplicates(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+    session = Session()
+    frame = notes(session, (0, "config", {"set": {"lr": 1}}))
+    async with Client(any_worker) as client:
+        await client.attach(session)
+        assert (await client.exchange(frame))["stored"] == 1
+    async with Client(any_worker) as client:
+        await client.attach(session)
+        assert (await client.exchange(frame))["duplicate"] == 1
+    status, reply, _ = await post(any_worker, "/v1/frames", frame)
+    assert (status, reply["writers"][0]["duplicate"]) == (200, 1)
+    assert await any_pg.fetchval("SELECT count(*) FROM stepwell.note") == 1
+    _, page, _ = await get(any_worker, "/metrics")
+    assert "stepwell_notes_stored_total 1.0" in page
+    assert "stepwell_objects_stored_total 0.0" in page
+
+
+async def test_a_bad_note_is_refused_with_its_frame_and_is_on_record(
+    any_worker: Worker, any_pg: asyncpg.Connection
+) -> None:
+    session = Session()
+    async with Client(any_worker) as client:
+        await client.attach(session)
+        reply = await client.exchange(notes(session, (0, "meta", {}), (0, "x" * 65, {})))
+        assert [item["code"] for item in reply["rejected"]] == ["object"]
+        assert (await client.exchange(session.frame(1)))["stored"] == 1
+    assert await any_pg.fetchval("SELECT count(*) FROM stepwell.note") == 0
+    rejection = await any_pg.fetchrow("SELECT code, points, objects FROM stepwell.rejections")
+    assert tuple(rejection) == ("object", 0, 0)
+
+
+async def test_partitions_for_notes_are_made_for_months_that_were_there_before(any_empty_dsn: str) -> None:
+    """A database of an earlier version, whose runs go on saying things."""
+    connection = await asyncpg.connect(any_empty_dsn)
+    try:
+        await connection.execute(_BOOTSTRAP)
+        for file in stepwell_schema.migrations():
+            if file.name < "0004":
+                await connection.execute(file.sql)
+        await connection.execute(
+            "CREATE TABLE stepwell.hot_object_2021_05 PARTITION OF stepwell.hot_object FOR VALUES FROM (10) TO (20)"
+        )
+        await connection.execute(next(file.sql for file in stepwell_schema.migrations() if file.name > "0004"))
+        bound = await connection.fetchval(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'note_2021_05'"
+        )
+        assert bound == "FOR VALUES FROM ('10') TO ('20')"
+    finally:
+        await connection.close()
+
+
+async def test_without_a_partition_notes_and_a_changed_config_wait_for_one(write_path: WritePath) -> None:
+    session = Session()
+    cursor = await write_path.attach(session)
+    partition = await write_path.pool.fetchval(
+        "SELECT c.relname FROM pg_class c, stepwell.run r WHERE c.relname = 'note_' || to_char(r.created_at, 'YYYY_MM')"
+    )
+    await write_path.pool.execute(f"DROP TABLE stepwell.{partition}")
+    submission = write_path.put(cursor, notes(session, (0, "meta", {})))
+    await write_path.store()
+    with pytest.raises(UnavailableError, match="there is no partition for this run"):
+        await submission.done
+    again = AttachRequest("team", "mnist", "run-1", "0", bytes(16), False, {"config": {"lr": 1}})
+    with pytest.raises(UnavailableError, match="there is no partition for this run"):
+        await write_path.catalog.attach(again)
+    await write_path.pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    assert (await write_path.catalog.attach(again)).cursor.epoch == 2
+    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.note") == 1

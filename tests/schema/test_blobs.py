@@ -1,0 +1,66 @@
+"""Which blobs an object needs, and when they are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+pytestmark = pytest.mark.db
+
+A, B = "a" * 64, "b" * 64
+
+
+async def blobs_of(pg: asyncpg.Connection, value: Any) -> list[str]:
+    return list(await pg.fetchval("SELECT stepwell.blobs_of_v1($1::jsonb)", orjson.dumps(value).decode()))
+
+
+async def there(pg: asyncpg.Connection, value: Any) -> bool:
+    return bool(await pg.fetchval("SELECT stepwell.blobs_there_v1($1::jsonb)", orjson.dumps(value).decode()))
+
+
+@pytest.mark.parametrize(
+    ("value", "hashes"),
+    [
+        ({"_type": "image-file", "sha256": A, "size": 3, "path": "media/x.png"}, [A]),
+        ({"_type": "images", "files": [{"path": "x", "sha256": B}, {"path": "y", "sha256": A}]}, [A, B]),
+        ({"_type": "images", "files": [{"sha256": A}, {"sha256": A}], "masks": {"m": {"sha256": A}}}, [A]),
+        ({"_type": "x", "sha256": 5}, []),
+        ({"_type": "x", "sha256": "no hash"}, []),
+        ({"_type": "x", "sha256": A.upper()}, []),
+        ({"_type": "x", "sha256": {"sha256": B}}, [B]),
+        ({"_type": "float64", "value": "NaN"}, []),
+        ([], []),
+        ("text", []),
+        (None, []),
+    ],
+)
+async def test_the_hashes_of_an_object(any_pg: asyncpg.Connection, value: Any, hashes: list[str]) -> None:
+    assert await blobs_of(any_pg, value) == hashes
+
+
+async def test_an_object_is_there_when_all_its_blobs_are(any_pg: asyncpg.Connection) -> None:
+    one, two = {"_type": "image-file", "sha256": A}, [{"_type": "x", "sha256": A}, {"_type": "y", "sha256": B}]
+    assert (await there(any_pg, one), await there(any_pg, two)) == (False, False)
+    for sha256, expected in ((A, (True, False)), (B, (True, True))):
+        await any_pg.execute("INSERT INTO stepwell.blob (sha256, size) VALUES ($1, 1)", bytes.fromhex(sha256))
+        assert (await there(any_pg, one), await there(any_pg, two)) == expected
+
+
+@pytest.mark.parametrize(
+    "value", [None, 5, "text", "_type", [], ["_type"], [{"sha256": A}], {"sha256": A}, {"_type": "x"}]
+)
+async def test_what_is_no_media_object_is_there(any_pg: asyncpg.Connection, value: Any) -> None:
+    """A user's own dict with a field `sha256` is a value like any other."""
+    assert await there(any_pg, value)
+
+
+async def test_for_other_objects_the_planner_puts_a_look_for_a_key(any_pg: asyncpg.Connection) -> None:
+    plan = await any_pg.fetch(
+        "EXPLAIN (VERBOSE) SELECT count(*) FROM stepwell.run r WHERE stepwell.blobs_there_v1(r.config)"
+    )
+    text = "\n".join(row[0] for row in plan)
+    assert "? '_type'" in text
+    assert "blobs_there_v1(" not in text

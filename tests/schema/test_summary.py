@@ -1,0 +1,258 @@
+"""The views `summary` and `definitions`: one value a metric, by the rules of log-semantics §6 and §7."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+pytestmark = pytest.mark.db
+
+T0 = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+NAN, INF = float("nan"), float("inf")
+
+
+class Book:
+    """Writes what a run would have logged and said, in order of time, straight into the tables."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.pg = connection
+        self.clock = itertools.count(1)
+        self.seqs = itertools.count()
+
+    async def attach(self, run: str = "run-1", writer: str = "0", **info: Any) -> tuple[int, int, int]:
+        row = await self.pg.fetchrow(
+            "SELECT run_id, writer_id, epoch "
+            "FROM stepwell.attach_v1('team', 'mnist', $1, $2, gen_random_uuid(), false, $3::jsonb)",
+            *(run, writer, json.dumps(info)),
+        )
+        return tuple(row)
+
+    async def log(self, key: tuple[int, int, int], step: int, **row: Any) -> None:
+        """Numbers are points, Ellipsis is None, everything else an object."""
+        at = T0 + timedelta(seconds=next(self.clock))
+        for name, value in row.items():
+            name = name.replace("__", ".")
+            if isinstance(value, int | float):
+                ids = dict(await self.pg.fetch("SELECT * FROM stepwell.intern_metrics_v1($1, $2, 99)", key[0], [name]))
+                await self.pg.execute(
+                    "INSERT INTO stepwell.hot_block VALUES ($1, $2, $3, $3, $4, $5, $6, $7, $8, $9)",
+                    *(key[0], next(self.seqs), step, *key[1:], [ids[name]], [step], [at], [[float(value)]]),
+                )
+            else:
+                body = json.dumps(None if value is ... else value)
+                await self.pg.execute(
+                    "INSERT INTO stepwell.hot_object VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                    *(key[0], next(self.seqs), step, *key[1:], at, name, body),
+                )
+        await self.pg.execute(
+            "UPDATE stepwell.ledger SET last_step = greatest(last_step, $4), first_step = least(first_step, $4) "
+            "WHERE (run_id, writer_id, epoch) = ($1, $2, $3)",
+            *(*key, step),
+        )
+
+    async def say(self, key: tuple[int, int, int], kind: str, step: int, value: Any) -> None:
+        at = T0 + timedelta(seconds=next(self.clock))
+        await self.pg.execute(
+            "INSERT INTO stepwell.note VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8)",
+            *(*key, next(self.seqs), step, at, kind, json.dumps(value)),
+        )
+
+    async def summary(self, run: str = "run-1") -> dict[str, Any]:
+        """Without `_step` and the like."""
+        rows = await self.pg.fetch("SELECT key, value FROM stepwell.summary WHERE run = $1", run)
+        found = {row["key"]: json.loads(row["value"]) for row in rows}
+        assert len(found) == len(rows)
+        return {key: value for key, value in found.items() if key not in ("_step", "_timestamp", "_runtime")}
+
+
+@pytest.fixture
+async def book(any_postgres_dsn: str) -> AsyncIterator[Book]:
+    connection = await asyncpg.connect(any_postgres_dsn)
+    await connection.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    yield Book(connection)
+    await connection.close()
+
+
+async def test_without_a_word_it_is_the_last_value_of_each_metric(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 5, loss=1.5, text="a", list=[1, {"a": None}], a__b=7)
+    await book.log(key, 9, loss=0.25, text=..., acc=NAN, low=-INF, big={"_type": "float64", "value": "Infinity"})
+    assert await book.summary() == {
+        "loss": 0.25,
+        "text": "a",
+        "list": [1, {"a": None}],
+        "a.b": 7,
+        "acc": "NaN",
+        "low": "-Infinity",
+        "big": "Infinity",
+    }
+
+
+async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> None:
+    key = await book.attach(started_at=T0.timestamp())
+    await book.log(key, 5, loss=1)
+    await book.log(key, 7, text="x")
+    rows = await book.pg.fetch("SELECT key, value FROM stepwell.summary WHERE key LIKE '\\_%'")
+    stamp = T0.timestamp() + 2
+    assert {row["key"]: json.loads(row["value"]) for row in rows} == {"_step": 7, "_timestamp": stamp, "_runtime": 2}
+
+
+async def test_a_metric_that_is_number_and_text_by_turns_shows_the_later(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 1, a=1, b="x")
+    await book.log(key, 2, a="y", b=2)
+    assert await book.summary() == {"a": "y", "b": 2}
+
+
+async def test_the_highest_step_wins_over_writers_and_the_latest_time_among_equals(book: Book) -> None:
+    first, second = await book.attach(), await book.attach(writer="1")
+    await book.log(first, 10, loss=1, tied=1)
+    await book.log(second, 9, loss=2)
+    await book.log(second, 10, tied=2)
+    assert await book.summary() == {"loss": 1, "tied": 2}
+
+
+async def test_what_is_set_stays_until_the_metric_is_logged_again(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 3, a=1, b=1)
+    await book.say(key, "summary", 4, {"set": {"a": 9, "b": 9, "best": "x", "c.d": NAN and "NaN"}})
+    assert await book.summary() == {"a": 9, "b": 9, "best": "x", "c.d": "NaN"}
+    await book.log(key, 4, b=2)
+    await book.say(key, "summary", 5, {"set": {"a": 10}})
+    assert await book.summary() == {"a": 10, "b": 2, "best": "x", "c.d": "NaN"}
+
+
+async def test_what_is_unset_is_gone_with_all_below_until_it_is_logged_or_set_again(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 1, a__x=1, a__y=1, ab=1)
+    await book.say(key, "summary", 2, {"set": {"z": 1, "a.w": 1}})
+    await book.say(key, "summary", 2, {"unset": ["a", "z"]})
+    assert await book.summary() == {"ab": 1}
+    await book.log(key, 2, a__x=2)
+    await book.say(key, "summary", 3, {"unset": ["z"], "set": {"z": 5}})
+    assert await book.summary() == {"a.x": 2, "ab": 1, "z": 5}
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        ({"summary": ["min"]}, {"min": 1}),
+        ({"summary": ["min", "max", "mean", "last", "first"]}, {"min": 1, "max": 3, "mean": 2, "last": 2, "first": 3}),
+        ({"summary": ["best"]}, {"best": 1}),
+        ({"summary": ["best"], "goal": "maximize"}, {"best": 3}),
+        ({"summary": ["copy"]}, 2),
+        ({"hidden": True}, 2),
+        ({"summary": ["none", "min"]}, None),
+        ({"summary": ["unheard of"]}, None),
+    ],
+)
+async def test_a_definition_says_what_becomes_of_the_values(
+    book: Book, definition: dict[str, Any], expected: Any
+) -> None:
+    key = await book.attach()
+    await book.log(key, 0, loss=3)
+    await book.log(key, 1, loss=1)
+    await book.say(key, "define", 2, {"name": "loss", **definition})
+    await book.log(key, 2, loss=2)
+    assert await book.summary() == ({} if expected is None else {"loss": expected})
+
+
+async def test_nan_is_left_out_of_extremes_and_is_first_or_last_like_any_value(book: Book) -> None:
+    key = await book.attach()
+    for step, value in enumerate([NAN, 4, 2, NAN]):
+        await book.log(key, step, loss=value, bad=NAN, text=f"t{step}")
+    await book.say(key, "define", 0, {"glob": "*", "summary": ["min", "max", "mean", "first", "last"]})
+    assert await book.summary() == {
+        "loss": {"min": 2, "max": 4, "mean": 3, "first": "NaN", "last": "NaN"},
+        "bad": {"first": "NaN", "last": "NaN"},
+        "text": {"first": "t0", "last": "t3"},
+    }
+
+
+async def test_names_win_over_globs_longer_globs_over_shorter_and_private_metrics_have_none(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 0, a=1, abc=1, abcd=1, _p=1)
+    await book.say(key, "define", 0, {"glob": "*", "summary": ["max"]})
+    await book.say(key, "define", 0, {"glob": "ab*", "summary": ["min"]})
+    await book.say(key, "define", 0, {"name": "abcd"})
+    assert await book.summary() == {"a": {"max": 1}, "abc": {"min": 1}, "abcd": 1, "_p": 1}
+
+
+async def test_definitions_add_up_and_overwrite_starts_anew(book: Book) -> None:
+    key = await book.attach()
+    await book.say(key, "define", 0, {"name": "loss", "summary": ["min"], "step_metric": "epoch", "step_sync": True})
+    await book.say(key, "define", 0, {"name": "loss", "summary": ["max"], "hidden": True})
+    await book.say(key, "define", 0, {"name": "acc", "summary": ["min"], "goal": "minimize"})
+    await book.say(key, "define", 0, {"name": "acc", "summary": ["last"], "overwrite": True})
+    query = "SELECT name, is_glob, step_metric, step_sync, hidden, summary, goal FROM stepwell.definitions ORDER BY 1"
+    assert [tuple(row) for row in await book.pg.fetch(query)] == [
+        ("acc", False, None, False, False, ["last"], None),
+        ("loss", False, "epoch", True, True, ["max", "min"], None),
+    ]
+
+
+async def test_a_value_that_is_set_ends_its_definition(book: Book) -> None:
+    key = await book.attach()
+    await book.say(key, "define", 0, {"name": "loss", "summary": ["min"]})
+    await book.log(key, 0, loss=3)
+    await book.say(key, "summary", 1, {"set": {"loss": 7}})
+    assert await book.summary() == {"loss": 7}
+    await book.log(key, 1, loss=5)
+    assert await book.summary() == {"loss": 5}
+
+
+async def test_what_a_new_epoch_supersedes_is_no_part_of_it(book: Book) -> None:
+    old = await book.attach()
+    for step in range(10):
+        await book.log(old, step, loss=step)
+    await book.say(old, "summary", 3, {"set": {"kept": 1}})
+    await book.say(old, "summary", 4, {"set": {"behind step 3": 1}})
+    await book.say(old, "summary", 9, {"set": {"gone": 1}})
+    await book.pg.execute("UPDATE stepwell.ledger SET visible_below = 4")
+    assert await book.summary() == {"loss": 3, "kept": 1, "behind step 3": 1}
+
+
+async def test_a_fork_shows_what_its_parent_was_at_that_step(book: Book) -> None:
+    parent = await book.attach()
+    await book.say(parent, "define", 0, {"name": "loss", "summary": ["max"]})
+    for step in range(10):
+        await book.log(parent, step, loss=step)
+    await book.say(parent, "summary", 10, {"set": {"end": 1}})
+    row = await book.pg.fetchrow(
+        "SELECT run_id, writer_id, epoch FROM stepwell.attach_v1("
+        "'team', 'mnist', 'fork', '0', gen_random_uuid(), false, '{}', fork_run => 'run-1', fork_step_ => 4)"
+    )
+    assert await book.summary("fork") == {"loss": {"max": 4}}
+    await book.log(tuple(row), 5, loss=100)
+    assert await book.summary("fork") == {"loss": {"max": 100}}
+    assert await book.summary("run-1") == {"loss": {"max": 9}, "end": 1}
+
+
+NONSENSE: list[Any] = [
+    *(None, 5, "text", [], [1], {}),
+    {"set": 1, "unset": {}, "name": 5, "glob": None, "tags": "x", "summary": "min"},
+    {"set": [1], "unset": [None, 1], "name": {"a": 1}, "tags": [None, {}], "step_sync": "maybe", "summary": [[1]]},
+]
+
+
+async def test_notes_that_make_no_sense_break_no_view(book: Book) -> None:
+    key = await book.attach(config={"lr": 1})
+    await book.log(key, 0, loss=3)
+    for kind in ("summary", "define", "config", "meta"):
+        for value in NONSENSE:
+            await book.say(key, kind, 0, value)
+            assert (await book.summary())["loss"] == 3
+            row = await book.pg.fetchrow("SELECT * FROM stepwell.runs")
+            assert json.loads(row["config"])["lr"] == 1
+            await book.pg.fetch("SELECT * FROM stepwell.definitions")
+
+
+async def test_a_run_that_logged_nothing_has_no_summary(book: Book) -> None:
+    await book.attach()
+    assert await book.pg.fetch("SELECT * FROM stepwell.summary") == []

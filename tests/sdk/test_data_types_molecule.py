@@ -1,0 +1,104 @@
+"""Molecules, the row "Molecule" of log-semantics §8."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rdkit.Chem
+import rdkit.Chem.rdMolDescriptors
+
+from fixtures.media import Stored
+from stepwell.data_types import Molecule
+from stepwell.errors import DataError
+
+TEXT = b"ATOM      1  N   ALA A   1\nEND\n"
+
+
+@pytest.mark.parametrize("kind", ["pdb", "pqr", "mmcif", "mcif", "cif", "sdf", "sd", "gro", "mol2", "mmtf"])
+@pytest.mark.parametrize("how", ["str", "Path", "open", "BytesIO"])
+def test_files_are_stored_as_they_are(stored: Stored, tmp_path: Path, kind: str, how: str) -> None:
+    path = tmp_path / f"some.{kind}"
+    path.write_bytes(TEXT)
+    with path.open("rb") as file:
+        molecule = {
+            "str": lambda: Molecule(str(path)),
+            "Path": lambda: Molecule(path),
+            "open": lambda: Molecule(file),
+            "BytesIO": lambda: Molecule(io.BytesIO(TEXT), file_type=kind),
+        }[how]()
+    encoded = stored.log(molecule, "m", 4)
+    assert stored.read(encoded["path"]) == TEXT
+    assert encoded == {
+        "_type": "molecule-file",
+        "sha256": encoded["sha256"],
+        "size": len(TEXT),
+        "path": f"media/molecule/m_4_{encoded['sha256'][:20]}.{kind}",
+    }
+
+
+def atoms(stored: Stored, molecule: Molecule) -> tuple[Any, bool]:
+    """The formula of what is in the file, and whether it has a shape in space."""
+    read = rdkit.Chem.MolFromPDBBlock(stored.read(stored.log(molecule)["path"]).decode(), removeHs=False)
+    return rdkit.Chem.rdMolDescriptors.CalcMolFormula(read), read.GetConformer().Is3D()
+
+
+def test_smiles_become_a_molecule_in_space(stored: Stored) -> None:
+    assert atoms(stored, Molecule.from_smiles("CCO")) == ("C2H6O", True)
+    first, again = (stored.log(Molecule.from_smiles("CCO", caption="ethanol")) for _ in range(2))
+    assert first == again  # the same shape, so the same file
+    assert first["caption"] == "ethanol"
+
+
+def test_a_molecule_of_rdkit_becomes_a_pdb(stored: Stored, tmp_path: Path) -> None:
+    molecule = rdkit.Chem.MolFromSmiles("CCO")
+    assert atoms(stored, Molecule.from_rdkit(molecule))[0] == "C2H6O"
+    flat = stored.log(Molecule.from_rdkit(molecule, convert_to_3d_and_optimize=False))
+    assert b"HETATM" in stored.read(flat["path"])
+    path = tmp_path / "ethanol.mol"
+    rdkit.Chem.MolToMolFile(molecule, str(path))
+    assert atoms(stored, Molecule.from_rdkit(path))[0] == "C2H6O"
+
+
+@pytest.mark.parametrize(("captions", "expected"), [(["a", None], ["a", None]), ([None, None], False)])
+def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> None:
+    items = [
+        Molecule(io.BytesIO(TEXT + bytes([number])), caption, file_type="pdb")
+        for number, caption in enumerate(captions)
+    ]
+    encoded = stored.log(items)
+    assert (encoded["_type"], encoded["count"], encoded["captions"]) == ("molecule", 2, expected)
+    assert [one["path"] for one in encoded["files"]] == encoded["filenames"]
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError])
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Molecule(5), "a path or a file object .int."),
+        (lambda: Molecule(io.BytesIO(TEXT)), "format of a molecule is not known"),
+        (lambda: Molecule(io.BytesIO(TEXT), file_type="xyz"), "no format 'xyz'"),
+        (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
+        (lambda: Molecule.from_rdkit("/no/such/file.mol"), "cannot be read"),
+        (lambda: Molecule.from_rdkit("/no/such/file.xyz"), "no format '.xyz'"),
+        (lambda: Molecule.from_rdkit(5), "RDKit makes no molecule of this"),
+    ],
+)
+def test_what_makes_no_molecule_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=text) as raised:
+        make()
+    assert isinstance(raised.value, DataError)
+
+
+def test_smiles_that_make_no_sense_say_so(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match=r"cannot read the SMILES .'C\(C'"):
+        Molecule.from_smiles("C(C")
+
+
+def test_without_rdkit_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
+    with pytest.raises(DataError, match="pip install rdkit"):
+        Molecule.from_smiles("CCO")

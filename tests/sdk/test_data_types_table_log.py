@@ -1,0 +1,172 @@
+"""Tables that are logged, log-semantics §9: the file, media in cells, caps, and what a second log does in each mode."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fixtures.media import Stored
+from stepwell.data_types import Histogram, Image, Table
+from stepwell.errors import UsageError
+
+RGB = np.random.default_rng(3).integers(0, 256, (4, 5, 3), np.uint8)
+
+
+def test_a_table_is_described_as_table_file(stored: Stored) -> None:
+    encoded = stored.log(Table(columns=["a", "b"], data=[[1, "x"]]), "val/t", 4)
+    data = stored.read(encoded["path"])
+    digest = hashlib.sha256(data).hexdigest()
+    assert encoded == {
+        "_type": "table-file",
+        "ncols": 2,
+        "nrows": 1,
+        "log_mode": "IMMUTABLE",
+        "path": f"media/table/val/t_4_{digest[:20]}.table.json",
+        "sha256": digest,
+        "size": len(data),
+    }
+    assert data == b'{"columns":["a","b"],"data":[[1,"x"]]}'
+
+
+CELLS: list[Any] = [
+    pytest.param(float("nan"), {"_type": "float64", "value": "NaN"}, id="NaN"),
+    pytest.param(np.float32(0.5), 0.5, id="numpy number"),
+    pytest.param(2**70, 2**70, id="long int"),
+    pytest.param("größe \ud800", "größe \ufffd", id="lone surrogate"),
+    pytest.param(np.arange(100).reshape(50, 2), np.arange(100).reshape(50, 2).tolist(), id="array of any size"),
+    pytest.param(np.array(["2024-01-01"], "M8[D]"), ["2024-01-01"], id="dates"),
+    pytest.param({1: (1, [np.float64(2)])}, {"1": [1, [2.0]]}, id="nested"),
+    pytest.param(datetime.date(2024, 2, 29), "2024-02-29", id="date"),
+    pytest.param(
+        Histogram([1, 2], num_bins=1), {"_type": "histogram", "values": [2], "bins": [1.0, 2.0]}, id="Histogram"
+    ),
+]
+
+
+@pytest.mark.parametrize(("cell", "expected"), CELLS)
+def test_cells_are_json_in_the_file(stored: Stored, cell: Any, expected: Any) -> None:
+    encoded = stored.log(Table(columns=["c"], data=[[cell]]))
+    assert stored.json(encoded["path"])["data"] == [[expected]]
+
+
+def test_media_in_cells_are_files_of_their_own(stored: Stored) -> None:
+    boxed = Image(RGB // 2, boxes={"b": {"box_data": [], "class_labels": {1: "cat"}}}, caption="half")
+    table = Table(columns=["id", "one", "more"], data=[[1, Image(RGB), [Image(RGB)]], [2, boxed, None]])
+    encoded = stored.log(table, "t", 0)
+    [[_, one, more], [_, half, nothing]] = stored.json(encoded["path"])["data"]
+    assert (one["_type"], half["caption"], more["_type"], nothing) == ("image-file", "half", "images/separated", None)
+    assert one["path"].startswith("media/images/t_0_")
+    for cell, expected in ((one, RGB), (half, RGB // 2)):
+        assert hashlib.sha256(stored.read(cell["path"])).hexdigest() == cell["sha256"]
+        np.testing.assert_array_equal(np.asarray(PIL.Image.open(stored.file(cell["path"]))), expected)
+    assert set(table.prepare().config_entries("t")) == {"bounding_box/class_labels"}
+
+
+def test_what_is_logged_is_what_the_table_held_then(stored: Stored) -> None:
+    table = Table(columns=["a"], data=[[1]], log_mode="MUTABLE")
+    encoded = stored.log(table, change=lambda: (table.add_data(2), table.data[0].append(3)))
+    assert (encoded["nrows"], stored.json(encoded["path"])["data"]) == (1, [[1]])
+
+
+def test_an_immutable_table_keeps_its_first_content(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    table = Table(columns=["a"], data=[[1]])
+    first = stored.log(table, "t", 0)
+    assert stored.log(table, "t", 1) == first
+    assert caplog.text == ""
+    table.add_data(2)
+    again = stored.log(table, "t", 2)
+    assert (again["path"], again["sha256"], again["nrows"]) == (first["path"], first["sha256"], 2)
+    assert 'log_mode="MUTABLE"' in caplog.text
+
+
+def test_a_mutable_table_is_a_new_file_each_time(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    table = Table(columns=["a"], data=[[1]], log_mode="MUTABLE")
+    first = stored.log(table, "t", 0)
+    table.add_data(2)
+    second = stored.log(table, "t", 1)
+    assert (first["nrows"], second["nrows"], second["log_mode"]) == (1, 2, "MUTABLE")
+    assert stored.json(first["path"])["data"] == [[1]]
+    assert stored.json(second["path"])["data"] == [[1], [2]]
+    assert caplog.text == ""
+
+
+def test_an_incremental_table_stores_only_what_is_new(stored: Stored) -> None:
+    table = Table(columns=["a"], log_mode="INCREMENTAL")
+    encoded = []
+    for step in range(3):
+        table.add_data(step)
+        encoded.append(stored.log(table, "t", step))
+    assert [stored.json(one["path"])["data"] for one in encoded] == [[[0]], [[1]], [[2]]]
+    assert [(one["_type"], one["increment_num"], one["nrows"]) for one in encoded] == [
+        ("incremental-table-file", number, number + 1) for number in range(3)
+    ]
+    assert encoded[2]["previous_increments_paths"] == [encoded[0]["path"], encoded[1]["path"]]
+
+
+def test_a_log_that_failed_loses_no_row_of_an_incremental_table(stored: Stored) -> None:
+    table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
+    table.prepare()  # and then another value of the same call was refused
+    table.add_data(1)
+    assert stored.json(stored.log(table)["path"])["data"] == [[0], [1]]
+
+
+def test_increments_that_wait_are_encoded_one_after_the_other(stored: Stored) -> None:
+    table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
+    first = table.prepare()
+    table.add_data(1)
+    second = table.prepare()
+    table.add_data(2)
+    contents = [stored.json(dict(media.encode("t", 0, stored.sink))["path"])["data"] for media in (first, second)]
+    assert contents == [[[0]], [[1]]]
+
+
+def test_an_incremental_table_names_its_latest_hundred(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    table = Table(columns=["a"], log_mode="INCREMENTAL")
+    for step in range(102):
+        table.add_data(step)
+        encoded = stored.log(table, "t", step)
+    assert (encoded["increment_num"], len(encoded["previous_increments_paths"])) == (101, 99)
+    assert [json for path in encoded["previous_increments_paths"][:1] for json in stored.json(path)["data"]] == [[2]]
+    assert "more than 100 increments" in caplog.text
+
+
+def test_an_incremental_table_belongs_to_one_run(stored: Stored, tmp_path: Path) -> None:
+    table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
+    stored.log(table)
+    with pytest.raises(UsageError, match="belongs to the run"):
+        Stored(tmp_path / "another").log(table)
+
+
+def test_an_incremental_table_goes_on_after_a_resume(stored: Stored) -> None:
+    table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
+    before = stored.log(table, "t", 0)
+    resumed = Table(columns=["a"], data=[[1]], log_mode="INCREMENTAL")
+    resumed.continue_from(before)
+    after = stored.log(resumed, "t", 1)
+    assert (after["increment_num"], after["nrows"]) == (1, 2)
+    assert after["previous_increments_paths"] == [before["path"]]
+    assert stored.json(after["path"])["data"] == [[1]]
+    with pytest.raises(UsageError, match="only INCREMENTAL tables"):
+        Table().continue_from(before)
+
+
+def test_rows_beyond_the_cap_are_cut_off_with_a_warning(
+    stored: Stored, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Table.MAX_ROWS == Table.MAX_ARTIFACT_ROWS == 200_000
+    monkeypatch.setattr(Table, "MAX_ROWS", 2)
+    monkeypatch.setattr(Table, "MAX_ARTIFACT_ROWS", 3)
+    encoded = stored.log(Table(columns=["a"], data=[[number] for number in range(5)]))
+    assert (encoded["nrows"], stored.json(encoded["path"])["data"]) == (3, [[0], [1], [2]])
+    assert "3 of its 5 rows are logged" in caplog.text
+
+
+def test_a_list_of_tables_is_a_list_of_single_objects(stored: Stored) -> None:
+    encoded = stored.log([Table(columns=["a"], data=[[1]]), Table(columns=["b"], data=[[2]])])
+    assert [stored.json(one["path"])["columns"] for one in encoded] == [["a"], ["b"]]

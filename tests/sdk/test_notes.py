@@ -1,0 +1,107 @@
+"""Notes through stage, framer and sender: in order, in frames of their own behind the data, counted by themselves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures.stages import SESSION, new_stage
+from stepwell import _framer, wire
+from stepwell._outbox import Outbox
+from stepwell._stage import Stage
+from stepwell.errors import DataError, SpoolFullError
+
+BODIES = st.binary(max_size=60)
+
+
+def cut(stage: Stage, target_bytes: int = 1 << 20) -> list[wire.Frame]:
+    taken = stage.cut()
+    assert taken is not None
+    return [wire.decode(raw) for raw in _framer.frames(taken, SESSION, 5, target_bytes)]
+
+
+def test_a_note_carries_the_step_that_was_open() -> None:
+    stage = new_stage()
+    stage.note("meta", b"0")
+    stage.log({"a": 1.0})
+    stage.note("meta", b"1")
+    stage.log({"a": 1.0}, step=9)
+    stage.note("summary", b"2")
+    _, notes = cut(stage)
+    assert notes.header.kind == wire.KIND_NOTES
+    assert [(item.step, item.key, item.body) for item in notes.objects] == [
+        (0, "meta", b"0"),
+        (1, "meta", b"1"),
+        (9, "summary", b"2"),
+    ]
+
+
+def test_notes_alone_are_cut_and_the_open_step_stays_open() -> None:
+    stage = new_stage()
+    stage.log({"a": 1.0}, commit=False)
+    stage.note("meta", b"{}")
+    (frame,) = cut(stage)
+    assert (frame.header.kind, frame.header.seq, stage.step) == (wire.KIND_NOTES, 5, 0)
+    assert stage.cut() is None
+    stage.log({"b": 2.0})
+    assert cut(stage)[0].header.points == 2
+
+
+@given(bodies=st.lists(BODIES, max_size=12), rows=st.integers(0, 5), target=st.sampled_from([1, 60, 200, 1 << 20]))
+def test_every_note_is_in_one_frame_behind_the_data_and_in_order(bodies: list[bytes], rows: int, target: int) -> None:
+    stage = new_stage()
+    for number in range(rows):
+        stage.log({"a": float(number), "b": "text"})
+    for body in bodies:
+        stage.note("x", body)
+    if not rows and not bodies:
+        assert stage.cut() is None
+        return
+    frames = cut(stage, target)
+    kinds = [frame.header.kind for frame in frames]
+    assert kinds == sorted(kinds)
+    assert [frame.header.seq for frame in frames] == list(range(5, 5 + len(frames)))
+    groups = [frame.objects for frame in frames if frame.header.kind == wire.KIND_NOTES]
+    assert [item.body for group in groups for item in group] == bodies
+    assert all(len(group) == 1 or sum(25 + len(item.body) for item in group) <= target for group in groups)
+
+
+def test_times_of_notes_do_not_go_back_when_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([5.0, 3.0, 7.0])
+    monkeypatch.setattr("stepwell._stage.time", lambda: next(moments))
+    stage = new_stage()
+    for _ in range(3):
+        stage.note("x", b"1")
+    assert [item.time for item in cut(stage)[0].objects] == [5_000_000, 5_000_000, 7_000_000]
+
+
+def test_a_note_that_no_frame_can_hold_is_refused() -> None:
+    with pytest.raises(DataError, match="this is too large to be kept with the run"):
+        new_stage().note("config", b"x" * (wire.MAX_ROW_BYTES + 1))
+
+
+def test_notes_wait_for_room_or_are_dropped_and_counted() -> None:
+    stage = Stage(100, lambda: False)
+    for _ in range(5):
+        stage.note("x", b"y" * 49)
+    assert (len(cut(stage)[0].objects), stage.dropped_notes, stage.dropped_full) == (2, 3, 3)
+
+
+def test_notes_are_refused_when_the_spool_must_raise() -> None:
+    def full() -> bool:
+        raise SpoolFullError("full")
+
+    stage = Stage(10, full)
+    stage.note("x", b"y" * 20)
+    with pytest.raises(SpoolFullError):
+        stage.note("x", b"z")
+    assert len(cut(stage)[0].objects) == 1
+
+
+def test_lost_notes_are_no_lost_values() -> None:
+    outbox = Outbox(None, SESSION, memory_bytes=10)
+    outbox.append(wire.encode_notes(SESSION, 0, [wire.Object(0, 0, "x", b"1")] * 3))
+    assert (outbox.counts.dropped, outbox.counts.notes_dropped) == (0, 3)
+    header = wire.peek(outbox.read(0, 1000, 1)[0])
+    assert (header.kind, header.dropped) == (wire.KIND_TOMBSTONE, 0)
