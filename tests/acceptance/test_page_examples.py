@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import textwrap
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,53 +25,10 @@ import pytest
 from sklearn.metrics import precision_recall_curve
 
 from fixtures.commands import Server
-from fixtures.server import PATIENCE_S, Backend
+from fixtures.seen import Seen
+from fixtures.server import PATIENCE_S
 
 pytestmark = [pytest.mark.db, pytest.mark.slow]
-
-
-class Seen:
-    """One run, as readers see it.
-
-    Args:
-        backend: asks the server's Postgres.
-        url: of the server.
-        run: its id.
-    """
-
-    def __init__(self, backend: Backend, url: str, run: str) -> None:
-        self._backend = backend
-        self._url = url
-        self._run = run
-
-    def points(self) -> list[tuple[int, str, float]]:
-        """(step, metric, value) of all points, in this order."""
-        return sorted((step, metric, value) for _, metric, step, value in self._backend.points(self._run))
-
-    def objects(self) -> dict[tuple[int, str], Any]:
-        """By step and key."""
-        return {(step, key): value for _, key, step, value in self._backend.objects(self._run)}
-
-    def summary(self) -> dict[str, Any]:
-        """Without what every run has."""
-        rows = self._backend.query("SELECT key, value FROM stepwell.summary WHERE run = $1", self._run)
-        return {key: value for key, value in rows if not key.startswith("_")}
-
-    def state(self) -> str:
-        return str(self._backend.query("SELECT state FROM stepwell.runs WHERE run = $1", self._run)[0][0])
-
-    def file(self, described: dict[str, Any]) -> bytes:
-        """The file of which an object gives path, sha256 and size, as HTTP gives it."""
-        with urllib.request.urlopen(f"{self._url}/v1/blobs/{described['sha256']}", timeout=30) as reply:
-            data: bytes = reply.read()
-        assert len(data) == described["size"]
-        return data
-
-    def pictures(self, value: dict[str, Any]) -> list[PIL.Image.Image]:
-        """All pictures of a list, in its order."""
-        assert value["_type"] == "images/separated"
-        assert [file["path"] for file in value["files"]] == value["filenames"]
-        return [PIL.Image.open(io.BytesIO(self.file(file))) for file in value["files"]]
 
 
 RunExample = Callable[[str], Seen]
@@ -97,7 +53,7 @@ def run_example(server: Server, command_environment: dict[str, str], tmp_path: P
         )
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
-        return Seen(Backend(server.dsn), server.url, run_id)
+        return Seen(server.dsn, server.url, run_id)
 
     return run
 
@@ -111,7 +67,7 @@ def test_basic(run_example: RunExample) -> None:
     """)
     assert seen.points() == [(0, "accuracy", 0.9), (0, "epoch", 5)]
     assert seen.summary() == {"accuracy": 0.9, "epoch": 5}
-    assert seen.state() == "finished"
+    assert seen.about()["state"] == "finished"
 
 
 def test_incremental_without_commit(run_example: RunExample) -> None:
