@@ -1,5 +1,6 @@
-"""The Trainer of Transformers with `report_to="wandb"`, and the tracker of Accelerate, as they are. Nothing is downloaded:
-the model is made of a config.
+"""The Trainer of Transformers with `report_to="wandb"`, and the tracker of Accelerate, as they are.
+
+Nothing is downloaded: the model is made of a config.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ TRAINER = """
     )
     model = BertForSequenceClassification(config)
     tokens = torch.randint(0, 50, (24, 8))
-    data = [{"input_ids": row, "attention_mask": torch.ones(8, dtype=torch.long), "labels": row[0] % 2} for row in tokens]
+    mask = torch.ones(8, dtype=torch.long)
+    data = [{"input_ids": row, "attention_mask": mask, "labels": row[0] % 2} for row in tokens]
     trainer = Trainer(
         model=model,
         args=TrainingArguments(

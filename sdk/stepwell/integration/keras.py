@@ -101,9 +101,7 @@ class WandbEvalCallback:
     """Raises UsageError."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        _refuse(
-            "WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own"
-        )
+        _refuse("WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own")
 
 
 def _current(what: str) -> Run:
