@@ -19,8 +19,8 @@ SEED ?= $(shell date +%s)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
-DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy pandas psutil pytest pytest-asyncio \
-    pytest-xdist pyyaml rdkit ruff
+DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
+    psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test test-integrations check format bench bench-media soak clean setup
@@ -77,7 +77,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f "$(STAMP)"
 	@"$(PYTHON)" -m venv --clear "$(VENV)"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable '.[server,demo,media]' $(DEV)
+	@$(PIP) --no-build-isolation --editable '.[server,demo,media,read]' $(DEV)
 	@touch "$(STAMP)"
 
 clean:

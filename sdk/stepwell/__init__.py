@@ -67,6 +67,9 @@ if TYPE_CHECKING:
     )
     from stepwell.plot import plot_table
 
+if TYPE_CHECKING:
+    from stepwell.api import Api
+
 __version__ = "0.1.0"
 
 #: Imported when they are asked for, so that `import stepwell` stays light.
@@ -78,6 +81,7 @@ _LAZY = dict.fromkeys(
 __all__ = [
     "Account",
     "AlertLevel",
+    "Api",
     "Audio",
     "Bokeh",
     "Classes",
@@ -188,6 +192,10 @@ def teardown(exit_code: int | None = None) -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Api":  # reading back; a training process does not need it
+        from stepwell.api import Api
+
+        return Api
     if name == "run":  # the current run, None when there is none
         return PROCESS.current
     if name in ("config", "summary"):

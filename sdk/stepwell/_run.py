@@ -33,7 +33,7 @@ from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._summary import Summary, SummaryState
 from stepwell._values import dump
-from stepwell.errors import Error, RejectionError, UnavailableError, UsageError
+from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
 from stepwell.spool import Spool
 
 log = logging.getLogger("stepwell")
@@ -72,6 +72,7 @@ class Run(Described, Absent):
         self._start = settings.start
         self._on_rejection = on_rejection
         self._info = dict(info)
+        self._full = False
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._session: Session | None = None
@@ -388,9 +389,13 @@ class Run(Described, Absent):
         self._stage.note(kind, dump(dict(note)))
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
-        log.error(
-            "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
-        )
+        if not isinstance(error, RunFullError):
+            log.error(
+                "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
+            )
+        elif not self._full:  # all that follow fare the same
+            self._full = True
+            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
         if self._on_rejection is not None:
             self._on_rejection(seq, error)
 

