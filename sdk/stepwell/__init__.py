@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from stepwell import _absent
 from stepwell._about import AlertLevel
 from stepwell._account import Account, Stats
 from stepwell._before_init import BeforeInit
@@ -24,7 +25,17 @@ from stepwell._definitions import Metric
 from stepwell._flush import Flush
 from stepwell._given_settings import GivenSettings as Settings
 from stepwell._init import init
-from stepwell._integrations import ensure_configured, install_as_wandb, login, setup, termerror, termlog, termwarn, util
+from stepwell._integrations import (
+    ensure_configured,
+    install_as_wandb,
+    login,
+    require,
+    setup,
+    termerror,
+    termlog,
+    termwarn,
+    util,
+)
 from stepwell._process import PROCESS
 from stepwell._run import Run
 from stepwell._summary import Summary
@@ -109,6 +120,7 @@ __all__ = [
     "login",
     "plot",
     "plot_table",
+    "require",
     "setup",
     "teardown",
     "termerror",
@@ -193,4 +205,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
+    if name in _absent.NAMES:
+        return getattr(_absent, name)
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

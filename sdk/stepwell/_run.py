@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from stepwell._about import About
+from stepwell._absent import Absent
 from stepwell._account import Account, Stats
 from stepwell._blobs import Blobs
 from stepwell._config import Config
@@ -40,7 +41,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Described):
+class Run(Described, Absent):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
