@@ -19,7 +19,7 @@ from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.seal.chunks import Epoch
 from stepwell_ingest.seal.merger import Merger
-from stepwell_ingest.seal.sealer import Sealer
+from stepwell_ingest.seal.sealer import ChangedError, Sealer
 from stepwell_ingest.worker import Worker
 from stepwell_ingest.write.ledger import Cursor
 
@@ -149,7 +149,7 @@ class TestSealing:
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
         await _waits_for_an_advisory_lock(write_path.pool)
         go_on.set()
-        with pytest.raises(UnavailableError, match="its run was deleted"):
+        with pytest.raises(ChangedError, match="its run was deleted"):
             await sealing
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}

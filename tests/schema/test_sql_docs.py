@@ -56,6 +56,11 @@ async def fill(made: Histories) -> None:
         "INSERT INTO stepwell.hot_object VALUES ($1, 0, 3, $2, $3, now(), 'note', '\"warm-up is over\"')", *digits.key
     )
     await made.pool.execute(
+        "INSERT INTO stepwell.note VALUES ($1, $2, $3, 0, 0, 0, now(), 'define', "
+        """'{"name": "val/accuracy", "summary": ["max"], "goal": "maximize"}')""",
+        *digits.key,
+    )
+    await made.pool.execute(
         "INSERT INTO stepwell.rejection VALUES ($1, $2, $3, 9, 'limit', 'too many metrics', 7, 0, 100, 106)",
         *digits.key,
     )

@@ -16,6 +16,10 @@ COMMENT ON COLUMN stepwell.runs.writers IS 'processes that have logged to it';
 COMMENT ON COLUMN stepwell.runs.run_id IS 'the key in all other views; ordered by the time of creation';
 COMMENT ON COLUMN stepwell.runs.parent IS 'of a fork: the run that it came from';
 COMMENT ON COLUMN stepwell.runs.fork_step IS 'of a fork: the last step that it shares with its parent';
+COMMENT ON COLUMN stepwell.runs.notes IS 'what people wrote about it';
+COMMENT ON COLUMN stepwell.runs.run_group IS 'the group that it was started in';
+COMMENT ON COLUMN stepwell.runs.host IS 'of the writer that came first';
+COMMENT ON COLUMN stepwell.runs.heartbeat_at IS 'when any of its writers was heard last';
 
 COMMENT ON VIEW stepwell.history IS 'One row a point: one value of one metric at one step of one writer';
 COMMENT ON COLUMN stepwell.history.entity IS 'of the run';
@@ -40,6 +44,24 @@ COMMENT ON COLUMN stepwell.rejections.code IS 'why, for programs';
 COMMENT ON COLUMN stepwell.rejections.message IS 'why, for people';
 COMMENT ON COLUMN stepwell.rejections.points IS 'how many values were in it';
 COMMENT ON COLUMN stepwell.rejections.first_step IS 'NULL: it had no step';
+
+COMMENT ON VIEW stepwell.summary IS 'One row a summary value of a run: the last one of a key, what define_metric makes of it, or what was set by hand';
+COMMENT ON COLUMN stepwell.summary.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.summary.key IS 'the metric; nested values by their dot path';
+COMMENT ON COLUMN stepwell.summary.value IS 'NaN and the infinities are strings';
+
+COMMENT ON VIEW stepwell.definitions IS 'One row a name that define_metric was told something about';
+COMMENT ON COLUMN stepwell.definitions.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.definitions.name IS 'of the metric, or a glob';
+COMMENT ON COLUMN stepwell.definitions.is_glob IS 'whether the name ends in a star that stands for more';
+COMMENT ON COLUMN stepwell.definitions.step_metric IS 'the metric to draw it over; NULL: the step';
+COMMENT ON COLUMN stepwell.definitions.step_sync IS 'whether each row takes the latest value of the step metric along';
+COMMENT ON COLUMN stepwell.definitions.summary IS 'which summaries are kept: min, max, mean, last and so on';
+COMMENT ON COLUMN stepwell.definitions.goal IS 'minimize or maximize; NULL: not said';
+
+COMMENT ON VIEW stepwell.metrics IS 'One row a metric of a run, and of the runs that it was forked from';
+COMMENT ON COLUMN stepwell.metrics.entity IS 'as in history';
+COMMENT ON COLUMN stepwell.metrics.first_step IS 'looked up when it is asked for; NULL: all its points are superseded';
 COMMENT ON FUNCTION stepwell.history_between(min_step bigint, max_step bigint) IS
     'The view history, of some steps: these bounds reach the indexes in hot and sealed data';
 COMMENT ON FUNCTION stepwell.history_wide(run_id bigint, metrics text[], min_step bigint, max_step bigint) IS
