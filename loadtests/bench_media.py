@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rate", type=float, default=50, help="steps a second")
+    parser.add_argument("--rate", type=float, default=50, help="steps a second; inf: as fast as it goes")
     parser.add_argument("--json", type=Path, help="write the results to this file, too")
     arguments = parser.parse_args()
     os.environ["STEPWELL_SILENT"] = "1"
