@@ -119,7 +119,9 @@ async def measure_reads(stack: Stack, connection: asyncpg.Connection, when: str,
         "the same, row per point": ask(row_buckets, METRIC),
         "avg(value) of 1,000,000 points": ask(sealed, METRIC),
         "the same, row per point ": ask(rows, METRIC),
-        "whole read in Python, 1,000,000 points": lambda: asyncio.to_thread(api_run("long-0").series, METRIC),
+        "whole read in Python, 1,000,000 points": lambda: asyncio.to_thread(
+            api_run("long-0").series, METRIC
+        ),
         "names of 10,000 metrics": ask("SELECT name FROM stepwell.metrics WHERE run = 'wide-0'"),
         "names of 10,000 metrics, over HTTP": lambda: asyncio.to_thread(lambda: api_run("wide-0").history_keys),
         "summary of 10,000 metrics": ask("SELECT key, value FROM stepwell.summary WHERE run = 'wide-0'"),

@@ -71,8 +71,14 @@ class Endless:
 async def send(url: str, run: str, source: Endless, session: bytes, stopped: asyncio.Event) -> None:
     """Delivers until the source is at its end, or `stopped` is set; then finishes the run."""
     attach = {
-        "type": "attach", "protocol": PROTOCOL_VERSION, "entity": "default", "project": "bench", "run": run,
-        "writer": "0", "session": session.hex(), "info": {},
+        "type": "attach",
+        "protocol": PROTOCOL_VERSION,
+        "entity": "default",
+        "project": "bench",
+        "run": run,
+        "writer": "0",
+        "session": session.hex(),
+        "info": {},
     }
     stream = Stream(url, source, lambda: dict(attach), Limits(), Timeouts(), lambda seq, error: print(seq, error))
     task = asyncio.create_task(stream.run())

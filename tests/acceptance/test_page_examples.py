@@ -1,8 +1,8 @@
 """Each kind of example that pages about W&B's `log` show: run as written but for the import line, and read back.
 
 The scripts say `import wandb`, as users have them; that line alone is replaced. Each runs in a process of its own, in
-an empty directory, against `stepwell up`. What comes back through SQL and HTTP is held against what the script had,
-which its seeds make known: values to the bit, pixels of pictures, bytes of files.
+an empty directory, against `stepwell up`. What comes back through SQL, `stepwell.Api` and HTTP is held against what the
+script had, which its seeds make known: values to the bit, pixels of pictures, bytes of files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def run_example(server: Server, command_environment: dict[str, str], tmp_path: P
         )
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
-        return Seen(server.dsn, server.url, run_id)
+        seen = Seen(server.dsn, server.url, run_id)
+        assert seen.through_api() == (seen.points(), seen.objects(), seen.summary())
+        return seen
 
     return run
 

@@ -132,9 +132,9 @@ def _run_row(row: asyncpg.Record) -> RunRow:
         "config": _json(row["config"]) or {},
         "metadata": _metadata(row["info"]),
     }
-    own = (row["objects"] or 0) > 0 or row["parent"] is not None
+    may = bool(row["has_objects"]) or row["parent"] is not None
     return RunRow(
-        row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, own, shown
+        row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, may, shown
     )
 
 
