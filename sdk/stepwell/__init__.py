@@ -40,7 +40,7 @@ from stepwell.errors import (
 )
 
 if TYPE_CHECKING:
-    from stepwell import data_types, plot
+    from stepwell import data_types, plot, testing
     from stepwell.data_types import (
         Audio,
         Bokeh,
@@ -110,6 +110,7 @@ __all__ = [
     "termerror",
     "termlog",
     "termwarn",
+    "testing",
     "util",
 ]
 
@@ -181,7 +182,7 @@ def __getattr__(name: str) -> Any:
     if name in ("config", "summary"):
         run = PROCESS.current
         return BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
-    if name in ("data_types", "plot"):
+    if name in ("data_types", "plot", "testing"):
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)

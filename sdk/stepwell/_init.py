@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,12 +13,14 @@ from stepwell._config_sources import starting_config
 from stepwell._given_settings import GivenSettings, as_arguments
 from stepwell._process import PROCESS
 from stepwell._run import Run
+from stepwell._session import Session
 from stepwell._settings import resolve
 from stepwell.errors import RejectionError, SettingError
 
 log = logging.getLogger("stepwell")
 
 _REINIT = ("default", "return_previous", "finish_previous", "create_new")
+_MODE_VARIABLES = ("STEPWELL_MODE", "WANDB_MODE")
 
 
 def init(
@@ -133,12 +136,19 @@ def init(
         active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
         return active
     arguments["run_id"] = arguments.pop("id", None)
-    resolved = resolve(**arguments)
+    environment: Mapping[str, str] = os.environ
+    recorder = PROCESS.recorder
+    if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
+        arguments |= {"dir": recorder.directory, "silent": True}
+        environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
+    resolved = resolve(environment, **arguments)
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
     if active is not None and how == "finish_previous":
         active.finish()
-    run = Run(resolved, values, {}, on_rejection, allow)
+    run = Run(resolved, values, {}, on_rejection, allow, recorder.open_session if recorder else Session)
     PROCESS.adopt(run, current=how != "create_new")
+    if recorder is not None:
+        recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")

@@ -60,6 +60,7 @@ class Run(Described):
         info: Mapping[str, Any],
         on_rejection: OnRejection | None = None,
         allow_val_change: bool = False,
+        open_session: Callable[..., Session] = Session,
     ) -> None:
         self.settings = settings
         self.id = settings.run_id
@@ -74,6 +75,7 @@ class Run(Described):
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._session: Session | None = None
+        self._new_session = open_session
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
@@ -285,7 +287,7 @@ class Run(Described):
     def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
         info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
-        session = Session(self.settings, self.writer, self._start, info, self._rejected, first_step)
+        session = self._new_session(self.settings, self.writer, self._start, info, self._rejected, first_step)
         if self._session is not None:
             session.stage.inherit(self._stage)
         self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage

@@ -59,6 +59,7 @@ def test_the_public_names_are_these() -> None:
         "termerror",
         "termlog",
         "termwarn",
+        "testing",
         "util",
     ]
     assert sorted(stepwell.__all__) == stepwell.__all__
@@ -111,6 +112,7 @@ def imported() -> set[str]:
         "rdkit",
         "stepwell.data_types",
         "stepwell.plot",
+        "stepwell.testing",
     ],
 )
 def test_importing_stepwell_does_not_import(module: str, imported: set[str]) -> None:
