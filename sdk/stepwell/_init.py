@@ -152,6 +152,8 @@ def init(
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
+    if recorder is None:
+        run._start_companions()
     return run
 
 

@@ -12,16 +12,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from stepwell._about import About
 from stepwell._account import Account, Stats
 from stepwell._blobs import Blobs
+from stepwell._companions import Companions
 from stepwell._config import Config
 from stepwell._definitions import Definitions, Metric, checked_metric
 from stepwell._described import Described
-from stepwell._exit import exit_code_of
 from stepwell._flush import Flush
 from stepwell._media_door import MediaDoor
 from stepwell._report import report
@@ -32,6 +31,7 @@ from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._summary import Summary, SummaryState
 from stepwell._values import dump
+from stepwell._with_block import WithBlock
 from stepwell.errors import Error, RejectionError, UnavailableError, UsageError
 from stepwell.spool import Spool
 
@@ -40,7 +40,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Described):
+class Run(Described, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -76,6 +76,7 @@ class Run(Described):
         self._spool: Spool | None = None
         self._session: Session | None = None
         self._new_session = open_session
+        self._companions = Companions(settings)
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
@@ -236,6 +237,7 @@ class Run(Described):
         if self.settings.mode == "disabled":
             return  # and what is logged later goes nowhere, too
         self._log = self._log_finished
+        self._companions.stop()
         if sender is None:
             return
         self._stage.close_row()
@@ -262,25 +264,6 @@ class Run(Described):
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
         return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.finish(exit_code_of(error))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.finish, exit_code_of(error))
-
-    def __repr__(self) -> str:
-        return f"<stepwell.Run {self.path} writer {self.writer}>"
-
     def _label(self, *_: Any, **__: Any) -> None:
         """Integrations tell W&B here which library uses it. Nobody needs to know."""
 
@@ -293,6 +276,11 @@ class Run(Described):
         self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
         self._exit_code = None
         self._apply_definitions()
+
+    def _start_companions(self, again: bool = False) -> None:
+        """What goes on beside: `init` starts it, and a forked child has it again."""
+        if self._session is not None:
+            (self._companions.restart if again else self._companions.start)(self._session)
 
     def _apply_definitions(self) -> None:
         """What `define_metric` asked of the stage."""
@@ -346,6 +334,7 @@ class Run(Described):
             stage.inherit(self._stage)
             self._stage = stage
             self._log = self._log_after_fork
+        self._companions.after_fork_in_child()
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         self._open_session_of_child()
@@ -355,6 +344,7 @@ class Run(Described):
         self.writer = f"{self.settings.writer}-{os.getpid()}"
         self._start = Start()
         self._open_session(first_step=self._stage.step)
+        self._start_companions(again=True)
         if "multiprocessing.util" in sys.modules:  # its children skip atexit
             from multiprocessing.util import Finalize
 
@@ -403,9 +393,3 @@ class Run(Described):
             online, place = self.settings.mode == "online", self.spool_directory
             text = report(self.id, account, frames_left, place, error, self.settings.dir, online)
             self.say(f"{text}\n  {files}" if files else text)
-
-    def say(self, text: str) -> None:
-        """One message to the person at the terminal."""
-        if not self.settings.silent:
-            sys.stderr.write(f"stepwell: {text}\n")
-            sys.stderr.flush()

@@ -39,6 +39,11 @@ CONTRACT = {
         *[("name", "text"), ("is_glob", "boolean"), ("step_metric", "text"), ("step_sync", "boolean")],
         *[("hidden", "boolean"), ("summary", "text[]"), ("goal", "text")],
     ],
+    "console": [
+        *RUN,
+        *[("time", "timestamp with time zone"), ("stream", "text"), ("epoch", "integer"), ("number", "bigint")],
+        ("line", "text"),
+    ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
         *RUN,

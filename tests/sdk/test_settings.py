@@ -50,6 +50,10 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_TAGS": ("a, b,,c", ("a", "b", "c")),
     "STEPWELL_RUN_GROUP": ("sweep", "sweep"),
     "STEPWELL_JOB_TYPE": ("eval", "eval"),
+    "STEPWELL_CONSOLE": ("off", "off"),
+    "STEPWELL_SYSTEM_METRICS_S": ("2.5", 2.5),
+    "STEPWELL_METADATA": ("off", False),
+    "STEPWELL_SAVE_CODE": ("true", True),
 }
 
 
@@ -176,8 +180,12 @@ def test_modes(given: str, mode: str) -> None:
         (
             {"speed": 3},
             SettingError,
-            "unknown setting 'speed'\n  Hint: known are blobs_full, dir, entity, group, job_type, limits",
+            "unknown setting 'speed'\n  Hint: known are blobs_full, console, dir, entity, group, job_type, limits",
         ),
+        ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
+        ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),
+        ({"system_metrics_s": -1}, SettingError, "system_metrics_s must be seconds, or 0 (-1)"),
+        ({"system_metrics_s": "nan"}, SettingError, "system_metrics_s must be seconds, or 0 ('nan')"),
         ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
         ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
         ({"project": ""}, UsageError, "invalid project ''"),

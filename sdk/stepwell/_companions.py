@@ -1,0 +1,48 @@
+"""What goes on beside a run without anybody's call, from `init` to `finish`: the console.
+
+Each part hands notes to the stage of the session that it was started with. Nothing here keeps the process alive, and
+nothing is started for runs that are disabled, captured by a test, or made otherwise than by `init`.
+"""
+
+from __future__ import annotations
+
+from stepwell._console import Console
+from stepwell._session import Session
+from stepwell._settings import Settings
+
+
+class Companions:
+    """Of one run in one process.
+
+    Args:
+        settings: of the run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._wanted = False
+        self._console: Console | None = None
+
+    def start(self, session: Session) -> None:
+        """At the start of the run, once it logs to `session`."""
+        self._wanted = True
+        if self._settings.console == "wrap":
+            self._console = Console(session.stage.note)
+            self._console.start()
+
+    def restart(self, session: Session) -> None:
+        """In a forked child that logs now: as `start`, if the parent had them."""
+        if self._wanted:
+            self.start(session)
+
+    def stop(self) -> None:
+        """At the end of the run, while notes are taken still."""
+        self._wanted = False
+        if self._console is not None:
+            self._console.stop()
+
+    def after_fork_in_child(self) -> None:
+        """The parent's threads are not here."""
+        if self._console is not None:
+            self._console.detach()
+            self._console = None

@@ -1,0 +1,81 @@
+"""What goes on beside a run of its own accord: programs with `init` as users have it, and what SQL shows of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fixtures.programs import script
+from fixtures.server import Backend
+
+pytestmark = pytest.mark.db
+
+
+def test_the_console_of_a_program_is_in_sql(backend: Backend, tmp_path: Path) -> None:
+    done = script(
+        """
+        run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2], settings={"console": "wrap"})
+        print("epoch 1")
+        for percent in range(0, 101, 10):
+            sys.stderr.write(f"\\r{percent}%")
+        sys.stderr.write("\\n")
+        run.log({"loss": 1.0})
+        print("no end", end="")
+        raise RuntimeError("what went wrong")
+        """,
+        *(backend.url, tmp_path),
+        check=False,
+    )
+    rows = backend.query(
+        "SELECT writer, stream, number, line FROM stepwell.console WHERE run = 'run-1' ORDER BY epoch, number"
+    )
+    assert done.stdout == "epoch 1\nno end"
+    assert "100%" in done.stderr
+    assert rows[:2] == [("0", "stdout", 0, "epoch 1"), ("0", "stderr", 1, "100%")]
+    assert rows[2][3] == "Traceback (most recent call last):"
+    assert ("stderr", "RuntimeError: what went wrong") in [(row[1], row[3]) for row in rows]
+    assert rows[-1][1:] == ("stdout", len(rows) - 1, "no end")
+    assert backend.query("SELECT last_step, state FROM stepwell.runs") == [(0, "failed")]
+    assert backend.query("SELECT count(*) FROM stepwell.console WHERE abs(extract(epoch FROM now() - time)) > 600") == [
+        (0,)
+    ]
+
+
+def test_a_forked_child_that_logs_has_a_console_of_its_own(backend: Backend, tmp_path: Path) -> None:
+    script(
+        """
+        run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2], settings={"console": "wrap"})
+        print("parent", flush=True)
+        child = os.fork()
+        if child == 0:
+            print("not kept", flush=True)
+            run.log({"a": 1.0})
+            print("child", flush=True)
+            run.finish()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        run.finish()
+        print("after the end")
+        """,
+        *(backend.url, tmp_path),
+    )
+    rows = backend.query("SELECT strpos(writer, '-') > 0, line FROM stepwell.console ORDER BY 1, number")
+    assert rows == [(False, "parent"), (True, "child")]
+
+
+def test_notes_of_any_shape_break_no_view(backend: Backend, tmp_path: Path) -> None:
+    odd = ["5", "null", '"x"', "[]", '{"lines":5}', '{"lines":["a"],"number":1e300,"times":["x"],"stream":{}}']
+    odd.append('{"lines":["b"],"number":-5,"times":[1e200]}')
+    script(
+        """
+        run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2])
+        for kind in ("console", "system", "metadata", "file", "alert"):
+            for body in sys.argv[3:]:
+                run._stage.note(kind, body.encode())
+        run.finish()
+        """,
+        *(backend.url, tmp_path, *odd),
+    )
+    assert backend.query("SELECT message FROM stepwell.rejections") == []
+    assert [row[0] for row in backend.query("SELECT line FROM stepwell.console ORDER BY 1")] == ["a", "b"]
