@@ -1,4 +1,4 @@
-"""What goes on beside a run without anybody's call, from `init` to `finish`: the console.
+"""What goes on beside a run without anybody's call, from `init` to `finish`: the console and system metrics.
 
 Each part hands notes to the stage of the session that it was started with. Nothing here keeps the process alive, and
 nothing is started for runs that are disabled, captured by a test, or made otherwise than by `init`.
@@ -6,9 +6,15 @@ nothing is started for runs that are disabled, captured by a test, or made other
 
 from __future__ import annotations
 
+import logging
+
 from stepwell._console import Console
 from stepwell._session import Session
 from stepwell._settings import Settings
+from stepwell._system_metrics import SystemMetrics
+from stepwell._system_probes import probes_of_host
+
+log = logging.getLogger("stepwell")
 
 
 class Companions:
@@ -22,13 +28,22 @@ class Companions:
         self._settings = settings
         self._wanted = False
         self._console: Console | None = None
+        self._system: SystemMetrics | None = None
 
     def start(self, session: Session) -> None:
         """At the start of the run, once it logs to `session`."""
         self._wanted = True
-        if self._settings.console == "wrap":
-            self._console = Console(session.stage.note)
-            self._console.start()
+        settings, note = self._settings, session.stage.note
+        try:
+            if settings.console == "wrap":
+                self._console = Console(note)
+                self._console.start()
+            if settings.system_metrics_s:
+                self._system = SystemMetrics(note, probes_of_host(settings.dir), settings.system_metrics_s)
+                self._system.start()
+        except RuntimeError as error:  # no more threads may be started; the run itself has its own
+            log.warning("the console and system metrics are not kept with the run: %s", error)
+            self.after_fork_in_child()
 
     def restart(self, session: Session) -> None:
         """In a forked child that logs now: as `start`, if the parent had them."""
@@ -40,9 +55,12 @@ class Companions:
         self._wanted = False
         if self._console is not None:
             self._console.stop()
+        if self._system is not None:
+            self._system.stop()
 
     def after_fork_in_child(self) -> None:
         """The parent's threads are not here."""
+        self._system = None
         if self._console is not None:
             self._console.detach()
             self._console = None

@@ -64,8 +64,34 @@ def test_a_forked_child_that_logs_has_a_console_of_its_own(backend: Backend, tmp
     assert rows == [(False, "parent"), (True, "child")]
 
 
+def test_system_metrics_are_a_stream_of_their_own(backend: Backend, tmp_path: Path) -> None:
+    done = script(
+        """
+        import time
+        run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2], settings={"system_metrics_s": 0.05})
+        run.log({"loss": 1.0})
+        time.sleep(0.5)
+        run.log({"loss": 2.0})
+        run.finish()
+        print(run.step, run.account.logged, run.summary["loss"], run.summary["_step"])
+        """,
+        *(backend.url, tmp_path),
+    )
+    assert done.stdout == "2 2 2.0 1\n"
+    rows = backend.query("SELECT writer, metric, count(*), min(value) FROM stepwell.system GROUP BY 1, 2")
+    assert {(writer, count > 1, value >= 0) for writer, metric, count, value in rows} == {("0", True, True)}
+    metrics = {row[1] for row in rows}
+    assert {"system/disk", "system/process/cpu"} <= metrics
+    assert all(metric.startswith("system/") for metric in metrics)
+    assert backend.points("run-1") == [("0", "loss", 0, 1.0), ("0", "loss", 1, 2.0)]
+    assert backend.query("SELECT key FROM stepwell.summary WHERE left(key, 1) <> '_'") == [("loss",)]
+    assert backend.query("SELECT value FROM stepwell.summary WHERE key = '_step'") == [(1,)]
+    assert backend.query("SELECT last_step, points, writers, state FROM stepwell.runs") == [(1, 2, 1, "finished")]
+
+
 def test_notes_of_any_shape_break_no_view(backend: Backend, tmp_path: Path) -> None:
     odd = ["5", "null", '"x"', "[]", '{"lines":5}', '{"lines":["a"],"number":1e300,"times":["x"],"stream":{}}']
+    odd += ['{"metrics":5}', '{"metrics":{"a":"x","b":null,"c":1e300,"d":2},"time":"x"}']
     odd.append('{"lines":["b"],"number":-5,"times":[1e200]}')
     script(
         """
@@ -79,3 +105,4 @@ def test_notes_of_any_shape_break_no_view(backend: Backend, tmp_path: Path) -> N
     )
     assert backend.query("SELECT message FROM stepwell.rejections") == []
     assert [row[0] for row in backend.query("SELECT line FROM stepwell.console ORDER BY 1")] == ["a", "b"]
+    assert backend.query("SELECT metric, value FROM stepwell.system WHERE metric <> 'c'") == [("d", 2.0)]

@@ -44,6 +44,7 @@ CONTRACT = {
         *[("time", "timestamp with time zone"), ("stream", "text"), ("epoch", "integer"), ("number", "bigint")],
         ("line", "text"),
     ],
+    "system": [*RUN, ("metric", "text"), ("time", "timestamp with time zone"), ("value", "double precision")],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
         *RUN,
