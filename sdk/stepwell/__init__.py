@@ -12,6 +12,7 @@ The way of the data: log() → stage → frame → spool → stream → server �
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ _LAZY = dict.fromkeys(
     "data_types",
 ) | {"plot_table": "plot"}
 
+_ARTIFACTS = ("Artifact", "log_artifact", "use_artifact", "log_model", "use_model", "link_model")
+
 __all__ = [
     "Account",
     "AlertLevel",
@@ -105,6 +108,7 @@ __all__ = [
     "login",
     "plot",
     "plot_table",
+    "save",
     "setup",
     "teardown",
     "termerror",
@@ -156,6 +160,17 @@ def alert(
     PROCESS.require("wandb.alert()").alert(title, text, level, wait_duration)
 
 
+def save(
+    glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+) -> list[str] | bool:
+    """`Run.save` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    return PROCESS.require("wandb.save()").save(glob_str, base_path, policy)
+
+
 def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     """`Run.flush` of the current run.
 
@@ -186,4 +201,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
+    if name in _ARTIFACTS:
+        raise AttributeError(f"stepwell has no {name!r}: artifacts are not supported; stepwell.save() keeps files")
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

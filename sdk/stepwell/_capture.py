@@ -1,7 +1,7 @@
 """A session that keeps what is logged in memory, in the place of one with a spool, a thread and a server.
 
 Behind `stepwell.testing.capture`. In come calls of a run, checked by the same stage as ever; out go rows, notes and
-files as Python values. Promises: no network, no thread but that which encodes media, no file.
+files as Python values. Promises: no network, no thread but those that encode media and copy files, no file.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stepwell._media_door import MediaDoor
 from stepwell._media_queue import Deliver, MediaQueue
 from stepwell._plan import Cut
 from stepwell._resume import Start
+from stepwell._saved_files import SavedFiles
 from stepwell._sender import Sender
 from stepwell._session import Session
 from stepwell._settings import Settings
@@ -40,7 +41,7 @@ class CapturedSession(Session):
     Attributes:
         rows: by step, its number included.
         notes: (kind, step, value).
-        files: by SHA-256.
+        contents: files by SHA-256.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CapturedSession(Session):
         first_step: int,
     ) -> None:
         self._settings = settings
+        self.writer = writer
         self._lock = threading.RLock()
         self.rows: dict[int, dict[str, Any]] = {}
         self.notes: list[tuple[str, int, Any]] = []
@@ -61,8 +63,9 @@ class CapturedSession(Session):
         self.spool = None
         self.sender = CapturedSender(self)
         self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
-        self.blobs = CapturedBlobs(settings, self._media_encoded)
-        self.files = self.blobs.files
+        self.blobs = CapturedBlobs(settings, self._media_encoded, self._file_kept)
+        self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
+        self.contents = self.blobs.contents
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note))
 
     def save_state(self, exit_code: int | None) -> None:
@@ -71,6 +74,7 @@ class CapturedSession(Session):
     def collect(self) -> None:
         """Brings what the stage has, and what is being encoded, to `rows` and `notes`."""
         self.blobs.media.wait()
+        self.blobs.saved.wait()
         with self._lock:
             cut = self.stage.cut()
             if cut is not None:
@@ -161,16 +165,17 @@ class CapturedSender(Sender):
 class CapturedBlobs(Blobs):
     """Files in memory, by their hash."""
 
-    def __init__(self, settings: Settings, deliver: Deliver) -> None:
+    def __init__(self, settings: Settings, deliver: Deliver, deliver_file: Deliver) -> None:
         self._settings = settings
-        self.files: dict[str, bytes] = {}
+        self.contents: dict[str, bytes] = {}
         self.media = MediaQueue(settings.limits.media_bytes, self.keep, deliver)
+        self.saved = MediaQueue(settings.limits.media_bytes, self.keep, deliver_file)
 
     def keep(self, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
         if not isinstance(data, bytes):
             data = Path(os.fsdecode(data)).read_bytes()
         sha256, size = sha256_of(data)
-        self.files[sha256] = data
+        self.contents[sha256] = data
         return Blob(sha256, size)
 
     def flush(self, frames: Callable[[], Future], durable: bool) -> Future:

@@ -1,4 +1,5 @@
-"""What goes on beside a run without anybody's call, from `init` to `finish`: the console and system metrics.
+"""What goes on beside a run without anybody's call, from `init` to `finish`: console, system
+metrics, metadata.
 
 Each part hands notes to the stage of the session that it was started with. Nothing here keeps the process alive, and
 nothing is started for runs that are disabled, captured by a test, or made otherwise than by `init`.
@@ -9,6 +10,8 @@ from __future__ import annotations
 import logging
 
 from stepwell._console import Console
+from stepwell._metadata import Metadata, main_file
+from stepwell._saved_files import SavedFile
 from stepwell._session import Session
 from stepwell._settings import Settings
 from stepwell._system_metrics import SystemMetrics
@@ -29,9 +32,10 @@ class Companions:
         self._wanted = False
         self._console: Console | None = None
         self._system: SystemMetrics | None = None
+        self._metadata: Metadata | None = None
 
-    def start(self, session: Session) -> None:
-        """At the start of the run, once it logs to `session`."""
+    def start(self, session: Session, again: bool = False) -> None:
+        """At the start of the run, once it logs to `session`; `again`: in a forked child, which comes from the same."""
         self._wanted = True
         settings, note = self._settings, session.stage.note
         try:
@@ -41,14 +45,21 @@ class Companions:
             if settings.system_metrics_s:
                 self._system = SystemMetrics(note, probes_of_host(settings.dir), settings.system_metrics_s)
                 self._system.start()
+            if settings.metadata and not again:
+                rank = session.writer.isdecimal() and session.writer != "0"
+                self._metadata = Metadata(note, whole=not rank)
+                self._metadata.start()
         except RuntimeError as error:  # no more threads may be started; the run itself has its own
-            log.warning("the console and system metrics are not kept with the run: %s", error)
+            log.warning("console, system metrics and metadata are not kept with the run: %s", error)
             self.after_fork_in_child()
+        program = main_file() if settings.save_code and not again else None
+        if program is not None:
+            session.saved.keep(SavedFile(program, f"code/{program.name}"))
 
     def restart(self, session: Session) -> None:
         """In a forked child that logs now: as `start`, if the parent had them."""
         if self._wanted:
-            self.start(session)
+            self.start(session, again=True)
 
     def stop(self) -> None:
         """At the end of the run, while notes are taken still."""
@@ -57,9 +68,12 @@ class Companions:
             self._console.stop()
         if self._system is not None:
             self._system.stop()
+        if self._metadata is not None:
+            self._metadata.stop()
 
     def after_fork_in_child(self) -> None:
         """The parent's threads are not here."""
+        self._metadata = None
         self._system = None
         if self._console is not None:
             self._console.detach()

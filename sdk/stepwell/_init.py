@@ -85,8 +85,9 @@ def init(
         spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
         blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
-        force, anonymous, save_code, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those
-            that ask for something say so.
+        save_code: whether the program's main file is kept with the run, as `code/<its name>`.
+        force, anonymous, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those that ask
+            for something say so.
 
     Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
 
@@ -97,7 +98,6 @@ def init(
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     without_effect = {
-        "save_code": save_code,
         "tensorboard": tensorboard,
         "sync_tensorboard": sync_tensorboard,
         "monitor_gym": monitor_gym,
@@ -127,6 +127,7 @@ def init(
         "blobs_full": blobs_full,
         "reinit": reinit,
         "allow_val_change": allow_val_change,
+        "save_code": save_code,
     }
     arguments |= {key: value for key, value in given.items() if value is not None}
     allow = bool(arguments.pop("allow_val_change", False))

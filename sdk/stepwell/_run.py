@@ -20,8 +20,8 @@ from stepwell._blobs import Blobs
 from stepwell._companions import Companions
 from stepwell._config import Config
 from stepwell._definitions import Definitions, Metric, checked_metric
-from stepwell._described import Described
 from stepwell._flush import Flush
+from stepwell._keeping import Keeping
 from stepwell._media_door import MediaDoor
 from stepwell._report import report
 from stepwell._resume import Start, forget, remember
@@ -40,7 +40,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Described, WithBlock):
+class Run(Keeping, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -243,7 +243,8 @@ class Run(Described, WithBlock):
         self._stage.close_row()
         if self._session is not None:
             self._session.save_state(self._exit_code)
-        if self._blobs is not None:
+        if self._blobs is not None and self._session is not None:
+            self._session.saved.finish()
             self._blobs.finish_media()
         sender.finish(self._exit_code)
         if self._blobs is not None:
@@ -262,7 +263,7 @@ class Run(Described, WithBlock):
     def interrupted(self) -> bool:
         """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
+        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.in_use)
 
     def _label(self, *_: Any, **__: Any) -> None:
         """Integrations tell W&B here which library uses it. Nobody needs to know."""
@@ -368,15 +369,18 @@ class Run(Described, WithBlock):
         Raises:
             UsageError: the run is finished.
         """
-        if self._exit_code is not None:
-            if self.settings.mode == "disabled":
-                return
-            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
+        if self._session_for(cannot) is not None:
+            self._stage.note(kind, dump(dict(note)))
+
+    def _session_for(self, cannot: str) -> Session | None:
+        """See `Keeping`."""
         if self.settings.mode == "disabled":
-            return
+            return None
+        if self._exit_code is not None:
+            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
         if self._sender is None:  # a forked child
             self._open_session_of_child()
-        self._stage.note(kind, dump(dict(note)))
+        return self._session
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
         log.error(

@@ -116,6 +116,7 @@ class Timeouts:
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
         encode_idle_s: how long `finish()` waits for one media object to be encoded.
+        copy_idle_s: how long it waits for one file to be copied.
         resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
     """
@@ -128,6 +129,7 @@ class Timeouts:
     stage_full_s: float = 5.0
     finish_idle_s: float = 10.0
     encode_idle_s: float = 60.0
+    copy_idle_s: float = 600.0
     resume_s: float = 30.0
     heartbeat_s: float = 30.0
 

@@ -87,7 +87,7 @@ class CapturedRun:
     @property
     def files(self) -> dict[str, bytes]:
         """What `run.save` would have stored: the last content of each file, by its name."""
-        return {value["name"]: self._session.files[value["sha256"]] for value in self._said("file")}
+        return {value["name"]: self._session.contents[value["sha256"]] for value in self._said("file")}
 
     def _said(self, kind: str) -> list[dict[str, Any]]:
         self._session.collect()
@@ -95,8 +95,8 @@ class CapturedRun:
 
     def _files_of(self, value: Any) -> Iterator[tuple[str, bytes]]:
         if isinstance(value, dict):
-            if value.get("sha256") in self._session.files and isinstance(value.get("path"), str):
-                yield value["path"], self._session.files[value["sha256"]]
+            if value.get("sha256") in self._session.contents and isinstance(value.get("path"), str):
+                yield value["path"], self._session.contents[value["sha256"]]
             value = list(value.values())
         if isinstance(value, list):
             for item in value:

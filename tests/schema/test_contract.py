@@ -45,6 +45,14 @@ CONTRACT = {
         ("line", "text"),
     ],
     "system": [*RUN, ("metric", "text"), ("time", "timestamp with time zone"), ("value", "double precision")],
+    "metadata": [*RUN, ("metadata", "jsonb")],
+    "files": [
+        *[*RUN, ("name", "text"), ("sha256", "text"), ("size", "bigint"), ("time", "timestamp with time zone")],
+    ],
+    "alerts": [
+        *[*RUN, ("time", "timestamp with time zone"), ("step", "bigint"), ("level", "text"), ("title", "text")],
+        *[("text", "text"), ("wait_duration_s", "double precision")],
+    ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
         *RUN,
