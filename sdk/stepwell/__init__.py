@@ -115,7 +115,9 @@ __all__ = [
     "termlog",
     "termwarn",
     "testing",
+    "unwatch",
     "util",
+    "watch",
 ]
 
 
@@ -169,6 +171,31 @@ def save(
         Error: there is none.
     """
     return PROCESS.require("wandb.save()").save(glob_str, base_path, policy)
+
+
+def watch(
+    models: Any,
+    criterion: Any = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> None:
+    """`Run.watch` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.watch()").watch(models, criterion, log, log_freq, idx, log_graph)
+
+
+def unwatch(models: Any = None) -> None:
+    """`Run.unwatch` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.unwatch()").unwatch(models)
 
 
 def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:

@@ -21,7 +21,6 @@ from stepwell._companions import Companions
 from stepwell._config import Config
 from stepwell._definitions import Definitions, Metric, checked_metric
 from stepwell._flush import Flush
-from stepwell._keeping import Keeping
 from stepwell._media_door import MediaDoor
 from stepwell._report import report
 from stepwell._resume import Start, forget, remember
@@ -31,6 +30,7 @@ from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._summary import Summary, SummaryState
 from stepwell._values import dump
+from stepwell._watch import Watching
 from stepwell._with_block import WithBlock
 from stepwell.errors import Error, RejectionError, UnavailableError, UsageError
 from stepwell.spool import Spool
@@ -40,7 +40,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Keeping, WithBlock):
+class Run(Watching, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -236,6 +236,7 @@ class Run(Keeping, WithBlock):
         sender = self._sender
         if self.settings.mode == "disabled":
             return  # and what is logged later goes nowhere, too
+        self.unwatch()
         self._log = self._log_finished
         self._companions.stop()
         if sender is None:

@@ -61,7 +61,9 @@ def test_the_public_names_are_these() -> None:
         "termlog",
         "termwarn",
         "testing",
+        "unwatch",
         "util",
+        "watch",
     ]
     assert sorted(stepwell.__all__) == stepwell.__all__
 
