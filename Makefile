@@ -3,12 +3,15 @@
 #   make demo     a real training run on four ranks, into a real server, read back with SQL
 #   make test     all tests          make check    lint, format and types
 #   make bench    the measurements   make soak     faults at random, for SECONDS=60
+#   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
+#   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large)
 #   make clean    removes the environment and caches
 #
 # make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
 
 PYTHON ?= python3
 VENV ?= .venv
+INTEGRATIONS ?= .venv-integrations
 TESTS ?=
 SECONDS ?= 60
 SEED ?= $(shell date +%s)
@@ -16,11 +19,11 @@ SEED ?= $(shell date +%s)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
-DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy pandas psutil pytest pytest-asyncio \
-    pytest-xdist pyyaml rdkit ruff
+DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
+    psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test check format bench soak clean setup
+.PHONY: demo test test-integrations check format bench bench-media soak clean setup
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -41,6 +44,20 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python loadtests/bench.py
 
+bench-media: $(STAMP)
+	$(BIN)/python loadtests/bench_media.py
+
+# In an environment of its own, because torch brings some 5 GB.
+test-integrations:
+	@$(MAKE) VENV=$(INTEGRATIONS) setup
+	@$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/integrations
+	$(INTEGRATIONS)/bin/python -m pytest -n 2 tests/integrations
+
+$(INTEGRATIONS)/integrations: $(INTEGRATIONS)/installed tests/integrations/requirements.txt
+	@echo "Installing Lightning, Transformers and Keras (some minutes, once)"
+	@$(PIP) --requirement tests/integrations/requirements.txt
+	@touch "$@"
+
 # make soak SECONDS=600 SEED=7: faults at random, judged at the end; it prints its seed first.
 soak: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m faults.soak --seconds $(SECONDS) --seed $(SEED)
@@ -60,9 +77,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f "$(STAMP)"
 	@"$(PYTHON)" -m venv --clear "$(VENV)"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable '.[server,demo,media]' $(DEV)
+	@$(PIP) --no-build-isolation --editable '.[server,demo,media,read]' $(DEV)
 	@touch "$(STAMP)"
 
 clean:
-	rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf "$(VENV)" "$(INTEGRATIONS)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

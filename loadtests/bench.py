@@ -227,7 +227,7 @@ def main() -> None:
 
     # Without sealing: psql's COPY needs the rows as they came. With it: loadtests/bench_history.py.
     with running("--no-seal") as stack:
-        report("machine", cores=os.cpu_count(), cpu=_cpu(), python=platform.python_version(), system=platform.system())
+        report("machine", cores=os.cpu_count(), cpu=cpu(), python=platform.python_version(), system=platform.system())
         for scalars in (1, 10, 100, 1000):
             measure_log(stack, scalars, sized(25_000), paced=True)
         for scalars, calls in ((1, 200_000), (10, 200_000), (100, 50_000), (1000, 5_000)):
@@ -250,7 +250,8 @@ def print_table() -> None:
         print(f"{result['name']:<46}" + "".join(f"{figure:<32}" for figure in figures).rstrip())
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

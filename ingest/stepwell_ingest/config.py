@@ -23,11 +23,14 @@ class Limits:
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
         post_frames, post_sessions: how many one POST body may hold.
+        request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: open connections; one more is told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
         copiers: transactions under way at a time. A writer is in one of them at most.
         metrics_per_run: names of metrics that one run may have.
+        points_per_run, bytes_per_run: what one run may have, in points and in bytes of frames as they came; None: no
+            limit. Looked at every few seconds (`write/quota.py`).
         object_bytes: the largest JSON value.
         blob_bytes: the largest file.
         blob_part_bytes: larger files are taken in parts of this size; each upload holds one in memory.
@@ -40,11 +43,14 @@ class Limits:
     attach_bytes: int = 4 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
+    request_line_bytes: int = 256 * 1024
     streams: int = 16_384
     batch_bytes: int = 8 * MIB
     batch_frames: int = 8192
     copiers: int = 2
     metrics_per_run: int = 100_000
+    points_per_run: int | None = None
+    bytes_per_run: int | None = None
     object_bytes: int = wire.MAX_ROW_BYTES
     blob_bytes: int = 16 * 1024 * MIB
     blob_part_bytes: int = 8 * MIB
@@ -127,6 +133,44 @@ class SealSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Reads:
+    """What one worker process spends on those who read, so that they cannot starve those who write.
+
+    Attributes:
+        connections: to Postgres, for reads alone; more reads at a time wait.
+        wait_s: the longest wait for one of them; then 503.
+        statement_s: the longest that one statement may take.
+        page_points: points that are read, held and sent at a time, about.
+        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
+        send_s: a client that takes nothing for this long is given up.
+        runs, objects: rows of one answer.
+        keys: names that one request may ask for.
+        buckets: of one metric in one answer.
+        samples: rows that a sampled answer aims at, at most.
+        listeners: live views; one more is told to come back later.
+        live_poll_s: how often a worker looks for what is new, for all its listeners together.
+        live_points: what one event holds, at most; a listener that is further behind starts over.
+        live_keep_alive_s: how often a live view hears that it is still connected.
+    """
+
+    connections: int = 4
+    wait_s: float = 10.0
+    statement_s: float = 30.0
+    page_points: int = 500_000
+    page_bytes: int = 64 * MIB
+    send_s: float = 60.0
+    runs: int = 1000
+    objects: int = 10_000
+    keys: int = 1000
+    buckets: int = 20_000
+    samples: int = 100_000
+    listeners: int = 500
+    live_poll_s: float = 0.5
+    live_points: int = 20_000
+    live_keep_alive_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All that one worker needs to serve.
 
@@ -146,3 +190,4 @@ class Config:
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()
+    reads: Reads = Reads()

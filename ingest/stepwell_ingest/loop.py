@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` to its end on a new loop."""
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """The result of `main`, run to its end on a new loop."""
     try:
         import uvloop
     except ModuleNotFoundError:  # Windows has no uvloop
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
+        return asyncio.run(main)
+    return uvloop.run(main)

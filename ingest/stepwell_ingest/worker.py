@@ -22,8 +22,12 @@ from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
+from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.lifecycle import Lifecycle
 from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
+from stepwell_ingest.sizes import Sizes
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -31,11 +35,12 @@ from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.pressure import Pressure
+from stepwell_ingest.write.quota import Quota
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-_PARTITIONS_EVERY_S = 3600.0
+_HOUSEKEEPING_EVERY_S = 3600.0
 
 
 class Worker:
@@ -45,18 +50,22 @@ class Worker:
         config, metrics: settings and counters.
         room: bytes between the sockets and COMMIT.
         catalog, batcher, intake: stations of the write path; there from `start` on.
+        reads, live: connections of those who read, and live views.
         streams: the open connections.
         draining: nothing new is taken in.
     """
 
     catalog: Catalog
     intake: Intake
+    _sizes: Sizes
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
         self.room = Room(config.limits.memory_bytes, config.timeouts.retry_after_s)
         self.batcher = Batcher(config.limits.batch_bytes, config.limits.batch_frames)
+        self.reads = Database(config.dsn, config.reads, config.timeouts.connect_s)
+        self.live = Live(self.reads)
         self.streams: set[Stream] = set()
         self.draining = False
         self.started_at = time.time()
@@ -104,6 +113,8 @@ class Worker:
                     server_settings={
                         "synchronous_commit": "on",
                         "application_name": "stepwell",
+                        # The slot of the hot ring is read behind a lock, and must be the one of then.
+                        "default_transaction_isolation": "read committed",
                         "TimeZone": "UTC",
                         # When the host of a worker goes away in the midst of a COPY, Postgres must notice: until then
                         # the ledger rows are locked, and no other worker can move them. (The default is two hours.)
@@ -113,17 +124,20 @@ class Worker:
                         "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
                     },
                 )
+                await self.reads.open()
             self.catalog = Catalog(pool, limits.metrics_per_run, timeouts.connect_s)
-            self.intake = Intake(self.batcher, limits.object_bytes)
+            quota = Quota(pool, limits, self.catalog.cursors)
+            self.intake = Intake(self.batcher, limits.object_bytes, quota.refusal)
+            self._sizes = Sizes(pool)
             pressure = Pressure(pool, self.config.seal)
-            self._tasks.append(asyncio.create_task(pressure.run()))
+            self._tasks += [asyncio.create_task(quota.run()), asyncio.create_task(pressure.run())]
             for _ in range(limits.copiers):
                 copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts, pressure)
                 self._tasks.append(asyncio.create_task(copier.run()))
-            self._tasks.append(asyncio.create_task(self._make_partitions()))
             if store is not None:
                 self._blobs = Blobs(pool, store, limits, timeouts)
                 self._tasks.append(asyncio.create_task(self._blobs.run()))
+            self._tasks.append(asyncio.create_task(self._keep_house()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))
             self._runner = web.AppRunner(
@@ -134,6 +148,8 @@ class Worker:
                 keepalive_timeout=timeouts.head_s,
                 # Compressed bodies are refused; else aiohttp would inflate them all the same before it drops them.
                 auto_decompress=False,
+                max_line_size=limits.request_line_bytes,
+                max_field_size=limits.request_line_bytes,
             )
             await self._runner.setup()
             await web.SockSite(self._runner, listener, backlog=1024).start()
@@ -168,6 +184,7 @@ class Worker:
         """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
         self.draining = True
         self.batcher.close()
+        self.live.close()
         for stream in list(self.streams):
             stream.stop()
         try:
@@ -179,11 +196,14 @@ class Worker:
 
     async def stop(self) -> None:
         """Ends everything; call `drain` first to lose no work in progress."""
+        self.live.close()
         if self._runner is not None:
             await self._runner.cleanup()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.live.stop()
+        await self.reads.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)
@@ -195,7 +215,7 @@ class Worker:
 
         Raises:
             FencedError: a newer session took the writer over; it has not ended.
-            UnknownWriterError: the run was deleted.
+            RunDeletedError: the run was deleted.
             UnavailableError: Postgres is away.
         """
         with postgres_errors("record the end of a writer"):
@@ -229,8 +249,14 @@ class Worker:
             )
         return self._blobs
 
-    def about(self) -> dict[str, Any]:
-        """What `stepwell status` shows of this worker."""
+    async def about(self, sizes: bool) -> dict[str, Any]:
+        """What `stepwell status` shows of this worker, and of the history behind it (None: Postgres does not say).
+
+        Args:
+            sizes: with the largest runs and projects.
+        """
+        storage = None if self._pool is None else await self._sizes.storage()
+        largest = (await self._sizes.largest() if sizes and storage is not None else None) or {}
         return {
             "started_at": self.started_at,
             "draining": self.draining,
@@ -238,6 +264,8 @@ class Worker:
             "held_bytes": self.room.held_bytes,
             "held_bytes_limit": self.room.limit_bytes,
             "submissions_waiting": self.batcher.waiting,
+            "storage": storage,
+            **largest,
         }
 
     def render_metrics(self) -> bytes:
@@ -255,11 +283,32 @@ class Worker:
     def _attached(self) -> list[Cursor]:
         return [stream.cursor for stream in self.streams if stream.cursor is not None]
 
-    async def _make_partitions(self) -> None:
+    async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(_PARTITIONS_EVERY_S)
+            await asyncio.sleep(_HOUSEKEEPING_EVERY_S)
             try:
                 with postgres_errors("make partitions"):
                     await self._connected().execute(self._sql["ensure_partitions"])
+                await self.sweep()
             except Error as error:
-                log.warning("%s", error)  # there are two months left to succeed
+                log.warning("%s", error)  # there are two months left to succeed, and nobody sees what is swept
+            except asyncpg.PostgresError as error:
+                log.error("what deleted runs have left could not be removed: %s", error)
+
+    async def sweep(self) -> None:
+        """Removes what deleted runs have left, as far as no other worker does.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("sweep"):
+            # Its own: a sweep may take long, and the pool ends a statement after a minute.
+            connection = await asyncpg.connect(
+                self.config.dsn,
+                timeout=self.config.timeouts.connect_s,
+                server_settings={"application_name": "stepwell sweep"},
+            )
+            try:
+                await Sweeper(connection).sweep()
+            finally:
+                await connection.close(timeout=5)

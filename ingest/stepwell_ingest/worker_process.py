@@ -19,6 +19,8 @@ from stepwell_ingest.config import Config, Limits
 from stepwell_ingest.service import Stop, serve
 from stepwell_ingest.worker import Worker
 
+#: Those that `stepwell up` has options for.
+_LIMITS = ("metrics_per_run", "points_per_run", "bytes_per_run", "blob_bytes")
 LOG_FORMAT = "stepwell: %(message)s"
 
 
@@ -28,9 +30,8 @@ def encode(config: Config) -> bytes:
         "dsn": config.dsn,
         "host": config.host,
         "port": config.port,
-        "metrics_per_run": config.limits.metrics_per_run,
         "blobs": config.blobs,
-        "blob_bytes": config.limits.blob_bytes,
+        "limits": {name: getattr(config.limits, name) for name in _LIMITS},
     }
     return json.dumps(settings).encode() + b"\n"
 
@@ -38,7 +39,7 @@ def encode(config: Config) -> bytes:
 def decode(line: bytes) -> Config:
     """What `encode` wrote."""
     settings = json.loads(line)
-    limits = Limits(metrics_per_run=settings["metrics_per_run"], blob_bytes=settings["blob_bytes"])
+    limits = Limits(**settings["limits"])
     place = (settings["dsn"], settings["host"], settings["port"])
     return Config(*place, reuse_port=True, blobs=settings["blobs"], limits=limits)
 

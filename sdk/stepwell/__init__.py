@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from stepwell import _absent
 from stepwell._about import AlertLevel
 from stepwell._account import Account, Stats
 from stepwell._before_init import BeforeInit
@@ -25,7 +26,17 @@ from stepwell._definitions import Metric
 from stepwell._flush import Flush
 from stepwell._given_settings import GivenSettings as Settings
 from stepwell._init import init
-from stepwell._integrations import ensure_configured, install_as_wandb, login, setup, termerror, termlog, termwarn, util
+from stepwell._integrations import (
+    ensure_configured,
+    install_as_wandb,
+    login,
+    require,
+    setup,
+    termerror,
+    termlog,
+    termwarn,
+    util,
+)
 from stepwell._process import PROCESS
 from stepwell._run import Run
 from stepwell._summary import Summary
@@ -57,6 +68,9 @@ if TYPE_CHECKING:
     )
     from stepwell.plot import plot_table
 
+if TYPE_CHECKING:
+    from stepwell.api import Api
+
 __version__ = "0.1.0"
 
 #: Imported when they are asked for, so that `import stepwell` stays light.
@@ -65,11 +79,10 @@ _LAZY = dict.fromkeys(
     "data_types",
 ) | {"plot_table": "plot"}
 
-_ARTIFACTS = ("Artifact", "log_artifact", "use_artifact", "log_model", "use_model", "link_model")
-
 __all__ = [
     "Account",
     "AlertLevel",
+    "Api",
     "Audio",
     "Bokeh",
     "Classes",
@@ -108,6 +121,7 @@ __all__ = [
     "login",
     "plot",
     "plot_table",
+    "require",
     "save",
     "setup",
     "teardown",
@@ -219,6 +233,10 @@ def teardown(exit_code: int | None = None) -> None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "Api":  # reading back; a training process does not need it
+        from stepwell.api import Api
+
+        return Api
     if name == "run":  # the current run, None when there is none
         return PROCESS.current
     if name in ("config", "summary"):
@@ -228,6 +246,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
-    if name in _ARTIFACTS:
-        raise AttributeError(f"stepwell has no {name!r}: artifacts are not supported; stepwell.save() keeps files")
+    if name in _absent.NAMES:
+        return getattr(_absent, name)
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

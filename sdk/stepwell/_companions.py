@@ -34,8 +34,10 @@ class Companions:
         self._system: SystemMetrics | None = None
         self._metadata: Metadata | None = None
 
-    def start(self, session: Session, again: bool = False) -> None:
+    def start(self, session: Session | None, again: bool = False) -> None:
         """At the start of the run, once it logs to `session`; `again`: in a forked child, which comes from the same."""
+        if session is None:  # the run is disabled
+            return
         self._wanted = True
         settings, note = self._settings, session.stage.note
         try:
@@ -56,7 +58,7 @@ class Companions:
         if program is not None:
             session.saved.keep(SavedFile(program, f"code/{program.name}"))
 
-    def restart(self, session: Session) -> None:
+    def restart(self, session: Session | None) -> None:
         """In a forked child that logs now: as `start`, if the parent had them."""
         if self._wanted:
             self.start(session, again=True)

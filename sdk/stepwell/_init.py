@@ -154,7 +154,7 @@ def init(
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
     if recorder is None:
-        run._start_companions()
+        run._companions.start(run._session)
     return run
 
 

@@ -6,10 +6,14 @@ Stepwell when the program calls `stepwell.install_as_wandb()` before it: what th
 
 from __future__ import annotations
 
+import importlib
 import secrets
 import string
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
+from importlib.metadata import Distribution, DistributionFinder
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -31,6 +35,10 @@ def login(*_: Any, **__: Any) -> bool:
 
 def setup(*_: Any, **__: Any) -> None:
     """Accepted for older scripts: nothing has to be set up before `init`."""
+
+
+def require(*_: Any, **__: Any) -> None:
+    """Accepted for older integrations: a part of W&B's client that scripts had to ask for is not needed here."""
 
 
 def ensure_configured() -> None:
@@ -70,6 +78,37 @@ class StandIn(ModuleType):
         return getattr(self._names, name)
 
 
+class Later:
+    """The names of a module that is imported when one of them is asked for."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._module), name)
+
+
+class _AsDistribution(Distribution):
+    """What `importlib.metadata` says of wandb; libraries ask it for the version, not the module."""
+
+    def read_text(self, filename: str) -> str | None:
+        return f"Metadata-Version: 2.1\nName: wandb\nVersion: {WANDB_VERSION}\n" if filename == "METADATA" else None
+
+    def locate_file(self, path: Any) -> Path:
+        return Path(__file__).parent / str(path)
+
+
+class _Finder(DistributionFinder):
+    """Finds the distribution wandb, by its name, while Stepwell stands in for it; never a module."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        return None
+
+    def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
+        if getattr(context, "name", None) == "wandb" and isinstance(sys.modules.get("wandb"), StandIn):
+            yield _AsDistribution()
+
+
 def install_as_wandb() -> None:
     """From now on, `import wandb` in this process gives Stepwell, for libraries that say so themselves.
 
@@ -89,7 +128,13 @@ def install_as_wandb() -> None:
     stepwell = sys.modules[__package__]
     run = stepwell.Run
     errors = SimpleNamespace(Error=Error, UsageError=UsageError, CommError=CommError, ConfigError=ConfigError)
+    keras = Later("stepwell.integration.keras")
     submodules = {
+        "data_types": Later("stepwell.data_types"),
+        "plot": Later("stepwell.plot"),
+        "integration": SimpleNamespace(),
+        "integration.keras": keras,
+        "keras": keras,
         "sdk": SimpleNamespace(),
         "sdk.lib": SimpleNamespace(RunDisabled=run),
         "sdk.lib.config_util": errors,
@@ -105,3 +150,4 @@ def install_as_wandb() -> None:
         submodule = StandIn(f"wandb.{name}", names)
         sys.modules[submodule.__name__] = submodule
         setattr(sys.modules[f"wandb.{parent}" if parent else "wandb"], last, submodule)
+    sys.meta_path[:] = [_Finder(), *(finder for finder in sys.meta_path if not isinstance(finder, _Finder))]

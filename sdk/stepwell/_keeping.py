@@ -1,4 +1,4 @@
-"""The part of a run that keeps files: `save`, and what artifacts are replaced by. `Run` builds on it."""
+"""The part of a run that keeps files: `save`. `Run` builds on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from stepwell._described import Described
 from stepwell._saved_files import checked_policy
 from stepwell._session import Session
 from stepwell.errors import UsageError
-
-_ARTIFACTS = "artifacts are not supported"
-_SAVE = "run.save('checkpoint.pt') keeps files with the run; SQL shows them in the view stepwell.files"
 
 
 class Keeping(Described):
@@ -61,17 +58,6 @@ class Keeping(Described):
             UsageError: always; it says what to use.
         """
         raise UsageError(
-            f"log_code() is not there: {_ARTIFACTS}",
+            "log_code() is not there: Stepwell keeps no artifacts",
             hint="init(save_code=True) keeps the program's main file, run.save('**/*.py', policy='now') more of them",
         )
-
-    def log_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported.
-
-        Raises:
-            UsageError: always; it says what to use.
-        """
-        raise UsageError(_ARTIFACTS, hint=_SAVE)
-
-    use_artifact = upsert_artifact = finish_artifact = log_artifact
-    log_model = use_model = link_model = link_artifact = log_artifact

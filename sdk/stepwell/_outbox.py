@@ -59,6 +59,7 @@ class Outbox:
         self.next_seq = spool.next_seq if spool else 0
         self.first_seq = spool.first_seq if spool else 0
         self._complained = False
+        self.given_up = False
 
     @property
     def _memory_first(self) -> int:
@@ -71,6 +72,9 @@ class Outbox:
 
     def append(self, frame: bytes) -> None:
         """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
+        if self.given_up:
+            self.next_seq = self.first_seq = self.next_seq + 1
+            return
         header = wire.peek(frame)
         values = header.values
         if not self._memory and self._spooled(frame):
@@ -92,6 +96,8 @@ class Outbox:
 
     def retry_spool(self) -> None:
         """Moves what waits in memory to the disk, as far as it takes it; call it now and then."""
+        if self.given_up:
+            return
         while self._memory:
             seq = self._memory_first
             # What the server has already only needs its place in the spool's order.
@@ -134,6 +140,21 @@ class Outbox:
             while self._memory and self._memory_first < next_seq:
                 self._memory_bytes -= len(self._memory.popleft())
 
+    def give_up(self) -> None:
+        """The server will never take anything more of this session: what is here goes, and so does what comes.
+
+        From now on `first_seq` says nothing about what the server has. The directory goes with `close`.
+        """
+        self.given_up = True
+        self._memory.clear()
+        self._memory_bytes = 0
+        self.first_seq = self.next_seq
+        if self.spool is not None:
+            try:
+                self.spool.acknowledge(self.spool.next_seq)
+            except SpoolError as error:
+                log.error("what the spool holds stays. %s", error)
+
     def close(self, finished: bool = True) -> None:
         """Gives the spool up; its directory goes when all is acknowledged.
 
@@ -144,6 +165,7 @@ class Outbox:
         Raises:
             SpoolError: what remains could not be synced.
         """
+        finished = finished or self.given_up
         if self.spool is not None:
             self.retry_spool()
             if self._memory and self.first_seq < self.next_seq:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepwell._account import Account
-from stepwell.errors import Error
+from stepwell.errors import Error, RunDeletedError
 
 
 def report(
@@ -28,6 +28,8 @@ def report(
     text = f"run {run_id}: {account.logged:,} values logged = {account.stored:,} stored"
     if account.rejected:
         text += f" + {account.rejected:,} rejected"
+        if isinstance(error, RunDeletedError):
+            text += f" ({error.message})"
     if account.dropped:
         text += f" + {account.dropped:,} dropped"
     if account.left or frames_left:

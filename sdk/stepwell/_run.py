@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepwell._about import About
+from stepwell._absent import Absent
 from stepwell._account import Account, Stats
 from stepwell._blobs import Blobs
 from stepwell._companions import Companions
@@ -32,7 +33,7 @@ from stepwell._summary import Summary, SummaryState
 from stepwell._values import dump
 from stepwell._watch import Watching
 from stepwell._with_block import WithBlock
-from stepwell.errors import Error, RejectionError, UnavailableError, UsageError
+from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
 from stepwell.spool import Spool
 
 log = logging.getLogger("stepwell")
@@ -40,7 +41,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Watching, WithBlock):
+class Run(Watching, Absent, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -72,6 +73,7 @@ class Run(Watching, WithBlock):
         self._start = settings.start
         self._on_rejection = on_rejection
         self._info = dict(info)
+        self._full = False
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._session: Session | None = None
@@ -266,9 +268,6 @@ class Run(Watching, WithBlock):
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
         return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.in_use)
 
-    def _label(self, *_: Any, **__: Any) -> None:
-        """Integrations tell W&B here which library uses it. Nobody needs to know."""
-
     def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
         info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
@@ -278,11 +277,6 @@ class Run(Watching, WithBlock):
         self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
         self._exit_code = None
         self._apply_definitions()
-
-    def _start_companions(self, again: bool = False) -> None:
-        """What goes on beside: `init` starts it, and a forked child has it again."""
-        if self._session is not None:
-            (self._companions.restart if again else self._companions.start)(self._session)
 
     def _apply_definitions(self) -> None:
         """What `define_metric` asked of the stage."""
@@ -346,7 +340,7 @@ class Run(Watching, WithBlock):
         self.writer = f"{self.settings.writer}-{os.getpid()}"
         self._start = Start()
         self._open_session(first_step=self._stage.step)
-        self._start_companions(again=True)
+        self._companions.restart(self._session)
         if "multiprocessing.util" in sys.modules:  # its children skip atexit
             from multiprocessing.util import Finalize
 
@@ -384,9 +378,13 @@ class Run(Watching, WithBlock):
         return self._session
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
-        log.error(
-            "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
-        )
+        if not isinstance(error, RunFullError):
+            log.error(
+                "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
+            )
+        elif not self._full:  # all that follow fare the same
+            self._full = True
+            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
         if self._on_rejection is not None:
             self._on_rejection(seq, error)
 

@@ -23,7 +23,7 @@ from stepwell._outbox import Outbox
 from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._stream import Stream, StreamCounts
-from stepwell.errors import RejectionError, SpoolError, SpoolFullError, UsageError
+from stepwell.errors import RejectionError, RunDeletedError, SpoolError, SpoolFullError, UsageError
 
 log = logging.getLogger("stepwell")
 
@@ -85,20 +85,22 @@ class Sender:
         """Where everything is, as of now."""
         counts = self.stream.counts if self.stream else None
         stored = counts.values_acknowledged if counts else 0
-        rejected = counts.values_rejected if counts else 0
         dropped = self._outbox.counts.dropped
         logged = self._logged
+        rejected = counts.values_rejected if counts else 0
+        if self._outbox.given_up:  # nothing is left: what was not stored or lost is refused for good
+            rejected = logged - stored - dropped
         return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
 
     @property
     def frames_left(self) -> int:
-        """Frames that the server has not acknowledged: of values or of notes."""
-        return self._outbox.next_seq - self._outbox.first_seq
+        """Frames that the server has not acknowledged, of values or of notes; none of a run that takes no more."""
+        return 0 if self._outbox.given_up else self._outbox.next_seq - self._outbox.first_seq
 
     @property
     def durable_step(self) -> int | None:
         """Up to this step everything is committed in Postgres; None: nothing yet."""
-        while self._marks and self._marks[0][0] <= self._outbox.first_seq:
+        while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
             try:
                 self._durable_step = self._marks.popleft()[1]
             except IndexError:  # another thread has asked at the same time
@@ -126,7 +128,7 @@ class Sender:
             frames_duplicate=counts.frames_duplicate,
             frames_rejected=counts.frames_rejected,
             values_acknowledged=counts.values_acknowledged,
-            values_rejected=counts.values_rejected,
+            values_rejected=self.account.rejected,
             connections=counts.connections,
             durable_step=self.durable_step,
             notes=self._notes,
@@ -283,6 +285,11 @@ class Sender:
 
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
+        if isinstance(stream.failed, RunDeletedError):
+            _ = self.durable_step  # as far as it came; nothing moves it from now on
+            self._outbox.give_up()  # to keep it for `stepwell sync` would only fill the disk
+            log.error("what this process logs from now on is not stored, and counts as rejected. %s", stream.failed)
+            return
         asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
         if stream.failed is not None and not asked_by_init:
             log.error(

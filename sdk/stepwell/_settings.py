@@ -209,7 +209,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values["dir"] = Path(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
     start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
-    values["run_id"] = start.run_id or values.get("run_id", _run_id(environment))
+    values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
+    if values["run_id"] is None:
+        values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+        if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
+            values["start"] = Start()
     for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
         values[name] = str(values.get(name, default)).lower() in ("1", "true", "yes", "on")
     console = values.get("console", "wrap")
@@ -275,14 +279,14 @@ def _writer(environment: Mapping[str, str]) -> str:
     return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
 
 
-def _run_id(environment: Mapping[str, str]) -> str:
-    """Eight base-36 characters, as W&B's; the job's id where a launcher gives all ranks the same one."""
+def _job_id(environment: Mapping[str, str]) -> str | None:
+    """The job's id, where a launcher gives all ranks the same one."""
     job = environment.get("TORCHELASTIC_RUN_ID", "none")
     if job != "none" and _several(environment.get("WORLD_SIZE")):
         return job
     if environment.get("SLURM_JOB_ID") and _several(environment.get("SLURM_NTASKS")):
         return f"slurm-{environment['SLURM_JOB_ID']}"
-    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+    return None
 
 
 def _several(count: str | None) -> bool:

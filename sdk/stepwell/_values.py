@@ -281,6 +281,23 @@ def value_size(value: Any) -> int:
     return math.prod(int(length) for length in value.shape)
 
 
+def _without_graph(tensor: Any) -> Any:
+    """A tensor of torch off its graph and device, as numpy can take it.
+
+    Raises:
+        RuntimeError: it has no data (the device "meta").
+    """
+    tensor = tensor.detach().cpu()
+    if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":  # sparse, in any of its ways
+        tensor = tensor.to_dense()
+    if hasattr(tensor, "resolve_conj"):  # views that flip signs when they are read
+        tensor = tensor.resolve_conj().resolve_neg()
+    try:
+        return np.asarray(tensor)
+    except TypeError:  # numpy has no bfloat16
+        return np.asarray(tensor.float())
+
+
 def as_array(value: Any) -> np.ndarray[Any, Any]:
     """`value`, an array, a tensor of any library or a sequence, as an array of numpy; not always a copy.
 
@@ -288,16 +305,8 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
         DataError: it makes none.
     """
     if not isinstance(value, np.ndarray):
-        if hasattr(value, "detach"):  # torch: leave the graph and the device
-            value = value.detach().cpu()
-            if getattr(value, "is_sparse", False):
-                value = value.to_dense()
-            try:
-                value = np.asarray(value)
-            except TypeError:  # numpy has no bfloat16
-                value = np.asarray(value.float())
         try:
-            value = np.asarray(value)
+            value = np.asarray(_without_graph(value) if hasattr(value, "detach") else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"a value of type {type(value).__name__} is no array",

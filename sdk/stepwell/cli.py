@@ -3,7 +3,7 @@
 In come the words of the command line; out go an exit code and, when something is wrong, a few plain lines on stderr:
 0 done, 1 an `Error`, 2 a command line that makes no sense, 130 Ctrl-C. The SDK's own commands are named here. Those
 of the server come from the entry points "stepwell.commands", so that stepwell never imports stepwell_ingest; what
-they need of the SDK (`Command`, `ServerFile`) they import from this module alone.
+they need of the SDK (`Command`, `ServerFile`, how to show things) they import from this module alone.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from importlib.metadata import entry_points
 from typing import NamedTuple
 
 import stepwell
+from stepwell.commands.display import Progress, number, size, table
 from stepwell.commands.server_file import ServerFile, data_directory
 from stepwell.errors import Error, SettingError
 
-__all__ = ["Command", "ServerFile", "data_directory", "main"]
+__all__ = ["Command", "Progress", "ServerFile", "data_directory", "main", "number", "size", "table"]
 
 GROUP = "stepwell.commands"
 
@@ -51,6 +52,7 @@ _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
     "demo": _Entry("train a small real model on four ranks, log it, read it back with SQL", "stepwell.commands.demo"),
     "sql": _Entry("ask the stored history with SQL, read-only", ""),
+    "delete": _Entry("delete runs, projects or old history, for good", ""),
     "status": _Entry("show the server, and what waits in spools here", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
 }

@@ -7,6 +7,8 @@ class (`retryable`), never a list of types.
     ├── UsageError                 a call that this run or this moment does not allow
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
+    ├── CommError                  the read API cannot answer (W&B's name for it)
+    │   └── NotFoundError          (also LookupError) there is no such run,
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
@@ -21,12 +23,14 @@ class (`retryable`), never a list of types.
     │   ├── SequenceConflictError  the same seq was stored with other bytes
     │   ├── FencedError            a newer process took over this writer
     │   ├── UnknownWriterError     no writer has this session
+    │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
+    │       └── RunFullError       the run has as many points or bytes as it may have
     ├── BlobError                  a file that was logged cannot be stored or given
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run
     │   └── UnknownBlobError       it is not stored
-    └── ServerError = CommError    the server cannot take it now                         (retryable)
+    └── ServerError                the server cannot take it now                         (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
         ├── BlobOffsetError        earlier bytes of a file are missing; go on at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
@@ -89,6 +93,16 @@ class DataError(Error, TypeError, ValueError):
     code = "data"
 
 
+class CommError(Error):
+    """What `stepwell.Api` raises where W&B's client raises an error of this name."""
+
+    code = "comm"
+
+
+class NotFoundError(CommError, LookupError):
+    code = "not_found"
+
+
 class SettingError(Error, ValueError):
     code = "setting"
 
@@ -148,8 +162,16 @@ class UnknownWriterError(RejectionError):
     code = "unknown_writer"
 
 
+class RunDeletedError(RejectionError):
+    code = "run_deleted"
+
+
 class LimitError(RejectionError):
     code = "limit"
+
+
+class RunFullError(LimitError):
+    code = "run_full"
 
 
 class BlobError(Error):
@@ -171,10 +193,6 @@ class UnknownBlobError(BlobError):
 class ServerError(Error):
     code = "server"
     retryable = True
-
-
-#: What W&B's client calls it when a server does not answer as it should.
-CommError = ServerError
 
 
 class OverloadedError(ServerError):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {"stepwell": "sdk", "stepwell_ingest": "ingest", "stepwell_schema": "schema"}
 
 #: What the server may know of the SDK. `stepwell.cli` is for its commands, which plug into `stepwell`.
-SHARED = {"stepwell.wire", "stepwell.errors"}
+SHARED = {"stepwell.wire", "stepwell.columns", "stepwell.errors"}
 FOR_COMMANDS = {"stepwell.cli"}
 
 
@@ -128,7 +128,7 @@ def test_the_stations_of_the_server_import_only_forward(importer: str, forbidden
     assert broken(importer, *(f"stepwell_ingest.{name}" for name in forbidden), for_types=False) == []
 
 
-@pytest.mark.parametrize("module", ["stepwell.wire", "stepwell_ingest.write.validation"])
+@pytest.mark.parametrize("module", ["stepwell.wire", "stepwell.columns", "stepwell_ingest.write.validation"])
 def test_pure_modules_import_no_io(module: str) -> None:
     roots = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):

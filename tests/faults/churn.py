@@ -4,6 +4,8 @@
                 `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
     zombies     one writer that is taken over again and again, by processes that all live on (`faults.zombies`)
     workers     two on one port; each life is armed with a stage of the worker
+    sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
+    a reader    with a snapshot that is older than what sealers do meanwhile; it must see the same points twice
     Postgres    one strike after the other, at places of the protocol or at any moment
 
 Comes in: a seed and a number of kills, which are spread evenly over all stages. It ends when all of them have fired;
@@ -13,10 +15,14 @@ then everything is left to recover, spools are delivered, a fresh writer logs, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import asyncpg
 
 from faults import stages
 from faults.harness import PATIENCE_S, Child, Stack
@@ -24,12 +30,13 @@ from faults.journal import read_journal
 from faults.judge import Judge, Verdict
 from faults.programs import Armed, Sync, Writer
 from faults.proxy import Action, Link, Rule
+from faults.snapshots import read_twice
 from faults.stages import Point, PostgresPoint, Victim
 from faults.zombies import Zombies
 from stepwell.spool import Spool
 
 #: From outside, whatever it does just now.
-ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker")}
+ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker", "sealer")}
 #: Lives in which a stage may be missed before it counts as unreachable.
 _TRIES = 40
 
@@ -95,12 +102,14 @@ class Churn:
     seed: int
     writers: int = 4
     workers: int = 2
+    sealers: int = 2
     network: bool = False
     kills: Counter[str] = field(default_factory=Counter)
     lives: Counter[str] = field(default_factory=Counter)
     journals: dict[str, list[Path]] = field(default_factory=dict)
     _queues: dict[str, deque[_Turn]] = field(default_factory=dict)
     _waiting: dict[Child, Point] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
     _open: int = 0
     _done: asyncio.Event = field(default_factory=asyncio.Event)
     _random: random.Random = field(init=False)
@@ -119,7 +128,9 @@ class Churn:
         zombies = Zombies(self.stack, place, self.project, "run-0", journals, self.seed)
         try:
             async with asyncio.TaskGroup() as group:
-                keepers = [group.create_task(self._keep_worker()) for _ in range(self.workers)]
+                keepers = [group.create_task(self._keep("worker")) for _ in range(self.workers)]
+                keepers += [group.create_task(self._keep("sealer")) for _ in range(self.sealers)]
+                keepers.append(group.create_task(self._read()))
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 logging.append(group.create_task(zombies.until(self._done)))
                 group.create_task(self._strike_postgres(strikes))
@@ -197,12 +208,23 @@ class Churn:
         if delivery is not None:
             await delivery
 
-    async def _keep_worker(self) -> None:
+    async def _keep(self, side: Literal["worker", "sealer"]) -> None:
         while True:
-            turn = self._next("worker")
-            child = await self.stack.run_worker(self.stack.worker(armed=self._armed(turn)))
-            self.lives["worker"] += 1
+            turn = self._next(side)
+            make = self.stack.worker if side == "worker" else self.stack.sealer
+            child = await self.stack.run_worker(make(armed=self._armed(turn)))
+            self.lives[side] += 1
             await self._watch(turn, child)
+
+    async def _read(self) -> None:
+        while True:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                run = f"run-{self._random.randrange(self.writers // 2)}"
+                before, after = await read_twice(self.stack.dsn, self.project, self._random.random(), run)
+                self.lives["reader"] += 1
+                if before != after:
+                    self.complaints.append(f"a snapshot of {len(before)} points became one of {len(after)}")
+            await asyncio.sleep(0.1)
 
     async def _watch(self, turn: _Turn | None, child: Child) -> None:
         if turn is not None:
@@ -295,6 +317,7 @@ class Churn:
         )
         await child.ended.wait()
         verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
+        verdict.complaints += self.complaints
         account = read_journal(fresh).account
         if account is None or account.left or not account.stored:
             verdict.complaints.append(f"a fresh frame does not flow: {account}")

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import asyncpg
 
 from faults.postgres_wire import PostgresWire
-from faults.programs import Program, Worker, encode
+from faults.programs import Program, Sealer, Worker, encode
 from faults.proxy import Proxy
 from faults.stages import Victim
 from faults.web_wire import WebWire
@@ -145,12 +145,12 @@ class Stack:
         if not forked.done():
             forked.cancel()
             raise RuntimeError(f"the zygote does not fork:\n{(self.place / 'zygote.log').read_text()[-4000:]}")
-        if isinstance(program, Worker):
+        if isinstance(program, Worker | Sealer):
             self._order({"tell": child.pid, "line": program.settings()})
         return child
 
-    async def run_worker(self, program: Worker | None = None) -> Child:
-        """A worker that serves; tried again while Postgres is not there."""
+    async def run_worker(self, program: Worker | Sealer | None = None) -> Child:
+        """A worker that serves, or a sealer; tried again while Postgres is not there."""
         while True:
             child = await self.run(program or self.worker())
             async with asyncio.timeout(PATIENCE_S):
@@ -162,7 +162,15 @@ class Stack:
 
     def worker(self, **named: Any) -> Worker:
         """A worker behind the stack's port and the Postgres proxy."""
-        return Worker(f"postgresql://stepwell@127.0.0.1:{self.postgres_proxy.port}/stepwell", self.port, **named)
+        return Worker(self._proxied, self.port, **named)
+
+    def sealer(self, **named: Any) -> Sealer:
+        """A sealer behind the Postgres proxy."""
+        return Sealer(self._proxied, **named)
+
+    @property
+    def _proxied(self) -> str:
+        return f"postgresql://stepwell@127.0.0.1:{self.postgres_proxy.port}/stepwell"
 
     async def tell(self, child: Child, line: str) -> Any:
         """Tells a program a line; its answer, or None if it died instead."""
@@ -200,10 +208,10 @@ class Stack:
         await self.postgres_answers()
 
     async def any_backend(self) -> int | None:
-        """The pid of a backend that serves a worker now."""
+        """The pid of a backend that serves a worker or a sealer now."""
         with contextlib.suppress(asyncpg.PostgresError, OSError):
             pid: int | None = await self.fetch(
-                "SELECT pid FROM pg_stat_activity WHERE application_name = 'stepwell' ORDER BY random() LIMIT 1"
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'stepwell%' ORDER BY random() LIMIT 1"
             )
             return pid
         return None

@@ -27,15 +27,27 @@ from faults.payload import bits, payload, writer_of
 KINDS = ("lost", "duplicated", "unknown", "unequal")
 _SAMPLES = 5
 
-#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections.
+#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections. What is sealed has no seq
+#: any more, so from `open_seq` on all must be there.
 _LEDGERS = """
 SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.epoch, l.next_seq, l.points, l.objects,
-       l.rejected, b.seqs AS block_seqs, coalesce(b.points, 0) AS block_points, o.seqs AS object_seqs,
-       coalesce(o.objects, 0) AS object_rows, j.seqs AS rejected_seqs
+       l.rejected, b.seqs AS block_seqs, b.points + c.points AS block_points, o.seqs AS object_seqs,
+       coalesce(o.objects, 0) AS object_rows, j.seqs AS rejected_seqs,
+       l.sealed_points, c.points AS chunk_points, t.points AS total_points,
+       CASE WHEN l.sealed_below > 0 THEN coalesce(b.open_seq, l.next_seq) ELSE 0 END AS open_seq
 FROM stepwell.ledger l JOIN stepwell.run r USING (run_id)
 LEFT JOIN LATERAL (
-    SELECT array_agg(DISTINCT seq) AS seqs, sum(cardinality(vals))::bigint AS points FROM stepwell.hot_block h
+    SELECT array_agg(DISTINCT seq) AS seqs, min(seq) FILTER (WHERE step_hi >= l.sealed_below) AS open_seq,
+           coalesce(sum(cardinality(keys) * (SELECT count(*) FROM unnest(steps) s WHERE s >= l.sealed_below)), 0)
+               ::bigint AS points
+    FROM stepwell.hot_block h
     WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) b ON true
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(points), 0)::bigint AS points FROM stepwell.chunk h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) c ON true
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(points), 0)::bigint AS points FROM stepwell.metric_total h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) t ON true
 LEFT JOIN LATERAL (
     SELECT array_agg(DISTINCT seq) AS seqs, count(*) AS objects FROM stepwell.hot_object h
     WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) o ON true
@@ -166,6 +178,7 @@ class Judge:
         refused: Counter[str] = Counter()
         seqs: dict[str, Counter[int]] = defaultdict(Counter)
         goal: dict[str, int] = defaultdict(int)
+        opened: dict[str, int] = defaultdict(int)  # before that, seqs may be sealed
         for row in ledgers:
             session, where = row["session"], f"run {row['run_id']} writer {row['writer_id']} epoch {row['epoch']}"
             if (row["points"], row["objects"]) != (row["block_points"], row["object_rows"]):
@@ -173,6 +186,12 @@ class Judge:
                     f"{where}: the ledger counts {row['points']} points and {row['objects']} objects; "
                     f"there are {row['block_points']} and {row['object_rows']}"
                 )
+            if not row["sealed_points"] == row["chunk_points"] == row["total_points"]:
+                verdict.complaints.append(
+                    f"{where}: {row['sealed_points']} points are sealed, by the ledger; chunks have "
+                    f"{row['chunk_points']}, totals {row['total_points']}"
+                )
+            opened[session] = max(opened[session], row["open_seq"])
             if row["rejected"] != len(row["rejected_seqs"] or ()):
                 verdict.complaints.append(f"{where}: the ledger counts {row['rejected']} rejections")
             stored[session] += row["points"] + row["objects"]
@@ -182,8 +201,12 @@ class Judge:
             seqs[session].update(row["rejected_seqs"] or ())
             goal[session] = max(goal[session], row["next_seq"])
         for session, next_seq in goal.items():
-            if dict(seqs[session]) != dict.fromkeys(range(next_seq), 1):
-                odd = [seq for seq in set(seqs[session]) | set(range(next_seq)) if seqs[session][seq] != 1]
+            odd = [
+                seq
+                for seq in set(seqs[session]) | set(range(next_seq))
+                if seqs[session][seq] > 1 or seq >= next_seq or (seq >= opened[session] and not seqs[session][seq])
+            ]
+            if odd:
                 verdict.complaints.append(
                     f"session {session}: next_seq is {next_seq}, and seqs {sorted(odd)[:5]} are not there once"
                 )

@@ -1,5 +1,5 @@
-"""The programs that are killed: a logging process, a delivery, an ingest worker. Each is the product's own, started in
-a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
+"""The programs that are killed: a logging process, a delivery, an ingest worker, a sealer. Each is the product's own,
+started in a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from stepwell.commands import sync as sync_command
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.wire import decode
 from stepwell_ingest import worker_process
-from stepwell_ingest.config import Config
+from stepwell_ingest.config import Config, SealSettings
+from stepwell_ingest.seal import keeper
+from stepwell_ingest.seal import process as seal_process
 from stepwell_ingest.write import copier
 from stepwell_schema import queries
 
@@ -36,6 +38,17 @@ from stepwell_schema import queries
 SPOOL = SpoolLimits(segment_bytes=8 * 1024, max_bytes=64 * 1024 * 1024, cache_bytes=4 * 1024)
 TIMEOUTS = Timeouts(
     linger_s=0.005, fsync_s=0.1, connect_s=2.0, retry_min_s=0.02, retry_max_s=0.3, finish_idle_s=1.5, heartbeat_s=2.0
+)
+SEALING = SealSettings(
+    every_s=0.05,
+    steps=1,
+    points=1,
+    idle_s=1.0,
+    age_s=2.0,
+    merge_passes=3,
+    slot_bytes=1 << 20,
+    slot_age_s=0.3,
+    lock_ms=100,
 )
 LIMITS = Limits(frame_bytes=4 * 1024, message_bytes=16 * 1024)
 
@@ -146,8 +159,28 @@ class Worker:
         return worker_process.encode(Config(self.dsn, "127.0.0.1", self.port)).decode().strip()
 
 
-Program = Writer | Sync | Worker
-KINDS: dict[str, Any] = {"Writer": Writer, "Sync": Sync, "Worker": Worker}
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """The sealing process that `stepwell up` has beside its workers, in a hurry: whatever is there is worth a pass."""
+
+    dsn: str
+    armed: Armed | None = None
+
+    def main(self) -> int:
+        if self.armed:
+            self.armed.arm()
+        keeper._RETRY_S, keeper._MERGE_EVERY_S, keeper._REST_S = 0.1, 0.1, 0.0
+        seal_process.SealSettings = lambda: SEALING  # type: ignore[misc,assignment]  # its settings are no option
+        seal_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        return seal_process.main()
+
+    def settings(self) -> str:
+        """The line that it is told on stdin."""
+        return seal_process.encode(self.dsn).decode().strip()
+
+
+Program = Writer | Sync | Worker | Sealer
+KINDS: dict[str, Any] = {"Writer": Writer, "Sync": Sync, "Worker": Worker, "Sealer": Sealer}
 
 
 def encode(program: Program) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The kill points: named stages of the SDK, of `stepwell sync`, of the ingest worker and of Postgres.
+"""The kill points: named stages of the SDK, of `stepwell sync`, of ingest worker and sealer, and of Postgres.
 
-The product has no hooks for this. A point of SDK, sync or worker names a function of the product; `arm` wraps it in the
-child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names a place
-in the conversation between worker and Postgres (`faults.postgres_wire`), and who is killed there.
+The product has no hooks for this. A point of SDK, sync, worker or sealer names a function of the product; `arm` wraps
+it in the child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names
+a place in the conversation with Postgres (`faults.postgres_wire`), and who is killed there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Point:
     """A place to die.
 
     Attributes:
-        name: as the tables show it; its first word is the side: sdk, sync, worker.
+        name: as the tables show it; its first word is the side: sdk, sync, worker, sealer.
         target: module:function or module:Class.method.
         only: which calls count; given the arguments.
         hits: up to which call the process may live.
@@ -123,6 +123,39 @@ WORKER_POINTS = (
 )
 
 
+_SEALER = "stepwell_ingest.seal.sealer"
+_SEAL, _MERGE = f"{_SEALER}:Sealer", "stepwell_ingest.seal.merger:Merger"
+
+
+def _asks(name: str) -> Callable[..., bool]:
+    return lambda _, asked, *__: asked == name
+
+
+def _chunks(_: object, table: str, *__: object) -> bool:
+    return table == "chunk"
+
+
+SEALER_POINTS = (
+    Point("sealer: after the claim", f"{_SEAL}._read", How.BEFORE, hits=10),
+    Point("sealer: after reading", f"{_SEAL}._read", How.AFTER, hits=10),
+    Point("sealer: between tracks and chunks", f"{_SEALER}:_copy_in", How.BEFORE, _chunks, hits=10),
+    Point("sealer: mid COPY of chunks", f"{_SEALER}:_chunk_rows", How.FIRST_PIECE, hits=10),
+    Point("sealer: after COPY", f"{_SEALER}:_copy_in", How.AFTER, _chunks, hits=10),
+    Point("sealer: before the hand-over", f"{_SEAL}._hand_over", How.BEFORE, hits=10),
+    Point("sealer: after the hand-over, before COMMIT", f"{_SEAL}._hand_over", How.AFTER, hits=10),
+    Point("sealer: after COMMIT", f"{_SEAL}.seal", How.AFTER, hits=10, result=True),
+    Point("sealer: merge, before it deletes", f"{_MERGE}._read", How.AFTER, hits=2),
+    Point("sealer: merge, between delete and insert", "stepwell_ingest.seal.merger:write", How.BEFORE, hits=2),
+    Point("sealer: merge, before COMMIT", "stepwell_ingest.seal.merger:write", How.AFTER, hits=2),
+    Point("sealer: merge, after COMMIT", f"{_MERGE}.merge", How.AFTER, hits=2),
+    *(
+        Point(f"sealer: ring, {how.value} {name}", "stepwell_ingest.seal.ring:Ring._ask", how, _asks(query), hits=10)
+        for name, query in (("it turns", "rotate"), ("a mark", "mark_sealed"), ("a slot is emptied", "empty_slot"))
+        for how in (How.BEFORE, How.AFTER)
+    ),
+)
+
+
 class Victim(Enum):
     """Who dies, of Postgres, and how."""
 
@@ -160,7 +193,7 @@ POSTGRES_POINTS = tuple(
     for victim in Victim
 )
 
-POINTS = {point.name: point for point in (*SDK_POINTS, *SYNC_POINTS, *WORKER_POINTS)}
+POINTS = {point.name: point for point in (*SDK_POINTS, *SYNC_POINTS, *WORKER_POINTS, *SEALER_POINTS)}
 
 
 def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
@@ -205,7 +238,7 @@ def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
         if point.how is How.BEFORE and counted(arguments):
             die()
         result = await function(*arguments, **named)
-        if point.how is How.AFTER and counted(arguments):
+        if point.how is How.AFTER and not (result is None and point.result) and counted(arguments):
             die()
         return result
 

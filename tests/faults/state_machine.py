@@ -48,6 +48,7 @@ class Ground:
         self.failures: list[str] = []
         self.stack: Stack
         self.worker: Child | None = None
+        self.sealer: Child | None = None
 
     def __enter__(self) -> Ground:
         self._thread.start()
@@ -89,6 +90,7 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.restart_worker()
+        self.restart_sealer()
 
     @rule(name=_NAMES, steps=st.integers(1, 60))
     def log(self, name: int, steps: int) -> None:
@@ -138,6 +140,18 @@ class Machine(RuleBasedStateMachine):
     def restart_worker(self) -> None:
         if self._ground.worker is None:
             self._ground.worker = self._wait(self._ground.stack.run_worker())
+
+    @rule()
+    def kill_sealer(self) -> None:
+        if self._ground.sealer is not None:
+            self._ground.sealer.kill()
+            self._wait(self._ground.sealer.ended.wait())
+            self._ground.sealer = None
+
+    @rule()
+    def restart_sealer(self) -> None:
+        if self._ground.sealer is None:
+            self._ground.sealer = self._wait(self._ground.stack.run_worker(self._ground.stack.sealer()))
 
     @rule(action=_CUTS)
     def cut_the_way_to_the_worker(self, action: Action) -> None:

@@ -248,13 +248,12 @@ async def test_frames_of_a_deleted_run_are_refused_and_neighbours_are_stored(wri
     cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
     write_path.put(cursor, session.frame())
     await write_path.store()
-    for table in ("run", "writer", "ledger", "metric", "hot_block"):
-        await write_path.pool.execute(f"DELETE FROM stepwell.{table} WHERE run_id = $1", cursor.run_id)
+    assert await write_path.pool.fetchval("SELECT stepwell.delete_run_v1($1)", cursor.run_id)
     submission, beside = write_path.put(cursor, session.frame()), write_path.put(other, neighbour.frame())
     await write_path.store()
-    with pytest.raises(Error, match="no writer has this session") as caught:
+    with pytest.raises(Error, match="run team/mnist/run-1 was deleted on 2") as caught:
         await submission.done
-    assert (caught.value.code, caught.value.retryable) == ("unknown_writer", False)
-    assert "if the run was deleted, its frames have nowhere to go" in str(caught.value.hint)
+    assert (caught.value.code, caught.value.retryable) == ("run_deleted", False)
+    assert "stepwell sync --discard" in str(caught.value.hint)
     assert beside.done.result().stored == 1
-    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.hot_block") == 1
+    assert [row[0] for row in await write_path.pool.fetch("SELECT DISTINCT run FROM stepwell.history")] == ["run-2"]

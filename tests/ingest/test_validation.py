@@ -32,7 +32,7 @@ def with_object(body: Any, step: int = 5) -> bytes:
         ([[0]], -1, 0),
         ([[7, 8, 100]], 6, 100),
         ([[1, 3], [2, 9], [4]], 0, 9),
-        ([[2**63 - 1]], 2**63 - 2, 2**63 - 1),
+        ([[2**63 - 2]], 2**63 - 3, 2**63 - 2),
         ([], 12, 12),
     ],
 )
@@ -50,6 +50,7 @@ def test_steps_that_increase_pass_and_the_last_is_returned(
         ([[1, 2, 9, 8]], -1, r"steps do not increase inside a frame \(step 8 follows 9\)"),
         ([[1], [3, 2]], -1, r"steps do not increase inside a frame \(step 2 follows 3\)"),
         ([[-(2**63), 2**63 - 1, 0]], -1, rf"step 0 follows {2**63 - 1}"),
+        ([[2**63 - 1]], -1, rf"a step is too large \({2**63 - 1}; the limit is {2**63 - 2}\)"),
         ([[1, 5], [2, 5]], -1, r"a step stands in two blocks of a frame \(seq 0\)"),
         ([[7]], 7, r"steps go back \(the frame begins at step 7, the writer is at 7 already\)"),
         ([[8], [3]], 5, r"steps go back \(the frame begins at step 3, the writer is at 5 already\)"),

@@ -68,6 +68,15 @@ def module_level() -> None:
     stepwell.finish(exit_code=0)
 
 
+def read_back() -> None:
+    api = stepwell.Api({"entity": "team"}, timeout=30)
+    run = api.run("mnist/my-run")
+    assert_type(run.tags, list[str])
+    for other in api.runs("mnist", {"state": "finished"})[:3]:
+        print(other.summary.get("loss"))  # noqa: T201
+    print(run.series("loss").values.mean())  # noqa: T201
+
+
 async def inside_a_loop() -> None:
     async with stepwell.init(project="mnist") as run:
         run.log({"loss": 0.5})

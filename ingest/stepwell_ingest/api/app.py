@@ -13,6 +13,9 @@ from stepwell.errors import Error, OverloadedError, UnavailableError
 from stepwell_ingest.api.blobs import add_blob_routes
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.openapi import openapi
+from stepwell_ingest.api.read_routes import read_routes
+from stepwell_ingest.api.reads import Sources, handler
 from stepwell_ingest.api.stream import Stream
 
 if TYPE_CHECKING:
@@ -73,8 +76,8 @@ def create_app(worker: Worker) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=worker.render_metrics(), content_type="text/plain", charset="utf-8")
 
-    async def about(_: web.Request) -> web.Response:
-        return json_response(worker.about())
+    async def about(request: web.Request) -> web.Response:
+        return json_response(await worker.about(sizes="sizes" in request.query))
 
     app = web.Application(middlewares=[errors], client_max_size=limits_of(worker))
     app.router.add_get("/v1/stream", stream)
@@ -85,6 +88,15 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     add_blob_routes(app, worker)
+    reads, sources = read_routes(worker.config.reads), Sources(worker.reads, worker.live)
+    for operation, answer in reads:
+        app.router.add_route(operation.method, operation.path, handler(operation, answer, sources))
+    document = openapi([operation for operation, _ in reads])
+
+    async def describe(_: web.Request) -> web.Response:
+        return json_response(document)
+
+    app.router.add_get("/v1/openapi.json", describe)
     return app
 
 

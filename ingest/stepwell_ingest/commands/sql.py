@@ -1,8 +1,9 @@
 """`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
 
 In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
-transaction of its own, with a statement timeout, and the protocol used takes a single statement only. The schema
-`stepwell` is on the search path, so the views are just `history`, `history_objects`, `runs`, `summary` and so on.
+transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
+takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
+views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
 
-from stepwell.cli import Command, ServerFile, data_directory, describe
+from stepwell.cli import Command, describe
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest import loop
+from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
 
+_READER = "stepwell_reader"
+_ONLY_READS = "`stepwell sql` only reads; to change data, use psql with the DSN"
 _BATCH_ROWS = 2000
-_CONNECT_S = 10.0
+#: Whether the role may read here; NULL: there is no schema yet.
+_MAY_READ = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'stepwell'"
+_BE_READER = """SELECT set_config('role', $1, false) FROM pg_roles r, pg_namespace n
+WHERE r.rolname = $1 AND n.nspname = 'stepwell' AND has_schema_privilege(r.oid, n.oid, 'USAGE')"""
 _VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1"""
@@ -55,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
     if options.timeout <= 0:
         raise SettingError("--timeout must be more than 0 seconds")
-    dsn = _find_dsn(options.dsn, options.data)
+    dsn = find_dsn(options.dsn, options.data)
     if query is not None:
         loop.run(_ask(dsn, query, options.format, options.timeout))
     else:
@@ -63,39 +70,33 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _find_dsn(argument: str | None, data_option: str | None) -> str:
-    given = argument or (None if data_option else os.environ.get("STEPWELL_DSN"))
-    if given:
-        return given
-    data = data_directory(data_option)
-    found = ServerFile.read(data)
-    if found is None:
-        raise UnavailableError(
-            f"no server runs on the data directory {data}",
-            hint="start one with `stepwell up`; or name another directory with --data, or a Postgres with --dsn",
-        )
-    return found.dsn
+async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
+    """As the role that only reads: logged in as it where Postgres trusts us, else by SET ROLE; as we are without it.
+
+    Raises:
+        UnavailableError: Postgres cannot be reached.
+    """
+    settings = {
+        "application_name": "stepwell sql",
+        "default_transaction_read_only": "on",
+        "search_path": "stepwell, public",
+        "statement_timeout": str(max(1, round(timeout_s * 1000))),
+        "TimeZone": "UTC",
+    }
+    if not urlsplit(dsn).password:
+        with contextlib.suppress(UnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection = await connect(dsn, user=_READER, **settings)
+            if await connection.fetchval(_MAY_READ):
+                return connection
+            await connection.close()  # a reader's role of another database of this Postgres
+    connection = await connect(dsn, **settings)
+    with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.fetch(_BE_READER, _READER)
+    return connection
 
 
 async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
-    try:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_S,
-            server_settings={
-                "application_name": "stepwell sql",
-                "default_transaction_read_only": "on",
-                "search_path": "stepwell, public",
-                "statement_timeout": str(max(1, round(timeout_s * 1000))),
-                "TimeZone": "UTC",
-            },
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        raise UnavailableError(
-            "Postgres cannot be reached",
-            detail=str(error) or type(error).__name__,
-            hint="is `stepwell up` running? Another Postgres is named with --dsn",
-        ) from error
+    connection = await _connect(dsn, timeout_s)
     try:
         await _fetch(connection, query, format_)
     except asyncpg.PostgresError as error:
@@ -117,9 +118,8 @@ async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> No
         statement = await connection.prepare(query)
         columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
         if not columns:
-            await statement.fetch()
-            print(statement.get_statusmsg(), file=sys.stderr)
-            return
+            # Postgres would refuse most of these; but DO could undo the role, and COPY … TO writes files.
+            raise Error("a statement without rows cannot be run in a read-only transaction", hint=_ONLY_READS)
         cursor = await statement.cursor()
         rows: list[Any] = await cursor.fetch(_BATCH_ROWS)
         writer.begin(columns, rows)
@@ -143,7 +143,11 @@ def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Er
         return Error(f"the query took longer than {timeout_s:g} s", hint="allow it more with --timeout SECONDS")
     hint = error.hint
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        hint = "`stepwell sql` only reads; to change data, use psql with the DSN"
+        hint = _ONLY_READS
+    elif isinstance(error, asyncpg.InsufficientPrivilegeError):
+        hint = (
+            f"`stepwell sql` reads as the role {_READER}, which sees the schema stepwell; psql with the DSN sees more"
+        )
     elif "multiple commands" in str(error):
         hint = "give one statement at a time"
     detail = [str(error.detail)] if error.detail else []

@@ -70,7 +70,7 @@ class Track(NamedTuple):
 def statistics(values: Float64Array) -> Statistics:
     """Of each row of float64[K][S], S ≥ 1.
 
-    Without a finite value min and max are inf and −inf, and sum 0; a sum that no float64 can hold is infinite.
+    Without a finite value min and max are inf and −inf, and sum 0; a sum that no float64 can hold is infinite, or NaN.
     """
     finite = np.isfinite(values)
     none = np.zeros(len(values), np.int64)

@@ -1,7 +1,8 @@
 """The sealing loop: looks for work, seals, merges, turns the ring; stops between two passes.
 
 Above the stations of `seal`. Promises: it keeps up with what comes in, and leaves half of its time to others as long as
-it does; whatever fails is tried again, and nothing is lost by that, since a pass is one transaction.
+it does; whatever fails is tried again, and nothing is lost by that, since a pass is one transaction; an epoch that
+fails keeps no other one from being sealed.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import asyncpg
 
-from stepwell.errors import Error
+from stepwell.errors import Error, UnavailableError
 from stepwell_ingest.config import SealSettings
-from stepwell_ingest.db.errors import caused_by_rows, postgres_errors
+from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.chunks import Epoch
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
@@ -24,6 +27,10 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
+#: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
+_REST_S, _FAILED_REST_S = 10.0, 300.0
+
+Work = TypeVar("Work")
 
 
 class Keeper:
@@ -39,14 +46,14 @@ class Keeper:
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
         self._merged_at = time.monotonic()
+        self._resting: dict[Epoch, float] = {}  # until when
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             pause_s = self._settings.every_s
             try:
-                with postgres_errors("seal"):
-                    await self.look()
+                await self.look()
             except Error as error:
                 log.warning("%s", error)
                 pause_s = _RETRY_S
@@ -56,36 +63,60 @@ class Keeper:
         """Seals what is worth it now; returns how many points.
 
         Raises:
-            asyncpg.PostgresError, UnavailableError: Postgres is away; what was under way is undone.
+            UnavailableError: Postgres is away; what was under way is undone.
         """
         sealed = 0
-        calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
-        for epoch, whole in await self._sealer.candidates():
-            try:
-                sealed += await self._seal(epoch, whole, calm)
-            except asyncpg.PostgresError as error:
-                if not caused_by_rows(error):
-                    raise
-                log.error("the history of %s could not be sealed and stays hot: %s", epoch, error)
-        await self._ring.turn()
-        if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
-            for epoch, level in await self._merger.candidates():
-                began = time.monotonic()
-                await self._merger.merge(epoch, level)
-                await asyncio.sleep(time.monotonic() - began)
-            self._merged_at = time.monotonic()
+        with postgres_errors("seal"):
+            calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
+            for epoch, whole in await self._sealer.candidates(self._at_rest()):
+                sealed += await self._try("seal", epoch, self._seal(epoch, whole, calm)) or 0
+            await self._ring.turn()
+            if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
+                await self._merge()
+                self._merged_at = time.monotonic()
         return sealed
 
     async def _seal(self, epoch: Epoch, whole: bool, calm: bool) -> int:
-        sealed = 0
+        sealed, passes = 0, 0
         while True:
             began = time.monotonic()
             done = await self._sealer.seal(epoch, whole)
             if done is None:
+                if not passes:
+                    self._resting[epoch] = time.monotonic() + _REST_S
                 return sealed
-            sealed += done.points
+            sealed, passes = sealed + done.points, passes + 1
             if not done.more:
                 return sealed
             await self._ring.turn()
             if calm:
                 await asyncio.sleep(time.monotonic() - began)
+
+    async def _merge(self) -> None:
+        for epoch, level in await self._merger.candidates():
+            if epoch not in self._at_rest():
+                began = time.monotonic()
+                await self._try("merge", epoch, self._merger.merge(epoch, level))
+                await asyncio.sleep(time.monotonic() - began)
+
+    def _at_rest(self) -> set[Epoch]:
+        now = time.monotonic()
+        self._resting = {epoch: until for epoch, until in self._resting.items() if until > now}
+        return set(self._resting)
+
+    async def _try(self, doing: str, epoch: Epoch, work: Awaitable[Work]) -> Work | None:
+        """What `work` gives; None when it fails because of this epoch, which then rests.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        try:
+            with postgres_errors(doing):
+                return await work
+        except UnavailableError:
+            raise
+        except Exception as error:  # whatever it is, all other epochs must go on
+            expected = isinstance(error, asyncpg.PostgresError | Error)
+            log.error("%s: cannot %s, so it stays as it is for now: %s", epoch, doing, error, exc_info=not expected)
+            self._resting[epoch] = time.monotonic() + _FAILED_REST_S
+            return None

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncpg
 import numpy as np
 
-from stepwell.errors import UnavailableError
 from stepwell.wire import Int64Array
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import Reader
 from stepwell_ingest.seal import segments
 from stepwell_ingest.seal.chunks import Epoch
-from stepwell_ingest.seal.sealer import copy_out, write
+from stepwell_ingest.seal.sealer import ChangedError, copy_out, write
 from stepwell_ingest.seal.segments import Segment
 from stepwell_schema import queries
 
@@ -42,7 +41,7 @@ class Merger:
         """Merges the oldest short tracks of one level; returns how many points it moved (0: another sealer was there).
 
         Raises:
-            UnavailableError: Postgres has not deleted what was read.
+            ChangedError: Postgres has not deleted what was read.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
@@ -54,11 +53,11 @@ class Merger:
             count = sum(len(item.metric_ids) for item in found)
             deleted = await connection.execute(self._sql["delete_chunks"], epoch.run_id, track_ids)
             if deleted != f"DELETE {count}":
-                raise UnavailableError("chunks changed while they were merged", detail=f"{deleted} of {count}")
+                raise ChangedError("chunks changed while they were merged", detail=f"{deleted} of {count}")
             await connection.execute(self._sql["delete_tracks"], epoch.run_id, track_ids)
             points = await write(connection, self._sql, epoch, segments.regroup(found), level + 1)
             if points != (before := sum(item.values.size for item in found)):
-                raise UnavailableError("a merge changed the number of points", detail=f"{before}, then {points}")
+                raise ChangedError("a merge changed the number of points", detail=f"{before}, then {points}")
         return points
 
     def _choose(self, tracks: list[asyncpg.Record]) -> list[int]:

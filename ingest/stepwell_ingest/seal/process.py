@@ -1,8 +1,8 @@
 """`python -m stepwell_ingest.seal.process`: the sealing of one server, in a process of its own beside the workers.
 
 Its numpy work would stall a worker's loop. Started and kept by `stepwell_ingest.children`: in comes one line of JSON
-on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in
-one, which is then undone; so does the end of stdin.
+on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in one,
+which is then undone; so does the end of stdin.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format=_LOG_FORMAT)
     # Ctrl-C is the parent's to hear; it then tells all children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    settings = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0  # the parent has ended meanwhile
+    settings = json.loads(line)
     try:
         loop.run(_seal(settings["dsn"]))
     except Error as error:
@@ -52,6 +55,7 @@ async def _seal(dsn: str) -> None:
             command_timeout=600.0,
             server_settings={
                 "synchronous_commit": "on",  # what is sealed is soon nowhere else
+                "default_transaction_isolation": "read committed",  # what is read behind a lock must be new
                 "application_name": "stepwell seal",
                 "TimeZone": "UTC",
             },

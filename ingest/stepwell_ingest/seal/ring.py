@@ -27,7 +27,7 @@ class Ring:
         self._pool = pool
         self._settings = settings
         self._sql = queries("seal")
-        self._may_empty: bool | None = None
+        self._warned = False
 
     async def turn(self) -> None:
         """Another slot when the current one is full or old, notes of what is sealed, the space of one if possible."""
@@ -51,11 +51,12 @@ class Ring:
             log.debug("the hot ring is in use: %s", error)  # the next look tries again
 
     async def _allowed(self) -> bool:
-        if self._may_empty is None:
-            self._may_empty = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
-            if not self._may_empty:
-                log.warning(
-                    "the space of sealed history is not given back: this role cannot see which snapshots readers hold. "
-                    "GRANT pg_read_all_stats TO the role that the server connects as"
-                )
-        return self._may_empty
+        """Whether we would see every snapshot. Asked each time: a person may do what the warning says."""
+        allowed = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
+        if not allowed and not self._warned:
+            log.warning(
+                "the space of sealed history is not given back: this role cannot see which snapshots readers hold. "
+                "GRANT pg_read_all_stats TO the role that the server connects as"
+            )
+        self._warned = not allowed
+        return allowed

@@ -8,13 +8,13 @@ they had, the compare-and-set of the hand-over would undo the second.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
 import numpy as np
 
-from stepwell.errors import UnavailableError
+from stepwell.errors import Error
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, Reader, pieces
 from stepwell_ingest.seal import chunks, segments
@@ -22,6 +22,10 @@ from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Tot
 from stepwell_ingest.seal.segments import Segment
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 from stepwell_schema import queries
+
+
+class ChangedError(Error):
+    """What a pass has read is no longer as it was; it is undone, and a later one will find what is there then."""
 
 
 class Pass(NamedTuple):
@@ -50,15 +54,20 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self) -> list[tuple[Epoch, bool]]:
+    async def candidates(self, but: Collection[Epoch] = ()) -> list[tuple[Epoch, bool]]:
         """Epochs that are worth a pass, and of each whether all of it may be sealed.
+
+        Args:
+            but: these are left out.
 
         Raises:
             asyncpg.PostgresError, OSError: Postgres is away.
         """
         settings = self._settings
         rows = await self._pool.fetch(
-            self._sql["candidates"], settings.idle, settings.age, settings.points, settings.steps, settings.at_once
+            self._sql["candidates"],
+            *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
+            *([epoch[part] for epoch in but] for part in range(3)),
         )
         return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
 
@@ -71,6 +80,9 @@ class Sealer:
 
         Returns:
             None: nothing to do, or another sealer has the writer.
+
+        Raises:
+            ChangedError: see there. Nothing has happened.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
@@ -107,7 +119,7 @@ class Sealer:
     async def _hand_over(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int, points: int) -> None:
         tag = await connection.execute(self._sql["hand_over"], *epoch, begin, end, points)
         if tag != "UPDATE 1":
-            raise UnavailableError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
+            raise ChangedError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
 
 
 def _cut(found: Sequence[Segment], begin: int, end: int) -> int:
@@ -140,7 +152,7 @@ async def write(
         How many points.
 
     Raises:
-        UnavailableError: Postgres took another number of rows than it was given.
+        ChangedError: Postgres took another number of rows than it was given.
     """
     cuts = sum(len(windows(group.steps)) for group in groups)
     serials = await connection.fetch(sql["serials"], cuts + 1)
@@ -184,4 +196,4 @@ async def _copy_in(
         table, schema_name="stepwell", columns=columns, source=source(), format="binary"
     )
     if tag != f"COPY {count}":
-        raise UnavailableError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")
+        raise ChangedError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")

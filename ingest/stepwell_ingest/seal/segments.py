@@ -39,11 +39,11 @@ class Segment(NamedTuple):
 
 
 def join(pieces: Iterable[Segment]) -> list[Segment]:
-    """Pieces with the same metrics in the same order become one segment each; such pieces must come in step order."""
+    """Pieces with the same metrics in the same order become one segment each."""
     by_metrics: dict[bytes, list[Segment]] = {}
     for piece in pieces:
         by_metrics.setdefault(piece.metric_ids.tobytes(), []).append(piece)
-    return [_joined(same) for same in by_metrics.values()]
+    return [_in_order(_joined(same)) for same in by_metrics.values()]
 
 
 def _joined(pieces: list[Segment]) -> Segment:

@@ -25,6 +25,7 @@ from stepwell.errors import (
     FencedError,
     LimitError,
     RejectionError,
+    RunDeletedError,
     UnknownWriterError,
     UsageError,
     from_dict,
@@ -118,6 +119,7 @@ class Catalog:
         Raises:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
+            RunDeletedError: its run was deleted.
             UsageError: the run is there and must not be, or is not and must be.
             DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
@@ -135,6 +137,8 @@ class Catalog:
                         request.age_s + waited_s,
                     )
                 except asyncpg.PostgresError as error:
+                    if error.sqlstate == "ST020":
+                        raise await self._gone(connection, request.session) from error
                     raise _attach_error(error, request) from error
                 config = meta = None
                 if request.resume is not None or request.rewind_to is not None:
@@ -165,7 +169,8 @@ class Catalog:
             fresh: ask Postgres even if the session is known here: other workers may have stored frames of it.
 
         Raises:
-            UnknownWriterError: it never attached, or its run was deleted.
+            UnknownWriterError: it never attached.
+            RunDeletedError: its run was deleted.
             FencedError: a newer session took the writer over.
             UnavailableError: Postgres is away.
         """
@@ -176,14 +181,10 @@ class Catalog:
         with postgres_errors("look up a writer"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
                 row = await connection.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
-        if row is None:
+                gone = await self._gone(connection, session) if row is None else None
+        if gone is not None:
             self.forget(session)
-            raise UnknownWriterError(
-                "no writer has this session",
-                detail=f"session {session.hex()}",
-                hint="attach first (POST /v1/attach, or the first message of a stream); "
-                "if the run was deleted, its frames have nowhere to go",
-            )
+            raise gone
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
@@ -203,6 +204,21 @@ class Catalog:
         self._cursors[session] = cursor
         self._cursors.move_to_end(session)
         return cursor
+
+    async def _gone(self, connection: asyncpg.Connection, session: bytes) -> Error:
+        """Why a session has no row in the ledger."""
+        row = await connection.fetchrow(self._sql["deleted_run_of"], uuid.UUID(bytes=session))
+        if row is not None:
+            return RunDeletedError(
+                f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
+                hint="nothing more can be logged to it; a process that starts anew makes a new run of that name. "
+                "`stepwell sync --discard` removes what spools still hold of it",
+            )
+        return UnknownWriterError(
+            "no writer has this session",
+            detail=f"session {session.hex()}",
+            hint="attach first (POST /v1/attach, or the first message of a stream)",
+        )
 
     def _evict(self) -> None:
         """Drops the cursor that was asked for the longest time ago and has nothing in flight."""

@@ -234,6 +234,7 @@ class Copier:
                 sum(entry.rejection is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
                 _first_step(cursor, entries),
+                sum(entry.header.length for entry in entries if entry.rejection is None),
             )
             for cursor, entries in groups
         ]

@@ -6,7 +6,7 @@ always equals what its queue holds. Frames before a bad one are queued; the erro
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from stepwell.errors import Error, RejectionError, SequenceConflictError
@@ -35,11 +35,15 @@ class Intake:
     Args:
         batcher: where they wait.
         object_bytes: the largest JSON value.
+        refusal: why nothing more of a run is stored (see `quota`); None: it is.
     """
 
-    def __init__(self, batcher: Batcher, object_bytes: int) -> None:
+    def __init__(
+        self, batcher: Batcher, object_bytes: int, refusal: Callable[[int], Error | None] = lambda _: None
+    ) -> None:
         self._batcher = batcher
         self._object_bytes = object_bytes
+        self._refusal = refusal
 
     def take(self, cursor: Cursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
         """Queues `frames` of one writer, up to the first that cannot be.
@@ -89,6 +93,8 @@ class Intake:
             entry.rejection = DroppedError(
                 "the sender could not keep this frame", detail=f"{header.dropped} values were in it"
             )
+        elif (refusal := self._refusal(cursor.run_id)) is not None:
+            entry.rejection = refusal
         else:
             try:
                 entry.last_step = check(frame, cursor.tail_step, self._object_bytes)

@@ -18,6 +18,8 @@ from stepwell.wire import KIND_NOTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
 #: Years 1970 to 9999: what Postgres, Python and a browser can all show.
 MIN_TIME_US = 0
 MAX_TIME_US = 253_402_300_799_999_999
+#: Ranges of steps end before a step, so there must be one behind the last.
+MAX_STEP = 2**63 - 2
 
 # jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -52,7 +54,8 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
 
     Raises:
         StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
-            `last_step`. Objects belong to steps of the frame's blocks. Notes may belong to any step from 0 on.
+            `last_step`; or a step above `MAX_STEP`. Objects belong to steps of the frame's blocks. Notes may belong to
+            any step from 0 on.
         TimeRangeError, ObjectError: see there.
     """
     if frame.header.kind == KIND_NOTES:
@@ -82,6 +85,8 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
             detail=f"the frame begins at step {first}, the writer is at {last_step} already",
             hint="steps must increase; a restarted process goes on behind the last step, or logs as another writer",
         )
+    if int(steps[-1]) > MAX_STEP:
+        raise StepOrderError("a step is too large", detail=f"{steps[-1]}; the limit is {MAX_STEP}")
     for block in blocks:
         if int(block.times.min()) < MIN_TIME_US or int(block.times.max()) > MAX_TIME_US:
             raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"seq {frame.header.seq}")

@@ -15,7 +15,9 @@ DECLARE
     parent bigint;
 BEGIN
     IF fork_run IS NOT NULL THEN
-        parent := stepwell.find_run_v1(entity_, project_, fork_run);
+        -- Locked: a parent that is being deleted is none, and one that has a fork is not deleted.
+        SELECT r.run_id INTO parent FROM stepwell.run r
+        WHERE r.run_id = stepwell.find_run_v1(entity_, project_, fork_run) FOR KEY SHARE;
         IF parent IS NULL THEN
             RAISE EXCEPTION 'run % of %/% does not exist', fork_run, entity_, project_ USING ERRCODE = 'ST006';
         END IF;
@@ -59,7 +61,8 @@ LANGUAGE plpgsql AS $$
 -- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
 -- resumes nothing), however often the session attaches.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
--- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run).
+-- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run), ST020 (the
+-- session's run was deleted).
 #variable_conflict use_column
 DECLARE
     id    bigint;
@@ -75,6 +78,9 @@ DECLARE
 BEGIN
     -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
     PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    IF EXISTS (SELECT FROM stepwell.deleted_session d WHERE d.session = session_) THEN
+        RAISE EXCEPTION 'session % belongs to a run that was deleted', session_ USING ERRCODE = 'ST020';
+    END IF;
     id := stepwell.find_run_v1(entity_, project_, run_);
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;

@@ -15,31 +15,44 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.next_slot_v1(min_bytes bigint, max_age interval) RETURNS TABLE (mine smallint, fresh smallint)
+LANGUAGE plpgsql VOLATILE AS $$
+-- The current slot and the one to follow it now; no row: nothing to do, or no slot is empty.
+DECLARE
+    now_ stepwell.hot_ring;
+BEGIN
+    SELECT h.* INTO now_ FROM stepwell.hot_ring h WHERE h.current;
+    IF pg_relation_size(format('stepwell.hot_block_%s', now_.ring)::regclass) = 0
+       OR (pg_table_size(format('stepwell.hot_block_%s', now_.ring)::regclass) < min_bytes
+           AND now_.since > clock_timestamp() - max_age) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT now_.ring, h.ring FROM stepwell.hot_ring h
+    WHERE NOT h.current AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) = 0
+    ORDER BY (h.ring - now_.ring + 100) % 100 LIMIT 1;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.rotate_ring_v1(min_bytes bigint, max_age interval) RETURNS smallint
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 -- Makes an empty slot current when the current one has min_bytes, or is not empty and older than max_age. Returns the
 -- new slot; NULL: nothing to do, or no slot is empty. The caller sets a lock_timeout: batches in flight are waited for.
 DECLARE
-    mine stepwell.hot_ring;
-    size bigint;
-    fresh smallint;
+    slot record;
 BEGIN
-    SELECT h.* INTO mine FROM stepwell.hot_ring h WHERE h.current;
-    size := pg_table_size(format('stepwell.hot_block_%s', mine.ring)::regclass);
-    IF size < min_bytes AND (mine.since > clock_timestamp() - max_age
-                             OR pg_relation_size(format('stepwell.hot_block_%s', mine.ring)::regclass) = 0) THEN
-        RETURN NULL;
-    END IF;
-    SELECT h.ring INTO fresh FROM stepwell.hot_ring h
-    WHERE NOT h.current AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) = 0
-    ORDER BY (h.ring - mine.ring + 100) % 100 LIMIT 1;
-    IF fresh IS NULL THEN
-        RETURN NULL;
+    PERFORM FROM stepwell.next_slot_v1(min_bytes, max_age);
+    IF NOT FOUND THEN
+        RETURN NULL;   -- the rule; writers are not disturbed for it
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.hot_ring', 0));
-    UPDATE stepwell.hot_ring h SET current = (h.ring = fresh), since = clock_timestamp(), sealed_xid = NULL
-    WHERE h.ring IN (mine.ring, fresh);
-    RETURN fresh;
+    -- Asked again: another server may have turned the ring meanwhile, even more than once.
+    SELECT * INTO slot FROM stepwell.next_slot_v1(min_bytes, max_age);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE stepwell.hot_ring h SET current = false, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = slot.mine;
+    UPDATE stepwell.hot_ring h SET current = true, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = slot.fresh;
+    RETURN slot.fresh;
 END
 $$;
 
@@ -72,13 +85,15 @@ CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Notes of each slot that is not written to any more whether all of it is sealed. Returns how many were found so.
 DECLARE
-    slot  smallint;
+    slot  stepwell.hot_ring;
     found integer := 0;
 BEGIN
-    FOR slot IN SELECT h.ring FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
+    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
                   AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0 LOOP
-        IF stepwell.slot_sealed_v1(slot) THEN
-            UPDATE stepwell.hot_ring h SET sealed_xid = pg_current_xact_id() WHERE h.ring = slot AND NOT h.current;
+        IF stepwell.slot_sealed_v1(slot.ring) THEN
+            -- `since`: the look took a while, in which other servers may have emptied the slot, and filled it again.
+            UPDATE stepwell.hot_ring h SET sealed_xid = pg_current_xact_id()
+            WHERE h.ring = slot.ring AND NOT h.current AND h.since = slot.since;
             found := found + 1;
         END IF;
     END LOOP;
@@ -95,6 +110,11 @@ BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
     WHERE NOT h.current AND h.sealed_xid IS NOT NULL
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
+      -- Who reads the slot just now and will do so for long (a dump) is not waited for: everybody else would wait, too.
+      AND NOT EXISTS (SELECT FROM pg_locks k LEFT JOIN pg_stat_activity a ON a.pid = k.pid
+                      WHERE k.relation = to_regclass(format('stepwell.hot_block_%s', h.ring)) AND k.granted
+                        AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                        AND coalesce(a.xact_start < clock_timestamp() - interval '1 s', true))
     ORDER BY h.since LIMIT 1 FOR UPDATE SKIP LOCKED;
     IF slot IS NULL THEN
         RETURN NULL;

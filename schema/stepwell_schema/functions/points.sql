@@ -8,13 +8,29 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN bound IS NULL OR bound > step_hi THEN points
                 WHEN bound <= step_lo THEN 0
                 WHEN stride > 0 THEN ((bound - step_lo - 1) / stride + 1)::integer
-                ELSE width_bucket(bound - 1, steps) END
+                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- 0: a constant is computed though no row needs it
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.add_v1(a float8, b float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     -- a + b; infinite where Postgres' own + raises an error, because no float8 can hold it.
-    SELECT CASE WHEN sign(a) <> sign(b) OR greatest(abs(a), abs(b)) < 8.9e307 THEN a + b ELSE sign(a) * float8 'Infinity' END
+    SELECT CASE WHEN sign(a) <> sign(b) OR least(abs(a), abs(b)) < 1e200 THEN a + b
+                WHEN abs(a / 2 + b / 2) <= 1.7976931348623157e308 / 2 THEN a + b   -- rounds as a + b would
+                ELSE sign(a) * float8 'Infinity' END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.mean_v1(small float8, big float8, n bigint) RETURNS float8
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- (small + big * 2^64) / n, of sums of values apart by their size; NULL when n is 0. Postgres' * and / raise an error where
+    -- a result is too large or rounds to 0, so what is tiny is divided at 2^64 times its size, and what is huge is kept
+    -- below the largest float8, which the mean of some float8 never exceeds.
+    SELECT CASE WHEN n = 0 THEN NULL ELSE
+        CASE WHEN small IS NULL THEN 0
+             WHEN abs(small) >= 1e-290 THEN small / n
+             WHEN abs(small * 2::float8 ^ 64 / n) <= 2::float8 ^ -1011 THEN 0
+             ELSE small * 2::float8 ^ 64 / n * 2::float8 ^ -64 END
+        + greatest(least(coalesce(big, 0) / n, 1.7976931348623157e308 * 2::float8 ^ -64),
+                   -1.7976931348623157e308 * 2::float8 ^ -64) * 2::float8 ^ 64 END
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.scaled_v1(value float8) RETURNS float8
@@ -39,7 +55,8 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
 LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of one run, of steps from from_step up to but not including to_step (NULL: no limit); those
 -- that are shown, or those that a later epoch has superseded. Forks are the caller's business. With but_grid, chunks are left
--- out that lie as a whole within these bounds and in one square of 2^but_grid steps: their statistics say it all.
+-- out that lie as a whole within these bounds and in one square of 2^but_grid steps: their statistics say it all (but
+-- for a sum that no float8 can hold).
 --   * A row of arrays is opened once (the fence `OFFSET 0`), and a point is an index into it. Columns that nobody asks for
 --     cost nothing: 50 ns a point for values alone, 90 ns with steps and times; with unnest of all arrays it was 135 ns
 --     (1,000,000 points of one metric, PostgreSQL 18.6).
@@ -68,7 +85,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     WHERE c.run_id = run_id_ AND c.metric_id = metric_id_
       AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
       AND CASE WHEN superseded_ THEN c.step_hi >= l.visible_below ELSE true END
-      AND (but_grid IS NULL OR NOT stepwell.in_square_v1(
+      AND (but_grid IS NULL OR abs(c.sum) >= 'Infinity' OR NOT stepwell.in_square_v1(
                c.step_lo, c.step_hi, from_step, least(to_step, l.visible_below), but_grid))
     UNION ALL
     SELECT w.name, l.epoch, b.steps[i], b.times[i], b.vals[1][i]

@@ -2,15 +2,16 @@
 
 CREATE OR REPLACE FUNCTION stepwell.history_arrays_v1(
     run_id_ bigint, names text[] DEFAULT NULL, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
-) RETURNS TABLE (writer text, metric text, first_step bigint, stride bigint, points integer, steps bigint[],
-                 time_lo timestamptz, times_us integer[], times timestamptz[], vals8 float8[], vals4 float4[])
+) RETURNS TABLE (writer text, source_run_id bigint, metric_ids integer[], first_step bigint, stride bigint, points integer,
+                 steps bigint[], time_lo timestamptz, times_us integer[], times timestamptz[], vals8 float8[],
+                 vals4 float4[])
 LANGUAGE sql STABLE ROWS 1000 AS $$
--- The visible points with min_step <= step < max_step (NULL: no limit) of `names` (NULL: all metrics), in any number of
--- arrays a metric and writer, in any order; steps ascend within one.
---   steps   NULL: first_step, first_step + stride, …, as many as points
+-- The visible points with min_step <= step < max_step (NULL: no limit) of `names` (NULL: all metrics), as matrices of some
+-- metrics over some steps; in any number, in any order. Metrics beyond `names` may be among them. Of one matrix:
+--   steps   ascend; NULL: first_step, first_step + stride, …, as many as points
 --   times   NULL: time_lo + times_us microseconds; the other way round time_lo counts for nothing
---   vals    either float8 or float4; one dimension or two (1 × n)
-    SELECT w.name, m.name,
+--   vals    either float8 or float4; one row a metric, in one dimension or two
+    SELECT w.name, c.run_id, ARRAY[c.metric_id],
            CASE WHEN t.stride > 0 THEN t.step_lo + (u.first - 1) * t.stride END, t.stride, u.last - u.first + 1,
            CASE WHEN u.whole THEN t.steps ELSE t.steps[u.first:u.last] END, t.time_lo,
            CASE WHEN u.whole THEN t.times_us ELSE t.times_us[u.first:u.last] END,
@@ -18,7 +19,8 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
            CASE WHEN u.whole THEN c.vals8 || c.rest8 ELSE (c.vals8 || c.rest8)[u.first:u.last] END,
            CASE WHEN u.whole THEN c.vals4 || c.rest4 ELSE (c.vals4 || c.rest4)[u.first:u.last] END
     FROM stepwell.lineage g
-    JOIN stepwell.metric m ON m.run_id = g.source_run_id AND (names IS NULL OR m.name = ANY (names))
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id
+        AND (names IS NULL OR m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest(names) AS n (name)))
     JOIN stepwell.chunk c ON c.run_id = m.run_id AND c.metric_id = m.metric_id
     JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
     JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
@@ -37,27 +39,43 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
       AND c.step_hi >= coalesce(min_step, -1)
       AND c.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
     UNION ALL
-    -- A block is opened once for all of its metrics that are wanted.
-    SELECT w.name, m.name, NULL, 0, b.last - b.first + 1, b.steps[b.first:b.last], NULL, NULL,
-           b.times[b.first:b.last], b.vals[k.j:k.j][b.first:b.last], NULL
+    SELECT w.name, l.run_id, CASE WHEN k.j IS NULL THEN b.keys ELSE b.keys[k.j:k.j] END, NULL, 0, u.last - u.first + 1,
+           b.steps[u.first:u.last], NULL, NULL, b.times[u.first:u.last],
+           CASE WHEN k.j IS NULL AND u.last - u.first + 1 = cardinality(b.steps) THEN b.vals
+                ELSE b.vals[coalesce(k.j, 1):coalesce(k.j, cardinality(b.keys))][u.first:u.last] END, NULL
     FROM stepwell.lineage g
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN names IS NOT NULL THEN
+                   ARRAY(SELECT m.metric_id FROM stepwell.metric m
+                         WHERE m.run_id = g.source_run_id
+                           AND m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest(names) AS n (name)))
+               END AS ids
+    ) n
     JOIN stepwell.ledger l ON l.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
     CROSS JOIN LATERAL (
-        SELECT h.keys, h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals || '{}' AS vals,
-               stepwell.steps_below_v1(
-                   greatest(l.sealed_below, min_step), h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps
-               ) + 1 AS first,
-               stepwell.steps_below_v1(
-                   least(max_step, g.below_step, l.visible_below), h.step_lo, h.step_hi, 0, cardinality(h.steps),
-                   h.steps) AS last
+        SELECT h.keys, h.steps || '{}' AS steps, h.times, h.vals, h.step_lo, h.step_hi
         FROM stepwell.hot_block h
         WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch
           AND h.step_hi >= greatest(l.sealed_below, min_step)
           AND h.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
+          AND cardinality(h.keys) > 0
         OFFSET 0
     ) b
-    CROSS JOIN LATERAL unnest(b.keys) WITH ORDINALITY AS k (metric_id, j)
-    JOIN stepwell.metric m ON m.run_id = l.run_id AND m.metric_id = k.metric_id
-    WHERE g.run_id = run_id_ AND (names IS NULL OR m.name = ANY (names)) AND b.last >= b.first
+    CROSS JOIN LATERAL (
+        SELECT stepwell.steps_below_v1(
+                   greatest(l.sealed_below, min_step), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) + 1 AS first,
+               stepwell.steps_below_v1(
+                   least(max_step, g.below_step, l.visible_below), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps
+               ) AS last
+        OFFSET 0
+    ) u
+    -- Each slice reads the whole of vals (array_get_slice), so that many of one block cost more than the block.
+    CROSS JOIN LATERAL (
+        SELECT NULL::integer AS j WHERE n.ids IS NULL OR (cardinality(n.ids) > 16 AND b.keys && n.ids)
+        UNION ALL
+        SELECT array_position(b.keys, i.id) FROM unnest(n.ids) AS i (id)
+        WHERE cardinality(n.ids) <= 16 AND array_position(b.keys, i.id) IS NOT NULL
+    ) k
+    WHERE g.run_id = run_id_ AND u.last >= u.first
 $$;

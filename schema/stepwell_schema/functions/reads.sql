@@ -21,12 +21,11 @@ CREATE OR REPLACE FUNCTION stepwell.history_sample(
 LANGUAGE plpgsql STABLE AS $$
 -- One metric of a run in at most so many buckets a writer, exactly: of each bucket how many points it has, min, max and mean
 -- of the finite ones (NULL: none is), the first and the last, and how many are NaN or infinite. Buckets are the squares of a
--- grid of 2^k steps, with the smallest k that gives so few; so they do not move while a run grows, until k does, and two
--- of them merge into one of the next k. Chunks that lie inside a bucket are not opened.
+-- grid of 2^k steps, with the smallest k that gives so few over the steps that the metric may have; so they do not move
+-- while a run grows, until k does, and two of them merge into one of the next k. Chunks inside a bucket are not opened.
 -- Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
-    source   record;
     lo       bigint;
     hi       bigint;
     k        integer := 0;
@@ -34,7 +33,8 @@ BEGIN
     IF history_sample.buckets IS NULL OR history_sample.buckets < 1 THEN
         RAISE EXCEPTION 'history_sample takes at least 1 bucket, not %', history_sample.buckets USING ERRCODE = '22023';
     END IF;
-    SELECT greatest(min(e.lo), history_sample.min_step), least(max(e.hi), history_sample.max_step - 1) INTO lo, hi
+    SELECT greatest(min(e.lo), history_sample.min_step), least(max(e.hi), CASE WHEN history_sample.max_step > 0 THEN history_sample.max_step - 1
+                                 WHEN history_sample.max_step <= 0 THEN -1 END) INTO lo, hi
     FROM stepwell.lineage g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
     CROSS JOIN LATERAL stepwell.extent_v1(g.source_run_id, m.metric_id, g.below_step) e
@@ -48,7 +48,7 @@ BEGIN
     RETURN QUERY
     WITH part AS (
         SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans, c.pos_infs, c.neg_infs,
-               c.min, c.max, stepwell.scaled_v1(c.sum) AS sum, c.first, c.last
+               c.min, c.max, c.sum, c.first, c.last
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
         JOIN stepwell.chunk c ON c.run_id = g.source_run_id AND c.metric_id = m.metric_id
@@ -56,9 +56,10 @@ BEGIN
         JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
         WHERE g.run_id = history_sample.run_id AND c.step_hi >= lo AND c.step_lo <= hi
           AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(hi + 1, g.below_step, l.visible_below), k)
+          AND abs(c.sum) < 'Infinity'
         UNION ALL
         SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
-               (p.value = '-Infinity')::integer, f.value, f.value, stepwell.scaled_v1(f.value), p.value, p.value
+               (p.value = '-Infinity')::integer, f.value, f.value, f.value, p.value, p.value
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
         CROSS JOIN LATERAL stepwell.points_v1(
@@ -70,7 +71,9 @@ BEGIN
     )
     SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
            nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
-           sum(p.sum) / nullif(sum(p.points - p.nans - p.pos_infs - p.neg_infs), 0)::float8 * 2::float8 ^ 32,
+           stepwell.mean_v1(sum(p.sum) FILTER (WHERE abs(p.sum) < 1e270),
+                            sum(p.sum * 2::float8 ^ -64) FILTER (WHERE abs(p.sum) >= 1e270),
+                            sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
            (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_lo DESC))[1],
            min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
     FROM part p
@@ -130,8 +133,9 @@ CREATE OR REPLACE FUNCTION stepwell.history_position(run_id bigint) RETURNS json
 LANGUAGE sql STABLE AS $$
     -- How far each writer of a run (and of those that it was forked from) is stored, for history_asof. What is stored of a
     -- writer is always all that it had sent up to there: frames are committed in their order.
-    SELECT coalesce(jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, l.visible_below)
-                              ORDER BY l.run_id, l.writer_id, l.epoch), '[]')
+    SELECT jsonb_build_object('run_id', history_position.run_id, 'epochs', coalesce(
+        jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, l.visible_below)
+                  ORDER BY l.run_id, l.writer_id, l.epoch), '[]'))
     FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
     WHERE g.run_id = history_position.run_id
 $$;
@@ -140,8 +144,8 @@ CREATE OR REPLACE FUNCTION stepwell.history_asof("position" jsonb, only_metric t
 RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
--- The view history as it was when history_position was asked: the same points for ever, whatever is logged, restarted or
--- rewound meanwhile. (Deleting is the exception.) With only_metric, of that one; conditions on other columns reach the indexes
+-- The view history of that run as it was when history_position was asked: the same points for ever, whatever is logged,
+-- restarted or rewound meanwhile. (Deleting is the exception.) With only_metric, of that one; conditions on other columns reach the indexes
 -- where the position is given as a value.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
@@ -149,7 +153,7 @@ LANGUAGE sql STABLE AS $$
     JOIN stepwell.metric m ON m.run_id = g.source_run_id
     JOIN (SELECT (e->>0)::bigint AS run_id, (e->>1)::integer AS writer_id, (e->>2)::integer AS epoch,
                  (e->>3)::bigint + 1 AS end_step, (e->>4)::bigint AS visible_below
-          FROM jsonb_array_elements("position") e) x ON x.run_id = g.source_run_id
+          FROM jsonb_array_elements("position"->'epochs') e) x ON x.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = x.run_id AND w.writer_id = x.writer_id
     -- What was superseded since was shown then.
     CROSS JOIN LATERAL (
@@ -159,5 +163,5 @@ LANGUAGE sql STABLE AS $$
         SELECT * FROM stepwell.points_v1(
             x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), true)
     ) p
-    WHERE p.writer = w.name AND p.epoch = x.epoch AND (only_metric IS NULL OR m.name = only_metric)
+    WHERE r.run_id = ("position"->>'run_id')::bigint AND p.writer = w.name AND p.epoch = x.epoch AND (only_metric IS NULL OR m.name = only_metric)
 $$;

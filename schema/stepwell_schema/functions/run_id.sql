@@ -10,3 +10,7 @@ CREATE OR REPLACE FUNCTION stepwell.new_run_id_v1() RETURNS bigint
 LANGUAGE sql VOLATILE AS $$
     SELECT stepwell.run_id_floor_v1(clock_timestamp()) | nextval('stepwell.run_serial')
 $$;
+
+-- A month that has runs has all partitions, those of tables that came later among them: else its history stayed hot.
+SELECT stepwell.ensure_partitions_v1(to_date(right(c.relname, 7), 'YYYY_MM'), 1)
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'stepwell.metric'::regclass;

@@ -37,8 +37,10 @@ ALTER TABLE stepwell.track
 CREATE INDEX track_short ON stepwell.track (run_id, writer_id, epoch, level, pass) WHERE points < 512;
 
 -- One metric over the steps of a track. Values that all survive float4 are stored as such. Statistics are of the finite
--- values (without any, min and max are Infinity and -Infinity, and sum 0); first and last of all. The values lie in two arrays: TOAST cuts what is large into pieces of 1,996 bytes, four
--- of which fill a page; 992 values fill pieces to the brim, and the rest stays in the row (docs/architecture.md).
+-- values (without any, min and max are Infinity and -Infinity, and sum 0; a sum that no float8 can hold is Infinity,
+-- -Infinity or NaN); first and last of all. The values lie in two arrays: TOAST cuts what is large into pieces of 1,996
+-- bytes, four of which fill a page; 992 values fill pieces to the brim, and the rest stays in the row
+-- (docs/architecture.md).
 CREATE TABLE stepwell.chunk (
     run_id    bigint  NOT NULL,
     step_lo   bigint  NOT NULL,
@@ -153,4 +155,5 @@ CREATE TABLE stepwell.hot_ring (
     since     timestamptz NOT NULL DEFAULT clock_timestamp(),   -- since when it is current, or no longer
     sealed_xid xid8       -- the transaction that found all of it sealed; NULL: nobody has yet
 );
+CREATE UNIQUE INDEX hot_ring_current ON stepwell.hot_ring (current) WHERE current;
 INSERT INTO stepwell.hot_ring (ring, current) SELECT slot, slot = 0 FROM generate_series(0, 5) slot;

@@ -1,6 +1,7 @@
 -- name: candidates
 -- Epochs with something to seal, the most points first. `whole`: nothing more is to come, or it has waited long enough.
--- $1 idle, $2 age (intervals), $3 points, $4 steps from which a living epoch is worth a pass, $5 how many.
+-- $1 idle, $2 age (intervals), $3 points, $4 steps from which a living epoch is worth a pass, $5 how many; $6 … $8 epochs
+-- to leave out.
 SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -10,6 +11,8 @@ CROSS JOIN LATERAL (
 ) e
 WHERE l.last_step >= l.sealed_below
   AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
+  AND NOT EXISTS (SELECT FROM unnest($6::bigint[], $7::integer[], $8::integer[]) AS u (run_id, writer_id, epoch)
+                  WHERE u.run_id = l.run_id AND u.writer_id = l.writer_id AND u.epoch = l.epoch)
 ORDER BY l.points - l.sealed_points DESC LIMIT $5;
 
 -- name: claim
@@ -24,10 +27,11 @@ LEFT JOIN LATERAL (
     SELECT max(b.step_hi) AS step_hi, max(b.step_hi) FILTER (WHERE b.bytes_before < $4::bigint) AS pass_step_hi,
            sum(b.rows)::bigint AS rows, max(b.bytes_before + b.bytes)::bigint AS bytes
     FROM (
-        -- pg_column_size does not open the array; 8 bytes a value, and about 24 of header.
-        SELECT h.step_hi, pg_column_size(h.steps) / 8 AS rows, pg_column_size(h.vals) AS bytes,
-               sum(pg_column_size(h.vals)) OVER (ORDER BY h.step_hi) - pg_column_size(h.vals) AS bytes_before
+        -- pg_column_size does not open the array: 8 bytes a value, and 20 to 24 of header.
+        SELECT h.step_hi, (pg_column_size(h.steps) - 20) / 8 AS rows, s.bytes,
+               sum(s.bytes) OVER (ORDER BY h.step_hi) - s.bytes AS bytes_before
         FROM stepwell.hot_block h
+        CROSS JOIN LATERAL (SELECT pg_column_size(h.vals) + 2 * pg_column_size(h.steps) AS bytes OFFSET 0) s
         WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch AND h.step_hi >= l.sealed_below
     ) b
 ) h ON true
@@ -48,7 +52,9 @@ SELECT nextval('stepwell.track_serial') FROM generate_series(1, $1::integer);
 INSERT INTO stepwell.metric_total AS t (run_id, writer_id, epoch, metric_id, points, nans, pos_infs, neg_infs, sum, min, max,
                                         first, last, first_step, last_step, last_time)
 SELECT $1::bigint, $2::integer, $3::integer, u.metric_id, u.points, u.nans, u.pos_infs, u.neg_infs, u.sum, u.min, u.max, u.first, u.last,
-       u.first_step, u.last_step, timestamptz '2000-01-01 00:00:00+00' + u.last_time_us * interval '1 microsecond'
+       u.first_step, u.last_step,   -- the time in two parts: an interval is multiplied as a float8
+       timestamptz '2000-01-01 00:00:00+00' + u.last_time_us / 1000000 * interval '1 second'
+           + u.last_time_us % 1000000 * interval '1 microsecond'
 FROM unnest($4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::float8[], $10::float8[], $11::float8[],
             $12::float8[], $13::float8[], $14::bigint[], $15::bigint[], $16::bigint[])
     AS u (metric_id, points, nans, pos_infs, neg_infs, sum, min, max, first, last, first_step, last_step, last_time_us)
@@ -71,9 +77,11 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first.
+-- The short tracks of an epoch at a level, those of the oldest passes first. None of a run that was deleted: what a merge
+-- wrote might stay behind then (functions/delete.sql, await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
+  AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
 ORDER BY pass, track_id;
 
 -- name: tracks_to_merge

@@ -16,6 +16,11 @@ JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE l.session = $1
 ORDER BY l.fenced, l.epoch DESC LIMIT 1;
 
+-- name: deleted_run_of
+-- The run of a session, if it was deleted.
+SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS deleted_at
+FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
+
 -- name: move_ledger
 -- Compare-and-set of many ledger rows; returns those that moved, and the slot of hot_block to write to until the end of
 -- the transaction. Rows are locked in key order: no deadlocks.
@@ -23,9 +28,9 @@ WITH slot AS MATERIALIZED (
     SELECT stepwell.hot_ring_v1() AS ring
 ), wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[],
-                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[])
+                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[], $12::bigint[])
         AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums,
-              first_step)
+              first_step, bytes)
 ), locked AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch
     FROM stepwell.ledger l JOIN wanted USING (run_id, writer_id, epoch)
@@ -35,7 +40,8 @@ WITH slot AS MATERIALIZED (
 UPDATE stepwell.ledger l
 SET next_seq = u.next_seq, last_step = u.last_step, first_step = coalesce(l.first_step, u.first_step),
     checksums = u.checksums, moved_at = clock_timestamp(),
-    points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected
+    points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected,
+    bytes = l.bytes + u.bytes
 FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
   AND l.next_seq = u.expected AND NOT l.fenced

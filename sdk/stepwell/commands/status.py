@@ -26,12 +26,13 @@ from stepwell.commands.display import duration, number, reason, size, table
 from stepwell.errors import Error
 from stepwell.spool import Spool
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 10.0
+_LARGEST = 20
 
 ABOUT = """show the server, and what waits in spools here
 
-The server is --url, else STEPWELL_URL, else the one that runs on this machine. The exit code is 1 when it is not
-ready."""
+The server is --url, else STEPWELL_URL, else the one that runs on this machine. With --sizes, the largest runs and
+projects there are shown, too. The exit code is 1 when the server is not ready."""
 
 
 class Glance(NamedTuple):
@@ -70,6 +71,7 @@ def glance(directory: Path) -> Glance | None:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", nargs="?", metavar="DIR", help="where spools are; default STEPWELL_DIR, else .stepwell")
+    parser.add_argument("--sizes", action="store_true", help="the largest runs and projects on the server, estimated")
     parser.add_argument("--url", help="the server")
     parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
 
@@ -80,20 +82,20 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(Error):
             found = ServerFile.read(data_directory(options.data))
             url = found.url if found else None
-    ready = asyncio.run(_show_server((url or DEFAULT_URL).rstrip("/")))
+    ready = asyncio.run(_show_server((url or DEFAULT_URL).rstrip("/"), options.sizes))
     root = Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell")
     _show_spools(root)
     _show_files(root)
     return 0 if ready else 1
 
 
-async def _show_server(url: str) -> bool:
+async def _show_server(url: str, sizes: bool) -> bool:
     timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session:
             async with session.get(f"{url}/readyz") as reply:
                 ready, said = reply.status == 200, await reply.read()
-            async with session.get(f"{url}/v1/status") as reply:
+            async with session.get(f"{url}/v1/status{'?sizes' if sizes else ''}") as reply:
                 about = orjson.loads(await reply.read()) if reply.status == 200 else None
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         print(f"server  {url}: away ({'it did not answer' if isinstance(error, TimeoutError) else reason(error)})")
@@ -107,7 +109,34 @@ async def _show_server(url: str) -> bool:
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
         f"{size(about['held_bytes'])} of {size(about['held_bytes_limit'])} held until COMMIT"
     )
+    storage = about.get("storage")
+    if isinstance(storage, dict):
+        _show_storage(storage)
+    elif sizes:
+        print("history Postgres does not say in time how large it is")
+    for name, key, noun in (("runs", "largest_runs", "run"), ("projects", "largest_projects", "project")):
+        if sizes and about.get(key):
+            _show_largest(name, noun, about[key])
     return ready
+
+
+def _show_storage(storage: dict[str, Any]) -> None:
+    points, waiting = storage["points"], storage["unsealed_points"]
+    taken = size(storage["database_bytes"])
+    print(f"history {taken} on disk, {number(storage['runs'], 'run')}, {number(points, 'point')}")
+    text = f"        {number(waiting, 'point')} not sealed yet"
+    if waiting and storage["seal_lag_s"] >= 1:
+        text += f", for up to {duration(storage['seal_lag_s'])}"
+    print(f"{text}; {storage['slots_used']} of {storage['slots']} hot slots in use")
+    if storage["runs_to_sweep"]:
+        print(f"        {number(storage['runs_to_sweep'], 'deleted run')} whose rows are not removed yet")
+
+
+def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
+    print(f"{title:7} the largest, with their share of the disk (an estimate):")
+    head = [noun, "points", "objects", "about"]
+    cells = [[row[noun], f"{row['points']:,}", f"{row['objects']:,}", size(row["bytes"])] for row in rows[:_LARGEST]]
+    print("\n".join(f"        {line}" for line in table(head, cells, right=(1, 2, 3)).splitlines()))
 
 
 def _message(raw: bytes) -> str:

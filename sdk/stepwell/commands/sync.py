@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import os
 import sys
@@ -23,7 +24,7 @@ from stepwell._stream import PROTOCOL_VERSION, Stream
 from stepwell.cli import Command
 from stepwell.commands.display import Progress, number, reason, size
 from stepwell.commands.sync_files import deliver_files
-from stepwell.errors import Error, RejectionError, SettingError, SpoolLockedError
+from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.spool import Spool
 
 # Other hosts take a lock over that was not refreshed for ten minutes.
@@ -33,8 +34,9 @@ _TIMEOUTS = Timeouts(retry_max_s=2.0)
 
 ABOUT = """deliver what offline or crashed runs left in their spools
 
-Each spool below DIR, with its files, is sent to the server and removed when the server has all of it. Spools of running
-processes are skipped. The exit code is 1 when something is left."""
+Each spool below DIR, with its files, is sent to the server and removed when the server has all of it. Spools of
+running processes are skipped. The exit code is 1 when something is left. What belongs to a run that was deleted on the
+server is not taken there, and left here; with --discard it is removed."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Total:
     """What came of all spools so far."""
 
     delivered: int = 0
+    discarded: int = 0
     left: int = 0
     values: int = 0
     sent_bytes: int = 0
@@ -58,7 +61,7 @@ class Delivery:
     """
 
     def __init__(self, spool: Spool, settings: Settings, patience_s: float) -> None:
-        self._spool = spool
+        self.spool = spool
         self._patience_s = patience_s
         state = _spool_state.load(spool.directory)
         self._exit_code = state.exit_code if state else None
@@ -72,12 +75,12 @@ class Delivery:
     @property
     def done(self) -> bool:
         """The server has everything that it can get."""
-        return self.stream.finished or (self._exit_code is None and self._spool.first_seq >= self._goal)
+        return self.stream.finished or (self._exit_code is None and self.spool.first_seq >= self._goal)
 
     @property
     def frames_known_before(self) -> int:
         """How many frames on the disk the server had acknowledged, or stored without our knowing it."""
-        return self._spool.first_seq - self._first - self.stream.counts.frames_stored - len(self.rejected)
+        return self.spool.first_seq - self._first - self.stream.counts.frames_stored - len(self.rejected)
 
     async def run(self, progress: Progress, name: str) -> None:
         """Until it is done, the server refuses for good, or nothing has moved for `patience_s`."""
@@ -96,7 +99,7 @@ class Delivery:
                     return
                 if now - refreshed > _REFRESH_S:
                     refreshed = now
-                    self._spool.sync()
+                    self.spool.sync()
                 progress.show(self._progress_text(name, now - started, now - moved))
         finally:
             task.cancel()
@@ -105,7 +108,7 @@ class Delivery:
 
     def _progress_text(self, name: str, elapsed_s: float, idle_s: float) -> str:
         counts = self.stream.counts
-        sent, frames = self._spool.first_seq - self._first, self._goal - self._first
+        sent, frames = self.spool.first_seq - self._first, self._goal - self._first
         text = f"{name}: {sent:,} of {number(frames, 'frame')}"
         if counts.bytes_sent:
             text += f", {size(counts.bytes_sent)} sent, {size(counts.bytes_sent / max(elapsed_s, 0.1))}/s"
@@ -114,7 +117,7 @@ class Delivery:
         return text
 
     def _attach_message(self) -> dict[str, object]:
-        identity = self._spool.identity
+        identity = self.spool.identity
         return {
             "type": "attach",
             "protocol": PROTOCOL_VERSION,
@@ -138,6 +141,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--url", help="the server; default STEPWELL_URL, else http://127.0.0.1:8770")
     parser.add_argument(
+        "--discard", action="store_true", help="remove what is left of runs that were deleted on the server"
+    )
+    parser.add_argument(
         "--timeout",
         type=float,
         default=30.0,
@@ -160,9 +166,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(f"{number(len(paths) + len(only_files), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
     started = time.monotonic()
-    total = asyncio.run(_deliver_all(paths, only_files, settings, options.timeout))
+    total = asyncio.run(_deliver_all(paths, only_files, settings, options.timeout, options.discard))
     elapsed_s = time.monotonic() - started
     text = f"{total.delivered} delivered ({total.values:,} values, {size(total.sent_bytes)} in {elapsed_s:.1f} s)"
+    text += f", {total.discarded} discarded" if total.discarded else ""
     print(text + (f", {total.left} left" if total.left else ""))
     if total.unreachable:
         sys.stderr.write(
@@ -179,7 +186,9 @@ def _settings(directory: str | None, url: str | None) -> Settings:
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
-async def _deliver_all(paths: list[Path], only_files: list[Path], settings: Settings, patience_s: float) -> Total:
+async def _deliver_all(
+    paths: list[Path], only_files: list[Path], settings: Settings, patience_s: float, discard: bool
+) -> Total:
     total, progress = Total(), Progress()
     for path in paths:
         if total.unreachable:
@@ -195,7 +204,7 @@ async def _deliver_all(paths: list[Path], only_files: list[Path], settings: Sett
             print(f"  {path}: skipped. {error}", flush=True)
             total.left += 1
             continue
-        await _deliver(spool, settings, patience_s, total, progress)
+        await _deliver(Delivery(spool, settings, patience_s), settings, patience_s, discard, total, progress)
     for path in only_files:
         if total.unreachable:
             total.left += 1
@@ -238,19 +247,27 @@ def _deliver_files(
         total.left += 1
 
 
-async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: Total, progress: Progress) -> None:
+async def _deliver(
+    delivery: Delivery, settings: Settings, patience_s: float, discard: bool, total: Total, progress: Progress
+) -> None:
+    spool = delivery.spool
     name = f"run {spool.identity.run}, writer {spool.identity.writer}"
-    delivery = Delivery(spool, settings, patience_s)
     failure: Error | None = None
     try:
         await delivery.run(progress, name)
     except Error as error:
         failure = error  # of the disk
     finally:
-        if delivery.done:
-            _spool_state.remove(spool.directory)
         damaged, repaired, pending = spool.damaged_frames, spool.repaired_bytes, spool.pending_frames
-        spool.close(remove_if_empty=delivery.done)
+        done = delivery.done
+        deleted = delivery.stream.failed if isinstance(delivery.stream.failed, RunDeletedError) else None
+        discarded = discard and deleted is not None
+        if discarded:
+            with contextlib.suppress(SpoolError):
+                spool.acknowledge(spool.next_seq)
+        if done or discarded:
+            _spool_state.remove(spool.directory)
+        spool.close(remove_if_empty=done or discarded)
     counts, stream = delivery.stream.counts, delivery.stream
     total.values += counts.values_acknowledged
     total.sent_bytes += counts.bytes_sent
@@ -263,10 +280,14 @@ async def _deliver(spool: Spool, settings: Settings, patience_s: float, total: T
         text += f", {number(damaged, 'frame')} damaged on the disk"
     if repaired:
         text += f", {size(repaired)} of a frame that the crash cut short"
-    if delivery.done:
+    if done:
         total.delivered += 1
         print(text, flush=True)
         _deliver_files(spool.directory, name, settings, patience_s, total, progress, counted=True)
+        return
+    if discarded and deleted is not None:
+        total.discarded += 1
+        print(f"{text}; discarded: {number(pending, 'frame')}, because: {deleted.message}", flush=True)
         return
     total.left += 1
     failure = failure or stream.failed

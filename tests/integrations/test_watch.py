@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import stepwell
 from stepwell import testing
 from stepwell._run import Run
 from stepwell._tensor_histogram import BINS, histogram_of
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.fixture

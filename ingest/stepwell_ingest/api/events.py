@@ -1,0 +1,60 @@
+"""A live view as server-sent events, which browsers and curl read as they are.
+
+In come events of `read.live`; out goes text. Each event's id is the cursor behind it, so a client that reconnects with
+Last-Event-ID, as browsers do by themselves, goes on behind the last event that it has taken whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from stepwell.errors import Error
+from stepwell_ingest.api.reads import Query, Sources, named_run
+from stepwell_ingest.api.replies import page_as_json
+from stepwell_ingest.read.live import Event
+
+#: How long a browser waits before it reconnects.
+_RETRY = b"retry: 1000\n\n"
+
+
+async def live(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    row = await named_run(request, sources.database)
+    cursor = request.headers.get("Last-Event-ID") or query["cursor"]
+    response: web.StreamResponse | None = None
+    async with aclosing(sources.live.follow(row, query["keys"], cursor)) as events:
+        try:
+            async for event in events:
+                if response is None:
+                    response = await _begin(request)
+                async with asyncio.timeout(sources.database.limits.send_s):
+                    await response.write(b": still here\n\n" if event is None else _encode(event))
+        except Error as error:
+            if response is None:
+                raise
+            await response.write(_text(b"error", orjson.dumps(error.as_dict())))
+    return response or await _begin(request)
+
+
+async def _begin(request: web.Request) -> web.StreamResponse:
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    await response.write(_RETRY)
+    return response
+
+
+def _encode(event: Event) -> bytes:
+    about: dict[str, Any] = dict(event.about)
+    if event.page is not None:
+        about["rows"] = [orjson.Fragment(row) for row in page_as_json(event.page)]
+    return b"id: " + event.cursor.encode().encode() + b"\n" + _text(event.kind.encode(), orjson.dumps(about))
+
+
+def _text(kind: bytes, data: bytes) -> bytes:
+    # orjson writes no newlines, which would end the field.
+    return b"event: " + kind + b"\ndata: " + data + b"\n\n"

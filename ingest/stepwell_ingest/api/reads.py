@@ -1,0 +1,197 @@
+"""The routes that read: parameters in, an answer of `read` out. What each takes stands in `read_routes.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from stepwell.errors import Error, UsageError
+from stepwell_ingest.api.description import Operation, read_query
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_json, page_batch
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.filters import compile_filter, parse_order
+from stepwell_ingest.read.history import RESERVED, Wanted, read_pages
+from stepwell_ingest.read.live import Live
+from stepwell_ingest.read.objects import object_keys, read_objects
+from stepwell_ingest.read.rows import Page
+from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
+from stepwell_ingest.read.sampling import choose_grid, choose_rows
+from stepwell_ingest.read.series import read_buckets
+
+Query = dict[str, Any]
+Answer = Callable[[web.Request, Query, "Sources"], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What answers are made of."""
+
+    database: Database
+    live: Live
+
+
+def handler(operation: Operation, answer: Answer, sources: Sources) -> Callable[[web.Request], Any]:
+    """An aiohttp handler: checks the query by the operation's description, then answers."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        query = read_query(request, operation)
+        try:
+            return await answer(request, query, sources)
+        except (ConnectionError, TimeoutError):
+            # The client has gone, or takes nothing: it asks again, or not at all.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+
+    return handle
+
+
+async def runs(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    entity, project = split_path(query["path"])
+    where, order = compile_filter(query["filters"]), parse_order(query["order"])
+    return json_response(await list_runs(database, entity, project, where, order, query["limit"], query["cursor"]))
+
+
+async def run(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    row = await named_run(request, database)
+    links = {name: f"{request.path}/{name}" for name in ("metrics", "summary", "series", "history", "objects", "live")}
+    return json_response({**row.shown, "links": links})
+
+
+async def metrics(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    return json_response(await metric_names(database, await named_run(request, database)))
+
+
+async def run_summary(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    body = await summary(database, await named_run(request, database))
+    return web.Response(body=body, content_type="application/json")
+
+
+async def objects(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    row = await named_run(request, database)
+    if query["key"] is None:
+        return json_response(await object_keys(database, row))
+    below = row.end_step if query["max_step"] is None else query["max_step"]
+    return json_response(
+        await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
+    )
+
+
+async def series(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    row = await named_run(request, database)
+    reply = Reply(request, database.limits)
+    if query["buckets"] is None:
+        wanted = Wanted(query["keys"], False, query["min_step"], query["max_step"], query["times"] == "true")
+        return await _send_pages(reply, database, row, wanted, None)
+    try:
+        batches = read_buckets(database, row, query["keys"], query["buckets"], query["min_step"], query["max_step"])
+        async with aclosing(batches):
+            async for batch in batches:
+                await reply.send(batch, batch_as_json(batch))
+        return await reply.end({"end": True})
+    except Error as error:
+        return await reply.fail(error)
+
+
+async def history(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    row = await named_run(request, database)
+    keys = query["keys"] or None
+    times = keys is None or not RESERVED.isdisjoint(keys) or query["times"] == "true"
+    wanted = Wanted(keys, True, query["min_step"], query["max_step"], times)
+    reply = Reply(request, database.limits)
+    if query["samples"] is not None:
+        return await _send_sampled(reply, database, row, wanted, query["samples"])
+    return await _send_pages(reply, database, row, wanted, query["limit"])
+
+
+async def _send_pages(
+    reply: Reply, database: Database, row: RunRow, wanted: Wanted, limit: int | None
+) -> web.StreamResponse:
+    """All rows, or whole pages until there are `limit` rows; the end says where to go on."""
+    sent, go_on = 0, None
+    try:
+        async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
+            async for page in following:
+                if limit is not None and sent + len(page.steps) >= limit:
+                    page, go_on = _cut(page, limit - sent, at_least_one=not sent)
+                if len(page.steps):
+                    await reply.send(page_batch(page), page_as_json(page))
+                sent += len(page.steps)
+                if go_on is not None:
+                    break
+        if go_on is not None and go_on >= wanted.end(row):
+            go_on = None
+        return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None})
+    except Error as error:
+        return await reply.fail(error)
+
+
+def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
+    """As many of the page's rows as fit, all of a step or none, and the step to go on at.
+
+    Args:
+        at_least_one: of the steps, even when its rows are more.
+    """
+    go_on = int(page.steps[rows]) if rows < len(page.steps) else page.next_step
+    kept = page.steps < go_on
+    if at_least_one and not kept.any():
+        go_on += 1
+        kept = page.steps < go_on
+    return page.select(kept), go_on
+
+
+async def _send_sampled(
+    reply: Reply, database: Database, row: RunRow, wanted: Wanted, samples: int
+) -> web.StreamResponse:
+    """About `samples` rows; all of them where there are no more."""
+    count = len(wanted.keys) if wanted.keys else 0
+    if not count:
+        count = len((await metric_names(database, row))["metrics"])
+    writers = max(1, row.shown["writers"] or 1)
+    last = wanted.end(row) - 1
+    whole = (last + 1 - wanted.min_step) * writers <= samples
+    grid = choose_grid(samples, wanted.min_step, max(last, wanted.min_step), count, writers)
+    points = rows = kept = 0
+    try:
+        async with aclosing(read_pages(database, row, wanted)) as pages, aclosing(ahead(pages)) as following:
+            async for page in following:
+                points += sum(len(column.values) for column in page.columns)
+                rows += len(page.steps)
+                if not whole and not (rows <= samples and page.next_step > last):
+                    page = page.select(choose_rows(page, grid))
+                kept += len(page.steps)
+                await reply.send(page_batch(page), page_as_json(page))
+        sampled = None if kept == rows else {"from": points, "from_rows": rows, "rows": kept, "by": grid.by}
+        return await reply.end({"end": True, "rows_sent": kept, "next_step": None, "sampled": sampled})
+    except Error as error:
+        return await reply.fail(error)
+
+
+async def named_run(request: web.Request, database: Database) -> RunRow:
+    """The run that the path names."""
+    names = request.match_info
+    return await find_run(database, names["entity"], names["project"], names["run"])
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """entity and project of "entity/project".
+
+    Raises:
+        UsageError: it is none.
+    """
+    match path.split("/"):
+        case [entity, project] if entity and project:
+            return entity, project
+    raise UsageError("'path' must be entity/project", detail=repr(path)[:80])

@@ -1,0 +1,155 @@
+"""Pages and buckets as answers: batches of columns, or JSON for those who ask for it, page by page either way.
+
+In come pages; out goes a stream that says how it ended: the last batch has "end" (and what was sampled, and where to go
+on), or "error" when something failed after the first byte. An answer that just stops was cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+from aiohttp import web
+
+from stepwell import columns
+from stepwell.columns import Column
+from stepwell.errors import Error
+from stepwell_ingest.config import Reads
+from stepwell_ingest.read.rows import Page
+
+#: A column of the rows themselves, not of a metric: the head's "index" says how many of them lead.
+_STEP, _WRITER, _TIME = "step", "writer", "time"
+_JSON = "application/json"
+_LARGE = 128 * 1024
+
+
+class Reply:
+    """An answer under way.
+
+    Args:
+        request: what is answered.
+        limits: how long a client may take nothing.
+    """
+
+    def __init__(self, request: web.Request, limits: Reads) -> None:
+        self._request = request
+        self._send_s = limits.send_s
+        self._response: web.StreamResponse | None = None
+        self._first = True
+        self.as_json = _JSON in request.headers.get("Accept", "")
+
+    async def send(self, batch: tuple[list[Column], int, dict[str, Any]], json: Iterator[bytes]) -> None:
+        """One batch, or its items as JSON."""
+        if not self.as_json:
+            await self._write(*columns.encode(*batch))
+            return
+        texts = list(json)
+        if texts:
+            await self._write(b"" if self._first else b",", b",".join(texts))
+            self._first = False
+
+    async def end(self, head: dict[str, Any]) -> web.StreamResponse:
+        """The last batch: nothing but its head."""
+        if self.as_json:
+            await self._write(b"],", orjson.dumps(head)[1:], b"\n")
+        else:
+            await self._write(*columns.encode([], 0, head))
+        assert self._response is not None
+        await self._response.write_eof()
+        return self._response
+
+    async def fail(self, error: Error) -> web.StreamResponse:
+        """The last batch when something went wrong; raises when nothing was sent yet: a status can still say it."""
+        if self._response is None:
+            raise error
+        return await self.end({"error": error.as_dict()})
+
+    async def _write(self, *pieces: bytes | memoryview) -> None:
+        async with asyncio.timeout(self._send_s):
+            if self._response is None:
+                kind = _JSON if self.as_json else columns.CONTENT_TYPE
+                self._response = web.StreamResponse(headers={"Content-Type": kind, "Cache-Control": "no-store"})
+                await self._response.prepare(self._request)
+                if self.as_json:
+                    await self._response.write(b'{"items":[')
+            for piece in _joined(pieces):
+                await self._response.write(piece)
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The same bytes with small pieces joined: each that is written alone is a chunk of HTTP, and some 20 µs."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) >= _LARGE:
+            if small:
+                yield b"".join(small)
+                small, size = [], 0
+            yield piece
+            continue
+        small.append(piece)
+        size += len(piece)
+        if size >= _LARGE:
+            yield b"".join(small)
+            small, size = [], 0
+    if size:
+        yield b"".join(small)
+
+
+def page_batch(page: Page) -> tuple[list[Column], int, dict[str, Any]]:
+    """A page as columns, rows and head for `columns.encode`."""
+    index = [Column(_STEP, page.steps), Column(_WRITER, page.writer)]
+    if page.times is not None:
+        index.append(Column(_TIME, page.times))
+    head = {"kind": "rows", "index": len(index), "writers": page.writers, "next_step": page.next_step}
+    return [*index, *page.columns], len(page.steps), head
+
+
+def page_as_json(page: Page) -> Iterator[bytes]:
+    """The rows of a page as JSON objects. Numbers that JSON does not have are "NaN", "Infinity" and "-Infinity"."""
+    rows: list[dict[str, Any]] = [
+        {"_step": step, "_writer": page.writers[writer]}
+        for step, writer in zip(page.steps.tolist(), page.writer.tolist(), strict=True)
+    ]
+    if page.times is not None:
+        for row, time in zip(rows, page.times.tolist(), strict=True):
+            row["_timestamp"] = time / 1e6
+    for column in page.columns:
+        at = range(len(rows)) if column.rows is None else column.rows.tolist()
+        for row, value in zip(at, _as_json(column), strict=True):
+            rows[row][column.name] = value
+    yield from map(orjson.dumps, rows)  # a generator: nothing of this is done for those who take columns
+
+
+def batch_as_json(batch: tuple[list[Column], int, dict[str, Any]]) -> Iterator[bytes]:
+    """One object for a whole batch: its head, and a list for each column."""
+    found, _, head = batch
+    yield orjson.dumps({**head, "columns": {column.name: list(_as_json(column)) for column in found}})
+
+
+def _as_json(column: Column) -> Iterator[Any]:
+    if not isinstance(column.values, np.ndarray):
+        return map(orjson.Fragment, column.values)
+    if column.values.dtype.kind == "f":
+        return (value if math.isfinite(value) else _word(value) for value in column.values.tolist())
+    return iter(column.values.tolist())
+
+
+def _word(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+async def ahead(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
+    """The same pages; the next one is read while this one is being sent."""
+    following = asyncio.ensure_future(anext(pages, None))
+    try:
+        while (page := await following) is not None:
+            following = asyncio.ensure_future(anext(pages, None))
+            yield page
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

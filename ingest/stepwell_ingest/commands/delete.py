@@ -1,0 +1,205 @@
+"""`stepwell delete`: runs, projects or old history go for good; first it shows what, and asks.
+
+In come names, or an age; out goes what was deleted. Promises that nothing goes that was not shown (but for points that
+came since), that it asks unless told not to, and that a run is never half there. Killed in between, it leaves rows that
+nobody can see, which the next `stepwell delete` or the server's hourly sweep removes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from stepwell.cli import Command, Progress, number, size, table
+from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_ingest import loop
+from stepwell_ingest.commands.connection import connect, find_dsn
+from stepwell_ingest.delete.plan import Plan, parse_age, plan_older, plan_project, plan_runs
+from stepwell_ingest.delete.remover import remove
+from stepwell_ingest.delete.sweeper import Sweeper, Swept
+
+_SHOWN = 20
+
+ABOUT = """delete runs, projects or old history, for good
+
+What will go is shown first, and asked for. A month of history in which no run is left drops whole, which is quick and
+gives the disk back at once; other rows are removed one by one, and Postgres uses their space again.
+
+  stepwell delete my-run team/mnist/other-run
+  stepwell delete --project team/mnist
+  stepwell delete --older-than 90d --yes             # runs that were created before and have ended
+  stepwell delete --sweep                            # what a delete that was killed has left
+
+A process that still logs to a deleted run is told so; it keeps training. Processes that start anew may use the name."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="id, project/id or entity/project/id")
+    parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of it")
+    parser.add_argument("--older-than", metavar="AGE", help="runs created longer ago that have ended: 90d, 12w")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would go")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--sweep", action="store_true", help="only remove what earlier deletes have left")
+    parser.add_argument("--dsn", help="the Postgres; default STEPWELL_DSN, else that of the server on this machine")
+    parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
+
+
+def run(options: argparse.Namespace) -> int:
+    asked_for = bool(options.runs) + bool(options.project or options.older_than) + options.sweep
+    if asked_for != 1:
+        raise SettingError(
+            "say what to delete" if not asked_for else "say what to delete in one way",
+            hint="runs by name, or --project and --older-than (both: the old runs of that project), or --sweep",
+        )
+    if options.older_than is not None:
+        parse_age(options.older_than)  # before anybody waits for Postgres
+    dsn = find_dsn(options.dsn, options.data)
+    if options.sweep:
+        return loop.run(_sweep_only(dsn))
+    plan = loop.run(_look(dsn, options))
+    print(_text(plan), flush=True)
+    if not plan.targets or options.dry_run:
+        return 0
+    if not options.yes and not _agreed(len(plan.targets)):  # outside of a loop, so that Ctrl-C ends it
+        print("nothing was deleted")
+        return 1
+    return loop.run(_carry_out(dsn, plan))
+
+
+async def _look(dsn: str, options: argparse.Namespace) -> Plan:
+    async with _connected(dsn) as connection:
+        return await _plan(connection, options)
+
+
+async def _sweep_only(dsn: str) -> int:
+    async with _connected(dsn) as connection:
+        return await _sweep(connection)
+
+
+async def _carry_out(dsn: str, plan: Plan) -> int:
+    progress = Progress()
+    gone: list[int] = []
+
+    def removed(run_id: int) -> None:
+        gone.append(run_id)
+        progress.show(f"{len(gone):,} of {number(len(plan.targets), 'run')} deleted")
+
+    async with _connected(dsn) as connection:
+        try:
+            await remove(connection, [target.run_id for target in plan.targets], removed)
+        finally:
+            progress.clear()
+            print(f"deleted {number(len(gone), 'run')}; no reader sees them any more", flush=True)
+        return await _sweep(connection)
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(dsn, application_name="stepwell delete", TimeZone="UTC")
+    try:
+        yield connection
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
+        raise Error(
+            "this database is not that of a server of this version", detail=str(error), hint="start `stepwell up` on it"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Error(
+            "this role may not delete", detail=str(error), hint="give the DSN of the role that the server connects as"
+        ) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise UnavailableError(
+            "the connection to Postgres was lost, or it failed",
+            detail=f"{type(error).__name__}: {error}",
+            hint="what is deleted stays so; give the same command again for the rest",
+        ) from error
+    finally:
+        with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
+            await connection.close(timeout=2)
+
+
+async def _plan(connection: asyncpg.Connection, options: argparse.Namespace) -> Plan:
+    if options.runs:
+        return await plan_runs(connection, options.runs)
+    if options.older_than is not None:
+        return await plan_older(connection, parse_age(options.older_than), options.project)
+    return await plan_project(connection, options.project)
+
+
+def _text(plan: Plan) -> str:
+    lines = []
+    if plan.targets:
+        lines.append(f"{number(len(plan.targets), 'run')} will go, for good:")
+        rows = [
+            (
+                target.path,
+                target.state,
+                f"{target.created_at:%Y-%m-%d %H:%M}",
+                f"{target.points:,}",
+                f"{target.objects:,}",
+                size(target.size_bytes),
+            )
+            for target in plan.targets[:_SHOWN]
+        ]
+        shown = table(("run", "state", "created", "points", "objects", "about"), rows, right=(3, 4, 5))
+        lines += [f"  {line}" for line in shown.splitlines()]
+        if len(plan.targets) > _SHOWN:
+            lines.append(f"  … and {len(plan.targets) - _SHOWN:,} more")
+        points, objects = sum(item.points for item in plan.targets), sum(item.objects for item in plan.targets)
+        taken = size(sum(item.size_bytes for item in plan.targets))
+        lines.append(f"together {number(points, 'point')}, {number(objects, 'object')}, about {taken} on disk")
+        if plan.months:
+            lines.append(f"months that drop whole: {', '.join(plan.months)}")
+        if running := sum(item.state == "running" for item in plan.targets):
+            what = (
+                "1 of them runs: its processes are" if running == 1 else f"{running:,} of them run: their processes are"
+            )
+            lines.append(f"{what} told so, and what they log from then on is not stored")
+    else:
+        lines.append("nothing to delete")
+    if plan.kept_running:
+        lines.append(f"{number(plan.kept_running, 'run')} old enough kept: running (name them to delete them)")
+    if plan.kept_for_forks:
+        lines.append(f"{number(plan.kept_for_forks, 'run')} old enough kept: younger forks show their points")
+    return "\n".join(lines)
+
+
+def _agreed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise SettingError("nobody can be asked here, so nothing was deleted", hint="give --yes, or --dry-run to look")
+    what = "this run" if count == 1 else f"these {count:,} runs"
+    try:
+        answer = input(f"Delete {what}, for good? [y/N] ")
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
+async def _sweep(connection: asyncpg.Connection) -> int:
+    progress = Progress()
+
+    def show(swept: Swept) -> None:
+        progress.show(f"{number(swept.rows, 'row')} and {number(swept.months, 'month')} removed")
+
+    try:
+        swept = await Sweeper(connection, show).sweep()
+    finally:
+        progress.clear()
+    if swept is None:
+        print("another sweep is under way; what is left goes with that one or the next (the server sweeps every hour)")
+        return 0
+    text = f"removed {number(swept.rows, 'row')}"
+    if swept.months or swept.dropped_bytes:
+        text += f" and {number(swept.months, 'whole month')} ({size(swept.dropped_bytes)})"
+    print(text)
+    if swept.left:
+        print(f"{number(swept.left, 'deleted run')} not removed in full yet: in use; the server tries again every hour")
+    return 0
+
+
+COMMAND = Command(ABOUT, configure, run)

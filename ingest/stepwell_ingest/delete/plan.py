@@ -1,0 +1,162 @@
+"""What will go when runs are deleted: which ones, how much, and which months drop whole. Reads only.
+
+Before `remover`. In comes what a person asked for; out goes a `Plan` to show and to carry out. Promises that a plan
+never takes points from a fork that stays, and that a name that may mean two runs is asked about, not guessed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from stepwell.errors import SettingError, UsageError
+from stepwell_schema import queries
+
+_AGE = re.compile(r"(\d+)([dw])")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A run that goes.
+
+    Attributes:
+        run_id, path: which one; path is entity/project/id.
+        state, created_at, points, objects: as the view `runs` has them.
+        size_bytes: on disk, estimated (see `run_sizes_v1`).
+    """
+
+    run_id: int
+    path: str
+    state: str
+    created_at: datetime.datetime
+    points: int
+    objects: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will go.
+
+    Attributes:
+        targets: the runs, oldest first.
+        months: those that drop whole, as YYYY-MM.
+        kept_running: runs that are old enough and stay, because they run.
+        kept_for_forks: runs that are old enough and stay, because forks that stay show their points.
+    """
+
+    targets: Sequence[Target]
+    months: Sequence[str]
+    kept_running: int = 0
+    kept_for_forks: int = 0
+
+
+def parse_age(text: str) -> datetime.timedelta:
+    """An age in days or weeks: 90d, 12w.
+
+    Raises:
+        SettingError: anything else.
+    """
+    match = _AGE.fullmatch(text.strip())
+    days = int(match[1]) * (7 if match[2] == "w" else 1) if match else 0
+    if not 0 < days <= 36_500:
+        raise SettingError(f"{text!r} is no age", hint="give days or weeks: --older-than 90d, --older-than 12w")
+    return datetime.timedelta(days=days)
+
+
+async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Plan:
+    """These runs, whatever their state.
+
+    Args:
+        names: id, project/id or entity/project/id each.
+
+    Raises:
+        UsageError: a name means no run, or several; or forks show the points of one, and are not among them.
+    """
+    sql = queries("delete")
+    targets: dict[int, Target] = {}
+    for name in names:
+        rows = await connection.fetch(sql["run_by_path"], name)
+        if not rows:
+            raise UsageError(f"there is no run {name}", hint="`stepwell sql 'SELECT entity, project, run FROM runs'`")
+        if len(rows) > 1:
+            raise UsageError(
+                f"{name} may mean {len(rows)} runs",
+                detail="\n".join(row["path"] for row in rows[:20]),
+                hint="name it as entity/project/run",
+            )
+        targets[rows[0]["run_id"]] = _target(rows[0])
+    forks = await connection.fetch(sql["forks_that_stay"], list(targets))
+    if forks:
+        shown = "\n".join(f"{row['fork']} is a fork of {targets[row['run_id']].path}" for row in forks[:20])
+        raise UsageError(
+            "these runs cannot go, since forks show their points",
+            detail=shown + ("\n…" if len(forks) > 20 else ""),
+            hint="delete the forks, too, by naming them all",
+        )
+    return await _planned(connection, list(targets.values()))
+
+
+async def plan_project(connection: asyncpg.Connection, project: str) -> Plan:
+    """All runs of a project, whatever their state.
+
+    Args:
+        project: entity/project, or the project alone where only one entity has it.
+
+    Raises:
+        UsageError: there is no such project, or several entities have one of that name.
+    """
+    targets = await _runs_of(connection, project, None)
+    return await _planned(connection, targets)
+
+
+async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Plan:
+    """Runs that were created longer ago than `age` and do not run; of one project, or of all.
+
+    A run whose points a younger fork shows stays.
+
+    Raises:
+        UsageError: as `plan_project`.
+    """
+    before = datetime.datetime.now(datetime.UTC) - age
+    old = await _runs_of(connection, project, before)
+    ended = [target for target in old if target.state != "running"]
+    ids = [target.run_id for target in ended]
+    shown = {row["run_id"] for row in await connection.fetch(queries("delete")["forks_that_stay"], ids)}
+    targets = [target for target in ended if target.run_id not in shown]
+    return await _planned(connection, targets, len(old) - len(ended), len(ended) - len(targets))
+
+
+async def _runs_of(
+    connection: asyncpg.Connection, project: str | None, before: datetime.datetime | None
+) -> list[Target]:
+    rows = await connection.fetch(queries("delete")["runs_of"], project, before)
+    if project is not None:
+        found = {row["path"].removesuffix(f"/{row['run']}") for row in rows}
+        if not rows and before is None:
+            raise UsageError(f"there is no project {project}", hint="name it as entity/project")
+        if len(found) > 1:
+            raise UsageError(
+                f"{project} may mean {len(found)} projects",
+                detail="\n".join(sorted(found)[:20]),
+                hint="name it as entity/project",
+            )
+    return [_target(row) for row in rows]
+
+
+async def _planned(
+    connection: asyncpg.Connection, targets: list[Target], kept_running: int = 0, kept_for_forks: int = 0
+) -> Plan:
+    targets.sort(key=lambda target: target.run_id)
+    rows = await connection.fetch(queries("delete")["months_to_drop"], [target.run_id for target in targets])
+    return Plan(targets, [row["month"] for row in rows], kept_running, kept_for_forks)
+
+
+def _target(row: asyncpg.Record) -> Target:
+    return Target(
+        *(row["run_id"], row["path"], row["state"], row["created_at"], row["points"], row["objects"], row["bytes"])
+    )

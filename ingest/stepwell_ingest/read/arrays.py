@@ -1,0 +1,143 @@
+"""Points of a step range as numpy arrays: the one place that fetches points in bulk.
+
+In come a run, names and a range of steps; out go arrays, one set a metric and writer, ordered by step. Postgres hands
+over the matrices in which the points lie (`stepwell.history_arrays_v1`), hot or sealed, in the binary form of
+`array_send`, which numpy reads in place. Regular steps come as a start and a stride, float4 as float4: what need not
+cross does not.
+
+Format: PostgreSQL's array_send: int32 number of dimensions, flags, element type; per dimension int32 length and lower
+bound; per element int32 length (4 or 8) and so many bytes, all big-endian.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+
+from stepwell.wire import Float64Array, Int64Array
+
+#: Microseconds from the Unix epoch to Postgres' (2000-01-01 UTC).
+_POSTGRES_EPOCH_US = 946_684_800_000_000
+_FETCH_ROWS = 1000
+
+
+class TooMuch(Exception):
+    """The range holds more bytes than were allowed; nothing was kept. No failure: the caller asks for less."""
+
+
+class Series(NamedTuple):
+    """Points of one metric and one writer.
+
+    Attributes:
+        metric, writer: whose.
+        steps: int64[S], strictly increasing.
+        values: float64[S], bit for bit as logged.
+        times: int64[S], microseconds since the Unix epoch; None when they were not asked for.
+    """
+
+    metric: str
+    writer: str
+    steps: Int64Array
+    values: Float64Array
+    times: Int64Array | None
+
+
+async def fetch(
+    connection: asyncpg.Connection,
+    sql: Mapping[str, str],
+    run_id: int,
+    metrics: Sequence[str] | None,
+    min_step: int,
+    max_step: int,
+    max_bytes: int,
+    *,
+    with_times: bool,
+) -> list[Series]:
+    """The visible points of a run with min_step ≤ step < max_step.
+
+    Args:
+        connection: in a transaction.
+        sql: the named queries.
+        metrics: their names; None: all.
+        max_bytes: how much may come, at about 12 bytes a value and 24 a step.
+
+    Raises:
+        TooMuch: it would be more.
+    """
+    names = {
+        (row["run_id"], row["metric_id"]): row["name"]
+        for row in await connection.fetch(sql["metric_ids"], run_id, metrics)
+    }
+    # Matrices of the same metrics are joined whole.
+    groups: dict[tuple[int, str, bytes], list[asyncpg.Record]] = defaultdict(list)
+    held = 0
+    query = sql["arrays_with_times" if with_times else "arrays"]
+    cursor = await connection.cursor(query, run_id, metrics, min_step, max_step)
+    while rows := await cursor.fetch(_FETCH_ROWS):
+        for row in rows:
+            groups[row["source_run_id"], row["writer"], row["metric_ids"]].append(row)
+            held += len(row["metric_ids"]) // 8 * 12 * row["points"] + 24 * row["points"]
+        if held > max_bytes:
+            raise TooMuch
+        if len(rows) < _FETCH_ROWS:
+            break
+    found: dict[tuple[str, str], list[Series]] = defaultdict(list)
+    for (source, writer, ids), rows in groups.items():
+        for series in _join(names, source, writer, _decode(ids, ">i4").tolist(), rows):
+            if len(series.steps):
+                found[series.metric, writer].append(series)
+    return [parts[0] if len(parts) == 1 else _merge(parts) for _, parts in sorted(found.items())]
+
+
+def _join(
+    names: Mapping[tuple[int, int], str], source: int, writer: str, ids: list[int], rows: list[asyncpg.Record]
+) -> Iterator[Series]:
+    """The series of one group, which share their steps."""
+    steps = np.concatenate([_steps(row) for row in rows])
+    times = np.concatenate([_times(row) for row in rows]) if "times" in rows[0] else None
+    values = np.empty((len(ids), len(steps)))
+    at = 0
+    for row in rows:
+        raw = _decode(row["vals8"], ">f8") if row["vals8"] is not None else _decode(row["vals4"], ">f4")
+        values[:, at : at + row["points"]] = raw.reshape(len(ids), -1)
+        at += row["points"]
+    if (np.diff(steps) < 0).any():  # rows come in no order that SQL promises
+        order = np.argsort(steps, kind="stable")
+        steps, values, times = steps[order], values[:, order], None if times is None else times[order]
+    for id_, row in zip(ids, values, strict=True):
+        if (name := names.get((source, id_))) is not None:
+            yield Series(name, writer, steps, row, times)
+
+
+def _merge(parts: list[Series]) -> Series:
+    """One series of those that came in matrices of different metrics, or from an ancestor."""
+    steps = np.concatenate([part.steps for part in parts])
+    order = np.argsort(steps, kind="stable")
+    values = np.concatenate([part.values for part in parts])[order]
+    times = np.concatenate([part.times for part in parts if part.times is not None] or [steps])[order]
+    return Series(parts[0].metric, parts[0].writer, steps[order], values, None if parts[0].times is None else times)
+
+
+def _steps(row: asyncpg.Record) -> Int64Array:
+    if row["steps"] is not None:
+        return _decode(row["steps"], ">i8").astype(np.int64)
+    first, stride = row["first_step"], row["stride"]
+    return np.arange(first, first + row["points"] * stride, stride)
+
+
+def _times(row: asyncpg.Record) -> Int64Array:
+    """Microseconds since the Unix epoch."""
+    if row["times"] is not None:
+        return _decode(row["times"], ">i8").astype(np.int64) + _POSTGRES_EPOCH_US
+    return _decode(row["times_us"], ">i4").astype(np.int64) + int(row["time_lo_us"])
+
+
+def _decode(array: bytes, item: str) -> npt.NDArray[Any]:
+    """The elements in Postgres' byte order, in place."""
+    head = 12 + 8 * int.from_bytes(array[:4], "big")
+    return np.frombuffer(array, np.dtype([("length", ">i4"), ("value", item)]), offset=head)["value"]

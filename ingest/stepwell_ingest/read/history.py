@@ -1,0 +1,148 @@
+"""The rows of a run page by page: how much is read at a time, and where the next page begins.
+
+In come a run and a range of steps; out go pages, in the order of steps, each from one statement's view of the database.
+No connection is held between pages, so a slow client costs nothing but its page. A page has about `page_points` points:
+the width of the next range follows from what the last one held, since steps may lie a thousand apart, or ten thousand
+metrics in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from stepwell.errors import UsageError
+from stepwell_ingest.read.arrays import TooMuch, fetch
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.rows import ObjectValue, Page, assemble
+from stepwell_ingest.read.runs import RunRow
+
+#: What a row is known by; no names of metrics.
+STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
+RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
+#: A page may be this many times wider than the last one: what comes may be denser than what was.
+_GROWTH = 16
+_FETCH_OBJECTS = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows.
+
+    Attributes:
+        keys: None: whole rows, all keys.
+        every_key: only rows that have all of `keys`; else those that have one of them.
+        min_step, max_step: min ≤ step < max.
+        with_times: also when they were logged.
+    """
+
+    keys: tuple[str, ...] | None = None
+    every_key: bool = True
+    min_step: int = 0
+    max_step: int | None = None
+    with_times: bool = True
+
+    def end(self, run: RunRow) -> int:
+        """All rows that are wanted of this run lie below."""
+        return run.end_step if self.max_step is None else min(self.max_step, run.end_step)
+
+
+async def read_pages(
+    database: Database, run: RunRow, wanted: Wanted, about_rows: int | None = None
+) -> AsyncGenerator[Page, None]:
+    """All rows that are wanted; pages without any are left out.
+
+    Args:
+        about_rows: the caller will stop after so many, so the first page need not be wider.
+
+    Raises:
+        UsageError: one step holds more than a page may.
+        OverloadedError, UnavailableError: see `Database.snapshot`.
+    """
+    end = wanted.end(run)
+    start = wanted.min_step
+    target = database.limits.page_points
+    width = max(1, end - start)
+    if run.points > target:
+        width = max(1, run.end_step * target // run.points)
+    if about_rows is not None:
+        width = min(width, max(1, about_rows))
+    while start < end:
+        below = min(start + width, end)
+        try:
+            async with database.snapshot() as connection:
+                page = await read_page(database, connection, run, wanted, start, below)
+        except TooMuch:
+            if width == 1:
+                raise UsageError(
+                    f"step {start} alone holds more than one page may",
+                    detail=f"{database.limits.page_bytes} bytes",
+                    hint="name keys",
+                ) from None
+            width = max(1, min(width, below - start) // 8)
+            continue
+        if len(page.steps):
+            yield page
+        points = sum(len(column.values) for column in page.columns)
+        width = max(1, width * target // max(points, target // _GROWTH, 1))
+        start = below
+
+
+async def read_page(
+    database: Database, connection: asyncpg.Connection, run: RunRow, wanted: Wanted, start: int, below: int
+) -> Page:
+    """The rows with start ≤ step < below.
+
+    Raises:
+        TooMuch: they hold more than a page may.
+    """
+    # With nothing but reserved names (keys=_step), the rows are wanted and none of their columns.
+    names = [key for key in wanted.keys or () if key not in RESERVED] or None
+    room, times = database.limits.page_bytes, wanted.with_times
+    series = await fetch(connection, database.sql, run.run_id, names, start, below, room, with_times=times)
+    objects: list[ObjectValue] = []
+    if run.may_have_objects:
+        objects = await fetch_objects(database, connection, run.run_id, names, start, below)
+    require = names if wanted.every_key else None
+    page = assemble(series, objects, below, with_times=wanted.with_times, require=require)
+    if wanted.keys is not None and names is None:
+        page.columns.clear()
+    return page
+
+
+async def fetch_objects(
+    database: Database,
+    connection: asyncpg.Connection,
+    run_id: int,
+    keys: Sequence[str] | None,
+    start: int,
+    below: int,
+) -> list[ObjectValue]:
+    """The objects with start ≤ step < below; `keys` None: of all keys.
+
+    Raises:
+        TooMuch: they hold more than a page may.
+    """
+    found: list[ObjectValue] = []
+    held = 0
+    cursor = await connection.cursor(database.sql["objects"], run_id, keys, start, below)
+    while rows := await cursor.fetch(_FETCH_OBJECTS):
+        for row in rows:
+            text = row["value"].encode()
+            held += len(text) + 100
+            found.append(ObjectValue(row["key"], row["writer"], row["step"], microseconds(row["time"]), text))
+        if held > database.limits.page_bytes:
+            raise TooMuch
+        if len(rows) < _FETCH_OBJECTS:
+            break
+    return found
+
+
+def microseconds(time: datetime) -> int:
+    """µs since the Unix epoch of a timestamptz, exactly."""
+    return (time - _EPOCH) // _MICROSECOND

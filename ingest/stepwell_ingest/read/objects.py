@@ -1,0 +1,58 @@
+"""Logged values that are no numbers: which keys have any, and the values of one key in order.
+
+A cursor is a position (step and writer), so a page neither repeats nor skips a value that was there all along.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import orjson
+
+from stepwell.errors import UsageError
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.runs import RunRow
+
+
+async def object_keys(database: Database, run: RunRow) -> dict[str, Any]:
+    """{"keys": [{"key", "count", "first_step", "last_step"}, …]}."""
+    async with database.snapshot() as connection:
+        return {"keys": [dict(row) for row in await connection.fetch(database.sql["object_keys"], run.run_id)]}
+
+
+async def read_objects(
+    database: Database, run: RunRow, key: str, min_step: int, max_step: int, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """{"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
+
+    Raises:
+        UsageError: the cursor is none of ours.
+    """
+    after = (min_step, None) if cursor is None else _position(cursor)
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["objects_of_key"], run.run_id, key, *after, max_step, limit + 1)
+    shown = rows[:limit]
+    values = [
+        {
+            "step": row["step"],
+            "writer": row["writer"],
+            "time": row["time"].isoformat(),
+            "value": orjson.Fragment(row["value"]),  # as it was logged: integers of any size
+        }
+        for row in shown
+    ]
+    more = None
+    if len(rows) > limit:
+        more = base64.urlsafe_b64encode(orjson.dumps([shown[-1]["step"], shown[-1]["writer"]])).decode()
+    return {"key": key, "values": values, "next": more}
+
+
+def _position(cursor: str) -> tuple[int, str]:
+    try:
+        step, writer = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if isinstance(step, int) and isinstance(writer, str):
+            return step, writer
+    except (ValueError, TypeError):
+        pass
+    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")

@@ -1,0 +1,192 @@
+"""Runs: one by its names, or a list of those that fit a filter, in order, page by page.
+
+In come names, a filter that `filters` has compiled and a cursor; out go rows as dicts that are ready for JSON. A cursor
+is a position (the last row's sort value and id), so a page neither repeats nor skips a run that was there all along.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+
+from stepwell.errors import NotFoundError, UsageError
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.filters import Condition, Order
+
+#: Columns of the query `runs` that an answer shows as they are.
+_SHOWN = (
+    *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
+    *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run as Postgres has it.
+
+    Attributes:
+        run_id: Postgres' number for it.
+        end_step: all its steps lie below.
+        points: how many it has logged itself.
+        may_have_objects: whether it is worth looking for any.
+        shown: what answers show of it, ready for JSON.
+    """
+
+    run_id: int
+    end_step: int
+    points: int
+    may_have_objects: bool
+    shown: dict[str, Any]
+
+
+async def find_run(database: Database, entity: str, project: str, run: str) -> RunRow:
+    """The run of these names.
+
+    Raises:
+        NotFoundError: there is none; it says what there is instead.
+    """
+    async with database.snapshot() as connection:
+        sql = f"SELECT * FROM ({_base(database)}) r WHERE run = $3"
+        row = await connection.fetchrow(sql, entity, project, run)
+        if row is not None:
+            return _run_row(row)
+        nearby = await connection.fetch(database.sql["nearby"], entity, project, run)
+    raise NotFoundError(f"there is no run {run!r} in {entity}/{project}", hint=_instead(nearby, entity, project))
+
+
+async def list_runs(
+    database: Database, entity: str, project: str, where: Condition, order: Order, limit: int, cursor: str | None
+) -> dict[str, Any]:
+    """A page of runs: {"runs": […], "next": cursor or None, "total": how many fit the filter}.
+
+    Raises:
+        NotFoundError: there is no such project.
+        UsageError: the cursor is none of ours, or belongs to another order.
+    """
+    arguments = [entity, project, *where.arguments]
+    key = order.sql.replace("$$", f"${len(arguments) + 1}")
+    arguments += order.arguments
+    fits = f"SELECT r.*, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
+    counted = len(arguments)
+    behind = _behind(cursor, order, arguments)
+    direction = "DESC" if order.descending else "ASC"
+    sql = (
+        f"SELECT * FROM ({fits}) f {behind} ORDER BY sort_key {direction} NULLS LAST, run_id {direction} "
+        f"LIMIT {limit + 1}"
+    )
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(sql, *arguments)
+        total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:counted])
+        if (
+            not total
+            and not where.arguments
+            and not await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM stepwell.runs r WHERE r.entity = $1 AND r.project = $2)", entity, project
+            )
+        ):
+            nearby = await connection.fetch(database.sql["nearby"], entity, project, "")
+            raise NotFoundError(
+                f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project)
+            )
+    shown = rows[:limit]
+    more = _cursor(shown[-1], order) if len(rows) > limit else None
+    return {"runs": [_run_row(row).shown for row in shown], "next": more, "total": total}
+
+
+async def metric_names(database: Database, run: RunRow) -> dict[str, Any]:
+    """{"metrics": names in order, "sections": the first segment of a/b/c → how many, "objects": what is no number}."""
+    async with database.snapshot() as connection:
+        names = [row["name"] for row in await connection.fetch(database.sql["metrics"], run.run_id)]
+    sections: dict[str, int] = {}
+    for name in names:
+        section = name.partition("/")[0] if "/" in name else ""
+        sections[section] = sections.get(section, 0) + 1
+    return {"metrics": names, "sections": sections}
+
+
+async def summary(database: Database, run: RunRow) -> bytes:
+    """The last value of each key as a JSON object; numbers that JSON does not have are strings ("NaN")."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["summary"], run.run_id)
+    # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
+    return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + row["value"].encode() for row in rows) + b"}\n"
+
+
+def _base(database: Database) -> str:
+    return database.sql["runs"].removesuffix(";")
+
+
+def _run_row(row: asyncpg.Record) -> RunRow:
+    shown = {
+        "entity": row["entity"],
+        "project": row["project"],
+        "id": row["run"],
+        **{name: _plain(row[name]) for name in _SHOWN},
+        "group": row["run_group"],
+        "tags": _json(row["tags"]) or [],
+        "config": _json(row["config"]) or {},
+        "metadata": _metadata(row["info"]),
+    }
+    own = (row["objects"] or 0) > 0 or row["parent"] is not None
+    return RunRow(
+        row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, own, shown
+    )
+
+
+def _metadata(info: str | None) -> dict[str, Any]:
+    known = {"notes", "tags", "group", "job_type", "display_name", "config"}
+    return {key: value for key, value in (_json(info) or {}).items() if key not in known}
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _behind(cursor: str | None, order: Order, arguments: list[Any]) -> str:
+    """The condition that a row lies behind the cursor; adds its arguments."""
+    if cursor is None:
+        return ""
+    try:
+        by, value, run_id = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if by != order.name or not isinstance(run_id, int) or not isinstance(value, str | None):
+            raise ValueError(by)
+    except (ValueError, TypeError) as error:
+        raise UsageError("this cursor belongs to another list", hint="begin again without a cursor") from error
+    sign = "<" if order.descending else ">"
+    arguments += [value, run_id]
+    # As text, which Postgres casts: a cursor need not know the type of what it was sorted by.
+    last, id_ = f"${len(arguments) - 1}::text::{order.type}", f"${len(arguments)}"
+    if value is None:
+        return f"WHERE sort_key IS NULL AND run_id {sign} {id_} AND {last} IS NULL"
+    return f"WHERE sort_key {sign} {last} OR sort_key IS NULL OR (sort_key = {last} AND run_id {sign} {id_})"
+
+
+def _cursor(row: asyncpg.Record, order: Order) -> str:
+    value = row["sort_key"]
+    if isinstance(value, datetime):
+        value = value.isoformat()
+    elif value is not None:
+        value = repr(value) if isinstance(value, float) else str(value)
+    return base64.urlsafe_b64encode(orjson.dumps([order.name, value, row["run_id"]])).decode()
+
+
+def _instead(nearby: list[asyncpg.Record], entity: str, project: str) -> str:
+    by_kind: dict[str, list[str]] = {"run": [], "project": [], "entity": []}
+    for row in nearby:
+        by_kind[row["kind"]].append(row["name"])
+    if by_kind["run"]:
+        return f"runs of {entity}/{project} are {', '.join(by_kind['run'])}"
+    if by_kind["project"]:
+        return f"projects of {entity!r} are {', '.join(by_kind['project'])}"
+    if by_kind["entity"]:
+        return f"entities here are {', '.join(by_kind['entity'])}"
+    return "nothing was ever logged to this server"

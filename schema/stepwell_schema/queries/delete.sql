@@ -1,0 +1,86 @@
+-- name: run_by_path
+-- The runs that a person may mean: id, project/id or entity/project/id.
+SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run_sizes_v1() s
+WHERE $1 IN (s.run, concat_ws('/', s.project, s.run), concat_ws('/', s.entity, s.project, s.run))
+ORDER BY s.run_id;
+
+-- name: runs_of
+-- The runs of a project (project or entity/project; NULL: of all) that were created before a time (NULL: ever).
+SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run_sizes_v1() s
+WHERE ($1::text IS NULL OR $1 IN (s.project, concat_ws('/', s.entity, s.project)))
+  AND ($2::timestamptz IS NULL OR s.created_at < $2)
+ORDER BY s.run_id;
+
+-- name: forks_that_stay
+-- Which of these runs show their points in forks that are not among them.
+SELECT g.source_run_id AS run_id, concat_ws('/', r.entity, r.project, r.name) AS fork
+FROM stepwell.lineage g JOIN stepwell.run r ON r.run_id = g.run_id
+WHERE g.source_run_id = ANY ($1::bigint[]) AND g.source_run_id <> g.run_id
+  AND NOT EXISTS (SELECT FROM unnest($1::bigint[]) u WHERE u = g.run_id)
+ORDER BY g.run_id;
+
+-- name: forks_first
+-- These runs in an order in which no run comes before its forks.
+SELECT g.run_id FROM stepwell.lineage g WHERE g.run_id = ANY ($1::bigint[])
+GROUP BY 1 ORDER BY count(*) DESC, 1 DESC;
+
+-- name: months_to_drop
+-- Months that have no runs but these; see functions/delete.sql.
+SELECT month, lower_id, upper_id
+FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.run_id_floor_v1(date_trunc('month', clock_timestamp(), 'UTC')));
+
+-- name: delete_run
+-- See functions/delete.sql.
+SELECT stepwell.delete_run_v1($1);
+
+-- name: claim_sweep
+-- One sweep at a time; held by the session. False: somebody sweeps.
+SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0));
+
+-- name: release_sweep
+-- The end of it.
+SELECT pg_advisory_unlock(hashtextextended('stepwell.sweep', 0));
+
+-- name: to_sweep
+-- Deleted runs of which there may be rows.
+SELECT run_id, writers, stepwell.month_of_v1(run_id) AS month FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
+
+-- name: await_sealing
+-- See functions/delete.sql.
+SELECT stepwell.await_sealing_v1($1, $2);
+
+-- name: partitions_of_month
+-- The tables of a month; names are quoted where they must be.
+SELECT p.child::oid AS oid, p.detaching, format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', n.nspname, d.relname) AS parent_name,
+       pg_total_relation_size(p.child) AS bytes
+FROM stepwell.run_partitions_v1() p
+JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.lower_id = $1 AND p.upper_id = $2 ORDER BY c.relname;
+
+-- name: half_detached
+-- Tables whose taking out was interrupted.
+SELECT format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', n.nspname, d.relname) AS parent_name
+FROM stepwell.run_partitions_v1() p
+JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.detaching;
+
+-- name: mark_for_drop
+-- See functions/delete.sql.
+SELECT stepwell.mark_for_drop_v1($1::oid::regclass);
+
+-- name: tables_to_drop
+-- What was taken out and not dropped.
+SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_total_relation_size(c.oid) AS bytes
+FROM stepwell.tables_to_drop_v1() t JOIN pg_class c ON c.oid = t JOIN pg_namespace n ON n.oid = c.relnamespace;
+
+-- name: tables_of_run
+-- See functions/delete.sql.
+SELECT t::oid AS oid FROM stepwell.tables_of_run_v1($1) t;
+
+-- name: sweep_rows
+-- So many rows at most; see functions/delete.sql.
+SELECT stepwell.sweep_rows_v1($1::oid::regclass, $2, $3);
+
+-- name: swept
+-- Nothing is left of these runs.
+UPDATE stepwell.deleted_run SET swept_at = clock_timestamp() WHERE run_id = ANY ($1::bigint[]) AND swept_at IS NULL;

@@ -1,0 +1,124 @@
+"""Reading back: `stepwell.Api()`, for scripts and notebooks. Stands apart from logging.
+
+    api = stepwell.Api()
+    run = api.run("team/mnist/my-run")
+    run.history(keys=["train/loss"])             # a picture: about 500 rows, and it says what it left out
+    for row in run.scan_history(["train/loss"]): # every row
+        ...
+    steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
+    api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
+
+The way of the data: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.columns`) over HTTP → here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from stepwell._settings import resolve
+from stepwell.api._history import HistoryScan, Series, Summary
+from stepwell.api._http import Client
+from stepwell.api._run import Run
+from stepwell.api._runs import Runs
+from stepwell.errors import SettingError, UsageError
+
+__all__ = ["Api", "HistoryScan", "Run", "Runs", "Series", "Summary"]
+
+_VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT")
+_OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "project"}
+
+
+class Api:
+    """What was logged to one server.
+
+    Args:
+        overrides: "entity" and "project" for paths that leave them out, "base_url" (or "url") of the server; else
+            STEPWELL_ENTITY, STEPWELL_PROJECT and STEPWELL_URL.
+        timeout: seconds to wait for the server each time.
+        api_key: sent with each request; default STEPWELL_API_KEY.
+
+    Raises:
+        SettingError: an override that is not known, or makes no sense.
+    """
+
+    def __init__(
+        self, overrides: Mapping[str, Any] | None = None, timeout: float | None = None, api_key: str | None = None
+    ) -> None:
+        given = dict(overrides or {})
+        if unknown := sorted(set(given) - set(_OVERRIDES)):
+            raise SettingError(f"unknown override {unknown[0]!r}", hint=f"known are {', '.join(_OVERRIDES)}")
+        environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+        settings = resolve(environment, **{_OVERRIDES[name]: value for name, value in given.items()})
+        self.entity, self.project = settings.entity, settings.project
+        self.settings = {"entity": self.entity, "project": self.project, "base_url": settings.url}
+        self._client = Client(settings.url, timeout or 19.0, api_key or os.environ.get("STEPWELL_API_KEY"))
+
+    def __repr__(self) -> str:
+        return f"<Api {self._client.url}>"
+
+    @property
+    def default_entity(self) -> str:
+        """For paths that name none."""
+        return self.entity
+
+    def run(self, path: str) -> Run:
+        """The run at "entity/project/id", "project/id" or "id".
+
+        Raises:
+            NotFoundError: (a CommError) there is no such run; it says what there is nearby.
+            UsageError: the path is none.
+            UnavailableError: the server cannot be reached.
+        """
+        parts = _parts(path, 3)
+        if not parts:
+            raise UsageError(f"{path!r} names no run", hint='"entity/project/id"')
+        entity, project = self._place(parts[:-1])
+        return Run(self._client, entity, project, parts[-1])
+
+    def runs(
+        self,
+        path: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        order: str = "+created_at",
+        per_page: int = 50,
+        include_sweeps: bool = False,
+        lazy: bool = True,
+    ) -> Runs:
+        """Runs of a project; loaded as they are looked at.
+
+        Args:
+            path: "entity/project" or "project"; default the entity and project of this object.
+            filters: Mongo's words: {"state": "finished", "config.lr": {"$gt": 1e-3}}; docs/reading.md lists them.
+            order: "+" or "-" and created_at, heartbeat_at, config.<key> or summary_metrics.<key>.
+            per_page: runs a request.
+            include_sweeps, lazy: for scripts written for W&B; without effect.
+
+        Raises:
+            UsageError: the path is none. (What is wrong with filters or order shows when the first run is looked at.)
+        """
+        parts = _parts(path or "", 2)
+        entity, project = self._place(parts)
+        return Runs(self._client, entity, project, dict(filters or {}), order or "+created_at", per_page)
+
+    def _place(self, parts: list[str]) -> tuple[str, str]:
+        match parts:
+            case [entity, project]:
+                return entity, project
+            case [project]:
+                return self.entity, project
+        return self.entity, self.project
+
+
+def _parts(path: str, most: int) -> list[str]:
+    if not isinstance(path, str):
+        raise UsageError("a path must be a text", detail=repr(path)[:80], hint='"entity/project/id"')
+    parts = [part for part in path.strip("/").split("/") if part]
+    if len(parts) == most + 1 and parts[-2] == "runs":  # as in the address of a page
+        del parts[-2]
+    if len(parts) > most:
+        raise UsageError(
+            f"{path!r} has too many parts", hint='"entity/project/id"' if most == 3 else '"entity/project"'
+        )
+    return parts

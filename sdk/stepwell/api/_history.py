@@ -1,0 +1,120 @@
+"""Rows of one run as the server sends them, and the small values that hold what came of them.
+
+Stands between the client and `Run`. In goes a query; out come batches of rows, in the order of steps. A read that is
+cut off goes on where it stood, so that nothing is missing or double.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stepwell.api._http import Client, Query
+from stepwell.api._table import WRITER, Rows, Shape
+from stepwell.errors import Error, FrameCorruptError, ServerError
+from stepwell.wire import Float64Array, Int64Array
+
+#: How often in a row a read that is cut off, without a row in between, is tried again, and the pause before.
+_TRIES = 3
+_PAUSE_S = 0.5
+
+
+class Series(NamedTuple):
+    """Every point of one metric, ordered by step, then by writer.
+
+    Attributes:
+        steps: int64[N].
+        values: float64[N], bit for bit as logged.
+        writer: int32[N], indexes of `writers`.
+        writers: names.
+    """
+
+    steps: Int64Array
+    values: Float64Array
+    writer: npt.NDArray[np.int32]
+    writers: list[str]
+
+
+class Summary(Mapping[str, Any]):
+    """The last value of each key. Read-only; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
+def read_rows(
+    client: Client, path: Sequence[str], query: dict[str, Any], end: dict[str, Any], route: str = "history"
+) -> Iterator[Rows]:
+    """Batches of rows; `end` gets the head of the last one. Goes on where it stood when the answer is cut off."""
+    # `_writer` is in every answer; the server knows it under no name.
+    keys = None if query["keys"] is None else [key for key in query["keys"] if key != WRITER]
+    asked: Query = {**query, "keys": keys or None}
+    failures = 0
+    while True:
+        try:
+            with closing(client.get_batches((*path, route), asked)) as batches:
+                for batch in batches:
+                    if batch.head.get("end"):
+                        end.update(batch.head)
+                        return
+                    rows = Rows(batch)
+                    yield rows
+                    asked = {**asked, "min_step": rows.next_step}
+                    failures = 0
+        except (ServerError, FrameCorruptError) as error:
+            failures += 1
+            if failures > _TRIES or not _may_go_on(error, asked):
+                raise
+            time.sleep(_PAUSE_S)
+
+
+class HistoryScan:
+    """Rows of a run; each iteration reads them anew. See `Run.scan_history`."""
+
+    def __init__(self, client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> None:
+        self._source = client, path
+        self._shape = shape
+        self._query = query
+        self._reading: Iterator[dict[str, Any]] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return _scan(*self._source, self._shape, dict(self._query))
+
+    def __next__(self) -> dict[str, Any]:
+        self._reading = iter(self) if self._reading is None else self._reading
+        return next(self._reading)
+
+    next = __next__
+
+
+def _scan(client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    # No method of HistoryScan, which holds it: a scan that is dropped halfway ends its connection at once.
+    for rows in read_rows(client, path, query, {}):
+        yield from rows.as_dicts(shape)
+
+
+def joined(parts: list[npt.NDArray[Any]]) -> Any:
+    """One array of an empty one and others; without a copy where there is one."""
+    return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+
+def _may_go_on(error: Error, query: Query) -> bool:
+    """Whether a read that failed may be asked for again: not a sampled one that has begun, which is one picture."""
+    return error.retryable and not (query.get("samples") and query.get("min_step"))

@@ -1,0 +1,292 @@
+"""One run as it was logged: what it was started with, where it stands, and its history in several shapes.
+
+In come answers of the server; out go values that are exactly those that were logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from stepwell.api._history import HistoryScan, Series, Summary, joined, read_rows
+from stepwell.api._http import Client
+from stepwell.api._table import RESERVED, STEP, Rows, Shape, Table
+from stepwell.errors import UsageError
+
+log = logging.getLogger("stepwell")
+
+_SYSTEM = ("system/", "system.")
+
+
+class Run:
+    """A run of a server, as it stood when this object was made; `load()` looks again. History is always read anew.
+
+    Attributes:
+        entity, project, id: what it is known by.
+    """
+
+    def __init__(
+        self, client: Client, entity: str, project: str, id: str, attributes: dict[str, Any] | None = None
+    ) -> None:
+        self._client = client
+        self.entity, self.project, self.id = entity, project, id
+        self._path = ("v1", "runs", entity, project, id)
+        self._summary: Summary | None = None
+        self._attributes: dict[str, Any] = attributes or {}
+        if attributes is None:
+            self.load()
+
+    def __repr__(self) -> str:
+        return f"<Run {'/'.join(self.path)} ({self.state})>"
+
+    def load(self, force: bool = True) -> dict[str, Any]:
+        """Reads the run's attributes anew, and returns them.
+
+        Raises:
+            NotFoundError: (a CommError) it is not there.
+        """
+        self._attributes = self._client.get_json(self._path)
+        self._summary = None
+        return self._attributes
+
+    @property
+    def path(self) -> list[str]:
+        """entity, project and id."""
+        return [self.entity, self.project, self.id]
+
+    @property
+    def url(self) -> str:
+        """Where the server shows it."""
+        return f"{self._client.url}/{self.entity}/{self.project}/runs/{self.id}"
+
+    @property
+    def name(self) -> str:
+        """What pages show."""
+        return self._attributes["display_name"] or self.id
+
+    display_name = name
+
+    @property
+    def state(self) -> str:
+        """running, finished, failed or crashed."""
+        return str(self._attributes["state"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it was started with, without keys that begin with `_`."""
+        return {key: value for key, value in self._attributes["config"].items() if not key.startswith("_")}
+
+    @property
+    def rawconfig(self) -> dict[str, Any]:
+        """The whole config."""
+        return dict(self._attributes["config"])
+
+    @property
+    def tags(self) -> list[str]:
+        return list(self._attributes["tags"])
+
+    @property
+    def notes(self) -> str | None:
+        return self._optional("notes")
+
+    @property
+    def group(self) -> str | None:
+        return self._optional("group")
+
+    @property
+    def job_type(self) -> str | None:
+        return self._optional("job_type")
+
+    @property
+    def username(self) -> str | None:
+        return self._optional("username")
+
+    user = username
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Host, Python and the like, of its first writer."""
+        return dict(self._attributes["metadata"])
+
+    @property
+    def created_at(self) -> str:
+        """ISO 8601, UTC."""
+        return str(self._attributes["created_at"])
+
+    @property
+    def heartbeat_at(self) -> str | None:
+        """When the server last heard of it."""
+        return self._optional("heartbeat_at")
+
+    @property
+    def exit_code(self) -> int | None:
+        code = self._attributes["exit_code"]
+        return None if code is None else int(code)
+
+    @property
+    def lastHistoryStep(self) -> int:
+        """The highest step; −1 when there is none."""
+        step = self._attributes["last_step"]
+        return -1 if step is None else int(step)
+
+    @property
+    def summary(self) -> Summary:
+        """The last value of each key."""
+        if self._summary is None:
+            self._summary = Summary(self._client.get_json((*self._path, "summary")))
+        return self._summary
+
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """`summary` as a dict."""
+        return dict(self.summary)
+
+    @property
+    def history_keys(self) -> list[str]:
+        """Every key that was logged: metrics, then keys whose values are no numbers."""
+        metrics = self._client.get_json((*self._path, "metrics"))["metrics"]
+        objects = [item["key"] for item in self._client.get_json((*self._path, "objects"))["keys"]]
+        return list(dict.fromkeys(metrics + objects))
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: Sequence[str] | None = None,
+        x_axis: str = STEP,
+        pandas: bool = True,
+        stream: Literal["default", "system"] = "default",
+    ) -> Any:
+        """About `samples` rows, for a look; all of them where there are no more. Each is one that was logged.
+
+        The rows with the first, last, smallest and largest value of each key are kept in every stretch of steps, and
+        any NaN or Inf (without keys: up to 100 metrics). What was left out is logged, and in `attrs["stepwell"]` of the
+        DataFrame. Every row: `scan_history`, `history_arrow`; every point: `series`.
+
+        Args:
+            samples: how many rows to aim at; many keys may need more.
+            keys: only rows that have all of them; None: whole rows.
+            x_axis: another key that rows must have; they are ordered by it.
+            pandas: a DataFrame where pandas is installed; else a list of dicts.
+            stream: "system": the keys that begin with `system/`.
+
+        Raises:
+            UsageError: samples make no sense.
+        """
+        if keys is not None and (isinstance(keys, str) or not isinstance(keys, Sequence)):
+            log.error("keys must be a list of names, not %r", keys)
+            return []
+        if stream == "system":
+            if keys is not None:
+                log.error("keys and stream='system' exclude each other")
+                return []
+            keys = [key for key in self.history_keys if key.startswith(_SYSTEM)]
+            if not keys:
+                return self._as_asked([], keys, {"sampled": None}, pandas)
+        elif keys is not None and x_axis not in (*RESERVED, *keys):
+            keys = [*keys, x_axis]
+        end: dict[str, Any] = {}
+        parts = list(read_rows(self._client, self._path, {"keys": keys, "samples": samples}, end))
+        sampled = end.get("sampled")
+        if sampled:
+            log.warning(
+                "history() of %s kept %d of %d rows (%s); scan_history() has all",
+                *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
+            )
+        found = self._as_asked(parts, keys, {"sampled": sampled}, pandas)
+        if x_axis == STEP or not len(found):
+            return found
+        if isinstance(found, list):
+            return sorted(found, key=lambda row: row.get(x_axis, float("nan")))
+        return found.sort_values(x_axis, kind="stable", ignore_index=True) if x_axis in found else found
+
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int = 0,
+        max_step: int | None = None,
+        use_cache: bool = True,
+    ) -> HistoryScan:
+        """Every row, as dicts, read as they are asked for.
+
+        Args:
+            keys: only rows that have all of them, and nothing else of them but `_step`; None: whole rows.
+            page_size, use_cache: for scripts written for W&B; the server decides how much it sends at a time, and
+                nothing is cached.
+            min_step, max_step: min ≤ step < max.
+
+        Raises:
+            UsageError: keys is no list.
+        """
+        names = self._names(keys)
+        if page_size < 1:
+            raise UsageError("page_size must be 1 or more", detail=repr(page_size))
+        return HistoryScan(
+            self._client, self._path, self._shape(names), {"keys": names, "min_step": min_step, "max_step": max_step}
+        )
+
+    def series(self, key: str, min_step: int = 0, max_step: int | None = None) -> Series:
+        """Every point of one metric as arrays; without any, arrays of length 0."""
+        query = {"keys": [key], "min_step": min_step, "max_step": max_step}
+        parts = list(read_rows(self._client, self._path, query, {}, route="series"))
+        writers = sorted({name for part in parts for name in part.writers})
+        steps, values, writer = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int32)]
+        for part in parts:
+            number = np.array([writers.index(name) for name in part.writers], np.int32)[part.writer]
+            for column in part.columns:
+                if isinstance(column.values, np.ndarray):
+                    at = slice(None) if column.rows is None else column.rows
+                    steps.append(part.steps[at])
+                    values.append(column.values.astype(np.float64, copy=False))
+                    writer.append(number[at])
+        return Series(joined(steps), joined(values), joined(writer), writers)
+
+    def history_arrow(self, keys: Sequence[str] | None = None, min_step: int = 0, max_step: int | None = None) -> Any:
+        """Every row as a pyarrow.Table. What a row does not have is null; NaN is NaN.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        return self._table(keys, min_step, max_step).arrow({"sampled": None})
+
+    def to_polars(self, keys: Sequence[str] | None = None, min_step: int = 0, max_step: int | None = None) -> Any:
+        """Every row as a polars.DataFrame. What a row does not have is null; NaN is NaN.
+
+        Raises:
+            UsageError: polars or pyarrow is not installed.
+        """
+        return self._table(keys, min_step, max_step).polars({"sampled": None})
+
+    def _optional(self, name: str) -> str | None:
+        value = self._attributes[name]
+        return None if value is None else str(value)
+
+    def _names(self, keys: Sequence[str] | None) -> list[str] | None:
+        if keys is None:
+            return None
+        if isinstance(keys, str) or not isinstance(keys, Iterable) or not all(isinstance(key, str) for key in keys):
+            raise UsageError("keys must be a list of names", detail=repr(keys)[:80], hint='keys=["train/loss"]')
+        return list(dict.fromkeys(keys)) or None
+
+    def _shape(self, keys: Iterable[str] | None) -> Shape:
+        created = datetime.fromisoformat(self.created_at)
+        several = (self._attributes["writers"] or 0) > 1
+        return Shape(keys, round(created.timestamp() * 1e6), several)
+
+    def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:
+        names = self._names(keys)
+        query = {"keys": names, "min_step": min_step, "max_step": max_step}
+        return Table(read_rows(self._client, self._path, query, {}), self._shape(names), names)
+
+    def _as_asked(self, parts: list[Rows], keys: Sequence[str] | None, about: dict[str, Any], pandas: bool) -> Any:
+        shape = self._shape(keys)
+        if pandas:
+            try:
+                return Table(parts, shape, keys).pandas(about)
+            except UsageError:
+                log.warning("pandas is not installed, so history() returns a list of dicts")
+        return [row for part in parts for row in part.as_dicts(shape)]

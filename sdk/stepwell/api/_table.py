@@ -1,0 +1,208 @@
+"""Rows as people use them: dicts, a pandas DataFrame, an Arrow table, a polars DataFrame. One table, four ways out.
+
+In come batches of rows; out goes what was asked for. A value that a row does not have is missing (None, or null in
+Arrow and polars; pandas has NaN for both): NaN is a value that was logged.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from stepwell.columns import Batch, Column
+from stepwell.errors import UsageError
+
+STEP, TIMESTAMP, RUNTIME, WRITER = "_step", "_timestamp", "_runtime", "_writer"
+RESERVED = (STEP, TIMESTAMP, RUNTIME, WRITER)
+
+
+class Rows:
+    """One batch of rows.
+
+    Attributes:
+        steps: int64[R].
+        times: int64[R], µs since the Unix epoch; None when they did not come.
+        writer: int32[R], indexes of `writers`.
+        next_step: the rows of all steps below have come.
+        columns: of the keys.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        index = {column.name: column.values for column in batch.columns[: batch.head["index"]]}
+        self.steps: Any = index["step"]
+        self.writer: Any = index["writer"]
+        self.times: Any = index.get("time")
+        self.writers: list[str] = batch.head["writers"]
+        self.next_step: int = batch.head["next_step"]
+        self.columns: list[Column] = batch.columns[batch.head["index"] :]
+
+    def as_dicts(self, shape: Shape) -> Iterator[dict[str, Any]]:
+        """The rows, each with the keys that it has."""
+        index = dict(shape.index(self))
+        rows: list[dict[str, Any]] = [{STEP: step} for step in self.steps.tolist()]
+        if WRITER in index:
+            for row, name in zip(rows, index[WRITER].tolist(), strict=True):
+                row[WRITER] = name
+        for column in self.columns:
+            at = range(len(rows)) if column.rows is None else column.rows.tolist()
+            for number, value in zip(at, _plain(column), strict=True):
+                rows[number][column.name] = value
+        for name in shape.last:
+            if name in index:
+                for row, value in zip(rows, index[name].tolist(), strict=True):
+                    row[name] = value
+        return iter(rows)
+
+
+class Shape:
+    """Which columns stand beside the keys.
+
+    Args:
+        keys: what was asked for; None: whole rows, which have all of them.
+        created_us: when the run began, in µs since the Unix epoch.
+        several_writers: rows say which one they are of.
+    """
+
+    last = (TIMESTAMP, RUNTIME)
+
+    def __init__(self, keys: Iterable[str] | None, created_us: int, several_writers: bool) -> None:
+        wanted = RESERVED if keys is None else tuple(key for key in keys if key in RESERVED)
+        self._names = [STEP]
+        if several_writers or (keys is not None and WRITER in wanted):
+            self._names.append(WRITER)
+        self._names += [name for name in self.last if name in wanted]
+        self._created_us = created_us
+
+    def index(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Name and values of each."""
+        for name in self._names:
+            if name == STEP:
+                yield name, rows.steps
+            elif name == WRITER:
+                yield name, np.array(rows.writers, object)[rows.writer]
+            elif name == TIMESTAMP:
+                yield name, rows.times / 1e6
+            else:
+                yield name, (rows.times - self._created_us) / 1e6
+
+
+class Table:
+    """Rows of several batches as columns.
+
+    Args:
+        parts: the batches.
+        shape: which columns stand beside the keys.
+        keys: the columns of the keys and their order; None: those that came.
+    """
+
+    def __init__(self, parts: Iterable[Rows], shape: Shape, keys: Iterable[str] | None) -> None:
+        self._index: dict[str, list[npt.NDArray[Any]]] = {}
+        self._columns: dict[str, list[tuple[npt.NDArray[np.int64], Column]]] = {
+            key: [] for key in keys or () if key not in RESERVED
+        }
+        self.rows = 0
+        for part in parts:
+            for name, values in shape.index(part):
+                self._index.setdefault(name, []).append(values)
+            for column in part.columns:
+                at = np.arange(len(part.steps)) if column.rows is None else column.rows.astype(np.int64)
+                self._columns.setdefault(column.name, []).append((at + self.rows, column))
+            self.rows += len(part.steps)
+
+    def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
+        """Name, values and what is missing (None: nothing) of each column; float64, int64 or Python objects."""
+        for name in (STEP, WRITER, TIMESTAMP, RUNTIME):
+            if name == TIMESTAMP:
+                for key, parts in self._columns.items():
+                    yield key, *self._column(parts)
+            if name in self._index or name == STEP:
+                yield name, np.concatenate(self._index.get(name, [np.zeros(0, np.int64)])), None
+
+    def _column(self, parts: list[tuple[npt.NDArray[np.int64], Column]]) -> tuple[Any, npt.NDArray[np.bool_] | None]:
+        missing = np.ones(self.rows, np.bool_)
+        numbers = all(isinstance(column.values, np.ndarray) for _, column in parts)
+        values: Any = np.full(self.rows, np.nan) if numbers else np.full(self.rows, None, object)
+        for at, column in parts:
+            if numbers:
+                values[at] = column.values
+            else:
+                # One by one: numpy would take a list of lists for an array of more dimensions.
+                for row, value in zip(at.tolist(), _plain(column), strict=True):
+                    values[row] = value
+            missing[at] = False
+        return values, missing if missing.any() else None
+
+    def pandas(self, about: Mapping[str, Any]) -> Any:
+        """A DataFrame; `attrs["stepwell"]` says what was sampled.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        pandas = require("pandas", "pandas")
+        # Objects with their type, or pandas makes strings of its own of a column of texts, in which None is NaN.
+        columns = {
+            name: values if values.dtype != object else pandas.Series(values, dtype=object)
+            for name, values, _ in self.arrays()
+        }
+        frame = pandas.DataFrame(columns)
+        frame.attrs["stepwell"] = dict(about)
+        return frame
+
+    def arrow(self, about: Mapping[str, Any]) -> Any:
+        """A pyarrow.Table; its schema's metadata has "stepwell". What is no number is a string of JSON.
+
+        Raises:
+            UsageError: pyarrow is not installed.
+        """
+        arrow = require("pyarrow", "pyarrow")
+        made = {}
+        for name, values, missing in self.arrays():
+            if values.dtype != object or name == WRITER:
+                made[name] = arrow.array(values, mask=missing, from_pandas=False)
+            else:
+                # One type a column, whatever was logged there: numbers and lists of one key have none in common.
+                texts = [None if value is None else orjson.dumps(value).decode() for value in values.tolist()]
+                made[name] = arrow.array(texts, arrow.string(), mask=missing)
+        return arrow.table(made).replace_schema_metadata({"stepwell": orjson.dumps(about)})
+
+    def polars(self, about: Mapping[str, Any]) -> Any:
+        """A polars.DataFrame, by way of Arrow.
+
+        Raises:
+            UsageError: polars or pyarrow is not installed.
+        """
+        polars = require("polars", "polars pyarrow")
+        return polars.from_arrow(self.arrow(about))
+
+
+def require(module: str, packages: str) -> Any:
+    """A module that Stepwell does without unless it is asked for.
+
+    Raises:
+        UsageError: it is not installed; the hint says how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{module} is not installed", hint=f"pip install {packages}") from error
+
+
+def _plain(column: Column) -> list[Any]:
+    """The values as Python has them."""
+    if isinstance(column.values, np.ndarray):
+        return list(column.values.tolist())
+    return [_loads(text) for text in column.values]
+
+
+def _loads(text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        import json  # integers of any size
+
+        return json.loads(text)

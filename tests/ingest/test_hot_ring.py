@@ -1,0 +1,332 @@
+"""The ring of hot tables: whoever reads sees the same points whenever their snapshot was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+
+from faults.snapshots import look_around
+from fixtures.histories import EAGER, Histories, Stored
+from fixtures.ingest import eventually
+from stepwell_ingest.seal.ring import Ring
+from stepwell_schema import queries
+
+pytestmark = pytest.mark.db
+
+COUNT = 5
+
+
+@pytest.fixture
+async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=8)
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    yield pool
+    pool.terminate()
+
+
+@pytest.fixture
+async def made(pool: asyncpg.Pool) -> Histories:
+    """A run with hot points in slot 0."""
+    made = Histories(pool)
+    await put(made, await made.attach("run", "0"))
+    return made
+
+
+async def put(made: Histories, stored: Stored) -> None:
+    await made.put(stored, ["loss", "acc"], np.arange(2.0 * COUNT).reshape(2, COUNT))
+
+
+async def sizes(pool: asyncpg.Pool) -> list[int]:
+    """The slots that hold anything."""
+    rows = await pool.fetch("SELECT ring FROM stepwell.hot_ring ORDER BY ring")
+    return [
+        slot
+        for (slot,) in rows
+        if await pool.fetchval(f"SELECT pg_relation_size('stepwell.hot_block_{slot}'::regclass)")
+    ]
+
+
+async def ask(pool: asyncpg.Pool, name: str, *arguments: Any) -> Any:
+    return await pool.fetchval(queries("seal")[name], *arguments)
+
+
+async def rotate(pool: asyncpg.Pool) -> Any:
+    return await ask(pool, "rotate", 0, EAGER.age)
+
+
+async def seal_and_turn(made: Histories) -> None:
+    await made.seal(whole=True)
+    for _ in range(2):
+        await made.ring.turn()
+
+
+async def one_more(pool: asyncpg.Pool, query: str, *arguments: Any) -> None:
+    """Waits until the query counts something."""
+
+    async def counts() -> bool:
+        return bool(await pool.fetchval(query, *arguments))
+
+    await eventually(counts)
+
+
+async def points(connection: asyncpg.Connection) -> list[Any]:
+    return [
+        tuple(row) for row in await connection.fetch("SELECT metric, step, value FROM stepwell.history ORDER BY 1, 2")
+    ]
+
+
+async def test_the_space_of_what_is_sealed_is_given_back(made: Histories, pool: asyncpg.Pool) -> None:
+    assert await sizes(pool) == [0]
+    await made.ring.turn()
+    assert await sizes(pool) == [0]  # not sealed
+    await seal_and_turn(made)
+    assert await sizes(pool) == []
+    await made.check()
+
+
+async def test_a_snapshot_older_than_all_that_sealing_does_sees_the_same_points(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    async def much_happens() -> None:
+        await seal_and_turn(made)
+        await put(made, made.epochs[0])
+        await seal_and_turn(made)
+        await made.merge()
+        await seal_and_turn(made)
+        assert 0 in await sizes(pool)
+
+    before, after = await look_around(any_postgres_dsn, points, much_happens)
+    assert len(before) == 2 * COUNT
+    assert after == before
+    await seal_and_turn(made)
+    assert 0 not in await sizes(pool)
+    await made.check()
+
+
+async def test_a_snapshot_of_between_hand_over_and_mark_holds_the_slot_too(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    async def turn() -> None:
+        await made.ring.turn()
+        await made.ring.turn()
+        assert await sizes(pool) == [0]
+
+    await rotate(pool)
+    await made.seal(whole=True)
+    before, after = await look_around(any_postgres_dsn, points, turn)
+    assert after == before
+
+
+async def test_a_snapshot_taken_while_the_mark_commits_holds_the_slot(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    await rotate(pool)
+    await made.seal(whole=True)
+    async with pool.acquire() as marker:
+        marking = marker.transaction()
+        await marking.start()
+        assert await marker.fetchval(queries("seal")["mark_sealed"]) == 1
+
+        async def commit_and_empty() -> None:
+            await marking.commit()
+            assert await ask(pool, "empty_slot") is None
+
+        before, after = await look_around(any_postgres_dsn, points, commit_and_empty)
+        assert after == before
+        assert await ask(pool, "empty_slot") == 0
+
+
+async def test_a_slot_that_is_emptied_too_early_is_seen_by_such_a_snapshot(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    """The tests above could see it."""
+    await pool.execute(
+        "CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer LANGUAGE sql AS 'SELECT 0'"
+    )
+    before, after = await look_around(any_postgres_dsn, points, lambda: seal_and_turn(made))
+    assert (len(before), after) == (2 * COUNT, [])
+
+
+async def test_a_long_select_outside_of_a_transaction_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
+    """It has locked the tables that it reads, and its snapshot is seen."""
+    slow = "SELECT count(*) FROM stepwell.history WHERE pg_sleep(0.1) IS NOT NULL"
+    async with pool.acquire() as reader:
+        counting = asyncio.create_task(reader.fetchval(slow))
+        await one_more(pool, "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'", slow)
+        await made.seal(whole=True)
+        hurried = Ring(pool, EAGER.__class__(slot_bytes=0, lock_ms=50))
+        await hurried.turn()
+        await hurried.turn()
+        assert await counting == 2 * COUNT
+    await seal_and_turn(made)
+    assert await sizes(pool) == []
+
+
+async def test_who_reads_for_long_makes_nobody_wait(made: Histories, pool: asyncpg.Pool) -> None:
+    """Its snapshot is new enough, but it holds a lock on the slot: emptying would wait, and all behind it."""
+    await rotate(pool)
+    await made.seal(whole=True)
+    assert await ask(pool, "mark_sealed") == 1
+    async with pool.acquire() as reader:
+        reading = reader.transaction(isolation="read_committed")
+        await reading.start()
+        await points(reader)
+        await reader.execute("SELECT pg_sleep(1.1)")
+        await pool.execute("SET lock_timeout = 0")
+        assert await asyncio.wait_for(ask(pool, "empty_slot"), 20) is None
+        await reading.commit()
+    assert await ask(pool, "empty_slot") == 0
+
+
+async def test_a_cursor_that_is_read_slowly_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as reader, reader.transaction():
+        cursor = await reader.cursor("SELECT metric, step FROM stepwell.history")
+        rows = await cursor.fetch(1)
+        await made.seal(whole=True)
+        await Ring(pool, EAGER.__class__(slot_bytes=0, lock_ms=50)).turn()
+        rows += await cursor.fetch(100)
+        assert len(rows) == 2 * COUNT
+
+
+async def test_a_statement_of_read_committed_sees_what_is_there_when_it_begins(
+    made: Histories, pool: asyncpg.Pool
+) -> None:
+    async with pool.acquire() as reader, reader.transaction(isolation="read_committed"):
+        before = await points(reader)
+        await made.seal(whole=True)
+        assert await points(reader) == before
+        await put(made, made.epochs[0])
+        await made.seal(whole=False)
+        assert len(await points(reader)) == 4 * COUNT
+
+
+async def test_a_writer_in_flight_holds_its_slot_until_it_has_committed(made: Histories, pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as writer:
+        writing = writer.transaction()
+        await writing.start()
+        slot = await writer.fetchval("SELECT stepwell.hot_ring_v1()")
+        turning = asyncio.create_task(rotate(pool))
+        await one_more(pool, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await made.seal(whole=True)
+        assert await ask(pool, "mark_sealed") == 0  # still current
+        late = Stored(made.epochs[0].key, "0", 100, seq=9)
+        await writer.execute(
+            f"INSERT INTO stepwell.hot_block_{slot} SELECT run_id, 9, 100, 100, writer_id, epoch, keys[:1], '{{100}}', "
+            f"times[:1], '{{{{7}}}}' FROM stepwell.hot_block LIMIT 1"
+        )
+        await writer.execute("UPDATE stepwell.ledger SET last_step = 100, points = points + 1")
+        await writing.commit()
+    assert await turning == slot + 1
+    assert await ask(pool, "mark_sealed") == 0  # it has something that is not sealed
+    assert await ask(pool, "empty_slot") is None
+    async with pool.acquire() as reader:
+        assert ("loss", 100, 7.0) in await points(reader)
+    await made.sealer.seal(late.key, whole=True)
+    assert await ask(pool, "mark_sealed") == 1
+    assert await ask(pool, "empty_slot") == slot
+
+
+async def test_no_row_lands_in_a_slot_after_it_was_found_sealed(pool: asyncpg.Pool) -> None:
+    """Writers, sealers and turners at once: at the end every point is there once."""
+    made = Histories(pool)
+    for name in ("a", "b", "c"):
+        await made.attach(name, "0")
+    other = Histories(pool)
+    other.epochs = made.epochs
+
+    async def write(stored: Stored) -> None:
+        for _ in range(25):
+            await put(made, stored)
+
+    writers = [asyncio.create_task(write(stored)) for stored in made.epochs]
+
+    async def meanwhile(one: Histories) -> None:
+        while not all(writer.done() for writer in writers):
+            await one.seal(whole=True)
+            await one.ring.turn()
+            await one.merge()
+
+    await asyncio.gather(*writers, meanwhile(made), meanwhile(other))
+    await made.check()
+    await seal_and_turn(made)
+    await made.check()
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.hot_ring WHERE current") == 1
+    assert await pool.fetchval("SELECT sum(sealed_points) FROM stepwell.ledger") == 3 * 25 * 2 * COUNT
+    assert await pool.fetchval("SELECT sum(points) FROM stepwell.metric_total") == 3 * 25 * 2 * COUNT
+
+
+async def test_a_full_ring_keeps_writing_where_it_is(made: Histories, pool: asyncpg.Pool) -> None:
+    for slot in range(1, 6):
+        assert await rotate(pool) == slot
+        await put(made, made.epochs[0])
+    assert await rotate(pool) is None
+    await put(made, made.epochs[0])
+    assert await sizes(pool) == [0, 1, 2, 3, 4, 5]
+    await made.check()
+    await seal_and_turn(made)
+    await seal_and_turn(made)
+    await seal_and_turn(made)
+    assert len(await sizes(pool)) <= 3
+    await made.check()
+
+
+async def test_servers_that_turn_at_once_turn_once(made: Histories, pool: asyncpg.Pool) -> None:
+    turned = await asyncio.gather(*(rotate(pool) for _ in range(6)))
+    assert sorted(turned, key=str) == [1, *[None] * 5]  # the new slot is empty, so nobody turns again
+    assert await pool.fetchval("SELECT array_agg(ring) FROM stepwell.hot_ring WHERE current") == [1]
+
+
+async def test_a_transaction_that_is_prepared_holds_the_slot(pool: asyncpg.Pool, made: Histories) -> None:
+    if await pool.fetchval("SHOW max_prepared_transactions") == "0":
+        pytest.fail("the clusters of the tests allow prepared transactions")
+    await rotate(pool)
+    async with pool.acquire() as other:
+        await other.execute("BEGIN; CREATE TABLE public.x (); PREPARE TRANSACTION 'p'")
+    try:
+        await made.seal(whole=True)
+        await made.ring.turn()
+        await made.ring.turn()
+        assert await sizes(pool) == [0]
+    finally:
+        await pool.execute("ROLLBACK PREPARED 'p'")
+    await made.ring.turn()
+    assert await sizes(pool) == []
+
+
+async def test_a_role_that_cannot_see_snapshots_empties_nothing_and_says_so_once(
+    made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = "blind_" + (await pool.fetchval("SELECT current_database()"))
+    await pool.execute(f"CREATE ROLE {role} NOSUPERUSER; GRANT ALL ON SCHEMA stepwell TO {role}")
+    await pool.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA stepwell TO {role}")
+    await made.seal(whole=True)
+    blind = await asyncpg.create_pool(
+        (await dsn_of(pool)), min_size=1, max_size=2, setup=lambda c: c.execute(f"SET ROLE {role}")
+    )
+    try:
+        ring = Ring(blind, EAGER)
+        for _ in range(3):
+            await ring.turn()
+        assert await sizes(pool) == [0]
+        assert len(caplog.messages) == 1
+        assert "GRANT pg_read_all_stats" in caplog.messages[0]
+        await pool.execute(f"GRANT pg_read_all_stats TO {role}")
+        await pool.execute(f"ALTER TABLE stepwell.hot_block_0 OWNER TO {role}")  # TRUNCATE of toast needs no more
+        await ring.turn()
+        assert await sizes(pool) == []
+    finally:
+        blind.terminate()
+        with contextlib.suppress(asyncpg.PostgresError):
+            await pool.execute(f"DROP OWNED BY {role}")
+        await pool.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+async def dsn_of(pool: asyncpg.Pool) -> str:
+    arguments: Any = pool._connect_args
+    return str(arguments[0])

@@ -1,0 +1,221 @@
+"""Live views: what happens in a run, event by event, and how a reader goes on after it was away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures.ingest import Client, Session, eventually, get
+from fixtures.live import View, listen
+from fixtures.reads import RUN, ask, frame, store
+from stepwell_ingest.config import Config, Reads
+from stepwell_ingest.worker import Worker
+
+pytestmark = pytest.mark.db
+
+QUICK = Reads(live_poll_s=0.02, live_keep_alive_s=0.2, live_points=2000)
+
+
+@pytest.fixture
+async def worker(postgres_dsn: str) -> AsyncIterator[Worker]:
+    worker = Worker(Config(postgres_dsn, port=0, reads=QUICK))
+    await worker.start()
+    yield worker
+    await worker.stop()
+
+
+def rows(data: Any) -> list[tuple[str, int, Any]]:
+    return [(row["_writer"], row["_step"], row.get("x")) for row in data["rows"]]
+
+
+async def test_it_begins_with_where_the_run_stands_and_goes_on_with_what_is_new(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session, frame(session, [0, 5], {"x": [1, 2]}))
+    async with listen(worker.url, RUN, ["x"]) as events:
+        kind, cursor, data = await events.next()
+        assert (kind, data) == ("start", {"state": "running", "writers": {"0": 5}})
+        assert cursor
+        await store(
+            worker, session, frame(session, [6, 8], {"x": [3, float("nan")], "y": [0, 0]}, objects=[(8, "o", 1)])
+        )
+        kind, _, data = await events.next()
+        assert kind == "delta"
+        assert rows(data) == [("0", 6, 3.0), ("0", 8, "NaN")]
+        assert data["moved"] == [{"writer": "0", "from_step": 6, "to_step": 8}]
+        assert data["rows"][0].keys() == {"_step", "_writer", "_timestamp", "x"}
+
+
+async def test_without_keys_it_says_where_writers_stand_and_no_values(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session)
+    async with listen(worker.url, RUN) as events:
+        assert (await events.next())[2] == {"state": "running", "writers": {"0": -1}}
+        await store(worker, session, frame(session, [3], {"x": [1]}))
+        moved = [{"writer": "0", "from_step": 0, "to_step": 3}]
+        assert (await events.next())[2] == {"state": "running", "cuts": [], "moved": moved}
+
+
+async def test_objects_are_among_what_is_new(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session)
+    async with listen(worker.url, RUN, ["o"]) as events:
+        await events.next()
+        await store(worker, session, frame(session, [0], {"x": [1]}, objects=[(0, "o", {"a": "line\nbreak"})]))
+        assert (await events.next())[2]["rows"][0]["o"] == {"a": "line\nbreak"}
+
+
+async def test_a_restart_is_a_cut_with_what_took_its_place(worker: Worker) -> None:
+    first, second = Session(), Session()
+    await store(worker, first, frame(first, range(5), {"x": range(5)}))
+    async with listen(worker.url, RUN, ["x"]) as events:
+        await events.next()
+        await store(worker, second, frame(second, [2, 3], {"x": [20, 30]}))
+        data: dict[str, Any] = {"cuts": []}
+        while not data["cuts"]:
+            _, _, data = await events.next()
+        assert data["cuts"] == [{"writer": "0", "from_step": 2}]
+        assert rows(data) == [("0", 2, 20.0), ("0", 3, 30.0)]
+
+
+async def test_the_end_of_a_run_is_told(worker: Worker) -> None:
+    session = Session()
+    async with Client(worker) as client:
+        await client.attach(session)
+        async with listen(worker.url, RUN) as events:
+            await events.next()
+            await client.finish()
+            assert (await events.next())[2]["state"] == "finished"
+
+
+@pytest.mark.parametrize("header", [True, False])
+async def test_a_reader_that_was_away_gets_what_it_has_missed_and_nothing_twice(worker: Worker, header: bool) -> None:
+    session, view = Session(), View("x")
+    await store(worker, session)
+    async with listen(worker.url, RUN, ["x"]) as events:
+        _, view.cursor, _ = await events.next()
+    for round_ in range(5):
+        await store(worker, session, frame(session, range(10 * round_, 10 * round_ + 10), {"x": np.arange(10)}))
+        async with listen(worker.url, RUN, ["x"], view.cursor, header) as events:
+            view.take(*await events.next())
+    assert sorted(view.points["0"]) == list(range(50))
+
+
+async def test_a_reader_that_is_far_behind_starts_over(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session)
+    async with listen(worker.url, RUN, ["x"]) as events:
+        _, cursor, _ = await events.next()
+    await store(worker, session, frame(session, range(3000), {"x": np.zeros(3000)}))
+    async with listen(worker.url, RUN, ["x"], cursor) as events:
+        kind, cursor, data = await events.next()
+        assert (kind, data["reason"]) == ("reset", "more than 2000 points are new")
+        await store(worker, session, frame(session, [3000], {"x": [1]}))
+        kind, _, data = await events.next()
+        assert (kind, rows(data)) == ("delta", [("0", 3000, 1.0)])
+
+
+async def test_a_writer_that_joins_late_costs_no_more_than_its_own_points(worker: Worker) -> None:
+    """The others' points lie in the same range of steps and are not sent again."""
+    first, second = Session(), Session(writer="1")
+    await store(worker, first, frame(first, range(1900), {"x": np.zeros(1900)}))
+    async with listen(worker.url, RUN, ["x"]) as events:
+        await events.next()
+        await store(worker, second, frame(second, [5, 6], {"x": [1, 2]}))
+        data: dict[str, Any] = {}
+        while not data.get("rows"):
+            kind, _, data = await events.next()
+            assert kind == "delta"
+        assert rows(data) == [("1", 5, 1.0), ("1", 6, 2.0)]
+
+
+async def test_a_cursor_of_another_history_starts_over_and_none_at_all_is_refused(worker: Worker) -> None:
+    session = Session(run="other")
+    await store(worker, session, frame(session, [7], {"x": [1]}))
+    async with listen(worker.url, "/v1/runs/team/mnist/other") as events:
+        _, cursor, _ = await events.next()
+    await store(worker, Session())
+    async with listen(worker.url, RUN, cursor=cursor) as events:
+        kind, _, data = await events.next()
+        assert (kind, data["reason"]) == ("reset", "the cursor does not belong to this history")
+    status, answer = await ask(worker, f"{RUN}/live", cursor="nonsense")
+    assert (status, answer["error"]["code"]) == (400, "usage")
+
+
+async def test_listeners_that_stand_together_share_one_read_and_one_poller(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session)
+    reads = 0
+    original = worker.live._read
+
+    async def counting(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await original(*arguments)
+
+    worker.live._read = counting  # type: ignore[method-assign]  # counted, not replaced
+
+    async def reader() -> Any:
+        async with listen(worker.url, RUN, ["x"]) as events:
+            await events.next()
+            ready.release()
+            return await events.next()
+
+    ready = asyncio.Semaphore(0)
+    tasks = [asyncio.create_task(reader()) for _ in range(20)]
+    for _ in tasks:
+        await ready.acquire()
+    await asyncio.sleep(5 * QUICK.live_poll_s)
+    before = reads
+    await store(worker, session, frame(session, [0], {"x": [1]}))
+    answers = await asyncio.gather(*tasks)
+    assert all(rows(data) == [("0", 0, 1.0)] for _, _, data in answers)
+    assert reads - before < len(tasks)
+    await eventually(lambda: worker.live.listeners == 0)
+
+
+async def test_a_silent_run_says_that_it_is_still_connected(worker: Worker) -> None:
+    await store(worker, Session())
+    async with listen(worker.url, RUN) as events:
+        await events.next()
+        assert await events.comment() == ": still here"
+
+
+async def test_more_listeners_than_the_worker_takes_are_told_to_come_back(postgres_dsn: str) -> None:
+    worker = Worker(Config(postgres_dsn, port=0, reads=Reads(listeners=1)))
+    await worker.start()
+    try:
+        await store(worker, Session())
+        async with listen(worker.url, RUN) as events:
+            await events.next()
+            status, answer = await ask(worker, f"{RUN}/live")
+            assert (status, answer["error"]["code"]) == (503, "overloaded")
+    finally:
+        await worker.stop()
+
+
+async def test_a_server_that_stops_ends_its_live_views(worker: Worker) -> None:
+    await store(worker, Session())
+    async with listen(worker.url, RUN) as events:
+        await events.next()
+        await worker.drain()
+        with pytest.raises(EOFError):
+            await events.next()
+    assert (await get(worker, "/healthz"))[0] == 200
+
+
+async def test_a_poll_that_fails_is_made_again(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session)
+    async with listen(worker.url, RUN, ["x"]) as events:
+        await events.next()
+        async with worker.reads.snapshot() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'stepwell reads' AND pid <> pg_backend_pid()"
+            )
+        await store(worker, session, frame(session, [0], {"x": [1]}))
+        assert rows((await events.next())[2]) == [("0", 0, 1.0)]

@@ -1,0 +1,152 @@
+"""A reader that applies cuts and moves has, after every event, exactly the points that are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepwell.errors import UsageError
+from stepwell_ingest.read.positions import Cursor, Epoch, Move, Position, current, intervals, moves
+
+WRITERS = ("0", "1")
+
+
+@dataclass
+class Row:
+    """An epoch as the write path keeps it."""
+
+    number: int
+    last_step: int = -1
+    first_step: int | None = None
+    below: int | None = None
+    steps: list[int] = field(default_factory=list)
+
+    def hide(self, step: int) -> None:
+        self.below = step if self.below is None else min(self.below, step)
+
+
+class History:
+    """What attach, store and rewind do to the ledger and the points, by functions/attach.sql and queries/write.sql."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[Row]] = {}
+
+    def attach(self, writer: str, rewind_to: int | None = None, others: bool = False) -> None:
+        older = self.rows.setdefault(writer, [])
+        if rewind_to is not None:
+            # Writers that have ended are rewound, too.
+            for row in [row for name, rows in self.rows.items() if others or name == writer for row in rows]:
+                row.hide(rewind_to + 1)
+        older.append(Row(len(older) + 1, -1 if rewind_to is None else rewind_to))
+
+    def store(self, writer: str, gap: int, count: int) -> None:
+        if writer not in self.rows:
+            self.attach(writer)
+        *older, row = self.rows[writer]
+        first = row.last_step + 1 + gap
+        row.steps += range(first, first + count)
+        row.last_step = row.steps[-1]
+        if row.first_step is None:
+            row.first_step = first
+            for other in older:
+                other.hide(first)
+
+    def epochs(self) -> list[Epoch]:
+        return [
+            Epoch(writer, row.number, row.first_step, row.last_step, row.below)
+            for writer, rows in sorted(self.rows.items())
+            for row in rows
+        ]
+
+    def shown(self, writer: str) -> list[tuple[int, int]]:
+        """(step, epoch) of what the views show."""
+        return sorted(
+            (step, row.number)
+            for row in self.rows.get(writer, [])
+            for step in row.steps
+            if row.below is None or step < row.below
+        )
+
+
+@dataclass
+class Reader:
+    """Applies events and keeps what it has been shown."""
+
+    cursor: Cursor = field(default_factory=lambda: Cursor("running", {}))
+    points: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def look(self, history: History) -> None:
+        epochs = history.epochs()
+        now = current("running", epochs)
+        found = moves(self.cursor, epochs, now)
+        assert found is not None
+        for move in found:
+            mine = self.points.setdefault(move.writer, [])
+            if move.cut is not None:
+                mine[:] = [point for point in mine if point[0] < move.cut]
+            new = [p for p in history.shown(move.writer) if move.from_step <= p[0] <= move.to_step]
+            assert not set(new) & set(mine)  # nothing twice
+            assert not mine or not new or new[0][0] > mine[-1][0]  # and never behind what was shown
+            mine += new
+        self.cursor = Cursor.decode(now.encode())
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("store"), st.sampled_from(WRITERS), st.integers(0, 3), st.integers(1, 4)),
+        st.tuples(st.just("attach"), st.sampled_from(WRITERS)),
+        st.tuples(st.just("rewind"), st.sampled_from(WRITERS), st.integers(0, 12), st.booleans()),
+        st.tuples(st.just("look"), st.sampled_from(("first", "second"))),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(OPERATIONS)
+def test_readers_have_what_is_shown_whenever_they_look(operations: list[tuple[object, ...]]) -> None:
+    history, readers = History(), {"first": Reader(), "second": Reader()}
+    for operation in [*operations, ("look", "first"), ("look", "second")]:
+        match operation:
+            case ("store", str(writer), int(gap), int(count)):
+                history.store(writer, gap, count)
+            case ("attach", str(writer)):
+                history.attach(writer)
+            case ("rewind", str(writer), int(step), bool(others)) if (
+                history.shown(writer) and history.shown(writer)[-1][0] >= step
+            ):
+                history.attach(writer, step, others)
+            case ("look", str(name)):
+                reader = readers[name]
+                reader.look(history)
+                for writer in WRITERS:
+                    assert reader.points.get(writer, []) == history.shown(writer)
+
+
+def test_a_cursor_of_another_history_is_noticed() -> None:
+    epochs = [Epoch("0", 1, 0, 10, None)]
+    now = current("running", epochs)
+    assert moves(Cursor("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
+    assert moves(Cursor("running", {"0": Position(2, 5)}), epochs, now) is None
+    assert moves(Cursor("running", {"9": Position(1, 5)}), epochs, now) is None
+    assert moves(now, epochs, now) == []
+
+
+def test_ranges_are_joined_where_they_touch() -> None:
+    found = [Move("0", None, 5, 9), Move("1", None, 0, 4), Move("2", None, 20, 30), Move("3", 3, 3, 2)]
+    assert intervals(found) == [(0, 10), (20, 31)]
+
+
+def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
+    cursor = Cursor("running", {str(rank): Position(3, 1_000_000 + rank % 7) for rank in range(10_000)})
+    assert Cursor.decode(cursor.encode()) == cursor
+    assert len(cursor.encode()) < 256 * 1024
+
+
+@pytest.mark.parametrize("text", ["", "x", "e30=", "eJwDAAAAAAE=", "ü", "eJyLVgIAAZUAuQ=="])
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="this cursor is none of a live view"):
+        Cursor.decode(text)

@@ -1,0 +1,223 @@
+"""The sealing loop: which epochs it takes and when, several of them at once, and that one that fails stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+import asyncpg
+import numpy as np
+import pytest
+
+from fixtures.histories import EAGER, Histories, Stored
+from fixtures.ingest import Client, Session, eventually, start_worker
+from stepwell_ingest.config import SealSettings
+from stepwell_ingest.seal.keeper import Keeper
+from stepwell_ingest.seal.sealer import Sealer
+from stepwell_ingest.seal.windows import POINTS
+
+pytestmark = pytest.mark.db
+
+#: Never for its age, and never because of silence.
+PATIENT = SealSettings(idle_s=3600.0, age_s=3600.0)
+
+
+@pytest.fixture
+async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=6)
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    yield pool
+    pool.terminate()
+
+
+@pytest.fixture
+async def made(pool: asyncpg.Pool) -> Histories:
+    return Histories(pool)
+
+
+async def put(made: Histories, stored: Stored, count: int) -> None:
+    await made.put(stored, ["loss"], np.arange(float(count)).reshape(1, count))
+
+
+async def sealed_below(pool: asyncpg.Pool, stored: Stored) -> int:
+    below = await pool.fetchval(
+        "SELECT sealed_below FROM stepwell.ledger WHERE (run_id, writer_id, epoch) = ($1, $2, $3)", *stored.key
+    )
+    return int(below)
+
+
+async def test_a_living_epoch_is_sealed_in_full_chunks(made: Histories, pool: asyncpg.Pool) -> None:
+    stored = await made.attach("run", "0")
+    await put(made, stored, POINTS - 1)
+    assert await Keeper(pool, PATIENT).look() == 0
+    await put(made, stored, 1500)
+    assert await Keeper(pool, PATIENT).look() == 2 * POINTS
+    assert await sealed_below(pool, stored) == 2 * POINTS  # the rest waits until its chunk is full
+    await made.check()
+
+
+async def test_rows_of_one_step_count_as_one(made: Histories, pool: asyncpg.Pool) -> None:
+    """Steps that lie apart look like many, and arrays of one step like larger ones."""
+    stored = await made.attach("run", "0")
+    for _ in range(20):
+        await made.put(stored, ["loss"], np.array([[1.0]]))
+        stored.next_step += 999
+    settings = dataclasses.replace(PATIENT, steps=21)
+    assert await Sealer(pool, settings).candidates() == [(stored.key, False)]
+    assert await Keeper(pool, settings).look() == 0
+    await made.put(stored, ["loss"], np.array([[1.0]]))
+    assert await Keeper(pool, settings).look() > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "statement"),
+    [
+        (SealSettings(age_s=3600.0), "UPDATE stepwell.ledger SET moved_at = now() - interval '61 s'"),
+        (SealSettings(idle_s=3600.0), "UPDATE stepwell.ledger SET sealed_at = now() - interval '601 s'"),
+        (PATIENT, "UPDATE stepwell.ledger SET fenced = true"),
+        (PATIENT, "UPDATE stepwell.writer SET state = 'finished'"),
+        (PATIENT, "UPDATE stepwell.writer SET state = 'crashed'"),
+    ],
+    ids=["idle", "old", "fenced", "finished", "crashed"],
+)
+async def test_an_epoch_that_is_over_or_waits_long_is_sealed_whole(
+    made: Histories, pool: asyncpg.Pool, settings: SealSettings, statement: str
+) -> None:
+    stored = await made.attach("run", "0")
+    await put(made, stored, 7)
+    keeper = Keeper(pool, settings)
+    assert await keeper.look() == 0
+    await pool.execute(statement)
+    assert await keeper.look() == 7
+    assert await sealed_below(pool, stored) == 7
+    await made.check()
+
+
+async def test_an_epoch_without_anything_hot_is_not_looked_at_again(made: Histories, pool: asyncpg.Pool) -> None:
+    """One that resumed begins behind the steps of the epoch before it."""
+    first = await made.attach("run", "0")
+    await put(made, first, 5)
+    second = await made.attach("run", "0", resume_="allow")
+    await pool.execute("UPDATE stepwell.ledger SET moved_at = now() - interval '1 h'")
+    keeper = Keeper(pool, EAGER)
+    assert await keeper.look() == 5
+    await keeper.look()
+    assert await sealed_below(pool, second) == 5
+    assert await Sealer(pool, EAGER).candidates() == []
+
+
+async def test_an_epoch_that_cannot_be_sealed_stops_no_other_one_and_rests(
+    made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, fine = await made.attach("broken", "0"), await made.attach("fine", "0")
+    await put(made, broken, 64)
+    await put(made, fine, 4)
+    await pool.execute(
+        "ALTER TABLE stepwell.chunk ADD CONSTRAINT no CHECK (run_id <> %d)" % broken.key.run_id  # noqa: UP031 - no argument may stand here
+    )
+    keeper = Keeper(pool, EAGER)
+    assert await keeper.look() == 4
+    assert len(caplog.messages) == 1
+    assert "cannot seal" in caplog.messages[0]
+    await put(made, fine, 4)
+    assert await keeper.look() == 4
+    assert len(caplog.messages) == 1  # it rests
+    await made.check()
+    await pool.execute("ALTER TABLE stepwell.chunk DROP CONSTRAINT no")
+    assert await Keeper(pool, EAGER).look() == 64
+    await made.check()
+
+
+async def test_a_mistake_of_ours_in_one_epoch_stops_no_other_one(
+    made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, fine = await made.attach("broken", "0"), await made.attach("fine", "0")
+    await put(made, broken, 64)
+    await put(made, fine, 4)
+    seal = Sealer.seal
+
+    async def fails(self: Sealer, epoch: object, whole: bool) -> object:
+        if epoch == broken.key:
+            raise ZeroDivisionError
+        return await seal(self, epoch, whole)  # type: ignore[arg-type]  # of the candidates
+
+    monkeypatch.setattr(Sealer, "seal", fails)
+    assert await Keeper(pool, EAGER).look() == 4
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_epochs_that_are_not_worth_a_pass_hide_no_others(made: Histories, pool: asyncpg.Pool) -> None:
+    settings = dataclasses.replace(PATIENT, at_once=2)
+    for name in ("a", "b", "c"):  # many steps by their numbers, two in truth
+        stored = await made.attach(name, "0")
+        await made.put(stored, ["loss"], np.ones((1, 2)), 5000)
+    over = await made.attach("over", "0")
+    await put(made, over, 1)
+    await pool.execute("UPDATE stepwell.writer SET state = 'finished' WHERE run_id = $1", over.key.run_id)
+    keeper = Keeper(pool, settings)
+    assert await keeper.look() + await keeper.look() == 1
+
+
+async def test_several_sealers_seal_each_point_once(made: Histories, pool: asyncpg.Pool) -> None:
+    for number in range(6):
+        stored = await made.attach(f"run-{number}", "0")
+        for _ in range(4):
+            await made.put(stored, ["loss", "acc"], np.ones((2, 300)))
+    settings = dataclasses.replace(EAGER, pass_bytes=5000)
+    keepers = [Keeper(pool, settings) for _ in range(4)]
+    for keeper in keepers:
+        keeper._merged_at = -1e9
+    done = sum(await asyncio.gather(*(keeper.look() for keeper in keepers)))
+    while left := sum(await asyncio.gather(*(keeper.look() for keeper in keepers))):
+        done += left
+    assert done == 6 * 4 * 600
+    await made.check()
+    assert await pool.fetchval("SELECT sum(points) FROM stepwell.metric_total") == done
+
+
+async def test_sealing_under_a_living_writer(any_postgres_dsn: str, pool: asyncpg.Pool) -> None:
+    keeper = Keeper(pool, dataclasses.replace(EAGER, lock_ms=50))
+    sealed = 0
+    async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
+        session = Session()
+        await client.attach(session)
+        for turn in range(40):
+            await client.send(session.frame(25, ("loss", "acc")))
+            await client.hear_acks(turn + 1)
+            sealed += await keeper.look()
+        assert (await client.finish())["type"] == "finished"
+        sealed += await keeper.look()
+    rows = await pool.fetch("SELECT metric, step, value FROM stepwell.history ORDER BY metric, step")
+    assert [tuple(row) for row in rows] == [
+        (metric, step, step + offset) for metric, offset in (("acc", 0.001), ("loss", 0.0)) for step in range(1000)
+    ]
+    assert sealed == 2000
+
+
+async def test_a_keeper_waits_for_postgres_and_goes_on(
+    made: Histories, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stepwell_ingest.seal.keeper._RETRY_S", 0.01)
+    stored = await made.attach("run", "0")
+    await put(made, stored, 5)
+    keeper = Keeper(pool, dataclasses.replace(EAGER, every_s=0.01))
+    original, calls = Sealer.candidates, 0
+
+    async def away(self: Sealer, but: object = ()) -> object:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise ConnectionRefusedError("Postgres is away")
+        return await original(self, but)  # type: ignore[arg-type]  # just passed on
+
+    monkeypatch.setattr(Sealer, "candidates", away)
+    running = asyncio.create_task(keeper.run())
+
+    async def sealed() -> bool:
+        return await sealed_below(pool, stored) == 5
+
+    await eventually(sealed)
+    running.cancel()
+    assert len(caplog.messages) == 2
+    await made.check()

@@ -1,0 +1,162 @@
+"""Conditions on run, metric, writer and step reach the indexes in hot and in sealed history: query plans are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+
+from fixtures.histories import Histories
+
+pytestmark = pytest.mark.db
+
+STEPS, METRICS = 6000, 8
+Plan = dict[str, Any]
+
+
+@pytest.fixture
+async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Three runs of two writers; 5 blocks of each sealed to 6 chunks a metric, 6 blocks hot; analyzed."""
+    pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=2)
+    if not await pool.fetchval("SELECT count(*) FROM stepwell.run"):
+        await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+        made = Histories(pool)
+        keys = [f"metric-{number}" for number in range(METRICS)]
+        for name in ("a", "b", "c"):
+            for writer in ("0", "1"):
+                stored = await made.attach(name, writer)
+                for _ in range(6):
+                    await made.put(stored, keys, np.ones((METRICS, 1000)))
+        await made.seal(whole=True)
+        await pool.execute("TRUNCATE stepwell.hot_block")
+        for stored in made.epochs:
+            for _ in range(60):
+                await made.put(stored, keys, np.ones((METRICS, 100)))
+    await pool.execute("ANALYZE stepwell.hot_block, stepwell.chunk, stepwell.track, stepwell.ledger, stepwell.metric")
+    pool.terminate()
+    connection = await asyncpg.connect(any_shared_dsn, server_settings={"jit": "off"})
+    yield connection
+    await connection.close()
+
+
+async def plan_of(connection: asyncpg.Connection, query: str) -> Plan:
+    (found,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}"))
+    plan: Plan = found["Plan"]
+    return plan
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def scans(plan: Plan, table: str) -> list[Plan]:
+    """Those that ran over any row, of a table's partitions (how an empty slot is read does not matter)."""
+    found = [node for node in nodes(plan) if str(node.get("Relation Name", "")).startswith(table)]
+    return [
+        node
+        for node in found
+        if node["Actual Loops"]
+        and (node["Node Type"] != "Seq Scan" or node["Actual Rows"] or node.get("Rows Removed by Filter"))
+    ]
+
+
+def conditions(plan: Plan, table: str) -> str:
+    """The conditions that an index was asked for, of all scans of a table."""
+    out = []
+    for scan in scans(plan, table):
+        parts = [scan, *nodes(scan)]
+        conditions = [node["Index Cond"] for node in parts if "Index Cond" in node]
+        assert conditions, f"{scan['Node Type']} of {scan['Relation Name']}"
+        out += conditions
+    return " ".join(out)
+
+
+def rows_read(plan: Plan, table: str) -> float:
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in scans(plan, table)
+    )
+
+
+async def test_a_run_and_a_metric_reach_the_indexes(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(connection, "SELECT * FROM stepwell.history WHERE run = 'a' AND metric = 'metric-3'")
+    assert "run_id" in conditions(plan, "hot_block")
+    chunk = conditions(plan, "chunk")
+    assert "run_id" in chunk
+    assert "metric_id" in chunk
+    assert plan["Actual Rows"] == 2 * 2 * STEPS
+    assert rows_read(plan, "chunk") == 2 * 6  # of one metric of one run
+
+
+@pytest.mark.parametrize("where", ["run_id = {id}", "run_id = {id} AND run = 'b'", "project = 'mnist' AND run = 'b'"])
+async def test_a_run_alone_reads_nothing_of_other_runs(connection: asyncpg.Connection, where: str) -> None:
+    run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'b'")
+    plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.history WHERE {where.format(id=run_id)}")
+    assert rows_read(plan, "chunk") == 2 * 6 * METRICS
+    assert rows_read(plan, "hot_block") == 2 * 60 * METRICS
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "chunks", "blocks"), [(0, 1024, 1, 0), (1500, 2500, 2, 0), (5990, 6010, 1, 1), (11000, 11100, 0, 1)]
+)
+async def test_steps_of_history_between_reach_the_indexes(
+    connection: asyncpg.Connection, low: int, high: int, chunks: int, blocks: int
+) -> None:
+    where = "run = 'c' AND metric = 'metric-0' AND writer = '1'"
+    plan = await plan_of(connection, f"SELECT * FROM stepwell.history_between({low}, {high}) WHERE {where}")
+    assert plan["Actual Rows"] == high - low
+    if chunks:
+        assert "step_hi" in conditions(plan, "chunk")
+    if blocks:
+        assert "step_hi" in conditions(plan, "hot_block")
+    assert rows_read(plan, "chunk") <= 2 * chunks
+    # What lies above is found from the index; step_lo is no part of it, so higher blocks are read, but not opened.
+    opened = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans(plan, "hot_block"))
+    assert opened <= 2 * blocks
+
+
+async def test_a_writer_reaches_the_indexes(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(
+        connection, "SELECT * FROM stepwell.history WHERE run = 'a' AND metric = 'metric-3' AND writer = '0'"
+    )
+    assert plan["Actual Rows"] == 2 * STEPS
+    assert "writer_id" in conditions(plan, "hot_block")
+    assert rows_read(plan, "hot_block") == 60
+
+
+async def test_a_sample_opens_no_chunk_that_lies_in_a_bucket(connection: asyncpg.Connection) -> None:
+    """auto_explain is not at hand, so the function's reads of large values are counted by Postgres itself."""
+    run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'a'")
+    count = (
+        "SELECT coalesce(sum(heap_blks_hit + heap_blks_read), 0) FROM pg_statio_all_tables WHERE relid IN "
+        "(SELECT reltoastrelid FROM pg_class WHERE relname LIKE 'chunk_2%')"
+    )
+    await connection.execute("SET stats_fetch_consistency = none")
+
+    async def read(query: str, *arguments: Any) -> int:
+        before = await connection.fetchval(count)
+        assert await connection.fetch(query, *arguments)
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        after = await connection.fetchval(count)
+        return int(after - before)
+
+    sample = "SELECT * FROM stepwell.history_sample($1, 'metric-0', 4, 0, 6144)"
+    whole = "SELECT sum(value) FROM stepwell.history_between(0, 6144) WHERE run_id = $1 AND metric = 'metric-0'"
+    assert await read(whole, run_id) > 0
+    assert await read(sample, run_id) == 0
+
+
+async def test_a_superseded_view_reads_only_epochs_that_have_something_superseded(
+    connection: asyncpg.Connection,
+) -> None:
+    plan = await plan_of(
+        connection, "SELECT * FROM stepwell.history_superseded WHERE run = 'a' AND metric = 'metric-3'"
+    )
+    assert plan["Actual Rows"] == 0
+    assert rows_read(plan, "hot_block") == 0
