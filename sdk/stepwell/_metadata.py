@@ -6,7 +6,6 @@ the view `metadata`. Nothing waits for it; what cannot be found out is left out.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
 import platform
@@ -121,6 +120,8 @@ def of_git(directory: Path) -> dict[str, Any]:
 
 def of_packages() -> dict[str, Any]:
     """What is installed, as `name==version`, sorted."""
+    import importlib.metadata  # brings the parser of e-mails, which `import stepwell` does without
+
     found = {(item.metadata["Name"], item.version) for item in importlib.metadata.distributions()}
     return {"packages": sorted((f"{name}=={version}" for name, version in found if name), key=str.lower)}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepwell._given_settings import as_arguments
 from stepwell._resume import Start
 from stepwell._settings import ENVIRONMENT, FALLBACKS, Settings, resolve
 from stepwell.errors import Error, SettingError, UsageError
@@ -219,3 +220,23 @@ def test_settings_cannot_change() -> None:
 @pytest.mark.parametrize(("text", "silent"), [("1", True), ("TRUE", True), ("yes", True), ("0", False), ("no", False)])
 def test_silence(text: str, silent: bool) -> None:
     assert silent == resolve({"STEPWELL_SILENT": text}).silent
+
+
+@pytest.mark.parametrize("word", ["wrap", "auto", "redirect", "wrap_raw", "wrap_emu"])
+def test_all_of_wandbs_ways_to_watch_the_console_are_one(word: str) -> None:
+    assert resolve({"WANDB_CONSOLE": word}).console == "wrap"
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        ({"x_stats_sampling_interval": 5.0}, {"system_metrics_s": 5.0}),
+        ({"x_disable_stats": True}, {"system_metrics_s": 0}),
+        ({"x_disable_stats": False}, {}),
+        ({"x_disable_meta": True}, {"metadata": False}),
+        ({"console": "off", "save_code": True}, {"console": "off", "save_code": True}),
+    ],
+)
+def test_settings_of_wandb_turn_off_what_goes_on_beside(given: dict[str, Any], arguments: dict[str, Any]) -> None:
+    assert as_arguments(given) == arguments
+    resolve({}, **arguments)
