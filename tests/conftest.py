@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
 import traceback
 from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+
+from fixtures.programs import ALONE
 
 # In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
 pytest_plugins = [
@@ -33,6 +36,7 @@ def loop_errors(request: pytest.FixtureRequest) -> list[Context]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch all event loops of the process, the SDK's thread included."""
+    os.environ.update(ALONE)
     errors = config.stash[_LOOP_ERRORS] = []
     for kind in _loop_classes():
         patch = pytest.MonkeyPatch()

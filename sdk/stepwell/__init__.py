@@ -12,6 +12,7 @@ The way of the data: log() → stage → frame → spool → stream → server �
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ from stepwell.errors import (
 )
 
 if TYPE_CHECKING:
-    from stepwell import data_types, plot
+    from stepwell import data_types, plot, testing
     from stepwell.data_types import (
         Audio,
         Bokeh,
@@ -121,12 +122,16 @@ __all__ = [
     "plot",
     "plot_table",
     "require",
+    "save",
     "setup",
     "teardown",
     "termerror",
     "termlog",
     "termwarn",
+    "testing",
+    "unwatch",
     "util",
+    "watch",
 ]
 
 
@@ -171,6 +176,42 @@ def alert(
     PROCESS.require("wandb.alert()").alert(title, text, level, wait_duration)
 
 
+def save(
+    glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+) -> list[str] | bool:
+    """`Run.save` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    return PROCESS.require("wandb.save()").save(glob_str, base_path, policy)
+
+
+def watch(
+    models: Any,
+    criterion: Any = None,
+    log: str | None = "gradients",
+    log_freq: int = 1000,
+    idx: int | None = None,
+    log_graph: bool = False,
+) -> None:
+    """`Run.watch` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.watch()").watch(models, criterion, log, log_freq, idx, log_graph)
+
+
+def unwatch(models: Any = None) -> None:
+    """`Run.unwatch` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.unwatch()").unwatch(models)
+
+
 def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     """`Run.flush` of the current run.
 
@@ -201,7 +242,7 @@ def __getattr__(name: str) -> Any:
     if name in ("config", "summary"):
         run = PROCESS.current
         return BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
-    if name in ("data_types", "plot"):
+    if name in ("data_types", "plot", "testing"):
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)

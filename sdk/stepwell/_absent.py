@@ -13,7 +13,7 @@ from stepwell.errors import UsageError
 
 _NO_ARTIFACTS = (
     "Stepwell keeps no artifacts",
-    "save models where checkpoints go, and log their path: run.config or run.summary. In Lightning log_model=False, "
+    "run.save(path) keeps files; or leave models where checkpoints go, and log the path. In Lightning log_model=False, "
     "in Transformers WANDB_LOG_MODEL=false, in diffusers and others likewise",
 )
 _NO_SWEEPS = (
@@ -48,6 +48,9 @@ class Absent:
 
     def link_model(self, *_: Any, **__: Any) -> NoReturn:
         _refuse("run.link_model()", _NO_ARTIFACTS)
+
+    def _label(self, *_: Any, **__: Any) -> None:
+        """Integrations tell W&B here which library uses it. Nobody needs to know."""
 
 
 class Artifact:

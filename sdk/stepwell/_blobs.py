@@ -28,19 +28,27 @@ class Blobs:
     Args:
         directory: of the session's spool; None: the disk took none, so files are refused.
         deliver: takes the JSON of a media object; see `MediaQueue`.
+        deliver_file: likewise of a file that the program saves.
 
     Attributes:
         media: where `log()` puts media objects.
+        saved: where `save()` puts files; a queue of its own, for a large file must not hold pictures up.
         spool, uploader: where their files are, and what brings them away.
     """
 
-    def __init__(self, settings: Settings, directory: Path | None, deliver: Deliver) -> None:
+    def __init__(self, settings: Settings, directory: Path | None, deliver: Deliver, deliver_file: Deliver) -> None:
         limits = settings.limits
         self._settings = settings
         self._directory = directory
         self.spool = BlobSpool(directory or Path(os.devnull), limits.blob_bytes, limits.blob_spool_bytes)
         self.uploader = BlobUploader(self.spool, settings)
         self.media = MediaQueue(limits.media_bytes, self.keep, deliver, settings.blobs_full)
+        self.saved = MediaQueue(limits.media_bytes, self.keep, deliver_file, settings.blobs_full)
+
+    @property
+    def in_use(self) -> bool:
+        """See `MediaQueue.in_use`."""
+        return self.media.in_use or self.saved.in_use
 
     def keep(self, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
         """Takes a file into the spool, and has it delivered; see `BlobSpool.add`.
@@ -62,7 +70,7 @@ class Blobs:
 
         Without media it is `frames()` itself.
         """
-        if not self.media.waiting and not (durable and self.uploader.left):
+        if not self.media.waiting and not self.saved.waiting and not (durable and self.uploader.left):
             return frames()
         done: Future = concurrent.futures.Future()
 
@@ -71,6 +79,7 @@ class Blobs:
         def wait() -> None:
             try:
                 self.media.wait()
+                self.saved.wait()
                 frames().result()
                 if durable:
                     self.uploader.wait()
@@ -83,8 +92,9 @@ class Blobs:
         return done
 
     def finish_media(self) -> None:
-        """Encodes what is left, so that the run's last frames have it. Call it before the frames' end."""
+        """Encodes and copies what is left, so that the run's last frames have it. Call it before the frames' end."""
         self.media.finish(self._settings.timeouts.encode_idle_s)
+        self.saved.finish(self._settings.timeouts.copy_idle_s)
 
     def finish(self) -> None:
         """Delivers the files that are left, with the patience of frames. Call it after the frames' end."""
@@ -95,16 +105,18 @@ class Blobs:
 
     def report(self) -> str:
         """What a person should know at the end: nothing, when there were no files or all are stored."""
-        left, media = len(self.spool.waiting), self.media.counts
+        left = len(self.spool.waiting)
         lines = []
         if left:
             text = f"{left:,} files ({self.spool.stored_bytes:,} bytes) are in {self.spool.directory}"
             if self._settings.mode == "online" and self.uploader.last_error is not None:
                 text += f", because: {self.uploader.last_error.message}"
             lines.append(text + f"\n  deliver them with: stepwell sync {self._settings.dir}")
-        lost = media.failed + media.dropped + self.media.waiting
-        if lost or self.uploader.counts.damaged:
-            lines.append(
-                f"{lost:,} media objects and {self.uploader.counts.damaged:,} files were lost; the log says why"
-            )
+        lost, files = _lost(self.media), _lost(self.saved) + self.uploader.counts.damaged
+        if lost or files:
+            lines.append(f"{lost:,} media objects and {files:,} files were lost; the log says why")
         return "\n  ".join(lines)
+
+
+def _lost(queue: MediaQueue) -> int:
+    return queue.counts.failed + queue.counts.dropped + queue.waiting

@@ -6,6 +6,7 @@ In come attributes that are set and calls of `alert`; out go notes, by `_say`, w
 from __future__ import annotations
 
 import datetime
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -148,3 +149,12 @@ class Described(ABC):
             UsageError: the run is finished.
         """
         self._say("alert", checked_alert(title, text, level, wait_duration), "alert() cannot be called on it")
+
+    def say(self, text: str) -> None:
+        """One message to the person at the terminal."""
+        if not self.settings.silent:
+            sys.stderr.write(f"stepwell: {text}\n")
+            sys.stderr.flush()
+
+    def __repr__(self) -> str:
+        return f"<stepwell.Run {self.path} writer {self.writer}>"

@@ -25,12 +25,14 @@ _RENAMED = {
     "run_job_type": "job_type",
     "root_dir": "dir",
     "x_label": "writer",
+    "x_stats_sampling_interval": "system_metrics_s",
 }
 #: The arguments of `init` that may be given this way.
 KNOWN = frozenset(
     {
         *("project", "entity", "id", "name", "notes", "tags", "group", "job_type", "mode", "dir", "url", "writer"),
         *("resume", "resume_from", "fork_from", "step_back", "spool_full", "silent", "allow_val_change", "reinit"),
+        *("blobs_full", "console", "system_metrics_s", "metadata", "save_code"),
     }
 )
 
@@ -67,6 +69,10 @@ def as_arguments(settings: GivenSettings | Mapping[str, Any] | None) -> dict[str
         for name, value in (settings.items() if isinstance(settings, Mapping) else settings)
         if value is not None
     }
+    if given.pop("x_disable_stats", False):
+        given["system_metrics_s"] = 0
+    if given.pop("x_disable_meta", False):
+        given["metadata"] = False
     if unknown := sorted(given.keys() - KNOWN):
         log.warning("settings that mean nothing here are ignored: %s", ", ".join(unknown))
     return {name: value for name, value in given.items() if name in KNOWN}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,12 +13,14 @@ from stepwell._config_sources import starting_config
 from stepwell._given_settings import GivenSettings, as_arguments
 from stepwell._process import PROCESS
 from stepwell._run import Run
+from stepwell._session import Session
 from stepwell._settings import resolve
 from stepwell.errors import RejectionError, SettingError
 
 log = logging.getLogger("stepwell")
 
 _REINIT = ("default", "return_previous", "finish_previous", "create_new")
+_MODE_VARIABLES = ("STEPWELL_MODE", "WANDB_MODE")
 
 
 def init(
@@ -82,8 +85,9 @@ def init(
         spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
         blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
-        force, anonymous, save_code, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those
-            that ask for something say so.
+        save_code: whether the program's main file is kept with the run, as `code/<its name>`.
+        force, anonymous, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those that ask
+            for something say so.
 
     Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
 
@@ -94,7 +98,6 @@ def init(
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     without_effect = {
-        "save_code": save_code,
         "tensorboard": tensorboard,
         "sync_tensorboard": sync_tensorboard,
         "monitor_gym": monitor_gym,
@@ -124,6 +127,7 @@ def init(
         "blobs_full": blobs_full,
         "reinit": reinit,
         "allow_val_change": allow_val_change,
+        "save_code": save_code,
     }
     arguments |= {key: value for key, value in given.items() if value is not None}
     allow = bool(arguments.pop("allow_val_change", False))
@@ -133,15 +137,24 @@ def init(
         active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
         return active
     arguments["run_id"] = arguments.pop("id", None)
-    resolved = resolve(**arguments)
+    environment: Mapping[str, str] = os.environ
+    recorder = PROCESS.recorder
+    if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
+        arguments |= {"dir": recorder.directory, "silent": True}
+        environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
+    resolved = resolve(environment, **arguments)
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
     if active is not None and how == "finish_previous":
         active.finish()
-    run = Run(resolved, values, {}, on_rejection, allow)
+    run = Run(resolved, values, {}, on_rejection, allow, recorder.open_session if recorder else Session)
     PROCESS.adopt(run, current=how != "create_new")
+    if recorder is not None:
+        recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
+    if recorder is None:
+        run._companions.start(run._session)
     return run
 
 

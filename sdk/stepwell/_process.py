@@ -11,20 +11,39 @@ import os
 import signal
 import threading
 import weakref
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from stepwell._before_init import before_init
 from stepwell._exit import ExitWatch
 from stepwell._run import Run
+from stepwell._session import Session
 
 #: When SIGTERM has interrupted one of our own calls, it comes again after this time.
 _AGAIN_S = 0.005
 
 
+class Recorder(Protocol):
+    """Keeps what runs log, in the place of spool and server: `stepwell.testing`."""
+
+    directory: Path
+
+    @property
+    def open_session(self) -> Callable[..., Session]: ...
+    def started(self, run: Run) -> None: ...
+
+
 class Process:
-    """The runs of this process, the newest unfinished one being the current one."""
+    """The runs of this process, the newest unfinished one being the current one.
+
+    Attributes:
+        recorder: takes what new runs log; None: their servers do.
+    """
 
     def __init__(self) -> None:
+        self.recorder: Recorder | None = None
         self._runs: list[weakref.ref[Run]] = []
         self._current: Run | None = None
         self._hooked = False
@@ -47,6 +66,11 @@ class Process:
         if run is None:
             raise before_init(name)
         return run
+
+    def swap_current(self, run: Run | None) -> Run | None:
+        """Makes `run` the current one; returns the one that was."""
+        was, self._current = self.current, run
+        return was
 
     def adopt(self, run: Run, current: bool = True) -> None:
         """Looks after `run` at fork and at exit; makes it the current one, or not."""

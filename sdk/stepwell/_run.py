@@ -12,17 +12,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from stepwell._about import About
 from stepwell._absent import Absent
 from stepwell._account import Account, Stats
 from stepwell._blobs import Blobs
+from stepwell._companions import Companions
 from stepwell._config import Config
 from stepwell._definitions import Definitions, Metric, checked_metric
-from stepwell._described import Described
-from stepwell._exit import exit_code_of
 from stepwell._flush import Flush
 from stepwell._media_door import MediaDoor
 from stepwell._report import report
@@ -33,6 +31,8 @@ from stepwell._settings import Settings
 from stepwell._stage import Stage
 from stepwell._summary import Summary, SummaryState
 from stepwell._values import dump
+from stepwell._watch import Watching
+from stepwell._with_block import WithBlock
 from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
 from stepwell.spool import Spool
 
@@ -41,7 +41,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Described, Absent):
+class Run(Watching, Absent, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -61,6 +61,7 @@ class Run(Described, Absent):
         info: Mapping[str, Any],
         on_rejection: OnRejection | None = None,
         allow_val_change: bool = False,
+        open_session: Callable[..., Session] = Session,
     ) -> None:
         self.settings = settings
         self.id = settings.run_id
@@ -76,6 +77,8 @@ class Run(Described, Absent):
         self._sender: Sender | None = None
         self._spool: Spool | None = None
         self._session: Session | None = None
+        self._new_session = open_session
+        self._companions = Companions(settings)
         self._exit_code: int | None = None
         self._final_account: Account | None = None
         self._final_stats: Stats | None = None
@@ -235,13 +238,16 @@ class Run(Described, Absent):
         sender = self._sender
         if self.settings.mode == "disabled":
             return  # and what is logged later goes nowhere, too
+        self.unwatch()
         self._log = self._log_finished
+        self._companions.stop()
         if sender is None:
             return
         self._stage.close_row()
         if self._session is not None:
             self._session.save_state(self._exit_code)
-        if self._blobs is not None:
+        if self._blobs is not None and self._session is not None:
+            self._session.saved.finish()
             self._blobs.finish_media()
         sender.finish(self._exit_code)
         if self._blobs is not None:
@@ -260,34 +266,12 @@ class Run(Described, Absent):
     def interrupted(self) -> bool:
         """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
         finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.media.in_use)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.finish(exit_code_of(error))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.to_thread(self.finish, exit_code_of(error))
-
-    def __repr__(self) -> str:
-        return f"<stepwell.Run {self.path} writer {self.writer}>"
-
-    def _label(self, *_: Any, **__: Any) -> None:
-        """Integrations tell W&B here which library uses it. Nobody needs to know."""
+        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.in_use)
 
     def _open_session(self, first_step: int) -> None:
         """A session of its own, with spool, stage and I/O thread."""
         info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
-        session = Session(self.settings, self.writer, self._start, info, self._rejected, first_step)
+        session = self._new_session(self.settings, self.writer, self._start, info, self._rejected, first_step)
         if self._session is not None:
             session.stage.inherit(self._stage)
         self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
@@ -346,6 +330,7 @@ class Run(Described, Absent):
             stage.inherit(self._stage)
             self._stage = stage
             self._log = self._log_after_fork
+        self._companions.after_fork_in_child()
 
     def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
         self._open_session_of_child()
@@ -355,6 +340,7 @@ class Run(Described, Absent):
         self.writer = f"{self.settings.writer}-{os.getpid()}"
         self._start = Start()
         self._open_session(first_step=self._stage.step)
+        self._companions.restart(self._session)
         if "multiprocessing.util" in sys.modules:  # its children skip atexit
             from multiprocessing.util import Finalize
 
@@ -378,15 +364,18 @@ class Run(Described, Absent):
         Raises:
             UsageError: the run is finished.
         """
-        if self._exit_code is not None:
-            if self.settings.mode == "disabled":
-                return
-            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
+        if self._session_for(cannot) is not None:
+            self._stage.note(kind, dump(dict(note)))
+
+    def _session_for(self, cannot: str) -> Session | None:
+        """See `Keeping`."""
         if self.settings.mode == "disabled":
-            return
+            return None
+        if self._exit_code is not None:
+            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
         if self._sender is None:  # a forked child
             self._open_session_of_child()
-        self._stage.note(kind, dump(dict(note)))
+        return self._session
 
     def _rejected(self, seq: int, error: RejectionError) -> None:
         if not isinstance(error, RunFullError):
@@ -407,9 +396,3 @@ class Run(Described, Absent):
             online, place = self.settings.mode == "online", self.spool_directory
             text = report(self.id, account, frames_left, place, error, self.settings.dir, online)
             self.say(f"{text}\n  {files}" if files else text)
-
-    def say(self, text: str) -> None:
-        """One message to the person at the terminal."""
-        if not self.settings.silent:
-            sys.stderr.write(f"stepwell: {text}\n")
-            sys.stderr.flush()

@@ -23,6 +23,7 @@ from stepwell._blobs import Blobs
 from stepwell._media_door import MediaDoor
 from stepwell._outbox import Outbox
 from stepwell._resume import Start
+from stepwell._saved_files import SavedFiles
 from stepwell._sender import Sender
 from stepwell._settings import Settings
 from stepwell._stage import Stage
@@ -45,9 +46,11 @@ class Session:
         first_step: where the stage starts.
 
     Attributes:
+        writer: as given.
         id: 16 random bytes, which the server maps to an epoch.
         stage, sender, spool: the stations; spool is None when the disk took none.
         blobs: files and media beside the frames.
+        saved: files that the program wants to be kept.
         started_at: Unix seconds.
     """
 
@@ -61,7 +64,7 @@ class Session:
         first_step: int,
     ) -> None:
         self._settings = settings
-        self._writer = writer
+        self.writer = writer
         self._start = start
         self.id = secrets.token_bytes(16)
         self.started_at = time.time()
@@ -90,7 +93,8 @@ class Session:
         outbox = Outbox(self.spool, self.id, settings.limits.memory_bytes, settings.spool_full)
         self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected)
         self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
-        self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded)
+        self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded, self._file_kept)
+        self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note))
         self.save_state(None)
         self.sender.start(self.stage)
@@ -106,6 +110,10 @@ class Session:
         head = orjson.dumps({"key": key, "step": step, "time": time_us})
         self.stage.note("object", head[:-1] + b',"value":' + value + b"}")
 
+    def _file_kept(self, name: str, step: int, time_us: int, value: bytes) -> None:
+        """The same for a file that the program saves."""
+        self.stage.note("file", value)
+
     def _attach_message(self) -> dict[str, Any]:
         settings = self._settings
         return {
@@ -114,7 +122,7 @@ class Session:
             "entity": settings.entity,
             "project": settings.project,
             "run": settings.run_id,
-            "writer": self._writer,
+            "writer": self.writer,
             "session": self.id.hex(),
             "age_s": uptime_s() - self._started_s,
             "info": self._info,

@@ -23,6 +23,7 @@ from stepwell.errors import SettingError, UsageError
 
 Mode = Literal["online", "offline", "disabled"]
 BlobsFull = Literal["drop", "block", "raise"]
+ConsoleCapture = Literal["wrap", "off"]
 
 DEFAULT_URL = "http://127.0.0.1:8770"
 _ID_ALPHABET = string.digits + string.ascii_lowercase
@@ -47,6 +48,10 @@ ENVIRONMENT = {
     "STEPWELL_TAGS": "tags",
     "STEPWELL_RUN_GROUP": "group",
     "STEPWELL_JOB_TYPE": "job_type",
+    "STEPWELL_CONSOLE": "console",
+    "STEPWELL_SYSTEM_METRICS_S": "system_metrics_s",
+    "STEPWELL_METADATA": "metadata",
+    "STEPWELL_SAVE_CODE": "save_code",
 }
 #: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
 FALLBACKS = {
@@ -62,7 +67,11 @@ FALLBACKS = {
     "WANDB_TAGS": "tags",
     "WANDB_RUN_GROUP": "group",
     "WANDB_JOB_TYPE": "job_type",
+    "WANDB_CONSOLE": "console",
+    "WANDB_SAVE_CODE": "save_code",
 }
+#: W&B's ways to watch the console; we have one.
+_CONSOLES_OF_WANDB = ("auto", "redirect", "wrap_raw", "wrap_emu")
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
@@ -107,6 +116,7 @@ class Timeouts:
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
         encode_idle_s: how long `finish()` waits for one media object to be encoded.
+        copy_idle_s: how long it waits for one file to be copied.
         resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
     """
@@ -119,6 +129,7 @@ class Timeouts:
     stage_full_s: float = 5.0
     finish_idle_s: float = 10.0
     encode_idle_s: float = 60.0
+    copy_idle_s: float = 600.0
     resume_s: float = 30.0
     heartbeat_s: float = 30.0
 
@@ -143,6 +154,10 @@ class Settings:
         blobs_full: what happens when there is no room for a file: "drop" it and log an error, "block" until there is,
             or "raise" SpoolFullError at the next call; see `_media_queue.py`.
         silent: print nothing.
+        console: "wrap": what goes to stdout and stderr is kept with the run; "off": it is not.
+        system_metrics_s: how often CPU, memory and so on are measured, in seconds; 0: never.
+        metadata: whether command line, packages, git commit and so on are kept with the run.
+        save_code: whether the program's main file is, too.
     """
 
     url: str = DEFAULT_URL
@@ -162,6 +177,10 @@ class Settings:
     spool_full: WhenFull = "keep"
     blobs_full: BlobsFull = "drop"
     silent: bool = False
+    console: ConsoleCapture = "wrap"
+    system_metrics_s: float = 15.0
+    metadata: bool = True
+    save_code: bool = False
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
@@ -193,11 +212,13 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
     if values["run_id"] is None:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
-        if start == Start(
-            resume="allow"
-        ):  # Lightning's default: nobody can know the id yet, so nobody needs to be asked
+        if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
             values["start"] = Start()
-    values["silent"] = str(values.get("silent", "")).lower() in ("1", "true", "yes", "on")
+    for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
+        values[name] = str(values.get(name, default)).lower() in ("1", "true", "yes", "on")
+    console = values.get("console", "wrap")
+    values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
+    values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
         mode = values["mode"] = "offline"
@@ -213,7 +234,7 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
         )
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
-        ("blobs_full", get_args(BlobsFull)),
+        *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
     ):
         if values.get(name, words[0]) not in words:
             raise SettingError(
@@ -242,6 +263,16 @@ def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> No
             f"invalid {what} {str(value)[:80]!r}",
             hint=f"1 to {longest} printable characters, no blanks at its ends, none of {forbidden}",
         )
+
+
+def _seconds(name: str, value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # whatever was given
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise SettingError(f"{name} must be seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}")
+    return seconds
 
 
 def _writer(environment: Mapping[str, str]) -> str:

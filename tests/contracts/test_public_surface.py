@@ -56,12 +56,16 @@ def test_the_public_names_are_these() -> None:
         "plot",
         "plot_table",
         "require",
+        "save",
         "setup",
         "teardown",
         "termerror",
         "termlog",
         "termwarn",
+        "testing",
+        "unwatch",
         "util",
+        "watch",
     ]
     assert sorted(stepwell.__all__) == stepwell.__all__
 
@@ -115,6 +119,7 @@ def imported() -> set[str]:
         "rdkit",
         "stepwell.data_types",
         "stepwell.plot",
+        "stepwell.testing",
     ],
 )
 def test_importing_stepwell_does_not_import(module: str, imported: set[str]) -> None:

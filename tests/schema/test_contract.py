@@ -39,6 +39,20 @@ CONTRACT = {
         *[("name", "text"), ("is_glob", "boolean"), ("step_metric", "text"), ("step_sync", "boolean")],
         *[("hidden", "boolean"), ("summary", "text[]"), ("goal", "text")],
     ],
+    "console": [
+        *RUN,
+        *[("time", "timestamp with time zone"), ("stream", "text"), ("epoch", "integer"), ("number", "bigint")],
+        ("line", "text"),
+    ],
+    "system": [*RUN, ("metric", "text"), ("time", "timestamp with time zone"), ("value", "double precision")],
+    "metadata": [*RUN, ("metadata", "jsonb")],
+    "files": [
+        *[*RUN, ("name", "text"), ("sha256", "text"), ("size", "bigint"), ("time", "timestamp with time zone")],
+    ],
+    "alerts": [
+        *[*RUN, ("time", "timestamp with time zone"), ("step", "bigint"), ("level", "text"), ("title", "text")],
+        *[("text", "text"), ("wait_duration_s", "double precision")],
+    ],
     "history_superseded": [*RUN, ("epoch", "integer"), ("metric", "text"), *POINT, ("value", "double precision")],
     "rejections": [
         *RUN,

@@ -60,6 +60,17 @@ async def fill(made: Histories) -> None:
         """'{"name": "val/accuracy", "summary": ["max"], "goal": "maximize"}')""",
         *digits.key,
     )
+    await made.pool.execute("INSERT INTO stepwell.blob VALUES (decode(repeat('ab', 32), 'hex'), 7)")
+    for kind, note in {
+        "console": '{"stream": "stdout", "number": 0, "times": [1e9], "lines": ["epoch 1"]}',
+        "system": '{"time": 1e9, "metrics": {"system/cpu": 50.0}}',
+        "metadata": '{"git": {"commit": "0123"}}',
+        "file": f'{{"name": "model.pt", "size": 7, "sha256": "{"ab" * 32}"}}',
+        "alert": '{"title": "low", "text": "", "level": "WARN", "wait_duration_s": 60}',
+    }.items():
+        await made.pool.execute(
+            "INSERT INTO stepwell.note VALUES ($1, $2, $3, 0, 1, 0, now(), $4, $5)", *digits.key, kind, note
+        )
     await made.pool.execute(
         "INSERT INTO stepwell.rejection VALUES ($1, $2, $3, 9, 'limit', 'too many metrics', 7, 0, 100, 106)",
         *digits.key,

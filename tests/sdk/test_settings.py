@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stepwell._given_settings import as_arguments
 from stepwell._resume import Start
 from stepwell._settings import ENVIRONMENT, FALLBACKS, Settings, resolve
 from stepwell.errors import Error, SettingError, UsageError
@@ -50,6 +51,10 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_TAGS": ("a, b,,c", ("a", "b", "c")),
     "STEPWELL_RUN_GROUP": ("sweep", "sweep"),
     "STEPWELL_JOB_TYPE": ("eval", "eval"),
+    "STEPWELL_CONSOLE": ("off", "off"),
+    "STEPWELL_SYSTEM_METRICS_S": ("2.5", 2.5),
+    "STEPWELL_METADATA": ("off", False),
+    "STEPWELL_SAVE_CODE": ("true", True),
 }
 
 
@@ -176,8 +181,12 @@ def test_modes(given: str, mode: str) -> None:
         (
             {"speed": 3},
             SettingError,
-            "unknown setting 'speed'\n  Hint: known are blobs_full, dir, entity, group, job_type, limits",
+            "unknown setting 'speed'\n  Hint: known are blobs_full, console, dir, entity, group, job_type, limits",
         ),
+        ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
+        ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),
+        ({"system_metrics_s": -1}, SettingError, "system_metrics_s must be seconds, or 0 (-1)"),
+        ({"system_metrics_s": "nan"}, SettingError, "system_metrics_s must be seconds, or 0 ('nan')"),
         ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
         ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
         ({"project": ""}, UsageError, "invalid project ''"),
@@ -211,3 +220,23 @@ def test_settings_cannot_change() -> None:
 @pytest.mark.parametrize(("text", "silent"), [("1", True), ("TRUE", True), ("yes", True), ("0", False), ("no", False)])
 def test_silence(text: str, silent: bool) -> None:
     assert silent == resolve({"STEPWELL_SILENT": text}).silent
+
+
+@pytest.mark.parametrize("word", ["wrap", "auto", "redirect", "wrap_raw", "wrap_emu"])
+def test_all_of_wandbs_ways_to_watch_the_console_are_one(word: str) -> None:
+    assert resolve({"WANDB_CONSOLE": word}).console == "wrap"
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        ({"x_stats_sampling_interval": 5.0}, {"system_metrics_s": 5.0}),
+        ({"x_disable_stats": True}, {"system_metrics_s": 0}),
+        ({"x_disable_stats": False}, {}),
+        ({"x_disable_meta": True}, {"metadata": False}),
+        ({"console": "off", "save_code": True}, {"console": "off", "save_code": True}),
+    ],
+)
+def test_settings_of_wandb_turn_off_what_goes_on_beside(given: dict[str, Any], arguments: dict[str, Any]) -> None:
+    assert as_arguments(given) == arguments
+    resolve({}, **arguments)

@@ -72,3 +72,44 @@ COMMENT ON FUNCTION stepwell.history_position(run_id bigint) IS
     'How far a run is stored just now, as one jsonb value for history_asof';
 COMMENT ON FUNCTION stepwell.history_asof("position" jsonb, only_metric text) IS
     'The view history of one run as it was when history_position was asked: the same points for ever, whatever is logged, restarted, rewound or sealed meanwhile (deleting is the exception)';
+
+COMMENT ON VIEW stepwell.console IS 'One row a line that a process of the run has printed';
+COMMENT ON COLUMN stepwell.console.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.console.project IS 'of the run';
+COMMENT ON COLUMN stepwell.console.writer IS 'which process: a rank, or a name';
+COMMENT ON COLUMN stepwell.console.time IS 'when the line ended';
+COMMENT ON COLUMN stepwell.console.stream IS 'stdout or stderr';
+COMMENT ON COLUMN stepwell.console.epoch IS '1 for the first process of the writer, 2 for the next';
+COMMENT ON COLUMN stepwell.console.number IS 'counts the lines of a process, from 0';
+COMMENT ON COLUMN stepwell.console.line IS 'without its end';
+
+COMMENT ON VIEW stepwell.system IS 'One row a number that was measured on the host of a writer';
+COMMENT ON COLUMN stepwell.system.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.system.project IS 'of the run';
+COMMENT ON COLUMN stepwell.system.writer IS 'which process: a rank, or a name';
+COMMENT ON COLUMN stepwell.system.metric IS 'system/cpu, system/memory, system/gpu/0/load, …';
+COMMENT ON COLUMN stepwell.system.time IS 'when it was measured';
+COMMENT ON COLUMN stepwell.system.value IS 'percent; names with bytes are bytes, with _s per second, with _w watts';
+
+COMMENT ON VIEW stepwell.metadata IS 'One row a writer: where it comes from';
+COMMENT ON COLUMN stepwell.metadata.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.metadata.project IS 'of the run';
+COMMENT ON COLUMN stepwell.metadata.writer IS 'which process: a rank, or a name';
+COMMENT ON COLUMN stepwell.metadata.metadata IS 'arguments, program, python, os, host, user, git, packages and so on, as far as they are known';
+
+COMMENT ON VIEW stepwell.files IS 'One row a file that the program has saved: the newest content of its name';
+COMMENT ON COLUMN stepwell.files.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.files.project IS 'of the run';
+COMMENT ON COLUMN stepwell.files.writer IS 'which process: a rank, or a name';
+COMMENT ON COLUMN stepwell.files.name IS 'path below the base that it was saved with';
+COMMENT ON COLUMN stepwell.files.sha256 IS '64 hexadecimal digits';
+COMMENT ON COLUMN stepwell.files.size IS 'bytes';
+COMMENT ON COLUMN stepwell.files.time IS 'when it was copied';
+
+COMMENT ON VIEW stepwell.alerts IS 'One row an alert';
+COMMENT ON COLUMN stepwell.alerts.entity IS 'of the run';
+COMMENT ON COLUMN stepwell.alerts.project IS 'of the run';
+COMMENT ON COLUMN stepwell.alerts.writer IS 'which process: a rank, or a name';
+COMMENT ON COLUMN stepwell.alerts.step IS 'that was open';
+COMMENT ON COLUMN stepwell.alerts.level IS 'INFO, WARN or ERROR';
+COMMENT ON COLUMN stepwell.alerts.wait_duration_s IS 'within which the same title need not be told again';

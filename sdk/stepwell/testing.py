@@ -1,0 +1,190 @@
+"""For tests of programs that log: what they would have logged, without a server, a network or files.
+
+    def test_training_logs_a_loss_that_falls():
+        with stepwell.testing.capture() as logged:
+            train(epochs=3)                      # calls stepwell.init, log, finish
+        assert [row["loss"] for row in logged.history] == sorted(…, reverse=True)
+
+Values, keys, steps and media go through the same code as in production, so what cannot be logged there fails here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stepwell._capture import CapturedSession
+from stepwell._process import PROCESS
+from stepwell._run import Run
+from stepwell.errors import UsageError
+
+__all__ = ["Capture", "CapturedMedia", "CapturedRun", "capture"]
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedMedia:
+    """A media object as it was logged.
+
+    Attributes:
+        key: what it was logged as.
+        step: when.
+        value: the JSON that SQL shows for it, decoded.
+        files: the contents of its files, by their path in the run.
+    """
+
+    key: str
+    step: int
+    value: Any
+    files: dict[str, bytes]
+
+
+class CapturedRun:
+    """What one run would have logged so far. The step that is still open is not in it."""
+
+    def __init__(self, run: Run, session: CapturedSession) -> None:
+        self.run = run
+        self._session = session
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A dict for each closed step, in their order: `_step` and what was logged, by key. Keys of nested dicts are
+        dot paths; numbers are floats; objects and media are their JSON, decoded."""
+        self._session.collect()
+        rows = {step: dict(row) for step, row in self._session.rows.items()}
+        for kind, _, value in self._session.notes:
+            if kind == "object":
+                step = value["step"]
+                rows.setdefault(step, {"_step": step})[value["key"]] = value["value"]
+        return [rows[step] for step in sorted(rows)]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`run.summary`: one value a metric, as `define_metric` has it; and what was set."""
+        return self.run.summary.as_dict()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """`run.config`."""
+        return self.run.config.as_dict()
+
+    @property
+    def media(self) -> list[CapturedMedia]:
+        """Pictures, tables and the like, in the order in which they were logged."""
+        return [
+            CapturedMedia(value["key"], value["step"], value["value"], dict(self._files_of(value["value"])))
+            for value in self._said("object")
+        ]
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        """title, text, level and wait_duration_s of each alert."""
+        return self._said("alert")
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What `run.save` would have stored: the last content of each file, by its name."""
+        return {value["name"]: self._session.contents[value["sha256"]] for value in self._said("file")}
+
+    def _said(self, kind: str) -> list[dict[str, Any]]:
+        self._session.collect()
+        return [value for known, _, value in self._session.notes if known == kind]
+
+    def _files_of(self, value: Any) -> Iterator[tuple[str, bytes]]:
+        if isinstance(value, dict):
+            if value.get("sha256") in self._session.contents and isinstance(value.get("path"), str):
+                yield value["path"], self._session.contents[value["sha256"]]
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from self._files_of(item)
+
+
+class Capture:
+    """Made by `capture`. `history`, `summary`, `config`, `media`, `alerts` and `files` are those of the newest run.
+
+    Attributes:
+        runs: all runs that were started inside, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[CapturedRun] = []
+        self.directory = Path(".stepwell")
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._outside: Run | None = None
+
+    def __enter__(self) -> Self:
+        if PROCESS.recorder is not None:
+            raise UsageError("capture() is active already", hint="use the object of the outer one")
+        self._temporary = tempfile.TemporaryDirectory(prefix="stepwell-")
+        self.directory = Path(self._temporary.name)
+        self._outside = PROCESS.swap_current(None)
+        PROCESS.recorder = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        PROCESS.recorder = None
+        for captured in self.runs:
+            captured.run.finish(0 if error is None else 1)
+        PROCESS.swap_current(self._outside)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    #: What `init` gives its run in the place of a session with a spool and a server.
+    open_session = CapturedSession
+
+    def started(self, run: Run) -> None:
+        """Called by `init`. A run that is disabled logs nothing here, either."""
+        if isinstance(run._session, CapturedSession):
+            self.runs.append(CapturedRun(run, run._session))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return self._newest.history
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self._newest.summary
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self._newest.config
+
+    @property
+    def media(self) -> list[CapturedMedia]:
+        return self._newest.media
+
+    @property
+    def alerts(self) -> list[dict[str, Any]]:
+        return self._newest.alerts
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return self._newest.files
+
+    @property
+    def _newest(self) -> CapturedRun:
+        if not self.runs:
+            raise UsageError("no run was started inside of capture(), so there is nothing to look at")
+        return self.runs[-1]
+
+
+def capture() -> Capture:
+    """Until the `with` block ends, runs that `stepwell.init` starts are kept in memory.
+
+    STEPWELL_MODE and WANDB_MODE do not count meanwhile; `init(mode="disabled")` does. Runs that are left open are
+    finished at the end of the block; a run that was current before it is current again. Captures do not nest, and there
+    is one for the process, as there is one current run. A forked child captures for itself.
+
+    Returns:
+        what was logged, readable inside of the block and after it.
+
+    Raises:
+        UsageError: (when it is entered) another capture is active.
+    """
+    return Capture()

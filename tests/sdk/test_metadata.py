@@ -1,0 +1,123 @@
+"""Where a run comes from: what is found out of process, repository and packages, and what is kept out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepwell import _metadata
+from stepwell._metadata import Metadata, of_git, of_packages, of_process, without_secrets
+
+
+def git(directory: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "-C", str(directory), *who, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-b", "trunk")
+    (tmp_path / "train.py").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    git(tmp_path, "remote", "add", "origin", "https://someone:geheim@example.org:8443/team/code.git?token=geheim")
+    return tmp_path
+
+
+def test_a_repository_is_described_without_secrets(repository: Path) -> None:
+    (repository / "below").mkdir()
+    found = of_git(repository / "below")
+    assert os.path.samefile(found["root"], repository)
+    assert (found["branch"], found["dirty"]) == ("trunk", False)
+    assert found["remote"] == "https://example.org:8443/team/code.git"
+    assert len(found["commit"]) == 40
+    assert "geheim" not in json.dumps(found)
+    (repository / "new.py").write_text("2")
+    assert of_git(repository)["dirty"] is False
+    (repository / "train.py").write_text("2")
+    assert of_git(repository)["dirty"] is True
+
+
+def test_a_repository_without_commits_or_branch_is_described_as_far_as_it_goes(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-b", "trunk")
+    assert set(of_git(tmp_path)) == {"root", "branch", "dirty"}
+    (tmp_path / "a").write_text("1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    git(tmp_path, "checkout", "--detach")
+    assert set(of_git(tmp_path)) == {"root", "commit", "dirty"}
+
+
+def test_without_a_repository_or_git_there_is_nothing(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert of_git(Path("/")) == {}
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert of_git(repository) == {}
+
+
+def test_a_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "bin").mkdir()
+    slow = repository / "bin" / "git"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{repository / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(_metadata, "GIT_S", 0.05)
+    assert of_git(repository) == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://token@example.org/x.git", "https://example.org/x.git"),
+        ("https://a:b@example.org:1/x?y=z#w", "https://example.org:1/x"),
+        ("ssh://git:secret@example.org/x", "ssh://example.org/x"),
+        ("git@example.org:team/x.git", "git@example.org:team/x.git"),
+        ("/srv/x.git", "/srv/x.git"),
+        ("https://example.org:port/x", ""),
+    ],
+)
+def test_remotes_lose_what_is_secret(url: str, clean: str) -> None:
+    assert without_secrets(url) == clean
+
+
+def test_the_process_and_its_packages_are_described() -> None:
+    found = of_process(Path("/x/train.py"))
+    assert (found["executable"], found["pid"], found["program"]) == (sys.executable, os.getpid(), "/x/train.py")
+    assert found["arguments"] == sys.argv[1:]
+    packages = of_packages()["packages"]
+    assert packages == sorted(packages, key=str.lower)
+    assert any(package.startswith("numpy==") for package in packages)
+
+
+def gathered(whole: bool) -> dict[str, Any]:
+    notes: list[dict[str, Any]] = []
+    metadata = Metadata(lambda kind, body: notes.append(json.loads(body)), whole)
+    metadata._run()
+    return {name: value for note in notes for name, value in note.items()}
+
+
+def test_other_ranks_do_not_repeat_what_is_the_same_for_all() -> None:
+    assert "packages" in gathered(whole=True)
+    assert not {"packages", "git"} & set(gathered(whole=False))
+
+
+def test_arguments_may_hold_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "a\udcff\0"])
+    assert gathered(whole=False)["arguments"] == ["a?\ufffd"]
+
+
+def test_what_cannot_be_found_out_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> Any:
+        raise OSError("broken")
+
+    monkeypatch.setattr(_metadata, "of_packages", fails)
+    found = gathered(whole=True)
+    assert "host" in found
+    assert "packages" not in found
