@@ -46,8 +46,8 @@ SELECT coalesce(sum(l.points), 0)::bigint AS points, coalesce(sum(l.sealed_point
        (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.hot_block') WHERE isleaf)
            AS hot_bytes,
        (SELECT sum(pg_total_relation_size(t.relid))::bigint
-        FROM unnest('{chunk,track,metric_total}'::text[]) AS n (name), pg_partition_tree(('stepwell.' || n.name)::regclass) t
-        WHERE t.isleaf) AS sealed_bytes
+        FROM unnest('{chunk,track,metric_total}'::text[]) AS n (name)
+        CROSS JOIN LATERAL pg_partition_tree(('stepwell.' || n.name)::regclass) t WHERE t.isleaf) AS sealed_bytes
 FROM stepwell.ledger l
 """
 
