@@ -23,7 +23,7 @@ DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "mo
     psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-integrations check format bench bench-media soak clean setup
+.PHONY: demo test test-integrations check format bench bench-history bench-media soak clean setup
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -43,6 +43,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python loadtests/bench.py
+
+bench-history: $(STAMP)
+	$(BIN)/python loadtests/bench_history.py
 
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py

@@ -2,8 +2,8 @@
 
 One server and one Postgres on this machine, all started here. First a run of a million steps and one of ten thousand
 metrics are stored, and the first of them also as a table with a row a point; both are read while nothing else happens.
-Then four runs are loaded at full speed for `--minutes`, with sealing, and all is read again meanwhile. Prints a JSON
-line per result, then a table.
+Then four runs are loaded at full speed for `--minutes`, with sealing, and all is read again meanwhile. Prints a JSON line
+per result, then a table.
 
     python loadtests/bench_history.py [--minutes 10] [--quick] [--json FILE]
 """
@@ -47,8 +47,7 @@ SELECT coalesce(sum(l.points), 0)::bigint AS points, coalesce(sum(l.sealed_point
            AS hot_bytes,
        (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.chunk') WHERE isleaf)
        + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.track') WHERE isleaf)
-       + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.metric_total')
-          WHERE isleaf)
+       + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.metric_total') WHERE isleaf)
            AS sealed_bytes
 FROM stepwell.ledger l
 """
@@ -120,9 +119,7 @@ async def measure_reads(stack: Stack, connection: asyncpg.Connection, when: str,
         "the same, row per point": ask(row_buckets, METRIC),
         "avg(value) of 1,000,000 points": ask(sealed, METRIC),
         "the same, row per point ": ask(rows, METRIC),
-        "whole read in Python, 1,000,000 points": lambda: asyncio.to_thread(
-            api_run("long-0").history_columns, [METRIC]
-        ),
+        "whole read in Python, 1,000,000 points": lambda: asyncio.to_thread(api_run("long-0").series, METRIC),
         "names of 10,000 metrics": ask("SELECT name FROM stepwell.metrics WHERE run = 'wide-0'"),
         "names of 10,000 metrics, over HTTP": lambda: asyncio.to_thread(lambda: api_run("wide-0").history_keys),
         "summary of 10,000 metrics": ask("SELECT key, value FROM stepwell.summary WHERE run = 'wide-0'"),

@@ -50,13 +50,11 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.points_v1(
-    run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean, but_grid integer DEFAULT NULL
+    run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of one run, of steps from from_step up to but not including to_step (NULL: no limit); those
--- that are shown, or those that a later epoch has superseded. Forks are the caller's business. With but_grid, chunks are left
--- out that lie as a whole within these bounds and in one square of 2^but_grid steps: their statistics say it all (but
--- for a sum that no float8 can hold).
+-- that are shown, or those that a later epoch has superseded. Forks are the caller's business.
 --   * A row of arrays is opened once (the fence `OFFSET 0`), and a point is an index into it. Columns that nobody asks for
 --     cost nothing: 50 ns a point for values alone, 90 ns with steps and times; with unnest of all arrays it was 135 ns
 --     (1,000,000 points of one metric, PostgreSQL 18.6).
@@ -85,8 +83,6 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     WHERE c.run_id = run_id_ AND c.metric_id = metric_id_
       AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
       AND CASE WHEN superseded_ THEN c.step_hi >= l.visible_below ELSE true END
-      AND (but_grid IS NULL OR abs(c.sum) >= 'Infinity' OR NOT stepwell.in_square_v1(
-               c.step_lo, c.step_hi, from_step, least(to_step, l.visible_below), but_grid))
     UNION ALL
     SELECT w.name, l.epoch, b.steps[i], b.times[i], b.vals[1][i]
     FROM stepwell.ledger l
@@ -109,4 +105,103 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     ) b
     CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
     WHERE l.run_id = run_id_ AND (NOT superseded_ OR l.visible_below IS NOT NULL)
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.of_values_v1("values" float8[])
+RETURNS TABLE (points bigint, nans bigint, pos_infs bigint, neg_infs bigint, min float8, max float8, sum float8,
+               large_sum float8)
+LANGUAGE sql IMMUTABLE ROWS 1 AS $$
+    -- The statistics of some values: of the finite ones min, max and sums (see slices_v1), of the others their counts.
+    SELECT count(*), count(*) FILTER (WHERE v = 'NaN'), count(*) FILTER (WHERE v = 'Infinity'),
+           count(*) FILTER (WHERE v = '-Infinity'), min(v) FILTER (WHERE abs(v) < 'Infinity'),
+           max(v) FILTER (WHERE abs(v) < 'Infinity'), sum(v) FILTER (WHERE abs(v) < 1e270),
+           sum(v * 2::float8 ^ -64) FILTER (WHERE abs(v) >= 1e270 AND abs(v) < 'Infinity')
+    FROM unnest("values") v
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.slices_v1(
+    run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
+) RETURNS TABLE (writer text, step_lo bigint, step_hi bigint, points bigint, nans bigint, pos_infs bigint, neg_infs bigint,
+                 min float8, max float8, sum float8, large_sum float8, first float8, last float8)
+LANGUAGE sql STABLE ROWS 1000 AS $$
+-- What the visible points of a metric come to, square by square of a grid of 2^grid steps; a square may come in parts.
+-- Chunks that in_square_v1 says to lie in one as a whole are left out. Within a chunk or a block the points of a square are
+-- a slice, so nothing is sorted or grouped for a point: 29 ms for 100,000 steps in 1,000 buckets, where grouping the points
+-- themselves took 87 ms. Large values have a sum of their own, of 2^-64 of them, so that none overflows.
+    SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
+           coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
+    FROM (
+        SELECT w.name AS writer, t.stride, t.step_lo, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
+               stepwell.steps_below_v1(
+                   coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
+               stepwell.steps_below_v1(
+                   least(to_step, l.visible_below), t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
+               t.step_hi, t.points
+        FROM stepwell.chunk c
+        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+        JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
+        WHERE c.run_id = run_id_ AND c.metric_id = metric_id_ AND t.stride > 0
+          AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
+          AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(to_step, l.visible_below), grid)
+                   AND abs(c.sum) < 'Infinity')
+        OFFSET 0
+    ) a
+    CROSS JOIN LATERAL generate_series((a.step_lo + (a.first - 1) * a.stride) >> grid,
+                                       (a.step_lo + (a.last - 1) * a.stride) >> grid) AS q
+    CROSS JOIN LATERAL (
+        SELECT greatest(a.first, stepwell.steps_below_v1(
+                   q << grid, a.step_lo, a.step_hi, a.stride, a.points, NULL) + 1) AS first,
+               least(a.last, CASE WHEN q = 9223372036854775807 >> grid THEN a.last ELSE stepwell.steps_below_v1(
+                   (q + 1) << grid, a.step_lo, a.step_hi, a.stride, a.points, NULL) END) AS last
+        OFFSET 0
+    ) r
+    CROSS JOIN LATERAL stepwell.of_values_v1(
+        coalesce(a.vals8[r.first:r.last], a.vals4[r.first:r.last]::float8[])) v
+    WHERE a.last >= a.first AND r.last >= r.first
+    UNION ALL
+    -- Irregular steps, and hot blocks, which have theirs beside the values.
+    SELECT a.writer, a.steps[r.first], a.steps[r.last], v.*, a.vals[r.first], a.vals[r.last]
+    FROM (
+        SELECT w.name AS writer, t.steps || '{}' AS steps,
+               coalesce(c.vals8 || c.rest8, (c.vals4 || c.rest4)::float8[]) AS vals,
+               stepwell.steps_below_v1(
+                   coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, 0, t.points, t.steps) + 1 AS first,
+               stepwell.steps_below_v1(
+                   least(to_step, l.visible_below), t.step_lo, t.step_hi, 0, t.points, t.steps) AS last
+        FROM stepwell.chunk c
+        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+        JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
+        WHERE c.run_id = run_id_ AND c.metric_id = metric_id_ AND t.stride = 0
+          AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
+          AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(to_step, l.visible_below), grid)
+                   AND abs(c.sum) < 'Infinity')
+        UNION ALL
+        SELECT w.name, h.steps, ARRAY(SELECT unnest(h.vals[k.j:k.j])),
+               stepwell.steps_below_v1(
+                   greatest(l.sealed_below, from_step), h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1,
+               stepwell.steps_below_v1(
+                   least(to_step, l.visible_below), h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps)
+        FROM stepwell.ledger l
+        JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+        CROSS JOIN LATERAL (
+            SELECT b.steps || '{}' AS steps, b.vals, b.keys, b.step_lo, b.step_hi
+            FROM stepwell.hot_block b
+            WHERE b.run_id = l.run_id AND b.writer_id = l.writer_id AND b.epoch = l.epoch
+              AND b.step_hi >= greatest(l.sealed_below, from_step)
+              AND b.step_lo < coalesce(least(to_step, l.visible_below), 9223372036854775807)
+            OFFSET 0
+        ) h
+        CROSS JOIN LATERAL (SELECT array_position(h.keys, metric_id_) AS j OFFSET 0) k
+        WHERE l.run_id = run_id_ AND k.j IS NOT NULL
+        OFFSET 0
+    ) a
+    -- The squares in which there is a step: an irregular track may have few of them in many.
+    CROSS JOIN LATERAL (
+        SELECT min(i)::integer AS first, max(i)::integer AS last
+        FROM generate_series(a.first, a.last) AS i GROUP BY a.steps[i] >> grid
+    ) r
+    CROSS JOIN LATERAL stepwell.of_values_v1(a.vals[r.first:r.last]) v
+    WHERE a.last >= a.first
 $$;

@@ -47,8 +47,10 @@ BEGIN
     END LOOP;
     RETURN QUERY
     WITH part AS (
-        SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans, c.pos_infs, c.neg_infs,
-               c.min, c.max, c.sum, c.first, c.last
+        SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans::bigint AS nans,
+               c.pos_infs::bigint AS pos_infs, c.neg_infs::bigint AS neg_infs, c.min, c.max,
+               CASE WHEN abs(c.sum) < 1e270 THEN c.sum END AS sum,
+               CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END AS large_sum, c.first, c.last
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
         JOIN stepwell.chunk c ON c.run_id = g.source_run_id AND c.metric_id = m.metric_id
@@ -58,21 +60,15 @@ BEGIN
           AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(hi + 1, g.below_step, l.visible_below), k)
           AND abs(c.sum) < 'Infinity'
         UNION ALL
-        SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
-               (p.value = '-Infinity')::integer, f.value, f.value, f.value, p.value, p.value
+        SELECT p.*
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-        CROSS JOIN LATERAL stepwell.points_v1(
-            g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), false, k) p
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN p.value IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE p.value END AS value OFFSET 0
-        ) f
+        CROSS JOIN LATERAL stepwell.slices_v1(g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
         WHERE g.run_id = history_sample.run_id
     )
     SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
            nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
-           stepwell.mean_v1(sum(p.sum) FILTER (WHERE abs(p.sum) < 1e270),
-                            sum(p.sum * 2::float8 ^ -64) FILTER (WHERE abs(p.sum) >= 1e270),
+           stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
                             sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
            (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_lo DESC))[1],
            min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
