@@ -2,8 +2,8 @@
 
 One server and one Postgres on this machine, all started here. First a run of a million steps and one of ten thousand
 metrics are stored, and the first of them also as a table with a row a point; both are read while nothing else happens.
-Then four runs are loaded at full speed for `--minutes`, with sealing, and all is read again meanwhile. Prints a JSON line
-per result, then a table.
+Then four runs are loaded at full speed for `--minutes`, with sealing, and all is read again meanwhile. Prints a JSON
+line per result, then a table.
 
     python loadtests/bench_history.py [--minutes 10] [--quick] [--json FILE]
 """
@@ -47,7 +47,8 @@ SELECT coalesce(sum(l.points), 0)::bigint AS points, coalesce(sum(l.sealed_point
            AS hot_bytes,
        (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.chunk') WHERE isleaf)
        + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.track') WHERE isleaf)
-       + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.metric_total') WHERE isleaf)
+       + (SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('stepwell.metric_total')
+          WHERE isleaf)
            AS sealed_bytes
 FROM stepwell.ledger l
 """
