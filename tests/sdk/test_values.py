@@ -100,7 +100,7 @@ class Tensor:
 
 
 class SparseTensor(Tensor):
-    is_sparse = True
+    layout = "torch.sparse_coo"
 
     def to_dense(self) -> Tensor:
         return Tensor(self._values, detached=self._detached)
