@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -28,9 +29,12 @@ MODEL = """
             self.save_hyperparameters()
             self.net = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.ReLU(), torch.nn.Linear(width, 1))
 
+        def forward(self, x):
+            return self.net(x)
+
         def loss(self, batch):
             x, y = batch
-            return torch.nn.functional.mse_loss(self.net(x), y)
+            return torch.nn.functional.mse_loss(self(x), y)
 
         def training_step(self, batch, _):
             loss = self.loss(batch)
@@ -117,6 +121,41 @@ def test_pictures_in_tensors_are_logged_channels_first(train: Train) -> None:
     picture = np.asarray(PIL.Image.open(io.BytesIO(seen.file(value["files"][0]))))
     assert np.array_equal(picture, np.moveaxis(np.arange(48, dtype=np.uint8).reshape(3, 4, 4), 0, -1))
     assert [value for _, value in seen.metric("trainer/global_step")] == [5]
+
+
+def test_a_watched_model_has_its_gradients_and_parameters_as_histograms(train: Train) -> None:
+    seen, truth, _ = train(
+        MODEL
+        + """
+    class Watched(Net):
+        def on_before_optimizer_step(self, _):
+            for name, parameter in self.net.named_parameters():
+                truth.setdefault(name, []).append(
+                    [parameter.numel(), parameter.grad.min().item(), parameter.grad.max().item()]
+                )
+
+    logger = WandbLogger(project="digits")
+    net = Watched()
+    logger.watch(net, log="all", log_freq=2)
+    L.Trainer(max_epochs=2, logger=logger, log_every_n_steps=1, default_root_dir=".", **quiet).fit(net, train)
+    logger.experiment.unwatch(net)
+    json.dump(truth, open("truth.json", "w"))
+    """
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (_, key), value in sorted(seen.objects().items()):
+        assert value["_type"] == "histogram"
+        found.setdefault(key, []).append(value)
+    names = [name for name in truth if "/" not in name]
+    assert sorted(found) == sorted(f"{kind}/net.{name}" for kind in ("gradients", "parameters") for name in names)
+    for name in names:
+        shown = found[f"gradients/net.{name}"]
+        for one, (numel, low, high) in zip(shown, truth[name][1::2], strict=True):  # each second pass
+            assert sum(one["values"]) == numel
+            if numel == 1:  # then the bins reach to both sides of it
+                assert one["bins"][0] <= low <= one["bins"][-1]
+            else:
+                assert (one["bins"][0], one["bins"][-1]) == pytest.approx((low, high))
 
 
 def test_training_does_not_wait_for_a_server_that_is_away(train: Train) -> None:

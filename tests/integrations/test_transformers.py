@@ -59,6 +59,13 @@ def test_a_tiny_model_is_trained(train: Train) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_watched_model_trains_and_is_seen(train: Train) -> None:
+    seen, _, _ = train(TRAINER.replace("max_steps=6", "max_steps=101"), WANDB_WATCH="all")  # it asks for each 100th
+    keys = {key for _, key in seen.objects()}
+    assert {"gradients/classifier.weight", "parameters/classifier.weight"} <= keys
+    assert len(seen.metric("train/loss")) == 101
+
+
 def test_models_as_artifacts_are_refused_with_the_way_out(train: Train) -> None:
     _, _, done = train(TRAINER, fails=True, WANDB_LOG_MODEL="end")
     assert "wandb.Artifact(): Stepwell keeps no artifacts" in done.stderr
