@@ -22,6 +22,7 @@ import stepwell
 from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
+from fixtures.programs import ALONE
 from stepwell import Error, Run, _init, _session, cli
 from stepwell._settings import Limits, Settings, Timeouts
 from stepwell.commands import sync as sync_command
@@ -96,7 +97,7 @@ class Writer:
         _keep_journal(journal)
         if self.armed:
             self.armed.arm()
-        os.environ["STEPWELL_SILENT"] = "1"
+        os.environ.update(ALONE, STEPWELL_SILENT="1")
         _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
             self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
@@ -316,7 +317,7 @@ def _hurried(decode: Callable[[bytes], Config]) -> Callable[[bytes], Config]:
 
 
 def _impatient(resolve: Callable[..., Settings]) -> Callable[..., Settings]:
-    def short(**arguments: Any) -> Settings:
-        return dataclasses.replace(resolve(**arguments), timeouts=TIMEOUTS, limits=LIMITS)
+    def short(*places: Any, **arguments: Any) -> Settings:
+        return dataclasses.replace(resolve(*places, **arguments), timeouts=TIMEOUTS, limits=LIMITS)
 
     return short

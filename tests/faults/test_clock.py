@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import orjson
 import pytest
 
 from fixtures.frames import block
-from stepwell import _stage, wire
+from stepwell import _row, _stage, wire
 from stepwell._framer import frames
 from stepwell._stage import Stage
 from stepwell_ingest.config import Config
@@ -57,11 +57,17 @@ async def post(url: str, body: bytes) -> dict[str, Any]:
     return dict(ack)
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """The clock by which `log()` stamps rows, the short way and the long one."""
+    for module in (_stage, _row):
+        monkeypatch.setattr(module, "time", clock)
+
+
 def logged(times: Iterable[float], monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """A step for each of these times, each in a frame of its own, as the SDK makes them."""
     stage, made = Stage(1 << 20, lambda: True), []
     for number, now in enumerate(times):
-        monkeypatch.setattr(_stage, "time", lambda now=now: now)
+        set_clock(monkeypatch, lambda now=now: now)
         stage.log({"loss": float(number)})
         cut = stage.cut()
         assert cut is not None
@@ -87,7 +93,7 @@ async def test_times_that_jump_inside_a_frame_are_kept_as_they_are(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, clock = Stage(1 << 20, lambda: True), itertools.cycle(NOON + jump for jump in JUMPS)
-    monkeypatch.setattr(_stage, "time", lambda: next(clock))
+    set_clock(monkeypatch, lambda: next(clock))
     for number in range(len(JUMPS)):
         stage.log({"loss": float(number)})
     cut = stage.cut()
@@ -120,7 +126,7 @@ async def test_a_retry_is_a_duplicate_whatever_the_clocks_say_by_then(
     first, second = logged([NOON, NOON - YEAR_S], monkeypatch)
     await attach(worker.url)
     await post(worker.url, first + second)
-    monkeypatch.setattr(_stage, "time", lambda: NOON + YEAR_S)
+    set_clock(monkeypatch, lambda: NOON + YEAR_S)
     ack = await post(worker.url, first + second)
     assert (ack["stored"], ack["duplicate"], ack["next_seq"]) == (0, 2, 2)
     assert await pg.fetchval("SELECT count(*) FROM stepwell.history") == 2

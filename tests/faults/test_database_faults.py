@@ -114,7 +114,7 @@ async def test_a_partition_that_is_dropped_during_a_copy_is_made_again_and_fille
         """
         CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS
             $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NEW; END $$;
-        CREATE TRIGGER wait BEFORE INSERT ON stepwell.hot_block FOR EACH ROW EXECUTE FUNCTION public.wait();
+        CREATE TRIGGER wait BEFORE INSERT ON stepwell.hot_object FOR EACH ROW EXECUTE FUNCTION public.wait();
         SELECT pg_advisory_lock(4711)
         """
     )
@@ -123,7 +123,7 @@ async def test_a_partition_that_is_dropped_during_a_copy_is_made_again_and_fille
     try:
         logger.log(50)
         await eventually(lambda: _waits(pg, "advisory"))
-        dropping = asyncio.create_task(other.execute(f"DROP TABLE stepwell.hot_block_{month}"))
+        dropping = asyncio.create_task(other.execute(f"DROP TABLE stepwell.hot_object_{month}"))
         await eventually(lambda: _waits(pg, "relation"))  # behind the COPY, which is given up after a while
         await dropping
         await pg.execute("SELECT pg_advisory_unlock(4711)")

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from fixtures.spools import IDENTITY, SESSION, TINY, abandon, segments
-from stepwell import _stage
+from stepwell import _row, _stage
 from stepwell._backoff import Backoff
 from stepwell._framer import frames
 from stepwell._outbox import Outbox
@@ -98,7 +98,8 @@ async def training(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Training:
         return 0.0
 
     monkeypatch.setattr(Backoff, "next_s", skipped)
-    monkeypatch.setattr(_stage, "time", lambda: made.now_s)
+    for module in (_stage, _row):
+        monkeypatch.setattr(module, "time", lambda: made.now_s)
     return made
 
 

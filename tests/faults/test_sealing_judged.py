@@ -133,7 +133,7 @@ async def test_a_view_that_shows_hot_points_that_are_sealed_is_seen_to_double(
     stepwell: Service, pool: asyncpg.Pool
 ) -> None:
     (points,) = (file.sql for file in stepwell_schema.functions() if file.name == "points")
-    assert points.count("greatest(l.sealed_below, ") == 2
+    assert points.count("greatest(l.sealed_below, ") == 4
     await seal(pool)
     assert (await verdict(stepwell)).clean
     await pool.execute(points.replace("greatest(l.sealed_below, ", "greatest(0, "))

@@ -53,7 +53,7 @@ async def test_a_process_that_comes_after_its_replacement_hides_nothing_and_stop
     with caplog.at_level(logging.WARNING, "stepwell"):
         stepwell.web.rules.clear()
         assert await old.flush()
-    name = f"0+{old.run._session.hex()[:8]}"
+    name = f"0+{old.run._session.id.hex()[:8]}"
     assert f"a process that started later logs as writer 0, so what this one logs is kept as writer {name}" in (
         caplog.messages
     )
