@@ -217,8 +217,10 @@ class Churn:
             await self._watch(turn, child)
 
     async def _read(self) -> None:
+        # The last one is what asyncpg raises when Postgres dies between two of its messages.
+        away = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
         while True:
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with contextlib.suppress(*away):
                 run = f"run-{self._random.randrange(self.writers // 2)}"
                 before, after = await read_twice(self.stack.dsn, self.project, self._random.random(), run)
                 self.lives["reader"] += 1
