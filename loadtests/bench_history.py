@@ -76,9 +76,9 @@ async def store(stack: Stack, connection: asyncpg.Connection, name: str, *option
     """One run, stored and sealed; says what its points take."""
     before = await connection.fetchrow(STATE)
     with loading(stack, "--runs", "1", "--prefix", name, *options) as load:
-        while load.poll() is None:  # noqa: ASYNC110 - another process
+        while load.poll() is None:  # noqa: ASYNC110 - another process ends; no event says so
             await asyncio.sleep(0.2)
-    while (state := await connection.fetchrow(STATE))["sealed"] < state["points"]:  # noqa: ASYNC110 - in the database
+    while (state := await connection.fetchrow(STATE))["sealed"] < state["points"]:  # noqa: ASYNC110 - Postgres sends no event
         await asyncio.sleep(1)
     points, size = state["sealed"] - before["sealed"], state["sealed_bytes"] - before["sealed_bytes"]
     report(f"space of {name}", points=points, bytes_per_point=round(size / points, 2))

@@ -6,11 +6,26 @@ Beside the stage, which calls these with its lock held. In come rows of numbers;
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from stepwell._values import MAX_EXACT_INT
 from stepwell.wire import Object, pack_names
+
+
+class Completion(Protocol):
+    """Who completes rows before they are closed: `Definitions` fits.
+
+    Attributes:
+        generation: another number whenever the answers of `needs` may be others.
+    """
+
+    generation: int
+
+    def complete(self, row: dict[str, float | bytes]) -> None: ...
+    def needs(self, keys: Sequence[str]) -> list[int] | None: ...
+    def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None: ...
 
 
 class CutBlock(NamedTuple):

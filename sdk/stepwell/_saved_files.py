@@ -183,7 +183,7 @@ def checked_policy(policy: object) -> Policy:
     """
     if policy not in get_args(Policy):
         raise SettingError(f"policy must be one of {', '.join(get_args(Policy))}, not {policy!r}")
-    return policy  # type: ignore[return-value]  # it is one of these
+    return policy  # type: ignore[return-value]  # checked above: it is one of the literals
 
 
 def matching(pattern: str, base: str) -> list[SavedFile]:

@@ -267,7 +267,7 @@ def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> No
 
 def _seconds(name: str, value: object) -> float:
     try:
-        seconds = float(value)  # type: ignore[arg-type]  # whatever was given
+        seconds = float(value)  # type: ignore[arg-type]  # a TypeError is caught, too
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < 1e6:

@@ -15,14 +15,14 @@ import dataclasses
 import logging
 import threading
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from time import time
-from typing import Any, Protocol
+from typing import Any
 
 from stepwell._late_calls import LateCalls, StepBack
 from stepwell._latest import Extremes, Latest, Seen
 from stepwell._media_door import MediaDoor, Taken
-from stepwell._plan import Cut, OpenRow, Plan
+from stepwell._plan import Completion, Cut, OpenRow, Plan
 from stepwell._row import (
     MAX_STEP,
     bytes_of,
@@ -41,20 +41,6 @@ log = logging.getLogger("stepwell")
 
 #: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
 _MAX_PLANS = 4096
-
-
-class Completion(Protocol):
-    """Who completes rows before they are closed: `Definitions` fits.
-
-    Attributes:
-        generation: another number whenever the answers of `needs` may be others.
-    """
-
-    generation: int
-
-    def complete(self, row: dict[str, float | bytes]) -> None: ...
-    def needs(self, keys: Sequence[str]) -> list[int] | None: ...
-    def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None: ...
 
 
 class Stage:

@@ -267,7 +267,7 @@ class _InTime:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
-            await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]  # a traceback, as it came
+            await self._timeout.__aexit__(kind, error, trace)  # type: ignore[arg-type]  # `object` here; asyncio itself gave it
         except TimeoutError:
             raise UnavailableError(
                 "the body did not arrive in time", detail=f"a part of it took more than {self._limit_s:g} s"

@@ -163,7 +163,7 @@ def open_store(place: str) -> Store:
     plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
     options: dict[str, Any] = {"allow_http": True} if plain else {}
     try:
-        bucket = from_url(place, client_options=options, retry_config=_RETRY)  # type: ignore[call-overload]  # a plain dict
+        bucket = from_url(place, client_options=options, retry_config=_RETRY)  # type: ignore[call-overload]  # its stubs want a literal
     except (BaseError, ValueError) as error:
         raise SettingError(
             f"blobs cannot be kept at {place}",

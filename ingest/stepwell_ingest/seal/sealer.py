@@ -112,7 +112,10 @@ class Sealer:
         while reader.next_row():
             keys, steps = reader.array("int4"), reader.array("int8")
             times, values = reader.array("timestamptz"), reader.array("float8")
-            assert keys is not None and steps is not None and times is not None and values is not None  # noqa: PT018 - NOT NULL
+            assert keys is not None  # the columns are NOT NULL
+            assert steps is not None
+            assert times is not None
+            assert values is not None
             blocks.append(Segment(keys, steps, times, values.reshape(len(keys), len(steps))))
         return segments.join(blocks)
 
