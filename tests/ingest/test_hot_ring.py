@@ -184,6 +184,41 @@ async def test_who_reads_for_long_makes_nobody_wait(made: Histories, pool: async
     assert await ask(pool, "empty_slot") == 0
 
 
+async def test_a_slot_that_is_vacuumed_keeps_no_other_from_being_emptied(made: Histories, pool: asyncpg.Pool) -> None:
+    """Autovacuum leaves the slots alone, but for wrap-around; and a person may vacuum."""
+    await made.put(made.epochs[0], ["large"], np.ones((1, 50_000)))
+    for slot in (1, 2):
+        assert await rotate(pool) == slot
+        await put(made, made.epochs[0])
+    await made.seal(whole=True)
+    assert await ask(pool, "mark_sealed") == 2
+    toast = await pool.fetchval("SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 'hot_block_0'")
+    async with pool.acquire() as cleaner:
+        await cleaner.execute("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1")
+        cleaning = asyncio.create_task(cleaner.execute(f"VACUUM {toast}"))
+        await one_more(
+            pool,
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'VACUUM pg_toast%' "
+            "AND wait_event = 'VacuumDelay' AND xact_start < clock_timestamp() - interval '1 s'",
+        )
+        await made.ring.turn()
+        assert await sizes(pool) == [0, 2]
+        cleaning.cancel()
+        with contextlib.suppress(asyncio.CancelledError, asyncpg.QueryCanceledError):
+            await cleaning
+    await seal_and_turn(made)
+    assert await sizes(pool) == []
+    await made.check()
+
+
+async def test_autovacuum_leaves_every_slot_alone(pool: asyncpg.Pool) -> None:
+    left = await pool.fetchval(
+        "SELECT count(*) FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.relname ~ '^hot_block_[0-9]$' "
+        "AND 'autovacuum_enabled=false' = ALL (ARRAY[c.reloptions[1], t.reloptions[1]])"
+    )
+    assert left == 6
+
+
 async def test_a_cursor_that_is_read_slowly_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
     async with pool.acquire() as reader, reader.transaction():
         cursor = await reader.cursor("SELECT metric, step FROM stepwell.history")

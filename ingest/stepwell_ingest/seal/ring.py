@@ -30,25 +30,27 @@ class Ring:
         self._warned = False
 
     async def turn(self) -> None:
-        """Another slot when the current one is full or old, notes of what is sealed, the space of one if possible."""
+        """The space of all slots that may be emptied, a new one when the current is full or old, notes of what is sealed."""
         settings = self._settings
-        age = datetime.timedelta(seconds=settings.slot_age_s)
-        await self._ask("rotate", settings.slot_bytes, age)
-        await self._ask("mark_sealed")
         if await self._allowed():
-            await self._ask("empty_slot")
+            while await self._ask("empty_slot") is not None:
+                pass
+        await self._ask("rotate", settings.slot_bytes, datetime.timedelta(seconds=settings.slot_age_s))
+        await self._ask("mark_sealed")
 
     async def unsealed_bytes(self) -> int:
         """What lies in slots that are not known to be sealed."""
         return int(await self._pool.fetchval(self._sql["unsealed_bytes"]))
 
-    async def _ask(self, name: str, *arguments: object) -> None:
+    async def _ask(self, name: str, *arguments: object) -> object:
+        """What the function returns; None, too, where a lock was not to be had."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {self._settings.lock_ms}")
-                await connection.fetchval(self._sql[name], *arguments)
+                return await connection.fetchval(self._sql[name], *arguments)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
             log.debug("the hot ring is in use: %s", error)  # the next look tries again
+            return None
 
     async def _allowed(self) -> bool:
         """Whether we would see every snapshot. Asked each time: a person may do what the warning says."""

@@ -113,9 +113,11 @@ BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
     WHERE NOT h.current AND h.sealed_xid IS NOT NULL
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
-      -- Who reads the slot just now and will do so for long (a dump) is not waited for: everybody else would wait, too.
-      AND NOT EXISTS (SELECT FROM pg_locks k LEFT JOIN pg_stat_activity a ON a.pid = k.pid
-                      WHERE k.relation = to_regclass(format('stepwell.hot_block_%s', h.ring)) AND k.granted
+      -- Who has the slot or its TOAST table just now and will for long (a dump, a VACUUM that stops transaction ids from
+      -- wrapping around) is not waited for: everybody else would wait, too.
+      AND NOT EXISTS (SELECT FROM pg_class c JOIN pg_locks k ON k.relation IN (c.oid, c.reltoastrelid)
+                      LEFT JOIN pg_stat_activity a ON a.pid = k.pid
+                      WHERE c.oid = to_regclass(format('stepwell.hot_block_%s', h.ring)) AND k.granted
                         AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                         AND coalesce(a.xact_start < clock_timestamp() - interval '1 s', true))
     ORDER BY h.since LIMIT 1 FOR UPDATE SKIP LOCKED;
