@@ -157,6 +157,7 @@ async def measure_ingest(stack: Stack, connection: asyncpg.Connection, minutes: 
     rates = [rate for rate, *_ in slices]
     sixth = max(1, len(rates) // 6)
     early, late = statistics.median(rates[:sixth]), statistics.median(rates[-sixth:])
+    near = [rate for rate, _, stored, *_ in slices if 0.8e9 <= stored <= 1.3e9]
     hot = [waiting for *_, waiting, _ in slices]
     report(
         "ingest with sealing, 4 runs of 100 metrics, frames of 100 steps",
@@ -173,6 +174,8 @@ async def measure_ingest(stack: Stack, connection: asyncpg.Connection, minutes: 
         last=round(late),
         ratio=round(late / early, 2),
     )
+    if near:
+        report("rate with 10^9 points stored", points_per_s=round(statistics.median(near)))
     report(
         "hot backlog, points: median of the first and the last third",
         first=round(statistics.median(hot[: max(1, len(hot) // 3)])),

@@ -213,7 +213,8 @@ async def test_a_slot_that_is_vacuumed_keeps_no_other_from_being_emptied(made: H
 
 async def test_autovacuum_leaves_every_slot_alone(pool: asyncpg.Pool) -> None:
     left = await pool.fetchval(
-        "SELECT count(*) FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid WHERE c.relname ~ '^hot_block_[0-9]$' "
+        "SELECT count(*) FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid "
+        "WHERE c.relname ~ '^hot_block_[0-9]$' "
         "AND 'autovacuum_enabled=false' = ALL (ARRAY[c.reloptions[1], t.reloptions[1]])"
     )
     assert left == 6

@@ -30,7 +30,7 @@ class Ring:
         self._warned = False
 
     async def turn(self) -> None:
-        """The space of all slots that may be emptied, a new one when the current is full or old, notes of what is sealed."""
+        """Empties all slots that may be; makes another one current when that is full or old; notes which are sealed."""
         settings = self._settings
         if await self._allowed():
             while await self._ask("empty_slot") is not None:
