@@ -24,10 +24,11 @@ import asyncpg
 import numpy as np
 
 import stepwell
+from load import attach_message
 from stack import Stack, psql, running
 from stepwell import wire
 from stepwell._settings import Limits, Timeouts
-from stepwell._stream import PROTOCOL_VERSION, Stream
+from stepwell._stream import Stream
 
 #: The paced latency measurement: what a fast training loop does, and no more points than a million a second.
 PACED_CALLS_PER_S = 5000
@@ -150,18 +151,15 @@ def prebuilt_frames(session: bytes, steps: int, metrics: int, count: int) -> lis
 
 async def send_prebuilt(stack: Stack, run: str, frames: list[bytes], session: bytes) -> float:
     """Seconds from opening the connection to the acknowledgement of the last frame."""
-    attach = {
-        "type": "attach",
-        "protocol": PROTOCOL_VERSION,
-        "entity": "default",
-        "project": "bench",
-        "run": run,
-        "writer": "0",
-        "session": session.hex(),
-        "info": {},
-    }
     source = Prebuilt(frames)
-    stream = Stream(stack.url, source, lambda: attach, Limits(), Timeouts(), lambda seq, error: print(seq, error))
+    stream = Stream(
+        stack.url,
+        source,
+        lambda: attach_message(run, session),
+        Limits(),
+        Timeouts(),
+        lambda seq, error: print(seq, error),
+    )
     began = time.perf_counter()
     task = asyncio.create_task(stream.run())
     await stream.acknowledged(len(frames))

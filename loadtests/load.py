@@ -14,6 +14,7 @@ import asyncio
 import secrets
 import signal
 import time
+from typing import Any
 
 import numpy as np
 
@@ -68,9 +69,9 @@ class Endless:
         self.next_seq = min(self.next_seq, max(self._sent, self.first_seq))
 
 
-async def send(url: str, run: str, source: Endless, session: bytes, stopped: asyncio.Event) -> None:
-    """Delivers until the source is at its end, or `stopped` is set; then finishes the run."""
-    attach = {
+def attach_message(run: str, session: bytes) -> dict[str, Any]:
+    """What a writer of the benchmarks' project says first."""
+    return {
         "type": "attach",
         "protocol": PROTOCOL_VERSION,
         "entity": "default",
@@ -80,7 +81,13 @@ async def send(url: str, run: str, source: Endless, session: bytes, stopped: asy
         "session": session.hex(),
         "info": {},
     }
-    stream = Stream(url, source, lambda: dict(attach), Limits(), Timeouts(), lambda seq, error: print(seq, error))
+
+
+async def send(url: str, run: str, source: Endless, session: bytes, stopped: asyncio.Event) -> None:
+    """Delivers until the source is at its end, or `stopped` is set; then finishes the run."""
+    stream = Stream(
+        url, source, lambda: attach_message(run, session), Limits(), Timeouts(), lambda seq, error: print(seq, error)
+    )
     task = asyncio.create_task(stream.run())
     ended = asyncio.create_task(stream.acknowledged(source.next_seq))
     stop = asyncio.create_task(stopped.wait())
