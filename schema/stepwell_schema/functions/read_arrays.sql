@@ -11,71 +11,71 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
 --   steps   ascend; NULL: first_step, first_step + stride, …, as many as points
 --   times   NULL: time_lo + times_us microseconds; the other way round time_lo counts for nothing
 --   vals    either float8 or float4; one row a metric, in one dimension or two
-    SELECT w.name, c.run_id, ARRAY[c.metric_id],
+-- What is wanted of each epoch is settled first, so that the chunks of named metrics are found by their index: with all of it
+-- in one join, one of 10,000 metrics was read in 235 ms, now in 1.
+    WITH epoch AS MATERIALIZED (
+        SELECT l.run_id, l.writer_id, l.epoch, w.name AS writer, l.sealed_below, greatest(l.sealed_below, min_step) AS hot_from,
+               least(max_step, g.below_step, l.visible_below) AS below,
+               CASE WHEN names IS NOT NULL THEN
+                   ARRAY(SELECT m.metric_id FROM stepwell.metric m
+                         WHERE m.run_id = g.source_run_id
+                           AND m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest(names) AS n (name)))
+               END AS ids
+        FROM stepwell.lineage g
+        JOIN stepwell.ledger l ON l.run_id = g.source_run_id
+        JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+        WHERE g.run_id = run_id_
+    )
+    SELECT e.writer, c.run_id, ARRAY[c.metric_id],
            CASE WHEN t.stride > 0 THEN t.step_lo + (u.first - 1) * t.stride END, t.stride, u.last - u.first + 1,
            CASE WHEN u.whole THEN t.steps ELSE t.steps[u.first:u.last] END, t.time_lo,
            CASE WHEN u.whole THEN t.times_us ELSE t.times_us[u.first:u.last] END,
            CASE WHEN u.whole THEN t.times ELSE t.times[u.first:u.last] END,
            CASE WHEN u.whole THEN c.vals8 || c.rest8 ELSE (c.vals8 || c.rest8)[u.first:u.last] END,
            CASE WHEN u.whole THEN c.vals4 || c.rest4 ELSE (c.vals4 || c.rest4)[u.first:u.last] END
-    FROM stepwell.lineage g
-    JOIN stepwell.metric m ON m.run_id = g.source_run_id
-        AND (names IS NULL OR m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest(names) AS n (name)))
-    JOIN stepwell.chunk c ON c.run_id = m.run_id AND c.metric_id = m.metric_id
-    JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-    JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+    FROM epoch e
+    CROSS JOIN LATERAL (
+        SELECT c.* FROM stepwell.chunk c
+        WHERE c.run_id = e.run_id AND c.metric_id = ANY (e.ids) AND c.writer_id = e.writer_id AND c.epoch = e.epoch
+          AND c.step_hi >= coalesce(min_step, -1) AND (e.below IS NULL OR c.step_lo < e.below)
+        UNION ALL
+        SELECT c.* FROM stepwell.chunk c
+        WHERE e.ids IS NULL AND c.run_id = e.run_id AND c.writer_id = e.writer_id AND c.epoch = e.epoch
+          AND c.step_hi >= coalesce(min_step, -1) AND (e.below IS NULL OR c.step_lo < e.below)
+    ) c
     JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
     CROSS JOIN LATERAL (
         SELECT stepwell.steps_below_v1(
                    coalesce(min_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
-               stepwell.steps_below_v1(
-                   least(max_step, g.below_step, l.visible_below), t.step_lo, t.step_hi, t.stride, t.points, t.steps
-               ) AS last,
-               stepwell.in_square_v1(
-                   t.step_lo, t.step_hi, min_step, least(max_step, g.below_step, l.visible_below), 62) AS whole
+               stepwell.steps_below_v1(e.below, t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
+               stepwell.in_square_v1(t.step_lo, t.step_hi, min_step, e.below, 62) AS whole
         OFFSET 0
     ) u
-    WHERE g.run_id = run_id_ AND u.last >= u.first
-      AND c.step_hi >= coalesce(min_step, -1)
-      AND c.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
+    WHERE u.last >= u.first
     UNION ALL
-    SELECT w.name, l.run_id, CASE WHEN k.j IS NULL THEN b.keys ELSE b.keys[k.j:k.j] END, NULL, 0, u.last - u.first + 1,
+    SELECT e.writer, e.run_id, CASE WHEN k.j IS NULL THEN b.keys ELSE b.keys[k.j:k.j] END, NULL, 0, u.last - u.first + 1,
            b.steps[u.first:u.last], NULL, NULL, b.times[u.first:u.last],
            CASE WHEN k.j IS NULL AND u.last - u.first + 1 = cardinality(b.steps) THEN b.vals
                 ELSE b.vals[coalesce(k.j, 1):coalesce(k.j, cardinality(b.keys))][u.first:u.last] END, NULL
-    FROM stepwell.lineage g
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN names IS NOT NULL THEN
-                   ARRAY(SELECT m.metric_id FROM stepwell.metric m
-                         WHERE m.run_id = g.source_run_id
-                           AND m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest(names) AS n (name)))
-               END AS ids
-    ) n
-    JOIN stepwell.ledger l ON l.run_id = g.source_run_id
-    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+    FROM epoch e
     CROSS JOIN LATERAL (
         SELECT h.keys, h.steps || '{}' AS steps, h.times, h.vals, h.step_lo, h.step_hi
         FROM stepwell.hot_block h
-        WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch
-          AND h.step_hi >= greatest(l.sealed_below, min_step)
-          AND h.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
-          AND cardinality(h.keys) > 0
+        WHERE h.run_id = e.run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+          AND h.step_hi >= e.hot_from AND (e.below IS NULL OR h.step_lo < e.below) AND cardinality(h.keys) > 0
         OFFSET 0
     ) b
     CROSS JOIN LATERAL (
-        SELECT stepwell.steps_below_v1(
-                   greatest(l.sealed_below, min_step), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) + 1 AS first,
-               stepwell.steps_below_v1(
-                   least(max_step, g.below_step, l.visible_below), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps
-               ) AS last
+        SELECT stepwell.steps_below_v1(e.hot_from, b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) + 1 AS first,
+               stepwell.steps_below_v1(e.below, b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) AS last
         OFFSET 0
     ) u
     -- Each slice reads the whole of vals (array_get_slice), so that many of one block cost more than the block.
     CROSS JOIN LATERAL (
-        SELECT NULL::integer AS j WHERE n.ids IS NULL OR (cardinality(n.ids) > 16 AND b.keys && n.ids)
+        SELECT NULL::integer AS j WHERE e.ids IS NULL OR (cardinality(e.ids) > 16 AND b.keys && e.ids)
         UNION ALL
-        SELECT array_position(b.keys, i.id) FROM unnest(n.ids) AS i (id)
-        WHERE cardinality(n.ids) <= 16 AND array_position(b.keys, i.id) IS NOT NULL
+        SELECT array_position(b.keys, i.id) FROM unnest(e.ids) AS i (id)
+        WHERE cardinality(e.ids) <= 16 AND array_position(b.keys, i.id) IS NOT NULL
     ) k
-    WHERE g.run_id = run_id_ AND u.last >= u.first
+    WHERE u.last >= u.first
 $$;

@@ -69,8 +69,9 @@ LANGUAGE sql STABLE AS $$
         WHERE o.run_id = run_id_ AND o.value <> 'null'
           AND EXISTS (SELECT FROM definition d WHERE 'first' = ANY (d.summary))
         ORDER BY o.key, o.step, o.time
-    ), stats AS (
-        -- Only when something was defined that needs them: the last values cost far less.
+    ), stats AS MATERIALIZED (
+        -- Only when something was defined that needs them: the last values cost far less. (In a CTE that is inlined, the
+        -- condition was asked of each row that had been made.)
         SELECT * FROM stepwell.metric_stats_v1(run_id_)
         WHERE EXISTS (SELECT FROM definition d WHERE d.summary && '{min,max,mean,best,first}')
     ), logged AS MATERIALIZED (
