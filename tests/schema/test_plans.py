@@ -160,3 +160,20 @@ async def test_a_superseded_view_reads_only_epochs_that_have_something_supersede
     )
     assert plan["Actual Rows"] == 0
     assert rows_read(plan, "hot_block") == 0
+
+
+async def test_a_whole_read_of_named_metrics_reads_no_other_metric(connection: asyncpg.Connection) -> None:
+    run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'b'")
+    arrays = f"SELECT * FROM stepwell.history_arrays_v1({run_id}, ARRAY['metric-1', 'metric-5'], 1500, 2500)"
+    plan = await plan_of(connection, arrays)
+    assert "metric_id" in conditions(plan, "chunk")
+    assert rows_read(plan, "chunk") <= 2 * 2 * 3  # metrics, writers, chunks
+
+
+async def test_a_summary_that_nobody_defined_looks_at_no_chunk_and_once_at_hot_blocks(
+    connection: asyncpg.Connection,
+) -> None:
+    plan = await plan_of(connection, "SELECT * FROM stepwell.summary WHERE run = 'a' AND project = 'mnist'")
+    assert plan["Actual Rows"] >= METRICS
+    assert rows_read(plan, "chunk") == 0
+    assert rows_read(plan, "hot_block") <= 2 * 60 + 2  # to find the newest of each writer, and those

@@ -35,13 +35,17 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
            CASE WHEN u.whole THEN c.vals4 || c.rest4 ELSE (c.vals4 || c.rest4)[u.first:u.last] END
     FROM epoch e
     CROSS JOIN LATERAL (
-        SELECT c.* FROM stepwell.chunk c
-        WHERE c.run_id = e.run_id AND c.metric_id = ANY (e.ids) AND c.writer_id = e.writer_id AND c.epoch = e.epoch
-          AND c.step_hi >= coalesce(min_step, -1) AND (e.below IS NULL OR c.step_lo < e.below)
+        SELECT c.* FROM unnest(e.ids) AS i (id)
+        CROSS JOIN LATERAL (
+            SELECT c.* FROM stepwell.chunk c
+            WHERE c.run_id = e.run_id AND c.metric_id = i.id AND c.writer_id = e.writer_id AND c.epoch = e.epoch
+              AND c.step_hi >= coalesce(min_step, -1) AND c.step_lo < coalesce(e.below, 9223372036854775807)
+            OFFSET 0
+        ) c
         UNION ALL
         SELECT c.* FROM stepwell.chunk c
         WHERE e.ids IS NULL AND c.run_id = e.run_id AND c.writer_id = e.writer_id AND c.epoch = e.epoch
-          AND c.step_hi >= coalesce(min_step, -1) AND (e.below IS NULL OR c.step_lo < e.below)
+          AND c.step_hi >= coalesce(min_step, -1) AND c.step_lo < coalesce(e.below, 9223372036854775807)
     ) c
     JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
     CROSS JOIN LATERAL (
@@ -62,7 +66,7 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         SELECT h.keys, h.steps || '{}' AS steps, h.times, h.vals, h.step_lo, h.step_hi
         FROM stepwell.hot_block h
         WHERE h.run_id = e.run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
-          AND h.step_hi >= e.hot_from AND (e.below IS NULL OR h.step_lo < e.below) AND cardinality(h.keys) > 0
+          AND h.step_hi >= e.hot_from AND h.step_lo < coalesce(e.below, 9223372036854775807) AND cardinality(h.keys) > 0
         OFFSET 0
     ) b
     CROSS JOIN LATERAL (
