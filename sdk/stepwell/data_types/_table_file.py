@@ -113,6 +113,10 @@ class Increment(Media):
     def __init__(self, table: Table, end: int) -> None:
         self._table, self._end = table, end
 
+    @property
+    def held_bytes(self) -> int:
+        return 1  # the rows are those of the caller's table, which holds them anyway
+
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
         done = self._table.increments
         done.check(sink)
