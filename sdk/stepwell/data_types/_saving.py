@@ -31,6 +31,8 @@ def saved(picture: Any, kind: str, **options: Any) -> bytes:
     """
     kind = "jpeg" if kind == "jpg" else kind
     if kind == "png":
+        if picture.mode == "I":  # of 32 bits, which Pillow 13 writes no more; a PNG has 16
+            picture = picture.convert("I;16")
         if picture.mode in _PHOTO_MODES:
             options.setdefault("compress_type", zlib.Z_RLE)
         return _in_memory(picture, kind, options)
