@@ -2,7 +2,7 @@
 
 Below `Image`, `Mask` and `Video`, in the thread that encodes. In comes a picture of Pillow; out come the bytes of the
 file. Pillow's PNG encoder lets go of the GIL by itself. Those of JPEG, BMP and GIF keep it when they write to memory,
-8 ms for a JPEG of 2048×2048 and 24 ms for one of 4096×4096, and let go of it when they write to a file of the system.
+9 ms for a JPEG of 2048×2048 and 24 ms for one of 4096×4096, and let go of it when they write to a file of the system.
 """
 
 from __future__ import annotations
