@@ -143,6 +143,8 @@ class MediaQueue:
                 return
             if self._held_bytes and self._held_bytes + held > self._max_bytes:
                 started = time.monotonic()
+                if not self.counts.waits:
+                    self._say_full()
                 self._changed.wait_for(
                     lambda: self._closed or not self._held_bytes or self._held_bytes + held <= self._max_bytes
                 )
@@ -178,6 +180,16 @@ class MediaQueue:
                 self._items.clear()
             self._changed.notify_all()
         return not lost
+
+    def _say_full(self) -> None:
+        log.warning(
+            "log() waits: %d media objects that are not yet encoded hold %.0f MiB, and %.0f MiB may wait. Nothing is "
+            "lost, but the program goes at the speed of the encoding: log media less often, or smaller ones, or raise "
+            "Limits.media_bytes. This is said once a run",
+            self.waiting,
+            self._held_bytes / 2**20,
+            self._max_bytes / 2**20,
+        )
 
     def _start(self) -> bool:
         thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)

@@ -34,6 +34,13 @@ def test_a_table_is_described_as_table_file(stored: Stored) -> None:
     assert data == b'{"columns":["a","b"],"data":[[1,"x"]]}'
 
 
+@pytest.mark.parametrize("count", [0, 999, 1000, 1001, 2500])
+def test_a_long_table_is_one_file_with_every_row_in_order(stored: Stored, count: int) -> None:
+    encoded = stored.log(Table(columns=["n", "big"], data=[[number, 2**70] for number in range(count)]))
+    content = {"columns": ["n", "big"], "data": [[number, 2**70] for number in range(count)]}
+    assert (stored.json(encoded["path"]), encoded["nrows"]) == (content, count)
+
+
 CELLS: list[Any] = [
     pytest.param(float("nan"), {"_type": "float64", "value": "NaN"}, id="NaN"),
     pytest.param(np.float32(0.5), 0.5, id="numpy number"),

@@ -18,6 +18,7 @@ from stepwell.data_types._image_overlays import Boxes, Mask, checked_classes, la
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Media, captions_of, checked_caption
 from stepwell.data_types._pixels import pixels_of
+from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
 
@@ -148,13 +149,10 @@ class Image(Media):
         return encoded
 
     def _compressed(self) -> bytes:
-        kind = "jpeg" if self.format == "jpg" else self.format
         picture = self._picture
         if picture.mode not in _MODES[self.format]:
             picture = picture.convert("RGB")
-        buffer = io.BytesIO()
-        picture.save(buffer, format=kind)
-        return buffer.getvalue()
+        return saved(picture, self.format)
 
     def _copy(self, other: Image, caption: Any, grouping: int | None, file_type: str | None) -> None:
         self.width, self.height, self._boxes, self._masks = (

@@ -6,7 +6,6 @@ one file each.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from stepwell._values import as_array, described, dump, jsonable
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._libraries import library
+from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source
 from stepwell.errors import DataError
 
@@ -97,9 +97,7 @@ class Mask:
         if self._source is not None:
             data: Any = self._source.data
         else:
-            buffer = io.BytesIO()
-            library("PIL.Image", "a mask").fromarray(self.pixels).save(buffer, format="png")
-            data = buffer.getvalue()
+            data = saved(library("PIL.Image", "a mask").fromarray(self.pixels), "png")
         return store(sink, self.folder, key, step, ".mask.png", data)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from stepwell.data_types._files import FileRef, FileSink
+from stepwell.data_types._held import held_bytes
 from stepwell.errors import DataError
 
 #: What `encode` returns: an object, or a list of them for media of several classes.
@@ -28,6 +29,11 @@ class Media:
     folder: ClassVar[str]
     _encoded: dict[str, Any] | None = None
     _encoded_for: weakref.ref[FileSink] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that it holds until it is encoded, about; what waits for that is bounded by it."""
+        return held_bytes(self)
 
     def prepare(self) -> Media:
         """What `log()` keeps: this object when nothing can change it any more, else a copy of it. Fast.

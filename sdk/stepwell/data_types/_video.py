@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import tempfile
@@ -19,6 +18,7 @@ from stepwell.data_types._files import FileSink, store
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Media, captions_of, checked_caption
 from stepwell.data_types._pixels import Pixels, tiled, to_uint8
+from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
 
@@ -141,9 +141,7 @@ def _sniffed(source: Source) -> str | None:
 def _gif(frames: Pixels, fps: Fraction) -> bytes:
     pillow = library("PIL.Image", "a gif")
     first, *rest = (pillow.fromarray(frame) for frame in frames)
-    buffer = io.BytesIO()
-    first.save(buffer, format="gif", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
-    return buffer.getvalue()
+    return saved(first, "gif", save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
 
 
 def _evened(frames: Pixels) -> Pixels:
