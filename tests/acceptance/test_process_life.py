@@ -314,6 +314,20 @@ def test_a_killed_process_leaves_all_that_was_flushed_in_its_spool(tmp_path: Pat
     assert steps == list(range(len(steps)))
 
 
+def test_a_process_that_is_killed_loses_the_open_step_and_no_other(tmp_path: Path) -> None:
+    script(
+        """
+        run = stepwell.init("mnist", id="run-1", mode="offline", dir=sys.argv[1])
+        run.log({"a": 1})
+        run.log({"a": 2}, commit=False)
+        run.flush()
+        os._exit(0)
+        """,
+        tmp_path,
+    )
+    assert spooled_steps(tmp_path) == [0]
+
+
 def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:
     script(
         """
