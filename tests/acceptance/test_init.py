@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,38 @@ def test_the_environment_of_wandb_is_understood(backend: Backend, monkeypatch: p
     stepwell.init().log({"a": 1})
     stepwell.finish()
     assert backend.query(ABOUT) == [("run-7", "seventh", None, ["a", "b"], "g", None, {})]
+
+
+class Shell:
+    """IPython's, in a notebook or in a terminal."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__ |= attributes
+
+
+@pytest.mark.parametrize(
+    ("shell", "given", "allowed"),
+    [
+        (Shell(kernel="a kernel"), None, True),
+        (Shell(kernel="a kernel"), False, False),
+        (Shell(), None, False),
+        (None, None, False),
+        (None, True, True),
+    ],
+)
+def test_a_config_may_change_in_notebooks_and_where_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, shell: Any, given: bool | None, allowed: bool
+) -> None:
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]  # a module takes any attribute
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    run = offline(config={"lr": 1}, allow_val_change=given)
+    if allowed:
+        run.config.lr = 2
+    else:
+        with pytest.raises(stepwell.ConfigError):
+            run.config.lr = 2
+    assert run.config.lr == 1 + allowed
 
 
 @pytest.mark.parametrize("reinit", [None, False, "default", "return_previous"])

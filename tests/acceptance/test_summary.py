@@ -95,15 +95,38 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
     with start_run(backend.url, config={"lr": 1, "old": 1}) as run:
         run.name, run.notes, run.tags = "first", "n", ("a",)
         run.config.new = 5
-        run.log({"a": 1})
+        run.define_metric("loss", summary="min")
+        run.log({"a": 1, "nan": math.nan, "loss": 2})
         run.summary["kept"] = 1
     with start_run(backend.url, resume="must", config={"lr": 2}) as run:
         assert (run.name, run.notes, run.tags) == ("first", "n", ("a",))
         assert dict(run.config) == {"lr": 2, "old": 1, "new": 5}
+        before = run.summary.as_dict()
+        assert (before["a"], before["kept"], before["_step"], before["loss"]) == (1, 1, 0, {"min": 2})
+        assert math.isnan(before["nan"])
         run.log({"b": 2})
+        run.summary["mine"] = run.summary["kept"] + 1
+        del run.summary["nan"]
+        run.log({"c": 3})
+        own = ("_timestamp", "_runtime")
+        shown = {key: value for key, value in run.summary.items() if key not in own}
     assert backend.query(ABOUT) == [("first", "n", ["a"], {"lr": 2, "old": 1, "new": 5}, None, None)]
     found = summary(backend)
-    assert (found["a"], found["b"], found["kept"], found["_step"]) == (1, 2, 1, 1)
+    assert shown == {"a": 1, "b": 2, "c": 3, "kept": 1, "mine": 2, "loss": {"min": 2}, "_step": 2}
+    assert {key: value for key, value in found.items() if key not in own} == shown
+
+
+def test_a_summary_that_cannot_be_asked_for_begins_empty(
+    backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start_run(backend.url) as run:
+        run.log({"a": 1})
+    run = start_run(backend.url, resume="must")
+    backend.stop()
+    assert (run.summary.as_dict(), run.summary.as_dict()) == ({}, {})
+    told = [message for message in caplog.messages if message.startswith("run.summary begins empty")]
+    assert len(told) == 1
+    backend.start()
 
 
 def test_alerts_are_notes(backend: Backend, start_run: StartRun) -> None:

@@ -128,6 +128,17 @@ async def test_what_is_set_stays_until_the_metric_is_logged_again(book: Book) ->
     assert await book.summary() == {"a": 10, "b": 2, "best": "x", "c.d": "NaN"}
 
 
+async def test_media_that_are_set_are_shown_when_their_files_are_there(book: Book) -> None:
+    key = await book.attach()
+    page = {"_type": "html-file", "sha256": "ab" * 32, "size": 5, "path": "media/html/page_summary_ab.html"}
+    await book.say(key, "summary", 1, {"set": {"page": "before", "other": 1}})
+    await book.say(key, "summary", 1, {"unset": ["page"]})
+    await book.say(key, "summary", 1, {"set": {"page": page}})
+    assert await book.summary() == {"other": 1}
+    await book.pg.execute("INSERT INTO stepwell.blob (sha256, size) VALUES ($1, 5)", bytes.fromhex(page["sha256"]))
+    assert await book.summary() == {"other": 1, "page": page}
+
+
 async def test_what_is_unset_is_gone_with_all_below_until_it_is_logged_or_set_again(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 1, a__x=1, a__y=1, ab=1)
