@@ -63,6 +63,19 @@ def test_the_summary_of_the_process_is_that_of_sql(backend: Backend, start_run: 
     assert epochs == [0, 1, 2, 3, 4]
 
 
+def test_rows_before_a_definition_count_in_sql_and_the_last_of_them_in_the_process(
+    backend: Backend, start_run: StartRun
+) -> None:
+    with start_run(backend.url) as run:
+        for value in (1.0, 5.0, 3.0):
+            run.log({"a": {"b": value}})
+        assert run.flush()
+        run.define_metric("a.b", summary="min,max")
+        run.log({"a": {"b": 4.0}})
+        assert run.summary["a.b"] == {"min": 3, "max": 4}
+    assert summary(backend)["a.b"] == {"min": 1, "max": 5}
+
+
 def test_two_processes_define_and_set(backend: Backend, start_run: StartRun) -> None:
     first = start_run(backend.url, writer="0")
     first.define_metric("loss", summary="min")
@@ -111,6 +124,9 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
         own = ("_timestamp", "_runtime")
         shown = {key: value for key, value in run.summary.items() if key not in own}
     assert backend.query(ABOUT) == [("first", "n", ["a"], {"lr": 2, "old": 1, "new": 5}, None, None)]
+    with start_run(backend.url, resume="must", name="third", tags=["b"]) as run:
+        assert (run.name, run.notes, run.tags) == ("third", "n", ("b",))
+    assert backend.query(ABOUT)[0][:3] == ("third", "n", ["b"])
     found = summary(backend)
     assert shown == {"a": 1, "b": 2, "c": 3, "kept": 1, "mine": 2, "loss": {"min": 2}, "_step": 2}
     assert {key: value for key, value in found.items() if key not in own} == shown

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepwell import Config, ConfigError, DataError, Error, Image, UsageError
+import stepwell
+from stepwell import Config, ConfigError, DataError, Error, Image, Table, UsageError, plot, testing
 from stepwell._config_sources import starting_config
 from stepwell.errors import SettingError
 
@@ -196,6 +197,21 @@ def test_what_is_missing_is_a_key_error_or_an_attribute_error(config: Config) ->
         config["none"]
     with pytest.raises(AttributeError, match="config has no 'none'"):
         _ = config.none
+
+
+def test_keys_do_not_go_away(config: Config) -> None:
+    with pytest.raises(AttributeError):
+        del config["lr"]
+    with pytest.raises(AttributeError):
+        config.pop("lr")
+    assert config.lr == 0.1
+
+
+def test_what_charts_need_is_not_among_its_keys() -> None:
+    with testing.capture():
+        run = stepwell.init(config={"lr": 1})
+        run.log({"chart": plot.line(Table(columns=["a", "b"], data=[[1, 2]]), "a", "b")})
+        assert (list(run.config), run.config.as_dict()) == (["lr"], {"lr": 1})
 
 
 def test_the_copy_is_a_copy(config: Config) -> None:

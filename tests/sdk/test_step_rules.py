@@ -187,7 +187,7 @@ def test_log_returns_none() -> None:
 
 def test_a_users_step_and_runtime_are_discarded() -> None:
     stage = new_stage()
-    stage.log({"_step": 77, "_runtime": 5.0, "a": 1})
+    stage.log({"_step": 77, "_runtime": 5.0, "a": 1, "_wandb": {"runtime": 3}})
     stage.log({"_step": 77, "_runtime": 5.0, "a": 2})
     assert rows(stage) == {0: {"a": 1.0}, 1: {"a": 2.0}}
 
