@@ -89,7 +89,8 @@ class SummaryState:
         out = {key: value for key, value in out.items() if value is not _GONE}
         if latest:
             last = max(latest.values(), key=lambda seen: seen.step)
-            out |= {"_step": last.step, "_timestamp": last.time, "_runtime": last.time - self._started_at}
+            started_at = self._before.get("_timestamp", self._started_at) - self._before.get("_runtime", 0.0)
+            out |= {"_step": last.step, "_timestamp": last.time, "_runtime": last.time - started_at}
         return out
 
     def split(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Found]]:

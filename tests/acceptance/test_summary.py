@@ -123,6 +123,7 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
         run.log({"c": 3})
         own = ("_timestamp", "_runtime")
         shown = {key: value for key, value in run.summary.items() if key not in own}
+        runtime = run.summary["_runtime"]
     assert backend.query(ABOUT) == [("first", "n", ["a"], {"lr": 2, "old": 1, "new": 5}, None, None)]
     with start_run(backend.url, resume="must", name="third", tags=["b"]) as run:
         assert (run.name, run.notes, run.tags) == ("third", "n", ("b",))
@@ -130,6 +131,7 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
     found = summary(backend)
     assert shown == {"a": 1, "b": 2, "c": 3, "kept": 1, "mine": 2, "loss": {"min": 2}, "_step": 2}
     assert {key: value for key, value in found.items() if key not in own} == shown
+    assert abs(found["_runtime"] - runtime) < 0.001
 
 
 def test_a_summary_that_cannot_be_asked_for_begins_empty(
