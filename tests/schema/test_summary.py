@@ -103,6 +103,15 @@ async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> No
     assert {row["key"]: json.loads(row["value"]) for row in rows} == {"_step": 7, "_timestamp": stamp, "_runtime": 2}
 
 
+async def test_runtime_counts_from_the_first_process_of_a_writer_whoever_came_since(book: Book) -> None:
+    at = T0.timestamp()
+    for started_at in (at - 5, at - 1, "soon", at - 9, at):
+        key = await book.attach(started_at=started_at)
+    await book.log(key, 1, loss=1)
+    (runtime,) = await book.pg.fetchrow("SELECT value FROM stepwell.summary WHERE key = '_runtime'")
+    assert json.loads(runtime) == 1 + 9
+
+
 async def test_a_metric_that_is_number_and_text_by_turns_shows_the_later(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 1, a=1, b="x")
