@@ -62,7 +62,7 @@ class SummaryState:
         self._resumed: Settings | None = None
 
     def go_on(self, settings: Settings) -> None:
-        """The run is resumed: the server is asked for the summary that it had, when somebody looks at this one."""
+        """The run is resumed, or a fork: who looks at this summary first has the server asked for what it was."""
         self._resumed = settings
 
     def read(self) -> dict[str, Any]:
