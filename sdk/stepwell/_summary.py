@@ -141,6 +141,9 @@ class SummaryState:
                 found |= {"min": extremes.low, "max": extremes.high, "mean": mean, "best": best}
             if extremes.first is not None:
                 found["first"] = _plain(extremes.first)
+        before = self._before.get(key)
+        if isinstance(before, dict):
+            found = _with_before(found, before, metric.goal == "maximize")
         return {word: found[word] for word in metric.summary if word in found} or _GONE
 
 
@@ -246,6 +249,15 @@ class Summary:
 
     def _all(self) -> dict[str, Any]:
         return {key: value for key, value in self._state.read().items() if key.startswith(self._prefix)}
+
+
+def _with_before(found: dict[str, Any], before: Mapping[str, Any], maximize: bool) -> dict[str, Any]:
+    """What this process has found of a metric, and what the run had before; not the mean, which has no count there."""
+    joined = dict(found)
+    for word, choose in (("min", min), ("max", max), ("best", max if maximize else min)):
+        if isinstance(old := before.get(word), int | float):
+            joined[word] = choose(old, found.get(word, old))
+    return joined | {word: value for word, value in before.items() if word == "first"}
 
 
 def _checked_key(key: object) -> str:

@@ -134,6 +134,21 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
     assert abs(found["_runtime"] - runtime) < 0.001
 
 
+def test_extremes_go_on_when_a_run_is_resumed(backend: Backend, start_run: StartRun) -> None:
+    shown: dict[str, Any] = {}
+    for values in ([3.0, 9.0], [5.0, 4.0]):
+        with start_run(backend.url, resume="allow") as run:
+            run.define_metric("loss", summary="min,max,first,last,mean")
+            run.define_metric("acc", summary="best", goal="maximize")
+            for value in values:
+                run.log({"loss": value, "acc": value})
+            shown = run.summary.as_dict()
+    assert shown["loss"] == {"min": 3, "max": 9, "first": 3, "last": 4, "mean": 4.5}  # the mean: of this process
+    assert shown["acc"] == {"best": 9}
+    found = summary(backend)
+    assert (found["loss"], found["acc"]) == ({"min": 3, "max": 9, "first": 3, "last": 4, "mean": 5.25}, {"best": 9})
+
+
 def test_a_summary_that_cannot_be_asked_for_begins_empty(
     backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
