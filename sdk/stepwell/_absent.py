@@ -1,4 +1,6 @@
-"""What W&B's client has and Stepwell has not: artifacts and sweeps. Each use is an error that says what to do instead.
+"""What W&B's client has and Stepwell has not: artifacts, sweeps and some more.
+
+Each use is an error that says what to do instead.
 
 Beside the data's way. Libraries look these names up (`wandb.Artifact`) and call them only when they are asked to keep
 models or to search hyperparameters; so the names are there, and who uses one learns of it at once, not from a file that
@@ -20,6 +22,12 @@ _NO_SWEEPS = (
     "Stepwell has no sweeps",
     "search with Optuna or Ray Tune, one init(group=…) a trial, and compare the runs with SQL",
 )
+_NO_RESTORE = (
+    "files do not come back by themselves",
+    "the view stepwell.files names what run.save kept, GET /v1/blobs/{sha256} gives it",
+)
+_NO_STATUS = ("there is none of this name", "run.stats and run.account count what is on its way and what is stored")
+_NO_WRITE_LOGS = ("there is none of this name", "print(): what goes to sys.stdout is kept with the run")
 
 
 class Absent:
@@ -48,6 +56,18 @@ class Absent:
 
     def link_model(self, *_: Any, **__: Any) -> NoReturn:
         _refuse("run.link_model()", _NO_ARTIFACTS)
+
+    def restore(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("run.restore()", _NO_RESTORE)
+
+    def file(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("run.file()", _NO_RESTORE)
+
+    def status(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("run.status()", _NO_STATUS)
+
+    def write_logs(self, *_: Any, **__: Any) -> NoReturn:
+        _refuse("run.write_logs()", _NO_WRITE_LOGS)
 
     def _label(self, *_: Any, **__: Any) -> None:
         """Integrations tell W&B here which library uses it. Nobody needs to know."""
@@ -85,6 +105,11 @@ def link_model(*_: Any, **__: Any) -> NoReturn:
     _refuse("wandb.link_model()", _NO_ARTIFACTS)
 
 
+def restore(*_: Any, **__: Any) -> NoReturn:
+    """Raises UsageError."""
+    _refuse("wandb.restore()", _NO_RESTORE)
+
+
 def sweep(*_: Any, **__: Any) -> NoReturn:
     """Raises UsageError."""
     _refuse("wandb.sweep()", _NO_SWEEPS)
@@ -102,7 +127,10 @@ def controller(*_: Any, **__: Any) -> NoReturn:
 
 #: The names of W&B's module that are here.
 NAMES = frozenset(
-    ("Artifact", "log_artifact", "use_artifact", "log_model", "use_model", "link_model", "sweep", "agent", "controller")
+    {
+        *("Artifact", "log_artifact", "use_artifact", "log_model", "use_model", "link_model", "restore"),
+        *("sweep", "agent", "controller"),
+    }
 )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from stepwell._values import described, jsonable, key_text
+from stepwell._values import Inline, described, jsonable, key_text
 from stepwell.errors import DataError, SettingError, UsageError
 
 DEFAULTS_FILE = "config-defaults.yaml"
@@ -23,7 +23,7 @@ def config_values(source: Any) -> dict[str, Any]:
     """The config in `source`, as JSON values by key. Keys lose '-' at their ends (those of command lines).
 
     Raises:
-        DataError: it is none of a dict, a Namespace, absl flags and a path; or it is circular.
+        DataError: it is none of a dict, a Namespace, absl flags and a path; or it is circular, or holds media.
         SettingError: the file cannot be read.
     """
     if source is None:
@@ -36,7 +36,14 @@ def config_values(source: Any) -> dict[str, Any]:
         source = source.flag_values_dict()
     if not isinstance(source, Mapping):
         raise DataError(f"config takes a dict, not {type(source).__name__}", detail=described(source))
-    return {_name(key): _value(value) for key, value in source.items()}
+    values: dict[str, Any] = {}
+    for key, value in source.items():
+        name = _name(key)
+        try:
+            values[name] = _value(value)
+        except DataError as error:
+            raise DataError(f"config {name!r}: {error.message}", detail=error.detail, hint=error.hint) from error
+    return values
 
 
 def starting_config(
@@ -74,6 +81,8 @@ def _value(value: Any, depth: int = 0) -> Any:
     try:
         return jsonable(value)
     except DataError:
+        if isinstance(value, Inline) and not isinstance(value, type):  # media, whose text says nothing
+            raise
         return jsonable(str(value))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -68,7 +69,8 @@ def init(
         config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. What
             `config-defaults.yaml` in the working directory has comes below it.
         config_exclude_keys, config_include_keys: which keys of `config` to leave out, or to take; not both.
-        allow_val_change: whether keys of the config may change their values without further ado.
+        allow_val_change: whether keys of the config may change their values without further ado; None: in a notebook,
+            whose cells run again.
         mode: "online" (default), "offline" (only to disk; `stepwell sync` delivers later), "disabled" (nothing).
             "shared" is "online": several processes of one run are nothing special.
         reinit: what happens when a run is active. "return_previous" (or "default", False): it is returned;
@@ -130,7 +132,7 @@ def init(
         "save_code": save_code,
     }
     arguments |= {key: value for key, value in given.items() if value is not None}
-    allow = bool(arguments.pop("allow_val_change", False))
+    allow = bool(arguments.pop("allow_val_change", _in_notebook()))
     how = _reinit(arguments.pop("reinit", None))
     active = PROCESS.current
     if active is not None and how in ("default", "return_previous"):
@@ -156,6 +158,12 @@ def init(
     if recorder is None:
         run._companions.start(run._session)
     return run
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None  # in a terminal, IPython has none
 
 
 def _reinit(given: str | bool | None) -> str:

@@ -75,7 +75,8 @@ class Latest:
         """Objects of a row that was closed. None is no value."""
         for step, time_us, key, body in objects:
             if body != b"null":
-                if len(body) <= _MAX_KEPT_BYTES:
+                known = self._objects.get(key)  # of a later step, when this is a media object that took its time
+                if len(body) <= _MAX_KEPT_BYTES and (known is None or known.step <= step):
                     self._objects[key] = Seen(body, step, time_us / 1e6)
                 if self._follows is not None and self._follows(key) and self._of(key).first is None:
                     self._of(key).first = body

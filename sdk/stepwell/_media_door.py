@@ -6,7 +6,8 @@ and later, without the stage's lock, the media themselves. Imports the data type
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -15,19 +16,21 @@ from stepwell._media_queue import MediaQueue
 from stepwell._values import POINT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stepwell.data_types._extraction import Found
 
 _PLAIN = POINT_TYPES | {str, bool, type(None)}
 
 
 class Taken(NamedTuple):
-    """Media of one call that was accepted: what they are, their step, and when it was (Unix seconds)."""
+    """Media of one call that was accepted: what they are, their step, and when it was (Unix seconds).
+
+    `deliver`: given when they are set on the summary; see `MediaQueue.put`.
+    """
 
     found: list[Found]
     step: int
     time: float
+    deliver: Callable[[str, bytes], None] | None = None
 
 
 class MediaDoor:
@@ -65,4 +68,5 @@ class MediaDoor:
         for item in taken.found:
             if config := item.config:
                 self._note("layout", orjson.dumps(config, option=orjson.OPT_NON_STR_KEYS))
-            self._queue.put(item.path, taken.step, round(taken.time * 1e6), item.media, item.name)
+            deliver = None if taken.deliver is None else functools.partial(taken.deliver, item.path)
+            self._queue.put(item.path, taken.step, round(taken.time * 1e6), item.media, item.name, deliver)

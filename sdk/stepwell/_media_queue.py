@@ -41,7 +41,7 @@ Deliver = Callable[[str, int, int, bytes], None]
 class Media(Protocol):
     """Something that is logged and needs files. It may have an attribute `held_bytes`: the memory that it holds."""
 
-    def encode(self, key: str, step: int, sink: FileSink) -> dict[str, Any] | list[Any]: ...
+    def encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any] | list[Any]: ...
 
 
 @dataclass(slots=True)
@@ -71,6 +71,7 @@ class _Item(NamedTuple):
     time_us: int
     media: Media
     held_bytes: int
+    deliver: Callable[[bytes], None] | None
 
 
 class _Files:
@@ -123,12 +124,21 @@ class MediaQueue:
         """Whether this very thread is inside of a call, as `Stage.in_use` says; not while it waits for room there."""
         return self._changed._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
-    def put(self, key: str, step: int, time_us: int, media: Media, name: str | None = None) -> None:
+    def put(
+        self,
+        key: str,
+        step: int,
+        time_us: int,
+        media: Media,
+        name: str | None = None,
+        deliver: Callable[[bytes], None] | None = None,
+    ) -> None:
         """Takes a media object in; waits while the queue is full. Nobody may change the object after that.
 
         Args:
             key: the metric.
             name: what its files are named after; None: the key.
+            deliver: takes the JSON of a value of the summary, which belongs to no step; None: the queue's own does.
 
         Raises:
             SpoolFullError: there was no room for the files of an earlier one, and that must raise.
@@ -156,7 +166,7 @@ class MediaQueue:
                 log.error("%s of step %d came when the interpreter was ending, and is lost", key, step)
                 return
             self._held_bytes += held
-            self._items.append(_Item(key, key if name is None else name, step, time_us, media, held))
+            self._items.append(_Item(key, key if name is None else name, step, time_us, media, held, deliver))
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -218,8 +228,12 @@ class MediaQueue:
     def _encode(self, item: _Item) -> str:
         """Encodes one; returns the name of the count that it belongs to."""
         try:
-            value = orjson.dumps(item.media.encode(item.name, item.step, self._files))
-            self._deliver(item.key, item.step, item.time_us, value)
+            step = item.step if item.deliver is None else "summary"
+            value = orjson.dumps(item.media.encode(item.name, step, self._files))
+            if item.deliver is None:
+                self._deliver(item.key, item.step, item.time_us, value)
+            else:
+                item.deliver(value)
         except SpoolFullError as error:
             log.error("%s of step %d is lost: there is no room for its files. %s", item.key, item.step, error)
             if self._when_full == "raise":

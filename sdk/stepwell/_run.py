@@ -313,6 +313,8 @@ class Run(Watching, Absent, WithBlock):
                 hint="a run can only be resumed, rewound or forked while the server answers",
             ) from error
         self.resumed = bool(reply.get("resumed"))
+        if self.resumed or self._start.fork_run is not None:
+            self._summary_state.go_on(self.settings)
         self._stage.start_at(int(reply.get("last_step", -1)) + 1)
         self.config.restore(reply.get("config") or {})
         self._about.restore(reply.get("meta") or {})

@@ -61,7 +61,7 @@ class SavedFile:
         except OSError:
             return False
 
-    def encode(self, key: str, step: int, sink: FileSink) -> dict[str, Any]:
+    def encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
         """Copies the file to the sink.
 
         Raises:

@@ -30,6 +30,7 @@ from stepwell._stage import Stage
 from stepwell._stream import PROTOCOL_VERSION
 from stepwell.errors import RejectionError, SpoolFullError
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
+from stepwell.wire import Object
 
 log = logging.getLogger("stepwell")
 
@@ -109,6 +110,7 @@ class Session:
         """The files of a media object are on the disk; `value` is the JSON that names them. In the media thread."""
         head = orjson.dumps({"key": key, "step": step, "time": time_us})
         self.stage.note("object", head[:-1] + b',"value":' + value + b"}")
+        self.stage.encoded(Object(step, time_us, key, value))
 
     def _file_kept(self, name: str, step: int, time_us: int, value: bytes) -> None:
         """The same for a file that the program saves."""

@@ -75,7 +75,7 @@ class Stage:
         self._notes: list[Object] = []
         self._note_time = 0
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
-        self._media: MediaDoor | None = None
+        self.media: MediaDoor | None = None
         self.rows = 0
         self._late = LateCalls(step_back, max_bytes)
         self.dropped_full = 0  # calls for which there was no room
@@ -156,7 +156,7 @@ class Stage:
 
     def open_to_media(self, door: MediaDoor) -> None:
         """From now on, media go through `door`. Without one they are refused as values of unknown types."""
-        self._media = door
+        self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
         """From now on, each row is given to `completion` before it is closed; call `log_completed` from now on."""
@@ -174,6 +174,11 @@ class Stage:
         with self._lock:
             self._latest = older._latest
             self._latest.keep(older._plans.values())
+
+    def encoded(self, item: Object) -> None:
+        """A media object of a closed row is JSON now."""
+        with self._lock:
+            self._latest.saw([item])
 
     def latest(self) -> dict[str, Seen]:
         """The last value of each metric in the rows that are closed."""
@@ -260,8 +265,8 @@ class Stage:
 
     def _hand_on(self, taken: Taken | None) -> None:
         """Without the lock: the media queue may be full, and what empties it needs the lock."""
-        if taken is not None and self._media is not None:
-            self._media.put(taken)
+        if taken is not None and self.media is not None:
+            self.media.put(taken)
 
     def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> Taken | None:
         """Any call, by the six rules of log-semantics §1. Returns its media, for `_hand_on`."""
@@ -271,7 +276,7 @@ class Stage:
             )
         number = None if step is None else checked_step(step)
         flush = number is None if commit is None else checked_commit(commit)
-        data, found = (data, []) if self._media is None else self._media.split(data)
+        data, found = (data, []) if self.media is None else self.media.split(data)
         row, at = converted_row(data, self._known_keys)
         if number is not None and number < self._step:
             self._late.take(number, self._step, row, at)

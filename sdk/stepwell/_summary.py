@@ -8,16 +8,23 @@ metric is logged again, and ends its definition. Keys are dot paths: `summary["a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from time import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
 
 from stepwell._definitions import Definitions
 from stepwell._latest import Extremes, Seen
+from stepwell._media_door import Taken
+from stepwell._settings import Settings
 from stepwell._stage import Stage
+from stepwell._summary_before import summary_before
 from stepwell._values import MAX_LIST_SIZE, described, jsonable, key_text, number_of, value_size
 from stepwell.errors import DataError
+
+if TYPE_CHECKING:
+    from stepwell.data_types._extraction import Found
 
 _GONE = object()
 
@@ -51,13 +58,22 @@ class SummaryState:
         self._say = say
         self._started_at = started_at
         self._said: dict[str, _Said] = {}
+        self._before: dict[str, Any] = {}
+        self._resumed: Settings | None = None
+
+    def go_on(self, settings: Settings) -> None:
+        """The run is resumed, or a fork: who looks at this summary first has the server asked for what it was."""
+        self._resumed = settings
 
     def read(self) -> dict[str, Any]:
         """All values by dot path."""
+        settings, self._resumed = self._resumed, None
+        if settings is not None:
+            self._before = summary_before(settings)
         stage = self._stage()
         latest = stage.latest()
         extremes = stage.extremes() if self._definitions.aggregates else {}
-        out: dict[str, Any] = {}
+        out = dict(self._before)
         for key, seen in latest.items():
             said = self._said.get(key)
             if said is None:
@@ -66,18 +82,27 @@ class SummaryState:
                 value = _plain(seen.value)
             else:
                 value = said.value
-            if value is not _GONE:
-                out[key] = value
+            out[key] = value
         for key, said in list(self._said.items()):
-            if key not in latest and said.value is not _GONE:
+            if key not in latest:
                 out[key] = said.value
+        out = {key: value for key, value in out.items() if value is not _GONE}
         if latest:
             last = max(latest.values(), key=lambda seen: seen.step)
-            out |= {"_step": last.step, "_timestamp": last.time, "_runtime": last.time - self._started_at}
+            started_at = self._before.get("_timestamp", self._started_at) - self._before.get("_runtime", 0.0)
+            out |= {"_step": last.step, "_timestamp": last.time, "_runtime": last.time - started_at}
         return out
 
-    def write(self, values: Mapping[str, Any], unset: list[str]) -> None:
-        """Sets leaves by dot path, after what lies at or below `unset` is gone."""
+    def split(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Found]]:
+        """`values` without their media, and these; see `take_media`."""
+        door = self._stage().media
+        return (values, []) if door is None else door.split(values)
+
+    def write(self, values: Mapping[str, Any], unset: list[str], media: list[Found]) -> None:
+        """Sets leaves by dot path, after what lies at or below `unset` is gone. Media come when they are encoded: until
+        then nothing is there, unless something else is set meanwhile."""
+        media = [item.prepared() for item in media]
+        unset = [*unset, *(item.path for item in media)]
         if not values and not unset:
             return
         note = {"unset": unset} if unset else {}
@@ -88,6 +113,17 @@ class SummaryState:
                 self._said[key] = _Said(_GONE, step)
         for key, value in values.items():
             self._said[key] = _Said(number_of(value), step)
+        stage = self._stage()
+        if media and stage.media is not None:
+            waiting = {item.path: _Said(_GONE, step) for item in media}
+            self._said |= waiting
+
+            def encoded(path: str, value: bytes) -> None:
+                if self._said.get(path) is waiting[path]:
+                    stage.note("summary", b'{"set":{%s:%s}}' % (orjson.dumps(path), value))
+                    self._said[path] = _Said(_plain(value), step)
+
+            stage.media.put(Taken(media, step, time(), encoded))
 
     def _defined(self, key: str, seen: Seen, extremes: Extremes | None) -> Any:
         metric = self._definitions.of(key)
@@ -105,6 +141,9 @@ class SummaryState:
                 found |= {"min": extremes.low, "max": extremes.high, "mean": mean, "best": best}
             if extremes.first is not None:
                 found["first"] = _plain(extremes.first)
+        before = self._before.get(key)
+        if isinstance(before, dict):
+            found = _with_before(found, before, metric.goal == "maximize")
         return {word: found[word] for word in metric.summary if word in found} or _GONE
 
 
@@ -154,9 +193,10 @@ class Summary:
         if not isinstance(values, Mapping):
             raise DataError(f"summary.update takes a dict, not {type(values).__name__}", detail=described(values))
         leaves: dict[str, Any] = {}
-        for key, value in values.items():
-            _leaves(self._prefix + _checked_key(key), value, leaves)
-        self._state.write(leaves, [])
+        plain, media = self._state.split({self._prefix + _checked_key(key): value for key, value in values.items()})
+        for path, value in plain.items():
+            _leaves(path, value, leaves)
+        self._state.write(leaves, [], media)
 
     def __getitem__(self, key: str) -> Any:
         everything = self._all()
@@ -170,14 +210,15 @@ class Summary:
     def __setitem__(self, key: str, value: Any) -> None:
         path = self._prefix + _checked_key(key)
         leaves: dict[str, Any] = {}
-        _leaves(path, value, leaves)
+        plain, media = self._state.split({path: value})
+        _leaves(path, plain.get(path), leaves)
         replaced = [path] if any(known.startswith(f"{path}.") for known in self._all()) else []
-        self._state.write(leaves, replaced)
+        self._state.write(leaves, replaced, media)
 
     def __delitem__(self, key: str) -> None:
         if key not in self:
             raise KeyError(key)
-        self._state.write({}, [self._prefix + key])
+        self._state.write({}, [self._prefix + key], [])
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -208,6 +249,15 @@ class Summary:
 
     def _all(self) -> dict[str, Any]:
         return {key: value for key, value in self._state.read().items() if key.startswith(self._prefix)}
+
+
+def _with_before(found: dict[str, Any], before: Mapping[str, Any], maximize: bool) -> dict[str, Any]:
+    """What this process has found of a metric, and what the run had before; not the mean, which has no count there."""
+    joined = dict(found)
+    for word, choose in (("min", min), ("max", max), ("best", max if maximize else min)):
+        if isinstance(old := before.get(word), int | float):
+            joined[word] = choose(old, found.get(word, old))
+    return joined | {word: value for word, value in before.items() if word == "first"}
 
 
 def _checked_key(key: object) -> str:

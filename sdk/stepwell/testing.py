@@ -64,6 +64,7 @@ class CapturedRun:
     @property
     def summary(self) -> dict[str, Any]:
         """`run.summary`: one value a metric, as `define_metric` has it; and what was set."""
+        self._session.collect()
         return self.run.summary.as_dict()
 
     @property

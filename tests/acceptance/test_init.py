@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib
+import inspect
 import os
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import pytest
 import stepwell
 from fixtures.programs import script
 from fixtures.server import Backend
+from stepwell import testing
 from stepwell.errors import SettingError, UsageError
 
 ABOUT = "SELECT run, display_name, notes, tags, run_group, job_type, config FROM stepwell.runs ORDER BY created_at"
@@ -60,6 +64,15 @@ def test_everything_that_is_given_is_kept_with_the_run(backend: Backend, tmp_pat
     assert backend.query(ABOUT) == [("run-1", "first", "n", ["a", "b"], "g", "train", config)]
 
 
+def test_init_takes_every_argument_of_wandb() -> None:
+    of_wandb = (
+        "entity project dir id name notes tags config config_exclude_keys config_include_keys allow_val_change group "
+        "job_type mode force reinit resume resume_from fork_from save_code tensorboard sync_tensorboard monitor_gym "
+        "settings anonymous"
+    )
+    assert set(of_wandb.split()) <= inspect.signature(stepwell.init).parameters.keys()
+
+
 @pytest.mark.db
 def test_the_environment_of_wandb_is_understood(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
@@ -76,6 +89,38 @@ def test_the_environment_of_wandb_is_understood(backend: Backend, monkeypatch: p
     stepwell.init().log({"a": 1})
     stepwell.finish()
     assert backend.query(ABOUT) == [("run-7", "seventh", None, ["a", "b"], "g", None, {})]
+
+
+class Shell:
+    """IPython's, in a notebook or in a terminal."""
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__ |= attributes
+
+
+@pytest.mark.parametrize(
+    ("shell", "given", "allowed"),
+    [
+        (Shell(kernel="a kernel"), None, True),
+        (Shell(kernel="a kernel"), False, False),
+        (Shell(), None, False),
+        (None, None, False),
+        (None, True, True),
+    ],
+)
+def test_a_config_may_change_in_notebooks_and_where_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, shell: Any, given: bool | None, allowed: bool
+) -> None:
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]  # a module takes any attribute
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    run = offline(config={"lr": 1}, allow_val_change=given)
+    if allowed:
+        run.config.lr = 2
+    else:
+        with pytest.raises(stepwell.ConfigError):
+            run.config.lr = 2
+    assert run.config.lr == 1 + allowed
 
 
 @pytest.mark.parametrize("reinit", [None, False, "default", "return_previous"])
@@ -165,6 +210,28 @@ def test_an_alert_that_makes_no_sense_is_refused(arguments: dict[str, Any], text
     for kind in (TypeError, ValueError):
         with pytest.raises(kind, match=text):
             stepwell.alert("title", **arguments)
+
+
+def test_a_long_title_of_an_alert_is_kept() -> None:
+    with testing.capture() as logged:
+        stepwell.init().alert("x" * 65, wait_duration=datetime.timedelta(minutes=1))
+    assert logged.alerts == [{"title": "x" * 65, "text": "", "level": "INFO", "wait_duration_s": 60}]
+
+
+@pytest.mark.db
+def test_preemption_is_a_note(backend: Backend) -> None:
+    run = stepwell.init(id="run-1", url=backend.url)
+    run.mark_preempting()
+    run.finish()
+    rows = backend.query("SELECT value FROM stepwell.note WHERE kind = 'system' AND value ? 'preempting'")
+    assert rows == [({"preempting": True},)]
+
+
+def test_a_with_block_ends_the_run_and_lets_the_exception_through() -> None:
+    with testing.capture(), pytest.raises(ZeroDivisionError), stepwell.init() as run:
+        assert stepwell.run is run
+        1 / 0  # noqa: B018 - that is what users do
+    assert (stepwell.run, run._exit_code) == (None, 1)
 
 
 def test_what_older_scripts_call_is_there() -> None:

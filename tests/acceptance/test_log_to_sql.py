@@ -152,6 +152,13 @@ def test_config_lands_in_the_run_and_follows_its_changes(backend: Backend, start
     ]
 
 
+def test_floats_of_a_config_stay_floats(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, config={"lr": 1.0, "nan": math.nan}) as run:
+        assert (repr(run.config.lr), repr(run.config.nan)) == ("1.0", "nan")
+    ((config,),) = backend.query("SELECT config FROM stepwell.runs")
+    assert repr(config) == "{'lr': 1.0, 'nan': {'_type': 'float64', 'value': 'NaN'}}"
+
+
 def test_an_exception_in_the_with_block_makes_the_run_failed(backend: Backend, start_run: StartRun) -> None:
     with pytest.raises(ZeroDivisionError), start_run(backend.url) as run:
         run.log({"a": 1}, step=3)

@@ -119,6 +119,7 @@ async def test_a_cell_that_runs_again_or_fails_goes_on_with_the_run(
     assert "is still active, so init() returned it; call finish() first for a new one" in said
     notebook.run("run.log({'loss': 1 / 0})", "error")
     notebook.run("run.log({'loss': object()})", "error")
+    notebook.run("run.config.lr = 1\nrun.config.lr = 2")  # as a cell does that was edited
     notebook.run(LOG + "run.finish()")
     notebook.run(INIT + LOG + "run.finish()")
     steps = list(range(10))

@@ -43,6 +43,7 @@ def test_offline_logs_to_the_disk_only(start_run: StartRun, capsys: pytest.Captu
         run.log({"a": 1}, step=200)
         assert run.flush()
         assert len(spooled_steps_of(run)) == 100
+        assert (run.url, run.summary["a"]) == (None, 99)
     assert len(spooled_steps(run.settings.dir)) == 101
     assert run.account == stepwell.Account(logged=101, stored=0, rejected=0, dropped=0, left=101)
     assert capsys.readouterr().err.splitlines() == [
@@ -69,6 +70,9 @@ def test_disabled_keeps_nothing_and_still_finds_bad_data(tmp_path: Path, capsys:
         run.log({"a": 2}, step=5)
         run.config.lr = 0.1
         assert (run.step, run.flush().wait(), run.spool_directory) == (5, True, None)
+        assert (run.name, run.save("*")) == (f"dummy-{run.id}", False)
+        with pytest.raises(stepwell.ConfigError):
+            run.config.lr = 0.2
         with pytest.raises(stepwell.DataError):
             run.log({"a": object()})
         run.summary["b"] = 3
@@ -126,6 +130,8 @@ def test_after_finish_a_run_takes_nothing_more(start_run: StartRun) -> None:
         (lambda: run.config.update({"b": 1}), "run run-1 is finished, so its config cannot change"),
         (lambda: run.summary.update({"b": 1}), "run run-1 is finished, so its summary cannot be set"),
         (lambda: run.define_metric("b"), "run run-1 is finished, so define_metric() cannot be called on it"),
+        (lambda: run.save("b"), "run run-1 is finished, so save() cannot be called on it"),
+        (lambda: run.mark_preempting(), "run run-1 is finished, so mark_preempting() cannot be called on it"),
         (lambda: run.alert("b"), "run run-1 is finished, so alert() cannot be called on it"),
         (lambda: setattr(run, "name", "b"), "run run-1 is finished, so its names cannot be set"),
         (lambda: setattr(run, "notes", "b"), "run run-1 is finished, so its names cannot be set"),
@@ -312,6 +318,20 @@ def test_a_killed_process_leaves_all_that_was_flushed_in_its_spool(tmp_path: Pat
     steps = spooled_steps(tmp_path)
     assert len(steps) >= flushed
     assert steps == list(range(len(steps)))
+
+
+def test_a_process_that_is_killed_loses_the_open_step_and_no_other(tmp_path: Path) -> None:
+    script(
+        """
+        run = stepwell.init("mnist", id="run-1", mode="offline", dir=sys.argv[1])
+        run.log({"a": 1})
+        run.log({"a": 2}, commit=False)
+        run.flush()
+        os._exit(0)
+        """,
+        tmp_path,
+    )
+    assert spooled_steps(tmp_path) == [0]
 
 
 def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_a_fork_shows_its_parent_up_to_the_step_and_then_itself(backend: Backend
             parent.log({"a": 1, "note": "x"}, step=step)
     with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as fork:
         assert (fork.id, fork.step, fork.resumed) == ("fork", 6, False)
+        assert (fork.summary["a"], fork.summary["_step"]) == (1, 5)
         assert shown(backend, "fork") == values((range(6), 1))
         log(fork, range(6, 9), 2)
     assert shown(backend, "fork") == values((range(6), 1), (range(6, 9), 2))

@@ -63,6 +63,19 @@ def test_the_summary_of_the_process_is_that_of_sql(backend: Backend, start_run: 
     assert epochs == [0, 1, 2, 3, 4]
 
 
+def test_rows_before_a_definition_count_in_sql_and_the_last_of_them_in_the_process(
+    backend: Backend, start_run: StartRun
+) -> None:
+    with start_run(backend.url) as run:
+        for value in (1.0, 5.0, 3.0):
+            run.log({"a": {"b": value}})
+        assert run.flush()
+        run.define_metric("a.b", summary="min,max")
+        run.log({"a": {"b": 4.0}})
+        assert run.summary["a.b"] == {"min": 3, "max": 4}
+    assert summary(backend)["a.b"] == {"min": 1, "max": 5}
+
+
 def test_two_processes_define_and_set(backend: Backend, start_run: StartRun) -> None:
     first = start_run(backend.url, writer="0")
     first.define_metric("loss", summary="min")
@@ -95,15 +108,58 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
     with start_run(backend.url, config={"lr": 1, "old": 1}) as run:
         run.name, run.notes, run.tags = "first", "n", ("a",)
         run.config.new = 5
-        run.log({"a": 1})
+        run.define_metric("loss", summary="min")
+        run.log({"a": 1, "nan": math.nan, "loss": 2})
         run.summary["kept"] = 1
     with start_run(backend.url, resume="must", config={"lr": 2}) as run:
         assert (run.name, run.notes, run.tags) == ("first", "n", ("a",))
         assert dict(run.config) == {"lr": 2, "old": 1, "new": 5}
+        before = run.summary.as_dict()
+        assert (before["a"], before["kept"], before["_step"], before["loss"]) == (1, 1, 0, {"min": 2})
+        assert math.isnan(before["nan"])
         run.log({"b": 2})
+        run.summary["mine"] = run.summary["kept"] + 1
+        del run.summary["nan"]
+        run.log({"c": 3})
+        own = ("_timestamp", "_runtime")
+        shown = {key: value for key, value in run.summary.items() if key not in own}
+        runtime = run.summary["_runtime"]
     assert backend.query(ABOUT) == [("first", "n", ["a"], {"lr": 2, "old": 1, "new": 5}, None, None)]
+    with start_run(backend.url, resume="must", name="third", tags=["b"]) as run:
+        assert (run.name, run.notes, run.tags) == ("third", "n", ("b",))
+    assert backend.query(ABOUT)[0][:3] == ("third", "n", ["b"])
     found = summary(backend)
-    assert (found["a"], found["b"], found["kept"], found["_step"]) == (1, 2, 1, 1)
+    assert shown == {"a": 1, "b": 2, "c": 3, "kept": 1, "mine": 2, "loss": {"min": 2}, "_step": 2}
+    assert {key: value for key, value in found.items() if key not in own} == shown
+    assert abs(found["_runtime"] - runtime) < 0.001
+
+
+def test_extremes_go_on_when_a_run_is_resumed(backend: Backend, start_run: StartRun) -> None:
+    shown: dict[str, Any] = {}
+    for values in ([3.0, 9.0], [5.0, 4.0]):
+        with start_run(backend.url, resume="allow") as run:
+            run.define_metric("loss", summary="min,max,first,last,mean")
+            run.define_metric("acc", summary="best", goal="maximize")
+            for value in values:
+                run.log({"loss": value, "acc": value})
+            shown = run.summary.as_dict()
+    assert shown["loss"] == {"min": 3, "max": 9, "first": 3, "last": 4, "mean": 4.5}  # the mean: of this process
+    assert shown["acc"] == {"best": 9}
+    found = summary(backend)
+    assert (found["loss"], found["acc"]) == ({"min": 3, "max": 9, "first": 3, "last": 4, "mean": 5.25}, {"best": 9})
+
+
+def test_a_summary_that_cannot_be_asked_for_begins_empty(
+    backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    with start_run(backend.url) as run:
+        run.log({"a": 1})
+    run = start_run(backend.url, resume="must")
+    backend.stop()
+    assert (run.summary.as_dict(), run.summary.as_dict()) == ({}, {})
+    told = [message for message in caplog.messages if message.startswith("run.summary begins empty")]
+    assert len(told) == 1
+    backend.start()
 
 
 def test_alerts_are_notes(backend: Backend, start_run: StartRun) -> None:

@@ -103,6 +103,15 @@ async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> No
     assert {row["key"]: json.loads(row["value"]) for row in rows} == {"_step": 7, "_timestamp": stamp, "_runtime": 2}
 
 
+async def test_runtime_counts_from_the_first_process_of_a_writer_whoever_came_since(book: Book) -> None:
+    at = T0.timestamp()
+    for started_at in (at - 5, at - 1, "soon", at - 9, at):
+        key = await book.attach(started_at=started_at)
+    await book.log(key, 1, loss=1)
+    (runtime,) = await book.pg.fetchrow("SELECT value FROM stepwell.summary WHERE key = '_runtime'")
+    assert json.loads(runtime) == 1 + 9
+
+
 async def test_a_metric_that_is_number_and_text_by_turns_shows_the_later(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 1, a=1, b="x")
@@ -126,6 +135,17 @@ async def test_what_is_set_stays_until_the_metric_is_logged_again(book: Book) ->
     await book.log(key, 4, b=2)
     await book.say(key, "summary", 5, {"set": {"a": 10}})
     assert await book.summary() == {"a": 10, "b": 2, "best": "x", "c.d": "NaN"}
+
+
+async def test_media_that_are_set_are_shown_when_their_files_are_there(book: Book) -> None:
+    key = await book.attach()
+    page = {"_type": "html-file", "sha256": "ab" * 32, "size": 5, "path": "media/html/page_summary_ab.html"}
+    await book.say(key, "summary", 1, {"set": {"page": "before", "other": 1}})
+    await book.say(key, "summary", 1, {"unset": ["page"]})
+    await book.say(key, "summary", 1, {"set": {"page": page}})
+    assert await book.summary() == {"other": 1}
+    await book.pg.execute("INSERT INTO stepwell.blob (sha256, size) VALUES ($1, 5)", bytes.fromhex(page["sha256"]))
+    assert await book.summary() == {"other": 1, "page": page}
 
 
 async def test_what_is_unset_is_gone_with_all_below_until_it_is_logged_or_set_again(book: Book) -> None:

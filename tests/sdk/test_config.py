@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stepwell import Config, ConfigError, DataError, Error, UsageError
+import stepwell
+from stepwell import Config, ConfigError, DataError, Error, Image, Table, UsageError, plot, testing
 from stepwell._config_sources import starting_config
 from stepwell.errors import SettingError
 
@@ -82,6 +83,7 @@ def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, change
         (object, "builtins.object"),
         ({"a": [Path("x"), {1: "y"}]}, {"a": ["x", {"1": "y"}]}),
         (2**63, 2**63),
+        (np.arange(33), {"_type": "histogram", "values": [*[1] * 31, 2], "bins": pytest.approx(np.arange(33.0))}),
     ],
 )
 def test_values_are_stored_as_json(config: Config, value: Any, stored: Any) -> None:
@@ -98,6 +100,13 @@ def test_what_is_no_json_becomes_its_text(config: Config, changes: list[dict[str
     config.update({"good": 1, "bad": Strange(), "many": [Strange(), {"deep": Strange()}]})
     text = "strange\ufffd\ufffd"
     assert changes == [{"good": 1, "bad": text, "many": [text, {"deep": text}]}]
+
+
+@pytest.mark.parametrize("wrap", [lambda image: image, lambda image: [image], lambda image: {"deep": image}])
+def test_media_are_no_config(config: Config, changes: list[dict[str, Any]], wrap: Any) -> None:
+    with pytest.raises(TypeError, match=r"config 'picture': Image objects have no place (.|\n)*a config takes none"):
+        config.update({"lr": 0.1, "picture": wrap(Image(np.zeros((2, 2, 3), np.uint8)))})
+    assert (config.as_dict(), changes) == ({"lr": 0.1, "layers": [1, 2]}, [])
 
 
 def test_what_is_no_config_is_refused(config: Config, changes: list[dict[str, Any]]) -> None:
@@ -188,6 +197,21 @@ def test_what_is_missing_is_a_key_error_or_an_attribute_error(config: Config) ->
         config["none"]
     with pytest.raises(AttributeError, match="config has no 'none'"):
         _ = config.none
+
+
+def test_keys_do_not_go_away(config: Config) -> None:
+    with pytest.raises(AttributeError):
+        del config["lr"]
+    with pytest.raises(AttributeError):
+        config.pop("lr")
+    assert config.lr == 0.1
+
+
+def test_what_charts_need_is_not_among_its_keys() -> None:
+    with testing.capture():
+        run = stepwell.init(config={"lr": 1})
+        run.log({"chart": plot.line(Table(columns=["a", "b"], data=[[1, 2]]), "a", "b")})
+        assert (list(run.config), run.config.as_dict()) == (["lr"], {"lr": 1})
 
 
 def test_the_copy_is_a_copy(config: Config) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
 import threading
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import stepwell
 from fixtures.stages import Json, new_stage, rows
 from stepwell._definitions import Definitions, Metric, checked_metric
 from stepwell._stage import Stage
@@ -71,6 +74,14 @@ def test_a_definition_keeps_what_was_said() -> None:
     assert checked(step_metric=Metric("epoch"), step_sync=False) == Metric("loss", "epoch", False)
     assert checked(r"a\.b").name == "a.b"
     assert checked("*").is_glob
+
+
+def test_its_arguments_are_those_of_wandb_of_any_age() -> None:
+    for function in (stepwell.define_metric, stepwell.Run.define_metric):
+        names = [name for name in inspect.signature(function).parameters if name != "self"]
+        assert names == ["name", "step_metric", "step_sync", "hidden", "summary", "goal", "overwrite"]
+    fields = [field.name for field in dataclasses.fields(Metric)]
+    assert fields == ["name", "step_metric", "step_sync", "hidden", "summary", "goal"]
 
 
 def test_what_travels_leaves_out_what_says_nothing() -> None:

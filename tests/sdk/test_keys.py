@@ -63,6 +63,7 @@ def test_keys_that_are_equal_share_a_metric() -> None:
     [
         pytest.param([{"a": {"b": 1, "c": {"d": 2}}}], {"a.b": 1.0, "a.c.d": 2.0}, id="dots"),
         pytest.param([{"a/b": 1, "a": {"b": 2}}], {"a/b": 1.0, "a.b": 2.0}, id="a slash is no structure"),
+        pytest.param([{"a.b": 1, "a": {"b": 2}}], {"a.b": 2.0}, id="a dot in a key is the dot of a path"),
         pytest.param([{"a": {"c": 1}}, {"a": {"d": 2}}], {"a.c": 1.0, "a.d": 2.0}, id="deep merge"),
         pytest.param(
             [{"a": {"b": {"x": 1, "y": 2}}}, {"a": {"b": {"y": 3}, "c": 4}}],

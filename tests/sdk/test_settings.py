@@ -212,6 +212,17 @@ def test_a_project_has_no_character_that_a_url_cannot_carry(forbidden: str) -> N
         resolve({}, project=f"a{forbidden}b")
 
 
+@pytest.mark.parametrize("run_id", ["", " a", "a ", *(f"a{forbidden}b" for forbidden in ":;,#?/'")])
+def test_a_run_id_is_what_a_url_can_carry(run_id: str) -> None:
+    with pytest.raises(UsageError, match="invalid run id"):
+        resolve({}, run_id=run_id)
+
+
+def test_quiet_is_not_silent() -> None:
+    """What is printed are two lines, and one of them may say that data waits to be delivered."""
+    assert not resolve({"WANDB_QUIET": "true"}).silent
+
+
 def test_settings_cannot_change() -> None:
     with pytest.raises(AttributeError):
         Settings().url = "http://elsewhere"  # type: ignore[misc]

@@ -106,6 +106,14 @@ def test_what_a_run_has_not_says_what_to_do_instead(name: str) -> None:
         getattr(run, name)("anything")
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"), [("restore", "view stepwell.files"), ("status", "run.stats"), ("write_logs", r"print\(\)")]
+)
+def test_smaller_things_that_a_run_has_not_say_so_too(name: str, instead: str) -> None:
+    with stepwell.init(mode="disabled") as run, pytest.raises(UsageError, match=rf"^run\.{name}\(\): (.|\n)*{instead}"):
+        getattr(run, name)("anything")
+
+
 def test_an_id_that_is_made_up_need_not_be_asked_for() -> None:
     """`resume="allow"` is the default of Lightning's logger; without an id, no server can know the run."""
     assert resolve({}, resume="allow").start == Start()

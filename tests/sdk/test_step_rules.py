@@ -1,4 +1,4 @@
-"""The step and commit rules of log-semantics §1, row by row of its table, and the notes below it."""
+"""The rules of steps and commits (log-semantics §1) at the stage: the table, what follows from it, and its notes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from fixtures.stages import Frames, Json, new_stage, rows
+from fixtures.step_table import STEP_TABLE, Call
 from stepwell.errors import DataError
-
-Call = tuple[dict[str, Any], dict[str, Any]]
 
 
 def a(value: float = 1, **how: Any) -> Call:
@@ -27,70 +26,8 @@ def b(value: float = 1, **how: Any) -> Call:
     return {"b": value}, how
 
 
-def c(value: float = 1, **how: Any) -> Call:
-    return {"c": value}, how
-
-
-def d(value: float = 1, **how: Any) -> Call:
-    return {"d": value}, how
-
-
-TABLE = [
-    pytest.param([a(1), a(2)], {0: {"a": 1}, 1: {"a": 2}}, 2, 0, id="plain, plain"),
-    pytest.param(
-        [a(1, commit=False), b(2), a(3, commit=False)],
-        {0: {"a": 1, "b": 2}, 1: {"a": 3}},
-        1,
-        0,
-        id="commit=False, plain, commit=False, finish",
-    ),
-    pytest.param([a(1, commit=True), a(2, commit=True)], {0: {"a": 1}, 1: {"a": 2}}, 2, 0, id="commit=True twice"),
-    pytest.param(
-        [a(1, step=5), b(2, step=5), a(3, step=7), ({"x": 0}, {"step": 6}), c(4), d(5)],
-        {5: {"a": 1, "b": 2}, 7: {"a": 3, "c": 4}, 8: {"d": 5}},
-        9,
-        1,
-        id="step=5, step=5, step=7, step=6 (dropped), plain, plain",
-    ),
-    pytest.param(
-        [a(1, step=5, commit=False), b(2, step=5, commit=False), c(3, step=6, commit=False)],
-        {5: {"a": 1, "b": 2}, 6: {"c": 3}},
-        6,
-        0,
-        id="step=5 commit=False twice, step=6 commit=False, finish",
-    ),
-    pytest.param(
-        [a(1, step=5, commit=True), b(2, step=5)], {5: {"a": 1}}, 6, 1, id="step=5 commit=True, step=5 again (dropped)"
-    ),
-    pytest.param(
-        [a(1, step=5, commit=True), a(2, step=6, commit=True), a(3)],
-        {5: {"a": 1}, 6: {"a": 2}, 7: {"a": 3}},
-        8,
-        0,
-        id="step=5 commit=True, step=6 commit=True, plain",
-    ),
-    pytest.param(
-        [a(1, commit=False), b(2, step=10), c(3), d(4)],
-        {0: {"a": 1}, 10: {"b": 2, "c": 3}, 11: {"d": 4}},
-        12,
-        0,
-        id="commit=False, step=10 (the jump flushes at its own step), plain, plain",
-    ),
-    pytest.param(
-        [a(1, commit=False), b(2, step=0), c(3)], {0: {"a": 1, "b": 2, "c": 3}}, 1, 0, id="commit=False, step=0, plain"
-    ),
-    pytest.param(
-        [a(1, step=0), a(2, step=1), a(3, step=2)],
-        {0: {"a": 1}, 1: {"a": 2}, 2: {"a": 3}},
-        2,
-        0,
-        id="step=0,1,2 with no commit, finish",
-    ),
-    pytest.param([a(1, step=-1)], {}, 0, 1, id="step=-1 first (dropped)"),
-    pytest.param([({}, {}), a(1)], {0: {}, 1: {"a": 1}}, 2, 0, id="log({}) consumes a step"),
-    pytest.param([({}, {"step": 20}), a(1)], {20: {"a": 1}}, 21, 0, id="log({}, step=20), plain"),
-    pytest.param([a(1, commit=False), a(2), a(9)], {0: {"a": 2}, 1: {"a": 9}}, 2, 0, id="same key twice in one step"),
-    # What follows from the six rules, but has no row of its own.
+#: What follows from the six rules, but has no row in the table.
+BESIDE = [
     pytest.param([({}, {"step": 3}), a(1, step=4)], {4: {"a": 1}}, 4, 0, id="a jump writes no row that has no key"),
     pytest.param([a(1, step=3), a(2, step=2, commit=True), b(3)], {3: {"a": 1, "b": 3}}, 4, 1, id="drop, commit=True"),
     pytest.param([a(1, step=1000), a(2, step=10**15)], {1000: {"a": 1}, 10**15: {"a": 2}}, 10**15, 0, id="gaps"),
@@ -102,9 +39,10 @@ TABLE = [
     pytest.param([a(1, step=np.array(4))], {4: {"a": 1}}, 4, 0, id="step of a 0-d array"),
     pytest.param([a(1, step=2**63 - 2)], {2**63 - 2: {"a": 1}}, 2**63 - 2, 0, id="the highest step"),
 ]
+TABLE = [pytest.param(row.calls, row.rows, row.step, row.dropped, id=row.name) for row in STEP_TABLE]
 
 
-@pytest.mark.parametrize(("calls", "expected", "step_before_finish", "dropped"), TABLE)
+@pytest.mark.parametrize(("calls", "expected", "step_before_finish", "dropped"), [*TABLE, *BESIDE])
 @pytest.mark.parametrize("warm", [False, True], ids=["first time", "known keys"])
 def test_the_rows_are_those_of_the_table(
     calls: list[Call], expected: dict[int, dict[str, Any]], step_before_finish: int, dropped: int, warm: bool
@@ -249,7 +187,7 @@ def test_log_returns_none() -> None:
 
 def test_a_users_step_and_runtime_are_discarded() -> None:
     stage = new_stage()
-    stage.log({"_step": 77, "_runtime": 5.0, "a": 1})
+    stage.log({"_step": 77, "_runtime": 5.0, "a": 1, "_wandb": {"runtime": 3}})
     stage.log({"_step": 77, "_runtime": 5.0, "a": 2})
     assert rows(stage) == {0: {"a": 1.0}, 1: {"a": 2.0}}
 

@@ -94,6 +94,8 @@ def test_values_are_set_by_key_by_attribute_and_by_update(made: Made) -> None:
     assert (made.summary.best, made.summary.nested.x.y, made.summary["nested"]["x"]["y"]) == (1, 1, 1)
     assert (made.summary.get("best"), made.summary.get("none"), made.summary.get("none", 7)) == (1, None, 7)
     assert ("best" in made.summary, "nested" in made.summary, "none" in made.summary) == (True, True, False)
+    with pytest.raises(TypeError):
+        made.summary.update(best=2)  # type: ignore[call-arg]  # that is what is refused
     assert made.summary.keys() == list(made.summary) == ["best", "other", "list", "nested.x.y"]
     assert (len(made.summary), made.summary.values()[0], made.summary.items()[0]) == (4, 1, ("best", 1))
 
@@ -231,6 +233,26 @@ def test_a_large_array_becomes_its_statistics(made: Made) -> None:
         },
         "small": [0, 1, 2],
     }
+
+
+def test_a_large_tensor_says_that_it_was_one(made: Made) -> None:
+    class Tensor(np.ndarray[Any, Any]):
+        """What is asked of torch's."""
+
+        __module__ = "torch"
+
+        def detach(self) -> Tensor:
+            return self
+
+        cpu = float = detach
+
+    made.summary["a"] = np.arange(101).view(Tensor)
+    assert (made.values["a"]["_type"], made.values["a"]["mean"], made.values["a"]["size"]) == ("torch.Tensor", 50, 101)
+
+
+def test_what_is_larger_than_a_mebibyte_is_left_to_sql(made: Made) -> None:
+    made.stage.log({"text": "x" * (1 << 20), "short": "x" * 1000})
+    assert made.values == {"short": "x" * 1000}
 
 
 def test_following_does_not_hinder_logging() -> None:

@@ -128,7 +128,12 @@ BEGIN
         INSERT INTO stepwell.writer (run_id, writer_id, name, info) VALUES (id, wid, wname, info_ - 'config');
     ELSE
         SELECT w.attached_at INTO last_attached FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = wid;
-        UPDATE stepwell.writer w SET info = info_ - 'config', attached_at = clock_timestamp()
+        UPDATE stepwell.writer w   -- `started_at` stays that of its first process: the summary's `_runtime` counts from there
+        SET info = (info_ - 'config') || CASE
+                WHEN jsonb_typeof(w.info->'started_at') = 'number' AND jsonb_typeof(info_->'started_at') = 'number'
+                     AND (w.info->>'started_at')::numeric < (info_->>'started_at')::numeric
+                THEN jsonb_build_object('started_at', w.info->'started_at') ELSE '{}' END,
+            attached_at = clock_timestamp()
         WHERE w.run_id = id AND w.writer_id = wid;
     END IF;
     IF NOT late THEN

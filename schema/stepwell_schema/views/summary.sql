@@ -93,7 +93,9 @@ LANGUAGE sql STABLE AS $$
         LEFT JOIN first_object f ON f.key = coalesce(p.metric, o.key)
     ), set_ AS (
         SELECT DISTINCT ON (e.key) e.key, stepwell.plain_v1(e.value) AS value, s.nr, s.step
-        FROM said s, jsonb_each(stepwell.object_v1(s.value->'set')) e ORDER BY e.key, s.nr DESC
+        FROM said s, jsonb_each(stepwell.object_v1(s.value->'set')) e
+        WHERE stepwell.blobs_there_v1(e.value)   -- media that are set here: when their files are there
+        ORDER BY e.key, s.nr DESC
     ), unset AS MATERIALIZED (
         SELECT u.key, max(s.nr) AS nr, max(s.step) AS step
         FROM said s, jsonb_array_elements_text(stepwell.array_v1(s.value->'unset')) u (key) GROUP BY 1
