@@ -180,8 +180,11 @@ async def test_what_a_cursor_has_no_room_for_is_said(postgres_dsn: str, tmp_path
         for name in names:
             await put(worker, *name)
         async with listen(worker.url, RUN, ["img"], cursor) as events:
-            told = await delta(events)
-            assert [row["_step"] for row in told["rows"]] == [4, 6, 8]
-            assert "forgotten" not in told
+            steps: list[int] = []
+            while len(steps) < 3:  # files that are still coming come in events of their own
+                told = await delta(events)
+                assert "forgotten" not in told
+                steps += [row["_step"] for row in told["rows"]]
+            assert steps == [4, 6, 8]
     finally:
         await worker.stop()
