@@ -140,3 +140,38 @@ FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writ
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
                     AND n.seq <= x.to_seq
 WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(n.value->>'step') > 0;
+
+-- name: system
+-- What the view system has, one row a measurement, in order behind a position ($2 to $6; NULL: from the beginning).
+SELECT w.name AS writer, s.*,
+       (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
+        FROM jsonb_each(stepwell.object_v1(s.given)) e)::text AS metrics
+FROM (
+    SELECT n.writer_id, n.epoch, n.seq, n.ord, n.value->'metrics' AS given,
+           (extract(epoch FROM coalesce(stepwell.time_v1(n.value->'time'), n.time)) * 1000000)::bigint AS time_us
+    FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'system' AND n.value ? 'metrics'
+) s
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
+WHERE $2::bigint IS NULL OR (s.time_us, s.writer_id, s.epoch, s.seq, s.ord) > ($2, $3::integer, $4::integer, $5::bigint, $6::integer)
+ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord LIMIT $7;
+
+-- name: system_sample
+-- About $2 of them: every so-manieth of each writer, and its last one. `total`: how many there are.
+WITH numbered AS (
+    SELECT n.writer_id, n.epoch, n.seq, n.ord, n.time_us, count(*) OVER () AS total,
+           count(*) OVER (PARTITION BY n.writer_id) AS of_writer,
+           row_number() OVER (PARTITION BY n.writer_id ORDER BY n.time_us, n.epoch, n.seq, n.ord) AS number
+    FROM (
+        SELECT n.writer_id, n.epoch, n.seq, n.ord,
+               (extract(epoch FROM coalesce(stepwell.time_v1(n.value->'time'), n.time)) * 1000000)::bigint AS time_us
+        FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'system' AND n.value ? 'metrics'
+    ) n
+)
+SELECT w.name AS writer, s.time_us, s.total,
+       (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
+        FROM jsonb_each(stepwell.object_v1(n.value->'metrics')) e)::text AS metrics
+FROM numbered s
+JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = s.writer_id AND n.epoch = s.epoch AND n.seq = s.seq AND n.ord = s.ord
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
+WHERE (s.number - 1) % greatest(1, (s.total + $2 - 1) / $2) = 0 OR s.number = s.of_writer
+ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;
