@@ -295,16 +295,16 @@ class Run(Watching, Absent, WithBlock):
             UsageError: the run is there and must not be, or is not and must be.
             UnavailableError: the server does not answer.
         """
-        assert self._sender is not None
+        assert self._session is not None
         if self.settings.mode == "offline":
             log.warning("an offline run starts at step 0: there is no server to ask where it was")
             return
         try:
-            reply = self._sender.wait_attached(self.settings.timeouts.resume_s)
+            reply = self._session.sender.wait_attached(self.settings.timeouts.resume_s)
         except (Error, TimeoutError) as error:
             self._log = self._log_finished
             self._exit_code = 1
-            self._sender.abandon()
+            self._session.sender.abandon()
             if isinstance(error, Error):
                 raise
             raise UnavailableError(
@@ -314,6 +314,7 @@ class Run(Watching, Absent, WithBlock):
             ) from error
         self.resumed = bool(reply.get("resumed"))
         self._stage.start_at(int(reply.get("last_step", -1)) + 1)
+        self._session.tables.update(reply.get("tables") or {})
         self.config.restore(reply.get("config") or {})
         self._about.restore(reply.get("meta") or {})
         if self._start.automatic:
