@@ -25,7 +25,7 @@ from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
 
 #: Bytes that Postgres sends for a point, with its time.
 _POINT_BYTES = 36
-_FETCH_OBJECTS = 500
+_FETCH_OBJECTS = 2000
 _ALL_SEQS = 2**63 - 1
 
 

@@ -153,6 +153,10 @@ def current(state: str, epochs: Iterable[Epoch], last_objects: Mapping[str, int]
 def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | None:
     """What is new of each writer that has moved. None: the cursor does not belong to this history (begin again)."""
     rows = {(row.writer, row.epoch): row for row in epochs}
+    first_steps: dict[str, int] = {}
+    for row in rows.values():
+        if row.first_step is not None:
+            first_steps[row.writer] = min(row.first_step, first_steps.get(row.writer, row.first_step))
     if not set(seen.writers) <= set(now.writers):
         return None
     found = []
@@ -160,21 +164,23 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
         known = seen.writers.get(writer, Position(0, -1))
         cuts = []
         if known.epoch:
-            row = rows.get((writer, known.epoch))
-            if row is None or row.last_step < known.last_step:
+            last = rows.get((writer, known.epoch))
+            if last is None or last.last_step < known.last_step:
                 return None
             # Whatever hides points of an older epoch hides those of this one, too, from the same step on.
-            if row.visible_below is not None and row.visible_below <= known.last_step:
-                cuts.append(row.visible_below)
+            if last.visible_below is not None and last.visible_below <= known.last_step:
+                cuts.append(last.visible_below)
         for epoch, hidden in enumerate(known.hidden, known.session + 1 - len(known.hidden)):
-            row = rows.get((writer, epoch))
-            if row is None:
+            older = rows.get((writer, epoch))
+            if older is None:
                 return None
-            below = row.visible_below
+            below = older.visible_below
             if below is not None and below <= known.last_object and not 0 <= hidden <= below:
                 cuts.append(below)
         cut = min(cuts, default=None)
         start = known.last_step if cut is None else min(known.last_step, cut - 1)
+        if not known.epoch:  # below its first step lie points of a fork's parent, if any: they are no news
+            start = first_steps.get(writer, 0) - 1
         if cut is not None or position.last_step > start:
             found.append(Move(writer, cut, start + 1, position.last_step))
     return found

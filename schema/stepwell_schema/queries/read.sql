@@ -92,8 +92,8 @@ WHERE r.run_id = ANY ($1) GROUP BY r.run_id;
 -- number (the place in the frame). $2 to $6: of which writers and epochs which seqs (last one included), and from which step
 -- on. $7: those of these keys, with their value; and of other keys those that need files, without it. `missing`: a file
 -- that is not there.
-SELECT w.name AS writer, x.epoch, o.seq, o.number, o.key, o.step, o.time_us, cardinality(f.files) > 0 AS needs_files,
-       m.sha256 AS missing, CASE WHEN m.sha256 IS NULL AND o.key = ANY ($7) THEN o.value::text END AS value
+SELECT w.name AS writer, x.epoch, o.seq, o.number, o.key, o.step, o.time_us, f.needs_files, f.missing,
+       CASE WHEN f.missing IS NULL AND o.key = ANY ($7) THEN o.value::text END AS value
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])
      AS x (writer_id, epoch, from_seq, to_seq, from_step)
 JOIN stepwell.ledger l ON l.run_id = $1 AND l.writer_id = x.writer_id AND l.epoch = x.epoch
@@ -110,15 +110,13 @@ CROSS JOIN LATERAL (
     FROM stepwell.hot_object h
     WHERE h.run_id = $1 AND h.writer_id = x.writer_id AND h.epoch = x.epoch AND h.seq >= x.from_seq AND h.seq <= x.to_seq
 ) o
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN o.value ? '_type' OR o.value->0 ? '_type' THEN stepwell.blobs_of_v1(o.value) ELSE '{}' END AS files
+CROSS JOIN LATERAL (   -- aggregated, so that the hashes are looked for once
+    SELECT count(*) > 0 AS needs_files, min(u.sha256) FILTER (WHERE b.sha256 IS NULL) AS missing
+    FROM unnest(CASE WHEN o.value ? '_type' OR o.value->0 ? '_type' THEN stepwell.blobs_of_v1(o.value) END) AS u (sha256)
+    LEFT JOIN stepwell.blob b ON b.sha256 = decode(u.sha256, 'hex')
 ) f
-LEFT JOIN LATERAL (
-    SELECT u.sha256 FROM unnest(f.files) AS u (sha256)
-    WHERE NOT EXISTS (SELECT FROM stepwell.blob b WHERE b.sha256 = decode(u.sha256, 'hex')) LIMIT 1
-) m ON true
 WHERE o.step >= x.from_step AND (l.visible_below IS NULL OR o.step < l.visible_below)
-  AND (o.key = ANY ($7) OR cardinality(f.files) > 0)
+  AND (o.key = ANY ($7) OR f.needs_files)
 ORDER BY x.writer_id, x.epoch, o.seq, o.number;
 
 -- name: said
