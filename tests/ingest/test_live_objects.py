@@ -15,6 +15,7 @@ from fixtures.ingest import T0, Session
 from fixtures.live import Events, image, listen, note, picture
 from fixtures.reads import RUN, frame, store
 from stepwell_ingest.config import Config, Reads
+from stepwell_ingest.read import live
 from stepwell_ingest.read.deltas import event_since
 from stepwell_ingest.read.runs import find_run
 from stepwell_ingest.worker import Worker
@@ -83,6 +84,19 @@ async def test_a_file_that_comes_while_the_reader_is_away_is_told_when_it_is_bac
     async with listen(worker.url, RUN, ["img"], after) as events:
         await store(worker, session, frame(session, [1], {"x": [1]}))
         assert (await delta(events))["rows"] == []
+
+
+async def test_many_files_are_asked_for_in_turns(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_FILES_A_LOOK", 2)
+    session, blobs = Session(), [make_blob(100, seed) for seed in range(7)]
+    await store(
+        worker, session, picture(session, *((step, "img", image(name)) for step, (name, _) in enumerate(blobs)))
+    )
+    async with listen(worker.url, RUN, ["img"]) as events:
+        await events.next()
+        for step, blob in enumerate(blobs):
+            await put(worker, *blob)
+            assert [row["_step"] for row in (await delta(events))["rows"]] == [step]
 
 
 async def test_a_cursor_serves_other_keys_than_those_it_was_made_with(worker: Worker) -> None:

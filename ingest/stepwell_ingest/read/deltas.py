@@ -116,7 +116,9 @@ class _Delta:
 
     async def since(self, seen: Cursor | None) -> Event:
         fresh = None if seen is None else unread(seen, self._epochs)
-        frames = [_Frames(row, first) for row, first in fresh or [(row, 0) for row in self._epochs]]
+        frames = [
+            _Frames(row, first) for row, first in ([(row, 0) for row in self._epochs] if fresh is None else fresh)
+        ]
         tops = await self._last_objects(frames)
         for writer, position in (seen.writers if seen is not None else {}).items():
             tops[writer] = max(tops.get(writer, -1), position.last_object)
@@ -130,7 +132,7 @@ class _Delta:
         if found is None or fresh is None:
             return await self._begin("reset", {"reason": "the cursor does not belong to this history"})
         try:
-            return await self._delta(seen, found, frames if fresh else [])
+            return await self._delta(seen, found, frames)
         except TooMuch:
             limit = self._database.limits.live_points
             return await self._begin("reset", {"reason": f"more than {limit} points are new"})
@@ -232,6 +234,8 @@ class _Delta:
         """The highest step of the objects that came as notes in these frames, by writer."""
         arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
         seqs = ([item.from_seq for item in frames], [item.to_seq for item in frames])
+        if not frames:
+            return {}
         query = self._database.sql["last_objects"]
         rows = await self._connection.fetch(query, self._run_id, *arguments, *seqs)
         names = {item.row.writer_id: item.row.writer for item in frames}
@@ -239,10 +243,10 @@ class _Delta:
 
     async def _said(self, fresh: list[_Frames]) -> dict[str, int]:
         """How many notes of each kind are new."""
-        arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
-        seqs = ([item.from_seq for item in fresh], [item.to_seq for item in fresh])
         if not fresh:
             return {}
+        arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
+        seqs = ([item.from_seq for item in fresh], [item.to_seq for item in fresh])
         rows = await self._connection.fetch(self._database.sql["said"], self._run_id, *arguments, *seqs)
         return {row["kind"]: row["count"] for row in rows}
 
