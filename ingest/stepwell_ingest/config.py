@@ -150,6 +150,7 @@ class Reads:
         listeners: live views; one more is told to come back later.
         live_poll_s: how often a worker looks for what is new, for all its listeners together.
         live_points: what one event holds, at most; a listener that is further behind starts over.
+        live_waiting: how many ranges of objects that wait for their files a cursor of a live view remembers.
         live_keep_alive_s: how often a live view hears that it is still connected.
     """
 
@@ -167,6 +168,7 @@ class Reads:
     listeners: int = 500
     live_poll_s: float = 0.5
     live_points: int = 20_000
+    live_waiting: int = 2000
     live_keep_alive_s: float = 15.0
 
 

@@ -66,7 +66,8 @@ class CapturedSession(Session):
         self.blobs = CapturedBlobs(settings, self._media_encoded, self._file_kept)
         self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
         self.contents = self.blobs.contents
-        self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note))
+        self.tables: dict[str, dict[str, Any]] = {}  # nothing was there before
+        self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
 
     def save_state(self, exit_code: int | None) -> None:
         """There is no spool to note it beside."""

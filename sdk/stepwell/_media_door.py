@@ -39,11 +39,19 @@ class MediaDoor:
     Args:
         queue: where media go; None: nowhere (disabled mode).
         note: says something about the run: kind and JSON.
+        tables: by metric, the JSON of the last increment that the run has of its INCREMENTAL tables. Those that are
+            logged to it go on from there, and note what came.
     """
 
-    def __init__(self, queue: MediaQueue | None, note: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        queue: MediaQueue | None,
+        note: Callable[[str, bytes], None],
+        tables: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         self._queue = queue
         self._note = note
+        self._tables = {} if tables is None else tables
 
     def split(self, data: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[Found]]:
         """`data` without its media, and these; without any, `data` itself.
@@ -68,5 +76,7 @@ class MediaDoor:
         for item in taken.found:
             if config := item.config:
                 self._note("layout", orjson.dumps(config, option=orjson.OPT_NON_STR_KEYS))
+            if item.path in self._tables and (go_on := getattr(item.media, "go_on_in", None)):
+                go_on(self._tables, item.path)
             deliver = None if taken.deliver is None else functools.partial(taken.deliver, item.path)
             self._queue.put(item.path, taken.step, round(taken.time * 1e6), item.media, item.name, deliver)

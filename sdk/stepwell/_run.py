@@ -75,7 +75,6 @@ class Run(Watching, Absent, WithBlock):
         self._info = dict(info)
         self._full = False
         self._sender: Sender | None = None
-        self._spool: Spool | None = None
         self._session: Session | None = None
         self._new_session = open_session
         self._companions = Companions(settings)
@@ -192,7 +191,8 @@ class Run(Watching, Absent, WithBlock):
     @property
     def spool_directory(self) -> str | None:
         """Where frames wait on the disk; None in disabled mode, or when the disk took none."""
-        return str(self._spool.directory) if self._spool else None
+        spool = self._session.spool if self._session and self._sender else None
+        return str(spool.directory) if spool else None
 
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
@@ -274,7 +274,7 @@ class Run(Watching, Absent, WithBlock):
         session = self._new_session(self.settings, self.writer, self._start, info, self._rejected, first_step)
         if self._session is not None:
             session.stage.inherit(self._stage)
-        self._session, self._spool, self._sender, self._stage = session, session.spool, session.sender, session.stage
+        self._session, self._sender, self._stage = session, session.sender, session.stage
         self._exit_code = None
         self._apply_definitions()
 
@@ -295,16 +295,16 @@ class Run(Watching, Absent, WithBlock):
             UsageError: the run is there and must not be, or is not and must be.
             UnavailableError: the server does not answer.
         """
-        assert self._sender is not None
+        assert self._session is not None
         if self.settings.mode == "offline":
             log.warning("an offline run starts at step 0: there is no server to ask where it was")
             return
         try:
-            reply = self._sender.wait_attached(self.settings.timeouts.resume_s)
+            reply = self._session.sender.wait_attached(self.settings.timeouts.resume_s)
         except (Error, TimeoutError) as error:
             self._log = self._log_finished
             self._exit_code = 1
-            self._sender.abandon()
+            self._session.sender.abandon()
             if isinstance(error, Error):
                 raise
             raise UnavailableError(
@@ -316,6 +316,7 @@ class Run(Watching, Absent, WithBlock):
         if self.resumed or self._start.fork_run is not None:
             self._summary_state.go_on(self.settings)
         self._stage.start_at(int(reply.get("last_step", -1)) + 1)
+        self._session.tables.update(reply.get("tables") or {})
         self.config.restore(reply.get("config") or {})
         self._about.restore(reply.get("meta") or {})
         if self._start.automatic:
@@ -327,7 +328,6 @@ class Run(Watching, Absent, WithBlock):
             # Kept: its loop shares an epoll with the parent's, which collecting it here would disturb.
             self._parents_sender = self._sender
             self._sender = None
-            self._spool = None
             stage = Stage(self.settings.limits.stage_bytes, lambda: True, self._stage.step)
             stage.inherit(self._stage)
             self._stage = stage

@@ -52,6 +52,7 @@ class Session:
         stage, sender, spool: the stations; spool is None when the disk took none.
         blobs: files and media beside the frames.
         saved: files that the program wants to be kept.
+        tables: of a resumed run, by metric the JSON of the last increment of each INCREMENTAL table.
         started_at: Unix seconds.
     """
 
@@ -96,7 +97,8 @@ class Session:
         self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
         self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded, self._file_kept)
         self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
-        self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note))
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
         self.save_state(None)
         self.sender.start(self.stage)
 

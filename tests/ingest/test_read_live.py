@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.ingest import Client, Session, eventually, get
 from fixtures.live import View, listen
-from fixtures.reads import RUN, ask, frame, store
+from fixtures.reads import RUN, ask, frame, run_path, store
 from stepwell_ingest.config import Config, Reads
 from stepwell_ingest.worker import Worker
 
@@ -55,7 +55,7 @@ async def test_without_keys_it_says_where_writers_stand_and_no_values(worker: Wo
     async with listen(worker.url, RUN) as events:
         assert (await events.next())[2] == {"state": "running", "writers": {"0": -1}}
         await store(worker, session, frame(session, [3], {"x": [1]}))
-        moved = [{"writer": "0", "from_step": 0, "to_step": 3}]
+        moved = [{"writer": "0", "from_step": 3, "to_step": 3}]
         assert (await events.next())[2] == {"state": "running", "cuts": [], "moved": moved}
 
 
@@ -79,6 +79,17 @@ async def test_a_restart_is_a_cut_with_what_took_its_place(worker: Worker) -> No
             _, _, data = await events.next()
         assert data["cuts"] == [{"writer": "0", "from_step": 2}]
         assert rows(data) == [("0", 2, 20.0), ("0", 3, 30.0)]
+
+
+async def test_what_a_fork_shows_of_its_parent_is_no_news(worker: Worker) -> None:
+    parent, child = Session(), Session(run="child")
+    await store(worker, parent, frame(parent, range(5), {"x": range(5)}, objects=[(2, "o", "parent's")]))
+    await store(worker, child, fork_run="run-1", fork_step=3)
+    async with listen(worker.url, run_path("child"), ["x", "o"]) as events:
+        await events.next()
+        await store(worker, child, frame(child, [4], {"x": [40]}, objects=[(4, "o", "child's")]))
+        kind, _, data = await events.next()
+        assert (kind, rows(data), data["rows"][0]["o"]) == ("delta", [("0", 4, 40.0)], "child's")
 
 
 async def test_the_end_of_a_run_is_told(worker: Worker) -> None:

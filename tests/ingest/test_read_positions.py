@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepwell.errors import UsageError
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, Position, current, intervals, moves
+from stepwell_ingest.read.positions import Cursor, Epoch, Move, Position, current, intervals, moves, unread
+from stepwell_ingest.read.waiting import Place, Range
 
 WRITERS = ("0", "1")
 
@@ -135,13 +136,40 @@ def test_a_cursor_of_another_history_is_noticed() -> None:
     assert moves(now, epochs, now) == []
 
 
+def test_an_object_above_the_last_step_that_is_hidden_is_a_cut_once() -> None:
+    """An object at step 9 was seen, and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
+    seen = current("running", [Epoch("0", 1, 0, 5, None, 10)], {"0": 9})
+    epochs = [Epoch("0", 1, 0, 5, 7, 10), Epoch("0", 2, 7, 7, None, 1)]
+    now = current("running", epochs, {"0": 9})
+    assert moves(seen, epochs, now) == [Move("0", 7, 6, 7)]
+    assert moves(Cursor.decode(now.encode()), epochs, now) == []
+    epochs = [Epoch("0", 1, 0, 5, 4, 10), Epoch("0", 2, 7, 7, 4, 1), Epoch("0", 3, None, 3, None, 0)]
+    assert moves(now, epochs, current("running", epochs, {"0": 9})) == [Move("0", 4, 4, 3)]
+
+
+def test_frames_that_were_not_seen_are_those_behind_the_cursor() -> None:
+    old, new = Epoch("0", 1, 0, 5, None, 10), Epoch("0", 2, None, -1, None, 3)
+    seen = current("running", [old])
+    assert unread(seen, [old]) == []
+    assert unread(seen, [old._replace(next_seq=12), new]) == [(old._replace(next_seq=12), 10), (new, -1)]
+    assert unread(Cursor("running", {}), [old]) == [(old, -1)]
+    assert unread(seen, [old._replace(next_seq=9)]) is None  # a history that went back: a backup
+
+
 def test_ranges_are_joined_where_they_touch() -> None:
     found = [Move("0", None, 5, 9), Move("1", None, 0, 4), Move("2", None, 20, 30), Move("3", 3, 3, 2)]
     assert intervals(found) == [(0, 10), (20, 31)]
 
 
 def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
-    cursor = Cursor("running", {str(rank): Position(3, 1_000_000 + rank % 7) for rank in range(10_000)})
+    """All of them wait for a file."""
+    names = [str(rank) for rank in range(10_000)]
+    writers = {
+        name: Position(3, 10**6 + int(name) * 7919 % 5000, 3, 50_000 + int(name) * 31 % 999, 10**6 + 5000, (-1,))
+        for name in names
+    }
+    waiting = {name: [Range(Place(3, 49_000, 0), Place(3, writers[name].next_seq, 0))] for name in names}
+    cursor = Cursor("running", writers, waiting)
     assert Cursor.decode(cursor.encode()) == cursor
     assert len(cursor.encode()) < 256 * 1024
 

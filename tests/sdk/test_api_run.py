@@ -122,20 +122,6 @@ def test_keys_that_are_no_list_are_answered_as_wandb_does(logged: Any, caplog: p
         logged.scan_history(page_size=0)
 
 
-def test_the_system_stream_has_the_keys_of_that_name(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
-    run = start_run(backend.url)
-    run.log({"loss": 1, "system/cpu": 50})
-    run.log({"loss": 2})
-    run.finish()
-    frame = api.run("run-1").history(stream="system")
-    assert list(frame.columns) == ["_step", "system/cpu"]
-    assert frame["system/cpu"].tolist() == [50]
-
-
-def test_a_history_without_system_keys_is_empty(logged: Any) -> None:
-    assert logged.history(stream="system").empty
-
-
 def test_a_sampled_history_keeps_spikes_and_says_what_it_left_out(
     backend: Backend, start_run: StartRun, api: stepwell.Api, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -159,8 +159,20 @@ def test_an_incremental_table_goes_on_after_a_resume(stored: Stored) -> None:
     assert (after["increment_num"], after["nrows"]) == (1, 2)
     assert after["previous_increments_paths"] == [before["path"]]
     assert stored.json(after["path"])["data"] == [[1]]
-    with pytest.raises(UsageError, match="only INCREMENTAL tables"):
-        Table().continue_from(before)
+    for table, previous in ((Table(), before), (resumed, {"_type": "table-file"})):
+        with pytest.raises(UsageError, match="only INCREMENTAL tables"):
+            table.continue_from(previous)
+    with pytest.raises(UsageError, match="lacks what one has"):
+        resumed.continue_from({"_type": "incremental-table-file", "increment_num": 3})
+
+
+def test_a_table_that_goes_on_names_no_more_than_the_latest_hundred(stored: Stored) -> None:
+    table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
+    previous = {"_type": "incremental-table-file", "increment_num": 101, "nrows": 102, "path": "99"}
+    table.continue_from({**previous, "previous_increments_paths": [str(number) for number in range(99)]})
+    encoded = stored.log(table)
+    assert encoded["previous_increments_paths"] == [str(number) for number in range(1, 100)]
+    assert (encoded["increment_num"], encoded["nrows"]) == (102, 103)
 
 
 def test_rows_beyond_the_cap_are_cut_off_with_a_warning(

@@ -123,4 +123,6 @@ async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, 
     }
     if made.config is not None:
         reply["config"], reply["meta"] = made.config, made.meta
+    if made.tables:
+        reply["tables"] = made.tables
     return made, reply

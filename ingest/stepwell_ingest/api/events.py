@@ -16,7 +16,7 @@ from aiohttp import web
 from stepwell.errors import Error
 from stepwell_ingest.api.reads import Query, Sources, named_run
 from stepwell_ingest.api.replies import page_as_json
-from stepwell_ingest.read.live import Event
+from stepwell_ingest.read.deltas import Event
 
 #: How long a browser waits before it reconnects.
 _RETRY = b"retry: 1000\n\n"

@@ -125,6 +125,28 @@ def read_routes(limits: Reads) -> list[tuple[Operation, reads.Answer]]:
         (
             Operation(
                 "GET",
+                f"{_RUN}/system",
+                "What was measured on its hosts, one row a measurement, in the order of time.",
+                (
+                    Parameter(
+                        "limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects
+                    ),
+                    Parameter(
+                        "samples",
+                        "about so many rows of all, instead of pages; the answer says what was left out",
+                        "integer",
+                        minimum=1,
+                        maximum=limits.objects,
+                    ),
+                    _CURSOR,
+                ),
+                errors=_READ_ERRORS,
+            ),
+            reads.system,
+        ),
+        (
+            Operation(
+                "GET",
                 f"{_RUN}/live",
                 "What happens in it, as server-sent events: docs/reading.md.",
                 (

@@ -22,6 +22,7 @@ from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
 from stepwell_ingest.read.sampling import choose_grid, choose_rows
 from stepwell_ingest.read.series import read_buckets
+from stepwell_ingest.read.system import read_system, sample_system
 
 Query = dict[str, Any]
 Answer = Callable[[web.Request, Query, "Sources"], Awaitable[web.StreamResponse]]
@@ -61,7 +62,10 @@ async def runs(request: web.Request, query: Query, sources: Sources) -> web.Stre
 async def run(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
     database = sources.database
     row = await named_run(request, database)
-    links = {name: f"{request.path}/{name}" for name in ("metrics", "summary", "series", "history", "objects", "live")}
+    links = {
+        name: f"{request.path}/{name}"
+        for name in ("metrics", "summary", "series", "history", "objects", "system", "live")
+    }
     return json_response({**row.shown, "links": links})
 
 
@@ -85,6 +89,16 @@ async def objects(request: web.Request, query: Query, sources: Sources) -> web.S
     return json_response(
         await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
     )
+
+
+async def system(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
+    database = sources.database
+    row = await named_run(request, database)
+    if query["samples"] is None:
+        return json_response(await read_system(database, row, query["limit"], query["cursor"]))
+    if query["cursor"] is not None:
+        raise UsageError("'samples' and 'cursor' exclude each other", hint="a sample is one answer")
+    return json_response(await sample_system(database, row, query["samples"]))
 
 
 async def series(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:

@@ -1,10 +1,10 @@
 """What happens in a run while somebody watches: deltas since a cursor, for any number of listeners.
 
-In come runs that are watched; out go events. One poller a worker asks Postgres twice a second which of them have moved,
-with one query for all of them. A listener has no queue, only a cursor: when its run has moved and its client has taken
-the last event, it gets everything since its cursor in one event, read in one transaction together with the positions,
-so a cut and what took its place come together. Listeners that stand at the same cursor share one read. A client that is
-so far behind that an event would be too large is told to start over.
+In come runs that are watched; out go events, which `deltas` makes. One poller a worker asks Postgres twice a second
+which of them have moved, with one query for all of them, and which of the files have come that somebody waits for. A
+listener has no queue, only a cursor: when its run has moved and its client has taken the last event, it gets everything
+since its cursor in one event. Listeners that stand at the same cursor share one read. A client that is so far behind
+that an event would be too large is told to start over.
 """
 
 from __future__ import annotations
@@ -12,42 +12,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from stepwell.errors import Error, OverloadedError
-from stepwell_ingest.read.arrays import Series, TooMuch, fetch
 from stepwell_ingest.read.database import Database
-from stepwell_ingest.read.history import fetch_objects
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, as_json, current, intervals, moves
-from stepwell_ingest.read.rows import ObjectValue, Page, assemble
+from stepwell_ingest.read.deltas import Event, event_since
+from stepwell_ingest.read.positions import Cursor
 from stepwell_ingest.read.runs import RunRow
 
 log = logging.getLogger(__name__)
 
-#: Bytes that Postgres sends for a point, with its time.
-_POINT_BYTES = 36
+#: Of how many files a poll asks whether they are there.
+_FILES_A_LOOK = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing to tell.
+@dataclass(slots=True, eq=False)
+class _Listener:
+    """Somebody who watches a run.
 
     Attributes:
-        kind: "start" (where the run stands; no points), "delta", or "reset": read the history anew, then go on from
-            `cursor`, because what happened since the listener's own is too much, or is not known.
-        cursor: where a reader stands who has taken it.
-        about: what it says beside the points.
-        page: the new points.
+        moved: there may be something to tell.
+        awaits: files that objects wait for, which it has gone past.
     """
 
-    kind: str
-    cursor: Cursor
-    about: dict[str, Any]
-    page: Page | None = None
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    awaits: frozenset[str] = frozenset()
 
 
 class Live:
@@ -59,10 +50,11 @@ class Live:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listeners: dict[int, set[asyncio.Event]] = {}
+        self._listeners: dict[int, set[_Listener]] = {}
         self._marks: dict[int, str] = {}
         self._shared: dict[int, dict[Any, asyncio.Task[Event | None]]] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._turn = 0
         self._closed = False
 
     @property
@@ -73,9 +65,9 @@ class Live:
     def close(self) -> None:
         """Ends every listener."""
         self._closed = True
-        for events in self._listeners.values():
-            for event in events:
-                event.set()
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.moved.set()
 
     async def stop(self) -> None:
         """Ends the poller and the reads that are under way; call `close` first."""
@@ -105,9 +97,9 @@ class Live:
             raise OverloadedError(
                 "the server has as many live views as it takes", retry_after_s=5.0, detail=f"{limits.listeners}"
             )
-        moved = asyncio.Event()
-        moved.set()  # the first look needs no reason
-        self._listeners.setdefault(run.run_id, set()).add(moved)
+        listener = _Listener()
+        listener.moved.set()  # the first look needs no reason
+        self._listeners.setdefault(run.run_id, set()).add(listener)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
         first = True
@@ -115,21 +107,23 @@ class Live:
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(limits.live_keep_alive_s):
-                        await moved.wait()
+                        await listener.moved.wait()
                 if self._closed:
                     return
-                if not moved.is_set():
+                if not listener.moved.is_set():
                     yield None
                     continue
-                moved.clear()
+                listener.moved.clear()
                 event = await self._since(run, keys, seen)
                 if event is not None:
-                    seen = event.cursor
-                if event is not None or first:  # so that the client hears at once that it is connected
+                    seen, listener.awaits = event.cursor, event.awaits
+                if event is not None and event.kind != "quiet":
                     yield event
+                elif first:  # so that the client hears at once that it is connected
+                    yield None
                 first = False
         finally:
-            self._listeners[run.run_id].discard(moved)
+            self._listeners[run.run_id].discard(listener)
             if not self._listeners[run.run_id]:
                 del self._listeners[run.run_id]
                 self._marks.pop(run.run_id, None)
@@ -138,9 +132,11 @@ class Live:
     async def _poll(self) -> None:
         while self._listeners:
             await asyncio.sleep(self._database.limits.live_poll_s)
+            files = frozenset().union(*(item.awaits for some in self._listeners.values() for item in some))
             try:
                 async with self._database.snapshot() as connection:
                     rows = await connection.fetch(self._database.sql["marks"], list(self._listeners))
+                    come = await self._come(connection, files)
             except Error as error:
                 log.warning("live views wait: %s", error)  # cursors stay, so nothing is missed
                 continue
@@ -148,10 +144,26 @@ class Live:
                 run_id, mark = row["run_id"], row["mark"]
                 if self._marks.get(run_id) != mark and run_id in self._listeners:
                     self._marks[run_id] = mark
-                    # First: a listener that is woken must not share what was read before.
-                    self._shared.pop(run_id, None)
-                    for event in self._listeners[run_id]:
-                        event.set()
+                    self._wake(run_id, self._listeners[run_id])
+            for run_id, listeners in self._listeners.items():
+                self._wake(run_id, [item for item in listeners if not come.isdisjoint(item.awaits)])
+
+    async def _come(self, connection: Any, files: frozenset[str]) -> frozenset[str]:
+        """Which of these files are there."""
+        if not files:
+            return frozenset()
+        # Files of processes that died may never come; many of them are asked for in turns.
+        turns = -(-len(files) // _FILES_A_LOOK)
+        self._turn += 1
+        digests = [bytes.fromhex(sha256) for sha256 in sorted(files)[self._turn % turns :: turns]]
+        return frozenset(row["sha256"] for row in await connection.fetch(self._database.sql["blobs_there"], digests))
+
+    def _wake(self, run_id: int, listeners: Collection[_Listener]) -> None:
+        if listeners:
+            # First: a listener that is woken must not share what was read before.
+            self._shared.pop(run_id, None)
+        for listener in listeners:
+            listener.moved.set()
 
     async def _since(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
         shared = self._shared.setdefault(run.run_id, {})
@@ -164,70 +176,10 @@ class Live:
         return await asyncio.shield(shared[key])
 
     async def _read(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
-        async with self._database.snapshot() as connection:
-            rows = await connection.fetch(self._database.sql["positions"], run.run_id)
-            if not rows:
-                return None  # the run was deleted meanwhile
-            epochs = [
-                Epoch(row["writer"], row["epoch"], row["first_step"], row["last_step"], row["visible_below"])
-                for row in rows
-                if row["writer"] is not None
-            ]
-            now = current(rows[0]["state"], epochs)
-            about: dict[str, Any] = {"state": now.state}
-            if seen is None:
-                last = {writer: position.last_step for writer, position in now.writers.items()}
-                return Event("start", now, {**about, "writers": last})
-            found = moves(seen, epochs, now)
-            if found is None:
-                return Event("reset", now, {**about, "reason": "the cursor does not belong to this history"})
-            if not found and now.state == seen.state:
-                return None
-            about |= as_json(found)
-            if not keys:
-                return Event("delta", now, about)
-            try:
-                page = await self._new_points(connection, run, keys, found)
-            except TooMuch:
-                limit = self._database.limits.live_points
-                return Event("reset", now, {**about, "reason": f"more than {limit} points are new"})
-            return Event("delta", now, about, page)
-
-    async def _new_points(self, connection: Any, run: RunRow, keys: tuple[str, ...], found: list[Move]) -> Page:
-        """The new points of these keys.
-
-        Raises:
-            TooMuch: there are more than an event may have.
-        """
-        room = self._database.limits.live_points * _POINT_BYTES
-        new = {move.writer: move for move in found}
-        series: list[Series] = []
-        objects: list[ObjectValue] = []
-        for start, end in intervals(found):
-            names = list(keys)
-            some = await fetch(connection, self._database.sql, run.run_id, names, start, end, room, with_times=True)
-            texts = await fetch_objects(self._database, connection, run.run_id, names, start, end)
-            room -= sum(len(item.steps) for item in some) * _POINT_BYTES + sum(len(item.text) for item in texts)
-            if room < 0:
-                raise TooMuch
-            series += [kept for item in some if len((kept := _only_new(item, new.get(item.writer))).steps)]
-            objects += [
-                item
-                for item in texts
-                if (move := new.get(item.writer)) is not None and move.from_step <= item.step <= move.to_step
-            ]
-        return assemble(series, objects, 0, with_times=True)
+        return await event_since(self._database, run, keys, seen)
 
 
 def _forget(shared: dict[Any, asyncio.Task[Event | None]], key: Any, done: asyncio.Task[Event | None]) -> None:
     del shared[key]
     if not done.cancelled():
         done.exception()  # seen, also when every listener has gone
-
-
-def _only_new(series: Series, move: Move | None) -> Series:
-    """The points that are new; those of other writers lie in the same range of steps."""
-    first, last = (0, -1) if move is None else (move.from_step, move.to_step)
-    start, end = np.searchsorted(series.steps, [first, last + 1]).tolist()
-    times = None if series.times is None else series.times[start:end]
-    return Series(series.metric, series.writer, series.steps[start:end], series.values[start:end], times)

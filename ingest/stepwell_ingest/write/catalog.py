@@ -79,6 +79,7 @@ class Attachment(NamedTuple):
         cursor: where its frames go on.
         resumed: the writer was there before this session.
         config, meta: the run's, for a process that resumes it; None for others.
+        tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
         rejected: seqs that were refused, from the request's `from_seq` on.
     """
 
@@ -86,6 +87,7 @@ class Attachment(NamedTuple):
     resumed: bool
     config: dict[str, Any] | None
     meta: dict[str, Any] | None
+    tables: dict[str, Any] | None
     rejected: list[tuple[int, Error]]
 
 
@@ -140,16 +142,17 @@ class Catalog:
                     if error.sqlstate == "ST020":
                         raise await self._gone(connection, request.session) from error
                     raise _attach_error(error, request) from error
-                config = meta = None
+                config = meta = tables = None
                 if request.resume is not None or request.rewind_to is not None:
-                    config, meta = map(orjson.loads, await connection.fetchrow(self._sql["about"], row["run_id"]))
+                    about = await connection.fetchrow(self._sql["about"], row["run_id"], row["writer_id"])
+                    config, meta, tables = map(orjson.loads, about)
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
         cursor = await self.cursor(request.session, fresh=True)
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
-        return Attachment(cursor, row["resumed"], config, meta, rejected)
+        return Attachment(cursor, row["resumed"], config, meta, tables, rejected)
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.

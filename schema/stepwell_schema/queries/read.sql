@@ -74,7 +74,7 @@ FROM stepwell.history_sample($1, $2, $3, $4, $5) ORDER BY writer, bucket_step;
 
 -- name: positions
 -- Where each epoch of each writer of a run stands, and the run's state; ordered by writer and epoch.
-SELECT w.name AS writer, l.epoch, l.first_step, l.last_step, l.visible_below, r.state
+SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state
 FROM stepwell.run r
 LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
 LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -86,3 +86,90 @@ SELECT r.run_id, concat_ws(' ', r.state, count(l.*), sum(l.next_seq), sum(l.last
                            count(l.visible_below)) AS mark
 FROM stepwell.run r LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
 WHERE r.run_id = ANY ($1) GROUP BY r.run_id;
+
+-- name: objects_of_frames
+-- The values that are no numbers of some frames, as far as they are not superseded, in the order of writer, epoch, seq and
+-- number (the place in the frame). $2 to $6: of which writers and epochs which seqs (last one included), and from which step
+-- on. $7: those of these keys, with their value; and of other keys those that need files, without it. `missing`: a file
+-- that is not there.
+SELECT w.name AS writer, x.epoch, o.seq, o.number, o.key, o.step, o.time_us, f.needs_files, f.missing,
+       CASE WHEN f.missing IS NULL AND o.key = ANY ($7) THEN o.value::text END AS value
+FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])
+     AS x (writer_id, epoch, from_seq, to_seq, from_step)
+JOIN stepwell.ledger l ON l.run_id = $1 AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = x.writer_id
+CROSS JOIN LATERAL (
+    SELECT n.seq, n.ord AS number, n.value->>'key' AS key, (n.value->>'step')::bigint AS step,
+           (n.value->>'time')::bigint AS time_us, n.value->'value' AS value
+    FROM stepwell.note n
+    WHERE n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq AND n.seq <= x.to_seq
+      AND n.kind = 'object'
+    UNION ALL
+    SELECT h.seq, row_number() OVER (PARTITION BY h.seq ORDER BY h.step, h.key COLLATE "C")::integer, h.key, h.step,
+           (extract(epoch FROM h.time) * 1000000)::bigint, h.value
+    FROM stepwell.hot_object h
+    WHERE h.run_id = $1 AND h.writer_id = x.writer_id AND h.epoch = x.epoch AND h.seq >= x.from_seq AND h.seq <= x.to_seq
+) o
+CROSS JOIN LATERAL (   -- aggregated, so that the hashes are looked for once
+    SELECT count(*) > 0 AS needs_files, min(u.sha256) FILTER (WHERE b.sha256 IS NULL) AS missing
+    FROM unnest(CASE WHEN o.value ? '_type' OR o.value->0 ? '_type' THEN stepwell.blobs_of_v1(o.value) END) AS u (sha256)
+    LEFT JOIN stepwell.blob b ON b.sha256 = decode(u.sha256, 'hex')
+) f
+WHERE o.step >= x.from_step AND (l.visible_below IS NULL OR o.step < l.visible_below)
+  AND (o.key = ANY ($7) OR f.needs_files)
+ORDER BY x.writer_id, x.epoch, o.seq, o.number;
+
+-- name: said
+-- How many notes of each kind are in some frames; media have a query of their own.
+SELECT n.kind, count(*) AS count
+FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
+JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
+                    AND n.seq <= x.to_seq
+WHERE n.kind <> 'object' GROUP BY n.kind ORDER BY n.kind;
+
+-- name: blobs_there
+-- Which of these files are there.
+SELECT encode(b.sha256, 'hex') AS sha256 FROM stepwell.blob b WHERE b.sha256 = ANY ($1::bytea[]);
+
+-- name: last_objects
+-- The highest step of the objects that came as notes in some frames, by writer.
+SELECT x.writer_id, max((n.value->>'step')::bigint) AS step
+FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
+JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
+                    AND n.seq <= x.to_seq
+WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(n.value->>'step') > 0;
+
+-- name: system
+-- What the view system has, one row a measurement, in order behind a position ($2 to $6; NULL: from the beginning).
+SELECT w.name AS writer, s.*,
+       (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
+        FROM jsonb_each(stepwell.object_v1(s.given)) e)::text AS metrics
+FROM (
+    SELECT n.writer_id, n.epoch, n.seq, n.ord, n.value->'metrics' AS given,
+           (extract(epoch FROM coalesce(stepwell.time_v1(n.value->'time'), n.time)) * 1000000)::bigint AS time_us
+    FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'system' AND n.value ? 'metrics'
+) s
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
+WHERE $2::bigint IS NULL OR (s.time_us, s.writer_id, s.epoch, s.seq, s.ord) > ($2, $3::integer, $4::integer, $5::bigint, $6::integer)
+ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord LIMIT $7;
+
+-- name: system_sample
+-- About $2 of them: every so-manieth of each writer, and its last one. `total`: how many there are.
+WITH numbered AS (
+    SELECT n.writer_id, n.epoch, n.seq, n.ord, n.time_us, count(*) OVER () AS total,
+           count(*) OVER (PARTITION BY n.writer_id) AS of_writer,
+           row_number() OVER (PARTITION BY n.writer_id ORDER BY n.time_us, n.epoch, n.seq, n.ord) AS number
+    FROM (
+        SELECT n.writer_id, n.epoch, n.seq, n.ord,
+               (extract(epoch FROM coalesce(stepwell.time_v1(n.value->'time'), n.time)) * 1000000)::bigint AS time_us
+        FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'system' AND n.value ? 'metrics'
+    ) n
+)
+SELECT w.name AS writer, s.time_us, s.total,
+       (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
+        FROM jsonb_each(stepwell.object_v1(n.value->'metrics')) e)::text AS metrics
+FROM numbered s
+JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = s.writer_id AND n.epoch = s.epoch AND n.seq = s.seq AND n.ord = s.ord
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
+WHERE (s.number - 1) % greatest(1, (s.total + $2 - 1) / $2) = 0 OR s.number = s.of_writer
+ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;

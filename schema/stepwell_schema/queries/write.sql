@@ -4,8 +4,19 @@ SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
 -- name: about
--- What a run says of itself, for a process that resumes it.
-SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta;
+-- What a run says of itself, for a process that resumes it; and of each INCREMENTAL table of the writer the last increment
+-- that is visible, whether its file has come or not.
+SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
+    SELECT coalesce(jsonb_object_agg(t.key, t.value), '{}') FROM (
+        SELECT DISTINCT ON (n.value->>'key') n.value->>'key' AS key, n.value->'value' AS value
+        FROM stepwell.note n
+        JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
+        WHERE n.run_id = $1 AND n.writer_id = $2 AND n.kind = 'object' AND n.value->>'key' IS NOT NULL
+          AND n.value->'value'->>'_type' = 'incremental-table-file'
+          AND (l.visible_below IS NULL OR (n.value->>'step')::bigint < l.visible_below)
+        ORDER BY n.value->>'key', n.epoch DESC, n.seq DESC, n.ord DESC
+    ) t
+) AS tables;
 
 -- name: cursor_by_session
 -- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.

@@ -7,7 +7,7 @@ cut off goes on where it stood, so that nothing is missing or double.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -88,14 +88,12 @@ def read_rows(
 class HistoryScan:
     """Rows of a run; each iteration reads them anew. See `Run.scan_history`."""
 
-    def __init__(self, client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> None:
-        self._source = client, path
-        self._shape = shape
-        self._query = query
+    def __init__(self, read: Callable[[], Iterator[dict[str, Any]]]) -> None:
+        self._read = read
         self._reading: Iterator[dict[str, Any]] | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return _scan(*self._source, self._shape, dict(self._query))
+        return self._read()
 
     def __next__(self) -> dict[str, Any]:
         self._reading = iter(self) if self._reading is None else self._reading
@@ -104,7 +102,8 @@ class HistoryScan:
     next = __next__
 
 
-def _scan(client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def scan_rows(client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every row of a query."""
     # No method of HistoryScan, which holds it: a scan that is dropped halfway ends its connection at once.
     for rows in read_rows(client, path, query, {}):
         yield from rows.as_dicts(shape)

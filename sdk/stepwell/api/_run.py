@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from stepwell.api._history import HistoryScan, Series, Summary, joined, read_rows
+from stepwell.api._history import HistoryScan, Series, Summary, joined, read_rows, scan_rows
 from stepwell.api._http import Client
+from stepwell.api._system import as_frame, is_system, sample_system, scan_system
 from stepwell.api._table import RESERVED, STEP, Rows, Shape, Table
 from stepwell.errors import UsageError
 
 log = logging.getLogger("stepwell")
 
-_SYSTEM = ("system/", "system.")
+_NO_PANDAS = "pandas is not installed, so history() returns a list of dicts"
 
 
 class Run:
@@ -158,7 +160,7 @@ class Run:
         keys: Sequence[str] | None = None,
         x_axis: str = STEP,
         pandas: bool = True,
-        stream: Literal["default", "system"] = "default",
+        stream: Literal["default", "system", "events"] = "default",
     ) -> Any:
         """About `samples` rows, for a look; all of them where there are no more. Each is one that was logged.
 
@@ -171,7 +173,8 @@ class Run:
             keys: only rows that have all of them; None: whole rows.
             x_axis: another key that rows must have; they are ordered by it.
             pandas: a DataFrame where pandas is installed; else a list of dicts.
-            stream: "system": the keys that begin with `system/`.
+            stream: "system" (or "events"): what was measured on its hosts, of all writers in the order of time: rows
+                with times and no steps. About `samples` of them at even distances, and each writer's last one.
 
         Raises:
             UsageError: samples make no sense.
@@ -179,23 +182,17 @@ class Run:
         if keys is not None and (isinstance(keys, str) or not isinstance(keys, Sequence)):
             log.error("keys must be a list of names, not %r", keys)
             return []
-        if stream == "system":
+        if is_system(stream):
             if keys is not None:
-                log.error("keys and stream='system' exclude each other")
+                log.error("keys and stream=%r exclude each other", stream)
                 return []
-            keys = [key for key in self.history_keys if key.startswith(_SYSTEM)]
-            if not keys:
-                return self._as_asked([], keys, {"sampled": None}, pandas)
-        elif keys is not None and x_axis not in (*RESERVED, *keys):
+            return self._system(samples, pandas)
+        if keys is not None and x_axis not in (*RESERVED, *keys):
             keys = [*keys, x_axis]
         end: dict[str, Any] = {}
         parts = list(read_rows(self._client, self._path, {"keys": keys, "samples": samples}, end))
         sampled = end.get("sampled")
-        if sampled:
-            log.warning(
-                "history() of %s kept %d of %d rows (%s); scan_history() has all",
-                *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
-            )
+        self._warn(sampled)
         found = self._as_asked(parts, keys, {"sampled": sampled}, pandas)
         if x_axis == STEP or not len(found):
             return found
@@ -210,6 +207,7 @@ class Run:
         min_step: int = 0,
         max_step: int | None = None,
         use_cache: bool = True,
+        stream: Literal["default", "system", "events"] = "default",
     ) -> HistoryScan:
         """Every row, as dicts, read as they are asked for.
 
@@ -218,16 +216,22 @@ class Run:
             page_size, use_cache: for scripts written for W&B; the server decides how much it sends at a time, and
                 nothing is cached.
             min_step, max_step: min ≤ step < max.
+            stream: "system" (or "events"): what was measured on its hosts; it has no steps, and keys do not choose.
 
         Raises:
-            UsageError: keys is no list.
+            UsageError: keys is no list, there is no such stream, or it cannot be chosen from.
         """
         names = self._names(keys)
         if page_size < 1:
             raise UsageError("page_size must be 1 or more", detail=repr(page_size))
-        return HistoryScan(
-            self._client, self._path, self._shape(names), {"keys": names, "min_step": min_step, "max_step": max_step}
-        )
+        if is_system(stream):
+            if names is not None or min_step or max_step is not None:
+                raise UsageError(
+                    f"the stream {stream!r} has no steps, and is read whole", hint="leave keys and steps out"
+                )
+            return HistoryScan(partial(scan_system, self._client, self._path, self._shape(None)))
+        query = {"keys": names, "min_step": min_step, "max_step": max_step}
+        return HistoryScan(partial(scan_rows, self._client, self._path, self._shape(names), query))
 
     def series(self, key: str, min_step: int = 0, max_step: int | None = None) -> Series:
         """Every point of one metric as arrays; without any, arrays of length 0."""
@@ -282,11 +286,28 @@ class Run:
         query = {"keys": names, "min_step": min_step, "max_step": max_step}
         return Table(read_rows(self._client, self._path, query, {}), self._shape(names), names)
 
+    def _system(self, samples: int, pandas: bool) -> Any:
+        rows, sampled = sample_system(self._client, self._path, self._shape(None), samples)
+        self._warn(sampled)
+        if pandas:
+            try:
+                return as_frame(rows, {"sampled": sampled})
+            except UsageError:
+                log.warning(_NO_PANDAS)
+        return rows
+
+    def _warn(self, sampled: dict[str, Any] | None) -> None:
+        if sampled:
+            log.warning(
+                "history() of %s kept %d of %d rows (%s); scan_history() has all",
+                *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
+            )
+
     def _as_asked(self, parts: list[Rows], keys: Sequence[str] | None, about: dict[str, Any], pandas: bool) -> Any:
         shape = self._shape(keys)
         if pandas:
             try:
                 return Table(parts, shape, keys).pandas(about)
             except UsageError:
-                log.warning("pandas is not installed, so history() returns a list of dicts")
+                log.warning(_NO_PANDAS)
         return [row for part in parts for row in part.as_dicts(shape)]

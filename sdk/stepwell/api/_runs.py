@@ -72,7 +72,7 @@ class Runs(Sequence[Run]):
         keys: Sequence[str] | None = None,
         x_axis: str = STEP,
         format: Literal["default", "pandas", "polars"] = "default",
-        stream: Literal["default", "system"] = "default",
+        stream: Literal["default", "system", "events"] = "default",
     ) -> Any:
         """`Run.history` of all runs, one after the other, each row with its run's id under "run_id".
 

@@ -76,7 +76,12 @@ class Shape:
         if several_writers or (keys is not None and WRITER in wanted):
             self._names.append(WRITER)
         self._names += [name for name in self.last if name in wanted]
-        self._created_us = created_us
+        self.created_us = created_us
+
+    @property
+    def has_writers(self) -> bool:
+        """Whether rows say which writer they are of."""
+        return WRITER in self._names
 
     def index(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """Name and values of each."""
@@ -88,7 +93,7 @@ class Shape:
             elif name == TIMESTAMP:
                 yield name, rows.times / 1e6
             else:
-                yield name, (rows.times - self._created_us) / 1e6
+                yield name, (rows.times - self.created_us) / 1e6
 
 
 class Table:

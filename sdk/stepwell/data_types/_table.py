@@ -190,12 +190,16 @@ class Table(Media):
         self._fks[name] = (table, table_col)
 
     def continue_from(self, previous: Mapping[str, Any]) -> None:
-        """Goes on with the increments of a resumed run: `previous` is the JSON of the table in its summary."""
-        if self.log_mode != "INCREMENTAL" or previous.get("_type") != "incremental-table-file":
-            raise UsageError("only INCREMENTAL tables go on after a resume", detail=described(previous.get("_type")))
-        self.increments.number = int(previous["increment_num"]) + 1
-        self.increments.rows_before = int(previous["nrows"])
-        self.increments.paths = [*previous["previous_increments_paths"], previous["path"]]
+        """Goes on with the increments that an earlier process stored: `previous` is the JSON of the last one.
+
+        A resumed run does it by itself.
+
+        Raises:
+            UsageError: the table or the JSON is not INCREMENTAL.
+        """
+        if self.log_mode != "INCREMENTAL":
+            raise UsageError("only INCREMENTAL tables go on after a resume", detail=f"log_mode={self.log_mode!r}")
+        self.increments.continue_from(previous)
 
     def prepare(self) -> Media:
         if self.log_mode == "INCREMENTAL":

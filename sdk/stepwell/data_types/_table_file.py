@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stepwell._values import dump, jsonable
+from stepwell._values import described, dump, jsonable
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._media import Media
 from stepwell.errors import UsageError
@@ -96,6 +96,26 @@ class Increments:
         self.paths: list[str] = []
         self._sink: weakref.ref[FileSink] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether the table has increments, of this process or of earlier ones."""
+        return bool(self.number or self.paths)
+
+    def continue_from(self, previous: Mapping[str, Any]) -> None:
+        """Goes on behind an increment that an earlier table of the same key has stored: `previous` is its JSON.
+
+        Raises:
+            UsageError: it is none.
+        """
+        if previous.get("_type") != "incremental-table-file":
+            raise UsageError("only INCREMENTAL tables go on after a resume", detail=described(previous.get("_type")))
+        try:
+            number, rows = int(previous["increment_num"]) + 1, int(previous["nrows"])
+            paths = [*previous["previous_increments_paths"], previous["path"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError("an increment of a table lacks what one has", detail=repr(error)) from error
+        self.number, self.rows_before, self.paths = number, rows, paths[1 - MAX_INCREMENTS :]
+
     def check(self, sink: FileSink) -> None:
         """Raises UsageError when the table belongs to another run."""
         if self._sink is not None and self._sink() is not sink:
@@ -113,6 +133,15 @@ class Increment(Media):
 
     def __init__(self, table: Table, end: int) -> None:
         self._table, self._end = table, end
+        self._last: tuple[dict[str, dict[str, Any]], str] | None = None
+
+    def go_on_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
+        """Of a resumed run: a table that has no increments yet goes on behind the last one of this metric.
+
+        Args:
+            tables: by metric, the JSON of the last increments. Read and written in the thread that encodes.
+        """
+        self._last = tables, metric
 
     @property
     def held_bytes(self) -> int:
@@ -121,6 +150,8 @@ class Increment(Media):
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
         done = self._table.increments
         done.check(sink)
+        if self._last is not None and not done.begun:
+            done.continue_from(self._last[0][self._last[1]])
         rows = [list(row) for row in self._table.data[done.rows : self._end]]
         ref = write(self._table.columns, rows, key, step, sink)
         if done.number == MAX_INCREMENTS:
@@ -136,6 +167,8 @@ class Increment(Media):
         }
         done.rows, done.number = max(self._end, done.rows), done.number + 1
         done.paths = [*done.paths, ref.path][1 - MAX_INCREMENTS :]
+        if self._last is not None:
+            self._last[0][self._last[1]] = encoded
         return encoded
 
 

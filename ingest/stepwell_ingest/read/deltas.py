@@ -1,0 +1,307 @@
+"""What has happened in a run since a cursor: one event, from one state of the database.
+
+Between the listeners (`live`) and Postgres. In come a run, keys and a cursor; out goes an `Event` with the cursor
+behind it. Points are followed by step, and what is no number by the frames that brought it: media come as notes, which
+may be later than the points of their step, and are shown when their files are there (`read.waiting`). Promises that who
+applies events has what the views showed at that moment, each value once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+
+from stepwell_ingest.read.arrays import Series, TooMuch, fetch
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.positions import Cursor, Epoch, Move, as_json, current, intervals, moves, unread
+from stepwell_ingest.read.rows import ObjectValue, Page, assemble
+from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
+
+#: Bytes that Postgres sends for a point, with its time.
+_POINT_BYTES = 36
+_FETCH_OBJECTS = 2000
+_ALL_SEQS = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing to tell.
+
+    Attributes:
+        kind: "start" (where the run stands; no points), "delta", or "reset": read the history anew, then go on from
+            `cursor`, because what happened since the listener's own is too much, or is not known. "quiet": nothing is
+            to be told, but the cursor has moved.
+        cursor: where a reader stands who has taken it.
+        about: what it says beside the points.
+        page: the new points and objects.
+        awaits: files, by SHA-256 in hexadecimal digits: when one of them comes, look again.
+    """
+
+    kind: str
+    cursor: Cursor
+    about: dict[str, Any]
+    page: Page | None = None
+    awaits: frozenset[str] = frozenset()
+
+
+class _Frames(NamedTuple):
+    """Frames of one epoch, and from which step on their objects are wanted."""
+
+    row: Epoch
+    from_seq: int
+    to_seq: int = _ALL_SEQS
+    from_step: int = 0
+
+
+class _Found(NamedTuple):
+    """An object with files, or of a key that was asked for. `missing`: a file that is not there."""
+
+    place: Place
+    needs_files: bool
+    missing: str | None
+    value: ObjectValue | None
+
+
+async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
+    """What to tell a listener; None when the run has been deleted.
+
+    Args:
+        keys: whose values the event has; empty: none.
+        seen: where the listener stands; None: nowhere yet.
+    """
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["positions"], run.run_id)
+        if not rows:
+            return None
+        epochs = [
+            Epoch(
+                row["writer"],
+                row["epoch"],
+                row["first_step"],
+                row["last_step"],
+                row["visible_below"],
+                row["next_seq"],
+                row["writer_id"],
+            )
+            for row in rows
+            if row["writer"] is not None
+        ]
+        return await _Delta(database, connection, run.run_id, keys, epochs, rows[0]["state"]).since(seen)
+
+
+class _Delta:
+    """One look at a run."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: asyncpg.Connection,
+        run_id: int,
+        keys: tuple[str, ...],
+        epochs: list[Epoch],
+        state: str,
+    ) -> None:
+        self._database = database
+        self._connection = connection
+        self._run_id = run_id
+        self._keys = list(keys)
+        self._epochs = epochs
+        self._now = current(state, epochs)  # `since` adds the steps of objects
+
+    async def since(self, seen: Cursor | None) -> Event:
+        fresh = None if seen is None else unread(seen, self._epochs)
+        frames = [
+            _Frames(row, first) for row, first in ([(row, 0) for row in self._epochs] if fresh is None else fresh)
+        ]
+        tops = await self._last_objects(frames)
+        for writer, position in (seen.writers if seen is not None else {}).items():
+            tops[writer] = max(tops.get(writer, -1), position.last_object)
+        self._now = current(self._now.state, self._epochs, tops)
+        if seen is None:
+            last = {writer: position.last_step for writer, position in self._now.writers.items()}
+            return await self._begin("start", {"writers": last})
+        if seen.waiting is None:
+            return await self._begin("reset", {"reason": "the cursor is of an older version of the server"})
+        found = moves(seen, self._epochs, self._now)
+        if found is None or fresh is None:
+            return await self._begin("reset", {"reason": "the cursor does not belong to this history"})
+        try:
+            return await self._delta(seen, found, frames)
+        except TooMuch:
+            limit = self._database.limits.live_points
+            return await self._begin("reset", {"reason": f"more than {limit} points are new"})
+
+    async def _begin(self, kind: str, about: dict[str, Any]) -> Event:
+        """An event for a reader who reads the history now: only what waits for files will be news."""
+        frames = [_Frames(row, 0) for row in self._epochs]
+        found = await self._objects(frames, [], self._database.limits.page_bytes)
+        return self._event(kind, about, *self._waiting(_ranges(frames, None), found))
+
+    async def _delta(self, seen: Cursor, found: list[Move], fresh: list[_Frames]) -> Event:
+        room = self._database.limits.live_points * _POINT_BYTES
+        ranges = _ranges(fresh, seen)
+        cuts = {move.writer: move.cut for move in found if move.cut is not None}
+        told = await self._objects(self._frames(ranges, cuts), self._keys, room)
+        waiting, awaits, forgotten = self._waiting(ranges, told)
+        counted = await self._said(fresh)
+        new = _new_objects(told, ranges, fresh, cuts) if self._keys else []
+        nothing = not (found or new or counted or forgotten) and self._now.state == seen.state
+        about: dict[str, Any] = as_json(found)
+        if counted:
+            about["said"] = counted
+        page = None
+        if self._keys and not nothing:
+            page = await self._page(found, new, room - sum(len(item.text) for item in new))
+        return self._event("quiet" if nothing else "delta", about, waiting, awaits, forgotten, page)
+
+    def _event(
+        self,
+        kind: str,
+        about: dict[str, Any],
+        waiting: dict[str, list[Range]],
+        awaits: frozenset[str],
+        forgotten: int,
+        page: Page | None = None,
+    ) -> Event:
+        about = {"state": self._now.state, **about}
+        if awaits:
+            about["waiting"] = len(awaits)
+        if forgotten:
+            about["forgotten"] = forgotten
+        return Event(kind, replace(self._now, waiting=waiting), about, page, awaits)
+
+    def _frames(self, ranges: dict[str, list[Range]], cuts: dict[str, int]) -> list[_Frames]:
+        """The frames to look through: those of the ranges, and of writers with a cut all, from its step on."""
+        rows = {(row.writer, row.epoch): row for row in self._epochs}
+        listed = [
+            _Frames(row, item.start.seq, item.end.seq - (item.end.number == 0))
+            for writer, some in ranges.items()
+            for item in some
+            if (row := rows.get((writer, item.start.epoch))) is not None
+        ]
+        return listed + [_Frames(row, 0, from_step=cuts[row.writer]) for row in self._epochs if row.writer in cuts]
+
+    async def _objects(self, frames: list[_Frames], keys: list[str], room: int) -> dict[str, list[_Found]]:
+        """The objects of these frames by writer, in the order of their places, each once.
+
+        Raises:
+            TooMuch: their values have more than `room` bytes.
+        """
+        found = defaultdict[str, dict[Place, _Found]](dict)
+        arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
+        seqs = ([item.from_seq for item in frames], [item.to_seq for item in frames])
+        steps = [item.from_step for item in frames]
+        query = self._database.sql["objects_of_frames"]
+        cursor = await self._connection.cursor(query, self._run_id, *arguments, *seqs, steps, keys)
+        while rows := await cursor.fetch(_FETCH_OBJECTS):
+            for row in rows:
+                place = Place(row["epoch"], row["seq"], row["number"])
+                value = None
+                if row["value"] is not None:
+                    text = row["value"].encode()
+                    value = ObjectValue(row["key"], row["writer"], row["step"], row["time_us"], text)
+                    room -= len(text)
+                found[row["writer"]][place] = _Found(place, row["needs_files"], row["missing"], value)
+            if room < 0:
+                raise TooMuch
+            if len(rows) < _FETCH_OBJECTS:
+                break
+        return {writer: sorted(some.values(), key=lambda item: item.place) for writer, some in found.items()}
+
+    def _waiting(
+        self, ranges: dict[str, list[Range]], found: dict[str, list[_Found]]
+    ) -> tuple[dict[str, list[Range]], frozenset[str], int]:
+        """What waits for files, one missing file of each such object, and how many ranges a cursor has no room for."""
+        waiting: dict[str, list[Range]] = {}
+        awaits: set[str] = set()
+        for writer, some in ranges.items():
+            files = [item for item in found.get(writer, []) if item.needs_files]
+            left = still_waiting(some, [(item.place, item.missing is None) for item in files])
+            if left:
+                waiting[writer] = left
+                awaits |= {item.missing for item in files if item.missing is not None and inside(left, item.place)}
+        limit = max(1, self._database.limits.live_waiting // max(1, len(waiting)))
+        forgotten = sum(max(0, len(left) - limit) for left in waiting.values())
+        return {writer: left[-limit:] for writer, left in waiting.items()}, frozenset(awaits), forgotten
+
+    async def _last_objects(self, frames: list[_Frames]) -> dict[str, int]:
+        """The highest step of the objects that came as notes in these frames, by writer."""
+        arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
+        seqs = ([item.from_seq for item in frames], [item.to_seq for item in frames])
+        if not frames:
+            return {}
+        query = self._database.sql["last_objects"]
+        rows = await self._connection.fetch(query, self._run_id, *arguments, *seqs)
+        names = {item.row.writer_id: item.row.writer for item in frames}
+        return {names[row["writer_id"]]: row["step"] for row in rows}
+
+    async def _said(self, fresh: list[_Frames]) -> dict[str, int]:
+        """How many notes of each kind are new."""
+        if not fresh:
+            return {}
+        arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
+        seqs = ([item.from_seq for item in fresh], [item.to_seq for item in fresh])
+        rows = await self._connection.fetch(self._database.sql["said"], self._run_id, *arguments, *seqs)
+        return {row["kind"]: row["count"] for row in rows}
+
+    async def _page(self, found: list[Move], objects: list[ObjectValue], room: int) -> Page:
+        """The new points of the keys, and these objects.
+
+        Raises:
+            TooMuch: there are more than an event may have.
+        """
+        new = {move.writer: move for move in found}
+        series: list[Series] = []
+        sql = self._database.sql
+        for start, end in intervals(found):
+            some = await fetch(self._connection, sql, self._run_id, self._keys, start, end, room, with_times=True)
+            room -= sum(len(item.steps) for item in some) * _POINT_BYTES
+            if room < 0:
+                raise TooMuch
+            series += [kept for item in some if len((kept := _only_new(item, new.get(item.writer))).steps)]
+        return assemble(series, objects, 0, with_times=True)
+
+
+def _ranges(fresh: Iterable[_Frames], seen: Cursor | None) -> dict[str, list[Range]]:
+    """By writer, what waited and the frames that are new."""
+    ranges = defaultdict[str, list[Range]](list)
+    if seen is not None:
+        for writer, some in (seen.waiting or {}).items():
+            ranges[writer] += some
+    for row, from_seq, *_ in fresh:
+        ranges[row.writer].append(Range(Place(row.epoch, max(0, from_seq), 0), Place(row.epoch, row.next_seq, 0)))
+    return dict(ranges)
+
+
+def _new_objects(
+    found: dict[str, list[_Found]], ranges: dict[str, list[Range]], fresh: Sequence[_Frames], cuts: dict[str, int]
+) -> list[ObjectValue]:
+    """The values to tell: of new frames all that are shown, of those that waited what does so no more, and behind a cut
+    all that are shown, since the reader drops what it had there.
+    """
+    first = {(frames.row.writer, frames.row.epoch): frames.from_seq for frames in fresh}
+    new = []
+    for writer, some in found.items():
+        cut = cuts.get(writer)
+        for place, needs_files, _, value in some:
+            if value is not None and (
+                place.seq >= first.get((writer, place.epoch), _ALL_SEQS)
+                or (needs_files and inside(ranges.get(writer, []), place))
+                or (cut is not None and value.step >= cut)
+            ):
+                new.append(value)
+    return new
+
+
+def _only_new(series: Series, move: Move | None) -> Series:
+    """The points that are new; those of other writers lie in the same range of steps."""
+    first, last = (0, -1) if move is None else (move.from_step, move.to_step)
+    start, end = np.searchsorted(series.steps, [first, last + 1]).tolist()
+    times = None if series.times is None else series.times[start:end]
+    return Series(series.metric, series.writer, series.steps[start:end], series.values[start:end], times)

@@ -1,0 +1,66 @@
+"""System metrics: what was measured on the hosts of a run, one row a measurement, in the order of time.
+
+They belong to no step, so they are no rows of its history. In comes a run; out go rows that are ready for JSON, with
+the numbers that the view `system` has. A cursor is a position, so a page neither repeats nor skips a measurement that
+was there all along. One that arrives late (a spool that is delivered after the fact) has its place by its time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+import orjson
+
+from stepwell.errors import UsageError
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.runs import RunRow
+
+_POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
+
+
+async def read_system(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
+    """{"rows": [{"_writer", "_timestamp", metric: number…}, …], "next": cursor or None, "sampled": None}.
+
+    `_timestamp` is in Unix seconds.
+
+    Raises:
+        UsageError: the cursor is none of ours.
+    """
+    after = (None,) * len(_POSITION) if cursor is None else _position(cursor)
+    async with database.snapshot() as connection:
+        found = await connection.fetch(database.sql["system"], run.run_id, *after, limit + 1)
+    more = None
+    if len(found) > limit:
+        more = base64.urlsafe_b64encode(orjson.dumps([found[limit - 1][name] for name in _POSITION])).decode()
+    return {"rows": _rows(found[:limit]), "next": more, "sampled": None}
+
+
+async def sample_system(database: Database, run: RunRow, samples: int) -> dict[str, Any]:
+    """Likewise about `samples` of all: every so-manieth of each writer, and its last one; "sampled" says so."""
+    async with database.snapshot() as connection:
+        found = await connection.fetch(database.sql["system_sample"], run.run_id, samples)
+    sampled = None
+    if found and len(found) < found[0]["total"]:
+        sampled = {"from_rows": found[0]["total"], "rows": len(found), "by": "order"}
+    return {"rows": _rows(found), "next": None, "sampled": sampled}
+
+
+def _rows(found: Iterable[asyncpg.Record]) -> list[dict[str, Any]]:
+    return [
+        {**orjson.loads(row["metrics"]), "_writer": row["writer"], "_timestamp": row["time_us"] / 1e6}
+        for row in found
+        if row["metrics"] is not None  # nothing in it was a number
+    ]
+
+
+def _position(cursor: str) -> list[int]:
+    try:
+        position = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if len(position) == len(_POSITION) and all(type(number) is int for number in position):
+            return list(position)
+    except (ValueError, TypeError):
+        pass
+    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")
