@@ -34,7 +34,6 @@ from stepwell._values import dump
 from stepwell._watch import Watching
 from stepwell._with_block import WithBlock
 from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
-from stepwell.spool import Spool
 
 log = logging.getLogger("stepwell")
 
