@@ -33,7 +33,7 @@ def add_blob_routes(app: web.Application, worker: Worker) -> None:
 
     async def head(request: web.Request) -> web.StreamResponse:
         blobs, sha256 = worker.open_blobs(), _sha256(request)
-        size = await blobs.size(sha256)
+        size = await blobs.promise(sha256)
         if size is not None:
             return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
         return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
