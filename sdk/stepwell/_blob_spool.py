@@ -39,8 +39,8 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `_segment_writer`
 _PIECE_BYTES = 1024 * 1024
 #: Hashes that are remembered as stored; beyond it, a file that is logged again is sent again, and the server says so.
 _MAX_KNOWN = 100_000
-#: For how long. A server may remove a file that no run names (the object that named it was refused, or its run deleted) a day
-#: after it has said that it has it.
+#: For how long. A server may remove a file that no run names (the object that named it was refused, or its run deleted)
+#: a day after it has said that it has it.
 _KNOWN_S = 12 * 3600.0
 
 

@@ -1,10 +1,10 @@
 """Removes blobs that no run names any more: row marked, file removed, row removed.
 
-The last station of a blob, behind the sweep of deleted runs. In come rows of `blob` that `blob_use` does not name and that
-nobody was told of for the grace period; out goes space. Promises: while a row is marked nobody is told that the blob is
-there, and who uploads it meanwhile is told to try again; killed anywhere, a later pass goes on; any number of servers may
-collect at a time, since a row is marked by one of them. Files are removed by their rows only, so what else lies in the folder
-or bucket stays.
+The last station of a blob, behind the sweep of deleted runs. In come rows of `blob` that `blob_use` does not name and
+that nobody was told of for the grace period; out goes space. Promises: while a row is marked nobody is told that the
+blob is there, and who uploads it meanwhile is told to try again; killed anywhere, a later pass goes on; any number of
+servers may collect at a time, since a row is marked by one of them. Files are removed by their rows only, so what else
+lies in the folder or bucket stays.
 """
 
 from __future__ import annotations

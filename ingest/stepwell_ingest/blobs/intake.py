@@ -2,8 +2,8 @@
 
 Stands between the routes and the store. In come claims ("these are the bytes from 8388608 on of the blob with this
 hash") with bodies; out go answers. A blob is acknowledged when the store has it for good and `stepwell.blob` says so
-(`presence`), in this order: a crash between them costs one more upload, never a row without its blob. Promises that memory holds one
-part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
+(`presence`), in this order: a crash between them costs one more upload, never a row without its blob. Promises that
+memory holds one part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
 """
 
 from __future__ import annotations

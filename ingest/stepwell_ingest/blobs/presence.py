@@ -1,8 +1,8 @@
 """Which blobs are there: the row that says so, and the object that must be there with it.
 
-Between intake and collector. In come hashes; out go sizes. A blob is there when `stepwell.blob` has its row and the store
-its object. Promises that whoever is told so may rely on it for the grace period (`blob_grace_s`), whatever a collector
-does at that moment: both write the row, and Postgres lets one of them go first (`functions/collect.sql`).
+Between intake and collector. In come hashes; out go sizes. A blob is there when `stepwell.blob` has its row and the
+store its object. Promises that whoever is told so may rely on it for the grace period (`blob_grace_s`), whatever a
+collector does at that moment: both write the row, and Postgres lets one of them go first (`functions/collect.sql`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_schema import queries
 
-#: A removal that was begun longer ago is no more, wherever its process has gone: collectors ask the store for nothing in the
-#: second half of it, and the store's library gives a request up after 20 s (`store._RETRY`).
+#: A removal that was begun longer ago is no more, wherever its process has gone: collectors ask the store for nothing
+#: in the second half of it, and the store's library gives a request up after 20 s (`store._RETRY`).
 REMOVAL_LEASE_S = 300.0
-#: How old a promise may be without being written anew, so that a file that is logged at each step costs no write a step.
+#: How old a promise may be without being written anew, so that a file that is logged often costs few writes.
 _FRESH_S = 300.0
 
 
@@ -66,8 +66,8 @@ class Presence:
         lease = datetime.timedelta(seconds=REMOVAL_LEASE_S)
         with postgres_errors("record a blob"):
             recorded = await self._pool.fetchval(self._sql["record_blob"], bytes.fromhex(sha256), size, lease)
-        # A removal that began before the put may have ended behind it. From the row on there can be no other one, so what is
-        # there now stays.
+        # A removal that began before the put may have ended behind it. From the row on there can be no other one, so
+        # what is there now stays.
         if not recorded or await self._store.size(incoming.path_of(sha256)) != size:
             raise UnavailableError(
                 "an older copy of this blob is being removed", detail=sha256, hint="send it again after a pause"

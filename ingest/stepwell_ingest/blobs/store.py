@@ -129,7 +129,7 @@ class Store:
                         folder.rmdir()
 
     async def remove(self, path: str) -> None:
-        """Removes a whole blob; one that is not there is no error. Its folder stays, since others are on their way there.
+        """Removes a whole blob; one that is not there is no error. Its folder stays: others are on their way there.
 
         Raises:
             UnavailableError: the store does not answer, or the bucket is not there.

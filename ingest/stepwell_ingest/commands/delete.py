@@ -154,8 +154,8 @@ def _text(plan: Plan) -> str:
         lines.append(f"together {number(points, 'point')}, {number(objects, 'object')}, about {taken} on disk")
         if plan.files:
             lines.append(
-                f"{number(plan.files, 'file')} ({size(plan.file_bytes)}) that no other run names: the server removes them "
-                "afterwards,\n  young ones when its grace period is over (stepwell up --blob-grace-days)"
+                f"{number(plan.files, 'file')} ({size(plan.file_bytes)}) that no other run names: the server "
+                "removes them afterwards,\n  young ones when its grace period is over (stepwell up --blob-grace-days)"
             )
         if plan.months:
             lines.append(f"months that drop whole: {', '.join(plan.months)}")
