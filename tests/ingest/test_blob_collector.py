@@ -24,16 +24,7 @@ from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.sizes import Sizes
 from stepwell_ingest.worker import Worker
 
-pytestmark = pytest.mark.db
-
-
-@pytest.fixture(autouse=True)
-def nobody_else_collects(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run(*_: object) -> None:
-        return None
-
-    if "by_itself" not in request.node.name:
-        monkeypatch.setattr(Collector, "run", run)
+pytestmark = [pytest.mark.db, pytest.mark.usefixtures("nobody_else_collects")]
 
 
 @pytest.fixture
@@ -127,9 +118,16 @@ class TestWhatGoes:
         assert await pg.fetchval("SELECT count(*) FROM stepwell.blob") == 4
 
     async def test_a_server_collects_by_itself_after_a_sweep(
-        self, postgres_dsn: str, place: str, store: Store, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+        self,
+        postgres_dsn: str,
+        place: str,
+        store: Store,
+        pg: asyncpg.Connection,
+        monkeypatch: pytest.MonkeyPatch,
+        nobody_else_collects: Any,
     ) -> None:
         monkeypatch.setattr(collector_module, "_LOOK_EVERY_S", 0.05)
+        monkeypatch.setattr(Collector, "run", nobody_else_collects)
         async with start_blob_worker(postgres_dsn, place) as worker:
             sha256 = await upload(worker)
             run_id = await name_them(worker, "run-1", sha256)
@@ -298,14 +296,15 @@ class TestWhatIsSaid:
         self, postgres_dsn: str, place: str, store: Store, pg: asyncpg.Connection
     ) -> None:
         """After each acknowledgement the blob is there, whatever was being removed meanwhile."""
-        removed = 0
+        removed, done = 0, False
 
         async def keep_collecting() -> None:
             nonlocal removed
             mine = Collector(postgres_dsn, open_store(place), Timeouts())
             connection = await asyncpg.connect(postgres_dsn)
-            while True:  # without the lock, which is there to spare work only
+            while not done:  # without the lock, which is there to spare work only
                 removed += (await mine._pass(connection)).blobs
+            await connection.close()
 
         async def send(worker: Worker, sha256: str, data: bytes) -> None:
             while True:
@@ -329,9 +328,8 @@ class TestWhatIsSaid:
         ):
             collectors = [asyncio.create_task(keep_collecting()) for _ in range(2)]
             await asyncio.gather(*(go_round(number, [first, second]) for number in range(4)))
-            for task in collectors:
-                task.cancel()
-            await asyncio.gather(*collectors, return_exceptions=True)
+            done = True
+            await asyncio.gather(*collectors)
             assert removed > 0
             for number in range(4):
                 assert await is_there(first, store, pg, make_blob([50, 2 * PART][number % 2], number)[0])

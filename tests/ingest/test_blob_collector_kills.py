@@ -16,7 +16,7 @@ from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.worker import Worker
 
-pytestmark = pytest.mark.db
+pytestmark = [pytest.mark.db, pytest.mark.usefixtures("nobody_else_collects")]
 
 #: Collects, and kills itself before or after the n-th call of a method.
 PROGRAM = """

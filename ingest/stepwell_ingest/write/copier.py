@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import asyncpg
@@ -363,7 +364,8 @@ def _note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
 
 def _naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -> Iterator[tuple[int, str]]:
     """(run id, JSON) of the values that may name a file. Postgres, which knows what JSON means, looks closer."""
-    for row in (*objects, *notes):
+    rows: Iterator[pgcopy.ObjectRow | pgcopy.NoteRow] = chain(objects, notes)
+    for row in rows:
         # "\\u" may spell the field's name, too.
         if b"sha256" in row.value or b"\\u00" in row.value:
             yield row.run_id, row.value.decode()
