@@ -1,4 +1,4 @@
--- Objects as their two indexes want to be asked.
+-- Objects as their indexes want to be asked.
 
 CREATE OR REPLACE FUNCTION stepwell.objects_v1(run_id_ bigint) RETURNS SETOF stepwell.hot_object
 LANGUAGE sql STABLE AS $$
