@@ -27,7 +27,7 @@ CROSS JOIN LATERAL (
     FROM stepwell.objects_v1(g.source_run_id) o
     JOIN stepwell.writer w ON w.run_id = o.run_id AND w.writer_id = o.writer_id
     JOIN stepwell.ledger l ON l.run_id = o.run_id AND l.writer_id = o.writer_id AND l.epoch = o.epoch
-    WHERE (g.below_step IS NULL OR o.step < g.below_step)
+    WHERE o.run_id = g.source_run_id AND (g.below_step IS NULL OR o.step < g.below_step)
       AND (l.visible_below IS NULL OR o.step < l.visible_below)
     UNION ALL
     SELECT w.name, n.value->>'key', e.step,
