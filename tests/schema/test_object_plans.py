@@ -78,7 +78,7 @@ async def test_a_key_that_no_btree_takes_is_found_among_its_like(connection: asy
 async def test_without_a_key_nothing_is_shown_twice_or_missing(connection: asyncpg.Connection) -> None:
     shown, rows, _ = await read(connection, "step >= 0")
     assert shown == 9 * STEPS + 2 * STEPS // 500
-    assert rows == shown
+    assert rows < 1.1 * shown  # and what its first and last blocks have of others
 
 
 @pytest.mark.parametrize("length", [1999, 2000, 2001, 32_767])
