@@ -237,6 +237,22 @@ class TestWhatIsSaid:
         assert (await fetch(blob_worker, sha256))[0] == 200
         assert await collect(collector) == Collected(1, 100)
 
+    async def test_who_reads_it_as_it_goes_is_told_that_there_is_none(
+        self, blob_worker: Worker, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sha256 = await upload(blob_worker)
+        blobs = blob_worker.open_blobs()
+        original = blobs.size
+
+        async def size(sha256: str) -> int | None:
+            found = await original(sha256)
+            await store.remove(path_of(sha256))
+            return found
+
+        monkeypatch.setattr(blobs, "size", size)
+        status, reply, _ = await fetch(blob_worker, sha256)
+        assert (status, b"there is no such blob" in reply) == (404, True)
+
     @pytest.mark.parametrize("size", [100, 3 * PART])
     async def test_who_sends_it_while_it_is_removed_is_told_to_try_again(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection, size: int
