@@ -75,6 +75,8 @@ class Timeouts:
         beat_s: how often a worker says which writers it hears.
         silent_s: a writer that nobody has heard for this long has crashed.
         blob_part_s: how long parts of a file are kept that nobody completes.
+        blob_grace_s: how long a file stays that no run names, from when it was stored or somebody was last told that
+            it is there: what names it may wait in a spool.
     """
 
     statement_s: float = 60.0
@@ -88,6 +90,7 @@ class Timeouts:
     beat_s: float = 15.0
     silent_s: float = 120.0
     blob_part_s: float = 7 * 86400.0
+    blob_grace_s: float = 14 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,4 +77,4 @@ class Sizes:
 
 
 def _entry(row: asyncpg.Record, *names: str) -> dict[str, Any]:
-    return {name: row[name] for name in (*names, "points", "objects", "bytes")}
+    return {name: row[name] for name in (*names, "points", "objects", "bytes", "files", "file_bytes")}

@@ -17,6 +17,7 @@ from aiohttp import web
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.stream import Stream
+from stepwell_ingest.blobs.collector import Collector
 from stepwell_ingest.blobs.intake import Blobs
 from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
@@ -136,7 +137,8 @@ class Worker:
                 self._tasks.append(asyncio.create_task(copier.run()))
             if store is not None:
                 self._blobs = Blobs(pool, store, limits, timeouts)
-                self._tasks.append(asyncio.create_task(self._blobs.run()))
+                collector = Collector(self.config.dsn, store, timeouts)
+                self._tasks += [asyncio.create_task(self._blobs.run()), asyncio.create_task(collector.run(pool))]
             self._tasks.append(asyncio.create_task(self._keep_house()))
             lifecycle = Lifecycle(pool, timeouts, self._attached, self.catalog.cursors)
             self._tasks.append(asyncio.create_task(lifecycle.run()))

@@ -15,7 +15,7 @@ from typing import Any
 
 from stepwell.errors import Error
 from stepwell_ingest import loop
-from stepwell_ingest.config import Config, Limits
+from stepwell_ingest.config import Config, Limits, Timeouts
 from stepwell_ingest.service import Stop, serve
 from stepwell_ingest.worker import Worker
 
@@ -31,6 +31,7 @@ def encode(config: Config) -> bytes:
         "host": config.host,
         "port": config.port,
         "blobs": config.blobs,
+        "blob_grace_s": config.timeouts.blob_grace_s,
         "limits": {name: getattr(config.limits, name) for name in _LIMITS},
     }
     return json.dumps(settings).encode() + b"\n"
@@ -41,7 +42,8 @@ def decode(line: bytes) -> Config:
     settings = json.loads(line)
     limits = Limits(**settings["limits"])
     place = (settings["dsn"], settings["host"], settings["port"])
-    return Config(*place, reuse_port=True, blobs=settings["blobs"], limits=limits)
+    timeouts = Timeouts(blob_grace_s=settings["blob_grace_s"])
+    return Config(*place, reuse_port=True, blobs=settings["blobs"], limits=limits, timeouts=timeouts)
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,9 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `_segment_writer`
 _PIECE_BYTES = 1024 * 1024
 #: Hashes that are remembered as stored; beyond it, a file that is logged again is sent again, and the server says so.
 _MAX_KNOWN = 100_000
+#: For how long. A server may remove a file that no run names (the object that named it was refused, or its run deleted)
+#: a day after it has said that it has it.
+_KNOWN_S = 12 * 3600.0
 
 
 class Blob(NamedTuple):
@@ -62,7 +66,7 @@ class BlobSpool:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._waiting: dict[str, int] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}  # when the server said so, by the clock of the host, which no sleep stops
         self._bytes = 0
         self._made = False
 
@@ -126,7 +130,7 @@ class BlobSpool:
         with self._lock:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known.add(sha256)
+            self._known[sha256] = time.time()
             self._forget(sha256)
             with contextlib.suppress(OSError):
                 self.path(sha256).unlink()
@@ -167,7 +171,7 @@ class BlobSpool:
                 hint="log a smaller one, or a reference to it; Limits.blob_bytes is the limit",
             )
         with self._lock:
-            if sha256 is not None and (sha256 in self._known or sha256 in self._waiting):
+            if sha256 is not None and (self._is_known(sha256) or sha256 in self._waiting):
                 return Blob(sha256, size)
             if self._bytes + size > self._max_bytes:
                 raise SpoolFullError(
@@ -187,7 +191,7 @@ class BlobSpool:
             with self._lock:
                 self._bytes += written - size
         with self._lock:
-            if blob.sha256 in self._known:  # by another path, before
+            if self._is_known(blob.sha256):  # by another path, before
                 self._bytes -= blob.size
                 self.path(blob.sha256).unlink(missing_ok=True)
             elif blob.sha256 in self._waiting:
@@ -195,6 +199,9 @@ class BlobSpool:
             else:
                 self._waiting[blob.sha256] = blob.size
         return blob
+
+    def _is_known(self, sha256: str) -> bool:
+        return sha256 in self._known and 0 <= time.time() - self._known[sha256] < _KNOWN_S
 
     def _write(self, pieces: Iterator[bytes]) -> Blob:
         self._make_directory()

@@ -54,6 +54,23 @@ def test_a_file_that_is_stored_goes_and_is_not_kept_again(spool: BlobSpool, tmp_
     assert (names(spool), spool.waiting, spool.stored_bytes) == ([], [], 0)
 
 
+def test_what_the_server_said_long_ago_is_not_relied_on(spool: BlobSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may have removed it since, if no run names it."""
+    now = 1_700_000_000.0
+    monkeypatch.setattr("stepwell._blob_spool.time.time", lambda: now)
+    blob = spool.add(b"the same bytes")
+    spool.stored(blob.sha256)
+    now += 11 * 3600
+    assert spool.add(b"the same bytes") == blob
+    assert not spool.has(blob.sha256)
+    for later in (now + 2 * 3600, now - 12 * 3600):  # a clock that went back says nothing
+        now = later
+        assert spool.add(b"the same bytes") == blob
+        assert spool.has(blob.sha256)
+        now = 1_700_000_000.0
+        spool.stored(blob.sha256)
+
+
 def test_a_file_over_the_limit_is_refused_with_the_limit(spool: BlobSpool) -> None:
     with pytest.raises(BlobTooLargeError, match=r"10,485,761 bytes; the limit is 10,485,760"):
         spool.add(bytes(10 * MIB + 1))

@@ -33,7 +33,7 @@ def add_blob_routes(app: web.Application, worker: Worker) -> None:
 
     async def head(request: web.Request) -> web.StreamResponse:
         blobs, sha256 = worker.open_blobs(), _sha256(request)
-        size = await blobs.size(sha256)
+        size = await blobs.promise(sha256)
         if size is not None:
             return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
         return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
@@ -70,13 +70,18 @@ async def _get(request: web.Request, blobs: Blobs) -> web.StreamResponse:
     if etag(sha256) in request.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers={"ETag": etag(sha256)})
     size = await blobs.size(sha256)
+    start = b""
+    try:
+        if size is not None:
+            start = b"".join([piece async for piece in blobs.read(sha256, 0, min(size, _SNIFF_BYTES))])
+    except FileNotFoundError:
+        size = None  # no run names it, and it was removed this moment
     if size is None:
         raise UnknownBlobError(
             "there is no such blob",
             detail=sha256,
             hint="its sender may still have it: `stepwell status` there shows what waits, `stepwell sync` delivers it",
         )
-    start = b"".join([piece async for piece in blobs.read(sha256, 0, min(size, _SNIFF_BYTES))])
     headers = content_headers(sha256, request.query.get("name"), start)
     wanted = wanted_range(request.headers.get("Range"), request.headers.get("If-Range"), sha256, size)
     if wanted is None:

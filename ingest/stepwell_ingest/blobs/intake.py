@@ -1,9 +1,9 @@
 """The blobs of one server: what is there, what is missing of it, and how bytes become a blob.
 
 Stands between the routes and the store. In come claims ("these are the bytes from 8388608 on of the blob with this
-hash") with bodies; out go answers. A blob is acknowledged when the store has it for good and `stepwell.blob` says so,
-in this order: a crash between them costs one more upload, never a row without its blob. Promises that memory holds one
-part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
+hash") with bodies; out go answers. A blob is acknowledged when the store has it for good and `stepwell.blob` says so
+(`presence`), in this order: a crash between them costs one more upload, never a row without its blob. Promises that
+memory holds one part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from stepwell.errors import (
     UnavailableError,
 )
 from stepwell_ingest.blobs import incoming
+from stepwell_ingest.blobs.presence import Presence
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.config import Limits, Timeouts
-from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.write.admission import Room
-from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +79,9 @@ class Blobs:
     def __init__(self, pool: asyncpg.Pool, store: Store, limits: Limits, timeouts: Timeouts) -> None:
         self.store = store
         self.room = Room(limits.blob_memory_bytes, timeouts.retry_after_s)
-        self._pool = pool
+        self._presence = Presence(pool, store, timeouts.blob_grace_s)
         self._limits = limits
         self._timeouts = timeouts
-        self._sql = queries("blobs")
         self._composing = asyncio.Semaphore(_COMPOSE_AT_A_TIME)
 
     async def run(self) -> None:
@@ -98,17 +96,12 @@ class Blobs:
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def size(self, sha256: str) -> int | None:
-        """The size of a blob that is there, None when it is not. Row and object must both be.
+        """The size of a blob that is there; see `Presence.size`."""
+        return await self._presence.size(sha256)
 
-        Raises:
-            UnavailableError: Postgres or the store does not answer.
-        """
-        with postgres_errors("look a blob up"):
-            row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
-        # A row whose object is gone (another folder or bucket, a folder that was cleared) heals by an upload.
-        if row is None or await self.store.size(incoming.path_of(sha256)) != row:
-            return None
-        return int(row)
+    async def promise(self, sha256: str) -> int | None:
+        """Likewise, for somebody who then does not send it; see `Presence.promise`."""
+        return await self._presence.promise(sha256)
 
     async def offset(self, sha256: str) -> int:
         """How many bytes of a blob that is not there have come.
@@ -135,7 +128,7 @@ class Blobs:
             DataError: the body is shorter or longer than it says.
         """
         self._check_size(claim.total if claim.total is not None else (claim.length or 0))
-        size = await self.size(claim.sha256)
+        size = await self.promise(claim.sha256)
         if size is not None:
             return Outcome(size, done=True, new=False)
         if claim.start == 0 and claim.total is not None and claim.total <= self._limits.blob_part_bytes:
@@ -170,7 +163,7 @@ class Blobs:
             await self.store.put(incoming.path_of(claim.sha256), data)
         finally:
             self.room.give_back(total)
-        await self._record(claim.sha256, total)
+        await self._presence.record(claim.sha256, total)
         return Outcome(total, done=True, new=True)
 
     async def _take_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
@@ -199,7 +192,7 @@ class Blobs:
 
     async def _complete(self, sha256: str, total: int) -> Outcome:
         async with self._composing:
-            size = await self.size(sha256)  # another worker may have been faster
+            size = await self.promise(sha256)  # another worker may have been faster
             if size is not None:
                 return Outcome(size, done=True, new=False)
             parts = await incoming.parts_of(self.store, sha256)
@@ -217,7 +210,7 @@ class Blobs:
                 await self._put_empty(sha256)
             else:
                 await incoming.compose(self.store, sha256, parts)
-            await self._record(sha256, total)
+            await self._presence.record(sha256, total)
             await incoming.forget(self.store, sha256)
         return Outcome(total, done=True, new=True)
 
@@ -226,10 +219,6 @@ class Blobs:
         if found != sha256:
             raise incoming.mismatch(sha256, found)
         await self.store.put(incoming.path_of(sha256), b"")
-
-    async def _record(self, sha256: str, size: int) -> None:
-        with postgres_errors("record a blob"):
-            await self._pool.execute(self._sql["insert_blob"], bytes.fromhex(sha256), size)
 
     def _check_size(self, size: int) -> None:
         limit = self._limits.blob_bytes

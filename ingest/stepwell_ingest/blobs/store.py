@@ -128,6 +128,19 @@ class Store:
                     with contextlib.suppress(OSError):  # another upload has put a part there
                         folder.rmdir()
 
+    async def remove(self, path: str) -> None:
+        """Removes a whole blob; one that is not there is no error. Its folder stays: others are on their way there.
+
+        Raises:
+            UnavailableError: the store does not answer, or the bucket is not there.
+        """
+        with store_errors("remove a blob", missing_is_error=self._folder is None):
+            try:
+                await self._store.delete_async(path)
+            except FileNotFoundError:
+                if self._folder is None:  # S3 says so of the bucket only
+                    raise
+
     async def remove_unfinished(self, older_than_s: float) -> None:
         """Removes what crashes in the midst of a `put` have left in a local folder. (Buckets have lifecycle rules.)"""
         if self._folder is not None:

@@ -152,6 +152,11 @@ def _text(plan: Plan) -> str:
         points, objects = sum(item.points for item in plan.targets), sum(item.objects for item in plan.targets)
         taken = size(sum(item.size_bytes for item in plan.targets))
         lines.append(f"together {number(points, 'point')}, {number(objects, 'object')}, about {taken} on disk")
+        if plan.files:
+            lines.append(
+                f"{number(plan.files, 'file')} ({size(plan.file_bytes)}) that no other run names: the server "
+                "removes them afterwards,\n  young ones when its grace period is over (stepwell up --blob-grace-days)"
+            )
         if plan.months:
             lines.append(f"months that drop whole: {', '.join(plan.months)}")
         if running := sum(item.state == "running" for item in plan.targets):

@@ -30,7 +30,7 @@ from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest import loop
 from stepwell_ingest.children import Children
 from stepwell_ingest.commands.data import InUseError, held
-from stepwell_ingest.config import Config, Limits
+from stepwell_ingest.config import Config, Limits, Timeouts
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
 from stepwell_ingest.seal import process as seal_process
@@ -99,6 +99,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"the largest file that is taken; default {Limits().blob_bytes}",
     )
     parser.add_argument(
+        "--blob-grace-days",
+        type=_count,
+        default=round(Timeouts().blob_grace_s / 86400),
+        metavar="N",
+        help="how long a file stays that no run names, since what names it may wait in a spool; default "
+        f"{round(Timeouts().blob_grace_s / 86400)}",
+    )
+    parser.add_argument(
         "--until-stdin-ends",
         action="store_true",
         help="stop also when stdin ends, for programs that start a server and must not leave it behind",
@@ -136,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
                 bytes_per_run=options.bytes_per_run,
                 blob_bytes=options.blob_bytes,
             ),
+            timeouts=Timeouts(blob_grace_s=options.blob_grace_days * 86400.0),
         )
         server = _Server(config, options, data, cluster, noted)
         try:

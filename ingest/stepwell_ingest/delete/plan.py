@@ -47,12 +47,15 @@ class Plan:
         months: those that drop whole, as YYYY-MM.
         kept_running: runs that are old enough and stay, because they run.
         kept_for_forks: runs that are old enough and stay, because forks that stay show their points.
+        files, file_bytes: those that only these runs name. They go later (`stepwell_ingest.blobs.collector`).
     """
 
     targets: Sequence[Target]
     months: Sequence[str]
     kept_running: int = 0
     kept_for_forks: int = 0
+    files: int = 0
+    file_bytes: int = 0
 
 
 def parse_age(text: str) -> datetime.timedelta:
@@ -152,8 +155,10 @@ async def _planned(
     connection: asyncpg.Connection, targets: list[Target], kept_running: int = 0, kept_for_forks: int = 0
 ) -> Plan:
     targets.sort(key=lambda target: target.run_id)
-    rows = await connection.fetch(queries("delete")["months_to_drop"], [target.run_id for target in targets])
-    return Plan(targets, [row["month"] for row in rows], kept_running, kept_for_forks)
+    ids = [target.run_id for target in targets]
+    rows = await connection.fetch(queries("delete")["months_to_drop"], ids)
+    files = await connection.fetchrow(queries("delete")["files_of_them"], ids)
+    return Plan(targets, [row["month"] for row in rows], kept_running, kept_for_forks, *files)
 
 
 def _target(row: asyncpg.Record) -> Target:

@@ -12,7 +12,8 @@ CREATE OR REPLACE FUNCTION stepwell.blobs_all_there_v1(value jsonb) RETURNS bool
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT NOT EXISTS (
         SELECT FROM unnest(stepwell.blobs_of_v1(value)) AS u (sha256)
-        WHERE NOT EXISTS (SELECT FROM stepwell.blob b WHERE b.sha256 = decode(u.sha256, 'hex')))
+        WHERE NOT EXISTS (SELECT FROM stepwell.blob b
+                          WHERE b.sha256 = decode(u.sha256, 'hex') AND b.removing_at IS NULL))
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.blobs_there_v1(value jsonb) RETURNS boolean

@@ -90,11 +90,21 @@ CREATE OR REPLACE FUNCTION stepwell.sweep_rows_v1(table_ regclass, run_id_ bigin
 LANGUAGE plpgsql AS $$
 -- Deletes so many rows of a deleted run at most; returns how many.
 DECLARE
-    swept bigint;
+    conditions text[] := '{true}';
+    condition  text;
+    deleted    bigint;
+    swept      bigint := 0;
 BEGIN
-    EXECUTE format('DELETE FROM %1$s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s WHERE run_id = $1 LIMIT $2))', table_)
-    USING run_id_, max_rows;
-    GET DIAGNOSTICS swept = ROW_COUNT;
+    IF EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = table_ AND i.inhparent = 'stepwell.hot_object'::regclass) THEN
+        conditions := ARRAY['octet_length(key) <= 2000', 'octet_length(key) > 2000'];   -- so its indexes are found, as in objects_v1
+    END IF;
+    FOREACH condition IN ARRAY conditions LOOP
+        EXECUTE format('DELETE FROM %1$s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s WHERE run_id = $1 AND %2$s LIMIT $2))',
+                       table_, condition)
+        USING run_id_, max_rows - swept;
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        swept := swept + deleted;
+    END LOOP;
     RETURN swept;
 END
 $$;

@@ -29,6 +29,14 @@ GROUP BY 1 ORDER BY count(*) DESC, 1 DESC;
 SELECT month, lower_id, upper_id
 FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.run_id_floor_v1(date_trunc('month', clock_timestamp(), 'UTC')));
 
+-- name: files_of_them
+-- The files that only these runs name: how many, and how large.
+SELECT count(*) AS files, coalesce(sum(b.size), 0)::bigint AS bytes
+FROM (SELECT DISTINCT u.sha256 FROM stepwell.blob_use u WHERE u.run_id = ANY ($1::bigint[])) m
+JOIN stepwell.blob b ON b.sha256 = m.sha256 AND b.removing_at IS NULL
+WHERE NOT EXISTS (SELECT FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_id = u.run_id
+                  WHERE u.sha256 = m.sha256 AND u.run_id <> ALL ($1::bigint[]));
+
 -- name: delete_run
 -- See functions/delete.sql.
 SELECT stepwell.delete_run_v1($1);

@@ -113,7 +113,7 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (   -- aggregated, so that the hashes are looked for once
     SELECT count(*) > 0 AS needs_files, min(u.sha256) FILTER (WHERE b.sha256 IS NULL) AS missing
     FROM unnest(CASE WHEN o.value ? '_type' OR o.value->0 ? '_type' THEN stepwell.blobs_of_v1(o.value) END) AS u (sha256)
-    LEFT JOIN stepwell.blob b ON b.sha256 = decode(u.sha256, 'hex')
+    LEFT JOIN stepwell.blob b ON b.sha256 = decode(u.sha256, 'hex') AND b.removing_at IS NULL
 ) f
 WHERE o.step >= x.from_step AND (l.visible_below IS NULL OR o.step < l.visible_below)
   AND (o.key = ANY ($7) OR f.needs_files)
@@ -129,7 +129,7 @@ WHERE n.kind <> 'object' GROUP BY n.kind ORDER BY n.kind;
 
 -- name: blobs_there
 -- Which of these files are there.
-SELECT encode(b.sha256, 'hex') AS sha256 FROM stepwell.blob b WHERE b.sha256 = ANY ($1::bytea[]);
+SELECT encode(b.sha256, 'hex') AS sha256 FROM stepwell.blob b WHERE b.sha256 = ANY ($1::bytea[]) AND b.removing_at IS NULL;
 
 -- name: last_objects
 -- The highest step of the objects that came as notes in some frames, by writer.

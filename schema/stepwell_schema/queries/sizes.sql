@@ -14,13 +14,31 @@ FROM stepwell.ledger l;
 
 -- name: largest
 -- The largest runs ($1) and projects ($2), estimated; see functions/delete.sql.
-WITH sizes AS MATERIALIZED (SELECT * FROM stepwell.run_sizes_v1())
-(SELECT concat_ws('/', s.entity, s.project, s.run) AS run, NULL AS project, 1 AS runs, s.points, s.objects, s.bytes
- FROM sizes s ORDER BY s.bytes DESC, s.run_id LIMIT $1)
+-- With their files: one of several
+-- runs counts for each of them, and once for their project.
+WITH sizes AS MATERIALIZED (
+    SELECT * FROM stepwell.run_sizes_v1()
+), used AS MATERIALIZED (
+    SELECT r.run_id, r.entity, r.project, b.sha256, b.size
+    FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_id = u.run_id
+    JOIN stepwell.blob b ON b.sha256 = u.sha256 AND b.removing_at IS NULL
+), of_run AS (
+    SELECT u.run_id, count(*) AS files, sum(u.size)::bigint AS bytes FROM used u GROUP BY 1
+), of_project AS (
+    SELECT u.entity, u.project, count(*) AS files, sum(u.size)::bigint AS bytes
+    FROM (SELECT DISTINCT entity, project, sha256, size FROM used) u GROUP BY 1, 2
+), project AS (
+    SELECT s.entity, s.project, count(*)::integer AS runs, sum(s.points)::bigint AS points, sum(s.objects)::bigint AS objects,
+           sum(s.bytes)::bigint AS bytes
+    FROM sizes s GROUP BY 1, 2
+)
+(SELECT concat_ws('/', s.entity, s.project, s.run) AS run, NULL AS project, 1 AS runs, s.points, s.objects, s.bytes,
+        coalesce(f.files, 0) AS files, coalesce(f.bytes, 0) AS file_bytes
+ FROM sizes s LEFT JOIN of_run f ON f.run_id = s.run_id ORDER BY s.bytes + coalesce(f.bytes, 0) DESC, s.run_id LIMIT $1)
 UNION ALL
-(SELECT NULL, concat_ws('/', s.entity, s.project), count(*)::integer, sum(s.points)::bigint, sum(s.objects)::bigint,
-        sum(s.bytes)::bigint
- FROM sizes s GROUP BY s.entity, s.project ORDER BY 6 DESC, 2 LIMIT $2);
+(SELECT NULL, concat_ws('/', p.entity, p.project), p.runs, p.points, p.objects, p.bytes, coalesce(f.files, 0), coalesce(f.bytes, 0)
+ FROM project p LEFT JOIN of_project f ON f.entity = p.entity AND f.project = p.project
+ ORDER BY p.bytes + coalesce(f.bytes, 0) DESC, 2 LIMIT $2);
 
 -- name: usage
 -- What some runs have used of their limits.

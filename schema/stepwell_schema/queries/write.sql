@@ -73,6 +73,10 @@ FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[]) AS u (run_
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
   AND (l.visible_below IS NULL OR l.visible_below > u.first_step);
 
+-- name: use_blobs
+-- Which files objects and notes name, in the transaction that stores them; see functions/collect.sql.
+SELECT stepwell.use_blobs_v1($1, $2);
+
 -- name: insert_rejections
 -- Frames refused for good, in the transaction that counts their seq as used.
 INSERT INTO stepwell.rejection

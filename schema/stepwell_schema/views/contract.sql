@@ -24,7 +24,7 @@ FROM stepwell.run r
 JOIN stepwell.lineage g ON g.run_id = r.run_id
 CROSS JOIN LATERAL (
     SELECT w.name AS writer, o.key, o.step, o.time, o.value
-    FROM stepwell.hot_object o
+    FROM stepwell.objects_v1(g.source_run_id) o
     JOIN stepwell.writer w ON w.run_id = o.run_id AND w.writer_id = o.writer_id
     JOIN stepwell.ledger l ON l.run_id = o.run_id AND l.writer_id = o.writer_id AND l.epoch = o.epoch
     WHERE o.run_id = g.source_run_id AND (g.below_step IS NULL OR o.step < g.below_step)

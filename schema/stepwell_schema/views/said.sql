@@ -23,7 +23,7 @@ CROSS JOIN LATERAL (
            b.size, n.time
     FROM stepwell.note n
     JOIN stepwell.blob b ON b.sha256 = CASE WHEN n.value->>'sha256' ~ '^[0-9a-f]{64}$'
-                                            THEN decode(n.value->>'sha256', 'hex') END
+                                            THEN decode(n.value->>'sha256', 'hex') END AND b.removing_at IS NULL
     WHERE n.run_id = r.run_id AND n.kind = 'file' AND n.value->>'name' IS NOT NULL
     ORDER BY n.value->>'name', n.time DESC, n.epoch DESC, n.seq DESC, n.ord DESC
 ) f

@@ -134,9 +134,16 @@ def _show_storage(storage: dict[str, Any]) -> None:
 
 def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
     print(f"{title:7} the largest, with their share of the disk (an estimate):")
-    head = [noun, "points", "objects", "about"]
-    cells = [[row[noun], f"{row['points']:,}", f"{row['objects']:,}", size(row["bytes"])] for row in rows[:_LARGEST]]
-    print("\n".join(f"        {line}" for line in table(head, cells, right=(1, 2, 3)).splitlines()))
+    head = [noun, "points", "objects", "about", "files", "their size"]
+    cells = [
+        [
+            *(row[noun], f"{row['points']:,}", f"{row['objects']:,}", size(row["bytes"])),
+            # a server of an older version does not say
+            *((f"{row['files']:,}", size(row["file_bytes"])) if "files" in row else ("", "")),
+        ]
+        for row in rows[:_LARGEST]
+    ]
+    print("\n".join(f"        {line}" for line in table(head, cells, right=(1, 2, 3, 4, 5)).splitlines()))
 
 
 def _message(raw: bytes) -> str:

@@ -1,0 +1,95 @@
+"""A run, a key and a range of steps reach the indexes of objects, also for keys that no btree takes: plans are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+pytestmark = pytest.mark.db
+
+STEPS = 4000
+LONG = "long/" + "ä" * 16_000
+Plan = dict[str, Any]
+
+
+@pytest.fixture
+async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Two runs of ten keys, an object a key and step; `rare` and a very long key at every 500th step; analyzed."""
+    connection = await asyncpg.connect(any_shared_dsn, server_settings={"jit": "off"})
+    if not await connection.fetchval("SELECT count(*) FROM stepwell.run"):
+        await connection.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 2)")
+        for run in ("a", "b"):
+            attach = "SELECT run_id FROM stepwell.attach_v1('team', 'mnist', $1, '0', gen_random_uuid(), false, '{}')"
+            await connection.execute(
+                "INSERT INTO stepwell.hot_object SELECT $1, s, s, 1, 1, now(), k.key, to_jsonb(s) "
+                "FROM generate_series(0, $2 - 1) s CROSS JOIN (SELECT 'key-' || n, 1 FROM generate_series(0, 8) n "
+                "UNION ALL VALUES ('rare', 500), ($3, 500)) k (key, every) WHERE s % k.every = 0",
+                *(await connection.fetchval(attach, run), STEPS, LONG),
+            )
+        await connection.execute("VACUUM ANALYZE stepwell.hot_object")
+    yield connection
+    await connection.close()
+
+
+async def read(connection: asyncpg.Connection, where: str, *arguments: object) -> tuple[int, float, str]:
+    """Of the view: its rows, how many were read of the table, and the conditions that its indexes were asked for."""
+    query = f"SELECT * FROM stepwell.history_objects WHERE project = 'mnist' AND run = 'a' AND {where}"
+    found = await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}", *arguments)
+    plan = json.loads(found)[0]["Plan"]
+    scans = [node for node in nodes(plan) if str(node.get("Relation Name", "")).startswith("hot_object")]
+    rows = sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0))
+        * node["Actual Loops"]
+        for node in scans
+    )
+    asked = [node["Index Cond"] for scan in scans for node in nodes(scan) if "Index Cond" in node]
+    return plan["Actual Rows"], rows, " ".join(asked)
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def test_a_rare_key_reads_its_own_objects_only(connection: asyncpg.Connection) -> None:
+    shown, rows, asked = await read(connection, "key = 'rare'")
+    assert (shown, rows) == (STEPS // 500, 2 * STEPS // 500)  # and those of very long keys, which are looked through
+    assert "key = 'rare'" in asked
+
+
+@pytest.mark.parametrize("keys", ["key = 'key-3'", "key = ANY ('{key-3,nope}')", "true"])
+async def test_a_range_of_steps_reads_a_few_blocks(connection: asyncpg.Connection, keys: str) -> None:
+    shown, rows, asked = await read(connection, f"{keys} AND step >= 1500 AND step < 1520")
+    assert shown == (20 * 9 + 2 if keys == "true" else 20)
+    assert rows < STEPS  # which a key has, and a tenth of what the run has
+    assert "step >= 1500" in asked
+
+
+async def test_a_key_that_no_btree_takes_is_found_among_its_like(connection: asyncpg.Connection) -> None:
+    shown, rows, _ = await read(connection, f"key = '{LONG}'")
+    assert (shown, rows) == (STEPS // 500, STEPS // 500)
+
+
+async def test_without_a_key_nothing_is_shown_twice_or_missing(connection: asyncpg.Connection) -> None:
+    shown, rows, _ = await read(connection, "step >= 0")
+    assert shown == 9 * STEPS + 2 * STEPS // 500
+    assert rows < 1.1 * shown  # and what its first and last blocks have of others
+
+
+@pytest.mark.parametrize("length", [1999, 2000, 2001, 32_767])
+async def test_keys_around_the_limit_are_shown_once(connection: asyncpg.Connection, length: int) -> None:
+    async with connection.transaction():
+        key = "".join(chr(33 + at * 7919 % 94) for at in range(length))  # which does not compress well
+        await connection.execute(
+            "INSERT INTO stepwell.hot_object SELECT run_id, 0, 7, 1, 1, now(), $1, '1' FROM stepwell.run "
+            "WHERE name = 'a'",
+            key,
+        )
+        found = await connection.fetch("SELECT step FROM stepwell.history_objects WHERE run = 'a' AND key = $1", key)
+        assert [row["step"] for row in found] == [7]
+        await connection.execute("DELETE FROM stepwell.hot_object WHERE key = $1", key)
