@@ -135,7 +135,7 @@ async def test_history_has_no_index_per_point(
         "SELECT t.relname, x.indisunique FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid "
         "WHERE t.relname ~ '^(hot_block|hot_object|chunk)'"
     )
-    assert len(indexes) == 7 + 3 * 3 + 2 * 3  # a parent's and its partitions'
+    assert len(indexes) == 7 + 4 * 3 + 2 * 3  # a parent's and its partitions'
     assert not any(row["indisunique"] for row in indexes)
 
 
