@@ -29,15 +29,17 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         SELECT stepwell.steps_below_v1(
                    coalesce(min_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
                stepwell.steps_below_v1(
-                   least(max_step, g.below_step, l.visible_below), t.step_lo, t.step_hi, t.stride, t.points, t.steps
+                   least(max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
+                   t.step_lo, t.step_hi, t.stride, t.points, t.steps
                ) AS last,
                stepwell.in_square_v1(
-                   t.step_lo, t.step_hi, min_step, least(max_step, g.below_step, l.visible_below), 62) AS whole
+                   t.step_lo, t.step_hi, min_step, least(
+                       max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), 62) AS whole
         OFFSET 0
     ) u
     WHERE g.run_id = run_id_ AND u.last >= u.first
       AND c.step_hi >= coalesce(min_step, -1)
-      AND c.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
+      AND c.step_lo < coalesce(least(max_step, g.below_step), 9223372036854775807)
     UNION ALL
     SELECT w.name, l.run_id, CASE WHEN k.j IS NULL THEN b.keys ELSE b.keys[k.j:k.j] END, NULL, 0, u.last - u.first + 1,
            b.steps[u.first:u.last], NULL, NULL, b.times[u.first:u.last],
@@ -58,7 +60,8 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         FROM stepwell.hot_block h
         WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch
           AND h.step_hi >= greatest(l.sealed_below, min_step)
-          AND h.step_lo < coalesce(least(max_step, g.below_step, l.visible_below), 9223372036854775807)
+          AND h.step_lo < coalesce(least(
+                  max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), 9223372036854775807)
           AND cardinality(h.keys) > 0
         OFFSET 0
     ) b
@@ -66,7 +69,8 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         SELECT stepwell.steps_below_v1(
                    greatest(l.sealed_below, min_step), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) + 1 AS first,
                stepwell.steps_below_v1(
-                   least(max_step, g.below_step, l.visible_below), b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps
+                   least(max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
+                   b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps
                ) AS last
         OFFSET 0
     ) u
