@@ -169,9 +169,7 @@ class Live:
             if not rows:
                 return None  # the run was deleted meanwhile
             epochs = [
-                Epoch(row["writer"], row["epoch"], row["first_step"], row["last_step"], row["visible_below"])
-                for row in rows
-                if row["writer"] is not None
+                Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None
             ]
             now = current(rows[0]["state"], epochs)
             about: dict[str, Any] = {"state": now.state}

@@ -3,7 +3,8 @@
 In come the ledger's rows and a cursor; out go the steps that are new and those that are no longer shown. A writer's
 frames are stored in order and its steps ascend within an epoch, so what is new of it lies above the last step that the
 reader has seen, with one exception: a newer epoch, or a rewind, hides what lies at or above a step. That is a *cut*:
-the reader drops those points, and what took their place is new.
+the reader drops those points, and what took their place is new. The first step that a writer of a fork logs itself is
+one, too: it hides what the fork shows of its ancestors from there on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Epoch(NamedTuple):
     first_step: int | None
     last_step: int
     visible_below: int | None
+    inherited_below: int | None = None  # of a fork: what it shows of its ancestors' writers of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def current(state: str, epochs: Iterable[Epoch]) -> Cursor:
 def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | None:
     """What is new of each writer that has moved. None: the cursor does not belong to this history (begin again)."""
     rows = {(row.writer, row.epoch): row for row in epochs}
+    inherited = {row.writer: row.inherited_below for row in rows.values()}
     if not set(seen.writers) <= set(now.writers):
         return None
     found = []
@@ -110,6 +113,8 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
             # Whatever hides points of an older epoch hides those of this one, too, from the same step on.
             if row.visible_below is not None and row.visible_below <= known.last_step:
                 cut = row.visible_below
+        if known.last_step < 0 <= position.last_step:
+            cut = inherited[writer]
         start = known.last_step if cut is None else cut - 1
         if cut is not None or position.last_step > start:
             found.append(Move(writer, cut, start + 1, position.last_step))
