@@ -1,4 +1,4 @@
-"""What a fork shows of its ancestors never changes after it was made, whatever they do; its own steps win over theirs."""
+"""What a fork shows of its ancestors never changes after it was made, whatever they do; its own steps win."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Family:
         """All that SQL shows of the history of a run; what is read in arrays, as their points."""
         queries = {
             "points": "SELECT writer, metric, step, time, value FROM stepwell.history WHERE run_id = $1",
-            "superseded": "SELECT writer, epoch, metric, step, value FROM stepwell.history_superseded WHERE run_id = $1",
+            "superseded": "SELECT writer, epoch, metric, step FROM stepwell.history_superseded WHERE run_id = $1",
             "objects": "SELECT writer, key, step, value FROM stepwell.history_objects WHERE run_id = $1",
             "summary": "SELECT key, value FROM stepwell.summary WHERE run_id = $1",
             "sample": "SELECT * FROM stepwell.history_sample($1, 'acc-0', 7)",
@@ -103,8 +103,9 @@ class Family:
             "stats": "SELECT * FROM stepwell.metric_stats_v1($1)",
             "asof": "SELECT writer, metric, step, time, value FROM stepwell.history_asof("
             "stepwell.history_position($1))",
-            "arrays": "SELECT writer, v.value, count(*) FROM stepwell.history_arrays_v1($1, ARRAY['loss-0', 'loss-1']) a, "
-            "unnest(coalesce(a.vals8, a.vals4::float8[])) v (value) WHERE cardinality(a.metric_ids) = 1 GROUP BY 1, 2",
+            "arrays": "SELECT writer, v.value, count(*) FROM unnest(ARRAY['loss-0', 'loss-1']) name, "
+            "stepwell.history_arrays_v1($1, ARRAY[name]) a, unnest(coalesce(a.vals8, a.vals4::float8[])) v (value) "
+            "WHERE cardinality(a.metric_ids) = 1 GROUP BY 1, 2",
         }
         pool = self.histories.pool
         found = {name: sorted(map(tuple, await pool.fetch(query, run_id))) for name, query in queries.items()}

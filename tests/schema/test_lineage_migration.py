@@ -1,4 +1,4 @@
-"""Forks of before `lineage_epoch`: they keep what they showed when the migration ran, whatever their parents do then."""
+"""Forks of before `lineage_epoch` keep what they showed when the migration ran, whatever their parents do then."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def upgrade(pool: asyncpg.Pool) -> None:
         await connection.execute("DELETE FROM stepwell.migration WHERE name = $1", NAME)
         await connection.execute(
             "CREATE FUNCTION stepwell.points_v1(bigint, integer, bigint, bigint, boolean) RETURNS TABLE (writer text, "
-            "epoch integer, step bigint, \"time\" timestamptz, value float8) LANGUAGE sql AS "
+            'epoch integer, step bigint, "time" timestamptz, value float8) LANGUAGE sql AS '
             "'SELECT NULL::text, 1, 1::bigint, now(), 1::float8'"
         )
         assert NAME in await migrate(connection)

@@ -168,9 +168,7 @@ class Live:
             rows = await connection.fetch(self._database.sql["positions"], run.run_id)
             if not rows:
                 return None  # the run was deleted meanwhile
-            epochs = [
-                Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None
-            ]
+            epochs = [Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None]
             now = current(rows[0]["state"], epochs)
             about: dict[str, Any] = {"state": now.state}
             if seen is None:
