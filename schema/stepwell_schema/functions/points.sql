@@ -73,12 +73,14 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
                greatest(stepwell.steps_below_v1(coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points,
                                                 t.steps),
                         CASE WHEN superseded_ THEN stepwell.steps_below_v1(
-                            stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below),
-                            t.step_lo, t.step_hi, t.stride, t.points, t.steps) END) + 1 AS first,
+                            v.below, t.step_lo, t.step_hi, t.stride, t.points, t.steps) END) + 1 AS first,
                stepwell.steps_below_v1(
-                   least(to_step, CASE WHEN NOT superseded_ THEN
-                       stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) END),
+                   least(to_step, CASE WHEN NOT superseded_ THEN v.below END),
                    t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last
+        FROM (   -- fenced: once a chunk, and in here, where it is no further table to join
+            SELECT stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+            OFFSET 0
+        ) v
         OFFSET 0
     ) a
     CROSS JOIN LATERAL generate_series(a.first, a.last) AS i

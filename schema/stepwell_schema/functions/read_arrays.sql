@@ -29,12 +29,14 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         SELECT stepwell.steps_below_v1(
                    coalesce(min_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
                stepwell.steps_below_v1(
-                   least(max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
-                   t.step_lo, t.step_hi, t.stride, t.points, t.steps
+                   least(max_step, v.below), t.step_lo, t.step_hi, t.stride, t.points, t.steps
                ) AS last,
                stepwell.in_square_v1(
-                   t.step_lo, t.step_hi, min_step, least(
-                       max_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), 62) AS whole
+                   t.step_lo, t.step_hi, min_step, least(max_step, v.below), 62) AS whole
+        FROM (   -- fenced: once a chunk, and in here, where it is no further table to join
+            SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+            OFFSET 0
+        ) v
         OFFSET 0
     ) u
     WHERE g.run_id = run_id_ AND u.last >= u.first
