@@ -224,3 +224,99 @@ def test_a_fork_needs_a_parent_and_a_name_of_its_own(backend: Backend, start_run
         pass
     with pytest.raises(UsageError, match="is not this fork"):
         start_run(backend.url, run_id="fork", fork_from="parent?_step=6")
+
+
+def test_a_fork_keeps_what_its_parent_takes_back(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="parent") as run:
+        for step in range(10):
+            run.log({"a": 1, "note": "x"}, step=step)
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as fork:
+        log(fork, range(6, 8), 2)
+    before = (backend.points("fork"), backend.objects("fork"))
+    with start_run(backend.url, run_id=None, resume_from="parent?_step=2") as run:
+        assert (backend.points("fork"), backend.objects("fork")) == before
+        log(run, range(3, 9), 3)
+    assert shown(backend, "parent") == values((range(3), 1), (range(3, 9), 3))
+    assert (backend.points("fork"), backend.objects("fork")) == before
+    with start_run(backend.url, run_id="parent") as run:  # and all over again
+        log(run, range(20), 4)
+    assert shown(backend, "parent") == values((range(20), 4))
+    assert (backend.points("fork"), backend.objects("fork")) == before
+    assert backend.query("SELECT count(*) FROM stepwell.history_superseded WHERE run = 'fork'") == [(0,)]
+
+
+def test_a_fork_made_after_a_rewind_shows_what_is_shown(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url, run_id="one") as run:
+        log(run, range(10), 1)
+    with start_run(backend.url, run_id=None, resume_from="one?_step=3") as run:
+        log(run, range(4, 9), 2)
+    with start_run(backend.url, run_id="two", fork_from="one?_step=6") as run:
+        log(run, range(7, 9), 3)
+    with start_run(backend.url, run_id="three", fork_from="two?_step=7") as run:
+        log(run, [8], 4)
+    for name, step in (("two", 0), ("one", 1)):
+        with start_run(backend.url, run_id=None, resume_from=f"{name}?_step={step}") as run:
+            log(run, range(step + 1, 10), 5)
+    assert shown(backend, "three") == values((range(4), 1), (range(4, 7), 2), ([7], 3), ([8], 4))
+    assert shown(backend, "two") == values(([0], 1), (range(1, 10), 5))
+    superseded = "SELECT epoch, step, value FROM stepwell.history_superseded WHERE run = 'three' ORDER BY 1, 2"
+    assert backend.query(superseded) == [(1, step, 1.0) for step in (4, 5, 6)]  # as they were when it was made
+
+
+def test_what_the_parent_has_under_way_reaches_the_fork(backend: Backend, start_run: StartRun) -> None:
+    parent = start_run(backend.url, run_id="parent")
+    log(parent, range(4), 1)
+    assert parent.flush()
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as fork:
+        log(parent, range(4, 10), 1)
+        parent.finish()
+        assert shown(backend, "fork") == values((range(6), 1))
+        log(fork, [6], 2)
+    assert shown(backend, "fork") == values((range(6), 1), ([6], 2))
+
+
+def test_a_fork_that_starts_anew_takes_the_place_of_what_it_inherited(backend: Backend, start_run: StartRun) -> None:
+    for rank in "01":
+        with start_run(backend.url, run_id="parent", writer=rank) as run:
+            for step in range(10):
+                run.log({"a": 1, "note": "x"}, step=step)
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
+        log(run, range(6, 8), 2)
+    with start_run(backend.url, run_id="fork") as run:  # no arguments: it logs steps that its parent has logged
+        log(run, range(3, 5), 3)
+    assert shown(backend, "fork") == values((range(3), 1), (range(3, 5), 3))
+    assert shown(backend, "fork", "1") == values((range(6), 1))
+    assert [step for writer, _, step, _ in backend.objects("fork") if writer == "0"] == [0, 1, 2]
+    superseded = "SELECT step, value FROM stepwell.history_superseded WHERE run = 'fork' ORDER BY 1"
+    assert backend.query(superseded) == [(3, 1.0), (4, 1.0), (5, 1.0), (6, 2.0), (7, 2.0)]
+    with start_run(backend.url, run_id="fork", writer="1") as run:  # its first process in this run
+        log(run, range(2), 4)
+    assert shown(backend, "fork", "1") == values((range(2), 4))
+    assert shown(backend, "parent") == shown(backend, "parent", "1") == values((range(10), 1))
+
+
+def test_a_rank_that_resumes_a_fork_goes_on_behind_what_it_inherited(backend: Backend, start_run: StartRun) -> None:
+    for rank in "01":
+        with start_run(backend.url, run_id="parent", writer=rank) as run:
+            log(run, range(10), 1)
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
+        log(run, [6], 2)
+    with start_run(backend.url, run_id="fork", writer="1", resume="allow") as run:
+        assert run.step == 6
+        log(run, [6], 3)
+    assert shown(backend, "fork", "1") == values((range(6), 1), ([6], 3))
+
+
+def test_a_fork_that_is_rewound_below_its_fork_step_is_cut_there(backend: Backend, start_run: StartRun) -> None:
+    for rank in "01":
+        with start_run(backend.url, run_id="parent", writer=rank) as run:
+            log(run, range(10), 1)
+    with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
+        log(run, range(6, 8), 2)
+    with start_run(backend.url, run_id=None, resume_from="fork?_step=2") as run:
+        assert run.step == 3
+        for rank in "01":  # rank 1 has no process here
+            assert shown(backend, "fork", rank) == values((range(3), 1))
+        log(run, [3], 3)
+    assert shown(backend, "fork") == values((range(3), 1), ([3], 3))
+    assert shown(backend, "parent") == shown(backend, "parent", "1") == values((range(10), 1))

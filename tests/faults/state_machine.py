@@ -19,6 +19,7 @@ import aiohttp
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from faults.forks import Forks
 from faults.harness import Child, Stack, stack
 from faults.journal import Record, read_journal
 from faults.judge import Judge, Verdict
@@ -86,6 +87,7 @@ class Machine(RuleBasedStateMachine):
         self._journals: list[Path] = []
         self._next_step = [0] * _WRITERS
         self._sent: list[bytes] = []
+        self._forks = Forks(ground.stack.dsn, self._project)
 
     @initialize()
     def begin(self) -> None:
@@ -122,6 +124,10 @@ class Machine(RuleBasedStateMachine):
     def log_in_a_process_that_was_replaced(self, steps: int) -> None:
         if self._replaced:
             self._wait(self._log_late(steps))
+
+    @rule(back=st.integers(0, 40))
+    def fork(self, back: int) -> None:
+        self._wait(self._forks.make(back))
 
     @rule()
     def deliver_what_is_left(self) -> None:
@@ -261,7 +267,9 @@ class Machine(RuleBasedStateMachine):
         async with asyncio.timeout(60):
             while not await self._sync():
                 pass
-        return await Judge(made.dsn, self._project).verdict({"run": self._journals})
+        verdict = await Judge(made.dsn, self._project).verdict({"run": self._journals})
+        verdict.complaints.extend(await self._forks.complaints())
+        return verdict
 
 
 def _record(child: Child) -> Record:

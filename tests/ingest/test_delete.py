@@ -40,7 +40,7 @@ async def test_the_list_of_tables_here_is_complete(connection: asyncpg.Connectio
         "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' "
         "WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
     )
-    assert {row[0] for row in rows} == {*TABLES, "hot_block", "deleted_run", "deleted_session"}
+    assert {row[0] for row in rows} == {*TABLES, "lineage_epoch", "hot_block", "deleted_run", "deleted_session"}
 
 
 async def test_a_deleted_run_leaves_no_row_and_its_neighbour_keeps_all(

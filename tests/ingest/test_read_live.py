@@ -230,3 +230,18 @@ async def test_a_poll_that_fails_is_made_again(worker: Worker) -> None:
             )
         await store(worker, session, frame(session, [0], {"x": [1]}))
         assert rows((await events.next())[2]) == [("0", 0, 1.0)]
+
+
+async def test_a_fork_that_starts_below_its_fork_step_cuts_what_it_inherited(worker: Worker) -> None:
+    parent, fork = Session(), Session(run="fork")
+    await store(worker, parent, frame(parent, range(10), {"x": range(10)}))
+    await store(worker, Session(run="fork", writer="other"), fork_run="run-1", fork_step=7)
+    async with listen(worker.url, "/v1/runs/team/mnist/fork", ["x"]) as events:
+        await events.next()
+        await store(worker, fork, frame(fork, [4, 5], {"x": [40, 50]}))
+        _, _, data = await events.next()
+        while not data["rows"]:  # the writer attached
+            _, _, data = await events.next()
+        assert data["cuts"] == [{"writer": "0", "from_step": 4}]
+        assert data["moved"] == [{"writer": "0", "from_step": 4, "to_step": 5}]
+        assert rows(data) == [("0", 4, 40.0), ("0", 5, 50.0)]

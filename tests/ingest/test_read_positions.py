@@ -32,8 +32,10 @@ class Row:
 class History:
     """What attach, store and rewind do to the ledger and the points, by functions/attach.sql and queries/write.sql."""
 
-    def __init__(self) -> None:
+    def __init__(self, inherited: int | None = None) -> None:
         self.rows: dict[str, list[Row]] = {}
+        #: Of a fork: below which step it shows what its parent's writers logged.
+        self.inherited: dict[str, int] = {} if inherited is None else dict.fromkeys(WRITERS, inherited)
 
     def attach(self, writer: str, rewind_to: int | None = None, others: bool = False) -> None:
         older = self.rows.setdefault(writer, [])
@@ -41,6 +43,8 @@ class History:
             # Writers that have ended are rewound, too.
             for row in [row for name, rows in self.rows.items() if others or name == writer for row in rows]:
                 row.hide(rewind_to + 1)
+            for name in self.inherited if others else {writer} & self.inherited.keys():
+                self.inherited[name] = min(self.inherited[name], rewind_to + 1)
         older.append(Row(len(older) + 1, -1 if rewind_to is None else rewind_to))
 
     def store(self, writer: str, gap: int, count: int) -> None:
@@ -54,16 +58,22 @@ class History:
             row.first_step = first
             for other in older:
                 other.hide(first)
+            if writer in self.inherited:
+                self.inherited[writer] = min(self.inherited[writer], first)
 
     def epochs(self) -> list[Epoch]:
         return [
-            Epoch(writer, row.number, row.first_step, row.last_step, row.below)
+            Epoch(writer, row.number, row.first_step, row.last_step, row.below, self.inherited.get(writer))
             for writer, rows in sorted(self.rows.items())
             for row in rows
         ]
 
     def shown(self, writer: str) -> list[tuple[int, int]]:
         """(step, epoch) of what the views show."""
+        return [(step, 0) for step in range(self.inherited.get(writer, 0))] + self.own(writer)
+
+    def own(self, writer: str) -> list[tuple[int, int]]:
+        """Those of them that it has logged itself."""
         return sorted(
             (step, row.number)
             for row in self.rows.get(writer, [])
@@ -107,9 +117,13 @@ OPERATIONS = st.lists(
 
 
 @settings(deadline=None, max_examples=500)
-@given(OPERATIONS)
-def test_readers_have_what_is_shown_whenever_they_look(operations: list[tuple[object, ...]]) -> None:
-    history, readers = History(), {"first": Reader(), "second": Reader()}
+@given(OPERATIONS, st.none() | st.integers(1, 12))
+def test_readers_have_what_is_shown_whenever_they_look(
+    operations: list[tuple[object, ...]], inherited: int | None
+) -> None:
+    history, readers = History(inherited), {"first": Reader(), "second": Reader()}
+    for reader in readers.values():  # of a fork: they have read the history
+        reader.points = {writer: history.shown(writer) for writer in WRITERS}
     for operation in [*operations, ("look", "first"), ("look", "second")]:
         match operation:
             case ("store", str(writer), int(gap), int(count)):
@@ -124,6 +138,8 @@ def test_readers_have_what_is_shown_whenever_they_look(operations: list[tuple[ob
                 reader = readers[name]
                 reader.look(history)
                 for writer in WRITERS:
+                    if history.inherited and not history.own(writer):
+                        continue  # that its fork was rewound is told together with its first step
                     assert reader.points.get(writer, []) == history.shown(writer)
 
 

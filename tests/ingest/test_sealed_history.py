@@ -59,7 +59,6 @@ class Life:
     def __init__(self, pool: asyncpg.Pool, name: str) -> None:
         self.histories = Histories(pool)
         self._name = name
-        self._begins = {name: 0}
         self.positions: list[tuple[int, str, list[Point]]] = []
 
     async def begin(self) -> None:
@@ -74,17 +73,16 @@ class Life:
         match action:
             case ("put", keys, values, stride, jitter):
                 await made.put(stored, keys, values, stride, jitter)
-            case "restart" if run == self._name:
+            case "restart":
                 await made.attach(run, writer)
-            case "restart" | "resume":  # a fork that starts anew at step 0 would show its parent's steps beside its own
+            case "resume":
                 await made.attach(run, writer, resume_="allow")
             case "rewind":
-                await made.attach(run, writer, rewind_to=max(self._begins[run], stored.next_step - choice))
+                await made.attach(run, writer, rewind_to=max(0, stored.next_step - choice))
             case "fork" if len(made.runs) < 3:
                 child = f"{self._name}-{len(made.runs)}"
-                self._begins[child] = max(self._begins[run], stored.next_step - choice)
                 for name in ("0", "1"):
-                    await made.attach(child, name, fork_run=run, fork_step_=self._begins[child])
+                    await made.attach(child, name, fork_run=run, fork_step_=max(0, stored.next_step - choice))
             case "seal whole" | "seal part":
                 await made.seal(whole=action == "seal whole")
             case "merge":

@@ -18,6 +18,7 @@ READS = [
         f"SELECT * FROM stepwell.{view}"
         for view in ("history", "history_superseded", "history_objects", "runs", "rejections")
     ),
+    "SELECT * FROM stepwell.history WHERE run = 'fork'",
     "SELECT * FROM stepwell.history_between(0, 5)",
     "SELECT s.* FROM stepwell.run r, stepwell.history_sample(r.run_id, 'loss', 10) s",
     "SELECT w.* FROM stepwell.run r, stepwell.history_wide(r.run_id, '{loss,acc}') w",
@@ -37,6 +38,7 @@ async def reader(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
         await made.put(stored, ["loss", "acc"], np.arange(8.0).reshape(2, 4))
         if not stored.next_step > 4:
             await made.seal(whole=True)
+    await made.attach("fork", "0", fork_run="run", fork_step_=5)
     pool.terminate()
     connection = await asyncpg.connect(any_postgres_dsn, user="stepwell_reader")
     await connection.execute("SET default_transaction_read_only = off; SET transaction_read_only = off")

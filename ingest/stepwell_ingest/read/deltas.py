@@ -79,19 +79,7 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
         rows = await connection.fetch(database.sql["positions"], run.run_id)
         if not rows:
             return None
-        epochs = [
-            Epoch(
-                row["writer"],
-                row["epoch"],
-                row["first_step"],
-                row["last_step"],
-                row["visible_below"],
-                row["next_seq"],
-                row["writer_id"],
-            )
-            for row in rows
-            if row["writer"] is not None
-        ]
+        epochs = [Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None]
         return await _Delta(database, connection, run.run_id, keys, epochs, rows[0]["state"]).since(seen)
 
 

@@ -3,7 +3,8 @@
 In come the ledger's rows and a cursor; out go the steps that are new and those that are no longer shown. A writer's
 frames are stored in order and its steps ascend within an epoch, so what is new of it lies above the last step that the
 reader has seen, with one exception: a newer epoch, or a rewind, hides what lies at or above a step. That is a *cut*:
-the reader drops those points, and what took their place is new.
+the reader drops those points, and what took their place is new. The first step that a writer of a fork logs itself is
+one, too: it hides what the fork shows of its ancestors from there on.
 
 What comes as notes (media, among others) keeps to no order of steps. It is followed by seq: a writer's ledger row moves
 in the transaction that stores a frame, and frames are stored in order of seq, so a reader who has seen `next_seq` has
@@ -59,6 +60,7 @@ class Epoch(NamedTuple):
     visible_below: int | None
     next_seq: int = 0
     writer_id: int = 0
+    inherited_below: int | None = None  # of a fork: what it shows of its ancestors' writers of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
     for row in rows.values():
         if row.first_step is not None:
             first_steps[row.writer] = min(row.first_step, first_steps.get(row.writer, row.first_step))
+    inherited = {row.writer: row.inherited_below for row in rows.values()}
     if not set(seen.writers) <= set(now.writers):
         return None
     found = []
@@ -177,9 +180,11 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
             below = older.visible_below
             if below is not None and below <= known.last_object and not 0 <= hidden <= below:
                 cuts.append(below)
+        if known.last_step < 0 <= position.last_step and (below := inherited[writer]) is not None:
+            cuts.append(below)
         cut = min(cuts, default=None)
         start = known.last_step if cut is None else min(known.last_step, cut - 1)
-        if not known.epoch:  # below its first step lie points of a fork's parent, if any: they are no news
+        if known.last_step < 0:  # below its first step lie points of a fork's parent, if any: they are no news
             start = first_steps.get(writer, 0) - 1
         if cut is not None or position.last_step > start:
             found.append(Move(writer, cut, start + 1, position.last_step))

@@ -253,7 +253,7 @@ class Copier:
         opened = [
             (*cursor.key, first_step)
             for cursor, entries in groups
-            if cursor.epoch > 1 and cursor.first_step is None
+            if cursor.first_step is None  # the first epoch, too: the run may be a fork
             for first_step in [_first_step(cursor, entries)]
             if first_step is not None
         ]

@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION stepwell.make_run_v1(
     entity_ text, project_ text, run_ text, info_ jsonb, fork_run text, fork_step bigint
 ) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- A new run; a fork shows what its parent showed up to fork_step. Raises ST006 when there is no such parent.
+-- A new run; a fork shows what its parent shows at this moment up to fork_step. Raises ST006: there is no such parent.
 DECLARE
     id     bigint := stepwell.new_run_id_v1();
     parent bigint;
@@ -26,8 +26,9 @@ BEGIN
     VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'),
             parent, fork_step);
     INSERT INTO stepwell.lineage (run_id, source_run_id, below_step) VALUES (id, id, NULL);
-    INSERT INTO stepwell.lineage (run_id, source_run_id, below_step)
-    SELECT id, g.source_run_id, least(g.below_step, fork_step + 1) FROM stepwell.lineage g WHERE g.run_id = parent;
+    IF parent IS NOT NULL THEN
+        PERFORM stepwell.inherit_v1(id, parent, fork_step);
+    END IF;
     RETURN id;
 END
 $$;
@@ -154,10 +155,19 @@ BEGIN
           AND NOT (w.writer_id <> wid AND w.attached_at > coalesce(last_attached, '-infinity')
                    AND EXISTS (SELECT FROM stepwell.ledger e WHERE e.run_id = id AND e.writer_id = w.writer_id
                                  AND NOT e.fenced AND e.rewound_to = rewind_to));
+        -- A fork may be rewound below its fork step: what it shows of its ancestors is cut, too, also of writers that have
+        -- no process here.
+        UPDATE stepwell.lineage_epoch x SET below_step = rewind_to + 1
+        WHERE x.run_id = id AND x.below_step > rewind_to + 1
+          AND NOT EXISTS (SELECT FROM stepwell.writer w
+                          WHERE w.run_id = id AND w.name = x.writer AND w.writer_id <> wid AND w.state = 'running');
         start := rewind_to;
     ELSIF resume_ IN ('allow', 'must') THEN
-        start := (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
-                  WHERE l.run_id = id AND l.writer_id = wid);
+        -- A fork's writer may have logged nothing yet: then behind what it shows of its ancestors.
+        start := greatest((SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
+                           WHERE l.run_id = id AND l.writer_id = wid),
+                          (SELECT max(x.below_step) - 1 FROM stepwell.lineage_epoch x
+                           WHERE x.run_id = id AND x.writer = wname));
     END IF;
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);

@@ -33,6 +33,7 @@ BEGIN
     DELETE FROM stepwell.ledger l WHERE l.run_id = run_id_;
     DELETE FROM stepwell.writer w WHERE w.run_id = run_id_;
     DELETE FROM stepwell.lineage g WHERE g.run_id = run_id_;
+    DELETE FROM stepwell.lineage_epoch x WHERE x.run_id = run_id_;
     DELETE FROM stepwell.run r WHERE r.run_id = run_id_;
     RETURN true;
 END
@@ -82,7 +83,7 @@ LANGUAGE sql STABLE AS $$
     UNION ALL
     SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' AND a.attnum > 0
     WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
-      AND c.relname NOT IN ('run', 'lineage', 'writer', 'ledger', 'deleted_run', 'deleted_session')
+      AND c.relname NOT IN ('run', 'lineage', 'lineage_epoch', 'writer', 'ledger', 'deleted_run', 'deleted_session')
       AND c.oid NOT IN (SELECT d.oid FROM stepwell.tables_to_drop_v1() d (oid))
 $$;
 

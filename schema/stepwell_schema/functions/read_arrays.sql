@@ -15,7 +15,8 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
 -- in one join, one of 10,000 metrics was read in 235 ms, now in 1.
     WITH epoch AS MATERIALIZED (
         SELECT l.run_id, l.writer_id, l.epoch, w.name AS writer, l.sealed_below, greatest(l.sealed_below, min_step) AS hot_from,
-               least(max_step, g.below_step, l.visible_below) AS below,
+               least(max_step, stepwell.shown_below_v1(
+                   g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below,
                CASE WHEN names IS NOT NULL THEN
                    ARRAY(SELECT m.metric_id FROM stepwell.metric m
                          WHERE m.run_id = g.source_run_id

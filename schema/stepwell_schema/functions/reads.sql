@@ -10,7 +10,8 @@ LANGUAGE sql STABLE AS $$
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id
     JOIN stepwell.metric m ON m.run_id = g.source_run_id
-    CROSS JOIN LATERAL stepwell.points_v1(g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false) p
+    CROSS JOIN LATERAL stepwell.points_v1(
+        g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false) p
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_sample(
@@ -41,7 +42,7 @@ BEGIN
                                  WHEN history_sample.max_step <= 0 THEN -1 END) INTO lo, hi
     FROM stepwell.lineage g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-    CROSS JOIN LATERAL stepwell.extent_v1(g.source_run_id, m.metric_id, g.below_step) e
+    CROSS JOIN LATERAL stepwell.extent_v1(g.run_id, g.source_run_id, m.metric_id) e
     WHERE g.run_id = history_sample.run_id;
     IF lo IS NULL OR hi < lo THEN
         RETURN;
@@ -61,13 +62,15 @@ BEGIN
         JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
         JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
         WHERE g.run_id = history_sample.run_id AND c.step_hi >= lo AND c.step_lo <= hi
-          AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(hi + 1, g.below_step, l.visible_below), k)
+          AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(
+                  hi + 1, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), k)
           AND abs(c.sum) < 'Infinity'
         UNION ALL
         SELECT p.*
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-        CROSS JOIN LATERAL stepwell.slices_v1(g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
+        CROSS JOIN LATERAL stepwell.slices_v1(
+            g.run_id, g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
         WHERE g.run_id = history_sample.run_id
     )
     SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
@@ -82,18 +85,22 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.extent_v1(run_id_ bigint, metric_id_ integer, below_step bigint)
+DROP FUNCTION IF EXISTS stepwell.extent_v1(bigint, integer, bigint);   -- as it was without shown_run_id
+
+CREATE OR REPLACE FUNCTION stepwell.extent_v1(shown_run_id bigint, run_id_ bigint, metric_id_ integer)
 RETURNS TABLE (lo bigint, hi bigint)
 LANGUAGE sql STABLE AS $$
-    -- Where the visible steps of a metric may begin and end at most; not a point is looked at.
-    SELECT min(e.lo), max(least(e.hi, e.visible_below - 1, below_step - 1))
+    -- Where the steps of a metric that shown_run_id shows may begin and end at most; not a point is looked at.
+    SELECT min(e.lo), max(least(e.hi, e.below - 1))
     FROM (
-        SELECT t.first_step AS lo, t.last_step AS hi, l.visible_below
+        SELECT t.first_step AS lo, t.last_step AS hi,
+               stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
         FROM stepwell.metric_total t
         JOIN stepwell.ledger l ON l.run_id = t.run_id AND l.writer_id = t.writer_id AND l.epoch = t.epoch
         WHERE t.run_id = run_id_ AND t.metric_id = metric_id_
         UNION ALL
-        SELECT greatest(h.step_lo, l.sealed_below), h.step_hi, l.visible_below
+        SELECT greatest(h.step_lo, l.sealed_below), h.step_hi,
+               stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)
         FROM stepwell.ledger l
         CROSS JOIN LATERAL (
             SELECT b.step_lo, b.step_hi FROM stepwell.hot_block b
@@ -103,7 +110,7 @@ LANGUAGE sql STABLE AS $$
         ) h
         WHERE l.run_id = run_id_
     ) e
-    WHERE e.lo < coalesce(least(e.visible_below, below_step), 9223372036854775807)
+    WHERE e.lo < coalesce(e.below, 9223372036854775807)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_wide(
@@ -134,10 +141,13 @@ LANGUAGE sql STABLE AS $$
     -- How far each writer of a run (and of those that it was forked from) is stored, for history_asof. What is stored of a
     -- writer is always all that it had sent up to there: frames are committed in their order.
     SELECT jsonb_build_object('run_id', history_position.run_id, 'epochs', coalesce(
-        jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, l.visible_below)
+        jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, v.below)
                   ORDER BY l.run_id, l.writer_id, l.epoch), '[]'))
     FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
-    WHERE g.run_id = history_position.run_id
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE g.run_id = history_position.run_id AND coalesce(v.below, 0) >= 0
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_asof("position" jsonb, only_metric text DEFAULT NULL)
@@ -158,10 +168,10 @@ LANGUAGE sql STABLE AS $$
     -- What was superseded since was shown then.
     CROSS JOIN LATERAL (
         SELECT * FROM stepwell.points_v1(
-            x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)
+            x.run_id, x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)
         UNION ALL
         SELECT * FROM stepwell.points_v1(
-            x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), true)
+            x.run_id, x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), true)
     ) p
     WHERE r.run_id = ("position"->>'run_id')::bigint AND p.writer = w.name AND p.epoch = x.epoch AND (only_metric IS NULL OR m.name = only_metric)
 $$;

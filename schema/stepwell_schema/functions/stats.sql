@@ -8,7 +8,8 @@ LANGUAGE sql STABLE AS $$
     -- The last visible value of each metric of a run: of the highest step, and among writers of the latest time.
     WITH epoch AS MATERIALIZED (
         SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below,
-               coalesce(least(l.visible_below, g.below_step), 9223372036854775807) AS bound
+               coalesce(stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below),
+                        9223372036854775807) AS bound
         FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
         WHERE g.run_id = run_id_
     ), found AS (
@@ -33,7 +34,7 @@ LANGUAGE sql STABLE AS $$
         ) c
         CROSS JOIN LATERAL (
             SELECT p.value, p.step, p.time
-            FROM stepwell.points_v1(t.run_id, t.metric_id, c.step_lo, e.bound, false) p
+            FROM stepwell.points_v1(run_id_, t.run_id, t.metric_id, c.step_lo, e.bound, false) p
             WHERE p.epoch = t.epoch AND p.writer = w.name AND p.step < e.sealed_below
             ORDER BY p.step DESC LIMIT 1
         ) p
@@ -72,7 +73,8 @@ LANGUAGE sql STABLE AS $$
     -- Of all visible points of each metric: min, max and mean of the finite ones (NULL: there is none), and counts.
     WITH epoch AS MATERIALIZED (
         SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below,
-               coalesce(least(l.visible_below, g.below_step), 9223372036854775807) AS bound
+               coalesce(stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below),
+                        9223372036854775807) AS bound
         FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
         WHERE g.run_id = run_id_
     ), part AS (
@@ -99,7 +101,7 @@ LANGUAGE sql STABLE AS $$
             JOIN stepwell.writer w ON w.run_id = e.run_id AND w.writer_id = e.writer_id
             JOIN stepwell.chunk c ON c.run_id = t.run_id AND c.metric_id = t.metric_id AND c.writer_id = t.writer_id
                                  AND c.epoch = t.epoch AND c.step_hi >= e.bound AND c.step_lo < e.bound
-            CROSS JOIN LATERAL stepwell.points_v1(t.run_id, t.metric_id, c.step_lo, e.bound, false) p
+            CROSS JOIN LATERAL stepwell.points_v1(run_id_, t.run_id, t.metric_id, c.step_lo, e.bound, false) p
             WHERE t.last_step >= e.bound AND p.epoch = t.epoch AND p.writer = w.name AND p.step < e.sealed_below
             UNION ALL
             SELECT b.run_id, k.metric_id, b.vals[k.j][i], b.steps[i]

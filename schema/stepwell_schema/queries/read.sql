@@ -74,7 +74,9 @@ FROM stepwell.history_sample($1, $2, $3, $4, $5) ORDER BY writer, bucket_step;
 
 -- name: positions
 -- Where each epoch of each writer of a run stands, and the run's state; ordered by writer and epoch.
-SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state
+SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state,
+       (SELECT max(x.below_step) FROM stepwell.lineage_epoch x
+        WHERE x.run_id = r.run_id AND x.writer = w.name) AS inherited_below
 FROM stepwell.run r
 LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
 LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id

@@ -67,9 +67,18 @@ SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity a
 FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 
 -- name: supersede
--- The first step of a new epoch is stored: what older epochs of the writer logged from there on is no longer shown.
+-- The first step of an epoch is stored: what older epochs of the writer logged from there on is no longer shown. Nor is, in
+-- a fork, what its ancestors' writers of that name logged.
+WITH opened AS MATERIALIZED (
+    SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
+        AS u (run_id, writer_id, epoch, first_step)
+    JOIN stepwell.writer w ON w.run_id = u.run_id AND w.writer_id = u.writer_id
+), inherited AS (
+    UPDATE stepwell.lineage_epoch x SET below_step = u.first_step
+    FROM opened u WHERE x.run_id = u.run_id AND x.writer = u.name AND x.below_step > u.first_step
+)
 UPDATE stepwell.ledger l SET visible_below = u.first_step
-FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[]) AS u (run_id, writer_id, epoch, first_step)
+FROM opened u
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
   AND (l.visible_below IS NULL OR l.visible_below > u.first_step);
 

@@ -6,7 +6,7 @@ SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric,
 FROM stepwell.run r
 JOIN stepwell.lineage g ON g.run_id = r.run_id
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
-CROSS JOIN LATERAL stepwell.points_v1(g.source_run_id, m.metric_id, NULL, g.below_step, false) p;
+CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false) p;
 
 -- The points that a later epoch of their writer has superseded (a restart from an earlier step, a rewind).
 CREATE OR REPLACE VIEW stepwell.history_superseded AS
@@ -14,7 +14,10 @@ SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, p.epoch, m.name A
 FROM stepwell.run r
 JOIN stepwell.lineage g ON g.run_id = r.run_id
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
-CROSS JOIN LATERAL stepwell.points_v1(g.source_run_id, m.metric_id, NULL, g.below_step, true) p;
+CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, true) p;
+
+-- As it was without shown_run_id; the views above stood on it until now.
+DROP FUNCTION IF EXISTS stepwell.points_v1(bigint, integer, bigint, bigint, boolean);
 
 -- One row a logged value that is no number. Media are encoded beside the frames and come as notes; they are shown when
 -- their files are there.
@@ -27,8 +30,10 @@ CROSS JOIN LATERAL (
     FROM stepwell.objects_v1(g.source_run_id) o
     JOIN stepwell.writer w ON w.run_id = o.run_id AND w.writer_id = o.writer_id
     JOIN stepwell.ledger l ON l.run_id = o.run_id AND l.writer_id = o.writer_id AND l.epoch = o.epoch
-    WHERE o.run_id = g.source_run_id AND (g.below_step IS NULL OR o.step < g.below_step)
-      AND (l.visible_below IS NULL OR o.step < l.visible_below)
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE o.run_id = g.source_run_id AND (v.below IS NULL OR o.step < v.below)
     UNION ALL
     SELECT w.name, n.value->>'key', e.step,
            timestamptz 'epoch' + (n.value->>'time')::bigint * interval '1 microsecond', n.value->'value'
@@ -36,8 +41,10 @@ CROSS JOIN LATERAL (
     JOIN stepwell.writer w ON w.run_id = n.run_id AND w.writer_id = n.writer_id
     JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
     CROSS JOIN LATERAL (SELECT (n.value->>'step')::bigint AS step) e
-    WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (g.below_step IS NULL OR e.step < g.below_step)
-      AND (l.visible_below IS NULL OR e.step < l.visible_below)
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (v.below IS NULL OR e.step < v.below)
 ) o
 WHERE stepwell.blobs_there_v1(o.value);
 

@@ -23,9 +23,10 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM stepwell.lineage g
     JOIN stepwell.note n ON n.run_id = g.source_run_id
     JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
-    WHERE g.run_id = run_id_ AND n.kind = kind_
-      AND (g.below_step IS NULL OR n.step <= g.below_step)
-      AND (l.visible_below IS NULL OR n.step <= l.visible_below)
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE g.run_id = run_id_ AND n.kind = kind_ AND (v.below IS NULL OR n.step <= v.below)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.definitions_v1(run_id_ bigint) RETURNS TABLE (

@@ -1,0 +1,82 @@
+"""Forks of before `lineage_epoch` keep what they showed when the migration ran, whatever their parents do then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import numpy as np
+import pytest
+
+from fixtures.histories import Histories
+from stepwell_ingest.db.migrate import migrate
+
+pytestmark = pytest.mark.db
+
+NAME = "0008_lineage_epochs"
+
+
+@pytest.fixture
+async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=2)
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    yield pool
+    pool.terminate()
+
+
+async def log(made: Histories, run: str, steps: int, **attach: object) -> None:
+    for writer in ("0", "1"):
+        await made.put(await made.attach(run, writer, **attach), ["loss"], np.arange(float(steps)).reshape(1, steps))
+
+
+async def upgrade(pool: asyncpg.Pool) -> None:
+    """As a database of before; then the migration and all that is replaceable."""
+    async with pool.acquire() as connection:
+        await connection.execute("DROP TABLE stepwell.lineage_epoch")
+        await connection.execute("DELETE FROM stepwell.migration WHERE name = $1", NAME)
+        await connection.execute(
+            "CREATE FUNCTION stepwell.points_v1(bigint, integer, bigint, bigint, boolean) RETURNS TABLE (writer text, "
+            'epoch integer, step bigint, "time" timestamptz, value float8) LANGUAGE sql AS '
+            "'SELECT NULL::text, 1, 1::bigint, now(), 1::float8'"
+        )
+        assert NAME in await migrate(connection)
+        assert await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname = 'points_v1'") == 1
+
+
+async def test_forks_that_are_there_keep_what_they_show(pool: asyncpg.Pool) -> None:
+    made = Histories(pool)
+    await log(made, "one", 20)
+    await log(made, "one", 10, rewind_to=4)  # 0…4 and 5…14
+    await log(made, "two", 5, fork_run="one", fork_step_=9)  # … 9 and 10…14
+    await log(made, "three", 5, fork_run="two", fork_step_=11)
+    await log(made, "anew", 3, fork_run="two", fork_step_=11)
+    await log(made, "anew", 3)  # started again without its arguments: 0…2
+    await made.check()
+    rows = "SELECT * FROM stepwell.lineage_epoch ORDER BY 1, 2, 3, 4"
+    before = await pool.fetch(rows)
+    assert len(before) == 2 * (2 + 3 + 3)
+    await upgrade(pool)
+    assert await pool.fetch(rows) == before
+    await made.check()
+    await log(made, "one", 3)
+    await log(made, "two", 3, rewind_to=1)
+    await made.check()
+
+
+async def test_a_process_that_was_not_heard_of_is_left_out(pool: asyncpg.Pool) -> None:
+    """It had attached, and would have come with steps that the fork shows already."""
+    made = Histories(pool)
+    await log(made, "one", 20)
+    fresh = await made.attach("one", "0")
+    await log(made, "two", 5, fork_run="one", fork_step_=9)
+    await upgrade(pool)
+    await made.put(fresh, ["loss"], np.zeros((1, 5)))
+    await made.check()
+
+
+async def test_a_database_without_forks_is_upgraded(pool: asyncpg.Pool) -> None:
+    made = Histories(pool)
+    await log(made, "one", 20)
+    await upgrade(pool)
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.lineage_epoch") == 0
+    await made.check()
