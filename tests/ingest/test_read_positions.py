@@ -63,7 +63,14 @@ class History:
 
     def epochs(self) -> list[Epoch]:
         return [
-            Epoch(writer, row.number, row.first_step, row.last_step, row.below, self.inherited.get(writer))
+            Epoch(
+                writer,
+                row.number,
+                row.first_step,
+                row.last_step,
+                row.below,
+                inherited_below=self.inherited.get(writer),
+            )
             for writer, rows in sorted(self.rows.items())
             for row in rows
         ]
