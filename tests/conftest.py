@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def old_objects() -> None:
-    """Collections after this module's tests look at what it made, not at all libraries: that took up to a second each."""
+    """Collections after a module's tests look at what it made, not at all libraries: that took up to a second each."""
     gc.collect()
     gc.freeze()
 
