@@ -1,10 +1,11 @@
 # Every target does its own set-up: a virtual environment with what constraints.txt pins, made once and stamped.
 #
 #   make demo     a real training run on four ranks, into a real server, read back with SQL
-#   make test     all tests          make check    lint, format and types
+#   make test     the tests but for  make check    lint, format and types
+#   make test-slow                   those marked `slow`: kills at every stage, failovers, notebooks, the demo
 #   make bench    the measurements   make soak     faults at random, for SECONDS=60
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
-#   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large)
+#   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large: 8 GB free)
 #   make clean    removes the environment and caches
 #
 # make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
@@ -16,21 +17,30 @@ TESTS ?=
 SECONDS ?= 60
 SEED ?= $(shell date +%s)
 
+# Tests start hundreds of Pythons: with this set, each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
+EXTRAS := server,demo,media,read
 DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
     psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
+# Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-integrations check format bench bench-history bench-media soak clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media soak clean setup
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
 	@$(BIN)/stepwell demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 3 $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: $(STAMP)
+	$(PYTEST) -m slow $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -50,15 +60,21 @@ bench-history: $(STAMP)
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py
 
-# In an environment of its own, because torch brings some 5 GB.
+# In an environment of its own, because torch brings some 4 GB, and with nothing there that these tests do not need.
 test-integrations:
-	@$(MAKE) VENV=$(INTEGRATIONS) setup
+	@$(MAKE) VENV=$(INTEGRATIONS) EXTRAS=server DEV="hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
 	@$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/integrations
-	$(INTEGRATIONS)/bin/python -m pytest -n 2 tests/integrations
+	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal tests/integrations
 
+# Python compiles what the tests import; pip would compile all of it, for a minute. A cache would keep the wheels a second time.
 $(INTEGRATIONS)/integrations: $(INTEGRATIONS)/installed tests/integrations/requirements.txt
+	@free=`df -Pk "$(INTEGRATIONS)" | awk 'NR == 2 { print int($$4 / 1048576) }'`; [ "$$free" -ge 8 ] || { \
+	    echo "make: torch and the libraries of CUDA that it loads need 8 GB of disk for a while, and $(INTEGRATIONS) has $$free." >&2; \
+	    echo "      Make room, or name another place: make INTEGRATIONS=/path/with/room test-integrations" >&2; exit 1; }
 	@echo "Installing Lightning, Transformers and Keras (some minutes, once)"
-	@$(PIP) --requirement tests/integrations/requirements.txt
+	@mkdir -p "$(INTEGRATIONS)/wheels"
+	@TMPDIR="$(INTEGRATIONS)/wheels" $(PIP) --no-deps --no-compile --no-cache-dir --requirement tests/integrations/requirements.txt
+	@rm -rf "$(INTEGRATIONS)/wheels"
 	@touch "$@"
 
 # make soak SECONDS=600 SEED=7: faults at random, judged at the end; it prints its seed first.
@@ -80,7 +96,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f "$(STAMP)"
 	@"$(PYTHON)" -m venv --clear "$(VENV)"
 	@$(PIP) hatchling editables
-	@$(PIP) --no-build-isolation --editable '.[server,demo,media,read]' $(DEV)
+	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]' $(DEV)
 	@touch "$(STAMP)"
 
 clean:

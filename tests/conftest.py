@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.memory import use_memory
 from fixtures.programs import ALONE
 
 # In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
@@ -37,11 +38,19 @@ def loop_errors(request: pytest.FixtureRequest) -> list[Context]:
 def pytest_configure(config: pytest.Config) -> None:
     """Watch all event loops of the process, the SDK's thread included."""
     os.environ.update(ALONE)
+    use_memory()
     errors = config.stash[_LOOP_ERRORS] = []
     for kind in _loop_classes():
         patch = pytest.MonkeyPatch()
         patch.setattr(kind, "call_exception_handler", _recording(kind.call_exception_handler, errors))
         config.add_cleanup(patch.undo)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects() -> None:
+    """Collections after a module's tests look at what it made, not at all libraries: that took up to a second each."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

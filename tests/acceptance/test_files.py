@@ -20,7 +20,7 @@ from stepwell._blob_spool import BlobSpool
 from stepwell._blob_uploader import BlobUploader
 from stepwell._settings import Limits, Settings
 
-pytestmark = [pytest.mark.db, pytest.mark.slow]
+pytestmark = pytest.mark.db
 
 MIB = 1024 * 1024
 

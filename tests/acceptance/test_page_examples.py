@@ -28,7 +28,7 @@ from fixtures.commands import Server
 from fixtures.seen import Seen
 from fixtures.server import PATIENCE_S
 
-pytestmark = [pytest.mark.db, pytest.mark.slow]
+pytestmark = pytest.mark.db
 
 
 RunExample = Callable[[str], Seen]

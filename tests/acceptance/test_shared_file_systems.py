@@ -13,7 +13,7 @@ import pytest
 from fixtures.commands import Server
 from fixtures.programs import script
 
-pytestmark = [pytest.mark.db, pytest.mark.slow]
+pytestmark = pytest.mark.db
 
 SHIM = """
 import errno, mmap, types

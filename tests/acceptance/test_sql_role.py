@@ -6,7 +6,7 @@ import pytest
 
 from fixtures.commands import Run, Server
 
-pytestmark = [pytest.mark.db, pytest.mark.slow]
+pytestmark = pytest.mark.db
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ async def _kill_once(made: Stack, victim: Victim, project: str, chance: random.R
     for _ in range(chance.randint(5, 25)):
         await made.tell(writer, f"log {chance.randint(1, 50)}")
         await made.tell(writer, "flush 10")
-    made.strike(victim, await made.any_backend())
-    await made.recover(victim)
+    backend = await made.any_backend()
+    made.strike(victim, backend)
+    await made.recover(victim, backend)
     writer.kill()
     await asyncio.wait_for(writer.ended.wait(), 60)
     return await Judge(made.dsn, project, delivered=False).verdict({"run": [journal]})

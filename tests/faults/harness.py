@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import asyncpg
+import psutil
 
 from faults.postgres_wire import PostgresWire
 from faults.programs import Program, Sealer, Worker, encode
@@ -200,11 +201,20 @@ class Stack:
             if pid is not None:
                 os.kill(pid, number)
 
-    async def recover(self, victim: Victim) -> None:
-        """Starts Postgres again where nobody else does; returns when it answers."""
+    async def recover(self, victim: Victim, backend: int | None = None) -> None:
+        """Starts Postgres again where nobody else does; returns when it answers.
+
+        Args:
+            backend: the pid of the one that was killed.
+        """
         if victim is not Victim.BACKEND:
             await self._in_thread(self.cluster.stop, "immediate")
             await self._in_thread(self.cluster.start)
+        elif backend is not None:
+            # Until Postgres has seen that it is gone, it answers, and recovers a moment later.
+            async with asyncio.timeout(PATIENCE_S):
+                while psutil.pid_exists(backend):  # noqa: ASYNC110 - another process's state has no event
+                    await asyncio.sleep(0.01)
         await self.postgres_answers()
 
     async def any_backend(self) -> int | None:

@@ -232,8 +232,9 @@ class Machine(RuleBasedStateMachine):
         proxy.end_all(action)
 
     async def _strike(self, victim: Victim) -> None:
-        self._ground.stack.strike(victim, await self._ground.stack.any_backend())
-        await self._ground.stack.recover(victim)
+        backend = await self._ground.stack.any_backend()
+        self._ground.stack.strike(victim, backend)
+        await self._ground.stack.recover(victim, backend)
 
     async def _post_again(self) -> None:
         """Frames that the spools of this example hold now, or held before, as some retry through another way would."""

@@ -128,14 +128,16 @@ async def test_a_newer_database_is_refused(database: asyncpg.Connection, install
         await migrate(database)
 
 
-@pytest.mark.slow
-async def test_a_held_table_ends_the_wait(any_empty_dsn: str, database: asyncpg.Connection, install: Install) -> None:
+async def test_a_held_table_ends_the_wait(
+    any_empty_dsn: str, database: asyncpg.Connection, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepwell_ingest.db.migrate._DDL_LOCK_TIMEOUT", "200ms")
     install(FIRST)
     await migrate(database)
     install({**FIRST, "0002_alter": "ALTER TABLE stepwell.a ADD COLUMN m int"})
     other = await asyncpg.connect(any_empty_dsn)
     await other.execute("BEGIN; SELECT * FROM stepwell.a")
-    with pytest.raises(UnavailableError, match=r"0002_alter\.sql waited 5s for a table"):
+    with pytest.raises(UnavailableError, match=r"0002_alter\.sql waited 200ms for a table"):
         await migrate(database)
     await other.execute("ROLLBACK")
     await other.close()
