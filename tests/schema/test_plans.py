@@ -177,3 +177,24 @@ async def test_a_summary_that_nobody_defined_looks_at_no_chunk_and_once_at_hot_b
     assert plan["Actual Rows"] >= METRICS
     assert rows_read(plan, "chunk") == 0
     assert rows_read(plan, "hot_block") <= 2 * 60 + 2  # to find the newest of each writer, and those
+
+
+async def test_a_config_that_points_are_grouped_by_is_made_once_a_run(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(
+        connection,
+        "SELECT h.run, max(h.value), r.config->>'lr' FROM stepwell.history h JOIN stepwell.runs r USING (run_id) "
+        "WHERE h.metric = 'metric-3' GROUP BY h.run, r.config",
+    )
+    made = [node for node in nodes(plan) if node.get("Alias") == "m" and node["Node Type"] == "Subquery Scan"]
+    made += [node for node in nodes(plan) if "run_config_v1" in str(node.get("Output"))]
+    assert plan["Actual Rows"] == 3
+    assert all(node["Actual Loops"] <= 3 for node in made)
+    calls = "SELECT sum(calls) FROM pg_stat_xact_user_functions WHERE funcname = 'run_config_v1'"
+    async with connection.transaction():
+        await connection.execute("SET LOCAL track_functions = 'all'")
+        rows = await connection.fetch(
+            "SELECT r.config, count(*) FROM stepwell.history h JOIN stepwell.runs r USING (run_id) "
+            "WHERE h.metric = 'metric-3' GROUP BY r.config"
+        )
+        assert sum(row["count"] for row in rows) == 3 * 2 * 2 * STEPS
+        assert (await connection.fetchval(calls) or 0) <= 3

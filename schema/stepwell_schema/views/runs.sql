@@ -2,7 +2,7 @@
 
 CREATE OR REPLACE VIEW stepwell.runs AS
 SELECT r.entity, r.project, r.name AS run, coalesce(m.meta->>'name', r.name) AS display_name, r.state,
-       stepwell.run_config_v1(r.run_id) AS config,
+       m.config,
        r.created_at, r.finished_at, r.exit_code, s.last_step, s.points, s.objects, s.rejected, s.writers, r.run_id,
        p.name AS parent, r.fork_step,
        m.meta->>'notes' AS notes,
@@ -21,4 +21,8 @@ LEFT JOIN LATERAL (
     SELECT max(w.info->>'host') FILTER (WHERE w.writer_id = 1) AS host, max(w.heartbeat_at) AS heartbeat_at
     FROM stepwell.writer w WHERE w.run_id = r.run_id
 ) w ON true
-LEFT JOIN LATERAL (SELECT stepwell.run_meta_v1(r.run_id) AS meta) m ON true;
+-- Fenced: else a query that groups points by config would make it once a point (14 s for 100,000). What is not asked for is
+-- not made at all.
+LEFT JOIN LATERAL (
+    SELECT stepwell.run_config_v1(r.run_id) AS config, stepwell.run_meta_v1(r.run_id) AS meta OFFSET 0
+) m ON true;
