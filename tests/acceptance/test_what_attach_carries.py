@@ -20,7 +20,7 @@ from stepwell._settings import Limits, resolve
 from stepwell._stream import Stream
 from stepwell.commands.sync import Delivery
 from stepwell.spool import Spool
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

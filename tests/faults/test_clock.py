@@ -23,7 +23,7 @@ from stepwell import _row, _stage, wire
 from stepwell._framer import frames
 from stepwell._stage import Stage
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 SESSION = bytes(range(16))
 NOON = 1_700_000_000.0

@@ -28,7 +28,7 @@ from stepwell._stream import Source, Stream
 from stepwell.errors import RejectionError
 from stepwell.spool import Spool
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 DAY_S = 86_400
 START_S = 1_700_000_000.0
