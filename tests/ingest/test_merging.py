@@ -69,8 +69,9 @@ async def test_long_chunks_between_short_ones_are_left_alone(pool: asyncpg.Pool)
 async def test_short_chunks_still_become_long_ones(pool: asyncpg.Pool) -> None:
     made = Histories(pool, dataclasses.replace(EAGER, merge_passes=8))
     stored = await slow_run(made, 130, 10)
-    chunks = await pool.fetchval("SELECT count(*) FROM stepwell.chunk c JOIN stepwell.metric m USING (run_id, metric_id) "
-                                 "WHERE name = 'loss'")
+    chunks = await pool.fetchval(
+        "SELECT count(*) FROM stepwell.chunk c JOIN stepwell.metric m USING (run_id, metric_id) WHERE name = 'loss'"
+    )
     assert chunks < 30
     assert len(stored.points) == await pool.fetchval("SELECT sum(points) FROM stepwell.chunk")
     assert await wrong(pool, made) == []

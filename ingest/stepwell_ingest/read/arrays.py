@@ -128,7 +128,8 @@ def _steps(row: asyncpg.Record) -> Int64Array:
         return _decode(row["steps"], ">i8").astype(np.int64)
     first, stride = row["first_step"], row["stride"]
     # Not arange(first, end, stride): an end beyond int64 would make the steps float64.
-    return first + stride * np.arange(row["points"], dtype=np.int64)
+    steps: Int64Array = first + stride * np.arange(row["points"], dtype=np.int64)
+    return steps
 
 
 def _times(row: asyncpg.Record) -> Int64Array:

@@ -111,7 +111,7 @@ class Merger:
 
 
 def _joinable(rows: list[asyncpg.Record]) -> tuple[list[int], set[tuple[int, int]]]:
-    """The tracks in which a chunk can be joined with another one, and the (track id, metric id) at which a metric begins.
+    """The tracks in which a chunk can be joined, and the (track id, metric id) at which a metric begins anew.
 
     Args:
         rows: of the query `merge_breaks`, each metric's in step order.

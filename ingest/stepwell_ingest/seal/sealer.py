@@ -153,7 +153,12 @@ async def next_pass(connection: asyncpg.Connection, sql: dict[str, str]) -> int:
 
 
 async def write(
-    connection: asyncpg.Connection, sql: dict[str, str], epoch: Epoch, groups: Sequence[Segment], level: int, pass_id: int
+    connection: asyncpg.Connection,
+    sql: dict[str, str],
+    epoch: Epoch,
+    groups: Sequence[Segment],
+    level: int,
+    pass_id: int,
 ) -> int:
     """Stores groups as tracks and chunks, in the caller's transaction; new ones (level 0) count in metric_total.
 

@@ -62,8 +62,8 @@ def regroup(segments: Sequence[Segment], begins: Collection[tuple[int, int]] = (
 
     Args:
         segments: of one epoch; a metric may be in several of them, then at other steps in each.
-        begins: (index of a segment, metric id) at which a new range of the metric begins. What lies before it and behind
-            it is not joined.
+        begins: (index of a segment, metric id) at which a new range of the metric begins. What lies before it and
+            behind it is not joined.
     """
     all_ids = np.concatenate([segment.metric_ids for segment in segments]) if segments else np.empty(0, np.int32)
     if len(np.unique(all_ids)) == len(all_ids):
