@@ -20,7 +20,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.runs.run import Run
 from stepwell.settings import Limits, resolve
 from stepwell.spool import Spool
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -86,7 +86,7 @@ def within(name: str, package: str) -> bool:
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {"stepwell.wire", "stepwell_ingest.worker", "stepwell_schema"} <= set(MODULES)
+    assert {"stepwell.wire", "stepwell_ingest.server.worker", "stepwell_schema"} <= set(MODULES)
     assert "stepwell.wire" in set(imports(MODULES["stepwell_ingest.write.intake"]))
 
 
@@ -113,14 +113,14 @@ def test_the_wire_knows_only_the_errors() -> None:
 @pytest.mark.parametrize(
     ("importer", "forbidden"),
     [
-        ("stepwell_ingest.write", ["api", "read", "seal", "commands", "worker"]),
-        ("stepwell_ingest.read", ["api", "write", "seal", "commands", "worker"]),
-        ("stepwell_ingest.seal", ["api", "read", "write", "commands", "worker"]),
-        ("stepwell_ingest.blobs", ["api", "read", "seal", "commands", "worker"]),
-        ("stepwell_ingest.db", ["api", "read", "write", "seal", "commands", "worker"]),
+        ("stepwell_ingest.write", ["api", "read", "seal", "commands", "server"]),
+        ("stepwell_ingest.read", ["api", "write", "seal", "commands", "server"]),
+        ("stepwell_ingest.seal", ["api", "read", "write", "commands", "server"]),
+        ("stepwell_ingest.blobs", ["api", "read", "seal", "commands", "server"]),
+        ("stepwell_ingest.db", ["api", "read", "write", "seal", "commands", "server"]),
         ("stepwell_ingest.api", ["commands", "seal", "db"]),
-        ("stepwell_ingest.config", ["api", "read", "write", "seal", "db", "commands", "worker"]),
-        ("stepwell_ingest.metrics", ["api", "read", "write", "seal", "db", "commands", "worker"]),
+        ("stepwell_ingest.config", ["api", "read", "write", "seal", "db", "commands", "server"]),
+        ("stepwell_ingest.metrics", ["api", "read", "write", "seal", "db", "commands", "server"]),
     ],
 )
 def test_the_stations_of_the_server_import_only_forward(importer: str, forbidden: list[str]) -> None:

@@ -27,7 +27,7 @@ from stepwell.runs.run import Run
 from stepwell.settings import resolve
 from stepwell_ingest.config import Config, Timeouts
 from stepwell_ingest.db.cluster import Cluster
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 PROJECT = "faults"
 RUN = "run"

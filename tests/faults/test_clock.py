@@ -25,7 +25,7 @@ from stepwell.stage import stage as _stage
 from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 SESSION = bytes(range(16))
 NOON = 1_700_000_000.0

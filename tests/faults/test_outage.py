@@ -29,7 +29,7 @@ from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
 from stepwell.transport.backoff import Backoff
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 DAY_S = 86_400
 START_S = 1_700_000_000.0

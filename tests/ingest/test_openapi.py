@@ -15,7 +15,7 @@ from stepwell_ingest.api.description import Operation
 from stepwell_ingest.api.openapi import OTHER
 from stepwell_ingest.api.read_routes import read_routes
 from stepwell_ingest.config import Config, Reads
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

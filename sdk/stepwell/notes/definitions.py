@@ -1,6 +1,6 @@
 """`define_metric`: which metrics have another x axis, and how the summary adds a metric up.
 
-Beside the data's way: a definition travels as a note, and the server computes summaries by it (views/summary.sql).
+Beside the data's way: a definition travels as a note, and the server computes summaries by it (views/050_summary.sql).
 Here it decides two things: which metrics the stage follows for `run.summary`, and which rows get the last value of
 their step metric before they are closed. The rules are those of log-semantics §7. Pure.
 """

@@ -1,7 +1,7 @@
 """Where a run starts: anew, behind what it has logged before, at an earlier step, or as the fork of another run.
 
 Beside the data's way: what `init` was asked becomes a `Start`, which travels in the attach message; the server decides
-(schema/functions/attach.sql) and answers with the step to go on from. The words are those of W&B's client.
+(schema/functions/140_attach.sql) and answers with the step to go on from. The words are those of W&B's client.
 """
 
 from __future__ import annotations

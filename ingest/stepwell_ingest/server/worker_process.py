@@ -1,4 +1,4 @@
-"""`python -m stepwell_ingest.worker_process`: one of several workers that share a port. Started by `Supervisor`.
+"""`python -m stepwell_ingest.server.worker_process`: one of several workers that share a port. Started by `Supervisor`.
 
 In comes one line of JSON on stdin: the settings (not in the arguments, which every user of the machine can read, and a
 DSN may hold a password). Out goes one line on stdout: {"url": …} when it listens, or {"error": …}. SIGTERM drains it;
@@ -14,10 +14,10 @@ import sys
 from typing import Any
 
 from stepwell.errors import Error
-from stepwell_ingest import loop
 from stepwell_ingest.config import Config, Limits, Timeouts
-from stepwell_ingest.service import Stop, serve
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server import loop
+from stepwell_ingest.server.serving import Stop, serve
+from stepwell_ingest.server.worker import Worker
 
 #: Those that `stepwell up` has options for.
 _LIMITS = ("metrics_per_run", "points_per_run", "bytes_per_run", "blob_bytes")

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
--- One value a metric: the last one, what define_metric makes of it, or what was set by hand (log-semantics §6, §7).
+-- The summary of a run: for each key its last value, what define_metric makes of it, or what was set by hand.
 
 CREATE OR REPLACE FUNCTION stepwell.number_v1(value float8) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

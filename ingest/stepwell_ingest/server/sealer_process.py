@@ -1,8 +1,8 @@
-"""`python -m stepwell_ingest.seal.process`: the sealing of one server, in a process of its own beside the workers.
+"""`python -m stepwell_ingest.server.sealer_process`: seals the history of one server, in a process of its own.
 
-Its numpy work would stall a worker's loop. Started and kept by `stepwell_ingest.children`: in comes one line of JSON
-on stdin, {"dsn": …}; out goes {"pid": …} when it runs, or {"error": …}. SIGTERM ends it between two passes, or in one,
-which is then undone; so does the end of stdin.
+Its numpy work would stall a worker's loop. `Children` starts it and keeps it running: it receives one line of JSON on
+stdin, {"dsn": …}, and prints {"pid": …} when it runs, or {"error": …}. SIGTERM or the end of stdin ends it; a pass that
+is under way is undone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import sys
 import asyncpg
 
 from stepwell.errors import Error
-from stepwell_ingest import loop
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.keeper import Keeper
+from stepwell_ingest.server import loop
 
 _LOG_FORMAT = "stepwell: %(message)s"
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from stepwell_ingest.children import Children
 from stepwell_ingest.config import Config
-from stepwell_ingest.service import Stop
-from stepwell_ingest.worker_process import encode
+from stepwell_ingest.server.children import Children
+from stepwell_ingest.server.serving import Stop
+from stepwell_ingest.server.worker_process import encode
 
 # Beyond the drain itself, for closing connections.
 _STOP_GRACE_S = 10.0
@@ -34,7 +34,7 @@ class Supervisor:
         self._children = Children(say)
 
     async def run(self, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
-        """Serves until `stop` is asked for; see `stepwell_ingest.service.serve`.
+        """Serves until `stop` is asked for; see `stepwell_ingest.server.serving.serve`.
 
         Raises:
             Error: a worker could not start.
@@ -58,5 +58,5 @@ class Supervisor:
         return url
 
     async def _start(self) -> str:
-        answer = await self._children.start("worker", "stepwell_ingest.worker_process", encode(self._config))
+        answer = await self._children.start("worker", "stepwell_ingest.server.worker_process", encode(self._config))
         return str(answer["url"])

@@ -47,22 +47,3 @@ CROSS JOIN LATERAL (
     WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (v.below IS NULL OR e.step < v.below)
 ) o
 WHERE stepwell.blobs_there_v1(o.value);
-
--- One row a metric of a run (and of those that it was forked from). The steps are looked up for those who ask for them.
-CREATE OR REPLACE VIEW stepwell.metrics AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, m.name,
-       (SELECT min(h.step) FROM stepwell.history h WHERE h.run_id = r.run_id AND h.metric = m.name) AS first_step,
-       (SELECT max(h.step) FROM stepwell.history h WHERE h.run_id = r.run_id AND h.metric = m.name) AS last_step
-FROM stepwell.run r
-CROSS JOIN LATERAL (
-    SELECT DISTINCT m.name FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
-    WHERE g.run_id = r.run_id
-) m;
-
--- One row a frame that was refused for good.
-CREATE OR REPLACE VIEW stepwell.rejections AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, j.epoch, j.seq, j.code, j.message,
-       j.points, j.objects, j.first_step, j.last_step, j.rejected_at
-FROM stepwell.rejection j
-JOIN stepwell.run r ON r.run_id = j.run_id
-JOIN stepwell.writer w ON w.run_id = j.run_id AND w.writer_id = j.writer_id;
