@@ -16,9 +16,9 @@ import pytest
 
 from fixtures.commands import Server
 from fixtures.server import PATIENCE_S, QUICK
-from stepwell._blob_spool import BlobSpool
-from stepwell._blob_uploader import BlobUploader
-from stepwell._settings import Limits, Settings
+from stepwell.files.blob_spool import BlobSpool
+from stepwell.files.blob_uploader import BlobUploader
+from stepwell.settings import Limits, Settings
 
 pytestmark = pytest.mark.db
 

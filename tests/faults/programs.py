@@ -23,9 +23,11 @@ from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
 from fixtures.programs import ALONE
-from stepwell import Error, Run, _init, _session, cli
-from stepwell._settings import Limits, Settings, Timeouts
+from stepwell import Error, Run, cli
 from stepwell.commands import sync as sync_command
+from stepwell.runs import init as _init
+from stepwell.runs import session as _session
+from stepwell.settings import Limits, Settings, Timeouts
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.wire import decode
 from stepwell_ingest import config, config_json

@@ -19,9 +19,11 @@ import orjson
 import pytest
 
 from fixtures.frames import block
-from stepwell import _row, _stage, wire
-from stepwell._framer import frames
-from stepwell._stage import Stage
+from stepwell import wire
+from stepwell.stage import row as _row
+from stepwell.stage import stage as _stage
+from stepwell.stage.framer import frames
+from stepwell.stage.stage import Stage
 from stepwell_ingest.config import Config
 from stepwell_ingest.server.worker import Worker
 

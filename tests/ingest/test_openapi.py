@@ -50,7 +50,10 @@ async def test_parameters_are_described_as_they_are_checked(document: Any) -> No
     assert found["keys"]["schema"] == {"type": "array", "items": {"type": "string"}, "maxItems": Reads().keys}
     assert found["min_step"]["schema"] == {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
     assert found["times"]["schema"] == {"type": "string", "enum": ["true", "false"], "default": "false"}
-    assert history["responses"]["200"]["content"].keys() == {"application/vnd.stepwell.columns", "application/json"}
+    assert history["responses"]["200"]["content"].keys() == {
+        "application/vnd.stepwell.columns",
+        "application/json",
+    }
 
 
 async def test_it_names_the_right_of_every_operation(document: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from stepwell import columns
+from stepwell.wire import columns
 from stepwell_ingest.api import reads, status
 from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
