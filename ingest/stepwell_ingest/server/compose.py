@@ -26,12 +26,12 @@ from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
 from stepwell_ingest.server.housekeeping import Housekeeping
+from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
-from stepwell_ingest.write.lifecycle import Lifecycle
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
 
