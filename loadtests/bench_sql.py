@@ -97,13 +97,16 @@ def _comparable(row: asyncpg.Record) -> tuple[Any, ...]:
 
 async def _fill(connection: asyncpg.Connection, options: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
-    shape = Shape(large=options.runs, small=options.runs // 4, wide=options.wide, long=options.long, fresh=options.fresh)
+    shape = Shape(
+        large=options.runs, small=options.runs // 4, wide=options.wide, long=options.long, fresh=options.fresh
+    )
     await load(connection, shape, options.seed)
     points = await connection.fetchval("SELECT count(*) FROM bench.point")
     sizes = await connection.fetchrow("""
-        SELECT sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relnamespace = 'stepwell'::regnamespace)::bigint AS ours,
-               sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relnamespace = 'bench'::regnamespace)::bigint AS plain
-        FROM pg_class c WHERE c.relkind = 'r'""")
+        SELECT sum(s.bytes) FILTER (WHERE s.space = 'stepwell')::bigint AS ours,
+               sum(s.bytes) FILTER (WHERE s.space = 'bench')::bigint AS plain
+        FROM (SELECT pg_total_relation_size(oid) AS bytes, relnamespace::regnamespace::text AS space
+              FROM pg_class WHERE relkind = 'r') s""")
     out = {"name": "data", "points": points, "stepwell_bytes": sizes["ours"], "plain_bytes": sizes["plain"]}
     print(json.dumps(out | {"seconds": round(time.perf_counter() - began)}), flush=True)
     return out
@@ -124,8 +127,12 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
 
 def _machine(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        **{"name": "machine", "label": options.label, "cores": os.cpu_count(), "python": platform.python_version()},
-        **{"runs": options.runs, "seed": options.seed},
+        "name": "machine",
+        "label": options.label,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "runs": options.runs,
+        "seed": options.seed,
     }
 
 
@@ -133,10 +140,10 @@ def _table(results: list[dict[str, Any]]) -> None:
     print(f"\n{'query':62} {'rows':>7} {'stepwell':>10} {'better':>9} {'plain':>9} {'ratio':>7}", file=sys.stderr)
     for result in results:
         if "stepwell_ms" in result:
-            figures = [str(result.get(f"{form}_ms", "")) for form in ("stepwell", "better", "plain")]
+            ours, better, plain = (str(result.get(f"{form}_ms", "")) for form in ("stepwell", "better", "plain"))
             unequal = "" if result.get("equal", True) else "  NOT EQUAL"
             print(
-                f"{result['name'][:62]:62} {result.get('rows', ''):>7} {figures[0]:>10} {figures[1]:>9} {figures[2]:>9} "
+                f"{result['name'][:62]:62} {result.get('rows', ''):>7} {ours:>10} {better:>9} {plain:>9} "
                 f"{result.get('ratio', ''):>7}{unequal}",
                 file=sys.stderr,
             )
@@ -144,7 +151,9 @@ def _table(results: list[dict[str, Any]]) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Queries over many runs, beside a table with a row per point.")
-    parser.add_argument("--runs", type=int, default=1000, help="of the largest project; four others have a quarter each")
+    parser.add_argument(
+        "--runs", type=int, default=1000, help="of the largest project; four others have a quarter each"
+    )
     parser.add_argument("--wide", type=int, default=2000, help="metrics of each of three wide runs")
     parser.add_argument("--long", type=int, default=1_000_000, help="steps of the longest run")
     parser.add_argument("--fresh", type=int, default=1000, help="names of a run that logs a new one at each step")

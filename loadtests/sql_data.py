@@ -1,4 +1,4 @@
-"""The history of a team from a seed, for `bench_sql.py`: in the tables of Stepwell, and in a table with a row per point.
+"""A team's history from a seed, for `bench_sql.py`: in the tables of Stepwell, and in a table with a row per point.
 
 Makes the catalog, ledgers, notes and points of some projects and puts them where the server would have put them: sealed
 history through the sealer's own writer, hot history as blocks. Beside it, in the schema `bench`, the same points and
@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 
 from stepwell_ingest.seal.chunks import Epoch
-from stepwell_ingest.seal.segments import Segment
 from stepwell_ingest.seal.sealer import write
+from stepwell_ingest.seal.segments import Segment
 from stepwell_schema import queries
 
 LARGE, SPECIAL = "large", "special"
@@ -290,8 +290,8 @@ async def _hot(connection: asyncpg.Connection, run: _Run, writer_id: int, segmen
     for start in range(int(segment.steps[0]), int(segment.steps[-1]) + 1, 10):
         part = segment.between(start, start + 10)
         await connection.execute(
-            "INSERT INTO stepwell.hot_block (run_id, seq, step_lo, step_hi, writer_id, epoch, keys, steps, times, vals) "
-            "VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9)",
+            "INSERT INTO stepwell.hot_block (run_id, seq, step_lo, step_hi, writer_id, epoch, keys, steps, times, "
+            "vals) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9)",
             *(run.run_id, start, int(part.steps[0]), int(part.steps[-1]), writer_id, part.metric_ids.tolist()),
             part.steps.tolist(),
             [_EPOCH_2000 + timedelta(microseconds=time) for time in part.times.tolist()],

@@ -19,7 +19,8 @@ _PLAIN_FRESH = "(SELECT run_id FROM bench.run WHERE name = 'fresh')"
 #: The newest hundredth of the time that the data set spans.
 _SINCE = "(SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM stepwell.run)"
 _PLAIN_SINCE = "(SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM bench.run)"
-_LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.metric = '{0}' ORDER BY p.step DESC LIMIT 1)"""
+_LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.metric = '{0}'
+           ORDER BY p.step DESC LIMIT 1)"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ QUERIES = (
     Query(
         "leaderboard: a project's runs by the last value of a metric",
         f"SELECT run, value::float8 FROM stepwell.summary WHERE {_LARGE} AND key = 'val/loss' ORDER BY 2",
-        f"SELECT * FROM (SELECT name, {_LAST.format('val/loss')} AS value FROM bench.run r WHERE {_LARGE}) r ORDER BY 2",
+        f"SELECT name, {_LAST.format('val/loss')} AS value FROM bench.run r WHERE {_LARGE} ORDER BY 2",
         f"SELECT run, number FROM stepwell.summary WHERE {_LARGE} AND key = 'val/loss' ORDER BY 2",
     ),
     Query(
@@ -80,8 +81,8 @@ QUERIES = (
     ),
     Query(
         "runs by a path in config and a tag",
-        "SELECT run FROM stepwell.runs WHERE config @> '{\"model\": {\"name\": \"m3\"}}' AND 'best' = ANY (tags)",
-        "SELECT name FROM bench.run WHERE config @> '{\"model\": {\"name\": \"m3\"}}' AND 'best' = ANY (tags)",
+        'SELECT run FROM stepwell.runs WHERE config @> \'{"model": {"name": "m3"}}\' AND \'best\' = ANY (tags)',
+        'SELECT name FROM bench.run WHERE config @> \'{"model": {"name": "m3"}}\' AND \'best\' = ANY (tags)',
     ),
     Query(
         "by group to history",
@@ -116,12 +117,11 @@ QUERIES = (
     ),
     Query(
         "history_sample of a metric over a project, 100 buckets",
-        f"""SELECT r.run, s.bucket_step, s.count, s.min, s.max, s.mean FROM stepwell.run_names r
-            CROSS JOIN LATERAL stepwell.history_sample(r.run_id, 'train/loss', 100) s WHERE r.{_LARGE}""".replace(
-            "stepwell.run_names", "(SELECT run_id, project, run FROM stepwell.runs)"
-        ),
+        f"""SELECT r.run, s.bucket_step, s.count, s.min, s.max, s.mean FROM stepwell.runs r
+            CROSS JOIN LATERAL stepwell.history_sample(r.run_id, 'train/loss', 100) s WHERE r.{_LARGE}""",
         f"""SELECT r.name, p.step >> 1 << 1, count(*), min(p.value), max(p.value), avg(p.value)
-            FROM bench.run r JOIN bench.point p USING (run_id) WHERE r.{_LARGE} AND p.metric = 'train/loss' GROUP BY 1, 2""",
+            FROM bench.run r JOIN bench.point p USING (run_id)
+            WHERE r.{_LARGE} AND p.metric = 'train/loss' GROUP BY 1, 2""",
         f"""SELECT r.name, s.bucket_step, s.count, s.min, s.max, s.mean
             FROM stepwell.history_sample((SELECT array_agg(run_id) FROM stepwell.run WHERE {_LARGE}),
                                          '{{train/loss}}', 100) s JOIN stepwell.run r USING (run_id)""",
@@ -158,8 +158,8 @@ QUERIES = (
             WHERE metric = 'train/loss' AND time BETWEEN {_SINCE} AND now() GROUP BY 1""",
         f"""SELECT date_trunc('minute', time), avg(value) FROM bench.point
             WHERE metric = 'train/loss' AND time BETWEEN {_PLAIN_SINCE} AND now() GROUP BY 1""",
-        f"""SELECT date_trunc('minute', time), avg(value) FROM stepwell.history_in_time({_SINCE}, now() + interval '1 us')
-            WHERE metric = 'train/loss' GROUP BY 1""",
+        f"""SELECT date_trunc('minute', time), avg(value)
+            FROM stepwell.history_in_time({_SINCE}, now() + interval '1 us') WHERE metric = 'train/loss' GROUP BY 1""",
     ),
     Query(
         "a new name at each step, hot: how many points",
@@ -168,7 +168,8 @@ QUERIES = (
     ),
     Query(
         "one metric of one run",
-        "SELECT step, value FROM stepwell.history WHERE project = 'small-1' AND run = 'small-1-00007' AND metric = 'val/loss'",
+        """SELECT step, value FROM stepwell.history
+           WHERE project = 'small-1' AND run = 'small-1-00007' AND metric = 'val/loss'""",
         """SELECT p.step, p.value FROM bench.run r JOIN bench.point p USING (run_id)
            WHERE r.project = 'small-1' AND r.name = 'small-1-00007' AND p.metric = 'val/loss'""",
     ),
