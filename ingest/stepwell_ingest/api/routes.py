@@ -216,7 +216,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
 def _read(
     path: str, handler: Handler, about: str, *parameters: Parameter, answers: tuple[str, ...] = ("application/json",)
 ) -> Route:
-    return Route("GET", path, Right.READ, handler, about, parameters, answers=answers, errors=(400, 404, 503))
+    return Route("GET", path, Right.READ, handler, about, parameters, answers=answers, errors=(400, 404, 409, 503))
 
 
 def _page(
