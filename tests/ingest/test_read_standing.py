@@ -37,8 +37,8 @@ async def stored(worker: Worker, steps: int = 100) -> Session:
 
 
 async def pages(worker: Worker) -> AsyncIterator[Any]:
-    row = await find_run(worker.reads, "team", "mnist", "run-1")
-    return read_pages(worker.reads, row, Wanted())
+    row = await find_run(worker.services.reads, "team", "mnist", "run-1")
+    return read_pages(worker.services.reads, row, Wanted())
 
 
 async def test_a_read_that_a_delete_overtakes_says_so(small: Worker, pg: asyncpg.Connection) -> None:
