@@ -94,8 +94,14 @@ class Writer(asyncio.Protocol):
             self._upgraded = True
             self._buffer = bytearray(rest)
             message = {
-                **{"type": "attach", "protocol": PROTOCOL_VERSION, "entity": "default", "project": "quiet"},
-                **{"run": self._run, "writer": self._writer, "session": self._session.hex(), "info": {}},
+                "type": "attach",
+                "protocol": PROTOCOL_VERSION,
+                "entity": "default",
+                "project": "quiet",
+                "run": self._run,
+                "writer": self._writer,
+                "session": self._session.hex(),
+                "info": {},
             }
             self._send(_TEXT, json.dumps(message).encode())
         while len(self._buffer) >= 2:
@@ -236,8 +242,11 @@ async def main() -> None:
     print(
         json.dumps(
             {
-                **{"writers": options.writers, "frames": len(results.late), "acknowledged": len(results.latencies)},
-                **{"attach_s": round(attach_s, 2), "finish_s": round(time.perf_counter() - ending, 2)},
+                "writers": options.writers,
+                "frames": len(results.late),
+                "acknowledged": len(results.latencies),
+                "attach_s": round(attach_s, 2),
+                "finish_s": round(time.perf_counter() - ending, 2),
                 "ack_ms": percentiles(results.latencies),
                 "driver_late_ms": percentiles(results.late),
                 "driver_cores": round((time.process_time() - cpu) / sent_s, 2),

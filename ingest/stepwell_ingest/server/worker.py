@@ -35,6 +35,7 @@ from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.lifecycle import Lifecycle
+from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
 from stepwell_schema import queries
@@ -126,14 +127,15 @@ class Worker:
                     },
                 )
                 await self.reads.open()
-            self.catalog = Catalog(pool, limits.metrics_per_run, timeouts.connect_s)
+            self.catalog = Catalog(pool, timeouts.connect_s)
+            names = MetricNames(pool, limits.metrics_per_run, timeouts.connect_s)
             quota = Quota(pool, limits, self.catalog.cursors)
             self.intake = Intake(self.batcher, limits.object_bytes, quota.refusal)
             self._sizes = Sizes(pool)
             pressure = Pressure(pool, self.config.seal)
             self._tasks += [asyncio.create_task(quota.run()), asyncio.create_task(pressure.run())]
             for _ in range(limits.copiers):
-                copier = Copier(pool, self.catalog, self.batcher, self.metrics, timeouts, pressure)
+                copier = Copier(pool, self.catalog, names, self.batcher, self.metrics, timeouts, pressure)
                 self._tasks.append(asyncio.create_task(copier.run()))
             if store is not None:
                 self._blobs = Blobs(pool, store, limits, timeouts)
