@@ -1,4 +1,4 @@
-"""Who owns a spool, where clocks and pids mislead: `exec`, file servers with a clock of their own, clocks that jump."""
+"""Who owns a spool, where clocks and pids mislead: `exec`, file servers with a clock of their own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from fixtures.spools import IDENTITY, SDK, fill, read_all
-from fixtures.stages import new_stage
 from stepwell.errors import SpoolLockedError
 from stepwell.files.blob_spool import BlobSpool
 from stepwell.spool import Spool
@@ -68,21 +67,6 @@ def test_another_host_is_judged_by_the_clock_of_the_file_system(
         with pytest.raises(SpoolLockedError, match="host elsewhere"):
             Spool.open(spool.directory)
     assert [path.name for path in spool.directory.iterdir() if path.name.startswith("lock.")] == []
-
-
-def test_notes_of_a_process_whose_clock_jumped_do_not_win_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    jumped, other = new_stage(), new_stage()
-    now = time.time
-    monkeypatch.setattr(time, "time", lambda: now() + HOUR_S)
-    monkeypatch.setattr("stepwell.stage.stage.time", time.time)
-    jumped.note("config", b'{"set":{"lr":1}}')
-    monkeypatch.undo()
-    jumped.note("config", b'{"set":{"lr":2}}')
-    other.note("config", b'{"set":{"lr":3}}')
-    cuts = [jumped.cut(), other.cut()]
-    times = [note.time for cut in cuts if cut is not None for note in cut.notes]
-    assert times == sorted(times)
-    assert abs(times[-1] / 1e6 - now()) < HOUR_S / 2
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.EBADF, errno.EIO])

@@ -11,8 +11,8 @@ used because they fail or lie on the shared file systems where training jobs liv
 
 A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
 with another program (after `os.execv` the owner is gone, while its pid and start time stay). Any other owner cannot be
-looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. The age is taken
-from a file made beside it, because the clock of a file server may differ from that of this host by any amount.
+looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. The age is
+counted up to that of a file made beside it, because the clock of a file server may differ by any amount.
 So an owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
 """
 
