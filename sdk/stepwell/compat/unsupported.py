@@ -9,9 +9,12 @@ is missing a month later.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from stepwell.errors import UsageError
+
+T = TypeVar("T")
 
 _NO_ARTIFACTS = (
     "Stepwell keeps no artifacts",
@@ -30,47 +33,40 @@ _NO_STATUS = ("there is none of this name", "run.stats and run.account count wha
 _NO_WRITE_LOGS = ("there is none of this name", "print(): what goes to sys.stdout is kept with the run")
 
 
-class Absent:
-    """The methods of a run that are not there. All raise UsageError."""
+_NO_CODE = (
+    "Stepwell keeps no artifacts",
+    "init(save_code=True) keeps the program's main file, run.save('**/*.py', policy='now') more of them",
+)
 
-    def log_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.log_artifact()", _NO_ARTIFACTS)
+#: The methods of W&B's runs that are not supported: why, and what to use instead.
+_RUN_METHODS = {
+    **dict.fromkeys(
+        ("log_artifact", "upsert_artifact", "finish_artifact", "use_artifact", "link_artifact"), _NO_ARTIFACTS
+    ),
+    **dict.fromkeys(("log_model", "use_model", "link_model"), _NO_ARTIFACTS),
+    "log_code": _NO_CODE,
+    "restore": _NO_RESTORE,
+    "file": _NO_RESTORE,
+    "status": _NO_STATUS,
+    "write_logs": _NO_WRITE_LOGS,
+}
 
-    def upsert_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.upsert_artifact()", _NO_ARTIFACTS)
 
-    def finish_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.finish_artifact()", _NO_ARTIFACTS)
+def refuses_unsupported(cls: type[T]) -> type[T]:
+    """Gives a class the methods of W&B's runs that are not supported; calling one raises UsageError.
 
-    def use_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.use_artifact()", _NO_ARTIFACTS)
+    As attributes of the class: a `__getattr__` would slow `log()` down by a tenth.
+    """
+    for name, why in _RUN_METHODS.items():
+        setattr(cls, name, _refusing(f"run.{name}()", why))
+    return cls
 
-    def link_artifact(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.link_artifact()", _NO_ARTIFACTS)
 
-    def log_model(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.log_model()", _NO_ARTIFACTS)
+def _refusing(what: str, why: tuple[str, str]) -> Callable[..., NoReturn]:
+    def method(self: object, *_: Any, **__: Any) -> NoReturn:
+        _refuse(what, why)
 
-    def use_model(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.use_model()", _NO_ARTIFACTS)
-
-    def link_model(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.link_model()", _NO_ARTIFACTS)
-
-    def restore(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.restore()", _NO_RESTORE)
-
-    def file(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.file()", _NO_RESTORE)
-
-    def status(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.status()", _NO_STATUS)
-
-    def write_logs(self, *_: Any, **__: Any) -> NoReturn:
-        _refuse("run.write_logs()", _NO_WRITE_LOGS)
-
-    def _label(self, *_: Any, **__: Any) -> None:
-        """Integrations tell W&B here which library uses it. Nobody needs to know."""
+    return method
 
 
 class Artifact:
