@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from stepwell.compat.unsupported import refuses_unsupported
+from stepwell.compat.older import OlderNames
 from stepwell.delivery.account import Account, Stats
 from stepwell.files.saved_files import checked_policy
 from stepwell.notes.about import About, AlertLevel, checked_alert
@@ -37,8 +37,7 @@ from stepwell.settings.start import forget, remember
 from stepwell.stage.stage import Stage
 
 
-@refuses_unsupported
-class Run(RunIdentity):
+class Run(RunIdentity, OlderNames):
     """One run, as one of its processes sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -72,6 +71,7 @@ class Run(RunIdentity):
             lambda change: self._life.note("config", {"set": change}, "its config cannot change"),
             allow_val_change,
         )
+        self._quiet = False
         self._watches = ModelWatches(lambda found: self.log(found, commit=False))
         self._definitions = Definitions()
         self._life = Lifecycle(
@@ -230,7 +230,7 @@ class Run(RunIdentity):
             outcome.wait()
         return outcome
 
-    def finish(self, exit_code: int | None = None) -> None:
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Closes the open step, delivers what is left and ends the run in this process.
 
         When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
@@ -239,7 +239,9 @@ class Run(RunIdentity):
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
+            quiet: True: does not print the last line, which says how much is stored.
         """
+        self._quiet = self._quiet or bool(quiet)
         self._life.finish(int(exit_code or 0))
 
     def save(
@@ -331,9 +333,6 @@ class Run(RunIdentity):
         """
         self._life.note("system", {"preempting": True}, "mark_preempting() cannot be called on it")
 
-    def _label(self, *_: Any, **__: Any) -> None:
-        """Accepted and ignored: integrations tell W&B here which library uses it."""
-
     def __enter__(self) -> Self:
         return self
 
@@ -377,5 +376,5 @@ class Run(RunIdentity):
         """The last step of `finish`."""
         if self.settings.start.automatic and self._life.state.exit_code == 0:
             forget(self.settings.dir, self.id)
-        if (text := report_of(session, self.settings)) is not None:
+        if not self._quiet and (text := report_of(session, self.settings)) is not None:
             self.say(text)
