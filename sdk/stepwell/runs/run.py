@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from stepwell.compat.unsupported import Absent
+from stepwell.compat.older import OlderNames
 from stepwell.delivery.account import Account, Stats
 from stepwell.delivery.sender import Sender
 from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
@@ -40,7 +40,7 @@ log = logging.getLogger("stepwell")
 OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Watching, Absent, WithBlock):
+class Run(Watching, OlderNames, WithBlock):
     """One run, as one process of it sees it. Made by `stepwell.init`.
 
     Attributes:
@@ -222,7 +222,7 @@ class Run(Watching, Absent, WithBlock):
             outcome.wait()
         return outcome
 
-    def finish(self, exit_code: int | None = None) -> None:
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Closes the open step, delivers what is left and ends the run in this process. A second call does nothing.
 
         When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
@@ -230,6 +230,7 @@ class Run(Watching, Absent, WithBlock):
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
+            quiet: True: the last line to the terminal, which says how much is stored, is left out.
         """
         if self._exit_code is not None:
             return
@@ -254,7 +255,8 @@ class Run(Watching, Absent, WithBlock):
         self._final_account, self._final_stats = sender.account, sender.stats
         if self._start.automatic and self._exit_code == 0:
             forget(self.settings.dir, self.id)
-        self._report(self._final_account)
+        if not quiet:
+            self._report(self._final_account)
 
     @property
     def _blobs(self) -> Blobs | None:

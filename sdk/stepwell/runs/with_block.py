@@ -17,7 +17,7 @@ class WithBlock(ABC):
     """What `with` needs."""
 
     @abstractmethod
-    def finish(self, exit_code: int | None = None) -> None:
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Ends it."""
 
     def __enter__(self) -> Self:
