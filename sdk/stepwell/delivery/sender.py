@@ -74,6 +74,7 @@ class Sender:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._finishing: concurrent.futures.Future[None] | None = None
         self._stage: Stage | None = None
         self.stream: Stream | None = None
         self._thread = threading.Thread(target=self._main, name="stepwell-io", daemon=True)
@@ -148,6 +149,11 @@ class Sender:
         """
         return self._ask(self._attached()).result(timeout_s)
 
+    @property
+    def in_own_thread(self) -> bool:
+        """Whether the I/O thread itself asks, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
     def make_room(self) -> bool:
         """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
 
@@ -156,7 +162,7 @@ class Sender:
         Raises:
             SpoolFullError: the spool is full and must raise.
         """
-        if threading.current_thread() is self._thread:
+        if self.in_own_thread:
             return False
         while True:
             try:
@@ -184,16 +190,18 @@ class Sender:
     def finish(self, exit_code: int) -> None:
         """Delivers what is left, tells the server that the writer has ended, and ends the thread.
 
-        Gives up after `finish_idle_s` without progress; what is left then stays in the spool.
+        Gives up after `finish_idle_s` without progress; what is left then stays in the spool. An exception that cuts
+        the call off, such as Ctrl-C, does not stop the delivery: the next call waits for it again.
         """
-        if not self._thread.is_alive():
-            return
-        done = self._ask(self._finish(exit_code))
-        try:
-            done.result()
-        finally:
-            if self._loop is not None and self._ended is not None:
-                self._loop.call_soon_threadsafe(_resolve, self._ended)
+        if self._thread.is_alive():
+            if self._finishing is None or self._finishing.done():
+                self._finishing = self._ask(self._finish(exit_code))
+            try:
+                self._finishing.result()
+            finally:
+                if self._finishing.done() and self._loop is not None and self._ended is not None:
+                    self._loop.call_soon_threadsafe(_resolve, self._ended)
+        if self._thread.ident is not None:
             self._thread.join()
 
     def abandon(self) -> None:
