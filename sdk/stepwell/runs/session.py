@@ -12,7 +12,6 @@ import os
 import platform
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,6 +28,7 @@ from stepwell.files.saved_files import SavedFiles
 from stepwell.settings import Settings, Start
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.spool import state as spool_state
+from stepwell.stage.clock import uptime_s
 from stepwell.stage.stage import Stage
 from stepwell.wire import Object
 
@@ -99,9 +99,9 @@ class Session:
         except SpoolFullError as error:
             log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
         outbox = Outbox(self.spool, self.id, settings.limits.memory_bytes, settings.spool_full)
-        self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected)
-        self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
         self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded, self._file_kept)
+        self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected, self.blobs.uploader.tend)
+        self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
         self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
         self.tables: dict[str, dict[str, Any]] = {}
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
@@ -157,8 +157,3 @@ class Session:
             "info": self._info,
             **self._start.as_message(),
         }
-
-
-def uptime_s() -> float:
-    """A clock that nobody sets, and that goes on while the host sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
