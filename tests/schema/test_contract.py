@@ -32,7 +32,7 @@ CONTRACT = {
         *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
         ("heartbeat_at", "timestamp with time zone"),
     ],
-    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb")],
+    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb"), ("number", "double precision")],
     "metrics": [*RUN[:4], ("name", "text"), ("first_step", "bigint"), ("last_step", "bigint")],
     "definitions": [
         *RUN[:4],

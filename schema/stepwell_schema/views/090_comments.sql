@@ -49,6 +49,7 @@ COMMENT ON VIEW stepwell.summary IS 'One row a summary value of a run: the last 
 COMMENT ON COLUMN stepwell.summary.entity IS 'as in history';
 COMMENT ON COLUMN stepwell.summary.key IS 'the metric; nested values by their dot path';
 COMMENT ON COLUMN stepwell.summary.value IS 'NaN and the infinities are strings';
+COMMENT ON COLUMN stepwell.summary.number IS 'the value as a number, NaN and the infinities included; NULL: it is none';
 
 COMMENT ON VIEW stepwell.definitions IS 'One row a name that define_metric was told something about';
 COMMENT ON COLUMN stepwell.definitions.entity IS 'as in history';
