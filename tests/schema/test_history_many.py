@@ -97,7 +97,7 @@ def comparable(row: Iterable[object]) -> list[str]:
 async def check_samples(pool: asyncpg.Pool, ids: list[int]) -> None:
     for buckets, low, high in ((1, None, None), (4, None, None), (100, 7, 30)):
         together = await pool.fetch(
-            "SELECT * FROM stepwell.history_sample($1::bigint[], $2::text[], $3, $4, $5)",
+            "SELECT * FROM stepwell.history_samples($1, $2, $3, $4, $5)",
             *(ids, [*METRICS, "nothing", "loss"], buckets, low, high),
         )
         one_by_one = [
@@ -105,7 +105,7 @@ async def check_samples(pool: asyncpg.Pool, ids: list[int]) -> None:
             for run_id in sorted(ids)
             for metric in sorted(METRICS)
             for row in await pool.fetch(
-                "SELECT * FROM stepwell.history_sample($1::bigint, $2::text, $3, $4, $5)",
+                "SELECT * FROM stepwell.history_sample($1, $2, $3, $4, $5)",
                 *(run_id, metric, buckets, low, high),
             )
         ]
@@ -113,7 +113,12 @@ async def check_samples(pool: asyncpg.Pool, ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", ["history_last($1, 'loss', -1)", "history_last($1, 'loss', NULL)", "history_sample(ARRAY[$1], '{loss}', 0)"]
+    "call",
+    [
+        "history_last($1, 'loss', -1)",
+        "history_last($1, 'loss', NULL)",
+        "history_samples(ARRAY[$1::bigint], '{loss}', 0)",
+    ],
 )
 async def test_senseless_numbers_are_refused(made: Histories, call: str) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError):

@@ -163,7 +163,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.history_sample(
+CREATE OR REPLACE FUNCTION stepwell.history_samples(
     run_ids bigint[], metrics text[], buckets integer, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
 ) RETURNS TABLE (run_id bigint, metric text, writer text, bucket_step bigint, bucket_width bigint, count bigint,
                  min float8, max float8, mean float8, first float8, last float8, first_step bigint, last_step bigint,
@@ -172,24 +172,25 @@ LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
--- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each.
+-- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each. The
+-- name differs, because two functions of one name would make a call with untyped parameters ambiguous.
 -- Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 BEGIN
-    IF history_sample.buckets IS NULL OR history_sample.buckets < 1 THEN
-        RAISE EXCEPTION 'history_sample takes at least 1 bucket, not %', history_sample.buckets USING ERRCODE = '22023';
+    IF history_samples.buckets IS NULL OR history_samples.buckets < 1 THEN
+        RAISE EXCEPTION 'history_samples takes at least 1 bucket, not %', history_samples.buckets USING ERRCODE = '22023';
     END IF;
     RETURN QUERY
     WITH wanted AS MATERIALIZED (
         SELECT r.run_id, n.metric, e.lo, e.hi, (
                    SELECT min(k) FROM generate_series(0, 63) k
-                   WHERE (e.hi >> k) - (e.lo >> k) + 1 <= history_sample.buckets) AS k
-        FROM (SELECT DISTINCT u FROM unnest(history_sample.run_ids) u) r (run_id)
-        CROSS JOIN (SELECT DISTINCT u FROM unnest(history_sample.metrics) u) n (metric)
+                   WHERE (e.hi >> k) - (e.lo >> k) + 1 <= history_samples.buckets) AS k
+        FROM (SELECT DISTINCT u FROM unnest(history_samples.run_ids) u) r (run_id)
+        CROSS JOIN (SELECT DISTINCT u FROM unnest(history_samples.metrics) u) n (metric)
         CROSS JOIN LATERAL (
-            SELECT greatest(min(e.lo), history_sample.min_step) AS lo,
-                   least(max(e.hi), CASE WHEN history_sample.max_step > 0 THEN history_sample.max_step - 1
-                                         WHEN history_sample.max_step <= 0 THEN -1 END) AS hi
+            SELECT greatest(min(e.lo), history_samples.min_step) AS lo,
+                   least(max(e.hi), CASE WHEN history_samples.max_step > 0 THEN history_samples.max_step - 1
+                                         WHEN history_samples.max_step <= 0 THEN -1 END) AS hi
             FROM stepwell.lineage g
             JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(n.metric)::uuid
             CROSS JOIN LATERAL stepwell.extent_v1(g.run_id, g.source_run_id, m.metric_id) e

@@ -69,7 +69,7 @@ COMMENT ON FUNCTION stepwell.history_wide(run_id bigint, metrics text[], min_ste
     'One row a step at which any of the metrics was logged, ordered by writer and step';
 COMMENT ON FUNCTION stepwell.history_sample(run_id bigint, metric text, buckets integer, min_step bigint, max_step bigint) IS
     'One metric in at most buckets buckets a writer, exactly: nothing is sampled, every point is in one bucket';
-COMMENT ON FUNCTION stepwell.history_sample(run_ids bigint[], metrics text[], buckets integer, min_step bigint, max_step bigint) IS
+COMMENT ON FUNCTION stepwell.history_samples(run_ids bigint[], metrics text[], buckets integer, min_step bigint, max_step bigint) IS
     'history_sample of several metrics of several runs';
 COMMENT ON FUNCTION stepwell.history_last(run_id bigint, metric text, n integer) IS
     'The n points of a metric with the highest steps, newest first; opens the end of the history only';
