@@ -152,7 +152,17 @@ async def test_arrays_are_never_compressed(connection: asyncpg.Connection) -> No
 async def test_functions_carry_their_version_but_for_those_of_the_contract(connection: asyncpg.Connection) -> None:
     names = await connection.fetch("SELECT proname FROM pg_proc WHERE pronamespace = 'stepwell'::regnamespace")
     without = {row[0] for row in names if not row[0].rpartition("_v")[2].isdecimal()}
-    assert without == {"history_between", "history_sample", "history_wide", "history_position", "history_asof"}
+    assert without == {
+        *(
+            "history_between",
+            "history_sample",
+            "history_wide",
+            "history_samples",
+            "history_last",
+            "history_position",
+            "history_asof",
+        ),
+    }
 
 
 @pytest.mark.parametrize(("module", "name"), QUERIES)

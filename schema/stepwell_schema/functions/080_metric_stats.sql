@@ -210,3 +210,83 @@ LANGUAGE sql STABLE AS $$
     FROM stepwell.metric_values_v1(run_id_, true) v
     GROUP BY v.metric
 $$;
+
+CREATE OR REPLACE FUNCTION stepwell.metric_steps_v1(run_id_ bigint)
+RETURNS TABLE (metric text, first_step bigint, last_step bigint)
+LANGUAGE sql STABLE AS $$
+    -- The first and last step of each metric that has points to show. Of a cut epoch, one track per metric is looked at; of
+    -- what is hot, the blocks at the ends of each set of keys.
+    SELECT v.name, min(v.first_step), max(v.last_step)
+    FROM stepwell.lineage g
+    CROSS JOIN LATERAL (
+        SELECT m.name, min(p.first_step) AS first_step, max(p.last_step) AS last_step
+        FROM stepwell.metric m
+        JOIN (
+            SELECT t.metric_id, t.first_step,
+                   CASE WHEN t.last_step < e.bound THEN t.last_step ELSE (
+                       SELECT max(CASE WHEN k.stride > 0 THEN k.step_lo + (b.at - 1) * k.stride ELSE k.steps[b.at] END)
+                       FROM (
+                           SELECT c.track_id FROM stepwell.chunk c
+                           WHERE c.run_id = g.source_run_id AND c.metric_id = t.metric_id AND c.writer_id = e.writer_id
+                             AND c.epoch = e.epoch AND c.step_lo < e.bound
+                             AND c.step_hi >= (SELECT max(o.step_lo) FROM stepwell.chunk o
+                                               WHERE o.run_id = g.source_run_id AND o.metric_id = t.metric_id
+                                                 AND o.writer_id = e.writer_id AND o.epoch = e.epoch
+                                                 AND o.step_lo < e.bound)
+                       ) c
+                       CROSS JOIN LATERAL (
+                           SELECT * FROM stepwell.track k
+                           WHERE k.run_id = g.source_run_id AND k.track_id = c.track_id OFFSET 0
+                       ) k
+                       CROSS JOIN LATERAL (
+                           SELECT stepwell.steps_below_v1(
+                               e.bound, k.step_lo, k.step_hi, k.stride, k.points, k.steps) AS at OFFSET 0
+                       ) b) END AS last_step
+            FROM (
+                SELECT l.writer_id, l.epoch,
+                       coalesce(stepwell.shown_below_v1(
+                           run_id_, g.source_run_id, l.writer_id, l.epoch, l.visible_below), 9223372036854775807) AS bound
+                FROM stepwell.ledger l WHERE l.run_id = g.source_run_id OFFSET 0
+            ) e
+            JOIN stepwell.metric_total t
+              ON t.run_id = g.source_run_id AND t.writer_id = e.writer_id AND t.epoch = e.epoch AND t.first_step < e.bound
+            UNION ALL
+            SELECT k.metric_id, b.first_step, b.last_step
+            FROM (
+                SELECT l.writer_id, l.epoch, l.sealed_below, l.last_step,
+                       coalesce(stepwell.shown_below_v1(
+                           run_id_, g.source_run_id, l.writer_id, l.epoch, l.visible_below), 9223372036854775807) AS bound
+                FROM stepwell.ledger l WHERE l.run_id = g.source_run_id OFFSET 0
+            ) e
+            CROSS JOIN LATERAL (
+                SELECT h.keys, min(h.step_lo) AS step_lo, max(h.step_hi) AS step_hi
+                FROM stepwell.hot_block h
+                WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+                  AND h.step_hi >= e.sealed_below AND h.step_lo < e.bound
+                GROUP BY h.keys
+            ) s
+            CROSS JOIN LATERAL (
+                SELECT CASE WHEN s.step_lo >= e.sealed_below THEN s.step_lo ELSE (
+                           SELECT h.steps[stepwell.steps_below_v1(
+                                      e.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1]
+                           FROM stepwell.hot_block h
+                           WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+                             AND h.step_hi >= e.sealed_below AND h.step_lo = s.step_lo) END AS first_step,
+                       CASE WHEN s.step_hi < e.bound THEN s.step_hi ELSE (
+                           SELECT h.steps[stepwell.steps_below_v1(
+                                      e.bound, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps)]
+                           FROM stepwell.hot_block h
+                           WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+                             AND h.step_hi = s.step_hi) END AS last_step
+                OFFSET 0
+            ) b
+            CROSS JOIN LATERAL unnest(s.keys) AS k (metric_id)
+            -- A block around both bounds may have no step between them.
+            WHERE e.last_step >= e.sealed_below AND b.first_step <= b.last_step
+        ) p ON p.metric_id = m.metric_id
+        WHERE m.run_id = g.source_run_id
+        GROUP BY m.name
+    ) v
+    WHERE g.run_id = run_id_
+    GROUP BY v.name
+$$;
