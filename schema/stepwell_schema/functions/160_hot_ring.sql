@@ -88,11 +88,14 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Notes of each slot that is not written to any more whether all of it is sealed. Returns how many were found so.
+-- A transaction that has not begun here yet is another cluster's: the database was restored from a dump, and its number says
+-- nothing about snapshots here. One that has is of no harm: nobody's snapshot is older than the restore.
 DECLARE
     slot  stepwell.hot_ring;
     found integer := 0;
 BEGIN
-    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
+    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current
+                  AND (h.sealed_xid IS NULL OR h.sealed_xid >= pg_snapshot_xmax(pg_current_snapshot()))
                   AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0 LOOP
         IF stepwell.slot_sealed_v1(slot.ring) THEN
             -- `since`: the look took a while, in which other servers may have emptied the slot, and filled it again.
@@ -112,7 +115,7 @@ DECLARE
     slot smallint;
 BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
-    WHERE NOT h.current AND h.sealed_xid IS NOT NULL
+    WHERE NOT h.current AND h.sealed_xid < pg_snapshot_xmax(pg_current_snapshot())
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
       -- Who has the slot or its TOAST table just now and will for long (a dump, a VACUUM that stops transaction ids from
       -- wrapping around) is not waited for: everybody else would wait, too.
