@@ -10,7 +10,12 @@ UNION ALL
 -- name: runs
 -- What lists of runs are filtered from. A column here is a field of filters (read/filters.py names them).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,
-       r.last_step, r.points, r.objects, r.rejected, r.writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
+       r.last_step, r.points, r.objects, r.rejected,
+       -- whose rows it shows: of a fork also the writers of its ancestors
+       CASE WHEN r.parent IS NULL THEN r.writers
+            ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
+                                        UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
+            END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
        to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects
