@@ -63,6 +63,11 @@ class Process:
             self._forget_finished()
             return self._current
 
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of this process that are not finished."""
+        return list(self._runs)
+
     def require(self, name: str) -> Run:
         """The current run.
 
