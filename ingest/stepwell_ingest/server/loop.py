@@ -1,4 +1,4 @@
-"""Which event loop the server runs on: uvloop, where it exists."""
+"""The event loop of the server: uvloop, where it exists."""
 
 from __future__ import annotations
 
