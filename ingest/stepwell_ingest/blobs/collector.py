@@ -2,9 +2,9 @@
 
 The last station of a blob, behind the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and
 that no client was told of for the grace period. Promises: while a row is marked, no client is told that the blob is
-there, and an upload of it is told to try again; killed anywhere, a later pass goes on; any number of servers may collect
-at a time, since a row is marked by one of them. Only files with a row are removed, so other files in the folder or
-bucket stay.
+there, and an upload of it is told to try again; killed anywhere, a later pass goes on; any number of servers may
+collect at a time, since a row is marked by one of them. Only files with a row are removed, so other files in the folder
+or bucket stay.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Collector:
         """One pass over all blobs; None: another collector is at work.
 
         Raises:
-            UnavailableError: Postgres or the store does not answer; a later pass goes on with files that are half removed.
+            UnavailableError: Postgres or the store does not answer; a later pass removes the rest.
         """
         with postgres_errors("collect files"):
             connection = await maintenance_connection(
