@@ -69,6 +69,9 @@ bench: $(STAMP)
 bench-history: $(STAMP)
 	$(BIN)/python loadtests/bench_history.py
 
+bench-quiet: $(STAMP)
+	$(BIN)/python loadtests/bench_quiet.py
+
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py
 

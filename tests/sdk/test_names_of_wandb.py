@@ -142,7 +142,10 @@ def test_what_a_run_has_not_says_what_to_use(name: str) -> None:
 
 
 def test_a_slip_of_the_pen_on_a_run_is_an_attribute_error() -> None:
-    with wandb.init(mode="disabled") as run, pytest.raises(AttributeError, match="run has no attribute 'sumary'"):
+    with (
+        wandb.init(mode="disabled") as run,
+        pytest.raises(AttributeError, match="'Run' object has no attribute 'sumary'"),
+    ):
         _ = run.sumary
 
 

@@ -53,6 +53,20 @@ def _refusing(what: str, why: str, hint: str) -> Callable[..., NoReturn]:
     return refuse
 
 
+class _Missing:
+    """An attribute that is missing (`hasattr` is False), with a hint.
+
+    A descriptor, because a `__getattr__` of `Run` would make each `log()` a tenth slower: Python does not specialize
+    look-ups in classes that have one.
+    """
+
+    def __init__(self, owner: str, name: str, instead: Mapping[str, str]) -> None:
+        self._of = (owner, name, instead)
+
+    def __get__(self, thing: object, kind: type | None = None) -> NoReturn:
+        raise absent_name(*self._of, thing)
+
+
 class AbsentOfRun:
     """A run's methods that raise UsageError, and hints for the names that it does not have."""
 
@@ -64,13 +78,15 @@ class AbsentOfRun:
     log_model = _refusing("run.log_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     use_model = _refusing("run.use_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     link_model = _refusing("run.link_model()", _ARTIFACTS, names.NO_ARTIFACTS)
+    log_code = _refusing("run.log_code()", _ARTIFACTS, names.NO_CODE)
     restore = _refusing("run.restore()", "files do not come back by themselves", names.NO_RESTORE)
     file = _refusing("run.file()", "files do not come back by themselves", names.NO_RESTORE)
     status = _refusing("run.status()", "there is none of this name", names.NO_STATUS)
     write_logs = _refusing("run.write_logs()", "there is none of this name", names.NO_WRITE_LOGS)
 
-    def __getattr__(self, name: str) -> Any:
-        raise absent_name("run", name, names.RUN, self)
+
+for _name in names.RUN.keys() - vars(AbsentOfRun).keys():
+    setattr(AbsentOfRun, _name, _Missing("run", _name, names.RUN))
 
 
 class Artifact:

@@ -115,6 +115,8 @@ UTIL = {
     "to_json": "json.dumps(value, default=str)",
 }
 
+NO_CODE = "init(save_code=True) keeps the program's main file, run.save('**/*.py', policy='now') more of them"
+
 #: Of a run.
 RUN = {
     "history": "stepwell.Api().run(run.path).history() reads what was logged; run.log() logs",
