@@ -39,7 +39,9 @@ A process that still logs to a deleted run is told so; it keeps training. Proces
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="id, project/id or entity/project/id")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="id or name, alone or behind project/ or entity/project/"
+    )
     parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of it")
     parser.add_argument("--older-than", metavar="AGE", help="runs created longer ago that have ended: 90d, 12w")
     parser.add_argument("--dry-run", action="store_true", help="only show what would go")

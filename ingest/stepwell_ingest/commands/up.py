@@ -25,9 +25,10 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from stepwell.cli import Command, ServerFile, data_directory
+from stepwell.cli import Command, ServerFile, data_directory, default_data
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.data import InUseError, held
+from stepwell_ingest.commands.move import move_data
 from stepwell_ingest.config import Config, Limits, Timeouts
 from stepwell_ingest.config_json import encode
 from stepwell_ingest.db import binaries
@@ -60,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="where the data is; default STEPWELL_DATA, else ~/.stepwell (root: /var/lib/stepwell)",
+        help="where the data is; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
     )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
@@ -119,6 +120,9 @@ def run(options: argparse.Namespace) -> int:
     # Until the loop handles signals, SIGTERM undoes the start, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = data_directory(options.data)
+    if data == Path.home() / ".stepwell" and not (options.data or os.environ.get("STEPWELL_DATA")):
+        before, data = data, default_data()
+        move_data(before, data, _say)
     dsn = options.dsn or os.environ.get("STEPWELL_DSN")
     with ExitStack() as exits:
         port = exits.enter_context(_reserved_port(options.host, options.port, shared=options.workers > 1))
@@ -355,16 +359,16 @@ def _remote_url(url: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isdecimal() else -1
     if not 0 <= port < 65536:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return port
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    count = int(text) if text.isdecimal() else 0
     if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("a whole number, at least 1")
     return count
 
 
