@@ -103,8 +103,13 @@ WHERE j.run_id = $1 AND j.writer_id = $2 AND j.seq >= $4 AND j.seq < $5
 ORDER BY j.seq;
 
 -- name: intern_metrics
--- Names to ids; see functions/090_metric_names.sql.
-SELECT name, metric_id FROM stepwell.intern_metrics_v1($1, $2, $3);
+-- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
+-- must be sorted. See functions/090_metric_names.sql.
+SELECT u.run_id, i.name, i.metric_id
+FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
+CROSS JOIN LATERAL stepwell.intern_metrics_v1(
+    u.run_id, ARRAY(SELECT e.name FROM jsonb_array_elements_text(u.names::jsonb) WITH ORDINALITY AS e (name, ord)
+                    ORDER BY e.ord), $3) AS i;
 
 -- name: finish
 -- The end of a writer; see functions/140_attach.sql.
