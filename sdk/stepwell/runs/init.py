@@ -68,7 +68,8 @@ def init(
     Args:
         project, entity: where the run belongs; default "uncategorized" and "default".
         dir: where spools are; default `.stepwell` in the working directory.
-        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given.
+        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given; the
+            ranks of one torchrun or srun find the same one.
         name: what pages show.
         notes, tags, group, job_type: kept with the run. A tag has 1 to 64 characters.
         config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. What
@@ -158,7 +159,7 @@ def init(
     if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
         arguments |= {"dir": recorder.directory, "silent": True}
         environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
-    resolved = resolve(environment, **arguments)
+    resolved = resolve(environment, nth=PROCESS.nth_run_of, **arguments)
     if parents is not None and resolved.run_id == parents.id and "writer" not in arguments:
         resolved = dataclasses.replace(resolved, writer=f"{resolved.writer}-{os.getpid()}")  # not its parent's
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
