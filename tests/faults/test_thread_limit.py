@@ -61,8 +61,7 @@ def test_uploads_begin_by_themselves_when_there_are_threads_again(
     limit(True)
     run.log({"picture": picture(2)})
     limit(False)
-    assert run._blobs is not None
-    counts = run._blobs.uploader.counts
+    counts = run._session.blobs.uploader.counts
     until(lambda: counts.stored == 1)
 
 

@@ -3,6 +3,11 @@
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
+-- name: attach_all
+-- The same for many sessions that do not ask where to go on; those that fail are left out.
+SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
+FROM stepwell.attach_all_v1($1, $2, $3, $4, $5, $6, $7, $8);
+
 -- name: about
 -- What a run says of itself, for a process that resumes it; and of each INCREMENTAL table of the writer the last increment
 -- that is visible, whether its file has come or not.
@@ -18,14 +23,15 @@ SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
     ) t
 ) AS tables;
 
--- name: cursor_by_session
--- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.
-SELECT l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
+-- name: cursors_by_session
+-- Where sessions stand. A fenced session that was delivered late has a second row, which is not fenced.
+SELECT DISTINCT ON (l.session)
+       l.session, l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
        l.checksums, l.fenced
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-WHERE l.session = $1
-ORDER BY l.fenced, l.epoch DESC LIMIT 1;
+WHERE l.session = ANY ($1::uuid[])
+ORDER BY l.session, l.fenced, l.epoch DESC;
 
 -- name: deleted_run_of
 -- The run of a session, if it was deleted.
@@ -103,12 +109,17 @@ WHERE j.run_id = $1 AND j.writer_id = $2 AND j.seq >= $4 AND j.seq < $5
 ORDER BY j.seq;
 
 -- name: intern_metrics
--- Names to ids; see functions/090_metric_names.sql.
-SELECT name, metric_id FROM stepwell.intern_metrics_v1($1, $2, $3);
+-- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
+-- must be sorted. See functions/090_metric_names.sql.
+SELECT u.run_id, i.name, i.metric_id
+FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
+CROSS JOIN LATERAL stepwell.intern_metrics_v1(
+    u.run_id, ARRAY(SELECT e.name FROM jsonb_array_elements_text(u.names::jsonb) WITH ORDINALITY AS e (name, ord)
+                    ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- The end of a writer; see functions/140_attach.sql.
-SELECT stepwell.finish_v1($1, $2, $3, $4);
+-- The ends of writers; see functions/150_lifecycle.sql.
+SELECT ord - 1 AS index, current FROM stepwell.finish_all_v1($1, $2, $3, $4);
 
 -- name: ensure_partitions
 -- This month's partitions and those of the two months after it.
