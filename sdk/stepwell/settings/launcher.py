@@ -49,7 +49,7 @@ def launch_id(environment: Mapping[str, str]) -> str | None:
 
 
 def _slurm_step(environment: Mapping[str, str]) -> str | None:
-    """The job and, after its first step, the step. Outside of srun, processes of a batch script have nothing in common."""
+    """The job and, after its first step, the step; None outside of srun, where programs of a batch script are apart."""
     job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")
     if not job or not step:
         return None
