@@ -23,7 +23,8 @@ async def test_frames_are_in_the_history_when_they_are_acknowledged(
     async with Client(any_worker) as client:
         attached = await client.attach(session, info={"config": {"lr": 0.1}, "host": "node-1"})
         expected = {"type": "attached", "protocol": 1, "writer": "0", "epoch": 1, "resumed": False}
-        assert attached == {**expected, "run_id": attached["run_id"], "next_seq": 0, "last_step": -1, "rejected": []}
+        expected |= {"next_seq": 0, "last_step": -1, "rejected": [], "pace_ms": 50, "run_id": attached["run_id"]}
+        assert attached == expected
         frame = session.frame(3, ["loss", "acc"], objects=[(1, "note", {"text": "ok"})])
         ack = await client.exchange(frame)
         checksum = wire.peek(frame).checksum
