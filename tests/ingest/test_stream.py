@@ -27,8 +27,8 @@ async def test_frames_are_in_the_history_when_they_are_acknowledged(
         assert attached == expected
         frame = session.frame(3, ["loss", "acc"], objects=[(1, "note", {"text": "ok"})])
         ack = await client.exchange(frame)
-        checksum = wire.peek(frame).checksum
-        assert ack == {"type": "ack", "next_seq": 1, "stored": 1, "duplicate": 0, "rejected": [], "checksum": checksum}
+        counts = {"next_seq": 1, "stored": 1, "duplicate": 0, "rejected": []}
+        assert ack == {"type": "ack", **counts, "checksum": wire.peek(frame).checksum, "pace_ms": 50}
         rows = await any_pg.fetch("SELECT metric, step, value FROM stepwell.history ORDER BY metric, step")
         assert list(map(tuple, rows)) == [
             *(("acc", step, step + 0.001) for step in range(3)),
