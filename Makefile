@@ -6,6 +6,7 @@
 #   make bench    the measurements   make soak     faults at random, for SECONDS=60
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
 #   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large: 8 GB free)
+#   make graph    the import graph: rooms, floors, arrows, circles; ROOT=… measures another checkout
 #   make clean    removes the environment and caches
 #
 # make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
@@ -30,7 +31,7 @@ DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "mo
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media soak clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media soak graph clean setup
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -80,6 +81,9 @@ $(INTEGRATIONS)/integrations: $(INTEGRATIONS)/installed tests/integrations/requi
 # make soak SECONDS=600 SEED=7: faults at random, judged at the end; it prints its seed first.
 soak: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m faults.soak --seconds $(SECONDS) --seed $(SEED)
+
+graph: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m contracts.import_graph $(ROOT)
 
 setup: $(STAMP)
 

@@ -27,8 +27,8 @@ import stepwell
 from load import attach_message
 from stack import Stack, psql, running
 from stepwell import wire
-from stepwell._settings import Limits, Timeouts
-from stepwell._stream import Stream
+from stepwell.delivery.stream import Stream
+from stepwell.settings import Limits, Timeouts
 
 #: The paced latency measurement: what a fast training loop does, and no more points than a million a second.
 PACED_CALLS_PER_S = 5000

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from stepwell import wire
-from stepwell._settings import Limits, Timeouts
-from stepwell._stream import PROTOCOL_VERSION, Stream
+from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
+from stepwell.settings import Limits, Timeouts
 
 _MATRICES = 16
 

@@ -1,12 +1,15 @@
-"""The schema of the history as SQL files, and their readers. Knows no database.
+"""The schema of the history as SQL files, and the functions that read these files. Does not connect to a database.
 
-Stands beside the server: `stepwell_ingest.db.migrate` applies what comes out of here, the server's stations run the
-named queries. Promises that files come in the order of their names, and that checksums do not depend on line endings.
+Stands beside the server: `stepwell_ingest.db.migrate` applies the files, and the parts of the server run the named
+queries. Promises that files come in the order of their numbers, and that checksums do not depend on line endings.
 
     migrations/NNNN_name.sql   one-way: tables, types, indexes; applied once, never edited afterwards
-    functions/*.sql            replaceable: applied again whenever one of them or a view changes
-    views/*.sql                replaceable, after the functions
+    functions/NNN_name.sql     replaceable: applied again whenever one of them or a view changes
+    views/NNN_name.sql         replaceable: applied after the functions, which they may use
     queries/MODULE.sql         named queries of one module; each starts with `-- name: NAME` and its purpose
+
+Functions and views are numbered in tens, because Postgres looks up what the body of an SQL function or of a view names
+when it is created: a file may use what files with lower numbers define. Only bodies in PL/pgSQL may name later files.
 """
 
 from __future__ import annotations
@@ -36,46 +39,44 @@ class SqlFile:
 
 
 class Migration(SqlFile):
-    """A file that is applied once."""
+    """A file that is applied once and never edited afterwards."""
 
     __slots__ = ()
 
 
 def migrations() -> list[Migration]:
-    """The migrations in the order to apply them.
+    """Returns the migrations in the order to apply them.
 
     Raises:
-        ValueError: a file is not named NNNN_name.sql, or two have the same number.
+        ValueError: a file is not named NNNN_name.sql, or two files have the same number.
     """
-    numbers: dict[str, str] = {}
-    out = []
-    for file in _read("migrations"):
-        number, _, rest = file.name.partition("_")
-        if len(number) != 4 or not number.isdecimal() or not rest:
-            raise ValueError(f"migrations/{file.name}.sql is not named NNNN_name.sql")
-        if number in numbers:
-            raise ValueError(f"migrations/{file.name}.sql has the number of {numbers[number]}.sql")
-        numbers[number] = file.name
-        out.append(Migration(file.name, file.sql, file.checksum))
-    return out
+    return [Migration(file.name, file.sql, file.checksum) for file in _numbered("migrations", digits=4)]
 
 
 def functions() -> list[SqlFile]:
-    """The functions' files, in the order of their names."""
-    return _read("functions")
+    """Returns the files that define functions, in the order to apply them.
+
+    Raises:
+        ValueError: a file is not named NNN_name.sql, or two files have the same number.
+    """
+    return _numbered("functions", digits=3)
 
 
 def views() -> list[SqlFile]:
-    """The views' files, in the order of their names; they may use the functions."""
-    return _read("views")
+    """Returns the files that define views, in the order to apply them; they may use the functions.
+
+    Raises:
+        ValueError: a file is not named NNN_name.sql, or two files have the same number.
+    """
+    return _numbered("views", digits=3)
 
 
 def queries(module: str) -> dict[str, str]:
-    """The named queries of `queries/MODULE.sql`, name to SQL, without the description.
+    """Returns the named queries of `queries/MODULE.sql` by name, without their descriptions.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a name is missing or comes twice, there is SQL before the first name, or a name has no SQL.
+        ValueError: a name is missing or is used twice, there is SQL before the first name, or a name has no SQL.
     """
     found: dict[str, list[str]] = {}
     body: list[str] | None = None
@@ -97,13 +98,21 @@ def queries(module: str) -> dict[str, str]:
     return out
 
 
-def _read(folder: str) -> list[SqlFile]:
+def _numbered(folder: str, digits: int) -> list[SqlFile]:
+    numbers: dict[str, str] = {}
     out = []
     for place in sorted(resources.files(__name__).joinpath(folder).iterdir(), key=lambda place: place.name):
-        if place.name.endswith(".sql"):
-            sql = _text(place.read_bytes())
-            checksum = hashlib.sha256(sql.encode()).hexdigest()
-            out.append(SqlFile(place.name.removesuffix(".sql"), sql, checksum))
+        if not place.name.endswith(".sql"):
+            continue
+        name = place.name.removesuffix(".sql")
+        number, _, rest = name.partition("_")
+        if len(number) != digits or not number.isdecimal() or not rest:
+            raise ValueError(f"{folder}/{name}.sql is not named {'N' * digits}_name.sql")
+        if number in numbers:
+            raise ValueError(f"{folder}/{name}.sql has the number of {numbers[number]}.sql")
+        numbers[number] = name
+        sql = _text(place.read_bytes())
+        out.append(SqlFile(name, sql, hashlib.sha256(sql.encode()).hexdigest()))
     return out
 
 

@@ -17,16 +17,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from stepwell import _absent
-from stepwell._about import AlertLevel
-from stepwell._account import Account, Stats
-from stepwell._before_init import BeforeInit
-from stepwell._config import Config
-from stepwell._definitions import Metric
-from stepwell._flush import Flush
-from stepwell._given_settings import GivenSettings as Settings
-from stepwell._init import init
-from stepwell._integrations import (
+from stepwell.compat import unsupported
+from stepwell.compat.before_init import BeforeInit
+from stepwell.compat.stand_in import (
     ensure_configured,
     install_as_wandb,
     login,
@@ -37,9 +30,7 @@ from stepwell._integrations import (
     termwarn,
     util,
 )
-from stepwell._process import PROCESS
-from stepwell._run import Run
-from stepwell._summary import Summary
+from stepwell.delivery.account import Account, Stats
 from stepwell.errors import (
     CommError,
     ConfigError,
@@ -50,6 +41,15 @@ from stepwell.errors import (
     SpoolError,
     UsageError,
 )
+from stepwell.notes.about import AlertLevel
+from stepwell.notes.config import Config
+from stepwell.notes.definitions import Metric
+from stepwell.notes.summary import Summary
+from stepwell.runs.flush import Flush
+from stepwell.runs.init import init
+from stepwell.runs.process import PROCESS
+from stepwell.runs.run import Run
+from stepwell.settings.given import GivenSettings as Settings
 
 if TYPE_CHECKING:
     from stepwell import data_types, plot, testing
@@ -246,6 +246,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
-    if name in _absent.NAMES:
-        return getattr(_absent, name)
+    if name in unsupported.NAMES:
+        return getattr(unsupported, name)
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

@@ -1,9 +1,9 @@
 """The command `stepwell`: finds the command that was asked for, runs it, and turns errors into text for people.
 
-In come the words of the command line; out go an exit code and, when something is wrong, a few plain lines on stderr:
-0 done, 1 an `Error`, 2 a command line that makes no sense, 130 Ctrl-C. The SDK's own commands are named here. Those
-of the server come from the entry points "stepwell.commands", so that stepwell never imports stepwell_ingest; what
-they need of the SDK (`Command`, `ServerFile`, how to show things) they import from this module alone.
+Takes the words of the command line and returns an exit code: 0 for success, 1 for an `Error`, 2 for an invalid command
+line, 130 for Ctrl-C. Errors appear on stderr in a few plain lines. The SDK's own commands are named here. The server's
+commands are found by the entry points "stepwell.commands", so that stepwell never imports stepwell_ingest; they import
+what they need from the SDK (`Command`, `ServerFile`, the display functions) from this module alone.
 """
 
 from __future__ import annotations
@@ -12,34 +12,19 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from typing import NamedTuple
 
 import stepwell
-from stepwell.commands.display import Progress, number, size, table
-from stepwell.commands.server_file import ServerFile, data_directory
 from stepwell.errors import Error, SettingError
+from stepwell.settings.server_file import ServerFile, data_directory
+from stepwell.terminal.command import Command
+from stepwell.terminal.display import Progress, number, size, table
 
 __all__ = ["Command", "Progress", "ServerFile", "data_directory", "main", "number", "size", "table"]
 
 GROUP = "stepwell.commands"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command.
-
-    Attributes:
-        about: one line for the overview; what more there is to say follows after an empty line.
-        configure: adds the options to the parser.
-        run: does the work and returns the exit code. May raise any `Error`.
-    """
-
-    about: str
-    configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 class _Entry(NamedTuple):

@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stepwell._capture import CapturedSession
-from stepwell._process import PROCESS
-from stepwell._run import Run
 from stepwell.errors import UsageError
+from stepwell.runs.captured import CapturedSession
+from stepwell.runs.process import PROCESS
+from stepwell.runs.run import Run
 
 __all__ = ["Capture", "CapturedMedia", "CapturedRun", "capture"]
 

@@ -119,7 +119,7 @@ class TestUp:
             found = []
             for child in psutil.Process(running.process.pid).children():
                 with contextlib.suppress(psutil.NoSuchProcess):  # the killed one: gone, or not yet waited for
-                    if "stepwell_ingest.worker_process" in child.cmdline():
+                    if "stepwell_ingest.server.worker_process" in child.cmdline():
                         found.append(child)
             return found
 

@@ -45,7 +45,7 @@ KILLED = """
 import os, subprocess, sys
 code = '''
 import os, signal, stepwell
-from stepwell import _outbox
+from stepwell.delivery import outbox as _outbox
 run = stepwell.init(project="p", id="late")
 run.log({"loss": 1.0})
 run.flush()

@@ -16,9 +16,9 @@ import pytest
 
 from fixtures.commands import Server
 from fixtures.server import PATIENCE_S, QUICK
-from stepwell._blob_spool import BlobSpool
-from stepwell._blob_uploader import BlobUploader
-from stepwell._settings import Limits, Settings
+from stepwell.files.blob_spool import BlobSpool
+from stepwell.files.blob_uploader import BlobUploader
+from stepwell.settings import Limits, Settings
 
 pytestmark = pytest.mark.db
 
@@ -33,7 +33,7 @@ def fetched(server: Server, sha256: str) -> bytes:
 
 def workers_of(server: Server) -> list[psutil.Process]:
     children = psutil.Process(server.process.pid).children()
-    return [child for child in children if "stepwell_ingest.worker_process" in " ".join(child.cmdline())]
+    return [child for child in children if "stepwell_ingest.server.worker_process" in " ".join(child.cmdline())]
 
 
 def test_files_survive_killed_workers_and_a_restart(

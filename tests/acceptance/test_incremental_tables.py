@@ -10,7 +10,7 @@ import pytest
 
 import stepwell
 from fixtures.server import Backend, StartRun
-from stepwell._run import Run
+from stepwell.runs.run import Run
 
 pytestmark = pytest.mark.db
 

@@ -14,8 +14,8 @@ import pytest
 
 import stepwell
 from fixtures.server import QUICK, Backend, StartRun, free_port
-from stepwell._settings import Limits
 from stepwell.errors import RejectionError, StepOrderError
+from stepwell.settings import Limits
 
 
 def test_values_of_all_kinds_are_in_sql(backend: Backend, start_run: StartRun) -> None:

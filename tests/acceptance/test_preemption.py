@@ -99,8 +99,8 @@ def test_it_waits_for_a_finish_that_is_under_way(backend: Backend, tmp_path: Pat
 
 def test_without_a_server_it_dies_of_the_signal_and_the_spool_stays(tmp_path: Path) -> None:
     quick = """
-    import dataclasses, stepwell._run as module
-    from stepwell._settings import Timeouts
+    import dataclasses, stepwell.runs.run as module
+    from stepwell.settings import Timeouts
     made = module.Run.__init__
     def short(self, settings, *rest):
         made(self, dataclasses.replace(settings, timeouts=Timeouts(finish_idle_s=0.2)), *rest)

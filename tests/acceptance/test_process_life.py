@@ -360,8 +360,8 @@ def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:
 def test_an_exit_without_a_server_ends_and_leaves_the_spool(tmp_path: Path) -> None:
     done = script(
         """
-        import dataclasses, stepwell._run as module
-        from stepwell._settings import Timeouts
+        import dataclasses, stepwell.runs.run as module
+        from stepwell.settings import Timeouts
         made = module.Run.__init__
         def quick(self, settings, *rest):
             made(self, dataclasses.replace(settings, timeouts=Timeouts(finish_idle_s=0.2)), *rest)

@@ -9,9 +9,9 @@ import pytest
 
 import stepwell
 from fixtures.server import QUICK, Backend, StartRun, free_port
-from stepwell._run import Run
-from stepwell._settings import Timeouts
 from stepwell.errors import SettingError, UnavailableError, UsageError
+from stepwell.runs.run import Run
+from stepwell.settings import Timeouts
 
 pytestmark = pytest.mark.db
 

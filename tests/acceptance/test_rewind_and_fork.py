@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 
 from fixtures.server import Backend, StartRun
-from stepwell._run import Run
 from stepwell.errors import UsageError
+from stepwell.runs.run import Run
 
 pytestmark = pytest.mark.db
 

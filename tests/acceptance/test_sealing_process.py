@@ -30,7 +30,7 @@ def sealers(server: Server) -> list[psutil.Process]:
         children = psutil.Process(server.process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-    return [child for child in children if "stepwell_ingest.seal.process" in " ".join(command_of(child))]
+    return [child for child in children if "stepwell_ingest.server.sealer_process" in " ".join(command_of(child))]
 
 
 def command_of(process: psutil.Process) -> list[str]:

@@ -14,7 +14,7 @@ from fixtures.postgres import Clusters
 from fixtures.server import PATIENCE_S, Backend, StartRun
 from fixtures.step_table import STEP_TABLE, Sequence
 from stepwell import testing
-from stepwell._run import Run
+from stepwell.runs.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from fixtures.ingest import Client, Session, make_frame, post
 from fixtures.server import QUICK, Backend, StartRun
 from fixtures.spools import IDENTITY
 from stepwell import wire
-from stepwell._outbox import Outbox
-from stepwell._run import Run
-from stepwell._settings import Limits, resolve
-from stepwell._stream import Stream
 from stepwell.commands.sync import Delivery
+from stepwell.delivery.outbox import Outbox
+from stepwell.delivery.stream import Stream
+from stepwell.runs.run import Run
+from stepwell.settings import Limits, resolve
 from stepwell.spool import Spool
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -22,9 +22,9 @@ import asyncpg
 import stepwell
 from faults.fuzz import say
 from faults.real_server import real_postgres, worker_process
-from stepwell._run import Run
-from stepwell._settings import Limits, Timeouts
-from stepwell._stream import Stream
+from stepwell.delivery.stream import Stream
+from stepwell.runs.run import Run
+from stepwell.settings import Limits, Timeouts
 from stepwell.spool import Spool
 
 METRICS, STEPS_PER_S = 100, 1000

@@ -23,15 +23,16 @@ from faults import events, stages
 from faults.journal import Journal
 from faults.payload import payload
 from fixtures.programs import ALONE
-from stepwell import Error, Run, _init, _session, cli
-from stepwell._settings import Limits, Settings, Timeouts
+from stepwell import Error, Run, cli
 from stepwell.commands import sync as sync_command
+from stepwell.runs import init as _init
+from stepwell.runs import session as _session
+from stepwell.settings import Limits, Settings, Timeouts
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.wire import decode
-from stepwell_ingest import worker_process
 from stepwell_ingest.config import Config, SealSettings
 from stepwell_ingest.seal import keeper
-from stepwell_ingest.seal import process as seal_process
+from stepwell_ingest.server import sealer_process, worker_process
 from stepwell_ingest.write import copier
 from stepwell_schema import queries
 
@@ -171,13 +172,13 @@ class Sealer:
         if self.armed:
             self.armed.arm()
         keeper._RETRY_S, keeper._MERGE_EVERY_S, keeper._REST_S = 0.1, 0.1, 0.0
-        seal_process.SealSettings = lambda: SEALING  # type: ignore[misc,assignment]  # its settings are no option
-        seal_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
-        return seal_process.main()
+        sealer_process.SealSettings = lambda: SEALING  # type: ignore[misc,assignment]  # its settings are no option
+        sealer_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        return sealer_process.main()
 
     def settings(self) -> str:
         """The line that it is told on stdin."""
-        return seal_process.encode(self.dsn).decode().strip()
+        return sealer_process.encode(self.dsn).decode().strip()
 
 
 Program = Writer | Sync | Worker | Sealer

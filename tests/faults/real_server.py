@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stepwell_ingest import loop
 from stepwell_ingest.config import Config, Limits, Timeouts
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
-from stepwell_ingest.service import Stop, serve
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server import loop
+from stepwell_ingest.server.serving import Stop, serve
+from stepwell_ingest.server.worker import Worker
 
 _LIMITS, _TIMEOUTS = Limits(), Timeouts()
 

@@ -22,12 +22,12 @@ from faults.postgres_wire import PostgresWire
 from faults.programs import LIMITS, TIMEOUTS, aged
 from faults.proxy import Proxy
 from faults.web_wire import WebWire
-from stepwell import _session
-from stepwell._run import Run
-from stepwell._settings import resolve
+from stepwell.runs import session as _session
+from stepwell.runs.run import Run
+from stepwell.settings import resolve
 from stepwell_ingest.config import Config, Timeouts
 from stepwell_ingest.db.cluster import Cluster
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 PROJECT = "faults"
 RUN = "run"

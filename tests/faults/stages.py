@@ -69,39 +69,39 @@ def _is_control(_: object, text: str, *__: object) -> bool:
     return '"finish"' in text
 
 
-_FRAMES = "stepwell._stream:aiohttp.ClientWebSocketResponse.send_bytes"
-_TEXTS = "stepwell._stream:aiohttp.ClientWebSocketResponse.send_str"
+_FRAMES = "stepwell.delivery.stream:aiohttp.ClientWebSocketResponse.send_bytes"
+_TEXTS = "stepwell.delivery.stream:aiohttp.ClientWebSocketResponse.send_str"
 
 SDK_POINTS = (
-    Point("sdk: before the attach", "stepwell._stream:Stream._start", How.BEFORE, hits=2),
-    Point("sdk: after the attach", "stepwell._stream:Stream._start", How.AFTER, hits=2),
-    Point("sdk: after the stage is cut", "stepwell._stage:Stage.cut", How.AFTER, hits=30, result=True),
+    Point("sdk: before the attach", "stepwell.delivery.stream:Stream._start", How.BEFORE, hits=2),
+    Point("sdk: after the attach", "stepwell.delivery.stream:Stream._start", How.AFTER, hits=2),
+    Point("sdk: after the stage is cut", "stepwell.stage.stage:Stage.cut", How.AFTER, hits=30, result=True),
     Point("sdk: before the spool write", "stepwell.spool:Spool.append", How.BEFORE, hits=30),
-    Point("sdk: mid spool write", "stepwell._segment_writer:write_all", How.HALF_WRITTEN, _is_frame, hits=30),
+    Point("sdk: mid spool write", "stepwell.spool.writer:write_all", How.HALF_WRITTEN, _is_frame, hits=30),
     Point("sdk: after the spool write", "stepwell.spool:Spool.append", How.AFTER, hits=30),
-    Point("sdk: mid head of a segment", "stepwell._segment_writer:write_all", How.HALF_WRITTEN, _is_head, hits=3),
-    Point("sdk: after a segment is begun", "stepwell._segment_writer:SegmentWriter.create", How.AFTER, hits=3),
+    Point("sdk: mid head of a segment", "stepwell.spool.writer:write_all", How.HALF_WRITTEN, _is_head, hits=3),
+    Point("sdk: after a segment is begun", "stepwell.spool.writer:SegmentWriter.create", How.AFTER, hits=3),
     Point("sdk: before the send", _FRAMES, How.BEFORE, hits=30),
     Point("sdk: after the send", _FRAMES, How.AFTER, hits=30),
-    Point("sdk: on ack, before the spool hears it", "stepwell._outbox:Outbox.acknowledge", How.BEFORE, hits=30),
-    Point("sdk: on ack, after the spool heard it", "stepwell._outbox:Outbox.acknowledge", How.AFTER, hits=30),
-    Point("sdk: before a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.BEFORE, hits=3),
-    Point("sdk: after a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.AFTER, hits=3),
+    Point("sdk: on ack, before the spool hears it", "stepwell.delivery.outbox:Outbox.acknowledge", How.BEFORE, hits=30),
+    Point("sdk: on ack, after the spool heard it", "stepwell.delivery.outbox:Outbox.acknowledge", How.AFTER, hits=30),
+    Point("sdk: before a segment is unlinked", "stepwell.spool.chain:SegmentChain._remove", How.BEFORE, hits=3),
+    Point("sdk: after a segment is unlinked", "stepwell.spool.chain:SegmentChain._remove", How.AFTER, hits=3),
     Point("sdk: before fsync", "stepwell.spool:Spool.sync", How.BEFORE),
     Point("sdk: after fsync", "stepwell.spool:Spool.sync", How.AFTER),
-    Point("sdk: finish, before the last cut", "stepwell._sender:Sender._finish", How.BEFORE),
+    Point("sdk: finish, before the last cut", "stepwell.delivery.sender:Sender._finish", How.BEFORE),
     Point("sdk: finish, before it is told", _TEXTS, How.BEFORE, _is_control),
     Point("sdk: finish, after it is told", _TEXTS, How.AFTER, _is_control),
-    Point("sdk: finish, before the spool is closed", "stepwell._outbox:Outbox.close", How.BEFORE),
-    Point("sdk: finish, mid removal of the spool", "stepwell._spool_directory:remove_directory", How.BEFORE),
+    Point("sdk: finish, before the spool is closed", "stepwell.delivery.outbox:Outbox.close", How.BEFORE),
+    Point("sdk: finish, mid removal of the spool", "stepwell.spool.directory:remove_directory", How.BEFORE),
 )
 
 SYNC_POINTS = (
     Point("sync: before the send", _FRAMES, How.BEFORE),
     Point("sync: on ack, before the spool hears it", "stepwell.spool:Spool.acknowledge", How.BEFORE, hits=2),
     Point("sync: on ack, after the spool heard it", "stepwell.spool:Spool.acknowledge", How.AFTER, hits=2),
-    Point("sync: before a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.BEFORE),
-    Point("sync: after a segment is unlinked", "stepwell._segment_chain:SegmentChain._remove", How.AFTER),
+    Point("sync: before a segment is unlinked", "stepwell.spool.chain:SegmentChain._remove", How.BEFORE),
+    Point("sync: after a segment is unlinked", "stepwell.spool.chain:SegmentChain._remove", How.AFTER),
 )
 
 _STREAM, _COPIER = "stepwell_ingest.api.stream:Stream", "stepwell_ingest.write.copier:Copier"
@@ -116,10 +116,10 @@ WORKER_POINTS = (
     Point("worker: after COMMIT", "stepwell_ingest.write.ledger:Cursor.commit", How.BEFORE, hits=30),
     Point("worker: before the reply", f"{_STREAM}._send", How.BEFORE, _is_ack, hits=30),
     Point("worker: after the reply", f"{_STREAM}._send", How.AFTER, _is_ack, hits=30),
-    Point("worker: finish, before it is stored", "stepwell_ingest.worker:Worker.finish", How.BEFORE),
-    Point("worker: finish, after it is stored", "stepwell_ingest.worker:Worker.finish", How.AFTER),
+    Point("worker: finish, before it is stored", "stepwell_ingest.server.worker:Worker.finish", How.BEFORE),
+    Point("worker: finish, after it is stored", "stepwell_ingest.server.worker:Worker.finish", How.AFTER),
     Point("worker: as the drain begins", "stepwell_ingest.write.batcher:Batcher.close", How.AFTER, drained=True),
-    Point("worker: after the drain", "stepwell_ingest.worker:Worker.stop", How.BEFORE, drained=True),
+    Point("worker: after the drain", "stepwell_ingest.server.worker:Worker.stop", How.BEFORE, drained=True),
 )
 
 

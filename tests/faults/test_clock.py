@@ -19,11 +19,13 @@ import orjson
 import pytest
 
 from fixtures.frames import block
-from stepwell import _row, _stage, wire
-from stepwell._framer import frames
-from stepwell._stage import Stage
+from stepwell import wire
+from stepwell.stage import row as _row
+from stepwell.stage import stage as _stage
+from stepwell.stage.framer import frames
+from stepwell.stage.stage import Stage
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 SESSION = bytes(range(16))
 NOON = 1_700_000_000.0

@@ -18,7 +18,7 @@ from fixtures.frames import block
 from stepwell import wire
 from stepwell.wire import Object
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 SESSION = bytes(range(16))
 EVERY_KIND = {"accepted", "frame_corrupt", "frame_version", "step_order", "time_range", "object"}

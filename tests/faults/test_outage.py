@@ -18,17 +18,18 @@ import asyncpg
 import pytest
 
 from fixtures.spools import IDENTITY, SESSION, TINY, abandon, segments
-from stepwell import _row, _stage
-from stepwell._backoff import Backoff
-from stepwell._framer import frames
-from stepwell._outbox import Outbox
-from stepwell._settings import Limits, Timeouts
-from stepwell._stage import Stage
-from stepwell._stream import Source, Stream
+from stepwell.delivery.outbox import Outbox
+from stepwell.delivery.stream import Source, Stream
 from stepwell.errors import RejectionError
+from stepwell.settings import Limits, Timeouts
 from stepwell.spool import Spool
+from stepwell.stage import row as _row
+from stepwell.stage import stage as _stage
+from stepwell.stage.framer import frames
+from stepwell.stage.stage import Stage
+from stepwell.transport.backoff import Backoff
 from stepwell_ingest.config import Config
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 DAY_S = 86_400
 START_S = 1_700_000_000.0

@@ -24,9 +24,9 @@ from faults.real_server import RealServer, worker_process
 from faults.slow_clients import SlowClient, check_stored, kinds_of, run_phase
 from fixtures.postgres import temporary_directory
 from stepwell import wire
-from stepwell._settings import Limits as SdkLimits
-from stepwell._settings import Timeouts as SdkTimeouts
-from stepwell._stream import Stream
+from stepwell.delivery.stream import Stream
+from stepwell.settings import Limits as SdkLimits
+from stepwell.settings import Timeouts as SdkTimeouts
 from stepwell_ingest.config import Limits, Timeouts
 
 MIB = 1 << 20

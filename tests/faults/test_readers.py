@@ -25,7 +25,7 @@ from fixtures.ingest import PATIENCE_S, Session, stored_steps
 from fixtures.live import View, listen
 from fixtures.reads import RUN, ask_batches, frame, rows_of, store
 from stepwell_ingest.config import Config, Reads
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

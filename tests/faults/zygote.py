@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import uvloop  # noqa: F401 - imported once, for all children
 
 from faults import events, programs
-from stepwell_ingest import worker_process  # noqa: F401 - likewise
+from stepwell_ingest.server import worker_process  # noqa: F401 - likewise
 
 _POLL_S = 0.01
 

@@ -11,7 +11,7 @@ import pytest
 from fixtures.ingest import Client, Session, post
 from stepwell.errors import DataError, Error, UsageError
 from stepwell_ingest.api.attach import parse_attach
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 
 def message(**more: Any) -> bytes:

@@ -21,8 +21,8 @@ from stepwell_ingest.config import Timeouts
 from stepwell_ingest.delete.plan import plan_runs
 from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.delete.sweeper import Sweeper
-from stepwell_ingest.sizes import Sizes
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = [pytest.mark.db, pytest.mark.usefixtures("nobody_else_collects")]
 

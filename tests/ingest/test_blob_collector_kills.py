@@ -14,7 +14,7 @@ from stepwell_ingest.blobs.collector import Collected, Collector
 from stepwell_ingest.blobs.incoming import path_of
 from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = [pytest.mark.db, pytest.mark.usefixtures("nobody_else_collects")]
 

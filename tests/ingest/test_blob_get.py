@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.blobs import PART, fetch, make_blob, put, start_blob_worker
 from stepwell_ingest.api.blob_headers import content_headers, content_type
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -13,7 +13,7 @@ import pytest
 from fixtures.blobs import PART, fetch, head, make_blob, put, start_blob_worker
 from fixtures.ingest import eventually
 from stepwell_ingest.blobs import incoming
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

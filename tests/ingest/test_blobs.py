@@ -15,7 +15,7 @@ from fixtures.blobs import PART, fetch, head, make_blob, put, start_blob_worker
 from fixtures.ingest import eventually, get
 from stepwell.errors import SettingError
 from stepwell_ingest.config import Limits, Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

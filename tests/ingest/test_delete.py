@@ -20,7 +20,7 @@ from stepwell_ingest.delete.sweeper import Sweeper
 from stepwell_ingest.seal.chunks import Epoch
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.sealer import ChangedError, Sealer
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.ledger import Cursor
 
 pytestmark = pytest.mark.db

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from fixtures.ingest import Client, Session, assert_empty, make_frame, post, start_worker, stored_steps
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.ingest import PATIENCE_S, Client, Session, eventually, start_worker
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -11,9 +11,9 @@ import pytest
 from fixtures.ingest import PATIENCE_S, Client, Session, eventually, post, start_worker
 from stepwell.errors import FencedError
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.lifecycle import Lifecycle
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.lifecycle import Lifecycle
 
 pytestmark = pytest.mark.db
 

@@ -17,7 +17,7 @@ from stepwell_ingest.config import Config
 from stepwell_ingest.read.deltas import event_since
 from stepwell_ingest.read.positions import Cursor
 from stepwell_ingest.read.runs import RunRow, find_run
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -18,7 +18,7 @@ from stepwell_ingest.config import Config, Reads
 from stepwell_ingest.read import live
 from stepwell_ingest.read.deltas import event_since
 from stepwell_ingest.read.runs import find_run
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -11,7 +11,7 @@ from fixtures.ingest import T0, Client, Session, WritePath, get, post, stored_st
 from stepwell import wire
 from stepwell.errors import UnavailableError
 from stepwell_ingest.db.migrate import _BOOTSTRAP
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.catalog import AttachRequest
 
 pytestmark = pytest.mark.db

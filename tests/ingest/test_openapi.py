@@ -15,7 +15,7 @@ from stepwell_ingest.api.description import Operation
 from stepwell_ingest.api.openapi import OTHER
 from stepwell_ingest.api.read_routes import read_routes
 from stepwell_ingest.config import Config, Reads
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 
@@ -58,7 +58,10 @@ async def test_parameters_are_described_as_they_are_checked(document: Any) -> No
     assert found["keys"]["schema"] == {"type": "array", "items": {"type": "string"}, "maxItems": Reads().keys}
     assert found["min_step"]["schema"] == {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
     assert found["times"]["schema"] == {"type": "string", "enum": ["true", "false"], "default": "false"}
-    assert history["responses"]["200"]["content"].keys() == {"application/vnd.stepwell.columns", "application/json"}
+    assert history["responses"]["200"]["content"].keys() == {
+        "application/vnd.stepwell.columns",
+        "application/json",
+    }
 
 
 @pytest.mark.parametrize("operation", READS, ids=lambda operation: operation.path.rpartition("/")[2])

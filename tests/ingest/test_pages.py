@@ -13,7 +13,7 @@ from fixtures.ingest import Client, Session, get, make_frame, post, start_worker
 from fixtures.postgres import Clusters
 from stepwell.errors import SettingError, UnavailableError
 from stepwell_ingest.config import Config, Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

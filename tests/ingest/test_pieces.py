@@ -27,7 +27,7 @@ from stepwell import wire
 from stepwell.errors import Error
 from stepwell_ingest.api.pieces import Pieces
 from stepwell_ingest.config import Limits, Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 
 def cut(raw: bytes, places: Iterable[int]) -> list[bytes]:

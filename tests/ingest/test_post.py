@@ -21,7 +21,7 @@ from fixtures.ingest import (
 )
 from stepwell import wire
 from stepwell_ingest.config import Limits, Timeouts
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -16,7 +16,7 @@ from fixtures.ingest import Session, start_worker
 from fixtures.reads import ask, frame, store
 from stepwell.errors import UsageError
 from stepwell_ingest.read.filters import FIELDS, compile_filter, parse_order
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

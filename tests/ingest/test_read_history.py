@@ -14,7 +14,7 @@ from fixtures.ingest import PATIENCE_S, Session, make_frame, start_worker
 from fixtures.reads import RUN, ask, ask_batches, block, frame, rows_of, run_path, store
 from stepwell.errors import UnavailableError, UsageError
 from stepwell_ingest.config import Config, Reads
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -13,7 +13,7 @@ from fixtures.ingest import Client, Session, eventually, get
 from fixtures.live import View, listen
 from fixtures.reads import RUN, ask, frame, run_path, store
 from stepwell_ingest.config import Config, Reads
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

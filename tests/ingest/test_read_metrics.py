@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.ingest import Session
 from fixtures.reads import RUN, ask, ask_batches, frame, run_path, store
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -30,7 +30,7 @@ class Row:
 
 
 class History:
-    """What attach, store and rewind do to the ledger and the points, by functions/attach.sql and queries/write.sql."""
+    """What attach, store and rewind do to the ledger and the points (functions/140_attach.sql, queries/write.sql)."""
 
     def __init__(self, inherited: int | None = None) -> None:
         self.rows: dict[str, list[Row]] = {}

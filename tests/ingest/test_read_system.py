@@ -9,7 +9,7 @@ import pytest
 from fixtures.ingest import Session
 from fixtures.live import note
 from fixtures.reads import RUN, ask, store
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

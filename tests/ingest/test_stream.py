@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.ingest import Client, Session, assert_empty, make_block, make_frame, start_worker, stored_steps
 from stepwell import wire
-from stepwell_ingest import loop
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server import loop
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.ingest import Client, Session, assert_empty, flip, make_block, make_frame, stored_steps
 from stepwell import wire
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from fixtures.ingest import Client, Session, assert_empty, post, start_worker, stored_steps
-from stepwell_ingest.worker import Worker
+from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write import catalog
 
 pytestmark = pytest.mark.db

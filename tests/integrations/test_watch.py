@@ -15,8 +15,8 @@ import torch
 
 import stepwell
 from stepwell import testing
-from stepwell._run import Run
-from stepwell._tensor_histogram import BINS, histogram_of
+from stepwell.observe.tensor_histogram import BINS, histogram_of
+from stepwell.runs.run import Run
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_failure_ends_the_watching_and_not_the_training(
     def fails(tensor: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("stepwell._watch.histogram_of", fails)
+    monkeypatch.setattr("stepwell.runs.watch.histogram_of", fails)
     model = network()
     run.watch(model, log="all", log_freq=1)
     train(model, run, 2)
@@ -202,7 +202,7 @@ def test_tensors_of_all_kinds_are_counted(tensor: Any, count: int) -> None:
 
 
 def test_large_tensors_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepwell._tensor_histogram._PIECE", 100)
+    monkeypatch.setattr("stepwell.observe.tensor_histogram._PIECE", 100)
     values = torch.randn(1001)
     values[500] = math.nan
     found = histogram_of(values)

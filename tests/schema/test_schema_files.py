@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,34 @@ def test_the_checksum_is_that_of_the_text_whatever_the_line_endings(package: Pat
 @pytest.mark.parametrize("name", ["1_first", "00001_first", "first", "0001", "0001_"])
 def test_a_misnamed_migration_is_refused(package: Path, name: str) -> None:
     (package / "migrations" / f"{name}.sql").write_text("SELECT 1")
-    with pytest.raises(ValueError, match="is not named NNNN_name"):
+    with pytest.raises(ValueError, match=r"^migrations/.* is not named NNNN_name\.sql"):
         stepwell_schema.migrations()
 
 
-def test_two_migrations_with_one_number_are_refused(package: Path) -> None:
-    for name in ("0001_a", "0001_b"):
-        (package / "migrations" / f"{name}.sql").write_text("SELECT 1")
-    with pytest.raises(ValueError, match=r"0001_b\.sql has the number of 0001_a\.sql"):
-        stepwell_schema.migrations()
+@pytest.mark.parametrize(
+    ("folder", "read"), [("functions", stepwell_schema.functions), ("views", stepwell_schema.views)]
+)
+@pytest.mark.parametrize("name", ["0001_first", "first", "010"])
+def test_a_function_or_view_file_without_a_number_is_refused(
+    package: Path, folder: str, read: Callable[[], list[stepwell_schema.SqlFile]], name: str
+) -> None:
+    (package / folder / f"{name}.sql").write_text("SELECT 1")
+    with pytest.raises(ValueError, match=rf"^{folder}/{name}\.sql is not named NNN_name\.sql"):
+        read()
+
+
+def test_files_come_in_the_order_of_their_numbers(package: Path) -> None:
+    for name in ("020_a", "010_b", "100_c"):
+        (package / "functions" / f"{name}.sql").write_text("SELECT 1")
+    assert [file.name for file in stepwell_schema.functions()] == ["010_b", "020_a", "100_c"]
+
+
+@pytest.mark.parametrize(("folder", "number"), [("migrations", "0001"), ("functions", "010"), ("views", "010")])
+def test_two_files_with_one_number_are_refused(package: Path, folder: str, number: str) -> None:
+    for name in ("a", "b"):
+        (package / folder / f"{number}_{name}.sql").write_text("SELECT 1")
+    with pytest.raises(ValueError, match=rf"{number}_b\.sql has the number of {number}_a\.sql"):
+        getattr(stepwell_schema, folder)()
 
 
 @pytest.mark.parametrize("path", QUERY_FILES, ids=lambda path: path.stem)

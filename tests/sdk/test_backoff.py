@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell._backoff import Backoff
+from stepwell.transport.backoff import Backoff
 
 
 @given(st.floats(0.01, 1), st.floats(1, 60), st.integers(1, 200))

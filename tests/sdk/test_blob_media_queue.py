@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
-from stepwell._blob_spool import Blob
-from stepwell._media_queue import MediaQueue
 from stepwell.data_types._files import FileSink as Sink
 from stepwell.errors import BlobTooLargeError, SpoolFullError
+from stepwell.files.blob_spool import Blob
+from stepwell.files.media_queue import MediaQueue
 
 PATIENCE_S = 30.0
 

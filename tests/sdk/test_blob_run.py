@@ -15,18 +15,18 @@ import pytest
 
 from fixtures.programs import command, environment
 from fixtures.server import Backend, StartRun, free_port
-from stepwell._blobs import Blobs
-from stepwell._run import Run
-from stepwell._session import Session
-from stepwell._settings import Limits
 from stepwell.data_types._files import FileSink as Sink
 from stepwell.errors import SpoolFullError
+from stepwell.files.blobs import Blobs
+from stepwell.runs.run import Run
+from stepwell.runs.session import Session
+from stepwell.settings import Limits
 
 pytestmark = pytest.mark.db
 
 #: What a program of its own needs for the same.
 MEDIA = """
-    from stepwell._session import Session
+    from stepwell.runs.session import Session
 
     class Picture:
         def __init__(self, data):

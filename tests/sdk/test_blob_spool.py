@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stepwell._blob_spool import Blob, BlobSpool, directories_with_blobs
 from stepwell.errors import BlobTooLargeError, SpoolError, SpoolFullError
+from stepwell.files.blob_spool import Blob, BlobSpool, directories_with_blobs
 
 MIB = 1024 * 1024
 
@@ -57,7 +57,7 @@ def test_a_file_that_is_stored_goes_and_is_not_kept_again(spool: BlobSpool, tmp_
 def test_what_the_server_said_long_ago_is_not_relied_on(spool: BlobSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may have removed it since, if no run names it."""
     now = 1_700_000_000.0
-    monkeypatch.setattr("stepwell._blob_spool.time.time", lambda: now)
+    monkeypatch.setattr("stepwell.files.blob_spool.time.time", lambda: now)
     blob = spool.add(b"the same bytes")
     spool.stored(blob.sha256)
     now += 11 * 3600

@@ -16,10 +16,10 @@ import pytest
 
 from fixtures.blobs import PART
 from fixtures.server import PATIENCE_S, QUICK, Backend, free_port
-from stepwell import _blob_client
-from stepwell._blob_spool import Blob, BlobSpool
-from stepwell._blob_uploader import BlobUploader
-from stepwell._settings import Limits, Settings
+from stepwell.files import blob_client as _blob_client
+from stepwell.files.blob_spool import Blob, BlobSpool
+from stepwell.files.blob_uploader import BlobUploader
+from stepwell.settings import Limits, Settings
 
 pytestmark = pytest.mark.db
 

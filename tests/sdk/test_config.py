@@ -13,8 +13,8 @@ import pytest
 
 import stepwell
 from stepwell import Config, ConfigError, DataError, Error, Image, Table, UsageError, plot, testing
-from stepwell._config_sources import starting_config
 from stepwell.errors import SettingError
+from stepwell.notes.config_sources import starting_config
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell import _console
-from stepwell._console import Console
-from stepwell._console_lines import MAX_LINE, Lines
 from stepwell.errors import SpoolFullError
+from stepwell.observe import console as _console
+from stepwell.observe.console import Console
+from stepwell.observe.console_lines import MAX_LINE, Lines
 
 TEXT = st.text(st.sampled_from("ab\r\n"), max_size=40)
 

@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 
 from fixtures.server import StartRun
-from stepwell._settings import Limits
 from stepwell.data_types import Audio, Html, Image, Molecule, Object3D, Table, Video, as_media
+from stepwell.settings import Limits
 
 KIB = 1024
 RNG = np.random.default_rng(5)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import stepwell
 from fixtures.stages import Json, new_stage, rows
-from stepwell._definitions import Definitions, Metric, checked_metric
-from stepwell._stage import Stage
 from stepwell.errors import Error, UsageError
+from stepwell.notes.definitions import Definitions, Metric, checked_metric
+from stepwell.stage.stage import Stage
 
 
 def checked(name: Any = "loss", **more: Any) -> Metric:

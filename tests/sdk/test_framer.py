@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.stages import Frames, new_stage
-from stepwell import _framer, wire
-from stepwell._stage import Stage
+from stepwell import wire
+from stepwell.stage import framer as _framer
+from stepwell.stage.stage import Stage
 
 SESSION = bytes(range(16))
 ROWS = st.sampled_from(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fixtures.stages import Json, new_stage, rows
-from stepwell import _framer, wire
+from stepwell import wire
 from stepwell.errors import DataError, Error
+from stepwell.stage import framer as _framer
 
 
 class Metric(str, enum.Enum):  # noqa: UP042 - the older way, which str() shows as Metric.LOSS

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stepwell import _metadata
-from stepwell._metadata import Metadata, of_git, of_packages, of_process, without_secrets
+from stepwell.observe import metadata as _metadata
+from stepwell.observe.metadata import Metadata, of_git, of_packages, of_process, without_secrets
 
 
 def git(directory: Path, *arguments: str) -> None:

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.stages import SESSION, new_stage
-from stepwell import _framer, wire
-from stepwell._outbox import Outbox
-from stepwell._stage import Stage
+from stepwell import wire
+from stepwell.delivery.outbox import Outbox
 from stepwell.errors import DataError, SpoolFullError
+from stepwell.stage import framer as _framer
+from stepwell.stage.stage import Stage
 
 BODIES = st.binary(max_size=60)
 
@@ -69,7 +70,7 @@ def test_every_note_is_in_one_frame_behind_the_data_and_in_order(bodies: list[by
 
 def test_times_of_notes_do_not_go_back_when_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([5.0, 3.0, 7.0])
-    monkeypatch.setattr("stepwell._stage.time", lambda: next(moments))
+    monkeypatch.setattr("stepwell.stage.stage.time", lambda: next(moments))
     stage = new_stage()
     for _ in range(3):
         stage.note("x", b"1")

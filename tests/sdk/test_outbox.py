@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from fixtures.spools import IDENTITY, SESSION, make_frame
-from stepwell import _spool_state, wire
-from stepwell._outbox import Outbox
+from stepwell import wire
+from stepwell.delivery.outbox import Outbox
 from stepwell.spool import Spool, SpoolLimits
+from stepwell.spool import state as spool_state
 
 FRAME_BYTES = len(make_frame(0))
 #: Room for two dozen frames, in segments of a few.
@@ -173,7 +174,7 @@ def test_an_acknowledgement_beyond_the_end_is_one_of_everything() -> None:
 
 def test_a_delivered_spool_is_gone_after_close(spool: Spool, tmp_path: Path) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
-    _spool_state.save(spool.directory, {}, 0)
+    spool_state.save(spool.directory, {}, 0)
     append(outbox, 3)
     outbox.acknowledge(3)
     outbox.close()

@@ -13,9 +13,9 @@ import pytest
 import stepwell
 from fixtures.server import StartRun
 from stepwell import testing
-from stepwell._media_queue import MediaQueue
-from stepwell._saved_files import SavedFiles
 from stepwell.data_types._files import sha256_of
+from stepwell.files.media_queue import MediaQueue
+from stepwell.files.saved_files import SavedFiles
 
 PATIENCE_S = 30
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_gone_is_counted_and_said(
     assert run._session is not None
     (place / "gone").write_bytes(b"x")
     (file,) = (path for path in ["gone"] if Path(path).exists())
-    from stepwell._saved_files import matching
+    from stepwell.files.saved_files import matching
 
     (saved,) = matching(str(place / file), str(place))
     (place / "gone").unlink()

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from stepwell._given_settings import as_arguments
-from stepwell._resume import Start
-from stepwell._settings import ENVIRONMENT, FALLBACKS, Settings, resolve
 from stepwell.errors import Error, SettingError, UsageError
+from stepwell.settings import ENVIRONMENT, FALLBACKS, Settings, Start, resolve
+from stepwell.settings.given import as_arguments
 
 
 def test_defaults_are_those_of_the_documentation() -> None:

@@ -32,9 +32,9 @@ from fixtures.spools import (
     segments,
 )
 from stepwell import wire
-from stepwell._spool_directory import file_name
 from stepwell.errors import SpoolError, SpoolFormatError, SpoolFullError, SpoolLockedError
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
+from stepwell.spool.directory import file_name
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from fixtures.server import QUICK, Backend, StartRun
 from stepwell import wire
-from stepwell._outbox import Outbox, WhenFull
-from stepwell._settings import Limits
+from stepwell.delivery.outbox import Outbox
 from stepwell.errors import SpoolFullError
+from stepwell.settings import Limits, WhenFull
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 
 SESSION = bytes(range(16))

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.spools import IDENTITY, TINY, fill, read_all
-from stepwell._run import Run
-from stepwell._settings import resolve
+from stepwell.runs.run import Run
+from stepwell.settings import resolve
 from stepwell.spool import Spool
 from stepwell.wire import decode
 

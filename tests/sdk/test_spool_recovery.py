@@ -15,9 +15,9 @@ import pytest
 
 from fixtures.spools import IDENTITY, SDK, SESSION, TINY, abandon, fill, make_frame, read_all, segments
 from stepwell import wire
-from stepwell._segment import encode_head
 from stepwell.errors import SpoolFormatError
 from stepwell.spool import Spool, SpoolLimits
+from stepwell.spool.segment import encode_head
 
 ONE_SEGMENT = SpoolLimits(cache_bytes=0)
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fixtures.stages import Frames, Json, new_stage, rows
-from stepwell import _stage
-from stepwell._stage import Stage
+from stepwell.stage import stage as _stage
+from stepwell.stage.stage import Stage
 
 #: What is logged, and what of it is stored; nested keys as paths. Many share their keys and types, so that the short
 #: way is taken, left (an integer beyond 2^53, a string, another type) and taken again.

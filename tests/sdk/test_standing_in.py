@@ -9,9 +9,8 @@ import pytest
 
 import stepwell
 from fixtures.programs import script
-from stepwell._resume import Start
-from stepwell._settings import resolve
 from stepwell.errors import UsageError
+from stepwell.settings import Start, resolve
 
 ABSENT = ["log_artifact", "use_artifact", "log_model", "use_model", "link_model", "sweep", "agent", "controller"]
 ABSENT_OF_A_RUN = ["log_artifact", "upsert_artifact", "finish_artifact", "use_artifact", "link_artifact"]
@@ -37,7 +36,7 @@ def test_importlib_knows_the_version_that_stands_in_while_it_does() -> None:
         stepwell.install_as_wandb()
         del sys.modules["wandb"]
         stepwell.install_as_wandb()
-        assert sum(type(finder).__module__ == "stepwell._integrations" for finder in sys.meta_path) == 1
+        assert sum(type(finder).__module__ == "stepwell.compat.stand_in" for finder in sys.meta_path) == 1
         del sys.modules["wandb"]
         assert util.find_spec("wandb") is None
         try:

@@ -10,9 +10,9 @@ import pytest
 import stepwell
 from fixtures.server import Backend, StartRun
 from fixtures.unruly import Peer, unruly
-from stepwell import _sender as module
-from stepwell._run import Run
-from stepwell._settings import Limits
+from stepwell.delivery import sender as module
+from stepwell.runs.run import Run
+from stepwell.settings import Limits
 
 PATIENCE_S = 30
 

@@ -12,8 +12,9 @@ import pytest
 import stepwell
 from fixtures.server import Backend, StartRun
 from fixtures.stages import rows
-from stepwell._stage import Stage, StepBack
 from stepwell.errors import DataError, SettingError, StepOrderError
+from stepwell.settings import StepBack
+from stepwell.stage.stage import Stage
 
 
 def stage(step_back: StepBack, max_bytes: int = 1 << 20) -> Stage:

@@ -8,12 +8,12 @@ from fixtures.spools import SESSION, make_frame
 from fixtures.streams import client
 from fixtures.unruly import Peer, unruly
 from stepwell import wire
-from stepwell._outbox import Outbox
-from stepwell._settings import Limits
+from stepwell.delivery.outbox import Outbox
 from stepwell.errors import (
     SpoolError,
     SpoolLockedError,
 )
+from stepwell.settings import Limits
 
 
 async def test_everything_is_sent_once_and_finish_comes_after_all_acknowledgements() -> None:

@@ -12,7 +12,6 @@ from aiohttp import web
 from fixtures.streams import client
 from fixtures.unruly import Peer, serve, unruly
 from stepwell import wire
-from stepwell._settings import Timeouts
 from stepwell.errors import (
     Error,
     FencedError,
@@ -23,6 +22,7 @@ from stepwell.errors import (
     StepOrderError,
     UnavailableError,
 )
+from stepwell.settings import Timeouts
 
 
 def ack(**fields: Any) -> Callable[[Peer, list[bytes]], Awaitable[None]]:
@@ -181,7 +181,7 @@ async def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(monkeypatch
         await peer.hear()
         await peer.say(type="error", **OverloadedError("no room", retry_after_s=7.5).as_dict())
 
-    monkeypatch.setattr("stepwell._stream.asyncio.sleep", record)
+    monkeypatch.setattr("stepwell.delivery.stream.asyncio.sleep", record)
     async with unruly(refuse, refuse) as server, client(server, 1) as made:
         await made.stream.acknowledged(1)
     asked = [pause for pause in pauses if pause > 1]

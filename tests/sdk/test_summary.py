@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fixtures.stages import new_stage
-from stepwell._definitions import Definitions, checked_metric
-from stepwell._stage import _MAX_PLANS, Stage
-from stepwell._summary import Summary, SummaryState
 from stepwell.errors import DataError, UsageError
+from stepwell.notes.definitions import Definitions, checked_metric
+from stepwell.notes.summary import Summary, SummaryState
+from stepwell.stage.stage import _MAX_PLANS, Stage
 
 OWN = ("_step", "_timestamp", "_runtime")
 

@@ -12,8 +12,8 @@ import pytest
 import stepwell
 from fixtures.server import Backend, StartRun
 from stepwell import Html, Image, Table, testing
-from stepwell._run import Run
-from stepwell._stage import Stage
+from stepwell.runs.run import Run
+from stepwell.stage.stage import Stage
 from stepwell.wire import Object
 
 RGB = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from stepwell._system_metrics import SystemMetrics
-from stepwell._system_probes import Disk, Linux, Nvidia, Psutil, Rates, ThisProcess, probes_of_host
+from stepwell.observe.system_metrics import SystemMetrics
+from stepwell.observe.system_probes import Disk, Linux, Nvidia, Psutil, Rates, ThisProcess, probes_of_host
 
 HOST = {
     *("system/cpu", "system/memory", "system/memory/available_bytes", "system/process/memory_bytes"),

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepwell import columns
-from stepwell.columns import Batch, Column
 from stepwell.errors import FrameCorruptError, FrameVersionError
+from stepwell.wire import columns
+from stepwell.wire.columns import Batch, Column
 
 GOLDEN = Path(__file__).parent / "golden" / "columns.hex"
 BITS = st.integers(0, 2**64 - 1)

@@ -19,7 +19,7 @@ from stepwell_ingest.api.reads import Sources, handler
 from stepwell_ingest.api.stream import Stream
 
 if TYPE_CHECKING:
-    from stepwell_ingest.worker import Worker
+    from stepwell_ingest.server.worker import Worker
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

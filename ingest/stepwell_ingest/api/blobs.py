@@ -20,7 +20,7 @@ from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.blobs.intake import Blobs, Claim, Outcome
 
 if TYPE_CHECKING:
-    from stepwell_ingest.worker import Worker
+    from stepwell_ingest.server.worker import Worker
 
 _PIECE_BYTES = 256 * 1024
 _SNIFF_BYTES = 512

@@ -21,7 +21,7 @@ from stepwell_ingest.config import Limits
 from stepwell_ingest.write.batcher import Submission
 
 if TYPE_CHECKING:
-    from stepwell_ingest.worker import Worker
+    from stepwell_ingest.server.worker import Worker
 
 
 async def post_attach(request: web.Request, worker: Worker) -> web.Response:

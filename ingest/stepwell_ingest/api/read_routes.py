@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stepwell import columns
+from stepwell.wire import columns
 from stepwell_ingest.api import reads
 from stepwell_ingest.api.description import Operation, Parameter
 from stepwell_ingest.api.events import live

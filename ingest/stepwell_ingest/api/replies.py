@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 from aiohttp import web
 
-from stepwell import columns
-from stepwell.columns import Column
 from stepwell.errors import Error
+from stepwell.wire import columns
+from stepwell.wire.columns import Column
 from stepwell_ingest.config import Reads
 from stepwell_ingest.read.rows import Page
 

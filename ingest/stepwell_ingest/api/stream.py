@@ -38,7 +38,7 @@ from stepwell_ingest.write.catalog import WrongRunError
 from stepwell_ingest.write.ledger import Cursor
 
 if TYPE_CHECKING:
-    from stepwell_ingest.worker import Worker
+    from stepwell_ingest.server.worker import Worker
 
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,8 @@
 
 Between intake and collector. In come hashes; out go sizes. A blob is there when `stepwell.blob` has its row and the
 store its object. Promises that whoever is told so may rely on it for the grace period (`blob_grace_s`), whatever a
-collector does at that moment: both write the row, and Postgres lets one of them go first (`functions/collect.sql`).
+collector does at that moment: both write the row, and Postgres lets one of them go first
+(`functions/120_blob_collection.sql`).
 """
 
 from __future__ import annotations

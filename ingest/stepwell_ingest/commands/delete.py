@@ -17,11 +17,11 @@ import asyncpg
 
 from stepwell.cli import Command, Progress, number, size, table
 from stepwell.errors import Error, SettingError, UnavailableError
-from stepwell_ingest import loop
 from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.delete.plan import Plan, parse_age, plan_older, plan_project, plan_runs
 from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.delete.sweeper import Sweeper, Swept
+from stepwell_ingest.server import loop
 
 _SHOWN = 20
 

@@ -20,9 +20,9 @@ import orjson
 
 from stepwell.cli import Command, describe
 from stepwell.errors import Error, SettingError, UnavailableError
-from stepwell_ingest import loop
 from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
+from stepwell_ingest.server import loop
 
 _READER = "stepwell_reader"
 _ONLY_READS = "`stepwell sql` only reads; to change data, use psql with the DSN"

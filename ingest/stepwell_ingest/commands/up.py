@@ -27,17 +27,16 @@ from urllib.parse import urlsplit
 
 from stepwell.cli import Command, ServerFile, data_directory
 from stepwell.errors import Error, SettingError, UnavailableError
-from stepwell_ingest import loop
-from stepwell_ingest.children import Children
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.config import Config, Limits, Timeouts
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
-from stepwell_ingest.seal import process as seal_process
-from stepwell_ingest.service import Stop, serve
-from stepwell_ingest.supervisor import Supervisor
-from stepwell_ingest.worker import Worker
-from stepwell_ingest.worker_process import LOG_FORMAT
+from stepwell_ingest.server import loop, sealer_process
+from stepwell_ingest.server.children import Children
+from stepwell_ingest.server.serving import Stop, serve
+from stepwell_ingest.server.supervisor import Supervisor
+from stepwell_ingest.server.worker import Worker
+from stepwell_ingest.server.worker_process import LOG_FORMAT
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
@@ -213,10 +212,10 @@ class _Server:
                 return
 
     async def _start_sealing(self) -> None:
-        line = seal_process.encode(self._config.dsn)
+        line = sealer_process.encode(self._config.dsn)
         while True:
             try:
-                await self._children.start("sealer", "stepwell_ingest.seal.process", line)
+                await self._children.start("sealer", "stepwell_ingest.server.sealer_process", line)
             except Error as error:
                 _say(f"history is not sealed, which is tried again in {_SEAL_RETRY_S:.0f} s: {error}")
                 await asyncio.sleep(_SEAL_RETRY_S)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stepwell.columns import Column, Numbers
 from stepwell.wire import Int64Array
+from stepwell.wire.columns import Column, Numbers
 from stepwell_ingest.read.arrays import Series
 
 RowNumbers = npt.NDArray[np.int64]

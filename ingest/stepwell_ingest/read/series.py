@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.columns import Column
+from stepwell.wire.columns import Column
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 

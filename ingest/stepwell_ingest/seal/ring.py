@@ -1,6 +1,7 @@
 """The space of hot history: the ring turns, and a slot that is sealed for everybody is emptied.
 
-Beside the sealer. The rules are in `functions/hot_ring.sql`; here is when to ask, and that nobody waits long for it.
+Beside the sealer. The rules are in `functions/160_hot_ring.sql`; this module decides when to apply them, and keeps
+everybody else from waiting long for it.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class AttachRequest(NamedTuple):
         session: 16 bytes.
         late: a spool is delivered after the fact.
         info: what the run and the writer say of themselves (config, host, …).
-        resume, rewind_to, fork_run, fork_step: see schema/functions/attach.sql.
+        resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
         from_seq: what the sender knows to be stored; it hears of rejections from there on.
         age_s: how long ago the process started that logs.
     """

@@ -1,5 +1,5 @@
 -- name: touch_blob
--- The size of a blob that is there and stays; see functions/collect.sql.
+-- The size of a blob that is there and stays; see functions/120_blob_collection.sql.
 SELECT stepwell.touch_blob_v1($1, $2);
 
 -- name: blob
@@ -7,11 +7,11 @@ SELECT stepwell.touch_blob_v1($1, $2);
 SELECT size FROM stepwell.blob WHERE sha256 = $1 AND removing_at IS NULL;
 
 -- name: record_blob
--- The store has it. Two workers may say so at the same time; see functions/collect.sql.
+-- The store has it. Two workers may say so at the same time; see functions/120_blob_collection.sql.
 SELECT stepwell.record_blob_v1($1, $2, $3);
 
 -- name: claim_unused
--- Marks blobs to be removed; see functions/collect.sql.
+-- Marks blobs to be removed; see functions/120_blob_collection.sql.
 SELECT last_seen, claimed, claimed_at, bytes FROM stepwell.claim_unused_blobs_v1($1, $2, $3, $4);
 
 -- name: removed

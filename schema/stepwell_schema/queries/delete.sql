@@ -25,7 +25,7 @@ SELECT g.run_id FROM stepwell.lineage g WHERE g.run_id = ANY ($1::bigint[])
 GROUP BY 1 ORDER BY count(*) DESC, 1 DESC;
 
 -- name: months_to_drop
--- Months that have no runs but these; see functions/delete.sql.
+-- Months that have no runs but these; see functions/170_delete.sql.
 SELECT month, lower_id, upper_id
 FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.run_id_floor_v1(date_trunc('month', clock_timestamp(), 'UTC')));
 
@@ -38,7 +38,7 @@ WHERE NOT EXISTS (SELECT FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_i
                   WHERE u.sha256 = m.sha256 AND u.run_id <> ALL ($1::bigint[]));
 
 -- name: delete_run
--- See functions/delete.sql.
+-- See functions/170_delete.sql.
 SELECT stepwell.delete_run_v1($1);
 
 -- name: claim_sweep
@@ -54,7 +54,7 @@ SELECT pg_advisory_unlock(hashtextextended('stepwell.sweep', 0));
 SELECT run_id, writers, stepwell.month_of_v1(run_id) AS month FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
 
 -- name: await_sealing
--- See functions/delete.sql.
+-- See functions/170_delete.sql.
 SELECT stepwell.await_sealing_v1($1, $2);
 
 -- name: partitions_of_month
@@ -73,7 +73,7 @@ JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_n
 WHERE p.detaching;
 
 -- name: mark_for_drop
--- See functions/delete.sql.
+-- See functions/170_delete.sql.
 SELECT stepwell.mark_for_drop_v1($1::oid::regclass);
 
 -- name: tables_to_drop
@@ -82,11 +82,11 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_total_relation_size(c.o
 FROM stepwell.tables_to_drop_v1() t JOIN pg_class c ON c.oid = t JOIN pg_namespace n ON n.oid = c.relnamespace;
 
 -- name: tables_of_run
--- See functions/delete.sql.
+-- See functions/170_delete.sql.
 SELECT t::oid AS oid FROM stepwell.tables_of_run_v1($1) t;
 
 -- name: sweep_rows
--- So many rows at most; see functions/delete.sql.
+-- So many rows at most; see functions/170_delete.sql.
 SELECT stepwell.sweep_rows_v1($1::oid::regclass, $2, $3);
 
 -- name: swept

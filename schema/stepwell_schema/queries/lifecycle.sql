@@ -15,9 +15,9 @@ WITH heard AS (
 SELECT run_id, writer_id, epoch FROM heard WHERE state = 'crashed';
 
 -- name: return
--- A writer that was taken for crashed; see functions/lifecycle.sql.
+-- A writer that was taken for crashed; see functions/150_lifecycle.sql.
 SELECT stepwell.return_v1($1, $2, $3);
 
 -- name: reap
--- Silent writers have crashed; see functions/lifecycle.sql.
+-- Silent writers have crashed; see functions/150_lifecycle.sql.
 SELECT stepwell.reap_v1($1);

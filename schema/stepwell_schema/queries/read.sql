@@ -27,7 +27,7 @@ SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLAT
 SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C";
 
 -- name: arrays
--- The points of a step range as matrices in binary; $2 NULL: of all metrics. See functions/read_arrays.sql.
+-- The points of a step range as matrices in binary; $2 NULL: of all metrics. See functions/070_history_arrays.sql.
 SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.first_step, a.stride, a.points,
        array_send(a.steps) AS steps, array_send(a.vals8) AS vals8, array_send(a.vals4) AS vals4
 FROM stepwell.history_arrays_v1($1, $2, $3, $4) a;

@@ -78,7 +78,7 @@ ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
 -- The short tracks of an epoch at a level, those of the oldest passes first. None of a run that was deleted: what a merge
--- wrote might stay behind then (functions/delete.sql, await_sealing_v1).
+-- wrote might stay behind then (functions/170_delete.sql, await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -104,15 +104,15 @@ DELETE FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 DELETE FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: rotate
--- Another slot of the hot ring; see functions/hot_ring.sql.
+-- Another slot of the hot ring; see functions/160_hot_ring.sql.
 SELECT stepwell.rotate_ring_v1($1::bigint, $2::interval);
 
 -- name: mark_sealed
--- Which slots are sealed; see functions/hot_ring.sql.
+-- Which slots are sealed; see functions/160_hot_ring.sql.
 SELECT stepwell.mark_sealed_slots_v1();
 
 -- name: empty_slot
--- The space of a sealed slot; see functions/hot_ring.sql.
+-- The space of a sealed slot; see functions/160_hot_ring.sql.
 SELECT stepwell.empty_slot_v1();
 
 -- name: unsealed_bytes

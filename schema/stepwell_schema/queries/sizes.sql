@@ -13,7 +13,7 @@ SELECT pg_database_size(current_database()) AS database_bytes,
 FROM stepwell.ledger l;
 
 -- name: largest
--- The largest runs ($1) and projects ($2), estimated; see functions/delete.sql.
+-- The largest runs ($1) and projects ($2), estimated; see functions/170_delete.sql.
 -- With their files: one of several
 -- runs counts for each of them, and once for their project.
 WITH sizes AS MATERIALIZED (

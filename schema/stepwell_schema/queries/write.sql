@@ -1,5 +1,5 @@
 -- name: attach
--- A session becomes (run, writer, epoch); see functions/attach.sql.
+-- A session becomes (run, writer, epoch); see functions/140_attach.sql.
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
@@ -83,7 +83,7 @@ WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
   AND (l.visible_below IS NULL OR l.visible_below > u.first_step);
 
 -- name: use_blobs
--- Which files objects and notes name, in the transaction that stores them; see functions/collect.sql.
+-- Which files objects and notes name, in the transaction that stores them; see functions/120_blob_collection.sql.
 SELECT stepwell.use_blobs_v1($1, $2);
 
 -- name: insert_rejections
@@ -100,11 +100,11 @@ WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND seq >= $4 AND seq < $5
 ORDER BY seq;
 
 -- name: intern_metrics
--- Names to ids; see functions/metrics.sql.
+-- Names to ids; see functions/090_metric_names.sql.
 SELECT name, metric_id FROM stepwell.intern_metrics_v1($1, $2, $3);
 
 -- name: finish
--- The end of a writer; see functions/attach.sql.
+-- The end of a writer; see functions/140_attach.sql.
 SELECT stepwell.finish_v1($1, $2, $3, $4);
 
 -- name: ensure_partitions

@@ -8,7 +8,7 @@
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
     api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
 
-The way of the data: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.columns`) over HTTP → here.
+The way of the data: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from stepwell._settings import resolve
 from stepwell.api._history import HistoryScan, Series, Summary
 from stepwell.api._http import Client
 from stepwell.api._run import Run
 from stepwell.api._runs import Runs
 from stepwell.errors import SettingError, UsageError
+from stepwell.settings import resolve
 
 __all__ = ["Api", "HistoryScan", "Run", "Runs", "Series", "Summary"]
 

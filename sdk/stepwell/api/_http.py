@@ -17,8 +17,6 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
-from stepwell import columns
-from stepwell.columns import Batch
 from stepwell.errors import (
     CommError,
     Error,
@@ -28,6 +26,8 @@ from stepwell.errors import (
     UnavailableError,
     from_dict,
 )
+from stepwell.wire import columns
+from stepwell.wire.columns import Batch
 
 _KEPT = 4
 _LOST = (http.client.HTTPException, OSError)

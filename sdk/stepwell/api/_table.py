@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from stepwell.columns import Batch, Column
 from stepwell.errors import UsageError
+from stepwell.wire.columns import Batch, Column
 
 STEP, TIMESTAMP, RUNTIME, WRITER = "_step", "_timestamp", "_runtime", "_writer"
 RESERVED = (STEP, TIMESTAMP, RUNTIME, WRITER)

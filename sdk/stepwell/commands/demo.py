@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from stepwell.cli import Command
 from stepwell.errors import SettingError
+from stepwell.terminal.command import Command
 
 ABOUT = """train a small real model on four ranks, log it, read it back with SQL
 

@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 import aiohttp
 import orjson
 
-from stepwell._blob_spool import FOLDER, directories_with_blobs
-from stepwell._segment import Segment, SpoolIdentity, read_head
-from stepwell._segment_reader import FrameReader, segment_files
-from stepwell._settings import DEFAULT_URL
-from stepwell._spool_lock import holder
-from stepwell.cli import Command, ServerFile, data_directory
-from stepwell.commands.display import duration, number, reason, size, table
 from stepwell.errors import Error
+from stepwell.files.blob_spool import FOLDER, directories_with_blobs
+from stepwell.settings import DEFAULT_URL
+from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.spool import Spool
+from stepwell.spool.lock import holder
+from stepwell.spool.reader import FrameReader, segment_files
+from stepwell.spool.segment import Segment, SpoolIdentity, read_head
+from stepwell.terminal.command import Command
+from stepwell.terminal.display import duration, number, reason, size, table
 
 _PATIENCE_S = 10.0
 _LARGEST = 20

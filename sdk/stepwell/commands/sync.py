@@ -17,15 +17,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepwell import _spool_state
-from stepwell._blob_spool import directories_with_blobs
-from stepwell._settings import ENVIRONMENT, Settings, Timeouts, resolve
-from stepwell._stream import PROTOCOL_VERSION, Stream
-from stepwell.cli import Command
-from stepwell.commands.display import Progress, number, reason, size
 from stepwell.commands.sync_files import deliver_files
+from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
 from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
+from stepwell.files.blob_spool import directories_with_blobs
+from stepwell.settings import ENVIRONMENT, Settings, Timeouts, resolve
 from stepwell.spool import Spool
+from stepwell.spool import state as spool_state
+from stepwell.terminal.command import Command
+from stepwell.terminal.display import Progress, number, reason, size
 
 # Other hosts take a lock over that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
@@ -63,7 +63,7 @@ class Delivery:
     def __init__(self, spool: Spool, settings: Settings, patience_s: float) -> None:
         self.spool = spool
         self._patience_s = patience_s
-        state = _spool_state.load(spool.directory)
+        state = spool_state.load(spool.directory)
         self._exit_code = state.exit_code if state else None
         self._info = state.info if state else dict(spool.identity.info)
         self._first, self._goal = spool.first_seq, spool.next_seq
@@ -266,7 +266,7 @@ async def _deliver(
             with contextlib.suppress(SpoolError):
                 spool.acknowledge(spool.next_seq)
         if done or discarded:
-            _spool_state.remove(spool.directory)
+            spool_state.remove(spool.directory)
         spool.close(remove_if_empty=done or discarded)
     counts, stream = delivery.stream.counts, delivery.stream
     total.values += counts.values_acknowledged

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from stepwell._blob_spool import BlobSpool
-from stepwell._blob_uploader import BlobUploader
-from stepwell._segment import storage_error
-from stepwell._settings import Settings
-from stepwell._spool_lock import SpoolLock
-from stepwell.commands.display import number, size
+from stepwell.files.blob_spool import BlobSpool
+from stepwell.files.blob_uploader import BlobUploader
+from stepwell.settings import Settings
+from stepwell.spool.lock import SpoolLock
+from stepwell.spool.segment import storage_error
+from stepwell.terminal.display import number, size
 
 # Other hosts take a lock over that was not refreshed for ten minutes.
 _REFRESH_S = 60.0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stepwell.data_types._audio import Audio
     from stepwell.data_types._batch import MediaList
     from stepwell.data_types._bokeh import Bokeh
-    from stepwell.data_types._extraction import Found, take_media
+    from stepwell.data_types._extraction import Found, as_media, take_media
     from stepwell.data_types._files import DirectorySink, FileRef, FileSink
     from stepwell.data_types._histogram import Histogram
     from stepwell.data_types._html import Html
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stepwell.data_types._molecule import Molecule
     from stepwell.data_types._object3d import Object3D
     from stepwell.data_types._plotly import Plotly
-    from stepwell.data_types._recognition import as_media, is_media
+    from stepwell.data_types._recognition import is_media
     from stepwell.data_types._table import Table
     from stepwell.data_types._video import Video
 
@@ -47,7 +47,7 @@ _HOMES = {
     "Plotly": "_plotly",
     "Table": "_table",
     "Video": "_video",
-    "as_media": "_recognition",
+    "as_media": "_extraction",
     "is_media": "_recognition",
     "take_media": "_extraction",
 }

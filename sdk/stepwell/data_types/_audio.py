@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stepwell._values import as_array
 from stepwell.data_types._files import FileSink, store
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Media, captions_of, checked_caption
 from stepwell.data_types._sources import Source
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array
 
 _MAX_CHANNELS = 64
 

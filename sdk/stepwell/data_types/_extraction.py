@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell._values import key_text, nested_name
 from stepwell.data_types._media import Media
-from stepwell.data_types._recognition import as_media
+from stepwell.data_types._recognition import recognised
+from stepwell.values.convert import key_text, nested_name
 
 _MAX_DEPTH = 100  # that of plain values, which refuse what is deeper
 
@@ -41,6 +41,15 @@ class Found:
     def config(self) -> dict[str, Any]:
         """What the run's internal config gets for it, to be merged key by key; complete once it is prepared."""
         return self.media.config_entries(self.key)
+
+
+def as_media(value: Any) -> Media | None:
+    """The media that is logged for `value`, not prepared yet; None when it is a plain value.
+
+    Raises:
+        DataError: a list of media and plain values; or something that looks like media and makes none.
+    """
+    return recognised(value, _table_of)
 
 
 def take_media(data: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[Found]]:
@@ -73,3 +82,9 @@ def _without(data: Mapping[Any, Any], prefix: str, found: list[Found], depth: in
         else:
             plain[key] = rest
     return data if plain is None else plain
+
+
+def _table_of(frame: Any) -> Media:
+    from stepwell.data_types._table import Table
+
+    return Table.of_frame(frame)

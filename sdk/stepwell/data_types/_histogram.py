@@ -1,6 +1,7 @@
 """Histograms: counts and the edges between them, small enough to travel as JSON inside of the row.
 
-Made by the user, or of any sequence of numbers; `_values` asks for the JSON. There is no file, hence no `Media`.
+Made by the user, or of any sequence of numbers. `values/convert.py` asks for the JSON. There is no file, hence no
+`Media`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stepwell._values import as_array, counts_and_edges
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array, counts_and_edges
 
 
 class Histogram:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepwell._values import described
 from stepwell.data_types._figures import drawn, figure_of, is_figure
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._image_overlays import Boxes, Mask, checked_classes, label_entries, overlays
@@ -21,6 +20,7 @@ from stepwell.data_types._pixels import pixels_of
 from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
+from stepwell.values.convert import described
 
 log = logging.getLogger("stepwell")
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from stepwell._values import as_array, described, dump, jsonable
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._libraries import library
 from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array, described, dump, jsonable
 
 _CORNERS = ("minX", "maxX", "minY", "maxY")
 #: Part of the format: W&B's pages split keys of class labels here.

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stepwell._values import as_array, described, dump, jsonable
 from stepwell.data_types._files import FileSink, store
 from stepwell.data_types._media import Media, checked_caption
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array, described, dump, jsonable
 
 _FORMATS = ("obj", "gltf", "glb", "babylon", "stl", "pts.json")
 _POINTS = "pts.json"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stepwell._values import as_array
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array
 
 Pixels = npt.NDArray[np.uint8]
 _CHANNELS = (1, 3, 4)

@@ -1,19 +1,20 @@
-"""Which values are media: ours, and what other libraries make.
+"""Recognises media: our own classes, and the pictures, figures and data frames of other libraries.
 
-First of the media's way: `log()` asks for each value that is no plain number. Imports none of those libraries: where
-one is not imported yet, no value can be of it.
+The first station for media: `log()` asks it about each value that is not a plain number. It imports none of those
+libraries: a value can only belong to a library that has been imported already.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from stepwell.data_types._figures import figure_of, has_image, is_figure
 from stepwell.data_types._media import Media
 
 _PLAIN = frozenset({float, int, str, bool, type(None), bytes})
-#: What is media, too: module, class in it, and our class for it.
+#: Classes of other libraries that are media, too: module, class name, and our class for it.
 _FOREIGN = (
     ("PIL.Image", "Image", "Image"),
     ("pandas", "DataFrame", "Table"),
@@ -23,7 +24,7 @@ _FOREIGN = (
 
 
 def is_media(value: object) -> bool:
-    """Whether `as_media` makes media of it. For a list, its first item decides."""
+    """Whether `recognised` makes media of it. For a list, its first item decides."""
     kind = type(value)
     if kind in _PLAIN:
         return False
@@ -34,8 +35,13 @@ def is_media(value: object) -> bool:
     return _foreign(value) is not None or is_figure(value)
 
 
-def as_media(value: Any) -> Media | None:
-    """The media that is logged for `value`; None when it is a plain value. Not prepared yet.
+def recognised(value: Any, table_of: Callable[[Any], Media]) -> Media | None:
+    """The media that is logged for `value`, not prepared yet; None when it is a plain value.
+
+    Args:
+        value: anything that `log()` or a table's cell takes.
+        table_of: makes a table of a pandas DataFrame. Tables ask about their cells here, so this module cannot import
+            them.
 
     Raises:
         DataError: a list of media and plain values; or something that looks like media and makes none.
@@ -47,17 +53,21 @@ def as_media(value: Any) -> Media | None:
     if isinstance(value, list | tuple):
         from stepwell.data_types._batch import MediaList
 
-        return MediaList([item if (media := as_media(item)) is None else media for item in value])
-    from stepwell import data_types
+        return MediaList([item if (media := recognised(item, table_of)) is None else media for item in value])
+    from stepwell.data_types._bokeh import Bokeh
+    from stepwell.data_types._image import Image
+    from stepwell.data_types._plotly import Plotly
 
     if is_figure(value):
         figure = figure_of(value)
-        return data_types.Image(figure) if has_image(figure) else data_types.Plotly.of_figure(figure)
-    name = _foreign(value)
-    if name == "Table":
-        return data_types.Table(dataframe=value, allow_mixed_types=True)
-    made: Media = getattr(data_types, str(name))(value)
-    return made
+        return Image(figure) if has_image(figure) else Plotly.of_figure(figure)
+    makers: dict[str | None, Callable[[Any], Media]] = {
+        "Image": Image,
+        "Plotly": Plotly,
+        "Bokeh": Bokeh,
+        "Table": table_of,
+    }
+    return makers[_foreign(value)](value)
 
 
 def _foreign(value: object) -> str | None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from stepwell._values import described
 from stepwell.data_types._files import FileSink
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Encoded, Media
 from stepwell.data_types._table_file import Increment, Increments, TableFile
 from stepwell.data_types._table_types import ANY, NONE, kind_of, kind_of_dtype, merged, owned
 from stepwell.errors import DataError, UsageError
+from stepwell.values.convert import described
 
 log = logging.getLogger("stepwell")
 
@@ -103,7 +103,7 @@ class Table(Media):
                 f"a row has {len(data)} cells, and the table {len(self.columns)} columns",
                 detail=described(self.columns),
             )
-        row = [owned(cell) for cell in data]
+        row = [owned(cell, Table.of_frame) for cell in data]
         self._kinds = [
             self._checked(number, cell, kind) for number, (cell, kind) in enumerate(zip(row, self._kinds, strict=True))
         ]
@@ -119,7 +119,8 @@ class Table(Media):
             UsageError: the table is INCREMENTAL.
         """
         self._refuse_if_incremental("add_column")
-        cells = [owned(cell) for cell in (data.tolist() if isinstance(data, np.ndarray) else list(data))]
+        given = data.tolist() if isinstance(data, np.ndarray) else list(data)
+        cells = [owned(cell, Table.of_frame) for cell in given]
         if name in self.columns:
             raise DataError(f"the table has a column {name!r} already")
         if self.columns and len(cells) != len(self.data):
@@ -162,6 +163,11 @@ class Table(Media):
     def get_index(self) -> list[int]:
         """The numbers of the rows."""
         return list(range(len(self.data)))
+
+    @classmethod
+    def of_frame(cls, frame: Any) -> Table:
+        """The table that is logged for a DataFrame of pandas."""
+        return cls(dataframe=frame, allow_mixed_types=True)
 
     def get_dataframe(self) -> Any:
         """A DataFrame of pandas with the same columns and cells."""

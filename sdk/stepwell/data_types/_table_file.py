@@ -1,7 +1,7 @@
-"""A table on its way to the sink: what it held when it was logged, and the JSON file of it.
+"""A table on its way to the sink: what it held when it was logged, and its JSON file.
 
-Between `Table.prepare()` and the sink. In come rows that nobody changes any more; out go `<key>.table.json` with
-columns and rows, a file for each media cell, and the JSON for the run's row.
+Between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns and
+rows and a file for each media cell, and returns the JSON for the run's row.
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from stepwell._values import described, dump, jsonable
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._media import Media
 from stepwell.errors import UsageError
-
-if TYPE_CHECKING:
-    from stepwell.data_types._table import Table
+from stepwell.values.convert import described, dump, jsonable
 
 log = logging.getLogger("stepwell")
 
@@ -126,12 +123,20 @@ class Increments:
         self._sink = weakref.ref(sink)
 
 
+class GrowingTable(Protocol):
+    """What an increment reads of its table, which may grow meanwhile."""
+
+    columns: list[Any]
+    data: list[Any]
+    increments: Increments
+
+
 class Increment(Media):
     """The rows of an INCREMENTAL table up to its end when it was logged, without those that are stored already."""
 
     folder = TableFile.folder
 
-    def __init__(self, table: Table, end: int) -> None:
+    def __init__(self, table: GrowingTable, end: int) -> None:
         self._table, self._end = table, end
         self._last: tuple[dict[str, dict[str, Any]], str] | None = None
 

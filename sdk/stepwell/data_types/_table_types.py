@@ -7,15 +7,15 @@ Beside `Table`, in the caller's thread, once a cell: so the usual types are look
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from stepwell._values import as_array, described
 from stepwell.data_types._media import Media
-from stepwell.data_types._recognition import as_media
+from stepwell.data_types._recognition import recognised
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array, described
 
 ANY = "any"
 NONE = "none"
@@ -95,16 +95,21 @@ def kind_of_dtype(dtype: Any) -> str:
     )
 
 
-def owned(cell: Any) -> Any:
-    """The cell, or a copy of it where the caller could change it; media of other libraries become ours."""
+def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
+    """The cell, or a copy of it where the caller could change it; media of other libraries become ours.
+
+    Args:
+        cell: what the user put there.
+        table_of: see `recognised`.
+    """
     if type(cell) in _PLAIN:
         return cell
-    if (media := as_media(cell)) is not None:
+    if (media := recognised(cell, table_of)) is not None:
         return media.prepare()
     if isinstance(cell, list | tuple):
-        return [owned(item) for item in cell]
+        return [owned(item, table_of) for item in cell]
     if isinstance(cell, Mapping):
-        return {key: owned(item) for key, item in cell.items()}
+        return {key: owned(item, table_of) for key, item in cell.items()}
     if hasattr(cell, "__array__") and hasattr(cell, "shape") and not isinstance(cell, np.generic):
         array = as_array(cell)
         return array.copy() if array.ndim else array[()]

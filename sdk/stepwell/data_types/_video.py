@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from stepwell._values import as_array
 from stepwell.data_types._files import FileSink, store
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Media, captions_of, checked_caption
@@ -21,6 +20,7 @@ from stepwell.data_types._pixels import Pixels, tiled, to_uint8
 from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
+from stepwell.values.convert import as_array
 
 log = logging.getLogger("stepwell")
 

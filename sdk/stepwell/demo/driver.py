@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stepwell.commands.display import Progress, table
-from stepwell.commands.server_file import ServerFile, data_directory
 from stepwell.demo.children import Child, Children, clean_environment
 from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell.settings.server_file import ServerFile, data_directory
+from stepwell.terminal.display import Progress, table
 
 RANKS = 4
 _START_S = 120.0

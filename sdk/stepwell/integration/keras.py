@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import keras
 
-from stepwell._process import PROCESS
-from stepwell._run import Run
 from stepwell.errors import UsageError
+from stepwell.runs.process import PROCESS
+from stepwell.runs.run import Run
 
 log = logging.getLogger("stepwell")
 

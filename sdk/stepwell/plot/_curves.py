@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stepwell._values import as_array, described
 from stepwell.data_types._table import Table
 from stepwell.errors import DataError
 from stepwell.plot._chart import CustomChart
+from stepwell.values.convert import as_array, described
 
 log = logging.getLogger("stepwell")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from stepwell._values import as_array
 from stepwell.data_types._table import Table
 from stepwell.errors import DataError
 from stepwell.plot._chart import CustomChart
+from stepwell.values.convert import as_array
 
 
 def line(

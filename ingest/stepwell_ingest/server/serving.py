@@ -1,0 +1,104 @@
+"""The life of a server process: started, serving, draining, stopped, and who may ask for the end.
+
+Stands between a command and `Worker` or `Supervisor`. The first request to stop lets what was taken in be committed
+and answered; the second one ends everything at once, which loses nothing either, since the senders keep what was not
+acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from stepwell_ingest.server.worker import Worker
+
+T = TypeVar("T")
+
+
+class Stop:
+    """The wish to stop. Belongs to the loop that is running when it is made.
+
+    Attributes:
+        drain: set by the first request.
+        now: set by the second one.
+    """
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.now = asyncio.Event()
+
+    def ask(self) -> None:
+        """Asks to stop; once more: at once."""
+        (self.now if self.drain.is_set() else self.drain).set()
+
+    def on_signals(self) -> None:
+        """SIGTERM, Ctrl-C and the end of the terminal ask; a SIGHUP that `nohup` ignores stays ignored."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.ask)
+
+    def on_end_of_stdin(self) -> None:
+        """The end of stdin asks: who started us is gone, or has closed its end of the pipe."""
+        loop = asyncio.get_running_loop()
+
+        def readable() -> None:
+            if not os.read(0, 4096):
+                loop.remove_reader(0)
+                self.ask()
+
+        loop.add_reader(0, readable)
+
+    async def unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`; None when the wish to stop comes first, and then `work` is cancelled."""
+        task, wish = asyncio.create_task(work), asyncio.create_task(self.drain.wait())
+        try:
+            await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            wish.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return None
+
+    async def patiently(self, work: asyncio.Task[None]) -> None:
+        """Waits for the end of `work`, or until `now` is set; then cancels it."""
+        hurry = asyncio.create_task(self.now.wait())
+        try:
+            await asyncio.wait({work, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+
+async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
+    """Runs one worker until `stop` is asked for.
+
+    Args:
+        on_ready: told the URL, once it listens.
+        on_stop: called before the drain.
+
+    Raises:
+        Error: it could not start (see `Worker.start`).
+    """
+    try:
+        if await stop.unless_asked(_started(worker)) is None:
+            return
+        on_ready(worker.url)
+        await stop.drain.wait()
+        on_stop()
+        await stop.patiently(asyncio.create_task(worker.drain()))
+    finally:
+        await worker.stop()
+
+
+async def _started(worker: Worker) -> bool:
+    await worker.start()
+    return True

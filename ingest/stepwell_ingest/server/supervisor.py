@@ -1,0 +1,62 @@
+"""Several workers on one port: started, restarted when one dies, drained together.
+
+Stands between `stepwell up --workers N` and N processes of `worker_process`, among which the kernel spreads the
+connections (SO_REUSEPORT). The workers need not know of each other: Postgres is the judge. A worker that dies costs its
+clients a reconnect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from stepwell_ingest.config import Config
+from stepwell_ingest.server.children import Children
+from stepwell_ingest.server.serving import Stop
+from stepwell_ingest.server.worker_process import encode
+
+# Beyond the drain itself, for closing connections.
+_STOP_GRACE_S = 10.0
+
+
+class Supervisor:
+    """The worker processes of one server.
+
+    Args:
+        config: of each worker; the port must not be 0.
+        count: how many.
+        say: told what a person should know.
+    """
+
+    def __init__(self, config: Config, count: int, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._count = count
+        self._children = Children(say)
+
+    async def run(self, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
+        """Serves until `stop` is asked for; see `stepwell_ingest.server.serving.serve`.
+
+        Raises:
+            Error: a worker could not start.
+        """
+        try:
+            url = await stop.unless_asked(self._start_all())
+            if url is None:
+                return
+            on_ready(url)
+            await stop.drain.wait()
+            on_stop()
+            patience_s = self._config.timeouts.drain_s + _STOP_GRACE_S
+            await stop.patiently(asyncio.create_task(self._children.stop(patience_s)))
+        finally:
+            await self._children.kill()
+
+    async def _start_all(self) -> str:
+        # The first one migrates the schema, so the others come after it.
+        url = await self._start()
+        await asyncio.gather(*(self._start() for _ in range(self._count - 1)))
+        return url
+
+    async def _start(self) -> str:
+        answer = await self._children.start("worker", "stepwell_ingest.server.worker_process", encode(self._config))
+        return str(answer["url"])

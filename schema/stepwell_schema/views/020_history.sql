@@ -1,0 +1,49 @@
+-- The SQL contract: what people and dashboards query. Names and types here change only with a new version of the contract.
+
+-- One row a point, with the run that shows it (a fork shows its parent's, too).
+CREATE OR REPLACE VIEW stepwell.history AS
+SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
+FROM stepwell.run r
+JOIN stepwell.lineage g ON g.run_id = r.run_id
+JOIN stepwell.metric m ON m.run_id = g.source_run_id
+CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false) p;
+
+-- The points that a later epoch of their writer has superseded (a restart from an earlier step, a rewind).
+CREATE OR REPLACE VIEW stepwell.history_superseded AS
+SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, p.epoch, m.name AS metric, p.step, p.time, p.value
+FROM stepwell.run r
+JOIN stepwell.lineage g ON g.run_id = r.run_id
+JOIN stepwell.metric m ON m.run_id = g.source_run_id
+CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, true) p;
+
+-- As it was without shown_run_id; the views above stood on it until now.
+DROP FUNCTION IF EXISTS stepwell.points_v1(bigint, integer, bigint, bigint, boolean);
+
+-- One row a logged value that is no number. Media are encoded beside the frames and come as notes; they are shown when
+-- their files are there.
+CREATE OR REPLACE VIEW stepwell.history_objects AS
+SELECT r.entity, r.project, r.name AS run, r.run_id, o.writer, o.key, o.step, o.time, o.value
+FROM stepwell.run r
+JOIN stepwell.lineage g ON g.run_id = r.run_id
+CROSS JOIN LATERAL (
+    SELECT w.name AS writer, o.key, o.step, o.time, o.value
+    FROM stepwell.objects_v1(g.source_run_id) o
+    JOIN stepwell.writer w ON w.run_id = o.run_id AND w.writer_id = o.writer_id
+    JOIN stepwell.ledger l ON l.run_id = o.run_id AND l.writer_id = o.writer_id AND l.epoch = o.epoch
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE o.run_id = g.source_run_id AND (v.below IS NULL OR o.step < v.below)
+    UNION ALL
+    SELECT w.name, n.value->>'key', e.step,
+           timestamptz 'epoch' + (n.value->>'time')::bigint * interval '1 microsecond', n.value->'value'
+    FROM stepwell.note n
+    JOIN stepwell.writer w ON w.run_id = n.run_id AND w.writer_id = n.writer_id
+    JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
+    CROSS JOIN LATERAL (SELECT (n.value->>'step')::bigint AS step) e
+    CROSS JOIN LATERAL (
+        SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+    ) v
+    WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (v.below IS NULL OR e.step < v.below)
+) o
+WHERE stepwell.blobs_there_v1(o.value);

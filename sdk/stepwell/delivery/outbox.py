@@ -1,0 +1,209 @@
+"""Frames on their way out: in the spool, or in memory while the disk takes none.
+
+Stands between the framer and the stream. In come frames in order of seq; the stream reads them from here and reports
+what was acknowledged. What happens when the spool is full has a name (`Settings.spool_full`):
+
+    keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
+                 reached too, new frames shrink to tombstones
+    drop_oldest  the oldest segment of the spool goes; the stream sends tombstones for its frames
+    block        as keep, but nothing is lost: `log()` waits when memory is full, too
+    raise        as block, but `log()` raises SpoolFullError instead of waiting
+
+Each loss is counted here, logged loudly, and stored by the server as a rejection, so that it can be seen in SQL.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from stepwell import wire
+from stepwell.errors import SpoolError, SpoolFullError
+from stepwell.settings import WhenFull
+from stepwell.spool import Spool
+from stepwell.spool import state as spool_state
+
+log = logging.getLogger("stepwell")
+
+
+@dataclass(slots=True)
+class OutboxCounts:
+    """Points and objects, by what happened to them here."""
+
+    spooled: int = 0
+    unspooled: int = 0  # frames that could not be written to the disk when they were cut
+    dropped: int = 0
+    notes_dropped: int = 0
+
+
+class Outbox:
+    """The frames of one session that the server has not acknowledged.
+
+    Args:
+        spool: where they are kept; None when none could be made, then everything waits in memory.
+        session: 16 bytes.
+        memory_bytes: what may wait in memory.
+        when_full: see above.
+    """
+
+    def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int, when_full: WhenFull = "keep") -> None:
+        self.spool = spool
+        self.counts = OutboxCounts()
+        self._session = session
+        self._memory_limit = memory_bytes
+        self._when_full = when_full
+        self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1
+        self._memory_bytes = 0
+        self.next_seq = spool.next_seq if spool else 0
+        self.first_seq = spool.first_seq if spool else 0
+        self._complained = False
+        self.given_up = False
+
+    @property
+    def _memory_first(self) -> int:
+        return self.next_seq - len(self._memory)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether new frames should be cut: no, when they would be lost and must not be."""
+        return self._when_full in ("keep", "drop_oldest") or self._memory_bytes < self._memory_limit
+
+    def append(self, frame: bytes) -> None:
+        """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
+        if self.given_up:
+            self.next_seq = self.first_seq = self.next_seq + 1
+            return
+        header = wire.peek(frame)
+        values = header.values
+        if not self._memory and self._spooled(frame):
+            self.counts.spooled += values
+        else:
+            if self._when_full in ("keep", "drop_oldest") and self._memory_bytes + len(frame) > self._memory_limit:
+                self.counts.dropped += values
+                self.counts.notes_dropped += header.notes
+                log.error(
+                    "%d %s were lost: the spool takes nothing, and %d bytes wait in memory already",
+                    *(header.notes or values, "notes" if header.notes else "values", self._memory_bytes),
+                )
+                frame = wire.encode_tombstone(self._session, header.seq, min(values, 2**32 - 1))
+            else:
+                self.counts.unspooled += values
+            self._memory.append(frame)
+            self._memory_bytes += len(frame)
+        self.next_seq += 1
+
+    def retry_spool(self) -> None:
+        """Moves what waits in memory to the disk, as far as it takes it; call it now and then."""
+        if self.given_up:
+            return
+        while self._memory:
+            seq = self._memory_first
+            # What the server has already only needs its place in the spool's order.
+            frame = wire.encode_tombstone(self._session, seq, 0) if seq < self.first_seq else self._memory[0]
+            if not self._spooled(frame):
+                return
+            self._memory_bytes -= len(self._memory.popleft())
+        if self.spool is not None:
+            self.spool.acknowledge(self.first_seq)
+
+    def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
+        """Frames from `from_seq` on, in order: as many as fit, one at least if there is one.
+
+        Raises:
+            SpoolError: the disk cannot be read now.
+        """
+        if self.spool is not None and from_seq < self._memory_first:
+            return self.spool.read(from_seq, max_bytes, max_frames)
+        frames: list[bytes] = []
+        for index in range(from_seq - self._memory_first, min(len(self._memory), len(self._memory) + max_frames)):
+            frame = self._memory[index]
+            max_bytes -= len(frame)
+            if frames and (max_bytes < 0 or len(frames) >= max_frames):
+                break
+            frames.append(frame)
+        return frames
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Everything below `next_seq` is safe on the server."""
+        next_seq = min(next_seq, self.next_seq)
+        self.first_seq = max(self.first_seq, next_seq)
+        if self.spool is not None:
+            self.spool.acknowledge(min(next_seq, self._memory_first))
+            # What is in memory keeps its place (not its bytes) until the spool takes frames again.
+            for index in range(max(0, min(next_seq - self._memory_first, len(self._memory)))):
+                if len(self._memory[index]) > wire.HEADER_BYTES:
+                    self._memory_bytes -= len(self._memory[index]) - wire.HEADER_BYTES
+                    self._memory[index] = wire.encode_tombstone(self._session, self._memory_first + index, 0)
+        else:
+            while self._memory and self._memory_first < next_seq:
+                self._memory_bytes -= len(self._memory.popleft())
+
+    def give_up(self) -> None:
+        """The server will never take anything more of this session: what is here goes, and so does what comes.
+
+        From now on `first_seq` says nothing about what the server has. The directory goes with `close`.
+        """
+        self.given_up = True
+        self._memory.clear()
+        self._memory_bytes = 0
+        self.first_seq = self.next_seq
+        if self.spool is not None:
+            try:
+                self.spool.acknowledge(self.spool.next_seq)
+            except SpoolError as error:
+                log.error("what the spool holds stays. %s", error)
+
+    def close(self, finished: bool = True) -> None:
+        """Gives the spool up; its directory goes when all is acknowledged.
+
+        Args:
+            finished: the server knows that the writer has ended. Otherwise the directory stays, for `stepwell sync`
+                to say so.
+
+        Raises:
+            SpoolError: what remains could not be synced.
+        """
+        finished = finished or self.given_up
+        if self.spool is not None:
+            self.retry_spool()
+            if self._memory and self.first_seq < self.next_seq:
+                log.error("%d frames fit neither the disk nor the server, and are lost", self.next_seq - self.first_seq)
+            if finished and self.first_seq >= self.next_seq:
+                spool_state.remove(self.spool.directory)
+            self.spool.close(remove_if_empty=finished)
+
+    def _spooled(self, frame: bytes) -> bool:
+        if self.spool is None:
+            return False
+        try:
+            while True:
+                try:
+                    self.spool.append(frame)
+                    break
+                except SpoolFullError:
+                    if self._when_full != "drop_oldest" or not self._drop_oldest(self.spool):
+                        raise
+        except SpoolError as error:
+            if not self._complained:
+                level = "full" if isinstance(error, SpoolFullError) else "failing"
+                log.error("the spool is %s; frames wait in memory until it takes them again. %s", level, error)
+                self._complained = True
+            return False
+        if self._complained:
+            log.warning("the spool takes frames again")
+            self._complained = False
+        return True
+
+    def _drop_oldest(self, spool: Spool) -> bool:
+        first = spool.first_seq
+        dropped = spool.drop_oldest()
+        if dropped is None:
+            return False
+        self.first_seq = max(self.first_seq, spool.first_seq)
+        self.counts.dropped += dropped
+        log.error(
+            "the spool is full: its oldest frames, seq %d to %d, were given up with %d values",
+            *(first, spool.first_seq - 1, dropped),
+        )
+        return True

@@ -1,0 +1,346 @@
+"""The one thread that does all I/O of a run: it owns an asyncio loop, cuts the stage, fills the spool and streams.
+
+In come rows from the stage; out go frames to disk and then to the server. Promises: nothing here runs in the caller's
+thread but short requests (`flush`, `finish`, `make_room`); an error of the disk or of the server never reaches `log()`;
+the thread is a daemon, so a program that forgets `finish` still ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from stepwell import wire
+from stepwell.delivery.account import Account, Stats
+from stepwell.delivery.outbox import Outbox
+from stepwell.delivery.stream import Stream, StreamCounts
+from stepwell.errors import RejectionError, RunDeletedError, SpoolError, SpoolFullError, UsageError
+from stepwell.settings import Settings
+from stepwell.stage.framer import frames
+from stepwell.stage.stage import Stage
+
+log = logging.getLogger("stepwell")
+
+T = TypeVar("T")
+
+QUARANTINE_FILE = "quarantine.jsonl"
+
+
+#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
+_MAX_MARKS = 4096
+#: How often a `log()` that blocks looks whether there is room again.
+_FULL_PAUSE_S = 0.1
+
+
+class Sender:
+    """The I/O thread of one run.
+
+    Args:
+        settings: of the run.
+        session: 16 bytes.
+        outbox: where frames wait.
+        attach: makes the attach message.
+        on_rejection: told of each refused frame (seq, error), in this thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        session: bytes,
+        outbox: Outbox,
+        attach: Callable[[], dict[str, Any]],
+        on_rejection: Callable[[int, RejectionError], None],
+    ) -> None:
+        self._settings = settings
+        self._session = session
+        self._outbox = outbox
+        self._attach = attach
+        self._on_rejection = on_rejection
+        self._abandoned = False
+        self._logged = 0
+        self._notes = 0
+        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
+        self._durable_step: int | None = None
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._stage: Stage | None = None
+        self.stream: Stream | None = None
+        self._thread = threading.Thread(target=self._main, name="stepwell-io", daemon=True)
+
+    def start(self, stage: Stage) -> None:
+        """Starts the thread; returns when it takes requests."""
+        self._stage = stage
+        self._thread.start()
+        self._ready.wait()
+
+    @property
+    def account(self) -> Account:
+        """Where everything is, as of now."""
+        counts = self.stream.counts if self.stream else None
+        stored = counts.values_acknowledged if counts else 0
+        dropped = self._outbox.counts.dropped
+        logged = self._logged
+        rejected = counts.values_rejected if counts else 0
+        if self._outbox.given_up:  # nothing is left: what was not stored or lost is refused for good
+            rejected = logged - stored - dropped
+        return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
+
+    @property
+    def frames_left(self) -> int:
+        """Frames that the server has not acknowledged, of values or of notes; none of a run that takes no more."""
+        return 0 if self._outbox.given_up else self._outbox.next_seq - self._outbox.first_seq
+
+    @property
+    def durable_step(self) -> int | None:
+        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
+            try:
+                self._durable_step = self._marks.popleft()[1]
+            except IndexError:  # another thread has asked at the same time
+                break
+        return self._durable_step
+
+    @property
+    def stats(self) -> Stats:
+        """What happened at each station, as of now."""
+        assert self._stage is not None
+        counts = self.stream.counts if self.stream else StreamCounts()
+        outbox = self._outbox.counts
+        return Stats(
+            steps_logged=self._stage.rows,
+            steps_back=self._stage.dropped_steps,
+            steps_quarantined=self._stage.quarantined_steps,
+            calls_dropped=self._stage.dropped_full,
+            values_logged=self._logged,
+            values_spooled=outbox.spooled,
+            values_unspooled=outbox.unspooled,
+            values_dropped=outbox.dropped,
+            frames_sent=counts.frames_sent,
+            bytes_sent=counts.bytes_sent,
+            frames_stored=counts.frames_stored,
+            frames_duplicate=counts.frames_duplicate,
+            frames_rejected=counts.frames_rejected,
+            values_acknowledged=counts.values_acknowledged,
+            values_rejected=self.account.rejected,
+            connections=counts.connections,
+            durable_step=self.durable_step,
+            notes=self._notes,
+            notes_dropped=self._stage.dropped_notes + outbox.notes_dropped,
+        )
+
+    def wait_attached(self, timeout_s: float) -> dict[str, Any]:
+        """The server's answer to the attach message.
+
+        Raises:
+            Error: the server has refused this writer for good.
+            TimeoutError: it has not answered in time.
+        """
+        return self._ask(self._attached()).result(timeout_s)
+
+    def make_room(self) -> bool:
+        """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
+
+        Waits `stage_full_s` at the most, or without end if the spool blocks when it is full.
+
+        Raises:
+            SpoolFullError: the spool is full and must raise.
+        """
+        if threading.current_thread() is self._thread:
+            return False
+        while True:
+            try:
+                room = self._ask(self._collect_now()).result(self._settings.timeouts.stage_full_s)
+            except (concurrent.futures.TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+                room = False
+            if room or self._settings.spool_full in ("keep", "drop_oldest") or not self._thread.is_alive():
+                return room
+            if self._settings.spool_full == "raise":
+                raise SpoolFullError(
+                    "nothing more can be logged: the spool, and the memory beside it, are full",
+                    detail=str(self._settings.dir),
+                    hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
+                    "happens then with spool_full (keep, drop_oldest, block, raise)",
+                )
+            time.sleep(_FULL_PAUSE_S)
+
+    def flush(self, durable: bool) -> concurrent.futures.Future[None]:
+        """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
+
+        Fails with the final error, if the server has refused this writer for good.
+        """
+        return self._ask(self._flush(durable))
+
+    def finish(self, exit_code: int) -> None:
+        """Delivers what is left, tells the server that the writer has ended, and ends the thread.
+
+        Gives up after `finish_idle_s` without progress; what is left then stays in the spool.
+        """
+        if not self._thread.is_alive():
+            return
+        done = self._ask(self._finish(exit_code))
+        try:
+            done.result()
+        finally:
+            if self._loop is not None and self._ended is not None:
+                self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._thread.join()
+
+    def abandon(self) -> None:
+        """Ends the thread without a word to the server; what is left stays in the spool, and an empty spool goes."""
+        self._abandoned = True
+        if self._loop is not None and self._ended is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._thread.join()
+
+    def _ask(self, request: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        if self._loop is None or not self._thread.is_alive():
+            request.close()
+            raise RuntimeError("the I/O thread has ended")
+        return asyncio.run_coroutine_threadsafe(request, self._loop)
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        tasks = [asyncio.create_task(self._sync_now_and_then())]
+        if self._settings.mode == "online":
+            self.stream = Stream(
+                self._settings.url,
+                self._outbox,
+                self._attach,
+                self._settings.limits,
+                self._settings.timeouts,
+                self._refused,
+            )
+            tasks.append(asyncio.create_task(self._deliver(self.stream)))
+        self._tick()
+        self._ready.set()
+        try:
+            await self._ended
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                self._outbox.close(finished=self.stream is None or self.stream.finished or self._abandoned)
+            except SpoolError as error:
+                log.error("%s", error)
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(self._settings.timeouts.linger_s, self._tick)
+        self._collect()
+
+    def _collect(self, last: bool = False) -> None:
+        """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
+        assert self._stage is not None
+        try:
+            self._save_quarantined()
+        except OSError as error:
+            log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
+        cut = self._stage.cut() if self._outbox.has_room or last else None
+        if cut is None:
+            return
+        for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
+            header = wire.peek(frame)
+            self._logged += header.values
+            self._notes += header.notes
+            self._outbox.append(frame)
+        if cut.blocks:
+            if len(self._marks) > _MAX_MARKS:
+                self._marks = deque(list(self._marks)[1::2])
+            self._marks.append((self._outbox.next_seq, max(block.steps[-1] for block in cut.blocks)))
+        if self.stream is not None:
+            self.stream.wake()
+
+    def _save_quarantined(self) -> None:
+        """Calls that came for a step that had passed, a JSON line each, into a file that stays."""
+        assert self._stage is not None
+        lines = self._stage.take_quarantined()
+        if lines and self._outbox.spool is not None:
+            with open(self._outbox.spool.directory / QUARANTINE_FILE, "ab") as file:
+                file.writelines(line + b"\n" for line in lines)
+
+    async def _attached(self) -> dict[str, Any]:
+        if self.stream is None:
+            raise UsageError("a run that is offline has no server to ask")
+        return await self.stream.first_attached()
+
+    async def _collect_now(self) -> bool:
+        self._outbox.retry_spool()
+        self._collect()
+        return self._outbox.has_room
+
+    async def _deliver(self, stream: Stream) -> None:
+        await stream.run()
+        if isinstance(stream.failed, RunDeletedError):
+            _ = self.durable_step  # as far as it came; nothing moves it from now on
+            self._outbox.give_up()  # to keep it for `stepwell sync` would only fill the disk
+            log.error("what this process logs from now on is not stored, and counts as rejected. %s", stream.failed)
+            return
+        asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
+        if stream.failed is not None and not asked_by_init:
+            log.error(
+                "the server refuses this writer for good; what is logged from now on stays in the spool. %s",
+                stream.failed,
+            )
+
+    async def _sync_now_and_then(self) -> None:
+        complained = False
+        while True:
+            await asyncio.sleep(self._settings.timeouts.fsync_s)
+            try:
+                self._outbox.retry_spool()
+                if self._outbox.spool is not None:
+                    await asyncio.to_thread(self._outbox.spool.sync)
+                complained = False
+            except SpoolError as error:
+                if not complained:
+                    log.error("the spool is not safe from a crash of this host. %s", error)
+                complained = True
+            except RuntimeError:  # the interpreter is ending: there are no threads any more
+                return
+
+    async def _flush(self, durable: bool) -> None:
+        self._collect()
+        if self.stream is not None and durable:
+            await self.stream.acknowledged(self._outbox.next_seq)
+        elif self._outbox.spool is not None:
+            await asyncio.to_thread(self._outbox.spool.sync)
+
+    async def _finish(self, exit_code: int) -> None:
+        self._collect(last=True)
+        stream = self.stream
+        if stream is None or stream.failed is not None:
+            return
+        stream.finish(exit_code)
+        seen, since = -1, time.monotonic()
+        while not stream.finished and stream.failed is None:
+            await asyncio.sleep(0.005)
+            if stream.progress != seen:
+                seen, since = stream.progress, time.monotonic()
+            elif time.monotonic() - since > self._settings.timeouts.finish_idle_s:
+                return
+
+    def _refused(self, seq: int, error: RejectionError) -> None:
+        try:
+            self._on_rejection(seq, error)
+        except Exception:
+            log.exception("the callback for rejections failed")
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,394 @@
+"""The connection that takes frames from the outbox to the server and brings acknowledgements back.
+
+In come frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); out go bytes on
+one WebSocket, pipelined within a window. Promises: no limit of tries; after each reconnect it goes on where the server
+says that it stands; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent. Runs
+as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+import orjson
+
+from stepwell import wire
+from stepwell.delivery.messages import messages
+from stepwell.delivery.replies import another_name, control, error_of, refusals
+from stepwell.errors import (
+    Error,
+    FrameCorruptError,
+    OverloadedError,
+    RejectionError,
+    SpoolError,
+    SpoolLockedError,
+    UnavailableError,
+)
+from stepwell.settings import Limits, Timeouts
+from stepwell.transport.backoff import Backoff
+
+log = logging.getLogger("stepwell")
+
+PROTOCOL_VERSION = 1
+#: Tries without any progress after which damaged frames are no longer blamed on the way.
+_MAX_CORRUPT_TRIES = 5
+
+
+class Source(Protocol):
+    """Where frames come from: `Outbox` and `Spool` fit."""
+
+    @property
+    def next_seq(self) -> int: ...
+    @property
+    def first_seq(self) -> int: ...
+    def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]: ...
+    def acknowledge(self, next_seq: int) -> None: ...
+
+
+@dataclass(slots=True)
+class StreamCounts:
+    """What went over the wire. Values are points and objects."""
+
+    frames_sent: int = 0
+    bytes_sent: int = 0
+    frames_stored: int = 0
+    frames_duplicate: int = 0
+    frames_rejected: int = 0
+    values_acknowledged: int = 0
+    values_rejected: int = 0
+    connections: int = 0
+
+
+class _InFlight(NamedTuple):
+    seq: int
+    checksum: int
+    size: int
+    values: int
+
+
+class Stream:
+    """Delivers one session.
+
+    Args:
+        url: the server, http or https.
+        source: where frames are read.
+        attach: makes the attach message; called for each connection.
+        on_rejection: told of each frame that was refused for good, before it leaves the source.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        source: Source,
+        attach: Callable[[], dict[str, Any]],
+        limits: Limits,
+        timeouts: Timeouts,
+        on_rejection: Callable[[int, RejectionError], None],
+    ) -> None:
+        self._base_url = url.rstrip("/")
+        self._source = source
+        self._attach = attach
+        self._limits = limits
+        self._timeouts = timeouts
+        self._on_rejection = on_rejection
+        self.counts = StreamCounts()
+        self.attached: dict[str, Any] | None = None  # what the server said last
+        self.connected = False
+        self.finished = False  # the server has confirmed the writer's end
+        self.last_error: Exception | None = None
+        self.failed: Error | None = None  # final: it will not be tried again
+        self._session = bytes(16)
+        self._sent_seq = 0
+        self._in_flight: deque[_InFlight] = deque()
+        self._in_flight_bytes = 0
+        self._more = asyncio.Event()  # frames to send, room in the window, or the end
+        self._attach_again = False
+        self._exit_code: int | None = None
+        self._finish_sent = False
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting_for_attach: list[asyncio.Future[dict[str, Any]]] = []
+
+    def wake(self) -> None:
+        """There are new frames."""
+        self._more.set()
+
+    def reattach(self) -> None:
+        """What `attach` makes has changed: tell the server."""
+        self._attach_again = True
+        self._more.set()
+
+    def finish(self, exit_code: int) -> None:
+        """Once all is acknowledged, tell the server that the writer has ended; `run` returns after its answer."""
+        self._exit_code = exit_code
+        self._more.set()
+
+    @property
+    def progress(self) -> int:
+        """Grows while anything moves: connections, frames sent, frames acknowledged."""
+        return self._source.first_seq + self.counts.frames_sent + self.counts.connections
+
+    async def acknowledged(self, next_seq: int) -> None:
+        """Waits until everything below `next_seq` is acknowledged.
+
+        Raises:
+            Error: the final error, if delivery has failed for good.
+        """
+        if self.failed is not None:
+            raise self.failed
+        if self._source.first_seq >= next_seq:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((next_seq, future))
+        await future
+
+    async def first_attached(self) -> dict[str, Any]:
+        """Waits for the server's first answer to the attach message, and returns it.
+
+        Raises:
+            Error: the server has refused this writer for good.
+        """
+        if self.failed is not None:
+            raise self.failed
+        if self.attached is not None:
+            return self.attached
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting_for_attach.append(future)
+        return await future
+
+    async def run(self) -> None:
+        """Delivers until `finish` is answered or the server refuses for good (`failed`)."""
+        backoff = Backoff(self._timeouts.retry_min_s, self._timeouts.retry_max_s)
+        corrupt_tries = 0
+        async with aiohttp.ClientSession() as session:
+            while True:
+                before = self._source.first_seq
+                pause = 0.0
+                try:
+                    await self._deliver(session)
+                    return
+                except Error as error:
+                    corrupt_tries = corrupt_tries + 1 if isinstance(error, FrameCorruptError) else 0
+                    # A disk that cannot be read now may be read later; a spool that another process took cannot.
+                    again = error.retryable or (
+                        isinstance(error, SpoolError) and not isinstance(error, SpoolLockedError)
+                    )
+                    if not again or corrupt_tries > _MAX_CORRUPT_TRIES:
+                        self._fail(error)
+                        return
+                    self.last_error = error
+                    pause = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
+                except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
+                    self.last_error = error  # RuntimeError: the executor that looks names up is gone at exit
+                except Exception as error:
+                    log.exception("delivery failed in a way that has no name yet; it is tried again")
+                    self.last_error = error
+                finally:
+                    self.connected = False
+                if self._source.first_seq > before:
+                    backoff.reset()
+                    corrupt_tries = 0
+                delay = backoff.next_s(pause)
+                log.debug("%s: trying again in %.1f s: %s", self._base_url, delay, self.last_error)
+                await asyncio.sleep(delay)
+
+    async def _deliver(self, session: aiohttp.ClientSession) -> None:
+        """One connection, until the writer's end is confirmed."""
+        async with asyncio.timeout(self._timeouts.connect_s):
+            socket = await session.ws_connect(
+                self._base_url + "/v1/stream",
+                heartbeat=self._timeouts.heartbeat_s,
+                max_msg_size=wire.MAX_FRAME_BYTES,
+                compress=0,
+            )
+        try:
+            async with asyncio.timeout(self._timeouts.connect_s):
+                await self._start(session, socket)
+            tasks = {asyncio.create_task(self._send(session, socket)), asyncio.create_task(self._receive(socket))}
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            # An error that the server has named explains the broken socket of the sender, so it goes first.
+            errors = [item for item in outcomes if isinstance(item, Exception)]
+            for error in sorted(errors, key=lambda item: not isinstance(item, Error)):
+                raise error
+        finally:
+            await socket.close()
+
+    async def _start(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Attaches, and takes up where the server stands."""
+        self._attach_again = False
+        await self._send_attach(session, socket, from_seq=self._source.first_seq)
+        reply = control(await socket.receive())
+        if reply.get("type") == "error":
+            raise error_of(reply)
+        if reply.get("type") != "attached" or not isinstance(reply.get("next_seq"), int):
+            raise UnavailableError(
+                "what answers at the server's address is not a Stepwell server", detail=str(reply)[:200]
+            )
+        next_seq = reply["next_seq"]
+        if next_seq < self._source.first_seq:
+            log.error(
+                "frames %d to %d are neither here nor on the server; their places are recorded as dropped",
+                next_seq,
+                self._source.first_seq - 1,
+            )
+        self.connected = True
+        self.counts.connections += 1
+        # Acknowledged by the attach reply instead: the connection broke in between.
+        self._count(next_seq, refusals(reply))
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
+        self._finish_sent = False
+        self._settle(next_seq)
+        self._sent_seq = next_seq
+        self._more.set()
+        if self.attached is None and (told := another_name(self._attach(), reply)):
+            log.warning("%s", told)
+        self._attached(reply)
+
+    async def _send_attach(
+        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
+    ) -> None:
+        message = self._attach()
+        if from_seq is not None:
+            message["from_seq"] = from_seq
+        self._session = bytes.fromhex(message["session"])
+        text = orjson.dumps(message)
+        if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
+            async with session.post(self._base_url + "/v1/attach", data=text) as response:
+                raw = await response.read()
+                try:
+                    reply = orjson.loads(raw)
+                    refusal = None if response.status == 200 else reply["error"]
+                    known = reply["type"] == "attached" if refusal is None else "code" in refusal
+                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    known, refusal = False, None
+                if not known:  # a proxy, perhaps
+                    raise UnavailableError(
+                        "what answers at the server's address is not a Stepwell server",
+                        detail=f"status {response.status}, {raw[:100]!r}",
+                    )
+                if refusal is not None:
+                    raise error_of(refusal)
+            text = orjson.dumps({**message, "info": {}})
+        await socket.send_str(text.decode())
+
+    def _attached(self, reply: dict[str, Any]) -> None:
+        self.attached = reply
+        for future in self._waiting_for_attach:
+            if not future.done():
+                future.set_result(reply)
+        self._waiting_for_attach = []
+
+    async def _send(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
+        source, limits = self._source, self._limits
+        while True:
+            if self._attach_again:
+                self._attach_again = False
+                await self._send_attach(session, socket)
+            room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight_bytes)
+            window = wire.WINDOW_FRAMES - len(self._in_flight)
+            if self._sent_seq < source.next_seq and room > 0 and window > 0:
+                if self._sent_seq < source.first_seq:  # given up here before the server had them
+                    missing = range(self._sent_seq, min(source.first_seq, self._sent_seq + window))
+                    frames = [wire.encode_tombstone(self._session, seq, 0) for seq in missing]
+                else:
+                    frames = source.read(self._sent_seq, room, window)
+                for frame in frames:
+                    header = wire.peek(frame)
+                    self._in_flight.append(_InFlight(header.seq, header.checksum, len(frame), header.values))
+                    self._in_flight_bytes += len(frame)
+                self._sent_seq += len(frames)
+                self.counts.frames_sent += len(frames)
+                self.counts.bytes_sent += sum(map(len, frames))
+                for message in messages(frames):
+                    await socket.send_bytes(message)
+                continue
+            delivered = source.first_seq >= source.next_seq and not self._in_flight
+            if self._exit_code is not None and not self._finish_sent and delivered:
+                self._finish_sent = True
+                await socket.send_str(orjson.dumps({"type": "finish", "exit_code": self._exit_code}).decode())
+            self._more.clear()
+            await self._more.wait()
+
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            reply = control(await socket.receive())
+            kind = reply.get("type")
+            if kind == "ack":
+                self._acknowledge(reply)
+            elif kind == "error":
+                raise error_of(reply)
+            elif kind == "finished":
+                if not self._finish_sent:
+                    raise UnavailableError(
+                        "an end was confirmed that nobody told",
+                        hint="is there a proxy between this process and the server that answers by itself?",
+                    )
+                self.finished = True
+                return
+            elif kind == "attached":
+                self._attached(reply)
+            self._more.set()
+
+    def _acknowledge(self, reply: dict[str, Any]) -> None:
+        next_seq, checksum = reply.get("next_seq"), reply.get("checksum")
+        known = {item.seq: item.checksum for item in self._in_flight}
+        if not isinstance(next_seq, int) or next_seq - 1 not in known or known[next_seq - 1] != checksum:
+            raise UnavailableError(
+                "an acknowledgement does not echo what was sent",
+                detail=f"seq {next_seq}, checksum {checksum}",
+                hint="is there a proxy between this process and the server that answers by itself?",
+            )
+        refused = refusals(reply)
+        try:
+            stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
+        except (TypeError, ValueError) as error:
+            raise UnavailableError("an acknowledgement makes no sense", detail=f"{reply!r:.200}") from error
+        self._count(next_seq, refused)
+        self.counts.frames_stored += stored
+        self.counts.frames_duplicate += duplicate
+        self._settle(next_seq)
+
+    def _count(self, next_seq: int, refused: dict[int, RejectionError]) -> None:
+        """Books what was in flight below `next_seq`, and tells of what was refused."""
+        for item in self._in_flight:
+            if item.seq < self._source.first_seq:
+                continue  # given up in the meantime, and booked as dropped
+            if item.seq in refused:
+                self.counts.values_rejected += item.values
+            elif item.seq < next_seq:
+                self.counts.values_acknowledged += item.values
+        for seq, error in refused.items():
+            self.counts.frames_rejected += 1
+            self._on_rejection(seq, error)
+
+    def _settle(self, next_seq: int) -> None:
+        """Everything below `next_seq` is on the server."""
+        while self._in_flight and self._in_flight[0].seq < next_seq:
+            self._in_flight_bytes -= self._in_flight.popleft().size
+        self._source.acknowledge(min(next_seq, self._source.next_seq))
+        reached = [future for goal, future in self._waiting if goal <= next_seq]
+        self._waiting = [(goal, future) for goal, future in self._waiting if goal > next_seq]
+        for future in reached:
+            if not future.done():
+                future.set_result(None)
+
+    def _fail(self, error: Error) -> None:
+        self.failed = self.last_error = error
+        for _, future in self._waiting:
+            if not future.done():
+                future.set_exception(error)
+        for waiting in self._waiting_for_attach:
+            if not waiting.done():
+                waiting.set_exception(error)
+        self._waiting, self._waiting_for_attach = [], []

@@ -1,0 +1,219 @@
+"""One HTTP connection that brings files to the server: PUT, large ones in parts, from where the server stands.
+
+Stands between the uploader's threads and `/v1/blobs`. In comes a file; out goes its acknowledgement, or an error that
+says whether trying again can help. Plain blocking sockets of the standard library: it lives in threads of its own, and
+works while the interpreter is ending, when asyncio's executor is gone already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from stepwell.errors import (
+    BlobTooLargeError,
+    Error,
+    OverloadedError,
+    RejectionError,
+    ServerError,
+    UnavailableError,
+    from_dict,
+)
+from stepwell.files.blob_spool import Blob
+
+#: Smaller files go in one request without a question first; larger ones in parts of this size, each acknowledged.
+PART_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 128 * 1024
+#: The last part of a large file is answered when the server has put it together.
+_ANSWER_S = 120.0
+#: Answers without any progress, after which the upload is given back to who tries again later.
+_MAX_IDLE_ANSWERS = 3
+
+
+class _Answer(NamedTuple):
+    status: int
+    offset: int | None
+    retry_after_s: float
+    body: bytes
+
+
+class BlobClient:
+    """One connection, made when it is needed. One thread uses it; `abort` may come from another one.
+
+    Args:
+        url: the server.
+        connect_s: the longest wait for a connection.
+        worked: called after each piece of a file with (file, bytes, seconds that it took); may wait, to leave room for
+            others.
+        accepted: called with the file when the server has stored more of it than before.
+    """
+
+    def __init__(
+        self, url: str, connect_s: float, worked: Callable[[Blob, int, float], None], accepted: Callable[[Blob], None]
+    ) -> None:
+        parts = urlsplit(url)
+        self._secure = parts.scheme == "https"
+        self._address = (parts.hostname or "", parts.port)
+        self._path = parts.path.rstrip("/") + "/v1/blobs/"
+        self._connect_s = connect_s
+        self._worked = worked
+        self._accepted = accepted
+        self._connection: http.client.HTTPConnection | None = None
+        self._aborted = False
+
+    def deliver(self, blob: Blob, path: Path) -> bool:
+        """Returns when the server has the file for good; whether it is new there.
+
+        Raises:
+            Error: retryable or not, as its class says.
+            OSError: the file cannot be read; FileNotFoundError: it is gone.
+        """
+        with open(path, "rb") as file:
+            offset = 0
+            if blob.size > PART_BYTES:
+                answer = self._ask("HEAD", blob)
+                if answer.status == 200:
+                    return False
+                if answer.status != 404:
+                    raise _error_of(answer, blob)
+                offset = answer.offset or 0
+            idle = 0
+            while True:
+                answer = self._ask("PUT", blob, file, offset)
+                if answer.status in (200, 201):
+                    return answer.status == 201
+                if answer.status not in (202, 409) or answer.offset is None:
+                    raise _error_of(answer, blob)
+                if answer.offset > offset:
+                    self._accepted(blob)
+                idle = 0 if answer.offset > offset else idle + 1
+                if idle > _MAX_IDLE_ANSWERS or not 0 <= answer.offset <= blob.size:
+                    raise UnavailableError(
+                        "the server takes the file's parts and does not come forward", detail=f"at {answer.offset}"
+                    )
+                offset = answer.offset
+
+    def close(self) -> None:
+        """Closes the connection; the next call makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def abort(self) -> None:
+        """Ends what is under way, and all later calls, with an error."""
+        self._aborted = True
+        connection = self._connection
+        sock = connection.sock if connection is not None else None
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, method: str, blob: Blob, file: BinaryIO | None = None, offset: int = 0) -> _Answer:
+        try:
+            connection = self._connected()
+            connection.putrequest(method, self._path + blob.sha256)
+            length = min(blob.size - offset, PART_BYTES) if file is not None else 0
+            if file is not None:
+                connection.putheader("Content-Length", str(length))
+                if (offset, length) != (0, blob.size):
+                    what = f"{offset}-{offset + length - 1}" if length else "*"
+                    connection.putheader("Content-Range", f"bytes {what}/{blob.size}")
+            try:
+                connection.endheaders()
+                if file is not None:
+                    file.seek(offset)
+                    self._send(connection, blob, file, length)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the server may have refused in the midst of the body: its answer says why
+            started = time.monotonic()
+            response = connection.getresponse()
+            body = response.read()
+            self._worked(blob, 0, time.monotonic() - started)
+            if response.will_close:
+                self.close()
+            return _Answer(
+                response.status,
+                _number(response.headers.get("Upload-Offset")),
+                float(_number(response.headers.get("Retry-After")) or 0),
+                body,
+            )
+        except (http.client.HTTPException, OSError) as error:
+            self.close()
+            if isinstance(error, _FileError):
+                raise error.error from None
+            raise UnavailableError("the server did not take the file", detail=str(error) or repr(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _send(self, connection: http.client.HTTPConnection, blob: Blob, file: BinaryIO, length: int) -> None:
+        while length:
+            started = time.monotonic()
+            try:
+                piece = file.read(min(length, _PIECE_BYTES))
+            except OSError as error:
+                raise _FileError(error) from error
+            if not piece:
+                raise _FileError(OSError(f"the file is {length} bytes shorter than it was"))
+            connection.send(piece)
+            length -= len(piece)
+            self._worked(blob, len(piece), time.monotonic() - started)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._aborted:
+            raise UnavailableError("the upload was ended")
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+            connection = kind(*self._address, timeout=self._connect_s)
+            connection.connect()
+            if self._aborted:  # while it was being made
+                connection.close()
+                raise UnavailableError("the upload was ended")
+            connection.sock.settimeout(_ANSWER_S)
+            # A head and a small body go out at once, and not after the acknowledgement of the head.
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = connection
+        return self._connection
+
+
+class _FileError(OSError):
+    """An error of our own file, told from one of the socket."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _error_of(answer: _Answer, blob: Blob) -> Error:
+    message: Any = None
+    with contextlib.suppress(ValueError):
+        message = json.loads(answer.body)
+    if isinstance(message, dict) and isinstance(message.get("error"), dict):
+        error = from_dict(message["error"])
+        if answer.retry_after_s and error.retryable and not isinstance(error, OverloadedError):
+            return OverloadedError(
+                error.message, retry_after_s=answer.retry_after_s, detail=error.detail, hint=error.hint
+            )
+        return error
+    text = answer.body[:200].decode(errors="replace").strip()
+    detail = f"HTTP {answer.status}" + (f": {text}" if text else "")
+    if answer.status == 413:
+        return BlobTooLargeError(
+            "something before the server takes no body of this size",
+            detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
+            hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
+        )
+    if answer.status >= 500 or answer.status in (404, 405, 408, 429):
+        return ServerError("the server cannot take files now", detail=detail, hint="is it a Stepwell server that can?")
+    return RejectionError("the server refuses the file", detail=detail)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

@@ -1,0 +1,237 @@
+"""Brings a session's files to the server, behind the frames: slower than it could, again and again, until it has them.
+
+Stands between the blob spool and the server. In come hashes of files that are on the disk; out go acknowledged files,
+which leave the disk. Two threads with a connection each, started by the first file: a run without files pays nothing.
+Each works half of the time (`Limits.blob_share`), so that frames find room on the way; `finish` lets them hurry.
+Promises: a file leaves the disk only after its acknowledgement; there is no limit of tries; no error reaches `log()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from stepwell.errors import BlobMismatchError, Error, OverloadedError
+from stepwell.files.blob_client import BlobClient
+from stepwell.files.blob_spool import Blob, BlobSpool
+from stepwell.settings import Settings
+from stepwell.transport.backoff import Backoff
+
+log = logging.getLogger("stepwell")
+
+_THREADS = 2
+_TICK_S = 0.05
+#: A server that puts a large file together reads and writes it once more; so long nothing moves here.
+_COMPOSED_BYTES_PER_S = 20e6
+_STOP_S = 5.0
+_HURRIED_PAUSE_S = 1.0
+
+
+@dataclass(slots=True)
+class BlobCounts:
+    """What became of files.
+
+    Attributes:
+        stored: acknowledged by the server.
+        known: of these, the server had already.
+        sent_bytes: over the wire, retries included.
+        refused: the server does not take them; they stay on the disk.
+        damaged: their bytes changed on the disk; put aside.
+        retries: tries that failed and were done again.
+    """
+
+    stored: int = 0
+    known: int = 0
+    sent_bytes: int = 0
+    refused: int = 0
+    damaged: int = 0
+    retries: int = 0
+
+
+class BlobUploader:
+    """The uploads of one session. Any thread may call any method.
+
+    Args:
+        spool: where the files are.
+    """
+
+    def __init__(self, spool: BlobSpool, settings: Settings) -> None:
+        self.counts = BlobCounts()
+        self.last_error: Error | None = None
+        self._spool = spool
+        self._settings = settings
+        self._changed = threading.Condition()
+        self._queue: deque[Blob] = deque()
+        self._queued: set[str] = set()  # in the queue or under way
+        self._tried: set[str] = set()  # of these, those that have failed once: to send them again is no progress
+        self._threads: list[threading.Thread] = []
+        self._clients: list[BlobClient] = []
+        self._hurry = threading.Event()
+        self._stopped = threading.Event()
+        self._moved_at = time.monotonic()
+
+    @property
+    def left(self) -> int:
+        """Files that are queued or under way."""
+        return len(self._queued)
+
+    def submit(self, blob: Blob) -> None:
+        """Has a file of the spool delivered; one that is queued already is not queued twice."""
+        with self._changed:
+            if blob.sha256 in self._queued or self._stopped.is_set():
+                return
+            self._queued.add(blob.sha256)
+            self._queue.append(blob)
+            if not self._threads:
+                self._moved_at = time.monotonic()
+                self._start()
+            self._changed.notify()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until nothing is left or the time is up; whether nothing is left."""
+        with self._changed:
+            return (
+                self._changed.wait_for(lambda: not self._queued or self._stopped.is_set(), timeout_s) and not self.left
+            )
+
+    def hurry(self) -> None:
+        """From now on as fast as it goes: there are no frames that could be delayed."""
+        self._hurry.set()
+
+    @property
+    def idle_s(self) -> float:
+        """For how long nothing has moved."""
+        return max(0.0, time.monotonic() - self._moved_at)
+
+    def finish(self, idle_s: float) -> bool:
+        """Delivers what is left, then ends the threads; gives up when nothing has moved for `idle_s`.
+
+        Returns:
+            Whether nothing is left. What is stays on the disk.
+        """
+        self.hurry()
+        while self._threads and not self.wait(_TICK_S) and self.idle_s < idle_s:
+            pass
+        self.stop()
+        return not self.left
+
+    def stop(self) -> None:
+        """Ends the threads at once; what they had under way stays on the disk."""
+        self._stopped.set()
+        self._hurry.set()
+        with self._changed:
+            self._changed.notify_all()
+            clients = list(self._clients)
+        for client in clients:
+            client.abort()
+        for thread in self._threads:
+            thread.join(_STOP_S)
+
+    def _start(self) -> None:
+        for number in range(_THREADS):
+            client = BlobClient(self._settings.url, self._settings.timeouts.connect_s, self._worked, self._accepted)
+            thread = threading.Thread(target=self._run, args=(client,), name=f"stepwell-files-{number}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending
+                log.debug("no thread for files can be started any more")
+                return
+            self._clients.append(client)
+            self._threads.append(thread)
+
+    def _run(self, client: BlobClient) -> None:
+        timeouts = self._settings.timeouts
+        backoff = Backoff(timeouts.retry_min_s, timeouts.retry_max_s)
+        try:
+            while (blob := self._next()) is not None:
+                try:
+                    again = self._deliver(client, blob)
+                except Exception as error:
+                    log.exception("an upload failed in a way that has no name yet; it is tried again")
+                    again = Error(str(error))
+                if again is None:
+                    backoff.reset()
+                    continue
+                with self._changed:
+                    self.last_error = again
+                    self.counts.retries += 1
+                    self._tried.add(blob.sha256)
+                    self._queue.appendleft(blob)
+                delay = backoff.next_s(again.retry_after_s if isinstance(again, OverloadedError) else 0.0)
+                log.debug("file %s: trying again in %.1f s: %s", blob.sha256[:12], delay, again)
+                # Who finishes does not wait for a pause that began when there was time.
+                if not self._hurry.is_set():
+                    self._hurry.wait(delay)
+                else:
+                    self._stopped.wait(min(delay, _HURRIED_PAUSE_S))
+        finally:
+            client.close()
+
+    def _next(self) -> Blob | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._stopped.is_set())
+            return None if self._stopped.is_set() else self._queue.popleft()
+
+    def _deliver(self, client: BlobClient, blob: Blob) -> Error | None:
+        """One try; the error, if another one can help."""
+        try:
+            new = client.deliver(blob, self._spool.path(blob.sha256))
+        except BlobMismatchError as error:
+            return self._check(blob, error)
+        except FileNotFoundError:
+            self._spool.gone(blob.sha256)
+        except OSError as error:
+            return Error("a file of the spool cannot be read", detail=str(error))
+        except Error as error:
+            if error.retryable:
+                return error
+            with self._changed:
+                self.counts.refused += 1
+                self.last_error = error
+            log.error("the server refuses a file; it stays at %s. %s", self._spool.path(blob.sha256), error)
+        else:
+            self._spool.stored(blob.sha256)
+            with self._changed:
+                self.counts.stored += 1
+                self.counts.known += not new
+        self._done(blob)
+        return None
+
+    def _check(self, blob: Blob, error: Error) -> Error | None:
+        """The server got other bytes: the way has damaged them, or the disk."""
+        try:
+            if self._spool.check(blob.sha256):
+                return error
+        except OSError as failure:
+            return Error("a file of the spool cannot be read", detail=str(failure))
+        with self._changed:
+            self.counts.damaged += 1
+        log.error(
+            "the disk has damaged a file before it was sent; it is lost, and what is left of it is at %s.damaged",
+            self._spool.path(blob.sha256),
+        )
+        self._done(blob)
+        return None
+
+    def _done(self, blob: Blob) -> None:
+        with self._changed:
+            self._queued.discard(blob.sha256)
+            self._tried.discard(blob.sha256)
+            self._moved_at = max(self._moved_at, time.monotonic())
+            self._changed.notify_all()
+
+    def _accepted(self, blob: Blob) -> None:
+        # The next answer may take as long as the server needs to put the file together.
+        self._moved_at = max(self._moved_at, time.monotonic() + blob.size / _COMPOSED_BYTES_PER_S)
+
+    def _worked(self, blob: Blob, sent_bytes: int, seconds: float) -> None:
+        with self._changed:
+            self.counts.sent_bytes += sent_bytes
+        if sent_bytes and blob.sha256 not in self._tried:
+            self._accepted(blob)
+        share = self._settings.limits.blob_share
+        if not self._hurry.is_set() and share < 1:
+            self._hurry.wait(seconds * (1 / share - 1))

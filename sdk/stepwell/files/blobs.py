@@ -1,0 +1,122 @@
+"""The files of a run: media queue, blob spool and uploader as one thing that the run starts, flushes and finishes.
+
+Stands beside stage, outbox and stream. In come media objects from `log()`; out go files to the server and JSON to
+`deliver`. The order is: files on the disk (fsynced), then the JSON that names them into a frame, then both to the
+server, in any order: an object is shown only when its files are there. Makes nothing before the first media object.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from stepwell.errors import SpoolFullError
+from stepwell.files.blob_spool import Blob, BlobSpool
+from stepwell.files.blob_uploader import BlobUploader
+from stepwell.files.media_queue import Deliver, MediaQueue
+from stepwell.settings import Settings
+
+Future = concurrent.futures.Future[None]
+
+
+class Blobs:
+    """The files of one writer session.
+
+    Args:
+        directory: of the session's spool; None: the disk took none, so files are refused.
+        deliver: takes the JSON of a media object; see `MediaQueue`.
+        deliver_file: likewise of a file that the program saves.
+
+    Attributes:
+        media: where `log()` puts media objects.
+        saved: where `save()` puts files; a queue of its own, for a large file must not hold pictures up.
+        spool, uploader: where their files are, and what brings them away.
+    """
+
+    def __init__(self, settings: Settings, directory: Path | None, deliver: Deliver, deliver_file: Deliver) -> None:
+        limits = settings.limits
+        self._settings = settings
+        self._directory = directory
+        self.spool = BlobSpool(directory or Path(os.devnull), limits.blob_bytes, limits.blob_spool_bytes)
+        self.uploader = BlobUploader(self.spool, settings)
+        self.media = MediaQueue(limits.media_bytes, self.keep, deliver, settings.blobs_full)
+        self.saved = MediaQueue(limits.media_bytes, self.keep, deliver_file, settings.blobs_full)
+
+    @property
+    def in_use(self) -> bool:
+        """See `MediaQueue.in_use`."""
+        return self.media.in_use or self.saved.in_use
+
+    def keep(self, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
+        """Takes a file into the spool, and has it delivered; see `BlobSpool.add`.
+
+        Raises:
+            SpoolFullError, SpoolError, BlobTooLargeError, OSError: likewise.
+        """
+        if self._directory is None:
+            raise SpoolFullError(
+                "there is no spool, so there is no place for files", hint="STEPWELL_DIR chooses where spools are"
+            )
+        blob = self.spool.add(data)
+        if self._settings.mode == "online" and self.spool.has(blob.sha256):
+            self.uploader.submit(blob)
+        return blob
+
+    def flush(self, frames: Callable[[], Future], durable: bool) -> Future:
+        """What `Run.flush` waits for: media are encoded, then `frames()` is done, then (if durable) files are stored.
+
+        Without media it is `frames()` itself.
+        """
+        if not self.media.waiting and not self.saved.waiting and not (durable and self.uploader.left):
+            return frames()
+        done: Future = concurrent.futures.Future()
+
+        done.set_running_or_notify_cancel()
+
+        def wait() -> None:
+            try:
+                self.media.wait()
+                self.saved.wait()
+                frames().result()
+                if durable:
+                    self.uploader.wait()
+            except BaseException as error:  # noqa: BLE001 - the future carries it to who waits
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        threading.Thread(target=wait, name="stepwell-flush", daemon=True).start()
+        return done
+
+    def finish_media(self) -> None:
+        """Encodes and copies what is left, so that the run's last frames have it. Call it before the frames' end."""
+        self.media.finish(self._settings.timeouts.encode_idle_s)
+        self.saved.finish(self._settings.timeouts.copy_idle_s)
+
+    def finish(self) -> None:
+        """Delivers the files that are left, with the patience of frames. Call it after the frames' end."""
+        if self._settings.mode == "online":
+            self.uploader.finish(self._settings.timeouts.finish_idle_s)
+        if self._directory is not None:
+            self.spool.close()
+
+    def report(self) -> str:
+        """What a person should know at the end: nothing, when there were no files or all are stored."""
+        left = len(self.spool.waiting)
+        lines = []
+        if left:
+            text = f"{left:,} files ({self.spool.stored_bytes:,} bytes) are in {self.spool.directory}"
+            if self._settings.mode == "online" and self.uploader.last_error is not None:
+                text += f", because: {self.uploader.last_error.message}"
+            lines.append(text + f"\n  deliver them with: stepwell sync {self._settings.dir}")
+        lost, files = _lost(self.media), _lost(self.saved) + self.uploader.counts.damaged
+        if lost or files:
+            lines.append(f"{lost:,} media objects and {files:,} files were lost; the log says why")
+        return "\n  ".join(lines)
+
+
+def _lost(queue: MediaQueue) -> int:
+    return queue.counts.failed + queue.counts.dropped + queue.waiting

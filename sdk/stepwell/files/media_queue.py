@@ -1,0 +1,258 @@
+"""Media on their way to JSON: encoded in a thread of their own, so that neither `log()` nor the frames wait for it.
+
+Stands between `log()` and the blob spool. In come (key, step, time, media object); out go files, into the spool, and
+then the JSON that names them, handed over by `deliver`. It goes to the server as a note, which may come later than the
+frames of its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are
+encoded in the order in which they came, that at most `max_bytes` of them wait (then the caller does, which is counted),
+and that one that fails is logged, counted and costs no other one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import orjson
+
+from stepwell.errors import Error, SpoolFullError
+from stepwell.files.blob_spool import Blob
+
+if TYPE_CHECKING:
+    from stepwell.data_types._files import FileRef, FileSink
+
+log = logging.getLogger("stepwell")
+
+#: For a media object that does not say what it holds.
+DEFAULT_HELD_BYTES = 64 * 1024
+_TICK_S = 0.05
+
+#: Takes a file into the spool.
+Keep = Callable[[bytes | os.PathLike[str] | os.PathLike[bytes]], Blob]
+#: Takes (key, step, time in microseconds since 1970, JSON) of an object whose files are safe on the disk.
+Deliver = Callable[[str, int, int, bytes], None]
+
+
+class Media(Protocol):
+    """Something that is logged and needs files. It may have an attribute `held_bytes`: the memory that it holds."""
+
+    def encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any] | list[Any]: ...
+
+
+@dataclass(slots=True)
+class MediaCounts:
+    """What became of media objects.
+
+    Attributes:
+        logged: taken in.
+        encoded: handed over as JSON, their files on the disk.
+        failed: could not be encoded.
+        dropped: there was no room for their files.
+        waits, waited_s: how often, and how long, a caller had to wait for room in the queue.
+    """
+
+    logged: int = 0
+    encoded: int = 0
+    failed: int = 0
+    dropped: int = 0
+    waits: int = 0
+    waited_s: float = 0.0
+
+
+class _Item(NamedTuple):
+    key: str
+    name: str
+    step: int
+    time_us: int
+    media: Media
+    held_bytes: int
+    deliver: Callable[[bytes], None] | None
+
+
+class _Files:
+    """The sink of all media objects of a run: they know it again, and are encoded once for it."""
+
+    def __init__(self, keep: Keep) -> None:
+        self._keep = keep
+
+    def add(self, path_in_run: str, data: bytes | os.PathLike[str]) -> FileRef:
+        from stepwell.data_types._files import FileRef  # who comes here has imported it
+
+        blob = self._keep(data)
+        return FileRef(blob.sha256, blob.size, path_in_run)
+
+
+class MediaQueue:
+    """Encodes media in one thread, started by the first of them.
+
+    Args:
+        max_bytes: what may wait; one that is larger is taken when nothing else waits.
+        keep: takes the files.
+        deliver: takes the JSON, in the thread of this queue.
+        when_full: what the lack of room for files means: "drop" this object, "block" until there is room, or "raise"
+            SpoolFullError at the next `put`.
+    """
+
+    def __init__(self, max_bytes: int, keep: Keep, deliver: Deliver, when_full: str = "drop") -> None:
+        self.counts = MediaCounts()
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._files = _Files(self._keep_or_wait)
+        self._deliver = deliver
+        self._when_full = when_full
+        # Its lock is re-entrant: a signal handler that finishes the run may have interrupted `put`.
+        self._changed = threading.Condition(threading.RLock())
+        self._items: deque[_Item] = deque()
+        self._held_bytes = 0  # of those that wait and the one under way
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._full: SpoolFullError | None = None
+        self._moved_at = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Media that are not yet encoded."""
+        return self.counts.logged - self.counts.encoded - self.counts.failed - self.counts.dropped
+
+    @property
+    def in_use(self) -> bool:
+        """Whether this very thread is inside of a call, as `Stage.in_use` says; not while it waits for room there."""
+        return self._changed._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
+
+    def put(
+        self,
+        key: str,
+        step: int,
+        time_us: int,
+        media: Media,
+        name: str | None = None,
+        deliver: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Takes a media object in; waits while the queue is full. Nobody may change the object after that.
+
+        Args:
+            key: the metric.
+            name: what its files are named after; None: the key.
+            deliver: takes the JSON of a value of the summary, which belongs to no step; None: the queue's own does.
+
+        Raises:
+            SpoolFullError: there was no room for the files of an earlier one, and that must raise.
+        """
+        held = max(1, int(getattr(media, "held_bytes", DEFAULT_HELD_BYTES)))
+        with self._changed:
+            if self._full is not None:
+                error, self._full = self._full, None
+                raise error
+            if self._closed:
+                log.error("%s of step %d came after the end of the run, and is lost", key, step)
+                return
+            if self._held_bytes and self._held_bytes + held > self._max_bytes:
+                started = time.monotonic()
+                if not self.counts.waits:
+                    self._say_full()
+                self._changed.wait_for(
+                    lambda: self._closed or not self._held_bytes or self._held_bytes + held <= self._max_bytes
+                )
+                self.counts.waits += 1
+                self.counts.waited_s += time.monotonic() - started
+            self.counts.logged += 1
+            if self._thread is None and not self._start():
+                self.counts.failed += 1
+                log.error("%s of step %d came when the interpreter was ending, and is lost", key, step)
+                return
+            self._held_bytes += held
+            self._items.append(_Item(key, key if name is None else name, step, time_us, media, held, deliver))
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until everything that was put is handed over or has failed, or the time is up; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.waiting, timeout_s)
+
+    def finish(self, idle_s: float) -> bool:
+        """Encodes what is left and ends the thread; gives up when nothing was encoded for `idle_s`.
+
+        Returns:
+            Whether nothing was left. What was is lost: it was never on the disk.
+        """
+        with self._changed:
+            self._moved_at = time.monotonic()
+            while not self.wait(_TICK_S) and time.monotonic() - self._moved_at < idle_s:
+                pass
+            self._closed = True
+            if lost := self.waiting:
+                log.error("%d media objects were not encoded in %g s, and are lost", lost, idle_s)
+                self._items.clear()
+            self._changed.notify_all()
+        return not lost
+
+    def _say_full(self) -> None:
+        log.warning(
+            "log() waits: %d media objects that are not yet encoded hold %.0f MiB, and %.0f MiB may wait. Nothing is "
+            "lost, but the program goes at the speed of the encoding: log media less often, or smaller ones, or raise "
+            "Limits.media_bytes. This is said once a run",
+            self.waiting,
+            self._held_bytes / 2**20,
+            self._max_bytes / 2**20,
+        )
+
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is started any more
+            return False
+        self._thread = thread
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._items or self._closed)
+                if not self._items:
+                    return
+                item = self._items.popleft()
+            outcome = self._encode(item)
+            with self._changed:
+                setattr(self.counts, outcome, getattr(self.counts, outcome) + 1)
+                self._held_bytes -= item.held_bytes
+                self._moved_at = time.monotonic()
+                del item  # the picture, while the thread waits for the next one
+                self._changed.notify_all()
+
+    def _encode(self, item: _Item) -> str:
+        """Encodes one; returns the name of the count that it belongs to."""
+        try:
+            step = item.step if item.deliver is None else "summary"
+            value = orjson.dumps(item.media.encode(item.name, step, self._files))
+            if item.deliver is None:
+                self._deliver(item.key, item.step, item.time_us, value)
+            else:
+                item.deliver(value)
+        except SpoolFullError as error:
+            log.error("%s of step %d is lost: there is no room for its files. %s", item.key, item.step, error)
+            if self._when_full == "raise":
+                self._full = error
+            return "dropped"
+        except Error as error:
+            log.error("%s of step %d could not be kept, and is lost. %s", item.key, item.step, error)
+        except Exception:
+            # The code of the media object, of a library below it, or a file of the user's that is gone.
+            log.exception("%s of step %d could not be encoded, and is lost", item.key, item.step)
+        else:
+            return "encoded"
+        return "failed"
+
+    def _keep_or_wait(self, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
+        while True:
+            try:
+                return self._keep(data)
+            except SpoolFullError:
+                if self._when_full != "block" or self._closed:
+                    raise
+                time.sleep(_TICK_S)

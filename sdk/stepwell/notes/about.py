@@ -1,0 +1,112 @@
+"""What a run is called and how it is filed: name, notes, tags, group, job type; and its alerts.
+
+Beside the data's way: what was given at the start travels with the attach message, later changes as notes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stepwell.errors import DataError, SettingError
+from stepwell.settings.resolve import checked_tags
+from stepwell.values.convert import described
+
+log = logging.getLogger("stepwell")
+
+_ALERT_WAIT_S = 60.0
+
+
+class AlertLevel(enum.Enum):
+    """How bad an alert is."""
+
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class About:
+    """The names of one run, as this process knows them.
+
+    Args:
+        name, notes, tags, group, job_type: as far as they were given.
+        say: hands a change on as a note; raises when the run is finished.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        notes: str | None,
+        tags: tuple[str, ...],
+        group: str | None,
+        job_type: str | None,
+        say: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._say = say
+        self.name = name
+        self.notes = notes
+        self.tags = tags
+        self.group = group or ""
+        self.job_type = job_type or ""
+
+    def as_info(self) -> dict[str, Any]:
+        """What an attach message carries: the names as they are now, as far as there are any."""
+        now = {"display_name": self.name, "notes": self.notes, "tags": list(self.tags)}
+        now |= {"group": self.group, "job_type": self.job_type}
+        return {name: value for name, value in now.items() if value}
+
+    def set_name(self, name: str | None) -> None:
+        """None: as at the start, without a name of its own."""
+        self._say({"name": _text("name", name)})
+        self.name = name
+
+    def set_notes(self, notes: str | None) -> None:
+        self._say({"notes": _text("notes", notes)})
+        self.notes = notes
+
+    def set_tags(self, tags: str | Iterable[str] | None) -> None:
+        """Tags that cannot be are a warning, and change nothing (log-semantics §5)."""
+        try:
+            new = checked_tags(tags)
+        except SettingError as error:
+            log.warning("the tags stay as they are: %s", error)
+            return
+        self._say({"tags": list(new)})
+        self.tags = new
+
+    def restore(self, known: Mapping[str, Any]) -> None:
+        """Takes what the server knows of a run that is resumed, where nothing was given."""
+        self.name = self.name or known.get("name")
+        self.notes = self.notes if self.notes is not None else known.get("notes")
+        self.tags = self.tags or tuple(known.get("tags") or ())
+        self.group = self.group or known.get("group") or ""
+        self.job_type = self.job_type or known.get("job_type") or ""
+
+
+def checked_alert(
+    title: Any, text: Any, level: AlertLevel | str | None, wait_duration: float | datetime.timedelta | None
+) -> dict[str, Any]:
+    """An alert as it travels.
+
+    Raises:
+        DataError: (a TypeError and a ValueError) an unknown level, or a duration that is none.
+    """
+    word = level.value if isinstance(level, AlertLevel) else level or AlertLevel.INFO.value
+    if word not in [known.value for known in AlertLevel]:
+        raise DataError("the level of an alert must be INFO, WARN or ERROR", detail=described(level))
+    if wait_duration is None:
+        wait_duration = _ALERT_WAIT_S
+    if isinstance(wait_duration, datetime.timedelta):
+        wait_duration = wait_duration.total_seconds()
+    if isinstance(wait_duration, bool) or not isinstance(wait_duration, int | float) or not wait_duration >= 0:
+        raise DataError("wait_duration must be seconds or a timedelta", detail=described(wait_duration))
+    return {"title": str(title), "text": str(text), "level": word, "wait_duration_s": float(wait_duration)}
+
+
+def _text(what: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"the {what} of a run must be a string, not {type(value).__name__}", detail=described(value))
+    return value

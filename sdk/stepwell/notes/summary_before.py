@@ -1,0 +1,38 @@
+"""The summary that a run had before this process went on with it, as the server knows it.
+
+Beside the data's way: `run.summary` asks here when it is looked at first, so that a thousand ranks that resume and
+never look cost the server nothing. In come a run's settings; out go values by dot path.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from stepwell.errors import Error
+from stepwell.settings import Settings
+
+log = logging.getLogger("stepwell")
+
+#: How the server writes numbers that JSON has no word for.
+_NUMBERS = {"NaN", "Infinity", "-Infinity"}
+
+
+def summary_before(settings: Settings) -> dict[str, Any]:
+    """The run's summary on the server. Without an answer it is empty, and a warning says so."""
+    from stepwell.api._http import Client  # a training process that does not look needs no HTTP client
+
+    client = Client(settings.url, settings.timeouts.resume_s, os.environ.get("STEPWELL_API_KEY"))
+    try:
+        found = client.get_json(("v1", "runs", settings.entity, settings.project, settings.run_id, "summary"))
+    except Error as error:
+        log.warning("run.summary begins empty: the server did not say what it was. %s", error)
+        return {}
+    return {key: _value(value) for key, value in found.items()}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict) and "_type" not in value:  # of define_metric: {"min": …}
+        return {word: _value(item) for word, item in value.items()}
+    return float(value) if isinstance(value, str) and value in _NUMBERS else value

@@ -1,0 +1,176 @@
+"""Where a run comes from: command line, interpreter, host, git commit, installed packages.
+
+Beside the data's way: gathered once, in a thread of its own, and said as notes of kind "metadata", which SQL shows in
+the view `metadata`. Nothing waits for it; what cannot be found out is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+
+log = logging.getLogger("stepwell")
+
+#: One call of git; a repository on a slow file system is not worth more.
+GIT_S = 5.0
+#: What `finish` waits for a run that ends at once.
+_PATIENCE_S = 2.0
+
+
+class Metadata:
+    """Gathered once for one writer session.
+
+    Args:
+        note: takes the kind and the JSON of a note.
+        whole: with git and packages; other ranks of the same job need not repeat them.
+    """
+
+    def __init__(self, note: Callable[[str, bytes], None], whole: bool) -> None:
+        self._note = note
+        self._whole = whole
+        self._thread = threading.Thread(target=self._run, name="stepwell-metadata", daemon=True)
+
+    def start(self) -> None:
+        """Begins to gather.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Waits for it a little."""
+        if self._thread.is_alive():
+            self._thread.join(_PATIENCE_S)
+
+    def _run(self) -> None:
+        program = main_file()
+        parts: list[Callable[[], dict[str, Any]]] = [lambda: of_process(program)]
+        if self._whole:
+            parts += [lambda: {"git": of_git(program.parent if program else Path.cwd())}, of_packages, of_gpus]
+        for part in parts:
+            try:
+                found = {name: value for name, value in part().items() if value not in (None, [], {})}
+                if found:
+                    self._note("metadata", orjson.dumps(_clean(found)))
+            except Exception as error:  # noqa: BLE001 - whatever a host cannot tell costs only that
+                log.debug("metadata is incomplete: %s: %s", type(error).__name__, error)
+
+
+def main_file() -> Path | None:
+    """The program's file; None in a notebook, an interactive session or `python -c`."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).absolute() if file and os.path.isfile(file) else None
+
+
+def of_process(program: Path | None) -> dict[str, Any]:
+    """Of this process and its host. Arguments are kept as they are."""
+    try:
+        import getpass
+
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # no such user, as in some containers
+        user = None
+    return {
+        "arguments": sys.argv[1:],
+        "program": str(program) if program else None,
+        "directory": os.getcwd(),
+        "executable": sys.executable,
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "os": platform.platform(),
+        "machine": platform.machine(),
+        "host": socket.gethostname(),
+        "user": user,
+        "pid": os.getpid(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def of_git(directory: Path) -> dict[str, Any]:
+    """Commit, branch, remote without what is secret in it, and whether files that git knows have changed.
+
+    Empty where there is no repository, or no git.
+    """
+    root = _git(directory, "rev-parse", "--show-toplevel")
+    if not root:
+        return {}
+    remote = _git(directory, "config", "--get", "remote.origin.url")
+    status = _git(directory, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules")
+    found = {
+        "root": root,
+        "commit": _git(directory, "rev-parse", "--verify", "--quiet", "HEAD"),
+        "branch": _git(directory, "symbolic-ref", "--quiet", "--short", "HEAD"),
+        "remote": without_secrets(remote) if remote else None,
+        "dirty": None if status is None else bool(status),
+    }
+    return {name: value for name, value in found.items() if value is not None and value != ""}
+
+
+def of_packages() -> dict[str, Any]:
+    """What is installed, as `name==version`, sorted."""
+    import importlib.metadata  # brings the parser of e-mails, which `import stepwell` does without
+
+    found = {(item.metadata["Name"], item.version) for item in importlib.metadata.distributions()}
+    return {"packages": sorted((f"{name}=={version}" for name, version in found if name), key=str.lower)}
+
+
+def of_gpus() -> dict[str, Any]:
+    """The names of NVIDIA GPUs."""
+    from stepwell.observe.system_probes import Nvidia
+
+    try:
+        names = Nvidia().names
+    except Exception:  # noqa: BLE001 - no library, no driver or no GPU, in its own words
+        return {}
+    return {"gpus": names, "gpu_count": len(names)}
+
+
+def without_secrets(url: str) -> str:
+    """A URL of git's without name and password, query and fragment; `host:path` stays as it is."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path, "", ""))
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    """What git says; None when it fails. It runs nothing that a repository's configuration names, and asks nobody."""
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    command = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            env=os.environ | quiet,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
+def _clean(value: Any) -> Any:
+    """Texts that JSON and Postgres take: arguments and paths may hold any bytes."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_clean(name): _clean(item) for name, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,82 @@
+"""What goes on beside a run without anybody's call, from `init` to `finish`: console, system
+metrics, metadata.
+
+Each part hands notes to the stage of the session that it was started with. Nothing here keeps the process alive, and
+nothing is started for runs that are disabled, captured by a test, or made otherwise than by `init`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stepwell.files.saved_files import SavedFile
+from stepwell.observe.console import Console
+from stepwell.observe.metadata import Metadata, main_file
+from stepwell.observe.system_metrics import SystemMetrics
+from stepwell.observe.system_probes import probes_of_host
+from stepwell.runs.session import Session
+from stepwell.settings import Settings
+
+log = logging.getLogger("stepwell")
+
+
+class Companions:
+    """Of one run in one process.
+
+    Args:
+        settings: of the run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._wanted = False
+        self._console: Console | None = None
+        self._system: SystemMetrics | None = None
+        self._metadata: Metadata | None = None
+
+    def start(self, session: Session | None, again: bool = False) -> None:
+        """At the start of the run, once it logs to `session`; `again`: in a forked child, which comes from the same."""
+        if session is None:  # the run is disabled
+            return
+        self._wanted = True
+        settings, note = self._settings, session.stage.note
+        try:
+            if settings.console == "wrap":
+                self._console = Console(note)
+                self._console.start()
+            if settings.system_metrics_s:
+                self._system = SystemMetrics(note, probes_of_host(settings.dir), settings.system_metrics_s)
+                self._system.start()
+            if settings.metadata and not again:
+                rank = session.writer.isdecimal() and session.writer != "0"
+                self._metadata = Metadata(note, whole=not rank)
+                self._metadata.start()
+        except RuntimeError as error:  # no more threads may be started; the run itself has its own
+            log.warning("console, system metrics and metadata are not kept with the run: %s", error)
+            self.after_fork_in_child()
+        program = main_file() if settings.save_code and not again else None
+        if program is not None:
+            session.saved.keep(SavedFile(program, f"code/{program.name}"))
+
+    def restart(self, session: Session | None) -> None:
+        """In a forked child that logs now: as `start`, if the parent had them."""
+        if self._wanted:
+            self.start(session, again=True)
+
+    def stop(self) -> None:
+        """At the end of the run, while notes are taken still."""
+        self._wanted = False
+        if self._console is not None:
+            self._console.stop()
+        if self._system is not None:
+            self._system.stop()
+        if self._metadata is not None:
+            self._metadata.stop()
+
+    def after_fork_in_child(self) -> None:
+        """The parent's threads are not here."""
+        self._metadata = None
+        self._system = None
+        if self._console is not None:
+            self._console.detach()
+            self._console = None

@@ -1,0 +1,176 @@
+"""`init`: from arguments, settings objects and the environment to a run, and which run is the current one after it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from stepwell.errors import RejectionError, SettingError
+from stepwell.notes.config_sources import starting_config
+from stepwell.runs.process import PROCESS
+from stepwell.runs.run import Run
+from stepwell.runs.session import Session
+from stepwell.settings import resolve
+from stepwell.settings.given import GivenSettings, as_arguments
+
+log = logging.getLogger("stepwell")
+
+_REINIT = ("default", "return_previous", "finish_previous", "create_new")
+_MODE_VARIABLES = ("STEPWELL_MODE", "WANDB_MODE")
+
+
+def init(
+    project: str | None = None,
+    *,
+    entity: str | None = None,
+    dir: str | PathLike[str] | None = None,
+    id: str | None = None,
+    name: str | None = None,
+    notes: str | None = None,
+    tags: Sequence[str] | None = None,
+    config: Mapping[str, Any] | str | PathLike[str] | Any | None = None,
+    config_exclude_keys: Sequence[str] | None = None,
+    config_include_keys: Sequence[str] | None = None,
+    allow_val_change: bool | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    mode: str | None = None,
+    force: bool | None = None,
+    reinit: str | bool | None = None,
+    resume: str | bool | None = None,
+    resume_from: str | None = None,
+    fork_from: str | None = None,
+    save_code: bool | None = None,
+    tensorboard: bool | None = None,
+    sync_tensorboard: bool | None = None,
+    monitor_gym: bool | None = None,
+    settings: GivenSettings | Mapping[str, Any] | None = None,
+    anonymous: str | None = None,
+    url: str | None = None,
+    writer: str | int | None = None,
+    step_back: str | None = None,
+    spool_full: str | None = None,
+    blobs_full: str | None = None,
+    on_rejection: Callable[[int, RejectionError], None] | None = None,
+) -> Run:
+    """Starts logging to a run. Returns at once: a server that is away is tried in the background.
+
+    Args:
+        project, entity: where the run belongs; default "uncategorized" and "default".
+        dir: where spools are; default `.stepwell` in the working directory.
+        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given.
+        name: what pages show.
+        notes, tags, group, job_type: kept with the run. A tag has 1 to 64 characters.
+        config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. What
+            `config-defaults.yaml` in the working directory has comes below it.
+        config_exclude_keys, config_include_keys: which keys of `config` to leave out, or to take; not both.
+        allow_val_change: whether keys of the config may change their values without further ado; None: in a notebook,
+            whose cells run again.
+        mode: "online" (default), "offline" (only to disk; `stepwell sync` delivers later), "disabled" (nothing).
+            "shared" is "online": several processes of one run are nothing special.
+        reinit: what happens when a run is active. "return_previous" (or "default", False): it is returned;
+            "finish_previous" (or True): it is finished first; "create_new": both go on, and `stepwell.run` stays.
+        resume: what to do when the run is there already. "allow": go on behind its last step; "must": likewise, and
+            it must be there; "never": it must not be; "auto" (or True): the run that did not end cleanly in `dir`, if
+            there is one. None: no check; a step that is logged again supersedes what was logged there before.
+        resume_from: "<run id>?_step=N": go on behind step N; what was logged above it is superseded.
+        fork_from: "<run id>?_step=N": a new run that shows the points of that one up to step N.
+        settings: more of these arguments, in a dict or a `stepwell.Settings`; arguments win over them.
+        url: the server; default http://127.0.0.1:8770.
+        writer: which process of the run this is; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.
+        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
+        blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
+        on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
+        save_code: whether the program's main file is kept with the run, as `code/<its name>`.
+        force, anonymous, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those that ask
+            for something say so.
+
+    Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
+
+    Raises:
+        UsageError, SettingError: a name or a setting that cannot be used.
+        DataError: a config that is none.
+        SpoolError: the spool cannot be made in `dir`.
+        UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
+    """
+    without_effect = {
+        "tensorboard": tensorboard,
+        "sync_tensorboard": sync_tensorboard,
+        "monitor_gym": monitor_gym,
+    }
+    for argument, value in without_effect.items():
+        if value:
+            log.warning("init(%s=%r) has no effect here; what is given to log() is logged", argument, value)
+    arguments = as_arguments(settings)
+    given = {
+        "project": project,
+        "entity": entity,
+        "id": id,
+        "name": name,
+        "notes": notes,
+        "tags": tags,
+        "group": group,
+        "job_type": job_type,
+        "mode": mode,
+        "dir": dir,
+        "url": url,
+        "writer": writer,
+        "resume": resume,
+        "resume_from": resume_from,
+        "fork_from": fork_from,
+        "step_back": step_back,
+        "spool_full": spool_full,
+        "blobs_full": blobs_full,
+        "reinit": reinit,
+        "allow_val_change": allow_val_change,
+        "save_code": save_code,
+    }
+    arguments |= {key: value for key, value in given.items() if value is not None}
+    allow = bool(arguments.pop("allow_val_change", _in_notebook()))
+    how = _reinit(arguments.pop("reinit", None))
+    active = PROCESS.current
+    if active is not None and how in ("default", "return_previous"):
+        active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
+        return active
+    arguments["run_id"] = arguments.pop("id", None)
+    environment: Mapping[str, str] = os.environ
+    recorder = PROCESS.recorder
+    if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
+        arguments |= {"dir": recorder.directory, "silent": True}
+        environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
+    resolved = resolve(environment, **arguments)
+    values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
+    if active is not None and how == "finish_previous":
+        active.finish()
+    run = Run(resolved, values, {}, on_rejection, allow, recorder.open_session if recorder else Session)
+    PROCESS.adopt(run, current=how != "create_new")
+    if recorder is not None:
+        recorder.started(run)
+    if resolved.writer == "0" and resolved.mode != "disabled":
+        where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
+        run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
+    if recorder is None:
+        run._companions.start(run._session)
+    return run
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None  # in a terminal, IPython has none
+
+
+def _reinit(given: str | bool | None) -> str:
+    if given is None or given is False:
+        return "default"
+    if given is True:
+        return "finish_previous"
+    if given not in _REINIT:
+        raise SettingError(f"reinit must be one of {', '.join(_REINIT)}", detail=repr(given)[:80])
+    return str(given)

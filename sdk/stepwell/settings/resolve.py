@@ -1,0 +1,191 @@
+"""From the arguments of `init` and the environment to `Settings`. The only reader of STEPWELL_* in a training process.
+
+Arguments of `init` win over the environment, which wins over the defaults. docs/configuration.md lists every variable,
+and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import string
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from stepwell.errors import SettingError, UsageError
+from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
+from stepwell.settings.start import Start, parse_start
+from stepwell.values.convert import described
+
+_ID_ALPHABET = string.digits + string.ascii_lowercase
+_MAX_TAG = 64
+
+#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+ENVIRONMENT = {
+    "STEPWELL_URL": "url",
+    "STEPWELL_DIR": "dir",
+    "STEPWELL_MODE": "mode",
+    "STEPWELL_PROJECT": "project",
+    "STEPWELL_ENTITY": "entity",
+    "STEPWELL_RUN_ID": "run_id",
+    "STEPWELL_NAME": "name",
+    "STEPWELL_WRITER": "writer",
+    "STEPWELL_RESUME": "resume",
+    "STEPWELL_STEP_BACK": "step_back",
+    "STEPWELL_SPOOL_FULL": "spool_full",
+    "STEPWELL_BLOBS_FULL": "blobs_full",
+    "STEPWELL_SILENT": "silent",
+    "STEPWELL_NOTES": "notes",
+    "STEPWELL_TAGS": "tags",
+    "STEPWELL_RUN_GROUP": "group",
+    "STEPWELL_JOB_TYPE": "job_type",
+    "STEPWELL_CONSOLE": "console",
+    "STEPWELL_SYSTEM_METRICS_S": "system_metrics_s",
+    "STEPWELL_METADATA": "metadata",
+    "STEPWELL_SAVE_CODE": "save_code",
+}
+#: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
+FALLBACKS = {
+    "WANDB_DIR": "dir",
+    "WANDB_MODE": "mode",
+    "WANDB_PROJECT": "project",
+    "WANDB_ENTITY": "entity",
+    "WANDB_RUN_ID": "run_id",
+    "WANDB_NAME": "name",
+    "WANDB_RESUME": "resume",
+    "WANDB_SILENT": "silent",
+    "WANDB_NOTES": "notes",
+    "WANDB_TAGS": "tags",
+    "WANDB_RUN_GROUP": "group",
+    "WANDB_JOB_TYPE": "job_type",
+    "WANDB_CONSOLE": "console",
+    "WANDB_SAVE_CODE": "save_code",
+}
+#: W&B's ways to watch the console; we have one.
+_CONSOLES_OF_WANDB = ("auto", "redirect", "wrap_raw", "wrap_emu")
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
+    """The settings from arguments (None: not given) and environment.
+
+    Raises:
+        SettingError: a value that makes no sense; the text names where it came from.
+        SettingError: resume, resume_from and fork_from exclude each other, or one is malformed.
+        UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
+    """
+    values: dict[str, Any] = {}
+    for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
+        if environment.get(variable):
+            values[attribute] = environment[variable]
+            if variable == "WANDB_DIR":  # W&B makes a directory of its own in there, too
+                values[attribute] = os.path.join(environment[variable], ".stepwell")
+    if isinstance(values.get("tags"), str):
+        values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
+    values |= {name: value for name, value in arguments.items() if value is not None}
+    own_writer = "writer" in values or any(environment.get(name) for name in _RANK_VARIABLES)
+    values.setdefault("writer", _writer(environment))
+    values["tags"] = checked_tags(values.get("tags"))
+    values["writer"] = str(values["writer"])
+    values["dir"] = Path(values.get("dir", ".stepwell"))
+    resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
+    start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
+    values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
+    if values["run_id"] is None:
+        values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+        if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
+            values["start"] = Start()
+    for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
+        values[name] = str(values.get(name, default)).lower() in ("1", "true", "yes", "on")
+    console = values.get("console", "wrap")
+    values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
+    values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
+    mode = values.get("mode", "online")
+    if mode == "dryrun":  # W&B's older word
+        mode = values["mode"] = "offline"
+    if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
+        mode = values["mode"] = "online"
+        if not own_writer:
+            values["writer"] = secrets.token_hex(4)
+    if mode not in get_args(Mode):
+        raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
+    if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):
+        raise SettingError(
+            "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
+        )
+    for name, words in (
+        *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
+        *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
+    ):
+        if values.get(name, words[0]) not in words:
+            raise SettingError(
+                f"{name} must be one of {', '.join(words)}, not {values[name]!r}", hint=f"STEPWELL_{name.upper()}"
+            )
+    _check_name("project", values.get("project", "uncategorized"), forbidden="/\\#?%:", longest=128)
+    _check_name("entity", values.get("entity", "default"), forbidden="/\\#?%:", longest=128)
+    _check_name("run id", values["run_id"], forbidden=":;,#?/'\\", longest=128)
+    _check_name("writer", values["writer"], forbidden="/\\", longest=128)
+    known = {item.name for item in dataclasses.fields(Settings)}
+    if unknown := sorted(set(values) - known):
+        raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"known are {', '.join(sorted(known))}")
+    return Settings(**values)
+
+
+def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> None:
+    if (
+        not isinstance(value, str)
+        or not value
+        or value != value.strip()
+        or len(value) > longest
+        or not value.isprintable()
+        or any(char in value for char in forbidden)
+    ):
+        raise UsageError(
+            f"invalid {what} {str(value)[:80]!r}",
+            hint=f"1 to {longest} printable characters, no blanks at its ends, none of {forbidden}",
+        )
+
+
+def _seconds(name: str, value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # a TypeError is caught, too
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise SettingError(f"{name} must be seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}")
+    return seconds
+
+
+def _writer(environment: Mapping[str, str]) -> str:
+    return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
+
+
+def _job_id(environment: Mapping[str, str]) -> str | None:
+    """The job's id, where a launcher gives all ranks the same one."""
+    job = environment.get("TORCHELASTIC_RUN_ID", "none")
+    if job != "none" and _several(environment.get("WORLD_SIZE")):
+        return job
+    if environment.get("SLURM_JOB_ID") and _several(environment.get("SLURM_NTASKS")):
+        return f"slurm-{environment['SLURM_JOB_ID']}"
+    return None
+
+
+def _several(count: str | None) -> bool:
+    return count is not None and count.isdecimal() and int(count) > 1
+
+
+def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Tags, each once. A lone string is one tag.
+
+    Raises:
+        SettingError: (a ValueError) one is no string, is empty or longer than 64 characters.
+    """
+    if tags is None:
+        return ()
+    out = dict.fromkeys([tags] if isinstance(tags, str) else tags)
+    for tag in out:
+        if not isinstance(tag, str) or not 0 < len(tag) <= _MAX_TAG:
+            raise SettingError("a tag must have 1 to 64 characters", detail=described(tag))
+    return tuple(out)

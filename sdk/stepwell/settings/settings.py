@@ -1,0 +1,128 @@
+"""The settings of a run as frozen values, units in their names. `resolve.py` makes them; the stations read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stepwell.settings.start import Start
+
+Mode = Literal["online", "offline", "disabled"]
+BlobsFull = Literal["drop", "block", "raise"]
+ConsoleCapture = Literal["wrap", "off"]
+StepBack = Literal["warn", "raise", "quarantine"]
+WhenFull = Literal["keep", "drop_oldest", "block", "raise"]
+
+DEFAULT_URL = "http://127.0.0.1:8770"
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the SDK may hold. Full is a decision with a name: see docs/architecture.md.
+
+    Attributes:
+        stage_bytes: rows in memory that are not yet in the spool.
+        frame_bytes: frames are cut below this where steps allow.
+        in_flight_bytes: sent and not yet acknowledged.
+        message_bytes: frames that go in one message, at most (one larger frame goes alone).
+        spool_bytes: the spool on disk.
+        memory_bytes: frames that wait in memory because the disk takes none.
+        media_bytes: media objects that wait to be encoded; beyond it `log()` waits.
+        blob_bytes: the largest file.
+        blob_spool_bytes: files on the disk that the server does not have yet.
+        blob_share: of the time, how much an upload may use, so that frames are not delayed.
+    """
+
+    stage_bytes: int = 64 * _MIB
+    frame_bytes: int = _MIB
+    in_flight_bytes: int = 16 * _MIB
+    message_bytes: int = _MIB
+    spool_bytes: int = 20 * 1024 * _MIB
+    memory_bytes: int = 64 * _MIB
+    media_bytes: int = 256 * _MIB
+    blob_bytes: int = 16 * 1024 * _MIB
+    blob_spool_bytes: int = 20 * 1024 * _MIB
+    blob_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds.
+
+    Attributes:
+        linger_s: how long rows gather before they are cut into a frame.
+        fsync_s: how often the spool is forced to the disk: what the loss of a host may cost.
+        connect_s: one attempt to connect and attach.
+        retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
+        stage_full_s: how long `log()` waits when the stage is full.
+        finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
+        encode_idle_s: how long `finish()` waits for one media object to be encoded.
+        copy_idle_s: how long it waits for one file to be copied.
+        resume_s: how long `init` waits for the server to say where a run goes on.
+        heartbeat_s: a silent connection is pinged this often.
+    """
+
+    linger_s: float = 0.05
+    fsync_s: float = 1.0
+    connect_s: float = 10.0
+    retry_min_s: float = 0.1
+    retry_max_s: float = 30.0
+    stage_full_s: float = 5.0
+    finish_idle_s: float = 10.0
+    encode_idle_s: float = 60.0
+    copy_idle_s: float = 600.0
+    resume_s: float = 30.0
+    heartbeat_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One run's settings.
+
+    Attributes:
+        url: the server.
+        dir: where spools are.
+        mode: online, offline (spool only) or disabled (nothing).
+        entity, project, run_id: which run. run_id is made up when not given.
+        name: what pages show; the run id when not given.
+        notes, tags, group, job_type: kept with the run.
+        writer: which process of the run; from RANK and the like, else "0".
+        start: anew, or where the run was; see `Start`.
+        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
+            raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
+        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
+            `delivery/outbox.py`.
+        blobs_full: what happens when there is no room for a file: "drop" it and log an error, "block" until there is,
+            or "raise" SpoolFullError at the next call; see `files/media_queue.py`.
+        silent: print nothing.
+        console: "wrap": what goes to stdout and stderr is kept with the run; "off": it is not.
+        system_metrics_s: how often CPU, memory and so on are measured, in seconds; 0: never.
+        metadata: whether command line, packages, git commit and so on are kept with the run.
+        save_code: whether the program's main file is, too.
+    """
+
+    url: str = DEFAULT_URL
+    dir: Path = Path(".stepwell")
+    mode: Mode = "online"
+    entity: str = "default"
+    project: str = "uncategorized"
+    run_id: str = ""
+    name: str | None = None
+    notes: str | None = None
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+    job_type: str | None = None
+    writer: str = "0"
+    start: Start = field(default_factory=Start)
+    step_back: StepBack = "warn"
+    spool_full: WhenFull = "keep"
+    blobs_full: BlobsFull = "drop"
+    silent: bool = False
+    console: ConsoleCapture = "wrap"
+    system_metrics_s: float = 15.0
+    metadata: bool = True
+    save_code: bool = False
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)

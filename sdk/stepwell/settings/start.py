@@ -1,0 +1,127 @@
+"""Where a run starts: anew, behind what it has logged before, at an earlier step, or as the fork of another run.
+
+Beside the data's way: what `init` was asked becomes a `Start`, which travels in the attach message; the server decides
+(schema/functions/140_attach.sql) and answers with the step to go on from. The words are those of W&B's client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stepwell.errors import SettingError
+
+_RESUME = ("allow", "must", "never", "auto")
+_AT_STEP = re.compile(r"(?P<run>[^?]+)\?_step=(?P<step>\d{1,18})")
+_REMEMBERED = "resume.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a run starts.
+
+    Attributes:
+        resume: "allow", "must", "never" or None (no check: what it logs again supersedes what it logged before).
+        rewind_to: the last step of the past that stays visible; None: no rewind.
+        fork_run, fork_step: the parent, and its last step that the new run shows.
+        run_id: the id that follows from it, if any.
+        automatic: the id is remembered for the next start in the same directory.
+    """
+
+    resume: str | None = None
+    rewind_to: int | None = None
+    fork_run: str | None = None
+    fork_step: int | None = None
+    run_id: str | None = None
+    automatic: bool = False
+
+    @property
+    def needs_answer(self) -> bool:
+        """Whether the first step is the server's to say."""
+        return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
+
+    def as_message(self) -> dict[str, Any]:
+        """What the attach message carries of it."""
+        fields = {
+            "resume": self.resume,
+            "rewind_to": self.rewind_to,
+            "fork_run": self.fork_run,
+            "fork_step": self.fork_step,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def parse_start(
+    resume: str | bool | None, resume_from: str | None, fork_from: str | None, run_id: str | None, directory: Path
+) -> Start:
+    """The start that `init` was asked for.
+
+    Args:
+        resume: None, "allow", "must", "never", "auto"; True means "auto", False means None.
+        resume_from: "<run id>?_step=N": rewind.
+        fork_from: "<run id>?_step=N": a new run.
+        run_id: the id that was given, if any.
+        directory: where "auto" remembers the run.
+
+    Raises:
+        SettingError: they exclude each other, or one is malformed.
+    """
+    given = [
+        name for name, value in (("resume", resume), ("resume_from", resume_from), ("fork_from", fork_from)) if value
+    ]
+    if len(given) > 1:
+        raise SettingError(f"{' and '.join(given)} exclude each other", hint="give one of them")
+    if resume_from:
+        run, step = _at_step("resume_from", resume_from)
+        if run_id not in (None, run):
+            raise SettingError("resume_from names another run than id does", detail=f"{run!r} and {run_id!r}")
+        return Start(rewind_to=step, run_id=run)
+    if fork_from:
+        run, step = _at_step("fork_from", fork_from)
+        if run_id == run:
+            raise SettingError("a fork needs an id of its own", detail=repr(run_id), hint="use resume_from to rewind")
+        return Start(fork_run=run, fork_step=step)
+    if not resume:
+        return Start()
+    word = "auto" if resume is True else str(resume).lower()
+    if word not in _RESUME:
+        raise SettingError(f"resume must be one of {', '.join(_RESUME)}", detail=repr(resume))
+    if word == "auto":
+        return Start(resume="allow", run_id=run_id or _remembered(directory), automatic=True)
+    return Start(resume=word)
+
+
+def remember(directory: Path, run_id: str) -> None:
+    """Notes the run for the next start with resume="auto" in this directory."""
+    directory.mkdir(0o700, parents=True, exist_ok=True)
+    temporary = directory / f"{_REMEMBERED}.{os.getpid()}"
+    temporary.write_bytes(orjson.dumps({"run_id": run_id}))
+    os.replace(temporary, directory / _REMEMBERED)
+
+
+def forget(directory: Path, run_id: str) -> None:
+    """The run has ended cleanly: the next one is a new one."""
+    if _remembered(directory) == run_id:
+        with contextlib.suppress(OSError):
+            (directory / _REMEMBERED).unlink()
+
+
+def _remembered(directory: Path) -> str | None:
+    try:
+        run_id = orjson.loads((directory / _REMEMBERED).read_bytes())["run_id"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return run_id if isinstance(run_id, str) else None
+
+
+def _at_step(name: str, text: str) -> tuple[str, int]:
+    match = _AT_STEP.fullmatch(text)
+    if match is None:
+        raise SettingError(f"{name} must look like '<run id>?_step=<number>'", detail=repr(text)[:120])
+    return match["run"], int(match["step"])

@@ -1,0 +1,215 @@
+"""Who owns a spool directory: a `lock` file, made with O_CREAT | O_EXCL.
+
+Stands before the data's way: `stepwell.spool` takes the lock before it looks at a segment. Byte-range locks are not
+used because they fail or lie on the shared file systems where training jobs live. The file holds JSON:
+
+    host, pid        the owner
+    boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
+    started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
+    token            random; tells this lock from a later one of the same process
+
+A lock of this host, boot and namespace is stale when its pid is dead, or alive with another start time (reused). Any
+other lock cannot be asked that; it is stale when its modification time is `STALE_AFTER_S` old, and owners refresh it.
+So an owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stepwell.errors import SpoolLockedError
+from stepwell.spool.writer import write_all
+
+STALE_AFTER_S = 600.0
+#: A lock without readable content is being written just now, or its owner died between creating and writing it.
+UNREADABLE_STALE_AFTER_S = 10.0
+_ATTEMPTS = 10
+
+
+class SpoolLock:
+    """The lock on one directory, held until `release`."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path = path
+        self._content = content
+
+    @classmethod
+    def acquire(cls, directory: Path) -> SpoolLock:
+        """Takes the lock of `directory`, also over from an owner that is no more.
+
+        Raises:
+            SpoolLockedError: it has a live owner, named by host and pid.
+            OSError: the directory cannot be written.
+        """
+        path = directory / "lock"
+        content = json.dumps(_describe_self()).encode()
+        for _ in range(_ATTEMPTS):
+            try:
+                _create(path, content)
+            except FileExistsError:
+                _clear_if_stale(path)
+            else:
+                return cls(path, content)
+        raise SpoolLockedError("the lock of the spool keeps changing hands", detail=str(path))
+
+    def refresh(self) -> None:
+        """Renews the modification time, by which other hosts see that the owner lives.
+
+        Raises:
+            SpoolLockedError: somebody else holds the lock by now.
+            OSError: the lock cannot be read or touched.
+        """
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:  # somebody tidied up; it is still our directory
+            _create(self._path, self._content)
+            return
+        if content != self._content:
+            raise SpoolLockedError(
+                "the spool was taken over by another process",
+                detail=str(self._path),
+                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there now",
+            )
+        os.utime(self._path)
+
+    def release(self) -> None:
+        """Gives the lock back, if it is still ours."""
+        with contextlib.suppress(OSError):
+            if self._path.read_bytes() == self._content:
+                self._path.unlink()
+
+
+def holder(directory: Path) -> str | None:
+    """Which live process owns the spool in `directory`, for people; None when nobody does. Changes nothing."""
+    path = directory / "lock"
+    try:
+        content, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    owner = _parse(content)
+    if not _is_live(owner, age_s):
+        return None
+    where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host', 'another host')}"
+    return f"pid {owner.get('pid', 'unknown')}{where}"
+
+
+def _create(path: Path, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        write_all(fd, content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _clear_if_stale(path: Path) -> None:
+    """Removes the lock file at `path` if its owner is no more, else raises SpoolLockedError."""
+    try:
+        content, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return
+    owner = _parse(content)
+    if _is_live(owner, age_s):
+        raise SpoolLockedError(
+            "another process owns the spool",
+            detail=f"host {owner.get('host', 'unknown')}, pid {owner.get('pid', 'unknown')}; "
+            f"its lock {path} was refreshed {max(age_s, 0.0):.0f} s ago",
+            hint="wait until that process ends. The lock of a process on another host counts as abandoned "
+            f"{STALE_AFTER_S / 60:.0f} minutes after its last refresh",
+        )
+    # Two processes may find the same stale lock. Both rename; who then holds a file other than the one it judged has
+    # caught the winner's new lock and puts it back.
+    grave = path.with_name(f"lock.{secrets.token_hex(8)}")
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return
+    if grave.read_bytes() == content:
+        grave.unlink()
+    else:
+        grave.rename(path)
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        owner = json.loads(content)
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _is_live(owner: dict[str, Any], age_s: float) -> bool:
+    pid = owner.get("pid")
+    if not isinstance(pid, int) or pid <= 0:
+        return age_s < UNREADABLE_STALE_AFTER_S
+    here = owner.get("host") == socket.gethostname()
+    # Another boot id or pid namespace: a restarted machine or container, or another one that bears the same name and
+    # shares the directory. Its pids say nothing here.
+    if not here or any(owner.get(key) not in (None, value) for key, value in _surroundings().items()):
+        return age_s < STALE_AFTER_S
+    state, started = _process(pid)
+    if state in ("Z", "X") or not _pid_exists(pid):  # a zombie has a pid, but it can own nothing
+        return False
+    recorded = owner.get("started")
+    return started is None or recorded is None or started == recorded
+
+
+def _describe_self() -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        **_surroundings(),
+        "started": _process(pid)[1],
+        "token": secrets.token_hex(8),
+    }
+
+
+def _surroundings() -> dict[str, str | None]:
+    boot = namespace = None
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with contextlib.suppress(OSError):
+        namespace = os.readlink("/proc/self/ns/pid")
+    return {"boot": boot, "namespace": namespace}
+
+
+def _process(pid: int) -> tuple[str | None, int | None]:
+    """State and start time, where /proc tells them."""
+    try:
+        # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None, None
+
+
+def _pid_exists(pid: int) -> bool:
+    if sys.platform == "win32":  # os.kill(pid, 0) would send Ctrl-C there
+        import ctypes
+
+        query_limited_information, still_active = 0x1000, 259
+        handle = ctypes.windll.kernel32.OpenProcess(query_limited_information, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        ctypes.windll.kernel32.GetExitCodeProcess(handle, ctypes.byref(code))
+        ctypes.windll.kernel32.CloseHandle(handle)
+        return code.value == still_active
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # EPERM: it lives and is somebody else's; anything else: better refused than shared
+        return True
+    return True

@@ -1,0 +1,341 @@
+"""The spool: the frames of one writer session on disk, from when they are cut until the server acknowledges them.
+
+Stands between the step builder and the stream. In come encoded frames, seq by seq; out go the same bytes, as often as
+the stream asks, until `acknowledge`. Promises:
+
+- When `append` returns, the frame survives the death of this process; after the next `sync` also that of the host.
+- A frame is given back with the bytes and the seq with which it came. One that the disk damaged comes back as a
+  tombstone with its seq, and is counted; it never comes back wrong.
+- A failed `append` leaves earlier frames whole and may be tried again; full and broken are errors with a name.
+
+    <root>/<run>/<writer>-<8 hex of session>/
+        lock                          who owns it (`stepwell.spool.lock`)
+        00000000000000000000.seg      frames from seq 0 on (format: `stepwell.spool.segment`)
+        00000000000000004711.seg      frames from seq 4711 on; only the last one is appended to
+        00000000000000004711.seg.tmp  a rewrite after a failed fsync, until it is renamed; removed by `open`
+
+No file holds the acknowledged position: it is which segments exist. They are unlinked from the oldest on, so a crash
+leaves no holes. After one, up to a segment of acknowledged frames comes again, and the server calls them duplicates.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from stepwell import wire
+from stepwell.errors import SpoolError, SpoolFormatError, SpoolLockedError, WireError
+from stepwell.spool import directory as spool_directory
+from stepwell.spool.chain import SegmentChain
+from stepwell.spool.lock import SpoolLock
+from stepwell.spool.reader import load, segment_files
+from stepwell.spool.segment import Segment, SpoolIdentity, storage_error
+
+__all__ = ["Spool", "SpoolIdentity", "SpoolLimits"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolLimits:
+    """How large a spool may become.
+
+    Attributes:
+        segment_bytes: a segment of this size is followed by a new one. At most an eighth of `max_bytes` is used, so
+            that acknowledged frames in a segment that is not yet finished cannot fill the spool.
+        max_bytes: of all segments together; beyond it `append` raises SpoolFullError.
+        cache_bytes: how much of the newest frames stays in memory, so that a live stream never reads the disk.
+    """
+
+    segment_bytes: int = 16 * 1024 * 1024
+    max_bytes: int = 20 * 1024 * 1024 * 1024
+    cache_bytes: int = 16 * 1024 * 1024
+
+
+DEFAULT_LIMITS = SpoolLimits()
+
+
+class Spool:
+    """The frames of one writer session. Made by `create` or `open`.
+
+    One thread uses it; only `sync` may be called by another one at the same time (`stepwell.spool.chain` says how).
+    A forked child may not use it: every method raises SpoolError there, but `close`, which does nothing.
+
+    Attributes:
+        identity: whose frames these are.
+        directory: where they are.
+        repaired_bytes: what `open` cut off the tail.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: SpoolIdentity,
+        limits: SpoolLimits,
+        owner: SpoolLock,
+        segments: list[Segment] | None,
+        unsynced_directories: set[Path],
+    ) -> None:
+        self.directory = directory
+        self.identity = identity
+        self.repaired_bytes = 0
+        self._cache: dict[int, bytes] = {}  # the newest frames, without gaps
+        self._cache_limit = limits.cache_bytes
+        self._cache_bytes = 0
+        self._chain = SegmentChain(
+            directory,
+            identity,
+            segments,
+            segment_bytes=min(limits.segment_bytes, limits.max_bytes // 8),
+            max_bytes=limits.max_bytes,
+            cached=self._cache.get,
+            unsynced_directories=unsynced_directories,
+        )
+        self._cache_first = self._chain.next_seq
+        self._owner = owner
+        self._sync_lock = threading.Lock()  # one sync at a time, and none while the lock file is given back
+        self._pid = os.getpid()
+        self._closed = False
+        self._taken_over: SpoolLockedError | None = None
+
+    @classmethod
+    def create(cls, root: Path, identity: SpoolIdentity, limits: SpoolLimits = DEFAULT_LIMITS) -> Spool:
+        """A new, empty spool below `root`, readable by its owner only.
+
+        Raises:
+            SpoolFullError: no room on the disk.
+            SpoolError: the directory cannot be made, or the session has one already.
+            TypeError, ValueError: an identity that JSON cannot hold, or a session that has not 16 bytes.
+        """
+        if len(identity.session) != 16:
+            raise ValueError(f"a session has 16 bytes, not {len(identity.session)}")
+        try:
+            directory = spool_directory.make_directory(root, identity)
+            owner = None
+            try:
+                owner = SpoolLock.acquire(directory)
+                return cls(directory, identity, limits, owner, None, {directory, directory.parent, root})
+            except BaseException:
+                if owner is not None:
+                    owner.release()
+                spool_directory.remove_directory(directory)
+                raise
+        except OSError as error:
+            raise storage_error(error, "be created") from error
+
+    @classmethod
+    def open(cls, directory: Path, limits: SpoolLimits = DEFAULT_LIMITS) -> Spool:
+        """The spool that a process left behind: locked, its tail repaired, ready to be read and appended to.
+
+        Raises:
+            SpoolLockedError: another process owns it.
+            SpoolFormatError: it is none, or another version wrote it.
+            SpoolError: it cannot be read or repaired.
+        """
+        if not segment_files(directory):
+            raise SpoolFormatError("this directory is no spool", detail=f"{directory} holds no segments")
+        try:
+            owner = SpoolLock.acquire(directory)
+            try:
+                loaded = load(directory)
+                spool = cls(directory, loaded.identity, limits, owner, loaded.segments, {directory})
+            except BaseException:
+                owner.release()
+                raise
+        except OSError as error:
+            raise storage_error(error, "be opened") from error
+        spool.repaired_bytes = loaded.repaired_bytes
+        return spool
+
+    @staticmethod
+    def discover(root: Path) -> list[Path]:
+        """The spool directories at or up to two levels below `root`, by the start of their session, oldest first.
+
+        Those in use are listed, too. One whose process died before its head was written holds nothing and is not.
+        """
+        return spool_directory.discover(root)
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next appended frame must have."""
+        return self._chain.next_seq
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest frame that is not acknowledged, as far as this process or the files know; else `next_seq`."""
+        return self._chain.first_seq
+
+    @property
+    def pending_frames(self) -> int:
+        """How many frames are not acknowledged."""
+        return self._chain.next_seq - self._chain.first_seq
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of all segments on disk, acknowledged frames included as long as their segment is there."""
+        return self._chain.stored_bytes
+
+    @property
+    def damaged_frames(self) -> int:
+        """How many frames `read` replaced by tombstones, each counted once."""
+        return self._chain.damaged_frames
+
+    @property
+    def failed_syncs(self) -> int:
+        """How many times an fsync of a segment failed."""
+        return self._chain.failed_syncs
+
+    def append(self, frame: bytes) -> None:
+        """Stores exactly one frame, as `wire.encode` made it. When this returns, the kernel has it.
+
+        Raises:
+            ValueError: not one frame, or its seq or session is not the next one of this spool.
+            SpoolFullError: `max_bytes` is reached or the disk is full. The frame was not stored, all others are
+                whole, and the same call works when room has come back.
+            SpoolError: the disk failed (likewise), the spool is closed, was taken over, or this is a forked child.
+        """
+        self._check_usable()
+        try:
+            header = wire.peek(frame)
+        except WireError as error:
+            raise ValueError(f"not a frame: {error}") from error
+        expected = (self._chain.next_seq, self.identity.session, len(frame))
+        if (header.seq, header.session, header.length) != expected:
+            raise ValueError(
+                f"not the next frame: seq {header.seq} of session {header.session.hex()}, {header.length} bytes; "
+                f"expected seq {expected[0]} of {expected[1].hex()}, {expected[2]} bytes"
+            )
+        self._chain.append(frame)
+        self._cache[header.seq] = frame
+        self._cache_bytes += len(frame)
+        while self._cache_bytes > self._cache_limit:
+            self._forget_oldest()
+
+    def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
+        """The frames from `from_seq` on, in order: as many as fit both limits, but one if there is one at all.
+
+        From memory when they are there, else from disk; reading on where the last call ended costs O(bytes).
+
+        Args:
+            from_seq: `first_seq` … `next_seq`.
+
+        Raises:
+            ValueError: a seq that was acknowledged already or never appended.
+            SpoolError: the disk cannot be read now. That is not taken for damage; try again.
+        """
+        self._check_usable()
+        if not self.first_seq <= from_seq <= self.next_seq:
+            raise ValueError(f"seq {from_seq} is not in the spool, which has {self.first_seq} to {self.next_seq}")
+        frames: list[bytes] = []
+        try:
+            for seq in range(from_seq, min(self.next_seq, from_seq + max(max_frames, 1))):
+                frame = self._cache.get(seq) or self._chain.frame(seq)
+                max_bytes -= len(frame)
+                if frames and max_bytes < 0:
+                    break
+                frames.append(frame)
+        except OSError as error:
+            raise storage_error(error, "read a frame back") from error
+        return frames
+
+    def acknowledge(self, next_seq: int) -> None:
+        """Everything below `next_seq` is safe on the server: forget it, and unlink the segments that lie below.
+
+        The last segment stays, since its name says where the session stands. A lower value than before changes
+        nothing. A file that cannot be unlinked now is tried again with the next call.
+
+        Raises:
+            ValueError: above `self.next_seq`.
+        """
+        self._check_usable()
+        if next_seq > self.next_seq:
+            raise ValueError(f"seq {next_seq} was never appended; the spool ends at {self.next_seq}")
+        while self._cache_first < next_seq and self._cache:
+            self._forget_oldest()
+        self._chain.acknowledge(next_seq)
+
+    def drop_oldest(self) -> int | None:
+        """Gives up the oldest segment, to make room for newer frames; `first_seq` moves behind it.
+
+        Returns:
+            How many points and objects were lost with it; None when there is only one segment, which stays.
+
+        Raises:
+            SpoolError: the disk cannot be read now.
+        """
+        self._check_usable()
+        try:
+            dropped = self._chain.drop_oldest()
+        except OSError as error:
+            raise storage_error(error, "give its oldest frames up") from error
+        while self._cache and self._cache_first < self.first_seq:
+            self._forget_oldest()
+        return dropped
+
+    def sync(self) -> None:
+        """fsync of all that was appended before the call, of new directory entries, and a sign of life for the lock.
+
+        Any thread may call it, also while `append` goes on. It should come every few minutes at least: other hosts
+        take a lock over that was not refreshed for ten.
+
+        A failed fsync is not repeated: the kernel may have dropped the pages and would report success. Instead the
+        frames that were not synced are taken from memory, or read back and checked, and written to a new file, which
+        is synced and then renamed into place. If that works, this returns as usual and `failed_syncs` tells; if not,
+        they stay unsynced, the next call tries the rewrite again, and `append` goes on in a new segment.
+
+        Raises:
+            SpoolFullError, SpoolError: something is not yet safe from a host crash.
+            SpoolLockedError: the spool was taken over; it can only be closed.
+        """
+        self._check_usable()  # first of all: in a forked child the lock may be held for ever
+        with self._sync_lock:
+            self._check_usable()
+            try:
+                self._owner.refresh()
+                self._chain.sync()
+            except SpoolLockedError as error:
+                self._taken_over = error
+                raise
+            except OSError as error:
+                raise storage_error(error, "make frames safe from a host crash") from error
+
+    def close(self, *, remove_if_empty: bool = True) -> None:
+        """Gives the directory up. Frames that are not acknowledged are synced and stay.
+
+        Args:
+            remove_if_empty: when all is acknowledged, remove the directory, and that of the run if nothing else is
+                in it.
+
+        Raises:
+            SpoolError: as `sync`; the spool is closed nevertheless.
+        """
+        if self._closed or os.getpid() != self._pid:
+            return
+        try:
+            if self.pending_frames and not self._taken_over:
+                self.sync()
+        finally:
+            with self._sync_lock:
+                self._closed = True
+                remove = remove_if_empty and not self.pending_frames and not self._taken_over
+                self._chain.close(remove=remove)
+                self._cache.clear()
+                self._owner.release()
+                if remove:
+                    spool_directory.remove_directory(self.directory)
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise SpoolError(
+                "a forked process may not use the spool of its parent",
+                detail=f"pid {os.getpid()}, the spool belongs to {self._pid}",
+                hint="start a run of its own in the child",
+            )
+        if self._taken_over:
+            raise self._taken_over
+        if self._closed:
+            raise SpoolError("the spool is closed", detail=str(self.directory))
+
+    def _forget_oldest(self) -> None:
+        self._cache_bytes -= len(self._cache.pop(self._cache_first))
+        self._cache_first += 1

@@ -1,0 +1,154 @@
+"""Writes one segment: append whole frames or nothing, and fsync while appending goes on.
+
+In come encoded frames from `stepwell.spool.chain`; out goes the file that `stepwell.spool.segment` draws. It promises
+that what `write` returned for survives the death of the process (the bytes are with the kernel), and that a `write`
+that failed leaves nothing in the file or marks it `broken`.
+
+The file descriptor appends (O_APPEND), so that truncating a half record back is all that a failed write needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from pathlib import Path
+
+from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, is_torn_head, segment_path
+
+_BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would turn each \n into \r\n
+_APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
+
+
+class SegmentWriter:
+    """The open end of one segment.
+
+    Attributes:
+        synced_seq: frames below it were fsynced.
+        broken: nothing more may be written to this file; the next frame begins a new one.
+        sync_failed: an fsync of it failed. The kernel may have marked the lost pages clean, so a second fsync would
+            "succeed" without having written them; its frames from `synced_seq` on have to be written elsewhere.
+    """
+
+    __slots__ = ("_fd", "broken", "segment", "sync_failed", "synced_seq")
+
+    def __init__(self, segment: Segment, fd: int, synced_seq: int) -> None:
+        self.segment = segment
+        self.synced_seq = synced_seq
+        self.broken = False
+        self.sync_failed = False
+        self._fd: int | None = fd
+
+    @classmethod
+    def create(cls, directory: Path, identity: SpoolIdentity, first_seq: int) -> SegmentWriter:
+        """A new segment that begins with `first_seq`.
+
+        Raises:
+            OSError: also when the segment exists. Nothing is left behind.
+        """
+        path = segment_path(directory, first_seq)
+        head = encode_head(identity, first_seq)
+        try:
+            fd = create_file(path)
+        except FileExistsError:
+            if not is_torn_head(path):
+                raise
+            path.unlink()  # left by an earlier try that found no room, and could not be removed then
+            fd = create_file(path)
+        try:
+            write_all(fd, head)
+        except BaseException:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        return cls(Segment(path, first_seq, first_seq, len(head), len(head)), fd, first_seq)
+
+    @classmethod
+    def resume(cls, segment: Segment) -> SegmentWriter:
+        """An existing segment, to be appended to. Nothing of it is taken to be fsynced.
+
+        Raises:
+            OSError: it cannot be opened for writing.
+        """
+        return cls(segment, os.open(segment.path, _APPEND), segment.first)
+
+    @property
+    def unsynced(self) -> bool:
+        return self.synced_seq < self.segment.end
+
+    def write(self, frame: bytes) -> None:
+        """Appends one frame; when this returns, the kernel has it.
+
+        Raises:
+            OSError: nothing of the frame is left in the file, or `broken` is set.
+        """
+        assert self._fd is not None  # closed writers are not written to: the spool replaces them first
+        try:
+            write_all(self._fd, frame)
+        except BaseException as error:
+            # With a limit on the size of files a new file has room again.
+            self.broken = isinstance(error, OSError) and error.errno == errno.EFBIG
+            try:
+                os.ftruncate(self._fd, self.segment.size)
+            except OSError:
+                self.broken = True
+            raise
+        self.segment.size += len(frame)
+        self.segment.end += 1
+
+    def duplicate(self) -> int:
+        """A descriptor of its own for fsync, so that this one may be closed meanwhile. The caller closes it.
+
+        Raises:
+            OSError: no descriptor is left, or the file is gone.
+        """
+        # After `close` the file is opened anew. Linux reports a write-back error that nobody saw to the next opener,
+        # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
+        return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
+
+    def close(self) -> None:
+        """Gives the descriptor back; may be called again."""
+        self.broken = True
+        if self._fd is not None:
+            fd, self._fd = self._fd, None
+            os.close(fd)
+
+
+def create_file(path: Path) -> int:
+    """A new file for its owner only, opened for appending; its descriptor. An existing file is never touched."""
+    return os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """All of `data`, straight to the descriptor.
+
+    Raises:
+        OSError: part of it may have been written.
+    """
+    written = os.write(fd, data)
+    # A short write on a file comes just before its disk or limit is full; the next one tells which.
+    while written < len(data):
+        more = os.write(fd, memoryview(data)[written:])
+        if not more:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written += more
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes new names in `directory` survive a host crash, where the platform can.
+
+    Raises:
+        OSError: it failed, on a platform and file system that can.
+    """
+    if sys.platform == "win32":
+        return
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):  # file systems that sync no directories
+            raise
+    finally:
+        os.close(fd)

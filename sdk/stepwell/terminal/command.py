@@ -1,0 +1,22 @@
+"""What a command of `stepwell` is: one line for the overview, its options, and the function that does the work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        about: one line for the overview; what more there is to say follows after an empty line.
+        configure: adds the options to the parser.
+        run: does the work and returns the exit code. May raise any `Error`.
+    """
+
+    about: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]

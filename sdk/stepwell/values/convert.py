@@ -1,0 +1,319 @@
+"""From what users log to what travels: a float for a point, JSON text for an object, a dict for nesting.
+
+The first station behind `log()`. Values are converted in the caller's thread at once, so the caller may change its data
+afterwards, and the I/O thread never runs a user's code. The rules are those of W&B's client where they lose nothing;
+where its client loses (integers over 2^53, NaN in lists), the value travels as JSON that keeps it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import io
+import json
+import math
+import os
+import reprlib
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import orjson
+
+from stepwell.errors import DataError
+from stepwell.values.durations import duration, numpy_duration
+from stepwell.wire import MAX_KEY_BYTES
+
+#: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
+MAX_EXACT_INT = 2**53
+#: Larger ones are refused: a float64 ends here, and with it what readers of JSON take for a number.
+_MAX_INT_BITS = 1023
+#: Types that `array('d')` takes without loss, integers within ±2^53 provided.
+FLOAT_TYPES = frozenset({float, np.float64, np.float32, np.float16})
+SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32})
+INT_TYPES = frozenset({int, np.int64, np.uint64})
+POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
+
+#: Arrays up to this size travel as lists, larger ones as a histogram with as many bins (log-semantics §4).
+MAX_LIST_SIZE = 32
+_MAX_DEPTH = 100
+_SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
+_SHORT.maxstring = _SHORT.maxother = 80
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+#: A converted value: a point, the JSON of an object, or nested values by name.
+Converted = float | bytes | dict[str, Any]
+
+
+@runtime_checkable
+class Inline(Protocol):
+    """What knows its own JSON: a `Histogram`, say. Media refuse: they are files, with no place among plain values."""
+
+    def __stepwell_json__(self) -> Any:
+        """Plain values; raises DataError where there are none."""
+
+
+def key_text(key: object) -> str:
+    """The name of a metric as it is stored: a plain str, with U+FFFD for what no UTF-8 has (lone surrogates).
+
+    Raises:
+        DataError: it is no string, is too long or holds a NUL character.
+    """
+    if not isinstance(key, str):
+        raise DataError(
+            f"keys must be strings, not {type(key).__name__}", detail=described(key), hint='log({"loss": 0.5})'
+        )
+    text = _storable(str.__str__(key))  # not str(key): an enum that is a string has a __str__ of its own
+    if "\0" in text or len(text.encode()) > MAX_KEY_BYTES:
+        raise DataError(
+            "a key cannot be stored", detail=f"{text[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes, no NUL character"
+        )
+    return text
+
+
+def described(value: object) -> str:
+    """`value` for the text of an error: at most some 80 characters."""
+    return _SHORT.repr(value)[:80]
+
+
+def convert(value: Any, depth: int = 0) -> Converted:
+    """What travels for `value`.
+
+    Raises:
+        DataError: the value cannot be stored; the caller adds the key.
+    """
+    kind = type(value)
+    if kind is float or kind is np.float32:
+        return float(value)
+    if kind is int or (isinstance(value, np.integer) and not isinstance(value, np.timedelta64)):
+        return float(value) if -MAX_EXACT_INT <= value <= MAX_EXACT_INT else dump(jsonable(int(value)))
+    if depth > _MAX_DEPTH:
+        raise _too_deep()
+    if isinstance(value, Mapping):
+        return {key_text(nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, enum.Enum):
+        return convert(value.value, depth + 1)
+    if isinstance(value, np.floating) or _is_small_float(value):
+        return float(value)
+    if _is_array(value):
+        if value_size(value) == 1:
+            return convert(as_array(value).reshape(-1)[0], depth + 1)
+    elif isinstance(value, float):
+        return float(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return convert(int(value), depth)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return convert(_fields(value), depth + 1)  # metrics of their own, as those of a dict are
+    return dump(jsonable(value))
+
+
+def dump(value: Any) -> bytes:
+    """`value`, which `jsonable` returned, as JSON."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # integers beyond 64 bits: slower, and exact
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def jsonable(value: Any, depth: int = 0) -> Any:
+    """`value` as what JSON knows. NaN and infinities become {"_type": "float64", "value": "NaN"}, as JSON has no word
+    for them; a NUL character and lone surrogates in a string become U+FFFD, as jsonb has no place for them.
+
+    Raises:
+        DataError: no sensible JSON exists.
+    """
+    if depth > _MAX_DEPTH:
+        raise _too_deep()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, enum.Enum):
+        return jsonable(value.value, depth + 1)
+    if isinstance(value, str):
+        return _storable(str.__str__(value)).replace("\0", "\ufffd")
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_INT_BITS:
+            raise DataError(
+                "an integer is too large", detail=f"{value.bit_length()} bits", hint=f"at most {_MAX_INT_BITS} bits"
+            )
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else _non_finite(value)
+    if isinstance(value, np.generic):
+        return _jsonable_numpy_scalar(value, depth)
+    if isinstance(value, Mapping):
+        return {jsonable(nested_name(key)): jsonable(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item, depth + 1) for item in value]
+    if _is_array(value):
+        return _jsonable_array(as_array(value), depth)
+    return _jsonable_other(value, depth)
+
+
+def _jsonable_other(value: Any, depth: int) -> Any:
+    if isinstance(value, Inline) and not isinstance(value, type):
+        return jsonable(value.__stepwell_json__(), depth + 1)
+    if isinstance(value, bytes | bytearray):
+        try:
+            return jsonable(value.decode(), depth + 1)
+        except UnicodeDecodeError as error:
+            raise DataError("bytes that are not UTF-8 cannot be logged", detail=str(error)) from error
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return duration(value // datetime.timedelta(microseconds=1) * 1000)
+    if isinstance(value, decimal.Decimal | complex | os.PathLike | uuid.UUID):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return jsonable(_fields(value), depth + 1)
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    # Not whatever can be iterated: a file would be read to its end, and a data loader would load all of its data.
+    if isinstance(value, Collection | Iterator) and not isinstance(value, range | io.IOBase):
+        return [jsonable(item, depth + 1) for item in value]
+    raise DataError(
+        f"a value of type {type(value).__name__} is not JSON serializable",
+        detail=described(value),
+        hint="log list(range(...))"
+        if isinstance(value, range)
+        else "log numbers, strings, lists, dicts or arrays; or log str(value)",
+    )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _jsonable_numpy_scalar(value: np.generic, depth: int) -> Any:
+    if isinstance(value, np.timedelta64):
+        return numpy_duration(value)
+    if isinstance(value, np.datetime64 | np.complexfloating):
+        return str(value)
+    if isinstance(value, np.floating):
+        return jsonable(float(value), depth + 1)
+    if _is_small_float(value):
+        return jsonable(float(value), depth + 1)
+    return jsonable(value.item(), depth + 1)
+
+
+def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
+    if array.size == 1:
+        return jsonable(array.reshape(-1)[0], depth + 1)
+    if array.size <= MAX_LIST_SIZE:
+        if array.dtype.kind == "M":  # tolist() makes bare numbers of nanoseconds
+            array = array.astype(str)
+        elif array.dtype.kind == "m":
+            array = np.array([numpy_duration(item) for item in array.reshape(-1)], object).reshape(array.shape)
+        return jsonable(array.tolist(), depth + 1)
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"an array of {array.size} values of type {array.dtype} cannot be logged",
+            hint=f"only numbers become a histogram; log at most {MAX_LIST_SIZE} of them, or a list",
+        )
+    numbers = array.reshape(-1).astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise DataError(
+            "an array with NaN or infinities cannot become a histogram",
+            detail=f"{int((~np.isfinite(numbers)).sum())} of {numbers.size} values are not finite",
+            hint="log array.tolist() to keep each value",
+        )
+    counts, edges = counts_and_edges(numbers, MAX_LIST_SIZE)
+    return {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
+
+
+def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """How many of `numbers`, finite float64, fall into each bin; one bin where float64 has no room for `bins`."""
+    try:
+        with np.errstate(all="ignore"):
+            counts, edges = np.histogram(numbers, bins=bins)
+        if (np.diff(edges) > 0).all() and counts.sum() == numbers.size:
+            return counts, edges
+    except (ValueError, IndexError):
+        pass
+    # All so close together, or so far apart, that float64 has no such edges: numpy 2 says so, 1.26 miscounts or fails.
+    return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
+
+
+def _storable(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
+
+
+def nested_name(key: object) -> str:
+    """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
+    if isinstance(key, str):
+        return key
+    return ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _non_finite(value: float) -> dict[str, str]:
+    name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return {"_type": "float64", "value": name}
+
+
+def number_of(value: Any) -> Any:
+    """What `jsonable` has made of NaN and infinities as a number again; everything else as it is."""
+    if isinstance(value, dict) and value.get("_type") == "float64":
+        return _NON_FINITE.get(str(value.get("value")), value)
+    return value
+
+
+def _too_deep() -> DataError:
+    return DataError("a value is nested too deeply", detail=f"more than {_MAX_DEPTH} levels", hint="is it circular?")
+
+
+def _is_small_float(value: Any) -> bool:
+    """A bfloat16 or float8, which JAX and TensorFlow bring: no floats to numpy, but numbers."""
+    return isinstance(value, np.generic) and value.dtype.kind == "V" and not isinstance(value, np.void)
+
+
+def _is_array(value: Any) -> bool:
+    """numpy arrays and what behaves like them: tensors of torch, TensorFlow and JAX."""
+    return hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, np.generic)
+
+
+def value_size(value: Any) -> int:
+    """How many elements an array or tensor has."""
+    return math.prod(int(length) for length in value.shape)
+
+
+def _without_graph(tensor: Any) -> Any:
+    """A tensor of torch off its graph and device, as numpy can take it.
+
+    Raises:
+        RuntimeError: it has no data (the device "meta").
+    """
+    tensor = tensor.detach().cpu()
+    if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":  # sparse, in any of its ways
+        tensor = tensor.to_dense()
+    if hasattr(tensor, "resolve_conj"):  # views that flip signs when they are read
+        tensor = tensor.resolve_conj().resolve_neg()
+    try:
+        return np.asarray(tensor)
+    except TypeError:  # numpy has no bfloat16
+        return np.asarray(tensor.float())
+
+
+def as_array(value: Any) -> np.ndarray[Any, Any]:
+    """`value`, an array, a tensor of any library or a sequence, as an array of numpy; not always a copy.
+
+    Raises:
+        DataError: it makes none.
+    """
+    if not isinstance(value, np.ndarray):
+        try:
+            value = np.asarray(_without_graph(value) if hasattr(value, "detach") else value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"a value of type {type(value).__name__} is no array",
+                detail=str(error)[:200],
+                hint="convert it to a numpy array",
+            ) from error
+    if value.dtype.kind == "V" and value.dtype.type is not np.void:  # bfloat16 and float8, see _is_small_float
+        value = value.astype(np.float32)
+    array: np.ndarray[Any, Any] = value
+    return array

@@ -1,0 +1,58 @@
+"""The keys of a block as bytes: their lengths, then their UTF-8. Pure; the frame's layout (`frame.py`) has the place.
+
+The SDK packs the keys of a key set once; the server unpacks them once and caches the result by these bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from stepwell.errors import DataError, FrameCorruptError
+from stepwell.wire.limits import MAX_KEY_BYTES
+
+
+def pack_names(keys: Sequence[str]) -> bytes:
+    """The `names` part of a block: lengths, then UTF-8, padded to 8 bytes.
+
+    Raises:
+        DataError: a key is empty, holds a NUL or is longer than `MAX_KEY_BYTES`.
+    """
+    encoded = [key.encode("utf-8", "replace") for key in keys]
+    for key, raw in zip(keys, encoded, strict=True):
+        if not raw or len(raw) > MAX_KEY_BYTES or 0 in raw:
+            raise DataError(
+                "a key cannot be stored",
+                detail=f"{key[:60]!r}, {len(raw)} bytes",
+                hint=f"keys have 1 to {MAX_KEY_BYTES} bytes of UTF-8 and no NUL character",
+            )
+    blob = struct.pack(f"<{len(keys)}H", *map(len, encoded)) + b"".join(encoded)
+    return blob + bytes(-len(blob) % 8)
+
+
+def unpack_names(names: bytes, count: int) -> list[str]:
+    """The keys in a block's `names` part.
+
+    Raises:
+        FrameCorruptError: lengths that do not fit, text that is not UTF-8, an empty or repeated key, a NUL, padding
+            that is not zero.
+    """
+    if len(names) < 2 * count:
+        raise FrameCorruptError("the names of a block are cut off", detail=f"{len(names)} bytes for {count} keys")
+    lengths = struct.unpack_from(f"<{count}H", names)
+    end = 2 * count + sum(lengths)
+    if end > len(names) or len(names) - end >= 8 or any(names[end:]):
+        raise FrameCorruptError(
+            "the names of a block do not fill their place", detail=f"{end} bytes claimed, {len(names)} there"
+        )
+    keys: list[str] = []
+    position = 2 * count
+    try:
+        for length in lengths:
+            keys.append(str(names[position : position + length], "utf-8"))
+            position += length
+    except UnicodeDecodeError as error:
+        raise FrameCorruptError("a key is not UTF-8", detail=str(error)) from error
+    if "" in keys or len(set(keys)) != count or any("\0" in key for key in keys):
+        raise FrameCorruptError("a block has an empty, a repeated or a NUL-holding key")
+    return keys

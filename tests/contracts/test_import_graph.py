@@ -1,0 +1,58 @@
+"""The rooms of the SDK: imports run one way, type imports and imports inside functions included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contracts.import_graph import Graph, import_graph, report
+
+ROOMS = import_graph().within("stepwell").grouped(depth=2)
+
+#: From the ground up: a room may import what stands before it, and nothing else.
+ORDER = [
+    *("errors", "terminal", "transport", "compat", "observe"),
+    *("wire", "values", "spool", "settings", "data_types", "api", "plot", "files"),
+    *("stage", "notes", "delivery", "runs", "testing", "integration"),
+]
+
+
+def test_no_modules_of_the_sdk_import_each_other() -> None:
+    assert import_graph().within("stepwell").circles() == []
+
+
+def test_no_rooms_of_the_sdk_import_each_other() -> None:
+    assert ROOMS.circles() == []
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_a_room_imports_only_what_stands_below_it(room: str) -> None:
+    allowed = {f"stepwell.{name}" for name in ORDER[: ORDER.index(room)]}
+    assert ROOMS.arrows[f"stepwell.{room}"] - allowed == set()
+
+
+def test_every_room_has_its_place() -> None:
+    above = {"stepwell", "stepwell.cli", "stepwell.commands", "stepwell.demo", "stepwell.__main__"}
+    assert set(ROOMS.arrows) - above == {f"stepwell.{name}" for name in ORDER}
+
+
+def test_the_report_counts_rooms_floors_arrows_and_circles(tmp_path: Path) -> None:
+    for package, folder in (("stepwell", "sdk"), ("stepwell_ingest", "ingest"), ("stepwell_schema", "schema")):
+        (tmp_path / folder / package).mkdir(parents=True)
+        (tmp_path / folder / package / "__init__.py").touch()
+    rooms = tmp_path / "sdk" / "stepwell"
+    (rooms / "wire").mkdir()
+    (rooms / "wire" / "__init__.py").write_text("")
+    (rooms / "wire" / "frame.py").write_text("from stepwell.wire import names\nfrom stepwell import errors\n")
+    (rooms / "wire" / "names.py").write_text("def f():\n    from stepwell.wire.frame import x\n")
+    (rooms / "errors.py").touch()
+    lines = report(tmp_path).splitlines()
+    assert lines[0].startswith("stepwell: 3 rooms on 2 floors, 1 arrows, 1 circles (5 modules")
+    assert "  circle: stepwell.wire.frame ↔ stepwell.wire.names" in lines
+
+
+def test_a_node_stands_one_floor_above_what_it_imports() -> None:
+    graph = Graph({"a.b": frozenset({"a.c"}), "a.c": frozenset(), "a": frozenset()})
+    assert graph.floors() == {"a": 1, "a.c": 1, "a.b": 2}
+    assert graph.count == 1
