@@ -14,9 +14,11 @@ from stepwell_ingest.api.blobs import add_blob_routes
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
 from stepwell_ingest.api.openapi import openapi
+from stepwell_ingest.api.pages import Pages, add_page_routes
 from stepwell_ingest.api.read_routes import read_routes
 from stepwell_ingest.api.reads import Sources, handler
 from stepwell_ingest.api.stream import Stream
+from stepwell_ingest.api.workspace_routes import workspace_routes
 
 if TYPE_CHECKING:
     from stepwell_ingest.server.worker import Worker
@@ -88,7 +90,8 @@ def create_app(worker: Worker) -> web.Application:
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
     add_blob_routes(app, worker)
-    reads, sources = read_routes(worker.config.reads), Sources(worker.reads, worker.live)
+    limits = worker.config.reads
+    reads, sources = [*read_routes(limits), *workspace_routes(limits)], Sources(worker.reads, worker.live)
     for operation, answer in reads:
         app.router.add_route(operation.method, operation.path, handler(operation, answer, sources))
     document = openapi([operation for operation, _ in reads])
@@ -97,6 +100,7 @@ def create_app(worker: Worker) -> web.Application:
         return json_response(document)
 
     app.router.add_get("/v1/openapi.json", describe)
+    add_page_routes(app, Pages())
     return app
 
 

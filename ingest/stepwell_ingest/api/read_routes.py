@@ -36,6 +36,7 @@ def read_routes(limits: Reads) -> list[tuple[Operation, reads.Answer]]:
                     ),
                     Parameter("limit", "runs in one answer", "integer", default=50, minimum=1, maximum=limits.runs),
                     _CURSOR,
+                    Parameter("summary", "a key whose last value each run comes with", "texts", maximum=100),
                 ),
                 errors=_READ_ERRORS,
             ),

@@ -56,7 +56,8 @@ async def runs(request: web.Request, query: Query, sources: Sources) -> web.Stre
     database = sources.database
     entity, project = split_path(query["path"])
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
-    return json_response(await list_runs(database, entity, project, where, order, query["limit"], query["cursor"]))
+    page = (query["limit"], query["cursor"], query["summary"])
+    return json_response(await list_runs(database, entity, project, where, order, *page))
 
 
 async def run(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
