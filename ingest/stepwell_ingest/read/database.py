@@ -14,6 +14,7 @@ import asyncpg
 
 from stepwell.errors import Error, OverloadedError, UnavailableError, UsageError
 from stepwell_ingest.config import Reads
+from stepwell_ingest.db.errors import hint_for
 from stepwell_schema import queries
 
 _CLOSE_S = 2.0
@@ -109,5 +110,5 @@ def _read_errors(limits: Reads) -> Iterator[None]:
         raise UnavailableError(
             "Postgres could not read",
             detail=f"{type(error).__name__}: {str(error)[:500]}",
-            hint="this passes when Postgres is back",
+            hint=hint_for(error),
         ) from error

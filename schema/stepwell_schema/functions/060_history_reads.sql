@@ -28,6 +28,7 @@ AS $$
 -- of the finite ones (NULL: none is), the first and the last, and how many are NaN or infinite. Buckets are the squares of a
 -- grid of 2^k steps, with the smallest k that gives so few over the steps that the metric may have; so they do not move
 -- while a run grows, until k does, and two of them merge into one of the next k. Chunks inside a bucket are not opened.
+-- bucket_width is 2^k; one bucket over all steps that there can be says 2^63 - 1, the largest bigint.
 -- Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
@@ -73,11 +74,12 @@ BEGIN
             g.run_id, g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
         WHERE g.run_id = history_sample.run_id
     )
-    SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
+    SELECT p.writer, (p.step_lo >> k) << k, CASE WHEN k < 63 THEN 1::bigint << k ELSE 9223372036854775807 END,
+           sum(p.points)::bigint,
            nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
            stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
                             sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
-           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_lo DESC))[1],
+           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_hi DESC))[1],
            min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
     FROM part p
     GROUP BY p.writer, p.step_lo >> k

@@ -95,14 +95,23 @@ LANGUAGE sql STABLE AS $$
         SELECT p.run_id, p.metric_id, p.value, p.step, f.value, f.value, coalesce(stepwell.scaled_v1(f.value), 0), 1,
                (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer, (p.value = '-Infinity')::integer
         FROM (
-            SELECT t.run_id, t.metric_id, p.value, p.step   -- and the chunk that does
+            -- and of each chunk that does, its own points below the bound. Its range of steps says nothing about which points
+            -- it holds: merges of earlier versions left chunks that overlap.
+            SELECT b.run_id, b.metric_id, coalesce(b.vals8[i], b.vals4[i]) AS value,
+                   CASE WHEN b.stride > 0 THEN b.step_lo + (i - 1) * b.stride ELSE b.steps[i] END AS step
             FROM epoch e
             JOIN stepwell.metric_total t ON t.run_id = e.run_id AND t.writer_id = e.writer_id AND t.epoch = e.epoch
-            JOIN stepwell.writer w ON w.run_id = e.run_id AND w.writer_id = e.writer_id
-            JOIN stepwell.chunk c ON c.run_id = t.run_id AND c.metric_id = t.metric_id AND c.writer_id = t.writer_id
-                                 AND c.epoch = t.epoch AND c.step_hi >= e.bound AND c.step_lo < e.bound
-            CROSS JOIN LATERAL stepwell.points_v1(run_id_, t.run_id, t.metric_id, c.step_lo, e.bound, false) p
-            WHERE t.last_step >= e.bound AND p.epoch = t.epoch AND p.writer = w.name AND p.step < e.sealed_below
+            CROSS JOIN LATERAL (
+                SELECT c.run_id, c.metric_id, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
+                       k.stride, k.step_lo, k.steps || '{}' AS steps,
+                       stepwell.steps_below_v1(e.bound, k.step_lo, k.step_hi, k.stride, k.points, k.steps) AS last
+                FROM stepwell.chunk c JOIN stepwell.track k ON k.run_id = c.run_id AND k.track_id = c.track_id
+                WHERE c.run_id = t.run_id AND c.metric_id = t.metric_id AND c.writer_id = t.writer_id AND c.epoch = t.epoch
+                  AND c.step_hi >= e.bound AND c.step_lo < e.bound
+                OFFSET 0
+            ) b
+            CROSS JOIN LATERAL generate_series(1, b.last) AS i
+            WHERE t.last_step >= e.bound AND t.first_step < e.bound
             UNION ALL
             SELECT b.run_id, k.metric_id, b.vals[k.j][i], b.steps[i]
             FROM epoch e
