@@ -14,7 +14,6 @@ from stepwell_ingest.api.blobs import add_blob_routes
 from stepwell_ingest.api.errors import error_response, json_response
 from stepwell_ingest.api.frames import post_attach, post_frames
 from stepwell_ingest.api.openapi import openapi
-from stepwell_ingest.api.pages import Pages, add_page_routes
 from stepwell_ingest.api.read_routes import read_routes
 from stepwell_ingest.api.reads import Sources, handler
 from stepwell_ingest.api.stream import Stream
@@ -100,7 +99,6 @@ def create_app(worker: Worker) -> web.Application:
         return json_response(document)
 
     app.router.add_get("/v1/openapi.json", describe)
-    add_page_routes(app, Pages())
     return app
 
 
