@@ -8,7 +8,8 @@ class (`retryable`), never a list of types.
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
-    │   └── NotFoundError          (also LookupError) there is no such run,
+    │   ├── NotFoundError          (also LookupError) there is no such run,
+    │   └── RewoundError           what a read has taken is no longer shown; read it again
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
@@ -101,6 +102,10 @@ class CommError(Error):
 
 class NotFoundError(CommError, LookupError):
     code = "not_found"
+
+
+class RewoundError(CommError):
+    code = "rewound"
 
 
 class SettingError(Error, ValueError):

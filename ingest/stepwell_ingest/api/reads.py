@@ -15,13 +15,14 @@ from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_json, page_batch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import compile_filter, parse_order
-from stepwell_ingest.read.history import RESERVED, Wanted, read_pages
+from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, read_pages
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
-from stepwell_ingest.read.sampling import choose_grid, choose_rows
+from stepwell_ingest.read.sampling import Sampler
 from stepwell_ingest.read.series import read_buckets
+from stepwell_ingest.read.standing import Standing
 from stepwell_ingest.read.system import read_system, sample_system
 
 Query = dict[str, Any]
@@ -72,12 +73,14 @@ async def run(request: web.Request, query: Query, sources: Sources) -> web.Strea
 
 async def metrics(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
     database = sources.database
-    return json_response(await metric_names(database, await named_run(request, database)))
+    row = await named_run(request, database)
+    return json_response(await metric_names(Standing(database, row.run_id)))
 
 
 async def run_summary(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
     database = sources.database
-    body = await summary(database, await named_run(request, database))
+    row = await named_run(request, database)
+    body = await summary(Standing(database, row.run_id))
     return web.Response(body=body, content_type="application/json")
 
 
@@ -86,7 +89,7 @@ async def objects(request: web.Request, query: Query, sources: Sources) -> web.S
     row = await named_run(request, database)
     if query["key"] is None:
         return json_response(await object_keys(database, row))
-    below = row.end_step if query["max_step"] is None else query["max_step"]
+    below = ALL_STEPS if query["max_step"] is None else query["max_step"]
     return json_response(
         await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
     )
@@ -173,23 +176,16 @@ async def _send_sampled(
     """About `samples` rows; all of them where there are no more."""
     count = len(wanted.keys) if wanted.keys else 0
     if not count:
-        count = len((await metric_names(database, row))["metrics"])
-    writers = max(1, row.shown["writers"] or 1)
-    last = wanted.end(row) - 1
-    whole = (last + 1 - wanted.min_step) * writers <= samples
-    grid = choose_grid(samples, wanted.min_step, max(last, wanted.min_step), count, writers)
-    points = rows = kept = 0
+        count = len((await metric_names(Standing(database, row.run_id)))["metrics"])
+    sampler = Sampler(samples, wanted.end_of_points(row), count)
     try:
         async with aclosing(read_pages(database, row, wanted)) as pages, aclosing(ahead(pages)) as following:
             async for page in following:
-                points += sum(len(column.values) for column in page.columns)
-                rows += len(page.steps)
-                if not whole and not (rows <= samples and page.next_step > last):
-                    page = page.select(choose_rows(page, grid))
-                kept += len(page.steps)
-                await reply.send(page_batch(page), page_as_json(page))
-        sampled = None if kept == rows else {"from": points, "from_rows": rows, "rows": kept, "by": grid.by}
-        return await reply.end({"end": True, "rows_sent": kept, "next_step": None, "sampled": sampled})
+                chosen = page.select(sampler.choose(page))
+                await reply.send(page_batch(chosen), page_as_json(chosen))
+        return await reply.end(
+            {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out()}
+        )
     except Error as error:
         return await reply.fail(error)
 
