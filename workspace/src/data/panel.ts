@@ -4,7 +4,12 @@
 import { type Buckets, coarsen, withTail } from "../model/buckets.ts";
 import type { Axis } from "../model/view.ts";
 import { type ApiError, isAbort, told } from "./api.ts";
-import type { Charts, Series, Wanted } from "./charts.ts";
+import type { Series, Wanted } from "./charts.ts";
+
+/** Where series come from: the server, or what a page has read already. */
+export interface PanelSource {
+  want(wanted: Wanted, signal: AbortSignal): Promise<Series>;
+}
 
 export interface Spec {
   runs: readonly { id: string; startedAt: number }[];
@@ -32,14 +37,14 @@ const TAIL_MS = 1000;
 export class PanelData {
   readonly entries = new Map<string, Entry>();
   #key: string;
-  #charts: Charts;
+  #charts: PanelSource;
   #changed: () => void;
   #spec: Spec | null = null;
   #visible = false;
   #timer = 0;
   #readAt = 0;
 
-  constructor(key: string, charts: Charts, changed: () => void) {
+  constructor(key: string, charts: PanelSource, changed: () => void) {
     this.#key = key;
     this.#charts = charts;
     this.#changed = changed;

@@ -59,6 +59,11 @@ export class RunList {
     });
   }
 
+  /** Puts what is new of a run into its row. */
+  replace(run: Run): void {
+    this.runs.value = this.runs.value.map((item) => (item.id === run.id ? { ...item, ...run } : item));
+  }
+
   close(): void {
     this.#abort.abort();
     clearTimeout(this.#timer);
