@@ -6,6 +6,7 @@
 #   make test     all tests but the slow ones          make check    lint, format and types
 #   make test-slow                   the slow ones: kills at every stage, failovers, notebooks, the demo
 #   make bench    the measurements   make soak     random faults for SECONDS=60
+#   make bench-sql                   queries over thousands of runs, beside a table with a row per point
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
 #   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large: 8 GB free)
 #   make graph    the import graph: rooms, floors, arrows, circles; ROOT=… measures another checkout
@@ -31,13 +32,13 @@ STAMP := $(VENV)/installed
 BASE := demo
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
-DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
+DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
     psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 # Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media soak graph wheel clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media bench-sql soak graph wheel clean setup
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -70,6 +71,9 @@ bench-history: $(STAMP)
 
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py
+
+bench-sql: $(STAMP)
+	$(BIN)/python loadtests/bench_sql.py
 
 # In an environment of its own, because torch brings some 4 GB, and with nothing there that these tests do not need.
 test-integrations:

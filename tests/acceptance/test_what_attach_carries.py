@@ -20,6 +20,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.runs.run import Run
 from stepwell.settings import Limits, resolve
 from stepwell.spool import Spool
+from stepwell.transport.endpoint import Endpoint
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -109,7 +110,7 @@ async def test_a_proxy_that_answers_the_post_by_itself_is_tried_again(
         return {"type": "attach", "session": bytes(16).hex(), "info": {"config": LARGE}}
 
     async with serve_post(page) as url:
-        stream = Stream(url, Outbox(None, bytes(16), 1 << 20), attach, Limits(), QUICK, lambda *_: None)
+        stream = Stream(Endpoint.of(url), Outbox(None, bytes(16), 1 << 20), attach, Limits(), QUICK, lambda *_: None)
         task = asyncio.create_task(stream.run())
         async with asyncio.timeout(30):
             while asked < 3:  # noqa: ASYNC110 - the page is asked by another task

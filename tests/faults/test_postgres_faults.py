@@ -84,7 +84,7 @@ async def test_a_copy_that_postgres_does_not_read_is_given_up(stepwell: Service)
                 if reply.status == 200:
                     break
                 assert reply.status == 503
-    assert stepwell.worker.batcher.idle
+    assert stepwell.worker.services.batcher.idle
 
 
 async def test_postgres_notices_when_the_host_of_a_worker_is_gone(stepwell: Service) -> None:  # [38]

@@ -24,7 +24,7 @@ db = pytest.mark.db
 
 async def charts(worker: Worker, *wanted: dict[str, Any], times: bool = False) -> list[Batch]:
     """The batches of an answer, without the last one."""
-    body = {"path": "team/mnist", "charts": list(wanted), "times": times}
+    body = {"charts": list(wanted), "times": times}
     status, raw = await send(worker, orjson.dumps(body))
     assert status == 200, raw
     *batches, end = columns.split(raw)
@@ -33,7 +33,10 @@ async def charts(worker: Worker, *wanted: dict[str, Any], times: bool = False) -
 
 
 async def send(worker: Worker, body: bytes) -> tuple[int, bytes]:
-    async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/charts", data=body) as reply:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{worker.url}/v1/charts?path=team/mnist", data=body) as reply,
+    ):
         return reply.status, await reply.read()
 
 
@@ -156,13 +159,12 @@ async def test_a_run_that_is_gone_and_a_metric_without_points_say_so_and_the_res
     ("body", "wanted"),
     [
         (b"{", "must be JSON"),
-        (b"[]", "object with a path"),
-        (b'{"path": "x", "charts": []}', "entity/project"),
-        (b'{"path": "a/b", "charts": {}}', "list of objects"),
-        (b'{"path": "a/b", "charts": [{"key": "x"}]}', "a list of runs"),
-        (b'{"path": "a/b", "charts": [{"key": "x", "runs": [], "buckets": 0}]}', "'buckets' must be"),
-        (b'{"path": "a/b", "charts": [{"key": "x", "runs": [], "min_step": -1}]}', "'min_step' must be"),
-        (b'{"path": "a/b", "charts": [{"key": "x", "runs": [], "max_step": "9223372036854775808"}]}', "'max_step'"),
+        (b"[]", "a list of charts"),
+        (b'{"charts": {}}', "a list of charts"),
+        (b'{"charts": [{"key": "x"}]}', "a list of runs"),
+        (b'{"charts": [{"key": "x", "runs": [], "buckets": 0}]}', "'buckets' must be"),
+        (b'{"charts": [{"key": "x", "runs": [], "min_step": -1}]}', "'min_step' must be"),
+        (b'{"charts": [{"key": "x", "runs": [], "max_step": "9223372036854775808"}]}', "'max_step'"),
     ],
 )
 async def test_a_body_that_makes_no_sense_says_which_part(worker: Worker, body: bytes, wanted: str) -> None:
@@ -174,7 +176,7 @@ async def test_a_body_that_makes_no_sense_says_which_part(worker: Worker, body: 
 @db
 async def test_more_series_than_a_request_may_ask_for_are_refused(worker: Worker) -> None:
     wanted = {"key": "x", "runs": [f"run-{number}" for number in range(1001)]}
-    status, raw = await send(worker, orjson.dumps({"path": "a/b", "charts": [wanted]}))
+    status, raw = await send(worker, orjson.dumps({"charts": [wanted]}))
     assert (status, "1000 series" in orjson.loads(raw)["error"]["message"]) == (400, True)
 
 

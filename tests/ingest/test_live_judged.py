@@ -54,7 +54,7 @@ class Story:
 
     async def look(self, reader: Page) -> None:
         seen = None if reader.cursor is None else Cursor.decode(reader.cursor)
-        event = await event_since(self.worker.reads, self.run, KEYS, seen)
+        event = await event_since(self.worker.services.reads, self.run, KEYS, seen)
         assert event is not None
         assert event.kind in (("start",) if seen is None else ("delta", "quiet"))
         if seen is None:
@@ -119,7 +119,7 @@ async def test_readers_have_what_the_views_show_whenever_they_look(
 ) -> None:
     """Points, media, files, restarts, resumes and rewinds; three readers that look at different times."""
     await store(worker, Session(writer="idle"))
-    story = Story(worker, pg, await find_run(worker.reads, "team", "mnist", "run-1"), random.Random(seed))
+    story = Story(worker, pg, await find_run(worker.services.reads, "team", "mnist", "run-1"), random.Random(seed))
     readers = [Page() for _ in range(3)]
     for _ in range(120):
         what = story.dice.choices(("points", "media", "files", "start", "look"), (4, 5, 3, 1, 4))[0]

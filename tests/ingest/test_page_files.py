@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from stepwell_ingest.api.pages import Pages, add_page_routes
+from stepwell_ingest.api.app import create_app
+from stepwell_ingest.api.pages import Pages
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
 
 SCRIPT = b"console.log(1);" * 100
 
@@ -25,9 +29,8 @@ def built(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[TestClient]:
-    app = web.Application()
-    add_page_routes(app, Pages(tmp_path))
+async def client(tmp_path: Path, worker: Worker) -> AsyncIterator[TestClient]:
+    app = create_app(replace(worker.services, pages=Pages(tmp_path)))
     async with TestClient(TestServer(app), auto_decompress=False) as client:
         yield client
 
@@ -46,7 +49,7 @@ async def test_every_address_of_a_page_is_the_document(built: Path, client: Test
     assert (again.status, await again.read()) == (304, b"")
 
 
-@pytest.mark.parametrize("path", ["/v1/typo", "/v1/runs", "/team", "/team/mnist/other"])
+@pytest.mark.parametrize("path", ["/v1/typo", "/v1/typo/runs", "/team", "/team/mnist/other"])
 async def test_other_addresses_are_not(built: Path, client: TestClient, path: str) -> None:
     assert (await client.get(path)).status == 404
 

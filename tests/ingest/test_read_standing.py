@@ -37,8 +37,8 @@ async def stored(worker: Worker, steps: int = 100) -> Session:
 
 
 async def pages(worker: Worker) -> AsyncIterator[Any]:
-    row = await find_run(worker.reads, "team", "mnist", "run-1")
-    return read_pages(worker.reads, row, Wanted())
+    row = await find_run(worker.services.reads, "team", "mnist", "run-1")
+    return read_pages(worker.services.reads, row, Wanted())
 
 
 async def test_a_read_that_a_delete_overtakes_says_so(small: Worker, pg: asyncpg.Connection) -> None:
@@ -57,8 +57,8 @@ async def test_a_read_that_a_rewind_overtakes_says_so(small: Worker, fork: bool)
     if fork:
         name = "child"
         await store(small, Session(run=name), fork_run="run-1", fork_step=80)
-    row = await find_run(small.reads, "team", "mnist", name)
-    reading = read_pages(small.reads, row, Wanted())
+    row = await find_run(small.services.reads, "team", "mnist", name)
+    reading = read_pages(small.services.reads, row, Wanted())
     taken = [await anext(reading) for _ in range(3)]
     await store(small, Session(run=name), rewind_to=int(taken[-1].next_step) - 5)
     with pytest.raises(RewoundError, match=f"steps from {taken[-1].next_step - 4} on"):
@@ -85,8 +85,8 @@ async def test_a_read_goes_on_while_its_run_goes_on(small: Worker) -> None:
 
 async def test_buckets_of_several_keys_are_of_one_history(small: Worker) -> None:
     await stored(small)
-    row = await find_run(small.reads, "team", "mnist", "run-1")
-    reading = read_buckets(small.reads, row, ["x", "x"], 10, None, None)
+    row = await find_run(small.services.reads, "team", "mnist", "run-1")
+    reading = read_buckets(small.services.reads, row, ["x", "x"], 10, None, None)
     await anext(reading)
     await store(small, Session(), rewind_to=50)
     with pytest.raises(RewoundError):
@@ -96,7 +96,7 @@ async def test_buckets_of_several_keys_are_of_one_history(small: Worker) -> None
 async def test_an_answer_that_has_begun_ends_with_the_error(small: Worker, pg: asyncpg.Connection) -> None:
     """Not with "end": the client must not take it for whole."""
     await stored(small)
-    original = small.reads.snapshot
+    original = small.services.reads.snapshot
     asked = 0
 
     def rewinding() -> Any:
@@ -104,7 +104,7 @@ async def test_an_answer_that_has_begun_ends_with_the_error(small: Worker, pg: a
         asked += 1
         return original()
 
-    small.reads.snapshot = rewinding  # type: ignore[method-assign]  # counts
+    small.services.reads.snapshot = rewinding  # type: ignore[method-assign]  # counts
     status, whole = await ask(small, f"{RUN}/history")
     assert (status, whole["end"]) == (200, True)
     pages_asked, asked = asked, 0
@@ -121,7 +121,7 @@ async def test_an_answer_that_has_begun_ends_with_the_error(small: Worker, pg: a
         async def __aexit__(self, *error: Any) -> None:
             await self._snapshot.__aexit__(*error)
 
-    small.reads.snapshot = Cut  # type: ignore[method-assign,assignment]  # deletes the run before the last but one
+    small.services.reads.snapshot = Cut  # type: ignore[method-assign,assignment]  # deletes the run before the last but one
     status, cut = await ask(small, f"{RUN}/history")
     assert (status, cut["error"]["code"], "end" in cut) == (200, "not_found", False)
 

@@ -143,5 +143,5 @@ async def test_a_reader_of_live_news_that_goes_away_leaves_no_listener(worker: W
     await store(worker, Session())
     async with listen(worker.url, "/v1", more=[("path", "team/mnist"), ("runs", "run-1")]) as events:
         await events.next()
-        assert worker.live.listeners == 1
-    await eventually(lambda: worker.live.listeners == 0)
+        assert worker.services.live.listeners == 1
+    await eventually(lambda: worker.services.live.listeners == 0)

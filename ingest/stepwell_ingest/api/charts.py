@@ -1,8 +1,8 @@
-"""`POST /v1/charts`: all charts that a page shows, in one answer, each sent as soon as it is read.
+"""The handler of `POST /v1/charts`: all charts that a page shows, in one answer, each sent as soon as it is read.
 
-Receives JSON: {"path": "entity/project", "charts": [{"key", "runs": [name, …], "buckets", "min_step", "max_step"}, …],
-"times": false}. Sends batches of columns (docs/column-format.md), one a chart and run, in the order that was asked for.
-What fails for one run or chart says so in the head of its batch, and the others go on.
+Receives JSON: {"charts": [{"key", "runs": [name, …], "buckets", "min_step", "max_step"}, …], "times": false}. Sends
+batches of columns (docs/column-format.md), one for each chart and run, in the requested order. A run or chart that
+cannot be read says so in the head of its batch, and the others are sent all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from aiohttp import web
 
 from stepwell.errors import Error, NotFoundError, UsageError
 from stepwell.wire.columns import Column
-from stepwell_ingest.api.reads import Query, Sources, split_path
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.api.reads import ReadServices
 from stepwell_ingest.api.replies import Reply, batch_as_json
 from stepwell_ingest.config import Reads
 from stepwell_ingest.read.charts import read_chart
@@ -51,17 +52,16 @@ class Wanted:
         times: with the time of each bucket's first point.
     """
 
-    entity: str
-    project: str
     charts: tuple[Chart, ...]
     times: bool = False
 
 
-async def charts(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def charts(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
+    entity, project = query["path"]
     wanted = parse_charts(await request.read(), database.limits)
     names = dict.fromkeys(name for chart in wanted.charts for name in chart.runs)
-    ids = await run_ids(database, wanted.entity, wanted.project, list(names))
+    ids = await run_ids(database, entity, project, list(names))
     reply = Reply(request, database.limits)
     try:
         for number, chart in enumerate(wanted.charts):
@@ -97,16 +97,13 @@ def parse_charts(body: bytes, limits: Reads) -> Wanted:
         given = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise UsageError("the body must be JSON", detail=str(error)) from error
-    if not isinstance(given, dict) or not isinstance(given.get("path"), str):
-        raise UsageError("the body must be an object with a path", hint='{"path": "entity/project", "charts": […]}')
-    entity, project = split_path(given["path"])
-    asked = given.get("charts")
+    asked = given.get("charts") if isinstance(given, dict) else None
     if not isinstance(asked, list) or not all(isinstance(item, dict) for item in asked):
-        raise UsageError("'charts' must be a list of objects", hint='[{"key": "loss", "runs": ["run-1"]}]')
+        raise UsageError("the body must have a list of charts", hint='{"charts": [{"key": "loss", "runs": ["run-1"]}]}')
     found = tuple(_chart(item, limits) for item in asked)
     if sum(len(chart.runs) for chart in found) > limits.keys:
         raise UsageError(f"one request may ask for {limits.keys} series at most", hint="ask in several requests")
-    return Wanted(entity, project, found, given.get("times") is True)
+    return Wanted(found, given.get("times") is True)
 
 
 def _chart(item: dict[str, Any], limits: Reads) -> Chart:

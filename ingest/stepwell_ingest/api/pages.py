@@ -12,10 +12,12 @@ import hashlib
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
 from stepwell.errors import NotFoundError
+from stepwell_ingest.api.query import Query
 
 #: Where `make workspace` and the wheel put the built files.
 BUILT = Path(__file__).parent.parent / "workspace"
@@ -46,14 +48,6 @@ _NOT_BUILT = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Ste
 <p>This server runs from a checkout, and its pages were never built there. Runs arrive all the same.</p>
 <p>Build them with <code>make workspace</code> and load this page again. The server need not be restarted.</p></html>
 """
-#: Addresses of pages. The pages' own code tells apart what stands in them (workspace/src/model/place.ts).
-_PAGES = (
-    "/",
-    "/{entity:(?!v1/)[^{}/]+}/{project}",
-    "/{entity:(?!v1/)[^{}/]+}/{project}/runs",
-    "/{entity:(?!v1/)[^{}/]+}/{project}/runs/{run}",
-    "/{entity:(?!v1/)[^{}/]+}/{project}/runs/{run}/{tab}",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +109,19 @@ class Pages:
         return self._files
 
 
-def add_page_routes(app: web.Application, pages: Pages) -> None:
-    """Puts the routes of pages into `app`, behind those of the API."""
-    app.router.add_get("/assets/{file}", pages.asset)
-    for path in _PAGES:
-        app.router.add_get(path, pages.document)
+class PageServices(Protocol):
+    """What the routes of pages use of the server."""
+
+    @property
+    def pages(self) -> Pages: ...
+
+
+async def document(services: PageServices, request: web.Request, query: Query) -> web.StreamResponse:
+    return await services.pages.document(request)
+
+
+async def asset(services: PageServices, request: web.Request, query: Query) -> web.StreamResponse:
+    return await services.pages.asset(request)
 
 
 def _load(path: Path) -> _File:

@@ -22,6 +22,7 @@ from stepwell_ingest.blobs import incoming
 from stepwell_ingest.blobs.presence import REMOVAL_LEASE_S
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.config import Timeouts
+from stepwell_ingest.db.connect import maintenance_connection
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_schema import queries
 
@@ -85,11 +86,8 @@ class Collector:
             UnavailableError: Postgres or the store does not answer; what is half removed is for a later pass.
         """
         with postgres_errors("collect files"):
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=self._timeouts.connect_s,
-                command_timeout=self._timeouts.statement_s,
-                server_settings={"application_name": "stepwell collect"},
+            connection = await maintenance_connection(
+                self._dsn, "collect", self._timeouts.connect_s, self._timeouts.statement_s
             )
             try:
                 if not await connection.fetchval(self._sql["claim_collection"]):

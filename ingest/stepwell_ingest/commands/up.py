@@ -29,14 +29,16 @@ from stepwell.cli import Command, ServerFile, data_directory
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.config_json import encode
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
-from stepwell_ingest.server import loop, sealer_process
+from stepwell_ingest.server import loop
+from stepwell_ingest.server.child import LOG_FORMAT
 from stepwell_ingest.server.children import Children
+from stepwell_ingest.server.listener import cannot_listen
 from stepwell_ingest.server.serving import Stop, serve
 from stepwell_ingest.server.supervisor import Supervisor
 from stepwell_ingest.server.worker import Worker
-from stepwell_ingest.server.worker_process import LOG_FORMAT
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
@@ -212,7 +214,7 @@ class _Server:
                 return
 
     async def _start_sealing(self) -> None:
-        line = sealer_process.encode(self._config.dsn)
+        line = encode(self._config)
         while True:
             try:
                 await self._children.start("sealer", "stepwell_ingest.server.sealer_process", line)
@@ -309,11 +311,7 @@ def _reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
             f"{host} is no address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
         ) from error
     except OSError as error:
-        raise SettingError(
-            f"cannot listen on {host} port {port}",
-            detail=error.strerror or str(error),
-            hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
-        ) from error
+        raise cannot_listen(host, port, error) from error
     if not shared:
         yield port
         return

@@ -1,4 +1,4 @@
-"""Whether there is room for bytes that want to come in: the first station behind the socket, before decoding.
+"""Whether new work may come in, and whether there is room for its bytes: the first station behind the socket.
 
 A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A
 POST that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what
@@ -10,7 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from stepwell.errors import OverloadedError
+from stepwell.errors import OverloadedError, UnavailableError
+
+
+class Gate:
+    """Whether the server still takes new work.
+
+    Attributes:
+        closed: the server is stopping; it only finishes what it has taken in.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        """From now on, nothing new is taken in."""
+        self.closed = True
+
+    def check_open(self, hint: str | None = None) -> None:
+        """Returns while the gate is open.
+
+        Raises:
+            UnavailableError: the server is stopping.
+        """
+        if self.closed:
+            raise UnavailableError("the server is stopping", hint=hint)
 
 
 class Room:

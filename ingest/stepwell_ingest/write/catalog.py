@@ -26,6 +26,7 @@ from stepwell.errors import (
     LimitError,
     RejectionError,
     RunDeletedError,
+    UnavailableError,
     UnknownWriterError,
     UsageError,
     from_dict,
@@ -153,6 +154,21 @@ class Catalog:
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
         return Attachment(cursor, row["resumed"], config, meta, tables, rejected)
+
+    async def finish(self, cursor: Cursor, exit_code: int) -> None:
+        """Records that a writer has ended.
+
+        Raises:
+            FencedError: a newer session took the writer over; it has not ended.
+            RunDeletedError: the run was deleted.
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("record the end of a writer"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                current = await connection.fetchval(self._sql["finish"], *cursor.key, exit_code)
+        if not current:
+            await self.reload(cursor)  # raises what has happened
+            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.

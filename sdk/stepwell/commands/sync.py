@@ -69,7 +69,7 @@ class Delivery:
         self._first, self._goal = spool.first_seq, spool.next_seq
         self.rejected: list[RejectionError] = []
         self.stream = Stream(
-            settings.url, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
+            settings.endpoint, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
         )
 
     @property
@@ -181,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _settings(directory: str | None, url: str | None) -> Settings:
     # Only what concerns the server and the place: a project name that makes no sense must not keep data from delivery.
-    ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir")}
+    ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir", "api_key", "ca_file")}
     environment = {name: os.environ[name] for name in ours & os.environ.keys()}
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 

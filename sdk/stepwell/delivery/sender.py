@@ -217,7 +217,7 @@ class Sender:
         tasks = [asyncio.create_task(self._sync_now_and_then())]
         if self._settings.mode == "online":
             self.stream = Stream(
-                self._settings.url,
+                self._settings.endpoint,
                 self._outbox,
                 self._attach,
                 self._settings.limits,

@@ -132,7 +132,9 @@ class BlobUploader:
 
     def _start(self) -> None:
         for number in range(_THREADS):
-            client = BlobClient(self._settings.url, self._settings.timeouts.connect_s, self._worked, self._accepted)
+            client = BlobClient(
+                self._settings.endpoint, self._settings.timeouts.connect_s, self._worked, self._accepted
+            )
             thread = threading.Thread(target=self._run, args=(client,), name=f"stepwell-files-{number}", daemon=True)
             try:
                 thread.start()

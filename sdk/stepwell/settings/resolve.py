@@ -17,6 +17,7 @@ from typing import Any, get_args
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
+from stepwell.transport.endpoint import authorization, shown
 from stepwell.values.convert import described
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
@@ -45,6 +46,8 @@ ENVIRONMENT = {
     "STEPWELL_SYSTEM_METRICS_S": "system_metrics_s",
     "STEPWELL_METADATA": "metadata",
     "STEPWELL_SAVE_CODE": "save_code",
+    "STEPWELL_API_KEY": "api_key",
+    "STEPWELL_CA_FILE": "ca_file",
 }
 #: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
 FALLBACKS = {
@@ -102,6 +105,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     console = values.get("console", "wrap")
     values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
     values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
+    url = str(values.get("url", DEFAULT_URL)).rstrip("/")
+    values["authorization"] = authorization(url, values.pop("api_key", None))
+    values["url"] = shown(url)
+    if values.get("ca_file") is not None:
+        values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
         mode = values["mode"] = "offline"
@@ -111,10 +119,6 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
             values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
-    if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):
-        raise SettingError(
-            "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
-        )
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
         *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
@@ -130,7 +134,9 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     known = {item.name for item in dataclasses.fields(Settings)}
     if unknown := sorted(set(values) - known):
         raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"known are {', '.join(sorted(known))}")
-    return Settings(**values)
+    settings = Settings(**values)
+    _ = settings.endpoint  # an impossible URL is refused now, and not by an I/O thread later
+    return settings
 
 
 def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> None:
