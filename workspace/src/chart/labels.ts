@@ -20,7 +20,9 @@ function relative(at: number, step: number): string {
   if (step >= 3600) return `${sign}${Math.round(seconds / 3600)} h`;
   if (step >= 60) {
     const minutes = Math.round(seconds / 60);
-    return minutes < 60 ? `${sign}${minutes} min` : `${sign}${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")} h`;
+    return minutes < 60
+      ? `${sign}${minutes} min`
+      : `${sign}${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")} h`;
   }
   return `${sign}${Number(seconds.toPrecision(6))} s`;
 }

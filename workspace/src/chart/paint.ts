@@ -89,7 +89,8 @@ function stroke(ctx: CanvasRenderingContext2D, frame: Frame, xs: Float64Array, y
   let down = false;
   let alone = -1;
   const dot = (): void => {
-    if (alone >= 0) ctx.rect(atX(xs[alone]!) - frame.ratio / 2, atY(ys[alone]!) - frame.ratio / 2, frame.ratio, frame.ratio);
+    if (alone >= 0)
+      ctx.rect(atX(xs[alone]!) - frame.ratio / 2, atY(ys[alone]!) - frame.ratio / 2, frame.ratio, frame.ratio);
     alone = -1;
   };
   for (let i = 0; i < xs.length; i += 1) {
@@ -145,7 +146,7 @@ function band(ctx: CanvasRenderingContext2D, frame: Frame, { buckets: b, xm }: L
     const y = atY(b.min[i]!);
     return Number.isFinite(y) ? y : floor; // what a logarithmic axis does not have lies below it
   };
-  for (let from = 0; from < xm.length; ) {
+  for (let from = 0; from < xm.length;) {
     let to = from;
     while (to < xm.length && Number.isFinite(atY(b.max[to]!))) to += 1;
     if (to > from) {
@@ -159,7 +160,14 @@ function band(ctx: CanvasRenderingContext2D, frame: Frame, { buckets: b, xm }: L
 }
 
 /** The live end: a ring at the last stored step. */
-function ring(ctx: CanvasRenderingContext2D, frame: Frame, line: Line, colour: string, theme: Theme, smooth: boolean): void {
+function ring(
+  ctx: CanvasRenderingContext2D,
+  frame: Frame,
+  line: Line,
+  colour: string,
+  theme: Theme,
+  smooth: boolean,
+): void {
   const last = line.xm.length - 1;
   const [x, y] = smooth
     ? place(frame, line.xm[last]!, line.smoothed[last]!)
@@ -193,11 +201,22 @@ function lane(ctx: CanvasRenderingContext2D, frame: Frame, marks: readonly Mark[
     ctx.beginPath();
     if (mark.kind === "nan") {
       ctx.fillStyle = theme.warn;
-      for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]] as const) ctx.lineTo(x + dx * ratio, y + dy * ratio);
+      for (const [dx, dy] of [
+        [0, -4.5],
+        [4.5, 0],
+        [0, 4.5],
+        [-4.5, 0],
+      ] as const)
+        ctx.lineTo(x + dx * ratio, y + dy * ratio);
       ctx.fill();
     } else if (mark.kind === "alert") {
       ctx.fillStyle = theme.bad;
-      for (const [dx, dy] of [[0, -4.5], [5, 4], [-5, 4]] as const) ctx.lineTo(x + dx * ratio, y + dy * ratio);
+      for (const [dx, dy] of [
+        [0, -4.5],
+        [5, 4],
+        [-5, 4],
+      ] as const)
+        ctx.lineTo(x + dx * ratio, y + dy * ratio);
       ctx.fill();
     } else {
       ctx.strokeStyle = theme.bad;

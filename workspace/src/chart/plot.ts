@@ -95,7 +95,14 @@ export class Plot {
     const made = `${picture.log}`;
     if (!this.#u || this.#made !== made) {
       this.#u?.destroy();
-      this.#u = new UPlot(this.#options(width, height), [[0, 1], [null, null]], this.#host);
+      this.#u = new UPlot(
+        this.#options(width, height),
+        [
+          [0, 1],
+          [null, null],
+        ],
+        this.#host,
+      );
       this.#made = made;
     }
     const u = this.#u;

@@ -38,7 +38,12 @@ export interface Look {
 
 /** The lowest origin of all, from which x counts on an axis of steps. */
 export function originOf(inputs: readonly Input[]): bigint {
-  return inputs.reduce<bigint | null>((least, { overview: { origin } }) => least === null || origin < least ? origin : least, null) ?? 0n;
+  return (
+    inputs.reduce<bigint | null>(
+      (least, { overview: { origin } }) => (least === null || origin < least ? origin : least),
+      null,
+    ) ?? 0n
+  );
 }
 
 /** Lines in the order of the inputs; those that have no point are left out. */
@@ -51,7 +56,12 @@ export function linesOf(inputs: readonly Input[], look: Look): Line[] {
     .map(({ overview, fine, ...about }) => {
       const buckets = fine && fine.start.length > 0 ? fine : overview;
       const at = positions(buckets, look.axis, about.startedAt, origin);
-      return { ...about, buckets, ...at, smoothed: smoothed(overview, buckets, at.xm, look, about.startedAt, origin, range) };
+      return {
+        ...about,
+        buckets,
+        ...at,
+        smoothed: smoothed(overview, buckets, at.xm, look, about.startedAt, origin, range),
+      };
     });
 }
 
@@ -126,7 +136,8 @@ function smoothed(
   range: number,
 ): Float64Array {
   if (look.method === "none" || look.weight === 0) return shown.mean;
-  if (shown === overview) return smooth({ x: xm, mean: shown.mean, count: shown.count }, look.method, look.weight, range);
+  if (shown === overview)
+    return smooth({ x: xm, mean: shown.mean, count: shown.count }, look.method, look.weight, range);
   // What lies left and right of the window goes into it: zooming must not change the curve.
   const whole = positions(overview, look.axis, startedAt, origin).xm;
   const left = lowerBound(overview.start, shown.start[0]!);

@@ -2,7 +2,7 @@
 
 import type { Buckets } from "../model/buckets.ts";
 import { type Batch, BatchReader, floats, WireError } from "../model/wire.ts";
-import { ApiError, isAbort, send, told } from "./api.ts";
+import { ApiError, isAbort, route, send, told } from "./api.ts";
 
 export interface Wanted {
   key: string;
@@ -85,7 +85,6 @@ export class Charts {
     };
     for (const item of items) item.signal.addEventListener("abort", drop, { once: true });
     const body = {
-      path: this.#path,
       times,
       charts: items.map(({ wanted }) => ({
         key: wanted.key,
@@ -96,7 +95,11 @@ export class Charts {
       })),
     };
     try {
-      const reply = await send("/v1/charts", { method: "POST", body: JSON.stringify(body), signal: abort.signal });
+      const reply = await send(route("/v1/charts", { path: this.#path }), {
+        method: "POST",
+        body: JSON.stringify(body),
+        signal: abort.signal,
+      });
       const reader = new BatchReader();
       const pieces = reply.body!.getReader();
       for (;;) {

@@ -116,7 +116,8 @@ export class PanelData {
       }
       entry.startedAt = startedAt;
       const timeless = spec.axis !== "step" && entry.overview !== null && entry.overview.buckets.time === null;
-      if (entry.error === null && (entry.stale || timeless)) this.#read(id, entry, timeless ? "whole" : entry.stale || "whole");
+      if (entry.error === null && (entry.stale || timeless))
+        this.#read(id, entry, timeless ? "whole" : entry.stale || "whole");
       this.#refine(id, entry);
     }
   }

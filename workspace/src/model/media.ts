@@ -58,4 +58,5 @@ function item(file: unknown, kind: Kind, caption: unknown, about: Fields): Item[
   ];
 }
 
-const isFields = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
+const isFields = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

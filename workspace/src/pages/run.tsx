@@ -55,7 +55,17 @@ export interface Alert {
   text: string;
 }
 
-export default function RunPage({ entity, project: name, run: id, tab }: { entity: string; project: string; run: string; tab: Tab }) {
+export default function RunPage({
+  entity,
+  project: name,
+  run: id,
+  tab,
+}: {
+  entity: string;
+  project: string;
+  run: string;
+  tab: Tab;
+}) {
   const project = useMemo(() => new Project(entity, name, id), [entity, name, id]);
   const address = runRoute(entity, name, id);
   const marks = useSignal<Mark[]>([]);
@@ -76,7 +86,9 @@ export default function RunPage({ entity, project: name, run: id, tab }: { entit
     ]).then(
       ([{ rejections }, { alerts }]) =>
         (marks.value = [
-          ...rejections.flatMap((item): Mark[] => (item.first_step === null ? [] : [{ kind: "rejected", x: item.first_step }])),
+          ...rejections.flatMap((item): Mark[] =>
+            item.first_step === null ? [] : [{ kind: "rejected", x: item.first_step }],
+          ),
           ...alerts.map((item): Mark => ({ kind: "alert", x: item.step })),
         ]),
       (problem: unknown) => {
@@ -125,7 +137,11 @@ export default function RunPage({ entity, project: name, run: id, tab }: { entit
               <p>This run has logged nothing that can be drawn. Its charts appear here as soon as it does.</p>
             </div>
           ) : (
-            <Sections project={project} runs={project.drawn.value} marks={view.value.axis === "step" ? marks.value : NONE} />
+            <Sections
+              project={project}
+              runs={project.drawn.value}
+              marks={view.value.axis === "step" ? marks.value : NONE}
+            />
           )}
         </main>
       ) : (
@@ -166,7 +182,11 @@ function Head({ run, tab, metrics }: { run: Run; tab: Tab; metrics: number }) {
         <a class="btn" href={workspaceHref(run.entity, run.project) + query({ ...DEFAULT, runs: [run.id] })}>
           Open in workspace
         </a>
-        <button class="btn" title={run.id} onClick={() => void navigator.clipboard?.writeText(run.id).catch(() => undefined)}>
+        <button
+          class="btn"
+          title={run.id}
+          onClick={() => void navigator.clipboard?.writeText(run.id).catch(() => undefined)}
+        >
           <Icon name="copy" />
           Run id
         </button>
@@ -174,7 +194,9 @@ function Head({ run, tab, metrics }: { run: Run; tab: Tab; metrics: number }) {
       <Facts run={run} />
       {run.state === "crashed" && (
         <Note kind="warn" icon="crashed">
-          <b class="strong">This run went silent{run.last_step === null ? "" : ` at step ${format.step(run.last_step)}`}.</b>{" "}
+          <b class="strong">
+            This run went silent{run.last_step === null ? "" : ` at step ${format.step(run.last_step)}`}.
+          </b>{" "}
           {run.heartbeat_at && `Its processes were heard last on ${format.when(run.heartbeat_at)}. `}
           It becomes running again when one returns.
         </Note>
@@ -207,7 +229,11 @@ function Facts({ run }: { run: Run }) {
       <Fact word="Points" value={format.count(run.points ?? 0)} />
       {(run.rejected ?? 0) > 0 && <Fact word="Rejected" value={`${format.count(run.rejected!)} frames`} bad />}
       {run.parent && <Fact word="Forked from" value={run.parent} more={`at step ${format.step(run.fork_step ?? 0)}`} />}
-      <Fact word="Started" value={format.when(startedAt(run) * 1000)} {...(run.username ? { more: `by ${run.username}` } : {})} />
+      <Fact
+        word="Started"
+        value={format.when(startedAt(run) * 1000)}
+        {...(run.username ? { more: `by ${run.username}` } : {})}
+      />
       {run.exit_code !== null && run.exit_code !== 0 && <Fact word="Exit code" value={String(run.exit_code)} bad />}
     </dl>
   );

@@ -31,9 +31,30 @@ interface Column {
 }
 
 const FIXED: Column[] = [
-  { key: "last_step", title: "step", width: 90, order: "last_step", number: true, show: (run) => (run.last_step === null ? "" : format.step(run.last_step)) },
-  { key: "duration", title: "Duration", width: 100, order: "duration", number: true, show: (run) => (run.duration_s === null ? "" : format.duration(run.duration_s)) },
-  { key: "created_at", title: "Started", width: 120, order: "created_at", number: true, show: (run) => format.when(run.created_at) },
+  {
+    key: "last_step",
+    title: "step",
+    width: 90,
+    order: "last_step",
+    number: true,
+    show: (run) => (run.last_step === null ? "" : format.step(run.last_step)),
+  },
+  {
+    key: "duration",
+    title: "Duration",
+    width: 100,
+    order: "duration",
+    number: true,
+    show: (run) => (run.duration_s === null ? "" : format.duration(run.duration_s)),
+  },
+  {
+    key: "created_at",
+    title: "Started",
+    width: 120,
+    order: "created_at",
+    number: true,
+    show: (run) => format.when(run.created_at),
+  },
 ];
 
 function columnFor(name: string, runs: readonly Run[]): Column {
@@ -66,7 +87,8 @@ export default function Runs({ entity, project: name }: { entity: string; projec
   const names = columnsOf(runs);
   // The summary of the first window tells which columns are asked for.
   useEffect(() => {
-    if (view.value.columns === null && names.some((column) => column.startsWith("summary."))) change({ columns: names });
+    if (view.value.columns === null && names.some((column) => column.startsWith("summary.")))
+      change({ columns: names });
   }, [names.join("\n")]);
   const columns = [...names.map((column) => columnFor(column, runs)), ...FIXED];
   const metrics = project.metrics.value?.metrics.map((metric) => metric.name) ?? [];
@@ -93,7 +115,10 @@ export default function Runs({ entity, project: name }: { entity: string; projec
       <Top entity={entity} project={name} current="runs" live={project.live} />
       <main class="pg">
         <div class="fb">
-          <FilterField project={project} placeholder="state in (running, finished) and tag != smoke and eval/loss < 3.2" />
+          <FilterField
+            project={project}
+            placeholder="state in (running, finished) and tag != smoke and eval/loss < 3.2"
+          />
           <CopyButton />
           <button class="btn" disabled={saving.value || runs.length === 0} onClick={() => void exportAll()}>
             <Icon name="dl" />
@@ -124,7 +149,12 @@ export default function Runs({ entity, project: name }: { entity: string; projec
             </button>
           </div>
         ) : (
-          <Table project={project} columns={columns} selected={selected.value} select={(ids) => (selected.value = ids)} />
+          <Table
+            project={project}
+            columns={columns}
+            selected={selected.value}
+            select={(ids) => (selected.value = ids)}
+          />
         )}
         {selected.value.size > 0 && (
           <div class="pop bulk" role="toolbar" aria-label="Selected runs">
@@ -179,7 +209,8 @@ function Table({ project, columns, selected, select }: TableProps) {
   const seen = useSignal<[number, number]>([0, 60]);
   const runs = project.list.runs.value;
   const drawn = new Set(project.drawn.value.map((run) => run.id));
-  const rowHeight = (): number => Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || ROW;
+  const rowHeight = (): number =>
+    Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || ROW;
   const look = (): void => {
     const element = box.current!;
     const height = rowHeight();
@@ -260,7 +291,11 @@ function Table({ project, columns, selected, select }: TableProps) {
               <td class="p last">
                 <span class="name">
                   <Swatch slot={slotOf(run)} />
-                  <a class={`plain cut${drawn.has(run.id) ? " strong" : ""}`} href={runHref(run.entity, run.project, run.id)} title={run.display_name}>
+                  <a
+                    class={`plain cut${drawn.has(run.id) ? " strong" : ""}`}
+                    href={runHref(run.entity, run.project, run.id)}
+                    title={run.display_name}
+                  >
                     {run.display_name}
                   </a>
                 </span>
@@ -309,7 +344,13 @@ function Head({ title, order, current, number = false, pinned = false }: HeadPro
       {order === null ? (
         title
       ) : (
-        <button class="sort cut" title={title} onClick={() => change({ order: `${sorted && !descending ? "-" : sorted ? "+" : number ? "-" : "+"}${order}` })}>
+        <button
+          class="sort cut"
+          title={title}
+          onClick={() =>
+            change({ order: `${sorted && !descending ? "-" : sorted ? "+" : number ? "-" : "+"}${order}` })
+          }
+        >
           {sorted && <Icon name={descending ? "desc" : "asc"} />}
           {title}
         </button>

@@ -80,8 +80,8 @@ function Notes({ project }: { project: Project }) {
   if (ignored.value.length > 0)
     return (
       <Note icon="link" action={{ word: "Close", run: () => (ignored.value = []) }}>
-        <b class="strong">A part of this link makes no sense here.</b> <span class="mono">{ignored.value.join(", ")}</span> was
-        ignored.
+        <b class="strong">A part of this link makes no sense here.</b>{" "}
+        <span class="mono">{ignored.value.join(", ")}</span> was ignored.
       </Note>
     );
   return null;
@@ -171,7 +171,9 @@ function Aside({ project, close }: { project: Project; close: () => void }) {
         onEnd={() => list.more()}
         row={(index) => {
           const run = runs[index]!;
-          return <Row key={run.id} run={run} drawn={ids.has(run.id)} toggle={() => toggle(drawn, run)} column={column} />;
+          return (
+            <Row key={run.id} run={run} drawn={ids.has(run.id)} toggle={() => toggle(drawn, run)} column={column} />
+          );
         }}
       />
       <div class="foot">

@@ -12,7 +12,13 @@ const USUAL = 5;
 
 /** "config.lr" or "summary.train/loss": the columns of the link, or configs that differ among the runs. */
 export function columnsOf(runs: readonly Run[]): readonly string[] {
-  return view.value.columns ?? configKeys(runs).filter((key) => differs(runs, key)).slice(0, USUAL).map((key) => `config.${key}`);
+  return (
+    view.value.columns ??
+    configKeys(runs)
+      .filter((key) => differs(runs, key))
+      .slice(0, USUAL)
+      .map((key) => `config.${key}`)
+  );
 }
 
 /** The value of a column; undefined: the run has none. */
@@ -29,7 +35,9 @@ export function textOf(value: unknown): string {
 }
 
 function configKeys(runs: readonly Run[]): string[] {
-  return [...new Set(runs.flatMap((run) => Object.keys(run.config).filter((key) => !key.startsWith("_"))))].toSorted(naturally);
+  return [...new Set(runs.flatMap((run) => Object.keys(run.config).filter((key) => !key.startsWith("_"))))].toSorted(
+    naturally,
+  );
 }
 
 function differs(runs: readonly Run[], key: string): boolean {
@@ -69,7 +77,12 @@ export function ColumnPicker({ runs, metrics, close }: Props) {
   return (
     <div class="pop pick-list" ref={box} role="dialog" aria-label="Columns">
       <label class="field on">
-        <input type="search" aria-label="Find a column" value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
+        <input
+          type="search"
+          aria-label="Find a column"
+          value={text.value}
+          onInput={(event) => (text.value = event.currentTarget.value)}
+        />
         <span class="dim">
           {found.length} of {all.length}
         </span>

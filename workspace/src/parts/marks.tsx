@@ -56,7 +56,9 @@ export function Failure({ error, again }: { error: ApiError; again?: () => void 
       {...(again ? { action: { word: "Try now", run: again } } : {})}
     >
       <b class="strong">{error.message}</b>{" "}
-      {away ? "Runs keep logging to their own disks; nothing is lost." : [error.detail, error.hint].filter(Boolean).join("; ")}
+      {away
+        ? "Runs keep logging to their own disks; nothing is lost."
+        : [error.detail, error.hint].filter(Boolean).join("; ")}
     </Note>
   );
 }

@@ -165,7 +165,13 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
 
   const slash = metric.lastIndexOf("/") + 1;
   return (
-    <figure class={`panel${full ? " full" : ""}`} ref={figure} data-metric={metric} data-state={state.kind} data-points={state.points}>
+    <figure
+      class={`panel${full ? " full" : ""}`}
+      ref={figure}
+      data-metric={metric}
+      data-state={state.kind}
+      data-points={state.points}
+    >
       <figcaption>
         <span class="pt cut" title={metric}>
           <span class="dim">{metric.slice(0, slash)}</span>
@@ -241,10 +247,22 @@ function stateOf(data: PanelData, runs: readonly Run[], lines: readonly Line[]):
   if (points === 0 && failed)
     return { kind: "failed", badge: "", points, title: failed.message, why: failed.hint || failed.detail };
   if (points === 0)
-    return { kind: "empty", badge: "no points", points, title: "No points yet", why: "None of the drawn runs has stored one." };
+    return {
+      kind: "empty",
+      badge: "no points",
+      points,
+      title: "No points yet",
+      why: "None of the drawn runs has stored one.",
+    };
   const badge = fidelity(buckets, points, format.count);
   if (odd === points)
-    return { kind: "nan", badge, points, title: "No value is finite", why: `${format.count(odd)} of ${format.count(points)} are NaN or infinite.` };
+    return {
+      kind: "nan",
+      badge,
+      points,
+      title: "No value is finite",
+      why: `${format.count(odd)} of ${format.count(points)} are NaN or infinite.`,
+    };
   return { kind: "drawn", badge: failed ? "some runs could not be read" : badge, points };
 }
 

@@ -23,7 +23,9 @@ export function Sections({ project, runs, marks }: Props) {
   const { q, cut, full } = view.value;
   const found = project.metrics.value;
   const names = found ? found.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) : [];
-  const owners = new Map(found?.metrics.map((metric) => [metric.name, new Set(metric.runs.map((at) => found.runs[at]!))]));
+  const owners = new Map(
+    found?.metrics.map((metric) => [metric.name, new Set(metric.runs.map((at) => found.runs[at]!))]),
+  );
   const having = (metric: string): Run[] => runs.filter((run) => owners.get(metric)?.has(run.id) ?? false);
   const shown = search(names, q);
   const made = sections(shown, cut);
@@ -83,7 +85,12 @@ function Fold({ section, project, having, marks }: FoldProps) {
         </button>
         {open.value && pages > 1 && (
           <span class="row">
-            <button class="btn quiet mini" aria-label="Previous panels" disabled={at === 0} onClick={() => (page.value = at - 1)}>
+            <button
+              class="btn quiet mini"
+              aria-label="Previous panels"
+              disabled={at === 0}
+              onClick={() => (page.value = at - 1)}
+            >
               <Icon name="left" />
             </button>
             {from + 1}–{Math.min(from + PER_PAGE, metrics.length)}

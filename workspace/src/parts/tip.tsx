@@ -39,7 +39,11 @@ export function Tip({ shown, axis, origin, smooth }: Props) {
     <>
       {shown.dots.map((dot) =>
         Number.isFinite(dot.top) ? (
-          <i key={dot.run} class={`dot k${(dot.slot % 10) + 1}`} style={{ left: `${dot.left}px`, top: `${dot.top + 30}px` }} />
+          <i
+            key={dot.run}
+            class={`dot k${(dot.slot % 10) + 1}`}
+            style={{ left: `${dot.left}px`, top: `${dot.top + 30}px` }}
+          />
         ) : null,
       )}
       <div class="pop tip" style={{ ...side, maxWidth: `${Math.max(ROOM, shown.width / 2)}px` }} role="status">
@@ -108,7 +112,12 @@ function spanWord(near: Hit, origin: bigint): string {
 export function summaryOf(metric: string, lines: readonly Line[], axis: Axis): string {
   const parts = lines.slice(0, 6).map((line) => {
     const b = line.buckets;
-    const [min, max] = [b.min, b.max].map((ys, i) => ys.reduce((a, y) => (Number.isNaN(y) ? a : i === 0 ? Math.min(a, y) : Math.max(a, y)), i === 0 ? Infinity : -Infinity));
+    const [min, max] = [b.min, b.max].map((ys, i) =>
+      ys.reduce(
+        (a, y) => (Number.isNaN(y) ? a : i === 0 ? Math.min(a, y) : Math.max(a, y)),
+        i === 0 ? Infinity : -Infinity,
+      ),
+    );
     return `${line.name}: last ${format.value(b.last.at(-1) ?? Number.NaN)}, between ${format.value(min!)} and ${format.value(max!)}`;
   });
   const more = lines.length > parts.length ? `, and ${lines.length - parts.length} more` : "";

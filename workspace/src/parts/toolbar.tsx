@@ -22,7 +22,11 @@ export function Toolbar() {
       </label>
       <label class="btn pick">
         <span class="v">x</span>
-        <select value={axis} aria-label="x-axis" onChange={(event) => change({ axis: event.currentTarget.value as Axis, zoom: null })}>
+        <select
+          value={axis}
+          aria-label="x-axis"
+          onChange={(event) => change({ axis: event.currentTarget.value as Axis, zoom: null })}
+        >
           {AXES.map((name) => (
             <option key={name} value={name}>
               {AXIS_WORDS[name]}
@@ -32,7 +36,11 @@ export function Toolbar() {
       </label>
       <span class="btn pick lg">
         <span class="v">Smooth</span>
-        <select value={method} aria-label="Smoothing" onChange={(event) => change({ method: event.currentTarget.value as Method })}>
+        <select
+          value={method}
+          aria-label="Smoothing"
+          onChange={(event) => change({ method: event.currentTarget.value as Method })}
+        >
           {METHODS.map((name) => (
             <option key={name} value={name}>
               {METHOD_WORDS[name]}
@@ -91,7 +99,8 @@ export function CopyButton() {
 /** Keys that work wherever no field has the focus. */
 export function onChartKey(event: KeyboardEvent): void {
   const target = event.target;
-  const typing = target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+  const typing =
+    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
   if (typing) {
     if (event.key === "Escape") target.blur();
     return;

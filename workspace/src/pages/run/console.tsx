@@ -41,7 +41,11 @@ export function Console({ run, address }: TabProps) {
 
   const load = async (cursor: string | null, signal?: AbortSignal): Promise<void> => {
     try {
-      const found = await get<{ parts: Part[]; earlier: string | null }>(`${address}/console`, { limit: PARTS, cursor }, signal);
+      const found = await get<{ parts: Part[]; earlier: string | null }>(
+        `${address}/console`,
+        { limit: PARTS, cursor },
+        signal,
+      );
       const fresh = found.parts.flatMap(linesOf);
       if (cursor !== null || !read.value) earlier.value = found.earlier;
       const known = new Set(fresh.map((line) => line.key));
@@ -58,7 +62,8 @@ export function Console({ run, address }: TabProps) {
     lines.value = [];
     read.value = false;
     void load(null, abort.signal);
-    const timer = run.state === "running" ? setInterval(() => !document.hidden && void load(null, abort.signal), NEWS_MS) : 0;
+    const timer =
+      run.state === "running" ? setInterval(() => !document.hidden && void load(null, abort.signal), NEWS_MS) : 0;
     return () => {
       abort.abort();
       clearInterval(timer);

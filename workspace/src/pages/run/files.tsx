@@ -57,7 +57,10 @@ export function Files({ address }: TabProps) {
               {files.value.map((file) => (
                 <tr key={file.name}>
                   <td>
-                    <a href={blobHref({ sha256: file.sha256, path: file.name })} download={file.name.slice(file.name.lastIndexOf("/") + 1)}>
+                    <a
+                      href={blobHref({ sha256: file.sha256, path: file.name })}
+                      download={file.name.slice(file.name.lastIndexOf("/") + 1)}
+                    >
                       {file.name}
                     </a>
                   </td>

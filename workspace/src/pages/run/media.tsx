@@ -40,7 +40,12 @@ export function Media({ address }: TabProps) {
   useEffect(load, [address]);
   const { q } = view.value;
   const found = keys.value ?? [];
-  const names = new Set(search(found.map((item) => item.key), q));
+  const names = new Set(
+    search(
+      found.map((item) => item.key),
+      q,
+    ),
+  );
   return (
     <main class="media">
       <div class="bar">
@@ -61,7 +66,10 @@ export function Media({ address }: TabProps) {
         <div class="empty">
           <h1>No media</h1>
           <p>
-            <code>run.log({"{"}"samples": stepwell.Image(picture){"}"})</code> shows pictures here, and sound, video and HTML likewise.
+            <code>
+              run.log({"{"}"samples": stepwell.Image(picture){"}"})
+            </code>{" "}
+            shows pictures here, and sound, video and HTML likewise.
           </p>
         </div>
       )}

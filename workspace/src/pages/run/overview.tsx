@@ -35,11 +35,15 @@ export function Overview({ run, address }: TabProps) {
       // What fails here is tried again by the next look; the page above says when the server is away.
       const some = await Promise.allSettled([
         get<Record<string, Json>>(`${address}/summary`, {}, abort.signal).then((found) => (summary.value = found)),
-        get<{ writers: Writer[] }>(`${address}/writers`, {}, abort.signal).then((found) => (writers.value = found.writers)),
+        get<{ writers: Writer[] }>(`${address}/writers`, {}, abort.signal).then(
+          (found) => (writers.value = found.writers),
+        ),
         get<{ rejections: Rejection[] }>(`${address}/rejections`, { limit: 100 }, abort.signal).then(
           (found) => (rejections.value = found.rejections),
         ),
-        get<{ alerts: Alert[] }>(`${address}/alerts`, { limit: 100 }, abort.signal).then((found) => (alerts.value = found.alerts)),
+        get<{ alerts: Alert[] }>(`${address}/alerts`, { limit: 100 }, abort.signal).then(
+          (found) => (alerts.value = found.alerts),
+        ),
         get<{ metadata: Record<string, Record<string, Json>> }>(`${address}/metadata`, { limit: 1 }, abort.signal).then(
           (found) => (metadata.value = found.metadata),
         ),
@@ -93,7 +97,9 @@ function Ranks({ writers }: { writers: readonly Writer[] }) {
   if (writers.length === 0) return null;
   const most = Math.max(...writers.map((writer) => writer.last_step ?? -1));
   const least = Math.min(...writers.map((writer) => writer.last_step ?? -1));
-  const behind = writers.find((writer) => most - (writer.last_step ?? -1) > Math.max(10, most / 50) && writer.state === "running");
+  const behind = writers.find(
+    (writer) => most - (writer.last_step ?? -1) > Math.max(10, most / 50) && writer.state === "running",
+  );
   const worst = writers.toSorted((a, b) => (a.last_step ?? -1) - (b.last_step ?? -1)).slice(0, 16);
   const shown = writers.length > MOST_RANKS ? worst : writers;
   return (
@@ -101,8 +107,10 @@ function Ranks({ writers }: { writers: readonly Writer[] }) {
       <h3>
         Where the data is
         <span class="dim">
-          {least === most ? `stored up to step ${format.step(most)}` : `stored up to steps ${format.step(least)} to ${format.step(most)}`}, by
-          writer
+          {least === most
+            ? `stored up to step ${format.step(most)}`
+            : `stored up to steps ${format.step(least)} to ${format.step(most)}`}
+          , by writer
           {shown.length < writers.length && `; the ${shown.length} furthest behind of ${format.count(writers.length)}`}
         </span>
       </h3>
@@ -123,7 +131,8 @@ function Ranks({ writers }: { writers: readonly Writer[] }) {
             <b class="strong">
               Writer {behind.name} is {format.step(most - (behind.last_step ?? -1))} steps behind.
             </b>{" "}
-            It was heard last on {format.when(behind.heartbeat_at)}. What it has logged waits on its own disk; nothing is lost.
+            It was heard last on {format.when(behind.heartbeat_at)}. What it has logged waits on its own disk; nothing
+            is lost.
           </Note>
         )}
       </div>
@@ -155,7 +164,9 @@ function Rejections({ rows }: { rows: readonly Rejection[] }) {
           {rows.map((row, i) => (
             <tr key={i}>
               <td>{row.writer}</td>
-              <td class="num">{row.first_step === null ? "–" : `${format.step(row.first_step)}–${format.step(row.last_step ?? 0)}`}</td>
+              <td class="num">
+                {row.first_step === null ? "–" : `${format.step(row.first_step)}–${format.step(row.last_step ?? 0)}`}
+              </td>
               <td class="num">{format.count(row.points)}</td>
               <td>{row.message}</td>
               <td class="num">{format.when(row.rejected_at)}</td>
@@ -186,7 +197,12 @@ function Values({ title, values, more, searchable = false }: ValuesProps) {
         {searchable && (
           <label class="field mini">
             <Icon name="search" />
-            <input type="search" aria-label={`Search ${title}`} value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
+            <input
+              type="search"
+              aria-label={`Search ${title}`}
+              value={text.value}
+              onInput={(event) => (text.value = event.currentTarget.value)}
+            />
           </label>
         )}
       </h3>
@@ -200,7 +216,8 @@ function Values({ title, values, more, searchable = false }: ValuesProps) {
 }
 
 function KeyValue({ name, value }: { name: string; value: Json }) {
-  const text = typeof value === "number" ? format.value(value) : typeof value === "string" ? value : JSON.stringify(value);
+  const text =
+    typeof value === "number" ? format.value(value) : typeof value === "string" ? value : JSON.stringify(value);
   return (
     <>
       <span class="cut mono" title={name}>

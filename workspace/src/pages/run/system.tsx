@@ -93,7 +93,13 @@ export function System({ run, address }: TabProps) {
   const names = search(measured.names(), q);
   const writers = useMemo(() => measured.writers(), [version.value]);
   const runs = useMemo(
-    () => new Map(writers.map((writer, slot): [string, Run] => [writer, { ...run, id: writer, display_name: `writer ${writer}`, slot, metadata: { started_at: startedAt(run) } }])),
+    () =>
+      new Map(
+        writers.map((writer, slot): [string, Run] => [
+          writer,
+          { ...run, id: writer, display_name: `writer ${writer}`, slot, metadata: { started_at: startedAt(run) } },
+        ]),
+      ),
     [writers, run.state],
   );
   return (
