@@ -123,7 +123,7 @@ QUERIES = (
             FROM bench.run r JOIN bench.point p USING (run_id)
             WHERE r.{_LARGE} AND p.metric = 'train/loss' GROUP BY 1, 2""",
         f"""SELECT r.name, s.bucket_step, s.count, s.min, s.max, s.mean
-            FROM stepwell.history_sample((SELECT array_agg(run_id) FROM stepwell.run WHERE {_LARGE}),
+            FROM stepwell.history_samples((SELECT array_agg(run_id) FROM stepwell.run WHERE {_LARGE}),
                                          '{{train/loss}}', 100) s JOIN stepwell.run r USING (run_id)""",
     ),
     Query(

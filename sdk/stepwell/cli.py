@@ -95,7 +95,7 @@ def _run(arguments: list[str]) -> int:
         + "\n\n`stepwell COMMAND --help` explains each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    overview.add_argument("--version", action="version", version=f"stepwell {stepwell.__version__}")
+    overview.add_argument("--version", action="version", version=f"stepwell {stepwell.VERSION}")
     overview.parse_args(arguments)
     overview.print_help()
     return 0

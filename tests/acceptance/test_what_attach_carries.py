@@ -78,7 +78,8 @@ def test_a_process_says_how_old_it_is_whatever_its_wall_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = resolve({}, dir=tmp_path, project="p", run_id="r", mode="offline", silent="1")
-    run = Run(settings, {}, {})
+    run = Run(settings, {})
+    run.open()
     monkeypatch.setattr(time, "time", lambda: 0.0)  # set back to 1970
     first, second = (run._session._attach_message()["age_s"] for _ in range(2))
     assert 0 <= first <= second < 600

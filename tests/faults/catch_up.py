@@ -60,8 +60,8 @@ def measure_outage(dsn: str, directory: Path, outage_s: float, live_s: float) ->
             steps = live(run)
             run_until(steps, time.perf_counter() + outage_s)
             with worker_process(dsn, directory, port=port):
-                assert run._sender is not None
-                stream = run._sender.stream
+                assert run._session is not None
+                stream = run._session.sender.stream
                 assert stream is not None
                 while not stream.connected:
                     next(steps)

@@ -54,8 +54,7 @@ def use_all_clients(start_run: StartRun, url: str, directory: Path) -> None:
         run.log({"loss": 1.0 / (step + 1)})
     run.finish()
     assert (run.account.stored, run.account.left) == (3, 0)
-    assert run._blobs is not None
-    assert run._blobs.uploader.counts.stored == 1
+    assert run._session.blobs.uploader.counts.stored == 1
     rows = list(Api({"base_url": url}).run("uncategorized/r").scan_history(["loss"]))
     assert [row["loss"] for row in rows] == [1.0, 1 / 2, 1 / 3]
     parser = argparse.ArgumentParser()

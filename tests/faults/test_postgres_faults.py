@@ -145,7 +145,7 @@ async def test_two_workers_that_get_the_same_frames_at_once_store_them_once(step
 
 
 def _waiting(logger: object) -> list[bytes]:
-    outbox = logger.run._sender._outbox  # type: ignore[attr-defined]
+    outbox = logger.run._session.sender._outbox  # type: ignore[attr-defined]
     frames: list[bytes] = outbox.read(outbox.first_seq, 1 << 24, 64)
     return frames
 

@@ -15,7 +15,16 @@ from stepwell.settings.given import as_arguments
 
 def test_defaults_are_those_of_the_documentation() -> None:
     settings = resolve({})
-    assert ("http://127.0.0.1:8770", Path(".stepwell"), "online", "default", "uncategorized", None, "0", False) == (
+    assert (
+        "http://127.0.0.1:8770",
+        Path(".stepwell").absolute(),
+        "online",
+        "default",
+        "uncategorized",
+        None,
+        "0",
+        False,
+    ) == (
         settings.url,
         settings.dir,
         settings.mode,

@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options.dir, options.url)
     if not settings.dir.is_dir():
         if options.dir is None:
-            print(f"Nothing to deliver: there is no directory {settings.dir} here.")
+            print(f"Nothing to deliver: there is no directory {settings.dir}.")
             return 0
         raise SettingError(f"there is no directory {settings.dir}", hint="name the directory that holds the spools")
     paths = Spool.discover(settings.dir)

@@ -6,6 +6,7 @@ and a test compares the two.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -92,7 +93,7 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values.setdefault("writer", _writer(environment))
     values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
-    values["dir"] = Path(values.get("dir", ".stepwell"))
+    values["dir"] = _absolute(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
     start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
     values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
@@ -137,6 +138,14 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     settings = Settings(**values)
     _ = settings.endpoint  # an impossible URL is refused now, and not by an I/O thread later
     return settings
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """`path` with `~` expanded, and independent of later changes of the working directory."""
+    expanded = os.path.expanduser(path)
+    with contextlib.suppress(FileNotFoundError):  # the working directory itself is gone
+        return Path(os.path.abspath(expanded))
+    return Path(expanded)
 
 
 def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> None:

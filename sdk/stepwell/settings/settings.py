@@ -84,7 +84,7 @@ class Settings:
 
     Attributes:
         url: the server, without credentials.
-        dir: where spools are.
+        dir: where spools are; absolute.
         mode: online, offline (spool only) or disabled (nothing).
         entity, project, run_id: which run. run_id is made up when not given.
         name: what pages show; the run id when not given.

@@ -22,6 +22,7 @@ from typing import Any
 from stepwell.errors import DataError, SpoolFullError
 from stepwell.files.media_door import MediaDoor, Taken
 from stepwell.settings import StepBack
+from stepwell.stage.clock import SteadyClock
 from stepwell.stage.late_calls import LateCalls
 from stepwell.stage.latest import Extremes, Latest, Seen
 from stepwell.stage.plan import Completion, Cut, OpenRow, Plan
@@ -75,6 +76,7 @@ class Stage:
         self._object_bytes = 0  # of objects and notes
         self._notes: list[Object] = []
         self._note_time = 0
+        self._note_clock = SteadyClock()
         self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.media: MediaDoor | None = None
         self.rows = 0
@@ -211,7 +213,7 @@ class Stage:
             if self._object_bytes >= self._max_object_bytes and not self._wait_for_room():
                 self.dropped_notes += 1
                 return
-            self._note_time = max(self._note_time, round(time() * 1e6))
+            self._note_time = max(self._note_time, round(self._note_clock.now() * 1e6))
             self._notes.append(Object(self._step, self._note_time, kind, body))
             self._object_bytes += len(kind) + len(body)
 
