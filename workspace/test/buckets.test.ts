@@ -110,7 +110,7 @@ test("the badge says how exact the picture is", () => {
   assert.equal(fidelity(150, 20_000, say), "150 buckets of 20000, extremes exact");
   assert.equal(fidelity(1, 1, say), "1 point");
   assert.equal(fidelity(0, 0, say), "no points");
-  assert.deepEqual(totals(bucketsOf([[0, Number.NaN]], 1)), { points: 1, odd: 1 });
+  assert.deepEqual(totals(bucketsOf([[0, Number.NaN]], 1)), { buckets: 1, points: 1, odd: 1 });
 });
 
 const asPoints = (b: Buckets): { x: Float64Array; mean: Float64Array; count: Float64Array } => ({

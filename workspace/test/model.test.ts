@@ -95,6 +95,7 @@ test("a filter that is not finished says what is missing", () => {
 test("an axis has round places inside its range, at any size", () => {
   assert.deepEqual(places(0, 20_000, 4, false), [0, 5000, 10_000, 15_000, 20_000]);
   assert.deepEqual(places(0, 7200, 4, true), [0, 1800, 3600, 5400, 7200]);
+  assert.deepEqual(places(0, 0.8, 4, true), [0, 0.2, 0.4, 0.6, 0.8]);
   assert.deepEqual(decades(0.1, 1000, 5), [0.1, 1, 10, 100, 1000]);
   assert.deepEqual(decades(2, 8, 3), [2, 4, 6, 8]);
   assert.deepEqual(places(5, 5, 4, false), []);

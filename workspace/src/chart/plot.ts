@@ -136,8 +136,9 @@ export class Plot {
         bind: { dblclick: () => () => (told.zoom(null), null) },
       },
       scales: {
-        x: { time: false, auto: false },
-        y: { auto: false, distr: this.#picture!.log ? 3 : 1 },
+        x: { time: false, auto: false, range: () => this.#picture!.x },
+        // As it is: lines are painted by the same range, so uPlot must not round it.
+        y: { auto: false, distr: this.#picture!.log ? 3 : 1, range: () => this.#picture!.y },
       },
       series: [{}, { show: true, paths: () => null, points: { show: false } }],
       axes: [
@@ -152,8 +153,9 @@ export class Plot {
         },
         {
           ...axis,
-          size: (u, labels) => Math.max(42, ...(labels ?? []).map((text) => text.length * 6 + 14)) + (u ? 0 : 0),
+          size: (_, labels) => Math.max(42, ...(labels ?? []).map((text) => text.length * 6 + 14)),
           gap: 4,
+          filter: (_, splits) => splits, // on a logarithmic axis uPlot would leave labels out
           grid: { stroke: theme.grid, width: 1 },
           splits: (u, _, low, high) => {
             const wanted = Math.max(2, Math.floor(u.over.clientHeight / 42));
@@ -186,7 +188,7 @@ export class Plot {
   #labels(splits: number[]): string[] {
     const { axis, origin } = this.#picture!;
     if (axis !== "step") return timeLabels(splits, axis);
-    if (origin === 0n) return ticks(splits.map((at) => (Number.isInteger(at) || Math.abs(at) > 10 ? at : at)));
+    if (origin === 0n) return ticks(splits);
     return splits.map((at) => `…${String(origin + BigInt(Math.round(at))).slice(-6)}`);
   }
 }

@@ -28,6 +28,8 @@ export class Project {
   /** Where the cursor is in any chart, in units of the axis. */
   readonly cross = signal<number | null>(null);
   readonly drawn: ReadonlySignal<readonly Run[]>;
+  /** Columns of metrics that the table of runs has when nobody has chosen; they stay once they are known. */
+  readonly usual = signal<readonly string[]>([]);
   readonly filterError = computed(() => compile(view.value.filter, this.#isConfig).error);
 
   #entity: string;
@@ -92,7 +94,10 @@ export class Project {
     const { filter, order, columns } = view.value;
     const { filters, error } = compile(filter, this.#isConfig);
     if (error) return; // what is being typed is not finished; the list stays
-    const keys = [...(columns ?? []), ...(order.slice(1).startsWith("summary_metrics.") ? [sorted(order)] : [])];
+    const keys = [
+      ...(columns ?? this.usual.value),
+      ...(order.slice(1).startsWith("summary_metrics.") ? [sorted(order)] : []),
+    ];
     const summary = keys.filter((name) => name.startsWith("summary.")).map((name) => name.slice("summary.".length));
     this.list.want({
       path: this.path,
@@ -124,7 +129,9 @@ export class Project {
     this.#metricsOf = text;
     get<MetricNames>("/v1/metrics", { path: this.path, runs: ids }, this.#abort.signal).then(
       (found) => {
-        if (this.#metricsOf === text) this.metrics.value = found;
+        if (this.#metricsOf !== text) return;
+        this.metrics.value = found;
+        if (this.usual.value.length === 0) this.usual.value = usualColumns(found);
       },
       (error: unknown) => {
         if (!isAbort(error)) this.error.value = told(error);
@@ -171,6 +178,13 @@ export class Project {
       this.#readMetrics(this.drawn.value, true);
     }, METRICS_MS);
   }
+}
+
+// What people look for first: losses and accuracies, those of evaluations before those of training.
+function usualColumns({ metrics }: MetricNames): string[] {
+  const names = metrics.filter((metric) => !metric.hidden).map((metric) => metric.name);
+  const telling = names.filter((name) => /loss|acc/iu.test(name));
+  return (telling.length > 0 ? telling : names).slice(0, 3).map((name) => `summary.${name}`);
 }
 
 const sorted = (order: string): string => order.slice(1).replace(/^summary_metrics\./u, "summary.");

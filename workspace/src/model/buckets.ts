@@ -93,9 +93,14 @@ export function lowerBound(x: Float64Array, at: number): number {
   return low;
 }
 
-/** How many points there are, and of them how many NaN or infinite. */
-export function totals(b: Buckets): { points: number; odd: number } {
-  return { points: b.count.reduce((a, n) => a + n, 0), odd: b.odd.reduce((a, n) => a + n, 0) };
+/** How many buckets lie in [from, to), by index, how many points they have, and of these how many NaN or infinite. */
+export function totals(b: Buckets, from = 0, to = b.count.length): { buckets: number; points: number; odd: number } {
+  let [points, odd] = [0, 0];
+  for (let i = from; i < to; i += 1) {
+    points += b.count[i]!;
+    odd += b.odd[i]!;
+  }
+  return { buckets: Math.max(0, to - from), points, odd };
 }
 
 /** What the badge says: "all 812 points" where each bucket is a point, else how many buckets stand for how many. */

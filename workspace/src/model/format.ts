@@ -10,10 +10,11 @@ export function value(v: number): string {
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
   if (v === 0) return "0";
-  if (Number.isInteger(v) && size < 1e9) return GROUPED.format(v).replace("-", "−");
+  if (Number.isInteger(v) && size < 1e15) return GROUPED.format(v).replace("-", "−");
   if (size >= 1e6 || size < 1e-3) return exponent(v, 3);
   const digits = Math.max(0, 4 - Math.floor(Math.log10(size)));
-  const text = v.toFixed(Math.min(digits, 8));
+  const fixed = v.toFixed(Math.min(digits, 8));
+  const text = String(v).length < fixed.length ? String(v) : fixed; // 0.02, not 0.020000
   const [whole = "", rest = ""] = text.split(".");
   return `${GROUPED.format(BigInt(whole)).replace(/^-?/, v < 0 ? "−" : "")}${rest ? `.${rest}` : ""}`;
 }

@@ -18,7 +18,7 @@ export function places(low: number, high: number, wanted: number, time: boolean)
   const span = high - low;
   if (!(span > 0) || wanted < 1) return [];
   const rough = span / wanted;
-  const step = (time && SECONDS.find((seconds) => seconds >= rough)) || round(rough);
+  const step = (time && rough > 0.5 && SECONDS.find((seconds) => seconds >= rough)) || round(rough);
   const found: number[] = [];
   // Counted, not summed up: a sum drifts, and does not move at all where the step is below the resolution.
   const first = Math.ceil(low / step - 1e-9);

@@ -84,12 +84,7 @@ export default function Runs({ entity, project: name }: { entity: string; projec
   const { list } = project;
   const runs = list.runs.value;
   const total = list.total.value;
-  const names = columnsOf(runs);
-  // The summary of the first window tells which columns are asked for.
-  useEffect(() => {
-    if (view.value.columns === null && names.some((column) => column.startsWith("summary.")))
-      change({ columns: names });
-  }, [names.join("\n")]);
+  const names = columnsOf(runs, project.usual.value);
   const columns = [...names.map((column) => columnFor(column, runs)), ...FIXED];
   const metrics = project.metrics.value?.metrics.map((metric) => metric.name) ?? [];
   const error = list.error.value;
@@ -129,7 +124,14 @@ export default function Runs({ entity, project: name }: { entity: string; projec
               <Icon name="cols" />
               Columns <span class="v">{names.length}</span>
             </button>
-            {picking.value && <ColumnPicker runs={runs} metrics={metrics} close={() => (picking.value = false)} />}
+            {picking.value && (
+              <ColumnPicker
+                runs={runs}
+                metrics={metrics}
+                usual={project.usual.value}
+                close={() => (picking.value = false)}
+              />
+            )}
           </span>
           <a class="btn pri" href={workspaceHref(entity, name) + kept("runs", "filter", "order")}>
             Open in workspace

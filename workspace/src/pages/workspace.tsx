@@ -157,7 +157,7 @@ function Aside({ project, close }: { project: Project; close: () => void }) {
         <span>Run</span>
         <span />
         <span class="num">step</span>
-        <span class="num cut">{column ? column.replace(/^\w+\./u, "") : "time"}</span>
+        <span class="num cut">{column ? column.replace(/^\w+\./u, "") : "duration"}</span>
       </div>
       {list.news.value > 0 && (
         <button class="news" onClick={() => void list.reload()}>

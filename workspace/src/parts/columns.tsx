@@ -10,15 +10,11 @@ import { change, view } from "../state.ts";
 
 const USUAL = 5;
 
-/** "config.lr" or "summary.train/loss": the columns of the link, or configs that differ among the runs. */
-export function columnsOf(runs: readonly Run[]): readonly string[] {
-  return (
-    view.value.columns ??
-    configKeys(runs)
-      .filter((key) => differs(runs, key))
-      .slice(0, USUAL)
-      .map((key) => `config.${key}`)
-  );
+/** "config.lr" or "summary.train/loss": the columns of the link, or some metrics and the configs that differ most. */
+export function columnsOf(runs: readonly Run[], usual: readonly string[]): readonly string[] {
+  if (view.value.columns !== null) return view.value.columns;
+  const configs = configKeys(runs).filter((key) => differs(runs, key));
+  return [...usual, ...configs.slice(0, USUAL).map((key) => `config.${key}`)];
 }
 
 /** The value of a column; undefined: the run has none. */
@@ -34,10 +30,19 @@ export function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** Keys of configs, nested ones by their dot paths. */
 function configKeys(runs: readonly Run[]): string[] {
-  return [...new Set(runs.flatMap((run) => Object.keys(run.config).filter((key) => !key.startsWith("_"))))].toSorted(
-    naturally,
-  );
+  const found = new Set<string>();
+  const walk = (values: Run["config"], before: string): void => {
+    for (const [key, value] of Object.entries(values)) {
+      if (before === "" && key.startsWith("_")) continue;
+      const plain = typeof value !== "object" || value === null || Array.isArray(value) || "value" in value;
+      if (plain) found.add(before + key);
+      else walk(value, `${before}${key}.`);
+    }
+  };
+  for (const run of runs) walk(run.config, "");
+  return [...found].toSorted(naturally);
 }
 
 function differs(runs: readonly Run[], key: string): boolean {
@@ -48,13 +53,14 @@ function differs(runs: readonly Run[], key: string): boolean {
 interface Props {
   runs: readonly Run[];
   metrics: readonly string[];
+  usual: readonly string[];
   close: () => void;
 }
 
-export function ColumnPicker({ runs, metrics, close }: Props) {
+export function ColumnPicker({ runs, metrics, usual, close }: Props) {
   const text = useSignal("");
   const box = useRef<HTMLDivElement>(null);
-  const chosen = columnsOf(runs);
+  const chosen = columnsOf(runs, usual);
   const all = [...metrics.map((key) => `summary.${key}`), ...configKeys(runs).map((key) => `config.${key}`)];
   const found = all.filter((column) => column.toLowerCase().includes(text.value.toLowerCase()));
   useEffect(() => {

@@ -9,7 +9,7 @@ import { theme } from "../chart/theme.ts";
 import type { Run } from "../data/api.ts";
 import { PanelData, type PanelSource } from "../data/panel.ts";
 import { startedAt } from "../data/project.ts";
-import { fidelity, totals } from "../model/buckets.ts";
+import { fidelity, lowerBound, totals } from "../model/buckets.ts";
 import * as format from "../model/format.ts";
 import type { Axis } from "../model/view.ts";
 import { change, view } from "../state.ts";
@@ -95,7 +95,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     return { lines, origin: originOf(inputs), range: zoom ? ([...zoom] as [number, number]) : rangeOf(lines) };
   }, [version.value, runs, axis, method, weight, log, zoom]);
   const { lines, origin, range } = drawn;
-  const state = stateOf(data, runs, lines);
+  const state = stateOf(data, runs, lines, zoom);
   const smooth = method !== "none" && weight > 0;
   const picture = () => {
     let [from, to] = range ?? [0, 1];
@@ -232,20 +232,27 @@ interface PanelState {
   why?: string;
 }
 
-function stateOf(data: PanelData, runs: readonly Run[], lines: readonly Line[]): PanelState {
+function stateOf(
+  data: PanelData,
+  runs: readonly Run[],
+  lines: readonly Line[],
+  zoom: readonly [number, number] | null,
+): PanelState {
   const entries = runs.map((run) => data.entries.get(run.id));
   const failed = entries.find((entry) => entry?.error)?.error;
   const waiting = entries.some((entry) => !entry || (!entry.overview && !entry.error));
   let [points, odd, buckets] = [0, 0, 0];
   for (const line of lines) {
-    const sum = totals(line.buckets);
+    const [from, to] = zoom ? [lowerBound(line.x1, zoom[0]), lowerBound(line.x0, zoom[1])] : [0, line.x0.length];
+    const sum = totals(line.buckets, from, to);
     points += sum.points;
     odd += sum.odd;
-    buckets += line.buckets.count.length;
+    buckets += sum.buckets;
   }
   if (points === 0 && waiting) return { kind: "loading", badge: "", points };
   if (points === 0 && failed)
     return { kind: "failed", badge: "", points, title: failed.message, why: failed.hint || failed.detail };
+  if (points === 0 && lines.length > 0) return { kind: "drawn", badge: "no points in this range", points };
   if (points === 0)
     return {
       kind: "empty",

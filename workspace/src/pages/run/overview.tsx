@@ -77,7 +77,7 @@ export function Overview({ run, address }: TabProps) {
           </div>
         )}
         {rejections.value.length > 0 && <Rejections rows={rejections.value} />}
-        <Values title="Summary" more="last stored" values={summary.value} />
+        <Values title="Summary" more="last stored" values={logged(summary.value)} />
         {run.notes && (
           <div class="card">
             <h3>Note</h3>
@@ -94,7 +94,7 @@ export function Overview({ run, address }: TabProps) {
 }
 
 function Ranks({ writers }: { writers: readonly Writer[] }) {
-  if (writers.length === 0) return null;
+  if (writers.length < 2 && writers[0]?.state !== "running") return null;
   const most = Math.max(...writers.map((writer) => writer.last_step ?? -1));
   const least = Math.min(...writers.map((writer) => writer.last_step ?? -1));
   const behind = writers.find(
@@ -242,6 +242,13 @@ function flat(values: Record<string, Json>, before = ""): [string, Json][] {
       if (keys.length === 1 && keys[0] === "value") return [[name, value["value"]!]];
       return keys.length === 0 ? [[name, "{}"]] : flat(value, `${name}.`);
     });
+}
+
+// Step, time and duration of the last row stand in the head of the page.
+function logged(values: Record<string, Json>): Record<string, Json> {
+  return Object.fromEntries(
+    Object.entries(values).filter(([key]) => !["_step", "_timestamp", "_runtime"].includes(key)),
+  );
 }
 
 function withoutLong(values: Record<string, Json>): Record<string, Json> {
