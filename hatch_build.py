@@ -1,8 +1,8 @@
 """Puts the web pages into every wheel and source distribution; hatch calls it (`[tool.hatch.build.hooks.custom]`).
 
-Git ignores the built files, so a distribution that is made without them would lack the pages in silence. They are built
-when they are missing or older than their sources. A source distribution holds them, so a wheel made of it needs no Node.
-An editable install leaves them alone: there, `make workspace` builds them.
+Git ignores the built files, so a distribution that is made without them would lack the pages in silence. They are
+built when they are missing or older than their sources. A source distribution holds them, so a wheel made of it needs
+no Node. An editable install leaves them alone: there, `make workspace` builds them.
 """
 
 from __future__ import annotations

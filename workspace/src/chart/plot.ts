@@ -33,7 +33,6 @@ export class Plot {
   #theme: Theme;
   #frame = 0;
   #made = "";
-  #quiet = false;
 
   constructor(host: HTMLElement, theme: Theme, told: Told) {
     this.#host = host;
@@ -60,10 +59,8 @@ export class Plot {
   /** Puts the crosshair at x without telling anybody. */
   cross(x: number | null): void {
     if (!this.#u) return;
-    this.#quiet = true;
     const left = x === null ? -10 : this.#u.valToPos(x, "x");
     this.#u.setCursor({ left: left < 0 || left > this.#u.over.clientWidth ? -10 : left, top: -10 }, false);
-    this.#quiet = false;
   }
 
   /** Where a value is drawn, in CSS pixels of the host; NaN where it is not. */
@@ -166,14 +163,7 @@ export class Plot {
       ],
       hooks: {
         draw: [(u) => this.#picture && paint(u.ctx, this.#frameOf(u), this.#picture, this.#theme)],
-        setCursor: [
-          (u) => {
-            if (this.#quiet) return;
-            const left = u.cursor.left ?? -1;
-            if (left < 0) told.hover(null, 0);
-            else told.hover(u.posToVal(left, "x"), u.cursor.top ?? 0);
-          },
-        ],
+        ready: [(u) => this.#listen(u)],
         setSelect: [
           (u) => {
             const { left, width } = u.select;
@@ -183,6 +173,22 @@ export class Plot {
         ],
       },
     };
+  }
+
+  // Not uPlot's hook: that also fires when the crosshair of another chart is taken over.
+  #listen(u: UPlot): void {
+    let frame = 0;
+    u.over.addEventListener("mousemove", (event) => {
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => {
+        const { left, top } = u.over.getBoundingClientRect();
+        this.#told.hover(u.posToVal(event.clientX - left, "x"), event.clientY - top);
+      });
+    });
+    u.over.addEventListener("mouseleave", () => {
+      cancelAnimationFrame(frame);
+      this.#told.hover(null, 0);
+    });
   }
 
   #labels(splits: number[]): string[] {
