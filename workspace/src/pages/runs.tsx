@@ -59,7 +59,7 @@ const FIXED: Column[] = [
 
 function columnFor(name: string, runs: readonly Run[]): Column {
   const [place, key] = name.startsWith("config.") ? ["config", name.slice(7)] : ["summary_metrics", name.slice(8)];
-  const number = runs.some((run) => typeof valueOf(run, name) === "number");
+  const number = place === "summary_metrics" || runs.some((run) => typeof valueOf(run, name) === "number");
   return {
     key: name,
     title: key,
@@ -214,7 +214,8 @@ function Table({ project, columns, selected, select }: TableProps) {
   const rowHeight = (): number =>
     Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || ROW;
   const look = (): void => {
-    const element = box.current!;
+    const element = box.current;
+    if (!element) return;
     const height = rowHeight();
     const from = Math.max(0, Math.floor(element.scrollTop / height) - SPARE);
     const to = Math.ceil((element.scrollTop + element.clientHeight) / height) + SPARE;

@@ -27,6 +27,8 @@ interface Line {
   writer: string;
   stream: string;
   text: string;
+  /** As it is read: without the sequences that colour it. */
+  plain: string;
   time: number | undefined;
 }
 
@@ -75,7 +77,7 @@ export function Console({ run, address }: TabProps) {
   }, [lines.value.length]);
 
   const wanted = query.value.toLowerCase();
-  const shown = wanted ? lines.value.filter((line) => line.text.toLowerCase().includes(wanted)) : lines.value;
+  const shown = wanted ? lines.value.filter((line) => line.plain.toLowerCase().includes(wanted)) : lines.value;
   const several = new Set(lines.value.map((line) => line.writer)).size > 1;
   return (
     <main class="console">
@@ -149,6 +151,9 @@ function linesOf(part: Part): Line[] {
     writer: part.writer,
     stream: part.stream === "stderr" ? "stderr" : "stdout",
     text,
+    plain: spans(text)
+      .map((span) => span.text)
+      .join(""),
     time: part.times?.[i],
   }));
 }
