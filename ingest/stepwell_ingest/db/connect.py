@@ -16,6 +16,9 @@ from stepwell_ingest.db.errors import postgres_errors
 #: A pass of the sealer moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
 _ANSWER_S = 5.0
+#: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
+#: a delete would not see the fork that was made while it waited for the run.
+_CURRENT = {"default_transaction_isolation": "read committed"}
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
@@ -26,13 +29,13 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
         max_size=limits.copiers + 4,
         timeout=timeouts.connect_s,
         command_timeout=timeouts.statement_s,
+        reset=_keep,
         server_settings={
             "application_name": "stepwell",
             "TimeZone": "UTC",
             # What is acknowledged must survive a crash, whatever the database's own default is.
             "synchronous_commit": "on",
-            # The slot of the hot ring is read behind a lock, and must be the one current at that moment.
-            "default_transaction_isolation": "read committed",
+            **_CURRENT,
             # When a worker's host disappears during a COPY, Postgres must notice: until then the ledger rows stay
             # locked, and no other worker can move them. (The default is two hours.)
             "tcp_keepalives_idle": "15",
@@ -41,6 +44,11 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
         },
     )
+
+
+async def _keep(_: asyncpg.Connection) -> None:
+    """Instead of asyncpg's reset of a connection that goes back to its pool, which costs a statement each time: the
+    write path leaves no session state behind (settings, listeners, cursors, session locks)."""
 
 
 async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
@@ -75,7 +83,7 @@ async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
             "application_name": "stepwell seal",
             "TimeZone": "UTC",
             "synchronous_commit": "on",  # the sealed rows are soon the only copy
-            "default_transaction_isolation": "read committed",  # rows read behind a lock must be current
+            **_CURRENT,
         },
     )
 
@@ -94,7 +102,7 @@ async def maintenance_connection(
         dsn,
         timeout=connect_s,
         command_timeout=statement_s,
-        server_settings={"application_name": f"stepwell {purpose}"},
+        server_settings={"application_name": f"stepwell {purpose}", **_CURRENT},
     )
 
 
@@ -108,7 +116,7 @@ async def command_connection(
         user: another role than the DSN's; None: the DSN's.
         settings: session settings of Postgres by name.
     """
-    return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings=settings)
+    return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings={**_CURRENT, **settings})
 
 
 async def check_answers(pool: asyncpg.Pool) -> None:
