@@ -36,6 +36,8 @@ test("steps are exact at any size", () => {
 test("counts, bytes and durations read as words", () => {
   assert.equal(format.count(20_317), "20,317");
   assert.equal(format.count(38_216_000), "38.2 M");
+  assert.equal(format.counted(1, "line"), "1 line");
+  assert.equal(format.counted(20_000, "run"), "20,000 runs");
   assert.equal(format.bytes(166_300_000), "166 MB");
   assert.equal(format.duration(0.42), "0.42 s");
   assert.equal(format.duration(38), "38 s");

@@ -36,6 +36,11 @@ export function count(n: number): string {
   return `${significant(n / scale, 3)} ${word}`;
 }
 
+/** A count with its noun: "1 line", "2,000 lines". */
+export function counted(n: number, noun: string): string {
+  return `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
+}
+
 /** Bytes in powers of 1,000: "166 MB". */
 export function bytes(n: number): string {
   if (n < 1000) return `${n} B`;

@@ -79,9 +79,7 @@ function Fold({ section, project, having, marks }: FoldProps) {
         <button class="fold" aria-expanded={open.value} onClick={() => (open.value = !open.value)}>
           <Icon name={open.value ? "down" : "right"} />
           <h2>{section.name || "Charts"}</h2>
-          <span>
-            {format.count(metrics.length)} {metrics.length === 1 ? "metric" : "metrics"}
-          </span>
+          <span>{format.counted(metrics.length, "metric")}</span>
         </button>
         {open.value && pages > 1 && (
           <span class="row">

@@ -91,7 +91,7 @@ export function Console({ run, address }: TabProps) {
             onInput={(event) => (query.value = event.currentTarget.value)}
           />
         </label>
-        <span class="dim">{format.count(shown.length)} lines</span>
+        <span class="dim">{format.counted(shown.length, "line")}</span>
         {earlier.value !== null && (
           <button
             class="btn"

@@ -193,7 +193,7 @@ function Values({ title, values, more, searchable = false }: ValuesProps) {
     <div class="card">
       <h3>
         {title}
-        <span class="dim">{more ?? `${format.count(flat(values).length)} keys`}</span>
+        <span class="dim">{more ?? format.counted(flat(values).length, "key")}</span>
         {searchable && (
           <label class="field mini">
             <Icon name="search" />

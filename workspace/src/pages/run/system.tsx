@@ -5,6 +5,7 @@ import { get, type Run } from "../../data/api.ts";
 import type { Wanted, Series } from "../../data/charts.ts";
 import type { PanelData, PanelSource } from "../../data/panel.ts";
 import { startedAt } from "../../data/project.ts";
+import { counted } from "../../model/format.ts";
 import { search, sections } from "../../model/sections.ts";
 import { Panel, type Surroundings } from "../../parts/panel.tsx";
 import { Toolbar } from "../../parts/toolbar.tsx";
@@ -116,7 +117,7 @@ export function System({ run, address }: TabProps) {
         <section key={section.name} class="sec">
           <header>
             <h2>{section.name}</h2>
-            <span>{section.metrics.length} metrics</span>
+            <span>{counted(section.metrics.length, "metric")}</span>
           </header>
           <div class="grid">
             {section.metrics.map((name) => (
