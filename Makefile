@@ -69,6 +69,9 @@ bench: $(STAMP)
 bench-history: $(STAMP)
 	$(BIN)/python loadtests/bench_history.py
 
+bench-quiet: $(STAMP)
+	$(BIN)/python loadtests/bench_quiet.py
+
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py
 
@@ -77,7 +80,7 @@ bench-sql: $(STAMP)
 
 # In an environment of its own, because torch brings some 4 GB, and with nothing there that these tests do not need.
 test-integrations:
-	@$(MAKE) VENV=$(INTEGRATIONS) BASE=server EXTRAS=server DEV="hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
+	@$(MAKE) VENV=$(INTEGRATIONS) BASE=server EXTRAS=server DEV="cryptography hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
 	@$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/integrations
 	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal tests/integrations
 

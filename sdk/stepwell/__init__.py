@@ -12,6 +12,7 @@ The way of the data: log() → stage → frame → spool → stream → server �
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ from stepwell.runs.init import init
 from stepwell.runs.process import PROCESS
 from stepwell.runs.run import Run
 from stepwell.settings.given import GivenSettings as Settings
+from stepwell.terminal.warnings import show_warnings
 
 if TYPE_CHECKING:
     from stepwell import data_types, plot, testing
@@ -132,6 +134,9 @@ __all__ = [
     "util",
     "watch",
 ]
+
+
+show_warnings(logging.getLogger("stepwell"))
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None) -> None:

@@ -32,6 +32,7 @@ from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
 
@@ -64,10 +65,11 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
     batcher = Batcher(limits.batch_bytes, limits.batch_frames)
-    catalog = Catalog(writing, limits.metrics_per_run, timeouts.connect_s)
+    catalog = Catalog(writing, timeouts.connect_s)
+    names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pressure = Pressure(writing, config.seal)
-    copiers = [Copier(writing, catalog, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
+    copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
