@@ -10,7 +10,12 @@ UNION ALL
 -- name: runs
 -- The rows that lists of runs are filtered from. Its columns are the fields of filters (read/filters.py).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,
-       r.last_step, r.points, r.objects, r.rejected, r.writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
+       r.last_step, r.points, r.objects, r.rejected,
+       -- whose rows it shows: of a fork also the writers of its ancestors
+       CASE WHEN r.parent IS NULL THEN r.writers
+            ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
+                                        UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
+            END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
        to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects
@@ -91,20 +96,34 @@ FROM stepwell.history_sample($1, $2, $3, $4, $5) ORDER BY writer, bucket_step;
 
 -- name: positions
 -- The position of each epoch of each writer of a run, and the state of the run; ordered by writer and epoch.
-SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state,
-       (SELECT max(x.below_step) FROM stepwell.lineage_epoch x
-        WHERE x.run_id = r.run_id AND x.writer = w.name) AS inherited_below
+SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state
 FROM stepwell.run r
 LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
 LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE r.run_id = $1 ORDER BY l.writer_id, l.epoch;
 
+-- name: inherited
+-- What a fork shows of its ancestors' epochs: the steps below below_step, of which those below end_step are there by now.
+SELECT x.writer, x.below_step, CASE WHEN l.first_step < x.below_step THEN least(l.last_step + 1, x.below_step) ELSE 0 END AS end_step
+FROM stepwell.lineage_epoch x
+JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+WHERE x.run_id = $1 ORDER BY x.writer, x.source_run_id, x.writer_id, x.epoch;
+
 -- name: marks
--- One text per run, which changes whenever its positions or its state change.
-SELECT r.run_id, concat_ws(' ', r.state, count(l.*), sum(l.next_seq), sum(l.last_step), sum(l.visible_below),
-                           count(l.visible_below)) AS mark
-FROM stepwell.run r LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
-WHERE r.run_id = ANY ($1) GROUP BY r.run_id;
+-- One text per run, which changes whenever its positions, its state or what it inherits change. A deleted run has none.
+SELECT r.run_id, concat_ws(' ', r.state, l.mark, x.mark) AS mark
+FROM stepwell.run r
+LEFT JOIN LATERAL (
+    SELECT concat_ws(' ', count(*), sum(l.next_seq), sum(l.last_step), sum(l.visible_below), count(l.visible_below)) AS mark
+    FROM stepwell.ledger l WHERE l.run_id = r.run_id
+) l ON true
+LEFT JOIN LATERAL (
+    SELECT concat_ws(' ', sum(x.below_step), sum(least(l.last_step, x.below_step))) AS mark
+    FROM stepwell.lineage_epoch x
+    JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+    WHERE x.run_id = r.run_id
+) x ON true
+WHERE r.run_id = ANY ($1);
 
 -- name: objects_of_frames
 -- The objects in some frames that are not superseded, ordered by writer, epoch, seq and number (the place in the frame).
