@@ -40,15 +40,15 @@ export class Charts {
     this.#path = path;
   }
 
-  /** Asks for one series; rejects with the DOMException of the signal when that is aborted. */
+  /** Asks for one series; rejects with a DOMException when the signal is aborted. */
   want(wanted: Wanted, signal: AbortSignal): Promise<Series> {
-    return new Promise((resolve, reject) => {
-      signal.addEventListener("abort", () => reject(new DOMException("not wanted any more", "AbortError")), {
-        once: true,
-      });
-      this.#waiting.push({ wanted, signal, take: resolve, fail: reject });
-      this.#schedule();
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<Series>();
+    const aborted = (): void => reject(new DOMException("not wanted any more", "AbortError"));
+    signal.addEventListener("abort", aborted);
+    this.#waiting.push({ wanted, signal, take: resolve, fail: reject });
+    this.#schedule();
+    // The signal lives as long as the chart, which asks for its tail again and again.
+    return promise.finally(() => signal.removeEventListener("abort", aborted));
   }
 
   #schedule(): void {
@@ -83,7 +83,7 @@ export class Charts {
     const drop = (): void => {
       if (items.every((item) => item.signal.aborted)) abort.abort();
     };
-    for (const item of items) item.signal.addEventListener("abort", drop, { once: true });
+    for (const item of items) item.signal.addEventListener("abort", drop);
     const body = {
       times,
       charts: items.map(({ wanted }) => ({
@@ -119,6 +119,8 @@ export class Charts {
     } catch (error) {
       const shown = error instanceof WireError ? new ApiError(error.message, { code: "wire" }) : told(error);
       if (!isAbort(error)) for (const item of left) item.fail(shown);
+    } finally {
+      for (const item of items) item.signal.removeEventListener("abort", drop);
     }
   }
 }
