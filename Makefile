@@ -1,7 +1,7 @@
 # Every target does its own set-up: a virtual environment with the versions that constraints.txt pins, made once and stamped.
 #
 #   make demo     a real training run on four ranks, logged to a real server and read back with SQL; it installs
-#                 only what the demo needs (half a minute, once)
+#                 only what the demo needs (half a minute, once); KEEP=1 leaves the server running, to look at the run
 #   make workspace   the web pages, from workspace/; a server that runs from this checkout serves them at once
 #   make wheel    a wheel in dist/, for machines without this checkout
 #   make test     all tests but the slow ones          make check    lint, format and types
@@ -49,7 +49,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 
 demo: $(DEMO)
 	@$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2
-	@$(BIN)/stepwell demo
+	@$(BIN)/stepwell demo $(if $(KEEP),--keep)
 
 workspace: $(PAGES)
 
