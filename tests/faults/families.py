@@ -182,9 +182,9 @@ class Families:
                 found.append(f"series {key!r} of {name}: {len(told)} points")
             last = max(step for _, step, metric in points if metric == key)
             fits = [value for at, value in points.items() if at[1:] == (last, key)]
-            # As numbers: JSON in Postgres has no −0.0.
+            # As floats: JSON in Postgres has no −0.0, and writes large ones as integers.
             value = summary.get(key)
-            if isinstance(value, int | float) and value not in [as_float(pattern) for pattern in fits]:
+            if isinstance(value, int | float) and float(value) not in [as_float(pattern) for pattern in fits]:
                 found.append(f"the summary of {name} has {value} for {key!r}")
             if summary.get(key) is None:
                 found.append(f"the summary of {name} has no {key!r}")
