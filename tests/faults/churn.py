@@ -1,7 +1,9 @@
 """A Stepwell whose parts die all the time, each at the stage that is its turn, and the verdict at the end.
 
     writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
-                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
+                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own. While only
+                stages of `sync` are to come, they log offline, so that there is always something to deliver
+    a slow one  logs a few steps at a time and lives throughout, so that its epoch has many short tracks to merge
     zombies     one writer that is taken over again and again, by processes that all live on (`faults.zombies`)
     workers     two on one port; each life is armed with a stage of the worker
     sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
@@ -135,6 +137,7 @@ class Churn:
                 keepers.append(group.create_task(self._read()))
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 logging.append(group.create_task(zombies.until(self._done)))
+                logging.append(group.create_task(self._log_slowly()))
                 group.create_task(self._strike_postgres(strikes))
                 keepers.append(group.create_task(self._watch_progress()))
                 await asyncio.wait(logging)
@@ -196,6 +199,7 @@ class Churn:
                     steps=self._random.randint(100, 900),
                     seed=self._random.getrandbits(32),
                     armed=self._armed(turn),
+                    offline=turn is None and bool(self._queues.get("sync")),
                 )
             )
             self.lives["writer"] += 1
@@ -209,6 +213,19 @@ class Churn:
                 await delivery
         if delivery is not None:
             await delivery
+
+    async def _log_slowly(self) -> None:
+        directory = self.stack.place / f"{self.project}-slow"
+        directory.mkdir()
+        journal = directory / "0.journal"
+        self.journals.setdefault("run-1", []).append(journal)
+        options = (self.stack.url, str(directory), self.project, "run-1", "slow", 0, str(journal))
+        child = await self.stack.run(Writer(*options, seed=self._random.getrandbits(32)))
+        while not self._done.is_set():
+            await self.stack.tell(child, f"log {self._random.randint(1, 10)}")
+            await asyncio.sleep(0.1)
+        await self.stack.tell(child, "finish")
+        await child.ended.wait()
 
     async def _keep(self, side: Literal["worker", "sealer"]) -> None:
         while True:
@@ -254,7 +271,8 @@ class Churn:
 
     async def _deliver(self, directory: Path) -> bool:
         """One `stepwell sync`; whether it has delivered everything."""
-        turn = self._next("sync")
+        # A delivery with nothing to deliver reaches no stage.
+        turn = self._next("sync") if Spool.discover(directory) else None
         child = await self.stack.run(Sync(self.stack.url, str(directory), armed=self._armed(turn)))
         self.lives["sync"] += 1
         await child.ended.wait()
@@ -308,7 +326,7 @@ class Churn:
 
     async def _settle(self) -> Verdict:
         """Delivers every spool, logs something new, and asks the judge."""
-        parts = [*map(str, range(self.writers)), "zombies"]
+        parts = [*map(str, range(self.writers)), "zombies", "slow"]
         directories = [self.stack.place / f"{self.project}-{part}" for part in parts]
         async with asyncio.timeout(PATIENCE_S):
             for directory in directories:

@@ -39,7 +39,7 @@ QUICK = {"recovery_init_sync_method": "syncfs"}
 #: For the negative control: nothing makes Postgres write its log but a COMMIT that waits for it.
 CARELESS = {**QUICK, "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "wal_buffers": "64MB"}
 #: Whatever is waited for comes within this, or the harness gives up: no result hangs on it.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @dataclass(eq=False, slots=True)

@@ -48,7 +48,7 @@ SEALING = SealSettings(
     points=1,
     idle_s=1.0,
     age_s=2.0,
-    merge_passes=3,
+    merge_passes=2,
     slot_bytes=1 << 20,
     slot_age_s=0.3,
     lock_ms=100,
@@ -80,6 +80,7 @@ class Writer:
         seed: of its pauses and its ways to call log().
         armed: where it dies.
         age_s: how much older it is than it seems.
+        offline: it knows no server, and leaves everything to `stepwell sync`.
     """
 
     url: str
@@ -93,6 +94,7 @@ class Writer:
     seed: int = 0
     armed: Armed | None = None
     age_s: float = 0.0
+    offline: bool = False
 
     def main(self) -> int:
         _shrink_spools()
@@ -104,7 +106,13 @@ class Writer:
         os.environ.update(ALONE, STEPWELL_SILENT="1")
         _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
-            self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
+            self.project,
+            id=self.run,
+            writer=self.name,
+            url=self.url,
+            dir=self.directory,
+            mode="offline" if self.offline else "online",
+            config={"seed": self.seed},
         )
         work = _Logging(run, journal, self)
         events.say("ready")
