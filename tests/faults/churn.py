@@ -204,6 +204,8 @@ class Churn:
             )
             self.lives["writer"] += 1
             await self._watch(turn, child)
+            if child.status not in (0, -stages.signal.SIGKILL):
+                self.complaints.append(f"a writer ended with status {child.status}")
             first_step = max(first_step, read_journal(journal).last_tried + self._random.randint(1, 10))
             if delivery is not None:
                 await delivery
@@ -338,7 +340,7 @@ class Churn:
             Writer(self.stack.url, str(directories[0]), self.project, "fresh", "0", 0, str(fresh), steps=20)
         )
         await child.ended.wait()
-        verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
+        verdict = await Judge(self.stack.dsn, self.project, blobs=self.stack.blobs).verdict(self.journals)
         verdict.complaints += self.complaints
         families = Families(self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed)
         verdict.complaints += await families.complaints()

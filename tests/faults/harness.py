@@ -101,6 +101,11 @@ class Stack:
         return self.cluster.dsn()
 
     @property
+    def blobs(self) -> Path:
+        """Where the workers keep files."""
+        return self.place / "blobs"
+
+    @property
     def url(self) -> str:
         """The workers, through the proxy."""
         return f"http://127.0.0.1:{self.web_proxy.port}"
@@ -163,7 +168,7 @@ class Stack:
 
     def worker(self, **named: Any) -> Worker:
         """A worker behind the stack's port and the Postgres proxy."""
-        return Worker(self._proxied, self.port, **named)
+        return Worker(self._proxied, self.port, blobs=str(self.blobs), **named)
 
     def sealer(self, **named: Any) -> Sealer:
         """A sealer behind the Postgres proxy."""
