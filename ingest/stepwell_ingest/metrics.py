@@ -56,7 +56,7 @@ class Metrics:
                 stored += 1
                 points += entry.header.points
                 objects += entry.header.objects - entry.header.notes
-                notes += entry.header.notes
+                notes += len(entry.frame.objects) if entry.header.notes else 0
             else:
                 rejected += 1
         self.frames.labels("stored").inc(stored)

@@ -12,8 +12,8 @@ ROOMS = import_graph().within("stepwell").grouped(depth=2)
 
 #: From the ground up: a room may import what stands before it, and nothing else.
 ORDER = [
-    *("errors", "terminal", "transport", "compat", "observe"),
-    *("wire", "values", "spool", "settings", "data_types", "api", "plot", "files"),
+    *("errors", "terminal", "transport", "compat"),
+    *("wire", "values", "observe", "spool", "settings", "data_types", "api", "plot", "files"),
     *("stage", "notes", "delivery", "runs", "testing", "integration"),
 ]
 

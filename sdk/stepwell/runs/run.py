@@ -33,7 +33,7 @@ from stepwell.runs.with_block import WithBlock
 from stepwell.settings import Settings
 from stepwell.settings.start import Start, forget, remember
 from stepwell.stage.stage import Stage
-from stepwell.values.convert import dump
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 

@@ -18,6 +18,7 @@ from stepwell.errors import SettingError, UsageError
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
 from stepwell.values.convert import described
+from stepwell.values.text import storable
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 _MAX_TAG = 64
@@ -188,4 +189,4 @@ def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
     for tag in out:
         if not isinstance(tag, str) or not 0 < len(tag) <= _MAX_TAG:
             raise SettingError("a tag must have 1 to 64 characters", detail=described(tag))
-    return tuple(out)
+    return tuple(dict.fromkeys(map(storable, out)))
