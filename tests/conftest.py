@@ -22,7 +22,7 @@ from fixtures.programs import ALONE
 # In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
 pytest_plugins = [
     *("fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server", "fixtures.media"),
-    "fixtures.blobs",
+    *("fixtures.blobs", "fixtures.web_fronts"),
 ]
 
 Context = dict[str, Any]

@@ -6,12 +6,21 @@ A leaf. Counters move once a batch or once a message, never once a point.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-if TYPE_CHECKING:
-    from stepwell_ingest.write.batcher import Entry
+from stepwell.errors import Error
+from stepwell.wire import Header
+
+
+class Committed(Protocol):
+    """A frame that is on record: its header, and why it was refused (None: it was stored)."""
+
+    @property
+    def header(self) -> Header: ...
+    @property
+    def rejection(self) -> Error | None: ...
 
 
 class Metrics:
@@ -48,8 +57,8 @@ class Metrics:
             self.bytes.inc(size)
             self.batch_seconds.observe(seconds)
 
-    def entries_committed(self, entries: Iterable[Entry]) -> None:
-        """Entries are on record, stored or refused."""
+    def entries_committed(self, entries: Iterable[Committed]) -> None:
+        """Frames are on record, stored or refused."""
         stored = points = objects = notes = rejected = 0
         for entry in entries:
             if entry.rejection is None:
@@ -69,11 +78,11 @@ class Metrics:
             self.notes.inc(notes)
 
     def blob_taken(self, new: bool, size: int) -> None:
-        """An upload was answered; `new`: a file was stored that was not there."""
+        """An upload was answered; `new`: it stored a file that was not there."""
         if new:
             self.blobs.inc()
             self.blob_bytes.inc(size)
 
     def render(self) -> bytes:
-        """The text format of Prometheus, version 0.0.4."""
+        """The counters in the text format of Prometheus, version 0.0.4."""
         return generate_latest(self._registry)

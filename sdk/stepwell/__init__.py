@@ -12,24 +12,18 @@ The way of the data: log() → stage → frame → spool → stream → server �
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from stepwell.compat import unsupported
+from stepwell.compat import names, util
+from stepwell.compat.absent import REFUSED, absent_name
 from stepwell.compat.before_init import BeforeInit
-from stepwell.compat.stand_in import (
-    ensure_configured,
-    install_as_wandb,
-    login,
-    require,
-    setup,
-    termerror,
-    termlog,
-    termwarn,
-    util,
-)
+from stepwell.compat.modules import OUTERMOST, WANDB_VERSION, stand_ins
+from stepwell.compat.stand_in import ensure_configured, install_as_wandb, login, require, setup
 from stepwell.delivery.account import Account, Stats
 from stepwell.errors import (
     CommError,
@@ -41,6 +35,7 @@ from stepwell.errors import (
     SpoolError,
     UsageError,
 )
+from stepwell.errors.term import termerror, termlog, termwarn
 from stepwell.notes.about import AlertLevel
 from stepwell.notes.config import Config
 from stepwell.notes.definitions import Metric
@@ -50,6 +45,7 @@ from stepwell.runs.init import init
 from stepwell.runs.process import PROCESS
 from stepwell.runs.run import Run
 from stepwell.settings.given import GivenSettings as Settings
+from stepwell.terminal.warnings import show_warnings
 
 if TYPE_CHECKING:
     from stepwell import data_types, plot, testing
@@ -71,7 +67,10 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from stepwell.api import Api
 
-__version__ = "0.1.0"
+VERSION = "0.1.0"
+#: Programs compare it with versions of W&B's client, and packaging orders it among those; what stands behind the plus
+#: sign is Stepwell's own version.
+__version__ = f"{WANDB_VERSION}+stepwell.{VERSION}"
 
 #: Imported when they are asked for, so that `import stepwell` stays light.
 _LAZY = dict.fromkeys(
@@ -117,8 +116,10 @@ __all__ = [
     "flush",
     "init",
     "install_as_wandb",
+    "join",
     "log",
     "login",
+    "mark_preempting",
     "plot",
     "plot_table",
     "require",
@@ -133,6 +134,9 @@ __all__ = [
     "util",
     "watch",
 ]
+
+
+show_warnings(logging.getLogger("stepwell"))
 
 
 def log(data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None) -> None:
@@ -221,10 +225,23 @@ def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
     return PROCESS.require("wandb.flush()").flush(timeout_s, durable=durable)
 
 
-def finish(exit_code: int | None = None) -> None:
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     """`Run.finish` of the current run; without one, nothing."""
     if PROCESS.current is not None:
-        PROCESS.current.finish(exit_code)
+        PROCESS.current.finish(exit_code, quiet)
+
+
+#: Its older name.
+join = finish
+
+
+def mark_preempting() -> None:
+    """`Run.mark_preempting` of the current run.
+
+    Raises:
+        Error: there is none.
+    """
+    PROCESS.require("wandb.mark_preempting()").mark_preempting()
 
 
 def teardown(exit_code: int | None = None) -> None:
@@ -242,10 +259,12 @@ def __getattr__(name: str) -> Any:
     if name in ("config", "summary"):
         run = PROCESS.current
         return BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
-    if name in ("data_types", "plot", "testing"):
+    if name in ("api", "data_types", "integration", "plot", "testing"):
         return importlib.import_module(f"stepwell.{name}")
     if name in _LAZY:
         return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
-    if name in unsupported.NAMES:
-        return getattr(unsupported, name)
-    raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
+    if name in REFUSED:
+        return REFUSED[name]
+    if name in OUTERMOST:
+        return stand_ins(sys.modules[__name__])[name]
+    raise absent_name("module 'stepwell'", name, names.MODULE, sys.modules[__name__])

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import stepwell
 from stepwell.errors import Error, SettingError
-from stepwell.settings.server_file import ServerFile, data_directory
+from stepwell.settings.server_file import ServerFile, data_directory, default_data
 from stepwell.terminal.command import Command
 from stepwell.terminal.display import Progress, number, size, table
 
-__all__ = ["Command", "Progress", "ServerFile", "data_directory", "main", "number", "size", "table"]
+__all__ = ["Command", "Progress", "ServerFile", "data_directory", "default_data", "main", "number", "size", "table"]
 
 GROUP = "stepwell.commands"
 
@@ -56,14 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Error as error:
         sys.stderr.write(describe(error))
         return 1
-    except KeyboardInterrupt:
-        if sys.stderr.isatty():
-            sys.stderr.write("\n")
-        return 130
     except BrokenPipeError:
         # `stepwell sql … | head`: the reader has what it wanted. The interpreter would complain when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        sys.stderr.write(describe(_of_system(error)))
+        return 1
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")
+        return 130
 
 
 def describe(error: Error) -> str:
@@ -74,6 +77,15 @@ def describe(error: Error) -> str:
     if error.hint:
         lines.append(f"  Hint: {error.hint}")
     return "\n".join(lines) + "\n"
+
+
+def _of_system(error: OSError) -> Error:
+    """A file that cannot be read or a full disk, in plain words: a traceback is for mistakes of ours."""
+    message = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        return Error(message)
+    hint = "run this as the user that owns it" if isinstance(error, PermissionError) else None
+    return Error(f"{error.filename}: {message}", hint=hint)
 
 
 def _run(arguments: list[str]) -> int:
@@ -95,7 +107,7 @@ def _run(arguments: list[str]) -> int:
         + "\n\n`stepwell COMMAND --help` explains each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    overview.add_argument("--version", action="version", version=f"stepwell {stepwell.__version__}")
+    overview.add_argument("--version", action="version", version=f"stepwell {stepwell.VERSION}")
     overview.parse_args(arguments)
     overview.print_help()
     return 0

@@ -373,7 +373,10 @@ class TestSync:
 
     def test_nothing_to_deliver(self, stepwell_command: Run, tmp_path: Path) -> None:
         done = stepwell_command("sync", cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (0, "Nothing to deliver: there is no directory .stepwell here.\n")
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"Nothing to deliver: there is no directory {tmp_path}/.stepwell.\n",
+        )
         done = stepwell_command("sync", tmp_path / "no")
         assert done.returncode == 1
         assert done.stderr.startswith(f"stepwell: there is no directory {tmp_path / 'no'}\n")

@@ -107,6 +107,21 @@ class TestCommand:
         assert "keep" in runs()
         assert delete("--sweep").stdout == "removed 0 rows\n"
 
+    def test_a_display_name_will_do_where_it_means_one_run(self, train: Any, delete: Any, runs: Any) -> None:
+        for run_id, name in (("n1", "trial-0"), ("n2", "trial-1"), ("n3", "twin"), ("n4", "twin")):
+            train(ID=run_id, STEPWELL_NAME=name)
+        mistyped = delete("trail-0", "--yes")
+        assert mistyped.returncode == 1
+        assert "there is no run trail-0\n  near it: trial-0" in mistyped.stderr
+        ambiguous = delete("twin", "--yes")
+        assert ambiguous.returncode == 1
+        assert "twin may mean 2 runs\n  default/p/n3\n  default/p/n4\n" in ambiguous.stderr
+        done = delete("trial-0", "default/p/trial-1", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert "default/p/n1" in done.stdout
+        assert {"n3", "n4"} <= set(runs())
+        assert not {"n1", "n2"} & set(runs())
+
     def test_nobody_to_ask_deletes_nothing(self, train: Any, delete: Any, runs: Any) -> None:
         train(ID="asked")
         done = delete("asked", stdin="y\n")

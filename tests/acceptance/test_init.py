@@ -20,6 +20,7 @@ from fixtures.programs import script
 from fixtures.server import Backend
 from stepwell import testing
 from stepwell.errors import SettingError, UsageError
+from stepwell.spool import Spool
 
 ABOUT = "SELECT run, display_name, notes, tags, run_group, job_type, config FROM stepwell.runs ORDER BY created_at"
 
@@ -231,7 +232,7 @@ def test_a_with_block_ends_the_run_and_lets_the_exception_through() -> None:
     with testing.capture(), pytest.raises(ZeroDivisionError), stepwell.init() as run:
         assert stepwell.run is run
         1 / 0  # noqa: B018 - that is what users do
-    assert (stepwell.run, run._exit_code) == (None, 1)
+    assert (stepwell.run, run._life.state.exit_code) == (None, 1)
 
 
 def test_what_older_scripts_call_is_there() -> None:
@@ -316,3 +317,27 @@ def test_a_script_for_wandb_runs_as_it_is(backend: Backend, tmp_path: Path) -> N
     )
     found = dict(backend.query("SELECT key, value FROM stepwell.summary"))
     assert (found["acc"], found["epoch"], found["best"], found["_step"]) == ({"max": 0.9}, 2, 0.9, 2)
+
+
+def test_a_change_of_directory_after_init_changes_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = offline(id="run-1")
+    monkeypatch.chdir(elsewhere)
+    run.log({"a": 1})
+    Path(run.dir, "notes.txt").write_text("kept")
+    run.finish()
+    assert list(elsewhere.iterdir()) == []
+    assert (tmp_path / ".stepwell" / "files" / "run-1" / "notes.txt").read_text() == "kept"
+    assert run.settings.dir == tmp_path / ".stepwell"
+    (spool,) = Spool.discover(tmp_path / ".stepwell")
+    assert str(spool) == run.spool_directory
+
+
+def test_a_tilde_in_dir_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("STEPWELL_DIR", "~/spools")
+    run = stepwell.init(mode="offline")
+    run.finish()
+    assert run.settings.dir == tmp_path / "home" / "spools"
+    assert not (tmp_path / "~").exists()

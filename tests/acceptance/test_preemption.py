@@ -79,12 +79,12 @@ def test_it_waits_for_a_finish_that_is_under_way(backend: Backend, tmp_path: Pat
         TRAINING
         + """
     import threading, time, signal
-    deliver = run._sender.finish
+    deliver = run._session.sender.finish
     def slow(exit_code):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
         deliver(exit_code)
-    run._sender.finish = slow
+    run._session.sender.finish = slow
     run.finish()
     time.sleep(60)
     """,

@@ -131,6 +131,35 @@ def test_a_rewind_by_fewer_ranks_cuts_those_that_do_not_return(backend: Backend,
         assert shown(backend, writer=rank) == values((range(5), 1))
 
 
+def test_a_process_that_another_ones_rewind_cuts_goes_on(backend: Backend, start_run: StartRun) -> None:
+    evaluator = start_run(backend.url, writer="1")
+    log(evaluator, range(10), 1)
+    assert evaluator.flush()
+    with start_run(backend.url, writer="0") as run:
+        log(run, range(10), 1)
+    with start_run(backend.url, writer="0", resume_from="run-1?_step=4") as run:
+        assert run.step == 5
+        log(run, range(5, 7), 2)
+    assert shown(backend, writer="1") == values((range(5), 1))
+    log(evaluator, range(10, 12), 2)
+    evaluator.finish()
+    # Step 9 was still open at the rewind: it arrived behind it.
+    assert shown(backend, writer="1") == values((range(5), 1), ([9], 1), (range(10, 12), 2))
+    assert (evaluator.account.stored, evaluator.account.left) == (12, 0)
+    assert backend.query("SELECT state FROM stepwell.runs") == [("finished",)]
+    assert_nothing_lost(backend, "run-1", 24)
+
+
+def test_a_rewind_beyond_the_end_goes_on_at_the_end(backend: Backend, start_run: StartRun) -> None:
+    with start_run(backend.url) as run:
+        log(run, range(5), 1)
+    with start_run(backend.url, resume_from="run-1?_step=1000") as run:
+        assert run.step == 5
+        assert backend.query("SELECT last_step FROM stepwell.runs") == [(4,)]
+        log(run, [5], 2)
+    assert shown(backend) == values((range(5), 1), ([5], 2))
+
+
 def test_a_run_that_is_not_there_cannot_be_rewound(backend: Backend, start_run: StartRun) -> None:
     with pytest.raises(UsageError, match="run default/uncategorized/run-9 does not exist, so it cannot be rewound"):
         start_run(backend.url, run_id=None, resume_from="run-9?_step=4")

@@ -20,6 +20,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.runs.run import Run
 from stepwell.settings import Limits, resolve
 from stepwell.spool import Spool
+from stepwell.transport.endpoint import Endpoint
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -77,7 +78,8 @@ def test_a_process_says_how_old_it_is_whatever_its_wall_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = resolve({}, dir=tmp_path, project="p", run_id="r", mode="offline", silent="1")
-    run = Run(settings, {}, {})
+    run = Run(settings, {})
+    run.open()
     monkeypatch.setattr(time, "time", lambda: 0.0)  # set back to 1970
     first, second = (run._session._attach_message()["age_s"] for _ in range(2))
     assert 0 <= first <= second < 600
@@ -109,7 +111,7 @@ async def test_a_proxy_that_answers_the_post_by_itself_is_tried_again(
         return {"type": "attach", "session": bytes(16).hex(), "info": {"config": LARGE}}
 
     async with serve_post(page) as url:
-        stream = Stream(url, Outbox(None, bytes(16), 1 << 20), attach, Limits(), QUICK, lambda *_: None)
+        stream = Stream(Endpoint.of(url), Outbox(None, bytes(16), 1 << 20), attach, Limits(), QUICK, lambda *_: None)
         task = asyncio.create_task(stream.run())
         async with asyncio.timeout(30):
             while asked < 3:  # noqa: ASYNC110 - the page is asked by another task

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from contracts.import_graph import import_graph
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"stepwell": "sdk", "stepwell_ingest": "ingest", "stepwell_schema": "schema"}
@@ -33,13 +34,8 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(path: Path, *, for_types: bool = True, in_functions: bool = True) -> Iterator[str]:
-    """The modules of ours that a file imports.
-
-    Args:
-        for_types: with those under TYPE_CHECKING, which do not happen when it runs.
-        in_functions: with those that happen later, which can make no cycle.
-    """
+def imports(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports: at run time, for types only (TYPE_CHECKING), or inside functions."""
     nodes = [ast.parse(path.read_text())]
     while nodes:
         node = nodes.pop()
@@ -48,11 +44,6 @@ def imports(path: Path, *, for_types: bool = True, in_functions: bool = True) ->
         elif isinstance(node, ast.ImportFrom):
             base = absolute(node, path)
             yield from (ours for alias in node.names if (ours := resolve(f"{base}.{alias.name}", base)))
-        elif not in_functions and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        elif not for_types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            nodes += node.orelse  # type: ignore[arg-type]  # statements are nodes
-            continue
         nodes += ast.iter_child_nodes(node)  # type: ignore[arg-type]  # children are nodes
 
 
@@ -70,13 +61,13 @@ def resolve(*names: str) -> str | None:
     return next((name for name in names if name in MODULES), None)
 
 
-def broken(importer: str, *targets: str, allowed: Collection[str] = (), for_types: bool = True) -> list[str]:
+def broken(importer: str, *targets: str, allowed: Collection[str] = ()) -> list[str]:
     """The imports of `importer` (a package or module) that go to one of `targets`."""
     return [
         f"{name} imports {target}"
         for name, path in MODULES.items()
         if within(name, importer)
-        for target in imports(path, for_types=for_types)
+        for target in imports(path)
         if any(within(target, forbidden) for forbidden in targets) and not any(within(target, good) for good in allowed)
     ]
 
@@ -110,22 +101,42 @@ def test_the_wire_knows_only_the_errors() -> None:
     assert broken("stepwell.errors", *PACKAGES) == []
 
 
-@pytest.mark.parametrize(
-    ("importer", "forbidden"),
-    [
-        ("stepwell_ingest.write", ["api", "read", "seal", "commands", "server"]),
-        ("stepwell_ingest.read", ["api", "write", "seal", "commands", "server"]),
-        ("stepwell_ingest.seal", ["api", "read", "write", "commands", "server"]),
-        ("stepwell_ingest.blobs", ["api", "read", "seal", "commands", "server"]),
-        ("stepwell_ingest.db", ["api", "read", "write", "seal", "commands", "server"]),
-        ("stepwell_ingest.api", ["commands", "seal", "db"]),
-        ("stepwell_ingest.config", ["api", "read", "write", "seal", "db", "commands", "server"]),
-        ("stepwell_ingest.metrics", ["api", "read", "write", "seal", "db", "commands", "server"]),
-    ],
-)
-def test_the_stations_of_the_server_import_only_forward(importer: str, forbidden: list[str]) -> None:
-    """`api` → `write` and `read` → `db`. For types, a module may look at what stands before it."""
-    assert broken(importer, *(f"stepwell_ingest.{name}" for name in forbidden), for_types=False) == []
+#: The rooms of the server from the bottom up: each may import those before it, and what it may not is named.
+STATIONS = [
+    "config",
+    "config_json",
+    "metrics",
+    "db",
+    "write",
+    "read",
+    "blobs",
+    "delete",
+    "seal",
+    "api",
+    "server",
+    "commands",
+]
+#: Neighbours that must not know each other although one stands above.
+APART = {
+    "config_json": {"metrics"},
+    "metrics": {"config", "config_json"},
+    "db": {"metrics", "config_json"},
+    "read": {"write"},
+    "seal": {"read", "write", "blobs", "delete"},
+    "api": {"seal", "db", "delete"},
+}
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_the_rooms_of_the_server_import_only_downwards(station: str) -> None:
+    above = STATIONS[STATIONS.index(station) + 1 :]
+    forbidden = [*above, *APART.get(station, ())]
+    assert broken(f"stepwell_ingest.{station}", *(f"stepwell_ingest.{name}" for name in forbidden)) == []
+
+
+def test_every_room_of_the_server_has_its_place() -> None:
+    inner = {name.split(".")[1] for name in MODULES if name.startswith("stepwell_ingest.")}
+    assert inner == set(STATIONS)
 
 
 @pytest.mark.parametrize("module", ["stepwell.wire.frame", "stepwell.wire.columns", "stepwell_ingest.write.validation"])
@@ -142,15 +153,5 @@ def test_pure_modules_import_no_io(module: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_module_imports_itself_round_a_corner(package: str) -> None:
-    graph = {
-        name: {target for target in imports(path, for_types=False, in_functions=False) if within(target, package)}
-        for name, path in MODULES.items()
-        if within(name, package)
-    }
-    for name, targets in graph.items():
-        targets.discard(name)
-    # `from stepwell import wire` runs the package's __init__, too, but needs nothing of it.
-    try:
-        list(TopologicalSorter(graph).static_order())
-    except CycleError as error:
-        pytest.fail(" → ".join(error.args[1]), pytrace=False)
+    """Imports for types and inside functions count: whoever reads one module of a circle has to read all of them."""
+    assert import_graph().within(package).circles() == []

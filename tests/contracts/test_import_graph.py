@@ -18,10 +18,6 @@ ORDER = [
 ]
 
 
-def test_no_modules_of_the_sdk_import_each_other() -> None:
-    assert import_graph().within("stepwell").circles() == []
-
-
 def test_no_rooms_of_the_sdk_import_each_other() -> None:
     assert ROOMS.circles() == []
 

@@ -26,6 +26,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.runs.run import Run
 from stepwell.settings import Limits, Timeouts
 from stepwell.spool import Spool
+from stepwell.transport.endpoint import Endpoint
 
 METRICS, STEPS_PER_S = 100, 1000
 LIVE = METRICS * STEPS_PER_S
@@ -59,8 +60,8 @@ def measure_outage(dsn: str, directory: Path, outage_s: float, live_s: float) ->
             steps = live(run)
             run_until(steps, time.perf_counter() + outage_s)
             with worker_process(dsn, directory, port=port):
-                assert run._sender is not None
-                stream = run._sender.stream
+                assert run._session is not None
+                stream = run._session.sender.stream
                 assert stream is not None
                 while not stream.connected:
                     next(steps)
@@ -101,7 +102,9 @@ def measure_most(dsn: str, directory: Path, count: int) -> None:
         identity = spool.identity
         message = {"type": "attach", "protocol": 1, "entity": identity.entity, "project": identity.project}
         message |= {"run": identity.run, "writer": identity.writer, "session": identity.session.hex()}
-        stream = Stream(server.url, spool, lambda: message, Limits(), Timeouts(), lambda *why: say(str(why)))
+        stream = Stream(
+            Endpoint.of(server.url), spool, lambda: message, Limits(), Timeouts(), lambda *why: say(str(why))
+        )
         stream.finish(0)
         began = time.perf_counter()
         asyncio.run(stream.run())

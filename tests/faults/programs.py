@@ -30,9 +30,10 @@ from stepwell.runs import session as _session
 from stepwell.settings import Limits, Settings, Timeouts
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.wire import decode
+from stepwell_ingest import config, config_json
 from stepwell_ingest.config import Config, SealSettings
 from stepwell_ingest.seal import keeper
-from stepwell_ingest.server import sealer_process, worker_process
+from stepwell_ingest.server import child, sealer_process, worker_process
 from stepwell_ingest.write import copier
 from stepwell_schema import queries
 
@@ -52,6 +53,8 @@ SEALING = SealSettings(
     slot_age_s=0.3,
     lock_ms=100,
 )
+#: A statement that is not answered is given up long before anything here that waits for it.
+HURRIED = config.Timeouts(statement_s=2.0, connect_s=2.0, drain_s=5.0)
 LIMITS = Limits(frame_bytes=4 * 1024, message_bytes=16 * 1024)
 
 
@@ -152,13 +155,12 @@ class Worker:
         if not self.fencing:
             _move_fenced_epochs()
         # Its stdout, where it says where it listens, is a log here.
-        worker_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
-        worker_process.decode = _hurried(worker_process.decode)
-        return worker_process.main()
+        child.say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        return child.run(worker_process.work)
 
     def settings(self) -> str:
         """The line that it is told on stdin."""
-        return worker_process.encode(Config(self.dsn, "127.0.0.1", self.port)).decode().strip()
+        return config_json.encode(Config(self.dsn, port=self.port, reuse_port=True, timeouts=HURRIED)).decode().strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +174,12 @@ class Sealer:
         if self.armed:
             self.armed.arm()
         keeper._RETRY_S, keeper._MERGE_EVERY_S, keeper._REST_S = 0.1, 0.1, 0.0
-        sealer_process.SealSettings = lambda: SEALING  # type: ignore[misc,assignment]  # its settings are no option
-        sealer_process._say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
-        return sealer_process.main()
+        child.say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
+        return child.run(sealer_process.work)
 
     def settings(self) -> str:
         """The line that it is told on stdin."""
-        return sealer_process.encode(self.dsn).decode().strip()
+        return config_json.encode(Config(self.dsn, seal=SEALING)).decode().strip()
 
 
 Program = Writer | Sync | Worker | Sealer
@@ -303,18 +304,6 @@ def _move_fenced_epochs() -> None:
     fence = " AND NOT l.fenced"
     assert sql["move_ledger"].count(fence) == 1
     copier.queries = lambda _: {**sql, "move_ledger": sql["move_ledger"].replace(fence, "")}  # type: ignore[attr-defined]  # it imports the name
-
-
-def _hurried(decode: Callable[[bytes], Config]) -> Callable[[bytes], Config]:
-    """A statement that is not answered is given up long before anything here that waits for it."""
-
-    def short(line: bytes) -> Config:
-        config = decode(line)
-        return dataclasses.replace(
-            config, timeouts=dataclasses.replace(config.timeouts, statement_s=2.0, connect_s=2.0, drain_s=5.0)
-        )
-
-    return short
 
 
 def _impatient(resolve: Callable[..., Settings]) -> Callable[..., Settings]:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -235,6 +236,7 @@ class Proxy:
     Args:
         connect: opens a connection to the server.
         wire: makes what understands a connection.
+        tls: how connections from clients are encrypted; None: they are not.
 
     Attributes:
         rules: asked in order, for each piece that has a name; may be changed at any time.
@@ -243,7 +245,12 @@ class Proxy:
         links: how many connections there were.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Streams]], wire: Callable[[], Wire] = PlainWire) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Streams]],
+        wire: Callable[[], Wire] = PlainWire,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.rules: list[Rule] = []
         self.up: Shape | Callable[[int], Shape] = Shape()
         self.down: Shape | Callable[[int], Shape] = Shape()
@@ -251,6 +258,7 @@ class Proxy:
         self.links = 0
         self._connect = connect
         self._wire = wire
+        self._tls = tls
         self._open: dict[Link, asyncio.Task[None]] = {}
         self._server: asyncio.Server | None = None
 
@@ -259,7 +267,7 @@ class Proxy:
         # Small, so that a stalled link makes its sender wait at once.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
         listener.bind(("127.0.0.1", 0))
-        self._server = await asyncio.start_server(self._serve, sock=listener)
+        self._server = await asyncio.start_server(self._serve, sock=listener, ssl=self._tls)
         self.port = listener.getsockname()[1]
 
     async def stop(self) -> None:

@@ -3,13 +3,12 @@
     with real_server() as server: …             with a Postgres of its own
     with worker_process(dsn, directory) as …    with one that is there
 
-Run as a module it is that process: settings as a line of JSON on stdin, its URL as a line on stdout.
+Run as a module it is that process: it reads its configuration as a line of JSON and prints its URL.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
@@ -20,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.config_json import decode, encode
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
 from stepwell_ingest.server import loop
 from stepwell_ingest.server.serving import Stop, serve
@@ -81,7 +81,6 @@ def worker_process(
     dsn: str, directory: Path, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS, port: int = 0
 ) -> Iterator[RealServer]:
     """A worker that serves into `dsn`, on a free port unless one is given; its log goes to `directory`."""
-    settings = {"dsn": dsn, "port": port, "limits": asdict(limits), "timeouts": asdict(timeouts)}
     with (directory / "worker.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "faults.real_server"],
@@ -94,7 +93,7 @@ def worker_process(
     assert process.stdout is not None
     with process.stdin, process.stdout:
         try:
-            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            process.stdin.write(encode(Config(dsn, port=port, limits=limits, timeouts=timeouts)))
             process.stdin.flush()
             url = process.stdout.readline().decode().strip()
             if not url:
@@ -109,9 +108,7 @@ def _main() -> None:
     logging.basicConfig(level=logging.WARNING)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    settings = json.loads(sys.stdin.readline())
-    limits, timeouts = Limits(**settings["limits"]), Timeouts(**settings["timeouts"])
-    loop.run(_serve(Worker(Config(settings["dsn"], port=settings["port"], limits=limits, timeouts=timeouts))))
+    loop.run(_serve(Worker(decode(sys.stdin.buffer.readline()))))
 
 
 async def _serve(worker: Worker) -> None:

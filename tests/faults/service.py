@@ -51,7 +51,8 @@ class Logger:
         self._notes = Journal(self.journal)
         settings = resolve({}, url=url, dir=place, project=PROJECT, run_id=RUN, writer=name, silent="1")
         with mock.patch.object(_session, "uptime_s", aged(_session.uptime_s, age_s)):
-            self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {}, {})
+            self.run = Run(dataclasses.replace(settings, timeouts=IMPATIENT, limits=LIMITS), {})
+            self.run.open()
         assert self.run._session is not None
         self._notes.opened(self.run._session.id, name)
         self._next = first_step

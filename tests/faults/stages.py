@@ -116,8 +116,8 @@ WORKER_POINTS = (
     Point("worker: after COMMIT", "stepwell_ingest.write.ledger:Cursor.commit", How.BEFORE, hits=30),
     Point("worker: before the reply", f"{_STREAM}._send", How.BEFORE, _is_ack, hits=30),
     Point("worker: after the reply", f"{_STREAM}._send", How.AFTER, _is_ack, hits=30),
-    Point("worker: finish, before it is stored", "stepwell_ingest.server.worker:Worker.finish", How.BEFORE),
-    Point("worker: finish, after it is stored", "stepwell_ingest.server.worker:Worker.finish", How.AFTER),
+    Point("worker: finish, before it is stored", "stepwell_ingest.write.catalog:Catalog.finish", How.BEFORE),
+    Point("worker: finish, after it is stored", "stepwell_ingest.write.catalog:Catalog.finish", How.AFTER),
     Point("worker: as the drain begins", "stepwell_ingest.write.batcher:Batcher.close", How.AFTER, drained=True),
     Point("worker: after the drain", "stepwell_ingest.server.worker:Worker.stop", How.BEFORE, drained=True),
 )

@@ -128,7 +128,7 @@ async def test_a_partition_that_is_dropped_during_a_copy_is_made_again_and_fille
         await dropping
         await pg.execute("SELECT pg_advisory_unlock(4711)")
         assert not await logger.flush(0.5)
-        assert "there is no partition for this run" in str(logger.run._sender.stream.last_error)  # type: ignore[union-attr]
+        assert "there is no partition for this run" in str(logger.run._session.sender.stream.last_error)  # type: ignore[union-attr]
         await pg.execute("SELECT stepwell.ensure_partitions_v1((clock_timestamp() AT TIME ZONE 'UTC')::date, 1)")
         assert await logger.flush()
     finally:

@@ -28,6 +28,7 @@ from stepwell.stage import stage as _stage
 from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
 from stepwell.transport.backoff import Backoff
+from stepwell.transport.endpoint import Endpoint
 from stepwell_ingest.config import Config
 from stepwell_ingest.server.worker import Worker
 
@@ -120,7 +121,7 @@ def stream_to(port: int, source: Any) -> Stream:
     def refused(seq: int, error: RejectionError) -> None:
         raise AssertionError(f"seq {seq} was refused: {error}")
 
-    return Stream(f"http://127.0.0.1:{port}", source, lambda: message, Limits(), Timeouts(), refused)
+    return Stream(Endpoint.of(f"http://127.0.0.1:{port}"), source, lambda: message, Limits(), Timeouts(), refused)
 
 
 async def deliver(stream: Stream, dsn: str, port: int, delivery: asyncio.Task[None]) -> None:

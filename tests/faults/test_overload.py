@@ -27,6 +27,7 @@ from stepwell import wire
 from stepwell.delivery.stream import Stream
 from stepwell.settings import Limits as SdkLimits
 from stepwell.settings import Timeouts as SdkTimeouts
+from stepwell.transport.endpoint import Endpoint
 from stepwell_ingest.config import Limits, Timeouts
 
 MIB = 1 << 20
@@ -83,7 +84,7 @@ async def stream(url: str, source: Prebuilt) -> None:
     """Delivers all frames as the SDK does."""
     refused: list[Any] = []
     timeouts = SdkTimeouts(retry_min_s=0.01, retry_max_s=0.1)
-    made = Stream(url, source, source.attach, SdkLimits(), timeouts, lambda *why: refused.append(why))
+    made = Stream(Endpoint.of(url), source, source.attach, SdkLimits(), timeouts, lambda *why: refused.append(why))
     made.finish(0)
     await made.run()
     assert (made.failed, refused, made.counts.frames_stored) == (None, [], len(source.frames))
@@ -159,7 +160,9 @@ async def test_a_copy_that_waits_too_long_is_given_up_and_tried_again(
 ) -> None:
     server = start(timeouts=Timeouts(statement_s=0.2))
     source = Prebuilt(2, rows=8000)  # more than the socket to Postgres holds: the time is over between two pieces
-    made = Stream(server.url, source, source.attach, SdkLimits(), SdkTimeouts(retry_min_s=0.01), lambda *_: None)
+    made = Stream(
+        Endpoint.of(server.url), source, source.attach, SdkLimits(), SdkTimeouts(retry_min_s=0.01), lambda *_: None
+    )
     made.finish(0)
     async with postgres_that_takes_nothing(postgres_dsn):
         delivery = asyncio.create_task(made.run())
@@ -178,7 +181,9 @@ async def test_a_stall_that_is_longer_than_the_heartbeats_costs_no_connection(
     server = start(SMALL, Timeouts(heartbeat_s=0.3))
     sources = [Prebuilt(FRAMES) for _ in range(STREAMS)]
     timeouts = SdkTimeouts(retry_min_s=0.01, retry_max_s=0.1, heartbeat_s=0.3)
-    streams = [Stream(server.url, each, each.attach, SdkLimits(), timeouts, lambda *_: None) for each in sources]
+    streams = [
+        Stream(Endpoint.of(server.url), each, each.attach, SdkLimits(), timeouts, lambda *_: None) for each in sources
+    ]
     async with postgres_that_takes_nothing(postgres_dsn):
         for made in streams:
             made.finish(0)

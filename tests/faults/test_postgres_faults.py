@@ -84,7 +84,7 @@ async def test_a_copy_that_postgres_does_not_read_is_given_up(stepwell: Service)
                 if reply.status == 200:
                     break
                 assert reply.status == 503
-    assert stepwell.worker.batcher.idle
+    assert stepwell.worker.services.batcher.idle
 
 
 async def test_postgres_notices_when_the_host_of_a_worker_is_gone(stepwell: Service) -> None:  # [38]
@@ -145,7 +145,7 @@ async def test_two_workers_that_get_the_same_frames_at_once_store_them_once(step
 
 
 def _waiting(logger: object) -> list[bytes]:
-    outbox = logger.run._sender._outbox  # type: ignore[attr-defined]
+    outbox = logger.run._session.sender._outbox  # type: ignore[attr-defined]
     frames: list[bytes] = outbox.read(outbox.first_seq, 1 << 24, 64)
     return frames
 

@@ -47,7 +47,7 @@ async def test_a_post_whose_answer_was_lost_is_stored_once(stepwell: Service) ->
     logger.log(50)
     while not frames:
         await logger.flush(0.05)
-        frames = logger.run._sender._outbox.read(logger.run._sender._outbox.first_seq, 1 << 20, 8)  # type: ignore[union-attr]
+        frames = logger.run._session.sender._outbox.read(logger.run._session.sender._outbox.first_seq, 1 << 20, 8)  # type: ignore[union-attr]
     async with aiohttp.ClientSession(f"http://127.0.0.1:{stepwell.web.port}") as client:
         stepwell.web.rules.insert(0, Rule("< answer", Action.CUT))
         with pytest.raises(aiohttp.ClientError):

@@ -132,7 +132,7 @@ async def test_a_chunk_that_is_gone_or_there_twice_is_seen(stepwell: Service, po
 async def test_a_view_that_shows_hot_points_that_are_sealed_is_seen_to_double(
     stepwell: Service, pool: asyncpg.Pool
 ) -> None:
-    (points,) = (file.sql for file in stepwell_schema.functions() if file.name == "points")
+    (points,) = (file.sql for file in stepwell_schema.functions() if file.name == "050_points")
     assert points.count("greatest(l.sealed_below, ") == 4
     await seal(pool)
     assert (await verdict(stepwell)).clean

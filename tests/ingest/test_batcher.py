@@ -38,7 +38,7 @@ def taken(batch: Batch) -> list[Submission]:
 
 async def test_a_lone_submission_is_handed_out_at_once() -> None:
     batcher = Batcher(1000, 100)
-    waiting = asyncio.create_task(batcher.take())
+    waiting = asyncio.create_task(batcher.next_batch())
     await asyncio.sleep(0)
     item = submission(cursor(1))
     batcher.put(item)
@@ -57,7 +57,7 @@ async def test_what_gathers_while_the_copiers_are_busy_is_one_batch() -> None:
     for item in items:
         batcher.put(item)
     assert batcher.waiting == 10
-    batch = await batcher.take()
+    batch = await batcher.next_batch()
     assert batch.writers == {one.key: items[::2], two.key: items[1::2]}
     assert batcher.waiting == 0
 
@@ -66,12 +66,12 @@ async def test_a_writer_is_in_one_batch_at_a_time() -> None:
     batcher = Batcher(100_000, 1000)
     where, other = cursor(1), cursor(2)
     batcher.put(submission(where, 0))
-    first = await batcher.take()
+    first = await batcher.next_batch()
     batcher.put(submission(where, 1))
     batcher.put(submission(other, 0))
-    second = await batcher.take()
+    second = await batcher.next_batch()
     assert list(second.writers) == [other.key]
-    third = asyncio.create_task(batcher.take())
+    third = asyncio.create_task(batcher.next_batch())
     await asyncio.sleep(0)
     assert not third.done()
     batcher.release(first)
@@ -85,7 +85,7 @@ async def test_a_batch_ends_at_its_bytes_and_the_rest_follows_in_order() -> None
         batcher.put(submission(where, seq, size=100))
     seen = []
     while not batcher.idle:
-        batch = await batcher.take()
+        batch = await batcher.next_batch()
         assert batch.size <= 250
         seen += [item.last.seq for item in taken(batch)]
         batcher.release(batch)
@@ -96,24 +96,24 @@ async def test_a_batch_ends_at_its_frames() -> None:
     batcher = Batcher(100_000, 3)
     for writer in range(5):
         batcher.put(submission(cursor(writer)))
-    assert (await batcher.take()).frames == 3
-    assert (await batcher.take()).frames == 2
+    assert (await batcher.next_batch()).frames == 3
+    assert (await batcher.next_batch()).frames == 2
 
 
 async def test_what_is_larger_than_a_batch_goes_alone() -> None:
     batcher = Batcher(100, 1000)
     batcher.put(submission(cursor(1), size=1000))
     batcher.put(submission(cursor(2), size=10))
-    assert (await batcher.take()).size == 1000
-    assert (await batcher.take()).size == 10
+    assert (await batcher.next_batch()).size == 1000
+    assert (await batcher.next_batch()).size == 10
 
 
 async def test_the_writer_that_did_not_fit_comes_first_in_the_next_batch() -> None:
     batcher = Batcher(150, 1000)
     for writer in (1, 2, 3):
         batcher.put(submission(cursor(writer), size=100))
-    assert list((await batcher.take()).writers) == [cursor(1).key]
-    assert list((await batcher.take()).writers) == [cursor(2).key]
+    assert list((await batcher.next_batch()).writers) == [cursor(1).key]
+    assert list((await batcher.next_batch()).writers) == [cursor(2).key]
 
 
 async def test_the_queue_behind_a_stale_cursor_is_answered_and_another_cursors_is_kept() -> None:
@@ -126,7 +126,71 @@ async def test_the_queue_behind_a_stale_cursor_is_answered_and_another_cursors_i
     for item in items[:2]:
         with pytest.raises(UnavailableError, match="gone"):
             await item.done
-    assert taken(await batcher.take()) == items[2:]
+    assert taken(await batcher.next_batch()) == items[2:]
+
+
+async def slow_batcher() -> Batcher:
+    """One that has stored a slow batch a moment ago, so that small frames gather now (for up to a minute)."""
+    batcher = Batcher(100_000, 1000, gather_s=60, gather_bytes=10_000, gather_frames=4)
+    batcher.put(submission(cursor(9)))
+    batch = await batcher.next_batch()
+    batch.began -= 3600
+    batcher.release(batch)
+    batcher.put(submission(cursor(9), 1))
+    batcher.release(await batcher.next_batch())
+    return batcher
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_small_frames_gather_until_they_are_worth_a_batch() -> None:
+    batcher = await slow_batcher()
+    waiting = asyncio.create_task(batcher.next_batch())
+    for writer in range(3):
+        batcher.put(submission(cursor(writer)))
+        await settle()
+    assert not waiting.done()
+    batcher.put(submission(cursor(3)))
+    assert (await waiting).frames == 4
+
+
+async def test_a_large_frame_does_not_wait_for_others() -> None:
+    batcher = await slow_batcher()
+    waiting = asyncio.create_task(batcher.next_batch())
+    batcher.put(submission(cursor(1)))
+    await settle()
+    batcher.put(submission(cursor(2), size=10_000))
+    assert (await waiting).size == 10_064
+
+
+async def test_a_server_that_stops_stores_what_has_gathered_at_once() -> None:
+    batcher = await slow_batcher()
+    waiting = asyncio.create_task(batcher.next_batch())
+    batcher.put(submission(cursor(1)))
+    await settle()
+    assert not waiting.done()
+    batcher.close()
+    assert (await waiting).frames == 1
+
+
+async def test_a_batch_is_parted_by_writers() -> None:
+    batcher = Batcher(100_000, 1000)
+    quick, slow = cursor(1), cursor(2)
+    items = [submission(quick), submission(slow), submission(slow, 1)]
+    for item in items:
+        batcher.put(item)
+    first, second = (await batcher.next_batch()).parted(lambda item: item is not items[2])
+    assert (taken(first), first.frames, first.size) == ([items[0]], 1, 64)
+    assert (taken(second), second.frames, second.size) == (items[1:], 2, 128)
+    batcher.release(first)
+    batcher.put(submission(quick, 1))
+    batcher.put(submission(slow, 2))
+    assert list((await batcher.next_batch()).writers) == [quick.key]
+    batcher.release(second)
+    assert list((await batcher.next_batch()).writers) == [slow.key]
 
 
 async def test_a_queue_that_fails_whole_leaves_nothing_behind() -> None:
@@ -137,7 +201,7 @@ async def test_a_queue_that_fails_whole_leaves_nothing_behind() -> None:
     batcher.fail_queue(where, UnavailableError("gone"))
     assert batcher.idle
     batcher.put(submission(where, 0))
-    assert len(taken(await batcher.take())) == 1
+    assert len(taken(await batcher.next_batch())) == 1
 
 
 async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
@@ -147,7 +211,7 @@ async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
     batcher.close()
     with pytest.raises(UnavailableError, match="the server is stopping\n  Hint: the SDK reconnects by itself"):
         batcher.check_open()
-    assert len(taken(await batcher.take())) == 1
+    assert len(taken(await batcher.next_batch())) == 1
 
 
 async def test_an_outcome_counts_what_became_of_each_frame() -> None:
@@ -200,7 +264,7 @@ class BatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batcher._ready)
     @rule()
     def take(self) -> None:
-        batch = self.loop.run_until_complete(self.batcher.take())
+        batch = self.loop.run_until_complete(self.batcher.next_batch())
         assert batch.writers
         for key, items in batch.writers.items():
             assert all(key not in other.writers for other in self.batches)
@@ -226,6 +290,9 @@ class BatcherMachine(RuleBasedStateMachine):
         waiting = sum(put - out for put, out in zip(self.next_put, self.next_taken, strict=True))
         assert self.batcher.waiting == waiting
         assert self.batcher.idle == (not waiting and not self.batches)
+        queued = [item for queue in self.batcher._queues.values() for item in queue]
+        assert self.batcher._queued_frames == sum(len(item.entries) for item in queued)
+        assert self.batcher._queued_bytes == sum(item.size for item in queued)
         busy = {key for batch in self.batches for key in batch.writers}
         free = {where.key for n, where in enumerate(self.cursors) if self.next_put[n] > self.next_taken[n]} - busy
         assert set(self.batcher._ready) == free

@@ -133,7 +133,7 @@ class TestWhatGoes:
             run_id = await name_them(worker, "run-1", sha256)
             await age(pg, sha256)
             await remove(pg, [run_id])
-            await worker.sweep()
+            await worker.housekeeping.sweep()
 
             async def gone() -> bool:
                 return not await pg.fetchval("SELECT count(*) FROM stepwell.blob")
@@ -241,7 +241,7 @@ class TestWhatIsSaid:
         self, blob_worker: Worker, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sha256 = await upload(blob_worker)
-        blobs = blob_worker.open_blobs()
+        blobs = blob_worker.services.blobs
         original = blobs.size
 
         async def size(sha256: str) -> int | None:
@@ -285,7 +285,7 @@ class TestWhatIsSaid:
         sha256, data = make_blob(100)
         await upload(blob_worker)
         await store.remove(path_of(sha256))  # a row without its file: heals by an upload
-        mine = blob_worker.open_blobs().store
+        mine = blob_worker.services.blobs.store
         original = mine.put
 
         async def put_and_lose(path: str, *arguments: Any, **more: Any) -> None:

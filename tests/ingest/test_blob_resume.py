@@ -147,7 +147,7 @@ async def test_parts_that_nobody_goes_on_with_are_removed(postgres_dsn: str, tmp
         staged.parent.mkdir(exist_ok=True)
         staged.write_bytes(b"half")
         os.utime(staged, (0, 0))
-        assert await incoming.sweep(worker.open_blobs().store, 3600) == 1
+        assert await incoming.sweep(worker.services.blobs.store, 3600) == 1
         assert (await offset(worker, old[0]), await offset(worker, new[0])) == (0, PART)
         assert not staged.exists()
         assert not (folder / "incoming" / old[0]).exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from stepwell import wire
 from stepwell.errors import Error, SequenceGapError, UnavailableError
 from stepwell_ingest.write import pgcopy, validation
 from stepwell_ingest.write.batcher import Outcome, Submission
+from stepwell_ingest.write.names import MetricNames
 
 pytestmark = pytest.mark.db
 
@@ -184,7 +186,7 @@ async def test_names_that_the_database_cannot_tell_apart_are_refused_alone(write
 async def test_more_key_sets_than_are_remembered_can_be_stored(
     write_path: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepwell_ingest.write.catalog._MAX_KEY_SETS", 3)
+    monkeypatch.setattr("stepwell_ingest.write.names._MAX_KEY_SETS", 3)
     session = Session()
     cursor = await write_path.attach(session)
     blocks = [make_block([step], ["loss", f"layer/{step}"]) for step in range(50)]
@@ -194,6 +196,47 @@ async def test_more_key_sets_than_are_remembered_can_be_stored(
     assert await stored_steps(write_path.pool) == list(range(50))
     wrong = "SELECT count(*) FROM stepwell.history WHERE metric LIKE 'layer/%' AND metric <> 'layer/' || step"
     assert await write_path.pool.fetchval(wrong) == 0
+
+
+async def test_writers_with_new_names_do_not_hold_up_the_others(write_path: WritePath) -> None:
+    session, stranger = Session(), Session(run="run-2")
+    cursor, other = await write_path.attach(session), await write_path.attach(stranger)
+    write_path.put(cursor, session.frame())
+    await write_path.store()
+    run_locked = "SELECT FROM stepwell.run WHERE run_id = $1 FOR UPDATE"
+    async with write_path.pool.acquire() as connection, connection.transaction():
+        await connection.execute(run_locked, other.run_id)  # new names wait for this
+        known, unknown = write_path.put(cursor, session.frame(1)), write_path.put(other, stranger.frame())
+        task = write_path.start()
+        assert (await known.done).stored == 1
+        assert not unknown.done.done()
+        again = write_path.put(cursor, session.frame(2))
+        second = write_path.start()
+        assert (await again.done).stored == 1
+    assert (await unknown.done).stored == 1
+    for copier in (task, second):
+        copier.cancel()
+    await asyncio.gather(task, second, return_exceptions=True)
+
+
+async def test_new_names_of_many_runs_are_looked_up_at_once(
+    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [Session(run=f"run-{number}") for number in range(5)]
+    looked_up: list[list[int]] = []
+    intern = MetricNames._intern
+
+    async def counted(self: MetricNames, names: Mapping[int, list[str]]) -> dict[int, dict[str, int]]:
+        looked_up.append(list(names))
+        return await intern(self, names)
+
+    monkeypatch.setattr(MetricNames, "_intern", counted)
+    items = [write_path.put(await write_path.attach(session), session.frame()) for session in sessions]
+    await write_path.store()
+    assert [item.done.result().stored for item in items] == [1] * 5
+    assert looked_up == [sorted(item.cursor.run_id for item in items)]
+    names = await write_path.pool.fetch("SELECT DISTINCT run, metric FROM stepwell.history ORDER BY 1")
+    assert [row["run"] for row in names] == [session.run for session in sessions]
 
 
 async def test_another_count_of_rows_than_was_sent_is_rolled_back(

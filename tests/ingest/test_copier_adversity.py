@@ -243,7 +243,7 @@ async def test_streams_live_through_a_storm_of_terminated_backends(
     async with start_worker(postgres_dsn) as worker:
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(storm(), *(deliver(session) for session in sessions))
-        await eventually(lambda: worker.batcher.idle)
+        await eventually(lambda: worker.services.batcher.idle)
         assert_empty(worker)
     for session in sessions:
         assert await stored_steps(pg, session.writer) == list(range(150))

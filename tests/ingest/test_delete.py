@@ -102,7 +102,7 @@ async def test_a_writer_that_still_sends_is_told_on_every_way(any_postgres_dsn: 
         assert (status, body["error"]["code"]) == (410, "run_deleted")
         async with Client(worker) as again:
             assert (await again.attach(session))["code"] == "run_deleted"
-        await worker.sweep()
+        await worker.housekeeping.sweep()
         assert await rows_of(connection, attached["run_id"]) == {}
         await connection.close()
 
@@ -375,5 +375,5 @@ async def test_a_worker_sweeps_what_a_killed_delete_has_left(any_worker: Worker,
         await client.exchange(session.frame(objects=[(0, "note", 1)]))
     await any_pg.fetchval("SELECT stepwell.delete_run_v1($1)", attached["run_id"])
     assert set(await rows_of(any_pg, attached["run_id"])) == {"metric", "hot_object"}
-    await any_worker.sweep()
+    await any_worker.housekeeping.sweep()
     assert await rows_of(any_pg, attached["run_id"]) == {}

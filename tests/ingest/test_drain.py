@@ -36,7 +36,7 @@ async def held(pg: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def taken_in(worker: Worker, size: int) -> None:
-    await eventually(lambda: worker.room.held_bytes >= size)
+    await eventually(lambda: worker.services.room.held_bytes >= size)
 
 
 async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
@@ -50,9 +50,9 @@ async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
                 await client.attach(session)
                 for _ in range(10):
                     await client.send(session.frame())
-            await eventually(lambda: sum(cursor.tail_seq for cursor in worker.catalog.cursors()) == 30)
+            await eventually(lambda: sum(cursor.tail_seq for cursor in worker.services.catalog.cursors()) == 30)
             draining = asyncio.create_task(worker.drain())
-            await eventually(lambda: worker.draining)
+            await eventually(lambda: worker.services.gate.closed)
             assert not draining.done()
         for client in clients:
             await client.hear_acks(10)
@@ -97,9 +97,9 @@ async def test_a_post_under_way_is_answered_before_the_end(worker: Worker, pg: a
     await post(worker, "/v1/attach", session.attach())
     async with held(pg):
         posting = asyncio.create_task(post(worker, "/v1/frames", session.frame()))
-        await eventually(lambda: not worker.batcher.idle)
+        await eventually(lambda: not worker.services.batcher.idle)
         draining = asyncio.create_task(worker.drain())
-        await eventually(lambda: worker.draining)
+        await eventually(lambda: worker.services.gate.closed)
     status, reply, _ = await posting
     assert (status, reply["writers"][0]["stored"]) == (200, 1)
     await asyncio.wait_for(draining, PATIENCE_S)
@@ -114,7 +114,7 @@ async def test_a_drain_ends_when_postgres_does_not_answer_and_the_senders_keep_t
         await client.attach(session)
         async with held(pg):
             await client.send(*frames)
-            await eventually(lambda: not worker.batcher.idle)
+            await eventually(lambda: not worker.services.batcher.idle)
             await asyncio.wait_for(worker.drain(), PATIENCE_S)
             # Streams are part of the server: nobody waits for them for ever.
             await asyncio.wait_for(worker.stop(), PATIENCE_S)
@@ -144,7 +144,7 @@ async def test_a_full_server_reads_no_further_and_everything_arrives(postgres_ds
         async def watch() -> None:
             nonlocal highest
             while True:
-                highest = max(highest, worker.room.held_bytes)
+                highest = max(highest, worker.services.room.held_bytes)
                 await asyncio.sleep(0)
 
         watching = asyncio.create_task(watch())
@@ -186,12 +186,12 @@ async def test_a_client_that_leaves_while_it_waits_for_room_gives_it_to_the_othe
                     await first.send(frame)
                     await taken_in(worker, len(frame))
                     await second.send(waiting.frame(50))
-                    await eventually(lambda: bool(worker.room._waiting))
+                    await eventually(lambda: bool(worker.services.room._waiting))
                     await last.send(stays.frame())
                     first.socket._response.close()  # without a word
                     second.socket._response.close()
             assert (await last.hear())["stored"] == 1
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
         assert_empty(worker)
     assert await stored_steps(pg, "gone") == list(range(50))
 
@@ -211,7 +211,7 @@ async def test_a_stream_that_waits_for_room_longer_than_the_heartbeat_lives_on(
 
         async with held(pg):
             sending = asyncio.create_task(send())
-            await eventually(lambda: not worker.batcher.idle)
+            await eventually(lambda: not worker.services.batcher.idle)
             await asyncio.sleep(0.3)  # several heartbeats, while nobody reads what the client says
         assert (await client.hear_acks(50))["stored"] == 50
         await sending

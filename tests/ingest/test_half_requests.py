@@ -69,4 +69,4 @@ async def test_a_stream_that_is_silent_and_a_body_that_comes_slowly_are_served(w
         assert b"200 OK" in await reader.read()
         writer.close()
         assert (await client.exchange(session.frame()))["stored"] == 1
-    await eventually(lambda: not worker.streams)
+    await eventually(lambda: not worker.services.streams)

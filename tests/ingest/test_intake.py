@@ -43,7 +43,7 @@ async def test_what_is_taken_is_queued_and_counted(intake: Intake, batcher: Batc
     assert (error, where.tail_seq, where.tail_step) == (None, 2, 4)
     assert submission is not None
     assert (submission.last.seq, submission.size, len(submission.entries)) == (1, sum(map(len, frames)), 2)
-    assert [item for queue in (await batcher.take()).writers.values() for item in queue] == [submission]
+    assert [item for queue in (await batcher.next_batch()).writers.values() for item in queue] == [submission]
 
 
 async def test_frames_before_a_bad_one_are_queued_and_those_behind_it_are_not(intake: Intake) -> None:

@@ -11,9 +11,9 @@ import pytest
 from fixtures.ingest import PATIENCE_S, Client, Session, eventually, post, start_worker
 from stepwell.errors import FencedError
 from stepwell_ingest.config import Timeouts
+from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.ledger import Cursor
-from stepwell_ingest.write.lifecycle import Lifecycle
 
 pytestmark = pytest.mark.db
 
@@ -29,7 +29,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 def lifecycle(pool: asyncpg.Pool, *attached: Cursor, worker: Worker | None = None) -> Lifecycle:
     """Beats and reaps when the test says so; the workers of these tests do so after 15 s first."""
     if worker is not None:
-        return Lifecycle(pool, Timeouts(), worker._attached, worker.catalog.cursors)
+        return Lifecycle(pool, Timeouts(), worker.services.streams.cursors, worker.services.catalog.cursors)
     return Lifecycle(pool, Timeouts(), lambda: attached, list)
 
 
@@ -69,7 +69,7 @@ async def test_a_silent_writer_has_crashed(worker: Worker, pg: asyncpg.Connectio
     async with Client(worker) as client:
         await client.attach(session)
         await client.exchange(session.frame())
-    await eventually(lambda: not worker.streams)
+    await eventually(lambda: not worker.services.streams)
     await life.beat()
     await age(pg)
     await life.beat()
@@ -135,7 +135,7 @@ async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
     old, new = Session(), Session()
     async with Client(worker) as client:
         await client.attach(old)
-        cursor = await worker.catalog.cursor(old.id)
+        cursor = await worker.services.catalog.cursor(old.id)
         await client.attach(new)
         life = lifecycle(pool, cursor)
         await age(pg)
@@ -144,7 +144,7 @@ async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
         assert await state(pg) == CRASHED
         await life.beat()
         assert await state(pg) == CRASHED
-        await lifecycle(pool, await worker.catalog.cursor(new.id)).beat()
+        await lifecycle(pool, await worker.services.catalog.cursor(new.id)).beat()
         assert await state(pg) == RUNNING
 
 
@@ -159,10 +159,10 @@ async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(
         Client(second) as two,
     ):
         await one.attach(old)
-        cursor = await first.catalog.cursor(old.id)
+        cursor = await first.services.catalog.cursor(old.id)
         await two.attach(new)
         with pytest.raises(FencedError):  # a worker that knows the old epoch only
-            await first.finish(cursor, 0)
+            await first.services.catalog.finish(cursor, 0)
         assert await state(pg) == RUNNING
         assert (await one.finish())["code"] == "fenced"
         assert await state(pg) == RUNNING
@@ -210,7 +210,7 @@ async def test_reaping_and_returning_at_once_never_block_each_other(
     sessions = [Session(writer=str(number)) for number in range(5)]
     for session in sessions:
         await post(worker, "/v1/attach", session.attach())
-    cursors = [await worker.catalog.cursor(session.id) for session in sessions]
+    cursors = [await worker.services.catalog.cursor(session.id) for session in sessions]
     for _ in range(10):
         await age(pg)
         # A deadlock would be an error of one of them.
@@ -228,7 +228,7 @@ async def test_a_heartbeat_waits_for_nobody(worker: Worker, pg: asyncpg.Connecti
     sessions = [Session(writer=str(number)) for number in range(3)]
     for session in sessions:
         await post(worker, "/v1/attach", session.attach())
-    cursors = [await worker.catalog.cursor(session.id) for session in sessions]
+    cursors = [await worker.services.catalog.cursor(session.id) for session in sessions]
     await age(pg)
     async with pool.acquire() as other, other.transaction():
         await other.execute("SELECT 1 FROM stepwell.writer WHERE name = '1' FOR UPDATE")

@@ -150,8 +150,8 @@ async def test_a_frame_that_is_committed_late_is_not_skipped(worker: Worker, pos
     slow, quick = Session(), Session(writer="1")
     await store(worker, slow, frame(slow, [0], {"x": [0]}))
     await store(worker, quick, frame(quick, [0], {"x": [0]}))
-    row = await find_run(worker.reads, "team", "mnist", "run-1")
-    start = await event_since(worker.reads, row, ("img",), None)
+    row = await find_run(worker.services.reads, "team", "mnist", "run-1")
+    start = await event_since(worker.services.reads, row, ("img",), None)
     assert start is not None
     histogram = {"_type": "histogram", "values": [1]}
     other = await asyncpg.connect(postgres_dsn)
@@ -165,13 +165,13 @@ async def test_a_frame_that_is_committed_late_is_not_skipped(worker: Worker, pos
                 orjson.dumps({"key": "img", "step": 0, "time": T0, "value": histogram}).decode(),
             )
             await store(worker, quick, picture(quick, (0, "img", histogram)))
-            meanwhile = await event_since(worker.reads, row, ("img",), start.cursor)
+            meanwhile = await event_since(worker.services.reads, row, ("img",), start.cursor)
             assert meanwhile is not None
             assert meanwhile.page is not None
             assert meanwhile.page.writers == ["1"]
     finally:
         await other.close()
-    after = await event_since(worker.reads, row, ("img",), meanwhile.cursor)
+    after = await event_since(worker.services.reads, row, ("img",), meanwhile.cursor)
     assert after is not None
     assert after.page is not None
     assert after.page.writers == ["0"]

@@ -1,31 +1,24 @@
-"""The OpenAPI document is valid, and describes exactly the routes that there are and what they take."""
+"""The OpenAPI document is valid, and describes exactly the routes that there are and the parameters that they take."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
-from fixtures.ingest import start_worker
 from fixtures.reads import RUN, ask
+from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.app import create_app
-from stepwell_ingest.api.description import Operation
-from stepwell_ingest.api.openapi import OTHER
-from stepwell_ingest.api.read_routes import read_routes
-from stepwell_ingest.config import Config, Reads
+from stepwell_ingest.api.route import Route
+from stepwell_ingest.api.routes import routes
+from stepwell_ingest.config import Reads
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 
-READS = [operation for operation, _ in read_routes(Reads())]
-
-
-@pytest.fixture
-async def worker(postgres_dsn: str) -> AsyncIterator[Worker]:
-    async with start_worker(postgres_dsn) as worker:
-        yield worker
+ROUTES = routes(Reads())
+STRICT = [route for route in ROUTES if not route.ignores_unknown]
 
 
 @pytest.fixture
@@ -40,15 +33,14 @@ async def test_it_is_valid(document: Any) -> None:
     validate(document)
 
 
-async def test_it_describes_every_route_and_no_other(document: Any) -> None:
-    app = create_app(Worker(Config("postgresql://nobody")))
-    routes = {
+async def test_it_describes_every_route_and_no_other(worker: Worker, document: Any) -> None:
+    served = {
         (route.method, route.resource.canonical)
-        for route in app.router.routes()
-        if route.resource is not None and route.method != "HEAD"
+        for route in create_app(worker.services).router.routes()
+        if route.resource is not None
     }
     described = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
-    assert described == routes
+    assert described == served == {(method, route.path) for route in ROUTES for method in route.methods}
 
 
 async def test_parameters_are_described_as_they_are_checked(document: Any) -> None:
@@ -64,16 +56,25 @@ async def test_parameters_are_described_as_they_are_checked(document: Any) -> No
     }
 
 
-@pytest.mark.parametrize("operation", READS, ids=lambda operation: operation.path.rpartition("/")[2])
-async def test_every_error_that_is_described_has_the_described_form(worker: Worker, operation: Operation) -> None:
-    path = operation.path.replace("/v1/runs/{entity}/{project}/{run}", RUN)
+async def test_it_names_the_right_of_every_operation(document: Any) -> None:
+    paths = document["paths"]
+    assert paths["/healthz"]["get"]["x-right"] == Right.PUBLIC
+    assert paths["/v1/blobs/{sha256}"]["put"]["x-right"] == Right.WRITE
+    for item in paths.values():
+        for operation in item.values():
+            assert ("403" in operation["responses"]) == (operation["x-right"] != Right.PUBLIC)
+
+
+@pytest.mark.parametrize("route", STRICT, ids=lambda route: route.path.rpartition("/")[2])
+async def test_an_unknown_parameter_gets_the_described_error(worker: Worker, route: Route) -> None:
+    path = route.path.replace("/v1/runs/{entity}/{project}/{run}", RUN)
     status, answer = await ask(worker, path, colour="red")
     assert status == 400
-    assert 400 in operation.errors
+    assert 400 in route.errors
     assert answer["error"].keys() >= {"code", "retryable", "message", "hint"}
 
 
-def test_every_operation_says_what_it_is_for() -> None:
-    for operation in (*READS, *OTHER):
-        assert operation.about.endswith(".")
-        assert all(parameter.about for parameter in operation.parameters)
+def test_every_route_says_what_it_is_for() -> None:
+    for route in ROUTES:
+        assert route.about.endswith(".")
+        assert all(parameter.about for parameter in route.parameters)

@@ -103,11 +103,11 @@ async def test_the_metrics_count_what_happened(worker: Worker) -> None:
 async def test_the_status_says_how_full_it_is(worker: Worker) -> None:
     async with Client(worker) as client:
         await client.attach(Session())
-        worker.room.take_now(100)
+        worker.services.room.take_now(100)
         status, body, _ = await get(worker, "/v1/status")
-        worker.room.give_back(100)
+        worker.services.room.give_back(100)
         about = json.loads(body)
-        assert (status, about.pop("started_at")) == (200, worker.started_at)
+        assert (status, about.pop("started_at")) == (200, worker.services.started_at)
         expected = {"draining": False, "streams": 1, "held_bytes": 100, "submissions_waiting": 0}
         assert {key: about[key] for key in expected} == expected
         assert about["held_bytes_limit"] == worker.config.limits.memory_bytes

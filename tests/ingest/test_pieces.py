@@ -127,16 +127,16 @@ async def test_a_large_frame_holds_room_once_from_its_first_piece_until_it_is_co
         # The large frame begins in the message of a small one.
         await client.socket.send_bytes(small + large[:100])
         assert (await client.hear())["next_seq"] == 1
-        await eventually(lambda: worker.room.held_bytes == len(large))
+        await eventually(lambda: worker.services.room.held_bytes == len(large))
         await send(client, large[100:-1], 30_000)
         assert cut_off(await client.attach(session))
         assert (await client.hear())["type"] == "closed"
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
         assert_empty(worker)
     async with Client(worker) as client:
         await client.attach(session)
         await send(client, large[:-1])
-        await eventually(lambda: worker.room.held_bytes == len(large))
+        await eventually(lambda: worker.services.room.held_bytes == len(large))
         await client.socket.send_bytes(large[-1:])
         assert (await client.hear())["stored"] == 1
     assert_empty(worker)
@@ -156,9 +156,9 @@ async def test_a_client_that_leaves_in_the_middle_of_a_frame_gives_its_room_back
     async with Client(worker) as client:
         await client.attach(session)
         await send(client, large[:150_000])
-        await eventually(lambda: worker.room.held_bytes == len(large))
+        await eventually(lambda: worker.services.room.held_bytes == len(large))
         client.socket._response.close()  # without a word
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
     assert_empty(worker)
     async with Client(worker) as client:
         assert (await client.attach(session))["next_seq"] == 0
@@ -178,13 +178,13 @@ async def test_a_frame_that_does_not_arrive_in_time_gives_its_room_back(postgres
             assert error["message"] == "a frame did not arrive in time"
             assert error["detail"] == f"{len(large) - 1000} bytes are missing after 0.05 s"
             assert (await client.hear())["type"] == "closed"
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
         assert_empty(worker)
         async with Client(worker) as client:
             await client.attach(session)
             await client.socket.send_bytes(large[:10])  # no header yet, so it claims nothing and has no deadline
             await asyncio.sleep(0.1)
-            assert worker.room.held_bytes == 0
+            assert worker.services.room.held_bytes == 0
             await send(client, large[10:])
             assert (await client.hear())["stored"] == 1
 
@@ -225,14 +225,14 @@ async def test_halves_that_never_end_hold_the_others_up_for_their_time_only(post
             await client.__aenter__()
             await client.attach(item)
             await client.socket.send_bytes(frame[:100])
-        await eventually(lambda: bool(worker.room._waiting))
+        await eventually(lambda: bool(worker.services.room._waiting))
         async with Client(worker) as client:
             await client.attach(session)
             assert (await client.exchange(session.frame()))["stored"] == 1
         for client in clients:
             assert (await client.hear())["message"] == "a frame did not arrive in time"
             await client.__aexit__()
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
         assert_empty(worker)
 
 

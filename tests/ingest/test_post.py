@@ -168,7 +168,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
     async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker:
         session = await attached(worker)
         frame = session.frame(100)
-        worker.room.take_now(900)
+        worker.services.room.take_now(900)
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         # Only the head of the request is sent: the answer comes without its body.
@@ -181,8 +181,8 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
         assert b'"retry_after_s":2.5' in body
         writer.close()
         await writer.wait_closed()
-        assert worker.room.held_bytes == 900
-        worker.room.give_back(900)
+        assert worker.services.room.held_bytes == 900
+        worker.services.room.give_back(900)
         assert (await post(worker, "/v1/frames", frame))[0] == 200
         assert_empty(worker)
     assert await stored_steps(pg) == list(range(100))
@@ -205,10 +205,10 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_gives_its_room_bac
     host, port = worker.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc")
-    await eventually(lambda: worker.room.held_bytes == 5000)
+    await eventually(lambda: worker.services.room.held_bytes == 5000)
     writer.close()
     await writer.wait_closed()
-    await eventually(lambda: worker.room.held_bytes == 0)
+    await eventually(lambda: worker.services.room.held_bytes == 0)
 
 
 async def test_a_client_that_leaves_before_its_answer_has_its_frames_stored(
@@ -219,10 +219,10 @@ async def test_a_client_that_leaves_before_its_answer_has_its_frames_stored(
         await pg.execute("LOCK TABLE stepwell.hot_block IN ACCESS EXCLUSIVE MODE")
         async with aiohttp.ClientSession() as http:
             posting = asyncio.create_task(http.post(f"{worker.url}/v1/frames", data=session.frame()))
-            await eventually(lambda: not worker.batcher.idle)
+            await eventually(lambda: not worker.services.batcher.idle)
             posting.cancel()
             await asyncio.gather(posting, return_exceptions=True)
-    await eventually(lambda: worker.room.held_bytes == 0)
+    await eventually(lambda: worker.services.room.held_bytes == 0)
     assert await stored_steps(pg) == [0]
     assert_empty(worker)
 

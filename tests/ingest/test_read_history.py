@@ -243,7 +243,7 @@ async def test_reads_that_find_no_connection_are_told_to_come_back(postgres_dsn:
     await worker.start()
     try:
         await store(worker, Session())
-        async with worker.reads.snapshot():
+        async with worker.services.reads.snapshot():
             status, answer = await ask(worker, RUN)
         assert (status, answer["error"]["code"]) == (503, "overloaded")
         assert (await ask(worker, RUN))[0] == 200
@@ -255,7 +255,7 @@ async def test_reads_that_take_every_connection_keep_no_frame_waiting(postgres_d
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(connections=2)))
     await worker.start()
     try:
-        async with worker.reads.snapshot(), worker.reads.snapshot():
+        async with worker.services.reads.snapshot(), worker.services.reads.snapshot():
             session = Session()
             async with asyncio.timeout(PATIENCE_S):
                 await store(worker, session, frame(session, [0], {"x": [1]}))
@@ -267,9 +267,9 @@ async def test_reads_that_take_every_connection_keep_no_frame_waiting(postgres_d
 async def test_a_read_can_change_nothing_and_ends_in_time(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn) as worker:
         with pytest.raises(UnavailableError, match="read-only transaction"):
-            async with worker.reads.snapshot() as connection:
+            async with worker.services.reads.snapshot() as connection:
                 await connection.execute("DELETE FROM stepwell.run")
         with pytest.raises(UsageError, match="took longer than 30 s"):
-            async with worker.reads.snapshot() as connection:
+            async with worker.services.reads.snapshot() as connection:
                 await connection.execute("SET LOCAL statement_timeout = 20")
                 await connection.execute("SELECT pg_sleep(10)")

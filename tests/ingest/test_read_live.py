@@ -160,14 +160,14 @@ async def test_listeners_that_stand_together_share_one_read_and_one_poller(worke
     session = Session()
     await store(worker, session)
     reads = 0
-    original = worker.live._read
+    original = worker.services.live._read
 
     async def counting(*arguments: Any) -> Any:
         nonlocal reads
         reads += 1
         return await original(*arguments)
 
-    worker.live._read = counting  # type: ignore[method-assign]  # counted, not replaced
+    worker.services.live._read = counting  # type: ignore[method-assign]  # counted, not replaced
 
     async def reader() -> Any:
         async with listen(worker.url, RUN, ["x"]) as events:
@@ -185,7 +185,7 @@ async def test_listeners_that_stand_together_share_one_read_and_one_poller(worke
     answers = await asyncio.gather(*tasks)
     assert all(rows(data) == [("0", 0, 1.0)] for _, _, data in answers)
     assert reads - before < len(tasks)
-    await eventually(lambda: worker.live.listeners == 0)
+    await eventually(lambda: worker.services.live.listeners == 0)
 
 
 async def test_a_silent_run_says_that_it_is_still_connected(worker: Worker) -> None:
@@ -223,7 +223,7 @@ async def test_a_poll_that_fails_is_made_again(worker: Worker) -> None:
     await store(worker, session)
     async with listen(worker.url, RUN, ["x"]) as events:
         await events.next()
-        async with worker.reads.snapshot() as connection:
+        async with worker.services.reads.snapshot() as connection:
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE application_name = 'stepwell reads' AND pid <> pg_backend_pid()"

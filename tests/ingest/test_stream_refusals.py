@@ -219,7 +219,7 @@ async def test_one_stream_more_than_the_limit_is_told_to_come_back(postgres_dsn:
             assert caught.value.status == 503
             assert caught.value.headers is not None
             assert caught.value.headers["Retry-After"] == "1"
-        await eventually(lambda: not worker.streams)
+        await eventually(lambda: not worker.services.streams)
         async with Client(worker) as client:
             assert (await client.attach(Session()))["type"] == "attached"
 

@@ -129,7 +129,7 @@ async def test_a_forgotten_session_is_looked_up_again(
             for session in sessions:
                 status, reply, _ = await post(worker, "/v1/frames", session.frame())
                 assert (status, reply["writers"][0]["stored"]) == (200, 1)
-        assert len(worker.catalog._cursors) <= 2
+        assert len(worker.services.catalog._cursors) <= 2
     for session in sessions:
         assert await stored_steps(pg, session.writer) == [0, 1]
 
@@ -166,7 +166,7 @@ async def test_key_sets_are_remembered_up_to_a_limit(
         frames = [session.frame(1, ["loss", f"metric/{number % 25}"]) for number in range(50)]
         await client.send(*frames)
         assert (await client.hear_acks(50))["stored"] == 50
-        sizes = [len(names) + ids.nbytes for (_, names), ids in worker.catalog._key_sets.items()]
-        assert sum(sizes) == worker.catalog._key_set_bytes <= 200
+        sizes = [len(names) + ids.nbytes for (_, names), ids in worker.services.catalog._key_sets.items()]
+        assert sum(sizes) == worker.services.catalog._key_set_bytes <= 200
     assert await stored_steps(pg) == list(range(50))
     assert await pg.fetchval("SELECT count(*) FROM stepwell.history") == 100

@@ -140,7 +140,7 @@ def test_a_failure_ends_the_watching_and_not_the_training(
     def fails(tensor: Any) -> Any:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("stepwell.runs.watch.histogram_of", fails)
+    monkeypatch.setattr("stepwell.observe.model_watch.histogram_of", fails)
     model = network()
     run.watch(model, log="all", log_freq=1)
     train(model, run, 2)

@@ -32,7 +32,7 @@ CONTRACT = {
         *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
         ("heartbeat_at", "timestamp with time zone"),
     ],
-    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb")],
+    "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb"), ("number", "double precision")],
     "metrics": [*RUN[:4], ("name", "text"), ("first_step", "bigint"), ("last_step", "bigint")],
     "definitions": [
         *RUN[:4],
@@ -152,7 +152,17 @@ async def test_arrays_are_never_compressed(connection: asyncpg.Connection) -> No
 async def test_functions_carry_their_version_but_for_those_of_the_contract(connection: asyncpg.Connection) -> None:
     names = await connection.fetch("SELECT proname FROM pg_proc WHERE pronamespace = 'stepwell'::regnamespace")
     without = {row[0] for row in names if not row[0].rpartition("_v")[2].isdecimal()}
-    assert without == {"history_between", "history_sample", "history_wide", "history_position", "history_asof"}
+    assert without == {
+        *(
+            "history_between",
+            "history_sample",
+            "history_wide",
+            "history_samples",
+            "history_last",
+            "history_position",
+            "history_asof",
+        ),
+    }
 
 
 @pytest.mark.parametrize(("module", "name"), QUERIES)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 
 from fixtures.histories import Histories
+from fixtures.plans import conditions, nodes, plan_of, rows_read, scans
 
 pytestmark = pytest.mark.db
 
 STEPS, METRICS = 6000, 8
-Plan = dict[str, Any]
 
 
 @pytest.fixture
@@ -41,47 +40,6 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(any_shared_dsn, server_settings={"jit": "off"})
     yield connection
     await connection.close()
-
-
-async def plan_of(connection: asyncpg.Connection, query: str) -> Plan:
-    (found,) = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}"))
-    plan: Plan = found["Plan"]
-    return plan
-
-
-def nodes(plan: Plan) -> Iterator[Plan]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def scans(plan: Plan, table: str) -> list[Plan]:
-    """Those that ran over any row, of a table's partitions (how an empty slot is read does not matter)."""
-    found = [node for node in nodes(plan) if str(node.get("Relation Name", "")).startswith(table)]
-    return [
-        node
-        for node in found
-        if node["Actual Loops"]
-        and (node["Node Type"] != "Seq Scan" or node["Actual Rows"] or node.get("Rows Removed by Filter"))
-    ]
-
-
-def conditions(plan: Plan, table: str) -> str:
-    """The conditions that an index was asked for, of all scans of a table."""
-    out = []
-    for scan in scans(plan, table):
-        parts = [scan, *nodes(scan)]
-        conditions = [node["Index Cond"] for node in parts if "Index Cond" in node]
-        assert conditions, f"{scan['Node Type']} of {scan['Relation Name']}"
-        out += conditions
-    return " ".join(out)
-
-
-def rows_read(plan: Plan, table: str) -> float:
-    return sum(
-        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-        for node in scans(plan, table)
-    )
 
 
 async def test_a_run_and_a_metric_reach_the_indexes(connection: asyncpg.Connection) -> None:

@@ -102,13 +102,13 @@ async def test_the_columns_of_a_view_are_those_of_its_table(reader: asyncpg.Conn
 @pytest.mark.parametrize("function", FUNCTIONS)
 async def test_a_function_has_the_arguments_and_columns_of_its_table(reader: asyncpg.Connection, function: str) -> None:
     name = function.partition("(")[0]
-    (row,) = await reader.fetch(
-        "SELECT pg_get_function_identity_arguments(oid) AS arguments, pg_get_function_result(oid) AS result, "
-        "obj_description(oid) AS said FROM pg_proc WHERE proname = $1 AND pronamespace = 'stepwell'::regnamespace",
+    rows = await reader.fetch(
+        "SELECT replace(pg_get_function_identity_arguments(oid), '\"', '') AS arguments, "
+        "pg_get_function_result(oid) AS result, obj_description(oid) AS said "
+        "FROM pg_proc WHERE proname = $1 AND pronamespace = 'stepwell'::regnamespace",
         name,
     )
-    arguments = row["arguments"].replace('"', "")
-    assert f"{name}({arguments})" == function
+    (row,) = [row for row in rows if f"{name}({row['arguments']})" == function]
     columns = ", ".join(f"{column} {kind}" for column, kind, _ in SECTIONS[function])
     result = row["result"].replace('"', "")
     assert result == (f"TABLE({columns})" if columns else "jsonb")

@@ -1,4 +1,4 @@
-"""The views `summary` and `definitions`: one value a metric, by the rules of log-semantics §6 and §7."""
+"""The views `summary` and `definitions`: one value per key, with and without a condition on the key."""
 
 from __future__ import annotations
 
@@ -64,10 +64,15 @@ class Book:
         )
 
     async def summary(self, run: str = "run-1") -> dict[str, Any]:
-        """Without `_step` and the like."""
-        rows = await self.pg.fetch("SELECT key, value FROM stepwell.summary WHERE run = $1", run)
+        """Without `_step` and the like. Each key asked for alone has the same value."""
+        rows = await self.pg.fetch("SELECT key, value, number FROM stepwell.summary WHERE run = $1", run)
         found = {row["key"]: json.loads(row["value"]) for row in rows}
         assert len(found) == len(rows)
+        for row in rows:
+            query = f"SELECT key, value, number FROM stepwell.summary WHERE project = 'mnist' AND key = '{row['key']}'"
+            alone = await self.pg.fetch(f"{query} AND run = $1", run)
+            assert repr(alone) == repr([row])  # NaN is equal to nothing
+            assert repr(row) in map(repr, await self.pg.fetch(query))
         return {key: value for key, value in found.items() if key not in ("_step", "_timestamp", "_runtime")}
 
 
@@ -92,6 +97,19 @@ async def test_without_a_word_it_is_the_last_value_of_each_metric(book: Book) ->
         "low": "-Infinity",
         "big": "Infinity",
     }
+
+
+async def test_numbers_are_there_as_numbers_too(book: Book) -> None:
+    key = await book.attach()
+    await book.log(key, 5, loss=0.1, acc=NAN, low=-INF, text="a", list=[1], big=2**60)
+    await book.say(key, "summary", 6, {"set": {"best": 3, "high": "Infinity"}})
+    rows = await book.pg.fetch("SELECT key, number FROM stepwell.summary WHERE key NOT LIKE '\\_%'")
+    assert repr(sorted(map(tuple, rows))) == repr(
+        [
+            *[("acc", NAN), ("best", 3.0), ("big", 2.0**60), ("high", INF), ("list", None), ("loss", 0.1)],
+            *[("low", -INF), ("text", None)],
+        ]
+    )
 
 
 async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> None:

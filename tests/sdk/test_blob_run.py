@@ -57,8 +57,8 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def blobs_of(run: Run) -> Blobs:
-    assert run._blobs is not None
-    return run._blobs
+    assert run._session is not None
+    return run._session.blobs
 
 
 def log_pictures(run: Run, count: int, size: int = 1000) -> None:
@@ -181,8 +181,8 @@ def test_a_killed_process_leaves_frames_and_files_and_sync_delivers_both(
     run = stepwell.init(id="killed", dir=sys.argv[1], url="http://127.0.0.1:{free_port()}")
     for step in range(20):
         run.log({{"loss": step}})
-        run._blobs.media.put("pic", step, 0, Picture(b"%d" % step * 100))
-    run._blobs.media.wait()
+        run._session.blobs.media.put("pic", step, 0, Picture(b"%d" % step * 100))
+    run._session.blobs.media.wait()
     run.flush(durable=False)
     print("logged", flush=True)
     sys.stdin.read()
@@ -209,7 +209,7 @@ def test_a_process_that_forgets_finish_delivers_its_files(file_server: Backend, 
     run = stepwell.init(id="forgot", dir=sys.argv[1], url="{file_server.url}")
     for step in range(20):
         run.log({{"loss": step}})
-        run._blobs.media.put("pic", step, 0, Picture(b"%d" % step * 10000))
+        run._session.blobs.media.put("pic", step, 0, Picture(b"%d" % step * 10000))
     """
     )
     done = subprocess.run(
@@ -226,10 +226,10 @@ def test_a_forked_child_has_files_of_its_own(file_server: Backend, tmp_path: Pat
         + f"""
     run = stepwell.init(id="forked", dir=sys.argv[1], url="{file_server.url}")
     run.log({{"loss": 1}})
-    run._blobs.media.put("pic", 0, 0, Picture(b"parent"))
+    run._session.blobs.media.put("pic", 0, 0, Picture(b"parent"))
     if not os.fork():
         run.log({{"loss": 2}})
-        run._blobs.media.put("pic", 1, 0, Picture(b"child"))
+        run._session.blobs.media.put("pic", 1, 0, Picture(b"child"))
         run.finish()
         os._exit(0)
     os.wait()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.blobs import PART
-from fixtures.server import PATIENCE_S, QUICK, Backend, free_port
+from fixtures.server import PATIENCE_S, QUICK, Backend, free_port, until
 from stepwell.files import blob_client as _blob_client
 from stepwell.files.blob_spool import Blob, BlobSpool
 from stepwell.files.blob_uploader import BlobUploader
@@ -66,13 +66,6 @@ def on_disk(backend: Backend) -> dict[str, bytes]:
 
 def fill(spool: BlobSpool, *sizes: int) -> list[Blob]:
     return [spool.add(os.urandom(size)) for size in sizes]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 SIZES = [0, 1, 1000, PART - 1, PART, PART + 1, 10 * PART + 3]

@@ -58,8 +58,8 @@ def test_a_flood_of_pictures_makes_log_wait_says_so_once_and_loses_none(
     start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run(mode="offline", limits=Limits(media_bytes=800 * KIB))
-    assert run._blobs is not None
-    queue, most = run._blobs.media, 0
+    assert run._session is not None
+    queue, most = run._session.blobs.media, 0
     for step in range(40):
         run.log({"loss": step, "sample": Image(PIXELS + np.uint8(step))})
         most = max(most, queue.waiting)
@@ -67,7 +67,7 @@ def test_a_flood_of_pictures_makes_log_wait_says_so_once_and_loses_none(
     assert (queue.counts.logged, queue.counts.encoded, queue.counts.dropped, queue.counts.failed) == (40, 40, 0, 0)
     assert most <= 3
     assert queue.counts.waits > 0
-    assert len(run._blobs.spool.waiting) == 40
+    assert len(run._session.blobs.spool.waiting) == 40
     said = [record.getMessage() for record in caplog.records if "log() waits" in record.getMessage()]
     assert len(said) == 1
     assert "Nothing is lost" in said[0]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fixtures.spools import IDENTITY, SESSION, make_frame
+from fixtures.spools import IDENTITY, SESSION, abandon, make_frame, segments
 from stepwell import wire
 from stepwell.delivery.outbox import Outbox
+from stepwell.errors import SpoolError
 from stepwell.spool import Spool, SpoolLimits
 from stepwell.spool import state as spool_state
 
@@ -204,3 +206,70 @@ def test_a_tombstone_of_the_outbox_counts_points_and_objects() -> None:
 @pytest.fixture(autouse=True)
 def messages_are_seen(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "stepwell")
+
+
+class TestDiskThatGoesOnFailing:
+    """The server acknowledges everything meanwhile: nothing may be kept for that, nothing lost, nothing rescanned."""
+
+    def test_acknowledged_frames_leave_memory(self, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(spool, "append", raising)
+        outbox = Outbox(spool, SESSION, 10 * FRAME_BYTES)
+        for _ in range(2000):
+            frames = append(outbox, 5)
+            assert read_all(outbox) == frames
+            outbox.acknowledge(outbox.next_seq)
+            outbox.retry_spool()
+        assert (len(outbox._memory), outbox._memory_bytes) == (0, 0)
+        assert (outbox.counts.dropped, outbox.counts.unspooled, outbox.next_seq) == (0, 10_000, 10_000)
+
+    @pytest.mark.parametrize("spooled", [0, 1, 30])
+    @pytest.mark.parametrize("left", [0, 3])
+    def test_spool_goes_on_behind_them_when_the_disk_is_back(
+        self, tmp_path: Path, spooled: int, left: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        spool = Spool.create(tmp_path / "here", IDENTITY, SMALL)
+        outbox = Outbox(spool, SESSION, 1 << 20)
+        append(outbox, spooled)
+        append_really = spool.append
+        monkeypatch.setattr(spool, "append", raising)
+        frames = append(outbox, 100)
+        outbox.acknowledge(outbox.next_seq - left)
+        monkeypatch.setattr(spool, "append", append_really)
+        outbox.retry_spool()
+        frames = frames[100 - left :] + append(outbox, 2)
+        assert read_all(outbox) == frames
+        assert (spool.first_seq, spool.next_seq) == (spooled + 100 - left, spooled + 102)
+        assert len(segments(spool.directory)) <= 2
+        again = Spool.open(abandon(spool), SMALL)
+        assert again.read(again.next_seq - len(frames), 1 << 20, 100) == frames
+        assert again.next_seq == spooled + 102
+        again.acknowledge(again.next_seq)
+        again.close()
+        assert not (tmp_path / "here" / "run-1").exists()
+
+    def test_close_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        spool = Spool.create(tmp_path / "here", IDENTITY, SMALL)
+        outbox = Outbox(spool, SESSION, 1 << 20)
+        monkeypatch.setattr(spool, "append", raising)
+        append(outbox, 10)
+        outbox.acknowledge(10)
+        outbox.close()
+        assert not (tmp_path / "here" / "run-1").exists()
+
+
+def raising(frame: bytes) -> None:
+    raise SpoolError("the spool could not store a frame")
+
+
+def test_a_folder_that_was_removed_is_made_again_with_what_is_in_memory(tmp_path: Path) -> None:
+    spool = Spool.create(tmp_path, IDENTITY, SpoolLimits())
+    outbox = Outbox(spool, SESSION, 1 << 20)
+    frames = append(outbox, 5)
+    outbox.acknowledge(2)
+    shutil.rmtree(spool.directory.parent)
+    frames += append(outbox, 5)
+    spool.sync()
+    frames += append(outbox, 5)
+    again = Spool.open(abandon(spool))
+    assert again.read(again.first_seq, 1 << 20, 100) == frames[2:]
+    again.close()

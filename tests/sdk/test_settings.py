@@ -15,7 +15,16 @@ from stepwell.settings.given import as_arguments
 
 def test_defaults_are_those_of_the_documentation() -> None:
     settings = resolve({})
-    assert ("http://127.0.0.1:8770", Path(".stepwell"), "online", "default", "uncategorized", None, "0", False) == (
+    assert (
+        "http://127.0.0.1:8770",
+        Path(".stepwell").absolute(),
+        "online",
+        "default",
+        "uncategorized",
+        None,
+        "0",
+        False,
+    ) == (
         settings.url,
         settings.dir,
         settings.mode,
@@ -54,6 +63,8 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "STEPWELL_SYSTEM_METRICS_S": ("2.5", 2.5),
     "STEPWELL_METADATA": ("off", False),
     "STEPWELL_SAVE_CODE": ("true", True),
+    "STEPWELL_API_KEY": ("secret", "Bearer secret"),
+    "STEPWELL_CA_FILE": ("/etc/ca.pem", Path("/etc/ca.pem")),
 }
 
 
@@ -64,7 +75,8 @@ def test_every_variable_has_an_example_here() -> None:
 @pytest.mark.parametrize("variable", ENVIRONMENT)
 def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> None:
     text, value = EXAMPLES[variable]
-    attribute = {"resume": "start"}.get(ENVIRONMENT[variable], ENVIRONMENT[variable])
+    renamed = {"resume": "start", "api_key": "authorization"}
+    attribute = renamed.get(ENVIRONMENT[variable], ENVIRONMENT[variable])
     assert value == getattr(resolve({variable: text}), attribute)
 
 
@@ -180,7 +192,7 @@ def test_modes(given: str, mode: str) -> None:
         (
             {"speed": 3},
             SettingError,
-            "unknown setting 'speed'\n  Hint: known are blobs_full, console, dir, entity, group, job_type, limits",
+            "unknown setting 'speed'\n  Hint: known are authorization, blobs_full, ca_file, console, dir, entity",
         ),
         ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
         ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),

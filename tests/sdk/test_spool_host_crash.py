@@ -98,7 +98,8 @@ def test_a_host_crash_costs_what_came_after_the_last_sync_at_most(tmp_path: Path
 def test_what_a_run_has_flushed_to_the_disk_is_there_after_a_host_crash(tmp_path: Path, disk: Disk) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    run = Run(resolve({}, dir=root, project="p", run_id="r", mode="offline", silent="1"), {}, {})
+    run = Run(resolve({}, dir=root, project="p", run_id="r", mode="offline", silent="1"), {})
+    run.open()
     for step in range(100):
         run.log({"loss": float(step)})
     assert run.flush(60, durable=False)

@@ -27,8 +27,8 @@ async def cut(run: Run, steps: int = 1) -> None:
     """Logs `steps` steps, which become one frame."""
     for _ in range(steps):
         run.log({"a": 1})
-    assert run._sender is not None
-    assert await asyncio.to_thread(run._sender.make_room)
+    assert run._session is not None
+    assert await asyncio.to_thread(run._session.sender.make_room)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -76,7 +76,7 @@ async def test_durable_step_moves_with_acknowledgements_and_with_nothing_else(st
         await cut(run)
         run.log({"a": 1}, step=200)  # closes 101, which is in no frame yet
         await until(lambda: run.durable_step in (100, 101))
-        run._sender.abandon()  # type: ignore[union-attr]
+        run._session.sender.abandon()  # type: ignore[union-attr]
 
 
 async def test_what_the_attach_reply_acknowledges_is_durable_too(start_run: StartRun) -> None:
@@ -92,7 +92,7 @@ async def test_what_the_attach_reply_acknowledges_is_durable_too(start_run: Star
         await cut(run, 5)
         await until(durable(run, 9))
         assert values_of(run) == (10, 10, 0, 0, 0)
-        run._sender.abandon()  # type: ignore[union-attr]
+        run._session.sender.abandon()  # type: ignore[union-attr]
 
 
 async def test_marks_become_coarse_and_never_promise_too_much(
@@ -112,8 +112,8 @@ async def test_marks_become_coarse_and_never_promise_too_much(
         run = start_run(server.url)
         for _ in range(200):
             await cut(run)
-        assert run._sender is not None
-        assert len(run._sender._marks) <= 10
+        assert run._session is not None
+        assert len(run._session.sender._marks) <= 10
         before = -1
         for seq in range(9, 200, 10):
             acknowledge.put_nowait(seq)
@@ -122,7 +122,7 @@ async def test_marks_become_coarse_and_never_promise_too_much(
             assert before <= step <= seq
             before = step
         await until(durable(run, 199))
-        run._sender.abandon()
+        run._session.sender.abandon()
 
 
 async def test_rejections_of_an_attach_reply_reach_the_callback_once_and_the_account(start_run: StartRun) -> None:
@@ -155,7 +155,7 @@ async def test_rejections_of_an_attach_reply_reach_the_callback_once_and_the_acc
         await cut(run)
         await until(lambda: run.account.stored == 9)
         assert seen == [(1, "limit")]
-        run._sender.abandon()  # type: ignore[union-attr]
+        run._session.sender.abandon()  # type: ignore[union-attr]
 
 
 async def test_offline_nothing_is_durable_and_everything_is_left(start_run: StartRun) -> None:
@@ -182,7 +182,7 @@ def test_the_account_adds_up_at_every_moment_and_at_the_end(postgres_dsn: str, s
     for number in range(400):
         run.log({"a": number, "text": "x" * 500})
         if number % 10 == 0:
-            run._sender.make_room()  # type: ignore[union-attr]
+            run._session.sender.make_room()  # type: ignore[union-attr]
             logged, stored, rejected, dropped, left = values_of(run)
             assert logged == stored + rejected + dropped + left
     assert run.account.dropped

@@ -152,7 +152,7 @@ def test_an_exception_fails_the_run_and_ends_the_capture() -> None:
     with pytest.raises(ZeroDivisionError), testing.capture() as logged:
         run = stepwell.init()
         run.log({"a": 1 / 0})
-    assert run._exit_code == 1
+    assert run._life.state.exit_code == 1
     assert logged.history == []
     with testing.capture():
         pass

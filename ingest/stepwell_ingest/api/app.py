@@ -1,112 +1,89 @@
-"""Routes and the one middleware: every `Error` that reaches it becomes its answer. Nothing else."""
+"""The aiohttp application: registers the route table and puts two middlewares around every handler.
+
+The outer middleware turns errors into answers. The inner one finds the route of a request, checks its query, and asks
+whether the caller has the right that the route needs.
+"""
 
 from __future__ import annotations
 
-import socket as socket_module
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from stepwell import wire
-from stepwell.errors import Error, OverloadedError, UnavailableError
-from stepwell_ingest.api.blobs import add_blob_routes
-from stepwell_ingest.api.errors import error_response, json_response
-from stepwell_ingest.api.frames import post_attach, post_frames
-from stepwell_ingest.api.openapi import openapi
-from stepwell_ingest.api.read_routes import read_routes
-from stepwell_ingest.api.reads import Sources, handler
-from stepwell_ingest.api.stream import Stream
+from stepwell.errors import Error
+from stepwell_ingest.api.access import PRINCIPAL, Authorize, identify, require
+from stepwell_ingest.api.errors import ErrorReply, error_response
+from stepwell_ingest.api.query import Query, read_query
+from stepwell_ingest.api.route import Route
+from stepwell_ingest.api.routes import routes
+from stepwell_ingest.api.services import Services
+from stepwell_ingest.metrics import Metrics
 
-if TYPE_CHECKING:
-    from stepwell_ingest.server.worker import Worker
+log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_QUERY = web.RequestKey("query", dict)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(worker: Worker) -> web.Application:
-    """The application that serves `worker`."""
-
-    @web.middleware
-    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Error as error:
-            worker.metrics.refused.labels(error.code).inc()
-            return error_response(error)
-
-    async def stream(request: web.Request) -> web.StreamResponse:
-        if worker.draining:
-            raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
-        limits, timeouts = worker.config.limits, worker.config.timeouts
-        if len(worker.streams) >= limits.streams:
-            raise OverloadedError(
-                "the server has as many streams as it takes",
-                retry_after_s=timeouts.retry_after_s,
-                detail=f"{limits.streams}",
-                hint="start more workers, or another server on the same Postgres",
-            )
-        # No heartbeat of aiohttp's: it takes a peer for dead whose pong stands behind frames that there is no room for.
-        socket = web.WebSocketResponse(max_msg_size=wire.MAX_MESSAGE_BYTES + 1, compress=False)
-        await socket.prepare(request)
-        give_up_on_dead_peers(request, timeouts.heartbeat_s)
-        connection = Stream(worker, socket)
-        worker.streams.add(connection)
-        if worker.draining:  # since a moment ago: `drain` has not seen this stream
-            connection.stop()
-        try:
-            await connection.run()
-        finally:
-            worker.streams.discard(connection)
-        return socket
-
-    async def attach(request: web.Request) -> web.Response:
-        return await post_attach(request, worker)
-
-    async def frames(request: web.Request) -> web.Response:
-        return await post_frames(request, worker)
-
-    async def healthz(_: web.Request) -> web.Response:
-        return json_response({"status": "alive"})
-
-    async def readyz(_: web.Request) -> web.Response:
-        await worker.check_ready()
-        return json_response({"status": "ready"})
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=worker.render_metrics(), content_type="text/plain", charset="utf-8")
-
-    async def about(request: web.Request) -> web.Response:
-        return json_response(await worker.about(sizes="sizes" in request.query))
-
-    app = web.Application(middlewares=[errors], client_max_size=limits_of(worker))
-    app.router.add_get("/v1/stream", stream)
-    app.router.add_post("/v1/attach", attach)
-    app.router.add_post("/v1/frames", frames)
-    app.router.add_get("/v1/status", about)
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics)
-    add_blob_routes(app, worker)
-    reads, sources = read_routes(worker.config.reads), Sources(worker.reads, worker.live)
-    for operation, answer in reads:
-        app.router.add_route(operation.method, operation.path, handler(operation, answer, sources))
-    document = openapi([operation for operation, _ in reads])
-
-    async def describe(_: web.Request) -> web.Response:
-        return json_response(document)
-
-    app.router.add_get("/v1/openapi.json", describe)
+def create_app(services: Services) -> web.Application:
+    """The application that serves every route of `routes` from `services`."""
+    table = routes(services.config.reads)
+    app = web.Application(
+        middlewares=[_errors(services.metrics), _access(table, services.authorize)],
+        client_max_size=services.config.limits.message_bytes,
+    )
+    for route in table:
+        for method in route.methods:
+            app.router.add_route(method, route.path, _bound(route, services))
     return app
 
 
-def give_up_on_dead_peers(request: web.Request, heartbeat_s: float) -> None:
-    """Has the kernel end the connection when what was sent is not confirmed for that long (Linux)."""
-    sock = None if request.transport is None else request.transport.get_extra_info("socket")
-    if sock is not None and hasattr(socket_module, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket_module.IPPROTO_TCP, socket_module.TCP_USER_TIMEOUT, int(1500 * heartbeat_s))
+def _bound(route: Route, services: Services) -> _Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await route.handler(services, request, request[_QUERY])
+
+    return handle
 
 
-def limits_of(worker: Worker) -> int:
-    """The largest body, in bytes."""
-    return worker.config.limits.message_bytes
+def _errors(metrics: Metrics) -> Middleware:
+    """Answers for a handler that raised."""
+
+    @web.middleware
+    async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ErrorReply as reply:
+            error, fields = reply.error, reply.fields
+        except Error as raised:
+            error, fields = raised, {}
+        except (ConnectionError, TimeoutError) as problem:
+            # The client has gone or accepts no data, so nothing can be answered.
+            log.debug("%s %s: %r", request.method, request.path, problem)
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        metrics.refused.labels(error.code).inc()
+        return error_response(error, **fields)
+
+    return errors
+
+
+def _access(table: Iterable[Route], authorize: Authorize) -> Middleware:
+    """Lets a request to its handler when its query is valid and its caller has the right that the route needs."""
+    known = {(method, route.path): route for route in table for method in route.methods}
+
+    @web.middleware
+    async def access(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        if resource is None:
+            return await handler(request)  # aiohttp's own answer: 404 or 405
+        route = known[request.method, resource.canonical]
+        query: Query = read_query(request, route.parameters, ignore_unknown=route.ignores_unknown)
+        principal = identify(request)
+        await require(authorize, principal, *route.project_of(request, query), route.right)
+        request[_QUERY], request[PRINCIPAL] = query, principal
+        return await handler(request)
+
+    return access

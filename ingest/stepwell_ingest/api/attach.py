@@ -1,15 +1,20 @@
-"""The first thing a writer says: which run it logs to, and as whom. Checked here, for stream and POST alike."""
+"""The attach message: which run a writer logs to, and as whom. One code for the stream and for POST /v1/attach.
+
+Parses and checks the message, asks whether the sender may write to its project, and has the catalog open the session.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from stepwell.errors import DataError, UsageError
 from stepwell.wire import MAX_DEPTH
+from stepwell_ingest.api.access import Authorize, Principal, Right, require
 from stepwell_ingest.write.batcher import rejections_as_list
-from stepwell_ingest.write.catalog import Attachment, AttachRequest, Catalog
+from stepwell_ingest.write.catalog import AttachRequest, Catalog
+from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.validation import holds_nul, is_too_deep
 
 PROTOCOL_VERSION = 1
@@ -25,7 +30,7 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
 
     Raises:
         UsageError: another protocol version.
-        DataError: not JSON, or a field that is missing or makes no sense; the text names it.
+        DataError: it is not JSON, or a field is missing or invalid; the message names the field.
     """
     try:
         message = orjson.loads(raw)
@@ -110,9 +115,33 @@ def _age_s(message: dict[str, Any]) -> float:
     )
 
 
-async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, dict[str, Any]]:
-    """Attaches; returns what the catalog gave and what the writer is told."""
-    made = await catalog.attach(request)
+class AttachServices(Protocol):
+    """What attaching uses of the server."""
+
+    @property
+    def authorize(self) -> Authorize: ...
+    @property
+    def catalog(self) -> Catalog: ...
+
+
+async def attach(services: AttachServices, principal: Principal, raw: bytes | str) -> tuple[Cursor, dict[str, Any]]:
+    """Opens the session of an attach message.
+
+    Args:
+        principal: who sent it.
+        raw: the message.
+
+    Returns:
+        The cursor of the session, and the reply.
+
+    Raises:
+        UsageError, DataError: the message is invalid (see `parse_attach`).
+        ForbiddenError: the principal may not write to this project.
+        Error: the session cannot be opened (see `Catalog.attach`).
+    """
+    request = parse_attach(raw)
+    await require(services.authorize, principal, request.entity, request.project, Right.WRITE)
+    made = await services.catalog.attach(request)
     cursor = made.cursor
     reply: dict[str, Any] = {
         "type": "attached",
@@ -129,4 +158,4 @@ async def attach(catalog: Catalog, request: AttachRequest) -> tuple[Attachment, 
         reply["config"], reply["meta"] = made.config, made.meta
     if made.tables:
         reply["tables"] = made.tables
-    return made, reply
+    return cursor, reply

@@ -2,25 +2,25 @@
 
 HEAD says whether a blob is there, and if not, in `Upload-Offset`, how many bytes of it are. PUT sends a whole blob, or
 with `Content-Range: bytes a-b/total` a part of one, or with `bytes */total` asks to complete it; 201 means stored for
-good, 200 that it was there, 202 that more is to come. GET gives ranges, for ever cacheable, and nothing that a browser
-would run at this origin.
+good, 200 that it was there already, 202 that more bytes are needed. GET answers ranges, cacheable for ever, and nothing
+that a browser would run at this origin.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from aiohttp import ClientError, web
 
-from stepwell.errors import BlobOffsetError, DataError, Error, UnavailableError, UnknownBlobError
+from stepwell.errors import DataError, Error, UnavailableError, UnknownBlobError
 from stepwell_ingest.api.blob_headers import content_headers, etag, wanted_range
-from stepwell_ingest.api.errors import error_response, json_response
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.query import Query
 from stepwell_ingest.blobs.intake import Blobs, Claim, Outcome
-
-if TYPE_CHECKING:
-    from stepwell_ingest.server.worker import Worker
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.write.admission import Gate
 
 _PIECE_BYTES = 256 * 1024
 _SNIFF_BYTES = 512
@@ -28,35 +28,52 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 
 
-def add_blob_routes(app: web.Application, worker: Worker) -> None:
-    """Puts the routes into `app`."""
+class BlobServices(Protocol):
+    """What the routes of files use of the server."""
 
-    async def head(request: web.Request) -> web.StreamResponse:
-        blobs, sha256 = worker.open_blobs(), _sha256(request)
-        size = await blobs.promise(sha256)
-        if size is not None:
-            return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
-        return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def blobs(self) -> Blobs | None: ...
 
-    async def put(request: web.Request) -> web.StreamResponse:
-        if worker.draining:
-            raise UnavailableError("the server is stopping", hint="the SDK sends it again by itself")
-        blobs, claim = worker.open_blobs(), _claim(request)
-        try:
-            outcome = await blobs.take(claim, _pieces(request))
-        except BlobOffsetError as error:
-            response = error_response(error)
-            response.headers["Upload-Offset"] = str(error.offset)
-            return response
-        worker.metrics.blob_taken(outcome.new, outcome.offset)
-        return _answer(claim.sha256, outcome)
 
-    async def get(request: web.Request) -> web.StreamResponse:
-        return await _get(request, worker.open_blobs())
+async def head_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Whether a file is there; if not, `Upload-Offset` says how many bytes of it are.
 
-    app.router.add_head("/v1/blobs/{sha256}", head)
-    app.router.add_put("/v1/blobs/{sha256}", put)
-    app.router.add_get("/v1/blobs/{sha256}", get, allow_head=False)
+    Raises:
+        DataError: the path holds no hash.
+        UnavailableError: the server has no place for files, or the store or Postgres does not answer.
+    """
+    blobs, sha256 = _place_of(services), _sha256(request)
+    size = await blobs.promise(sha256)
+    if size is not None:
+        return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
+    return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
+
+
+async def put_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Takes a file, or a part of one.
+
+    Raises:
+        DataError: the path holds no hash, or the headers are invalid.
+        UnavailableError: the server is stopping or has no place for files, or the body broke off.
+        Error: as `Blobs.take`.
+    """
+    services.gate.check_open(hint="the SDK sends it again by itself")
+    blobs, claim = _place_of(services), _claim(request)
+    outcome = await blobs.take(claim, _pieces(request))
+    services.metrics.blob_taken(outcome.new, outcome.offset)
+    return _answer(claim.sha256, outcome)
+
+
+def _place_of(services: BlobServices) -> Blobs:
+    if services.blobs is None:
+        raise UnavailableError(
+            "this server has no place for files", hint="start it with --blobs, a folder or s3://bucket/prefix"
+        )
+    return services.blobs
 
 
 def _answer(sha256: str, outcome: Outcome) -> web.Response:
@@ -65,8 +82,15 @@ def _answer(sha256: str, outcome: Outcome) -> web.Response:
     return json_response(body, status, {"Upload-Offset": str(outcome.offset)})
 
 
-async def _get(request: web.Request, blobs: Blobs) -> web.StreamResponse:
-    sha256 = _sha256(request)
+async def get_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """The bytes of a file, or a range of them.
+
+    Raises:
+        DataError: the path holds no hash.
+        UnknownBlobError: there is no such file.
+        UnavailableError: as in `head_blob`.
+    """
+    blobs, sha256 = _place_of(services), _sha256(request)
     if etag(sha256) in request.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers={"ETag": etag(sha256)})
     size = await blobs.size(sha256)
@@ -82,7 +106,7 @@ async def _get(request: web.Request, blobs: Blobs) -> web.StreamResponse:
             detail=sha256,
             hint="its sender may still have it: `stepwell status` there shows what waits, `stepwell sync` delivers it",
         )
-    headers = content_headers(sha256, request.query.get("name"), start)
+    headers = content_headers(sha256, query["name"], start)
     wanted = wanted_range(request.headers.get("Range"), request.headers.get("If-Range"), sha256, size)
     if wanted is None:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
@@ -109,7 +133,7 @@ def _sha256(request: web.Request) -> str:
     """The hash in the path.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not one.
     """
     text = request.match_info["sha256"]
     if not _SHA256.fullmatch(text):
@@ -122,10 +146,10 @@ def _sha256(request: web.Request) -> str:
 
 
 def _claim(request: web.Request) -> Claim:
-    """What the head of the request says of its body.
+    """What the headers of the request say of its body.
 
     Raises:
-        DataError: something that makes no sense.
+        DataError: they are invalid, or contradict each other.
     """
     sha256 = _sha256(request)
     if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -137,7 +161,7 @@ def _claim(request: web.Request) -> Claim:
     found = _CONTENT_RANGE.fullmatch(text)
     if found is None:
         raise DataError(
-            "Content-Range makes no sense",
+            "Content-Range is invalid",
             detail=f"it is {text[:80]!r}",
             hint="bytes FIRST-LAST/TOTAL for a part, bytes */TOTAL to complete what has come",
         )

@@ -1,4 +1,7 @@
-"""Our errors as HTTP answers: one table from class to status, and the body with code, retryable, message and hint."""
+"""Errors as HTTP answers: one table from class to status, and the body with code, retryable, message and hint.
+
+Handlers raise; the middleware in `app` answers with `error_response`, and nothing else does.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from stepwell.errors import (
     NotFoundError,
     OverloadedError,
     RejectionError,
+    RewoundError,
     RunDeletedError,
     SequenceConflictError,
     SequenceGapError,
@@ -25,6 +29,7 @@ from stepwell.errors import (
     UnknownWriterError,
     WireError,
 )
+from stepwell_ingest.api.access import ForbiddenError
 
 #: The first class that fits decides; the order is from special to general.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
@@ -35,33 +40,54 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
     (UnknownBlobError, 404),
     (UnknownWriterError, 404),
     (NotFoundError, 404),
+    (RewoundError, 409),
     (RunDeletedError, 410),
     (FencedError, 409),
     (SequenceConflictError, 409),
     (SequenceGapError, 409),
     (WireError, 400),
     (RejectionError, 422),
+    (ForbiddenError, 403),
     (ServerError, 503),
     (Error, 400),
 )
 
 
+class ErrorReply(Exception):
+    """An error whose answer holds more than the error.
+
+    Args:
+        error: what went wrong.
+        fields: further fields of the answer.
+    """
+
+    def __init__(self, error: Error, **fields: object) -> None:
+        super().__init__(error)
+        self.error = error
+        self.fields = fields
+
+
 def status_of(error: Error) -> int:
-    """The HTTP status that says what `error` says."""
+    """The HTTP status of `error`."""
     return next(status for kind, status in _STATUS if isinstance(error, kind))
 
 
 def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON answer; a newline at its end is kind to terminals."""
+    """A JSON answer, with a newline at its end for terminals."""
     raw = orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE)
     return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
 
 
-def error_response(error: Error, **more: object) -> web.Response:
-    """`{"error": {…}, …}` with the status of the class, and Retry-After in whole seconds where waiting helps."""
+def error_response(error: Error, **fields: object) -> web.Response:
+    """`{"error": {…}, …}` with the status of the class.
+
+    The header Retry-After gives whole seconds where waiting helps, and Upload-Offset the place where an upload goes on.
+    """
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     elif status_of(error) == 503:
         headers["Retry-After"] = "1"
-    return json_response({"error": error.as_dict(), **more}, status_of(error), headers)
+    if isinstance(error, BlobOffsetError):
+        headers["Upload-Offset"] = str(error.offset)
+    return json_response({"error": error.as_dict(), **fields}, status_of(error), headers)

@@ -1,37 +1,46 @@
-"""A live view as server-sent events, which browsers and curl read as they are.
+"""The handler of live views: events of `read.live` as server-sent events, which browsers and curl read as they are.
 
-In come events of `read.live`; out goes text. Each event's id is the cursor behind it, so a client that reconnects with
-Last-Event-ID, as browsers do by themselves, goes on behind the last event that it has taken whole.
+Each event's id is the cursor behind it, so a client that reconnects with Last-Event-ID, as browsers do by themselves,
+goes on behind the last event that it received whole.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
 from stepwell.errors import Error
-from stepwell_ingest.api.reads import Query, Sources, named_run
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.api.reads import ReadServices, named_run
 from stepwell_ingest.api.replies import page_as_json
 from stepwell_ingest.read.deltas import Event
+from stepwell_ingest.read.live import Live
 
 #: How long a browser waits before it reconnects.
 _RETRY = b"retry: 1000\n\n"
 
 
-async def live(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    row = await named_run(request, sources.database)
+class LiveServices(ReadServices, Protocol):
+    """What live views use of the server."""
+
+    @property
+    def live(self) -> Live: ...
+
+
+async def live(services: LiveServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
     cursor = request.headers.get("Last-Event-ID") or query["cursor"]
     response: web.StreamResponse | None = None
-    async with aclosing(sources.live.follow(row, query["keys"], cursor)) as events:
+    async with aclosing(services.live.follow(row, query["keys"], cursor)) as events:
         try:
             async for event in events:
                 if response is None:
                     response = await _begin(request)
-                async with asyncio.timeout(sources.database.limits.send_s):
+                async with asyncio.timeout(services.reads.limits.send_s):
                     await response.write(b": still here\n\n" if event is None else _encode(event))
         except Error as error:
             if response is None:

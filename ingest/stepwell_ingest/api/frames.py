@@ -1,7 +1,7 @@
-"""POST /v1/attach and POST /v1/frames: the same frames as on the stream, for everyone who has no WebSocket.
+"""POST /v1/attach and POST /v1/frames: the same frames as on the stream, for clients without a WebSocket.
 
-Overload is answered before the body is read. An answer of 200 means that every frame is in Postgres (or was already);
-anything else says what was stored, what was not, and whether to send it again.
+Overload is answered before the body is read. Status 200 means that every frame is in Postgres; any other answer says
+what was stored, what was not, and whether to send it again.
 """
 
 from __future__ import annotations
@@ -9,60 +9,77 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from stepwell import wire
 from stepwell.errors import DataError, Error, FrameTooLargeError, ServerError, UnavailableError, UsageError
-from stepwell_ingest.api.attach import attach, parse_attach
-from stepwell_ingest.api.errors import error_response, json_response
-from stepwell_ingest.config import Limits
+from stepwell_ingest.api.access import PRINCIPAL
+from stepwell_ingest.api.attach import AttachServices, attach
+from stepwell_ingest.api.errors import ErrorReply, json_response
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.config import Config, Limits
+from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Submission
-
-if TYPE_CHECKING:
-    from stepwell_ingest.server.worker import Worker
+from stepwell_ingest.write.intake import Intake
 
 
-async def post_attach(request: web.Request, worker: Worker) -> web.Response:
-    """The attach message as a JSON body; answers what the stream answers."""
-    # Parsed JSON takes several times its text.
-    async with _body(request, worker, worker.config.limits.attach_bytes, weight=8) as body:
-        _, reply = await attach(worker.catalog, parse_attach(body))
+class FrameServices(AttachServices, Protocol):
+    """What POST uses of the server."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def room(self) -> Room: ...
+    @property
+    def intake(self) -> Intake: ...
+
+
+async def post_attach(services: FrameServices, request: web.Request, query: Query) -> web.Response:
+    """The attach message as a JSON body; the answer is that of the stream."""
+    # Parsed JSON takes several times the memory of its text.
+    async with _body(services, request, services.config.limits.attach_bytes, weight=8) as body:
+        _, reply = await attach(services, request[PRINCIPAL], body)
         return json_response(reply)
 
 
-async def post_frames(request: web.Request, worker: Worker) -> web.Response:
-    """Frames of any attached sessions, one after the other."""
-    async with _body(request, worker, worker.config.limits.message_bytes) as body:
-        return await _store(body, worker)
+async def post_frames(services: FrameServices, request: web.Request, query: Query) -> web.Response:
+    """Frames of any attached sessions, one after the other.
+
+    A session is a secret of 128 bits that was authorized for its project when it attached.
+    """
+    async with _body(services, request, services.config.limits.message_bytes) as body:
+        return await _store(services, body)
 
 
 @contextlib.asynccontextmanager
-async def _body(request: web.Request, worker: Worker, limit: int, weight: int = 1) -> AsyncIterator[bytes]:
+async def _body(services: FrameServices, request: web.Request, limit: int, weight: int = 1) -> AsyncIterator[bytes]:
     """The body, with room held for it until the end of the block.
 
     Args:
-        limit: bytes that it may have.
-        weight: how much room a byte of it takes.
+        limit: the most bytes that it may have.
+        weight: bytes of room for each byte of it.
 
     Raises:
-        OverloadedError: there is none; nothing of the body was read.
+        DataError: it is compressed, or its length is not given.
+        FrameTooLargeError: it is longer than `limit`.
+        OverloadedError: there is no room; nothing of the body was read.
         UnavailableError: it did not arrive in time.
     """
     size = _check_body(request, limit)
-    worker.room.take_now(size * weight)
+    services.room.take_now(size * weight)
     try:
         try:
-            async with asyncio.timeout(worker.config.timeouts.body_s):
+            async with asyncio.timeout(services.config.timeouts.body_s):
                 body = await request.read()
         except TimeoutError:
             raise UnavailableError(
-                "the body did not arrive in time", detail=f"{size} bytes in {worker.config.timeouts.body_s:g} s"
+                "the body did not arrive in time", detail=f"{size} bytes in {services.config.timeouts.body_s:g} s"
             ) from None
         yield body
     finally:
-        worker.room.give_back(size * weight)
+        services.room.give_back(size * weight)
 
 
 def _check_body(request: web.Request, limit: int) -> int:
@@ -80,16 +97,16 @@ def _check_body(request: web.Request, limit: int) -> int:
     return size
 
 
-async def _store(body: bytes, worker: Worker) -> web.Response:
-    by_session, problem = _by_session(body, worker.config.limits)
+async def _store(services: FrameServices, body: bytes) -> web.Response:
+    by_session, problem = _by_session(body, services.config.limits)
     submissions: list[Submission] = []
     for session, frames in by_session.items():
         try:
-            cursor = await worker.catalog.cursor(session)
+            cursor = await services.catalog.cursor(session)
             if frames[0][0].seq > cursor.tail_seq:
                 # Before this is called a gap: another worker may have stored the frames that are missing here.
-                cursor = await worker.catalog.cursor(session, fresh=True)
-            taken = worker.intake.take(cursor, frames)
+                cursor = await services.catalog.cursor(session, fresh=True)
+            taken = services.intake.take(cursor, frames)
         except Error as error:
             problem = problem or error
             continue
@@ -97,22 +114,22 @@ async def _store(body: bytes, worker: Worker) -> web.Response:
         if taken.submission is not None:
             submissions.append(taken.submission)
     overhead = sum(submission.overhead for submission in submissions)
-    worker.room.add(overhead)
+    services.room.add(overhead)
     try:
         return await _answer(submissions, problem)
     finally:
-        worker.room.give_back(overhead)
+        services.room.give_back(overhead)
 
 
 Frames = list[tuple[wire.Header, memoryview]]
 
 
 def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error | None]:
-    """The frames of a body, and what is wrong behind the last of them.
+    """The frames of a body by session, and what is wrong behind the last of them (None: nothing).
 
     Raises:
         FrameTooLargeError: too many frames or sessions.
-        Error: there is not one frame.
+        Error: the body holds no valid frame.
     """
     by_session: dict[bytes, Frames] = {}
     problem: Error | None = None
@@ -147,8 +164,8 @@ async def _answer(submissions: list[Submission], problem: Error | None) -> web.R
         else:
             writers.append({"session": submission.cursor.session.hex(), **outcome.as_dict()})
             for _, refusal in outcome.rejected:
-                # What can be sent again comes first: the sender must do that before it gives a frame up.
+                # Retryable errors come first: the sender must retry before it gives a frame up.
                 problem = problem if isinstance(problem, ServerError) else problem or refusal
     if problem is not None:
-        return error_response(problem, writers=writers)
+        raise ErrorReply(problem, writers=writers)
     return json_response({"writers": writers})

@@ -1,7 +1,7 @@
-"""The OpenAPI document of all routes, made from the descriptions by which requests are checked.
+"""The OpenAPI 3.1 document of all routes, made from the route table by which requests are served and checked.
 
-In come operations; out goes OpenAPI 3.1 as a dict that is ready for JSON. The routes that write check what they take
-themselves (docs/wire-format.md) and are described here.
+The extension `x-right` names the right that an operation needs. Bodies of the routes that write are described in
+docs/wire-format.md and docs/blobs.md.
 """
 
 from __future__ import annotations
@@ -9,44 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stepwell_ingest.api.description import Operation, Parameter
+from stepwell_ingest.api.access import Right
+from stepwell_ingest.api.query import Parameter
+from stepwell_ingest.api.route import Route
 
 VERSION = "1"
 
-#: Every route that is not in `read_routes`.
-OTHER = (
-    Operation("GET", "/v1/stream", "A WebSocket that takes frames: docs/wire-format.md.", success=101, errors=(503,)),
-    Operation(
-        "POST", "/v1/attach", "Says who logs to which run.", body="application/json", errors=(400, 409, 413, 503)
-    ),
-    Operation(
-        "POST",
-        "/v1/frames",
-        "Stores frames of attached sessions; 200 means that every one is in Postgres.",
-        body="application/octet-stream",
-        errors=(400, 404, 409, 413, 422, 503),
-    ),
-    Operation(
-        "PUT",
-        "/v1/blobs/{sha256}",
-        "Takes a file, whole or from Upload-Offset on: docs/blobs.md.",
-        body="application/octet-stream",
-        errors=(400, 409, 413, 503),
-    ),
-    Operation("GET", "/v1/blobs/{sha256}", "A file that runs have logged.", errors=(400, 404, 503)),
-    Operation("GET", "/v1/status", "What this worker is doing."),
-    Operation("GET", "/v1/openapi.json", "This document."),
-    Operation("GET", "/healthz", "Whether the process is alive."),
-    Operation("GET", "/readyz", "Whether frames would be taken in.", errors=(503,)),
-    Operation("GET", "/metrics", "Counters for Prometheus.", answers=("text/plain",)),
-)
 _MEANING = {
-    400: "The request makes no sense; the error says which part.",
-    404: "There is no such thing; the error says what there is nearby.",
-    409: "It conflicts with what is stored.",
+    400: "The request is invalid; the error says which part.",
+    403: "The caller has no permission to do this.",
+    404: "It does not exist; the error may name what does.",
+    409: "It conflicts with stored data.",
+    410: "The run was deleted.",
     413: "It is too large.",
-    422: "It was refused for good, and is on record.",
-    503: "Not now; come back after Retry-After seconds.",
+    416: "The range lies outside of the file.",
+    422: "It was refused for good.",
+    503: "The server cannot take it now; try again after Retry-After seconds.",
 }
 _ERROR = {
     "type": "object",
@@ -67,11 +45,12 @@ _ERROR = {
 }
 
 
-def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
-    """The document that describes these operations and `OTHER`."""
+def openapi(table: Iterable[Route]) -> dict[str, Any]:
+    """The document that describes these routes, ready for JSON."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in (*operations, *OTHER):
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    for route in table:
+        for method in route.methods:
+            paths.setdefault(route.path, {})[method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -84,26 +63,27 @@ def openapi(operations: Iterable[Operation]) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
-    described: dict[str, Any] = {"summary": operation.about, "responses": _responses(operation)}
+def _operation(route: Route) -> dict[str, Any]:
+    described: dict[str, Any] = {"summary": route.about, "x-right": route.right.value, "responses": _responses(route)}
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in operation.path_names
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.path_names
     ]
-    parameters += [_parameter(parameter) for parameter in operation.parameters]
+    parameters += [_parameter(parameter) for parameter in route.parameters]
     if parameters:
         described["parameters"] = parameters
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {operation.body: {}}}
+    if route.body is not None:
+        described["requestBody"] = {"required": True, "content": {route.body: {}}}
     return described
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": "What was asked for." if operation.success == 200 else "It goes on."}
-    if operation.success == 200:
-        success["content"] = {kind: {} for kind in operation.answers}
+def _responses(route: Route) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": "Success." if route.success == 200 else "The connection is upgraded."}
+    if route.success == 200 and route.answers:
+        success["content"] = {kind: {} for kind in route.answers}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {str(operation.success): success} | {
-        str(status): {"description": _MEANING[status], "content": error} for status in operation.errors
+    statuses = route.errors if route.right is Right.PUBLIC else sorted({403, *route.errors})
+    return {str(route.success): success} | {
+        str(status): {"description": _MEANING[status], "content": error} for status in statuses
     }
 
 

@@ -1,66 +1,47 @@
-"""The routes that read: parameters in, an answer of `read` out. What each takes stands in `read_routes.py`."""
+"""The handlers that read: each finds its run, asks `read`, and answers. `routes` lists their parameters.
+
+An answer of many pages is sent while it is read; an error behind the first byte is its last batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from aiohttp import web
 
 from stepwell.errors import Error, UsageError
-from stepwell_ingest.api.description import Operation, read_query
 from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_json, page_batch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import compile_filter, parse_order
-from stepwell_ingest.read.history import RESERVED, Wanted, read_pages
-from stepwell_ingest.read.live import Live
+from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, read_pages
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
-from stepwell_ingest.read.sampling import choose_grid, choose_rows
+from stepwell_ingest.read.sampling import Sampler
 from stepwell_ingest.read.series import read_buckets
+from stepwell_ingest.read.standing import Standing
 from stepwell_ingest.read.system import read_system, sample_system
 
-Query = dict[str, Any]
-Answer = Callable[[web.Request, Query, "Sources"], Awaitable[web.StreamResponse]]
+
+class ReadServices(Protocol):
+    """What the routes that read use of the server."""
+
+    @property
+    def reads(self) -> Database: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What answers are made of."""
-
-    database: Database
-    live: Live
-
-
-def handler(operation: Operation, answer: Answer, sources: Sources) -> Callable[[web.Request], Any]:
-    """An aiohttp handler: checks the query by the operation's description, then answers."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        query = read_query(request, operation)
-        try:
-            return await answer(request, query, sources)
-        except (ConnectionError, TimeoutError):
-            # The client has gone, or takes nothing: it asks again, or not at all.
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
-
-    return handle
-
-
-async def runs(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
-    entity, project = split_path(query["path"])
+async def runs(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
+    entity, project = query["path"]
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
     return json_response(await list_runs(database, entity, project, where, order, query["limit"], query["cursor"]))
 
 
-async def run(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def run(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
     row = await named_run(request, database)
     links = {
         name: f"{request.path}/{name}"
@@ -69,30 +50,30 @@ async def run(request: web.Request, query: Query, sources: Sources) -> web.Strea
     return json_response({**row.shown, "links": links})
 
 
-async def metrics(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
-    return json_response(await metric_names(database, await named_run(request, database)))
+async def metrics(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
+    return json_response(await metric_names(Standing(services.reads, row.run_id)))
 
 
-async def run_summary(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
-    body = await summary(database, await named_run(request, database))
+async def run_summary(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
+    body = await summary(Standing(services.reads, row.run_id))
     return web.Response(body=body, content_type="application/json")
 
 
-async def objects(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def objects(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
     row = await named_run(request, database)
     if query["key"] is None:
         return json_response(await object_keys(database, row))
-    below = row.end_step if query["max_step"] is None else query["max_step"]
+    below = ALL_STEPS if query["max_step"] is None else query["max_step"]
     return json_response(
         await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
     )
 
 
-async def system(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def system(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
     row = await named_run(request, database)
     if query["samples"] is None:
         return json_response(await read_system(database, row, query["limit"], query["cursor"]))
@@ -101,8 +82,8 @@ async def system(request: web.Request, query: Query, sources: Sources) -> web.St
     return json_response(await sample_system(database, row, query["samples"]))
 
 
-async def series(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def series(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
     row = await named_run(request, database)
     reply = Reply(request, database.limits)
     if query["buckets"] is None:
@@ -118,8 +99,8 @@ async def series(request: web.Request, query: Query, sources: Sources) -> web.St
         return await reply.fail(error)
 
 
-async def history(request: web.Request, query: Query, sources: Sources) -> web.StreamResponse:
-    database = sources.database
+async def history(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
     row = await named_run(request, database)
     keys = query["keys"] or None
     times = keys is None or not RESERVED.isdisjoint(keys) or query["times"] == "true"
@@ -133,7 +114,7 @@ async def history(request: web.Request, query: Query, sources: Sources) -> web.S
 async def _send_pages(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, limit: int | None
 ) -> web.StreamResponse:
-    """All rows, or whole pages until there are `limit` rows; the end says where to go on."""
+    """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to go on."""
     sent, go_on = 0, None
     try:
         async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
@@ -153,10 +134,10 @@ async def _send_pages(
 
 
 def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
-    """As many of the page's rows as fit, all of a step or none, and the step to go on at.
+    """The first steps of a page that fit into `rows` rows, and the step to go on at. A step is never split.
 
     Args:
-        at_least_one: of the steps, even when its rows are more.
+        at_least_one: keep the first step even when it has more rows.
     """
     go_on = int(page.steps[rows]) if rows < len(page.steps) else page.next_step
     kept = page.steps < go_on
@@ -169,43 +150,28 @@ def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
 async def _send_sampled(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, samples: int
 ) -> web.StreamResponse:
-    """About `samples` rows; all of them where there are no more."""
+    """Sends about `samples` rows, or all rows where there are no more than that."""
     count = len(wanted.keys) if wanted.keys else 0
     if not count:
-        count = len((await metric_names(database, row))["metrics"])
-    writers = max(1, row.shown["writers"] or 1)
-    last = wanted.end(row) - 1
-    whole = (last + 1 - wanted.min_step) * writers <= samples
-    grid = choose_grid(samples, wanted.min_step, max(last, wanted.min_step), count, writers)
-    points = rows = kept = 0
+        count = len((await metric_names(Standing(database, row.run_id)))["metrics"])
+    sampler = Sampler(samples, wanted.end_of_points(row), count)
     try:
         async with aclosing(read_pages(database, row, wanted)) as pages, aclosing(ahead(pages)) as following:
             async for page in following:
-                points += sum(len(column.values) for column in page.columns)
-                rows += len(page.steps)
-                if not whole and not (rows <= samples and page.next_step > last):
-                    page = page.select(choose_rows(page, grid))
-                kept += len(page.steps)
-                await reply.send(page_batch(page), page_as_json(page))
-        sampled = None if kept == rows else {"from": points, "from_rows": rows, "rows": kept, "by": grid.by}
-        return await reply.end({"end": True, "rows_sent": kept, "next_step": None, "sampled": sampled})
+                chosen = page.select(sampler.choose(page))
+                await reply.send(page_batch(chosen), page_as_json(chosen))
+        return await reply.end(
+            {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out()}
+        )
     except Error as error:
         return await reply.fail(error)
 
 
 async def named_run(request: web.Request, database: Database) -> RunRow:
-    """The run that the path names."""
-    names = request.match_info
-    return await find_run(database, names["entity"], names["project"], names["run"])
-
-
-def split_path(path: str) -> tuple[str, str]:
-    """entity and project of "entity/project".
+    """The run that the path names.
 
     Raises:
-        UsageError: it is none.
+        NotFoundError: there is no such run.
     """
-    match path.split("/"):
-        case [entity, project] if entity and project:
-            return entity, project
-    raise UsageError("'path' must be entity/project", detail=repr(path)[:80])
+    names = request.match_info
+    return await find_run(database, names["entity"], names["project"], names["run"])

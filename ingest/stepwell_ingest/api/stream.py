@@ -1,4 +1,4 @@
-"""GET /v1/stream: one WebSocket per process, frames in, acknowledgements out, pipelined.
+"""One connection of GET /v1/stream: frames in, acknowledgements out, pipelined. A process has one.
 
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
@@ -12,7 +12,7 @@
     at any time                                                 ← {"type": "error", code, …}, then close
 
 An acknowledgement comes after COMMIT, in order, and stands for everything below `next_seq`. Another attach on the same
-stream goes on with another writer. When there is no room, the server stops reading and TCP tells the sender to wait.
+stream goes on with another writer. When there is no room, the server stops reading and TCP makes the sender wait.
 """
 
 from __future__ import annotations
@@ -23,52 +23,76 @@ import logging
 import time
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from stepwell import wire
 from stepwell.errors import Error, FrameCorruptError, UnavailableError, UsageError
-from stepwell_ingest.api.attach import attach, parse_attach
+from stepwell_ingest.api.access import Principal
+from stepwell_ingest.api.attach import AttachServices, attach
 from stepwell_ingest.api.pieces import Pieces
+from stepwell_ingest.config import Config
+from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Outcome, Submission
 from stepwell_ingest.write.catalog import WrongRunError
+from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
-
-if TYPE_CHECKING:
-    from stepwell_ingest.server.worker import Worker
-
 
 log = logging.getLogger(__name__)
 
 
 class _Finish:
-    """In the queue of answers: the writer has ended; everything before it is answered by then."""
+    """A place in the queue of answers: the writer has ended, and everything before it is answered by then."""
 
     def __init__(self, cursor: Cursor, exit_code: int) -> None:
         self.cursor = cursor
         self.exit_code = exit_code
 
 
-class Stream:
-    """One connection: a reader that queues what comes, and an answerer that reports what was committed, in order."""
+class StreamServices(AttachServices, Protocol):
+    """What a connection uses of the server."""
 
-    def __init__(self, worker: Worker, socket: web.WebSocketResponse) -> None:
-        self._worker = worker
+    @property
+    def config(self) -> Config: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def room(self) -> Room: ...
+    @property
+    def intake(self) -> Intake: ...
+
+
+class Stream:
+    """One connection: a reader that queues frames, and an answerer that reports in order what was committed.
+
+    Args:
+        services: what it uses of the server.
+        principal: who is connected.
+        socket: the connection, after its handshake.
+
+    Attributes:
+        cursor: of the writer that is attached; None before the first attach message.
+    """
+
+    def __init__(self, services: StreamServices, principal: Principal, socket: web.WebSocketResponse) -> None:
+        self._services = services
+        self._principal = principal
         self._socket = socket
-        self._room = Room(worker.config.limits.connection_bytes, worker.config.timeouts.retry_after_s)
+        self._limits, self._timeouts = services.config.limits, services.config.timeouts
+        self._room = Room(self._limits.connection_bytes, self._timeouts.retry_after_s)
         self._answers: asyncio.Queue[tuple[Submission, int] | _Finish | Error | None] = asyncio.Queue()
         self.cursor: Cursor | None = None
         self._pieces = Pieces()
         self._held = 0  # bytes of room that no submission accounts for yet
         self._piece_deadline: float | None = None
-        self._attach_deadline = time.monotonic() + worker.config.timeouts.attach_s
+        self._attach_deadline = time.monotonic() + self._timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until either side ends the connection or `stop` is called."""
+        """Serves until either side ends the connection or `stop` is called."""
         self._reader = asyncio.create_task(self._read())
         answerer = asyncio.create_task(self._answer())
         alive = asyncio.create_task(self._show_life())
@@ -85,11 +109,11 @@ class Stream:
             self._let_go()
 
     def stop(self) -> None:
-        """Reads nothing more; what was read is still answered."""
+        """Stops reading; frames that were read are still answered."""
         self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
 
     def _let_go(self) -> None:
-        """Gives back the room of answers that nobody will send, once their frames are out of the batcher."""
+        """Gives back the room of answers that are never sent, once their frames are out of the batcher."""
         while not self._answers.empty():
             answer = self._answers.get_nowait()
             if isinstance(answer, tuple):
@@ -101,14 +125,14 @@ class Stream:
 
     def _give_back(self, size: int) -> None:
         self._room.give_back(size)
-        self._worker.room.give_back(size)
+        self._services.room.give_back(size)
 
     async def _show_life(self) -> None:
         """Pings, so that the client does not take a server without room for a dead one; ends with the connection.
 
-        A reader that waits for room does not see the connection end, and would hold its message for nobody.
+        A reader that waits for room does not see the connection end, and would hold its message for no purpose.
         """
-        heartbeat_s = self._worker.config.timeouts.heartbeat_s
+        heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):
             while True:
                 await asyncio.sleep(heartbeat_s / 2)
@@ -135,7 +159,7 @@ class Stream:
         except ConnectionError:
             return  # the client has gone
         except Exception:
-            log.exception("a stream failed in a way that has no name yet")
+            log.exception("unexpected error while reading a stream")
             self._answers.put_nowait(UnavailableError("the server could not read this"))
         finally:
             # At once: a client that does not answer the close may keep this connection open for a while.
@@ -144,7 +168,12 @@ class Stream:
             self._pieces = Pieces()
 
     async def _receive(self) -> WSMessage:
-        """The next message. A frame that has begun must be whole in time, since it holds room; so must an attach."""
+        """The next message.
+
+        Raises:
+            UnavailableError: it did not come in time, before the first attach or in the middle of a frame, which holds
+                room.
+        """
         deadline = self._piece_deadline if self.cursor is not None else self._attach_deadline
         if deadline is None:
             return await self._socket.receive()
@@ -153,12 +182,11 @@ class Stream:
                 return await self._socket.receive()
         except TimeoutError:
             pass
-        timeouts = self._worker.config.timeouts
         if self.cursor is None:
-            raise UnavailableError("no attach message came in time", detail=f"{timeouts.attach_s:g} s")
+            raise UnavailableError("no attach message came in time", detail=f"{self._timeouts.attach_s:g} s")
         raise UnavailableError(
             "a frame did not arrive in time",
-            detail=f"{self._pieces.missing} bytes are missing after {timeouts.body_s:g} s",
+            detail=f"{self._pieces.missing} bytes are missing after {self._timeouts.body_s:g} s",
         )
 
     async def _take_frames(self, data: bytes) -> None:
@@ -166,8 +194,8 @@ class Stream:
             raise UsageError("frames came before an attach message")
         rest = self._pieces.missing
         if 0 < rest < len(data):
-            # What completes the frame that has begun goes first, in the room that is held for it: whoever holds room
-            # must never wait for more, or connections could wait for each other for ever.
+            # The bytes that complete the unfinished frame go first, in the room that is held for it: a connection that
+            # holds room must never wait for more, or connections could wait for each other for ever.
             await self._take_pieces(self.cursor, data[:rest])
             data = data[rest:]
         await self._take_pieces(self.cursor, data)
@@ -179,12 +207,12 @@ class Stream:
         if cursor.stale:
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
         begun = pieces.missing
-        taken = self._worker.intake.take(cursor, self._own_frames(data, cursor))
+        taken = self._services.intake.take(cursor, self._own_frames(data, cursor))
         if len(data) < begun and taken.error is None:
             return  # a piece in the middle of a frame
         self._piece_deadline = None
         whole, self._held = self._held, 0
-        # What has begun behind the last whole frame gets room of its own; the part of a header is not worth it.
+        # A frame that begins behind the last complete one gets room of its own; a part of a header does not need any.
         beyond = min(pieces.kept, whole)
         self._give_back(beyond)
         if taken.submission is None:
@@ -192,18 +220,18 @@ class Stream:
         else:
             overhead = taken.submission.overhead
             self._room.add(overhead)
-            self._worker.room.add(overhead)
+            self._services.room.add(overhead)
             self._answers.put_nowait((taken.submission, whole - beyond + overhead))
         if taken.error is not None:
             raise taken.error
         if pieces.missing:
             await self._take_room(pieces.kept + pieces.missing)
-            self._piece_deadline = time.monotonic() + self._worker.config.timeouts.body_s
+            self._piece_deadline = time.monotonic() + self._timeouts.body_s
 
     async def _take_room(self, size: int) -> None:
         await self._room.take(size)
         try:
-            await self._worker.room.take(size)
+            await self._services.room.take(size)
         except BaseException:
             self._room.give_back(size)
             raise
@@ -223,8 +251,7 @@ class Stream:
     async def _take_control(self, text: str) -> None:
         kind = _kind_of(text)
         if kind == "attach":
-            made, reply = await attach(self._worker.catalog, parse_attach(text))
-            self.cursor = made.cursor
+            self.cursor, reply = await attach(self._services, self._principal, text)
             await self._socket.send_bytes(orjson.dumps(reply))
         elif kind == "finish":
             if self.cursor is None:
@@ -248,14 +275,14 @@ class Stream:
                 if isinstance(answer, Error):
                     raise answer
                 if isinstance(answer, _Finish):
-                    await self._worker.finish(answer.cursor, answer.exit_code)
+                    await self._services.catalog.finish(answer.cursor, answer.exit_code)
                     await self._send({"type": "finished"})
                 else:
                     await self._acknowledge(answer)
             except ConnectionError:
-                return  # the client has gone; what it sent is stored all the same
+                return  # the client has gone; its frames are stored all the same
             except Error as error:
-                self._worker.metrics.refused.labels(error.code).inc()
+                self._services.metrics.refused.labels(error.code).inc()
                 with contextlib.suppress(ConnectionError):
                     await self._send({"type": "error", **error.as_dict()})
                     await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=error.code.encode())

@@ -1,4 +1,4 @@
-"""Which Postgres a command means, and a connection to it that explains itself when there is none."""
+"""The Postgres that a command means, and a connection to it with an error that helps when there is none."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import asyncpg
 
 from stepwell.cli import ServerFile, data_directory
 from stepwell.errors import UnavailableError
+from stepwell_ingest.db.connect import command_connection
 
 _CONNECT_S = 10.0
 
@@ -42,7 +43,7 @@ async def connect(dsn: str, user: str | None = None, **settings: str) -> asyncpg
         UnavailableError: Postgres cannot be reached.
     """
     try:
-        return await asyncpg.connect(dsn, user=user, timeout=_CONNECT_S, server_settings=settings)
+        return await command_connection(dsn, _CONNECT_S, user, settings)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
             "Postgres cannot be reached",

@@ -1,8 +1,8 @@
 """`stepwell delete`: runs, projects or old history go for good; first it shows what, and asks.
 
-In come names, or an age; out goes what was deleted. Promises that nothing goes that was not shown (but for points that
-came since), that it asks unless told not to, and that a run is never half there. Killed in between, it leaves rows that
-nobody can see, which the next `stepwell delete` or the server's hourly sweep removes.
+Takes names, or an age. Promises to delete nothing that it has not shown (except points that arrived since), to ask
+unless it was told not to, and never to leave half of a run visible. Killed in between, it leaves rows that no reader
+sees; the next `stepwell delete` or the server's hourly sweep removes them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ A process that still logs to a deleted run is told so; it keeps training. Proces
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="id, project/id or entity/project/id")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="id or name, alone or behind project/ or entity/project/"
+    )
     parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of it")
     parser.add_argument("--older-than", metavar="AGE", help="runs created longer ago that have ended: 90d, 12w")
     parser.add_argument("--dry-run", action="store_true", help="only show what would go")

@@ -1,6 +1,6 @@
 """Rows of a query as text: table, CSV or JSON. Pure but for the output that is handed in.
 
-In come column descriptions and batches of rows, as asyncpg gives them; out goes text, batch by batch, so that a result
+Takes column descriptions and batches of rows, as asyncpg gives them, and writes text batch by batch, so that a result
 of any size needs little memory. Promises that no value is changed: NaN and infinities are words in JSON, where numbers
 cannot say them, and integers keep all digits.
 """
@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, TextIO
 
-_MAX_WIDTH = 60
+#: A SHA-256 in hexadecimal is never cut.
+_MAX_WIDTH = 64
 _NUMBERS = frozenset({"int2", "int4", "int8", "float4", "float8", "numeric", "oid"})
 _CONTROL = {code: " " for code in range(32)}
 
@@ -38,25 +38,32 @@ class Writer(Protocol):
 
 
 class TableWriter:
-    """For people. The first batch decides how wide columns are; longer texts are cut, with an ellipsis."""
+    """For people. The first batch decides how wide columns are.
 
-    def __init__(self, out: TextIO) -> None:
+    Args:
+        out: receives the lines.
+        columns: of the terminal. Where rows are wider, long texts are cut, with an ellipsis, and the last line says so.
+            None: nothing is cut, as `out` is a file or a pipe.
+    """
+
+    def __init__(self, out: TextIO, columns: int | None = None) -> None:
         self._out = out
+        self._columns = columns
         self._widths: list[int] = []
         self._right: list[bool] = []
+        self._cut = False
 
     def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
         self._right = [column.kind in _NUMBERS for column in columns]
         texts = [[_cell(value) for value in row] for row in rows]
         names = [column.name for column in columns]
-        # A number that is cut is a wrong number; only texts are.
-        self._widths = [
-            max(map(len, cells)) if right else min(max(map(len, cells)), max(_MAX_WIDTH, len(cells[0])))
-            for right, cells in zip(self._right, zip(names, *texts, strict=True), strict=True)
-        ]
-        # A last column that nothing follows may be as long as it is.
-        if self._widths and not self._right[-1]:
-            self._widths[-1] = max(len(row[-1]) for row in chain([names], texts))
+        self._widths = [max(map(len, cells)) for cells in zip(names, *texts, strict=True)]
+        if self._columns is not None and sum(self._widths) + 2 * (len(columns) - 1) > self._columns:
+            # A number that is cut is a wrong number, and a last column that nothing follows may be as long as it is.
+            self._widths[:-1] = [
+                width if right else min(width, max(_MAX_WIDTH, len(name)))
+                for width, right, name in zip(self._widths, self._right, names, strict=True)
+            ][:-1]
         self._line(names)
         self._out.write("  ".join("─" * width for width in self._widths) + "\n")
         for row in texts:
@@ -67,13 +74,16 @@ class TableWriter:
             self._line([_cell(value) for value in row])
 
     def end(self, count: int) -> None:
-        self._out.write(f"({count:,} row{'' if count == 1 else 's'})\n")
+        note = "; long texts are cut here, but not in a pipe or with --format csv" if self._cut else ""
+        self._out.write(f"({count:,} row{'' if count == 1 else 's'}{note})\n")
 
     def _line(self, cells: Sequence[str]) -> None:
         parts = []
-        for cell, width, right in zip(cells, self._widths, self._right, strict=True):
-            if not right and len(cell) > width and width >= _MAX_WIDTH:
+        last = len(cells) - 1
+        for place, (cell, width, right) in enumerate(zip(cells, self._widths, self._right, strict=True)):
+            if self._columns is not None and not right and place < last and len(cell) > width >= _MAX_WIDTH:
                 cell = cell[: width - 1] + "…"
+                self._cut = True
             parts.append(cell.rjust(width) if right else cell.ljust(width))
         self._out.write("  ".join(parts).rstrip() + "\n")
 

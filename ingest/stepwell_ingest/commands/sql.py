@@ -1,6 +1,6 @@
 """`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
 
-In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
+Takes SQL, one statement at a time, and prints rows. Promises to change nothing: each statement runs in a read-only
 transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
 takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
 views are just `history`, `history_objects`, `runs`, `summary` and so on.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shutil
 import sys
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ import orjson
 from stepwell.cli import Command, describe
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.connection import connect, find_dsn
+from stepwell_ingest.commands.nearby import explain_nothing
 from stepwell_ingest.commands.rows import Column, CsvWriter, JsonWriter, TableWriter, Writer
 from stepwell_ingest.server import loop
 
@@ -34,6 +36,16 @@ WHERE r.rolname = $1 AND n.nspname = 'stepwell' AND has_schema_privilege(r.oid, 
 _VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1"""
+
+_HELP_WORDS = ("help", "\\h", "\\?", "?")
+_HELP = r"""A query may take several lines, and ends with a semicolon; Ctrl-C drops what was typed so far.
+
+  SELECT run, display_name, state, points FROM runs ORDER BY created_at DESC LIMIT 10;
+  SELECT step, value FROM history WHERE run = 'RUN' AND metric = 'train/loss' ORDER BY step LIMIT 20;
+  SELECT key, value FROM summary WHERE run = 'RUN';
+
+\d   lists the views and their columns; docs/sql.md describes them
+\q   ends, as Ctrl-D does"""
 
 ABOUT = r"""ask the stored history with SQL, read-only
 
@@ -57,7 +69,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     query = options.query
     if query is None and not sys.stdin.isatty():
-        query = sys.stdin.read()
+        query = sys.stdin.buffer.read().decode(errors="surrogateescape")
+    if query is not None and any("\ud800" <= char <= "\udfff" for char in query):  # how Python holds what is not UTF-8
+        raise SettingError("the query is not UTF-8", hint="save the file as UTF-8")
     if query is not None and not query.strip().strip(";"):
         raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
     if options.timeout <= 0:
@@ -98,19 +112,27 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
 async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
     connection = await _connect(dsn, timeout_s)
     try:
-        await _fetch(connection, query, format_)
+        if not await _fetch(connection, query, format_):
+            sys.stdout.flush()
+            with contextlib.suppress(asyncpg.PostgresError):
+                for line in await explain_nothing(connection, query):
+                    print(f"stepwell: {line}", file=sys.stderr)
     except asyncpg.PostgresError as error:
         raise _explained(error, query, timeout_s) from error
     except BrokenPipeError:
         raise  # of our own output: `stepwell sql … | head`
-    except (asyncpg.InterfaceError, OSError) as error:
-        raise UnavailableError("the connection to Postgres was lost", detail=str(error)) from error
+    except (asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
+        detail = (
+            None if isinstance(error, asyncpg.InterfaceError) else str(error)
+        )  # the first speaks of asyncpg's classes
+        raise UnavailableError("the connection to Postgres was lost", detail=detail) from error
     finally:
         with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
             await connection.close(timeout=2)
 
 
-async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> None:
+async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> bool:
+    """Prints the rows; returns whether any value was found (avg() and count() of nothing give a row of NULL or 0)."""
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=str, decoder=orjson.loads, schema="pg_catalog")
     writer = _writer(format_)
@@ -123,18 +145,21 @@ async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> No
         cursor = await statement.cursor()
         rows: list[Any] = await cursor.fetch(_BATCH_ROWS)
         writer.begin(columns, rows)
-        count = len(rows)
+        count, found = len(rows), any(value for row in rows for value in row)
         while len(rows) == _BATCH_ROWS:
             rows = await cursor.fetch(_BATCH_ROWS)
             writer.more(rows)
             count += len(rows)
         writer.end(count)
+    return found
 
 
 def _writer(format_: str) -> Writer:
     if format_ == "csv":
         return CsvWriter(sys.stdout)
-    return JsonWriter(sys.stdout) if format_ == "json" else TableWriter(sys.stdout)
+    if format_ == "json":
+        return JsonWriter(sys.stdout)
+    return TableWriter(sys.stdout, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
 
 
 def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Error:
@@ -162,7 +187,7 @@ def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Er
 def _prompt(dsn: str, format_: str, timeout_s: float) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - gives input() its line editing and history
-    print("SQL, ended by a semicolon. \\d lists the views, \\q or Ctrl-D ends.")
+    print("SQL, ended by a semicolon. \\d lists the views, help says more, \\q or Ctrl-D ends.")
     lines: list[str] = []
     while True:
         try:
@@ -174,9 +199,13 @@ def _prompt(dsn: str, format_: str, timeout_s: float) -> None:
             print()
             lines = []
             continue
-        if not lines and line.strip() in ("\\q", "exit", "quit"):
+        word = line.strip().rstrip(";").strip().lower() if not lines else ""
+        if word in ("\\q", "exit", "quit"):
             return
-        lines.append(_VIEWS + ";" if not lines and line.strip() == "\\d" else line)
+        if word in _HELP_WORDS:
+            print(_HELP)
+            continue
+        lines.append(_VIEWS + ";" if word == "\\d" else line)
         query = "\n".join(lines)
         if not query.strip():
             lines = []

@@ -1,8 +1,8 @@
 """`stepwell up`: a whole server on this machine, in the foreground, until Ctrl-C or SIGTERM.
 
-In come options; out go a Postgres (the embedded one, unless a DSN is given), one worker in this process or several
-beside it, and plain words about where things are and what to type next. Promises to leave no process behind, and to
-drain before it stops: what was taken in is committed and answered.
+Runs a Postgres (the embedded one, unless a DSN is given), one worker in this process or several in processes of their
+own, and the sealer; prints where things are and what to type next. Promises to leave no process behind, and to drain
+before it stops: accepted frames are committed and answered.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from stepwell.cli import Command, ServerFile, data_directory
+from stepwell.cli import Command, ServerFile, data_directory, default_data
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.data import InUseError, held
+from stepwell_ingest.commands.move import move_data
 from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.config_json import encode
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
-from stepwell_ingest.server import loop, sealer_process
+from stepwell_ingest.server import loop
+from stepwell_ingest.server.child import LOG_FORMAT
 from stepwell_ingest.server.children import Children
+from stepwell_ingest.server.listener import cannot_listen
 from stepwell_ingest.server.serving import Stop, serve
 from stepwell_ingest.server.supervisor import Supervisor
 from stepwell_ingest.server.worker import Worker
-from stepwell_ingest.server.worker_process import LOG_FORMAT
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
-#: A pass that is under way is undone, which takes a moment.
+#: Undoing a pass that is under way takes a moment.
 _SEAL_STOP_S = 5.0
 _SEAL_RETRY_S = 5.0
 
@@ -58,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="where the data is; default STEPWELL_DATA, else ~/.stepwell (root: /var/lib/stepwell)",
+        help="where the data is; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
     )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
@@ -114,9 +117,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    # Until the loop listens to signals, SIGTERM undoes what was begun, as Ctrl-C does.
+    # Until the loop handles signals, SIGTERM undoes the start, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = data_directory(options.data)
+    if data == Path.home() / ".stepwell" and not (options.data or os.environ.get("STEPWELL_DATA")):
+        before, data = data, default_data()
+        move_data(before, data, _say)
     dsn = options.dsn or os.environ.get("STEPWELL_DSN")
     with ExitStack() as exits:
         port = exits.enter_context(_reserved_port(options.host, options.port, shared=options.workers > 1))
@@ -205,14 +211,14 @@ class _Server:
                 self.failure = UnavailableError(
                     "Postgres has ended, so the server ends too",
                     detail=f"its log is {self._cluster.log_file}",
-                    hint="start it again: what runs have logged meanwhile waits in their spools",
+                    hint="start it again: points that runs log meanwhile wait in their spools",
                 )
                 stop.ask()
                 stop.ask()
                 return
 
     async def _start_sealing(self) -> None:
-        line = sealer_process.encode(self._config.dsn)
+        line = encode(self._config)
         while True:
             try:
                 await self._children.start("sealer", "stepwell_ingest.server.sealer_process", line)
@@ -237,7 +243,7 @@ class _Server:
         lines += [
             f"  the data is  {where}",
             f"  files are    in {self._config.blobs}",
-            "  stop it with Ctrl-C: what was taken in is stored first",
+            "  stop it with Ctrl-C: accepted frames are stored first",
             "",
         ]
         lines.append("Next, in another terminal:")
@@ -252,14 +258,14 @@ class _Server:
         if not _loopback(self._config.host):
             lines += [
                 "",
-                "WARNING: there is no access control yet. Whoever reaches this port can log to every run, so let only",
-                "machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
+                "WARNING: there is no access control yet. Anyone who reaches this port can log to every run, so let",
+                "only machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
             ]
         print("\n".join(lines), flush=True)
 
     def _stopping(self) -> None:
         if self.failure is None:
-            _say("stopping: storing what was taken in (Ctrl-C again stops at once; senders keep what is not stored)")
+            _say("stopping: storing accepted frames (Ctrl-C again stops at once; senders keep the rest)")
 
 
 @contextmanager
@@ -309,11 +315,7 @@ def _reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
             f"{host} is no address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
         ) from error
     except OSError as error:
-        raise SettingError(
-            f"cannot listen on {host} port {port}",
-            detail=error.strerror or str(error),
-            hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
-        ) from error
+        raise cannot_listen(host, port, error) from error
     if not shared:
         yield port
         return
@@ -357,16 +359,16 @@ def _remote_url(url: str) -> str:
 
 
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isdecimal() else -1
     if not 0 <= port < 65536:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return port
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    count = int(text) if text.isdecimal() else 0
     if count < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError("a whole number, at least 1")
     return count
 
 

@@ -1,6 +1,7 @@
 """Postgres' errors as ours: one table, from SQLSTATE to what the caller should do.
 
-The only place that knows which errors of the database pass by themselves (retryable) and which come from the data.
+The only place that knows which errors of the database pass by themselves, which ones come from the data, and which
+ones somebody has to do something about. Used by everything in the server that sends statements.
 """
 
 from __future__ import annotations
@@ -13,8 +14,25 @@ import asyncpg
 from stepwell.errors import Error, UnavailableError
 
 #: Classes of SQLSTATE that the rows of a COPY can cause (data exceptions, integrity, limits such as stack depth).
-#: Anything else is the state of the server and passes.
+#: Anything else is the state of the server.
 _CAUSED_BY_ROWS = ("22", "23", "54")
+
+#: Undefined names, wrong types, syntax, features that this version of Postgres lacks, faults in Postgres' own code.
+_MISTAKES = ("42", "0A", "21", "26", "34", "3F", "P0", "XX")
+_MISTAKE = (
+    "trying again does not help: this is a bug in Stepwell, or somebody changed its schema. Restart the server, which "
+    "puts its functions and views in place again; if the error stays, please report it"
+)
+
+#: What to do, by the beginning of the SQLSTATE; the first that fits counts.
+_HINTS = {
+    "42501": "grant the server's role what is missing; it should own the schema stepwell and all that is in it",
+    "25006": "Postgres takes no writes: it is a standby, or default_transaction_read_only is on",
+    "53100": "the disk of Postgres is full: make room there",
+    "53": "Postgres is short of memory or connections: give it more, or take load off it",
+    **dict.fromkeys(_MISTAKES, _MISTAKE),
+}
+_PASSES = "this passes when Postgres is back"
 
 
 def caused_by_rows(error: BaseException) -> bool:
@@ -28,7 +46,7 @@ def is_missing_partition(error: BaseException) -> bool:
 
 
 def no_partition(error: BaseException) -> UnavailableError:
-    """What a missing partition means for whoever waits."""
+    """The error to raise when there is no partition for a row."""
     return UnavailableError(
         "there is no partition for this run",
         detail=str(error)[:500],
@@ -36,12 +54,23 @@ def no_partition(error: BaseException) -> UnavailableError:
     )
 
 
+def hint_for(error: BaseException) -> str:
+    """What to do about an error of Postgres or of the connection to it.
+
+    Returns:
+        That it passes by itself only where waiting can help: not for mistakes of ours, such as a function that does not
+        exist.
+    """
+    state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
+    return next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), _PASSES)
+
+
 @contextmanager
 def postgres_errors(doing: str) -> Iterator[None]:
-    """Turns what asyncpg raises into `UnavailableError`; our own errors and those of the rows go through.
+    """Turns what asyncpg raises into `UnavailableError`; errors of ours and errors that rows cause go through.
 
     Args:
-        doing: what was tried, for the message.
+        doing: what was tried, for the message: "Postgres could not {doing}".
     """
     try:
         yield
@@ -57,5 +86,5 @@ def postgres_errors(doing: str) -> Iterator[None]:
         raise UnavailableError(
             f"Postgres could not {doing}",
             detail=f"{type(error).__name__}: {text}" if text else type(error).__name__,
-            hint="this passes when Postgres is back; the spool keeps the frames until then",
+            hint=f"{hint_for(error)}; the spool keeps the frames until then",
         ) from error

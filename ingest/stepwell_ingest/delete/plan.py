@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from stepwell.errors import SettingError, UsageError
+from stepwell_ingest.read.near import near
 from stepwell_schema import queries
 
 _AGE = re.compile(r"(\d+)([dw])")
@@ -75,7 +76,8 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Pla
     """These runs, whatever their state.
 
     Args:
-        names: id, project/id or entity/project/id each.
+        names: id, project/id or entity/project/id each; a run's display name in the place of its id, where no id is
+            called so.
 
     Raises:
         UsageError: a name means no run, or several; or forks show the points of one, and are not among them.
@@ -84,8 +86,14 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Pla
     targets: dict[int, Target] = {}
     for name in names:
         rows = await connection.fetch(sql["run_by_path"], name)
+        rows = rows or await connection.fetch(sql["run_by_display_name"], name)
         if not rows:
-            raise UsageError(f"there is no run {name}", hint="`stepwell sql 'SELECT entity, project, run FROM runs'`")
+            alike = near(name, [row["name"] for row in await connection.fetch(sql["names_of_runs"])])
+            raise UsageError(
+                f"there is no run {name}",
+                detail=f"near it: {', '.join(alike)}" if alike else None,
+                hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'`",
+            )
         if len(rows) > 1:
             raise UsageError(
                 f"{name} may mean {len(rows)} runs",

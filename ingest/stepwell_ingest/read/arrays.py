@@ -127,7 +127,9 @@ def _steps(row: asyncpg.Record) -> Int64Array:
     if row["steps"] is not None:
         return _decode(row["steps"], ">i8").astype(np.int64)
     first, stride = row["first_step"], row["stride"]
-    return np.arange(first, first + row["points"] * stride, stride)
+    # Not arange(first, end, stride): an end beyond int64 would make the steps float64.
+    steps: Int64Array = first + stride * np.arange(row["points"], dtype=np.int64)
+    return steps
 
 
 def _times(row: asyncpg.Record) -> Int64Array:

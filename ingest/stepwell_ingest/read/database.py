@@ -1,7 +1,7 @@
-"""The connections of those who read: a pool of its own, read-only, every statement bounded in time.
+"""The database as reads use it: a pool of its own, read-only, every statement bounded in time.
 
-In come named queries of `queries/read.sql`; out go rows. Promises that reads can neither change anything nor take a
-connection from the write path, and that one transaction sees one state of the database.
+Runs the named queries of `queries/read.sql` and returns rows. Promises that reads can neither change anything nor take
+a connection from the write path, and that one transaction sees one state of the database.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncpg
 
 from stepwell.errors import Error, OverloadedError, UnavailableError, UsageError
 from stepwell_ingest.config import Reads
+from stepwell_ingest.db.errors import hint_for
 from stepwell_schema import queries
 
 _CLOSE_S = 2.0
@@ -23,47 +24,24 @@ class Database:
     """Postgres for reads.
 
     Args:
-        dsn: where it is.
-        limits: how many connections, and how long they may be waited for and used.
-        connect_s: the longest wait for a connection to be made.
+        pool: connections for reads alone (`db.connect.read_pool`).
+        limits: how long a read waits for a connection, and how long it may use it.
 
     Attributes:
         sql: the named queries.
     """
 
-    def __init__(self, dsn: str, limits: Reads, connect_s: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, limits: Reads) -> None:
         self.limits = limits
         self.sql = queries("read")
-        self._dsn = dsn
-        self._connect_s = connect_s
-        self._pool: asyncpg.Pool | None = None
-
-    async def open(self) -> None:
-        """Makes the pool. Connections are made when they are needed: a server that nobody reads from has none."""
-        statement_ms = round(self.limits.statement_s * 1000)
-        self._pool = await asyncpg.create_pool(
-            self._dsn,
-            min_size=0,
-            max_size=self.limits.connections,
-            timeout=self._connect_s,
-            server_settings={
-                "application_name": "stepwell reads",
-                "default_transaction_read_only": "on",
-                "statement_timeout": str(statement_ms),
-                "idle_in_transaction_session_timeout": str(2 * statement_ms),
-                "TimeZone": "UTC",
-                # Its compiler costs 100 ms and more where these statements take 5.
-                "jit": "off",
-            },
-        )
+        self._pool = pool
 
     async def close(self) -> None:
-        """Ends the connections; what is under way has a moment to end by itself."""
-        if self._pool is not None:
-            try:
-                await asyncio.wait_for(self._pool.close(), _CLOSE_S)
-            except TimeoutError:
-                self._pool.terminate()
+        """Ends the connections; reads that are under way have a moment to end by themselves."""
+        try:
+            await asyncio.wait_for(self._pool.close(), _CLOSE_S)
+        except TimeoutError:
+            self._pool.terminate()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
@@ -74,8 +52,6 @@ class Database:
             UsageError: a statement took longer than `statement_s`.
             UnavailableError: Postgres is away.
         """
-        if self._pool is None:
-            raise UnavailableError("the server has not started yet")
         with _read_errors(self.limits):
             try:
                 connection = await self._pool.acquire(timeout=self.limits.wait_s)
@@ -109,5 +85,5 @@ def _read_errors(limits: Reads) -> Iterator[None]:
         raise UnavailableError(
             "Postgres could not read",
             detail=f"{type(error).__name__}: {str(error)[:500]}",
-            hint="this passes when Postgres is back",
+            hint=hint_for(error),
         ) from error

@@ -7,6 +7,7 @@ a run does not have fits $ne, $nin, $not, $exists: false and a comparison with n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -211,7 +212,7 @@ class _Compiler:
             self._put("coalesce((SELECT v = j OR jsonb_typeof(v) = 'array' AND v @> jsonb_build_array(j) FROM (SELECT ")
             self._value(name)
             self._put(" AS v, ")
-            self._argument(orjson.dumps(value).decode(), "::text::jsonb AS j")
+            self._argument(json.dumps(value), "::text::jsonb AS j")
             self._put(") x), false)")
         else:
             self._plain(name, "=", value)
@@ -226,7 +227,7 @@ class _Compiler:
         self._put("coalesce((SELECT jsonb_typeof(v) = jsonb_typeof(j) AND v " + sign + " j FROM (SELECT ")
         self._value(name)
         self._put(" AS v, ")
-        self._argument(orjson.dumps(value).decode(), "::text::jsonb AS j")
+        self._argument(json.dumps(value), "::text::jsonb AS j")
         self._put(") x), false)")
 
     def _plain(self, name: str, sign: str, value: Any) -> None:

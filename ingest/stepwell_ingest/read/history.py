@@ -1,9 +1,9 @@
 """The rows of a run page by page: how much is read at a time, and where the next page begins.
 
-In come a run and a range of steps; out go pages, in the order of steps, each from one statement's view of the database.
-No connection is held between pages, so a slow client costs nothing but its page. A page has about `page_points` points:
-the width of the next range follows from what the last one held, since steps may lie a thousand apart, or ten thousand
-metrics in one.
+Takes a run and a range of steps; gives pages, in the order of steps, each from one state of the database. No connection
+is held between pages, so a slow client costs nothing but its page; what is hidden meanwhile ends the read with an error
+(`standing`). A page has about `page_points` points: the width of the next range follows from what the last one held,
+since steps may lie a thousand apart, or ten thousand metrics in one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from stepwell_ingest.read.arrays import TooMuch, fetch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.standing import Standing
 
 #: What a row is known by; no names of metrics.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
 RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
 #: A page may be this many times wider than the last one: what comes may be denser than what was.
 _GROWTH = 16
+#: Every step lies below.
+ALL_STEPS = 2**63 - 1
 _FETCH_OBJECTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,9 +50,18 @@ class Wanted:
     max_step: int | None = None
     with_times: bool = True
 
+    @property
+    def limit(self) -> int:
+        """All rows that are wanted lie below."""
+        return ALL_STEPS if self.max_step is None else self.max_step
+
+    def end_of_points(self, run: RunRow) -> int:
+        """All points that are wanted of this run lie below."""
+        return min(self.limit, run.end_step)
+
     def end(self, run: RunRow) -> int:
-        """All rows that are wanted of this run lie below."""
-        return run.end_step if self.max_step is None else min(self.max_step, run.end_step)
+        """All rows that are wanted of this run lie below. Media may be stored before the step that they belong to."""
+        return self.limit if run.may_have_objects else self.end_of_points(run)
 
 
 async def read_pages(
@@ -62,22 +74,25 @@ async def read_pages(
 
     Raises:
         UsageError: one step holds more than a page may.
-        OverloadedError, UnavailableError: see `Database.snapshot`.
+        NotFoundError, RewoundError, OverloadedError, UnavailableError: see `Standing.snapshot`.
     """
-    end = wanted.end(run)
-    start = wanted.min_step
+    standing = Standing(database, run.run_id)
+    end, start = wanted.end_of_points(run), wanted.min_step
     target = database.limits.page_points
     width = max(1, end - start)
     if run.points > target:
         width = max(1, run.end_step * target // run.points)
     if about_rows is not None:
         width = min(width, max(1, about_rows))
-    while start < end:
-        below = min(start + width, end)
+    while start < wanted.end(run):
+        below = min(start + width, end) if start < end else wanted.limit
         try:
-            async with database.snapshot() as connection:
+            async with standing.snapshot(start) as connection:
                 page = await read_page(database, connection, run, wanted, start, below)
         except TooMuch:
+            if start >= end:  # much has come since the read began
+                end = start + 1
+                continue
             if width == 1:
                 raise UsageError(
                     f"step {start} alone holds more than one page may",

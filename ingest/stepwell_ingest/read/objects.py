@@ -1,6 +1,7 @@
 """Logged values that are no numbers: which keys have any, and the values of one key in order.
 
-A cursor is a position (step and writer), so a page neither repeats nor skips a value that was there all along.
+A cursor is a position (step and writer), so a page neither repeats nor skips a value that was there all along; and it
+says of which run it is, and what of that was hidden.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from typing import Any
 
 import orjson
 
-from stepwell.errors import UsageError
+from stepwell.errors import RewoundError, UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.standing import Standing
 
 
 async def object_keys(database: Database, run: RunRow) -> dict[str, Any]:
     """{"keys": [{"key", "count", "first_step", "last_step"}, …]}."""
-    async with database.snapshot() as connection:
+    async with Standing(database, run.run_id).snapshot() as connection:
         return {"keys": [dict(row) for row in await connection.fetch(database.sql["object_keys"], run.run_id)]}
 
 
@@ -28,9 +30,16 @@ async def read_objects(
 
     Raises:
         UsageError: the cursor is none of ours.
+        RewoundError: something was hidden since the cursor was given, or another run has the name now.
     """
-    after = (min_step, None) if cursor is None else _position(cursor)
-    async with database.snapshot() as connection:
+    after, known = ((min_step, None), None) if cursor is None else _position(cursor)
+    standing = Standing(database, run.run_id)
+    async with standing.snapshot() as connection:
+        if known not in (None, (run.run_id, standing.mark)):
+            raise RewoundError(
+                "the run was rewound, restarted or deleted since this cursor was given",
+                hint="begin again without a cursor",
+            )
         rows = await connection.fetch(database.sql["objects_of_key"], run.run_id, key, *after, max_step, limit + 1)
     shown = rows[:limit]
     values = [
@@ -44,15 +53,17 @@ async def read_objects(
     ]
     more = None
     if len(rows) > limit:
-        more = base64.urlsafe_b64encode(orjson.dumps([shown[-1]["step"], shown[-1]["writer"]])).decode()
+        more = base64.urlsafe_b64encode(
+            orjson.dumps([shown[-1]["step"], shown[-1]["writer"], run.run_id, standing.mark])
+        ).decode()
     return {"key": key, "values": values, "next": more}
 
 
-def _position(cursor: str) -> tuple[int, str]:
+def _position(cursor: str) -> tuple[tuple[int, str], tuple[int, int]]:
     try:
-        step, writer = orjson.loads(base64.urlsafe_b64decode(cursor))
-        if isinstance(step, int) and isinstance(writer, str):
-            return step, writer
+        step, writer, run_id, mark = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if all(isinstance(number, int) for number in (step, run_id, mark)) and isinstance(writer, str):
+            return (step, writer), (run_id, mark)
     except (ValueError, TypeError):
         pass
     raise UsageError("this cursor is none of ours", hint="begin again without a cursor")

@@ -7,7 +7,7 @@ is a position (the last row's sort value and id), so a page neither repeats nor 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ import orjson
 from stepwell.errors import NotFoundError, UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import Condition, Order
+from stepwell_ingest.read.standing import Standing
 
 #: Columns of the query `runs` that an answer shows as they are.
 _SHOWN = (
@@ -32,7 +33,7 @@ class RunRow:
     Attributes:
         run_id: Postgres' number for it.
         end_step: all its steps lie below.
-        points: how many it has logged itself.
+        points: how many lie in its history, at most: with those of its ancestors, and superseded ones.
         may_have_objects: whether it is worth looking for any.
         shown: what answers show of it, ready for JSON.
     """
@@ -54,7 +55,10 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
         sql = f"SELECT * FROM ({_base(database)}) r WHERE run = $3"
         row = await connection.fetchrow(sql, entity, project, run)
         if row is not None:
-            return _run_row(row)
+            found = _run_row(row)
+            if row["parent"] is None:
+                return found
+            return replace(found, points=await connection.fetchval(database.sql["points"], found.run_id))
         nearby = await connection.fetch(database.sql["nearby"], entity, project, run)
     raise NotFoundError(f"there is no run {run!r} in {entity}/{project}", hint=_instead(nearby, entity, project))
 
@@ -98,10 +102,10 @@ async def list_runs(
     return {"runs": [_run_row(row).shown for row in shown], "next": more, "total": total}
 
 
-async def metric_names(database: Database, run: RunRow) -> dict[str, Any]:
+async def metric_names(standing: Standing) -> dict[str, Any]:
     """{"metrics": names in order, "sections": the first segment of a/b/c → how many, "objects": what is no number}."""
-    async with database.snapshot() as connection:
-        names = [row["name"] for row in await connection.fetch(database.sql["metrics"], run.run_id)]
+    async with standing.snapshot() as connection:
+        names = [row["name"] for row in await connection.fetch(standing.sql["metrics"], standing.run_id)]
     sections: dict[str, int] = {}
     for name in names:
         section = name.partition("/")[0] if "/" in name else ""
@@ -109,10 +113,10 @@ async def metric_names(database: Database, run: RunRow) -> dict[str, Any]:
     return {"metrics": names, "sections": sections}
 
 
-async def summary(database: Database, run: RunRow) -> bytes:
+async def summary(standing: Standing) -> bytes:
     """The last value of each key as a JSON object; numbers that JSON does not have are strings ("NaN")."""
-    async with database.snapshot() as connection:
-        rows = await connection.fetch(database.sql["summary"], run.run_id)
+    async with standing.snapshot() as connection:
+        rows = await connection.fetch(standing.sql["summary"], standing.run_id)
     # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
     return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + row["value"].encode() for row in rows) + b"}\n"
 

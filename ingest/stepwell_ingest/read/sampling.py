@@ -1,13 +1,15 @@
 """Fewer rows that still show everything: which rows of a page stand for the others.
 
-In comes a page and a width; out go the rows to keep: of every bucket of steps and every writer, for each metric the row
-with the first value, the last one, the smallest and the largest finite one, and the first NaN, +Inf and −Inf. Each row
-that is kept is one that was logged, whole and at its own step. Pure: no I/O.
+Takes pages; gives the rows to keep: of every bucket of steps and every writer, for each metric the row with the first
+value, the last one, the smallest and the largest finite one, and the first NaN, +Inf and −Inf; and where these are
+fewer than were asked for, others at even distances. Each row that is kept is one that was logged, whole and at its own
+step. Pure: no I/O.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,60 @@ class Grid:
         if self.extremes:
             return f"rows with the first, last, smallest and largest value and any NaN or Inf of each key, in {width}"
         return f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: name keys"
+
+
+class Sampler:
+    """Chooses about `samples` rows of all pages of a read, which come in the order of steps.
+
+    Args:
+        samples: how many rows to aim at. Rows with extremes are kept even where they are more.
+        end: about the step below which all rows lie.
+        metrics: how many the run has, or the read asks for.
+
+    Attributes:
+        kept: how many rows were chosen so far.
+    """
+
+    def __init__(self, samples: int, end: int, metrics: int) -> None:
+        self._samples = samples
+        self._end = end
+        self._metrics = metrics
+        self._points = self._rows = 0
+        self._widest = Grid(0, metrics <= MAX_METRICS)
+        self.kept = 0
+
+    def choose(self, page: Page) -> npt.NDArray[np.bool_]:
+        """Which rows of the next page to keep; all, while all rows so far are no more than `samples`."""
+        self._points += sum(len(column.values) for column in page.columns)
+        self._rows += len(page.steps)
+        kept = np.ones(len(page.steps), np.bool_)
+        if self._rows > self._samples:
+            first, last = int(page.steps[0]), int(page.steps[-1])
+            # Rows are taken to lie evenly in the steps that are left.
+            share = min(1.0, (page.next_step - first) / max(1, self._end - first))
+            target = max(1, round((self._samples - self.kept) * share))
+            metrics = min(self._metrics, len(page.columns)) if self._widest.extremes else self._metrics
+            grid = choose_grid(target, first, last, metrics, len(page.writers))
+            self._widest = max(self._widest, grid, key=lambda item: item.shift)
+            kept = _filled(choose_rows(page, grid), target)
+        self.kept += int(kept.sum())
+        return kept
+
+    def left_out(self) -> dict[str, Any] | None:
+        """What was chosen of how much, and how; None when nothing was left out."""
+        if self.kept == self._rows:
+            return None
+        return {"from": self._points, "from_rows": self._rows, "rows": self.kept, "by": self._widest.by}
+
+
+def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
+    """The same rows and others at even distances, `target` in all, or all there are."""
+    missing = target - int(kept.sum())
+    if missing > 0:
+        others = np.flatnonzero(~kept)
+        at = np.arange(min(missing, len(others))) * len(others) // min(missing, max(1, len(others)))
+        kept[others[at]] = True
+    return kept
 
 
 def choose_grid(samples: int, first: int, last: int, metrics: int, writers: int) -> Grid:

@@ -14,8 +14,10 @@ import numpy as np
 from stepwell.wire.columns import Column
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.standing import Standing
 
 _INTEGERS = ("bucket_step", "count", "first_step", "last_step", "nans", "pos_infs", "neg_infs")
+_ALL_STEPS = 2**63 - 1
 _DOUBLES = ("min", "max", "mean", "first", "last")
 
 
@@ -26,8 +28,9 @@ async def read_buckets(
 
     A bucket without any finite value has NaN for min, max and mean: the counts of what is not finite say so.
     """
+    standing = Standing(database, run.run_id)
     for key in keys:
-        async with database.snapshot() as connection:
+        async with standing.snapshot(_ALL_STEPS) as connection:
             rows = await connection.fetch(database.sql["sample"], run.run_id, key, buckets, min_step, max_step)
         writers = sorted({row["writer"] for row in rows})
         index = {name: number for number, name in enumerate(writers)}

@@ -17,6 +17,7 @@ import orjson
 from stepwell.errors import UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.standing import Standing
 
 _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
@@ -30,7 +31,7 @@ async def read_system(database: Database, run: RunRow, limit: int, cursor: str |
         UsageError: the cursor is none of ours.
     """
     after = (None,) * len(_POSITION) if cursor is None else _position(cursor)
-    async with database.snapshot() as connection:
+    async with Standing(database, run.run_id).snapshot() as connection:
         found = await connection.fetch(database.sql["system"], run.run_id, *after, limit + 1)
     more = None
     if len(found) > limit:
@@ -40,7 +41,7 @@ async def read_system(database: Database, run: RunRow, limit: int, cursor: str |
 
 async def sample_system(database: Database, run: RunRow, samples: int) -> dict[str, Any]:
     """Likewise about `samples` of all: every so-manieth of each writer, and its last one; "sampled" says so."""
-    async with database.snapshot() as connection:
+    async with Standing(database, run.run_id).snapshot() as connection:
         found = await connection.fetch(database.sql["system_sample"], run.run_id, samples)
     sampled = None
     if found and len(found) < found[0]["total"]:

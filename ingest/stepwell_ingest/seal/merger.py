@@ -1,8 +1,9 @@
 """Short chunks become longer ones: those of slow metrics, and of runs that log little at a time.
 
-Beside the sealer. In comes an epoch with short tracks of many passes; out go fewer, longer ones of the next level, in
-one transaction. Promises: readers see each point exactly once throughout (rows are deleted and inserted, which their
-snapshots tell apart); a point is merged at most once a level, so it is rewritten a few times in its life.
+Beside the sealer. Takes an epoch with short tracks of many passes; writes fewer, longer ones of the next level, in one
+transaction. Promises: readers see each point exactly once throughout (rows are deleted and inserted, which their
+snapshots tell apart); a point is merged at most once a level, so it is rewritten a few times in its life; only chunks
+between which the metric has no other chunk are joined, so the chunks of a metric never overlap.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import Reader
 from stepwell_ingest.seal import segments
 from stepwell_ingest.seal.chunks import Epoch
-from stepwell_ingest.seal.sealer import ChangedError, copy_out, write
+from stepwell_ingest.seal.sealer import ChangedError, copy_out, next_pass, write
 from stepwell_ingest.seal.segments import Segment
 from stepwell_schema import queries
 
@@ -38,7 +39,9 @@ class Merger:
         return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
 
     async def merge(self, epoch: Epoch, level: int) -> int:
-        """Merges the oldest short tracks of one level; returns how many points it moved (0: another sealer was there).
+        """Merges the oldest short tracks of one level; returns how many points it moved.
+
+        0: another sealer was there, or none of them can be joined; then they went to the next level as they are.
 
         Raises:
             ChangedError: Postgres has not deleted what was read.
@@ -46,17 +49,26 @@ class Merger:
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
                 return 0
-            track_ids = self._choose(await connection.fetch(self._sql["short_tracks"], *epoch, level))
+            chosen = self._choose(await connection.fetch(self._sql["short_tracks"], *epoch, level))
+            if not chosen:
+                return 0
+            pass_id = await next_pass(connection, self._sql)
+            track_ids, begins = _joinable(await connection.fetch(self._sql["merge_breaks"], *epoch, chosen))
+            alone = sorted(set(chosen) - set(track_ids))
+            await connection.execute(self._sql["raise_tracks"], epoch.run_id, alone, level + 1, pass_id)
             if not track_ids:
                 return 0
             found = await self._read(connection, epoch.run_id, track_ids)
-            count = sum(len(item.metric_ids) for item in found)
+            count = sum(len(item.metric_ids) for item in found.values())
             deleted = await connection.execute(self._sql["delete_chunks"], epoch.run_id, track_ids)
             if deleted != f"DELETE {count}":
                 raise ChangedError("chunks changed while they were merged", detail=f"{deleted} of {count}")
             await connection.execute(self._sql["delete_tracks"], epoch.run_id, track_ids)
-            points = await write(connection, self._sql, epoch, segments.regroup(found), level + 1)
-            if points != (before := sum(item.values.size for item in found)):
+            index = {track_id: number for number, track_id in enumerate(found)}
+            starts = {(index[track_id], metric_id) for track_id, metric_id in begins if track_id in index}
+            groups = segments.regroup(list(found.values()), starts)
+            points = await write(connection, self._sql, epoch, groups, level + 1, pass_id)
+            if points != (before := sum(item.values.size for item in found.values())):
                 raise ChangedError("a merge changed the number of points", detail=f"{before}, then {points}")
         return points
 
@@ -74,7 +86,8 @@ class Merger:
             chosen.append(row["track_id"])
         return chosen if passes >= 2 else []
 
-    async def _read(self, connection: asyncpg.Connection, run_id: int, track_ids: list[int]) -> list[Segment]:
+    async def _read(self, connection: asyncpg.Connection, run_id: int, track_ids: list[int]) -> dict[int, Segment]:
+        """The tracks by their ids, in step order."""
         values: dict[int, tuple[list[int], list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]] = {}
         reader = Reader(await copy_out(connection, self._sql["chunks_to_merge"], run_id, track_ids))
         while reader.next_row():
@@ -84,7 +97,7 @@ class Merger:
             row = wide if wide is not None else narrow
             assert row is not None
             rows.append(row.astype(np.float64))
-        out = []
+        out = {}
         reader = Reader(await copy_out(connection, self._sql["tracks_to_merge"], run_id, track_ids))
         while reader.next_row():
             track_id, step_lo, stride, time_lo, points = (reader.integer() for _ in range(5))
@@ -93,5 +106,23 @@ class Merger:
             all_times: Int64Array = near.astype(np.int64) + time_lo if near is not None else np.asarray(times, np.int64)
             metrics, rows = values.get(track_id, ([], []))
             matrix = np.array(rows).reshape(len(metrics), points)
-            out.append(Segment(np.array(metrics, np.int32), all_steps, all_times, matrix))
+            out[track_id] = Segment(np.array(metrics, np.int32), all_steps, all_times, matrix)
         return out
+
+
+def _joinable(rows: list[asyncpg.Record]) -> tuple[list[int], set[tuple[int, int]]]:
+    """The tracks in which a chunk can be joined, and the (track id, metric id) at which a metric begins anew.
+
+    Args:
+        rows: of the query `merge_breaks`, each metric's in step order.
+    """
+    joinable: set[int] = set()
+    begins: set[tuple[int, int]] = set()
+    before = 0
+    for row in rows:
+        if row["begins"]:
+            begins.add((row["track_id"], row["metric_id"]))
+        else:
+            joinable |= {before, row["track_id"]}
+        before = row["track_id"]
+    return sorted(joinable), begins

@@ -102,7 +102,8 @@ class Sealer:
             if not whole or end <= state["step_hi"]:
                 end = _cut(found, begin, end)
             groups = segments.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
-            points = await write(connection, self._sql, epoch, groups, level=0)
+            pass_id = await next_pass(connection, self._sql)
+            points = await write(connection, self._sql, epoch, groups, 0, pass_id)
             await self._hand_over(connection, epoch, begin, end, points)
         return Pass(points, end, end <= state["step_hi"] and (whole or state["bytes"] >= 2 * self._settings.pass_bytes))
 
@@ -146,10 +147,23 @@ async def copy_out(connection: asyncpg.Connection, query: str, *arguments: Any) 
     return out
 
 
+async def next_pass(connection: asyncpg.Connection, sql: dict[str, str]) -> int:
+    """The serial number of a new pass."""
+    return int(await connection.fetchval(sql["serials"], 1))
+
+
 async def write(
-    connection: asyncpg.Connection, sql: dict[str, str], epoch: Epoch, groups: Sequence[Segment], level: int
+    connection: asyncpg.Connection,
+    sql: dict[str, str],
+    epoch: Epoch,
+    groups: Sequence[Segment],
+    level: int,
+    pass_id: int,
 ) -> int:
     """Stores groups as tracks and chunks, in the caller's transaction; new ones (level 0) count in metric_total.
+
+    Args:
+        pass_id: a serial number that is higher than those of earlier passes (`next_pass`).
 
     Returns:
         How many points.
@@ -158,9 +172,8 @@ async def write(
         ChangedError: Postgres took another number of rows than it was given.
     """
     cuts = sum(len(windows(group.steps)) for group in groups)
-    serials = await connection.fetch(sql["serials"], cuts + 1)
-    pass_id = serials[0][0]
-    tracks = chunks.tracks(groups, (row[0] for row in serials[1:]))
+    serials = await connection.fetch(sql["serials"], cuts)
+    tracks = chunks.tracks(groups, (row[0] for row in serials))
     if not tracks:
         return 0
     rows = (chunks.track_row(epoch, track, level, pass_id) for track in tracks)

@@ -6,7 +6,7 @@ groups. Promises: every value of every metric is in exactly one group, once, wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,22 +57,28 @@ def _joined(pieces: list[Segment]) -> Segment:
     return Segment(pieces[0].metric_ids.astype(np.int32), steps, times, values)
 
 
-def regroup(segments: Sequence[Segment]) -> list[Segment]:
-    """Segments in which every metric appears once, with all of its steps.
+def regroup(segments: Sequence[Segment], begins: Collection[tuple[int, int]] = ()) -> list[Segment]:
+    """Segments in which every metric appears once, with all of its steps, or once for each of its ranges of steps.
 
     Args:
         segments: of one epoch; a metric may be in several of them, then at other steps in each.
+        begins: (index of a segment, metric id) at which a new range of the metric begins. What lies before it and
+            behind it is not joined.
     """
     all_ids = np.concatenate([segment.metric_ids for segment in segments]) if segments else np.empty(0, np.int32)
     if len(np.unique(all_ids)) == len(all_ids):
         return [_in_order(segment) for segment in segments]
-    homes: dict[int, list[int]] = {}
+    ranges: dict[int, list[list[int]]] = {}
     for index, segment in enumerate(segments):
         for metric_id in segment.metric_ids.tolist():
-            homes.setdefault(metric_id, []).append(index)
+            of_metric = ranges.setdefault(metric_id, [])
+            if not of_metric or (index, metric_id) in begins:
+                of_metric.append([])
+            of_metric[-1].append(index)
     groups: dict[tuple[int, ...], list[int]] = {}
-    for metric_id, where in homes.items():
-        groups.setdefault(tuple(where), []).append(metric_id)
+    for metric_id, of_metric in ranges.items():
+        for where in of_metric:
+            groups.setdefault(tuple(where), []).append(metric_id)
     out = [
         _in_order(segment) for segment in segments if not len(segment.metric_ids)
     ]  # steps at which nothing was logged

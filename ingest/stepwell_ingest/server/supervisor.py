@@ -1,8 +1,8 @@
 """Several workers on one port: started, restarted when one dies, drained together.
 
-Stands between `stepwell up --workers N` and N processes of `worker_process`, among which the kernel spreads the
-connections (SO_REUSEPORT). The workers need not know of each other: Postgres is the judge. A worker that dies costs its
-clients a reconnect.
+Stands between `stepwell up --workers N` and N processes of `worker_process`; the kernel spreads the connections among
+them (SO_REUSEPORT). The workers need not know of each other, because the ledger in Postgres decides. A worker that dies
+costs its clients a reconnect.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 
 from stepwell_ingest.config import Config
+from stepwell_ingest.config_json import encode
 from stepwell_ingest.server.children import Children
 from stepwell_ingest.server.serving import Stop
-from stepwell_ingest.server.worker_process import encode
 
-# Beyond the drain itself, for closing connections.
+# Added to the time of the drain, for closing connections.
 _STOP_GRACE_S = 10.0
 
 
@@ -23,9 +23,9 @@ class Supervisor:
     """The worker processes of one server.
 
     Args:
-        config: of each worker; the port must not be 0.
+        config: of each worker: the port is not 0, and `reuse_port` is set.
         count: how many.
-        say: told what a person should know.
+        say: receives messages for the person who started the server.
     """
 
     def __init__(self, config: Config, count: int, say: Callable[[str], None]) -> None:
@@ -52,7 +52,7 @@ class Supervisor:
             await self._children.kill()
 
     async def _start_all(self) -> str:
-        # The first one migrates the schema, so the others come after it.
+        # The first worker migrates the schema; the others start after it.
         url = await self._start()
         await asyncio.gather(*(self._start() for _ in range(self._count - 1)))
         return url

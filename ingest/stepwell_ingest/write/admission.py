@@ -1,4 +1,4 @@
-"""Whether there is room for bytes that want to come in: the first station behind the socket, before decoding.
+"""Whether new work may come in, and whether there is room for its bytes: the first station behind the socket.
 
 A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A
 POST that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what
@@ -10,7 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from stepwell.errors import OverloadedError
+from stepwell.errors import OverloadedError, UnavailableError
+
+
+class Gate:
+    """Whether the server still takes new work.
+
+    Attributes:
+        closed: the server is stopping; it only finishes what it has taken in.
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        """From now on, nothing new is taken in."""
+        self.closed = True
+
+    def check_open(self, hint: str | None = None) -> None:
+        """Returns while the gate is open.
+
+        Raises:
+            UnavailableError: the server is stopping.
+        """
+        if self.closed:
+            raise UnavailableError("the server is stopping", hint=hint)
 
 
 class Room:
@@ -24,7 +48,6 @@ class Room:
     def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
-        self.refused = 0
         self._retry_after_s = retry_after_s
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -56,7 +79,6 @@ class Room:
             OverloadedError: they do not fit now.
         """
         if self._waiting or not self._fits(size):
-            self.refused += 1
             raise OverloadedError(
                 "the server has no room for this now",
                 retry_after_s=self._retry_after_s,
@@ -66,7 +88,7 @@ class Room:
         self.held_bytes += size
 
     def give_back(self, size: int) -> None:
-        """Lets `size` held bytes go and gives those who wait their turn."""
+        """Frees `size` held bytes, which lets the next ones in that wait for them."""
         self.held_bytes -= size
         while self._waiting:
             size, turn = self._waiting[0]

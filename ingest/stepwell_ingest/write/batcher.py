@@ -1,14 +1,19 @@
-"""Submissions wait here until a copier is free; what has gathered by then becomes one batch.
+"""Submissions wait here until a copier takes them; what has gathered by then becomes one batch.
 
-Promises: batches grow exactly while the copiers are busy, with no timer to tune (an idle server stores a lone frame at
-once); frames of a writer keep their order, because a writer is in one batch at a time; every submission is answered
-once, with an `Outcome` or an error.
+A transaction costs about as much as thirty small frames, so batches must grow with the load. They grow while copiers
+are busy, and while small frames gather: a batch below `gather_frames` and `gather_bytes` starts only some time after
+the last one. That time follows from how long batches take (`_GATHER_SHARE`), so an idle server stores a lone frame at
+once, and many quiet writers share a transaction. Frames of a writer keep their order, because a writer is in one batch
+at a time. Every submission is answered once, with an `Outcome` or an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +23,11 @@ from stepwell_ingest.write.ledger import Cursor
 
 #: What a frame, a block or an object costs beside its bytes. Measured: a 64-byte frame 730 bytes, a block 1.3 KiB.
 _PIECE_BYTES = 1024
+#: Between the starts of two small batches lie this many times the time that one takes, so that transactions of a few
+#: frames take no more than that share of the time.
+_GATHER_SHARE = 4.0
+#: How much the newest batch counts in the average of the time that one takes.
+_SMOOTHING = 0.2
 
 
 @dataclass(slots=True)
@@ -123,6 +133,21 @@ class Batch:
     writers: dict[tuple[int, int, int], list[Submission]] = field(default_factory=dict)
     frames: int = 0
     size: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def submissions(self) -> list[Submission]:
+        """All of them, those of a writer in order."""
+        return [item for queue in self.writers.values() for item in queue]
+
+    def parted(self, first: Callable[[Submission], bool]) -> tuple[Batch, Batch]:
+        """Two batches: writers all of whose submissions pass `first`, and the others."""
+        parts = Batch(began=self.began), Batch(began=self.began)
+        for key, queue in self.writers.items():
+            part = parts[0 if all(map(first, queue)) else 1]
+            part.writers[key] = queue
+            part.frames += sum(len(item.entries) for item in queue)
+            part.size += sum(item.size for item in queue)
+        return parts
 
 
 class Batcher:
@@ -130,15 +155,33 @@ class Batcher:
 
     Args:
         batch_bytes, batch_frames: where a batch ends.
+        gather_s: the longest time for which small frames gather.
+        gather_bytes, gather_frames: what is worth a batch at once.
     """
 
-    def __init__(self, batch_bytes: int, batch_frames: int) -> None:
+    def __init__(
+        self,
+        batch_bytes: int,
+        batch_frames: int,
+        gather_s: float = 0.05,
+        gather_bytes: int = 256 * 1024,
+        gather_frames: int = 64,
+    ) -> None:
         self._batch_bytes = batch_bytes
         self._batch_frames = batch_frames
+        self._gather_s = gather_s
+        self._gather_bytes = gather_bytes
+        self._gather_frames = gather_frames
         self._queues: dict[tuple[int, int, int], deque[Submission]] = {}
         self._ready: deque[tuple[int, int, int]] = deque()  # writers with a queue that are in no batch
         self._in_batch: set[tuple[int, int, int]] = set()
+        self._queued_frames = 0
+        self._queued_bytes = 0
         self._arrived = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._turn = asyncio.Lock()  # of the copier that waits for the next batch; the others wait for it
+        self._batch_s = 0.0
+        self._next_at = 0.0
         self._closed = False
 
     @property
@@ -169,15 +212,40 @@ class Batcher:
                 self._ready.append(key)
                 self._arrived.set()
         queue.append(submission)
+        self._queued_frames += len(submission.entries)
+        self._queued_bytes += submission.size
+        if self._is_enough():
+            self._enough.set()
 
-    async def take(self) -> Batch:
-        """The next batch: waits for the first submission, then takes what there is, up to the limits.
+    async def next_batch(self) -> Batch:
+        """Waits for the first submission, lets small ones gather, then takes what there is, up to the limits.
 
-        The caller answers every submission of it and calls `release`.
+        The caller answers every submission of the batch and calls `release`.
         """
-        while not self._ready:
-            self._arrived.clear()
-            await self._arrived.wait()
+        async with self._turn:
+            while True:
+                while not self._ready:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                await self._gather()
+                if self._ready:
+                    break  # else all that waited was answered meanwhile
+            self._next_at = time.monotonic() + min(self._gather_s, _GATHER_SHARE * self._batch_s)
+            return self._cut()
+
+    async def _gather(self) -> None:
+        wait_s = self._next_at - time.monotonic()
+        if wait_s <= 0 or self._closed or self._is_enough():
+            return
+        self._enough.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._enough.wait()
+
+    def _is_enough(self) -> bool:
+        return self._queued_frames >= self._gather_frames or self._queued_bytes >= self._gather_bytes
+
+    def _cut(self) -> Batch:
         batch = Batch()
         while self._ready and batch.size < self._batch_bytes and batch.frames < self._batch_frames:
             key = self._ready.popleft()
@@ -197,10 +265,13 @@ class Batcher:
                 del self._queues[key]
             self._in_batch.add(key)
             batch.writers[key] = taken
+        self._queued_frames -= batch.frames
+        self._queued_bytes -= batch.size
         return batch
 
     def release(self, batch: Batch) -> None:
         """The batch is answered: its writers may be in another one."""
+        self._batch_s += _SMOOTHING * (time.monotonic() - batch.began - self._batch_s)
         for key in batch.writers:
             self._in_batch.discard(key)
             if key in self._queues:
@@ -216,6 +287,8 @@ class Batcher:
         for item in queue:
             if item.cursor is cursor:
                 item.fail(error)
+                self._queued_frames -= len(item.entries)
+                self._queued_bytes -= item.size
         if kept:
             self._queues[cursor.key] = kept
         else:
@@ -224,5 +297,6 @@ class Batcher:
                 self._ready.remove(cursor.key)
 
     def close(self) -> None:
-        """Takes nothing more in; what is queued is still handed out."""
+        """Takes nothing more in; what is queued is still handed out, at once."""
         self._closed = True
+        self._enough.set()

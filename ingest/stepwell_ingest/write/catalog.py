@@ -1,8 +1,8 @@
-"""Names become ids: a session becomes a cursor of a (run, writer, epoch), a key becomes a metric id.
+"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and remembers where it stands.
 
-Stands beside batcher and copier. Both caches hold what Postgres has said; the copier's compare-and-set on the ledger
-row makes a stale entry harmless, and `forget` drops it. Bounded: least recently used entries go first, and a cursor
-only while nothing of it is in flight.
+Stands before the intake. The cache holds what Postgres has said; the copier's compare-and-set on the ledger row makes a
+stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor goes first, and only while none of
+its frames is in flight.
 """
 
 from __future__ import annotations
@@ -10,38 +10,28 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import asyncpg
-import numpy as np
-import numpy.typing as npt
 import orjson
 
-from stepwell import wire
 from stepwell.errors import (
     DataError,
     Error,
     FencedError,
-    LimitError,
     RejectionError,
     RunDeletedError,
+    UnavailableError,
     UnknownWriterError,
     UsageError,
     from_dict,
 )
-from stepwell.wire import Block
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
 _MAX_CURSORS = 20_000
-_MAX_KEY_SETS = 20_000
-_MAX_KEY_SET_BYTES = 64 * 1024 * 1024  # wide rows: 100,000 names may take megabytes
-
-#: Metric ids, int32[K], by run id and packed names.
-Ids = dict[tuple[int, bytes], npt.NDArray[np.int32]]
 
 
 class AttachRequest(NamedTuple):
@@ -98,22 +88,18 @@ class WrongRunError(RejectionError):
 
 
 class Catalog:
-    """Ids of sessions and of key sets.
+    """The sessions that this worker knows.
 
     Args:
         pool: connections to Postgres.
-        metrics_per_run: how many names one run may have.
         connect_s: the longest wait for one of the connections.
     """
 
-    def __init__(self, pool: asyncpg.Pool, metrics_per_run: int, connect_s: float = Timeouts().connect_s) -> None:
+    def __init__(self, pool: asyncpg.Pool, connect_s: float = Timeouts().connect_s) -> None:
         self._pool = pool
         self._connect_s = connect_s
-        self._metrics_per_run = metrics_per_run
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
-        self._key_sets: OrderedDict[tuple[int, bytes], npt.NDArray[np.int32]] = OrderedDict()
-        self._key_set_bytes = 0
 
     async def attach(self, request: AttachRequest) -> Attachment:
         """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
@@ -153,6 +139,21 @@ class Catalog:
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
         return Attachment(cursor, row["resumed"], config, meta, tables, rejected)
+
+    async def finish(self, cursor: Cursor, exit_code: int) -> None:
+        """Records that a writer has ended.
+
+        Raises:
+            FencedError: a newer session took the writer over; it has not ended.
+            RunDeletedError: the run was deleted.
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("record the end of a writer"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                current = await connection.fetchval(self._sql["finish"], *cursor.key, exit_code)
+        if not current:
+            await self.reload(cursor)  # raises what has happened
+            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
@@ -244,62 +245,6 @@ class Catalog:
         """What Postgres says now of a cursor that turned out to be stale; raises as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)
-
-    async def metric_ids(self, run_id: int, blocks: Iterable[Block], into: Ids) -> None:
-        """Adds int32[K] metric ids for the names of each block; new names get ids, in one round trip for all blocks.
-
-        Args:
-            into: by run id and packed names. It belongs to the caller, so that what it needs cannot be evicted here.
-
-        Raises:
-            FrameCorruptError: the names are malformed.
-            LimitError: the run would have too many.
-            UnavailableError: Postgres is away.
-        """
-        missing: dict[bytes, list[str]] = {}
-        for block in blocks:
-            known = self._key_sets.get((run_id, block.names))
-            if known is not None and len(known) == len(block.values):
-                into[run_id, block.names] = known
-                self._key_sets.move_to_end((run_id, block.names))
-            elif block.names not in missing or len(missing[block.names]) != len(block.values):
-                missing[block.names] = wire.unpack_names(block.names, len(block.values))
-        if not missing:
-            return
-        names = list(dict.fromkeys(name for keys in missing.values() for name in keys))
-        ids = await self._intern(run_id, names) if names else {}
-        if strangers := [name for name in names if name not in ids]:
-            # Postgres tells names apart by their MD5, so another name has this place.
-            raise RejectionError("two metric names have the same hash", detail=strangers[0][:200])
-        for packed, keys in missing.items():
-            array = np.array([ids[key] for key in keys], np.int32)
-            into[run_id, packed] = array
-            self._remember(run_id, packed, array)
-
-    def _remember(self, run_id: int, packed: bytes, ids: npt.NDArray[np.int32]) -> None:
-        old = self._key_sets.pop((run_id, packed), None)
-        self._key_sets[run_id, packed] = ids
-        self._key_set_bytes += len(packed) + ids.nbytes if old is None else 0
-        while len(self._key_sets) > _MAX_KEY_SETS or self._key_set_bytes > _MAX_KEY_SET_BYTES:
-            (_, oldest), dropped = self._key_sets.popitem(last=False)
-            self._key_set_bytes -= len(oldest) + dropped.nbytes
-
-    async def _intern(self, run_id: int, names: list[str]) -> dict[str, int]:
-        with postgres_errors("intern metric names"):
-            try:
-                async with self._pool.acquire(timeout=self._connect_s) as connection:
-                    rows = await connection.fetch(self._sql["intern_metrics"], run_id, names, self._metrics_per_run)
-                return dict(rows)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate == "ST001":
-                    raise LimitError(
-                        "the run has too many metrics",
-                        detail=str(error),
-                        hint="put what varies (a layer, a sample) into fewer names, or raise --metrics-per-run",
-                    ) from error
-                if error.sqlstate == "ST002":
-                    raise UnknownWriterError("the run was deleted", detail=f"run_id {run_id}") from error
-                raise
 
 
 def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -22,9 +23,10 @@ from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
-from stepwell_ingest.write.batcher import Batch, Batcher, Entry
-from stepwell_ingest.write.catalog import Catalog, Ids
+from stepwell_ingest.write.batcher import Batch, Batcher, Entry, Submission
+from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_schema import queries
 
@@ -56,7 +58,8 @@ class Copier:
 
     Args:
         pool: connections to Postgres.
-        catalog: where metric ids come from, and which cursors to forget.
+        catalog: where cursors are read anew.
+        names: where metric ids come from.
         batcher: where batches come from.
         pressure: how long to rest between batches.
     """
@@ -65,6 +68,7 @@ class Copier:
         self,
         pool: asyncpg.Pool,
         catalog: Catalog,
+        names: MetricNames,
         batcher: Batcher,
         metrics: Metrics,
         timeouts: Timeouts,
@@ -72,6 +76,7 @@ class Copier:
     ) -> None:
         self._pool = pool
         self._catalog = catalog
+        self._names = names
         self._batcher = batcher
         self._metrics = metrics
         self._timeouts = timeouts
@@ -81,17 +86,30 @@ class Copier:
     async def run(self) -> None:
         """Until cancelled. Cancelled in the middle of a batch, it answers that batch with a retryable error."""
         while True:
-            batch = await self._batcher.take()
+            batch = await self._batcher.next_batch()
             began = time.perf_counter()
+            # Writers whose names must be looked up first do not make the others wait for that.
+            parts = deque(part for part in batch.parted(self._is_known) if part.writers)
             try:
-                await self._store_batch(batch)
-            finally:
-                self._batcher.release(batch)
+                while parts:
+                    await self._store_batch(parts[0])
+                    self._batcher.release(parts.popleft())
+            except BaseException:
+                for part in parts:
+                    for item in part.submissions():
+                        if not item.done.done():
+                            self._give_up(part, item.cursor, UnavailableError("the server is stopping"))
+                    self._batcher.release(part)
+                raise
             if pause_s := self._pressure.pause_s(time.perf_counter() - began):
                 await asyncio.sleep(pause_s)
 
+    def _is_known(self, submission: Submission) -> bool:
+        run_id = submission.cursor.run_id
+        return all(self._names.known(run_id, entry.frame.blocks) for entry in submission.entries)
+
     async def _store_batch(self, batch: Batch) -> None:
-        submissions = [item for queue in batch.writers.values() for item in queue]
+        submissions = batch.submissions()
         began = time.perf_counter()
         try:
             stale = UnavailableError("the writer's position changed elsewhere", hint="the SDK asks for it and goes on")
@@ -123,7 +141,7 @@ class Copier:
             else:
                 answer = UnavailableError("the server could not store this", detail=f"{type(error).__name__}: {error}")
             if not isinstance(error, Error | asyncio.CancelledError):
-                log.exception("a batch failed in a way that has no name yet")
+                log.exception("unexpected error while storing a batch")
             for item in submissions:
                 if not item.done.done():
                     self._give_up(batch, item.cursor, answer)
@@ -149,12 +167,18 @@ class Copier:
         """
         ids: Ids = {}
         failed: list[tuple[Group, Error]] = []
+        await self._names.prepare(
+            (group.cursor.run_id, entry.frame.blocks)
+            for group in groups
+            for entry in group.entries
+            if entry.rejection is None
+        )
         for group in groups:
             for entry in group.entries:
                 if entry.rejection is not None:
                     continue
                 try:
-                    await self._catalog.metric_ids(group.cursor.run_id, entry.frame.blocks, ids)
+                    await self._names.ids(group.cursor.run_id, entry.frame.blocks, ids)
                 except RejectionError as error:
                     entry.rejection = error
                 except WireError as error:

@@ -28,6 +28,7 @@ AS $$
 -- of the finite ones (NULL: none is), the first and the last, and how many are NaN or infinite. Buckets are the squares of a
 -- grid of 2^k steps, with the smallest k that gives so few over the steps that the metric may have; so they do not move
 -- while a run grows, until k does, and two of them merge into one of the next k. Chunks inside a bucket are not opened.
+-- bucket_width is 2^k; one bucket over all steps that there can be says 2^63 - 1, the largest bigint.
 -- Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
@@ -73,11 +74,12 @@ BEGIN
             g.run_id, g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
         WHERE g.run_id = history_sample.run_id
     )
-    SELECT p.writer, (p.step_lo >> k) << k, 1::bigint << k, sum(p.points)::bigint,
+    SELECT p.writer, (p.step_lo >> k) << k, CASE WHEN k < 63 THEN 1::bigint << k ELSE 9223372036854775807 END,
+           sum(p.points)::bigint,
            nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
            stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
                             sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
-           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_lo DESC))[1],
+           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_hi DESC))[1],
            min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
     FROM part p
     GROUP BY p.writer, p.step_lo >> k
@@ -111,6 +113,126 @@ LANGUAGE sql STABLE AS $$
         WHERE l.run_id = run_id_
     ) e
     WHERE e.lo < coalesce(e.below, 9223372036854775807)
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_last(run_id bigint, metric text, n integer)
+RETURNS TABLE (writer text, step bigint, "time" timestamptz, value float8)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+-- The n points of a metric with the highest steps, newest first. Looks at the last n steps, then at four times as many, and
+-- so on, until it has enough: the chunks before those stay closed.
+-- Raises 22023 (invalid_parameter_value) when n is negative.
+#variable_conflict use_column
+DECLARE
+    lo        bigint;
+    hi        bigint;
+    from_step bigint;
+    width     numeric := history_last.n;   -- which may outgrow a bigint
+BEGIN
+    IF history_last.n IS NULL OR history_last.n < 0 THEN
+        RAISE EXCEPTION 'history_last takes a number of points, not %', history_last.n USING ERRCODE = '22023';
+    END IF;
+    SELECT min(e.lo), max(e.hi) INTO lo, hi
+    FROM stepwell.lineage g
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(history_last.metric)::uuid
+    CROSS JOIN LATERAL stepwell.extent_v1(g.run_id, g.source_run_id, m.metric_id) e
+    WHERE g.run_id = history_last.run_id;
+    IF lo IS NULL OR history_last.n = 0 THEN
+        RETURN;
+    END IF;
+    LOOP
+        from_step := greatest(hi - width + 1, lo);
+        EXIT WHEN from_step = lo OR history_last.n <= (
+            SELECT count(*)
+            FROM stepwell.lineage g
+            JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(history_last.metric)::uuid
+            CROSS JOIN LATERAL stepwell.points_v1(
+                g.run_id, g.source_run_id, m.metric_id, from_step, g.below_step, false) p
+            WHERE g.run_id = history_last.run_id);
+        width := width * 4;
+    END LOOP;
+    RETURN QUERY
+    SELECT p.writer, p.step, p.time, p.value
+    FROM stepwell.lineage g
+    JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(history_last.metric)::uuid
+    CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, from_step, g.below_step, false) p
+    WHERE g.run_id = history_last.run_id
+    ORDER BY p.step DESC, p.writer LIMIT history_last.n;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.history_samples(
+    run_ids bigint[], metrics text[], buckets integer, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
+) RETURNS TABLE (run_id bigint, metric text, writer text, bucket_step bigint, bucket_width bigint, count bigint,
+                 min float8, max float8, mean float8, first float8, last float8, first_step bigint, last_step bigint,
+                 nans bigint, pos_infs bigint, neg_infs bigint)
+LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+AS $$
+-- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each. The
+-- name differs, because two functions of one name would make a call with untyped parameters ambiguous.
+-- Raises 22023 (invalid_parameter_value) when buckets is below 1.
+#variable_conflict use_column
+BEGIN
+    IF history_samples.buckets IS NULL OR history_samples.buckets < 1 THEN
+        RAISE EXCEPTION 'history_samples takes at least 1 bucket, not %', history_samples.buckets USING ERRCODE = '22023';
+    END IF;
+    RETURN QUERY
+    WITH wanted AS MATERIALIZED (
+        SELECT r.run_id, n.metric, e.lo, e.hi, (
+                   SELECT min(k) FROM generate_series(0, 63) k
+                   WHERE (e.hi >> k) - (e.lo >> k) + 1 <= history_samples.buckets) AS k
+        FROM (SELECT DISTINCT u FROM unnest(history_samples.run_ids) u) r (run_id)
+        CROSS JOIN (SELECT DISTINCT u FROM unnest(history_samples.metrics) u) n (metric)
+        CROSS JOIN LATERAL (
+            SELECT greatest(min(e.lo), history_samples.min_step) AS lo,
+                   least(max(e.hi), CASE WHEN history_samples.max_step > 0 THEN history_samples.max_step - 1
+                                         WHEN history_samples.max_step <= 0 THEN -1 END) AS hi
+            FROM stepwell.lineage g
+            JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(n.metric)::uuid
+            CROSS JOIN LATERAL stepwell.extent_v1(g.run_id, g.source_run_id, m.metric_id) e
+            WHERE g.run_id = r.run_id
+        ) e
+        WHERE e.lo <= e.hi
+    ), source AS MATERIALIZED (
+        SELECT w.run_id, w.metric, w.lo, w.hi, w.k, g.source_run_id, g.below_step, m.metric_id
+        FROM wanted w
+        JOIN stepwell.lineage g ON g.run_id = w.run_id
+        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(w.metric)::uuid
+    ), part AS (
+        SELECT s.run_id, s.metric, s.k, p.*
+        FROM source s
+        CROSS JOIN LATERAL (
+            SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans::bigint AS nans,
+                   c.pos_infs::bigint AS pos_infs, c.neg_infs::bigint AS neg_infs, c.min, c.max,
+                   CASE WHEN abs(c.sum) < 1e270 THEN c.sum END AS sum,
+                   CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END AS large_sum, c.first, c.last
+            FROM stepwell.chunk c
+            JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+            JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+            WHERE c.run_id = s.source_run_id AND c.metric_id = s.metric_id AND c.step_hi >= s.lo AND c.step_lo <= s.hi
+              AND stepwell.in_square_v1(c.step_lo, c.step_hi, s.lo, least(
+                      s.hi + 1, stepwell.shown_below_v1(s.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), s.k)
+              AND abs(c.sum) < 'Infinity'
+            UNION ALL
+            SELECT p.* FROM stepwell.slices_v1(
+                s.run_id, s.source_run_id, s.metric_id, s.lo, least(s.hi + 1, s.below_step), s.k) p
+        ) p
+    )
+    SELECT p.run_id, p.metric, p.writer, (p.step_lo >> p.k) << p.k,
+           CASE WHEN p.k < 63 THEN 1::bigint << p.k ELSE 9223372036854775807 END,
+           sum(p.points)::bigint, nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
+           stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
+                            sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
+           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_hi DESC))[1],
+           min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
+    FROM part p
+    GROUP BY p.run_id, p.metric, p.writer, p.k, p.step_lo >> p.k
+    ORDER BY p.run_id, p.metric, p.writer, p.step_lo >> p.k;
+END
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_wide(

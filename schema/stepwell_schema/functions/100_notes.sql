@@ -13,11 +13,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE '[]' END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.run_config_v1(run_id_ bigint) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- A run's config: what it was made with, and what was said later. The last word on a key counts.
+CREATE OR REPLACE FUNCTION stepwell.config_of_v1(run_id_ bigint, began jsonb) RETURNS TABLE (config jsonb)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
+    -- A run's config: the one that it was created with (`began`), changed by its notes; the latest note on a key counts.
+    -- Returns a table, so that the planner inlines it: a call took 2 ms, inlined it takes 0.05.
     SELECT CASE
-        WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN r.config
+        WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN began
         ELSE (
             SELECT coalesce(jsonb_object_agg(last.key, last.value) FILTER (WHERE last.value IS NOT NULL), '{}')
             FROM (
@@ -25,7 +26,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                 FROM (
                     SELECT c.key, c.value, '-infinity'::timestamptz AS time, 0 AS writer_id, 0 AS epoch,
                            -2::bigint AS seq, 0 AS ord, 1 AS place
-                    FROM jsonb_each(stepwell.object_v1(r.config)) c
+                    FROM jsonb_each(stepwell.object_v1(began)) c
                     UNION ALL
                     SELECT c.key, c.value, n.time, n.writer_id, n.epoch, n.seq, n.ord, 1
                     FROM stepwell.note n, jsonb_each(stepwell.object_v1(n.value->'set')) c
@@ -39,18 +40,27 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             ) last
         )
     END
-    FROM stepwell.run r WHERE r.run_id = run_id_
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.run_meta_v1(run_id_ bigint) RETURNS jsonb
+CREATE OR REPLACE FUNCTION stepwell.run_config_v1(run_id_ bigint) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- A run's name, notes, tags, group and job type, as far as they were given. The last word on each counts.
-    SELECT jsonb_build_object('name', r.display_name) || coalesce((
+    SELECT c.config FROM stepwell.run r, stepwell.config_of_v1(r.run_id, r.config) c WHERE r.run_id = run_id_
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.meta_of_v1(run_id_ bigint, display_name text) RETURNS TABLE (meta jsonb)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
+    -- A run's name (`display_name` at first), notes, tags, group and job type, as far as they were given; the latest
+    -- note on each counts. Returns a table for the same reason as config_of_v1.
+    SELECT jsonb_build_object('name', display_name) || coalesce((
         SELECT jsonb_object_agg(e.key, e.value ORDER BY n.time, n.writer_id, n.epoch, n.seq, n.ord)
         FROM stepwell.note n, jsonb_each(stepwell.object_v1(n.value)) e
         WHERE n.run_id = run_id_ AND n.kind = 'meta'
     ), '{}')
-    FROM stepwell.run r WHERE r.run_id = run_id_
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.run_meta_v1(run_id_ bigint) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT m.meta FROM stepwell.run r, stepwell.meta_of_v1(r.run_id, r.display_name) m WHERE r.run_id = run_id_
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.note_attach_v1(

@@ -53,8 +53,10 @@ LANGUAGE plpgsql AS $$
 -- or that another collector left half removed. last_seen NULL: there are no more. What somebody is about to touch is left alone.
 BEGIN
     claimed_at := clock_timestamp();
-    SELECT max(l.sha256) INTO last_seen
-    FROM (SELECT b.sha256 FROM stepwell.blob b WHERE after IS NULL OR b.sha256 > after ORDER BY b.sha256 LIMIT looked_at) l;
+    -- Not max(), which PostgreSQL has for bytea only from 18 on.
+    SELECT l.sha256 INTO last_seen
+    FROM (SELECT b.sha256 FROM stepwell.blob b WHERE after IS NULL OR b.sha256 > after ORDER BY b.sha256 LIMIT looked_at) l
+    ORDER BY l.sha256 DESC LIMIT 1;
     WITH unused AS MATERIALIZED (
         SELECT b.sha256 FROM stepwell.blob b
         WHERE (after IS NULL OR b.sha256 > after) AND b.sha256 <= last_seen

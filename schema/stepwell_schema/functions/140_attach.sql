@@ -33,6 +33,63 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.rewound_together_v1(
+    run_id_ bigint, writer_id_ integer, step_ bigint, started timestamptz, moved_before timestamptz
+) RETURNS integer[]
+LANGUAGE sql STABLE AS $$
+    -- The other writers of a run whose current process has rewound it to this step in the same start as a process of writer_id_
+    -- that started at `started` and does so now. moved_before: when the writer's process before it last stored something; NULL:
+    -- there was none. Nothing says which processes were started together, so:
+    --   * A process that was last heard of 30 s before this one started (two heartbeats) has ended with an earlier start.
+    --   * A writer that has rewound to this step once more than this one is ahead of it: it belongs to this start.
+    --   * So does one that runs, and whose process started after this writer's process before had stored its last.
+    -- A writer that is left out for want of evidence is cut; what it logs from then on is shown.
+    SELECT coalesce(array_agg(l.writer_id), '{}')
+    FROM stepwell.ledger l
+    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+    WHERE l.run_id = run_id_ AND l.writer_id <> writer_id_ AND NOT l.fenced AND l.rewound_to = step_
+      AND greatest(w.heartbeat_at, l.moved_at) > started - interval '30 s'
+      AND ((SELECT count(*) FROM stepwell.ledger n
+            WHERE n.run_id = run_id_ AND n.writer_id = l.writer_id AND n.rewound_to = step_)
+           > (SELECT count(*) FROM stepwell.ledger n
+              WHERE n.run_id = run_id_ AND n.writer_id = writer_id_ AND n.rewound_to = step_)
+           OR (w.state = 'running' AND l.started_at > moved_before))
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.cut_run_v1(run_id_ bigint, writer_id_ integer, step_ bigint, but integer[]) RETURNS void
+LANGUAGE plpgsql AS $$
+-- Hides what the writers of a run, all but these, have logged above a step, and what it shows of its ancestors there. The
+-- caller has locked the run and its ledger, and has fenced all epochs of writer_id_.
+--   * A process that may still live goes on: its session gets an epoch behind the one that is cut, which would otherwise hide
+--     all that comes. Whatever holds the old epoch loses its next compare-and-set, and finds the new one by the session.
+--   * An epoch that has nothing above the step stays as it is.
+BEGIN
+    INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, checksums, started_at, moved_at)
+    SELECT l.run_id, l.writer_id, l.epoch + 1, l.session, l.next_seq, l.last_step, l.checksums, l.started_at, l.moved_at
+    FROM stepwell.ledger l
+    WHERE l.run_id = run_id_ AND l.writer_id <> writer_id_ AND l.writer_id <> ALL (but)
+      AND NOT l.fenced AND l.first_step IS NOT NULL AND l.last_step > step_;
+    UPDATE stepwell.ledger l SET visible_below = least(l.visible_below, step_ + 1), fenced = true
+    WHERE l.run_id = run_id_ AND l.writer_id <> ALL (but)
+      AND (l.fenced OR (l.first_step IS NOT NULL AND l.last_step > step_));
+    UPDATE stepwell.lineage_epoch x SET below_step = step_ + 1 WHERE x.run_id = run_id_ AND x.below_step > step_ + 1;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.end_before_v1(run_id_ bigint, but integer[]) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    -- The last step that a run shows, without the current epochs of these writers; −1: none. What is inherited counts as far as
+    -- it may still come.
+    SELECT greatest(-1,
+        (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
+         WHERE l.run_id = run_id_ AND l.first_step < coalesce(l.visible_below, 9223372036854775807)
+           AND (l.fenced OR l.writer_id <> ALL (but))),
+        (SELECT max(CASE WHEN l.fenced THEN least(l.last_step, x.below_step - 1) ELSE x.below_step - 1 END)
+         FROM stepwell.lineage_epoch x
+         JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+         WHERE x.run_id = run_id_))
+$$;
+
 -- As it was without age_s: beside the new one, a call without age_s would be ambiguous. Workers that know no age_s find
 -- the new one instead.
 DROP FUNCTION IF EXISTS stepwell.attach_v1(
@@ -49,7 +106,9 @@ LANGUAGE plpgsql AS $$
 --   * A session that is known keeps its epoch, fenced or not.
 --   * A new session of a known writer opens the next epoch and fences the older ones. Where it goes on:
 --       resume_ 'allow', 'must'   behind the last step that is visible
---       rewind_to N               behind step N; what was logged above is superseded at once
+--       rewind_to N               behind step N, or behind the last step that the run shows where that is lower; what was
+--                                 logged above N is superseded at once, also by other writers (rewound_together_v1)
+--       fork_run, once more       behind fork_step, as a rewind of the fork to it
 --       neither                   anywhere; what was logged at or above its first step is superseded when that comes
 --   * A new session whose process started before that of the writer's current epoch has been replaced before it came. It
 --     gets a writer of its own, as a late one does, and runs. `age_s` says how long ago it started: an age needs no clock
@@ -73,7 +132,8 @@ DECLARE
     start bigint;
     aside boolean := late;   -- gets a writer of its own when somebody has the name
     started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
-    last_attached timestamptz;
+    back_to bigint := rewind_to;   -- the step above which the run is cut; NULL: it is not
+    together integer[];            -- the writers that have gone back there in the same start
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
@@ -109,7 +169,10 @@ BEGIN
         IF NOT mine.fenced AND NOT late THEN
             PERFORM stepwell.revive_v1(id, mine.writer_id);
         END IF;
-        RETURN QUERY SELECT id, mine.writer_id, w.name, mine.epoch, mine.fenced, mine.epoch > 1
+        RETURN QUERY SELECT id, mine.writer_id, w.name, mine.epoch, mine.fenced,
+                            EXISTS (SELECT FROM stepwell.ledger l
+                                    WHERE l.run_id = id AND l.writer_id = mine.writer_id AND l.epoch < mine.epoch
+                                      AND l.session <> session_)
                      FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = mine.writer_id;
         RETURN;
     END IF;
@@ -128,7 +191,6 @@ BEGIN
         SELECT coalesce(max(w.writer_id), 0) + 1 INTO wid FROM stepwell.writer w WHERE w.run_id = id;
         INSERT INTO stepwell.writer (run_id, writer_id, name, info) VALUES (id, wid, wname, info_ - 'config');
     ELSE
-        SELECT w.attached_at INTO last_attached FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id = wid;
         UPDATE stepwell.writer w   -- `started_at` stays that of its first process: the summary's `_runtime` counts from there
         SET info = (info_ - 'config') || CASE
                 WHEN jsonb_typeof(w.info->'started_at') = 'number' AND jsonb_typeof(info_->'started_at') = 'number'
@@ -141,31 +203,25 @@ BEGIN
         PERFORM stepwell.revive_v1(id, wid);
     END IF;
 
+    IF rewind_to IS NOT NULL OR fork_run IS NOT NULL THEN   -- all rows in the order in which batches lock them
+        PERFORM 1 FROM stepwell.ledger l WHERE l.run_id = id ORDER BY l.writer_id, l.epoch FOR UPDATE;
+    END IF;
     -- The row lock waits for a commit of the older epoch that is under way; after it, the older epoch cannot move.
     SELECT l.* INTO prior FROM stepwell.ledger l
     WHERE l.run_id = id AND l.writer_id = wid ORDER BY l.epoch DESC LIMIT 1 FOR UPDATE;
     UPDATE stepwell.ledger l SET fenced = true WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced;
-    IF rewind_to IS NOT NULL AND NOT fresh THEN
-        -- Other writers that have ended are cut, too; those that run have been rewound, or will be when they attach.
-        -- One that has come and gone since this one was here last has been rewound to this step before: not again.
-        UPDATE stepwell.ledger l SET visible_below = least(l.visible_below, rewind_to + 1)
-        FROM stepwell.writer w
-        WHERE l.run_id = id AND w.run_id = id AND w.writer_id = l.writer_id
-          AND (w.writer_id = wid OR w.state <> 'running')
-          AND NOT (w.writer_id <> wid AND w.attached_at > coalesce(last_attached, '-infinity')
-                   AND EXISTS (SELECT FROM stepwell.ledger e WHERE e.run_id = id AND e.writer_id = w.writer_id
-                                 AND NOT e.fenced AND e.rewound_to = rewind_to));
-        -- A fork may be rewound below its fork step: what it shows of its ancestors is cut, too, also of writers that have
-        -- no process here.
-        UPDATE stepwell.lineage_epoch x SET below_step = rewind_to + 1
-        WHERE x.run_id = id AND x.below_step > rewind_to + 1
-          AND NOT EXISTS (SELECT FROM stepwell.writer w
-                          WHERE w.run_id = id AND w.name = x.writer AND w.writer_id <> wid AND w.state = 'running');
-        start := rewind_to;
+    IF fork_run IS NOT NULL AND prior.run_id IS NOT NULL THEN
+        back_to := fork_step_;
+    END IF;
+    IF back_to IS NOT NULL THEN
+        together := stepwell.rewound_together_v1(id, wid, back_to, started, prior.moved_at);
+        PERFORM stepwell.cut_run_v1(id, wid, back_to, together);
+        start := CASE WHEN fork_run IS NULL THEN least(back_to, stepwell.end_before_v1(id, together)) END;
     ELSIF resume_ IN ('allow', 'must') THEN
         -- A fork's writer may have logged nothing yet: then behind what it shows of its ancestors.
         start := greatest((SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
-                           WHERE l.run_id = id AND l.writer_id = wid),
+                           WHERE l.run_id = id AND l.writer_id = wid
+                             AND l.first_step < coalesce(l.visible_below, 9223372036854775807)),
                           (SELECT max(x.below_step) - 1 FROM stepwell.lineage_epoch x
                            WHERE x.run_id = id AND x.writer = wname));
     END IF;
@@ -175,7 +231,7 @@ BEGIN
     INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums,
                                  started_at)
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
-            coalesce(start, mine.last_step, -1), rewind_to, coalesce(mine.checksums, ''),
+            coalesce(start, mine.last_step, -1), coalesce(rewind_to, fork_step_), coalesce(mine.checksums, ''),
             started);
     PERFORM stepwell.note_attach_v1(
         id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_, prior.run_id IS NOT NULL);

@@ -67,24 +67,25 @@ CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Writers that nobody has heard of for `silent` have crashed. Returns how many. One caller at a time; others return at once.
 DECLARE
-    gone record;
+    silent_run bigint;
+    silent_writers integer[];
     reaped integer := 0;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended('stepwell.reap', 0)) THEN
         RETURN 0;
     END IF;
-    FOR gone IN
+    FOR silent_run, silent_writers IN
         SELECT w.run_id, array_agg(w.writer_id) AS writers
         FROM stepwell.writer w
         WHERE w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent
         GROUP BY w.run_id ORDER BY w.run_id
     LOOP
-        PERFORM 1 FROM stepwell.run r WHERE r.run_id = gone.run_id FOR UPDATE;
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = silent_run FOR UPDATE;
         UPDATE stepwell.writer w SET state = 'crashed'
-        WHERE w.run_id = gone.run_id AND w.writer_id = ANY (gone.writers)
+        WHERE w.run_id = silent_run AND w.writer_id = ANY (silent_writers)
           AND w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent;
-        PERFORM stepwell.settle_run_v1(gone.run_id);
-        reaped := reaped + cardinality(gone.writers);
+        PERFORM stepwell.settle_run_v1(silent_run);
+        reaped := reaped + cardinality(silent_writers);
     END LOOP;
     RETURN reaped;
 END

@@ -38,7 +38,8 @@ LANGUAGE plpgsql VOLATILE AS $$
 -- Makes an empty slot current when the current one has min_bytes, or is not empty and older than max_age. Returns the
 -- new slot; NULL: nothing to do, or no slot is empty. The caller sets a lock_timeout: batches in flight are waited for.
 DECLARE
-    slot record;
+    full_slot  smallint;
+    empty_slot smallint;
 BEGIN
     PERFORM FROM stepwell.next_slot_v1(min_bytes, max_age);
     IF NOT FOUND THEN
@@ -46,13 +47,13 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.hot_ring', 0));
     -- Asked again: another server may have turned the ring meanwhile, even more than once.
-    SELECT * INTO slot FROM stepwell.next_slot_v1(min_bytes, max_age);
+    SELECT s.mine, s.fresh INTO full_slot, empty_slot FROM stepwell.next_slot_v1(min_bytes, max_age) s;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    UPDATE stepwell.hot_ring h SET current = false, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = slot.mine;
-    UPDATE stepwell.hot_ring h SET current = true, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = slot.fresh;
-    RETURN slot.fresh;
+    UPDATE stepwell.hot_ring h SET current = false, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = full_slot;
+    UPDATE stepwell.hot_ring h SET current = true, since = clock_timestamp(), sealed_xid = NULL WHERE h.ring = empty_slot;
+    RETURN empty_slot;
 END
 $$;
 

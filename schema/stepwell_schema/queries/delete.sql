@@ -4,6 +4,18 @@ SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run
 WHERE $1 IN (s.run, concat_ws('/', s.project, s.run), concat_ws('/', s.entity, s.project, s.run))
 ORDER BY s.run_id;
 
+-- name: run_by_display_name
+-- Likewise by the name that pages show, alone or behind project/ or entity/project/.
+SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path
+FROM stepwell.run_sizes_v1() s JOIN stepwell.runs r ON r.run_id = s.run_id
+WHERE $1 IN (r.display_name, concat_ws('/', s.project, r.display_name), concat_ws('/', s.entity, s.project, r.display_name))
+ORDER BY s.run_id;
+
+-- name: names_of_runs
+-- What runs can be called: ids and display names of the newest ones, alone and as entity/project/id.
+SELECT unnest(ARRAY[r.run, r.display_name, concat_ws('/', r.entity, r.project, r.run)]) AS name
+FROM (SELECT * FROM stepwell.run ORDER BY run_id DESC LIMIT 2000) n JOIN stepwell.runs r ON r.run_id = n.run_id;
+
 -- name: runs_of
 -- The runs of a project (project or entity/project; NULL: of all) that were created before a time (NULL: ever).
 SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run_sizes_v1() s

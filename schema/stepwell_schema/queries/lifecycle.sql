@@ -2,11 +2,13 @@
 -- Epochs that were heard of just now; a fenced one does not count. Returns those whose writer is taken for crashed.
 -- A row that somebody else holds is being moved anyway: skipped, so that heartbeats wait for nobody.
 WITH heard AS (
-    SELECT w.run_id, w.writer_id, l.epoch, w.state
+    SELECT w.run_id, w.writer_id, n.epoch, w.state
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
     JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
-    JOIN stepwell.writer w USING (run_id, writer_id)
-    WHERE NOT l.fenced AND w.state IN ('running', 'crashed')
+    -- the epoch, or the one in which its session goes on after a cut
+    JOIN stepwell.ledger n ON n.run_id = l.run_id AND n.writer_id = l.writer_id AND n.session = l.session AND NOT n.fenced
+    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+    WHERE w.state IN ('running', 'crashed')
     FOR UPDATE OF w SKIP LOCKED
 ), beat AS (
     UPDATE stepwell.writer w SET heartbeat_at = clock_timestamp()

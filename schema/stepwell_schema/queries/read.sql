@@ -18,6 +18,23 @@ FROM stepwell.runs r
 LEFT JOIN LATERAL (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) i ON true
 WHERE r.entity = $1 AND r.project = $2;
 
+-- name: points
+-- How many points a run and its ancestors have stored.
+SELECT coalesce(sum(l.points), 0)::bigint FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
+WHERE g.run_id = $1;
+
+-- name: bounds
+-- What a run shows of each epoch of it and its ancestors: the steps from end_step on are not there, or hidden (0: all are).
+-- `below`: where hiding begins; NULL: nothing is hidden. No row: the run is not there.
+SELECT l.run_id, l.writer_id, l.epoch,
+       CASE WHEN l.first_step IS NULL OR v.below <= l.first_step THEN 0 ELSE least(l.last_step + 1, v.below) END AS end_step,
+       v.below
+FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
+CROSS JOIN LATERAL (
+    SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below OFFSET 0
+) v
+WHERE g.run_id = $1 ORDER BY l.run_id, l.writer_id, l.epoch;
+
 -- name: metrics
 -- The names of a run's metrics.
 SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLATE "C";

@@ -95,6 +95,23 @@ FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY
 SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
 FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
 
+-- name: merge_breaks
+-- Where the chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in between. One row a
+-- metric of a track: begins, whether the track's chunk is the first one, or others lie between it and the one before it.
+SELECT m.track_id, m.metric_id, m.step_hi_before IS NULL OR EXISTS (
+           SELECT FROM stepwell.chunk o
+           WHERE o.run_id = $1 AND o.metric_id = m.metric_id AND o.writer_id = $2 AND o.epoch = $3
+             AND o.step_hi > m.step_hi_before AND o.step_hi < m.step_lo
+             AND o.track_id <> ALL ($4::bigint[])) AS begins
+FROM (SELECT c.track_id, c.metric_id, c.step_lo,
+             lag(c.step_hi) OVER (PARTITION BY c.metric_id ORDER BY c.step_hi) AS step_hi_before
+      FROM stepwell.chunk c WHERE c.run_id = $1 AND c.track_id = ANY ($4::bigint[])) m
+ORDER BY m.metric_id, m.step_lo;
+
+-- name: raise_tracks
+-- Tracks with nothing to join go to level $3 as they are, as part of pass $4.
+UPDATE stepwell.track SET level = $3, pass = $4 WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
+
 -- name: delete_chunks
 -- Merged ones.
 DELETE FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);

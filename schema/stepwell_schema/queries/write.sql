@@ -94,14 +94,22 @@ SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $
                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]);
 
 -- name: rejections_between
--- Which seqs of an epoch were refused, so that a retry hears it again.
-SELECT seq, code, message FROM stepwell.rejection
-WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND seq >= $4 AND seq < $5
-ORDER BY seq;
+-- Which seqs of an epoch's session were refused, so that a retry hears it again.
+SELECT j.seq, j.code, j.message FROM stepwell.rejection j
+WHERE j.run_id = $1 AND j.writer_id = $2 AND j.seq >= $4 AND j.seq < $5
+  AND j.epoch IN (SELECT o.epoch FROM stepwell.ledger e
+                  JOIN stepwell.ledger o ON o.run_id = e.run_id AND o.writer_id = e.writer_id AND o.session = e.session
+                  WHERE e.run_id = $1 AND e.writer_id = $2 AND e.epoch = $3)
+ORDER BY j.seq;
 
 -- name: intern_metrics
--- Names to ids; see functions/090_metric_names.sql.
-SELECT name, metric_id FROM stepwell.intern_metrics_v1($1, $2, $3);
+-- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
+-- must be sorted. See functions/090_metric_names.sql.
+SELECT u.run_id, i.name, i.metric_id
+FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
+CROSS JOIN LATERAL stepwell.intern_metrics_v1(
+    u.run_id, ARRAY(SELECT e.name FROM jsonb_array_elements_text(u.names::jsonb) WITH ORDINALITY AS e (name, ord)
+                    ORDER BY e.ord), $3) AS i;
 
 -- name: finish
 -- The end of a writer; see functions/140_attach.sql.

@@ -53,98 +53,145 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     GROUP BY s.name, s.is_glob
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.last_object_v1(run_id_ bigint) RETURNS TABLE (
+    key text, step bigint, "time" timestamptz, value jsonb
+)
+LANGUAGE sql STABLE AS $$
+    -- The last object of each key.
+    SELECT DISTINCT ON (o.key) o.key, o.step, o.time, stepwell.plain_v1(o.value)
+    FROM stepwell.history_objects o WHERE o.run_id = run_id_ AND o.value <> 'null'
+    ORDER BY o.key, o.step DESC, o.time DESC
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.first_object_v1(run_id_ bigint) RETURNS TABLE (key text, step bigint, value jsonb)
+LANGUAGE plpgsql STABLE AS $$
+-- The first object of each key. In PL/pgSQL, so that it is not inlined: only the definition `first` needs it.
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT DISTINCT ON (o.key) o.key, o.step, stepwell.plain_v1(o.value)
+    FROM stepwell.history_objects o WHERE o.run_id = run_id_ AND o.value <> 'null'
+    ORDER BY o.key, o.step, o.time;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
+LANGUAGE plpgsql STABLE ROWS 1 AS $$
+-- The highest step of a run's last values and the latest of their times, in seconds since 1970; no row: it has none. In
+-- PL/pgSQL, so that it is not inlined: only its own keys of the summary need it.
+BEGIN
+    RETURN QUERY
+    SELECT max(l.step), extract(epoch FROM max(l.time))::float8
+    FROM (SELECT m.last_step AS step, m.last_time AS "time" FROM stepwell.metric_last_v1(run_id_) m
+          UNION ALL SELECT o.step, o.time FROM stepwell.last_object_v1(run_id_) o) l
+    HAVING count(*) > 0;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
 LANGUAGE sql STABLE AS $$
-    -- The summary of one run. Keys of nested values are dot paths.
-    WITH definition AS MATERIALIZED (
-        SELECT * FROM stepwell.definitions_v1(run_id_)
-    ), said AS MATERIALIZED (
-        SELECT * FROM stepwell.visible_notes_v1(run_id_, 'summary')
-    ), last_object AS (
-        SELECT DISTINCT ON (o.key) o.key, o.step, o.time, stepwell.plain_v1(o.value) AS value
-        FROM stepwell.history_objects o WHERE o.run_id = run_id_ AND o.value <> 'null'
-        ORDER BY o.key, o.step DESC, o.time DESC
-    ), first_object AS (
-        SELECT DISTINCT ON (o.key) o.key, o.step, o.time, stepwell.plain_v1(o.value) AS value
-        FROM stepwell.history_objects o
-        WHERE o.run_id = run_id_ AND o.value <> 'null'
-          AND EXISTS (SELECT FROM definition d WHERE 'first' = ANY (d.summary))
-        ORDER BY o.key, o.step, o.time
-    ), stats AS MATERIALIZED (
-        -- Only when something was defined that needs them: the last values cost far less. (In a CTE that is inlined, the
-        -- condition was asked of each row that had been made.)
-        SELECT * FROM stepwell.metric_stats_v1(run_id_)
-        WHERE EXISTS (SELECT FROM definition d WHERE d.summary && '{min,max,mean,best,first}')
-    ), logged AS MATERIALIZED (
-        SELECT coalesce(p.metric, o.key) AS key, greatest(p.last_step, o.step) AS step,
-               greatest(p.last_time, o.time) AS time,
-               CASE WHEN (p.last_step, p.last_time) >= (o.step, o.time) OR o.key IS NULL THEN stepwell.number_v1(p.last)
-                    ELSE o.value END AS last,
-               CASE WHEN s.first_step <= f.step OR f.key IS NULL THEN stepwell.number_v1(s.first) ELSE f.value END
-                   AS first,
-               CASE WHEN s.neg_infs > 0 THEN '-Infinity' WHEN s.min IS NULL AND s.pos_infs > 0 THEN 'Infinity'
-                    ELSE s.min END AS min,
-               CASE WHEN s.pos_infs > 0 THEN 'Infinity' WHEN s.max IS NULL AND s.neg_infs > 0 THEN '-Infinity'
-                    ELSE s.max END AS max,
-               CASE WHEN s.pos_infs > 0 AND s.neg_infs > 0 THEN 'NaN' WHEN s.pos_infs > 0 THEN 'Infinity'
-                    WHEN s.neg_infs > 0 THEN '-Infinity' ELSE s.mean END AS mean
-        FROM stepwell.metric_last_v1(run_id_) p
-        FULL JOIN last_object o ON o.key = p.metric
-        LEFT JOIN stats s ON s.metric = p.metric
-        LEFT JOIN first_object f ON f.key = coalesce(p.metric, o.key)
-    ), set_ AS (
-        SELECT DISTINCT ON (e.key) e.key, stepwell.plain_v1(e.value) AS value, s.nr, s.step
-        FROM said s, jsonb_each(stepwell.object_v1(s.value->'set')) e
-        WHERE stepwell.blobs_there_v1(e.value)   -- media that are set here: when their files are there
-        ORDER BY e.key, s.nr DESC
-    ), unset AS MATERIALIZED (
-        SELECT u.key, max(s.nr) AS nr, max(s.step) AS step
-        FROM said s, jsonb_array_elements_text(stepwell.array_v1(s.value->'unset')) u (key) GROUP BY 1
-    ), word AS (   -- what was said of each key last: its value, or that it is gone (NULL)
-        SELECT k.key, CASE WHEN s.nr >= u.nr OR u.nr IS NULL THEN s.value END AS value,
-               CASE WHEN s.nr >= u.nr OR u.nr IS NULL THEN s.step ELSE u.step END AS step
-        FROM (SELECT l.key FROM logged l UNION SELECT s.key FROM set_ s) k
-        LEFT JOIN set_ s ON s.key = k.key
-        LEFT JOIN LATERAL (
-            SELECT u.nr, u.step FROM unset u WHERE u.key = k.key OR starts_with(k.key, u.key || '.')
-            ORDER BY u.nr DESC LIMIT 1
-        ) u ON true
-        WHERE s.key IS NOT NULL OR u.nr IS NOT NULL
-    ), found AS (
-        SELECT coalesce(l.key, w.key) AS key,
-               CASE WHEN w.key IS NOT NULL AND (l.key IS NULL OR l.step < w.step) THEN w.value
-                    WHEN w.key IS NOT NULL OR d.summary IS NULL OR d.summary <@ '{copy}' THEN l.last
+    -- The summary of one run. Keys of nested values are dot paths. Inlined, and built so that a condition on the key reaches
+    -- the tables: `fact` has at most one row per key and source, grouped by key, and no CTE is in between.
+    SELECT k.key, v.value
+    FROM (
+        -- What the run says of keys, once a run: definitions, and what was set and unset.
+        SELECT d.definitions, s.said,
+               d.definitions @? '$[*].summary[*] ? (@ == "min" || @ == "max" || @ == "mean" || @ == "best" || @ == "first")'
+                   AS with_stats,
+               d.definitions @? '$[*].summary[*] ? (@ == "first")' AS with_first
+        FROM (SELECT jsonb_agg(to_jsonb(d)) AS definitions FROM stepwell.definitions_v1(run_id_) d) d,
+             (SELECT jsonb_agg(to_jsonb(s)) AS said FROM stepwell.visible_notes_v1(run_id_, 'summary') s) s
+        OFFSET 0
+    ) c
+    CROSS JOIN LATERAL (
+        SELECT fact.key,
+               (array_agg(fact.last ORDER BY fact.step DESC, fact.time DESC, fact.rank)
+                    FILTER (WHERE fact.rank IS NOT NULL))[1] AS last,
+               max(fact.step) FILTER (WHERE fact.rank IS NOT NULL) AS step,
+               (array_agg(fact.first ORDER BY fact.first_step, fact.rank) FILTER (WHERE fact.first IS NOT NULL))[1] AS first,
+               min(fact.min) AS min, max(fact.max) AS max, sum(fact.sum) AS sum, sum(fact.finite)::bigint AS finite,
+               sum(fact.pos_infs) AS pos_infs, sum(fact.neg_infs) AS neg_infs,
+               (array_agg(fact.set_value) FILTER (WHERE fact.nr IS NOT NULL))[1] AS set_value, max(fact.nr) AS nr,
+               max(fact.step) FILTER (WHERE fact.nr IS NOT NULL) AS set_step
+        FROM (
+            SELECT m.metric AS key, 1 AS rank, stepwell.number_v1(m.last) AS last, m.last_step AS step,
+                   m.last_time AS "time", stepwell.number_v1(m.first) AS first, m.first_step, m.min, m.max, m.sum,
+                   m.points - m.nans - m.pos_infs - m.neg_infs AS finite, m.pos_infs, m.neg_infs,
+                   NULL::jsonb AS set_value, NULL::bigint AS nr
+            FROM stepwell.metric_values_v1(run_id_, c.with_stats) m
+            UNION ALL
+            SELECT o.key, 2, o.value, o.step, o.time, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            FROM stepwell.last_object_v1(run_id_) o
+            UNION ALL
+            SELECT o.key, NULL, NULL, NULL, NULL, o.value, o.step, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+            FROM stepwell.first_object_v1(run_id_) o WHERE c.with_first
+            UNION ALL
+            SELECT s.key, NULL, NULL, s.step, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, s.value, s.nr
+            FROM (
+                SELECT DISTINCT ON (e.key) e.key, n.step, n.nr, stepwell.plain_v1(e.value) AS value
+                FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
+                     jsonb_each(stepwell.object_v1(n.value->'set')) e
+                WHERE stepwell.blobs_there_v1(e.value)   -- media that are set here: when their files are there
+                ORDER BY e.key, n.nr DESC
+            ) s
+        ) fact
+        GROUP BY fact.key
+    ) k
+    LEFT JOIN LATERAL (   -- the definition by name, else that of the longest glob
+        SELECT d.summary, d.goal
+        FROM jsonb_to_recordset(c.definitions) AS d (name text, is_glob boolean, summary text[], goal text)
+        WHERE (d.name = k.key AND NOT d.is_glob)
+           OR (d.is_glob AND starts_with(k.key, left(d.name, -1)) AND NOT starts_with(k.key, '_'))
+        ORDER BY d.is_glob, length(d.name) DESC LIMIT 1
+    ) d ON true
+    LEFT JOIN LATERAL (   -- what unset the key, or what it is nested in, last
+        SELECT max(n.nr) AS nr, max(n.step) AS step
+        FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
+             jsonb_array_elements_text(stepwell.array_v1(n.value->'unset')) u (key)
+        WHERE u.key = k.key OR starts_with(k.key, u.key || '.')
+        GROUP BY u.key ORDER BY 1 DESC LIMIT 1
+    ) u ON true
+    CROSS JOIN LATERAL (   -- what was set or unset later: the value, or that it is gone (NULL)
+        SELECT k.nr IS NOT NULL OR u.nr IS NOT NULL AS said,
+               CASE WHEN k.nr >= u.nr OR u.nr IS NULL THEN k.set_value END AS value,
+               CASE WHEN k.nr >= u.nr OR u.nr IS NULL THEN k.set_step ELSE u.step END AS step
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN w.said AND (k.step IS NULL OR k.step < w.step) THEN w.value
+                    WHEN w.said OR d.summary IS NULL OR d.summary <@ '{copy}' THEN k.last
                     WHEN 'none' = ANY (d.summary) THEN NULL
-                    ELSE (SELECT jsonb_object_agg(v.word, v.value)
-                          FROM (VALUES ('min', stepwell.number_v1(l.min)), ('max', stepwell.number_v1(l.max)),
-                                       ('mean', stepwell.number_v1(l.mean)), ('last', l.last), ('first', l.first),
-                                       ('best', stepwell.number_v1(CASE WHEN d.goal = 'maximize' THEN l.max
-                                                                        ELSE l.min END))) v (word, value)
-                          WHERE v.word = ANY (d.summary) AND v.value IS NOT NULL)
+                    ELSE (
+                        SELECT jsonb_object_agg(v.word, v.value)
+                        FROM (
+                            SELECT CASE WHEN k.neg_infs > 0 THEN '-Infinity'
+                                        WHEN k.min = 'Infinity' THEN CASE WHEN k.pos_infs > 0 THEN float8 'Infinity' END
+                                        WHEN k.min IS NULL AND k.pos_infs > 0 THEN 'Infinity' ELSE k.min END AS min,
+                                   CASE WHEN k.pos_infs > 0 THEN 'Infinity'
+                                        WHEN k.max = '-Infinity' THEN CASE WHEN k.neg_infs > 0 THEN float8 '-Infinity' END
+                                        WHEN k.max IS NULL AND k.neg_infs > 0 THEN '-Infinity' ELSE k.max END AS max,
+                                   CASE WHEN k.pos_infs > 0 AND k.neg_infs > 0 THEN 'NaN' WHEN k.pos_infs > 0 THEN 'Infinity'
+                                        WHEN k.neg_infs > 0 THEN '-Infinity'
+                                        ELSE stepwell.metric_mean_v1(k.sum, k.finite) END AS mean
+                        ) s
+                        CROSS JOIN LATERAL (
+                            VALUES ('min', stepwell.number_v1(s.min)), ('max', stepwell.number_v1(s.max)),
+                                   ('mean', stepwell.number_v1(s.mean)), ('last', k.last), ('first', k.first),
+                                   ('best', stepwell.number_v1(CASE WHEN d.goal = 'maximize' THEN s.max ELSE s.min END))
+                        ) v (word, value)
+                        WHERE v.word = ANY (d.summary) AND v.value IS NOT NULL)
                END AS value
-        FROM logged l
-        FULL JOIN word w ON w.key = l.key
-        LEFT JOIN LATERAL (   -- by name, else by the longest glob
-            SELECT d.summary, d.goal FROM definition d
-            WHERE (d.name = l.key AND NOT d.is_glob)
-               OR (d.is_glob AND starts_with(l.key, left(d.name, -1)) AND NOT starts_with(l.key, '_'))
-            ORDER BY d.is_glob, length(d.name) DESC LIMIT 1
-        ) d ON true
-    ), ending AS (
-        SELECT max(l.step) AS step, extract(epoch FROM max(l.time))::float8 AS time FROM logged l HAVING count(*) > 0
-    )
-    SELECT f.key, f.value FROM found f
-    WHERE f.value IS NOT NULL AND f.key NOT IN ('_step', '_timestamp', '_runtime')
-    UNION ALL SELECT '_step', to_jsonb(e.step) FROM ending e
-    UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM ending e
+    ) v
+    WHERE v.value IS NOT NULL AND k.key NOT IN ('_step', '_timestamp', '_runtime')
+    UNION ALL SELECT '_step', to_jsonb(e.step) FROM stepwell.summary_end_v1(run_id_) e
+    UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL
     SELECT '_runtime', to_jsonb(e.time - min((w.info->>'started_at')::float8))
-    FROM ending e, stepwell.writer w
+    FROM stepwell.summary_end_v1(run_id_) e, stepwell.writer w
     WHERE w.run_id = run_id_ AND jsonb_typeof(w.info->'started_at') = 'number' GROUP BY e.time
 $$;
 
 CREATE OR REPLACE VIEW stepwell.summary AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value
+SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, stepwell.float_v1(s.value) AS number
 FROM stepwell.run r CROSS JOIN LATERAL stepwell.summary_v1(r.run_id) s;
 
 -- What define_metric was told.

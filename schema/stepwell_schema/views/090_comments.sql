@@ -49,6 +49,7 @@ COMMENT ON VIEW stepwell.summary IS 'One row a summary value of a run: the last 
 COMMENT ON COLUMN stepwell.summary.entity IS 'as in history';
 COMMENT ON COLUMN stepwell.summary.key IS 'the metric; nested values by their dot path';
 COMMENT ON COLUMN stepwell.summary.value IS 'NaN and the infinities are strings';
+COMMENT ON COLUMN stepwell.summary.number IS 'the value as a number, NaN and the infinities included; NULL: it is none';
 
 COMMENT ON VIEW stepwell.definitions IS 'One row a name that define_metric was told something about';
 COMMENT ON COLUMN stepwell.definitions.entity IS 'as in history';
@@ -61,13 +62,17 @@ COMMENT ON COLUMN stepwell.definitions.goal IS 'minimize or maximize; NULL: not 
 
 COMMENT ON VIEW stepwell.metrics IS 'One row a metric of a run, and of the runs that it was forked from';
 COMMENT ON COLUMN stepwell.metrics.entity IS 'as in history';
-COMMENT ON COLUMN stepwell.metrics.first_step IS 'looked up when it is asked for; NULL: all its points are superseded';
+COMMENT ON COLUMN stepwell.metrics.first_step IS 'NULL: all its points are superseded';
 COMMENT ON FUNCTION stepwell.history_between(min_step bigint, max_step bigint) IS
     'The view history, of some steps: these bounds reach the indexes in hot and sealed data';
 COMMENT ON FUNCTION stepwell.history_wide(run_id bigint, metrics text[], min_step bigint, max_step bigint) IS
     'One row a step at which any of the metrics was logged, ordered by writer and step';
 COMMENT ON FUNCTION stepwell.history_sample(run_id bigint, metric text, buckets integer, min_step bigint, max_step bigint) IS
     'One metric in at most buckets buckets a writer, exactly: nothing is sampled, every point is in one bucket';
+COMMENT ON FUNCTION stepwell.history_samples(run_ids bigint[], metrics text[], buckets integer, min_step bigint, max_step bigint) IS
+    'history_sample of several metrics of several runs';
+COMMENT ON FUNCTION stepwell.history_last(run_id bigint, metric text, n integer) IS
+    'The n points of a metric with the highest steps, newest first; opens the end of the history only';
 COMMENT ON FUNCTION stepwell.history_position(run_id bigint) IS
     'How far a run is stored just now, as one jsonb value for history_asof';
 COMMENT ON FUNCTION stepwell.history_asof("position" jsonb, only_metric text) IS

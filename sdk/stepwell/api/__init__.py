@@ -26,7 +26,7 @@ from stepwell.settings import resolve
 
 __all__ = ["Api", "HistoryScan", "Run", "Runs", "Series", "Summary"]
 
-_VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT")
+_VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT", "STEPWELL_API_KEY", "STEPWELL_CA_FILE")
 _OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "project"}
 
 
@@ -50,10 +50,10 @@ class Api:
         if unknown := sorted(set(given) - set(_OVERRIDES)):
             raise SettingError(f"unknown override {unknown[0]!r}", hint=f"known are {', '.join(_OVERRIDES)}")
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        settings = resolve(environment, **{_OVERRIDES[name]: value for name, value in given.items()})
+        settings = resolve(environment, api_key=api_key, **{_OVERRIDES[name]: value for name, value in given.items()})
         self.entity, self.project = settings.entity, settings.project
         self.settings = {"entity": self.entity, "project": self.project, "base_url": settings.url}
-        self._client = Client(settings.url, timeout or 19.0, api_key or os.environ.get("STEPWELL_API_KEY"))
+        self._client = Client(settings.endpoint, timeout or 19.0)
 
     def __repr__(self) -> str:
         return f"<Api {self._client.url}>"

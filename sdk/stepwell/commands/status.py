@@ -6,26 +6,23 @@ In come the server's /v1/status and /readyz and the segments and files below a d
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import aiohttp
-import orjson
-
-from stepwell.errors import Error
+from stepwell.errors import Error, UnavailableError
 from stepwell.files.blob_spool import FOLDER, directories_with_blobs
-from stepwell.settings import DEFAULT_URL
+from stepwell.settings import resolve
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.spool import Spool
 from stepwell.spool.lock import holder
 from stepwell.spool.reader import FrameReader, segment_files
 from stepwell.spool.segment import Segment, SpoolIdentity, read_head
 from stepwell.terminal.command import Command
-from stepwell.terminal.display import duration, number, reason, size, table
+from stepwell.terminal.display import duration, number, size, table
+from stepwell.transport.http import HttpClient
 
 _PATIENCE_S = 10.0
 _LARGEST = 20
@@ -83,29 +80,39 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(Error):
             found = ServerFile.read(data_directory(options.data))
             url = found.url if found else None
-    ready = asyncio.run(_show_server((url or DEFAULT_URL).rstrip("/"), options.sizes))
+    ready = _show_server(HttpClient(resolve(_server_variables(), url=url).endpoint, _PATIENCE_S), options.sizes)
     root = Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell")
     _show_spools(root)
     _show_files(root)
     return 0 if ready else 1
 
 
-async def _show_server(url: str, sizes: bool) -> bool:
-    timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+def _server_variables() -> dict[str, str]:
+    """What the environment says of the server, and nothing of runs: a bad project name must not hide the server."""
+    return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE") if name in os.environ}
+
+
+def _show_server(client: HttpClient, sizes: bool) -> bool:
+    url = client.endpoint.url
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            async with session.get(f"{url}/readyz") as reply:
-                ready, said = reply.status == 200, await reply.read()
-            async with session.get(f"{url}/v1/status{'?sizes' if sizes else ''}") as reply:
-                about = orjson.loads(await reply.read()) if reply.status == 200 else None
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        print(f"server  {url}: away ({'it did not answer' if isinstance(error, TimeoutError) else reason(error)})")
+        about = client.get_json(("v1", "status"), {"sizes": ""} if sizes else None)
+    except UnavailableError as error:
+        print(f"server  {url}: away ({error.detail})")
         print("        Runs keep what they log in their spools until it is back. `stepwell up` starts one.")
         return False
+    except Error:
+        about = None
     if not isinstance(about, dict) or "held_bytes" not in about:
         print(f"server  {url}: something answers there, but it is no Stepwell server")
         return False
-    print(f"server  {url}: {'ready' if ready else 'not ready: ' + _message(said)}")
+    ready = True
+    try:
+        client.get_json(("readyz",))
+    except Error as error:
+        ready = False
+        print(f"server  {url}: not ready: {error.message}")
+    else:
+        print(f"server  {url}: ready")
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
         f"{size(about['held_bytes'])} of {size(about['held_bytes_limit'])} held until COMMIT"
@@ -145,15 +152,6 @@ def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
         for row in rows[:_LARGEST]
     ]
     print("\n".join(f"        {line}" for line in table(head, cells, right=(1, 2, 3, 4, 5)).splitlines()))
-
-
-def _message(raw: bytes) -> str:
-    with contextlib.suppress(ValueError):
-        reply: Any = orjson.loads(raw)
-        if isinstance(reply, dict):
-            error = reply.get("error", reply)
-            return str(error.get("message", error) if isinstance(error, dict) else error)
-    return raw.decode(errors="replace")[:200]
 
 
 def _show_spools(root: Path) -> None:

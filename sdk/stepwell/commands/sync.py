@@ -69,7 +69,7 @@ class Delivery:
         self._first, self._goal = spool.first_seq, spool.next_seq
         self.rejected: list[RejectionError] = []
         self.stream = Stream(
-            settings.url, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
+            settings.endpoint, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
         )
 
     @property
@@ -156,7 +156,7 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options.dir, options.url)
     if not settings.dir.is_dir():
         if options.dir is None:
-            print(f"Nothing to deliver: there is no directory {settings.dir} here.")
+            print(f"Nothing to deliver: there is no directory {settings.dir}.")
             return 0
         raise SettingError(f"there is no directory {settings.dir}", hint="name the directory that holds the spools")
     paths = Spool.discover(settings.dir)
@@ -181,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _settings(directory: str | None, url: str | None) -> Settings:
     # Only what concerns the server and the place: a project name that makes no sense must not keep data from delivery.
-    ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir")}
+    ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir", "api_key", "ca_file")}
     environment = {name: os.environ[name] for name in ours & os.environ.keys()}
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 

@@ -1,4 +1,4 @@
-"""Names that other libraries use of W&B's module: `login`, `setup`, `termwarn`, `util`; and standing in for it.
+"""Standing in for W&B's client: what its module has beside runs, and `import wandb` in other people's code.
 
 `import stepwell as wandb` reaches one script. A library that says `import wandb` itself (Lightning, Transformers) gets
 Stepwell when the program calls `stepwell.install_as_wandb()` before it: what these libraries touch is there.
@@ -6,22 +6,18 @@ Stepwell when the program calls `stepwell.install_as_wandb()` before it: what th
 
 from __future__ import annotations
 
-import importlib
-import secrets
-import string
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
-from stepwell.errors import CommError, ConfigError, Error, UsageError
-
-#: What libraries compare with the oldest version of W&B's client that they want; the era whose names are here.
-WANDB_VERSION = "0.19.11"
-_ID_ALPHABET = string.digits + string.ascii_lowercase
+from stepwell.compat import lightning
+from stepwell.compat.absent import absent_module
+from stepwell.compat.modules import WANDB_VERSION, StandIn, stand_ins
+from stepwell.errors import UsageError
 
 
 def login(*_: Any, **__: Any) -> bool:
@@ -45,49 +41,6 @@ def ensure_configured() -> None:
     """Accepted for older integrations; likewise."""
 
 
-def termlog(text: str = "", *_: Any, **__: Any) -> None:
-    """One line to the person at the terminal."""
-    sys.stderr.write(f"stepwell: {text}\n")
-
-
-termwarn = termerror = termlog
-
-
-def generate_id(length: int = 8) -> str:
-    """A new run id: base-36 characters."""
-    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(length))
-
-
-#: `wandb.util`, as far as it is used from outside.
-util = SimpleNamespace(generate_id=generate_id)
-
-
-class StandIn(ModuleType):
-    """A module that has the names of another one, and answers for missing submodules of W&B by the same names."""
-
-    def __init__(self, name: str, names: Any, **more: Any) -> None:
-        super().__init__(name, f"Stepwell, in the place of {name}.")
-        self.__spec__ = ModuleSpec(name, None, is_package=True)
-        self.__path__: list[str] = []
-        self._names = names
-        self.__dict__.update(more)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._names, name)
-
-
-class Later:
-    """The names of a module that is imported when one of them is asked for."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self._module), name)
-
-
 class _AsDistribution(Distribution):
     """What `importlib.metadata` says of wandb; libraries ask it for the version, not the module."""
 
@@ -99,9 +52,17 @@ class _AsDistribution(Distribution):
 
 
 class _Finder(DistributionFinder):
-    """Finds the distribution wandb, by its name, while Stepwell stands in for it; never a module."""
+    """While Stepwell stands in for wandb: finds that distribution, and raises hints for missing modules."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in lightning.MODULES:
+            return lightning.find_spec(fullname, path, self)
+        if fullname.startswith("wandb.") and isinstance(sys.modules.get("wandb"), StandIn):
+            error = absent_module(fullname.removeprefix("wandb."))
+            if error is not None:
+                raise error
         return None
 
     def find_distributions(self, context: Any = None) -> Iterator[Distribution]:
@@ -126,28 +87,7 @@ def install_as_wandb() -> None:
             hint="call stepwell.install_as_wandb() before anything imports wandb",
         )
     stepwell = sys.modules["stepwell"]
-    run = stepwell.Run
-    errors = SimpleNamespace(Error=Error, UsageError=UsageError, CommError=CommError, ConfigError=ConfigError)
-    keras = Later("stepwell.integration.keras")
-    submodules = {
-        "data_types": Later("stepwell.data_types"),
-        "plot": Later("stepwell.plot"),
-        "integration": SimpleNamespace(),
-        "integration.keras": keras,
-        "keras": keras,
-        "sdk": SimpleNamespace(),
-        "sdk.lib": SimpleNamespace(RunDisabled=run),
-        "sdk.lib.config_util": errors,
-        "sdk.wandb_run": SimpleNamespace(Run=run),
-        "wandb_run": SimpleNamespace(Run=run),
-        "util": util,
-        "errors": errors,
-    }
-    module = StandIn("wandb", stepwell, __version__=WANDB_VERSION)
-    sys.modules["wandb"] = module
-    for name, names in submodules.items():
-        parent, _, last = name.rpartition(".")
-        submodule = StandIn(f"wandb.{name}", names)
-        sys.modules[submodule.__name__] = submodule
-        setattr(sys.modules[f"wandb.{parent}" if parent else "wandb"], last, submodule)
+    module = sys.modules["wandb"] = StandIn("wandb", stepwell, __version__=WANDB_VERSION)
+    sys.modules.update({made.__name__: made for made in stand_ins(stepwell, module).values()})
     sys.meta_path[:] = [_Finder(), *(finder for finder in sys.meta_path if not isinstance(finder, _Finder))]
+    lightning.refuse_models()

@@ -53,11 +53,12 @@ class Outbox:
         self._session = session
         self._memory_limit = memory_bytes
         self._when_full = when_full
-        self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1
+        self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1, none of them acknowledged
         self._memory_bytes = 0
         self.next_seq = spool.next_seq if spool else 0
         self.first_seq = spool.first_seq if spool else 0
         self._complained = False
+        self._disk_fails = False  # until `retry_spool` tries it again
         self.given_up = False
 
     @property
@@ -76,7 +77,7 @@ class Outbox:
             return
         header = wire.peek(frame)
         values = header.values
-        if not self._memory and self._spooled(frame):
+        if not self._memory and not self._disk_fails and self._spooled(frame, header.seq):
             self.counts.spooled += values
         else:
             if self._when_full in ("keep", "drop_oldest") and self._memory_bytes + len(frame) > self._memory_limit:
@@ -97,15 +98,13 @@ class Outbox:
         """Moves what waits in memory to the disk, as far as it takes it; call it now and then."""
         if self.given_up:
             return
+        self._disk_fails = False
         while self._memory:
-            seq = self._memory_first
-            # What the server has already only needs its place in the spool's order.
-            frame = wire.encode_tombstone(self._session, seq, 0) if seq < self.first_seq else self._memory[0]
-            if not self._spooled(frame):
+            if not self._spooled(self._memory[0], self._memory_first):
                 return
             self._memory_bytes -= len(self._memory.popleft())
         if self.spool is not None:
-            self.spool.acknowledge(self.first_seq)
+            self.spool.acknowledge(min(self.first_seq, self.spool.next_seq))
 
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
         """Frames from `from_seq` on, in order: as many as fit, one at least if there is one.
@@ -128,16 +127,10 @@ class Outbox:
         """Everything below `next_seq` is safe on the server."""
         next_seq = min(next_seq, self.next_seq)
         self.first_seq = max(self.first_seq, next_seq)
+        while self._memory and self._memory_first < next_seq:
+            self._memory_bytes -= len(self._memory.popleft())
         if self.spool is not None:
-            self.spool.acknowledge(min(next_seq, self._memory_first))
-            # What is in memory keeps its place (not its bytes) until the spool takes frames again.
-            for index in range(max(0, min(next_seq - self._memory_first, len(self._memory)))):
-                if len(self._memory[index]) > wire.HEADER_BYTES:
-                    self._memory_bytes -= len(self._memory[index]) - wire.HEADER_BYTES
-                    self._memory[index] = wire.encode_tombstone(self._session, self._memory_first + index, 0)
-        else:
-            while self._memory and self._memory_first < next_seq:
-                self._memory_bytes -= len(self._memory.popleft())
+            self.spool.acknowledge(min(next_seq, self.spool.next_seq))
 
     def give_up(self) -> None:
         """The server will never take anything more of this session: what is here goes, and so does what comes.
@@ -167,16 +160,18 @@ class Outbox:
         finished = finished or self.given_up
         if self.spool is not None:
             self.retry_spool()
-            if self._memory and self.first_seq < self.next_seq:
-                log.error("%d frames fit neither the disk nor the server, and are lost", self.next_seq - self.first_seq)
+            if self._memory:
+                log.error("%d frames fit neither the disk nor the server, and are lost", len(self._memory))
             if finished and self.first_seq >= self.next_seq:
                 spool_state.remove(self.spool.directory)
             self.spool.close(remove_if_empty=finished)
 
-    def _spooled(self, frame: bytes) -> bool:
+    def _spooled(self, frame: bytes, seq: int) -> bool:
         if self.spool is None:
             return False
         try:
+            if self.spool.next_seq < seq:  # the frames between were acknowledged while the disk took none
+                self.spool.skip_to(seq)
             while True:
                 try:
                     self.spool.append(frame)
@@ -189,6 +184,7 @@ class Outbox:
                 level = "full" if isinstance(error, SpoolFullError) else "failing"
                 log.error("the spool is %s; frames wait in memory until it takes them again. %s", level, error)
                 self._complained = True
+            self._disk_fails = True
             return False
         if self._complained:
             log.warning("the spool takes frames again")

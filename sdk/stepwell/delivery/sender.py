@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import time
@@ -47,6 +48,7 @@ class Sender:
         outbox: where frames wait.
         attach: makes the attach message.
         on_rejection: told of each refused frame (seq, error), in this thread.
+        tend: called every `fsync_s` in this thread; must not block or raise.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Sender:
         outbox: Outbox,
         attach: Callable[[], dict[str, Any]],
         on_rejection: Callable[[int, RejectionError], None],
+        tend: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._tend = tend
         self._session = session
         self._outbox = outbox
         self._attach = attach
@@ -70,6 +74,7 @@ class Sender:
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
+        self._finishing: concurrent.futures.Future[None] | None = None
         self._stage: Stage | None = None
         self.stream: Stream | None = None
         self._thread = threading.Thread(target=self._main, name="stepwell-io", daemon=True)
@@ -144,6 +149,11 @@ class Sender:
         """
         return self._ask(self._attached()).result(timeout_s)
 
+    @property
+    def in_own_thread(self) -> bool:
+        """Whether the I/O thread itself asks, which must not wait for itself."""
+        return threading.current_thread() is self._thread
+
     def make_room(self) -> bool:
         """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
 
@@ -152,7 +162,7 @@ class Sender:
         Raises:
             SpoolFullError: the spool is full and must raise.
         """
-        if threading.current_thread() is self._thread:
+        if self.in_own_thread:
             return False
         while True:
             try:
@@ -180,16 +190,18 @@ class Sender:
     def finish(self, exit_code: int) -> None:
         """Delivers what is left, tells the server that the writer has ended, and ends the thread.
 
-        Gives up after `finish_idle_s` without progress; what is left then stays in the spool.
+        Gives up after `finish_idle_s` without progress; what is left then stays in the spool. An exception that cuts
+        the call off, such as Ctrl-C, does not stop the delivery: the next call waits for it again.
         """
-        if not self._thread.is_alive():
-            return
-        done = self._ask(self._finish(exit_code))
-        try:
-            done.result()
-        finally:
-            if self._loop is not None and self._ended is not None:
-                self._loop.call_soon_threadsafe(_resolve, self._ended)
+        if self._thread.is_alive():
+            if self._finishing is None or self._finishing.done():
+                self._finishing = self._ask(self._finish(exit_code))
+            try:
+                self._finishing.result()
+            finally:
+                if self._finishing.done() and self._loop is not None and self._ended is not None:
+                    self._loop.call_soon_threadsafe(_resolve, self._ended)
+        if self._thread.ident is not None:
             self._thread.join()
 
     def abandon(self) -> None:
@@ -217,7 +229,7 @@ class Sender:
         tasks = [asyncio.create_task(self._sync_now_and_then())]
         if self._settings.mode == "online":
             self.stream = Stream(
-                self._settings.url,
+                self._settings.endpoint,
                 self._outbox,
                 self._attach,
                 self._settings.limits,
@@ -304,21 +316,20 @@ class Sender:
             try:
                 self._outbox.retry_spool()
                 if self._outbox.spool is not None:
-                    await asyncio.to_thread(self._outbox.spool.sync)
+                    await beside(self._outbox.spool.sync)
+                self._tend()
                 complained = False
             except SpoolError as error:
                 if not complained:
                     log.error("the spool is not safe from a crash of this host. %s", error)
                 complained = True
-            except RuntimeError:  # the interpreter is ending: there are no threads any more
-                return
 
     async def _flush(self, durable: bool) -> None:
         self._collect()
         if self.stream is not None and durable:
             await self.stream.acknowledged(self._outbox.next_seq)
         elif self._outbox.spool is not None:
-            await asyncio.to_thread(self._outbox.spool.sync)
+            await beside(self._outbox.spool.sync)
 
     async def _finish(self, exit_code: int) -> None:
         self._collect(last=True)
@@ -341,6 +352,37 @@ class Sender:
             log.exception("the callback for rejections failed")
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
+async def beside(work: Callable[[], None]) -> None:
+    """Runs `work` in a thread while the loop goes on; in the loop itself where no thread can be started.
+
+    That happens at a limit of the host, which may pass, and when the interpreter is ending. An executor would keep
+    what it could not start, and do it later again.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the future carries it
+            outcome: BaseException | None = error
+        else:
+            outcome = None
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_resolve, done, outcome)
+
+    try:
+        threading.Thread(target=run, name="stepwell-fsync", daemon=True).start()
+    except RuntimeError:
+        work()
+    else:
+        await done
+
+
+def _resolve(future: asyncio.Future[None], error: BaseException | None = None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
         future.set_result(None)

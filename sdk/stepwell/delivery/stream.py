@@ -32,6 +32,8 @@ from stepwell.errors import (
 )
 from stepwell.settings import Limits, Timeouts
 from stepwell.transport.backoff import Backoff
+from stepwell.transport.endpoint import Endpoint
+from stepwell.transport.websocket import AsyncClient
 from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
@@ -77,7 +79,7 @@ class Stream:
     """Delivers one session.
 
     Args:
-        url: the server, http or https.
+        endpoint: the server.
         source: where frames are read.
         attach: makes the attach message; called for each connection.
         on_rejection: told of each frame that was refused for good, before it leaves the source.
@@ -85,14 +87,14 @@ class Stream:
 
     def __init__(
         self,
-        url: str,
+        endpoint: Endpoint,
         source: Source,
         attach: Callable[[], dict[str, Any]],
         limits: Limits,
         timeouts: Timeouts,
         on_rejection: Callable[[int, RejectionError], None],
     ) -> None:
-        self._base_url = url.rstrip("/")
+        self._endpoint = endpoint
         self._source = source
         self._attach = attach
         self._limits = limits
@@ -166,12 +168,12 @@ class Stream:
         """Delivers until `finish` is answered or the server refuses for good (`failed`)."""
         backoff = Backoff(self._timeouts.retry_min_s, self._timeouts.retry_max_s)
         corrupt_tries = 0
-        async with aiohttp.ClientSession() as session:
+        async with AsyncClient(self._endpoint) as client:
             while True:
                 before = self._source.first_seq
                 pause = 0.0
                 try:
-                    await self._deliver(session)
+                    await self._deliver(client)
                     return
                 except Error as error:
                     corrupt_tries = corrupt_tries + 1 if isinstance(error, FrameCorruptError) else 0
@@ -195,22 +197,19 @@ class Stream:
                     backoff.reset()
                     corrupt_tries = 0
                 delay = backoff.next_s(pause)
-                log.debug("%s: trying again in %.1f s: %s", self._base_url, delay, self.last_error)
+                log.debug("%s: trying again in %.1f s: %s", self._endpoint, delay, self.last_error)
                 await asyncio.sleep(delay)
 
-    async def _deliver(self, session: aiohttp.ClientSession) -> None:
+    async def _deliver(self, client: AsyncClient) -> None:
         """One connection, until the writer's end is confirmed."""
         async with asyncio.timeout(self._timeouts.connect_s):
-            socket = await session.ws_connect(
-                self._base_url + "/v1/stream",
-                heartbeat=self._timeouts.heartbeat_s,
-                max_msg_size=wire.MAX_FRAME_BYTES,
-                compress=0,
+            socket = await client.websocket(
+                "/v1/stream", heartbeat_s=self._timeouts.heartbeat_s, max_message_bytes=wire.MAX_FRAME_BYTES
             )
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                await self._start(session, socket)
-            tasks = {asyncio.create_task(self._send(session, socket)), asyncio.create_task(self._receive(socket))}
+                await self._start(client, socket)
+            tasks = {asyncio.create_task(self._send(client, socket)), asyncio.create_task(self._receive(socket))}
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -224,10 +223,10 @@ class Stream:
         finally:
             await socket.close()
 
-    async def _start(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _start(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Attaches, and takes up where the server stands."""
         self._attach_again = False
-        await self._send_attach(session, socket, from_seq=self._source.first_seq)
+        await self._send_attach(client, socket, from_seq=self._source.first_seq)
         reply = control(await socket.receive())
         if reply.get("type") == "error":
             raise error_of(reply)
@@ -257,7 +256,7 @@ class Stream:
         self._attached(reply)
 
     async def _send_attach(
-        self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
+        self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
     ) -> None:
         message = self._attach()
         if from_seq is not None:
@@ -265,21 +264,20 @@ class Stream:
         self._session = bytes.fromhex(message["session"])
         text = dump(message)
         if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
-            async with session.post(self._base_url + "/v1/attach", data=text) as response:
-                raw = await response.read()
-                try:
-                    reply = orjson.loads(raw)
-                    refusal = None if response.status == 200 else reply["error"]
-                    known = reply["type"] == "attached" if refusal is None else "code" in refusal
-                except (orjson.JSONDecodeError, KeyError, TypeError):
-                    known, refusal = False, None
-                if not known:  # a proxy, perhaps
-                    raise UnavailableError(
-                        "what answers at the server's address is not a Stepwell server",
-                        detail=f"status {response.status}, {raw[:100]!r}",
-                    )
-                if refusal is not None:
-                    raise error_of(refusal)
+            status, raw = await client.post("/v1/attach", text, max_reply_bytes=wire.MAX_FRAME_BYTES)
+            try:
+                reply = orjson.loads(raw)
+                refusal = None if status == 200 else reply["error"]
+                known = reply["type"] == "attached" if refusal is None else "code" in refusal
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                known, refusal = False, None
+            if not known:  # a proxy, perhaps
+                raise UnavailableError(
+                    "what answers at the server's address is not a Stepwell server",
+                    detail=f"status {status}, {raw[:100]!r}",
+                )
+            if refusal is not None:
+                raise error_of(refusal)
             text = dump({**message, "info": {}})
         await socket.send_str(text.decode())
 
@@ -290,12 +288,12 @@ class Stream:
                 future.set_result(reply)
         self._waiting_for_attach = []
 
-    async def _send(self, session: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
         source, limits = self._source, self._limits
         while True:
             if self._attach_again:
                 self._attach_again = False
-                await self._send_attach(session, socket)
+                await self._send_attach(client, socket)
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight_bytes)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import urlsplit
 
 from stepwell.errors import (
     BlobTooLargeError,
@@ -27,12 +26,16 @@ from stepwell.errors import (
     from_dict,
 )
 from stepwell.files.blob_spool import Blob
+from stepwell.transport.endpoint import Endpoint
+from stepwell.transport.http import LOST, connection, read_all, target
 
 #: Smaller files go in one request without a question first; larger ones in parts of this size, each acknowledged.
 PART_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
 #: The last part of a large file is answered when the server has put it together.
 _ANSWER_S = 120.0
+#: The longest answer to a part of a file.
+_MAX_ANSWER_BYTES = 64 * 1024
 #: Answers without any progress, after which the upload is given back to who tries again later.
 _MAX_IDLE_ANSWERS = 3
 
@@ -48,7 +51,7 @@ class BlobClient:
     """One connection, made when it is needed. One thread uses it; `abort` may come from another one.
 
     Args:
-        url: the server.
+        endpoint: the server.
         connect_s: the longest wait for a connection.
         worked: called after each piece of a file with (file, bytes, seconds that it took); may wait, to leave room for
             others.
@@ -56,12 +59,14 @@ class BlobClient:
     """
 
     def __init__(
-        self, url: str, connect_s: float, worked: Callable[[Blob, int, float], None], accepted: Callable[[Blob], None]
+        self,
+        endpoint: Endpoint,
+        connect_s: float,
+        worked: Callable[[Blob, int, float], None],
+        accepted: Callable[[Blob], None],
     ) -> None:
-        parts = urlsplit(url)
-        self._secure = parts.scheme == "https"
-        self._address = (parts.hostname or "", parts.port)
-        self._path = parts.path.rstrip("/") + "/v1/blobs/"
+        self._endpoint = endpoint
+        self._headers = endpoint.request_headers
         self._connect_s = connect_s
         self._worked = worked
         self._accepted = accepted
@@ -117,24 +122,26 @@ class BlobClient:
 
     def _ask(self, method: str, blob: Blob, file: BinaryIO | None = None, offset: int = 0) -> _Answer:
         try:
-            connection = self._connected()
-            connection.putrequest(method, self._path + blob.sha256)
+            used = self._connected()
+            used.putrequest(method, target(self._endpoint, f"/v1/blobs/{blob.sha256}"))
+            for header, value in self._headers.items():
+                used.putheader(header, value)
             length = min(blob.size - offset, PART_BYTES) if file is not None else 0
             if file is not None:
-                connection.putheader("Content-Length", str(length))
+                used.putheader("Content-Length", str(length))
                 if (offset, length) != (0, blob.size):
                     what = f"{offset}-{offset + length - 1}" if length else "*"
-                    connection.putheader("Content-Range", f"bytes {what}/{blob.size}")
+                    used.putheader("Content-Range", f"bytes {what}/{blob.size}")
             try:
-                connection.endheaders()
+                used.endheaders()
                 if file is not None:
                     file.seek(offset)
-                    self._send(connection, blob, file, length)
+                    self._send(used, blob, file, length)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the server may have refused in the midst of the body: its answer says why
             started = time.monotonic()
-            response = connection.getresponse()
-            body = response.read()
+            response = used.getresponse()
+            body = read_all(response, _MAX_ANSWER_BYTES)
             self._worked(blob, 0, time.monotonic() - started)
             if response.will_close:
                 self.close()
@@ -144,7 +151,7 @@ class BlobClient:
                 float(_number(response.headers.get("Retry-After")) or 0),
                 body,
             )
-        except (http.client.HTTPException, OSError) as error:
+        except LOST as error:
             self.close()
             if isinstance(error, _FileError):
                 raise error.error from None
@@ -170,16 +177,15 @@ class BlobClient:
         if self._aborted:
             raise UnavailableError("the upload was ended")
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            connection = kind(*self._address, timeout=self._connect_s)
-            connection.connect()
+            made = connection(self._endpoint, self._connect_s)
+            made.connect()
             if self._aborted:  # while it was being made
-                connection.close()
+                made.close()
                 raise UnavailableError("the upload was ended")
-            connection.sock.settimeout(_ANSWER_S)
+            made.sock.settimeout(_ANSWER_S)
             # A head and a small body go out at once, and not after the acknowledgement of the head.
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._connection = connection
+            made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = made
         return self._connection
 
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 from stepwell.errors import BlobTooLargeError, SpoolFullError
 from stepwell.spool import directory as spool_directory
 from stepwell.spool.segment import storage_error
-from stepwell.spool.writer import write_all
+from stepwell.spool.writer import sync_directory, write_all
 
 FOLDER = "blobs"
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -218,7 +218,7 @@ class BlobSpool:
             finally:
                 os.close(descriptor)
             os.replace(temporary, self.path(digest.hexdigest()))
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -227,7 +227,7 @@ class BlobSpool:
     def _make_directory(self) -> None:
         if not self._made:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_directory(self.directory.parent)
+            sync_directory(self.directory.parent)
             self._made = True
 
     def _forget(self, sha256: str) -> None:
@@ -248,13 +248,3 @@ def directories_with_blobs(root: Path) -> list[Path]:
 def _pieces(descriptor: int) -> Iterator[bytes]:
     while piece := os.read(descriptor, _PIECE_BYTES):
         yield piece
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":  # directories cannot be opened there; NTFS journals its names
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -87,15 +87,43 @@ class BlobUploader:
             self._queue.append(blob)
             if not self._threads:
                 self._moved_at = time.monotonic()
-                self._start()
+            self._start()
             self._changed.notify()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until nothing is left or the time is up; whether nothing is left."""
+    def tend(self) -> None:
+        """Starts the threads that could not be started before; to be called now and then."""
         with self._changed:
-            return (
-                self._changed.wait_for(lambda: not self._queued or self._stopped.is_set(), timeout_s) and not self.left
-            )
+            if self._queue and not self._stopped.is_set():
+                self._start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until nothing is left or the time is up; whether nothing is left.
+
+        Where no thread can be started, the caller's thread delivers.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        alone: BlobClient | None = None
+        backoff = self._backoff()
+        try:
+            while True:
+                self.tend()
+                with self._changed:
+                    rest_s = None if deadline is None else deadline - time.monotonic()
+                    if (
+                        self._threads
+                        or not self._queue
+                        or self._stopped.is_set()
+                        or (rest_s is not None and rest_s <= 0)
+                    ):
+                        self._changed.wait_for(lambda: not self._queued or self._stopped.is_set(), rest_s)
+                        return not self.left
+                    blob = self._queue.popleft()
+                if alone is None:
+                    alone = self._client()
+                self._work(alone, blob, backoff)
+        finally:
+            if alone is not None:
+                alone.close()
 
     def hurry(self) -> None:
         """From now on as fast as it goes: there are no frames that could be delayed."""
@@ -113,7 +141,7 @@ class BlobUploader:
             Whether nothing is left. What is stays on the disk.
         """
         self.hurry()
-        while self._threads and not self.wait(_TICK_S) and self.idle_s < idle_s:
+        while not self.wait(_TICK_S) and self.idle_s < idle_s:
             pass
         self.stop()
         return not self.left
@@ -131,44 +159,55 @@ class BlobUploader:
             thread.join(_STOP_S)
 
     def _start(self) -> None:
-        for number in range(_THREADS):
-            client = BlobClient(self._settings.url, self._settings.timeouts.connect_s, self._worked, self._accepted)
-            thread = threading.Thread(target=self._run, args=(client,), name=f"stepwell-files-{number}", daemon=True)
+        """Starts the threads that are missing, as far as the host gives any: a limit that it has reached may pass."""
+        while len(self._threads) < _THREADS:
+            client = self._client()
+            name = f"stepwell-files-{len(self._threads)}"
+            thread = threading.Thread(target=self._run, args=(client,), name=name, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter is ending
-                log.debug("no thread for files can be started any more")
+            except RuntimeError as error:
+                log.debug("no thread for uploads: %s", error)
                 return
             self._clients.append(client)
             self._threads.append(thread)
 
+    def _client(self) -> BlobClient:
+        return BlobClient(self._settings.endpoint, self._settings.timeouts.connect_s, self._worked, self._accepted)
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._settings.timeouts.retry_min_s, self._settings.timeouts.retry_max_s)
+
     def _run(self, client: BlobClient) -> None:
-        timeouts = self._settings.timeouts
-        backoff = Backoff(timeouts.retry_min_s, timeouts.retry_max_s)
+        backoff = self._backoff()
         try:
             while (blob := self._next()) is not None:
-                try:
-                    again = self._deliver(client, blob)
-                except Exception as error:
-                    log.exception("an upload failed in a way that has no name yet; it is tried again")
-                    again = Error(str(error))
-                if again is None:
-                    backoff.reset()
-                    continue
-                with self._changed:
-                    self.last_error = again
-                    self.counts.retries += 1
-                    self._tried.add(blob.sha256)
-                    self._queue.appendleft(blob)
-                delay = backoff.next_s(again.retry_after_s if isinstance(again, OverloadedError) else 0.0)
-                log.debug("file %s: trying again in %.1f s: %s", blob.sha256[:12], delay, again)
-                # Who finishes does not wait for a pause that began when there was time.
-                if not self._hurry.is_set():
-                    self._hurry.wait(delay)
-                else:
-                    self._stopped.wait(min(delay, _HURRIED_PAUSE_S))
+                self._work(client, blob, backoff)
         finally:
             client.close()
+
+    def _work(self, client: BlobClient, blob: Blob, backoff: Backoff) -> None:
+        """One try; after a failure that may pass, the file goes back into the queue, and a pause follows."""
+        try:
+            again = self._deliver(client, blob)
+        except Exception as error:
+            log.exception("unexpected error while a file was uploaded; it is tried again")
+            again = Error(str(error))
+        if again is None:
+            backoff.reset()
+            return
+        with self._changed:
+            self.last_error = again
+            self.counts.retries += 1
+            self._tried.add(blob.sha256)
+            self._queue.appendleft(blob)
+        delay = backoff.next_s(again.retry_after_s if isinstance(again, OverloadedError) else 0.0)
+        log.debug("file %s: trying again in %.1f s: %s", blob.sha256[:12], delay, again)
+        # Who finishes does not wait for a pause that began when there was time.
+        if not self._hurry.is_set():
+            self._hurry.wait(delay)
+        else:
+            self._stopped.wait(min(delay, _HURRIED_PAUSE_S))
 
     def _next(self) -> Blob | None:
         with self._changed:

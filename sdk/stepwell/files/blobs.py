@@ -88,7 +88,10 @@ class Blobs:
             else:
                 done.set_result(None)
 
-        threading.Thread(target=wait, name="stepwell-flush", daemon=True).start()
+        try:
+            threading.Thread(target=wait, name="stepwell-flush", daemon=True).start()
+        except RuntimeError:  # none can be started now
+            wait()
         return done
 
     def finish_media(self) -> None:

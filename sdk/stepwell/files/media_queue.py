@@ -160,13 +160,13 @@ class MediaQueue:
                 self.counts.waits += 1
                 self.counts.waited_s += time.monotonic() - started
             self.counts.logged += 1
-            if self._thread is None and not self._start():
-                self.counts.failed += 1
-                log.error("%s of step %d came when the interpreter was ending, and is lost", key, step)
-                return
             self._held_bytes += held
             self._items.append(_Item(key, key if name is None else name, step, time_us, media, held, deliver))
+            alone = self._thread is None and not self._start()
             self._changed.notify_all()
+        if alone:
+            while self._step(patient=False):
+                pass
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until everything that was put is handed over or has failed, or the time is up; whether it is."""
@@ -204,25 +204,31 @@ class MediaQueue:
         thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no thread is started any more
+        except RuntimeError:  # a limit of the host, which may pass, or the interpreter is ending
             return False
         self._thread = thread
         return True
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
+        while self._step(patient=True):
+            pass
+
+    def _step(self, patient: bool) -> bool:
+        """Encodes the next one, if need be after a wait for it; whether there was one."""
+        with self._changed:
+            if patient:
                 self._changed.wait_for(lambda: self._items or self._closed)
-                if not self._items:
-                    return
-                item = self._items.popleft()
-            outcome = self._encode(item)
-            with self._changed:
-                setattr(self.counts, outcome, getattr(self.counts, outcome) + 1)
-                self._held_bytes -= item.held_bytes
-                self._moved_at = time.monotonic()
-                del item  # the picture, while the thread waits for the next one
-                self._changed.notify_all()
+            if not self._items:
+                return False
+            item = self._items.popleft()
+        outcome = self._encode(item)
+        with self._changed:
+            setattr(self.counts, outcome, getattr(self.counts, outcome) + 1)
+            self._held_bytes -= item.held_bytes
+            self._moved_at = time.monotonic()
+            del item  # the picture, while the thread waits for the next one
+            self._changed.notify_all()
+        return True
 
     def _encode(self, item: _Item) -> str:
         """Encodes one; returns the name of the count that it belongs to."""

@@ -1,4 +1,23 @@
-"""Callbacks that W&B's own package brings, for libraries that have none built in. `stepwell.integration.keras` is one.
+"""Callbacks that W&B's own package brings for libraries that have none built in.
 
-Nothing here is imported by `import stepwell`; each module needs its library.
+They are `stepwell.integration.NAME` (keras, lightgbm, sb3, sklearn, xgboost), or `wandb.integration.NAME` after
+`install_as_wandb()`. `import stepwell` imports nothing of this; each module needs its library.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from stepwell.compat import names
+from stepwell.compat.absent import absent_name
+
+_MODULES = ("keras", "lightgbm", "sb3", "sklearn", "tensorboard", "xgboost")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"stepwell.integration.{name}")
+    prefix = "integration."
+    hints = {path.removeprefix(prefix): hint for path, hint in names.MODULE.items() if path.startswith(prefix)}
+    raise absent_name("wandb.integration", name, hints)

@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 import keras
 
 from stepwell.errors import UsageError
-from stepwell.runs.process import PROCESS
-from stepwell.runs.run import Run
+from stepwell.integration._current import current_run
 
 log = logging.getLogger("stepwell")
 
@@ -37,7 +36,7 @@ class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
 
     def __init__(self, log_freq: str | int = "epoch", initial_global_step: int = 0) -> None:
         super().__init__()
-        run = _current("WandbMetricsLogger()")
+        run = current_run("WandbMetricsLogger()")
         if log_freq == "batch":
             log_freq = 1
         if log_freq != "epoch" and (isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1):
@@ -62,7 +61,7 @@ class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         row = {**(logs or {}), **axis}
         if (rate := self._learning_rate()) is not None:
             row["learning_rate"] = rate
-        _current("WandbMetricsLogger()").log({f"{section}/{name}": value for name, value in row.items()})
+        current_run("WandbMetricsLogger()").log({f"{section}/{name}": value for name, value in row.items()})
 
     def _learning_rate(self) -> float | None:
         rate = getattr(getattr(self.model, "optimizer", None), "learning_rate", None)
@@ -79,7 +78,7 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
     """
 
     def __init__(self, filepath: Any, *arguments: Any, **more: Any) -> None:
-        _current("WandbModelCheckpoint()")
+        current_run("WandbModelCheckpoint()")
         super().__init__(filepath, *arguments, **more)
         log.warning("WandbModelCheckpoint saves to %s and nowhere else: Stepwell keeps no artifacts", filepath)
 
@@ -87,7 +86,7 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
         super()._save_model(epoch, batch, logs)
         path = self._get_file_path(epoch, batch, logs)
         if self._checkpoint_exists(path):
-            _current("WandbModelCheckpoint()").summary["checkpoint"] = str(path)
+            current_run("WandbModelCheckpoint()").summary["checkpoint"] = str(path)
 
 
 class WandbCallback:
@@ -102,12 +101,6 @@ class WandbEvalCallback:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _refuse("WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own")
-
-
-def _current(what: str) -> Run:
-    if PROCESS.current is None:
-        raise UsageError(f"You must call wandb.init() before {what}")
-    return PROCESS.current
 
 
 def _refuse(name: str, hint: str) -> NoReturn:

@@ -7,7 +7,6 @@ never look cost the server nothing. In come a run's settings; out go values by d
 from __future__ import annotations
 
 import logging
-import os
 from typing import Any
 
 from stepwell.errors import Error
@@ -23,7 +22,7 @@ def summary_before(settings: Settings) -> dict[str, Any]:
     """The run's summary on the server. Without an answer it is empty, and a warning says so."""
     from stepwell.api._http import Client  # a training process that does not look needs no HTTP client
 
-    client = Client(settings.url, settings.timeouts.resume_s, os.environ.get("STEPWELL_API_KEY"))
+    client = Client(settings.endpoint, settings.timeouts.resume_s)
     try:
         found = client.get_json(("v1", "runs", settings.entity, settings.project, settings.run_id, "summary"))
     except Error as error:

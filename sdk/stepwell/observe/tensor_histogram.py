@@ -1,8 +1,8 @@
 """A histogram of a torch tensor, counted on the tensor's device: two short lists reach the host, not the values.
 
-Behind `runs/watch.py`. Takes a tensor of any device, layout and dtype; returns counts, edges and the number of values
-that are not finite. Uses the tensor's own library, which is imported already, and bounds the memory for copies by
-working in pieces.
+Stands behind `model_watch.py`. Takes a tensor of any device, layout and dtype; returns counts, edges and the number of
+values that are not finite. Uses the tensor's own library, which is imported already, and works in pieces, which
+bounds the memory for copies.
 """
 
 from __future__ import annotations

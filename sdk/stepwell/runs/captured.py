@@ -1,7 +1,8 @@
-"""A session that keeps what is logged in memory, in the place of one with a spool, a thread and a server.
+"""A session that keeps what is logged in memory, instead of one with a spool, a thread and a server.
 
-Behind `stepwell.testing.capture`. In come calls of a run, checked by the same stage as ever; out go rows, notes and
-files as Python values. Promises: no network, no thread but those that encode media and copy files, no file.
+Stands behind `stepwell.testing.capture`. Takes the calls of a run, checked by the same stage as in production; gives
+rows, notes and files as Python values. Promises: no network, no file, and no threads except those that encode media
+and copy files.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from stepwell import wire
 from stepwell.data_types._files import sha256_of
 from stepwell.delivery.account import Account, Stats
 from stepwell.delivery.sender import Sender
-from stepwell.errors import RejectionError
 from stepwell.files.blob_spool import Blob
 from stepwell.files.blobs import Blobs
 from stepwell.files.media_door import MediaDoor
 from stepwell.files.media_queue import Deliver, MediaQueue
 from stepwell.files.saved_files import SavedFiles
-from stepwell.runs.session import Session
+from stepwell.runs.session import Rejected, Session
 from stepwell.settings import Settings, Start
 from stepwell.stage.plan import Cut
 from stepwell.stage.stage import Stage
@@ -49,10 +49,11 @@ class CapturedSession(Session):
         writer: str,
         start: Start,
         info: Mapping[str, Any],
-        rejected: Callable[[int, RejectionError], None],
+        rejected: Rejected,
         first_step: int,
     ) -> None:
         self._settings = settings
+        self.run_id = settings.run_id
         self.writer = writer
         self._lock = threading.RLock()
         self.rows: dict[int, dict[str, Any]] = {}
@@ -68,11 +69,14 @@ class CapturedSession(Session):
         self.tables: dict[str, dict[str, Any]] = {}  # nothing was there before
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
 
+    def start(self) -> None:
+        """There is no I/O thread to start."""
+
     def save_state(self, exit_code: int | None) -> None:
-        """There is no spool to note it beside."""
+        """There is no spool to write it beside."""
 
     def collect(self) -> None:
-        """Brings what the stage has, and what is being encoded, to `rows` and `notes`."""
+        """Moves what the stage has, and what is being encoded, to `rows` and `notes`."""
         self.blobs.media.wait()
         self.blobs.saved.wait()
         with self._lock:
@@ -92,11 +96,15 @@ class CapturedSession(Session):
 
 
 class CapturedSender(Sender):
-    """Collects where the I/O thread would; everything counts as stored."""
+    """Collects instead of the I/O thread; everything counts as stored."""
 
     def __init__(self, session: CapturedSession) -> None:
         self._of = session
         self.stream = None
+
+    @property
+    def in_own_thread(self) -> bool:
+        return False
 
     @property
     def account(self) -> Account:

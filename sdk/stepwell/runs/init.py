@@ -148,15 +148,18 @@ def init(
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
     if active is not None and how == "finish_previous":
         active.finish()
-    run = Run(resolved, values, {}, on_rejection, allow, recorder.open_session if recorder else Session)
-    PROCESS.adopt(run, current=how != "create_new")
+    run = Run(resolved, values, on_rejection, allow, recorder.open_session if recorder else Session)
+    run.open()
+    replaced = PROCESS.adopt(run, current=how != "create_new")
+    if replaced is not None and how == "finish_previous":
+        replaced.finish()  # another thread has started it meanwhile
     if recorder is not None:
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
     if recorder is None:
-        run._companions.start(run._session)
+        run._life.observers.start(run._session)
     return run
 
 

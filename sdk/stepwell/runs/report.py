@@ -1,4 +1,4 @@
-"""The last words of a run to the person at the terminal: where everything is that was logged. Pure."""
+"""What a run tells the person at the terminal when it ends: where everything is that was logged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from pathlib import Path
 
 from stepwell.delivery.account import Account
 from stepwell.errors import Error, RunDeletedError
+from stepwell.runs.session import Session
+from stepwell.settings import Settings
+
+
+def report_of(session: Session, settings: Settings) -> str | None:
+    """The report on a session that has ended; None: there is nothing to tell, and another writer reports on the run."""
+    sender, account = session.sender, session.sender.account
+    files = session.blobs.report()
+    if not (sender.frames_left or account.rejected or account.dropped or files or session.writer == "0"):
+        return None
+    error = sender.stream.last_error if sender.stream else None
+    place = str(session.spool.directory) if session.spool else None
+    text = report(settings.run_id, account, sender.frames_left, place, error, settings.dir, settings.mode == "online")
+    return f"{text}\n  {files}" if files else text
 
 
 def report(
@@ -17,12 +31,12 @@ def report(
     root: Path,
     online: bool,
 ) -> str:
-    """One line, and what to do about what is left.
+    """One line, and what to do about the rest.
 
     Args:
-        frames_left: not acknowledged; when they hold no values, they hold notes.
-        spool: where it is left.
-        error: why it was not delivered, if anybody knows.
+        frames_left: how many are not acknowledged; when they hold no values, they hold notes.
+        spool: where they are.
+        error: why they were not delivered, if that is known.
         root: the directory to give to `stepwell sync`.
     """
     text = f"run {run_id}: {account.logged:,} values logged = {account.stored:,} stored"

@@ -1,108 +1,116 @@
-"""The run: what user code holds. Checks the call, hands it to the stage, and asks the I/O thread for the rest.
+"""The run: what user code holds. It checks a call and hands it to the stage, and leaves the rest to the I/O thread.
 
-In come `log`, `flush`, `finish` from sync code, from threads and from inside a running loop; nothing here does I/O in
-the caller's thread but `init` (which makes the spool) and what explicitly waits. A run has one writer a process.
+Takes `log`, `flush` and `finish` from synchronous code, from threads and from inside a running loop. Nothing here does
+I/O in the caller's thread except `open` (which makes the spool) and calls that wait by their nature. What a run can do
+at the moment is its state; see `states.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import datetime
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
 
-from stepwell.compat.unsupported import Absent
+from stepwell.compat.older import OlderNames
 from stepwell.delivery.account import Account, Stats
-from stepwell.delivery.sender import Sender
-from stepwell.errors import Error, RejectionError, RunFullError, UnavailableError, UsageError
-from stepwell.files.blobs import Blobs
-from stepwell.files.media_door import MediaDoor
-from stepwell.notes.about import About
+from stepwell.files.saved_files import checked_policy
+from stepwell.notes.about import About, AlertLevel, checked_alert
 from stepwell.notes.config import Config
 from stepwell.notes.definitions import Definitions, Metric, checked_metric
 from stepwell.notes.summary import Summary, SummaryState
-from stepwell.runs.companions import Companions
+from stepwell.observe.model_watch import ModelWatches, checked_models
+from stepwell.runs.exits import exit_code_of
 from stepwell.runs.flush import Flush
-from stepwell.runs.report import report
+from stepwell.runs.identity import RunIdentity
+from stepwell.runs.lifecycle import Lifecycle, NewSession
+from stepwell.runs.opening import where_to_go_on
+from stepwell.runs.rejections import OnRejection, Rejections
+from stepwell.runs.report import report_of
 from stepwell.runs.session import Session
-from stepwell.runs.watch import Watching
-from stepwell.runs.with_block import WithBlock
+from stepwell.runs.states import Finished
 from stepwell.settings import Settings
-from stepwell.settings.start import Start, forget, remember
+from stepwell.settings.start import forget, remember
 from stepwell.stage.stage import Stage
-from stepwell.values.text import dump
-
-log = logging.getLogger("stepwell")
-
-OnRejection = Callable[[int, RejectionError], None]
 
 
-class Run(Watching, Absent, WithBlock):
-    """One run, as one process of it sees it. Made by `stepwell.init`.
+class Run(RunIdentity, OlderNames):
+    """One run, as one of its processes sees it. Made by `stepwell.init`.
 
     Attributes:
         id: the run's id, the same in all its processes.
         project, entity: as pages and SQL show them.
-        writer: which process of the run this is.
         config: see `stepwell.Config`.
         summary: see `stepwell.Summary`.
         settings: all settings, resolved.
-        resumed: the run was there, and this process goes on with it.
+        resumed: the run existed before, and this process continues it.
     """
+
+    config: Config
 
     def __init__(
         self,
         settings: Settings,
         config: Any,
-        info: Mapping[str, Any],
         on_rejection: OnRejection | None = None,
         allow_val_change: bool = False,
-        open_session: Callable[..., Session] = Session,
+        new_session: NewSession = Session,
     ) -> None:
-        self.settings = settings
-        self.id = settings.run_id
-        self.project = settings.project
-        self.entity = settings.entity
-        self.writer = settings.writer
-        self.resumed = False
-        self.start_time = time.time()
-        self._start = settings.start
-        self._on_rejection = on_rejection
-        self._info = dict(info)
-        self._full = False
-        self._sender: Sender | None = None
-        self._session: Session | None = None
-        self._new_session = open_session
-        self._companions = Companions(settings)
-        self._exit_code: int | None = None
-        self._final_account: Account | None = None
-        self._final_stats: Stats | None = None
-        self._about = About(
-            settings.name or (f"dummy-{self.id}" if settings.mode == "disabled" else None),
+        """Nothing is logged, and no thread is started, before `open`."""
+        about = About(
+            settings.name or (f"dummy-{settings.run_id}" if settings.mode == "disabled" else None),
             *(settings.notes, settings.tags, settings.group, settings.job_type),
-            lambda change: self._say("meta", change, "its names cannot be set"),
+            lambda change: self._life.note("meta", change, "its names cannot be set"),
         )
+        super().__init__(settings, about, time.time())
         self.config = Config(
-            config, lambda change: self._say("config", {"set": change}, "its config cannot change"), allow_val_change
+            config,
+            lambda change: self._life.note("config", {"set": change}, "its config cannot change"),
+            allow_val_change,
         )
+        self._quiet = False
+        self._watches = ModelWatches(lambda found: self.log(found, commit=False))
         self._definitions = Definitions()
+        self._life = Lifecycle(
+            settings,
+            lambda: {**self._about.as_info(), "config": self.config.as_dict()},
+            self._definitions,
+            Rejections(on_rejection),
+            new_session,
+            [self.unwatch],
+            self._ended,
+        )
         self._summary_state = SummaryState(
             lambda: self._stage,
             self._definitions,
-            lambda note: self._say("summary", note, "its summary cannot be set"),
+            lambda note: self._life.note("summary", note, "its summary cannot be set"),
             self.start_time,
         )
-        if settings.mode == "disabled":
-            self._stage = Stage(settings.limits.stage_bytes, lambda: True)
-            self._stage.open_to_media(MediaDoor(None, self._stage.note))
-            self._log: Callable[[Mapping[str, Any], int | None, bool | None], None] = self._log_disabled
-        else:
-            self._open_session(first_step=0)
-            if settings.start.needs_answer:
-                self._go_on()
+
+    def open(self) -> None:
+        """Opens the session and starts its I/O thread; does nothing in disabled mode.
+
+        A run that is resumed, rewound or forked waits here, for at most `Timeouts.resume_s`, until the server has said
+        where it goes on.
+
+        Raises:
+            SpoolError: the spool cannot be made.
+            UsageError: the run exists and must not, or does not exist and must.
+            UnavailableError: the server does not answer.
+        """
+        if self.settings.mode == "disabled":
+            return
+        session = self._life.open(self.settings.start)
+        if self.settings.start.needs_answer:
+            try:
+                if reply := where_to_go_on(session, self.settings):
+                    self._go_on(session, reply)
+            except BaseException:
+                self._life.give_up(session)
+                raise
 
     def log(
         self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
@@ -110,18 +118,19 @@ class Run(Watching, Absent, WithBlock):
         """Logs values at a step.
 
         Args:
-            data: by name. Numbers (Python's, numpy's, arrays and tensors of one element) become points; strings,
-                bools, None and lists become objects; dicts nest, and merge with what the step has.
-            step: None: the open step, which this call closes. A number: the step it belongs to, which stays open for
-                more; a higher number than the open step's closes that; a lower one is dropped with a warning.
+            data: values by name. Numbers (Python's, numpy's, arrays and tensors of one element) become points; strings,
+                bools, None and lists become objects; dicts nest, and merge with what the step has already.
+            step: None: the open step, which this call closes. A number: the step that the values belong to, which stays
+                open for more; a higher number than the open step's closes that one; a lower one is dropped with a
+                warning.
             commit: whether this call closes the step; None: yes without `step`, no with it.
             sync: accepted for older scripts, and ignored.
 
         Raises:
-            DataError: (a TypeError and a ValueError) something cannot be logged; nothing of the call was.
+            DataError: (a TypeError and a ValueError) a value cannot be logged; nothing of the call was logged.
             UsageError: the run is finished.
         """
-        self._log(data, step, commit)
+        self._life.state.log(data, step, commit)
 
     def define_metric(
         self,
@@ -133,35 +142,40 @@ class Run(Watching, Absent, WithBlock):
         goal: str | None = None,
         overwrite: bool | None = None,
     ) -> Metric:
-        """Says how a metric is plotted and summed up. Calls for the same name add up.
+        """Says how a metric is plotted and summarised. Calls for the same name add up.
 
         Args:
-            name: of a metric; with a trailing `*`, of all that begin so, but for `_private` ones.
+            name: of a metric; with a trailing `*`, of all metrics that begin so, except `_private` ones.
             step_metric: the metric to plot it against.
             step_sync: a row that lacks the step metric gets its last value; None: yes with `step_metric`.
             hidden: charts leave it out.
             summary: one or more of min, max, mean, best, last, first, copy, none, with commas and no blanks.
-            goal: "minimize" or "maximize": what "best" is; None: minimize.
-            overwrite: this replaces what was said of the name before.
+            goal: "minimize" or "maximize": what "best" means; None: minimize.
+            overwrite: this call replaces earlier ones for the same name.
 
         Raises:
             UsageError: an argument makes no sense, or the run is finished.
         """
         metric = checked_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
-        self._say("define", metric.as_note(bool(overwrite)), "define_metric() cannot be called on it")
+        self._life.note("define", metric.as_note(bool(overwrite)), "define_metric() cannot be called on it")
         last = {key: seen.value for key, seen in self._stage.latest().items()}
         metric = self._definitions.add(metric, bool(overwrite), last)
-        self._apply_definitions()
+        self._life.defined()
         return metric
 
     @property
     def summary(self) -> Summary:
-        """One value a metric: the last one, what `define_metric` makes of it, or what was set here."""
+        """One value per metric: the last one, what `define_metric` makes of it, or what was set here."""
         return Summary(self._summary_state)
 
     @summary.setter
     def summary(self, values: Mapping[str, Any]) -> None:
         Summary(self._summary_state).update(values)
+
+    @property
+    def writer(self) -> str:
+        """The name of this process in the run."""
+        return self._life.writer
 
     @property
     def step(self) -> int:
@@ -171,229 +185,196 @@ class Run(Watching, Absent, WithBlock):
     @property
     def durable_step(self) -> int | None:
         """Up to this step, everything that was logged is committed in Postgres; None: nothing yet."""
-        return (
-            self._final_stats.durable_step if self._final_stats else self._sender.durable_step if self._sender else None
-        )
+        return self._session.sender.durable_step if self._session else None
 
     @property
     def stats(self) -> Stats | None:
         """What happened at each station so far; None in disabled mode."""
-        return self._final_stats or (self._sender.stats if self._sender else None)
+        return self._session.sender.stats if self._session else None
 
     @property
     def account(self) -> Account:
         """Where every logged point and object is: stored, rejected, dropped or left in the spool."""
-        if self._final_account is not None:
-            return self._final_account
-        return self._sender.account if self._sender else Account(0, 0, 0, 0, 0)
+        return self._session.sender.account if self._session else Account(0, 0, 0, 0, 0)
 
     @property
     def spool_directory(self) -> str | None:
-        """Where frames wait on the disk; None in disabled mode, or when the disk took none."""
-        spool = self._session.spool if self._session and self._sender else None
-        return str(spool.directory) if spool else None
+        """Where frames wait on the disk; None in disabled mode, or when no spool could be made."""
+        return str(self._session.spool.directory) if self._session and self._session.spool else None
 
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
         In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
-        `await run.flush()`.
-        The open step stays open.
+        `await run.flush()`. The open step stays open.
 
         Args:
+            timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when the time
+                was up.
             durable: False: only until the spool is safe from a crash of this host.
-            timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when it was up.
 
         Raises:
             UsageError: the run is finished.
             Error: the server has refused this writer for good.
         """
-        if self._exit_code is not None:
-            raise UsageError(f"run {self.id} is finished, so flush() cannot be called on it")
-        if self._sender is None:
+        state = self._life.state
+        if isinstance(state, Finished):
+            state.session_for("flush() cannot be called on it")
+        if state.session is None:  # disabled, or a forked child that has not logged
             return Flush(None, timeout_s)
-        sender, blobs = self._sender, self._blobs
-        outcome = Flush(
-            blobs.flush(lambda: sender.flush(durable), durable) if blobs else sender.flush(durable), timeout_s
-        )
+        sender, blobs = state.session.sender, state.session.blobs
+        outcome = Flush(blobs.flush(lambda: sender.flush(durable), durable), timeout_s)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             outcome.wait()
         return outcome
 
-    def finish(self, exit_code: int | None = None) -> None:
-        """Closes the open step, delivers what is left and ends the run in this process. A second call does nothing.
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """Closes the open step, delivers what is left and ends the run in this process.
 
         When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
-        the rest later.
+        the rest later. A second call does nothing, unless an exception such as Ctrl-C has cut the first one off: then
+        it completes that one. Inside `on_rejection` it returns at once, and another thread finishes the run.
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
+            quiet: True: does not print the last line, which says how much is stored.
         """
-        if self._exit_code is not None:
-            return
-        self._exit_code = int(exit_code or 0)
-        sender = self._sender
-        if self.settings.mode == "disabled":
-            return  # and what is logged later goes nowhere, too
-        self.unwatch()
-        self._log = self._log_finished
-        self._companions.stop()
-        if sender is None:
-            return
-        self._stage.close_row()
-        if self._session is not None:
-            self._session.save_state(self._exit_code)
-        if self._blobs is not None and self._session is not None:
-            self._session.saved.finish()
-            self._blobs.finish_media()
-        sender.finish(self._exit_code)
-        if self._blobs is not None:
-            self._blobs.finish()
-        self._final_account, self._final_stats = sender.account, sender.stats
-        if self._start.automatic and self._exit_code == 0:
-            forget(self.settings.dir, self.id)
-        self._report(self._final_account)
+        self._quiet = self._quiet or bool(quiet)
+        self._life.finish(int(exit_code or 0))
 
-    @property
-    def _blobs(self) -> Blobs | None:
-        """Files and media of this process' session; None in disabled mode, or in a forked child that has not logged."""
-        return self._session.blobs if self._session is not None and self._sender is not None else None
+    def save(
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
+    ) -> list[str] | bool:
+        """Keeps files with the run. They are copied in the background: leave them where they are until `flush`.
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
-        finishing = self._exit_code is not None and self._sender is not None and self._final_account is None
-        return finishing or self._stage.in_use or (self._blobs is not None and self._blobs.in_use)
+        Args:
+            glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are passed over.
+            base_path: files are named by their path below it; None: below the working directory or, for an absolute
+                pattern, below its directory.
+            policy: "now": once, as they are; "live": now, and again when they have changed, which is checked every
+                15 s and at the end; "end": when the run ends, all that match then.
 
-    def _open_session(self, first_step: int) -> None:
-        """A session of its own, with spool, stage and I/O thread."""
-        info = {**self._info, **self._about.as_info(), "config": self.config.as_dict()}
-        session = self._new_session(self.settings, self.writer, self._start, info, self._rejected, first_step)
-        if self._session is not None:
-            session.stage.inherit(self._stage)
-        self._session, self._sender, self._stage = session, session.sender, session.stage
-        self._exit_code = None
-        self._apply_definitions()
-
-    def _apply_definitions(self) -> None:
-        """What `define_metric` asked of the stage."""
-        definitions, stage = self._definitions, self._stage
-        if definitions.aggregates:
-            stage.follow(definitions.follows)
-        if definitions.completes:
-            stage.complete_rows(definitions)
-        if self._sender is not None and self._exit_code is None:
-            self._log = stage.log_completed if definitions.completes else stage.log
-
-    def _go_on(self) -> None:
-        """Asks the server where this run goes on: the first step, and the config that it had.
+        Returns:
+            The paths of the files that match now; in disabled mode False.
 
         Raises:
-            UsageError: the run is there and must not be, or is not and must be.
-            UnavailableError: the server does not answer.
+            SettingError: (a ValueError) an unknown policy.
+            UsageError: a file is not below `base_path`, or the run is finished.
         """
-        assert self._session is not None
-        if self.settings.mode == "offline":
-            log.warning("an offline run starts at step 0: there is no server to ask where it was")
-            return
-        try:
-            reply = self._session.sender.wait_attached(self.settings.timeouts.resume_s)
-        except (Error, TimeoutError) as error:
-            self._log = self._log_finished
-            self._exit_code = 1
-            self._session.sender.abandon()
-            if isinstance(error, Error):
-                raise
-            raise UnavailableError(
-                f"the server did not say in {self.settings.timeouts.resume_s:g} s where run {self.id} goes on",
-                detail=self.settings.url,
-                hint="a run can only be resumed, rewound or forked while the server answers",
-            ) from error
-        self.resumed = bool(reply.get("resumed"))
-        if self.resumed or self._start.fork_run is not None:
-            self._summary_state.go_on(self.settings)
-        self._stage.start_at(int(reply.get("last_step", -1)) + 1)
-        self._session.tables.update(reply.get("tables") or {})
-        self.config.restore(reply.get("config") or {})
-        self._about.restore(reply.get("meta") or {})
-        if self._start.automatic:
-            remember(self.settings.dir, self.id)
+        policy = checked_policy(policy)
+        session = self._life.state.session_for("save() cannot be called on it")
+        if session is None:
+            return False
+        return session.saved.save(os.fspath(glob_str), None if base_path is None else os.fspath(base_path), policy)
 
-    def _after_fork_in_child(self) -> None:
-        """The child logs as a writer of its own, from the step where the parent was; its thread starts when it logs."""
-        if self._sender is not None and self._exit_code is None:
-            # Kept: its loop shares an epoll with the parent's, which collecting it here would disturb.
-            self._parents_sender = self._sender
-            self._sender = None
-            stage = Stage(self.settings.limits.stage_bytes, lambda: True, self._stage.step)
-            stage.inherit(self._stage)
-            self._stage = stage
-            self._log = self._log_after_fork
-        self._companions.after_fork_in_child()
+    def watch(
+        self,
+        models: Any,
+        criterion: Any = None,
+        log: str | None = "gradients",
+        log_freq: int = 1000,
+        idx: int | None = None,
+        log_graph: bool = False,
+    ) -> None:
+        """Logs histograms of a torch module, as `gradients/<parameter>` and `parameters/<parameter>`.
 
-    def _log_after_fork(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        self._open_session_of_child()
-        self._log(data, step, commit)
+        They go to the step that is open, and do not close it. NaN and infinities are counted beside the bins.
 
-    def _open_session_of_child(self) -> None:
-        self.writer = f"{self.settings.writer}-{os.getpid()}"
-        self._start = Start()
-        self._open_session(first_step=self._stage.step)
-        self._companions.restart(self._session)
-        if "multiprocessing.util" in sys.modules:  # its children skip atexit
-            from multiprocessing.util import Finalize
+        Args:
+            models: a module, or several in a list: those after the first are named `graph_1.`, `graph_2.` and so on.
+            criterion: accepted for older scripts, and ignored.
+            log: "gradients", "parameters", "all", or None: nothing.
+            log_freq: one pass in this many is logged, backward for gradients and forward for parameters.
+            idx: the number of the first of these models; None: continues the count.
+            log_graph: of W&B; there is no graph, and a warning says so.
 
-            Finalize(None, self.finish, exitpriority=100)
+        Raises:
+            DataError: (a TypeError) one of them is not a torch module.
+            SettingError: (a ValueError) `log` or `log_freq` makes no sense.
+            UsageError: the run is finished.
+        """
+        checked_models(models, log, log_freq)
+        if self._life.state.session_for("watch() cannot be called on it") is not None:
+            self._watches.watch(models, log, log_freq, idx, log_graph)
 
-    def _log_disabled(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        if self._definitions.completes:
-            self._stage.log_completed(data, step, commit)
-        else:
-            self._stage.log(data, step, commit)  # so that bad data is found in tests, too
-        self._stage.cut()
+    def unwatch(self, models: Any = None) -> None:
+        """Stops watching a module or several; None: all that this run watches."""
+        self._watches.unwatch(models)
 
-    def _log_finished(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        raise UsageError(
-            f"run {self.id} is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
-        )
+    def alert(
+        self,
+        title: str,
+        text: str = "",
+        level: AlertLevel | str | None = None,
+        wait_duration: float | datetime.timedelta | None = None,
+    ) -> None:
+        """Tells people that something happened.
 
-    def _say(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
-        """Hands a note on.
+        Args:
+            level: "INFO" (default), "WARN" or "ERROR".
+            wait_duration: seconds within which the same title is not told twice; default 60.
+
+        Raises:
+            DataError: an unknown level, or a value that is not a duration.
+            UsageError: the run is finished.
+        """
+        self._life.note("alert", checked_alert(title, text, level, wait_duration), "alert() cannot be called on it")
+
+    def mark_preempting(self) -> None:
+        """Says that this process is about to be removed from its machine.
 
         Raises:
             UsageError: the run is finished.
         """
-        if self._session_for(cannot) is not None:
-            self._stage.note(kind, dump(dict(note)))
+        self._life.note("system", {"preempting": True}, "mark_preempting() cannot be called on it")
 
-    def _session_for(self, cannot: str) -> Session | None:
-        """See `Keeping`."""
-        if self.settings.mode == "disabled":
-            return None
-        if self._exit_code is not None:
-            raise UsageError(f"run {self.id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
-        if self._sender is None:  # a forked child
-            self._open_session_of_child()
-        return self._session
+    def __enter__(self) -> Self:
+        return self
 
-    def _rejected(self, seq: int, error: RejectionError) -> None:
-        if not isinstance(error, RunFullError):
-            log.error(
-                "the server rejected a frame (seq %d); it is recorded in the view stepwell.rejections. %s", seq, error
-            )
-        elif not self._full:  # all that follow fare the same
-            self._full = True
-            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
-        if self._on_rejection is not None:
-            self._on_rejection(seq, error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(exit_code_of(error))
 
-    def _report(self, account: Account) -> None:
-        frames_left = self._sender.frames_left if self._sender else 0
-        files = self._blobs.report() if self._blobs else ""
-        if frames_left or account.rejected or account.dropped or files or self.writer == "0":
-            error = self._sender.stream.last_error if self._sender and self._sender.stream else None
-            online, place = self.settings.mode == "online", self.spool_directory
-            text = report(self.id, account, frames_left, place, error, self.settings.dir, online)
-            self.say(f"{text}\n  {files}" if files else text)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.finish, exit_code_of(error))
+
+    def __repr__(self) -> str:
+        return f"<stepwell.Run {self.path} writer {self.writer}>"
+
+    @property
+    def _stage(self) -> Stage:
+        return self._life.state.stage
+
+    @property
+    def _session(self) -> Session | None:
+        return self._life.state.session
+
+    def _go_on(self, session: Session, reply: Mapping[str, Any]) -> None:
+        """Takes over what the server has of the run: the first step, the config, names and tables."""
+        self.resumed = bool(reply.get("resumed"))
+        if self.resumed or self.settings.start.fork_run is not None:
+            self._summary_state.go_on(self.settings)
+        session.stage.start_at(int(reply.get("last_step", -1)) + 1)
+        session.tables.update(reply.get("tables") or {})
+        self.config.restore(reply.get("config") or {})
+        self._about.restore(reply.get("meta") or {})
+        if self.settings.start.automatic:
+            remember(self.settings.dir, self.id)
+
+    def _ended(self, session: Session) -> None:
+        """The last step of `finish`."""
+        if self.settings.start.automatic and self._life.state.exit_code == 0:
+            forget(self.settings.dir, self.id)
+        if not self._quiet and (text := report_of(session, self.settings)) is not None:
+            self.say(text)

@@ -1,6 +1,7 @@
-"""One writer session of a run in this process: its spool, its stage and its I/O thread, from opening to the end.
+"""One writer session of a run in this process: its spool, its stage and its I/O thread, from the start to the end.
 
-Between the run, which users hold, and the stations. A process has one session a run; a forked child opens its own.
+Stands between the run, which users hold, and the stations. A process has one session per run; a forked child opens one
+of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 import platform
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,33 +26,39 @@ from stepwell.files.saved_files import SavedFiles
 from stepwell.settings import Settings, Start
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.spool import state as spool_state
+from stepwell.stage.clock import uptime_s
 from stepwell.stage.stage import Stage
 from stepwell.values.text import dump
 from stepwell.wire import Object
 
 log = logging.getLogger("stepwell")
 
+#: Called with (seq, error) of a refused frame.
+Rejected = Callable[[int, RejectionError], None]
+
 
 class Session:
-    """Opened by its constructor; the I/O thread runs when that returns.
+    """The constructor makes the spool and connects the stations; `start` starts the I/O thread.
 
     Args:
         settings: of the run.
-        writer: which process of the run this is.
+        writer: the name of this process in the run.
         start: where the run starts.
-        info: what the run says of itself when it attaches: config, names and so on.
-        rejected: told of each refused frame (seq, error), in the I/O thread.
-        first_step: where the stage starts.
+        info: what the attach message says about the run: config, names and so on.
+        rejected: called with (seq, error) for each refused frame, in the I/O thread.
+        first_step: the first step of the stage.
 
     Attributes:
-        writer: as given.
+        run_id, writer: as given.
         id: 16 random bytes, which the server maps to an epoch.
-        stage, sender, spool: the stations; spool is None when the disk took none.
+        stage, sender, spool: the stations; spool is None when none could be made on the disk.
         blobs: files and media beside the frames.
-        saved: files that the program wants to be kept.
+        saved: files that the program asked to keep.
         tables: of a resumed run, by metric the JSON of the last increment of each INCREMENTAL table.
         started_at: Unix seconds.
     """
+
+    spool: Spool | None
 
     def __init__(
         self,
@@ -60,10 +66,11 @@ class Session:
         writer: str,
         start: Start,
         info: Mapping[str, Any],
-        rejected: Callable[[int, RejectionError], None],
+        rejected: Rejected,
         first_step: int,
     ) -> None:
         self._settings = settings
+        self.run_id = settings.run_id
         self.writer = writer
         self._start = start
         self.id = secrets.token_bytes(16)
@@ -85,23 +92,42 @@ class Session:
             started_at=self.started_at,
             info=self._info,
         )
-        self.spool: Spool | None = None
+        self.spool = None
         try:
             self.spool = Spool.create(settings.dir, identity, SpoolLimits(max_bytes=settings.limits.spool_bytes))
         except SpoolFullError as error:
             log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
         outbox = Outbox(self.spool, self.id, settings.limits.memory_bytes, settings.spool_full)
-        self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected)
-        self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
         self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded, self._file_kept)
+        self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected, self.blobs.uploader.tend)
+        self.stage = Stage(settings.limits.stage_bytes, self.sender.make_room, first_step, settings.step_back)
         self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
         self.tables: dict[str, dict[str, Any]] = {}
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
         self.save_state(None)
+
+    def start(self) -> None:
+        """Starts the I/O thread; returns when it takes requests."""
         self.sender.start(self.stage)
 
+    def finish_steps(self, exit_code: int) -> list[Callable[[], object]]:
+        """The steps that end the session, in order; each may be repeated when an exception has cut it off."""
+        return [
+            self.stage.close_row,
+            lambda: self.save_state(exit_code),
+            self.saved.finish,
+            self.blobs.finish_media,
+            lambda: self.sender.finish(exit_code),
+            self.blobs.finish,
+        ]
+
+    @property
+    def stage_bytes(self) -> int:
+        """How much may wait in the stage."""
+        return self._settings.limits.stage_bytes
+
     def save_state(self, exit_code: int | None) -> None:
-        """Notes beside the spool what `stepwell sync` must know."""
+        """Writes beside the spool what `stepwell sync` must know."""
         if self.spool is not None:
             with contextlib.suppress(OSError):  # the spool itself reports a disk that is full or failing
                 spool_state.save(self.spool.directory, self._info, exit_code)
@@ -130,8 +156,3 @@ class Session:
             "info": self._info,
             **self._start.as_message(),
         }
-
-
-def uptime_s() -> float:
-    """A clock that nobody sets, and that goes on while the host sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()

@@ -6,6 +6,7 @@ and a test compares the two.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -17,6 +18,7 @@ from typing import Any, get_args
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
+from stepwell.transport.endpoint import authorization, shown
 from stepwell.values.convert import described
 from stepwell.values.text import storable
 
@@ -46,6 +48,8 @@ ENVIRONMENT = {
     "STEPWELL_SYSTEM_METRICS_S": "system_metrics_s",
     "STEPWELL_METADATA": "metadata",
     "STEPWELL_SAVE_CODE": "save_code",
+    "STEPWELL_API_KEY": "api_key",
+    "STEPWELL_CA_FILE": "ca_file",
 }
 #: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
 FALLBACKS = {
@@ -90,7 +94,7 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values.setdefault("writer", _writer(environment))
     values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
-    values["dir"] = Path(values.get("dir", ".stepwell"))
+    values["dir"] = _absolute(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
     start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
     values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
@@ -103,6 +107,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     console = values.get("console", "wrap")
     values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
     values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
+    url = str(values.get("url", DEFAULT_URL)).rstrip("/")
+    values["authorization"] = authorization(url, values.pop("api_key", None))
+    values["url"] = shown(url)
+    if values.get("ca_file") is not None:
+        values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
     if mode == "dryrun":  # W&B's older word
         mode = values["mode"] = "offline"
@@ -112,10 +121,6 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
             values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
-    if not str(values.get("url", DEFAULT_URL)).startswith(("http://", "https://")):
-        raise SettingError(
-            "the server's URL must begin with http:// or https://", detail=repr(values["url"]), hint="STEPWELL_URL"
-        )
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
         *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
@@ -131,7 +136,17 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     known = {item.name for item in dataclasses.fields(Settings)}
     if unknown := sorted(set(values) - known):
         raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"known are {', '.join(sorted(known))}")
-    return Settings(**values)
+    settings = Settings(**values)
+    _ = settings.endpoint  # an impossible URL is refused now, and not by an I/O thread later
+    return settings
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """`path` with `~` expanded, and independent of later changes of the working directory."""
+    expanded = os.path.expanduser(path)
+    with contextlib.suppress(FileNotFoundError):  # the working directory itself is gone
+        return Path(os.path.abspath(expanded))
+    return Path(expanded)
 
 
 def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> None:

@@ -18,16 +18,31 @@ NAME = "server.json"
 
 
 def data_directory(argument: str | None = None) -> Path:
-    """The data directory: what was asked for, else STEPWELL_DATA, else the default of this user.
+    """The data directory: `argument`, else STEPWELL_DATA, else this user's default.
 
-    The default of root is not in its home, since the account that runs Postgres cannot enter there.
+    The default follows the XDG specification. That of root is not in its home, since the account that runs Postgres
+    cannot enter there. A database of an older version counts where it is until `stepwell up` moves it.
     """
     given = argument or os.environ.get("STEPWELL_DATA")
     if given:
         return Path(given).expanduser().absolute()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/stepwell")
-    return Path.home() / ".stepwell"
+    before = data_of_older_version()
+    return default_data() if before is None else before
+
+
+def default_data() -> Path:
+    """Where a user's server keeps its data."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "stepwell"
+
+
+def data_of_older_version() -> Path | None:
+    """`~/.stepwell`, when a database is there and none is in the default place; else None."""
+    before = Path.home() / ".stepwell"
+    there = (before / "postgres" / "PG_VERSION").exists() or (before / NAME).exists()
+    return before if there and not (default_data() / "postgres").exists() else None
 
 
 class ServerFile(NamedTuple):

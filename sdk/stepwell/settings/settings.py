@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepwell.settings.start import Start
+from stepwell.transport.endpoint import Endpoint
 
 Mode = Literal["online", "offline", "disabled"]
 BlobsFull = Literal["drop", "block", "raise"]
@@ -82,8 +83,8 @@ class Settings:
     """One run's settings.
 
     Attributes:
-        url: the server.
-        dir: where spools are.
+        url: the server, without credentials.
+        dir: where spools are; absolute.
         mode: online, offline (spool only) or disabled (nothing).
         entity, project, run_id: which run. run_id is made up when not given.
         name: what pages show; the run id when not given.
@@ -101,6 +102,8 @@ class Settings:
         system_metrics_s: how often CPU, memory and so on are measured, in seconds; 0: never.
         metadata: whether command line, packages, git commit and so on are kept with the run.
         save_code: whether the program's main file is, too.
+        authorization: the header that goes with each request to the server; None: none.
+        ca_file: PEM file of the certificate authorities to trust; None: those of the system.
     """
 
     url: str = DEFAULT_URL
@@ -124,5 +127,16 @@ class Settings:
     system_metrics_s: float = 15.0
     metadata: bool = True
     save_code: bool = False
+    authorization: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How to reach the server; made anew each time, with the proxies of the environment as they are now.
+
+        Raises:
+            SettingError: the URL, the proxy or the CA file cannot be used.
+        """
+        return Endpoint.of(self.url, authorization=self.authorization, ca_file=self.ca_file)

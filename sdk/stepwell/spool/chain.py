@@ -112,6 +112,27 @@ class SegmentChain:
             self.first_seq = max(self.first_seq, next_seq)
             self._retire(keep=1)
 
+    def skip_to(self, seq: int) -> None:
+        """Goes on with `seq` in a new segment; every frame before it is acknowledged."""
+        with self._lock:
+            self.first_seq = self.next_seq = seq
+            if self._writer is not None:
+                self._writer.broken = True
+
+    def restore_directory(self) -> None:
+        """Makes a directory that was removed again; the next `sync` writes what is still in memory into it.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        with self._lock:
+            self._directory.mkdir(0o700, parents=True, exist_ok=True)
+            self._unsynced_directories |= {self._directory, self._directory.parent}
+            for writer in (*self._sealed, *([self._writer] if self._writer else [])):
+                # Its descriptor still takes frames, into a file that nobody will find.
+                writer.synced_seq = writer.segment.first
+                writer.sync_failed = True
+
     def drop_oldest(self) -> int | None:
         """Gives up the oldest segment and its frames, unless it is the last one.
 

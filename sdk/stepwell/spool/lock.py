@@ -6,10 +6,13 @@ used because they fail or lie on the shared file systems where training jobs liv
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
     started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
+    image            where the stack of its program begins, likewise, else null: another address after `exec`
     token            random; tells this lock from a later one of the same process
 
-A lock of this host, boot and namespace is stale when its pid is dead, or alive with another start time (reused). Any
-other lock cannot be asked that; it is stale when its modification time is `STALE_AFTER_S` old, and owners refresh it.
+A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
+with another program (after `os.execv` the owner is gone, while its pid and start time stay). Any other owner cannot be
+looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. The age is
+counted up to that of a file made beside it, because the clock of a file server may differ by any amount.
 So an owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
 """
 
@@ -22,8 +25,9 @@ import secrets
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stepwell.errors import SpoolLockedError
 from stepwell.spool.writer import write_all
@@ -88,14 +92,17 @@ class SpoolLock:
 
 
 def holder(directory: Path) -> str | None:
-    """Which live process owns the spool in `directory`, for people; None when nobody does. Changes nothing."""
+    """Which live process owns the spool in `directory`, for people; None when nobody does.
+
+    Changes nothing, so the owner on another host is judged by the clock of this one.
+    """
     path = directory / "lock"
     try:
         content, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
     except OSError:
         return None
     owner = _parse(content)
-    if not _is_live(owner, age_s):
+    if not _is_live(owner, lambda: age_s):
         return None
     where = "" if owner.get("host") == socket.gethostname() else f" on {owner.get('host', 'another host')}"
     return f"pid {owner.get('pid', 'unknown')}{where}"
@@ -115,15 +122,14 @@ def _create(path: Path, content: bytes) -> None:
 def _clear_if_stale(path: Path) -> None:
     """Removes the lock file at `path` if its owner is no more, else raises SpoolLockedError."""
     try:
-        content, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+        content, refreshed_at = path.read_bytes(), path.stat().st_mtime
     except FileNotFoundError:
         return
     owner = _parse(content)
-    if _is_live(owner, age_s):
+    if _is_live(owner, lambda: _now_at(path) - refreshed_at):
         raise SpoolLockedError(
             "another process owns the spool",
-            detail=f"host {owner.get('host', 'unknown')}, pid {owner.get('pid', 'unknown')}; "
-            f"its lock {path} was refreshed {max(age_s, 0.0):.0f} s ago",
+            detail=f"host {owner.get('host', 'unknown')}, pid {owner.get('pid', 'unknown')}; its lock is {path}",
             hint="wait until that process ends. The lock of a process on another host counts as abandoned "
             f"{STALE_AFTER_S / 60:.0f} minutes after its last refresh",
         )
@@ -140,6 +146,17 @@ def _clear_if_stale(path: Path) -> None:
         grave.rename(path)
 
 
+def _now_at(path: Path) -> float:
+    """The time beside `path`, by the clock that sets modification times there, in Unix seconds."""
+    probe = path.with_name(f"lock.{secrets.token_hex(8)}")
+    fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        return os.fstat(fd).st_mtime
+    finally:
+        os.close(fd)
+        probe.unlink(missing_ok=True)
+
+
 def _parse(content: bytes) -> dict[str, Any]:
     try:
         owner = json.loads(content)
@@ -148,29 +165,31 @@ def _parse(content: bytes) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
-def _is_live(owner: dict[str, Any], age_s: float) -> bool:
+def _is_live(owner: dict[str, Any], age_s: Callable[[], float]) -> bool:
     pid = owner.get("pid")
     if not isinstance(pid, int) or pid <= 0:
-        return age_s < UNREADABLE_STALE_AFTER_S
+        return age_s() < UNREADABLE_STALE_AFTER_S
     here = owner.get("host") == socket.gethostname()
     # Another boot id or pid namespace: a restarted machine or container, or another one that bears the same name and
     # shares the directory. Its pids say nothing here.
     if not here or any(owner.get(key) not in (None, value) for key, value in _surroundings().items()):
-        return age_s < STALE_AFTER_S
-    state, started = _process(pid)
-    if state in ("Z", "X") or not _pid_exists(pid):  # a zombie has a pid, but it can own nothing
+        return age_s() < STALE_AFTER_S
+    seen = _process(pid)
+    if seen.state in ("Z", "X") or not _pid_exists(pid):  # a zombie has a pid, but it can own nothing
         return False
-    recorded = owner.get("started")
-    return started is None or recorded is None or started == recorded
+    told = ((owner.get("started"), seen.started), (owner.get("image"), seen.image))
+    return all(recorded is None or now is None or recorded == now for recorded, now in told)
 
 
 def _describe_self() -> dict[str, Any]:
     pid = os.getpid()
+    own = _process(pid)
     return {
         "host": socket.gethostname(),
         "pid": pid,
         **_surroundings(),
-        "started": _process(pid)[1],
+        "started": own.started,
+        "image": own.image,
         "token": secrets.token_hex(8),
     }
 
@@ -184,14 +203,21 @@ def _surroundings() -> dict[str, str | None]:
     return {"boot": boot, "namespace": namespace}
 
 
-def _process(pid: int) -> tuple[str | None, int | None]:
-    """State and start time, where /proc tells them."""
+class _Process(NamedTuple):
+    """State, start time and program of a process, where /proc tells them."""
+
+    state: str | None = None
+    started: int | None = None
+    image: int | None = None
+
+
+def _process(pid: int) -> _Process:
     try:
         # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return fields[0], int(fields[19])
+        return _Process(fields[0], int(fields[19]), int(fields[25]) or None)  # 0: of another user's process
     except (OSError, ValueError, IndexError):
-        return None, None
+        return _Process()
 
 
 def _pid_exists(pid: int) -> bool:

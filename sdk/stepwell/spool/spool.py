@@ -254,6 +254,18 @@ class Spool:
             self._forget_oldest()
         self._chain.acknowledge(next_seq)
 
+    def skip_to(self, seq: int) -> None:
+        """Has the next frame be `seq`: the server got those before it without this spool. The disk is not touched.
+
+        Raises:
+            ValueError: frames here are not acknowledged, or `seq` lies behind `next_seq`.
+        """
+        self._check_usable()
+        if self.pending_frames or seq < self.next_seq:
+            raise ValueError(f"cannot go on at seq {seq}: the spool has {self.first_seq} to {self.next_seq}")
+        self._chain.skip_to(seq)
+        self._cache_first = seq
+
     def drop_oldest(self) -> int | None:
         """Gives up the oldest segment, to make room for newer frames; `first_seq` moves behind it.
 
@@ -291,7 +303,11 @@ class Spool:
         with self._sync_lock:
             self._check_usable()
             try:
-                self._owner.refresh()
+                try:
+                    self._owner.refresh()
+                except FileNotFoundError:  # the directory itself was removed
+                    self._chain.restore_directory()
+                    self._owner.refresh()
                 self._chain.sync()
             except SpoolLockedError as error:
                 self._taken_over = error

@@ -18,6 +18,8 @@ from pathlib import Path
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, is_torn_head, segment_path
 
 _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would turn each \n into \r\n
+#: How file systems that sync no directories say so: NFS, FUSE, SMB and old network file systems differ.
+_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS, errno.EISDIR)
 _APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
 
 
@@ -142,13 +144,15 @@ def sync_directory(directory: Path) -> None:
     Raises:
         OSError: it failed, on a platform and file system that can.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32":  # directories cannot be opened there; NTFS journals its names
         return
-    fd = os.open(directory, os.O_RDONLY)
+    fd: int | None = None
     try:
+        fd = os.open(directory, os.O_RDONLY)
         os.fsync(fd)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):  # file systems that sync no directories
+        if error.errno not in _NO_DIRECTORY_SYNC:
             raise
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)

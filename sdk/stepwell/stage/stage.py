@@ -29,6 +29,7 @@ from stepwell.errors import DataError, Error, SpoolFullError
 from stepwell.files.media_door import MediaDoor, Taken
 from stepwell.settings import StepBack
 from stepwell.stage.call import Call, checked_commit, checked_step, converted_row
+from stepwell.stage.clock import SteadyClock
 from stepwell.stage.late_calls import LateCalls, files_in
 from stepwell.stage.latest import Extremes, Seen
 from stepwell.stage.plan import Completion, Cut, ShortRow
@@ -62,6 +63,7 @@ class Stage(Rows):
         self._max_object_bytes = max_bytes
         self._make_room = make_room
         self._note_time = 0
+        self._note_clock = SteadyClock()
         self.media: MediaDoor | None = None
         self.rows = 0
         self._late = LateCalls(step_back, max_bytes)
@@ -225,7 +227,7 @@ class Stage(Rows):
             self.dropped_notes += 1
             return
         with self._lock:
-            self._note_time = max(self._note_time, round(time() * 1e6))
+            self._note_time = max(self._note_time, round(self._note_clock.now() * 1e6))
             self._notes.append(Object(self._step, self._note_time, kind, body))
             self._object_bytes += len(kind) + len(body)
 

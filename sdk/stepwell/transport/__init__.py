@@ -1,1 +1,7 @@
-"""How bytes get to the server: connections and the pauses between attempts. Knows no frames and no runs."""
+"""How bytes get to the server: where it is, connections, and the pauses between attempts. Knows no frames and no runs.
+
+endpoint.py    URL, key, proxy and TLS as one frozen value
+http.py        blocking requests
+websocket.py   the WebSocket of an asyncio loop
+backoff.py     pauses between attempts
+"""

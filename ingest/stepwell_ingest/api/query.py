@@ -1,13 +1,16 @@
-"""What each route takes and answers, said once: requests are checked by it, and the OpenAPI document is made of it."""
+"""The parameters of a route's query: described once, checked by that description, and shown in the OpenAPI document."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from aiohttp import web
 
 from stepwell.errors import UsageError
+
+Query = dict[str, Any]
 
 _INT64 = 2**63 - 1
 
@@ -17,13 +20,19 @@ class Parameter:
     """One query parameter.
 
     Attributes:
-        kind: "texts" may come several times, one text each; nothing is split.
+        name: in the query.
+        about: what it means, for the OpenAPI document and for error hints.
+        kind: "texts" may come several times, one text each; nothing is split. "project" is ENTITY/PROJECT and becomes
+            a pair of names. A "flag" is true when the parameter is there, whatever its value.
+        required: a request without it is refused.
+        default: its value when it is missing.
         minimum, maximum: of an integer; of "texts", how many.
+        choices: the texts that are valid; empty: any.
     """
 
     name: str
     about: str
-    kind: Literal["text", "integer", "texts"] = "text"
+    kind: Literal["text", "integer", "texts", "project", "flag"] = "text"
     required: bool = False
     default: Any = None
     minimum: int = 0
@@ -31,40 +40,19 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One route.
-
-    Attributes:
-        answers: content types of a success.
-        errors: other statuses that it may have.
-        body: the content type of the request's body.
-    """
-
-    method: str
-    path: str
-    about: str
-    parameters: tuple[Parameter, ...] = ()
-    answers: tuple[str, ...] = ("application/json",)
-    errors: tuple[int, ...] = ()
-    success: int = 200
-    body: str | None = None
-
-    @property
-    def path_names(self) -> list[str]:
-        """The names in braces."""
-        return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
-
-
-def read_query(request: web.Request, operation: Operation) -> dict[str, Any]:
+def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_unknown: bool = False) -> Query:
     """The parameters of a request by name, with their defaults.
 
+    Args:
+        parameters: those that the route takes.
+        ignore_unknown: accept others, and leave them out.
+
     Raises:
-        UsageError: one is unknown, missing, given twice, or none of what it may be; it says which.
+        UsageError: a parameter is unknown, missing, repeated or invalid; the message names it.
     """
-    known = {parameter.name: parameter for parameter in operation.parameters}
+    known = {parameter.name: parameter for parameter in parameters}
     for name in request.query:
-        if name not in known:
+        if name not in known and not ignore_unknown:
             raise UsageError(
                 f"the parameter {name[:80]!r} is not known here",
                 hint=f"known are {', '.join(known)}" if known else "this route takes none",
@@ -80,6 +68,8 @@ def _value(given: list[str], parameter: Parameter) -> Any:
         if len(given) > parameter.maximum:
             raise UsageError(f"{name!r} may come {parameter.maximum} times at most", detail=f"{len(given)}")
         return tuple(dict.fromkeys(given))
+    if parameter.kind == "flag":
+        return bool(given)
     if len(given) > 1:
         raise UsageError(f"the parameter {name!r} comes {len(given)} times")
     if not given:
@@ -89,6 +79,8 @@ def _value(given: list[str], parameter: Parameter) -> Any:
         if parameter.choices and text not in parameter.choices:
             raise UsageError(f"{name!r} must be one of {', '.join(parameter.choices)}", detail=repr(text)[:80])
         return text
+    if parameter.kind == "project":
+        return _project(name, text)
     digits = text.removeprefix("-")
     number = int(text) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
     if number is None or not parameter.minimum <= number <= parameter.maximum:
@@ -96,3 +88,10 @@ def _value(given: list[str], parameter: Parameter) -> Any:
             f"{name!r} must be a whole number from {parameter.minimum} to {parameter.maximum}", detail=repr(text)[:80]
         )
     return number
+
+
+def _project(name: str, text: str) -> tuple[str, str]:
+    match text.split("/"):
+        case [entity, project] if entity and project:
+            return entity, project
+    raise UsageError(f"{name!r} must be entity/project", detail=repr(text)[:80])

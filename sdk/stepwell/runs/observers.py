@@ -1,8 +1,7 @@
-"""What goes on beside a run without anybody's call, from `init` to `finish`: console, system
-metrics, metadata.
+"""The observers of a run: console, system metrics and metadata, which are kept from `init` to `finish` by themselves.
 
-Each part hands notes to the stage of the session that it was started with. Nothing here keeps the process alive, and
-nothing is started for runs that are disabled, captured by a test, or made otherwise than by `init`.
+Stands beside the run. Each observer hands notes to the stage of the session that it was started with. None of them
+keeps the process alive, and none is started for runs that are disabled or captured by a test.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from stepwell.settings import Settings
 log = logging.getLogger("stepwell")
 
 
-class Companions:
-    """Of one run in one process.
+class Observers:
+    """The observers of one run in one process.
 
     Args:
         settings: of the run.
@@ -35,8 +34,13 @@ class Companions:
         self._metadata: Metadata | None = None
 
     def start(self, session: Session | None, again: bool = False) -> None:
-        """At the start of the run, once it logs to `session`; `again`: in a forked child, which comes from the same."""
-        if session is None:  # the run is disabled
+        """Starts them, once the run logs to `session`.
+
+        Args:
+            session: None: the run is disabled, and nothing is observed.
+            again: in a forked child, whose metadata and program are those of its parent.
+        """
+        if session is None:
             return
         self._wanted = True
         settings, note = self._settings, session.stage.note
@@ -59,12 +63,12 @@ class Companions:
             session.saved.keep(SavedFile(program, f"code/{program.name}"))
 
     def restart(self, session: Session | None) -> None:
-        """In a forked child that logs now: as `start`, if the parent had them."""
+        """Starts them in a forked child that logs now, if its parent had them."""
         if self._wanted:
             self.start(session, again=True)
 
     def stop(self) -> None:
-        """At the end of the run, while notes are taken still."""
+        """Stops them at the end of the run, while the session still takes notes. May be repeated."""
         self._wanted = False
         if self._console is not None:
             self._console.stop()
@@ -74,7 +78,7 @@ class Companions:
             self._metadata.stop()
 
     def after_fork_in_child(self) -> None:
-        """The parent's threads are not here."""
+        """Forgets the parent's observers, whose threads do not run here."""
         self._metadata = None
         self._system = None
         if self._console is not None:

@@ -1,21 +1,19 @@
 """`run.watch`: histograms of a model's gradients and parameters, logged with the steps of the run.
 
-Before `log()`. Hooks on a torch module count its passes; every `log_freq`-th of them logs a histogram to the step that
-is open then, and all others cost a comparison. Nothing that fails here reaches the training: it is logged, and watching
-ends. Imports no torch: who has a module has imported it.
+Stands before `log()`. Hooks on a torch module count its passes; every `log_freq`-th pass logs a histogram to the step
+that is open at that moment, and all others cost one comparison. A failure in here never reaches the training: it is
+logged, and the watching ends. Does not import torch: a program that has a module has imported it already.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from stepwell.errors import DataError, SettingError
 from stepwell.observe.tensor_histogram import histogram_of
-from stepwell.runs.keeping import Keeping
 from stepwell.values.convert import described
 
 log = logging.getLogger("stepwell")
@@ -33,7 +31,7 @@ class Watch:
         model: a torch module.
         prefix: before the names of its parameters.
         what: "gradients", "parameters" or "all".
-        log_freq: every so many passes.
+        log_freq: one pass in this many is logged.
         log_open: takes the histograms.
     """
 
@@ -52,7 +50,7 @@ class Watch:
             self._handles.append(model.register_forward_hook(self._after_forward))
 
     def stop(self) -> None:
-        """Takes the hooks away."""
+        """Removes the hooks."""
         handles, self._handles = self._handles, []
         for handle in handles:
             handle.remove()
@@ -76,7 +74,7 @@ class Watch:
             self._log({f"parameters/{self._prefix}{name}": value for name, value in module.named_parameters()})
 
     def _log(self, tensors: dict[str, Any]) -> None:
-        if not self._handles:  # stopped in the midst of a pass
+        if not self._handles:  # stopped during a pass
             return
         try:
             found = {key: histogram for key, value in tensors.items() if (histogram := histogram_of(value)) is not None}
@@ -87,68 +85,32 @@ class Watch:
             self.stop()
 
 
-class Watching(Keeping):
-    """The part of a run that watches models. `Run` builds on it."""
+class ModelWatches:
+    """The models that one run watches.
 
-    _watches: tuple[Watch, ...] = ()
+    Args:
+        log_open: takes histograms by key, for the step that is open.
+    """
 
-    @abstractmethod
-    def log(
-        self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
-    ) -> None:
-        """See `Run`."""
+    def __init__(self, log_open: LogOpen) -> None:
+        self._log_open = log_open
+        self._watches: tuple[Watch, ...] = ()
 
-    def watch(
-        self,
-        models: Any,
-        criterion: Any = None,
-        log: str | None = "gradients",
-        log_freq: int = 1000,
-        idx: int | None = None,
-        log_graph: bool = False,
-    ) -> None:
-        """Logs histograms of a torch module, as `gradients/<parameter>` and `parameters/<parameter>`.
-
-        They go to the step that is open, and do not close it. NaN and infinities are counted beside the bins.
-
-        Args:
-            models: a module, or several in a list: those after the first are named `graph_1.`, `graph_2.` and so on.
-            criterion: accepted for older scripts, and ignored.
-            log: "gradients", "parameters", "all", or None: nothing.
-            log_freq: every so many passes, backward for gradients and forward for parameters.
-            idx: the number of the first of these models; None: counted on.
-            log_graph: of W&B; there is no graph, and a warning says so.
-
-        Raises:
-            DataError: (a TypeError) one is no torch module.
-            SettingError: (a ValueError) `log` or `log_freq` makes no sense.
-            UsageError: the run is finished.
-        """
-        if log not in _WORDS:
-            raise SettingError(f"log must be one of gradients, parameters, all, None, not {log!r}")
-        if isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1:
-            raise SettingError("log_freq must be a positive integer", detail=described(log_freq))
-        models = list(models) if isinstance(models, list | tuple) else [models]
-        for model in models:
-            if not _is_module(model):
-                raise DataError(f"watch() takes torch modules, not {type(model).__name__}", detail=described(model))
-        if self._session_for("watch() cannot be called on it") is None or log is None:
+    def watch(self, models: Any, what: str | None, log_freq: int, idx: int | None, log_graph: bool) -> None:
+        """Starts to watch torch modules; one that is watched already is watched anew. See `Run.watch`."""
+        models = checked_models(models, what, log_freq)
+        if what is None:
             return
         if log_graph:
-            _warn("watch(log_graph=True) has no effect here: gradients and parameters can be logged")
+            log.warning("watch(log_graph=True) has no effect here: gradients and parameters can be logged")
         self.unwatch(models)
         first = len(self._watches) if idx is None else idx
         for number, model in enumerate(models, first):
             prefix = f"graph_{number}." if number else ""
-            watch = Watch(model, prefix, log, log_freq, lambda found: self.log(found, commit=False))
-            self._watches = (*self._watches, watch)
+            self._watches = (*self._watches, Watch(model, prefix, what, log_freq, self._log_open))
 
     def unwatch(self, models: Any = None) -> None:
-        """Ends it.
-
-        Args:
-            models: a module or several; None: all that this run watches.
-        """
+        """Removes the hooks of a module or of several; None: of all."""
         if models is not None and not isinstance(models, list | tuple):
             models = [models]
         kept = []
@@ -160,10 +122,24 @@ class Watching(Keeping):
         self._watches = tuple(kept)
 
 
+def checked_models(given: Any, what: str | None, log_freq: int) -> list[Any]:
+    """The modules to watch, as a list.
+
+    Raises:
+        DataError: (a TypeError) one of them is not a torch module.
+        SettingError: (a ValueError) an unknown word for `what`, or a `log_freq` that is not a positive integer.
+    """
+    if what not in _WORDS:
+        raise SettingError(f"log must be one of gradients, parameters, all, None, not {what!r}")
+    if isinstance(log_freq, bool) or not isinstance(log_freq, int) or log_freq < 1:
+        raise SettingError("log_freq must be a positive integer", detail=described(log_freq))
+    models: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    for model in models:
+        if not _is_module(model):
+            raise DataError(f"watch() takes torch modules, not {type(model).__name__}", detail=described(model))
+    return models
+
+
 def _is_module(model: object) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
-
-
-def _warn(text: str) -> None:  # `log` is an argument there
-    log.warning(text)

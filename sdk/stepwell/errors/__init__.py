@@ -5,10 +5,13 @@ class (`retryable`), never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow
+    │   ├── AbsentNameError        (also AttributeError) a name of W&B's client that Stepwell does not have
+    │   └── AbsentModuleError      (also ImportError) likewise a module
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
-    │   └── NotFoundError          (also LookupError) there is no such run,
+    │   ├── NotFoundError          (also LookupError) there is no such run,
+    │   └── RewoundError           what a read has taken is no longer shown; read it again
     ├── SettingError               (also ValueError) a setting that makes no sense
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
@@ -83,12 +86,24 @@ class UsageError(Error):
     code = "usage"
 
 
+class AbsentNameError(UsageError, AttributeError):
+    """An AttributeError, so that `hasattr` is False and programs that look for the name go on without it."""
+
+    code = "absent_name"
+
+
+class AbsentModuleError(UsageError, ImportError):
+    """An ImportError, so that programs that can do without the module do."""
+
+    code = "absent_module"
+
+
 class ConfigError(Error):
     code = "config"
 
 
 class DataError(Error, TypeError, ValueError):
-    """Both a TypeError and a ValueError: scripts written for either era of W&B's client catch it (log-semantics §0)."""
+    """Both a TypeError and a ValueError: scripts written for either era of W&B's client catch it."""
 
     code = "data"
 
@@ -101,6 +116,10 @@ class CommError(Error):
 
 class NotFoundError(CommError, LookupError):
     code = "not_found"
+
+
+class RewoundError(CommError):
+    code = "rewound"
 
 
 class SettingError(Error, ValueError):

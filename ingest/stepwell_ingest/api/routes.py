@@ -1,0 +1,243 @@
+"""The route table: every route of the server, with its parameters, the right that it needs, and its handler.
+
+The only place that names a route. `app` serves the table, and `openapi` describes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aiohttp import web
+
+from stepwell.wire import columns
+from stepwell_ingest.api import reads, status
+from stepwell_ingest.api.access import Right
+from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.events import live
+from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.openapi import openapi
+from stepwell_ingest.api.query import Parameter, Query
+from stepwell_ingest.api.route import Handler, Route
+from stepwell_ingest.api.websocket import open_stream
+from stepwell_ingest.config import Reads
+
+_RUN = "/v1/runs/{entity}/{project}/{run}"
+_BLOB = "/v1/blobs/{sha256}"
+_DATA = (columns.CONTENT_TYPE, "application/json")
+_BYTES = "application/octet-stream"
+_MIN_STEP = Parameter("min_step", "the first step", "integer", default=0)
+_MAX_STEP = Parameter("max_step", "the step before which to stop", "integer")
+_CURSOR = Parameter("cursor", "`next` of the previous answer")
+
+
+def routes(limits: Reads) -> tuple[Route, ...]:
+    """All routes. `limits` are the bounds of the parameters that read."""
+    table = (*_writing(), *_files(), *_reading(limits), *_operating())
+
+    async def describe(services: object, request: web.Request, query: Query) -> web.Response:
+        return json_response(document)
+
+    table += (_page("/v1/openapi.json", Right.PUBLIC, describe, "This document."),)
+    document = openapi(table)
+    return table
+
+
+def _writing() -> tuple[Route, ...]:
+    return (
+        Route(
+            "GET",
+            "/v1/stream",
+            Right.WRITE,
+            open_stream,
+            "A WebSocket that takes frames: docs/wire-format.md.",
+            ignores_unknown=True,
+            success=101,
+            errors=(503,),
+        ),
+        Route(
+            "POST",
+            "/v1/attach",
+            Right.WRITE,
+            post_attach,
+            "Opens a session that logs to a run.",
+            ignores_unknown=True,
+            body="application/json",
+            errors=(400, 409, 410, 413, 422, 503),
+        ),
+        Route(
+            "POST",
+            "/v1/frames",
+            Right.WRITE,
+            post_frames,
+            "Stores frames of attached sessions; 200 means that all of them are in Postgres.",
+            ignores_unknown=True,
+            body=_BYTES,
+            errors=(400, 404, 409, 410, 413, 422, 503),
+        ),
+    )
+
+
+def _files() -> tuple[Route, ...]:
+    return (
+        # HEAD is a part of uploading: a client that is told that a file is there does not send it.
+        Route(
+            "HEAD",
+            _BLOB,
+            Right.WRITE,
+            head_blob,
+            "Whether a file is there; if not, Upload-Offset says how much of it is.",
+            ignores_unknown=True,
+            answers=(),
+            errors=(400, 404, 503),
+        ),
+        Route(
+            "PUT",
+            _BLOB,
+            Right.WRITE,
+            put_blob,
+            "Takes a file, whole or from Upload-Offset on: docs/blobs.md.",
+            ignores_unknown=True,
+            body=_BYTES,
+            errors=(400, 409, 413, 422, 503),
+        ),
+        Route(
+            "GET",
+            _BLOB,
+            Right.READ,
+            get_blob,
+            "A file that runs have logged.",
+            (Parameter("name", "the file's name, which decides its content type"),),
+            ignores_unknown=True,
+            answers=(_BYTES,),
+            errors=(400, 404, 416, 503),
+        ),
+    )
+
+
+def _operating() -> tuple[Route, ...]:
+    sizes = Parameter("sizes", "with the largest runs and projects; any value", "flag")
+    return (
+        _page("/v1/status", Right.ADMIN, status.status, "What this worker is doing.", sizes),
+        _page("/healthz", Right.PUBLIC, status.healthz, "Whether the process is alive."),
+        _page("/readyz", Right.PUBLIC, status.readyz, "Whether frames would be taken in.", errors=(503,)),
+        _page("/metrics", Right.PUBLIC, status.metrics, "Counters for Prometheus.", answers=("text/plain",)),
+    )
+
+
+def _reading(limits: Reads) -> tuple[Route, ...]:
+    keys = Parameter("keys", "a key, as it was logged; may be repeated", "texts", maximum=limits.keys)
+    times = Parameter("times", "with the time at which each row was logged", default="false", choices=("true", "false"))
+    limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
+    return (
+        _read(
+            "/v1/runs",
+            reads.runs,
+            "Runs of a project that match a filter.",
+            Parameter("path", "entity/project", "project", required=True),
+            Parameter("filters", 'MongoDB operators as JSON: {"config.lr": {"$gt": 0.001}}'),
+            Parameter("order", "+ or - and a field, config.<key> or summary_metrics.<key>", default="+created_at"),
+            Parameter("limit", "runs in one answer", "integer", default=50, minimum=1, maximum=limits.runs),
+            _CURSOR,
+        ),
+        _read(_RUN, reads.run, "A run: its state, config, counts and links."),
+        _read(f"{_RUN}/metrics", reads.metrics, "The names of its metrics, and how many each section has."),
+        _read(f"{_RUN}/summary", reads.run_summary, "The last value of each key."),
+        _read(
+            f"{_RUN}/series",
+            reads.series,
+            "Every point of some metrics, or buckets that keep each one's extremes.",
+            replace(keys, required=True),
+            _MIN_STEP,
+            _MAX_STEP,
+            Parameter(
+                "buckets",
+                "the most buckets of each metric; without it, every point",
+                "integer",
+                minimum=1,
+                maximum=limits.buckets,
+            ),
+            times,
+            answers=_DATA,
+        ),
+        _read(
+            f"{_RUN}/history",
+            reads.history,
+            "Rows, one per step and writer: all, or those that have every key.",
+            keys,
+            _MIN_STEP,
+            _MAX_STEP,
+            Parameter("limit", "rows after which to stop; `next_step` says where to go on", "integer", minimum=1),
+            Parameter(
+                "samples",
+                "keep about as many rows; the answer says what was left out",
+                "integer",
+                minimum=1,
+                maximum=limits.samples,
+            ),
+            times,
+            answers=_DATA,
+        ),
+        _read(
+            f"{_RUN}/objects",
+            reads.objects,
+            "The values of a key that are not numbers; without a key, the keys that have any.",
+            Parameter("key", "as it was logged"),
+            _MIN_STEP,
+            _MAX_STEP,
+            replace(limit, about="values in one answer"),
+            _CURSOR,
+        ),
+        _read(
+            f"{_RUN}/system",
+            reads.system,
+            "System metrics of its hosts, one row per measurement, ordered by time.",
+            limit,
+            Parameter(
+                "samples",
+                "about as many rows of all, instead of pages; the answer says what was left out",
+                "integer",
+                minimum=1,
+                maximum=limits.objects,
+            ),
+            _CURSOR,
+        ),
+        _read(
+            f"{_RUN}/live",
+            live,
+            "What happens in it, as server-sent events: docs/reading.md.",
+            replace(keys, about="a key whose new points are sent; without any, events only say where writers stand"),
+            Parameter("cursor", "the id of the last event that was received; Last-Event-ID means the same"),
+            answers=("text/event-stream",),
+        ),
+    )
+
+
+def _read(
+    path: str, handler: Handler, about: str, *parameters: Parameter, answers: tuple[str, ...] = ("application/json",)
+) -> Route:
+    return Route("GET", path, Right.READ, handler, about, parameters, answers=answers, errors=(400, 404, 409, 503))
+
+
+def _page(
+    path: str,
+    right: Right,
+    handler: Handler,
+    about: str,
+    *parameters: Parameter,
+    answers: tuple[str, ...] = ("application/json",),
+    errors: tuple[int, ...] = (),
+) -> Route:
+    """A page for load balancers, scrapers and people: HEAD works, and unknown parameters do no harm."""
+    return Route(
+        "GET",
+        path,
+        right,
+        handler,
+        about,
+        parameters,
+        ignores_unknown=True,
+        also_head=True,
+        answers=answers,
+        errors=errors,
+    )

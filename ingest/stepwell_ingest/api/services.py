@@ -1,0 +1,60 @@
+"""What routes are answered from: the services of one worker as one frozen value.
+
+`server.compose` makes it. A handler declares the part that it uses as a Protocol beside it, which `Services` fits, so
+handlers and their tests depend on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.config import Config
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
+from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.batcher import Batcher
+from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.intake import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of one worker.
+
+    Attributes:
+        config: its settings.
+        started_at: when it started, in seconds since 1970.
+        authorize: decides what a caller may do.
+        metrics: counters for Prometheus.
+        gate: open until the worker drains.
+        room: memory for frames between the sockets and COMMIT.
+        batcher, catalog, intake: stations of the write path.
+        streams: the open connections.
+        reads: the database as reads use it.
+        live: live views.
+        sizes: how much history there is.
+        check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
+        blobs: files; None where the server was started without a place for them.
+    """
+
+    config: Config
+    started_at: float
+    authorize: Authorize
+    metrics: Metrics
+    gate: Gate
+    room: Room
+    batcher: Batcher
+    catalog: Catalog
+    intake: Intake
+    streams: OpenStreams
+    reads: Database
+    live: Live
+    sizes: Sizes
+    check_postgres: Callable[[], Awaitable[None]]
+    blobs: Blobs | None

@@ -1,0 +1,96 @@
+"""The pages for operators: health, readiness, metrics and status of one worker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.batcher import Batcher
+
+
+class ReadinessServices(Protocol):
+    """What readiness uses of the server."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def check_postgres(self) -> Callable[[], Awaitable[None]]: ...
+
+
+class LoadServices(Protocol):
+    """What the metrics use of the server."""
+
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def room(self) -> Room: ...
+    @property
+    def batcher(self) -> Batcher: ...
+    @property
+    def streams(self) -> OpenStreams: ...
+
+
+class StatusServices(LoadServices, Protocol):
+    """What the status uses of the server."""
+
+    @property
+    def started_at(self) -> float: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def sizes(self) -> Sizes: ...
+
+
+async def healthz(services: object, request: web.Request, query: Query) -> web.Response:
+    """200 as long as the process answers at all."""
+    return json_response({"status": "alive"})
+
+
+async def readyz(services: ReadinessServices, request: web.Request, query: Query) -> web.Response:
+    """200 when frames would be taken in and Postgres answers.
+
+    Raises:
+        UnavailableError: otherwise.
+    """
+    services.gate.check_open()
+    await services.check_postgres()
+    return json_response({"status": "ready"})
+
+
+async def metrics(services: LoadServices, request: web.Request, query: Query) -> web.Response:
+    """The counters, and the gauges as they are now."""
+    services.metrics.streams.set(len(services.streams))
+    services.metrics.held_bytes.set(services.room.held_bytes)
+    services.metrics.waiting.set(services.batcher.waiting)
+    return web.Response(body=services.metrics.render(), content_type="text/plain", charset="utf-8")
+
+
+async def status(services: StatusServices, request: web.Request, query: Query) -> web.Response:
+    """What `stepwell status` shows of a worker and of the history behind it.
+
+    `storage` is null when Postgres does not answer in time. With `sizes`, the largest runs and projects are added.
+    """
+    storage = await services.sizes.storage()
+    largest: dict[str, Any] | None = None
+    if query["sizes"] and storage is not None:
+        largest = await services.sizes.largest()
+    return json_response(
+        {
+            "started_at": services.started_at,
+            "draining": services.gate.closed,
+            "streams": len(services.streams),
+            "held_bytes": services.room.held_bytes,
+            "held_bytes_limit": services.room.limit_bytes,
+            "submissions_waiting": services.batcher.waiting,
+            "storage": storage,
+            **(largest or {}),
+        }
+    )

@@ -1,0 +1,122 @@
+"""Opens connections to Postgres; no other module of the server does.
+
+One function for each kind of connection, with the session settings that its users rely on. They raise what asyncpg
+raises; a caller wraps them in `postgres_errors`, which says what could not be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+
+from stepwell_ingest.config import Limits, Reads, Timeouts
+from stepwell_ingest.db.errors import postgres_errors
+
+#: A pass of the sealer moves megabytes in one statement.
+_SEAL_STATEMENT_S = 600.0
+_ANSWER_S = 5.0
+
+
+async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
+    """The connections of the write path: one for each copier, and some for attaches, heartbeats and the like."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=limits.copiers,
+        max_size=limits.copiers + 4,
+        timeout=timeouts.connect_s,
+        command_timeout=timeouts.statement_s,
+        server_settings={
+            "application_name": "stepwell",
+            "TimeZone": "UTC",
+            # What is acknowledged must survive a crash, whatever the database's own default is.
+            "synchronous_commit": "on",
+            # The slot of the hot ring is read behind a lock, and must be the one current at that moment.
+            "default_transaction_isolation": "read committed",
+            # When a worker's host disappears during a COPY, Postgres must notice: until then the ledger rows stay
+            # locked, and no other worker can move them. (The default is two hours.)
+            "tcp_keepalives_idle": "15",
+            "tcp_keepalives_interval": "5",
+            "tcp_keepalives_count": "3",
+            "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
+        },
+    )
+
+
+async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
+    """Read-only connections with a statement timeout, made on demand: a server that nobody reads from has none."""
+    statement_ms = round(limits.statement_s * 1000)
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=limits.connections,
+        timeout=connect_s,
+        server_settings={
+            "application_name": "stepwell reads",
+            "TimeZone": "UTC",
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(statement_ms),
+            "idle_in_transaction_session_timeout": str(2 * statement_ms),
+            # Postgres' compiler costs 100 ms and more where these statements take 5.
+            "jit": "off",
+        },
+    )
+
+
+async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
+    """The connections of the sealing process, which uses one at a time."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=2,
+        timeout=connect_s,
+        command_timeout=_SEAL_STATEMENT_S,
+        server_settings={
+            "application_name": "stepwell seal",
+            "TimeZone": "UTC",
+            "synchronous_commit": "on",  # the sealed rows are soon the only copy
+            "default_transaction_isolation": "read committed",  # rows read behind a lock must be current
+        },
+    )
+
+
+async def maintenance_connection(
+    dsn: str, purpose: str, connect_s: float, statement_s: float | None = None
+) -> asyncpg.Connection:
+    """A single connection for work outside the pools, which may take long or hold session locks.
+
+    Args:
+        purpose: shown in `pg_stat_activity` as the application "stepwell <purpose>".
+        connect_s: the longest wait for the connection.
+        statement_s: the longest that a statement may take; None: no limit.
+    """
+    return await asyncpg.connect(
+        dsn,
+        timeout=connect_s,
+        command_timeout=statement_s,
+        server_settings={"application_name": f"stepwell {purpose}"},
+    )
+
+
+async def command_connection(
+    dsn: str, connect_s: float, user: str | None, settings: dict[str, str]
+) -> asyncpg.Connection:
+    """The connection of a command.
+
+    Args:
+        connect_s: the longest wait for the connection.
+        user: another role than the DSN's; None: the DSN's.
+        settings: session settings of Postgres by name.
+    """
+    return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings=settings)
+
+
+async def check_answers(pool: asyncpg.Pool) -> None:
+    """Returns when Postgres answers over a connection of `pool`.
+
+    Raises:
+        UnavailableError: it does not, within a few seconds.
+    """
+    with postgres_errors("answer"):
+        async with asyncio.timeout(_ANSWER_S), pool.acquire() as connection:
+            await connection.execute("SELECT 1")

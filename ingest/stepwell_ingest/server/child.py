@@ -1,0 +1,43 @@
+"""What every child process of a server does: it reads its configuration, works, and reports to its parent.
+
+The other end of `children`. A child receives one line on stdin, the whole `Config`; it prints one line of JSON when it
+is ready, or {"error": …} when it cannot start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stepwell.errors import Error
+from stepwell_ingest.config import Config
+from stepwell_ingest.config_json import decode
+from stepwell_ingest.server import loop
+
+LOG_FORMAT = "stepwell: %(message)s"
+
+
+def run(work: Callable[[Config], Coroutine[Any, Any, None]]) -> int:
+    """Runs `work` with the configuration from stdin until it ends; returns the exit code of the process."""
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    # Ctrl-C in the terminal is for the parent, which then tells its children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0  # the parent has ended meanwhile
+    try:
+        loop.run(work(decode(line)))
+    except Error as error:
+        say({"error": error.as_dict()})
+        return 1
+    return 0
+
+
+def say(message: dict[str, Any]) -> None:
+    """Prints `message` as one line of JSON for the parent."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,98 @@
+"""Composes a worker: makes its services and the loops that run beside them, each given what it uses.
+
+The one place where stations of the server meet. `Worker` opens the connections and runs the result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import asyncpg
+
+from stepwell_ingest.api.access import authorize
+from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.api.services import Services
+from stepwell_ingest.blobs.collector import Collector
+from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.store import Store
+from stepwell_ingest.config import Config
+from stepwell_ingest.db.connect import check_answers
+from stepwell_ingest.metrics import Metrics
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.live import Live
+from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.server.housekeeping import Housekeeping
+from stepwell_ingest.server.lifecycle import Lifecycle
+from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.batcher import Batcher
+from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.copier import Copier
+from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.names import MetricNames
+from stepwell_ingest.write.pressure import Pressure
+from stepwell_ingest.write.quota import Quota
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """A worker's parts.
+
+    Attributes:
+        services: what routes are answered from.
+        housekeeping: the hourly work, also on demand.
+        loops: run until they are cancelled; housekeeping is one of them.
+    """
+
+    services: Services
+    housekeeping: Housekeeping
+    loops: tuple[Loop, ...]
+
+
+def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store: Store | None) -> Composition:
+    """The parts of a worker.
+
+    Args:
+        writing: connections of the write path (`db.connect.write_pool`).
+        reading: connections of reads (`db.connect.read_pool`).
+        store: where files go; None: the worker takes no files.
+    """
+    limits, timeouts = config.limits, config.timeouts
+    metrics, streams = Metrics(), OpenStreams()
+    batcher = Batcher(limits.batch_bytes, limits.batch_frames)
+    catalog = Catalog(writing, timeouts.connect_s)
+    names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
+    quota = Quota(writing, limits, catalog.cursors)
+    pressure = Pressure(writing, config.seal)
+    copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
+    lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
+    housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
+    reads = Database(reading, config.reads)
+    loops: list[Loop] = [quota.run, pressure.run, lifecycle.run, housekeeping.run, *(copier.run for copier in copiers)]
+    blobs = None
+    if store is not None:
+        blobs = Blobs(writing, store, limits, timeouts)
+        loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
+    services = Services(
+        config=config,
+        started_at=time.time(),
+        authorize=authorize,
+        metrics=metrics,
+        gate=Gate(),
+        room=Room(limits.memory_bytes, timeouts.retry_after_s),
+        batcher=batcher,
+        catalog=catalog,
+        intake=Intake(batcher, limits.object_bytes, quota.refusal),
+        streams=streams,
+        reads=reads,
+        live=Live(reads),
+        sizes=Sizes(writing),
+        check_postgres=partial(check_answers, writing),
+        blobs=blobs,
+    )
+    return Composition(services, housekeeping, tuple(loops))

@@ -1,0 +1,42 @@
+"""The listening socket of a worker, bound before anything else is made."""
+
+from __future__ import annotations
+
+import socket
+
+from stepwell.errors import SettingError
+
+
+def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    """A socket that is bound to `host` and `port`.
+
+    Args:
+        port: 0 takes a free one.
+        reuse_port: other processes may bind the port as well.
+
+    Raises:
+        SettingError: the address or the port cannot be used.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise cannot_listen(host, port, error) from error
+    return listener
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> SettingError:
+    """What a failed bind means to the person who started the server."""
+    return SettingError(
+        f"cannot listen on {host} port {port}",
+        detail=error.strerror or str(error),
+        hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
+    )

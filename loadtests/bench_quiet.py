@@ -1,0 +1,106 @@
+"""`make bench-quiet`: what a frame costs the server when many quiet writers send one each, and how long they wait.
+
+One server for each number of writers; `quiet.py` loads it in a process of its own. CPU is read from /proc for the
+Python processes of the server and for its Postgres, over the time of the load, and divided by the frames. Prints a
+calibration of the machine first, then a JSON line for each number.
+
+    python loadtests/bench_quiet.py [--writers 200,1000,2000,3000] [--seconds 15] [--gc] [-- options of `stepwell up`]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stack import running
+
+_HERE = Path(__file__).parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents.setdefault(int((entry / "stat").read_text().rpartition(")")[2].split()[1]), []).append(
+                    int(entry.name)
+                )
+            except OSError:
+                continue
+    found = [pid]
+    for one in found:
+        found += parents.get(one, [])
+    return found
+
+
+def cpu_of(pid: int) -> dict[str, float]:
+    """CPU seconds so far of the server's Python and of its Postgres, and the resident MiB of the Python."""
+    cpu = {"python": 0.0, "postgres": 0.0, "python_mib": 0.0}
+    for one in descendants(pid):
+        try:
+            text = (Path("/proc") / str(one) / "stat").read_text()
+            fields = text.rpartition(")")[2].split()
+            kind = "postgres" if "(postgres" in text else "python"
+            # Children that have ended count with their parent (Postgres' short-lived workers).
+            cpu[kind] += sum(map(int, fields[11:13])) / _TICKS
+            if kind == "python":
+                cpu["python_mib"] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        except OSError:
+            continue
+    return cpu
+
+
+def calibration() -> dict[str, float]:
+    """How quick this machine is just now: 400,000 dict updates, in seconds."""
+    began = time.perf_counter()
+    table: dict[int, int] = {}
+    for number in range(400_000):
+        table[number & 1023] = number
+    return {"dict_updates_s": round(time.perf_counter() - began, 4), "load": round(os.getloadavg()[0], 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--writers", default="200,1000,2000,3000")
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--every", type=float, default=1.0)
+    parser.add_argument("options", nargs="*", help="of `stepwell up`")
+    arguments = parser.parse_args()
+    print(json.dumps({"name": "machine", "cores": os.cpu_count(), "python": sys.version.split()[0], **calibration()}))
+    for writers in map(int, arguments.writers.split(",")):
+        with running(*arguments.options) as stack:
+            driver = subprocess.Popen(
+                [
+                    *(sys.executable, str(_HERE / "quiet.py"), stack.url, "--writers", str(writers)),
+                    *("--seconds", str(arguments.seconds), "--every", str(arguments.every)),
+                ],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert driver.stdout is not None
+            samples = {}
+            for line in driver.stdout:
+                samples[line.strip()] = (cpu_of(stack.pid), time.perf_counter())
+                if line.startswith("{"):
+                    seen = json.loads(line)
+            if driver.wait():
+                raise SystemExit("the load ended with an error; see above")
+        (before, began), (after, ended) = samples["attached"], samples["sent"]
+        frames = max(1, seen["acknowledged"])
+        for kind in ("python", "postgres"):
+            used = after[kind] - before[kind]
+            seen[f"{kind}_us_per_frame"] = round(used / frames * 1e6)
+            seen[f"{kind}_cores"] = round(used / (ended - began), 2)
+        seen["server_mib"] = round(after["python_mib"])
+        print(json.dumps(seen), flush=True)
+
+
+if __name__ == "__main__":
+    main()

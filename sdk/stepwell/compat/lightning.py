@@ -1,0 +1,72 @@
+"""Lightning's `WandbLogger(log_model=True)`, refused when the logger is made.
+
+Lightning uploads checkpoints as artifacts once the fit is over, where a refusal would cost the whole training. So its
+constructor looks at the argument first: at once when the module is loaded already, else as soon as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from stepwell.compat.names import NO_ARTIFACTS
+from stepwell.errors import UsageError
+
+MODULES = ("lightning.pytorch.loggers.wandb", "pytorch_lightning.loggers.wandb")
+
+
+def refuse_models() -> None:
+    """Changes the loggers of modules that are imported already."""
+    for name in MODULES:
+        if name in sys.modules:
+            _wrap(sys.modules[name])
+
+
+def find_spec(fullname: str, path: Sequence[str] | None, asking: MetaPathFinder) -> ModuleSpec | None:
+    """What the other finders say of one of `MODULES`, with a loader that changes its logger."""
+    for finder in sys.meta_path:
+        spec = None if finder is asking else finder.find_spec(fullname, path, None)
+        if spec is not None:
+            if spec.loader is not None:
+                spec.loader = _Wrapping(spec.loader)
+            return spec
+    return None
+
+
+class _Wrapping(Loader):
+    """Loads as another loader does, then changes the module's logger."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        _wrap(module)
+
+    def __getattr__(self, name: str) -> Any:  # get_source and the like
+        return getattr(self._loader, name)
+
+
+def _wrap(module: ModuleType) -> None:
+    logger = getattr(module, "WandbLogger", None)
+    if logger is None or hasattr(logger.__init__, "__wrapped__"):
+        return
+    init = logger.__init__
+
+    @functools.wraps(init)
+    def checked(self: Any, *arguments: Any, **named: Any) -> None:
+        wanted = inspect.signature(init).bind_partial(self, *arguments, **named).arguments.get("log_model")
+        if wanted:
+            raise UsageError(f"WandbLogger(log_model={wanted!r}): Stepwell keeps no artifacts", hint=NO_ARTIFACTS)
+        init(self, *arguments, **named)
+
+    logger.__init__ = checked

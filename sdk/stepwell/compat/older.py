@@ -1,0 +1,65 @@
+"""What a run has for scripts written for W&B's client, beside what Stepwell itself needs. `Run` builds on it."""
+
+from __future__ import annotations
+
+import html
+import sys
+from typing import Protocol
+
+from stepwell.compat.absent import AbsentOfRun
+
+
+class _Shown(Protocol):
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def project_url(self) -> str | None: ...
+    def to_html(self, height: int = 420, hidden: bool = False) -> str: ...
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None: ...
+
+
+class OlderNames(AbsentOfRun):
+    """Names of W&B's client. There are no sweeps, so what names one is None."""
+
+    sweep_id: None = None
+    sweep_url: None = None
+
+    def get_sweep_url(self) -> None:
+        """None: there are no sweeps."""
+
+    def get_project_url(self: _Shown) -> str | None:
+        """The same as `project_url`."""
+        return self.project_url
+
+    def join(self: _Shown, exit_code: int | None = None) -> None:
+        """The same as `finish`."""
+        self.finish(exit_code)
+
+    def to_html(self: _Shown, height: int = 420, hidden: bool = False) -> str:
+        """HTML that shows the run's page in a frame; a line of text when the run is not online.
+
+        Args:
+            height: of the frame, in pixels.
+            hidden: whether the page is behind a button.
+        """
+        if self.url is None:
+            return "<p>This run is not online, so it has no page.</p>"
+        url = html.escape(self.url, quote=True)
+        frame = f'<iframe src="{url}" style="border:none;width:100%;height:{height}px"></iframe>'
+        return f"<details><summary>Show the run</summary>{frame}</details>" if hidden else frame
+
+    def display(self: _Shown, height: int = 420, hidden: bool = False) -> bool:
+        """Shows the run's page in a notebook.
+
+        Returns:
+            Whether this is a notebook.
+        """
+        ipython = sys.modules.get("IPython")
+        shell = None if ipython is None else ipython.get_ipython()
+        if ipython is None or getattr(shell, "kernel", None) is None:  # in a terminal, IPython has none
+            return False
+        ipython.display.display(ipython.display.HTML(self.to_html(height, hidden)))
+        return True
+
+    def _label(self, *_: object, **__: object) -> None:
+        """Integrations tell W&B here which library uses it. Nobody needs to know."""

@@ -1,0 +1,47 @@
+"""The work of `finish`, step by step, so that what an exception cut off is completed by the next call or at exit.
+
+Ctrl-C, an alarm or a signal handler that raises may leave `finish` anywhere. The exception reaches the program, and the
+step that it interrupted is done again by the next call; steps that are done are not. Each step may be repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+
+class Ending:
+    """The steps that are left.
+
+    Args:
+        steps: in order.
+    """
+
+    def __init__(self, steps: Iterable[Callable[[], object]]) -> None:
+        self._steps = deque(steps)
+        self._lock = threading.RLock()
+        self._running = False
+
+    @property
+    def left(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self._steps)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether this very thread is inside of `go_on`: a signal handler that has interrupted it must not wait."""
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
+
+    def go_on(self) -> None:
+        """Does what is left. Other threads wait here until it is done; a call from inside of a step returns at once."""
+        with self._lock:
+            if self._running:
+                return
+            self._running = True
+            try:
+                while self._steps:
+                    self._steps[0]()
+                    self._steps.popleft()
+            finally:
+                self._running = False

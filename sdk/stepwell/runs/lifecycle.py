@@ -1,0 +1,173 @@
+"""The life of a run in one process: which state it is in, and the changes from one state to the next.
+
+Stands between the run and its session. Threads, signal handlers and forked children may ask for a change at any moment;
+each change is made as a whole, under a lock that is never held while something waits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stepwell.files.media_door import MediaDoor
+from stepwell.notes.definitions import Definitions
+from stepwell.runs.ending import Ending
+from stepwell.runs.exits import finish_with_child
+from stepwell.runs.observers import Observers
+from stepwell.runs.session import Rejected, Session
+from stepwell.runs.states import Disabled, Finished, Open, State
+from stepwell.settings import Settings, Start
+from stepwell.stage.stage import Stage
+from stepwell.values.text import dump
+
+#: Makes a session from the settings, the writer, the start, the info, the callback for rejections and the first step.
+NewSession = Callable[[Settings, str, Start, Mapping[str, Any], Rejected, int], Session]
+
+
+class Lifecycle:
+    """The states of one run.
+
+    Args:
+        settings: of the run.
+        info: what an attach message says about the run at this moment.
+        definitions: of its metrics.
+        rejected: called with each refused frame.
+        new_session: makes sessions.
+        first_steps: what `finish` does before it ends the session.
+        last_step: what it does at the very end, given the session.
+
+    Attributes:
+        state: see `states.py`. A run is disabled before `open`.
+        writer: the name of this process in the run.
+        observers: of the session.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        info: Callable[[], Mapping[str, Any]],
+        definitions: Definitions,
+        rejected: Rejected,
+        new_session: NewSession,
+        first_steps: list[Callable[[], object]],
+        last_step: Callable[[Session], object],
+    ) -> None:
+        self.writer = settings.writer
+        self.observers = Observers(settings)
+        self._settings = settings
+        self._info = info
+        self._definitions = definitions
+        self._rejected = rejected
+        self._new_session = new_session
+        self._first_steps = first_steps
+        self._last_step = last_step
+        self._changing = threading.RLock()
+        stage = Stage(settings.limits.stage_bytes, lambda: True)
+        stage.open_to_media(MediaDoor(None, stage.note))
+        self.state: State = Disabled(stage)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
+        state = self.state
+        if isinstance(state, Finished) and state.ending and state.ending.in_use:
+            return True
+        return state.stage.in_use or (state.session is not None and state.session.blobs.in_use)
+
+    @property
+    def active(self) -> bool:
+        """Whether the run is not finished in this process."""
+        return self.state.exit_code is None
+
+    @property
+    def over(self) -> bool:
+        """Whether the run is finished, and nothing of `finish` is left to do."""
+        state = self.state
+        return state.exit_code is not None and not (isinstance(state, Finished) and state.ending and state.ending.left)
+
+    def open(self, start: Start, first_step: int = 0) -> Session:
+        """Opens a session with spool, stage and I/O thread.
+
+        Raises:
+            SpoolError: the spool cannot be made.
+        """
+        session = self._new_session(self._settings, self.writer, start, self._info(), self._rejected, first_step)
+        session.stage.inherit(self.state.stage)
+        session.start()
+        with self._changing:
+            self._define_in(session.stage)
+            self.state = Open(session, self._definitions.completes)
+        return session
+
+    def give_up(self, session: Session) -> None:
+        """Ends a session that could not go on where it should; nothing was logged to it."""
+        with self._changing:
+            self.state = Finished(session.stage, 1, session)
+        session.sender.abandon()
+
+    def defined(self) -> None:
+        """Does from now on what `define_metric` has asked for."""
+        with self._changing:
+            self._define_in(self.state.stage)
+            if isinstance(self.state, Open):
+                self.state = Open(self.state.session, self._definitions.completes)
+
+    def note(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
+        """Hands a note to the session; in disabled mode it goes nowhere.
+
+        Raises:
+            UsageError: the run is finished, so `cannot`.
+        """
+        session = self.state.session_for(cannot)
+        if session is not None:
+            session.stage.note(kind, dump(dict(note)))
+
+    def finish(self, exit_code: int) -> None:
+        """Ends the run in this process, or completes the end that an exception has cut off; see `Run.finish`."""
+        with self._changing:
+            self.state = state = self.state.ended(exit_code, self._ending)
+        if not isinstance(state, Finished) or state.ending is None:
+            return
+        if state.session is not None and state.session.sender.in_own_thread:
+            threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
+        else:
+            state.ending.go_on()
+
+    def after_fork_in_child(self) -> None:
+        """The child logs as a writer of its own, from its parent's step on; its thread starts when it logs."""
+        self._changing = threading.RLock()  # a thread that does not run here may hold the old one
+        self.state = self.state.in_forked_child(self._reopen, self._log_in_child)
+        self.observers.after_fork_in_child()
+
+    def _reopen(self) -> Session:
+        """Opens the session of a forked child, once."""
+        with self._changing:
+            session = self.state.session
+            if session is None:
+                self.writer = f"{self._settings.writer}-{os.getpid()}"
+                session = self.open(Start(), self.state.stage.step)
+                self.observers.restart(session)
+                finish_with_child(self.finish)
+        return session
+
+    def _log_in_child(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self._reopen()
+        self.state.log(data, step, commit)
+
+    def _define_in(self, stage: Stage) -> None:
+        if self._definitions.aggregates:
+            stage.follow(self._definitions.follows)
+        if self._definitions.completes:
+            stage.complete_rows(self._definitions)
+
+    def _ending(self, session: Session, exit_code: int) -> Ending:
+        return Ending(
+            [
+                *self._first_steps,
+                self.observers.stop,
+                *session.finish_steps(exit_code),
+                lambda: self._last_step(session),
+            ]
+        )

@@ -1,0 +1,36 @@
+"""Where a run goes on that is resumed, rewound or forked: asks the server, and waits for its answer.
+
+Stands between `init` and the first `log`, in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from stepwell.errors import UnavailableError
+from stepwell.runs.session import Session
+from stepwell.settings import Settings
+
+log = logging.getLogger("stepwell")
+
+
+def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
+    """The server's answer to the attach message of `session`; empty in offline mode.
+
+    Raises:
+        UsageError: the run exists and must not, or does not exist and must.
+        UnavailableError: the server does not answer in `Timeouts.resume_s`.
+    """
+    if settings.mode == "offline":
+        log.warning("an offline run starts at step 0: there is no server to ask where it was")
+        return {}
+    try:
+        return session.sender.wait_attached(settings.timeouts.resume_s)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"the server did not say in {settings.timeouts.resume_s:g} s where run {settings.run_id} goes on",
+            detail=settings.url,
+            hint="a run can only be resumed, rewound or forked while the server answers",
+        ) from error

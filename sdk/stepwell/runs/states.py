@@ -1,0 +1,150 @@
+"""What a run can do at the moment: disabled, open, forked or finished.
+
+Stands between the run, which users hold, and its session. The run replaces its state as a whole, so a thread that reads
+it sees one state or the next, never half of a change. `log` is an attribute and not a method: `Run.log` is called in
+training loops, and an open run's calls go straight to the stage.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stepwell.errors import UsageError
+from stepwell.runs.ending import Ending
+from stepwell.runs.session import Session
+from stepwell.stage.stage import Stage
+
+#: Takes the data, the step and whether to commit; see `Run.log`.
+Log = Callable[[Mapping[str, Any], int | None, bool | None], None]
+
+
+class State(ABC):
+    """One state of a run.
+
+    Attributes:
+        stage: has the open step and the latest values. A finished run keeps its last one, to read from.
+        session: what is logged goes there, or went there; None: nowhere.
+        exit_code: None until the run is finished.
+        log: see `Run.log`.
+    """
+
+    def __init__(self, stage: Stage, log: Log, session: Session | None = None, exit_code: int | None = None) -> None:
+        self.stage = stage
+        self.log = log
+        self.session = session
+        self.exit_code = exit_code
+
+    @abstractmethod
+    def session_for(self, cannot: str) -> Session | None:
+        """The session that takes notes and files now; None: they go nowhere.
+
+        Raises:
+            UsageError: the run is finished, so `cannot`.
+        """
+
+    @abstractmethod
+    def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
+        """The state after `finish`. `end` makes the work that is left to do then."""
+
+    def in_forked_child(self, reopen: Callable[[], Session], log: Log) -> State:
+        """The state of the same run in a forked child, where the threads of its parent do not run."""
+        return self
+
+
+class Disabled(State):
+    """Nothing leaves the process: mode="disabled", and every run before `open`. Bad data is still found."""
+
+    def __init__(self, stage: Stage, exit_code: int | None = None) -> None:
+        super().__init__(stage, self._log, exit_code=exit_code)
+
+    def session_for(self, cannot: str) -> None:
+        return None
+
+    def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
+        return Disabled(self.stage, exit_code)
+
+    def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self.stage.log_completed(data, step, commit)
+        self.stage.cut()
+
+
+class Open(State):
+    """What is logged goes to the session.
+
+    Args:
+        completes: rows are completed as `define_metric` asked; that takes a little longer.
+    """
+
+    session: Session
+
+    def __init__(self, session: Session, completes: bool) -> None:
+        super().__init__(session.stage, session.stage.log_completed if completes else session.stage.log, session)
+
+    def session_for(self, cannot: str) -> Session:
+        return self.session
+
+    def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
+        return Finished(self.stage, exit_code, self.session, end(self.session, exit_code))
+
+    def in_forked_child(self, reopen: Callable[[], Session], log: Log) -> State:
+        return Forked(self.session, reopen, log)
+
+
+class Forked(State):
+    """A forked child that has not logged yet. Its first call opens a session of its own, at its parent's step.
+
+    Args:
+        parents: the parent's session. It is kept: its loop shares an epoll with the parent's, which collecting it here
+            would disturb.
+        reopen: opens the child's session and makes the run `Open`.
+        log: does the same, and then logs.
+    """
+
+    def __init__(self, parents: Session, reopen: Callable[[], Session], log: Log) -> None:
+        stage = Stage(parents.stage_bytes, lambda: True, parents.stage.step)
+        stage.inherit(parents.stage)
+        super().__init__(stage, log)
+        self._parents = parents
+        self._reopen = reopen
+
+    def session_for(self, cannot: str) -> Session:
+        return self._reopen()
+
+    def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
+        return Finished(self.stage, exit_code, run_id=self._parents.run_id)
+
+
+class Finished(State):
+    """Takes nothing more. What is left of `finish` is in `ending`, in case an exception cut it off.
+
+    Args:
+        ending: None: nothing is left to do.
+    """
+
+    exit_code: int
+
+    def __init__(
+        self,
+        stage: Stage,
+        exit_code: int,
+        session: Session | None = None,
+        ending: Ending | None = None,
+        run_id: str = "",
+    ) -> None:
+        super().__init__(stage, self._log, session, exit_code)
+        self.ending = ending
+        self._run_id = session.run_id if session is not None else run_id
+
+    def session_for(self, cannot: str) -> None:
+        raise UsageError(f"run {self._run_id} is finished, so {cannot}", hint="call stepwell.init() for a new run")
+
+    def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
+        return self
+
+    def in_forked_child(self, reopen: Callable[[], Session], log: Log) -> State:
+        return Finished(self.stage, self.exit_code, self.session, run_id=self._run_id)
+
+    def _log(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        self.session_for("log() cannot be called on it")

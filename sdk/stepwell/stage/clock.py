@@ -1,0 +1,26 @@
+"""Clocks that nobody sets while a process runs: for the order of notes, and for ages that hosts compare."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+def uptime_s() -> float:
+    """A clock that nobody sets, and that goes on while the host sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+
+
+class SteadyClock:
+    """The time of day when this was made, plus the time passed since. A step of the host's clock does not move it.
+
+    Of two notes about one thing the newer one counts; one jump into the future must not make those of a process win for
+    good.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_s = time.time() - uptime_s()
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._ahead_s + uptime_s()

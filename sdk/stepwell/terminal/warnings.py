@@ -1,0 +1,31 @@
+"""Warnings of the logger "stepwell", as lines on the terminal of a program that has not set up logging.
+
+Python itself would print the bare text of such a warning, and nobody could tell where it came from.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class TerminalHandler(logging.Handler):
+    """Writes `stepwell: <text>` to stderr, unless the program has a handler of its own, which gets the record too."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if logging.getLogger().handlers or sys.stderr is None:
+            return
+        try:
+            sys.stderr.write(f"stepwell: {self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001 - as every handler: a broken stderr must not reach the program
+            self.handleError(record)
+
+
+def show_warnings(logger: logging.Logger) -> None:
+    """Gives the logger the handler, once, unless it has others."""
+    if not logger.handlers:
+        logger.addHandler(TerminalHandler())

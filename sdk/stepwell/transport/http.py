@@ -1,0 +1,194 @@
+"""The blocking HTTP client: requests to an `Endpoint` over the sockets of the standard library.
+
+Blocking, because its users are plain programs and threads that work while the interpreter is ending, when asyncio's
+executor has gone. Every reply has a limit in bytes: a server that answers without end must not grow the process.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from stepwell.errors import CommError, Error, OverloadedError, UnavailableError, from_dict
+from stepwell.terminal.display import reason
+from stepwell.transport.endpoint import Endpoint
+
+#: What a lost connection raises.
+LOST = (http.client.HTTPException, OSError)
+#: The longest error or JSON reply.
+MAX_ERROR_BYTES = 1024 * 1024
+MAX_JSON_BYTES = 256 * 1024 * 1024
+
+_KEPT = 4
+
+Query = Mapping[str, str | int | Sequence[str] | None]
+
+
+def connection(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection that is made with its first request, through the proxy if there is one."""
+    proxy = endpoint.proxy
+    host, port = (proxy.host, proxy.port) if proxy else (endpoint.host, endpoint.port)
+    if endpoint.tls is None:
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    made = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=endpoint.tls)
+    if proxy:
+        made.set_tunnel(endpoint.host, endpoint.port, dict(proxy.headers))
+    return made
+
+
+def target(endpoint: Endpoint, path: str) -> str:
+    """What a request line names: the path below the prefix; to a proxy that sees the request, the whole URL."""
+    return endpoint.url + path if endpoint.proxy and endpoint.tls is None else endpoint.prefix + path
+
+
+def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
+    """The body of a reply.
+
+    Raises:
+        UnavailableError: it is longer than `max_bytes`.
+    """
+    body = reply.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise UnavailableError("the server's reply is too long", detail=f"more than {max_bytes:,} bytes")
+    return body
+
+
+class HttpClient:
+    """GET requests to one server. Connections are kept, one request at a time each; any thread may use it.
+
+    A server that has no room is asked again until `timeout_s` is over; other failures are the caller's to judge.
+
+    Args:
+        endpoint: the server.
+        timeout_s: the longest wait for a reply to begin, or to go on.
+    """
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._headers = endpoint.request_headers
+        self._idle: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._idle)
+
+    @property
+    def hint(self) -> str:
+        """What to do when something else answers there."""
+        return f"is it a Stepwell server that listens at {self.endpoint}? STEPWELL_URL names it"
+
+    def get_json(self, path: Sequence[str], query: Query | None = None) -> Any:
+        """The JSON of a reply.
+
+        Args:
+            path: the parts of the path, not yet quoted.
+            query: parameters; a sequence repeats its name, None leaves it out.
+
+        Raises:
+            NotFoundError, UsageError: the server refuses the request.
+            UnavailableError, OverloadedError: it cannot be reached, or has no room.
+            CommError: the reply is not JSON.
+        """
+        with self.get(path, query or {}, "application/json") as reply:
+            try:
+                return orjson.loads(read_all(reply, MAX_JSON_BYTES))
+            except orjson.JSONDecodeError as error:
+                raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
+
+    def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
+        """A request for a `with` block, which gets the reply. One that is not read to its end costs the connection."""
+        given = [
+            (name, str(value))
+            for name, values in query.items()
+            for value in ([values] if isinstance(values, str | int) else values or ())
+        ]
+        where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
+        where = f"{where}?{urlencode(given)}" if given else where
+        return Exchange(lambda: self._ask(where, accept), self._give_back, self._lost)
+
+    def _ask(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """A connection with a reply that has begun."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            used, reply = self._once(where, accept)
+            if reply.status == 200:
+                return used, reply
+            try:
+                error = self._refusal(reply.status, read_all(reply, MAX_ERROR_BYTES))
+            except LOST as lost:
+                raise self._lost(lost) from lost
+            finally:
+                self._give_back(used, reply)
+            pause = error.retry_after_s if isinstance(error, OverloadedError) else None
+            if pause is None or time.monotonic() + pause > deadline:
+                raise error
+            time.sleep(pause)
+
+    def _once(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            used = kept or connection(self.endpoint, self._timeout_s)
+            try:
+                used.request("GET", where, headers={**self._headers, "Accept": accept})
+                return used, used.getresponse()
+            except LOST as error:
+                used.close()
+                if kept is None:
+                    raise self._lost(error) from error
+                # A kept connection may have been closed by the server meanwhile: once more with a new one.
+
+    def _give_back(self, used: http.client.HTTPConnection, reply: http.client.HTTPResponse) -> None:
+        with self._lock:
+            if reply.isclosed() and not reply.will_close and len(self._idle) < _KEPT:
+                self._idle.append(used)
+                return
+        reply.close()  # it has the socket open, too
+        used.close()
+
+    def _lost(self, error: BaseException) -> UnavailableError:
+        what = f"no answer within {self._timeout_s:g} s" if isinstance(error, TimeoutError) else reason(error)
+        return UnavailableError(
+            f"the server at {self.endpoint} cannot be reached",
+            detail=what,
+            hint="is `stepwell up` running? Another server is named with STEPWELL_URL",
+        )
+
+    def _refusal(self, status: int, body: bytes) -> Error:
+        try:
+            return from_dict(orjson.loads(body)["error"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            return CommError(f"the server answered with status {status}", hint=self.hint)
+
+
+class Exchange:
+    """One request and its reply, as a `with` block. Made by `HttpClient.get`."""
+
+    def __init__(
+        self,
+        ask: Callable[[], tuple[http.client.HTTPConnection, http.client.HTTPResponse]],
+        give_back: Callable[[http.client.HTTPConnection, http.client.HTTPResponse], None],
+        lost: Callable[[BaseException], UnavailableError],
+    ) -> None:
+        self._ask, self._give_back, self._lost = ask, give_back, lost
+
+    def __enter__(self) -> http.client.HTTPResponse:
+        self._connection, self._reply = self._ask()
+        return self._reply
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._give_back(self._connection, self._reply)
+        if isinstance(error, LOST):
+            raise self._lost(error) from error
+
+
+def _close(connections: list[http.client.HTTPConnection]) -> None:
+    for each in connections:
+        each.close()

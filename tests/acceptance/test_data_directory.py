@@ -1,0 +1,89 @@
+"""Where a user's database is, and how one of an older version gets there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stepwell.errors import SettingError
+from stepwell.settings.server_file import data_directory, default_data
+from stepwell_ingest.commands.data import InUseError, held
+from stepwell_ingest.commands.move import move_data
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of an ordinary user."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for name in ("STEPWELL_DATA", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def database(place: Path) -> None:
+    (place / "postgres").mkdir(parents=True)
+    (place / "postgres" / "PG_VERSION").write_text("18\n")
+    (place / "postgres.log").write_text("ready\n")
+    (place / "blobs").mkdir()
+    (place / "server.json").write_text("{}")
+
+
+def test_it_is_apart_from_the_spools_of_the_home_directory(home: Path) -> None:
+    assert data_directory() == home / ".local" / "share" / "stepwell"
+    (home / ".stepwell" / "default" / "p").mkdir(parents=True)  # spools of a run that began here
+    assert data_directory() == home / ".local" / "share" / "stepwell"
+
+
+def test_the_environment_says_where_data_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    assert data_directory() == home / "data" / "stepwell"
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # which the specification says to ignore
+    assert data_directory() == home / ".local" / "share" / "stepwell"
+    monkeypatch.setenv("STEPWELL_DATA", "~/mine")
+    assert data_directory() == home / "mine"
+
+
+def test_a_database_of_an_older_version_counts_until_it_is_moved(home: Path) -> None:
+    database(home / ".stepwell")
+    assert data_directory() == home / ".stepwell"
+    database(default_data())
+    assert data_directory() == default_data()
+
+
+def test_it_moves_and_spools_stay(home: Path) -> None:
+    before, said = home / ".stepwell", []
+    database(before)
+    (before / "default" / "p").mkdir(parents=True)
+    move_data(before, default_data(), said.append)
+    assert sorted(path.name for path in before.iterdir()) == ["default"]
+    assert sorted(path.name for path in default_data().iterdir()) == ["blobs", "postgres", "postgres.log"]
+    assert data_directory() == default_data()
+    assert said == [f"moved the database from {before} to {default_data()}"]
+
+
+def test_it_stays_while_a_server_runs_on_it(home: Path) -> None:
+    before = home / ".stepwell"
+    database(before)
+    with held(before), pytest.raises(InUseError, match="another `stepwell up` uses the data directory"):
+        move_data(before, default_data(), lambda _: None)
+    assert (before / "postgres" / "PG_VERSION").exists()
+
+
+def test_what_cannot_be_moved_as_a_whole_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, rename = home / ".stepwell", os.rename
+    database(before)
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source) == before / "blobs":
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(SettingError, match=r"cannot be moved(.|\n)*keep them there: STEPWELL_DATA="):
+        move_data(before, default_data(), lambda _: None)
+    assert sorted(path.name for path in before.iterdir()) == [
+        *("blobs", "postgres", "postgres.log", "server.json", "server.lock")
+    ]

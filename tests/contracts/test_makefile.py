@@ -1,0 +1,39 @@
+"""What `make` installs: the demo comes without the test tools, and the test tools come on top of the demo."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands(target: str) -> str:
+    """What `make TARGET` would run in a checkout without an environment."""
+    done = subprocess.run(
+        ["make", "--dry-run", "VENV=no-environment", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_the_demo_installs_nothing_but_what_it_needs() -> None:
+    ran = commands("demo")
+    assert "--editable '.[server]'" in ran
+    assert "--editable '.[demo]'" in ran
+    assert not [tool for tool in ("pytest", "mypy", "ruff", "moto", "rdkit", "matplotlib") if tool in ran]
+
+
+def test_the_demo_says_how_long_its_set_up_takes_and_how_far_it_is() -> None:
+    ran = commands("demo")
+    assert "about half a minute" in ran
+    assert [line for line in ran.splitlines() if " of 3  " in line][2].endswith('3 of 3  the extras: demo"')
+
+
+def test_the_tests_install_their_tools_on_top_of_it() -> None:
+    ran = commands("test")
+    assert ran.index("--editable '.[demo]'") < ran.index("pytest pytest-asyncio")
+    assert ran.index("touch") < ran.rindex("touch")  # a stamp each
+
+
+def test_the_integrations_do_not_install_the_demo() -> None:
+    assert "BASE=server EXTRAS=server" in (ROOT / "Makefile").read_text()

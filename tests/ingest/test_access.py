@@ -1,0 +1,102 @@
+"""Every request asks for the right that its route needs, in the project that it names; a refusal is a 403."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+
+from fixtures.ingest import Client, Session, post, start_worker
+from stepwell_ingest.api.access import LOCAL, Principal, Right, authorize
+from stepwell_ingest.api.route import Route
+from stepwell_ingest.api.routes import routes
+from stepwell_ingest.config import Reads
+from stepwell_ingest.server import compose
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
+
+ROUTES = [(method, route) for route in routes(Reads()) for method in route.methods]
+Question = tuple[str | None, str | None, Right]
+
+
+@dataclass
+class Guard:
+    """Notes what is asked, and grants `rights` in all projects but one."""
+
+    rights: set[Right] = field(default_factory=lambda: set(Right))
+    closed_project: str = ""
+    asked: list[Question] = field(default_factory=list)
+
+    async def __call__(self, principal: Principal, entity: str | None, project: str | None, right: Right) -> bool:
+        assert principal == LOCAL
+        self.asked.append((entity, project, right))
+        return right in self.rights and project != self.closed_project
+
+
+@pytest.fixture
+def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    guard = Guard()
+    monkeypatch.setattr(compose, "authorize", guard)
+    return guard
+
+
+@pytest.fixture
+async def guarded(guard: Guard, postgres_dsn: str) -> AsyncIterator[Worker]:
+    async with start_worker(postgres_dsn) as worker:
+        yield worker
+
+
+async def send(worker: Worker, method: str, path: str) -> tuple[int, bytes]:
+    async with aiohttp.ClientSession(worker.url) as http, http.request(method, path) as reply:
+        return reply.status, await reply.read()
+
+
+def place(route: Route) -> str:
+    """A path at which the route answers, with the parameters that it requires."""
+    path = route.path.format(entity="team", project="mnist", run="r", sha256="0" * 64)
+    return path + {"/v1/runs": "?path=team/mnist"}.get(path, "?keys=x" if path.endswith("series") else "")
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES, ids=lambda part: getattr(part, "path", part))
+async def test_a_route_asks_for_its_right_before_its_handler_runs(
+    guarded: Worker, guard: Guard, method: str, route: Route
+) -> None:
+    guard.rights = {Right.PUBLIC}
+    status, body = await send(guarded, method, place(route))
+    named = ("team", "mnist") if "/runs" in route.path else (None, None)
+    assert guard.asked == [(*named, route.right)]
+    if route.right is Right.PUBLIC:
+        assert status == 200
+    else:
+        assert status == 403
+        assert method == "HEAD" or b'"forbidden"' in body
+
+
+async def test_an_attach_message_asks_for_the_project_that_it_names(guarded: Worker, guard: Guard) -> None:
+    async with Client(guarded) as client:
+        assert (await client.attach(Session()))["type"] == "attached"
+    assert guard.asked == [(None, None, Right.WRITE), ("team", "mnist", Right.WRITE)]
+    assert (await post(guarded, "/v1/attach", Session(project="other").attach()))[0] == 200
+    assert guard.asked[2:] == [(None, None, Right.WRITE), ("team", "other", Right.WRITE)]
+
+
+async def test_a_project_that_is_closed_to_the_caller_takes_no_attach(guarded: Worker, guard: Guard) -> None:
+    guard.closed_project = "secret"
+    refusal = "no permission to write here"
+    async with Client(guarded) as client:
+        reply = await client.attach(Session(project="secret"))
+        assert (reply["type"], reply["code"], reply["message"]) == ("error", "forbidden", refusal)
+        assert reply["detail"] == "local asked for the right write in team/secret"
+    async with Client(guarded) as client:
+        assert (await client.attach(Session()))["type"] == "attached"
+    status, reply, _ = await post(guarded, "/v1/attach", Session(project="secret").attach())
+    assert (status, reply["error"]["message"], reply["error"]["retryable"]) == (403, refusal, False)
+
+
+async def test_the_local_user_may_do_everything_and_a_stranger_only_what_is_public() -> None:
+    for right in Right:
+        assert await authorize(LOCAL, "team", "mnist", right)
+        assert await authorize(Principal("stranger"), None, None, right) == (right is Right.PUBLIC)

@@ -1,0 +1,103 @@
+"""Lists of runs cost what they show, and history is read of the runs that a query names only: query plans are read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import numpy as np
+import pytest
+
+from fixtures.histories import Histories
+from fixtures.plans import nodes, plan_of, rows_read
+
+pytestmark = pytest.mark.db
+
+RUNS, METRICS, STEPS = 60, 40, 20
+
+
+@pytest.fixture
+async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Runs of one writer and 40 metrics, sealed; every tenth has the tag `best`. Analyzed as autovacuum does."""
+    pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=2)
+    if not await pool.fetchval("SELECT count(*) FROM stepwell.run"):
+        await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 2)")
+        made = Histories(pool)
+        for number in range(RUNS):
+            stored = await made.attach(f"run-{number}", "0")
+            keys = ["loss", *(f"metric-{n}" for n in range(METRICS - 1))]
+            await made.put(stored, keys, np.full((METRICS, STEPS), number / 2))
+            await pool.execute(
+                "INSERT INTO stepwell.note VALUES ($1, 1, 1, -1, 1, 0, now(), 'meta', $2), "
+                "($1, 1, 1, 0, 0, 0, now(), 'config', $3)",
+                stored.key.run_id,
+                '{"tags": ["best"], "group": "g"}' if number % 10 == 0 else '{"tags": []}',
+                f'{{"set": {{"number": {number}}}}}',
+            )
+        await made.seal(whole=True)
+        await pool.execute("TRUNCATE stepwell.hot_block")
+        for (table,) in await pool.fetch(
+            "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'stepwell'::regnamespace"
+        ):
+            await pool.execute(f"ANALYZE {table}")
+    pool.terminate()
+    connection = await asyncpg.connect(any_shared_dsn, server_settings={"jit": "off"})
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("column", ["config", "tags", "run_group", "display_name", "notes"])
+async def test_no_function_is_called_for_a_run(connection: asyncpg.Connection, column: str) -> None:
+    """Calls cost 2 ms a run, which inlined takes 0.05."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL track_functions = 'all'")
+        assert len(await connection.fetch(f"SELECT {column} FROM stepwell.runs")) == RUNS
+        called = await connection.fetch("SELECT funcname FROM pg_stat_xact_user_functions")
+        assert not {name for (name,) in called if name.endswith("_of_v1") or name.startswith("run_")}
+
+
+async def test_columns_that_are_not_asked_for_are_not_made(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(connection, "SELECT run, state, created_at FROM stepwell.runs")
+    assert {str(node.get("Relation Name", "run"))[:4] for node in nodes(plan)} <= {"run", "ledg"}
+
+
+@pytest.mark.parametrize("where", ["'best' = ANY (r.tags)", "r.run_group = 'g'"])
+async def test_history_of_the_runs_of_a_tag_or_group_reads_no_other_run(
+    connection: asyncpg.Connection, where: str
+) -> None:
+    plan = await plan_of(
+        connection,
+        "SELECT h.run, avg(h.value) FROM stepwell.runs r JOIN stepwell.history h USING (run_id) "
+        f"WHERE r.project = 'mnist' AND {where} AND h.metric = 'loss' GROUP BY 1",
+    )
+    assert plan["Actual Rows"] == RUNS // 10
+    assert rows_read(plan, "chunk") == RUNS // 10
+
+
+async def test_a_key_of_all_summaries_of_a_project_reads_that_key_only(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(
+        connection, "SELECT run, number FROM stepwell.summary WHERE project = 'mnist' AND key = 'loss'"
+    )
+    assert plan["Actual Rows"] == RUNS
+    assert rows_read(plan, "metric_2") <= RUNS * METRICS  # the names of each run once
+    assert rows_read(plan, "metric_total") <= RUNS * METRICS
+    assert rows_read(plan, "chunk") == 0
+    assert not [node for node in nodes(plan) if node.get("Function Name") == "summary_end_v1" and node["Actual Loops"]]
+
+
+@pytest.mark.parametrize("where", ["run = 'run-7'", "run_id = (SELECT run_id FROM stepwell.run WHERE name = 'run-7')"])
+async def test_the_summary_of_a_run_reads_its_own_metrics_only(connection: asyncpg.Connection, where: str) -> None:
+    plan = await plan_of(connection, f"SELECT key, value FROM stepwell.summary WHERE {where}")
+    assert plan["Actual Rows"] >= METRICS
+    assert rows_read(plan, "metric_2") == METRICS
+    assert rows_read(plan, "metric_total") == METRICS
+
+
+async def test_summaries_of_a_page_of_runs_are_made_of_these_runs_only(connection: asyncpg.Connection) -> None:
+    plan = await plan_of(
+        connection,
+        "SELECT s.run, s.key, s.value FROM (SELECT run_id FROM stepwell.runs WHERE project = 'mnist' "
+        "ORDER BY created_at DESC LIMIT 5) r JOIN stepwell.summary s USING (run_id)",
+    )
+    assert plan["Actual Rows"] >= 5 * METRICS
+    assert rows_read(plan, "metric_total") == 5 * METRICS
