@@ -38,7 +38,7 @@ def test_a_run_with_such_texts_everywhere_arrives_whole(
         job_type=BAD,
         config={BAD: BAD, "deep": [{BAD: [BAD]}], "seed": 2**200},
     )
-    run._companions.start(run._session)
+    run._life.observers.start(run._session)
     with run:
         for number in range(100):
             run.log({"loss": number, BAD: number})
