@@ -235,7 +235,7 @@ class _Delta:
             return {}
         arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
         seqs = ([item.from_seq for item in fresh], [item.to_seq for item in fresh])
-        rows = await self._connection.fetch(self._database.sql["said"], self._run_id, *arguments, *seqs)
+        rows = await self._connection.fetch(self._database.sql["note_counts"], self._run_id, *arguments, *seqs)
         return {row["kind"]: row["count"] for row in rows}
 
     async def _page(self, found: list[Move], objects: list[ObjectValue], room: int) -> Page:
