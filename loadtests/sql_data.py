@@ -35,7 +35,7 @@ TABLES = """
 DROP SCHEMA IF EXISTS bench CASCADE;
 CREATE SCHEMA bench;
 CREATE TABLE bench.run (run_id bigint PRIMARY KEY, project text, name text, created_at timestamptz, config jsonb,
-                        tags text[], run_group text, acc_max boolean);
+                        tags text[], run_group text, acc_max boolean, state text);
 CREATE TABLE bench.raw (run_id bigint, writer text, metric text, step_lo bigint, time_lo timestamptz, vals float8[]);
 CREATE TABLE bench.point (run_id bigint, metric text, writer text, step bigint, time timestamptz, value float8);
 """
@@ -196,7 +196,7 @@ async def _catalog(connection: asyncpg.Connection, made: list[_Run]) -> None:
         "run_id source_run_id writer_id epoch writer below_step",
         [(run.run_id, run.parent.run_id, 1, 1, _NAME, FORK_STEP + 1) for run in forks if run.parent],
     )
-    meta = [{"tags": run.tags, "group": run.group} for run in made]
+    meta: list[dict[str, Any]] = [{"tags": run.tags, "group": run.group} for run in made]
     notes = [(run.run_id, 1, 1, -1, 1, 0, run.created, "meta", value) for run, value in zip(made, meta, strict=True)]
     for run in made:
         if run.acc_max:
@@ -212,11 +212,11 @@ async def _catalog(connection: asyncpg.Connection, made: list[_Run]) -> None:
     )
     await put(
         "bench.run",
-        "run_id project name created_at config tags run_group acc_max",
+        "run_id project name created_at config tags run_group acc_max state",
         [
             (
                 *(run.run_id, run.project, run.name, run.created, orjson.dumps(run.config).decode()),
-                *(run.tags, run.group, run.acc_max),
+                *(run.tags, run.group, run.acc_max, "running" if run.hot_from else "finished"),
             )
             for run in made
         ],
