@@ -65,7 +65,7 @@ class StreamServices(AttachServices, Protocol):
     def intake(self) -> Intake: ...
 
 
-class Stream:
+class StreamHandler:
     """One connection: a reader that queues frames, and an answerer that reports in order what was committed.
 
     Args:
