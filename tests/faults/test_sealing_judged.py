@@ -20,7 +20,7 @@ from stepwell_ingest.seal.chunks import Epoch
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import ChangedError, Pass, Sealer
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 
 pytestmark = pytest.mark.db
 
@@ -69,7 +69,7 @@ async def two_at_once(pool: asyncpg.Pool, **changed: str) -> list[Pass | BaseExc
     both = asyncio.Barrier(2)
 
     class Slow(Sealer):
-        async def _read(self, *arguments: Any) -> list[Segment]:
+        async def _read(self, *arguments: Any) -> list[Stretch]:
             found = await super()._read(*arguments)
             await both.wait()
             return found

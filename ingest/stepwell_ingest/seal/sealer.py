@@ -17,9 +17,9 @@ import numpy as np
 from stepwell.errors import Error
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, Reader, pieces
-from stepwell_ingest.seal import chunks, segments
+from stepwell_ingest.seal import chunks, stretches
 from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Totals, Track
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 from stepwell_schema import queries
 
@@ -101,13 +101,13 @@ class Sealer:
             found = await self._read(connection, epoch, begin, end)
             if not whole or end <= state["step_hi"]:
                 end = _cut(found, begin, end)
-            groups = segments.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
+            groups = stretches.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
             pass_id = await next_pass(connection, self._sql)
             points = await write(connection, self._sql, epoch, groups, 0, pass_id)
             await self._hand_over(connection, epoch, begin, end, points)
         return Pass(points, end, end <= state["step_hi"] and (whole or state["bytes"] >= 2 * self._settings.pass_bytes))
 
-    async def _read(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int) -> list[Segment]:
+    async def _read(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int) -> list[Stretch]:
         reader = Reader(await copy_out(connection, self._sql["hot_blocks"], *epoch, begin, end))
         blocks = []
         while reader.next_row():
@@ -117,8 +117,8 @@ class Sealer:
             assert steps is not None
             assert times is not None
             assert values is not None
-            blocks.append(Segment(keys, steps, times, values.reshape(len(keys), len(steps))))
-        return segments.join(blocks)
+            blocks.append(Stretch(keys, steps, times, values.reshape(len(keys), len(steps))))
+        return stretches.join(blocks)
 
     async def _hand_over(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int, points: int) -> None:
         tag = await connection.execute(self._sql["hand_over"], *epoch, begin, end, points)
@@ -126,7 +126,7 @@ class Sealer:
             raise ChangedError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
 
 
-def _cut(found: Sequence[Segment], begin: int, end: int) -> int:
+def _cut(found: Sequence[Stretch], begin: int, end: int) -> int:
     """The step to seal up to: the last one below `end` at which the chunks of the densest metrics are full."""
     most = max(found, key=lambda item: item.values.size)
     for k in range(max(grid_of(most.steps), POINTS.bit_length() - 1), -1, -1):
@@ -156,7 +156,7 @@ async def write(
     connection: asyncpg.Connection,
     sql: dict[str, str],
     epoch: Epoch,
-    groups: Sequence[Segment],
+    groups: Sequence[Stretch],
     level: int,
     pass_id: int,
 ) -> int:
