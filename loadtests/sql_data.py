@@ -17,7 +17,7 @@ import asyncpg
 import numpy as np
 import orjson
 
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.sealer import next_pass, write
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_schema import queries
@@ -254,7 +254,7 @@ async def _history(
             sealed = await write(
                 connection,
                 sql,
-                Epoch(run.run_id, writer_id, 1),
+                EpochKey(run.run_id, writer_id, 1),
                 [stretch.between(start, below)],
                 0,
                 await next_pass(connection, sql),

@@ -16,7 +16,7 @@ from faults.programs import SEALING
 from faults.service import PROJECT, RUN, Service, service
 from faults.snapshots import read_twice
 from stepwell_ingest.db.cluster import Cluster
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import ChangedError, Pass, Sealer
@@ -51,8 +51,8 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     pool.terminate()
 
 
-async def epochs(pool: asyncpg.Pool) -> list[Epoch]:
-    return [Epoch(*row) for row in await pool.fetch("SELECT run_id, writer_id, epoch FROM stepwell.ledger")]
+async def epochs(pool: asyncpg.Pool) -> list[EpochKey]:
+    return [EpochKey(*row) for row in await pool.fetch("SELECT run_id, writer_id, epoch FROM stepwell.ledger")]
 
 
 async def seal(pool: asyncpg.Pool) -> None:

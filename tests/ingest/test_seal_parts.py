@@ -14,12 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stepwell_ingest.seal import chunks
-from stepwell_ingest.seal.chunks import Epoch, Totals
+from stepwell_ingest.seal.chunks import EpochKey, Totals
 from stepwell_ingest.seal.stretches import Stretch, join, regroup
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 
 LAST_STEP = 2**63 - 2
-EPOCH = Epoch(2**60, 3, 2)
+EPOCH = EpochKey(2**60, 3, 2)
 #: Quiet NaNs with payloads, signs of zero, denormals, and neighbours of what float4 can hold.
 PATTERNS = (
     *(0x7FF8000000000000, 0x7FF8000000000BAD, 0xFFF8000000000001, 0x7FF0000000000000, 0xFFF0000000000000),

@@ -39,7 +39,7 @@ _TRACK_SCALARS = (
 TRACK_COLUMNS = (*(name for name, _ in _TRACK_SCALARS), "steps", "times_us", "times")
 
 
-class Epoch(NamedTuple):
+class EpochKey(NamedTuple):
     """Whose chunks: the key of a ledger row."""
 
     run_id: int
@@ -99,7 +99,7 @@ def tracks(groups: Sequence[Stretch], track_ids: Iterator[int]) -> list[Track]:
     ]
 
 
-def track_row(epoch: Epoch, track: Track, level: int, pass_id: int) -> npt.NDArray[Any]:
+def track_row(epoch: EpochKey, track: Track, level: int, pass_id: int) -> npt.NDArray[Any]:
     """One row of track."""
     _, (metric_ids, steps, times, _) = track
     count = len(steps)
@@ -133,7 +133,7 @@ def _track_template(count: int, regular: bool, near: bool) -> npt.NDArray[Any]:
     )
 
 
-def chunk_rows(epoch: Epoch, track: Track) -> tuple[list[npt.NDArray[Any]], Statistics]:
+def chunk_rows(epoch: EpochKey, track: Track) -> tuple[list[npt.NDArray[Any]], Statistics]:
     """The rows of chunk of one track, those of float4 and those of float8 apart; and statistics, in metric order."""
     track_id, (metric_ids, steps, _, part) = track
     values = np.ascontiguousarray(part)

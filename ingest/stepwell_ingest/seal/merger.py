@@ -15,7 +15,7 @@ from stepwell.wire import Int64Array
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import Reader
 from stepwell_ingest.seal import stretches
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.sealer import ChangedError, copy_out, next_pass, write
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_schema import queries
@@ -33,12 +33,12 @@ class Merger:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self) -> list[tuple[Epoch, int]]:
+    async def candidates(self) -> list[tuple[EpochKey, int]]:
         """Epochs with short tracks of enough passes, with the level of those."""
         rows = await self._pool.fetch(self._sql["mergeable"], self._settings.merge_passes, self._settings.at_once)
-        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
+        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
 
-    async def merge(self, epoch: Epoch, level: int) -> int:
+    async def merge(self, epoch: EpochKey, level: int) -> int:
         """Merges the oldest short tracks of one level; returns how many points it moved.
 
         0: another sealer was there, or none of them can be joined; then they went to the next level as they are.

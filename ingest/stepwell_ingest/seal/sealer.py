@@ -18,7 +18,7 @@ from stepwell.errors import Error
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, Reader, pieces
 from stepwell_ingest.seal import chunks, stretches
-from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Totals, Track
+from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, EpochKey, Totals, Track
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 from stepwell_schema import queries
@@ -54,7 +54,7 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self, but: Collection[Epoch] = ()) -> list[tuple[Epoch, bool]]:
+    async def candidates(self, but: Collection[EpochKey] = ()) -> list[tuple[EpochKey, bool]]:
         """Epochs that are worth a pass, and of each whether all of it may be sealed.
 
         Args:
@@ -69,9 +69,9 @@ class Sealer:
             *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
             *([epoch[part] for epoch in but] for part in range(3)),
         )
-        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
 
-    async def seal(self, epoch: Epoch, whole: bool) -> Pass | None:
+    async def seal(self, epoch: EpochKey, whole: bool) -> Pass | None:
         """One pass over an epoch.
 
         Args:
@@ -107,7 +107,7 @@ class Sealer:
             await self._hand_over(connection, epoch, begin, end, points)
         return Pass(points, end, end <= state["step_hi"] and (whole or state["bytes"] >= 2 * self._settings.pass_bytes))
 
-    async def _read(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int) -> list[Stretch]:
+    async def _read(self, connection: asyncpg.Connection, epoch: EpochKey, begin: int, end: int) -> list[Stretch]:
         reader = Reader(await copy_out(connection, self._sql["hot_blocks"], *epoch, begin, end))
         blocks = []
         while reader.next_row():
@@ -120,7 +120,9 @@ class Sealer:
             blocks.append(Stretch(keys, steps, times, values.reshape(len(keys), len(steps))))
         return stretches.join(blocks)
 
-    async def _hand_over(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int, points: int) -> None:
+    async def _hand_over(
+        self, connection: asyncpg.Connection, epoch: EpochKey, begin: int, end: int, points: int
+    ) -> None:
         tag = await connection.execute(self._sql["hand_over"], *epoch, begin, end, points)
         if tag != "UPDATE 1":
             raise ChangedError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
@@ -155,7 +157,7 @@ async def next_pass(connection: asyncpg.Connection, sql: dict[str, str]) -> int:
 async def write(
     connection: asyncpg.Connection,
     sql: dict[str, str],
-    epoch: Epoch,
+    epoch: EpochKey,
     groups: Sequence[Stretch],
     level: int,
     pass_id: int,
@@ -186,7 +188,7 @@ async def write(
     return sum(track.part.values.size for track in tracks)
 
 
-def _chunk_rows(epoch: Epoch, tracks: Iterable[Track], totals: Totals) -> Iterator[np.ndarray[Any, Any]]:
+def _chunk_rows(epoch: EpochKey, tracks: Iterable[Track], totals: Totals) -> Iterator[np.ndarray[Any, Any]]:
     for track in tracks:
         if len(track.part.metric_ids):
             rows, stats = chunks.chunk_rows(epoch, track)
