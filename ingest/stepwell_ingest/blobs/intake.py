@@ -150,7 +150,7 @@ class BlobIntake:
 
     async def _receive_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
         digest, data = hashlib.sha256(), bytearray()
-        await self._take_room(total)
+        await self._reserve(total)
         try:
             async with self._in_time():
                 async for piece in body:
@@ -172,7 +172,7 @@ class BlobIntake:
         held = min(part_bytes, claim.length if claim.length is not None else part_bytes)
         position = claim.start
         buffer = bytearray()
-        await self._take_room(held)
+        await self._reserve(held)
         try:
             while True:
                 try:
@@ -229,10 +229,10 @@ class BlobIntake:
                 hint="log a smaller file, or start the server with a larger --blob-bytes",
             )
 
-    async def _take_room(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         try:
             async with asyncio.timeout(self._timeouts.body_s):
-                await self.room.take(size)
+                await self.room.reserve(size)
         except TimeoutError:
             raise UnavailableError(
                 "the server has no room for a blob now",
