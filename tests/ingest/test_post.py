@@ -37,7 +37,10 @@ async def test_attach_answers_as_the_stream_does(worker: Worker) -> None:
     session = Session()
     status, reply, headers = await post(worker, "/v1/attach", session.attach())
     expected = {"type": "attached", "protocol": 1, "writer": "0", "epoch": 1, "next_seq": 0, "last_step": -1}
-    assert (status, reply) == (200, {**expected, "run_id": reply["run_id"], "resumed": False, "rejected": []})
+    assert (status, reply) == (
+        200,
+        {**expected, "run_id": reply["run_id"], "resumed": False, "rejected": [], "pace_ms": 50},
+    )
     assert headers["Content-Type"] == "application/json"
 
 
@@ -168,7 +171,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
     async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker:
         session = await attached(worker)
         frame = session.frame(100)
-        worker.services.room.take_now(900)
+        worker.services.room.reserve_now(900)
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         # Only the head of the request is sent: the answer comes without its body.

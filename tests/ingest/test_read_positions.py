@@ -9,10 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepwell.errors import UsageError
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, Position, current, intervals, moves, unread
+from stepwell_ingest.read.positions import (
+    Inherited,
+    LivePosition,
+    Move,
+    Position,
+    ShownEpoch,
+    current,
+    intervals,
+    moves,
+    unread,
+)
 from stepwell_ingest.read.waiting import Place, Range
 
 WRITERS = ("0", "1")
+_NEVER = 2**63 - 1
 
 
 @dataclass
@@ -36,6 +47,8 @@ class History:
         self.rows: dict[str, list[Row]] = {}
         #: Of a fork: below which step it shows what its parent's writers logged.
         self.inherited: dict[str, int] = {} if inherited is None else dict.fromkeys(WRITERS, inherited)
+        #: How far the ancestor has come.
+        self.arrived = 4
 
     def attach(self, writer: str, rewind_to: int | None = None, others: bool = False) -> None:
         older = self.rows.setdefault(writer, [])
@@ -61,23 +74,25 @@ class History:
             if writer in self.inherited:
                 self.inherited[writer] = min(self.inherited[writer], first)
 
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[ShownEpoch]:
         return [
-            Epoch(
-                writer,
-                row.number,
-                row.first_step,
-                row.last_step,
-                row.below,
-                inherited_below=self.inherited.get(writer),
-            )
+            ShownEpoch(writer, row.number, row.first_step, row.last_step, row.below)
             for writer, rows in sorted(self.rows.items())
             for row in rows
         ]
 
+    def bounds(self) -> list[Inherited]:
+        """Two epochs of an ancestor for each writer: one that has ended at step 2, and one that is under way."""
+        return [
+            Inherited(writer, min(below, first), min(below, first, end))
+            for writer, below in sorted(self.inherited.items())
+            for first, end in ((3, 3), (_NEVER, self.arrived))
+        ]
+
     def shown(self, writer: str) -> list[tuple[int, int]]:
         """(step, epoch) of what the views show."""
-        return [(step, 0) for step in range(self.inherited.get(writer, 0))] + self.own(writer)
+        inherited = range(min(self.inherited[writer], self.arrived)) if writer in self.inherited else ()
+        return [(step, 0) for step in inherited] + self.own(writer)
 
     def own(self, writer: str) -> list[tuple[int, int]]:
         """Those of them that it has logged itself."""
@@ -93,23 +108,25 @@ class History:
 class Reader:
     """Applies events and keeps what it has been shown."""
 
-    cursor: Cursor = field(default_factory=lambda: Cursor("running", {}))
+    cursor: LivePosition = field(default_factory=lambda: LivePosition("running", {}))
     points: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def look(self, history: History) -> None:
         epochs = history.epochs()
-        now = current("running", epochs)
+        now = current("running", epochs, None, history.bounds())
         found = moves(self.cursor, epochs, now)
         assert found is not None
         for move in found:
             mine = self.points.setdefault(move.writer, [])
             if move.cut is not None:
                 mine[:] = [point for point in mine if point[0] < move.cut]
-            new = [p for p in history.shown(move.writer) if move.from_step <= p[0] <= move.to_step]
+            ranges = [range(first, last + 1) for first, last in move.ranges]
+            new = [p for p in history.shown(move.writer) if any(p[0] in some for some in ranges)]
             assert not set(new) & set(mine)  # nothing twice
-            assert not mine or not new or new[0][0] > mine[-1][0]  # and never behind what was shown
-            mine += new
-        self.cursor = Cursor.decode(now.encode())
+            own = [p for p in new if p[1]]
+            assert not mine or not own or own[0][0] > mine[-1][0]  # and never behind what was shown
+            mine[:] = sorted(mine + new)
+        self.cursor = LivePosition.decode(now.encode())
 
 
 OPERATIONS = st.lists(
@@ -117,6 +134,7 @@ OPERATIONS = st.lists(
         st.tuples(st.just("store"), st.sampled_from(WRITERS), st.integers(0, 3), st.integers(1, 4)),
         st.tuples(st.just("attach"), st.sampled_from(WRITERS)),
         st.tuples(st.just("rewind"), st.sampled_from(WRITERS), st.integers(0, 12), st.booleans()),
+        st.tuples(st.just("arrive"), st.integers(1, 5)),
         st.tuples(st.just("look"), st.sampled_from(("first", "second"))),
     ),
     max_size=40,
@@ -131,10 +149,13 @@ def test_readers_have_what_is_shown_whenever_they_look(
     history, readers = History(inherited), {"first": Reader(), "second": Reader()}
     for reader in readers.values():  # of a fork: they have read the history
         reader.points = {writer: history.shown(writer) for writer in WRITERS}
+        reader.cursor = current("running", [], None, history.bounds())
     for operation in [*operations, ("look", "first"), ("look", "second")]:
         match operation:
             case ("store", str(writer), int(gap), int(count)):
                 history.store(writer, gap, count)
+            case ("arrive", int(count)):
+                history.arrived += count
             case ("attach", str(writer)):
                 history.attach(writer)
             case ("rewind", str(writer), int(step), bool(others)) if (
@@ -145,37 +166,35 @@ def test_readers_have_what_is_shown_whenever_they_look(
                 reader = readers[name]
                 reader.look(history)
                 for writer in WRITERS:
-                    if history.inherited and not history.own(writer):
-                        continue  # that its fork was rewound is told together with its first step
                     assert reader.points.get(writer, []) == history.shown(writer)
 
 
 def test_a_cursor_of_another_history_is_noticed() -> None:
-    epochs = [Epoch("0", 1, 0, 10, None)]
+    epochs = [ShownEpoch("0", 1, 0, 10, None)]
     now = current("running", epochs)
-    assert moves(Cursor("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
-    assert moves(Cursor("running", {"0": Position(2, 5)}), epochs, now) is None
-    assert moves(Cursor("running", {"9": Position(1, 5)}), epochs, now) is None
+    assert moves(LivePosition("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
+    assert moves(LivePosition("running", {"0": Position(2, 5)}), epochs, now) is None
+    assert moves(LivePosition("running", {"9": Position(1, 5)}), epochs, now) is None
     assert moves(now, epochs, now) == []
 
 
 def test_an_object_above_the_last_step_that_is_hidden_is_a_cut_once() -> None:
     """An object at step 9 was seen, and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
-    seen = current("running", [Epoch("0", 1, 0, 5, None, 10)], {"0": 9})
-    epochs = [Epoch("0", 1, 0, 5, 7, 10), Epoch("0", 2, 7, 7, None, 1)]
+    seen = current("running", [ShownEpoch("0", 1, 0, 5, None, 10)], {"0": 9})
+    epochs = [ShownEpoch("0", 1, 0, 5, 7, 10), ShownEpoch("0", 2, 7, 7, None, 1)]
     now = current("running", epochs, {"0": 9})
     assert moves(seen, epochs, now) == [Move("0", 7, 6, 7)]
-    assert moves(Cursor.decode(now.encode()), epochs, now) == []
-    epochs = [Epoch("0", 1, 0, 5, 4, 10), Epoch("0", 2, 7, 7, 4, 1), Epoch("0", 3, None, 3, None, 0)]
+    assert moves(LivePosition.decode(now.encode()), epochs, now) == []
+    epochs = [ShownEpoch("0", 1, 0, 5, 4, 10), ShownEpoch("0", 2, 7, 7, 4, 1), ShownEpoch("0", 3, None, 3, None, 0)]
     assert moves(now, epochs, current("running", epochs, {"0": 9})) == [Move("0", 4, 4, 3)]
 
 
 def test_frames_that_were_not_seen_are_those_behind_the_cursor() -> None:
-    old, new = Epoch("0", 1, 0, 5, None, 10), Epoch("0", 2, None, -1, None, 3)
+    old, new = ShownEpoch("0", 1, 0, 5, None, 10), ShownEpoch("0", 2, None, -1, None, 3)
     seen = current("running", [old])
     assert unread(seen, [old]) == []
     assert unread(seen, [old._replace(next_seq=12), new]) == [(old._replace(next_seq=12), 10), (new, -1)]
-    assert unread(Cursor("running", {}), [old]) == [(old, -1)]
+    assert unread(LivePosition("running", {}), [old]) == [(old, -1)]
     assert unread(seen, [old._replace(next_seq=9)]) is None  # a history that went back: a backup
 
 
@@ -192,12 +211,12 @@ def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
         for name in names
     }
     waiting = {name: [Range(Place(3, 49_000, 0), Place(3, writers[name].next_seq, 0))] for name in names}
-    cursor = Cursor("running", writers, waiting)
-    assert Cursor.decode(cursor.encode()) == cursor
+    cursor = LivePosition("running", writers, waiting)
+    assert LivePosition.decode(cursor.encode()) == cursor
     assert len(cursor.encode()) < 256 * 1024
 
 
 @pytest.mark.parametrize("text", ["", "x", "e30=", "eJwDAAAAAAE=", "ü", "eJyLVgIAAZUAuQ=="])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="this cursor is none of a live view"):
-        Cursor.decode(text)
+        LivePosition.decode(text)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from stepwell_ingest.api.access import Authorize
 from stepwell_ingest.api.open_streams import OpenStreams
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.api.pages import Pages
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
@@ -21,6 +22,7 @@ from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class Services:
         gate: open until the worker drains.
         room: memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
+        pace: for how long senders should gather rows.
         streams: the open connections.
         reads: the database as reads use it.
         live: live views.
         sizes: how much history there is.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
+        pages: what `workspace/` was built into.
         blobs: files; None where the server was started without a place for them.
     """
 
@@ -52,9 +56,11 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    pace: Pace
     streams: OpenStreams
     reads: Database
     live: Live
     sizes: Sizes
     check_postgres: Callable[[], Awaitable[None]]
-    blobs: Blobs | None
+    pages: Pages
+    blobs: BlobIntake | None

@@ -18,7 +18,17 @@ import numpy as np
 
 from stepwell_ingest.read.arrays import Series, TooMuch, fetch
 from stepwell_ingest.read.database import Database
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, as_json, current, intervals, moves, unread
+from stepwell_ingest.read.positions import (
+    Inherited,
+    LivePosition,
+    Move,
+    ShownEpoch,
+    as_json,
+    current,
+    intervals,
+    moves,
+    unread,
+)
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
@@ -36,7 +46,7 @@ class Event:
     Attributes:
         kind: "start" (where the run stands; no points), "delta", or "reset": read the history anew, then go on from
             `cursor`, because what happened since the listener's own is too much, or is not known. "quiet": nothing is
-            to be told, but the cursor has moved.
+            to be told, but the cursor has moved. "deleted": the run is no more, and this is the last event.
         cursor: where a reader stands who has taken it.
         about: what it says beside the points.
         page: the new points and objects.
@@ -44,7 +54,7 @@ class Event:
     """
 
     kind: str
-    cursor: Cursor
+    cursor: LivePosition
     about: dict[str, Any]
     page: Page | None = None
     awaits: frozenset[str] = frozenset()
@@ -53,7 +63,7 @@ class Event:
 class _Frames(NamedTuple):
     """Frames of one epoch, and from which step on their objects are wanted."""
 
-    row: Epoch
+    row: ShownEpoch
     from_seq: int
     to_seq: int = _ALL_SEQS
     from_step: int = 0
@@ -68,8 +78,8 @@ class _Found(NamedTuple):
     value: ObjectValue | None
 
 
-async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
-    """What to tell a listener; None when the run has been deleted.
+async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
+    """What to tell a listener.
 
     Args:
         keys: whose values the event has; empty: none.
@@ -78,9 +88,10 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["positions"], run.run_id)
         if not rows:
-            return None
-        epochs = [Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None]
-        return await _Delta(database, connection, run.run_id, keys, epochs, rows[0]["state"]).since(seen)
+            return Event("deleted", seen or LivePosition("deleted", {}), {})
+        epochs = [ShownEpoch(*(row[name] for name in ShownEpoch._fields)) for row in rows if row["writer"] is not None]
+        inherited = [Inherited(*row) for row in await connection.fetch(database.sql["inherited"], run.run_id)]
+        return await _Delta(database, connection, run.run_id, keys, epochs, inherited, rows[0]["state"]).since(seen)
 
 
 class _Delta:
@@ -92,7 +103,8 @@ class _Delta:
         connection: asyncpg.Connection,
         run_id: int,
         keys: tuple[str, ...],
-        epochs: list[Epoch],
+        epochs: list[ShownEpoch],
+        inherited: list[Inherited],
         state: str,
     ) -> None:
         self._database = database
@@ -100,9 +112,10 @@ class _Delta:
         self._run_id = run_id
         self._keys = list(keys)
         self._epochs = epochs
-        self._now = current(state, epochs)  # `since` adds the steps of objects
+        self._inherited = inherited
+        self._now = current(state, epochs, None, inherited)  # `since` adds the steps of objects
 
-    async def since(self, seen: Cursor | None) -> Event:
+    async def since(self, seen: LivePosition | None) -> Event:
         fresh = None if seen is None else unread(seen, self._epochs)
         frames = [
             _Frames(row, first) for row, first in ([(row, 0) for row in self._epochs] if fresh is None else fresh)
@@ -110,11 +123,11 @@ class _Delta:
         tops = await self._last_objects(frames)
         for writer, position in (seen.writers if seen is not None else {}).items():
             tops[writer] = max(tops.get(writer, -1), position.last_object)
-        self._now = current(self._now.state, self._epochs, tops)
+        self._now = current(self._now.state, self._epochs, tops, self._inherited)
         if seen is None:
             last = {writer: position.last_step for writer, position in self._now.writers.items()}
             return await self._begin("start", {"writers": last})
-        if seen.waiting is None:
+        if seen.waiting is None or seen.inherited is None:
             return await self._begin("reset", {"reason": "the cursor is of an older version of the server"})
         found = moves(seen, self._epochs, self._now)
         if found is None or fresh is None:
@@ -131,7 +144,7 @@ class _Delta:
         found = await self._objects(frames, [], self._database.limits.page_bytes)
         return self._event(kind, about, *self._waiting(_ranges(frames, None), found))
 
-    async def _delta(self, seen: Cursor, found: list[Move], fresh: list[_Frames]) -> Event:
+    async def _delta(self, seen: LivePosition, found: list[Move], fresh: list[_Frames]) -> Event:
         room = self._database.limits.live_points * _POINT_BYTES
         ranges = _ranges(fresh, seen)
         cuts = {move.writer: move.cut for move in found if move.cut is not None}
@@ -256,7 +269,7 @@ class _Delta:
         return assemble(series, objects, 0, with_times=True)
 
 
-def _ranges(fresh: Iterable[_Frames], seen: Cursor | None) -> dict[str, list[Range]]:
+def _ranges(fresh: Iterable[_Frames], seen: LivePosition | None) -> dict[str, list[Range]]:
     """By writer, what waited and the frames that are new."""
     ranges = defaultdict[str, list[Range]](list)
     if seen is not None:
@@ -289,7 +302,8 @@ def _new_objects(
 
 def _only_new(series: Series, move: Move | None) -> Series:
     """The points that are new; those of other writers lie in the same range of steps."""
-    first, last = (0, -1) if move is None else (move.from_step, move.to_step)
-    start, end = np.searchsorted(series.steps, [first, last + 1]).tolist()
-    times = None if series.times is None else series.times[start:end]
-    return Series(series.metric, series.writer, series.steps[start:end], series.values[start:end], times)
+    new = np.zeros(len(series.steps), np.bool_)
+    for first, last in () if move is None else move.ranges:
+        new |= (series.steps >= first) & (series.steps <= last)
+    times = None if series.times is None else series.times[new]
+    return Series(series.metric, series.writer, series.steps[new], series.values[new], times)

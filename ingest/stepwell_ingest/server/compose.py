@@ -15,9 +15,10 @@ import asyncpg
 
 from stepwell_ingest.api.access import authorize
 from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.collector import Collector
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.connect import check_answers
@@ -33,6 +34,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.names import MetricNames
+from stepwell_ingest.write.pace import Pace
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
 
@@ -68,15 +70,17 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
     catalog = Catalog(writing, timeouts.connect_s)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
+    pace = Pace(lambda: batcher.batch_s)
     pressure = Pressure(writing, config.seal)
     copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
-    loops: list[Loop] = [quota.run, pressure.run, lifecycle.run, housekeeping.run, *(copier.run for copier in copiers)]
+    loops: list[Loop] = [quota.run, pressure.run, pace.run, lifecycle.run, housekeeping.run]
+    loops += [copier.run for copier in copiers]
     blobs = None
     if store is not None:
-        blobs = Blobs(writing, store, limits, timeouts)
+        blobs = BlobIntake(writing, store, limits, timeouts)
         loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
     services = Services(
         config=config,
@@ -88,11 +92,13 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         batcher=batcher,
         catalog=catalog,
         intake=Intake(batcher, limits.object_bytes, quota.refusal),
+        pace=pace,
         streams=streams,
         reads=reads,
         live=Live(reads),
         sizes=Sizes(writing),
         check_postgres=partial(check_answers, writing),
+        pages=Pages(),
         blobs=blobs,
     )
     return Composition(services, housekeeping, tuple(loops))

@@ -90,11 +90,14 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Marks the slots that are not current and in which everything is sealed. Returns how many it marked.
+-- A transaction id that has not been assigned here yet is another cluster's: the database was restored from a dump. An id that
+-- has been assigned does no harm, because no snapshot is older than the restore.
 DECLARE
     slot  stepwell.hot_ring;
     found integer := 0;
 BEGIN
-    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
+    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current
+                  AND (h.sealed_xid IS NULL OR h.sealed_xid >= pg_snapshot_xmax(pg_current_snapshot()))
                   AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0 LOOP
         IF stepwell.slot_sealed_v1(slot.ring) THEN
             -- `since`: the check takes a while, and other servers may have emptied and refilled the slot meanwhile.
@@ -114,7 +117,7 @@ DECLARE
     slot smallint;
 BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
-    WHERE NOT h.current AND h.sealed_xid IS NOT NULL
+    WHERE NOT h.current AND h.sealed_xid < pg_snapshot_xmax(pg_current_snapshot())
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
       -- Does not wait for sessions that lock the slot or its TOAST table for long (a dump, a VACUUM against wraparound of
       -- transaction ids): everybody else would have to wait behind this one.

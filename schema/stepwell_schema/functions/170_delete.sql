@@ -126,6 +126,13 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT to_char(timestamp '2020-01-01 00:00:00' + (run_id_ >> 20) * interval '1 millisecond', 'YYYY-MM')
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.closed_before_v1(now_ timestamptz) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    -- Below which id all runs of whole months are committed, or never will be: a run that was made in the last moment of a
+    -- month is committed in the next one, and nobody sees it before.
+    SELECT stepwell.run_id_floor_v1(date_trunc('month', now_ - interval '1 day', 'UTC'))
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.months_to_drop_v1(run_ids bigint[], before_id bigint)
 RETURNS TABLE (month text, lower_id bigint, upper_id bigint)
 LANGUAGE sql STABLE AS $$

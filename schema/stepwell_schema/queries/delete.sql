@@ -39,7 +39,7 @@ GROUP BY 1 ORDER BY count(*) DESC, 1 DESC;
 -- name: months_to_drop
 -- Months that have no runs other than these; see months_to_drop_v1.
 SELECT month, lower_id, upper_id
-FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.run_id_floor_v1(date_trunc('month', clock_timestamp(), 'UTC')));
+FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.closed_before_v1(clock_timestamp()));
 
 -- name: files_of_them
 -- The files that only these runs name: how many, and how large.
