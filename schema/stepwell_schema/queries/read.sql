@@ -7,6 +7,11 @@ UNION ALL
 UNION ALL
 (SELECT DISTINCT 'entity', r.entity FROM stepwell.run r ORDER BY 2 LIMIT 20);
 
+-- name: run_named
+-- The ids of the runs of a project that are shown by this name; two are enough to know that it is ambiguous.
+SELECT r.run FROM stepwell.runs r
+WHERE r.entity = $1 AND r.project = $2 AND r.display_name = $3 ORDER BY r.run_id DESC LIMIT 2;
+
 -- name: runs
 -- What lists of runs are filtered from. A column here is a field of filters (read/filters.py names them).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,
@@ -192,3 +197,14 @@ JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = s.writer_id AND n.epoch 
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
 WHERE (s.number - 1) % greatest(1, (s.total + $2 - 1) / $2) = 0 OR s.number = s.of_writer
 ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;
+
+-- name: projects
+-- The projects of the server, the one with the newest run first.
+SELECT r.entity, r.project, count(*) AS runs, count(*) FILTER (WHERE r.state = 'running') AS running,
+       max(r.created_at) AS newest_run_at
+FROM stepwell.run r GROUP BY r.entity, r.project ORDER BY max(r.created_at) DESC, r.entity, r.project LIMIT $1;
+
+-- name: files
+-- The files of a run whose bytes are here, in the order of their names, behind a name.
+SELECT f.name, f.sha256, f.size, f.time, f.writer FROM stepwell.files f
+WHERE f.run_id = $1 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;

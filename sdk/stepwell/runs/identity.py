@@ -35,6 +35,7 @@ class RunIdentity:
         self.resumed = False
         self.start_time = start_time
         self._about = about
+        self._has_dir = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets only what a run has, so that a typing error (`run.note = …`) is not lost.
@@ -67,9 +68,10 @@ class RunIdentity:
 
     @property
     def dir(self) -> str:
-        """A directory for files of the run, made on first use."""
+        """A directory for files of the run, made on first use. What is there when the run ends is kept with it."""
         directory = self.settings.dir / "files" / self.id
         directory.mkdir(0o700, parents=True, exist_ok=True)
+        self._has_dir = True
         return str(directory)
 
     @property

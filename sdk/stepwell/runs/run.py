@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from stepwell.compat.older import OlderNames
 from stepwell.delivery.account import Account, Stats
@@ -80,7 +80,7 @@ class Run(RunIdentity, OlderNames):
             self._definitions,
             Rejections(on_rejection),
             new_session,
-            [self.unwatch],
+            [self.unwatch, self._keep_dir],
             self._ended,
         )
         self._summary_state = SummaryState(
@@ -246,7 +246,7 @@ class Run(RunIdentity, OlderNames):
 
     def save(
         self,
-        glob_str: str | os.PathLike[str],
+        glob_str: str | os.PathLike[str] | None = None,
         base_path: str | os.PathLike[str] | None = None,
         policy: str = "live",
     ) -> list[str] | bool:
@@ -254,13 +254,14 @@ class Run(RunIdentity, OlderNames):
 
         Args:
             glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are passed over.
+                None, as in older scripts: nothing; the files of `dir` are kept without a call.
             base_path: files are named by their path below it; None: below the working directory or, for an absolute
                 pattern, below its directory.
             policy: "now": once, as they are; "live": now, and again when they have changed, which is checked every
                 15 s and at the end; "end": when the run ends, all that match then.
 
         Returns:
-            The paths of the files that match now; in disabled mode False.
+            The paths of the files that match now; in disabled mode False; without a pattern True.
 
         Raises:
             SettingError: (a ValueError) an unknown policy.
@@ -270,7 +271,33 @@ class Run(RunIdentity, OlderNames):
         session = self._life.state.session_for("save() cannot be called on it")
         if session is None:
             return False
+        if glob_str is None:
+            return True
         return session.saved.save(os.fspath(glob_str), None if base_path is None else os.fspath(base_path), policy)
+
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> IO[str]:
+        """Fetches a file that a run kept, and opens it for reading.
+
+        Args:
+            name: of the file, as the run calls it.
+            run_path: "entity/project/id" of another run; None: this one.
+            replace: fetch it also when there is such a file.
+            root: the directory that it is written to; None: `dir`.
+
+        Raises:
+            NotFoundError: (a LookupError) there is no such run or file.
+            UnavailableError: the server cannot be reached.
+        """
+        from stepwell.api import Api  # a training process seldom reads
+
+        api = Api({"base_url": self.settings.url, "entity": self.entity, "project": self.project})
+        return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
 
     def watch(
         self,
@@ -371,6 +398,11 @@ class Run(RunIdentity, OlderNames):
         self._about.restore(reply.get("meta") or {})
         if self.settings.start.automatic:
             remember(self.settings.dir, self.id)
+
+    def _keep_dir(self) -> None:
+        """A step of `finish`: the files of `dir`, if this process has asked for it."""
+        if self._has_dir and self._session is not None:
+            self._session.saved.keep_directory(self.dir)
 
     def _ended(self, session: Session) -> None:
         """The last step of `finish`."""
