@@ -27,7 +27,7 @@ from typing import Any
 import asyncpg
 
 from sql_data import Shape, load
-from sql_queries import QUERIES, Query
+from sql_queries import QUERIES, SINCE_QUERY, Query
 from stepwell_ingest.db.cluster import Cluster, embedded_binaries
 from stepwell_ingest.db.migrate import migrate
 
@@ -62,6 +62,7 @@ async def main() -> None:
 async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any]:
     """Milliseconds of each form of a query (median of some turns), and whether all return the same rows."""
     out: dict[str, Any] = {"name": query.name}
+    since = str(await connection.fetchval(SINCE_QUERY))
     rows: list[list[tuple[Any, ...]]] = []
     for form, sql in (("stepwell", query.stepwell), ("better", query.better), ("plain", query.plain)):
         if not sql:
@@ -70,7 +71,7 @@ async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any
             times = []
             for turn in range(_TURNS):
                 began = time.perf_counter()
-                found = await connection.fetch(sql)
+                found = await connection.fetch(sql.replace("$SINCE", since))
                 times.append((time.perf_counter() - began) * 1000)
                 if turn == 0 and times[0] > 5000:
                     break

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from stepwell_ingest.seal.chunks import Epoch
-from stepwell_ingest.seal.sealer import write
+from stepwell_ingest.seal.sealer import next_pass, write
 from stepwell_ingest.seal.segments import Segment
 from stepwell_schema import queries
 
@@ -252,7 +252,12 @@ async def _history(
         if hot_from is None or hot_from > start:
             below = int(steps[-1]) + 1 if hot_from is None else hot_from
             sealed = await write(
-                connection, sql, Epoch(run.run_id, writer_id, 1), [segment.between(start, below)], level=0
+                connection,
+                sql,
+                Epoch(run.run_id, writer_id, 1),
+                [segment.between(start, below)],
+                0,
+                await next_pass(connection, sql),
             )
         if hot_from is not None and hot_from <= steps[-1]:
             await _hot(connection, run, writer_id, segment.between(max(start, hot_from), int(steps[-1]) + 1))

@@ -16,9 +16,11 @@ _WIDE = "(SELECT run_id FROM stepwell.run WHERE name = 'wide-0')"
 _PLAIN_WIDE = "(SELECT run_id FROM bench.run WHERE name = 'wide-0')"
 _FRESH = "(SELECT run_id FROM stepwell.run WHERE name = 'fresh')"
 _PLAIN_FRESH = "(SELECT run_id FROM bench.run WHERE name = 'fresh')"
-#: The newest hundredth of the time that the data set spans.
-_SINCE = "(SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM stepwell.run)"
-_PLAIN_SINCE = "(SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM bench.run)"
+#: Stands for the time at which the newest hundredth of the data begins. A value, as dashboards send it: with a subquery
+#: for an argument, Postgres does not inline a function.
+SINCE = "'$SINCE'::timestamptz"
+#: The value.
+SINCE_QUERY = "SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM bench.run"
 _LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.metric = '{0}'
            ORDER BY p.step DESC LIMIT 1)"""
 
@@ -146,20 +148,20 @@ QUERIES = (
     ),
     Query(
         "since I last looked: how many points a project has logged",
-        f"SELECT run, count(*) FROM stepwell.history WHERE {_LARGE} AND time > {_SINCE} GROUP BY 1",
+        f"SELECT run, count(*) FROM stepwell.history WHERE {_LARGE} AND time > {SINCE} GROUP BY 1",
         f"""SELECT r.name, count(*) FROM bench.run r JOIN bench.point p USING (run_id)
-            WHERE r.{_LARGE} AND p.time > {_PLAIN_SINCE} GROUP BY 1""",
-        f"""SELECT run, count(*) FROM stepwell.history_in_time({_SINCE}, NULL)
-            WHERE {_LARGE} AND time > {_SINCE} GROUP BY 1""",
+            WHERE r.{_LARGE} AND p.time > {SINCE} GROUP BY 1""",
+        f"""SELECT run, count(*) FROM stepwell.history_in_time({SINCE}, NULL)
+            WHERE {_LARGE} AND time > {SINCE} GROUP BY 1""",
     ),
     Query(
         "Grafana: a metric of all runs in a range of time",
         f"""SELECT date_trunc('minute', time), avg(value) FROM stepwell.history
-            WHERE metric = 'train/loss' AND time BETWEEN {_SINCE} AND now() GROUP BY 1""",
+            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND now() GROUP BY 1""",
         f"""SELECT date_trunc('minute', time), avg(value) FROM bench.point
-            WHERE metric = 'train/loss' AND time BETWEEN {_PLAIN_SINCE} AND now() GROUP BY 1""",
+            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND now() GROUP BY 1""",
         f"""SELECT date_trunc('minute', time), avg(value)
-            FROM stepwell.history_in_time({_SINCE}, now() + interval '1 us') WHERE metric = 'train/loss' GROUP BY 1""",
+            FROM stepwell.history_in_time({SINCE}, now() + interval '1 us') WHERE metric = 'train/loss' GROUP BY 1""",
     ),
     Query(
         "a new name at each step, hot: how many points",

@@ -1,6 +1,7 @@
-"""The server's settings: frozen values, units in their names, one place where they are read.
+"""The server's settings: frozen values with units in their names.
 
-A leaf: imports nothing of the server. `stepwell up` fills these from its options and the environment.
+A leaf: imports nothing from the server. `stepwell up` fills them from its options and the environment, and child
+processes receive all of them (`config_json`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one worker process takes in at a time. Full is answered, not suffered: see `write/admission.py`.
+    """What one worker process takes in at a time. A full server says so: see `write/admission.py`.
 
     Attributes:
         memory_bytes: frames held between the socket and COMMIT, over all connections.
@@ -24,7 +25,7 @@ class Limits:
         attach_bytes: the largest body of POST /v1/attach (a config).
         post_frames, post_sessions: how many one POST body may hold.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
-        streams: open connections; one more is told to come back later.
+        streams: open connections; further ones are told to come back later.
         batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
         batch_frames: likewise.
         copiers: transactions under way at a time. A writer is in one of them at most.
@@ -69,14 +70,14 @@ class Timeouts:
         attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
-        drain_s: how long a stopping server waits for what it has taken in to be committed.
+        drain_s: how long a stopping server waits until the frames that it holds are committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
         retry_after_s: what an overloaded server asks its clients to wait.
         beat_s: how often a worker says which writers it hears.
-        silent_s: a writer that nobody has heard for this long has crashed.
-        blob_part_s: how long parts of a file are kept that nobody completes.
-        blob_grace_s: how long a file stays that no run names, from when it was stored or somebody was last told that
-            it is there: what names it may wait in a spool.
+        silent_s: a writer that no worker has heard from for this long has crashed.
+        blob_part_s: how long parts of an unfinished upload are kept.
+        blob_grace_s: how long a file stays that no run names, from when it was stored or a client was last told that it
+            is there: the frame that names it may wait in a spool.
     """
 
     statement_s: float = 60.0
@@ -131,13 +132,13 @@ class SealSettings:
 
     @property
     def age(self) -> datetime.timedelta:
-        """`age_s` likewise."""
+        """`age_s` as Postgres takes it."""
         return datetime.timedelta(seconds=self.age_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What one worker process spends on those who read, so that they cannot starve those who write.
+    """What one worker process spends on reads, so that they cannot starve writes.
 
     Attributes:
         connections: to Postgres, for reads alone; more reads at a time wait.
@@ -150,11 +151,11 @@ class Reads:
         keys: names that one request may ask for.
         buckets: of one metric in one answer.
         samples: rows that a sampled answer aims at, at most.
-        listeners: live views; one more is told to come back later.
-        live_poll_s: how often a worker looks for what is new, for all its listeners together.
+        listeners: live views; further ones are told to come back later.
+        live_poll_s: how often a worker looks for new points, for all its listeners together.
         live_points: what one event holds, at most; a listener that is further behind starts over.
         live_waiting: how many ranges of objects that wait for their files a cursor of a live view remembers.
-        live_keep_alive_s: how often a live view hears that it is still connected.
+        live_keep_alive_s: how often a live view without news receives a sign of life.
     """
 
     connections: int = 4
@@ -177,13 +178,13 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that one worker needs to serve.
+    """All settings of one server.
 
     Attributes:
         dsn: where Postgres is.
         host, port: where to listen; port 0 takes a free one.
         reuse_port: several workers share the port.
-        limits, timeouts, seal: see there.
+        limits, timeouts, seal, reads: see there.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
     """
 

@@ -373,3 +373,18 @@ def test_an_exit_without_a_server_ends_and_leaves_the_spool(tmp_path: Path) -> N
     )
     assert f"deliver them with: stepwell sync {tmp_path}" in done.stderr
     assert spooled_steps(tmp_path) == [0]
+
+
+def test_a_second_init_says_which_of_its_arguments_have_no_effect(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = stepwell.init("mnist", id="one", mode="offline", dir=tmp_path, config={"lr": 0.1, "depth": 3})
+    assert stepwell.init("mnist", mode="offline", dir=tmp_path, config={"lr": 0.1}) is first
+    assert caplog.messages == []
+    again = stepwell.init("other", id="two", mode="offline", resume="allow", config={"lr": 0.2, "depth": 3, "seed": 7})
+    assert again is first
+    assert caplog.messages == [
+        "init() returned the active run one, so these arguments have no effect: project='other', resume='allow', "
+        "id='two', config 'lr', config 'seed'. A new run begins after finish(), or with reinit=\"finish_previous\" or "
+        '"create_new"'
+    ]

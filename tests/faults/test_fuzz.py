@@ -17,6 +17,7 @@ from faults.fuzz_verdict import verdict
 from fixtures.frames import block
 from stepwell import wire
 from stepwell.wire import Object
+from stepwell.wire import frame as decoder
 from stepwell_ingest.config import Config
 from stepwell_ingest.server.worker import Worker
 
@@ -47,19 +48,19 @@ def test_mutants_are_refused_with_a_named_error_or_are_consistent() -> None:
 
 def test_the_fuzzer_sees_a_decoder_that_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = frame_with(b"1")
-    monkeypatch.setattr(wire, "MAX_FRAME_BYTES", "no number")
+    monkeypatch.setattr(decoder, "MAX_FRAME_BYTES", "no number")
     with pytest.raises(FindingError, match="TypeError"):
         outcome(frame)
 
 
 def test_the_fuzzer_sees_a_decoder_that_believes_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = wire.decode_body
+    honest = decoder.decode_body
 
     def believing(header: wire.Header, view: memoryview) -> wire.Frame:
         made = honest(header, view)
         return made._replace(header=header._replace(points=10**9))
 
-    monkeypatch.setattr(wire, "decode_body", believing)
+    monkeypatch.setattr(decoder, "decode_body", believing)
     with pytest.raises(FindingError, match="accepted, but AssertionError"):
         outcome(frame_with(b"1"))
 

@@ -198,6 +198,19 @@ async def test_more_key_sets_than_are_remembered_can_be_stored(
     assert await write_path.pool.fetchval(wrong) == 0
 
 
+async def test_key_sets_are_remembered_up_to_a_limit(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell_ingest.write.names._MAX_KEY_SET_BYTES", 200)
+    session = Session()
+    cursor = await write_path.attach(session)
+    for number in range(50):
+        write_path.put(cursor, session.frame(1, ["loss", f"metric/{number % 25}"]))
+    await write_path.store()
+    sizes = [len(names) + ids.nbytes for (_, names), ids in write_path.names._key_sets.items()]
+    assert sum(sizes) == write_path.names._key_set_bytes <= 200
+    assert await stored_steps(write_path.pool) == list(range(50))
+    assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.history") == 100
+
+
 async def test_writers_with_new_names_do_not_hold_up_the_others(write_path: WritePath) -> None:
     session, stranger = Session(), Session(run="run-2")
     cursor, other = await write_path.attach(session), await write_path.attach(stranger)

@@ -7,6 +7,7 @@ import pytest
 
 from stepwell.errors import UnavailableError
 from stepwell_ingest.config import Reads
+from stepwell_ingest.db.connect import read_pool
 from stepwell_ingest.db.errors import hint_for, postgres_errors
 from stepwell_ingest.read.database import Database
 
@@ -41,8 +42,7 @@ async def test_a_mistake_does_not_pass_by_itself(any_shared_dsn: str, statement:
 
 
 async def test_a_mistake_in_a_read_does_not_pass_by_itself(any_shared_dsn: str) -> None:
-    database = Database(any_shared_dsn, Reads(), 5.0)
-    await database.open()
+    database = Database(await read_pool(any_shared_dsn, Reads(), 5.0), Reads())
     try:
         with pytest.raises(UnavailableError, match="report it") as caught:
             async with database.snapshot() as connection:

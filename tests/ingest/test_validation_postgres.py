@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import asyncpg
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ async def pg(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def passes(body: bytes) -> bool:
-    block = wire.Block(b"", *(wire.np.array([number], "i8") for number in (0, T0)), wire.np.empty((0, 1)))
+    block = wire.Block(b"", *(np.array([number], "i8") for number in (0, T0)), np.empty((0, 1)))
     try:
         check(wire.decode(wire.encode(bytes(16), 0, [block], [wire.Object(0, T0, "key", body)])), -1, 1 << 20)
     except RejectionError:

@@ -154,19 +154,3 @@ async def test_a_stream_whose_session_was_forgotten_attaches_again_and_stores_on
             assert (await client.exchange(frame))["duplicate"] == 1
         assert_empty(worker)
     assert await stored_steps(pg) == [0]
-
-
-async def test_key_sets_are_remembered_up_to_a_limit(
-    postgres_dsn: str, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalog, "_MAX_KEY_SET_BYTES", 200)
-    session = Session()
-    async with start_worker(postgres_dsn) as worker, Client(worker) as client:
-        await client.attach(session)
-        frames = [session.frame(1, ["loss", f"metric/{number % 25}"]) for number in range(50)]
-        await client.send(*frames)
-        assert (await client.hear_acks(50))["stored"] == 50
-        sizes = [len(names) + ids.nbytes for (_, names), ids in worker.services.catalog._key_sets.items()]
-        assert sum(sizes) == worker.services.catalog._key_set_bytes <= 200
-    assert await stored_steps(pg) == list(range(50))
-    assert await pg.fetchval("SELECT count(*) FROM stepwell.history") == 100

@@ -157,6 +157,7 @@ async def test_functions_carry_their_version_but_for_those_of_the_contract(conne
             "history_between",
             "history_sample",
             "history_wide",
+            "history_in_time",
             "history_samples",
             "history_last",
             "history_position",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
 
 import asyncpg
 import numpy as np
 import pytest
 
-from fixtures.histories import Histories
+from fixtures.histories import START, Histories
 from fixtures.plans import nodes, plan_of
 
 pytestmark = pytest.mark.db
@@ -65,6 +66,7 @@ async def test_reads_agree_with_the_view(made: Histories, seed: int) -> None:
             await check_last(made.pool, run_id, metric)
         await check_steps(made.pool, run_id)
     await check_samples(made.pool, ids)
+    await check_times(made.pool)
 
 
 async def check_last(pool: asyncpg.Pool, run_id: int, metric: str) -> None:
@@ -87,6 +89,19 @@ async def check_steps(pool: asyncpg.Pool, run_id: int) -> None:
     for name, first, last in metrics:
         query = "SELECT first_step, last_step FROM stepwell.metrics WHERE run_id = $1 AND name = $2"
         assert tuple(await pool.fetchrow(query, run_id, name)) == (first, last)
+
+
+async def check_times(pool: asyncpg.Pool) -> None:
+    columns = "run, writer, metric, step, time, float8send(value)"
+    for low, high in ((None, None), (10, None), (None, 25), (12, 30), (20, 20), (1000, 2000)):
+        bounds = [None if seconds is None else START + timedelta(seconds=seconds) for seconds in (low, high)]
+        found = await pool.fetch(f"SELECT {columns} FROM stepwell.history_in_time($1, $2)", *bounds)
+        wanted = await pool.fetch(
+            f"SELECT {columns} FROM stepwell.history "
+            "WHERE ($1::timestamptz IS NULL OR time >= $1) AND ($2::timestamptz IS NULL OR time < $2)",
+            *bounds,
+        )
+        assert sorted(map(tuple, found)) == sorted(map(tuple, wanted))
 
 
 def comparable(row: Iterable[object]) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import numpy as np
 import pytest
 
-from fixtures.histories import Histories
+from fixtures.histories import START, Histories
 from fixtures.plans import conditions, nodes, plan_of, rows_read, scans
 
 pytestmark = pytest.mark.db
@@ -77,6 +78,25 @@ async def test_steps_of_history_between_reach_the_indexes(
     # What lies above is found from the index; step_lo is no part of it, so higher blocks are read, but not opened.
     opened = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans(plan, "hot_block"))
     assert opened <= 2 * blocks
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "chunks"), [(None, 900, 2), (3000, 3100, 1), (1500, 2500, 2), (None, None, 6), (-20, -10, 0)]
+)
+async def test_a_range_of_time_opens_its_own_chunks_only(
+    connection: asyncpg.Connection, low: int | None, high: int | None, chunks: int
+) -> None:
+    bounds = [
+        "NULL" if seconds is None else f"'{(START + timedelta(seconds=seconds)).isoformat()}'::timestamptz"
+        for seconds in (low, high)
+    ]
+    plan = await plan_of(
+        connection,
+        f"SELECT * FROM stepwell.history_in_time({', '.join(bounds)}) WHERE run = 'a' AND metric = 'metric-3'",
+    )
+    opened = [node for node in nodes(plan) if node.get("Alias") == "a" and node["Node Type"] == "Subquery Scan"]
+    # Of two writers. Times of the last 1,000 steps are those of the first 1,000 again.
+    assert sum(node["Actual Loops"] for node in opened) <= 2 * (chunks + 2 * (chunks > 0))
 
 
 async def test_a_writer_reaches_the_indexes(connection: asyncpg.Connection) -> None:

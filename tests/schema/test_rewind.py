@@ -100,7 +100,7 @@ async def test_a_process_that_lives_on_through_a_rewind_is_heard(made: Histories
     await end(made, "1", state)
     await start(made, "0", 6, first=5, rewind_to=4)
     assert await steps(made, "1") == list(range(5))
-    cursor = await made.pool.fetchrow(queries("write")["cursor_by_session"], session)
+    cursor = await made.pool.fetchrow(queries("write")["cursors_by_session"], [session])
     assert (cursor["epoch"], cursor["fenced"], cursor["last_step"], cursor["next_seq"]) == (2, False, 9, 1)
     again = await made.pool.fetchrow(
         "SELECT * FROM stepwell.attach_v1('team', 'mnist', 'run', '1', $1, false, '{}')", session

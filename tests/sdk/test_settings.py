@@ -148,33 +148,6 @@ def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], wri
     assert writer == resolve(environment).writer
 
 
-@pytest.mark.parametrize(
-    ("environment", "run_id"),
-    [
-        ({"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "4"}, "job7"),
-        ({"SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"}, "slurm-99"),
-        ({"STEPWELL_RUN_ID": "mine", "SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"}, "mine"),
-    ],
-)
-def test_ranks_of_one_job_share_a_run(environment: dict[str, str], run_id: str) -> None:
-    assert run_id == resolve(environment).run_id
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4"},
-        {"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "1"},
-        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "1"},
-        {"SLURM_JOB_ID": "99"},
-        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "many"},
-        {"TORCHELASTIC_RUN_ID": "job7", "WORLD_SIZE": "many"},
-    ],
-)
-def test_a_process_alone_has_a_run_of_its_own(environment: dict[str, str]) -> None:
-    assert resolve(environment).run_id != resolve(environment).run_id
-
-
 @pytest.mark.parametrize(("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline")])
 def test_modes(given: str, mode: str) -> None:
     assert mode == resolve({}, mode=given).mode

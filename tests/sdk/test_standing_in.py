@@ -116,5 +116,5 @@ def test_an_id_that_is_made_up_need_not_be_asked_for() -> None:
     assert resolve({}, resume="allow").start == Start()
     assert resolve({}, resume="allow", run_id="x").start == Start(resume="allow")
     assert resolve({"STEPWELL_RUN_ID": "x"}, resume="allow").start.needs_answer
-    assert resolve({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, resume="allow").start.needs_answer
+    assert resolve({"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "2"}, resume="allow").start.needs_answer
     assert resolve({}, resume="must").start.needs_answer

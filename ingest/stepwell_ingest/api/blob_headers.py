@@ -1,8 +1,8 @@
 """The headers of a blob's answer: what it is, how long it may be kept, and what a browser may do with it.
 
-Pure: in come a file's name, its first bytes and the wish for a range; out go headers. Promises that a browser never
-runs at the API's origin what somebody logged: nothing is guessed by it (`nosniff`), and all but pictures, sound and
-video comes in a sandbox, without scripts and of an origin of its own.
+Pure: turns a file's name, its first bytes and the requested range into headers. Promises that a browser never runs a
+logged file at the API's origin: it must not guess types (`nosniff`), and everything but pictures, sound and video is
+sandboxed, without scripts and with an origin of its own.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def content_headers(sha256: str, name: str | None, start: bytes) -> dict[str, st
         "Content-Type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
         "ETag": etag(sha256),
         "Accept-Ranges": "bytes",
-        # Bytes of a hash never change. `private`: whoever may read them, a shared cache does not know.
+        # The bytes of a hash never change. `private`: a shared cache does not know who may read them.
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
         "Content-Disposition": "inline" if _SHOWN.match(kind) else "attachment",
@@ -83,9 +83,9 @@ def content_type(name: str | None, start: bytes) -> str:
 
 
 def wanted_range(text: str | None, if_range: str | None, sha256: str, size: int) -> tuple[int, int] | None:
-    """[first, end) of what is asked for; None: nothing of it is there (416).
+    """The requested range [first, end); None: it lies outside of the file (416).
 
-    What is no single range of bytes asks for everything, as RFC 9110 has it.
+    A header that is not a single range of bytes asks for the whole file, as RFC 9110 says.
     """
     found = _RANGE.fullmatch(text or "")
     if found is None or not (found[1] or found[2]) or (if_range is not None and if_range != etag(sha256)):

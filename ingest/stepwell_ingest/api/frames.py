@@ -164,7 +164,7 @@ async def _answer(submissions: list[Submission], problem: Error | None) -> web.R
         else:
             writers.append({"session": submission.cursor.session.hex(), **outcome.as_dict()})
             for _, refusal in outcome.rejected:
-                # What can be sent again comes first: the sender must do that before it gives a frame up.
+                # Retryable errors come first: the sender must retry before it gives a frame up.
                 problem = problem if isinstance(problem, ServerError) else problem or refusal
     if problem is not None:
         raise ErrorReply(problem, writers=writers)

@@ -1,7 +1,7 @@
-"""Frames out of binary messages: a stream of frames that is cut into messages wherever it suits the sender.
+"""Frames from binary messages: the sender may cut its stream of frames into messages anywhere.
 
 Behind the socket, before intake. Messages are small (`wire.MAX_MESSAGE_BYTES`), so that thousands of slow connections
-cannot fill the memory with halves of messages; a frame that is larger comes in several, and this puts it together.
+cannot fill the memory with halves of messages; a larger frame arrives in several messages and is joined here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class Pieces:
     """The bytes of one connection that are not yet a whole frame.
 
     Attributes:
-        kept: how many bytes of a frame that has begun are here.
-        missing: how many more bytes the frame that has begun needs; 0 when none has, or its header is not whole.
+        kept: bytes of the unfinished frame that have arrived.
+        missing: bytes that the unfinished frame still needs; 0 when there is none, or its header is not complete.
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class Pieces:
         self.missing = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[wire.Header, memoryview]]:
-        """The frames that are whole with `data`; what is left of it waits for more. Read it to its end.
+        """The frames that `data` completes; the rest of it waits for more. Exhaust the iterator.
 
         Raises:
-            FrameCorruptError, FrameVersionError: what comes is no frame; nothing more can be read.
+            FrameCorruptError, FrameVersionError: the bytes are not a frame; nothing more can be read.
         """
         if self._begun:
             self._begun.append(data)
@@ -36,7 +36,7 @@ class Pieces:
             if len(data) < self.missing:
                 self.missing -= len(data)
                 return
-            data = b"".join(self._begun)  # once a frame: a large one would be copied again and again otherwise
+            data = b"".join(self._begun)  # once per frame, or a large frame would be copied again and again
             self._begun, self.kept, self.missing = [], 0, 0
         view = memoryview(data)
         offset, end = 0, len(view)

@@ -1,7 +1,7 @@
-"""Pages and buckets as answers: batches of columns, or JSON for those who ask for it, page by page either way.
+"""Pages and buckets as answers: batches of columns, or JSON for clients that ask for it, page by page either way.
 
-In come pages; out goes a stream that says how it ended: the last batch has "end" (and what was sampled, and where to go
-on), or "error" when something failed after the first byte. An answer that just stops was cut off.
+The stream says how it ended: its last batch has "end" (with the sampling, and the step to go on at), or "error" when
+something failed after the first byte. An answer without either was cut off.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Reply:
     """An answer under way.
 
     Args:
-        request: what is answered.
-        limits: how long a client may take nothing.
+        request: the request to answer.
+        limits: `send_s` bounds how long a client may accept no data.
     """
 
     def __init__(self, request: web.Request, limits: Reads) -> None:
@@ -43,7 +43,7 @@ class Reply:
         self.as_json = _JSON in request.headers.get("Accept", "")
 
     async def send(self, batch: tuple[list[Column], int, dict[str, Any]], json: Iterator[bytes]) -> None:
-        """One batch, or its items as JSON."""
+        """Sends one batch, or its items as JSON."""
         if not self.as_json:
             await self._write(*columns.encode(*batch))
             return
@@ -53,7 +53,7 @@ class Reply:
             self._first = False
 
     async def end(self, head: dict[str, Any]) -> web.StreamResponse:
-        """The last batch: nothing but its head."""
+        """Sends the last batch, which is only a head."""
         if self.as_json:
             await self._write(b"],", orjson.dumps(head)[1:], b"\n")
         else:
@@ -63,7 +63,7 @@ class Reply:
         return self._response
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """The last batch when something went wrong; raises when nothing was sent yet: a status can still say it."""
+        """Sends `error` as the last batch; raises it when nothing was sent yet, so that a status can report it."""
         if self._response is None:
             raise error
         return await self.end({"error": error.as_dict()})
@@ -122,7 +122,7 @@ def page_as_json(page: Page) -> Iterator[bytes]:
         at = range(len(rows)) if column.rows is None else column.rows.tolist()
         for row, value in zip(at, _as_json(column), strict=True):
             rows[row][column.name] = value
-    yield from map(orjson.dumps, rows)  # a generator: nothing of this is done for those who take columns
+    yield from map(orjson.dumps, rows)  # a generator, so that none of this happens for clients that take columns
 
 
 def batch_as_json(batch: tuple[list[Column], int, dict[str, Any]]) -> Iterator[bytes]:

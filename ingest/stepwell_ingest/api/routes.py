@@ -103,7 +103,7 @@ def _editing() -> tuple[Route, ...]:
 
 def _files() -> tuple[Route, ...]:
     return (
-        # HEAD belongs to an upload: who is told that a file is there may rely on it and not send it.
+        # HEAD is a part of uploading: a client that is told that a file is there does not send it.
         Route(
             "HEAD",
             _BLOB,

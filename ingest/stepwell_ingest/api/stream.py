@@ -109,7 +109,7 @@ class Stream:
             self._let_go()
 
     def stop(self) -> None:
-        """Reads nothing more; what was read is still answered."""
+        """Stops reading; frames that were read are still answered."""
         self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
 
     def _let_go(self) -> None:
@@ -130,7 +130,7 @@ class Stream:
     async def _show_life(self) -> None:
         """Pings, so that the client does not take a server without room for a dead one; ends with the connection.
 
-        A reader that waits for room does not see the connection end, and would hold its message for nobody.
+        A reader that waits for room does not see the connection end, and would hold its message for no purpose.
         """
         heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -194,8 +194,8 @@ class Stream:
             raise UsageError("frames came before an attach message")
         rest = self._pieces.missing
         if 0 < rest < len(data):
-            # What completes the frame that has begun goes first, in the room that is held for it: whoever holds room
-            # must never wait for more, or connections could wait for each other for ever.
+            # The bytes that complete the unfinished frame go first, in the room that is held for it: a connection that
+            # holds room must never wait for more, or connections could wait for each other for ever.
             await self._take_pieces(self.cursor, data[:rest])
             data = data[rest:]
         await self._take_pieces(self.cursor, data)
@@ -212,7 +212,7 @@ class Stream:
             return  # a piece in the middle of a frame
         self._piece_deadline = None
         whole, self._held = self._held, 0
-        # What has begun behind the last whole frame gets room of its own; the part of a header is not worth it.
+        # A frame that begins behind the last complete one gets room of its own; a part of a header does not need any.
         beyond = min(pieces.kept, whole)
         self._give_back(beyond)
         if taken.submission is None:
@@ -280,7 +280,7 @@ class Stream:
                 else:
                     await self._acknowledge(answer)
             except ConnectionError:
-                return  # the client has gone; what it sent is stored all the same
+                return  # the client has gone; its frames are stored all the same
             except Error as error:
                 self._services.metrics.refused.labels(error.code).inc()
                 with contextlib.suppress(ConnectionError):

@@ -1,10 +1,10 @@
 """Removes blobs that no run names any more: row marked, file removed, row removed.
 
-The last station of a blob, behind the sweep of deleted runs. In come rows of `blob` that `blob_use` does not name and
-that nobody was told of for the grace period; out goes space. Promises: while a row is marked nobody is told that the
-blob is there, and who uploads it meanwhile is told to try again; killed anywhere, a later pass goes on; any number of
-servers may collect at a time, since a row is marked by one of them. Files are removed by their rows only, so what else
-lies in the folder or bucket stays.
+The last station of a blob, behind the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and
+that no client was told of for the grace period. Promises: while a row is marked, no client is told that the blob is
+there, and an upload of it is told to try again; killed anywhere, a later pass goes on; any number of servers may
+collect at a time, since a row is marked by one of them. Only files with a row are removed, so other files in the folder
+or bucket stay.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Collector:
         self._grace = datetime.timedelta(seconds=timeouts.blob_grace_s)
 
     async def run(self, pool: asyncpg.Pool) -> None:
-        """Until cancelled: a pass at the start, every hour, and soon after rows of a deleted run were swept."""
+        """Collects at the start, every hour, and soon after rows of a deleted run were swept, until it is cancelled."""
         swept_at, collected_at = None, -_EVERY_S
         while True:
             try:
@@ -83,7 +83,7 @@ class Collector:
         """One pass over all blobs; None: another collector is at work.
 
         Raises:
-            UnavailableError: Postgres or the store does not answer; what is half removed is for a later pass.
+            UnavailableError: Postgres or the store does not answer; a later pass removes the rest.
         """
         with postgres_errors("collect files"):
             connection = await maintenance_connection(

@@ -1,4 +1,4 @@
-"""Which Postgres a command means, and a connection to it that explains itself when there is none."""
+"""The Postgres that a command means, and a connection to it with an error that helps when there is none."""
 
 from __future__ import annotations
 

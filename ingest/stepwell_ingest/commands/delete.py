@@ -1,8 +1,8 @@
 """`stepwell delete`: runs, projects or old history go for good; first it shows what, and asks.
 
-In come names, or an age; out goes what was deleted. Promises that nothing goes that was not shown (but for points that
-came since), that it asks unless told not to, and that a run is never half there. Killed in between, it leaves rows that
-nobody can see, which the next `stepwell delete` or the server's hourly sweep removes.
+Takes names, or an age. Promises to delete nothing that it has not shown (except points that arrived since), to ask
+unless it was told not to, and never to leave half of a run visible. Killed in between, it leaves rows that no reader
+sees; the next `stepwell delete` or the server's hourly sweep removes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows of a query as text: table, CSV or JSON. Pure but for the output that is handed in.
 
-In come column descriptions and batches of rows, as asyncpg gives them; out goes text, batch by batch, so that a result
+Takes column descriptions and batches of rows, as asyncpg gives them, and writes text batch by batch, so that a result
 of any size needs little memory. Promises that no value is changed: NaN and infinities are words in JSON, where numbers
 cannot say them, and integers keep all digits.
 """

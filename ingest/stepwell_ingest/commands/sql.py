@@ -1,6 +1,6 @@
 """`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
 
-In comes SQL, one statement at a time; out go rows. Promises to change nothing: each statement runs in a read-only
+Takes SQL, one statement at a time, and prints rows. Promises to change nothing: each statement runs in a read-only
 transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
 takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
 views are just `history`, `history_objects`, `runs`, `summary` and so on.

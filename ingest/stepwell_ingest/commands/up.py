@@ -1,8 +1,8 @@
 """`stepwell up`: a whole server on this machine, in the foreground, until Ctrl-C or SIGTERM.
 
-In come options; out go a Postgres (the embedded one, unless a DSN is given), one worker in this process or several
-beside it, and plain words about where things are and what to type next. Promises to leave no process behind, and to
-drain before it stops: what was taken in is committed and answered.
+Runs a Postgres (the embedded one, unless a DSN is given), one worker in this process or several in processes of their
+own, and the sealer; prints where things are and what to type next. Promises to leave no process behind, and to drain
+before it stops: accepted frames are committed and answered.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from stepwell_ingest.server.worker import Worker
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
-#: A pass that is under way is undone, which takes a moment.
+#: Undoing a pass that is under way takes a moment.
 _SEAL_STOP_S = 5.0
 _SEAL_RETRY_S = 5.0
 
@@ -117,7 +117,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    # Until the loop listens to signals, SIGTERM undoes what was begun, as Ctrl-C does.
+    # Until the loop handles signals, SIGTERM undoes the start, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = data_directory(options.data)
     if data == Path.home() / ".stepwell" and not (options.data or os.environ.get("STEPWELL_DATA")):
@@ -211,7 +211,7 @@ class _Server:
                 self.failure = UnavailableError(
                     "Postgres has ended, so the server ends too",
                     detail=f"its log is {self._cluster.log_file}",
-                    hint="start it again: what runs have logged meanwhile waits in their spools",
+                    hint="start it again: points that runs log meanwhile wait in their spools",
                 )
                 stop.ask()
                 stop.ask()
@@ -243,7 +243,7 @@ class _Server:
         lines += [
             f"  the data is  {where}",
             f"  files are    in {self._config.blobs}",
-            "  stop it with Ctrl-C: what was taken in is stored first",
+            "  stop it with Ctrl-C: accepted frames are stored first",
             "",
         ]
         lines.append("Next, in another terminal:")
@@ -258,14 +258,14 @@ class _Server:
         if not _loopback(self._config.host):
             lines += [
                 "",
-                "WARNING: there is no access control yet. Whoever reaches this port can log to every run, so let only",
-                "machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
+                "WARNING: there is no access control yet. Anyone who reaches this port can log to every run, so let",
+                "only machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
             ]
         print("\n".join(lines), flush=True)
 
     def _stopping(self) -> None:
         if self.failure is None:
-            _say("stopping: storing what was taken in (Ctrl-C again stops at once; senders keep what is not stored)")
+            _say("stopping: storing accepted frames (Ctrl-C again stops at once; senders keep the rest)")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
         max_size=limits.copiers + 4,
         timeout=timeouts.connect_s,
         command_timeout=timeouts.statement_s,
+        reset=_keep,
         server_settings={
             "application_name": "stepwell",
             "TimeZone": "UTC",
@@ -41,6 +42,11 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
         },
     )
+
+
+async def _keep(_: asyncpg.Connection) -> None:
+    """Instead of asyncpg's reset of a connection that goes back to its pool, which costs a statement each time: the
+    write path leaves no session state behind (settings, listeners, cursors, session locks)."""
 
 
 async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:

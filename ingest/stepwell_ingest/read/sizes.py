@@ -1,8 +1,7 @@
-"""How much history there is, whose it is, and how far sealing has come: for `GET /v1/status`.
+"""How much history there is, to which runs it belongs, and how far sealing has come: for `GET /v1/status`.
 
-Beside the write path. In come requests; out goes what Postgres' catalog and the ledger say, from which sizes by run are
-estimated (`run_sizes_v1`). Promises to ask Postgres once in `_KEEP_S` at the most, and never to keep a request waiting
-for longer than `_PATIENCE_S`.
+Beside the write path. Asks Postgres' catalog and the ledger, from which sizes by run are estimated (`run_sizes_v1`).
+Promises to ask Postgres at most once in `_KEEP_S`, and never to keep a request waiting for longer than `_PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Sizes:
         self._asked_at = {"storage": -_KEEP_S, "largest": -_KEEP_S}
 
     async def storage(self) -> dict[str, Any] | None:
-        """The database in numbers; None: Postgres does not say so in time."""
+        """The database in numbers; None: Postgres does not answer in time."""
         async with self._lock:
             if self._is_old("storage"):
                 try:
@@ -56,7 +55,7 @@ class Sizes:
             return self._storage
 
     async def largest(self) -> dict[str, Any] | None:
-        """The largest runs and projects, with estimated bytes; None: Postgres does not say so in time."""
+        """The largest runs and projects, with estimated bytes; None: Postgres does not answer in time."""
         async with self._lock:
             if self._is_old("largest"):
                 try:

@@ -34,7 +34,7 @@ CHUNK_COLUMNS = (*(name for name, _ in _SCALARS), "vals8", "rest8", "vals4", "re
 _TRACK_SCALARS = (
     *(("run_id", "int8"), ("track_id", "int8"), ("step_lo", "int8"), ("step_hi", "int8"), ("stride", "int8")),
     *(("time_lo", "timestamptz"), ("writer_id", "int4"), ("epoch", "int4"), ("points", "int4"), ("chunks", "int4")),
-    *(("level", "int2"), ("pass", "int8")),
+    *(("level", "int2"), ("pass", "int8"), ("time_min", "timestamptz"), ("time_max", "timestamptz")),
 )
 TRACK_COLUMNS = (*(name for name, _ in _TRACK_SCALARS), "steps", "times_us", "times")
 
@@ -111,6 +111,7 @@ def track_row(epoch: Epoch, track: Track, level: int, pass_id: int) -> npt.NDArr
     row["track_id"], row["step_lo"], row["step_hi"] = track.track_id, steps[0], steps[-1]
     row["stride"], row["time_lo"], row["points"] = stride if regular else 0, times[0], count
     row["chunks"], row["level"], row["pass"] = len(metric_ids), level, pass_id
+    row["time_min"], row["time_max"] = times.min(), times.max()
     if not regular:
         row["steps"]["value"] = steps
     if near:

@@ -1,1 +1,1 @@
-"""The server's processes: one worker or several, the sealer beside them, and how they start, drain and stop."""
+"""The server's processes: how a worker is composed, and how workers and the sealer start, drain and stop."""

@@ -1,9 +1,9 @@
-"""Processes that belong to a server: started, told their settings, started again when one dies, ended together.
+"""The child processes of a server: started with their configuration, restarted when one dies, ended together.
 
-Below `stepwell up` and the supervisor of the workers. A child is a module that is run with `python -m`. In goes one
-line on its stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a password); out
-comes one line of JSON: what it has to say when it is ready, or {"error": …}. SIGTERM ends it, and so does the end of
-stdin, so that none outlives its parent.
+Below `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`). It
+receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
+password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
+does the end of stdin, so that no child outlives its parent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Children:
     """The child processes of one server.
 
     Args:
-        say: told what a person should know.
+        say: receives messages for the person who started the server.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -36,23 +36,25 @@ class Children:
         self._stopping = False
 
     async def start(self, name: str, module: str, line: bytes) -> dict[str, Any]:
-        """Starts one, and keeps it running from then on.
+        """Starts a child, and keeps it running from then on.
 
         Args:
-            name: what a person calls it.
+            name: what messages call it.
+            module: what `python -m` runs.
+            line: its configuration (`config_json.encode`).
 
         Returns:
-            What it said when it was ready.
+            Its message when it was ready.
 
         Raises:
-            Error: it could not start.
+            Error: the child could not start.
         """
         process, answer = await self._start(name, module, line)
         self._keepers.append(asyncio.create_task(self._keep(process, name, module, line)))
         return answer
 
     async def stop(self, patience_s: float) -> None:
-        """Asks all of them to end, and waits for that."""
+        """Asks all children to end, and waits at most `patience_s` for that."""
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -62,7 +64,7 @@ class Children:
                 await asyncio.gather(*(process.wait() for process in self._processes))
 
     async def kill(self) -> None:
-        """Ends those that are left at once."""
+        """Kills the children that are left."""
         self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
@@ -74,7 +76,7 @@ class Children:
 
     async def _start(self, name: str, module: str, line: bytes) -> tuple[Process, dict[str, Any]]:
         process = await asyncio.create_subprocess_exec(
-            # Of its own session, or the terminal's Ctrl-C would reach it before we have drained.
+            # In a session of its own, or the terminal's Ctrl-C would reach it before the drain.
             *(sys.executable, "-m", module),
             stdin=PIPE,
             stdout=PIPE,
@@ -83,7 +85,7 @@ class Children:
         self._processes.add(process)
         assert process.stdin is not None
         assert process.stdout is not None
-        with contextlib.suppress(ConnectionError):  # it has died, which the missing answer tells
+        with contextlib.suppress(ConnectionError):  # the child has died, as the missing answer shows
             process.stdin.write(line)
             await process.stdin.drain()
         reply = await process.stdout.readline()

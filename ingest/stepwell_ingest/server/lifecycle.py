@@ -1,7 +1,8 @@
-"""Which writers are alive: heartbeats of those that this worker hears, and the end of those that nobody hears any more.
+"""Which writers are alive: records heartbeats of the writers that this worker hears, and marks silent ones as crashed.
 
-Stands beside the write path. In come open streams and commits; out go `heartbeat_at` and the states `running` and
-`crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any worker may reap.
+Runs beside the write path. Reads the open streams and the positions of all cursors; writes `heartbeat_at` and the
+states `running` and `crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any
+worker may reap.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Lifecycle:
     Args:
         pool: connections to Postgres.
         attached: the cursors of open streams, as of now.
-        known: all cursors of this worker, as of now; those that have moved since the last beat are heard of.
+        known: all cursors of this worker, as of now; a writer whose cursor moved since the last beat is alive.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Lifecycle:
         self._sql = queries("lifecycle")
 
     async def run(self) -> None:
-        """Until cancelled. What Postgres cannot take now is said again at the next beat."""
+        """Beats and reaps until it is cancelled. A beat that fails is made up for by the next one."""
         started = time.monotonic()
         while True:
             await asyncio.sleep(self._timeouts.beat_s)
@@ -61,10 +62,10 @@ class Lifecycle:
                 log.warning("%s", error)
 
     async def beat(self) -> None:
-        """Says of all writers that were heard since the last beat that they live.
+        """Records a heartbeat for every writer that was heard since the last beat.
 
         Raises:
-            UnavailableError: Postgres is away; they are not forgotten.
+            UnavailableError: Postgres is away; the next beat includes these writers.
         """
         positions = {cursor.key: cursor.committed_seq for cursor in self._known() if not cursor.stale}
         moved = {key for key, seq in positions.items() if seq and self._positions.get(key, seq) != seq}
@@ -78,7 +79,7 @@ class Lifecycle:
         self._positions = positions
 
     async def reap(self) -> None:
-        """Calls writers crashed that nobody has heard of for `silent_s`.
+        """Marks writers as crashed that no worker has heard from for `silent_s`.
 
         Raises:
             UnavailableError: Postgres is away.

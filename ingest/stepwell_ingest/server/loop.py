@@ -1,4 +1,4 @@
-"""Which event loop the server runs on, and how its garbage is collected."""
+"""The event loop of the server: uvloop where it exists, and how its garbage is collected."""
 
 from __future__ import annotations
 

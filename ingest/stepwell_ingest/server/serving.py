@@ -1,8 +1,8 @@
-"""The life of a server process: started, serving, draining, stopped, and who may ask for the end.
+"""The life of a server process: started, serving, draining, stopped, and the requests to stop it.
 
-Stands between a command and `Worker` or `Supervisor`. The first request to stop lets what was taken in be committed
-and answered; the second one ends everything at once, which loses nothing either, since the senders keep what was not
-acknowledged.
+Stands between a command and `Worker` or `Supervisor`. After the first request to stop, accepted frames are still
+committed and answered. The second request ends everything at once; nothing is lost, because senders keep frames that
+were not acknowledged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Stop:
-    """The wish to stop. Belongs to the loop that is running when it is made.
+    """Requests to stop. It belongs to the event loop that runs when it is made.
 
     Attributes:
         drain: set by the first request.
@@ -32,18 +32,18 @@ class Stop:
         self.now = asyncio.Event()
 
     def ask(self) -> None:
-        """Asks to stop; once more: at once."""
+        """Requests a stop; called again, an immediate one."""
         (self.now if self.drain.is_set() else self.drain).set()
 
     def on_signals(self) -> None:
-        """SIGTERM, Ctrl-C and the end of the terminal ask; a SIGHUP that `nohup` ignores stays ignored."""
+        """Makes SIGTERM, SIGINT and SIGHUP request a stop; a SIGHUP that `nohup` ignores stays ignored."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.ask)
 
     def on_end_of_stdin(self) -> None:
-        """The end of stdin asks: who started us is gone, or has closed its end of the pipe."""
+        """Makes the end of stdin request a stop: the parent has ended, or closed its end of the pipe."""
         loop = asyncio.get_running_loop()
 
         def readable() -> None:
@@ -54,7 +54,7 @@ class Stop:
         loop.add_reader(0, readable)
 
     async def unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`; None when the wish to stop comes first, and then `work` is cancelled."""
+        """The result of `work`; None when a stop is requested first, and then `work` is cancelled."""
         task, wish = asyncio.create_task(work), asyncio.create_task(self.drain.wait())
         try:
             await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)

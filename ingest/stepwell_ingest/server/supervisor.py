@@ -15,7 +15,7 @@ from stepwell_ingest.config_json import encode
 from stepwell_ingest.server.children import Children
 from stepwell_ingest.server.serving import Stop
 
-# Beyond the drain itself, for closing connections.
+# Added to the time of the drain, for closing connections.
 _STOP_GRACE_S = 10.0
 
 
@@ -52,7 +52,7 @@ class Supervisor:
             await self._children.kill()
 
     async def _start_all(self) -> str:
-        # The first one migrates the schema, so the others come after it.
+        # The first worker migrates the schema; the others start after it.
         url = await self._start()
         await asyncio.gather(*(self._start() for _ in range(self._count - 1)))
         return url

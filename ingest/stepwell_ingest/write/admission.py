@@ -48,7 +48,6 @@ class Room:
     def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
-        self.refused = 0
         self._retry_after_s = retry_after_s
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -80,7 +79,6 @@ class Room:
             OverloadedError: they do not fit now.
         """
         if self._waiting or not self._fits(size):
-            self.refused += 1
             raise OverloadedError(
                 "the server has no room for this now",
                 retry_after_s=self._retry_after_s,
@@ -90,7 +88,7 @@ class Room:
         self.held_bytes += size
 
     def give_back(self, size: int) -> None:
-        """Lets `size` held bytes go and gives those who wait their turn."""
+        """Frees `size` held bytes, which lets the next ones in that wait for them."""
         self.held_bytes -= size
         while self._waiting:
             size, turn = self._waiting[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -28,6 +29,7 @@ from stepwell.errors import (
 )
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition, postgres_errors
+from stepwell_ingest.write.grouping import Grouping
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
@@ -100,6 +102,8 @@ class Catalog:
         self._connect_s = connect_s
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
+        self._together = Grouping(self._attach_all)
+        self._ends = Grouping(self._finish_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
         """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
@@ -112,6 +116,16 @@ class Catalog:
             DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
         """
+        row = None
+        if request.resume is None and request.rewind_to is None and request.fork_run is None:
+            row, stands = await self._together.answer((request, time.monotonic()))
+        if row is None:  # it asks where to go on, or there is something wrong with it
+            return await self._attach_alone(request)
+        if row["fenced"]:
+            raise _fenced(row["writer"], row["epoch"])
+        return await self._attachment(request, row, self._adopt(request.session, stands))
+
+    async def _attach_alone(self, request: AttachRequest) -> Attachment:
         came = time.monotonic()
         with postgres_errors("attach"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
@@ -134,11 +148,36 @@ class Catalog:
                     config, meta, tables = map(orjson.loads, about)
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
-        cursor = await self.cursor(request.session, fresh=True)
+        made = await self._attachment(request, row, await self.cursor(request.session, fresh=True))
+        return made._replace(config=config, meta=meta, tables=tables)
+
+    async def _attach_all(
+        self, asked: Sequence[tuple[AttachRequest, float]]
+    ) -> list[tuple[asyncpg.Record | None, asyncpg.Record | None]]:
+        """What `attach` and then the ledger say of each session; None for those that must be attached alone."""
+        requests = [request for request, _ in asked]
+        sessions = [uuid.UUID(bytes=request.session) for request in requests]
+        with postgres_errors("attach"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                now = time.monotonic()
+                rows = await connection.fetch(
+                    self._sql["attach_all"],
+                    *map(list, zip(*(request[:4] for request in requests), strict=True)),
+                    sessions,
+                    [request.late for request in requests],
+                    [orjson.dumps(request.info).decode() for request in requests],
+                    [request.age_s + now - came for request, came in asked],
+                )
+                ledger = await connection.fetch(self._sql["cursors_by_session"], sessions)
+        attached = {row["index"]: row for row in rows}
+        stands = {row["session"]: row for row in ledger}
+        return [(attached.get(index), stands.get(session)) for index, session in enumerate(sessions)]
+
+    async def _attachment(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Attachment:
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
-        return Attachment(cursor, row["resumed"], config, meta, tables, rejected)
+        return Attachment(cursor, row["resumed"], None, None, None, rejected)
 
     async def finish(self, cursor: Cursor, exit_code: int) -> None:
         """Records that a writer has ended.
@@ -148,12 +187,18 @@ class Catalog:
             RunDeletedError: the run was deleted.
             UnavailableError: Postgres is away.
         """
-        with postgres_errors("record the end of a writer"):
-            async with self._pool.acquire(timeout=self._connect_s) as connection:
-                current = await connection.fetchval(self._sql["finish"], *cursor.key, exit_code)
-        if not current:
+        if not await self._ends.answer((cursor, exit_code)):
             await self.reload(cursor)  # raises what has happened
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+
+    async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool]:
+        with postgres_errors("record the end of a writer"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                rows = await connection.fetch(
+                    self._sql["finish"],
+                    *map(list, zip(*((*cursor.key, exit_code) for cursor, exit_code in ended), strict=True)),
+                )
+        return [current for _, current in sorted(rows)]
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
@@ -184,11 +229,19 @@ class Catalog:
             return known
         with postgres_errors("look up a writer"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
-                row = await connection.fetchrow(self._sql["cursor_by_session"], uuid.UUID(bytes=session))
+                row = await connection.fetchrow(self._sql["cursors_by_session"], [uuid.UUID(bytes=session)])
                 gone = await self._gone(connection, session) if row is None else None
         if gone is not None:
             self.forget(session)
             raise gone
+        return self._adopt(session, row)
+
+    def _adopt(self, session: bytes, row: asyncpg.Record) -> Cursor:
+        """The cursor for what the ledger says of a session.
+
+        Raises:
+            FencedError: a newer session took the writer over.
+        """
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])

@@ -14,6 +14,67 @@ LANGUAGE sql STABLE AS $$
         g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false) p
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.history_in_time(from_time timestamptz, to_time timestamptz)
+RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
+               "time" timestamptz, value float8)
+LANGUAGE sql STABLE AS $$
+-- The view history, of points that were logged from from_time up to but not including to_time (NULL: no limit). Unlike a
+-- condition on the column time, these bounds reach an index: only tracks that have such points are opened. Inlined, so
+-- conditions on run and metric reach the indexes, too.
+    SELECT r.entity, r.project, r.name, r.run_id, a.writer, m.name,
+           CASE WHEN a.stride > 0 THEN a.step_lo + (i - 1) * a.stride ELSE a.steps[i] END, x.time,
+           coalesce(a.vals8[i], a.vals4[i])
+    FROM stepwell.run r
+    JOIN stepwell.lineage g ON g.run_id = r.run_id
+    JOIN stepwell.track t ON t.run_id = g.source_run_id AND t.time_max >= coalesce(from_time, '-infinity')
+                         AND t.time_min < coalesce(to_time, 'infinity')
+    JOIN stepwell.chunk c ON c.run_id = t.run_id AND c.track_id = t.track_id
+    JOIN stepwell.metric m ON m.run_id = c.run_id AND m.metric_id = c.metric_id
+    CROSS JOIN LATERAL (
+        SELECT w.name AS writer, t.stride, t.step_lo, t.time_lo, t.steps || '{}' AS steps, t.times || '{}' AS times,
+               t.times_us || '{}' AS times_us, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
+               stepwell.steps_below_v1(
+                   least(g.below_step, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
+                   t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last
+        FROM stepwell.ledger l JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+        WHERE l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+        OFFSET 0
+    ) a
+    CROSS JOIN LATERAL generate_series(1, a.last) AS i
+    CROSS JOIN LATERAL (
+        SELECT coalesce(a.time_lo + a.times_us[i] * interval '1 microsecond', a.times[i]) AS "time" OFFSET 0
+    ) x
+    WHERE x.time >= coalesce(from_time, '-infinity') AND x.time < coalesce(to_time, 'infinity')
+    UNION ALL
+    SELECT r.entity, r.project, r.name, r.run_id, e.writer, m.name, b.steps[i], b.times[i], b.vals[1][i]
+    FROM stepwell.run r
+    JOIN stepwell.lineage g ON g.run_id = r.run_id
+    CROSS JOIN LATERAL (   -- first, as most runs have nothing hot
+        SELECT l.writer_id, l.epoch, l.sealed_below, w.name AS writer,
+               least(g.below_step,
+                     stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below
+        FROM stepwell.ledger l JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+        WHERE l.run_id = g.source_run_id AND l.last_step >= l.sealed_below
+        OFFSET 0
+    ) e
+    CROSS JOIN LATERAL (   -- a fence that a condition on the name passes
+        SELECT m.metric_id, m.name FROM stepwell.metric m WHERE m.run_id = g.source_run_id GROUP BY 1, 2
+    ) m
+    CROSS JOIN LATERAL (
+        SELECT h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals[k.j:k.j] AS vals,
+               stepwell.steps_below_v1(
+                   e.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1 AS first,
+               stepwell.steps_below_v1(e.below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) AS last
+        FROM stepwell.hot_block h
+        CROSS JOIN LATERAL (SELECT array_position(h.keys, m.metric_id) AS j OFFSET 0) k
+        WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+          AND h.step_hi >= e.sealed_below AND h.step_lo < coalesce(e.below, 9223372036854775807) AND k.j IS NOT NULL
+        OFFSET 0
+    ) b
+    CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
+    WHERE b.times[i] >= coalesce(from_time, '-infinity') AND b.times[i] < coalesce(to_time, 'infinity')
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.history_sample(
     run_id bigint, metric text, buckets integer, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
 ) RETURNS TABLE (writer text, bucket_step bigint, bucket_width bigint, count bigint, min float8, max float8, mean float8,

@@ -238,3 +238,34 @@ BEGIN
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION stepwell.attach_all_v1(
+    entities text[], projects text[], runs text[], writers text[], sessions uuid[], late boolean[], infos text[],
+    ages_s double precision[]
+) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
+                 resumed boolean)
+LANGUAGE plpgsql AS $$
+-- `attach_v1` for many sessions in one transaction, those that ask where to go on aside. A session whose attach fails has
+-- no row here: its caller attaches it by itself, and hears why. Runs and writers that exist are locked in the order of
+-- their keys, as elsewhere; new ones, which nobody else can have locked, in the order of their names.
+#variable_conflict use_column
+DECLARE
+    i integer;
+BEGIN
+    FOR i IN
+        SELECT u.i
+        FROM (SELECT n.i, stepwell.find_run_v1(entities[n.i], projects[n.i], runs[n.i]) AS id
+              FROM generate_subscripts(sessions, 1) AS n (i)) u
+        LEFT JOIN stepwell.writer w ON w.run_id = u.id AND w.name = writers[u.i]
+        ORDER BY u.id NULLS LAST, w.writer_id NULLS LAST, entities[u.i], projects[u.i], runs[u.i], u.i
+    LOOP
+        BEGIN
+            RETURN QUERY SELECT i, a.* FROM stepwell.attach_v1(
+                entities[i], projects[i], runs[i], writers[i], sessions[i], late[i], infos[i]::jsonb,
+                age_s => ages_s[i]) a;
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;

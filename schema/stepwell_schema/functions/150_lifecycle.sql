@@ -50,6 +50,17 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.finish_all_v1(
+    run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
+) RETURNS TABLE (ord bigint, current boolean)
+LANGUAGE sql AS $$
+-- `finish_v1` for many writers in one transaction. They are locked in the order of their keys: no deadlocks.
+    SELECT u.ord, stepwell.finish_v1(u.run_id, u.writer_id, u.epoch, u.exit_code)
+    FROM (SELECT * FROM unnest(run_ids, writer_ids, epochs, exit_codes) WITH ORDINALITY
+              AS a (run_id, writer_id, epoch, exit_code, ord)
+          ORDER BY a.run_id, a.writer_id, a.epoch OFFSET 0) u
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.return_v1(run_id_ bigint, writer_id_ integer, epoch_ integer) RETURNS void
 LANGUAGE plpgsql AS $$
 -- A writer that was taken for crashed is heard of again, unless a newer epoch has taken it over.

@@ -3,6 +3,11 @@
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
+-- name: attach_all
+-- The same for many sessions that do not ask where to go on; those that fail are left out.
+SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
+FROM stepwell.attach_all_v1($1, $2, $3, $4, $5, $6, $7, $8);
+
 -- name: about
 -- What a run says of itself, for a process that resumes it; and of each INCREMENTAL table of the writer the last increment
 -- that is visible, whether its file has come or not.
@@ -18,14 +23,15 @@ SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
     ) t
 ) AS tables;
 
--- name: cursor_by_session
--- Where a session stands. A fenced session that was delivered late has a second row, which is not fenced.
-SELECT l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
+-- name: cursors_by_session
+-- Where sessions stand. A fenced session that was delivered late has a second row, which is not fenced.
+SELECT DISTINCT ON (l.session)
+       l.session, l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
        l.checksums, l.fenced
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-WHERE l.session = $1
-ORDER BY l.fenced, l.epoch DESC LIMIT 1;
+WHERE l.session = ANY ($1::uuid[])
+ORDER BY l.session, l.fenced, l.epoch DESC;
 
 -- name: deleted_run_of
 -- The run of a session, if it was deleted.
@@ -112,8 +118,8 @@ CROSS JOIN LATERAL stepwell.intern_metrics_v1(
                     ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- The end of a writer; see functions/140_attach.sql.
-SELECT stepwell.finish_v1($1, $2, $3, $4);
+-- The ends of writers; see functions/150_lifecycle.sql.
+SELECT ord - 1 AS index, current FROM stepwell.finish_all_v1($1, $2, $3, $4);
 
 -- name: ensure_partitions
 -- This month's partitions and those of the two months after it.

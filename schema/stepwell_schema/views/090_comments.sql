@@ -65,6 +65,8 @@ COMMENT ON COLUMN stepwell.metrics.entity IS 'as in history';
 COMMENT ON COLUMN stepwell.metrics.first_step IS 'NULL: all its points are superseded';
 COMMENT ON FUNCTION stepwell.history_between(min_step bigint, max_step bigint) IS
     'The view history, of some steps: these bounds reach the indexes in hot and sealed data';
+COMMENT ON FUNCTION stepwell.history_in_time(from_time timestamptz, to_time timestamptz) IS
+    'The view history, of points that were logged in a range of time: these bounds reach an index';
 COMMENT ON FUNCTION stepwell.history_wide(run_id bigint, metrics text[], min_step bigint, max_step bigint) IS
     'One row a step at which any of the metrics was logged, ordered by writer and step';
 COMMENT ON FUNCTION stepwell.history_sample(run_id bigint, metric text, buckets integer, min_step bigint, max_step bigint) IS

@@ -75,7 +75,10 @@ class Delivery:
     @property
     def done(self) -> bool:
         """The server has everything that it can get."""
-        return self.stream.finished or (self._exit_code is None and self.spool.first_seq >= self._goal)
+        if self._exit_code is not None:
+            return self.stream.finished
+        # Attached, although the spool may be empty: the server must hear of the run, its config and its names.
+        return self.stream.attached is not None and self.spool.first_seq >= self._goal
 
     @property
     def frames_known_before(self) -> int:

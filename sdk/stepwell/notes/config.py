@@ -75,6 +75,10 @@ class Config(Mapping[str, Any]):
         """A copy as a plain dict of JSON values."""
         return copy.deepcopy(self._values)
 
+    def __reduce__(self) -> tuple[Callable[..., Config], tuple[dict[str, Any], bool]]:
+        """A copy or a pickled config has the same values, and belongs to no run: its changes stay in it."""
+        return _copied, (self.as_dict(), self._allow)
+
     def __getitem__(self, key: str) -> Any:
         return number_of(self._values[key])
 
@@ -98,3 +102,7 @@ class Config(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(self._values)
+
+
+def _copied(values: dict[str, Any], allow_val_change: bool) -> Config:
+    return Config(values, lambda change: None, allow_val_change)

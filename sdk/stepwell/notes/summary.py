@@ -44,6 +44,7 @@ class SummaryState:
         definitions: see there.
         say: hands a note on: {"set": …, "unset": …}; raises when the run is finished.
         started_at: Unix seconds.
+        before: what the summary has already, by dot path.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class SummaryState:
         definitions: Definitions,
         say: Callable[[dict[str, Any]], None],
         started_at: float,
+        before: Mapping[str, Any] | None = None,
     ) -> None:
         self._stage = stage
         self._definitions = definitions
         self._say = say
         self._started_at = started_at
         self._said: dict[str, _Said] = {}
-        self._before: dict[str, Any] = {}
+        self._before: dict[str, Any] = dict(before or {})
         self._resumed: Settings | None = None
 
     def go_on(self, settings: Settings) -> None:
@@ -162,6 +164,10 @@ class Summary:
         object.__setattr__(self, "_state", state)
         object.__setattr__(self, "_prefix", prefix)
 
+    def __reduce__(self) -> tuple[Callable[..., Summary], tuple[dict[str, Any]]]:
+        """A copy or a pickled summary has the same values, and belongs to no run: what is set on it stays in it."""
+        return _copied, (self.as_dict(),)
+
     def as_dict(self) -> dict[str, Any]:
         """All values by dot path."""
         return {key[len(self._prefix) :]: value for key, value in self._all().items()}
@@ -249,6 +255,11 @@ class Summary:
 
     def _all(self) -> dict[str, Any]:
         return {key: value for key, value in self._state.read().items() if key.startswith(self._prefix)}
+
+
+def _copied(values: dict[str, Any]) -> Summary:
+    stage = Stage(0, lambda: True)
+    return Summary(SummaryState(lambda: stage, Definitions(), lambda note: None, 0.0, values))
 
 
 def _with_before(found: dict[str, Any], before: Mapping[str, Any], maximize: bool) -> dict[str, Any]:

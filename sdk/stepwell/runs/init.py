@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import dataclasses
 import logging
 import os
 import sys
@@ -10,8 +12,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from stepwell.errors import RejectionError, SettingError
-from stepwell.notes.config_sources import starting_config
+from stepwell.errors import Error, RejectionError, SettingError
+from stepwell.notes.config_sources import config_values, starting_config
+from stepwell.runs.copies import reduced
 from stepwell.runs.process import PROCESS
 from stepwell.runs.run import Run
 from stepwell.runs.session import Session
@@ -19,6 +22,8 @@ from stepwell.settings import resolve
 from stepwell.settings.given import GivenSettings, as_arguments
 
 log = logging.getLogger("stepwell")
+
+copyreg.pickle(Run, reduced)
 
 _REINIT = ("default", "return_previous", "finish_previous", "create_new")
 _MODE_VARIABLES = ("STEPWELL_MODE", "WANDB_MODE")
@@ -63,7 +68,8 @@ def init(
     Args:
         project, entity: where the run belongs; default "uncategorized" and "default".
         dir: where spools are; default `.stepwell` in the working directory.
-        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given.
+        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given; the
+            ranks of one torchrun or srun find the same one.
         name: what pages show.
         notes, tags, group, job_type: kept with the run. A tag has 1 to 64 characters.
         config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. What
@@ -134,17 +140,28 @@ def init(
     arguments |= {key: value for key, value in given.items() if value is not None}
     allow = bool(arguments.pop("allow_val_change", _in_notebook()))
     how = _reinit(arguments.pop("reinit", None))
+    arguments["run_id"] = arguments.pop("id", None)
     active = PROCESS.current
+    parents = active if active is not None and active._life.inherited else None
+    if parents is not None:  # the run of the process that forked this one goes on there
+        active = None
     if active is not None and how in ("default", "return_previous"):
         active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
+        if ignored := without_effect_on(active, arguments, config):
+            log.warning(
+                "init() returned the active run %s, so these arguments have no effect: %s. A new run begins after "
+                'finish(), or with reinit="finish_previous" or "create_new"',
+                *(active.id, ", ".join(ignored)),
+            )
         return active
-    arguments["run_id"] = arguments.pop("id", None)
     environment: Mapping[str, str] = os.environ
     recorder = PROCESS.recorder
     if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
         arguments |= {"dir": recorder.directory, "silent": True}
         environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
-    resolved = resolve(environment, **arguments)
+    resolved = resolve(environment, nth=PROCESS.nth_run_of, **arguments)
+    if parents is not None and resolved.run_id == parents.id and "writer" not in arguments:
+        resolved = dataclasses.replace(resolved, writer=f"{resolved.writer}-{os.getpid()}")  # not its parent's
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
     if active is not None and how == "finish_previous":
         active.finish()
@@ -161,6 +178,20 @@ def init(
     if recorder is None:
         run._life.observers.start(run._session)
     return run
+
+
+def without_effect_on(run: Run, arguments: Mapping[str, Any], config: Any) -> list[str]:
+    """What `init` was given although it returns `run`, and `run` has not: "project='other'", "config 'lr'"."""
+    try:
+        asked = resolve({}, **arguments)
+    except Error as error:
+        return [f"{error.message}"]
+    names = {"run_id": "id"} | {name: name for name in ("resume", "resume_from", "fork_from")}
+    has = {name: getattr(run.settings, name, None) for name in arguments}
+    wants = {name: getattr(asked, name, arguments[name]) for name, value in arguments.items() if value is not None}
+    ignored = [f"{names.get(name, name)}={arguments[name]!r:.80}" for name in wants if wants[name] != has[name]]
+    values = config_values(config)
+    return ignored + [f"config {key!r}" for key in values if key not in run.config or run.config[key] != values[key]]
 
 
 def _in_notebook() -> bool:

@@ -17,7 +17,7 @@ from stepwell.runs.ending import Ending
 from stepwell.runs.exits import finish_with_child
 from stepwell.runs.observers import Observers
 from stepwell.runs.session import Rejected, Session
-from stepwell.runs.states import Disabled, Finished, Open, State
+from stepwell.runs.states import Disabled, Finished, Forked, Open, State
 from stepwell.settings import Settings, Start
 from stepwell.stage.stage import Stage
 from stepwell.values.convert import dump
@@ -87,6 +87,11 @@ class Lifecycle:
         state = self.state
         return state.exit_code is not None and not (isinstance(state, Finished) and state.ending and state.ending.left)
 
+    @property
+    def inherited(self) -> bool:
+        """Whether the run is another process's, and this process has not logged to it."""
+        return isinstance(self.state, Forked)
+
     def open(self, start: Start, first_step: int = 0) -> Session:
         """Opens a session with spool, stage and I/O thread.
 
@@ -140,6 +145,21 @@ class Lifecycle:
         self._changing = threading.RLock()  # a thread that does not run here may hold the old one
         self.state = self.state.in_forked_child(self._reopen, self._log_in_child)
         self.observers.after_fork_in_child()
+
+    def hand_over(self, step: int, exit_code: int | None) -> None:
+        """Continues in this process, which got a copy of a run, as a forked child does.
+
+        Args:
+            step: of the run, when it was copied.
+            exit_code: None: it was not finished then.
+        """
+        if self._settings.mode == "disabled":
+            return
+        stage = Stage(self._settings.limits.stage_bytes, lambda: True, step)
+        if exit_code is None:
+            self.state = Forked(stage, self._settings.run_id, self._reopen, self._log_in_child)
+        else:
+            self.state = Finished(stage, exit_code, run_id=self._settings.run_id)
 
     def _reopen(self) -> Session:
         """Opens the session of a forked child, once."""

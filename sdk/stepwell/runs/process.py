@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -47,6 +48,7 @@ class Process:
         self.recorder: Recorder | None = None
         self._runs: list[Run] = []  # that are not finished, or whose finish was cut off
         self._current: Run | None = None
+        self._started: Counter[str] = Counter()
         self._hooked = False
         self._exit = ExitWatch()
         self._lock = threading.RLock()  # never held while something waits; a signal handler may come again
@@ -62,6 +64,21 @@ class Process:
                 self._current = None
             self._forget_finished()
             return self._current
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of this process that are not finished."""
+        return list(self._runs)
+
+    def nth_run_of(self, job: str) -> str:
+        """The id of the next run that this process starts in a job: the job's own, then with "-2", "-3" and so on.
+
+        All ranks of a job find the same ids, as they call `init` equally often.
+        """
+        with self._lock:
+            self._started[job] += 1
+            count = self._started[job]
+        return job if count == 1 else f"{job}-{count}"
 
     def require(self, name: str) -> Run:
         """The current run.

@@ -89,31 +89,36 @@ class Open(State):
         return Finished(self.stage, exit_code, self.session, end(self.session, exit_code))
 
     def in_forked_child(self, reopen: Callable[[], Session], log: Log) -> State:
-        return Forked(self.session, reopen, log)
+        stage = Stage(self.session.stage_bytes, lambda: True, self.stage.step)
+        stage.inherit(self.stage)
+        return Forked(stage, self.session.run_id, reopen, log, self.session)
 
 
 class Forked(State):
-    """A forked child that has not logged yet. Its first call opens a session of its own, at its parent's step.
+    """A run in a child process that has not logged to it yet. Its first call opens a session of its own.
 
     Args:
-        parents: the parent's session. It is kept: its loop shares an epoll with the parent's, which collecting it here
-            would disturb.
+        stage: begins at the step of the parent.
+        run_id: of the run.
         reopen: opens the child's session and makes the run `Open`.
         log: does the same, and then logs.
+        parents: the session of a parent that has forked. It is kept: its loop shares an epoll with the parent's, which
+            collecting it here would disturb.
     """
 
-    def __init__(self, parents: Session, reopen: Callable[[], Session], log: Log) -> None:
-        stage = Stage(parents.stage_bytes, lambda: True, parents.stage.step)
-        stage.inherit(parents.stage)
+    def __init__(
+        self, stage: Stage, run_id: str, reopen: Callable[[], Session], log: Log, parents: Session | None = None
+    ) -> None:
         super().__init__(stage, log)
-        self._parents = parents
+        self._run_id = run_id
         self._reopen = reopen
+        self._parents = parents
 
     def session_for(self, cannot: str) -> Session:
         return self._reopen()
 
     def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
-        return Finished(self.stage, exit_code, run_id=self._parents.run_id)
+        return Finished(self.stage, exit_code, run_id=self._run_id)
 
 
 class Finished(State):

@@ -11,11 +11,12 @@ import dataclasses
 import os
 import secrets
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
+from stepwell.settings.launcher import launch_id
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
@@ -72,8 +73,14 @@ _CONSOLES_OF_WANDB = ("auto", "redirect", "wrap_raw", "wrap_emu")
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
-def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Settings:
+def resolve(
+    environment: Mapping[str, str] = os.environ, *, nth: Callable[[str], str] = str, **arguments: Any
+) -> Settings:
     """The settings from arguments (None: not given) and environment.
+
+    Args:
+        nth: from the run id of a job to that of the run which begins now: a process that calls `init` again begins
+            another run. Not asked when the program gave the id, or goes on with a run.
 
     Raises:
         SettingError: a value that makes no sense; the text names where it came from.
@@ -96,7 +103,11 @@ def resolve(environment: Mapping[str, str] = os.environ, **arguments: Any) -> Se
     values["dir"] = _absolute(values.get("dir", ".stepwell"))
     resume, resume_from, fork_from = (values.pop(name, None) for name in ("resume", "resume_from", "fork_from"))
     start = values["start"] = parse_start(resume, resume_from, fork_from, values.get("run_id"), values["dir"])
-    values["run_id"] = start.run_id or values.get("run_id", _job_id(environment))
+    values["run_id"] = start.run_id or values.get("run_id")
+    if values["run_id"] is None and (job := launch_id(environment)) is not None:
+        values["run_id"] = nth(job)
+    elif values["run_id"] is not None and arguments.get("run_id") is None and not start.needs_answer:
+        values["run_id"] = nth(values["run_id"])
     if values["run_id"] is None:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
         if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
@@ -175,20 +186,6 @@ def _seconds(name: str, value: object) -> float:
 
 def _writer(environment: Mapping[str, str]) -> str:
     return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
-
-
-def _job_id(environment: Mapping[str, str]) -> str | None:
-    """The job's id, where a launcher gives all ranks the same one."""
-    job = environment.get("TORCHELASTIC_RUN_ID", "none")
-    if job != "none" and _several(environment.get("WORLD_SIZE")):
-        return job
-    if environment.get("SLURM_JOB_ID") and _several(environment.get("SLURM_NTASKS")):
-        return f"slurm-{environment['SLURM_JOB_ID']}"
-    return None
-
-
-def _several(count: str | None) -> bool:
-    return count is not None and count.isdecimal() and int(count) > 1
 
 
 def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:

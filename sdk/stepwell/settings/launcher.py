@@ -1,0 +1,117 @@
+"""Which run the ranks of one launch belong to, when nobody gave an id: torchrun and srun start processes that agree.
+
+Stands beside `resolve`. Takes what the launcher has put into the environment; gives an id that all ranks of one start
+find by themselves, that a restart of the same job finds again, and that no other start finds:
+
+- srun numbers its job, and each step (each srun) within the job. Both are the same after the job was requeued.
+- torchrun gives its workers a name (`--rdzv-id`), which scripts often fix, so it does not tell two starts apart. The
+  agent that starts the workers of a node does: it makes a directory of its own for them, and keeps it over restarts.
+  Where there are several nodes, their agents differ, and the ranks agree by the store of torch.distributed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+log = logging.getLogger("stepwell")
+
+_STORE_S = 20.0
+_KEY = "stepwell/start"
+_REMEMBERED = "stepwell-start"
+
+
+def launch_id(environment: Mapping[str, str]) -> str | None:
+    """The run id of this launch; None: the process was started alone, or its ranks cannot agree."""
+    name = environment.get("TORCHELASTIC_RUN_ID")
+    if name and _several(environment.get("WORLD_SIZE")):
+        start = _slurm_step(environment) or _start_of_agent(environment)
+        if start is not None:
+            return f"{'torchrun' if name == 'none' else name}-{_digest(start)}"
+        if name == "none":
+            return None
+        log.warning(
+            "the ranks of this torchrun could not agree on a run of their own, so they log to run %s. Another start "
+            "with this --rdzv-id would log to it, too; give each start an id of its own: init(id=…) or STEPWELL_RUN_ID",
+            name,
+        )
+        return name
+    step = _slurm_step(environment)
+    if step is not None and _several(environment.get("SLURM_STEP_NUM_TASKS") or environment.get("SLURM_NTASKS")):
+        return f"slurm-{step}"
+    return None
+
+
+def _slurm_step(environment: Mapping[str, str]) -> str | None:
+    """The job and, after its first step, the step; None outside of srun, where programs of a batch script are apart."""
+    job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")
+    if not job or not step:
+        return None
+    return job if step == "0" else f"{job}.{step}"
+
+
+def _start_of_agent(environment: Mapping[str, str]) -> str | None:
+    """What all ranks of this start of torchrun share, also after the agent has restarted them."""
+    agent = _directory_of_agent(environment)
+    if environment.get("GROUP_WORLD_SIZE", "1") == "1" or (
+        environment.get("LOCAL_WORLD_SIZE") == environment.get("WORLD_SIZE")
+    ):
+        return str(agent) if agent is not None else _parent()
+    return _agreed(environment, agent)
+
+
+def _directory_of_agent(environment: Mapping[str, str]) -> Path | None:
+    """<agent's own directory>/attempt_<restart>/<local rank>/error.json"""
+    path = environment.get("TORCHELASTIC_ERROR_FILE")
+    parents = Path(path).parents if path else ()
+    return parents[2] if len(parents) > 3 and parents[1].name.startswith("attempt_") else None
+
+
+def _parent() -> str | None:
+    """The process that started this one, told apart from a later one with its pid."""
+    with contextlib.suppress(OSError, IndexError):
+        started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.getppid()}:{started}"
+    return None
+
+
+def _agreed(environment: Mapping[str, str], agent: Path | None) -> str | None:
+    """What the ranks of several nodes agree on: the first proposal in the store that their agents share.
+
+    A restart may come with a new store, so each node proposes what it agreed on before.
+    """
+    remembered = agent / _REMEMBERED if agent is not None else None
+    proposal = os.urandom(8).hex()
+    if remembered is not None:
+        with contextlib.suppress(OSError):
+            proposal = remembered.read_text() or proposal
+    try:
+        store = importlib.import_module("torch.distributed").TCPStore(
+            environment["MASTER_ADDR"],
+            int(environment["MASTER_PORT"]),
+            is_master=False,
+            timeout=datetime.timedelta(seconds=_STORE_S),
+        )
+        agreed = bytes(store.compare_set(_KEY, "", proposal)).decode()
+    except Exception as error:  # noqa: BLE001 - whatever torch raises, the run begins
+        log.debug("the ranks cannot be asked which start this is: %s", error)
+        return None
+    if remembered is not None:
+        with contextlib.suppress(OSError):
+            remembered.write_text(agreed)
+    return agreed
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _several(count: str | None) -> bool:
+    return count is not None and count.isdecimal() and int(count) > 1
