@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -12,6 +13,11 @@ from fixtures.programs import script
 from stepwell.errors import Error, NotFoundError, UsageError
 
 pytestmark = pytest.mark.db
+
+
+def text_of(file: IO[str]) -> str:
+    with file:
+        return file.read()
 
 
 def test_files_come_back(server: Server, tmp_path: Path) -> None:
@@ -33,9 +39,9 @@ def test_files_come_back(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is there already(.|\n)*replace=True"):
         seen.file("deep/model.txt").download(out)
     (out / "deep" / "model.txt").write_text("mine")
-    assert seen.file("deep/model.txt").download(out, exist_ok=True).read() == "mine"
-    assert seen.file("deep/model.txt").download(out, replace=True).read() == "weights"
-    with pytest.raises(NotFoundError, match=r"no file 'model.txt'(.|\n)*it has deep/model.txt, notes.md"):
+    assert text_of(seen.file("deep/model.txt").download(out, exist_ok=True)) == "mine"
+    assert text_of(seen.file("deep/model.txt").download(out, replace=True)) == "weights"
+    with pytest.raises(NotFoundError, match=r"no file 'model\.txt'(.|\n)*it has deep/model.txt, notes.md"):
         seen.file("model.txt")
 
 
@@ -55,7 +61,7 @@ def test_what_is_put_into_the_directory_of_a_run_is_kept(server: Server, tmp_pat
     )
     files = stepwell.Api({"base_url": server.url}).run("files/dir").files()
     assert [file.name for file in files] == ["plots/loss.svg", "report.html"]
-    assert files[1].download(tmp_path / "out").read() == "report.html"
+    assert text_of(files[1].download(tmp_path / "out")) == "report.html"
 
 
 def test_a_directory_that_nobody_asked_for_is_not_made(server: Server, tmp_path: Path) -> None:
@@ -72,9 +78,9 @@ def test_a_file_is_restored_into_the_run_or_where_one_wants_it(server: Server, t
             assert file.read() == "step 7"
         assert (Path(run.dir) / "state.txt").read_text() == "step 7"
         (tmp_path / "state.txt").write_text("mine")
-        assert stepwell.restore("state.txt", "files/first", root=tmp_path).read() == "mine"
-        assert stepwell.restore("state.txt", "files/first", replace=True, root=tmp_path).read() == "step 7"
-        with pytest.raises(NotFoundError, match="the run has no file 'other.txt'"):
+        assert text_of(stepwell.restore("state.txt", "files/first", root=tmp_path)) == "mine"
+        assert text_of(stepwell.restore("state.txt", "files/first", replace=True, root=tmp_path)) == "step 7"
+        with pytest.raises(NotFoundError, match="the run has no file"):
             run.restore("other.txt", "files/first")
 
 
@@ -86,4 +92,4 @@ def test_without_a_run_restore_needs_the_path_of_one(
         stepwell.restore("state.txt")
     with stepwell.init(project="files", id="third", dir=tmp_path / "spool") as run:
         (Path(run.dir) / "state.txt").write_text("step 8")
-    assert stepwell.restore("state.txt", "files/third", root=tmp_path).read() == "step 8"
+    assert text_of(stepwell.restore("state.txt", "files/third", root=tmp_path)) == "step 8"

@@ -1,15 +1,9 @@
-"""The handlers that change a run from outside: names, config and summary, and its end. `routes` lists them.
-
-Rare, so each opens a connection of its own, apart from those of frames and reads.
-"""
+"""The handlers that change a run from outside (names, config, summary) or delete it. `routes` lists them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-import asyncpg
 import orjson
 from aiohttp import web
 
@@ -17,24 +11,25 @@ from stepwell.errors import DataError, NotFoundError, UsageError
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import named_run
-from stepwell_ingest.config import Config
-from stepwell_ingest.db.connect import maintenance_connection
-from stepwell_ingest.db.errors import postgres_errors
-from stepwell_ingest.delete.plan import check_forks
-from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.read.database import Database
-from stepwell_schema import queries
 
 _TEXTS = ("name", "notes", "group", "job_type")
 _OBJECTS = ("config", "summary")
 _MAX_TAG = 64
 
 
+class Edits(Protocol):
+    """Changes runs in the database."""
+
+    async def change(self, run_id: int, meta: str | None, config: str | None, summary: str | None) -> bool: ...
+    async def delete(self, run_id: int, path: str) -> int: ...
+
+
 class EditServices(Protocol):
     """What edits use of the server."""
 
     @property
-    def config(self) -> Config: ...
+    def edits(self) -> Edits: ...
     @property
     def reads(self) -> Database: ...
 
@@ -50,9 +45,8 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
     row = await named_run(request, services.reads)
     meta = {field: value for field, value in changes.items() if field not in _OBJECTS}
     arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
-    async with _connection(services.config, "edit") as connection:
-        if not await connection.fetchval(queries("write")["edit_run"], row.run_id, *arguments):
-            raise NotFoundError("the run was deleted meanwhile")
+    if not await services.edits.change(row.run_id, *arguments):
+        raise NotFoundError("the run was deleted meanwhile")
     return json_response((await named_run(request, services.reads)).shown)
 
 
@@ -64,24 +58,8 @@ async def delete_run(services: EditServices, request: web.Request, query: Query)
         UsageError: forks show its points.
     """
     row = await named_run(request, services.reads)
-    async with _connection(services.config, "delete") as connection:
-        await check_forks(
-            connection, {row.run_id: "/".join((row.shown["entity"], row.shown["project"], row.shown["id"]))}
-        )
-        removed = await remove(connection, [row.run_id])
-    return json_response({"deleted": removed})
-
-
-@asynccontextmanager
-async def _connection(config: Config, purpose: str) -> AsyncIterator[asyncpg.Connection]:
-    with postgres_errors(purpose):
-        connection = await maintenance_connection(
-            config.dsn, purpose, config.timeouts.connect_s, config.timeouts.statement_s
-        )
-        try:
-            yield connection
-        finally:
-            await connection.close(timeout=config.timeouts.connect_s)
+    path = "/".join(row.shown[name] for name in ("entity", "project", "id"))
+    return json_response({"deleted": await services.edits.delete(row.run_id, path)})
 
 
 def _changes(raw: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.blobs.intake import Blobs
 from stepwell_ingest.config import Config
@@ -36,6 +37,7 @@ class Services:
         room: memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
         streams: the open connections.
+        edits: changes to runs that come from readers.
         reads: the database as reads use it.
         live: live views.
         sizes: how much history there is.
@@ -53,6 +55,7 @@ class Services:
     catalog: Catalog
     intake: Intake
     streams: OpenStreams
+    edits: Edits
     reads: Database
     live: Live
     sizes: Sizes

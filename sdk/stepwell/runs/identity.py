@@ -1,13 +1,14 @@
-"""What a run is called and where it is shown: ids, names, tags, URLs. `Run` adds what a run does.
+"""What a run is called and where it is shown: ids, names, tags, URLs, its directory. `Run` adds what a run does.
 
 Stands beside the data's way. Reads settings and `About`, and changes names through `About`, which hands notes on.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from stepwell.errors import UsageError
 from stepwell.notes.about import About
@@ -128,6 +129,30 @@ class RunIdentity:
     @property
     def job_type(self) -> str:
         return self._about.job_type
+
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> IO[str]:
+        """Fetches a file that a run kept, and opens it for reading.
+
+        Args:
+            name: of the file, as the run calls it.
+            run_path: "entity/project/id" of another run; None: this one.
+            replace: fetch it also when there is such a file.
+            root: the directory that it is written to; None: `dir`.
+
+        Raises:
+            NotFoundError: (a LookupError) there is no such run or file.
+            UnavailableError: the server cannot be reached.
+        """
+        from stepwell.api import Api  # a training process seldom reads
+
+        api = Api({"base_url": self.settings.url, "entity": self.entity, "project": self.project})
+        return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
 
     def say(self, text: str) -> None:
         """Prints one message to the person at the terminal, unless the run is silent."""

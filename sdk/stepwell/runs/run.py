@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from stepwell.compat.older import OlderNames
 from stepwell.delivery.account import Account, Stats
@@ -274,30 +274,6 @@ class Run(RunIdentity, OlderNames):
         if glob_str is None:
             return True
         return session.saved.save(os.fspath(glob_str), None if base_path is None else os.fspath(base_path), policy)
-
-    def restore(
-        self,
-        name: str,
-        run_path: str | None = None,
-        replace: bool = False,
-        root: str | os.PathLike[str] | None = None,
-    ) -> IO[str]:
-        """Fetches a file that a run kept, and opens it for reading.
-
-        Args:
-            name: of the file, as the run calls it.
-            run_path: "entity/project/id" of another run; None: this one.
-            replace: fetch it also when there is such a file.
-            root: the directory that it is written to; None: `dir`.
-
-        Raises:
-            NotFoundError: (a LookupError) there is no such run or file.
-            UnavailableError: the server cannot be reached.
-        """
-        from stepwell.api import Api  # a training process seldom reads
-
-        api = Api({"base_url": self.settings.url, "entity": self.entity, "project": self.project})
-        return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
 
     def watch(
         self,

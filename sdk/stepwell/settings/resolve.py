@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings.launcher import launch_id
+from stepwell.settings.names import words_of
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
@@ -110,6 +111,7 @@ def resolve(
         values["run_id"] = nth(values["run_id"])
     if values["run_id"] is None:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+        values.setdefault("name", words_of(values["run_id"]))
         if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
             values["start"] = Start()
     for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
