@@ -22,6 +22,7 @@ from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Services:
         gate: open until the worker drains.
         room: memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
+        pace: for how long senders should gather rows.
         streams: the open connections.
         edits: changes to runs that come from readers.
         reads: the database as reads use it.
@@ -54,6 +56,7 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    pace: Pace
     streams: OpenStreams
     edits: Edits
     reads: Database

@@ -20,7 +20,7 @@ import orjson
 
 from stepwell import wire
 from stepwell.delivery.messages import messages
-from stepwell.delivery.replies import another_name, control, error_of, refusals
+from stepwell.delivery.replies import another_name, control, error_of, pace_s, refusals
 from stepwell.errors import (
     Error,
     FrameCorruptError,
@@ -102,6 +102,7 @@ class Stream:
         self.counts = StreamCounts()
         self.attached: dict[str, Any] | None = None  # what the server said last
         self.connected = False
+        self.pace_s = 0.0  # for how long rows should gather while a frame is under way, as the server advises
         self.finished = False  # the server has confirmed the writer's end
         self.last_error: Exception | None = None
         self.failed: Error | None = None  # final: it will not be tried again
@@ -282,6 +283,7 @@ class Stream:
 
     def _attached(self, reply: dict[str, Any]) -> None:
         self.attached = reply
+        self.pace_s = pace_s(reply)
         for future in self._waiting_for_attach:
             if not future.done():
                 future.set_result(reply)
@@ -348,6 +350,7 @@ class Stream:
                 hint="is there a proxy between this process and the server that answers by itself?",
             )
         refused = refusals(reply)
+        self.pace_s = pace_s(reply)
         try:
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
         except (TypeError, ValueError) as error:
