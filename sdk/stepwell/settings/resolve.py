@@ -109,9 +109,9 @@ def resolve(
         values["run_id"] = nth(job)
     elif values["run_id"] is not None and arguments.get("run_id") is None and not start.needs_answer:
         values["run_id"] = nth(values["run_id"])
-    if values["run_id"] is None:
+    made_up = values["run_id"] is None
+    if made_up:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
-        values.setdefault("name", words_of(values["run_id"]))
         if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
             values["start"] = Start()
     for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
@@ -133,6 +133,8 @@ def resolve(
             values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
+    if made_up and mode != "disabled":
+        values.setdefault("name", words_of(values["run_id"]))
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
         *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
