@@ -178,6 +178,22 @@ def test_series_are_arrays_of_every_point_bit_for_bit(backend: Backend, start_ru
     assert len(api.run("run-1").series("nobody").values) == 0
 
 
+def test_a_writer_that_comes_after_the_run_was_looked_up_is_told_apart(
+    backend: Backend, start_run: StartRun, api: stepwell.Api
+) -> None:
+    first = start_run(backend.url, writer="0")
+    first.log({"x": 0.0})
+    first.flush(10)
+    seen = api.run("run-1")
+    second = start_run(backend.url, writer="1")
+    second.log({"x": 1.0})
+    second.flush(10)
+    assert seen.history(keys=["x"], pandas=False) == [
+        {"_step": 0, "_writer": "0", "x": 0.0},
+        {"_step": 0, "_writer": "1", "x": 1.0},
+    ]
+
+
 def test_rows_of_several_writers_say_whose_they_are(
     backend: Backend, start_run: StartRun, api: stepwell.Api, tmp_path: Path
 ) -> None:

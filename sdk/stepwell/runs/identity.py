@@ -25,6 +25,7 @@ class RunIdentity:
     project: str
     settings: Settings
     resumed: bool
+    starting_step: int
     start_time: float
     _about: About
 
@@ -34,6 +35,7 @@ class RunIdentity:
         self.project = settings.project
         self.entity = settings.entity
         self.resumed = False
+        self.starting_step = 0
         self.start_time = start_time
         self._about = about
         self._has_dir = False

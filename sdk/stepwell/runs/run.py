@@ -47,6 +47,7 @@ class Run(RunIdentity, OlderNames):
         summary: see `stepwell.Summary`.
         settings: all settings, resolved.
         resumed: the run existed before, and this process continues it.
+        starting_step: the first step of this process.
     """
 
     config: Config
@@ -374,7 +375,8 @@ class Run(RunIdentity, OlderNames):
         self.resumed = bool(reply.get("resumed"))
         if self.resumed or self.settings.start.fork_run is not None:
             self._summary_state.go_on(self.settings)
-        session.stage.start_at(int(reply.get("last_step", -1)) + 1)
+        self.starting_step = int(reply.get("last_step", -1)) + 1
+        session.stage.start_at(self.starting_step)
         session.tables.update(reply.get("tables") or {})
         self.config.restore(reply.get("config") or {})
         self._about.restore(reply.get("meta") or {})
