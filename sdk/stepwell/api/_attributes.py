@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -171,7 +172,8 @@ class RunAttributes:
     @property
     def url(self) -> str:
         """The run's page."""
-        return f"{self._client.url}/{self.entity}/{self.project}/runs/{self.id}"
+        entity, project, run = (quote(name, safe="") for name in self.path)
+        return f"{self._client.url}/{entity}/{project}/runs/{run}"
 
     @property
     def state(self) -> str:

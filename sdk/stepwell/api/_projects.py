@@ -6,6 +6,7 @@ import getpass
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from stepwell.api._http import Client
 
@@ -59,13 +60,16 @@ class Projects(Sequence[Project]):
             answer = self._client.get_json(("v1", "projects"))
             self._found = [
                 Project(
-                    *(item["entity"], item["project"], f"{self._client.url}/{item['entity']}/{item['project']}"),
+                    *(item["entity"], item["project"], self._url(item["entity"], item["project"])),
                     *(item["runs"], item["running"], str(item["newest_run_at"])),
                 )
                 for item in answer["projects"]
                 if item["entity"] == self._entity
             ]
         return self._found
+
+    def _url(self, entity: str, project: str) -> str:
+        return f"{self._client.url}/{quote(entity, safe='')}/{quote(project, safe='')}"
 
 
 class User:

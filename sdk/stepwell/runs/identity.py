@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable
 from typing import IO, Any
+from urllib.parse import quote
 
 from stepwell.errors import UsageError
 from stepwell.notes.about import About
@@ -62,12 +63,15 @@ class RunIdentity:
     @property
     def url(self) -> str | None:
         """The page of the run; None when it is not online."""
-        return f"{self.project_url}/runs/{self.id}" if self._online else None
+        return f"{self.project_url}/runs/{quote(self.id, safe='')}" if self._online else None
 
     @property
     def project_url(self) -> str | None:
         """The page of its project; None when the run is not online."""
-        return f"{self.settings.url.rstrip('/')}/{self.entity}/{self.project}" if self._online else None
+        if not self._online:
+            return None
+        names = [quote(name, safe="") for name in (self.entity, self.project)]
+        return "/".join([self.settings.url.rstrip("/"), *names])
 
     @property
     def dir(self) -> str:

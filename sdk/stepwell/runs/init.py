@@ -175,9 +175,9 @@ def init(
     if recorder is not None:
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
-        where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
+        where = f"to {run.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         known_as = run.id if run.name == run.id else f"{run.name} ({run.id})"
-        text = f"logging {where} as run {known_as} of {resolved.entity}/{resolved.project}"
+        text = f"logging run {known_as} of {resolved.entity}/{resolved.project} {where}"
         count = process_count(environment)
         if count > 1 and run.name != words_of(run.id):  # an id that was made up is of this process alone
             text += (
