@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +19,7 @@ from stepwell.api._http import Client
 from stepwell.api._summary import Summary
 from stepwell.compat import names
 from stepwell.compat.absent import absent_name
+from stepwell.values.convert import jsonable, number_of
 
 _POLL_S = 2.0
 #: Changeable attributes, by their name on the server.
@@ -112,7 +114,7 @@ class RunAttributes:
         """
         before = self._own_config()
         config = {key: value for key, value in self.config.items() if key not in before or before[key] != value}
-        changes: dict[str, Any] = {"config": config} if config else {}
+        changes: dict[str, Any] = {"config": jsonable(config)} if config else {}
         if self.tags != self._attributes["tags"]:
             changes["tags"] = list(self.tags)
         for name, theirs in _TEXTS.items():
@@ -183,7 +185,7 @@ class RunAttributes:
     @property
     def rawconfig(self) -> dict[str, Any]:
         """The whole config."""
-        return dict(self._attributes["config"])
+        return dict(number_of(self._attributes["config"]))
 
     @property
     def json_config(self) -> str:
@@ -226,7 +228,7 @@ class RunAttributes:
         """The last value of each key. `summary.update({…})` changes it on the server."""
         if self._summary is None:
             values = self._client.get_json((*self._path, "summary"))
-            self._summary = Summary(values, lambda changed: self._send({"summary": changed}))
+            self._summary = Summary(values, lambda changed: self._send({"summary": jsonable(changed)}))
         return self._summary
 
     @property
@@ -247,8 +249,7 @@ class RunAttributes:
 
     def _own_config(self) -> dict[str, Any]:
         """The config without what charts keep there; a copy, since users may change it in place."""
-        config: dict[str, Any] = orjson.loads(orjson.dumps(self._attributes["config"]))
-        return {key: value for key, value in config.items() if not key.startswith("_")}
+        return {key: value for key, value in copy.deepcopy(self.rawconfig).items() if not key.startswith("_")}
 
     def _optional(self, name: str) -> str | None:
         value = self._attributes[name]

@@ -7,6 +7,7 @@ executor has gone. Every reply has a limit in bytes: a server that answers witho
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 import weakref
@@ -111,7 +112,7 @@ class HttpClient:
             as `get_json`.
         """
         where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
-        sent = None if body is None else orjson.dumps(body)
+        sent = None if body is None else json.dumps(body).encode()  # integers of any size
         with Exchange(lambda: self._ask(where, "application/json", method, sent), self._give_back, self._lost) as reply:
             return self._parsed(reply)
 
