@@ -126,7 +126,9 @@ def resolve(
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
-    if mode == "dryrun":  # W&B's older word
+    if mode == "run":  # W&B's older words
+        mode = values["mode"] = "online"
+    if mode == "dryrun":
         mode = values["mode"] = "offline"
     if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
         mode = values["mode"] = "online"
