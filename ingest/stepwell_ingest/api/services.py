@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
@@ -39,6 +40,7 @@ class Services:
         batcher, catalog, intake: stations of the write path.
         pace: for how long senders should gather rows.
         streams: the open connections.
+        edits: changes to runs that come from readers.
         reads: the database as reads use it.
         live: live views.
         sizes: how much history there is.
@@ -58,9 +60,10 @@ class Services:
     intake: Intake
     pace: Pace
     streams: OpenStreams
+    edits: Edits
     reads: Database
     live: Live
     sizes: Sizes
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
-    blobs: Blobs | None
+    blobs: BlobIntake | None

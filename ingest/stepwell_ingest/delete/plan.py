@@ -1,6 +1,6 @@
 """What will go when runs are deleted: which ones, how much, and which months drop whole. Reads only.
 
-Before `remover`. In comes what a person asked for; out goes a `Plan` to show and to carry out. Promises that a plan
+Before `remover`. In comes what a person asked for; out goes a `Deletion` to show and to carry out. Promises that a plan
 never takes points from a fork that stays, and that a name that may mean two runs is asked about, not guessed.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -40,7 +40,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Deletion:
     """What will go.
 
     Attributes:
@@ -72,7 +72,7 @@ def parse_age(text: str) -> datetime.timedelta:
     return datetime.timedelta(days=days)
 
 
-async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Plan:
+async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Deletion:
     """These runs, whatever their state.
 
     Args:
@@ -101,18 +101,30 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Pla
                 hint="name it as entity/project/run",
             )
         targets[rows[0]["run_id"]] = _target(rows[0])
-    forks = await connection.fetch(sql["forks_that_stay"], list(targets))
+    await check_forks(connection, {run_id: target.path for run_id, target in targets.items()})
+    return await _planned(connection, list(targets.values()))
+
+
+async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) -> None:
+    """Returns when nothing keeps these runs.
+
+    Args:
+        paths: by run id, for the message.
+
+    Raises:
+        UsageError: forks that are not among them show their points.
+    """
+    forks = await connection.fetch(queries("delete")["forks_that_stay"], list(paths))
     if forks:
-        shown = "\n".join(f"{row['fork']} is a fork of {targets[row['run_id']].path}" for row in forks[:20])
+        shown = "\n".join(f"{row['fork']} is a fork of {paths[row['run_id']]}" for row in forks[:20])
         raise UsageError(
             "these runs cannot go, since forks show their points",
             detail=shown + ("\n…" if len(forks) > 20 else ""),
             hint="delete the forks, too, by naming them all",
         )
-    return await _planned(connection, list(targets.values()))
 
 
-async def plan_project(connection: asyncpg.Connection, project: str) -> Plan:
+async def plan_project(connection: asyncpg.Connection, project: str) -> Deletion:
     """All runs of a project, whatever their state.
 
     Args:
@@ -125,7 +137,7 @@ async def plan_project(connection: asyncpg.Connection, project: str) -> Plan:
     return await _planned(connection, targets)
 
 
-async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Plan:
+async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Deletion:
     """Runs that were created longer ago than `age` and do not run; of one project, or of all.
 
     A run whose points a younger fork shows stays.
@@ -161,12 +173,12 @@ async def _runs_of(
 
 async def _planned(
     connection: asyncpg.Connection, targets: list[Target], kept_running: int = 0, kept_for_forks: int = 0
-) -> Plan:
+) -> Deletion:
     targets.sort(key=lambda target: target.run_id)
     ids = [target.run_id for target in targets]
     rows = await connection.fetch(queries("delete")["months_to_drop"], ids)
     files = await connection.fetchrow(queries("delete")["files_of_them"], ids)
-    return Plan(targets, [row["month"] for row in rows], kept_running, kept_for_forks, *files)
+    return Deletion(targets, [row["month"] for row in rows], kept_running, kept_for_forks, *files)
 
 
 def _target(row: asyncpg.Record) -> Target:

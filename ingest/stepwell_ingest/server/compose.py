@@ -18,7 +18,7 @@ from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.collector import Collector
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.connect import check_answers
@@ -26,6 +26,7 @@ from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.write.admission import Gate, Room
@@ -80,7 +81,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
     loops += [copier.run for copier in copiers]
     blobs = None
     if store is not None:
-        blobs = Blobs(writing, store, limits, timeouts)
+        blobs = BlobIntake(writing, store, limits, timeouts)
         loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
     services = Services(
         config=config,
@@ -94,6 +95,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         intake=Intake(batcher, limits.object_bytes, quota.refusal),
         pace=pace,
         streams=streams,
+        edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
         live=Live(reads),
         sizes=Sizes(writing),

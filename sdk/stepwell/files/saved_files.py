@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stepwell.errors import SettingError, UsageError
 from stepwell.files.media_queue import MediaQueue
+from stepwell.values.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,16 @@ class SavedFiles:
         file.waiting = True
         self._queue.put(file.name, self._step(), round(time.time() * 1e6), file)
 
+    def keep_directory(self, directory: str) -> None:
+        """Has everything below a directory copied once, but for files that are kept live already."""
+        for file in matching(os.path.join(directory, "**"), directory):
+            live = self._live.get(file.name)
+            if live is None or live.path != file.path:
+                try:
+                    self.keep(file)
+                except Exception as error:  # noqa: BLE001 - the run ends all the same
+                    log.error("%s is not kept: %s", file.name, error)
+
     def finish(self) -> None:
         """At the end of the run: what has changed, and what was to be kept now. The queue still takes files."""
         self._ended.set()
@@ -202,7 +213,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
                 f"save() cannot name {str(path)!r}, which is not below {base!r}", hint="base_path=… above all files"
             )
         name = path.relative_to(base).as_posix()
-        out.append(SavedFile(path, name.encode("utf-8", "replace").decode()))
+        out.append(SavedFile(path, storable(name)))
     return out
 
 
