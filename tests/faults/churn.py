@@ -342,6 +342,8 @@ class Churn:
         await child.ended.wait()
         verdict = await Judge(self.stack.dsn, self.project, blobs=self.stack.blobs).verdict(self.journals)
         verdict.complaints += self.complaints
+        for record in (read_journal(path) for paths in self.journals.values() for path in paths):
+            self.lives.update(interrupt=len(record.interrupted), nested=len(record.nested), page=len(record.pages))
         families = Families(self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed)
         verdict.complaints += await families.complaints()
         account = read_journal(fresh).account
