@@ -82,7 +82,8 @@ def test_pictures_are_stepped_through_with_their_captions(page: Page) -> None:
     page.keyboard.press("ArrowLeft")
     expect(card).to_contain_text("of step 30")
     expect(card.locator(".steps b")).to_have_text("30")
-    page.wait_for_function("() => [...document.querySelectorAll('img')].every(img => img.complete && img.naturalWidth === 8)")
+    pictures = "() => [...document.querySelectorAll('img')].every(img => img.complete && img.naturalWidth === 8)"
+    page.wait_for_function(pictures)
 
 
 def test_a_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
