@@ -91,7 +91,8 @@ def test_a_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
         run = stepwell.init(project="digits", entity="team", id="tables", url=url)
         rows = [[f"prompt {number}", number / 8 if number else float("nan")] for number in range(60)]
         rows[3][0] = stepwell.Image(np.zeros((4, 4, 3), np.uint8))
-        run.log({"completions": stepwell.Table(columns=["prompt", "reward"], data=rows)})
+        table = stepwell.Table(columns=["prompt", "reward"], data=rows, allow_mixed_types=True)
+        run.log({"completions": table})
         run.finish()
     """)
     page.goto("/team/digits/runs/tables/media")
