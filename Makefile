@@ -39,7 +39,7 @@ NPM := $(BIN)/python workspace/npm.py
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
 DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
-    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
+    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff tensorboardX
 # Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt

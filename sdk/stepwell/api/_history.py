@@ -41,13 +41,26 @@ class Series(NamedTuple):
 
 
 class Summary(Mapping[str, Any]):
-    """The last value of each key. Read-only; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"."""
+    """The last value of each key. Read-only; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
+
+    Keys of nested values are dot paths: `summary["a"]["b"]` is `summary["a.b"]`.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
     def __getitem__(self, key: str) -> Any:
-        return self._values[key]
+        if key in self._values:
+            return self._values[key]
+        below = {path[len(key) + 1 :]: value for path, value in self._values.items() if path.startswith(f"{key}.")}
+        if not below:
+            raise KeyError(key)
+        return Summary(below)
+
+    @property
+    def _json_dict(self) -> dict[str, Any]:
+        """A plain dict of it; scripts written for W&B read this."""
+        return dict(self._values)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

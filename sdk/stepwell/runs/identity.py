@@ -5,7 +5,6 @@ Stands beside the data's way. Reads settings and `About`, and changes names thro
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from stepwell.errors import UsageError
 from stepwell.notes.about import About
 from stepwell.settings import Settings
+from stepwell.terminal.stderr import tell
 
 _READ_ONLY = ("id", "entity", "project", "settings", "start_time", "config")
 
@@ -134,5 +134,4 @@ class RunIdentity:
     def say(self, text: str) -> None:
         """Prints one message to the person at the terminal, unless the run is silent."""
         if not self.settings.silent:
-            sys.stderr.write(f"stepwell: {text}\n")
-            sys.stderr.flush()
+            tell(text)

@@ -94,7 +94,9 @@ def init(
         blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
         save_code: whether the program's main file is kept with the run, as `code/<its name>`.
-        force, anonymous, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those that ask
+        sync_tensorboard, tensorboard: whether what TensorBoard's writers (of torch and tensorboardX) write is logged,
+            too: scalars, pictures, histograms and texts by their tags, with `global_step`.
+        force, anonymous, monitor_gym: of W&B; they have no effect, and those that ask
             for something say so.
 
     Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
@@ -106,8 +108,6 @@ def init(
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     without_effect = {
-        "tensorboard": tensorboard,
-        "sync_tensorboard": sync_tensorboard,
         "monitor_gym": monitor_gym,
     }
     for argument, value in without_effect.items():
@@ -177,6 +177,8 @@ def init(
         run.say(f"logging run {run.id} of {resolved.entity}/{resolved.project} {where}")
     if recorder is None:
         run._life.observers.start(run._session)
+    if sync_tensorboard or tensorboard:
+        run._life.observers.sync_tensorboard(run.log)
     return run
 
 

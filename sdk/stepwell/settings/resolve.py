@@ -21,6 +21,7 @@ from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, M
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
 from stepwell.values.convert import described
+from stepwell.values.text import storable
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 _MAX_TAG = 64
@@ -123,7 +124,9 @@ def resolve(
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
-    if mode == "dryrun":  # W&B's older word
+    if mode == "run":  # W&B's older words
+        mode = values["mode"] = "online"
+    if mode == "dryrun":
         mode = values["mode"] = "offline"
     if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
         mode = values["mode"] = "online"
@@ -200,4 +203,4 @@ def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
     for tag in out:
         if not isinstance(tag, str) or not 0 < len(tag) <= _MAX_TAG:
             raise SettingError("a tag must have 1 to 64 characters", detail=described(tag))
-    return tuple(out)
+    return tuple(dict.fromkeys(map(storable, out)))
