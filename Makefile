@@ -48,7 +48,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
-	@$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2
+	@$(if $(KEEP),$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2)
 	@$(BIN)/stepwell demo $(if $(KEEP),--keep)
 
 workspace: $(PAGES)

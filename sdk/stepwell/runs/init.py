@@ -20,6 +20,8 @@ from stepwell.runs.run import Run
 from stepwell.runs.session import Session
 from stepwell.settings import resolve
 from stepwell.settings.given import GivenSettings, as_arguments
+from stepwell.settings.launcher import process_count
+from stepwell.settings.names import words_of
 
 log = logging.getLogger("stepwell")
 
@@ -174,7 +176,14 @@ def init(
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {run.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
-        run.say(f"logging run {run.id} of {resolved.entity}/{resolved.project} {where}")
+        known_as = run.id if run.name == run.id else f"{run.name} ({run.id})"
+        text = f"logging run {known_as} of {resolved.entity}/{resolved.project} {where}"
+        count = process_count(environment)
+        if count > 1 and run.name != words_of(run.id):  # an id that was made up is of this process alone
+            text += (
+                f"\n  {count} processes log to this run, each as a writer of its own: see the column `writer` in SQL"
+            )
+        run.say(text)
     if recorder is None:
         run._life.observers.start(run._session)
     if sync_tensorboard or tensorboard:

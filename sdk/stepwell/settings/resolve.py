@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings.launcher import launch_id
+from stepwell.settings.names import words_of
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
@@ -109,7 +110,8 @@ def resolve(
         values["run_id"] = nth(job)
     elif values["run_id"] is not None and arguments.get("run_id") is None and not start.needs_answer:
         values["run_id"] = nth(values["run_id"])
-    if values["run_id"] is None:
+    made_up = values["run_id"] is None
+    if made_up:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
         if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
             values["start"] = Start()
@@ -134,6 +136,8 @@ def resolve(
             values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
+    if made_up and mode != "disabled":
+        values.setdefault("name", words_of(values["run_id"]))
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
         *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),
