@@ -41,6 +41,8 @@ from stepwell.spool import Spool
 
 #: From outside, whatever it does just now.
 ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker", "sealer")}
+#: Without a kill for so long, something hangs. On a crowded machine a sealer may get no time for minutes.
+_STALL_S = 600.0
 #: Lives in which a stage may be missed before it counts as unreachable.
 _TRIES = 40
 
@@ -266,10 +268,13 @@ class Churn:
         """Raises when nothing dies any more, though something should."""
         while not self._done.is_set():
             before = self.kills.total()
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.sleep(_STALL_S)
             if before == self.kills.total() and not self._done.is_set():
-                armed = sorted(point.name for point in self._waiting.values())
-                raise AssertionError(f"no kill for {PATIENCE_S:.0f} s, {self._open} to come; armed: {', '.join(armed)}")
+                armed = ", ".join(sorted(point.name for point in self._waiting.values()))
+                log = (self.stack.place / "sealer.log").read_text()[-2000:]
+                raise AssertionError(
+                    f"no kill for {_STALL_S:.0f} s, {self._open} to come; armed: {armed}; sealers say:\n{log}"
+                )
 
     async def _deliver(self, directory: Path) -> bool:
         """One `stepwell sync`; whether it has delivered everything."""
