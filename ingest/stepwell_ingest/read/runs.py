@@ -23,6 +23,7 @@ from stepwell_ingest.read.standing import Standing
 _SHOWN = (
     *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
     *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
+    "started_at",
 )
 
 

@@ -277,9 +277,11 @@ class Run:
         return list(dict.fromkeys(keys)) or None
 
     def _shape(self, keys: Iterable[str] | None) -> Shape:
-        created = datetime.fromisoformat(self.created_at)
+        started_at = self._attributes.get("started_at")  # an older server does not say
+        if started_at is None:
+            started_at = datetime.fromisoformat(self.created_at).timestamp()
         several = (self._attributes["writers"] or 0) > 1
-        return Shape(keys, round(created.timestamp() * 1e6), several)
+        return Shape(keys, round(started_at * 1e6), several)
 
     def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:
         names = self._names(keys)

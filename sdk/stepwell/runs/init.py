@@ -174,7 +174,8 @@ def init(
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
-        run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
+        continues = f"; {run._continues}" if run._continues else ""
+        run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}{continues}")
     if recorder is None:
         run._life.observers.start(run._session)
     return run
