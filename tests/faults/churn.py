@@ -9,7 +9,8 @@
     Postgres    one strike after the other, at places of the protocol or at any moment
 
 Comes in: a seed and a number of kills, which are spread evenly over all stages. It ends when all of them have fired;
-then everything is left to recover, spools are delivered, a fresh writer logs, and the judge is asked.
+then everything is left to recover, spools are delivered, a fresh writer logs, and the judge is asked. At last all ways
+to read are held against each other, with sealers still at work (`faults.families`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Literal
 import asyncpg
 
 from faults import stages
+from faults.families import Families
 from faults.harness import PATIENCE_S, Child, Stack
 from faults.journal import read_journal
 from faults.judge import Judge, Verdict
@@ -320,6 +322,8 @@ class Churn:
         await child.ended.wait()
         verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
         verdict.complaints += self.complaints
+        families = Families(self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed)
+        verdict.complaints += await families.complaints()
         account = read_journal(fresh).account
         if account is None or account.left or not account.stored:
             verdict.complaints.append(f"a fresh frame does not flow: {account}")

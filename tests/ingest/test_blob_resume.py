@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,9 @@ import pytest
 
 from fixtures.blobs import PART, fetch, head, make_blob, put, start_blob_worker
 from fixtures.ingest import eventually
+from stepwell.errors import UnavailableError
 from stepwell_ingest.blobs import incoming
+from stepwell_ingest.blobs.intake import Claim
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -151,3 +154,34 @@ async def test_parts_that_nobody_goes_on_with_are_removed(postgres_dsn: str, tmp
         assert (await offset(worker, old[0]), await offset(worker, new[0])) == (0, PART)
         assert not staged.exists()
         assert not (folder / "incoming" / old[0]).exists()
+
+
+async def test_an_upload_that_is_cut_off_takes_nothing_from_what_is_there(blob_worker: Worker) -> None:
+    """Two senders of one file: the second breaks off inside of a part that the first has sent whole."""
+    sha256, data = make_blob(3 * PART)
+    await put(blob_worker, sha256, data[:PART], (0, len(data)))
+    await put(blob_worker, sha256, data[PART : 2 * PART], (PART, len(data)))
+    blobs = blob_worker.services.blobs
+    assert blobs is not None
+    for start in (0, PART):
+
+        async def breaks_off(start: int = start) -> AsyncIterator[bytes]:
+            yield data[start : start + PART // 8]
+            raise UnavailableError("the body broke off")
+
+        with pytest.raises(UnavailableError):
+            await blobs.take(Claim(sha256, start, PART, len(data)), breaks_off())
+        assert await offset(blob_worker, sha256) == 2 * PART
+    status, reply, _ = await put(blob_worker, sha256, data[2 * PART :], (2 * PART, len(data)))
+    assert (status, reply["stored"]) == (201, True)
+    assert (await fetch(blob_worker, sha256))[1] == data
+
+
+async def test_parts_of_an_earlier_version_go_on(blob_worker: Worker) -> None:
+    sha256, data = make_blob(2 * PART)
+    assert blob_worker.services.blobs is not None
+    store = blob_worker.services.blobs.store
+    await store.put(f"incoming/{sha256}/{0:020d}", data[:PART], for_good=False)
+    assert await offset(blob_worker, sha256) == PART
+    assert (await put(blob_worker, sha256, data[PART:], (PART, len(data))))[0] == 201
+    assert (await fetch(blob_worker, sha256))[1] == data

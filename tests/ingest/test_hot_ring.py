@@ -366,3 +366,29 @@ async def test_a_role_that_cannot_see_snapshots_empties_nothing_and_says_so_once
 async def dsn_of(pool: asyncpg.Pool) -> str:
     arguments: Any = pool._connect_args
     return str(arguments[0])
+
+
+async def test_a_slot_that_another_cluster_marked_is_emptied(pool: asyncpg.Pool) -> None:
+    """After a restore from a dump: the transaction that found it sealed has not begun here."""
+    made = Histories(pool)
+    stored = await made.attach("run", "0")
+    await made.put(stored, ["loss"], np.ones((1, 10)))
+    await made.ring.turn()
+    await made.seal(whole=True)
+    await pool.execute("UPDATE stepwell.hot_ring SET sealed_xid = '4000000000' WHERE NOT current AND ring = 0")
+    for _ in range(3):
+        await made.ring.turn()
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.hot_block") == 0
+    await made.check()
+
+
+async def test_a_slot_that_another_cluster_marked_is_not_emptied_too_early(pool: asyncpg.Pool) -> None:
+    made = Histories(pool)
+    stored = await made.attach("run", "0")
+    await made.put(stored, ["loss"], np.ones((1, 10)))
+    await made.ring.turn()
+    await pool.execute("UPDATE stepwell.hot_ring SET sealed_xid = '4000000000' WHERE NOT current AND ring = 0")
+    for _ in range(3):
+        await made.ring.turn()
+        await made.check()
+    assert await pool.fetchval("SELECT count(*) FROM stepwell.hot_block") == 1

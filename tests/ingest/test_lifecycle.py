@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from fixtures.ingest import PATIENCE_S, Client, Session, eventually, post, start_worker
-from stepwell.errors import FencedError
+from stepwell.errors import FencedError, UnavailableError
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.server.worker import Worker
@@ -286,3 +286,34 @@ async def test_a_worker_beats_and_reaps_by_itself(postgres_dsn: str, pg: asyncpg
             await eventually(is_running)
             await age(pg)
             await eventually(is_running)
+
+
+async def test_nobody_is_reaped_before_all_workers_could_say_whom_they_hear(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start, after an outage of Postgres of more than `silent_s`, and after the process stood still that long."""
+    timeouts, now = Timeouts(beat_s=15, silent_s=120), 0.0
+    away = {number: UnavailableError("Postgres is away") for number in range(20, 30)}
+    beats, reaped, stands_still = 0, [], {40: 600.0}
+
+    class Watched(Lifecycle):
+        async def beat(self) -> None:
+            nonlocal beats
+            beats += 1
+            if beats in away:
+                raise away[beats]
+            if beats > 60:
+                raise asyncio.CancelledError
+
+        async def reap(self) -> None:
+            reaped.append(beats)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += stands_still.get(beats, seconds)
+
+    monkeypatch.setattr("stepwell_ingest.server.lifecycle.time.monotonic", lambda: now)
+    monkeypatch.setattr("stepwell_ingest.server.lifecycle.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await Watched(pool, timeouts, list, list).run()
+    assert reaped == [*range(9, 20), *range(39, 41), *range(50, 61)]

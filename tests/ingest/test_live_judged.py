@@ -23,8 +23,8 @@ pytestmark = pytest.mark.db
 
 KEYS = ("x", "a", "b", "c", "d")
 SHOWN = """
-SELECT writer, step, metric AS key, value::text FROM stepwell.history WHERE run = 'run-1'
-UNION ALL SELECT writer, step, key, value->>'n' FROM stepwell.history_objects WHERE run = 'run-1'
+SELECT writer, step, metric AS key, value::text FROM stepwell.history WHERE run = $1
+UNION ALL SELECT writer, step, key, value->>'n' FROM stepwell.history_objects WHERE run = $1
 """
 
 
@@ -42,6 +42,7 @@ class Story:
 
     worker: Worker
     pg: asyncpg.Connection
+    name: str
     run: RunRow
     dice: random.Random
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Story:
     seen: set[str] = field(default_factory=set)
 
     async def shown(self) -> dict[tuple[str, int, str], float]:
-        return {tuple(row)[:3]: float(row["value"]) for row in await self.pg.fetch(SHOWN)}
+        return {tuple(row)[:3]: float(row["value"]) for row in await self.pg.fetch(SHOWN, self.name)}
 
     async def look(self, reader: Page) -> None:
         seen = None if reader.cursor is None else Cursor.decode(reader.cursor)
@@ -67,7 +68,7 @@ class Story:
         self.seen |= {key for _, _, key in reader.points}
 
     async def start(self, writer: str) -> None:
-        session = self.sessions[writer] = Session(writer=writer)
+        session = self.sessions[writer] = Session(self.name, writer)
         last = max((step for name, step, _ in await self.shown() if name == writer), default=-1)
         how: dict[str, Any] = self.dice.choice(
             [{}, {"resume": "allow"}, {"rewind_to": self.dice.randrange(last + 1)} if last >= 0 else {}]
@@ -121,7 +122,9 @@ async def test_readers_have_what_the_views_show_whenever_they_look(
 ) -> None:
     """Points, media, files, restarts, resumes and rewinds; three readers that look at different times."""
     await store(worker, Session(writer="idle"))
-    story = Story(worker, pg, await find_run(worker.services.reads, "team", "mnist", "run-1"), random.Random(seed))
+    story = Story(
+        worker, pg, "run-1", await find_run(worker.services.reads, "team", "mnist", "run-1"), random.Random(seed)
+    )
     readers = [Page() for _ in range(3)]
     for _ in range(120):
         what = story.dice.choices(("points", "media", "files", "start", "look"), (4, 5, 3, 1, 4))[0]
@@ -139,3 +142,37 @@ async def test_readers_have_what_the_views_show_whenever_they_look(
     for reader in readers:
         await story.look(reader)
     assert story.seen == set(KEYS)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_readers_of_a_fork_have_what_the_views_show_whenever_they_look(
+    worker: Worker, pg: asyncpg.Connection, seed: int
+) -> None:
+    """The fork is rewound and restarted below and above its fork step, while its parent logs on or is rewound."""
+    parents = {writer: Session(writer=writer) for writer in "012"}
+    for session in parents.values():
+        objects = [(step, "a", image(n=-step)) for step in range(0, 6, 2)]
+        await store(worker, session, frame(session, range(6), {"x": range(6)}, objects=objects))
+        session.step = 6
+    await store(worker, Session("child", "idle"), fork_run="run-1", fork_step=9)
+    run = await find_run(worker.services.reads, "team", "mnist", "child")
+    story = Story(worker, pg, "child", run, random.Random(seed), used={(w, s, "a") for w in "012" for s in range(20)})
+    readers = [Page() for _ in range(2)]
+    for _ in range(80):
+        what = story.dice.choices(("points", "start", "parent", "rewind", "look"), (4, 1, 2, 0.3, 5))[0]
+        writer = story.dice.choice("01")
+        if what == "look":
+            await story.look(story.dice.choice(readers))
+        elif what == "parent":
+            await story.log(parents[story.dice.choice("012")])
+        elif what == "rewind":
+            parents["0"] = Session(writer="0")
+            await store(worker, parents["0"], rewind_to=2)
+            parents["0"].step = 3
+        elif what == "start" or writer not in story.sessions:
+            await story.start(writer)
+        else:
+            await story.log(story.sessions[writer])
+    for reader in readers:
+        await story.look(reader)
+    assert story.seen == {"x", "a"}

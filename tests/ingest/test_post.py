@@ -37,7 +37,10 @@ async def test_attach_answers_as_the_stream_does(worker: Worker) -> None:
     session = Session()
     status, reply, headers = await post(worker, "/v1/attach", session.attach())
     expected = {"type": "attached", "protocol": 1, "writer": "0", "epoch": 1, "next_seq": 0, "last_step": -1}
-    assert (status, reply) == (200, {**expected, "run_id": reply["run_id"], "resumed": False, "rejected": []})
+    assert (status, reply) == (
+        200,
+        {**expected, "run_id": reply["run_id"], "resumed": False, "rejected": [], "pace_ms": 50},
+    )
     assert headers["Content-Type"] == "application/json"
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import numpy as np
 import pytest
 
@@ -245,3 +246,54 @@ async def test_a_fork_that_starts_below_its_fork_step_cuts_what_it_inherited(wor
         assert data["cuts"] == [{"writer": "0", "from_step": 4}]
         assert data["moved"] == [{"writer": "0", "from_step": 4, "to_step": 5}]
         assert rows(data) == [("0", 4, 40.0), ("0", 5, 50.0)]
+
+
+async def test_a_deleted_run_ends_its_views(worker: Worker, pg: asyncpg.Connection) -> None:
+    session = Session()
+    await store(worker, session, frame(session, [0], {"x": [1]}))
+    async with listen(worker.url, RUN, ["x"]) as events, listen(worker.url, RUN) as others:
+        _, cursor, _ = await events.next()
+        await others.next()
+        await pg.execute("SELECT stepwell.delete_run_v1(run_id) FROM stepwell.run")
+        for reader in (events, others):
+            assert (await reader.next())[0] == "deleted"
+            with pytest.raises(EOFError):
+                await reader.next()
+    status, answer = await ask(worker, f"{RUN}/live", cursor=cursor)
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_fork_that_is_rewound_is_a_cut_of_every_writer_it_inherited(worker: Worker) -> None:
+    for writer in ("0", "1"):
+        session = Session(writer=writer)
+        await store(worker, session, frame(session, range(10), {"x": range(10)}))
+    await store(worker, Session(run="child"), fork_run="run-1", fork_step=8)
+    async with listen(worker.url, run_path("child"), ["x"]) as events:
+        await events.next()
+        again = Session(run="child")
+        await store(worker, again, rewind_to=3)
+        kind, _, data = await events.next()
+        assert (kind, data["rows"]) == ("delta", [])
+        assert data["cuts"] == [{"writer": "0", "from_step": 4}, {"writer": "1", "from_step": 4}]
+        await store(worker, again, frame(again, [4], {"x": [40]}))
+        _, _, data = await events.next()
+        assert (data["cuts"], rows(data)) == ([], [("0", 4, 40.0)])
+        first = Session(run="child", writer="1")
+        await store(worker, first, frame(first, [2], {"x": [20]}))
+        _, _, data = await events.next()
+        assert (data["cuts"], rows(data)) == ([{"writer": "1", "from_step": 2}], [("1", 2, 20.0)])
+
+
+async def test_what_a_parent_had_on_the_way_reaches_the_views_of_its_fork(worker: Worker) -> None:
+    parent = Session()
+    await store(worker, parent, frame(parent, range(5), {"x": range(5)}))
+    await store(worker, Session(run="child"), fork_run="run-1", fork_step=7)
+    async with listen(worker.url, run_path("child"), ["x"]) as events:
+        await events.next()
+        await store(worker, parent, frame(parent, [5, 6], {"x": [5, 6]}))
+        _, cursor, data = await events.next()
+        assert (data["cuts"], rows(data)) == ([], [("0", 5, 5.0), ("0", 6, 6.0)])
+        assert data["moved"] == [{"writer": "0", "from_step": 5, "to_step": 6}]
+    await store(worker, parent, frame(parent, [7, 8], {"x": [7, 8]}))
+    async with listen(worker.url, run_path("child"), ["x"], cursor) as events:
+        assert rows((await events.next())[2]) == [("0", 7, 7.0)]

@@ -9,10 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepwell.errors import UsageError
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, Position, current, intervals, moves, unread
+from stepwell_ingest.read.positions import (
+    Cursor,
+    Epoch,
+    Inherited,
+    Move,
+    Position,
+    current,
+    intervals,
+    moves,
+    unread,
+)
 from stepwell_ingest.read.waiting import Place, Range
 
 WRITERS = ("0", "1")
+_NEVER = 2**63 - 1
 
 
 @dataclass
@@ -36,6 +47,8 @@ class History:
         self.rows: dict[str, list[Row]] = {}
         #: Of a fork: below which step it shows what its parent's writers logged.
         self.inherited: dict[str, int] = {} if inherited is None else dict.fromkeys(WRITERS, inherited)
+        #: How far the ancestor has come.
+        self.arrived = 4
 
     def attach(self, writer: str, rewind_to: int | None = None, others: bool = False) -> None:
         older = self.rows.setdefault(writer, [])
@@ -63,21 +76,23 @@ class History:
 
     def epochs(self) -> list[Epoch]:
         return [
-            Epoch(
-                writer,
-                row.number,
-                row.first_step,
-                row.last_step,
-                row.below,
-                inherited_below=self.inherited.get(writer),
-            )
+            Epoch(writer, row.number, row.first_step, row.last_step, row.below)
             for writer, rows in sorted(self.rows.items())
             for row in rows
         ]
 
+    def bounds(self) -> list[Inherited]:
+        """Two epochs of an ancestor for each writer: one that has ended at step 2, and one that is under way."""
+        return [
+            Inherited(writer, min(below, first), min(below, first, end))
+            for writer, below in sorted(self.inherited.items())
+            for first, end in ((3, 3), (_NEVER, self.arrived))
+        ]
+
     def shown(self, writer: str) -> list[tuple[int, int]]:
         """(step, epoch) of what the views show."""
-        return [(step, 0) for step in range(self.inherited.get(writer, 0))] + self.own(writer)
+        inherited = range(min(self.inherited[writer], self.arrived)) if writer in self.inherited else ()
+        return [(step, 0) for step in inherited] + self.own(writer)
 
     def own(self, writer: str) -> list[tuple[int, int]]:
         """Those of them that it has logged itself."""
@@ -98,17 +113,19 @@ class Reader:
 
     def look(self, history: History) -> None:
         epochs = history.epochs()
-        now = current("running", epochs)
+        now = current("running", epochs, None, history.bounds())
         found = moves(self.cursor, epochs, now)
         assert found is not None
         for move in found:
             mine = self.points.setdefault(move.writer, [])
             if move.cut is not None:
                 mine[:] = [point for point in mine if point[0] < move.cut]
-            new = [p for p in history.shown(move.writer) if move.from_step <= p[0] <= move.to_step]
+            ranges = [range(first, last + 1) for first, last in move.ranges]
+            new = [p for p in history.shown(move.writer) if any(p[0] in some for some in ranges)]
             assert not set(new) & set(mine)  # nothing twice
-            assert not mine or not new or new[0][0] > mine[-1][0]  # and never behind what was shown
-            mine += new
+            own = [p for p in new if p[1]]
+            assert not mine or not own or own[0][0] > mine[-1][0]  # and never behind what was shown
+            mine[:] = sorted(mine + new)
         self.cursor = Cursor.decode(now.encode())
 
 
@@ -117,6 +134,7 @@ OPERATIONS = st.lists(
         st.tuples(st.just("store"), st.sampled_from(WRITERS), st.integers(0, 3), st.integers(1, 4)),
         st.tuples(st.just("attach"), st.sampled_from(WRITERS)),
         st.tuples(st.just("rewind"), st.sampled_from(WRITERS), st.integers(0, 12), st.booleans()),
+        st.tuples(st.just("arrive"), st.integers(1, 5)),
         st.tuples(st.just("look"), st.sampled_from(("first", "second"))),
     ),
     max_size=40,
@@ -131,10 +149,13 @@ def test_readers_have_what_is_shown_whenever_they_look(
     history, readers = History(inherited), {"first": Reader(), "second": Reader()}
     for reader in readers.values():  # of a fork: they have read the history
         reader.points = {writer: history.shown(writer) for writer in WRITERS}
+        reader.cursor = current("running", [], None, history.bounds())
     for operation in [*operations, ("look", "first"), ("look", "second")]:
         match operation:
             case ("store", str(writer), int(gap), int(count)):
                 history.store(writer, gap, count)
+            case ("arrive", int(count)):
+                history.arrived += count
             case ("attach", str(writer)):
                 history.attach(writer)
             case ("rewind", str(writer), int(step), bool(others)) if (
@@ -145,8 +166,6 @@ def test_readers_have_what_is_shown_whenever_they_look(
                 reader = readers[name]
                 reader.look(history)
                 for writer in WRITERS:
-                    if history.inherited and not history.own(writer):
-                        continue  # that its fork was rewound is told together with its first step
                     assert reader.points.get(writer, []) == history.shown(writer)
 
 

@@ -24,11 +24,12 @@ async def test_frames_are_in_the_history_when_they_are_acknowledged(
     async with Client(any_worker) as client:
         attached = await client.attach(session, info={"config": {"lr": 0.1}, "host": "node-1"})
         expected = {"type": "attached", "protocol": 1, "writer": "0", "epoch": 1, "resumed": False}
-        assert attached == {**expected, "run_id": attached["run_id"], "next_seq": 0, "last_step": -1, "rejected": []}
+        expected |= {"next_seq": 0, "last_step": -1, "rejected": [], "pace_ms": 50, "run_id": attached["run_id"]}
+        assert attached == expected
         frame = session.frame(3, ["loss", "acc"], objects=[(1, "note", {"text": "ok"})])
         ack = await client.exchange(frame)
-        checksum = wire.peek(frame).checksum
-        assert ack == {"type": "ack", "next_seq": 1, "stored": 1, "duplicate": 0, "rejected": [], "checksum": checksum}
+        counts = {"next_seq": 1, "stored": 1, "duplicate": 0, "rejected": []}
+        assert ack == {"type": "ack", **counts, "checksum": wire.peek(frame).checksum, "pace_ms": 50}
         rows = await any_pg.fetch("SELECT metric, step, value FROM stepwell.history ORDER BY metric, step")
         assert list(map(tuple, rows)) == [
             *(("acc", step, step + 0.001) for step in range(3)),

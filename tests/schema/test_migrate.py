@@ -83,6 +83,24 @@ async def test_changed_functions_and_views_are_applied_again(database: asyncpg.C
     assert await database.fetchval("SELECT n FROM stepwell.v") == 2
 
 
+async def test_an_older_server_that_starts_again_leaves_newer_functions_alone(
+    database: asyncpg.Connection, install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = "CREATE OR REPLACE FUNCTION stepwell.f() RETURNS int LANGUAGE sql AS $$ SELECT %d $$"
+    for version in (1, 2):
+        install(FIRST, {"f": function % version})
+        assert REPLACEABLE in await migrate(database)
+    for _ in range(2):
+        install(FIRST, {"f": function % 1})
+        assert await migrate(database) == []
+        assert await database.fetchval("SELECT stepwell.f()") == 2
+    assert "upgrade Stepwell on this machine" in caplog.text
+    install(FIRST, {"f": function % 2})
+    assert await migrate(database) == []
+    install(FIRST, {"f": function % 3})
+    assert await migrate(database) == [REPLACEABLE]
+
+
 async def test_there_is_one_attach_after_an_upgrade_too(database: asyncpg.Connection) -> None:
     """Two that differ only in what has a default would make every call of an older server ambiguous."""
     await migrate(database)

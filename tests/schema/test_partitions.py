@@ -132,3 +132,23 @@ async def test_new_ids_are_of_now_distinct_and_grow(connection: asyncpg.Connecti
 async def test_the_counter_starts_again_at_its_end(connection: asyncpg.Connection) -> None:
     await connection.execute("SELECT setval('stepwell.run_serial', 1048575)")
     assert await connection.fetchval("SELECT stepwell.new_run_id_v1() & 1048575") == 0
+
+
+async def test_a_month_is_not_dropped_while_its_last_run_may_be_uncommitted(connection: asyncpg.Connection) -> None:
+    """A run id is made in the last millisecond of November, and committed in December."""
+    await connection.execute(ENSURE, date(2026, 10, 1), 3)
+    first, last = await connection.fetchrow(
+        "SELECT stepwell.run_id_floor_v1($1), stepwell.run_id_floor_v1($2)",
+        *(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 30, 23, 59, 59, 999000, tzinfo=UTC)),
+    )
+    months = "SELECT month FROM stepwell.months_to_drop_v1($1, stepwell.closed_before_v1($2))"
+    for at, droppable in (
+        (datetime(2026, 12, 1, tzinfo=UTC), []),
+        (datetime(2026, 12, 1, 23, 59, tzinfo=UTC), []),
+        (datetime(2026, 12, 2, tzinfo=UTC), ["2026-11"]),
+    ):
+        assert [row["month"] for row in await connection.fetch(months, [first], at)] == droppable
+    await connection.execute(
+        "INSERT INTO stepwell.run (run_id, entity, project, name) VALUES ($1, 'team', 'mnist', 'late')", last
+    )
+    assert await connection.fetch(months, [first], datetime(2026, 12, 2, tzinfo=UTC)) == []

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import orjson
-import pandas as pd
 import pytest
 
 import stepwell

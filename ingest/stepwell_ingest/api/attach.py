@@ -14,6 +14,7 @@ from stepwell_ingest.api.access import Authorize, Principal, Right, require
 from stepwell_ingest.write.batcher import rejections_as_list
 from stepwell_ingest.write.catalog import AttachRequest, Catalog
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.pace import Pace
 
 PROTOCOL_VERSION = 1
 _MAX_NAME = 256
@@ -118,6 +119,8 @@ class AttachServices(Protocol):
     def authorize(self) -> Authorize: ...
     @property
     def catalog(self) -> Catalog: ...
+    @property
+    def pace(self) -> Pace: ...
 
 
 async def attach(services: AttachServices, principal: Principal, raw: bytes | str) -> tuple[Cursor, dict[str, Any]]:
@@ -149,6 +152,7 @@ async def attach(services: AttachServices, principal: Principal, raw: bytes | st
         "next_seq": cursor.committed_seq,
         "last_step": cursor.committed_step,
         "rejected": rejections_as_list(made.rejected),
+        "pace_ms": services.pace.advised_ms,
     }
     if made.config is not None:
         reply["config"], reply["meta"] = made.config, made.meta

@@ -21,6 +21,7 @@ from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.pace import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Services:
         gate: open until the worker drains.
         room: memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
+        pace: for how long senders should gather rows.
         streams: the open connections.
         reads: the database as reads use it.
         live: live views.
@@ -52,6 +54,7 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    pace: Pace
     streams: OpenStreams
     reads: Database
     live: Live

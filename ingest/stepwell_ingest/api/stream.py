@@ -327,7 +327,7 @@ class Stream:
                 self._give_back(size)
             answer = None if failure else self._next_ready(submission.cursor)
         if outcomes:
-            await self._send({"type": "ack", **_merged(outcomes).as_dict()})
+            await self._send({"type": "ack", **_merged(outcomes).as_dict(), "pace_ms": self._services.pace.advised_ms})
         if failure:
             raise failure
 

@@ -1,15 +1,16 @@
 """Blobs on their way in: parts that any worker takes, made into one object when all of them are there.
 
 Stands between the route and the store. In come bytes that claim to begin at an offset of a blob; out goes the blob,
-once its bytes have the hash that is its name. The parts lie in the store themselves, under their offset, so an upload
-goes on after a restart, at any worker of any host, and memory holds one part of it. Parts may overlap: what counts is
-how far they reach from offset 0 on without a gap.
+once its bytes have the hash that is its name. The parts lie in the store themselves, named by offset and length, so an
+upload goes on after a restart, at any worker of any host, and memory holds one part of it. Parts may overlap: what
+counts is how far they reach from offset 0 on without a gap.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from stepwell.errors import BlobMismatchError, UnavailableError
 from stepwell_ingest.blobs.store import Store
 
 _PREFIX = "incoming"
+#: The name of a part: its offset and its length. Parts of earlier versions have the offset only.
+_PART = re.compile(r"\d+(-\d+)?")
 
 
 class Part(NamedTuple):
@@ -40,7 +43,7 @@ async def parts_of(store: Store, sha256: str) -> list[Part]:
     Raises:
         UnavailableError: the store does not answer.
     """
-    found = sorted((int(path.rpartition("/")[2]), size, path) for path, size, _ in await _listed(store, sha256))
+    found = sorted((_offset(path), size, path) for path, size, _ in await _listed(store, sha256))
     parts: list[Part] = []
     reached = 0
     for offset, size, path in found:
@@ -63,8 +66,9 @@ async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearr
     Raises:
         UnavailableError: the store does not take it now.
     """
-    # What a crash of the host takes is sent again, and what it spoils does not pass the hash.
-    await store.put(f"{_PREFIX}/{sha256}/{offset:020d}", data, for_good=False)
+    # What a crash of the host takes is sent again, and what it spoils does not pass the hash. The name has the length:
+    # an upload that is cut off leaves a short part, which must not take the place of a longer one.
+    await store.put(f"{_PREFIX}/{sha256}/{offset:020d}-{len(data)}", data, for_good=False)
 
 
 async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
@@ -128,4 +132,8 @@ async def _checked(store: Store, sha256: str, parts: list[Part]) -> AsyncIterato
 
 
 async def _listed(store: Store, sha256: str) -> list[tuple[str, int, float]]:
-    return [item for item in await store.below(f"{_PREFIX}/{sha256}/") if item[0].rpartition("/")[2].isdecimal()]
+    return [item for item in await store.below(f"{_PREFIX}/{sha256}/") if _PART.fullmatch(item[0].rpartition("/")[2])]
+
+
+def _offset(path: str) -> int:
+    return int(path.rpartition("/")[2].partition("-")[0])

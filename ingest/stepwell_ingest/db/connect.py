@@ -16,6 +16,9 @@ from stepwell_ingest.db.errors import postgres_errors
 #: A pass of the sealer moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
 _ANSWER_S = 5.0
+#: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
+#: a delete would not see the fork that was made while it waited for the run.
+_CURRENT = {"default_transaction_isolation": "read committed"}
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
@@ -32,8 +35,7 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "TimeZone": "UTC",
             # What is acknowledged must survive a crash, whatever the database's own default is.
             "synchronous_commit": "on",
-            # The slot of the hot ring is read behind a lock, and must be the one current at that moment.
-            "default_transaction_isolation": "read committed",
+            **_CURRENT,
             # When a worker's host disappears during a COPY, Postgres must notice: until then the ledger rows stay
             # locked, and no other worker can move them. (The default is two hours.)
             "tcp_keepalives_idle": "15",
@@ -81,7 +83,7 @@ async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
             "application_name": "stepwell seal",
             "TimeZone": "UTC",
             "synchronous_commit": "on",  # the sealed rows are soon the only copy
-            "default_transaction_isolation": "read committed",  # rows read behind a lock must be current
+            **_CURRENT,
         },
     )
 
@@ -100,7 +102,7 @@ async def maintenance_connection(
         dsn,
         timeout=connect_s,
         command_timeout=statement_s,
-        server_settings={"application_name": f"stepwell {purpose}"},
+        server_settings={"application_name": f"stepwell {purpose}", **_CURRENT},
     )
 
 
@@ -114,7 +116,7 @@ async def command_connection(
         user: another role than the DSN's; None: the DSN's.
         settings: session settings of Postgres by name.
     """
-    return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings=settings)
+    return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings={**_CURRENT, **settings})
 
 
 async def check_answers(pool: asyncpg.Pool) -> None:

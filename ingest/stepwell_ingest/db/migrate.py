@@ -6,9 +6,9 @@ create objects, and the files of `stepwell_schema`. Goes out: the names of what 
 database that does not fit this version is refused before anything changes.
 
 Migrations run once, in order, each in its own transaction. Functions and views are applied again, all in one
-transaction, when one of their files changed or a migration ran (it may have dropped what depends on a table). All of
-them run with `search_path = pg_catalog`, so a name without its schema fails here and not at some reader whose path is
-another one.
+transaction, when one of their files changed or a migration ran (it may have dropped what depends on a table). Those of
+a newer version stay: they serve older servers, too, until these are upgraded. All of them run with `search_path =
+pg_catalog`, so a name without its schema fails here and not at some reader whose path is another one.
 """
 
 from __future__ import annotations
@@ -45,10 +45,22 @@ CREATE TABLE IF NOT EXISTS stepwell.migration (
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE stepwell.migration IS 'SQL files that were applied to this database';
+CREATE TABLE IF NOT EXISTS stepwell.replaced (
+    checksum text PRIMARY KEY,
+    replaced_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE stepwell.replaced IS 'checksums of functions and views that newer ones have replaced';
 """
 _RECORD = """
 INSERT INTO stepwell.migration (name, checksum) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
+"""
+
+# Functions and views that others have taken the place of: an older server that starts again must not bring them back.
+_WAS_REPLACED = "SELECT EXISTS (SELECT FROM stepwell.replaced WHERE checksum = $1)"
+_REPLACE = """
+INSERT INTO stepwell.replaced (checksum)
+SELECT checksum FROM stepwell.migration WHERE name = 'replaceable' AND checksum <> $1 ON CONFLICT DO NOTHING
 """
 
 _log = logging.getLogger(__name__)
@@ -85,7 +97,7 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
 
 async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
     # Asked first, so that a database in place needs no right to create anything.
-    if await connection.fetchval("SELECT to_regclass('stepwell.migration') IS NULL"):
+    if await connection.fetchval("SELECT to_regclass('stepwell.replaced') IS NULL"):
         await connection.execute(_BOOTSTRAP)
     recorded = dict(await connection.fetch("SELECT name, checksum FROM stepwell.migration"))
     known = stepwell_schema.migrations()
@@ -97,7 +109,10 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
             names.append(file.name)
     replaceable: list[SqlFile] = [*stepwell_schema.functions(), *stepwell_schema.views()]
     checksum = hashlib.sha256("\n".join(f"{file.name} {file.checksum}" for file in replaceable).encode()).hexdigest()
-    if names or recorded.get(REPLACEABLE) != checksum:
+    known_checksum = recorded.get(REPLACEABLE)
+    if not names and known_checksum != checksum and await connection.fetchval(_WAS_REPLACED, checksum):
+        _log.warning("this database keeps the functions of a newer version; upgrade Stepwell on this machine")
+    elif names or known_checksum != checksum:
         await _apply(connection, REPLACEABLE, checksum, replaceable)
         names.append(REPLACEABLE)
     return names
@@ -130,6 +145,8 @@ async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files
             for file in files:
                 place = f"{file.name}.sql"
                 await connection.execute(file.sql)
+            if name == REPLACEABLE:
+                await connection.execute(_REPLACE, checksum)
             await connection.execute(_RECORD, name, checksum)
     except asyncpg.LockNotAvailableError as error:
         raise UnavailableError(

@@ -18,7 +18,7 @@ import numpy as np
 
 from stepwell_ingest.read.arrays import Series, TooMuch, fetch
 from stepwell_ingest.read.database import Database
-from stepwell_ingest.read.positions import Cursor, Epoch, Move, as_json, current, intervals, moves, unread
+from stepwell_ingest.read.positions import Cursor, Epoch, Inherited, Move, as_json, current, intervals, moves, unread
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
@@ -36,7 +36,7 @@ class Event:
     Attributes:
         kind: "start" (where the run stands; no points), "delta", or "reset": read the history anew, then go on from
             `cursor`, because what happened since the listener's own is too much, or is not known. "quiet": nothing is
-            to be told, but the cursor has moved.
+            to be told, but the cursor has moved. "deleted": the run is no more, and this is the last event.
         cursor: where a reader stands who has taken it.
         about: what it says beside the points.
         page: the new points and objects.
@@ -68,8 +68,8 @@ class _Found(NamedTuple):
     value: ObjectValue | None
 
 
-async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
-    """What to tell a listener; None when the run has been deleted.
+async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
+    """What to tell a listener.
 
     Args:
         keys: whose values the event has; empty: none.
@@ -78,9 +78,10 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["positions"], run.run_id)
         if not rows:
-            return None
+            return Event("deleted", seen or Cursor("deleted", {}), {})
         epochs = [Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None]
-        return await _Delta(database, connection, run.run_id, keys, epochs, rows[0]["state"]).since(seen)
+        inherited = [Inherited(*row) for row in await connection.fetch(database.sql["inherited"], run.run_id)]
+        return await _Delta(database, connection, run.run_id, keys, epochs, inherited, rows[0]["state"]).since(seen)
 
 
 class _Delta:
@@ -93,6 +94,7 @@ class _Delta:
         run_id: int,
         keys: tuple[str, ...],
         epochs: list[Epoch],
+        inherited: list[Inherited],
         state: str,
     ) -> None:
         self._database = database
@@ -100,7 +102,8 @@ class _Delta:
         self._run_id = run_id
         self._keys = list(keys)
         self._epochs = epochs
-        self._now = current(state, epochs)  # `since` adds the steps of objects
+        self._inherited = inherited
+        self._now = current(state, epochs, None, inherited)  # `since` adds the steps of objects
 
     async def since(self, seen: Cursor | None) -> Event:
         fresh = None if seen is None else unread(seen, self._epochs)
@@ -110,11 +113,11 @@ class _Delta:
         tops = await self._last_objects(frames)
         for writer, position in (seen.writers if seen is not None else {}).items():
             tops[writer] = max(tops.get(writer, -1), position.last_object)
-        self._now = current(self._now.state, self._epochs, tops)
+        self._now = current(self._now.state, self._epochs, tops, self._inherited)
         if seen is None:
             last = {writer: position.last_step for writer, position in self._now.writers.items()}
             return await self._begin("start", {"writers": last})
-        if seen.waiting is None:
+        if seen.waiting is None or seen.inherited is None:
             return await self._begin("reset", {"reason": "the cursor is of an older version of the server"})
         found = moves(seen, self._epochs, self._now)
         if found is None or fresh is None:
@@ -235,7 +238,7 @@ class _Delta:
             return {}
         arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
         seqs = ([item.from_seq for item in fresh], [item.to_seq for item in fresh])
-        rows = await self._connection.fetch(self._database.sql["said"], self._run_id, *arguments, *seqs)
+        rows = await self._connection.fetch(self._database.sql["note_counts"], self._run_id, *arguments, *seqs)
         return {row["kind"]: row["count"] for row in rows}
 
     async def _page(self, found: list[Move], objects: list[ObjectValue], room: int) -> Page:
@@ -289,7 +292,8 @@ def _new_objects(
 
 def _only_new(series: Series, move: Move | None) -> Series:
     """The points that are new; those of other writers lie in the same range of steps."""
-    first, last = (0, -1) if move is None else (move.from_step, move.to_step)
-    start, end = np.searchsorted(series.steps, [first, last + 1]).tolist()
-    times = None if series.times is None else series.times[start:end]
-    return Series(series.metric, series.writer, series.steps[start:end], series.values[start:end], times)
+    new = np.zeros(len(series.steps), np.bool_)
+    for first, last in () if move is None else move.ranges:
+        new |= (series.steps >= first) & (series.steps <= last)
+    times = None if series.times is None else series.times[new]
+    return Series(series.metric, series.writer, series.steps[new], series.values[new], times)

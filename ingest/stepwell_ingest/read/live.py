@@ -51,8 +51,8 @@ class Live:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: dict[int, set[_Listener]] = {}
-        self._marks: dict[int, str] = {}
-        self._shared: dict[int, dict[Any, asyncio.Task[Event | None]]] = {}
+        self._marks: dict[int, str | None] = {}
+        self._shared: dict[int, dict[Any, asyncio.Task[Event]]] = {}
         self._poller: asyncio.Task[None] | None = None
         self._turn = 0
         self._closed = False
@@ -71,7 +71,7 @@ class Live:
 
     async def stop(self) -> None:
         """Ends the poller and the reads that are under way; call `close` first."""
-        tasks = [task for shared in self._shared.values() for task in shared.values()]
+        tasks: list[asyncio.Task[Any]] = [task for shared in self._shared.values() for task in shared.values()]
         if self._poller is not None:
             tasks.append(self._poller)
         for task in tasks:
@@ -81,7 +81,7 @@ class Live:
     async def follow(
         self, run: RunRow, keys: tuple[str, ...], cursor: str | None
     ) -> AsyncGenerator[Event | None, None]:
-        """Events of a run until the server stops; None where there is nothing to tell for a while.
+        """Events of a run until it is deleted or the server stops; None where there is nothing to tell for a while.
 
         Args:
             keys: whose points events have; empty: none.
@@ -115,12 +115,13 @@ class Live:
                     continue
                 listener.moved.clear()
                 event = await self._since(run, keys, seen)
-                if event is not None:
-                    seen, listener.awaits = event.cursor, event.awaits
-                if event is not None and event.kind != "quiet":
+                seen, listener.awaits = event.cursor, event.awaits
+                if event.kind != "quiet":
                     yield event
                 elif first:  # so that the client hears at once that it is connected
                     yield None
+                if event.kind == "deleted":
+                    return
                 first = False
         finally:
             self._listeners[run.run_id].discard(listener)
@@ -135,14 +136,16 @@ class Live:
             files = frozenset().union(*(item.awaits for some in self._listeners.values() for item in some))
             try:
                 async with self._database.snapshot() as connection:
-                    rows = await connection.fetch(self._database.sql["marks"], list(self._listeners))
+                    asked = list(self._listeners)
+                    rows = await connection.fetch(self._database.sql["marks"], asked)
                     come = await self._come(connection, files)
             except Error as error:
                 log.warning("live views wait: %s", error)  # cursors stay, so nothing is missed
                 continue
-            for row in rows:
-                run_id, mark = row["run_id"], row["mark"]
-                if self._marks.get(run_id) != mark and run_id in self._listeners:
+            marks = {row["run_id"]: row["mark"] for row in rows}
+            for run_id in asked:
+                mark = marks.get(run_id)  # None: it has been deleted
+                if (mark is None or self._marks.get(run_id) != mark) and run_id in self._listeners:
                     self._marks[run_id] = mark
                     self._wake(run_id, self._listeners[run_id])
             for run_id, listeners in self._listeners.items():
@@ -165,7 +168,7 @@ class Live:
         for listener in listeners:
             listener.moved.set()
 
-    async def _since(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
+    async def _since(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
         shared = self._shared.setdefault(run.run_id, {})
         key = (keys, None if seen is None else seen.encode())
         if key not in shared:
@@ -175,11 +178,11 @@ class Live:
         # A listener that goes away must not take the read from the others.
         return await asyncio.shield(shared[key])
 
-    async def _read(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event | None:
+    async def _read(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
         return await event_since(self._database, run, keys, seen)
 
 
-def _forget(shared: dict[Any, asyncio.Task[Event | None]], key: Any, done: asyncio.Task[Event | None]) -> None:
+def _forget(shared: dict[Any, asyncio.Task[Event]], key: Any, done: asyncio.Task[Event]) -> None:
     del shared[key]
     if not done.cancelled():
         done.exception()  # seen, also when every listener has gone

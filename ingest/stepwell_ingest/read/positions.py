@@ -3,8 +3,11 @@
 In come the ledger's rows and a cursor; out go the steps that are new and those that are no longer shown. A writer's
 frames are stored in order and its steps ascend within an epoch, so what is new of it lies above the last step that the
 reader has seen, with one exception: a newer epoch, or a rewind, hides what lies at or above a step. That is a *cut*:
-the reader drops those points, and what took their place is new. The first step that a writer of a fork logs itself is
-one, too: it hides what the fork shows of its ancestors from there on.
+the reader drops those points, and what took their place is new.
+
+What a fork shows of its ancestors is bounded by a step of each of their epochs (`Inherited`). Such a bound only sinks,
+when the fork is rewound below it or logs the writer's steps again, and that is a cut, too. Below it the epoch may grow,
+since the ancestor's process may have had something on the way.
 
 What comes as notes (media, among others) keeps to no order of steps. It is followed by seq: a writer's ledger row moves
 in the transaction that stores a frame, and frames are stored in order of seq, so a reader who has seen `next_seq` has
@@ -60,7 +63,15 @@ class Epoch(NamedTuple):
     visible_below: int | None
     next_seq: int = 0
     writer_id: int = 0
-    inherited_below: int | None = None  # of a fork: what it shows of its ancestors' writers of that name
+
+
+class Inherited(NamedTuple):
+    """A row of the query `inherited`: an epoch of an ancestor, whose steps below `below_step` a fork shows; those below
+    `end_step` are there by now."""
+
+    writer: str
+    below_step: int
+    end_step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +81,14 @@ class Cursor:
     Attributes:
         waiting: by writer, where objects were seen whose files were not there. None: a cursor of an older version of
             the server, which does not say it.
+        inherited: of a fork, by writer of its ancestors: the step below which their epochs are shown, and the ends of
+            these epochs, always in the same order. None: a cursor of an older version.
     """
 
     state: str
     writers: Mapping[str, Position]
     waiting: Mapping[str, Sequence[Range]] | None = field(default_factory=dict)
+    inherited: Mapping[str, tuple[int, ...]] | None = field(default_factory=dict)
 
     def encode(self) -> str:
         """The text that a reader sends back."""
@@ -82,7 +96,7 @@ class Cursor:
             writer: [[*start, *end[1:]] for start, end in ranges] for writer, ranges in (self.waiting or {}).items()
         }
         writers = {writer: [*position[:-1], *position.hidden] for writer, position in self.writers.items()}
-        raw = orjson.dumps([self.state, writers, waiting])
+        raw = orjson.dumps([self.state, writers, waiting, self.inherited])
         return base64.urlsafe_b64encode(zlib.compress(raw)).decode()
 
     @staticmethod
@@ -98,13 +112,15 @@ class Cursor:
             waiting = (
                 {writer: [_range(*item) for item in ranges] for writer, ranges in more[0].items()} if more else None
             )
+            inherited = {writer: tuple(ends) for writer, ends in more[1].items()} if len(more) > 1 else None
             found = {writer: _position(*numbers) for writer, numbers in writers.items()}
             numbers = [number for item in writers.values() for number in item]
             numbers += [
                 number for ranges in (waiting or {}).values() for item in ranges for ends in item for number in ends
             ]
+            numbers += [number for ends in (inherited or {}).values() for number in ends]
             if isinstance(state, str) and all(type(number) is int for number in numbers):
-                return Cursor(state, found, waiting)
+                return Cursor(state, found, waiting, inherited)
         except (ValueError, TypeError, AttributeError, zlib.error, binascii.Error):
             pass
         raise UsageError("this cursor is none of a live view", hint="begin again without a cursor")
@@ -121,15 +137,30 @@ def _range(epoch: int, seq: int, number: int, end_seq: int, end_number: int) -> 
 
 
 class Move(NamedTuple):
-    """What is new of one writer: its points with from_step ≤ step ≤ to_step. `cut`: drop what it had from there on."""
+    """What is new of one writer: its points with from_step ≤ step ≤ to_step. `cut`: drop what it had from there on.
+
+    Attributes:
+        inherited: other ranges (from, to) that are new, of epochs of a fork's ancestors.
+    """
 
     writer: str
     cut: int | None
     from_step: int
     to_step: int
+    inherited: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """All that is new, first and last step each."""
+        return [(first, last) for first, last in (*self.inherited, (self.from_step, self.to_step)) if first <= last]
 
 
-def current(state: str, epochs: Iterable[Epoch], last_objects: Mapping[str, int] | None = None) -> Cursor:
+def current(
+    state: str,
+    epochs: Iterable[Epoch],
+    last_objects: Mapping[str, int] | None = None,
+    inherited: Iterable[Inherited] = (),
+) -> Cursor:
     """Where a reader stands who has seen everything.
 
     Args:
@@ -149,7 +180,11 @@ def current(state: str, epochs: Iterable[Epoch], last_objects: Mapping[str, int]
         if shown < row.first_step:
             shown = -1
         writers[row.writer] = Position(row.epoch, max(shown, known.last_step), row.epoch, row.next_seq, top, (hidden,))
-    return Cursor(state, writers)
+    bounds: dict[str, tuple[int, ...]] = {}
+    for item in inherited:
+        below, *ends = bounds.get(item.writer, (-1,))
+        bounds[item.writer] = (max(below, item.below_step), *ends, item.end_step)
+    return Cursor(state, writers, inherited=bounds)
 
 
 def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | None:
@@ -159,13 +194,22 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
     for row in rows.values():
         if row.first_step is not None:
             first_steps[row.writer] = min(row.first_step, first_steps.get(row.writer, row.first_step))
-    inherited = {row.writer: row.inherited_below for row in rows.values()}
-    if not set(seen.writers) <= set(now.writers):
+    below, bounds = seen.inherited, now.inherited or {}
+    if not set(seen.writers) <= set(now.writers) or below is None or below.keys() != bounds.keys():
         return None
     found = []
-    for writer, position in now.writers.items():
+    for writer in [*now.writers, *(writer for writer in bounds if writer not in now.writers)]:
+        position = now.writers.get(writer, Position(0, -1))
         known = seen.writers.get(writer, Position(0, -1))
         cuts = []
+        grown: tuple[tuple[int, int], ...] = ()
+        if writer in bounds:
+            if len(below[writer]) != len(bounds[writer]):
+                return None
+            if bounds[writer][0] < below[writer][0]:
+                cuts.append(bounds[writer][0])
+            ends = zip(below[writer][1:], bounds[writer][1:], strict=True)
+            grown = tuple((old, new - 1) for old, new in ends if new > old)
         if known.epoch:
             last = rows.get((writer, known.epoch))
             if last is None or last.last_step < known.last_step:
@@ -177,17 +221,15 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
             older = rows.get((writer, epoch))
             if older is None:
                 return None
-            below = older.visible_below
-            if below is not None and below <= known.last_object and not 0 <= hidden <= below:
-                cuts.append(below)
-        if known.last_step < 0 <= position.last_step and (below := inherited[writer]) is not None:
-            cuts.append(below)
+            hides = older.visible_below
+            if hides is not None and hides <= known.last_object and not 0 <= hidden <= hides:
+                cuts.append(hides)
         cut = min(cuts, default=None)
         start = known.last_step if cut is None else min(known.last_step, cut - 1)
         if known.last_step < 0:  # below its first step lie points of a fork's parent, if any: they are no news
             start = first_steps.get(writer, 0) - 1
-        if cut is not None or position.last_step > start:
-            found.append(Move(writer, cut, start + 1, position.last_step))
+        if cut is not None or grown or position.last_step > start:
+            found.append(Move(writer, cut, start + 1, position.last_step, grown))
     return found
 
 
@@ -211,7 +253,7 @@ def unread(seen: Cursor, epochs: Iterable[Epoch]) -> list[tuple[Epoch, int]] | N
 def intervals(found: Iterable[Move]) -> list[tuple[int, int]]:
     """The ranges of steps (last one exclusive) in which new points lie, joined where they touch."""
     joined: list[tuple[int, int]] = []
-    for start, end in sorted((move.from_step, move.to_step + 1) for move in found if move.to_step >= move.from_step):
+    for start, end in sorted((first, last + 1) for move in found for first, last in move.ranges):
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
@@ -225,8 +267,8 @@ def as_json(found: Iterable[Move]) -> dict[str, Any]:
     return {
         "cuts": [{"writer": move.writer, "from_step": move.cut} for move in listed if move.cut is not None],
         "moved": [
-            {"writer": move.writer, "from_step": move.from_step, "to_step": move.to_step}
+            {"writer": move.writer, "from_step": first, "to_step": last}
             for move in listed
-            if move.to_step >= move.from_step
+            for first, last in move.ranges
         ],
     }

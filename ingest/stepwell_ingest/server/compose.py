@@ -33,6 +33,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.names import MetricNames
+from stepwell_ingest.write.pace import Pace
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
 
@@ -68,12 +69,14 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
     catalog = Catalog(writing, timeouts.connect_s)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
+    pace = Pace(lambda: batcher.batch_s)
     pressure = Pressure(writing, config.seal)
     copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
-    loops: list[Loop] = [quota.run, pressure.run, lifecycle.run, housekeeping.run, *(copier.run for copier in copiers)]
+    loops: list[Loop] = [quota.run, pressure.run, pace.run, lifecycle.run, housekeeping.run]
+    loops += [copier.run for copier in copiers]
     blobs = None
     if store is not None:
         blobs = Blobs(writing, store, limits, timeouts)
@@ -88,6 +91,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         batcher=batcher,
         catalog=catalog,
         intake=Intake(batcher, limits.object_bytes, quota.refusal),
+        pace=pace,
         streams=streams,
         reads=reads,
         live=Live(reads),

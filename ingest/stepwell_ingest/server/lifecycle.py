@@ -50,13 +50,21 @@ class Lifecycle:
         self._sql = queries("lifecycle")
 
     async def run(self) -> None:
-        """Beats and reaps until it is cancelled. A beat that fails is made up for by the next one."""
-        started = time.monotonic()
+        """Beats and reaps until it is cancelled. A beat that fails is made up for by the next one.
+
+        It reaps once beats have come through for `silent_s`. At a start, and after Postgres was away or this process
+        stood still, writers may be on their way back, and other workers may not have said yet which ones they hear.
+        """
+        since = beaten = time.monotonic()
         while True:
             await asyncio.sleep(self._timeouts.beat_s)
             try:
                 await self.beat()
-                if time.monotonic() - started > self._timeouts.silent_s:  # they may still be on their way back to us
+                now = time.monotonic()
+                if now - beaten > self._timeouts.silent_s / 2:
+                    since = now
+                beaten = now
+                if now - since > self._timeouts.silent_s:
                     await self.reap()
             except Error as error:
                 log.warning("%s", error)

@@ -184,6 +184,11 @@ class Batcher:
         return sum(map(len, self._queues.values()))
 
     @property
+    def batch_s(self) -> float:
+        """How long a batch takes, from its cut to its answers: a moving average, in seconds."""
+        return self._batch_s
+
+    @property
     def idle(self) -> bool:
         return not self._queues and not self._in_batch
 

@@ -1,7 +1,9 @@
-"""From the bytes of a message to submissions in the batcher's queues: split, judge the seq, decode, validate.
+"""From frames to submissions in the batcher's queues: the seq is judged, the rows are validated, the quota applied.
 
-One code for the stream and for POST. Runs without an await between judging a frame and queueing it, so a cursor's tail
-always equals what its queue holds. Frames before a bad one are queued; the error then tells the sender where to go on.
+`take` decodes the bytes of a message first, for the stream and for POST; `admit` takes rows that are decoded already,
+for the server's own writer sessions (`door.py`). Neither awaits between judging a frame and queueing it, so a cursor's
+tail always equals what its queue holds. Frames before a bad one are queued; the error then tells the sender where to go
+on.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from stepwell.errors import Error, RejectionError, SequenceConflictError
-from stepwell.wire import KIND_TOMBSTONE, Header, decode_body
+from stepwell.wire import KIND_TOMBSTONE, Frame, Header, decode_body
 from stepwell_ingest.write.batcher import Batcher, Entry, Submission
 from stepwell_ingest.write.ledger import Cursor, Verdict
 from stepwell_ingest.write.validation import check
@@ -46,7 +48,7 @@ class Intake:
         self._refusal = refusal
 
     def take(self, cursor: Cursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
-        """Queues `frames` of one writer, up to the first that cannot be.
+        """Decodes and queues `frames` of one writer, up to the first that cannot be queued.
 
         Args:
             cursor: whose frames they are, not stale.
@@ -70,7 +72,7 @@ class Intake:
                     conflicts.append((header.seq, error))
                 else:
                     if verdict is Verdict.NEW:
-                        entries.append(self._entry(cursor, header, view))
+                        entries.append(self._entry(cursor, decode_body(header, view)))
                     else:
                         duplicates.append(header.seq)
                 last = header
@@ -78,7 +80,7 @@ class Intake:
         except Error as error:
             problem = error
         except BaseException:
-            cursor.stale = True  # its tail may count frames that nobody will store
+            cursor.stale = True  # its tail may count frames that will never be stored
             raise
         if last is None:
             return Taken(None, problem)
@@ -86,8 +88,28 @@ class Intake:
         self._batcher.put(submission)
         return Taken(submission, problem)
 
-    def _entry(self, cursor: Cursor, header: Header, view: memoryview) -> Entry:
-        frame = decode_body(header, view)
+    def admit(self, cursor: Cursor, frame: Frame) -> Submission:
+        """Queues one frame that was not sent as bytes.
+
+        Args:
+            cursor: whose frame it is, not stale. The frame's seq is the cursor's tail.
+            frame: rows as `wire.decode` would give them.
+
+        Raises:
+            SequenceGapError, SequenceConflictError: another seq than the cursor's tail.
+            UnavailableError: the server is stopping.
+        """
+        self._batcher.check_open()
+        header = frame.header
+        entries = [self._entry(cursor, frame)] if cursor.judge(header) is Verdict.NEW else []
+        duplicates = [] if entries else [header.seq]
+        submission = Submission(cursor, entries, duplicates, [], header, header.length)
+        self._batcher.put(submission)
+        return submission
+
+    def _entry(self, cursor: Cursor, frame: Frame) -> Entry:
+        """The frame as it waits in the queue, refused where it breaks a rule; moves the cursor's tail."""
+        header = frame.header
         entry = Entry(header, frame, cursor.tail_step)
         if header.kind == KIND_TOMBSTONE:
             entry.rejection = DroppedError(

@@ -1,12 +1,14 @@
--- What a fork shows of its ancestors. Rows of lineage_epoch, which are written with the fork, stand for what its parent
--- showed then; the ledgers of the ancestors say what those show themselves by now.
+-- What a fork shows of its ancestors. The rows of lineage_epoch are written when the fork is created and record what its
+-- parent showed then; the ledgers of the ancestors say what the ancestors themselves show now.
 
 CREATE OR REPLACE FUNCTION stepwell.inherit_v1(run_id_ bigint, parent bigint, fork_step bigint) RETURNS void
 LANGUAGE plpgsql AS $$
--- Notes for a new fork what its parent shows at this moment, up to and including fork_step. The caller has locked the parent.
---   * An epoch that is still logged to goes on up to fork_step: what its process has on the way is not lost for the fork.
---   * One that has stored no step yet could come with steps that the fork has of an older epoch; then the older one counts.
---   * Epochs that come later are not noted: a process that starts now may log anything anew.
+-- Records for a new fork what its parent shows at this moment, up to and including fork_step. The caller has locked the
+-- parent.
+--   * An epoch that is still being logged to counts up to fork_step, so that the fork does not lose points that are on
+--     their way.
+--   * An epoch that has stored no step yet might log steps that the fork has from an older epoch; the older epoch wins.
+--   * Later epochs are not recorded: a process that starts after the fork may log any step again.
 BEGIN
     INSERT INTO stepwell.lineage (run_id, source_run_id, below_step)
     SELECT run_id_, g.source_run_id, least(g.below_step, fork_step + 1) FROM stepwell.lineage g WHERE g.run_id = parent;
@@ -33,8 +35,8 @@ CREATE OR REPLACE FUNCTION stepwell.inherited_below_v1(
     run_id_ bigint, source_run_id_ bigint, writer_id_ integer, epoch_ integer
 ) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1 AS $$
--- Below which step a fork shows an epoch of an ancestor; −1: it does not. COST: more, and steps_below_v1 of it would not be
--- inlined.
+-- Below which step a fork shows an epoch of an ancestor; −1: it does not show it. With a higher COST, a call of
+-- steps_below_v1 with this function as an argument would not be inlined.
 BEGIN
     RETURN coalesce((SELECT x.below_step FROM stepwell.lineage_epoch x
                      WHERE x.run_id = run_id_ AND x.source_run_id = source_run_id_ AND x.writer_id = writer_id_
@@ -46,7 +48,7 @@ CREATE OR REPLACE FUNCTION stepwell.shown_below_v1(
     run_id_ bigint, source_run_id_ bigint, writer_id_ integer, epoch_ integer, visible_below bigint
 ) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- Below which step a run shows an epoch of its own (visible_below of the ledger; NULL: all of it), or of an ancestor.
+    -- Below which step a run shows an epoch of its own (visible_below of the ledger; NULL: all of it) or of an ancestor.
     SELECT CASE WHEN run_id_ = source_run_id_ THEN visible_below
                 ELSE stepwell.inherited_below_v1(run_id_, source_run_id_, writer_id_, epoch_) END
 $$;

@@ -1,19 +1,19 @@
--- Blocks and chunks as points. The views and functions of the contract stand on these; all are inlined into their caller.
+-- Blocks and chunks as points. The views and functions of the SQL contract use these functions; all are inlined.
 
 CREATE OR REPLACE FUNCTION stepwell.steps_below_v1(
     bound bigint, step_lo bigint, step_hi bigint, stride bigint, points integer, steps bigint[]
 ) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- How many of the increasing steps lie below the bound (NULL: all); regular ones by arithmetic, others by bisection.
+    -- How many of the increasing steps are below the bound (NULL: all). Computed for regular steps, else found by bisection.
     SELECT CASE WHEN bound IS NULL OR bound > step_hi THEN points
                 WHEN bound <= step_lo THEN 0
                 WHEN stride > 0 THEN ((bound - step_lo - 1) / stride + 1)::integer
-                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- 0: a constant is computed though no row needs it
+                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- 0: constants are folded even where no row needs them
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.add_v1(a float8, b float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- a + b; infinite where Postgres' own + raises an error, because no float8 can hold it.
+    -- a + b; infinite where the + of Postgres raises an error because no float8 can hold the sum.
     SELECT CASE WHEN sign(a) <> sign(b) OR least(abs(a), abs(b)) < 1e200 THEN a + b
                 WHEN abs(a / 2 + b / 2) <= 1.7976931348623157e308 / 2 THEN a + b   -- rounds as a + b would
                 ELSE sign(a) * float8 'Infinity' END
@@ -21,9 +21,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.mean_v1(small float8, big float8, n bigint) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- (small + big * 2^64) / n, of sums of values apart by their size; NULL when n is 0. Postgres' * and / raise an error where
-    -- a result is too large or rounds to 0, so what is tiny is divided at 2^64 times its size, and what is huge is kept
-    -- below the largest float8, which the mean of some float8 never exceeds.
+    -- (small + big * 2^64) / n, where small and huge values have been summed separately; NULL when n is 0. The * and / of
+    -- Postgres raise an error where a result is too large or rounds to 0, so a tiny sum is divided at 2^64 times its size,
+    -- and a huge one is kept below the largest float8, which a mean of float8 never exceeds.
     SELECT CASE WHEN n = 0 THEN NULL ELSE
         CASE WHEN small IS NULL THEN 0
              WHEN abs(small) >= 1e-290 THEN small / n
@@ -35,8 +35,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.scaled_v1(value float8) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- A value for a sum that must not overflow: 2^-32 of it. What is too small for that is 0, where Postgres' own * raises
-    -- an error.
+    -- A value scaled by 2^-32, for a sum that must not overflow. Values too small for that become 0, where the * of Postgres
+    -- raises an error.
     SELECT CASE WHEN abs(value) < 1e-290 THEN 0 ELSE value * 2.3283064365386962890625e-10 END
 $$;
 
@@ -44,7 +44,7 @@ CREATE OR REPLACE FUNCTION stepwell.in_square_v1(
     step_lo bigint, step_hi bigint, from_step bigint, to_step bigint, grid integer
 ) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- Whether step_lo … step_hi lies within the bounds (NULL: none), and in one square of a grid of 2^grid steps.
+    -- Whether step_lo … step_hi is within the bounds (NULL: no bound) and in one square of a grid of 2^grid steps.
     SELECT step_lo >> grid = step_hi >> grid AND (from_step IS NULL OR step_lo >= from_step)
            AND (to_step IS NULL OR step_hi < to_step)
 $$;
@@ -53,12 +53,12 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
     shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
--- The points of one metric of one run, of steps from from_step up to but not including to_step (NULL: no limit); those
--- that the run shown_run_id shows (it, or a fork of it), or those that are superseded there.
---   * A row of arrays is opened once (the fence `OFFSET 0`), and a point is an index into it. Columns that nobody asks for
---     cost nothing: 50 ns a point for values alone, 90 ns with steps and times; with unnest of all arrays it was 135 ns
---     (1,000,000 points of one metric, PostgreSQL 18.6).
---   * What is visible of an epoch lies below a step, so it is a range of the index, and no point is looked at for it.
+-- The points of one metric of a run from from_step up to but not including to_step (NULL: no limit): those that the run
+-- shown_run_id (the run itself or a fork of it) shows, or those that are superseded there.
+--   * A row of arrays is read once (the fence `OFFSET 0`), and a point is an index into it. Columns that a query does not
+--     use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with unnest of all arrays it was
+--     135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
+--   * The visible part of an epoch is what is below a step, so it is found as a range, without a look at each point.
     SELECT w.name, c.epoch,
            CASE WHEN a.stride > 0 THEN a.step_lo + (i - 1) * a.stride ELSE a.steps[i] END,
            coalesce(a.time_lo + a.times_us[i] * interval '1 microsecond', a.times[i]),
@@ -77,7 +77,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
                stepwell.steps_below_v1(
                    least(to_step, CASE WHEN NOT superseded_ THEN v.below END),
                    t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last
-        FROM (   -- fenced: once a chunk, and in here, where it is no further table to join
+        FROM (   -- fenced: computed once per chunk, in a place where it adds no table to the join
             SELECT stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
             OFFSET 0
         ) v
@@ -92,7 +92,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     SELECT w.name, l.epoch, b.steps[i], b.times[i], b.vals[1][i]
     FROM stepwell.ledger l
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-    -- Fenced, so that sealed_below reaches the index: what is sealed lies in the ring for a while.
+    -- Fenced, so that sealed_below reaches the index: sealed blocks stay in the ring for a while.
     CROSS JOIN LATERAL (
         SELECT h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals[k.j:k.j] AS vals,
                stepwell.steps_below_v1(
@@ -120,7 +120,7 @@ CREATE OR REPLACE FUNCTION stepwell.of_values_v1("values" float8[])
 RETURNS TABLE (points bigint, nans bigint, pos_infs bigint, neg_infs bigint, min float8, max float8, sum float8,
                large_sum float8)
 LANGUAGE sql IMMUTABLE ROWS 1 AS $$
-    -- The statistics of some values: of the finite ones min, max and sums (see slices_v1), of the others their counts.
+    -- Statistics of an array: min, max and sums (see slices_v1) of the finite values, and counts of the others.
     SELECT count(*), count(*) FILTER (WHERE v = 'NaN'), count(*) FILTER (WHERE v = 'Infinity'),
            count(*) FILTER (WHERE v = '-Infinity'), min(v) FILTER (WHERE abs(v) < 'Infinity'),
            max(v) FILTER (WHERE abs(v) < 'Infinity'), sum(v) FILTER (WHERE abs(v) < 1e270),
@@ -128,18 +128,18 @@ LANGUAGE sql IMMUTABLE ROWS 1 AS $$
     FROM unnest("values") v
 $$;
 
-DROP FUNCTION IF EXISTS stepwell.slices_v1(bigint, integer, bigint, bigint, integer);   -- as it was without shown_run_id
+DROP FUNCTION IF EXISTS stepwell.slices_v1(bigint, integer, bigint, bigint, integer);   -- the earlier version, without shown_run_id
 
 CREATE OR REPLACE FUNCTION stepwell.slices_v1(
     shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
 ) RETURNS TABLE (writer text, step_lo bigint, step_hi bigint, points bigint, nans bigint, pos_infs bigint, neg_infs bigint,
                  min float8, max float8, sum float8, large_sum float8, first float8, last float8)
 LANGUAGE sql STABLE ROWS 1000 AS $$
--- What the points of a metric come to that shown_run_id shows (points_v1), square by square of a grid of 2^grid steps; a
--- square may come in parts.
--- Chunks that in_square_v1 says to lie in one as a whole are left out. Within a chunk or a block the points of a square are
--- a slice, so nothing is sorted or grouped for a point: 29 ms for 100,000 steps in 1,000 buckets, where grouping the points
--- themselves took 87 ms. Large values have a sum of their own, of 2^-64 of them, so that none overflows.
+-- Statistics of the points of a metric that shown_run_id shows (points_v1), for each square of a grid of 2^grid steps; a
+-- square may be returned in several parts.
+-- Chunks that are in one square as a whole (in_square_v1) are left out. Within a chunk or a block, the points of a square
+-- are a slice, so points are neither sorted nor grouped: 29 ms for 100,000 steps in 1,000 buckets, where grouping the
+-- points took 87 ms. Large values have a sum of their own, scaled by 2^-64, so that no sum overflows.
     SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
            coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
     FROM (
@@ -174,7 +174,7 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         coalesce(a.vals8[r.first:r.last], a.vals4[r.first:r.last]::float8[])) v
     WHERE a.last >= a.first AND r.last >= r.first
     UNION ALL
-    -- Irregular steps, and hot blocks, which have theirs beside the values.
+    -- Irregular steps, and hot blocks, which store their steps beside the values.
     SELECT a.writer, a.steps[r.first], a.steps[r.last], v.*, a.vals[r.first], a.vals[r.last]
     FROM (
         SELECT w.name AS writer, t.steps || '{}' AS steps,
@@ -215,7 +215,7 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         WHERE l.run_id = run_id_ AND k.j IS NOT NULL
         OFFSET 0
     ) a
-    -- The squares in which there is a step: an irregular track may have few of them in many.
+    -- Only the squares that have a step: an irregular track may have few steps in a wide range.
     CROSS JOIN LATERAL (
         SELECT min(i)::integer AS first, max(i)::integer AS last
         FROM generate_series(a.first, a.last) AS i GROUP BY a.steps[i] >> grid

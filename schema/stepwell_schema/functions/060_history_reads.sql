@@ -1,11 +1,11 @@
--- The functions of the SQL contract (docs/sql.md). Names and columns change only with a new version of the contract.
+-- The functions of the SQL contract (docs/sql.md). Their names and columns change only with a new version of it.
 
 CREATE OR REPLACE FUNCTION stepwell.history_between(min_step bigint, max_step bigint)
 RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
--- The view history, of steps from min_step up to but not including max_step (NULL: no limit). Unlike a condition on the
--- column step, these bounds reach the indexes. Inlined, so conditions on run and metric reach them, too.
+-- The view history, restricted to steps from min_step up to but not including max_step (NULL: no limit). Unlike a condition
+-- on the column step, these bounds reach the indexes. Inlined, so conditions on run and metric reach them too.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id
@@ -81,15 +81,15 @@ CREATE OR REPLACE FUNCTION stepwell.history_sample(
                  first float8, last float8, first_step bigint, last_step bigint, nans bigint, pos_infs bigint,
                  neg_infs bigint)
 LANGUAGE plpgsql STABLE
--- Planning took half of its time. One plan fits all runs, as long as it is by the indexes.
+-- Planning took half of the time. One plan fits all runs, as long as it uses the indexes.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
--- One metric of a run in at most so many buckets a writer, exactly: of each bucket how many points it has, min, max and mean
--- of the finite ones (NULL: none is), the first and the last, and how many are NaN or infinite. Buckets are the squares of a
--- grid of 2^k steps, with the smallest k that gives so few over the steps that the metric may have; so they do not move
--- while a run grows, until k does, and two of them merge into one of the next k. Chunks inside a bucket are not opened.
--- bucket_width is 2^k; one bucket over all steps that there can be says 2^63 - 1, the largest bigint.
+-- One metric of a run in at most `buckets` buckets per writer, exactly. For each bucket: how many points it has, min, max
+-- and mean of the finite ones (NULL: there are none), the first and the last, and how many are NaN or infinite. Buckets are
+-- the squares of a grid of 2^k steps, with the smallest k that gives few enough of them over the range of steps. So they
+-- stay where they are while a run grows, until k increases and two buckets become one. Chunks inside a bucket are not
+-- opened. bucket_width is 2^k; for one bucket over all possible steps it is 2^63 - 1, the largest bigint.
 -- Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
@@ -153,7 +153,7 @@ DROP FUNCTION IF EXISTS stepwell.extent_v1(bigint, integer, bigint);   -- as it 
 CREATE OR REPLACE FUNCTION stepwell.extent_v1(shown_run_id bigint, run_id_ bigint, metric_id_ integer)
 RETURNS TABLE (lo bigint, hi bigint)
 LANGUAGE sql STABLE AS $$
-    -- Where the steps of a metric that shown_run_id shows may begin and end at most; not a point is looked at.
+    -- Bounds of the steps of a metric that shown_run_id shows, found without a look at any point: they may be too wide.
     SELECT min(e.lo), max(least(e.hi, e.below - 1))
     FROM (
         SELECT t.first_step AS lo, t.last_step AS hi,
@@ -300,7 +300,8 @@ CREATE OR REPLACE FUNCTION stepwell.history_wide(
     run_id bigint, metrics text[], min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
 ) RETURNS TABLE (writer text, step bigint, "time" timestamptz, "values" float8[])
 LANGUAGE plpgsql STABLE AS $$
--- One row a step at which any of the metrics was logged: their values in the order of `metrics`, NULL where one was not.
+-- One row per step at which any of the metrics was logged: their values in the order of `metrics`, NULL for those that were
+-- not logged.
 #variable_conflict use_column
 DECLARE
     columns text;
@@ -321,8 +322,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_position(run_id bigint) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
-    -- How far each writer of a run (and of those that it was forked from) is stored, for history_asof. What is stored of a
-    -- writer is always all that it had sent up to there: frames are committed in their order.
+    -- How far each writer of a run (and of the runs it was forked from) is stored, for history_asof. Frames are committed in
+    -- order, so everything that a writer sent up to there is stored.
     SELECT jsonb_build_object('run_id', history_position.run_id, 'epochs', coalesce(
         jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, v.below)
                   ORDER BY l.run_id, l.writer_id, l.epoch), '[]'))
@@ -337,9 +338,9 @@ CREATE OR REPLACE FUNCTION stepwell.history_asof("position" jsonb, only_metric t
 RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
--- The view history of that run as it was when history_position was asked: the same points for ever, whatever is logged,
--- restarted or rewound meanwhile. (Deleting is the exception.) With only_metric, of that one; conditions on other columns reach the indexes
--- where the position is given as a value.
+-- The view history of that run as it was when history_position was called: always the same points, whatever is logged,
+-- restarted or rewound later. (Deleting is the exception.) With only_metric, of that metric; conditions on other columns
+-- reach the indexes when the position is given as a value.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id
@@ -348,7 +349,7 @@ LANGUAGE sql STABLE AS $$
                  (e->>3)::bigint + 1 AS end_step, (e->>4)::bigint AS visible_below
           FROM jsonb_array_elements("position"->'epochs') e) x ON x.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = x.run_id AND w.writer_id = x.writer_id
-    -- What was superseded since was shown then.
+    -- Points that have been superseded since were shown then.
     CROSS JOIN LATERAL (
         SELECT * FROM stepwell.points_v1(
             x.run_id, x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)

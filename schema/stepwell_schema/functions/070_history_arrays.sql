@@ -1,4 +1,4 @@
--- Points as the arrays in which they lie, for whole reads over HTTP (ingest/stepwell_ingest/read/arrays.py).
+-- Points as the arrays in which they are stored, for reads over HTTP (ingest/stepwell_ingest/read/arrays.py).
 
 CREATE OR REPLACE FUNCTION stepwell.history_arrays_v1(
     run_id_ bigint, names text[] DEFAULT NULL, min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
@@ -6,13 +6,13 @@ CREATE OR REPLACE FUNCTION stepwell.history_arrays_v1(
                  steps bigint[], time_lo timestamptz, times_us integer[], times timestamptz[], vals8 float8[],
                  vals4 float4[])
 LANGUAGE sql STABLE ROWS 1000 AS $$
--- The visible points with min_step <= step < max_step (NULL: no limit) of `names` (NULL: all metrics), as matrices of some
--- metrics over some steps; in any number, in any order. Metrics beyond `names` may be among them. Of one matrix:
---   steps   ascend; NULL: first_step, first_step + stride, …, as many as points
---   times   NULL: time_lo + times_us microseconds; the other way round time_lo counts for nothing
---   vals    either float8 or float4; one row a metric, in one dimension or two
--- What is wanted of each epoch is settled first, so that the chunks of named metrics are found by their index: with all of it
--- in one join, one of 10,000 metrics was read in 235 ms, now in 1.
+-- The visible points with min_step <= step < max_step (NULL: no limit) of `names` (NULL: all metrics), as any number of
+-- matrices (metrics by steps) in any order. Metrics other than `names` may be among them. Columns of a matrix:
+--   steps   ascending; NULL: first_step, first_step + stride, …, as many as points
+--   times   NULL: the times are time_lo + times_us microseconds; else time_lo has no meaning
+--   vals    either float8 or float4; one row per metric, in one dimension or two
+-- The CTE decides first what is wanted of each epoch, so that the chunks of named metrics are found by their index: with
+-- everything in one join, reading one of 10,000 metrics took 235 ms instead of 1.
     WITH epoch AS MATERIALIZED (
         SELECT l.run_id, l.writer_id, l.epoch, w.name AS writer, l.sealed_below, greatest(l.sealed_below, min_step) AS hot_from,
                least(max_step, stepwell.shown_below_v1(
@@ -75,7 +75,7 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
                stepwell.steps_below_v1(e.below, b.step_lo, b.step_hi, 0, cardinality(b.steps), b.steps) AS last
         OFFSET 0
     ) u
-    -- Each slice reads the whole of vals (array_get_slice), so that many of one block cost more than the block.
+    -- Each slice reads all of vals (array_get_slice), so many slices of a block cost more than the whole block.
     CROSS JOIN LATERAL (
         SELECT NULL::integer AS j WHERE e.ids IS NULL OR (cardinality(e.ids) > 16 AND b.keys && e.ids)
         UNION ALL

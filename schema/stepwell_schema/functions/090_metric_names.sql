@@ -1,9 +1,9 @@
--- Names of metrics become small integers, once a run.
+-- Names of metrics as small integers, which are numbered per run.
 
 CREATE OR REPLACE FUNCTION stepwell.intern_metrics_v1(run_id_ bigint, names text[], max_metrics integer)
 RETURNS TABLE (name text, metric_id integer)
 LANGUAGE plpgsql AS $$
--- The ids of `names`; new names get the next ids. Under a lock on the run's row, so that ids stay dense and unique.
+-- Returns the ids of `names`; new names get the next ids. A lock on the row of the run keeps ids dense and unique.
 -- Raises SQLSTATE ST001 when the run would have more than `max_metrics` names; ST002 when the run does not exist.
 #variable_conflict use_column
 DECLARE

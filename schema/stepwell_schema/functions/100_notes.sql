@@ -1,17 +1,5 @@
--- What notes add up to for a run: its config and its names. Notes are anybody's JSON: what does not look as it should
--- counts for nothing, and breaks no query.
-
-CREATE OR REPLACE FUNCTION stepwell.object_v1(value jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- `value` if it is an object, else an empty one.
-    SELECT CASE WHEN jsonb_typeof(value) = 'object' THEN value ELSE '{}' END
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.array_v1(value jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- `value` if it is an array, else an empty one.
-    SELECT CASE WHEN jsonb_typeof(value) = 'array' THEN value ELSE '[]' END
-$$;
+-- The config and the names of a run, from its notes. A note may contain any JSON: parts that do not have the expected form
+-- are ignored and break no query.
 
 CREATE OR REPLACE FUNCTION stepwell.config_of_v1(run_id_ bigint, began jsonb) RETURNS TABLE (config jsonb)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$

@@ -1,12 +1,12 @@
--- Blobs that no run names: one row a content is the judge of it. `blob` says that the file is there; while removing_at is set,
--- its file is being removed, and nobody may be told that it is there.
+-- Removing blobs that no run names. A row of `blob` says that the file with this content is stored; while removing_at is set,
+-- the file is being removed, and no client may be told that it is stored.
 --
--- Uploads and removals meet in that row. Times are Postgres', so hosts need not agree on them.
+-- Uploads and removals are serialized by that row. All times are those of Postgres, so the clocks of hosts need not agree.
 
 CREATE OR REPLACE FUNCTION stepwell.touch_blob_v1(sha256_ bytea, fresh interval) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- The size of a blob that is there, and will be for the grace period from now on; NULL: it is not there, or is being removed.
--- One that was touched less than `fresh` ago is not written again; `fresh` is small beside any grace period.
+-- The size of a blob that is stored and will stay for the grace period; NULL: it is not stored, or is being removed. A row that
+-- was touched less than `fresh` ago is not written again; `fresh` is short compared with any grace period.
 DECLARE
     found stepwell.blob;
 BEGIN
@@ -14,7 +14,7 @@ BEGIN
     IF found.touched_at IS NULL OR found.touched_at > clock_timestamp() - fresh THEN
         RETURN found.size;
     END IF;
-    -- Waits for a collector that has just marked it, and then finds nothing.
+    -- Waits for a collector that has just marked the blob, and then finds no row.
     UPDATE stepwell.blob b SET touched_at = clock_timestamp() WHERE b.sha256 = sha256_ AND b.removing_at IS NULL
     RETURNING b.* INTO found;
     RETURN found.size;
@@ -23,8 +23,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.record_blob_v1(sha256_ bytea, size_ bigint, lease interval) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Says that the store has a blob. False: its file is being removed, so what was just put may go with it. A removal that is older
--- than `lease` is no more: whoever began it has died, and its requests have ended.
+-- Records that the store has a blob. False: its file is being removed, so the file that was just put may be removed with it. A
+-- removal older than `lease` has ended: its collector has died, and its requests have timed out.
 BEGIN
     INSERT INTO stepwell.blob AS b (sha256, size) VALUES (sha256_, size_)
     ON CONFLICT (sha256) DO UPDATE SET size = excluded.size, touched_at = clock_timestamp(), removing_at = NULL
@@ -35,7 +35,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.use_blobs_v1(run_ids bigint[], vals text[]) RETURNS void
 LANGUAGE sql AS $$
-    -- Notes which blobs these values (JSON) of these runs name. In one order: batches that name the same wait for each other.
+    -- Records which blobs these values (JSON) of these runs name. Sorted, so that batches with the same blobs cannot deadlock.
     INSERT INTO stepwell.blob_use (run_id, sha256)
     SELECT DISTINCT v.run_id, decode(h.sha256, 'hex') AS sha256
     FROM unnest(run_ids, vals) AS v (run_id, val)
@@ -49,8 +49,9 @@ CREATE OR REPLACE FUNCTION stepwell.claim_unused_blobs_v1(
     OUT claimed_at timestamptz, OUT bytes bigint
 ) RETURNS record
 LANGUAGE plpgsql AS $$
--- Looks at so many blobs behind `after` (NULL: from the first on), and marks those to be removed that no run names and nobody was told of for `grace`,
--- or that another collector left half removed. last_seen NULL: there are no more. What somebody is about to touch is left alone.
+-- Looks at `looked_at` blobs after the hash `after` (NULL: from the first one), and marks for removal those that no run names
+-- and no client was told of for `grace`, and those that another collector left half removed. last_seen NULL: there are no
+-- more blobs. Rows that are locked, because they are about to be touched, are skipped.
 BEGIN
     claimed_at := clock_timestamp();
     -- Not max(), which PostgreSQL has for bytea only from 18 on.

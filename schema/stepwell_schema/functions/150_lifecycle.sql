@@ -1,8 +1,9 @@
--- Writers are heard of, fall silent, and end; a run's state follows from its writers'.
+-- Heartbeats and ends of writers; the state of a run follows from those of its writers.
 
 CREATE OR REPLACE FUNCTION stepwell.settle_run_v1(run_id_ bigint) RETURNS void
 LANGUAGE plpgsql AS $$
--- The state of a run from those of its writers: running while one runs, else failed, crashed or finished, the worst first.
+-- Sets the state of a run from those of its writers: running while any writer runs, else the worst of failed, crashed and
+-- finished, in this order.
 BEGIN
     UPDATE stepwell.run r
     SET state = ends.state, exit_code = ends.exit_code,
@@ -11,7 +12,7 @@ BEGIN
                       WHEN bool_or(w.state = 'failed') THEN 'failed'
                       WHEN bool_or(w.state = 'crashed') THEN 'crashed'
                       ELSE 'finished' END AS state,
-                 -- that of a writer that failed, even when a signal made it negative; of a crash nobody knows it
+                 -- that of a failed writer, also when a signal made it negative; a crash has none that is known
                  CASE WHEN bool_or(w.state = 'running') THEN NULL
                       WHEN bool_or(w.state = 'failed') THEN max(w.exit_code) FILTER (WHERE w.exit_code <> 0)
                       WHEN bool_or(w.state = 'crashed') THEN NULL
@@ -23,7 +24,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.revive_v1(run_id_ bigint, writer_id_ integer) RETURNS void
 LANGUAGE plpgsql AS $$
--- A writer attaches: it runs, and so does its run, whatever they were thought to be. The caller has locked the run.
+-- A writer has attached: it and its run are running, whatever their state was. The caller has locked the run.
 BEGIN
     UPDATE stepwell.writer w SET state = 'running', exit_code = NULL, heartbeat_at = clock_timestamp(), left_at = NULL
     WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
@@ -63,7 +64,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.return_v1(run_id_ bigint, writer_id_ integer, epoch_ integer) RETURNS void
 LANGUAGE plpgsql AS $$
--- A writer that was taken for crashed is heard of again, unless a newer epoch has taken it over.
+-- A writer that was marked crashed has sent something again: it runs, unless a newer epoch has taken it over.
 BEGIN
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF EXISTS (SELECT FROM stepwell.ledger l JOIN stepwell.writer w USING (run_id, writer_id)
@@ -76,7 +77,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
 LANGUAGE plpgsql AS $$
--- Writers that nobody has heard of for `silent` have crashed. Returns how many. One caller at a time; others return at once.
+-- Marks writers as crashed that have sent nothing for `silent`. Returns how many. Only one caller works at a time; others
+-- return 0 at once.
 DECLARE
     silent_run bigint;
     silent_writers integer[];

@@ -1,14 +1,15 @@
--- The ring of tables that hold hot history: which one is written to, and when one may be emptied.
+-- The ring of tables (slots) that hold hot history: which one is current, and when one may be emptied.
 --
--- TRUNCATE shows an empty table to readers whose snapshot is older (it is not MVCC-safe). So a slot is emptied only when
---   1. nobody writes to it any more: writers hold a shared lock while they write to the current slot, and making another
---      one current takes that lock alone;
---   2. all that is in it has been found sealed, by a transaction that has committed;
---   3. every snapshot that anybody holds sees that transaction.
+-- TRUNCATE is not MVCC-safe: readers with an older snapshot see an empty table. So a slot is emptied only when
+--   1. it is not written to any more: writers hold a shared lock while they write to the current slot, and making another
+--      slot current takes that lock exclusively;
+--   2. a committed transaction has found that everything in it is sealed;
+--   3. every snapshot that is still held sees that transaction.
 
 CREATE OR REPLACE FUNCTION stepwell.hot_ring_v1() RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
--- The slot to write to; it stays current until the caller's transaction ends. Volatile: reads after it has the lock.
+-- The slot to write to; it stays current until the transaction of the caller ends. Volatile, so that it reads after it has
+-- got the lock.
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('stepwell.hot_ring', 0));
     RETURN (SELECT h.ring FROM stepwell.hot_ring h WHERE h.current);
@@ -17,7 +18,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.next_slot_v1(min_bytes bigint, max_age interval) RETURNS TABLE (mine smallint, fresh smallint)
 LANGUAGE plpgsql VOLATILE AS $$
--- The current slot and the one to follow it now; no row: nothing to do, or no slot is empty.
+-- The current slot and the one that should follow it now; no row: there is nothing to do, or no slot is empty.
 DECLARE
     now_ stepwell.hot_ring;
 BEGIN
@@ -35,18 +36,19 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.rotate_ring_v1(min_bytes bigint, max_age interval) RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
--- Makes an empty slot current when the current one has min_bytes, or is not empty and older than max_age. Returns the
--- new slot; NULL: nothing to do, or no slot is empty. The caller sets a lock_timeout: batches in flight are waited for.
+-- Makes an empty slot current when the current one has min_bytes, or when it is not empty and older than max_age. Returns
+-- the new slot; NULL: there was nothing to do, or no slot is empty. Waits for batches in flight, so the caller sets a
+-- lock_timeout.
 DECLARE
     full_slot  smallint;
     empty_slot smallint;
 BEGIN
     PERFORM FROM stepwell.next_slot_v1(min_bytes, max_age);
     IF NOT FOUND THEN
-        RETURN NULL;   -- the rule; writers are not disturbed for it
+        RETURN NULL;   -- the usual case, in which writers must not be disturbed
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.hot_ring', 0));
-    -- Asked again: another server may have turned the ring meanwhile, even more than once.
+    -- Again: another server may have turned the ring in the meantime, even more than once.
     SELECT s.mine, s.fresh INTO full_slot, empty_slot FROM stepwell.next_slot_v1(min_bytes, max_age) s;
     IF NOT FOUND THEN
         RETURN NULL;
@@ -59,7 +61,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.slot_sealed_v1(ring_ smallint) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
--- Whether every row of the slot is sealed, or belongs to an epoch that is no more (its run was deleted).
+-- Whether every row of the slot is sealed or belongs to an epoch that no longer exists (its run was deleted).
 DECLARE
     sealed boolean;
 BEGIN
@@ -73,10 +75,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer
 LANGUAGE sql VOLATILE AS $$
-    -- The age of the oldest snapshot that anybody holds, in transactions; replication slots and prepared transactions
-    -- count. Sees other roles' sessions as a member of pg_read_all_stats or a superuser only (the server checks that).
-    -- Autovacuum shows nobody a row, and is long at work on large tables: with it counted, hot history grew to 3.7 GiB while
-    -- it cleaned the TOAST of the chunks, and less than 1 GiB waited to be sealed.
+    -- The age of the oldest snapshot in the cluster, in transactions; replication slots and prepared transactions count. Only
+    -- a superuser or a member of pg_read_all_stats sees the sessions of other roles (the server checks that). Autovacuum
+    -- does not count, since it returns rows to nobody and takes long on large tables: with it, hot history grew to 3.7 GiB
+    -- while it cleaned the TOAST of the chunks, although less than 1 GiB was unsealed.
     SELECT greatest(
         (SELECT max(age(a.backend_xmin)) FROM pg_stat_activity a
          WHERE a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'),
@@ -87,15 +89,18 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
 LANGUAGE plpgsql AS $$
--- Notes of each slot that is not written to any more whether all of it is sealed. Returns how many were found so.
+-- Marks the slots that are not current and in which everything is sealed. Returns how many it marked.
+-- A transaction id that has not been assigned here yet is another cluster's: the database was restored from a dump. An id that
+-- has been assigned does no harm, because no snapshot is older than the restore.
 DECLARE
     slot  stepwell.hot_ring;
     found integer := 0;
 BEGIN
-    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current AND h.sealed_xid IS NULL
+    FOR slot IN SELECT h.* FROM stepwell.hot_ring h WHERE NOT h.current
+                  AND (h.sealed_xid IS NULL OR h.sealed_xid >= pg_snapshot_xmax(pg_current_snapshot()))
                   AND pg_relation_size(format('stepwell.hot_block_%s', h.ring)::regclass) > 0 LOOP
         IF stepwell.slot_sealed_v1(slot.ring) THEN
-            -- `since`: the look took a while, in which other servers may have emptied the slot, and filled it again.
+            -- `since`: the check takes a while, and other servers may have emptied and refilled the slot meanwhile.
             UPDATE stepwell.hot_ring h SET sealed_xid = pg_current_xact_id()
             WHERE h.ring = slot.ring AND NOT h.current AND h.since = slot.since;
             found := found + 1;
@@ -107,15 +112,15 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.empty_slot_v1() RETURNS smallint
 LANGUAGE plpgsql AS $$
--- Empties a slot that is sealed for every snapshot; returns it, NULL: there is none. The caller sets a lock_timeout.
+-- Empties a slot that is sealed for every snapshot. Returns the slot; NULL: there was none. The caller sets a lock_timeout.
 DECLARE
     slot smallint;
 BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
-    WHERE NOT h.current AND h.sealed_xid IS NOT NULL
+    WHERE NOT h.current AND h.sealed_xid < pg_snapshot_xmax(pg_current_snapshot())
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
-      -- Who has the slot or its TOAST table just now and will for long (a dump, a VACUUM that stops transaction ids from
-      -- wrapping around) is not waited for: everybody else would wait, too.
+      -- Does not wait for sessions that lock the slot or its TOAST table for long (a dump, a VACUUM against wraparound of
+      -- transaction ids): everybody else would have to wait behind this one.
       AND NOT EXISTS (SELECT FROM pg_class c JOIN pg_locks k ON k.relation IN (c.oid, c.reltoastrelid)
                       LEFT JOIN pg_stat_activity a ON a.pid = k.pid
                       WHERE c.oid = to_regclass(format('stepwell.hot_block_%s', h.ring)) AND k.granted

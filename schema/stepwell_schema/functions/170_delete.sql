@@ -1,11 +1,12 @@
--- Deleting runs: out of the catalog at once, out of the tables by and by; and how large runs are.
+-- Deleting runs (from the catalog at once, from the tables of history later), and how large runs are.
 
 CREATE OR REPLACE FUNCTION stepwell.delete_run_v1(run_id_ bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Ends a run for every reader and writer; its history is swept later. Returns whether it was there.
---   * A commit under way is waited for: then the ledger row is gone, and nothing more of the run can be stored or sealed.
---   * What its sessions send from now on is refused. A new run may have the name.
--- Raises ST021 when a fork shows points of it. The caller sets a lock_timeout.
+-- Removes a run for every reader and writer; its history is swept later. Returns whether the run existed.
+--   * Waits for a commit that is under way. After that the ledger rows are gone, and nothing more of the run can be stored
+--     or sealed.
+--   * Everything that its sessions send from now on is refused. A new run may have the same name.
+-- Raises ST021 when a fork shows points of the run. The caller sets a lock_timeout.
 DECLARE
     mine  stepwell.run;
     forks text;
@@ -41,8 +42,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.await_sealing_v1(run_id_ bigint, writers integer) RETURNS void
 LANGUAGE plpgsql AS $$
--- Returns when no pass is under way that began while the deleted run was there. Passes that begin later find no ledger row, and
--- write nothing. Locks of the session, each given back at once: a run may have more writers than a transaction may hold locks.
+-- Waits for the sealing passes that began before the run was deleted. Later passes find no ledger row and write nothing. Uses
+-- session locks and releases each at once: a run may have more writers than a transaction may hold locks.
 DECLARE
     key bigint;
 BEGIN
@@ -57,7 +58,7 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.run_partitions_v1()
 RETURNS TABLE (parent regclass, child regclass, lower_id bigint, upper_id bigint, detaching boolean)
 LANGUAGE sql STABLE AS $$
-    -- The months of all tables that are partitioned by run. `detaching`: somebody was interrupted while taking it out.
+    -- The monthly partitions of all tables that are partitioned by run. `detaching`: detaching it was interrupted.
     SELECT p.oid::regclass, c.oid::regclass, b.ids[1]::bigint, b.ids[2]::bigint, i.inhdetachpending
     FROM pg_class p
     JOIN pg_partitioned_table t ON t.partrelid = p.oid AND t.partstrat = 'r'
@@ -69,7 +70,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.tables_to_drop_v1() RETURNS SETOF regclass
 LANGUAGE sql STABLE AS $$
-    -- Tables that were marked and are no partitions any more.
+    -- Tables that have been marked and are not partitions any more.
     SELECT c.oid::regclass FROM pg_class c
     WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
       AND obj_description(c.oid, 'pg_class') = 'stepwell: its runs are deleted, and it will be dropped'
@@ -77,8 +78,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.tables_of_run_v1(run_id_ bigint) RETURNS SETOF regclass
 LANGUAGE sql STABLE AS $$
-    -- The tables that may hold rows of a run: its month's, and those that are not partitioned. Not hot_block, whose slots are
-    -- emptied whole, not those that delete_run_v1 has seen to, and not what is left of deleted runs.
+    -- The tables that may hold rows of a run: the partitions of its month, and the tables that are not partitioned. Without
+    -- hot_block, whose slots are emptied as a whole, the tables that delete_run_v1 has already cleared, and the records of
+    -- deleted runs.
     SELECT p.child FROM stepwell.run_partitions_v1() p WHERE run_id_ >= p.lower_id AND run_id_ < p.upper_id AND NOT p.detaching
     UNION ALL
     SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' AND a.attnum > 0
@@ -89,7 +91,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.sweep_rows_v1(table_ regclass, run_id_ bigint, max_rows integer) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- Deletes so many rows of a deleted run at most; returns how many.
+-- Deletes at most max_rows rows of a deleted run. Returns how many.
 DECLARE
     conditions text[] := '{true}';
     condition  text;
@@ -112,7 +114,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.mark_for_drop_v1(table_ regclass) RETURNS void
 LANGUAGE plpgsql AS $$
--- Says of a month's table that it goes. Once it is no partition any more, nothing else tells it from one that somebody keeps.
+-- Marks a month's table for dropping. Once it is detached, nothing else distinguishes it from a table that somebody keeps.
 BEGIN
     EXECUTE format('COMMENT ON TABLE %s IS %L', table_, 'stepwell: its runs are deleted, and it will be dropped');
 END
@@ -120,14 +122,21 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.month_of_v1(run_id_ bigint) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- The month of the run's creation (UTC), as YYYY-MM.
+    -- The month in which the run was created (UTC), as YYYY-MM.
     SELECT to_char(timestamp '2020-01-01 00:00:00' + (run_id_ >> 20) * interval '1 millisecond', 'YYYY-MM')
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.closed_before_v1(now_ timestamptz) RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    -- Below which id all runs of whole months are committed, or never will be: a run that was made in the last moment of a
+    -- month is committed in the next one, and nobody sees it before.
+    SELECT stepwell.run_id_floor_v1(date_trunc('month', now_ - interval '1 day', 'UTC'))
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.months_to_drop_v1(run_ids bigint[], before_id bigint)
 RETURNS TABLE (month text, lower_id bigint, upper_id bigint)
 LANGUAGE sql STABLE AS $$
-    -- Months before that of before_id that have no runs but these. This month and later ones stay: runs are made in them.
+    -- Months before that of before_id that have no runs other than these. Later months stay, as runs are created in them.
     SELECT stepwell.month_of_v1(p.lower_id), p.lower_id, p.upper_id
     FROM (SELECT DISTINCT q.lower_id, q.upper_id FROM stepwell.run_partitions_v1() q) p
     WHERE p.upper_id <= before_id
@@ -141,8 +150,8 @@ CREATE OR REPLACE FUNCTION stepwell.run_sizes_v1()
 RETURNS TABLE (run_id bigint, entity text, project text, run text, state text, created_at timestamptz,
                points bigint, objects bigint, bytes bigint)
 LANGUAGE sql STABLE AS $$
--- All runs with their size on disk, estimated: a run's share of its month's tables is that of its sealed points (its objects,
--- for hot_object), and a point that is not sealed yet counts 12 bytes. No row of history is read.
+-- All runs with their estimated size on disk: the share of a run in the tables of its month is its share of the sealed points
+-- (for hot_object: of the objects), and a point that is not sealed yet counts 12 bytes. Reads no rows of history.
     WITH used AS (
         SELECT l.run_id, sum(l.points)::bigint AS points, sum(l.objects)::bigint AS objects,
                sum(least(l.sealed_points, l.points))::bigint AS sealed

@@ -1,9 +1,10 @@
--- The role that reads: for `stepwell sql`, dashboards and people. It may see everything of the contract, and change nothing.
+-- The role stepwell_reader, for `stepwell sql`, dashboards and people. It can read everything in the SQL contract and change
+-- nothing.
 
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Makes the role stepwell_reader where the caller may, and lets the caller take it on; whether it is there. It has no
--- password: who logs in over a network is another role that is a member of it (docs/sql.md).
+-- Creates the role stepwell_reader if the caller may, and lets the caller assume it. Returns whether the role exists. It has
+-- no password: logins over a network use another role that is a member of it (docs/sql.md).
 BEGIN
     IF to_regrole('stepwell_reader') IS NULL THEN
         CREATE ROLE stepwell_reader LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
@@ -22,8 +23,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.grant_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Lets stepwell_reader read what the views and functions of the contract stand on, which run with the rights of who asks.
--- Sessions are kept from it: who knows one can log in its name. Returns whether there is that role.
+-- Lets stepwell_reader read the tables behind the views and functions of the contract, which run with the rights of the
+-- caller. Session ids are excluded: a client that knows one can log in its name. Returns whether the role exists.
 DECLARE
     name_   text;
     columns text;

@@ -1,30 +1,30 @@
 -- name: touch_blob
--- The size of a blob that is there and stays; see functions/120_blob_collection.sql.
+-- The size of a blob that is stored and will stay for the grace period; see touch_blob_v1.
 SELECT stepwell.touch_blob_v1($1, $2);
 
 -- name: blob
--- The size of a blob that is there now.
+-- The size of a blob that is stored now.
 SELECT size FROM stepwell.blob WHERE sha256 = $1 AND removing_at IS NULL;
 
 -- name: record_blob
--- The store has it. Two workers may say so at the same time; see functions/120_blob_collection.sql.
+-- Records that the store has a blob. Two workers may do so at the same time; see record_blob_v1.
 SELECT stepwell.record_blob_v1($1, $2, $3);
 
 -- name: claim_unused
--- Marks blobs to be removed; see functions/120_blob_collection.sql.
+-- Marks blobs for removal; see claim_unused_blobs_v1.
 SELECT last_seen, claimed, claimed_at, bytes FROM stepwell.claim_unused_blobs_v1($1, $2, $3, $4);
 
 -- name: removed
--- Their files are gone. Fewer rows than files: somebody else has taken their removal over.
+-- The files of these blobs have been removed. Fewer rows than files: another collector has taken over their removal.
 WITH gone AS (
     DELETE FROM stepwell.blob WHERE sha256 = ANY ($1::bytea[]) AND removing_at = $2 RETURNING size
 )
 SELECT count(*) AS blobs, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
 
 -- name: claim_collection
--- One collector at a time, since more would only be in each other's way; held by the session. False: somebody collects.
+-- Takes the collector's lock, which the session holds. False: another collector is at work.
 SELECT pg_try_advisory_lock(hashtextextended('stepwell.collect', 0));
 
 -- name: last_sweep
--- When rows of a deleted run were last removed in full.
+-- When all rows of a deleted run were last removed.
 SELECT max(swept_at) FROM stepwell.deleted_run;

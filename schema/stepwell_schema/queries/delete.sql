@@ -1,30 +1,30 @@
 -- name: run_by_path
--- The runs that a person may mean: id, project/id or entity/project/id.
+-- The runs that a path can mean: id, project/id or entity/project/id.
 SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run_sizes_v1() s
 WHERE $1 IN (s.run, concat_ws('/', s.project, s.run), concat_ws('/', s.entity, s.project, s.run))
 ORDER BY s.run_id;
 
 -- name: run_by_display_name
--- Likewise by the name that pages show, alone or behind project/ or entity/project/.
+-- The same by display name, alone or after project/ or entity/project/.
 SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path
 FROM stepwell.run_sizes_v1() s JOIN stepwell.runs r ON r.run_id = s.run_id
 WHERE $1 IN (r.display_name, concat_ws('/', s.project, r.display_name), concat_ws('/', s.entity, s.project, r.display_name))
 ORDER BY s.run_id;
 
 -- name: names_of_runs
--- What runs can be called: ids and display names of the newest ones, alone and as entity/project/id.
+-- Names that runs can be given by: ids and display names of the newest runs, alone and as entity/project/id.
 SELECT unnest(ARRAY[r.run, r.display_name, concat_ws('/', r.entity, r.project, r.run)]) AS name
 FROM (SELECT * FROM stepwell.run ORDER BY run_id DESC LIMIT 2000) n JOIN stepwell.runs r ON r.run_id = n.run_id;
 
 -- name: runs_of
--- The runs of a project (project or entity/project; NULL: of all) that were created before a time (NULL: ever).
+-- The runs of a project (project or entity/project; NULL: of all projects) created before a time (NULL: at any time).
 SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path FROM stepwell.run_sizes_v1() s
 WHERE ($1::text IS NULL OR $1 IN (s.project, concat_ws('/', s.entity, s.project)))
   AND ($2::timestamptz IS NULL OR s.created_at < $2)
 ORDER BY s.run_id;
 
 -- name: forks_that_stay
--- Which of these runs show their points in forks that are not among them.
+-- Forks that are not among these runs and show points of theirs.
 SELECT g.source_run_id AS run_id, concat_ws('/', r.entity, r.project, r.name) AS fork
 FROM stepwell.lineage g JOIN stepwell.run r ON r.run_id = g.run_id
 WHERE g.source_run_id = ANY ($1::bigint[]) AND g.source_run_id <> g.run_id
@@ -32,14 +32,14 @@ WHERE g.source_run_id = ANY ($1::bigint[]) AND g.source_run_id <> g.run_id
 ORDER BY g.run_id;
 
 -- name: forks_first
--- These runs in an order in which no run comes before its forks.
+-- These runs, each after its forks.
 SELECT g.run_id FROM stepwell.lineage g WHERE g.run_id = ANY ($1::bigint[])
 GROUP BY 1 ORDER BY count(*) DESC, 1 DESC;
 
 -- name: months_to_drop
--- Months that have no runs but these; see functions/170_delete.sql.
+-- Months that have no runs other than these; see months_to_drop_v1.
 SELECT month, lower_id, upper_id
-FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.run_id_floor_v1(date_trunc('month', clock_timestamp(), 'UTC')));
+FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.closed_before_v1(clock_timestamp()));
 
 -- name: files_of_them
 -- The files that only these runs name: how many, and how large.
@@ -50,27 +50,27 @@ WHERE NOT EXISTS (SELECT FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_i
                   WHERE u.sha256 = m.sha256 AND u.run_id <> ALL ($1::bigint[]));
 
 -- name: delete_run
--- See functions/170_delete.sql.
+-- Deletes a run; see delete_run_v1.
 SELECT stepwell.delete_run_v1($1);
 
 -- name: claim_sweep
--- One sweep at a time; held by the session. False: somebody sweeps.
+-- Takes the sweeper's lock, which the session holds. False: another sweeper is at work.
 SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0));
 
 -- name: release_sweep
--- The end of it.
+-- Releases the sweeper's lock.
 SELECT pg_advisory_unlock(hashtextextended('stepwell.sweep', 0));
 
 -- name: to_sweep
--- Deleted runs of which there may be rows.
+-- Deleted runs of which rows may be left.
 SELECT run_id, writers, stepwell.month_of_v1(run_id) AS month FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
 
 -- name: await_sealing
--- See functions/170_delete.sql.
+-- Waits for sealing passes of a deleted run; see await_sealing_v1.
 SELECT stepwell.await_sealing_v1($1, $2);
 
 -- name: partitions_of_month
--- The tables of a month; names are quoted where they must be.
+-- The partitions of a month; their names are quoted where necessary.
 SELECT p.child::oid AS oid, p.detaching, format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', n.nspname, d.relname) AS parent_name,
        pg_total_relation_size(p.child) AS bytes
 FROM stepwell.run_partitions_v1() p
@@ -78,29 +78,29 @@ JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_n
 WHERE p.lower_id = $1 AND p.upper_id = $2 ORDER BY c.relname;
 
 -- name: half_detached
--- Tables whose taking out was interrupted.
+-- Partitions that were being detached when it was interrupted.
 SELECT format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', n.nspname, d.relname) AS parent_name
 FROM stepwell.run_partitions_v1() p
 JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE p.detaching;
 
 -- name: mark_for_drop
--- See functions/170_delete.sql.
+-- Marks a table for dropping; see mark_for_drop_v1.
 SELECT stepwell.mark_for_drop_v1($1::oid::regclass);
 
 -- name: tables_to_drop
--- What was taken out and not dropped.
+-- Tables that were detached and not dropped yet.
 SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_total_relation_size(c.oid) AS bytes
 FROM stepwell.tables_to_drop_v1() t JOIN pg_class c ON c.oid = t JOIN pg_namespace n ON n.oid = c.relnamespace;
 
 -- name: tables_of_run
--- See functions/170_delete.sql.
+-- The tables that may hold rows of a run; see tables_of_run_v1.
 SELECT t::oid AS oid FROM stepwell.tables_of_run_v1($1) t;
 
 -- name: sweep_rows
--- So many rows at most; see functions/170_delete.sql.
+-- Deletes at most $3 rows of a run from a table; see sweep_rows_v1.
 SELECT stepwell.sweep_rows_v1($1::oid::regclass, $2, $3);
 
 -- name: swept
--- Nothing is left of these runs.
+-- Records that no rows of these runs are left.
 UPDATE stepwell.deleted_run SET swept_at = clock_timestamp() WHERE run_id = ANY ($1::bigint[]) AND swept_at IS NULL;

@@ -1,6 +1,6 @@
 -- name: heartbeat
--- Epochs that were heard of just now; a fenced one does not count. Returns those whose writer is taken for crashed.
--- A row that somebody else holds is being moved anyway: skipped, so that heartbeats wait for nobody.
+-- Records heartbeats of epochs that are not fenced. Returns those whose writer is marked crashed. Skips rows that are
+-- locked: they are being moved anyway, and heartbeats must not wait.
 WITH heard AS (
     SELECT w.run_id, w.writer_id, n.epoch, w.state
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
@@ -17,9 +17,9 @@ WITH heard AS (
 SELECT run_id, writer_id, epoch FROM heard WHERE state = 'crashed';
 
 -- name: return
--- A writer that was taken for crashed; see functions/150_lifecycle.sql.
+-- A writer that was marked crashed has returned; see return_v1.
 SELECT stepwell.return_v1($1, $2, $3);
 
 -- name: reap
--- Silent writers have crashed; see functions/150_lifecycle.sql.
+-- Marks silent writers as crashed; see reap_v1.
 SELECT stepwell.reap_v1($1);

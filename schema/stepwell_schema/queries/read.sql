@@ -1,5 +1,5 @@
 -- name: nearby
--- What a name that does not exist may have meant: runs of the project, then projects of the entity, then entities.
+-- Suggestions for a name that does not exist: runs of the project, then projects of the entity, then entities.
 (SELECT 'run' AS kind, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2
  ORDER BY r.name LIKE left($3, 4) || '%' DESC, r.run_id DESC LIMIT 5)
 UNION ALL
@@ -8,9 +8,14 @@ UNION ALL
 (SELECT DISTINCT 'entity', r.entity FROM stepwell.run r ORDER BY 2 LIMIT 20);
 
 -- name: runs
--- What lists of runs are filtered from. A column here is a field of filters (read/filters.py names them).
+-- The rows that lists of runs are filtered from. Its columns are the fields of filters (read/filters.py).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,
-       r.last_step, r.points, r.objects, r.rejected, r.writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
+       r.last_step, r.points, r.objects, r.rejected,
+       -- whose rows it shows: of a fork also the writers of its ancestors
+       CASE WHEN r.parent IS NULL THEN r.writers
+            ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
+                                        UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
+            END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
        to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
@@ -28,8 +33,8 @@ SELECT coalesce(sum(l.points), 0)::bigint FROM stepwell.lineage g JOIN stepwell.
 WHERE g.run_id = $1;
 
 -- name: bounds
--- What a run shows of each epoch of it and its ancestors: the steps from end_step on are not there, or hidden (0: all are).
--- `below`: where hiding begins; NULL: nothing is hidden. No row: the run is not there.
+-- What a run shows of each of its epochs and of those of its ancestors: steps from end_step on are not stored or hidden
+-- (0: all are). `below`: the first hidden step; NULL: nothing is hidden. No row: the run does not exist.
 SELECT l.run_id, l.writer_id, l.epoch,
        CASE WHEN l.first_step IS NULL OR v.below <= l.first_step THEN 0 ELSE least(l.last_step + 1, v.below) END AS end_step,
        v.below
@@ -40,7 +45,7 @@ CROSS JOIN LATERAL (
 WHERE g.run_id = $1 ORDER BY l.run_id, l.writer_id, l.epoch;
 
 -- name: metrics
--- The names of a run's metrics.
+-- The names of the metrics of a run.
 SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLATE "C";
 
 -- name: summary
@@ -48,13 +53,13 @@ SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLAT
 SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C";
 
 -- name: arrays
--- The points of a step range as matrices in binary; $2 NULL: of all metrics. See functions/070_history_arrays.sql.
+-- The points of a step range as matrices in binary; $2 NULL: of all metrics. See history_arrays_v1.
 SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.first_step, a.stride, a.points,
        array_send(a.steps) AS steps, array_send(a.vals8) AS vals8, array_send(a.vals4) AS vals4
 FROM stepwell.history_arrays_v1($1, $2, $3, $4) a;
 
 -- name: arrays_with_times
--- Likewise, with their times.
+-- The same with their times.
 SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.first_step, a.stride, a.points,
        array_send(a.steps) AS steps, array_send(a.vals8) AS vals8, array_send(a.vals4) AS vals4,
        (extract(epoch FROM a.time_lo) * 1000000)::bigint AS time_lo_us, array_send(a.times_us) AS times_us,
@@ -62,20 +67,20 @@ SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.firs
 FROM stepwell.history_arrays_v1($1, $2, $3, $4) a;
 
 -- name: metric_ids
--- What the metrics of these matrices are called; $2 NULL: all.
+-- The names of the metrics in these matrices; $2 NULL: of all.
 SELECT m.run_id, m.metric_id, m.name
 FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
 WHERE g.run_id = $1
   AND ($2::text[] IS NULL OR m.name_hash IN (SELECT md5(n.name)::uuid FROM unnest($2::text[]) AS n (name)));
 
 -- name: objects
--- The values of a step range that are no numbers; $2 NULL: of all keys.
+-- The objects of a step range; $2 NULL: of all keys.
 SELECT o.writer, o.key, o.step, o.time, o.value::text AS value
 FROM stepwell.history_objects o
 WHERE o.run_id = $1 AND ($2::text[] IS NULL OR o.key = ANY ($2)) AND o.step >= $3 AND o.step < $4;
 
 -- name: objects_of_key
--- One key's values behind a position, in order.
+-- The objects of one key after a position, in order.
 SELECT o.writer, o.step, o.time, o.value::text AS value
 FROM stepwell.history_objects o
 WHERE o.run_id = $1 AND o.key = $2 AND o.step >= $3 AND o.step < $5
@@ -83,38 +88,51 @@ WHERE o.run_id = $1 AND o.key = $2 AND o.step >= $3 AND o.step < $5
 ORDER BY o.step, o.writer LIMIT $6;
 
 -- name: object_keys
--- The keys whose values are no numbers.
+-- The keys that have objects.
 SELECT o.key, count(*) AS count, min(o.step) AS first_step, max(o.step) AS last_step
 FROM stepwell.history_objects o WHERE o.run_id = $1 GROUP BY o.key ORDER BY o.key COLLATE "C";
 
 -- name: sample
--- A metric in buckets; see the function.
+-- A metric in buckets; see history_sample.
 SELECT writer, bucket_step, bucket_width, count, min, max, mean, first, last, first_step, last_step,
        nans, pos_infs, neg_infs
 FROM stepwell.history_sample($1, $2, $3, $4, $5) ORDER BY writer, bucket_step;
 
 -- name: positions
--- Where each epoch of each writer of a run stands, and the run's state; ordered by writer and epoch.
-SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state,
-       (SELECT max(x.below_step) FROM stepwell.lineage_epoch x
-        WHERE x.run_id = r.run_id AND x.writer = w.name) AS inherited_below
+-- The position of each epoch of each writer of a run, and the state of the run; ordered by writer and epoch.
+SELECT w.name AS writer, l.writer_id, l.epoch, l.first_step, l.last_step, l.visible_below, l.next_seq, r.state
 FROM stepwell.run r
 LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
 LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE r.run_id = $1 ORDER BY l.writer_id, l.epoch;
 
+-- name: inherited
+-- What a fork shows of its ancestors' epochs: the steps below below_step, of which those below end_step are there by now.
+SELECT x.writer, x.below_step, CASE WHEN l.first_step < x.below_step THEN least(l.last_step + 1, x.below_step) ELSE 0 END AS end_step
+FROM stepwell.lineage_epoch x
+JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+WHERE x.run_id = $1 ORDER BY x.writer, x.source_run_id, x.writer_id, x.epoch;
+
 -- name: marks
--- One text a run that changes whenever its positions or its state do.
-SELECT r.run_id, concat_ws(' ', r.state, count(l.*), sum(l.next_seq), sum(l.last_step), sum(l.visible_below),
-                           count(l.visible_below)) AS mark
-FROM stepwell.run r LEFT JOIN stepwell.ledger l ON l.run_id = r.run_id
-WHERE r.run_id = ANY ($1) GROUP BY r.run_id;
+-- One text per run, which changes whenever its positions, its state or what it inherits change. A deleted run has none.
+SELECT r.run_id, concat_ws(' ', r.state, l.mark, x.mark) AS mark
+FROM stepwell.run r
+LEFT JOIN LATERAL (
+    SELECT concat_ws(' ', count(*), sum(l.next_seq), sum(l.last_step), sum(l.visible_below), count(l.visible_below)) AS mark
+    FROM stepwell.ledger l WHERE l.run_id = r.run_id
+) l ON true
+LEFT JOIN LATERAL (
+    SELECT concat_ws(' ', sum(x.below_step), sum(least(l.last_step, x.below_step))) AS mark
+    FROM stepwell.lineage_epoch x
+    JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
+    WHERE x.run_id = r.run_id
+) x ON true
+WHERE r.run_id = ANY ($1);
 
 -- name: objects_of_frames
--- The values that are no numbers of some frames, as far as they are not superseded, in the order of writer, epoch, seq and
--- number (the place in the frame). $2 to $6: of which writers and epochs which seqs (last one included), and from which step
--- on. $7: those of these keys, with their value; and of other keys those that need files, without it. `missing`: a file
--- that is not there.
+-- The objects in some frames that are not superseded, ordered by writer, epoch, seq and number (the place in the frame).
+-- $2 to $6: writers, epochs, first and last seqs, and first steps. $7: keys whose objects are returned with their value; of
+-- other keys, only objects that need files are returned, without it. `missing`: a file that is not stored.
 SELECT w.name AS writer, x.epoch, o.seq, o.number, o.key, o.step, o.time_us, f.needs_files, f.missing,
        CASE WHEN f.missing IS NULL AND o.key = ANY ($7) THEN o.value::text END AS value
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])
@@ -142,8 +160,8 @@ WHERE o.step >= x.from_step AND (l.visible_below IS NULL OR o.step < l.visible_b
   AND (o.key = ANY ($7) OR f.needs_files)
 ORDER BY x.writer_id, x.epoch, o.seq, o.number;
 
--- name: said
--- How many notes of each kind are in some frames; media have a query of their own.
+-- name: note_counts
+-- How many notes of each kind are in some frames, other than media (objects_of_frames).
 SELECT n.kind, count(*) AS count
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
@@ -151,11 +169,11 @@ JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch 
 WHERE n.kind <> 'object' GROUP BY n.kind ORDER BY n.kind;
 
 -- name: blobs_there
--- Which of these files are there.
+-- Which of these files are stored.
 SELECT encode(b.sha256, 'hex') AS sha256 FROM stepwell.blob b WHERE b.sha256 = ANY ($1::bytea[]) AND b.removing_at IS NULL;
 
 -- name: last_objects
--- The highest step of the objects that came as notes in some frames, by writer.
+-- The highest step of the objects that were notes in some frames, by writer.
 SELECT x.writer_id, max((n.value->>'step')::bigint) AS step
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
@@ -163,7 +181,7 @@ JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch 
 WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(n.value->>'step') > 0;
 
 -- name: system
--- What the view system has, one row a measurement, in order behind a position ($2 to $6; NULL: from the beginning).
+-- The view system with one row per measurement, in order, after a position ($2 to $6; NULL: from the beginning).
 SELECT w.name AS writer, s.*,
        (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
         FROM jsonb_each(stepwell.object_v1(s.given)) e)::text AS metrics
@@ -177,7 +195,7 @@ WHERE $2::bigint IS NULL OR (s.time_us, s.writer_id, s.epoch, s.seq, s.ord) > ($
 ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord LIMIT $7;
 
 -- name: system_sample
--- About $2 of them: every so-manieth of each writer, and its last one. `total`: how many there are.
+-- About $2 measurements: every nth of each writer, and its last one. `total`: how many there are.
 WITH numbered AS (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, n.time_us, count(*) OVER () AS total,
            count(*) OVER (PARTITION BY n.writer_id) AS of_writer,

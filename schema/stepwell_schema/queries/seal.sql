@@ -1,7 +1,7 @@
 -- name: candidates
--- Epochs with something to seal, the most points first. `whole`: nothing more is to come, or it has waited long enough.
--- $1 idle, $2 age (intervals), $3 points, $4 steps from which a living epoch is worth a pass, $5 how many; $6 … $8 epochs
--- to leave out.
+-- Epochs with something to seal, those with the most points first. `whole`: nothing more will come, or the epoch has waited
+-- long enough. $1 idle, $2 age (intervals); $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many;
+-- $6 … $8 epochs to leave out.
 SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -16,11 +16,11 @@ WHERE l.last_step >= l.sealed_below
 ORDER BY l.points - l.sealed_points DESC LIMIT $5;
 
 -- name: claim
--- Nobody else seals or merges this writer until the transaction ends; false: somebody does.
+-- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
 SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', 'seal', $1::bigint, $2::integer), 0));
 
 -- name: unsealed
--- What is hot of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
+-- The hot part of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
 SELECT l.last_step, l.sealed_below, h.step_hi, h.pass_step_hi, h.rows, h.bytes
 FROM stepwell.ledger l
 LEFT JOIN LATERAL (
@@ -38,7 +38,7 @@ LEFT JOIN LATERAL (
 WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3;
 
 -- name: hot_blocks
--- Blocks with steps from $4 up to, not including, $5; in step order.
+-- Blocks with steps from $4 up to but not including $5, in the order of steps.
 SELECT keys, steps, times, vals FROM stepwell.hot_block
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND step_hi >= $4 AND step_lo < $5
 ORDER BY step_lo;
@@ -48,7 +48,7 @@ ORDER BY step_lo;
 SELECT nextval('stepwell.track_serial') FROM generate_series(1, $1::integer);
 
 -- name: add_totals
--- What new chunks of an epoch add to its metrics. They lie behind all that is there.
+-- Adds new chunks of an epoch to the totals of its metrics. Their steps are above all earlier ones.
 INSERT INTO stepwell.metric_total AS t (run_id, writer_id, epoch, metric_id, points, nans, pos_infs, neg_infs, sum, min, max,
                                         first, last, first_step, last_step, last_time)
 SELECT $1::bigint, $2::integer, $3::integer, u.metric_id, u.points, u.nans, u.pos_infs, u.neg_infs, u.sum, u.min, u.max, u.first, u.last,
@@ -65,33 +65,33 @@ SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs
     last_time = excluded.last_time;
 
 -- name: hand_over
--- From now on the points below step $5 are read from chunks. Compare-and-set: a run that was deleted, or another sealer, wins.
+-- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer wins.
 UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
 
 -- name: mergeable
--- Epochs with short tracks of many passes, at one level. $1 how many passes, $2 how many epochs.
+-- Epochs with short tracks of at least $1 passes at one level; at most $2 epochs.
 SELECT t.run_id, t.writer_id, t.epoch, t.level
 FROM stepwell.track t WHERE t.points < 512
 GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None of a run that was deleted: what a merge
--- wrote might stay behind then (functions/170_delete.sql, await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a merge
+-- writes could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
 ORDER BY pass, track_id;
 
 -- name: tracks_to_merge
--- Their steps and times.
+-- Steps and times of tracks.
 SELECT track_id, step_lo, stride, (extract(epoch FROM time_lo) * 1000000)::bigint - 946684800000000 AS time_lo_us, points,
        steps, times_us, times
 FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY step_lo;
 
 -- name: chunks_to_merge
--- Their values, by track.
+-- Values of the chunks of tracks, by track.
 SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
 FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
 
@@ -113,27 +113,27 @@ ORDER BY m.metric_id, m.step_lo;
 UPDATE stepwell.track SET level = $3, pass = $4 WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: delete_chunks
--- Merged ones.
+-- Deletes the chunks of merged tracks.
 DELETE FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: delete_tracks
--- Merged ones.
+-- Deletes merged tracks.
 DELETE FROM stepwell.track WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: rotate
--- Another slot of the hot ring; see functions/160_hot_ring.sql.
+-- Makes another slot of the hot ring current; see rotate_ring_v1.
 SELECT stepwell.rotate_ring_v1($1::bigint, $2::interval);
 
 -- name: mark_sealed
--- Which slots are sealed; see functions/160_hot_ring.sql.
+-- Marks sealed slots; see mark_sealed_slots_v1.
 SELECT stepwell.mark_sealed_slots_v1();
 
 -- name: empty_slot
--- The space of a sealed slot; see functions/160_hot_ring.sql.
+-- Empties a sealed slot; see empty_slot_v1.
 SELECT stepwell.empty_slot_v1();
 
 -- name: unsealed_bytes
--- What lies in slots that are not known to be sealed.
+-- The size of the slots that are not known to be sealed.
 SELECT coalesce(sum(pg_table_size(format('stepwell.hot_block_%s', h.ring)::regclass)), 0)::bigint
 FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 

@@ -1,5 +1,5 @@
 -- name: attach
--- A session becomes (run, writer, epoch); see functions/140_attach.sql.
+-- A session becomes (run, writer, epoch); see attach_v1.
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
@@ -27,8 +27,8 @@ SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_all_v1($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: about
--- What a run says of itself, for a process that resumes it; and of each INCREMENTAL table of the writer the last increment
--- that is visible, whether its file has come or not.
+-- The config and names of a run, for a process that resumes it; and the last visible increment of each INCREMENTAL table of
+-- the writer, whether its file is stored or not.
 SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
     SELECT coalesce(jsonb_object_agg(t.key, t.value), '{}') FROM (
         SELECT DISTINCT ON (n.value->>'key') n.value->>'key' AS key, n.value->'value' AS value
@@ -83,7 +83,7 @@ WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
 RETURNING l.run_id, l.writer_id, l.epoch, (SELECT ring FROM slot);
 
 -- name: unsealed_bytes
--- What lies in slots of the hot ring that are not known to be sealed; 0 where no sealer is connected.
+-- The size of the slots of the hot ring that are not known to be sealed; 0 where no sealer is connected.
 SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity a
                          WHERE a.datname = current_database() AND a.application_name = 'stepwell seal')
             THEN coalesce(sum(pg_table_size(format('stepwell.hot_block_%s', h.ring)::regclass)), 0)::bigint
@@ -91,8 +91,8 @@ SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity a
 FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 
 -- name: supersede
--- The first step of an epoch is stored: what older epochs of the writer logged from there on is no longer shown. Nor is, in
--- a fork, what its ancestors' writers of that name logged.
+-- The first step of an epoch is stored: from there on, points of older epochs of the writer are no longer shown, nor, in a
+-- fork, those of its ancestors' writers of the same name.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)
@@ -109,11 +109,11 @@ WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
   AND NOT (o.late AND l.late AND l.started_at > o.started_at AND l.session <> o.session);
 
 -- name: use_blobs
--- Which files objects and notes name, in the transaction that stores them; see functions/120_blob_collection.sql.
+-- Which files objects and notes name, in the transaction that stores them; see use_blobs_v1.
 SELECT stepwell.use_blobs_v1($1, $2);
 
 -- name: insert_rejections
--- Frames refused for good, in the transaction that counts their seq as used.
+-- Records frames that were refused for good, in the transaction that counts their seq as used.
 INSERT INTO stepwell.rejection
     (run_id, writer_id, epoch, seq, code, message, points, objects, first_step, last_step)
 SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::text[], $6::text[],
@@ -130,7 +130,7 @@ ORDER BY j.seq;
 
 -- name: intern_metrics
 -- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
--- must be sorted. See functions/090_metric_names.sql.
+-- must be sorted. See intern_metrics_v1.
 SELECT u.run_id, i.name, i.metric_id
 FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
 CROSS JOIN LATERAL stepwell.intern_metrics_v1(
@@ -138,9 +138,9 @@ CROSS JOIN LATERAL stepwell.intern_metrics_v1(
                     ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- The ends of writers; see functions/150_lifecycle.sql.
+-- The ends of writers; see finish_v1.
 SELECT ord - 1 AS index, current FROM stepwell.finish_all_v1($1, $2, $3, $4);
 
 -- name: ensure_partitions
--- This month's partitions and those of the two months after it.
+-- Creates the partitions of this month and of the two months after it.
 SELECT stepwell.ensure_partitions_v1((clock_timestamp() AT TIME ZONE 'UTC')::date, 3);

@@ -1,6 +1,7 @@
--- The SQL contract: what people and dashboards query. Names and types here change only with a new version of the contract.
+-- History, as the SQL contract shows it: what people and dashboards query. Names and types change only with a new version of
+-- the contract.
 
--- One row a point, with the run that shows it (a fork shows its parent's, too).
+-- One row per point, with the run that shows it (a fork shows points of its parent too).
 CREATE OR REPLACE VIEW stepwell.history AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
@@ -16,11 +17,11 @@ JOIN stepwell.lineage g ON g.run_id = r.run_id
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
 CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, true) p;
 
--- As it was without shown_run_id; the views above stood on it until now.
+-- The earlier version, without shown_run_id; the views above used it until they were replaced.
 DROP FUNCTION IF EXISTS stepwell.points_v1(bigint, integer, bigint, bigint, boolean);
 
--- One row a logged value that is no number. Media are encoded beside the frames and come as notes; they are shown when
--- their files are there.
+-- One row per object (a logged value that is not a number). Media are sent as notes; they are shown when their files are
+-- stored.
 CREATE OR REPLACE VIEW stepwell.history_objects AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, o.writer, o.key, o.step, o.time, o.value
 FROM stepwell.run r

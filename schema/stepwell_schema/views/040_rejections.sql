@@ -1,6 +1,5 @@
 -- The frames that were refused for good, as the SQL contract shows them.
 
--- One row a frame that was refused for good.
 CREATE OR REPLACE VIEW stepwell.rejections AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, j.epoch, j.seq, j.code, j.message,
        j.points, j.objects, j.first_step, j.last_step, j.rejected_at

@@ -1,24 +1,11 @@
 -- The summary of a run: for each key its last value, what define_metric makes of it, or what was set by hand.
 
-CREATE OR REPLACE FUNCTION stepwell.number_v1(value float8) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- JSON has no word for NaN and infinities: they are strings.
-    SELECT CASE WHEN value IN ('NaN', 'Infinity', '-Infinity') THEN to_jsonb(value::text) ELSE to_jsonb(value) END
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.plain_v1(value jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- The same for a number that came as an object.
-    SELECT CASE WHEN value->>'_type' = 'float64' AND jsonb_typeof(value->'value') = 'string' THEN value->'value'
-                ELSE value END
-$$;
-
 CREATE OR REPLACE FUNCTION stepwell.visible_notes_v1(run_id_ bigint, kind_ text) RETURNS TABLE (
     nr bigint, step bigint, value jsonb
 )
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- The notes of a run and of the runs that it is a fork of, in order; without those of steps that are superseded.
-    -- What was said when step N was open was said behind step N − 1, so it stays when N is the first step to be hidden.
+    -- The notes of a run and of its ancestors in order, without those of superseded steps. A note that was sent while step N
+    -- was open was sent after step N − 1, so it stays when N is the first hidden step.
     SELECT row_number() OVER (ORDER BY n.time, n.run_id, n.writer_id, n.epoch, n.seq, n.ord), n.step, n.value
     FROM stepwell.lineage g
     JOIN stepwell.note n ON n.run_id = g.source_run_id
@@ -33,7 +20,8 @@ CREATE OR REPLACE FUNCTION stepwell.definitions_v1(run_id_ bigint) RETURNS TABLE
     name text, is_glob boolean, step_metric text, step_sync boolean, hidden boolean, summary text[], goal text
 )
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- What define_metric was told, added up by name; `overwrite` starts anew. A glob is named with its `*`.
+    -- The definitions of define_metric, combined by name; `overwrite` discards the earlier ones. The name of a glob includes
+    -- its `*`.
     WITH said AS MATERIALIZED (
         SELECT n.nr, n.value, coalesce(n.value->>'glob', n.value->>'name') AS name, n.value ? 'glob' AS is_glob
         FROM stepwell.visible_notes_v1(run_id_, 'define') n
@@ -194,7 +182,7 @@ CREATE OR REPLACE VIEW stepwell.summary AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, stepwell.float_v1(s.value) AS number
 FROM stepwell.run r CROSS JOIN LATERAL stepwell.summary_v1(r.run_id) s;
 
--- What define_metric was told.
+-- The definitions of define_metric.
 CREATE OR REPLACE VIEW stepwell.definitions AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, d.name, d.is_glob, d.step_metric, d.step_sync, d.hidden,
        d.summary, d.goal

@@ -1,4 +1,4 @@
--- The SQL contract's view of the console: one row a line that a process of a run has printed, in the order of `number`.
+-- The console output of runs, as the SQL contract shows it: one row per line that a process has printed, ordered by `number`.
 
 CREATE OR REPLACE VIEW stepwell.console AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer,

@@ -1,5 +1,5 @@
--- The SQL contract's view of system metrics: one row a number that was measured on the host of a writer. They belong to no
--- step; `history` and `summary` do not have them.
+-- System metrics, as the SQL contract shows them: one row per number that was measured on the host of a writer. They belong
+-- to no step, so `history` and `summary` do not include them.
 
 CREATE OR REPLACE VIEW stepwell.system AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, e.key AS metric,

@@ -1,20 +1,20 @@
--- The SQL contract's views of what runs say beside values: where they come from, their files, their alerts.
+-- Metadata, files and alerts of runs, as the SQL contract shows them.
 
--- One row a writer: command line, host, git commit, packages and so on, as one JSON object.
+-- One row per writer: command line, host, git commit, packages and so on, as one JSON object.
 CREATE OR REPLACE VIEW stepwell.metadata AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, m.metadata
 FROM stepwell.run r
 JOIN stepwell.writer w ON w.run_id = r.run_id
 CROSS JOIN LATERAL (
-    -- of a key that was said twice (a restart), jsonb keeps the last
+    -- of a key that was given twice (a restart), jsonb keeps the last value
     SELECT jsonb_object_agg(e.key, e.value ORDER BY n.time, n.epoch, n.seq, n.ord) AS metadata
     FROM stepwell.note n CROSS JOIN LATERAL jsonb_each(stepwell.object_v1(n.value)) e
     WHERE n.run_id = r.run_id AND n.writer_id = w.writer_id AND n.kind = 'metadata'
 ) m
 WHERE m.metadata IS NOT NULL;
 
--- One row a name: the newest content of a file that `run.save` has kept and whose bytes are here. GET /v1/blobs/{sha256}
--- gives them.
+-- One row per name: the newest content of a file that `run.save` has stored and whose bytes have arrived. GET
+-- /v1/blobs/{sha256} returns them.
 CREATE OR REPLACE VIEW stepwell.files AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, f.name, f.sha256, f.size, f.time
 FROM stepwell.run r
@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
 ) f
 JOIN stepwell.writer w ON w.run_id = r.run_id AND w.writer_id = f.writer_id;
 
--- One row an alert, in the order of `time`. `wait_duration_s`: who tells people need not tell the same title again sooner.
+-- One row per alert, ordered by `time`. `wait_duration_s`: a notifier need not repeat the same title within this time.
 CREATE OR REPLACE VIEW stepwell.alerts AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, n.time, n.step, n.value->>'level' AS level,
        n.value->>'title' AS title, n.value->>'text' AS text,

@@ -1,2 +1,2 @@
--- After all views, so that the reader's role may use them.
+-- Comes after all views, so that stepwell_reader can read them.
 SELECT stepwell.grant_reader_v1();

@@ -15,6 +15,7 @@ from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
 
 #: A process that stored something so recently may still live.
 _LIVING_S = 60.0
+_MOST_PACE_MS = 10_000
 
 
 def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
@@ -39,6 +40,12 @@ def error_of(reply: dict[str, Any]) -> Error:
         return from_dict(reply)
     except (TypeError, ValueError):
         return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
+
+
+def pace_s(reply: dict[str, Any]) -> float:
+    """For how long the server advises to gather rows while a frame is under way; 0 where it says nothing sensible."""
+    pace_ms = reply.get("pace_ms")
+    return min(pace_ms, _MOST_PACE_MS) / 1000 if type(pace_ms) is int and pace_ms > 0 else 0.0
 
 
 def control(message: aiohttp.WSMessage) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class Sender:
         self._notes = 0
         self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
         self._durable_step: int | None = None
+        self._cut_at = 0.0
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -253,7 +254,17 @@ class Sender:
     def _tick(self) -> None:
         assert self._loop is not None
         self._loop.call_later(self._settings.timeouts.linger_s, self._tick)
-        self._collect()
+        if not self._may_gather():
+            self._collect()
+
+    def _may_gather(self) -> bool:
+        """Whether rows should wait for more: a frame is under way, and the server asks for fewer ones."""
+        assert self._stage is not None
+        stream = self.stream
+        if stream is None or not stream.connected or self._outbox.first_seq == self._outbox.next_seq:
+            return False
+        waited_s = time.monotonic() - self._cut_at
+        return waited_s < stream.pace_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
 
     def _collect(self, last: bool = False) -> None:
         """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
@@ -263,6 +274,7 @@ class Sender:
         except OSError as error:
             log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
         cut = self._stage.cut() if self._outbox.has_room or last else None
+        self._cut_at = time.monotonic()
         if cut is None:
             return
         for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):

@@ -20,7 +20,7 @@ import orjson
 
 from stepwell import wire
 from stepwell.delivery.messages import messages
-from stepwell.delivery.replies import control, error_of, refusals, told_at_attach
+from stepwell.delivery.replies import control, error_of, pace_s, refusals, told_at_attach
 from stepwell.errors import (
     Error,
     FrameCorruptError,
@@ -102,6 +102,7 @@ class Stream:
         self.counts = StreamCounts()
         self.attached: dict[str, Any] | None = None  # what the server said last
         self.connected = False
+        self.pace_s = 0.0  # for how long rows should gather while a frame is under way, as the server advises
         self.finished = False  # the server has confirmed the writer's end
         self.last_error: Exception | None = None
         self.failed: Error | None = None  # final: it will not be tried again
@@ -133,8 +134,8 @@ class Stream:
 
     @property
     def progress(self) -> int:
-        """Grows while anything moves: connections, frames sent and acknowledged, and others' frames that the server stores
-        before it comes to these."""
+        """Grows while anything moves: connections, frames sent and acknowledged, and frames of others that the server
+        stores before it comes to these."""
         return self._source.first_seq + self.counts.frames_sent + self.counts.connections + self._server_moved
 
     async def acknowledged(self, next_seq: int) -> None:
@@ -284,6 +285,7 @@ class Stream:
 
     def _attached(self, reply: dict[str, Any]) -> None:
         self.attached = reply
+        self.pace_s = pace_s(reply)
         for future in self._waiting_for_attach:
             if not future.done():
                 future.set_result(reply)
@@ -352,6 +354,7 @@ class Stream:
                 hint="is there a proxy between this process and the server that answers by itself?",
             )
         refused = refusals(reply)
+        self.pace_s = pace_s(reply)
         try:
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
         except (TypeError, ValueError) as error:

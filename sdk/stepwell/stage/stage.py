@@ -242,6 +242,12 @@ class Stage:
         return Cut(blocks, objects, notes) if blocks or notes else None
 
     @property
+    def waiting_bytes(self) -> int:
+        """About how much the rows, objects and notes that wait to be cut take in a frame."""
+        with self._lock:
+            return 8 * sum(len(plan.values) for plan in self._plans.values()) + self._object_bytes
+
+    @property
     def in_use(self) -> bool:
         """Whether this very thread is inside of a call: a signal handler that has interrupted it must not wait."""
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too

@@ -1,0 +1,133 @@
+"""All ways to read agree over forks, rewinds and merges; each mistake that was made there, put back, is seen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import numpy as np
+import pytest
+
+import stepwell_schema
+from faults.families import Families
+from fixtures.histories import Histories
+from stepwell_ingest.config import Config
+from stepwell_ingest.read import deltas
+from stepwell_ingest.read.positions import Move
+from stepwell_ingest.seal import segments
+from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
+
+
+@pytest.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    pool = await asyncpg.create_pool(postgres_dsn, min_size=1, max_size=4)
+    yield pool
+    pool.terminate()
+
+
+@pytest.fixture
+async def families(postgres_dsn: str) -> AsyncIterator[Families]:
+    worker = Worker(Config(postgres_dsn, port=0))
+    await worker.start()
+    yield Families(postgres_dsn, worker.url, "mnist", 7)
+    await worker.stop()
+
+
+async def story(pool: asyncpg.Pool) -> None:
+    """A run of two writers, sealed little by little and merged; the last steps are hot."""
+    made = Histories(pool)
+    both = [await made.attach("run", writer) for writer in "01"]
+    for turn in range(12):
+        for stored in both:
+            size = 700 if turn % 3 == 1 else 17
+            at = np.arange(stored.next_step, stored.next_step + size, dtype=np.float64)
+            await made.put(stored, ["loss", "acc"][: 1 + turn % 2], np.vstack([at, -at])[: 1 + turn % 2])
+        if turn < 11:
+            await made.seal(whole=True)
+            await made.merge()
+    await pool.execute("UPDATE stepwell.run SET entity = 'default'")
+
+
+async def put_back(pool: asyncpg.Pool, file: str, right: str, wrong: str) -> None:
+    """A function or a view as it was before it was mended."""
+    every = [*stepwell_schema.functions(), *stepwell_schema.views()]
+    (sql,) = (item.sql for item in every if item.name == file)
+    assert right in sql
+    await pool.execute(sql.replace(right, wrong))
+
+
+async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families) -> None:
+    await story(pool)
+    assert await families.complaints() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "seen"),
+    [
+        ("060_history_reads", "p.last ORDER BY p.step_hi DESC", "p.last ORDER BY p.step_lo DESC", "history_sample"),
+        ("080_metric_stats", "generate_series(1, b.last) AS i", "generate_series(1, b.last + 1) AS i", "metric_stats"),
+        ("010_runs", "WHERE x.run_id = r.run_id AND", "WHERE false AND", "last_step"),
+        (
+            "140_attach",
+            "together := stepwell.rewound_together_v1(id, wid, back_to, started, prior.moved_at)",
+            "together := ARRAY(SELECT w.writer_id FROM stepwell.writer w WHERE w.run_id = id AND w.writer_id <> wid)",
+            "rewound to",
+        ),
+        ("140_attach", "x.below_step > step_ + 1", "false", "rewound to"),
+    ],
+    ids=["the end of a bucket", "a chunk that is cut", "the end of a fork", "other writers", "what a fork inherits"],
+)
+async def test_a_mistake_in_sql_is_seen(
+    pool: asyncpg.Pool,
+    families: Families,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    right: str,
+    wrong: str,
+    seen: str,
+) -> None:
+    if file == "060_history_reads":  # is seen where chunks overlap only, as merges once left them
+        joined = segments.regroup
+        monkeypatch.setattr(segments, "regroup", lambda found, _=(): joined(found))
+        monkeypatch.setattr(
+            "stepwell_ingest.seal.merger._joinable", lambda rows: (sorted({r["track_id"] for r in rows}), set())
+        )
+    await story(pool)
+    await put_back(pool, file, right, wrong)
+    assert any(seen in text for text in await families.complaints())
+
+
+async def test_a_live_view_that_keeps_what_a_fork_inherited_is_seen(
+    pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await story(pool)
+    right = deltas.moves
+
+    def without_inherited(seen: Any, epochs: Any, now: Any) -> list[Move] | None:
+        still = {writer: (below[0], *now.inherited[writer][1:]) for writer, below in seen.inherited.items()}
+        return right(seen, epochs, type(now)(now.state, now.writers, now.waiting, still))
+
+    monkeypatch.setattr(deltas, "moves", without_inherited)
+    assert any("live view of run-fork" in text for text in await families.complaints())
+
+
+async def test_a_merge_that_loses_a_value_is_seen(
+    pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view shows the same as all else; the totals do not."""
+    right = segments.regroup
+
+    def wrong(found: Any, begins: Any = ()) -> list[Segment]:
+        groups = right(found, begins)
+        return [
+            Segment(ids, steps, times, values + 1) if begins else Segment(ids, steps, times, values)
+            for ids, steps, times, values in groups
+        ]
+
+    monkeypatch.setattr(segments, "regroup", wrong)
+    await story(pool)
+    assert any("metric_stats" in text or "metric_last" in text for text in await families.complaints())
