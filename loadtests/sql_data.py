@@ -35,7 +35,7 @@ TABLES = """
 DROP SCHEMA IF EXISTS bench CASCADE;
 CREATE SCHEMA bench;
 CREATE TABLE bench.run (run_id bigint PRIMARY KEY, project text, name text, created_at timestamptz, config jsonb,
-                        tags text[], run_group text, acc_max boolean);
+                        tags text[], run_group text, acc_max boolean, state text);
 CREATE TABLE bench.raw (run_id bigint, writer text, metric text, step_lo bigint, time_lo timestamptz, vals float8[]);
 CREATE TABLE bench.point (run_id bigint, metric text, writer text, step bigint, time timestamptz, value float8);
 """
@@ -212,11 +212,11 @@ async def _catalog(connection: asyncpg.Connection, made: list[_Run]) -> None:
     )
     await put(
         "bench.run",
-        "run_id project name created_at config tags run_group acc_max",
+        "run_id project name created_at config tags run_group acc_max state",
         [
             (
                 *(run.run_id, run.project, run.name, run.created, orjson.dumps(run.config).decode()),
-                *(run.tags, run.group, run.acc_max),
+                *(run.tags, run.group, run.acc_max, "running" if run.hot_from else "finished"),
             )
             for run in made
         ],

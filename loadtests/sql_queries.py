@@ -61,7 +61,7 @@ QUERIES = (
         f"""SELECT r.run, r.state, r.config::text, s.value::float8
             FROM stepwell.runs r JOIN stepwell.summary s ON s.run_id = r.run_id AND s.key = 'val/loss'
             WHERE r.{_LARGE} ORDER BY s.value DESC, r.run LIMIT 50 OFFSET 100""",
-        f"""SELECT r.name, CASE WHEN r.name >= 'large-00950' THEN 'running' ELSE 'finished' END, r.config::text, v.value
+        f"""SELECT r.name, r.state, r.config::text, v.value
             FROM bench.run r CROSS JOIN LATERAL (SELECT {_LAST.format("val/loss")} AS value) v
             WHERE r.{_LARGE} ORDER BY v.value DESC, r.name LIMIT 50 OFFSET 100""",
     ),

@@ -80,10 +80,10 @@ async def list_runs(
     counted = len(arguments)
     behind = _behind(cursor, order, arguments)
     direction = "DESC" if order.descending else "ASC"
-    sql = (
-        f"SELECT * FROM ({fits}) f {behind} ORDER BY sort_key {direction} NULLS LAST, run_id {direction} "
-        f"LIMIT {limit + 1}"
-    )
+    # First which runs, then what is shown of them: config and tags of a run that is not on the page are not made.
+    in_order = f"ORDER BY sort_key {direction} NULLS LAST, run_id {direction}"
+    page = f"SELECT f.run_id AS on_page, f.sort_key FROM ({fits}) f {behind} {in_order} LIMIT {limit + 1}"
+    sql = f"SELECT r.*, p.sort_key FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order}"
     async with database.snapshot() as connection:
         rows = await connection.fetch(sql, *arguments)
         total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:counted])

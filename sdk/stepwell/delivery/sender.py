@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import logging
 import threading
 import time
@@ -19,6 +18,8 @@ from typing import Any, TypeVar
 
 from stepwell import wire
 from stepwell.delivery.account import Account, Stats
+from stepwell.delivery.beside import beside, resolve
+from stepwell.delivery.outage import Outage, Seen
 from stepwell.delivery.outbox import Outbox
 from stepwell.delivery.stream import Stream, StreamCounts
 from stepwell.errors import RejectionError, RunDeletedError, SpoolError, SpoolFullError, UsageError
@@ -201,7 +202,7 @@ class Sender:
                 self._finishing.result()
             finally:
                 if self._finishing.done() and self._loop is not None and self._ended is not None:
-                    self._loop.call_soon_threadsafe(_resolve, self._ended)
+                    self._loop.call_soon_threadsafe(resolve, self._ended)
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -209,7 +210,7 @@ class Sender:
         """Ends the thread without a word to the server; what is left stays in the spool, and an empty spool goes."""
         self._abandoned = True
         if self._loop is not None and self._ended is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(_resolve, self._ended)
+            self._loop.call_soon_threadsafe(resolve, self._ended)
             self._thread.join()
 
     def _ask(self, request: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
@@ -227,7 +228,7 @@ class Sender:
     async def _serve(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        tasks = [asyncio.create_task(self._sync_now_and_then())]
+        tasks = [asyncio.create_task(self._every_second())]
         if self._settings.mode == "online":
             self.stream = Stream(
                 self._settings.endpoint,
@@ -321,11 +322,14 @@ class Sender:
                 stream.failed,
             )
 
-    async def _sync_now_and_then(self) -> None:
+    async def _every_second(self) -> None:
+        """Does the rounds every `fsync_s`: outages are told, the spool is forced to the disk."""
         complained = False
+        outage = self._outage()
         while True:
             await asyncio.sleep(self._settings.timeouts.fsync_s)
             try:
+                self._tell(outage)
                 self._outbox.retry_spool()
                 if self._outbox.spool is not None:
                     await beside(self._outbox.spool.sync)
@@ -335,6 +339,24 @@ class Sender:
                 if not complained:
                     log.error("the spool is not safe from a crash of this host. %s", error)
                 complained = True
+            except Exception:  # a bug must not end the rounds: nothing would be forced to the disk from now on
+                if not complained:
+                    log.exception("unexpected error beside the delivery; it goes on")
+                complained = True
+
+    def _outage(self) -> Outage:
+        spool, timeouts = self._outbox.spool, self._settings.timeouts
+        queue = str(spool.directory) if spool is not None else "memory"
+        return Outage(self._settings.url, queue, timeouts.away_s, timeouts.stalled_s)
+
+    def _tell(self, outage: Outage) -> None:
+        stream = self.stream
+        if stream is None or stream.failed is not None:
+            return
+        first_seq, waiting = self._outbox.first_seq, self.frames_left
+        seen = Seen(stream.connected, stream.counts.connections, first_seq, waiting, stream.last_error)
+        if line := outage.look(seen):
+            log.warning("%s", line)
 
     async def _flush(self, durable: bool) -> None:
         self._collect()
@@ -362,39 +384,3 @@ class Sender:
             self._on_rejection(seq, error)
         except Exception:
             log.exception("the callback for rejections failed")
-
-
-async def beside(work: Callable[[], None]) -> None:
-    """Runs `work` in a thread while the loop goes on; in the loop itself where no thread can be started.
-
-    That happens at a limit of the host, which may pass, and when the interpreter is ending. An executor would keep
-    what it could not start, and do it later again.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - the future carries it
-            outcome: BaseException | None = error
-        else:
-            outcome = None
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(_resolve, done, outcome)
-
-    try:
-        threading.Thread(target=run, name="stepwell-fsync", daemon=True).start()
-    except RuntimeError:
-        work()
-    else:
-        await done
-
-
-def _resolve(future: asyncio.Future[None], error: BaseException | None = None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(None)

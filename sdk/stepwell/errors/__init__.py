@@ -42,8 +42,12 @@ class (`retryable`), never a list of types.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
+
+#: A server that asks for a longer pause is asked again after this.
+_LONGEST_PAUSE_S = 3600.0
 
 
 class Error(Exception):
@@ -253,6 +257,12 @@ class UnavailableError(ServerError):
     code = "unavailable"
 
 
+def harmless(text: str) -> str:
+    """`text` from elsewhere as one line for a terminal: control characters and marks of direction are escaped."""
+    line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
 def from_dict(message: Mapping[str, Any]) -> Error:
     """The error that `as_dict` described, as far as this version knows its code.
 
@@ -260,10 +270,12 @@ def from_dict(message: Mapping[str, Any]) -> Error:
     else a RejectionError.
     """
     code = message.get("code")
-    text = str(message.get("message", "the server gave no reason"))
-    detail, hint = message.get("detail"), message.get("hint")
+    text = harmless(str(message.get("message", "the server gave no reason")))
+    detail, hint = (harmless(str(value)) if value else None for value in (message.get("detail"), message.get("hint")))
     if code == OverloadedError.code:
-        return OverloadedError(text, retry_after_s=float(message.get("retry_after_s", 1.0)), detail=detail, hint=hint)
+        pause_s = float(message.get("retry_after_s", 1.0))
+        pause_s = pause_s if 0 <= pause_s <= _LONGEST_PAUSE_S else _LONGEST_PAUSE_S
+        return OverloadedError(text, retry_after_s=pause_s, detail=detail, hint=hint)
     if code == SequenceGapError.code:
         return SequenceGapError(text, expected=int(message.get("expected", 0)), detail=detail, hint=hint)
     if code == BlobOffsetError.code:
@@ -272,7 +284,7 @@ def from_dict(message: Mapping[str, Any]) -> Error:
         if kind.code == code:
             return kind(text, detail=detail, hint=hint)
     fallback = ServerError if message.get("retryable") else RejectionError
-    return fallback(f"{text} [{code}]", detail=detail, hint=hint)
+    return fallback(f"{text} [{harmless(str(code))}]", detail=detail, hint=hint)
 
 
 def _all_subclasses(kind: type[Error]) -> Iterator[type[Error]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepwell.delivery.account import Account
-from stepwell.errors import Error, RunDeletedError
+from stepwell.errors import RunDeletedError
 from stepwell.runs.session import Session
 from stepwell.settings import Settings
+from stepwell.transport.reasons import in_plain_words
 
 
 def report_of(session: Session, settings: Settings) -> str | None:
@@ -49,13 +50,6 @@ def report(
     if account.left or frames_left:
         text += f" + {account.left:,} in {spool}" if account.left else f"; its summary or config are in {spool}"
         if online:
-            text += f"\n  not delivered: {_first_line(error)}"
+            text += f"\n  not delivered: {in_plain_words(error)}"
         text += f"\n  deliver them with: stepwell sync {root}"
     return text
-
-
-def _first_line(error: Exception | None) -> str:
-    if error is None:
-        return "the server did not answer"
-    text = str(error).split("\n")[0] or type(error).__name__
-    return text if isinstance(error, Error) else f"{type(error).__name__}: {text}"

@@ -63,6 +63,8 @@ class Timeouts:
         copy_idle_s: how long it waits for one file to be copied.
         resume_s: how long `init` waits for the server to say where a run goes on.
         heartbeat_s: a silent connection is pinged this often.
+        away_s: how long the server may be away before a line says so.
+        stalled_s: likewise for a server that can be reached and stores nothing.
     """
 
     linger_s: float = 0.05
@@ -76,6 +78,8 @@ class Timeouts:
     copy_idle_s: float = 600.0
     resume_s: float = 30.0
     heartbeat_s: float = 30.0
+    away_s: float = 3.0
+    stalled_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

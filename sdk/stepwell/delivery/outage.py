@@ -1,0 +1,97 @@
+"""Tells the user once when the server is away or stores nothing, and once when that is over.
+
+Beside the stream: `look` is called every second with what the stream shows, and returns a line now and then. Pure but
+for the clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from stepwell.errors import Error
+from stepwell.terminal.display import duration, number
+from stepwell.transport.reasons import in_plain_words
+
+
+class Seen(NamedTuple):
+    """A stream at one moment.
+
+    Attributes:
+        connected: whether it is attached to the server.
+        attached: how often it has attached so far.
+        first_seq: the oldest frame that is not acknowledged.
+        waiting: how many frames are not acknowledged.
+        error: why the last connection ended, or could not be made.
+    """
+
+    connected: bool
+    attached: int
+    first_seq: int
+    waiting: int
+    error: Exception | None
+
+
+class Outage:
+    """Of one stream.
+
+    Args:
+        url: the server, as it is shown.
+        queue: where frames wait, as it is shown.
+        away_s: how long the server may be away before a line says so.
+        stalled_s: how long it may be reachable and store nothing of what waits.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self, url: str, queue: str, away_s: float, stalled_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._url = url
+        self._queue = queue
+        self._away_s = away_s
+        self._stalled_s = stalled_s
+        self._clock = clock
+        self._heard_at = self._moved_at = clock()
+        self._attached = 0
+        self._first_seq = -1
+        self._told: Literal["away", "stalled"] | None = None
+        self._since = 0.0
+        self._overcome: Exception | None = None  # an error after which something was stored explains nothing
+
+    def look(self, seen: Seen) -> str | None:
+        """A line to show, if something has to be told now."""
+        now = self._clock()
+        moved = seen.first_seq > self._first_seq >= 0 or (seen.connected and not seen.waiting)
+        if moved or self._first_seq < 0:
+            self._moved_at = now
+            self._overcome = seen.error if moved else None
+        self._first_seq = seen.first_seq
+        if seen.connected or seen.attached > self._attached:
+            self._heard_at = now
+        self._attached = seen.attached
+        if self._told is not None:
+            return self._over(seen, now) if moved else None
+        if now - self._heard_at >= self._away_s:
+            return self._tell("away", seen, self._heard_at)
+        if seen.waiting and now - self._moved_at >= self._stalled_s:
+            return self._tell("stalled", seen, self._moved_at)
+        return None
+
+    def _tell(self, what: Literal["away", "stalled"], seen: Seen, since: float) -> str:
+        self._told, self._since = what, since
+        error = None if seen.error is self._overcome else seen.error
+        why = in_plain_words(error)
+        kept = f"What is logged is queued in {self._queue}, and sent when the server"
+        if what == "away":
+            happens = "takes nothing" if isinstance(error, Error) else "cannot be reached"
+            return f"the server at {self._url} {happens}: {why}. {kept} is back"
+        lag = duration(self._clock() - since)
+        cause = f": {why}" if error is not None else ""
+        return f"the server at {self._url} has stored nothing for {lag}{cause}. {kept} stores it"
+
+    def _over(self, seen: Seen, now: float) -> str:
+        was, self._told = self._told, None
+        text = "is back" if was == "away" else "stores again"
+        rest = f"; {number(seen.waiting, 'frame')} in the queue" if seen.waiting else "; nothing is left in the queue"
+        return f"the server at {self._url} {text} after {duration(now - self._since)}{rest}"
