@@ -196,7 +196,7 @@ async def _catalog(connection: asyncpg.Connection, made: list[_Run]) -> None:
         "run_id source_run_id writer_id epoch writer below_step",
         [(run.run_id, run.parent.run_id, 1, 1, _NAME, FORK_STEP + 1) for run in forks if run.parent],
     )
-    meta = [{"tags": run.tags, "group": run.group} for run in made]
+    meta: list[dict[str, Any]] = [{"tags": run.tags, "group": run.group} for run in made]
     notes = [(run.run_id, 1, 1, -1, 1, 0, run.created, "meta", value) for run, value in zip(made, meta, strict=True)]
     for run in made:
         if run.acc_max:

@@ -121,7 +121,7 @@ def test_a_process_that_resumes_is_not_warned(backend: Backend, tmp_path: Path, 
     (tmp_path / "resume.py").write_text(EVALUATOR.replace('id="run-1"', 'id="run-1", resume="allow"'))
     said = Program(tmp_path / "resume.py", backend).end()
     assert "takes the place" not in said
-    assert "as run run-1 of default/mnist; it goes on at step 100" in said
+    assert "runs/run-1; it goes on at step 100" in said
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
 
 

@@ -15,6 +15,7 @@ import asyncpg
 
 from stepwell_ingest.api.access import authorize
 from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.collector import Collector
 from stepwell_ingest.blobs.intake import Blobs
@@ -97,6 +98,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         live=Live(reads),
         sizes=Sizes(writing),
         check_postgres=partial(check_answers, writing),
+        pages=Pages(),
         blobs=blobs,
     )
     return Composition(services, housekeeping, tuple(loops))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 
@@ -62,8 +63,9 @@ class Run:
 
     @property
     def url(self) -> str:
-        """Where the server shows it."""
-        return f"{self._client.url}/{self.entity}/{self.project}/runs/{self.id}"
+        """Its page."""
+        entity, project, run = (quote(name, safe="") for name in self.path)
+        return f"{self._client.url}/{entity}/{project}/runs/{run}"
 
     @property
     def name(self) -> str:
