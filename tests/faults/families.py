@@ -22,7 +22,7 @@ from stepwell_ingest.config import Reads
 from stepwell_ingest.db.connect import read_pool
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.deltas import event_since
-from stepwell_ingest.read.positions import Cursor
+from stepwell_ingest.read.positions import LivePosition
 from stepwell_ingest.read.runs import find_run
 
 _POINTS = "SELECT writer, step, metric AS key, value FROM stepwell.history WHERE run_id = $1"
@@ -45,7 +45,7 @@ class LiveReader:
     name: str
     run_id: int
     keys: tuple[str, ...]
-    cursor: Cursor | None = None
+    cursor: LivePosition | None = None
     points: Shown = field(default_factory=dict)
 
     async def look(self, database: Database, connection: asyncpg.Connection) -> list[str]:

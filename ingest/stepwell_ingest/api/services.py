@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from stepwell_ingest.api.access import Authorize
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
@@ -63,4 +63,4 @@ class Services:
     sizes: Sizes
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
-    blobs: Blobs | None
+    blobs: BlobIntake | None
