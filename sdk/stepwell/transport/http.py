@@ -7,6 +7,7 @@ executor has gone. Every reply has a limit in bytes: a server that answers witho
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 import weakref
@@ -62,7 +63,7 @@ def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
 
 
 class HttpClient:
-    """GET requests to one server. Connections are kept, one request at a time each; any thread may use it.
+    """Requests to one server. Connections are kept, one request at a time each; any thread may use it.
 
     A server that has no room is asked again until `timeout_s` is over; other failures are the caller's to judge.
 
@@ -97,10 +98,29 @@ class HttpClient:
             CommError: the reply is not JSON.
         """
         with self.get(path, query or {}, "application/json") as reply:
-            try:
-                return orjson.loads(read_all(reply, MAX_JSON_BYTES))
-            except orjson.JSONDecodeError as error:
-                raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
+            return self._parsed(reply)
+
+    def send_json(self, method: str, path: Sequence[str], body: object = None) -> Any:
+        """The JSON of the reply to a request that changes something, and that may be repeated.
+
+        Args:
+            method: PATCH or DELETE.
+            path: the parts of the path, not yet quoted.
+            body: becomes JSON; None: no body.
+
+        Raises:
+            as `get_json`.
+        """
+        where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
+        sent = None if body is None else json.dumps(body).encode()  # integers of any size
+        with Exchange(lambda: self._ask(where, "application/json", method, sent), self._give_back, self._lost) as reply:
+            return self._parsed(reply)
+
+    def _parsed(self, reply: http.client.HTTPResponse) -> Any:
+        try:
+            return orjson.loads(read_all(reply, MAX_JSON_BYTES))
+        except orjson.JSONDecodeError as error:
+            raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
 
     def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
         """A request for a `with` block, which gets the reply. One that is not read to its end costs the connection."""
@@ -113,11 +133,13 @@ class HttpClient:
         where = f"{where}?{urlencode(given)}" if given else where
         return Exchange(lambda: self._ask(where, accept), self._give_back, self._lost)
 
-    def _ask(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _ask(
+        self, where: str, accept: str, method: str = "GET", body: bytes | None = None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A connection with a reply that has begun."""
         deadline = time.monotonic() + self._timeout_s
         while True:
-            used, reply = self._once(where, accept)
+            used, reply = self._once(where, accept, method, body)
             if reply.status == 200:
                 return used, reply
             try:
@@ -131,13 +153,16 @@ class HttpClient:
                 raise error
             time.sleep(pause)
 
-    def _once(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _once(
+        self, where: str, accept: str, method: str, body: bytes | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        headers = {**self._headers, "Accept": accept} | ({"Content-Type": "application/json"} if body else {})
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             used = kept or connection(self.endpoint, self._timeout_s)
             try:
-                used.request("GET", where, headers={**self._headers, "Accept": accept})
+                used.request(method, where, body, headers)
                 return used, used.getresponse()
             except LOST as error:
                 used.close()
