@@ -1,4 +1,4 @@
-"""Reading back: `stepwell.Api()`, for scripts and notebooks. Stands apart from logging.
+"""Reads runs back in scripts and notebooks: `stepwell.Api()`. Independent of logging.
 
     api = stepwell.Api()
     run = api.run("team/mnist/my-run")
@@ -8,7 +8,7 @@
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
     api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
 
-The way of the data: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
+The data path: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The files of a run that was read back: what `run.save` kept, and what was in `run.dir`.
+"""The files of a run that was read back: those that `run.save` kept, and those in `run.dir`.
 
-Stands beside `_history`. Receives the server's list of files; writes their bytes below a directory of the reader's.
+Sits beside `_history`. Receives the server's list of files; downloads them into a directory that the reader chooses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The runs of a project that fit a filter: a sequence that loads its runs as they are looked at."""
+"""The runs of a project that match a filter: a sequence that loads its runs as they are accessed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`stepwell status`: the server and the spools of this directory at a glance. Reads only; takes no lock.
 
-In come the server's /v1/status and /readyz and the segments and files below a directory; out goes a small table.
+Reads the server's /v1/status and /readyz and the segments and files below a directory; prints a small table.
 """
 
 from __future__ import annotations

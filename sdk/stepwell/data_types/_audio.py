@@ -1,4 +1,4 @@
-"""Sound: samples, which become a wav, and files, which are kept as they are."""
+"""Sound: samples, which are encoded as WAV, and files, which are kept as they are."""
 
 from __future__ import annotations
 

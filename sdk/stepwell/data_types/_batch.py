@@ -1,6 +1,6 @@
-"""Lists of media: one object for all of a class, or a list of objects.
+"""Lists of media: one object for a whole list of one class, or a list of objects.
 
-Between `as_media` and the sink, like a single value.
+Sits between `as_media` and the sink, like a single value.
 """
 
 from __future__ import annotations

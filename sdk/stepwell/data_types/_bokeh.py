@@ -1,4 +1,4 @@
-"""Interactive figures of Bokeh."""
+"""Interactive Bokeh figures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Histograms: counts and the edges between them, small enough to travel as JSON inside of the row.
+"""Histograms: counts and bin edges, small enough to travel as JSON in the row.
 
-Made by the user, or of any sequence of numbers. `values/convert.py` asks for the JSON. There is no file, hence no
-`Media`.
+Made by the user, or from any sequence of numbers. `values/convert.py` asks for the JSON. Not a `Media`, because it has
+no file.
 """
 
 from __future__ import annotations

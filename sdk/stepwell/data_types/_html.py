@@ -1,4 +1,4 @@
-"""Pages: text that browsers show, on its own."""
+"""HTML pages, shown by themselves."""
 
 from __future__ import annotations
 

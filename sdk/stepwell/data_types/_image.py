@@ -1,4 +1,4 @@
-"""Pictures: arrays, tensors, pictures of Pillow, figures and files.
+"""Pictures: arrays, tensors, Pillow images, figures and files.
 
 The constructor takes a private copy in the caller's thread (half a millisecond for 224×224); `encode` compresses.
 """

@@ -1,4 +1,4 @@
-"""Molecules: files of them, and what RDKit makes of a formula."""
+"""Molecules: files, and structures that RDKit makes from a SMILES string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three dimensions: files of shapes, clouds of points, and scenes with boxes and vectors."""
+"""3D objects: model files, point clouds, and scenes with boxes and vectors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Arrays and tensors as pixels: which axis is which, which numbers are black and white.
+"""Converts arrays and tensors to pixels: determines the axes and the range of values.
 
-Beside `Image` and `Video`. Any array in; uint8 out, a copy, as H×W or H×W×C, C of 3 or 4. Runs in the caller's thread.
+Used by `Image` and `Video`. Takes any array; returns a uint8 copy of shape H×W or H×W×C, with C of 3 or 4. Runs in the
+caller's thread.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
     """A copy as bytes.
 
     With `normalize`, numbers that reach at most 1 are taken for fractions of white, and an array with negative ones is
-    stretched first so that its lowest is black and its highest white (log-semantics §0). Then, or without it, what lies
+    stretched first so that its lowest is black and its highest white. Then, or without it, what lies
     beyond 0 and 255 is cut off; NaN is black.
     """
     if array.dtype.kind not in "biuf":

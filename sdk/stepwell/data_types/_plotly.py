@@ -1,4 +1,4 @@
-"""Interactive figures: those of plotly, and those of matplotlib that plotly can show."""
+"""Interactive figures: those of Plotly, and Matplotlib figures that Plotly can show."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tables: rows of cells of any kind, pictures and sound among them, in typed columns.
+"""Tables: rows of cells of any kind, including pictures and sound, in typed columns.
 
-In the caller's thread until `prepare()`, which hands what the table holds then to `TableFile`; a table may be filled
-further and logged again, which its `log_mode` decides about.
+Runs in the caller's thread up to `prepare()`, which hands the current contents to `TableFile`. A table may be extended
+and logged again; `log_mode` decides what is stored then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A table on its way to the sink: what it held when it was logged, and its JSON file.
+"""A table on its way to the sink: its contents when it was logged, and its JSON file.
 
-Between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns and
-rows and a file for each media cell, and returns the JSON for the run's row.
+Sits between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns
+and rows, and a file for each media cell; returns the JSON for the run's row.
 """
 
 from __future__ import annotations

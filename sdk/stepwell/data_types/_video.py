@@ -1,4 +1,4 @@
-"""Videos: arrays of pictures, which are encoded later, and files, which are kept as they are."""
+"""Videos: arrays of frames, which are encoded later, and files, which are kept as they are."""
 
 from __future__ import annotations
 

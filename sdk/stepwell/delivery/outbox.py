@@ -1,7 +1,7 @@
-"""Frames on their way out: in the spool, or in memory while the disk takes none.
+"""Unacknowledged frames: in the spool, or in memory while the disk fails.
 
-Stands between the framer and the stream. In come frames in order of seq; the stream reads them from here and reports
-what was acknowledged. What happens when the spool is full has a name (`Settings.spool_full`):
+Sits between the framer and the stream. Takes frames in order of seq; the stream reads them from here and reports
+acknowledgements. `Settings.spool_full` decides what happens when the spool is full:
 
     keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
                  reached too, new frames shrink to tombstones

@@ -1,7 +1,8 @@
-"""What a server's replies say: JSON objects, errors, lists of refused frames.
+"""Parses the server's replies: JSON objects, errors, lists of refused frames.
 
-Between the socket and the stream. In come messages of whoever answers at the server's address; out go values whose
-types hold, or a retryable error: a proxy that answers nonsense must not end a delivery. Pure.
+Sits between the socket and the stream. Takes messages from the server's address, whatever answers there; returns values
+whose types are checked, or raises a retryable error, because a proxy that answers nonsense must not end a delivery.
+Pure.
 """
 
 from __future__ import annotations

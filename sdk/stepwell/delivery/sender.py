@@ -1,8 +1,8 @@
-"""The one thread that does all I/O of a run: it owns an asyncio loop, cuts the stage, fills the spool and streams.
+"""The one thread that does all I/O of a run: owns an asyncio loop, cuts the stage, fills the spool and streams.
 
-In come rows from the stage; out go frames to disk and then to the server. Promises: nothing here runs in the caller's
-thread but short requests (`flush`, `finish`, `make_room`); an error of the disk or of the server never reaches `log()`;
-the thread is a daemon, so a program that forgets `finish` still ends.
+Takes rows from the stage; writes frames to disk and then sends them to the server. Promises: only short requests
+(`flush`, `finish`, `make_room`) run in the caller's thread; an error of the disk or of the server never reaches
+`log()`; the thread is a daemon, so a program that forgets `finish` still ends.
 """
 
 from __future__ import annotations

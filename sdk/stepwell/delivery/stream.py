@@ -1,9 +1,9 @@
 """The connection that takes frames from the outbox to the server and brings acknowledgements back.
 
-In come frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); out go bytes on
-one WebSocket, pipelined within a window. Promises: no limit of tries; after each reconnect it goes on where the server
-says that it stands; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent. Runs
-as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
+Takes frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); sends their bytes on
+one WebSocket, pipelined within a window. Promises: unlimited retries; after each reconnect it resumes at the position
+that the server reports; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent.
+Runs as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
 """
 
 from __future__ import annotations

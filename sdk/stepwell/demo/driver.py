@@ -1,8 +1,8 @@
-"""The demo from outside: starts a server and four ranks, asks the database what it has, and compares.
+"""The driver of the demo: starts a server and four ranks, queries the database, and compares.
 
-In come options; out go a report and an exit code: 0 only when each rank's own count of its points equals what SQL
-finds. Promises to end by itself, to leave no process running, and to remove what it stored, unless it logged to a
-server that was there before.
+Takes options; prints a report and returns an exit code, which is 0 only when each rank's own count of its points equals
+what SQL finds. Promises to end by itself, to leave no process running, and to remove what it stored, unless it logged
+to a server that was running already.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The error tree of Stepwell: what can go wrong between `log()` and Postgres, and whether trying again can help.
+"""The error tree of Stepwell: what can go wrong between `log()` and Postgres, and whether a retry can help.
 
-Stands beside the data's way: every station raises from here, both ends of the wire share it, and retry code asks the
-class (`retryable`), never a list of types.
+Off the data path: every component raises these errors, both ends of the wire share them, and retry code checks the
+class attribute `retryable`, never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow

@@ -1,8 +1,8 @@
-"""One HTTP connection that brings files to the server: PUT, large ones in parts, from where the server stands.
+"""One HTTP connection that uploads files: PUT, in parts for large files, resuming at the server's offset.
 
-Stands between the uploader's threads and `/v1/blobs`. In comes a file; out goes its acknowledgement, or an error that
-says whether trying again can help. Plain blocking sockets of the standard library: it lives in threads of its own, and
-works while the interpreter is ending, when asyncio's executor is gone already.
+Sits between the uploader's threads and `/v1/blobs`. Takes a file; returns its acknowledgement, or raises an error that
+says whether a retry can help. Uses blocking sockets of the standard library, because it runs in threads of its own and
+must work during interpreter shutdown, when asyncio's executor is gone.
 """
 
 from __future__ import annotations

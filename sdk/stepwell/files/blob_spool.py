@@ -1,6 +1,6 @@
-"""Files on their way out: on the disk under their hash, from when they are made until the server has them.
+"""Files that wait to be uploaded: on disk under their hash, until the server has them.
 
-Stands between the encoding of media and the uploader, beside the spool of frames. In come bytes or paths; out go files.
+Sits between the encoding of media and the uploader, beside the spool of frames. Takes bytes or paths; keeps files.
 Promises:
 
 - When `add` returns, the file survives a crash of this host (file, name and directory are fsynced). The frame that

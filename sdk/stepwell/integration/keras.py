@@ -4,7 +4,7 @@
 
     model.fit(x, y, callbacks=[WandbMetricsLogger(log_freq=10)])
 
-In come Keras' callbacks with the logs of an epoch or a batch; out go rows of the current run. Keras 3, any backend.
+Takes the logs of an epoch or a batch from Keras' callbacks; logs rows to the current run. Keras 3, any backend.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`run.config`: what the run was started with, as a dict and by attribute.
+"""`run.config`: the configuration of the run, as a dict and by attribute.
 
-Beside the data's way: it travels with the attach message, later changes as notes, and lands in `runs.config`. As with
-W&B's client, setting a key again to another value needs allow_val_change.
+Off the data path: the config travels with the attach message, later changes as notes, and both are stored in
+`runs.config`. As with W&B's client, changing the value of an existing key needs allow_val_change.
 """
 
 from __future__ import annotations

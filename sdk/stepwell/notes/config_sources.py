@@ -1,7 +1,7 @@
-"""Where a config comes from: a dict, argparse or absl flags, a YAML file; and `config-defaults.yaml` where one lies.
+"""Sources of a config: a dict, argparse or absl flags, a YAML file, and `config-defaults.yaml` if it exists.
 
-In comes what the user gave to `init` or to `config.update`; out goes a plain dict of JSON values. PyYAML is imported
-when a file must be read, and not before.
+Takes the argument of `init` or `config.update`; returns a plain dict of JSON values. PyYAML is imported only when a
+file must be read.
 """
 
 from __future__ import annotations

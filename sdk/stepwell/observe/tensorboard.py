@@ -1,8 +1,8 @@
-"""What TensorBoard's writers write, logged to a run as well: `init(sync_tensorboard=True)`.
+"""Logs to a run what TensorBoard writers write: `init(sync_tensorboard=True)`.
 
-Beside `log()`. The writers of torch and of tensorboardX hand each summary to `FileWriter.add_summary` of their library;
-that method is replaced while runs want it. Receives their protocol buffers and reads attributes of them, so none of
-these libraries is imported here: a library that the program imports later is patched when it is there.
+Runs before `log()`. The writers of torch and of tensorboardX pass each summary to `FileWriter.add_summary` of their
+library; that method is patched while a run wants it. Receives protocol buffers and reads only their attributes, so none
+of these libraries is imported here. A library that the program imports later is patched at that time.
 """
 
 from __future__ import annotations

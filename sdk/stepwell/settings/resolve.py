@@ -1,6 +1,6 @@
 """From the arguments of `init` and the environment to `Settings`. The only reader of STEPWELL_* in a training process.
 
-Arguments of `init` win over the environment, which wins over the defaults. docs/configuration.md lists every variable,
+Arguments of `init` override the environment, which overrides the defaults. docs/configuration.md lists every variable,
 and a test compares the two.
 """
 

@@ -1,8 +1,8 @@
 """The segments of one spool as one sequence of frames: append at the end, read anywhere, unlink from the front, fsync.
 
-Stands between `spool.py`, which decides which call may do what with which frame, and the files (`segment.py`). Takes
+Sits between `spool.py`, which decides which call may do what with which frame, and the files (`segment.py`). Takes
 frames whose seq was checked and returns the same frames by seq. Segments are created and unlinked in an order that
-leaves no hole at any crash, and `sync` returns only when every frame appended before is on the disk.
+leaves no gap after a crash, and `sync` returns only when every frame appended before is on the disk.
 
     first_seq                                     next_seq
         |                                             |

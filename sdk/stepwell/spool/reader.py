@@ -1,10 +1,10 @@
 """Reads segments: frames by seq for the stream, and the whole directory when a spool is opened again.
 
-In come the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; out come frames whose
-bytes fit their checksums. It promises that every seq of a segment gives exactly one frame, the one that was appended or
-a tombstone in its place, and never a frame that was not appended. The format is drawn in `stepwell.spool.segment`.
+Takes the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; returns frames whose bytes
+match their checksums. Promises that every seq of a segment gives exactly one frame, the appended one or a tombstone in
+its place, and never a frame that was not appended. The format is drawn in `stepwell.spool.segment`.
 
-What is done about damage:
+Handling of damage:
 
     a body that does not fit its checksum       tombstone with the points and objects that its header counts
     a header that does not fit its checksum     the next header of this session is looked for at multiples of 8 bytes; a

@@ -1,10 +1,10 @@
-"""Writes one segment: append whole frames or nothing, and fsync while appending goes on.
+"""Writes one segment: appends whole frames or nothing, with fsync concurrent to appending.
 
-In come encoded frames from `stepwell.spool.chain`; out goes the file that `stepwell.spool.segment` draws. It promises
-that what `write` returned for survives the death of the process (the bytes are with the kernel), and that a `write`
-that failed leaves nothing in the file or marks it `broken`.
+Takes encoded frames from `stepwell.spool.chain`; writes the file that `stepwell.spool.segment` describes. Promises that
+a frame survives the death of the process once `write` has returned (the kernel has the bytes), and that a failed
+`write` leaves nothing in the file or marks it `broken`.
 
-The file descriptor appends (O_APPEND), so that truncating a half record back is all that a failed write needs.
+The file descriptor appends (O_APPEND), so a failed write needs no more than truncating the partial record.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Where `log()` calls become rows: the open step, and the blocks that gather rows until the I/O thread cuts them.
 
-Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) whenever the I/O thread
-asks. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; what is
-kept here is bounded. No I/O.
+Takes dicts from any thread of the training process; returns a `Cut` (blocks and objects) when the I/O thread asks.
+Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory is
+bounded. No I/O.
 
-The common call — a flat dict of numbers with the keys and types of an earlier call — takes the short way through `log`:
-compare keys, compare types, append to arrays. Everything else is converted to a `Call` first, without the lock, and
-prepares the short way for the next call of its kind.
+The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
+compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without the lock, and
+prepares the fast path for the next call of its kind.
 
-Code that logs may run inside of a call: a signal handler, `__del__`, a weakref callback, a handler of logging. So
-`_busy` is true while rows change. A call that finds it so in its own thread waits in `_queued` until the outer one has
-ended. A call that finds it so otherwise comes after one that an exception (Ctrl-C) has ended, and heals the rows first.
+Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
+true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. A
+call that finds it set otherwise follows one that an exception (Ctrl-C) has ended, and heals the rows first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One server as clients see it: where it is, how it is reached, and what goes with each request.
+"""One server as clients see it: its address, how to reach it, and what is sent with each request.
 
 An `Endpoint` is made once from the server's URL, the API key and the environment. The blocking client
 (`transport/http.py`) and the WebSocket (`transport/websocket.py`) are built from it, so that path prefix, credentials,

@@ -1,8 +1,8 @@
-"""Batches: the columns in which stored history travels to whoever reads it. Both ends import this, as they do `wire`.
+"""Batches of columns: the binary form in which stored history travels to readers. Both ends import this module.
 
-In come names and arrays; out go bytes that numpy reads in place, and back. Pure: no I/O, no clock, no state. A reply is
-batches one after the other; each says how long it is, and the last one says that it is the last, so that a reply which
-was cut off can be told from one that has ended. Doubles arrive bit for bit, payloads of NaNs and −0.0 included.
+Packs names and arrays into bytes that numpy reads in place, and unpacks them. Pure: no I/O, no clock, no state. A reply
+is a sequence of batches; each has its length, and the last one is marked, so that a truncated reply can be told from a
+complete one. Doubles are preserved bit for bit, including NaN payloads and −0.0.
 
 All integers are little-endian. Every buffer starts at a multiple of 8 bytes of the batch; padding is zero.
 

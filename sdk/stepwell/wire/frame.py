@@ -1,9 +1,8 @@
 """The frame: the unit in which logged data is spooled, sent, acknowledged and de-duplicated. Both ends import this.
 
-In come blocks (dense float64 matrices) and objects (JSON values); out go bytes, and back. Pure: no I/O, no clock, no
+Encodes blocks (dense float64 matrices) and objects (JSON values) to bytes, and decodes them. Pure: no I/O, no clock, no
 state. A frame is fixed when it enters the spool and is never cut again, so a retry carries the same bytes. What
-`decode` returns has lengths, counts and checksums that agree with the bytes; whether the steps obey the rules is the
-server's validation.
+`decode` returns has lengths, counts and checksums that agree with the bytes; the server validates the steps.
 
 All integers are little-endian. Every part starts at a multiple of 8 bytes and padding is zero, so numpy reads in place.
 

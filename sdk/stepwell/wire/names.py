@@ -1,4 +1,4 @@
-"""The keys of a block as bytes: their lengths, then their UTF-8. Pure; the frame's layout (`frame.py`) has the place.
+"""Packs the keys of a block into bytes: their lengths, then their UTF-8. Pure; `frame.py` has the frame's layout.
 
 The SDK packs the keys of a key set once; the server unpacks them once and caches the result by these bytes.
 """
