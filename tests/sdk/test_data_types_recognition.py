@@ -69,7 +69,7 @@ def test_a_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> N
     """The row "list mixing media with plain values": whichever comes first."""
     with pytest.raises(kind, match="Image comes first, and item 1 is of type int"):
         as_media([Image(RGB), 1])
-    with pytest.raises(kind, match="'v': Image objects have no place between plain values"):
+    with pytest.raises(kind, match="'v': Image objects cannot be mixed with plain values"):
         logged([1, Image(RGB)])
 
 

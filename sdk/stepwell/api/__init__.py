@@ -153,7 +153,7 @@ class Api:
 
 def _parts(path: str, most: int) -> list[str]:
     if not isinstance(path, str):
-        raise UsageError("a path must be a text", detail=repr(path)[:80], hint='"entity/project/id"')
+        raise UsageError("a path must be a string", detail=repr(path)[:80], hint='"entity/project/id"')
     parts = [part for part in path.strip("/").split("/") if part]
     if len(parts) == most + 1 and parts[-2] == "runs":  # as in the address of a page
         del parts[-2]

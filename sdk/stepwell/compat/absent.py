@@ -79,8 +79,8 @@ class AbsentOfRun:
     use_model = _refusing("run.use_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     link_model = _refusing("run.link_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     log_code = _refusing("run.log_code()", _ARTIFACTS, names.NO_CODE)
-    status = _refusing("run.status()", "there is none of this name", names.NO_STATUS)
-    write_logs = _refusing("run.write_logs()", "there is none of this name", names.NO_WRITE_LOGS)
+    status = _refusing("run.status()", "no such method", names.NO_STATUS)
+    write_logs = _refusing("run.write_logs()", "no such method", names.NO_WRITE_LOGS)
 
 
 for _name in names.RUN.keys() - vars(AbsentOfRun).keys():

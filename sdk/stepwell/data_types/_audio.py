@@ -84,7 +84,7 @@ def _samples_of(data: Any) -> npt.NDArray[Any]:
         array = array.T
     if array.ndim not in (1, 2) or not array.size or (array.ndim == 2 and array.shape[1] > _MAX_CHANNELS):
         raise DataError(
-            "an array of this shape is no sound",
+            "an array of this shape cannot be audio",
             detail=" × ".join(map(str, array.shape)),
             hint=f"samples, or samples × channels with at most {_MAX_CHANNELS} channels",
         )

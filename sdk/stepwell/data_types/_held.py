@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: For whatever is none of the kinds below: an object of Python, and its place in what holds it.
+#: For all other values: a Python object, and its slot in the container.
 _OBJECT_BYTES = 64
 _SAMPLES = 128
 _MAX_DEPTH = 20

@@ -70,7 +70,7 @@ def _given(np_histogram: tuple[Sequence[float], Sequence[float]]) -> tuple[npt.N
     counts, edges = (_numbers(part).reshape(-1) for part in np_histogram)
     if not len(counts) or len(edges) != len(counts) + 1:
         raise DataError(
-            "a histogram needs one edge more than it has counts", detail=f"{len(counts)} counts, {len(edges)} edges"
+            "a histogram needs one more edge than counts", detail=f"{len(counts)} counts, {len(edges)} edges"
         )
     return counts, edges
 

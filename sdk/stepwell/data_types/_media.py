@@ -91,8 +91,8 @@ class Media:
 
     def __stepwell_json__(self) -> Any:
         raise DataError(
-            f"{type(self).__name__} objects have no place between plain values",
-            hint="log a key of its own for each, or a list of nothing but media; a config takes none",
+            f"{type(self).__name__} objects cannot be mixed with plain values",
+            hint="log each under a key of its own, or a list of only media; a config cannot hold media",
         )
 
 

@@ -41,9 +41,9 @@ def pixels_of(data: Any, normalize: bool) -> Pixels:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)) or 0 in array.shape:
         raise DataError(
-            "an array of this shape is no picture",
+            "an array of this shape cannot be a picture",
             detail=" × ".join(map(str, array.shape)),
-            hint="height × width, or height × width × 1, 3 or 4 channels; in tensors of torch, channels come first",
+            hint="height × width, or height × width × 1, 3 or 4 channels; in torch tensors, channels come first",
         )
     return to_uint8(array, normalize)
 

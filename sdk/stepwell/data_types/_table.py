@@ -216,7 +216,7 @@ class Table(Media):
             UsageError: the table or the JSON is not INCREMENTAL.
         """
         if self.log_mode != "INCREMENTAL":
-            raise UsageError("only INCREMENTAL tables go on after a resume", detail=f"log_mode={self.log_mode!r}")
+            raise UsageError("only INCREMENTAL tables continue after a resume", detail=f"log_mode={self.log_mode!r}")
         self.increments.continue_from(previous)
 
     def prepare(self) -> Media:

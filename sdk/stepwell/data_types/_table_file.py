@@ -90,12 +90,12 @@ class Increments:
             UsageError: it is none.
         """
         if previous.get("_type") != "incremental-table-file":
-            raise UsageError("only INCREMENTAL tables go on after a resume", detail=described(previous.get("_type")))
+            raise UsageError("only INCREMENTAL tables continue after a resume", detail=described(previous.get("_type")))
         try:
             number, rows = int(previous["increment_num"]) + 1, int(previous["nrows"])
             paths = [*previous["previous_increments_paths"], previous["path"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise UsageError("an increment of a table lacks what one has", detail=repr(error)) from error
+            raise UsageError("the description of a table increment is incomplete", detail=repr(error)) from error
         self.number, self.rows_before, self.paths = number, rows, paths[1 - MAX_INCREMENTS :]
 
     def check(self, sink: FileSink) -> None:

@@ -29,7 +29,7 @@ def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
             reason = error_of(item)
             refused[int(item["seq"])] = reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnavailableError("the server's list of rejections makes no sense", detail=f"{reply!r:.200}") from error
+        raise UnavailableError("the server's list of rejections is invalid", detail=f"{reply!r:.200}") from error
     return refused
 
 
@@ -38,7 +38,7 @@ def error_of(reply: dict[str, Any]) -> Error:
     try:
         return from_dict(reply)
     except (TypeError, ValueError):
-        return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
+        return UnavailableError("the server sent an invalid error", detail=f"{reply!r:.200}")
 
 
 def pace_s(reply: dict[str, Any]) -> float:

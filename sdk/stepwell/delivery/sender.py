@@ -175,7 +175,7 @@ class Sender:
                 return room
             if self._settings.spool_full == "raise":
                 raise SpoolFullError(
-                    "nothing more can be logged: the spool, and the memory beside it, are full",
+                    "nothing more can be logged: the spool and the frame memory are full",
                     detail=str(self._settings.dir),
                     hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
                     "happens then with spool_full (keep, drop_oldest, block, raise)",
@@ -273,7 +273,7 @@ class Sender:
         try:
             self._save_quarantined()
         except OSError as error:
-            log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
+            log.error("late log() calls could not be written to the quarantine, and are lost: %s", error)
         cut = self._stage.cut() if self._outbox.has_room or last else None
         self._cut_at = time.monotonic()
         if cut is None:
@@ -341,7 +341,7 @@ class Sender:
                 complained = True
             except Exception:  # a bug must not end the rounds: nothing would be forced to the disk from now on
                 if not complained:
-                    log.exception("unexpected error beside the delivery; it goes on")
+                    log.exception("unexpected error outside of delivery; delivery continues")
                 complained = True
 
     def _outage(self) -> Outage:

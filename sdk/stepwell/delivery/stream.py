@@ -190,7 +190,7 @@ class Stream:
                 except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
                     self.last_error = error  # RuntimeError: the executor that looks names up is gone at exit
                 except Exception as error:
-                    log.exception("delivery failed in a way that has no name yet; it is tried again")
+                    log.exception("unexpected error during delivery; retrying")
                     self.last_error = error
                 finally:
                     self.connected = False
@@ -332,7 +332,7 @@ class Stream:
             elif kind == "finished":
                 if not self._finish_sent:
                     raise UnavailableError(
-                        "an end was confirmed that nobody told",
+                        "the server confirmed an end that was not sent",
                         hint="is there a proxy between this process and the server that answers by itself?",
                     )
                 self.finished = True
@@ -355,7 +355,7 @@ class Stream:
         try:
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
         except (TypeError, ValueError) as error:
-            raise UnavailableError("an acknowledgement makes no sense", detail=f"{reply!r:.200}") from error
+            raise UnavailableError("invalid acknowledgement", detail=f"{reply!r:.200}") from error
         self._count(next_seq, refused)
         self.counts.frames_stored += stored
         self.counts.frames_duplicate += duplicate

@@ -28,7 +28,7 @@ class attribute `retryable`, never a list of types.
     │   ├── UnknownWriterError     no writer has this session
     │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
-    │       └── RunFullError       the run has as many points or bytes as it may have
+    │       └── RunFullError       the quota of points or bytes of the run is used up
     ├── BlobError                  a file that was logged cannot be stored or given
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run

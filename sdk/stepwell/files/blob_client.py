@@ -101,7 +101,8 @@ class BlobClient:
                 idle = 0 if answer.offset > offset else idle + 1
                 if idle > _MAX_IDLE_ANSWERS or not 0 <= answer.offset <= blob.size:
                     raise UnavailableError(
-                        "the server takes the file's parts and does not come forward", detail=f"at {answer.offset}"
+                        "the server accepts data for the file without advancing its offset",
+                        detail=f"at {answer.offset}",
                     )
                 offset = answer.offset
 
@@ -212,7 +213,7 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
     detail = f"HTTP {answer.status}" + (f": {text}" if text else "")
     if answer.status == 413:
         return BlobTooLargeError(
-            "something before the server takes no body of this size",
+            "a proxy in front of the server rejects a body of this size",
             detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
             hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
         )

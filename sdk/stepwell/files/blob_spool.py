@@ -166,7 +166,7 @@ class BlobSpool:
     def _add(self, size: int, pieces: Iterator[bytes], sha256: str | None) -> Blob:
         if size > self._blob_bytes:
             raise BlobTooLargeError(
-                "the file is larger than a file of a run may be",
+                "the file exceeds the size limit for files of a run",
                 detail=f"{size:,} bytes; the limit is {self._blob_bytes:,}",
                 hint="log a smaller one, or a reference to it; Limits.blob_bytes is the limit",
             )

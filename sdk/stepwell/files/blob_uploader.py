@@ -191,7 +191,7 @@ class BlobUploader:
         try:
             again = self._deliver(client, blob)
         except Exception as error:
-            log.exception("unexpected error while a file was uploaded; it is tried again")
+            log.exception("unexpected error during the upload of a file; retrying")
             again = Error(str(error))
         if again is None:
             backoff.reset()

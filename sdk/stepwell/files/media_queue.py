@@ -80,7 +80,7 @@ class _Files:
         self._keep = keep
 
     def add(self, path_in_run: str, data: bytes | os.PathLike[str]) -> FileRef:
-        from stepwell.data_types._files import FileRef  # who comes here has imported it
+        from stepwell.data_types._files import FileRef  # imported already on this path
 
         blob = self._keep(data)
         return FileRef(blob.sha256, blob.size, path_in_run)

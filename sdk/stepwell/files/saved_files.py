@@ -118,7 +118,7 @@ class SavedFiles:
         if policy == "end":
             self._at_end.append((pattern, base))
         elif not found:
-            log.warning("save(%r): there is no such file now", pattern)
+            log.warning("save(%r): no such file yet", pattern)
         for file in found if policy != "end" else []:
             if policy == "live":
                 with self._lock:
@@ -159,7 +159,7 @@ class SavedFiles:
                 log.error("save(%r): %s", pattern, error)
                 continue
             if not found:
-                log.warning("save(%r): there is no such file at the end of the run", pattern)
+                log.warning("save(%r): no such file at the end of the run", pattern)
             for file in found:
                 self.keep(file)
 

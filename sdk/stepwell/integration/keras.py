@@ -31,7 +31,7 @@ class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         initial_global_step: what `batch/batch_step` begins with; the number of batches so far, after a resume.
 
     Raises:
-        UsageError: there is no run, or `log_freq` is none of these.
+        UsageError: there is no run, or `log_freq` is invalid.
     """
 
     def __init__(self, log_freq: str | int = "epoch", initial_global_step: int = 0) -> None:

@@ -96,7 +96,7 @@ def checked_metric(
     if unknown := [word for word in words if word not in SUMMARIES]:
         raise UsageError(
             f"define_metric: the summary {unknown[0]!r} is not known",
-            hint=f"one or more of {','.join(SUMMARIES)}, with commas and no blanks between them",
+            hint=f"one or more of {','.join(SUMMARIES)}, separated by commas without spaces",
         )
     if goal is not None and goal.lower() not in _GOALS:
         raise UsageError(f"define_metric: goal must be {' or '.join(_GOALS)}, not {goal[:80]!r}")

@@ -82,7 +82,7 @@ class Watch:
             if found:
                 self._log_open(found)
         except Exception as error:  # noqa: BLE001 - a hook that raises would end the training
-            log.error("the model is not watched any more: %s: %s", type(error).__name__, error)
+            log.error("the model is no longer watched: %s: %s", type(error).__name__, error)
             self.stop()
 
 

@@ -106,7 +106,7 @@ class TensorBoard(importlib.abc.MetaPathFinder):
                 self._step = values[STEP] = step
             self._log(values, begins)
         except Exception as error:  # noqa: BLE001 - a writer that raises would end the training
-            log.error("a summary of TensorBoard is not logged: %s: %s", type(error).__name__, error)
+            log.error("a TensorBoard summary is not logged: %s: %s", type(error).__name__, error)
 
     def _values(self, summary: Any) -> Iterator[tuple[str, Any]]:
         for value in summary.value:

@@ -112,5 +112,5 @@ def plot_table(
         DataError: no table, or it has no such column.
     """
     if not isinstance(vega_spec_name, str):
-        raise DataError("the name of the specification must be a text", detail=f"{vega_spec_name!r}")
+        raise DataError("the name of the specification must be a string", detail=f"{vega_spec_name!r}")
     return CustomChart(vega_spec_name, data_table, fields, string_fields, split_table)

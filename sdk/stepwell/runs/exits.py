@@ -51,7 +51,7 @@ class ExitWatch:
 
     def exit_code(self) -> int:
         """The exit code of the interpreter, which is ending."""
-        error = getattr(sys, "last_value", None)  # set for an exception that nobody caught
+        error = getattr(sys, "last_value", None)  # set for an uncaught exception
         if error is not None and not hasattr(sys, "ps1"):
             return exit_code_of(error)
         return self._asked or 0

@@ -74,5 +74,5 @@ def as_arguments(settings: GivenSettings | Mapping[str, Any] | None) -> dict[str
     if given.pop("x_disable_meta", False):
         given["metadata"] = False
     if unknown := sorted(given.keys() - KNOWN):
-        log.warning("settings that mean nothing here are ignored: %s", ", ".join(unknown))
+        log.warning("settings without a meaning in Stepwell are ignored: %s", ", ".join(unknown))
     return {name: value for name, value in given.items() if name in KNOWN}

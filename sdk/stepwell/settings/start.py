@@ -80,7 +80,7 @@ def parse_start(
     if resume_from:
         run, step = _at_step("resume_from", resume_from)
         if run_id not in (None, run):
-            raise SettingError("resume_from names another run than id does", detail=f"{run!r} and {run_id!r}")
+            raise SettingError("resume_from and id name different runs", detail=f"{run!r} and {run_id!r}")
         return Start(rewind_to=step, run_id=run)
     if fork_from:
         run, step = _at_step("fork_from", fork_from)

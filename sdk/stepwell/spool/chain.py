@@ -129,7 +129,7 @@ class SegmentChain:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
             self._unsynced_directories |= {self._directory, self._directory.parent}
             for writer in (*self._sealed, *([self._writer] if self._writer else [])):
-                # Its descriptor still takes frames, into a file that nobody will find.
+                # Its descriptor still takes frames, into a file that no longer has a name.
                 writer.synced_seq = writer.segment.first
                 writer.sync_failed = True
 

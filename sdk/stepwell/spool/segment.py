@@ -156,7 +156,7 @@ def read_head(path: Path) -> Head | None:
         return Head(identity, int(fields["first_seq"]), -(-(crc_at + _LENGTH.size) // 8) * 8)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpoolFormatError(
-            "the head of a spool segment lacks what it must say", detail=f"{path.name}: {error!r}"
+            "the head of a spool segment lacks required fields", detail=f"{path.name}: {error!r}"
         ) from error
 
 

@@ -134,7 +134,7 @@ class Spool:
             SpoolError: it cannot be read or repaired.
         """
         if not segment_files(directory):
-            raise SpoolFormatError("this directory is no spool", detail=f"{directory} holds no segments")
+            raise SpoolFormatError("this directory is not a spool", detail=f"{directory} holds no segments")
         try:
             owner = SpoolLock.acquire(directory)
             try:

@@ -106,7 +106,7 @@ class SegmentWriter:
         Raises:
             OSError: no descriptor is left, or the file is gone.
         """
-        # After `close` the file is opened anew. Linux reports a write-back error that nobody saw to the next opener,
+        # After `close` the file is opened anew. Linux reports an unseen write-back error to the next opener,
         # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 

@@ -18,7 +18,7 @@ from stepwell.stage.row import Row, bytes_of
 from stepwell.wire import Object
 
 #: From here on an empty row is open behind a closed one, so that calls go the long way, which knows the last step. The
-#: short way need not compare: nobody counts so far.
+#: fast path need not compare: no step is that high.
 FAR = 2**62
 
 
@@ -61,7 +61,7 @@ class Rows:
             row = row.merged(call.row)
         if number > LAST_STEP:
             raise DataError(
-                "there is no step behind the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
+                "there is no step after the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
             )
         plan = self._plan
         if call.types is not None and len(row.values) == len(call.types):

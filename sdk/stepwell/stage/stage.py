@@ -220,7 +220,8 @@ class Stage(Rows):
         """
         if len(body) > MAX_ROW_BYTES:
             raise DataError(
-                "this is too large to be kept with the run", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}"
+                "the value is too large",
+                detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}",
             )
         # A note from inside of a log() call must not wait: the I/O thread, which makes room, waits for that call.
         if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
@@ -297,7 +298,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self._late.keeps:  # else nobody will look at them
+        if number is None or number >= self._step or self._late.keeps:  # else they are not used
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -357,7 +358,7 @@ class Stage(Rows):
             except SpoolFullError:
                 raise
             except Error as error:
-                log.error("a log() call from inside of another one could not be taken, and is lost. %s", error)
+                log.error("a log() call inside another one failed, and is lost. %s", error)
             with self._lock:
                 if self._queued and self._queued[0] is call:
                     self._queued.popleft()

@@ -327,7 +327,7 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
             value = np.asarray(_without_graph(value) if hasattr(value, "detach") else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(
-                f"a value of type {type(value).__name__} is no array",
+                f"a value of type {type(value).__name__} is not an array",
                 detail=str(error)[:200],
                 hint="convert it to a numpy array",
             ) from error

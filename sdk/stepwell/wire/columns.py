@@ -93,7 +93,7 @@ class Batch(NamedTuple):
             if column.name == name and isinstance(column.values, np.ndarray):
                 return column.values
         raise FrameCorruptError(
-            f"the answer has no column {name!r}", hint="bring the SDK and the server to one version"
+            f"the answer has no column {name!r}", hint="use the same version of the SDK and the server"
         )
 
 
@@ -151,12 +151,12 @@ def length(header: bytes | memoryview) -> int:
     """
     magic, version, _, head_bytes, _, body_bytes = _HEADER.unpack_from(header)
     if magic != MAGIC:
-        raise FrameCorruptError("the answer is no batch of columns", detail=f"it begins with {bytes(magic)!r}")
+        raise FrameCorruptError("the answer is not a batch of columns", detail=f"it begins with {bytes(magic)!r}")
     if version != VERSION:
         raise FrameVersionError(
-            f"columns of version {version} are not known here",
+            f"columns of version {version} are not supported",
             detail=f"this is version {VERSION}",
-            hint="bring the SDK and the server to the same version",
+            hint="use the same version of the SDK and the server",
         )
     whole: int = HEADER_BYTES + head_bytes + -head_bytes % 8 + body_bytes
     if whole > MAX_BATCH_BYTES or body_bytes % 8:

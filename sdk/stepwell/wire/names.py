@@ -43,7 +43,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     end = 2 * count + sum(lengths)
     if end > len(names) or len(names) - end >= 8 or any(names[end:]):
         raise FrameCorruptError(
-            "the names of a block do not fill their place", detail=f"{end} bytes claimed, {len(names)} there"
+            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} there"
         )
     keys: list[str] = []
     position = 2 * count
@@ -54,5 +54,5 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     except UnicodeDecodeError as error:
         raise FrameCorruptError("a key is not UTF-8", detail=str(error)) from error
     if "" in keys or len(set(keys)) != count or any("\0" in key for key in keys):
-        raise FrameCorruptError("a block has an empty, a repeated or a NUL-holding key")
+        raise FrameCorruptError("a block key is empty, repeated or holds a NUL")
     return keys
