@@ -245,9 +245,9 @@ def test_another_image_gives_what_is_not_given_again(stored: Stored) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Image(np.zeros((2, 2, 2))), "no picture .2 × 2 × 2."),
-        (lambda: Image(np.zeros(5)), "no picture .5."),
-        (lambda: Image(np.zeros((0, 3))), "no picture .0 × 3."),
+        (lambda: Image(np.zeros((2, 2, 2))), "cannot be a picture .2 × 2 × 2."),
+        (lambda: Image(np.zeros(5)), "cannot be a picture .5."),
+        (lambda: Image(np.zeros((0, 3))), "cannot be a picture .0 × 3."),
         (lambda: Image(np.array([["a"]])), "pixels must be numbers"),
         (lambda: Image(np.array([[1j]])), "pixels must be numbers"),
         (lambda: Image("https://example.com/a.png"), "files on other hosts cannot be logged"),
@@ -255,10 +255,10 @@ def test_another_image_gives_what_is_not_given_again(stored: Stored) -> None:
         (lambda: Image("gs://bucket/a.png"), "files on other hosts cannot be logged"),
         (lambda: Image("/no/such/file.png"), "cannot be read"),
         (lambda: Image(__file__), "Pillow cannot read the file as a picture"),
-        (lambda: Image(io.BytesIO(b"text")), "no picture"),
+        (lambda: Image(io.BytesIO(b"text")), "not a picture"),
         (lambda: Image(RGB, file_type="tiff"), "no format 'tiff'"),
         (lambda: Image(RGB, mode="ABC"), "mode 'ABC'"),
-        (lambda: Image(object()), "pixels must be numbers|no picture"),
+        (lambda: Image(object()), "pixels must be numbers|cannot be a picture"),
         (lambda: Image(RGB, caption=["a"]), "caption is a text"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> N
 
 @pytest.mark.parametrize("value", [Image(RGB), [[1], [Image(RGB)]], {"a": [1, Image(RGB)]}, [{"a": Image(RGB)}]])
 def test_what_takes_plain_values_only_refuses_media(value: Any) -> None:
-    with pytest.raises(DataError, match="no place between plain values"):
+    with pytest.raises(DataError, match="cannot be mixed with plain values"):
         logged(value)
 
 

@@ -242,7 +242,7 @@ def test_plain_calls_count_up_to_the_last_step() -> None:
     stage = new_stage(first_step=2**63 - 4)
     for value in range(3):
         stage.log({"a": value})
-    with pytest.raises(DataError, match="there is no step behind"):
+    with pytest.raises(DataError, match="there is no step after"):
         stage.log({"a": 3})
     assert list(rows(stage)) == [2**63 - 4, 2**63 - 3, 2**63 - 2]
 

@@ -219,10 +219,7 @@ class Stage(Rows):
             SpoolFullError: there is no room, and the spool must raise then.
         """
         if len(body) > MAX_ROW_BYTES:
-            raise DataError(
-                "the value is too large",
-                detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}",
-            )
+            raise DataError("the value is too large", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}")
         # A note from inside of a log() call must not wait: the I/O thread, which makes room, waits for that call.
         if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
             self.dropped_notes += 1
