@@ -2,7 +2,8 @@
 
 Stands between `api/sql.py` and a pool whose sessions are logged in as the reader role (`db.connect.sql_pool`). Receives
 the text of one statement; returns its columns and then its rows, batch by batch. Promises that a query sees one state
-of the database and leaves nothing behind: its transaction is read-only and always rolled back, which undoes its settings too.
+of the database and leaves nothing behind: its transaction is read-only and always rolled back, which undoes its
+settings too.
 """
 
 from __future__ import annotations
