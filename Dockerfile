@@ -15,13 +15,13 @@ RUN python -m venv /opt/stepwell \
 
 FROM python:3.12-slim
 COPY --from=build /opt/stepwell /opt/stepwell
-# Postgres refuses to run as root, and nothing here needs to be.
+# Postgres refuses to run as root, and nothing here needs root.
 RUN useradd --create-home --uid 8770 stepwell && install --directory --owner=stepwell /data
 USER stepwell
 ENV PATH=/opt/stepwell/bin:$PATH STEPWELL_DATA=/data PYTHONUNBUFFERED=1
 VOLUME /data
 EXPOSE 8770
-# SIGTERM drains: what was taken in is stored before the end. Give it the time: docker stop -t 60.
+# On SIGTERM the server stores all accepted data before it exits. Allow time for that: docker stop -t 60.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["stepwell", "status"]
 CMD ["stepwell", "up", "--host", "0.0.0.0", "--data", "/data"]

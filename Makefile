@@ -1,4 +1,4 @@
-# Every target does its own set-up: a virtual environment with the versions that constraints.txt pins, made once and stamped.
+# Every target sets itself up: a virtual environment with the versions pinned in constraints.txt, created once and stamped.
 #
 #   make demo     a real training run on four ranks, logged to a real server and read back with SQL; it installs
 #                 only what the demo needs (half a minute, once); KEEP=1 leaves the server running, to look at the run
@@ -22,14 +22,14 @@ TESTS ?=
 SECONDS ?= 60
 SEED ?= $(shell date +%s)
 
-# Tests start hundreds of Pythons: with this set, each would compile all that it imports.
+# Tests start hundreds of Python processes; with this set, each would compile everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
-# Two stamps, so that nobody waits for the test tools who only wants to see the demo.
+# Two stamps, so that the demo does not wait for the test tools.
 DEMO := $(VENV)/demo-installed
 STAMP := $(VENV)/installed
-# What the first stamp stands for: extras of pyproject.toml.
+# The extras of pyproject.toml that the first stamp covers.
 BASE := demo
 # The web pages: built where the server and the wheel look for them. Node comes from PyPI, its packages from npm.
 NODE := workspace/node_modules/installed
@@ -40,7 +40,7 @@ NPM := $(BIN)/python workspace/npm.py
 EXTRAS := server,demo,media,read
 DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
     playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff tensorboardX
-# Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
+# An idle worker steals half of the tests of another one: the tests of a module mostly stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
@@ -100,13 +100,13 @@ bench-media: $(STAMP)
 bench-sql: $(STAMP)
 	$(BIN)/python loadtests/bench_sql.py
 
-# In an environment of its own, because torch brings some 4 GB, and with nothing there that these tests do not need.
+# In a separate environment with only what these tests need, because torch takes some 4 GB.
 test-integrations:
 	@$(MAKE) VENV=$(INTEGRATIONS) BASE=server EXTRAS=server DEV="cryptography hypothesis pillow pytest pytest-asyncio pytest-xdist" setup
 	@$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/integrations
 	$(INTEGRATIONS)/bin/python -m pytest -n 2 --dist worksteal tests/integrations
 
-# Python compiles what the tests import; pip would compile all of it, for a minute. A cache would keep the wheels a second time.
+# Python compiles what the tests import; pip would compile everything, which takes a minute. A cache would store the wheels twice.
 $(INTEGRATIONS)/integrations: $(INTEGRATIONS)/installed tests/integrations/requirements.txt
 	@free=`df -Pk "$(INTEGRATIONS)" | awk 'NR == 2 { print int($$4 / 1048576) }'`; [ "$$free" -ge 8 ] || { \
 	    echo "make: torch and the libraries of CUDA that it loads need 8 GB of disk for a while, and $(INTEGRATIONS) has $$free." >&2; \
@@ -117,7 +117,7 @@ $(INTEGRATIONS)/integrations: $(INTEGRATIONS)/installed tests/integrations/requi
 	@rm -rf "$(INTEGRATIONS)/wheels"
 	@touch "$@"
 
-# make soak SECONDS=600 SEED=7: faults at random, judged at the end; it prints its seed first.
+# make soak SECONDS=600 SEED=7: random faults, and a check of all data at the end; prints its seed first.
 soak: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m faults.soak --seconds $(SECONDS) --seed $(SEED)
 
@@ -126,7 +126,7 @@ graph: $(STAMP)
 
 setup: $(STAMP)
 
-# The build tools come first and outside of pip's isolation, so that constraints.txt pins them, too. Without --no-compile,
+# Build tools are installed first and outside pip's build isolation, so that constraints.txt pins them too. Without --no-compile,
 # pip would compile all of scipy, which takes longer than downloading it; Python compiles what the demo imports.
 $(DEMO): pyproject.toml constraints.txt
 	@command -v "$(PYTHON)" > /dev/null || { \

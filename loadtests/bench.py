@@ -1,7 +1,7 @@
-"""`make bench`: what `log()` costs, how fast points come to COMMIT, and how that compares with psql's own COPY.
+"""`make bench`: the cost of `log()`, the throughput up to COMMIT, and a comparison with psql's COPY.
 
-One run against one server and one Postgres on this machine, all started here. Prints a JSON line per result, then a
-table. Compared things take turns (A, B, A, B …) and medians are given, because machines are noisy.
+One run against one server and one Postgres, both started here on this machine. Prints a JSON line per result, then a
+table. The variants that are compared alternate (A, B, A, B …) and the table shows medians, because machines are noisy.
 
     python loadtests/bench.py [--quick]
 """

@@ -1,9 +1,9 @@
-"""`make bench-history`: ingest with sealing beside it, the space that history takes, and reading it back.
+"""`make bench-history`: ingest with sealing at the same time, the size of history, and the speed of reading it.
 
-One server and one Postgres on this machine, all started here. First a run of a million steps and one of ten thousand
-metrics are stored, and the first of them also as a table with a row a point; both are read while nothing else happens.
-Then four runs are loaded at full speed for `--minutes`, with sealing, and all is read again meanwhile. Prints a JSON
-line per result, then a table.
+One server and one Postgres, both started here on this machine. First, a run of a million steps and one of ten thousand
+metrics are stored (the former also as a table with one row per point) and read while the server is idle. Then four runs
+are loaded at full speed for `--minutes` while the sealer works, and the same reads are repeated meanwhile. Prints a
+JSON line per result, then a table.
 
     python loadtests/bench_history.py [--minutes 10] [--quick] [--json FILE]
 """

@@ -1,9 +1,9 @@
-"""`make bench-media`: what `log()` costs with a picture, and whether pictures delay the scalars beside them.
+"""`make bench-media`: the cost of `log()` with a picture, and the delay that pictures cause for scalars.
 
-One server and one Postgres on this machine, all started here. A process logs 1,000 steps of 100 scalars at an even
-pace, in turns without and with a picture of 224 × 224 × 3 at each step. Three things are taken of each turn: the time
-of each `log()`, with the making of the `Image` in it; from `log()` until `durable_step` says that the step is
-committed; and how long the pictures need until they are all stored. Prints a JSON line per result, then a table.
+One server and one Postgres, both started here on this machine. A process logs 1,000 steps of 100 scalars at a steady
+rate, in turns without and with a 224 × 224 × 3 picture at each step. Each turn measures the duration of each `log()`
+call, including the construction of the `Image`; the time from `log()` until `durable_step` reports the step as
+committed; and the time until all pictures are stored. Prints a JSON line per result, then a table.
 
     python loadtests/bench_media.py [--turns 3] [--steps 1000] [--rate 50] [--json FILE]
 """

@@ -1,8 +1,8 @@
-"""`make bench-quiet`: what a frame costs the server when many quiet writers send one each, and how long they wait.
+"""`make bench-quiet`: the server's CPU time per frame with many quiet writers, and their latency.
 
-One server for each number of writers; `quiet.py` loads it in a process of its own. CPU is read from /proc for the
-Python processes of the server and for its Postgres, over the time of the load, and divided by the frames. Prints a
-calibration of the machine first, then a JSON line for each number.
+One server for each number of writers, loaded by `quiet.py` in a process of its own. The CPU time of the server's Python
+processes and of its Postgres is read from /proc, taken over the load, and divided by the number of frames. Prints a
+calibration of the machine first, then a JSON line for each number of writers.
 
     python loadtests/bench_quiet.py [--writers 200,1000,2000,3000] [--seconds 15] [--gc] [-- options of `stepwell up`]
 """

@@ -1,7 +1,7 @@
-"""`make bench-sql`: queries over a team's history, each beside the same query of a table with a row per point.
+"""`make bench-sql`: queries over a team's history, compared with the same queries of a table with a row per point.
 
 Starts a Postgres of its own (or uses the database of `--dsn`), fills it from a seed (`sql_data.py`), and runs the
-queries of `sql_queries.py`: all forms of one must return the same rows, and each is timed. Prints a JSON line per
+queries of `sql_queries.py`. All forms of a query must return the same rows; each is timed. Prints a JSON line per
 query, then a table. With `--keep DIR` the cluster stays in that directory and is not filled again, so that two
 checkouts can be compared on the same data.
 

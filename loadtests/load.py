@@ -1,8 +1,8 @@
-"""A load in a process of its own: frames without end over real streams, at full speed, until it is told to stop.
+"""Generates load in a process of its own: an endless sequence of frames over real streams, at full speed.
 
-Beside the measurements, which must not share an interpreter with what loads the server. Frames are made when they are
-read, and again with the same bytes when they are sent again; values are normal noise, in full float64 or rounded to
-float32. Ends with SIGTERM: then what was sent is acknowledged and the runs finish.
+A separate process, because a measurement must not share an interpreter with its load generator. Frames are made when
+they are read, and made again with the same bytes when they are resent. Values are normally distributed noise, as full
+float64 or rounded to float32. On SIGTERM, waits until the sent frames are acknowledged, and finishes the runs.
 
     python loadtests/load.py URL --runs 4 --metrics 100 --steps 100 [--points N] [--float32] [--prefix load]
 """

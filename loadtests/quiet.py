@@ -1,9 +1,8 @@
 """Open-loop load of many quiet writers: each sends one frame at fixed times, however slow the server is.
 
-Beside the measurements, in a process of its own. A writer is a bare WebSocket on uvloop that patches steps and seq into
-one prebuilt frame, so that thousands of them leave the server its cores. A latency counts from the moment at which the
-frame was due, not from when it was sent, so a slow server cannot slow the arrivals down unseen; how late the driver
-itself was is reported beside it.
+Runs in a process of its own. A writer is a bare WebSocket on uvloop that patches steps and seq into one prebuilt frame,
+so that thousands of writers leave the server its cores. Latency counts from the time at which a frame was due, not from
+when it was sent, so a slow server cannot hide behind late sends. The delay of the driver itself is reported separately.
 
     python loadtests/quiet.py URL --writers 1000 --seconds 15 [--every 1.0] [--steps 10] [--metrics 20] [--ranks 8]
 

@@ -1,8 +1,8 @@
-"""A team's history from a seed, for `bench_sql.py`: in the tables of Stepwell, and in a table with a row per point.
+"""A team's history generated from a seed, for `bench_sql.py`: in Stepwell's tables and in a table with a row per point.
 
-Makes the catalog, ledgers, notes and points of some projects and puts them where the server would have put them: sealed
-history through the sealer's own writer, hot history as blocks. Beside it, in the schema `bench`, the same points and
-runs as anybody would store them without Stepwell, so that every query can be compared for rows and for time.
+Makes the catalog, ledgers, notes and points of some projects and stores them as the server would: sealed history
+through the sealer's own writer, hot history as blocks. The schema `bench` holds the same runs and points as a plain
+table, as one would store them without Stepwell, so that rows and times of every query can be compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The queries of `bench_sql.py`: as people and dashboards ask them of Stepwell, and the same of a row per point.
+"""The queries of `bench_sql.py`: typical queries of Stepwell, and their equivalents over a table with a row per point.
 
-A query may have a third form, `better`: the way that docs/sql.md recommends for it where the plain view is not the
-quickest way. All forms of a query return the same rows.
+A query may have a third form, `better`: the one that docs/sql.md recommends where the plain view is not the fastest.
+All forms of a query return the same rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A server of one's own for a measurement: `stepwell up` with its embedded Postgres in a temporary directory.
+"""A server for one measurement: `stepwell up` with its embedded Postgres in a temporary directory.
 
-Stands beside the load: starts, tells where it is, ends with the `with` block and leaves nothing.
+A context manager: starts the server, gives its address, and stops it and removes its files at the end of the block.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
         for batch in batches:
             run.log({"train/loss": loss, "train/accuracy": accuracy})
 
-The way of the data: log() → stage → frame → spool → stream → server → Postgres. docs/architecture.md draws it.
+The data path: log() → stage → frame → spool → stream → server → Postgres. docs/architecture.md draws it.
 """
 
 from __future__ import annotations

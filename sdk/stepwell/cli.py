@@ -1,4 +1,4 @@
-"""The command `stepwell`: finds the command that was asked for, runs it, and turns errors into text for people.
+"""The command `stepwell`: finds the requested subcommand, runs it, and turns errors into text for people.
 
 Takes the words of the command line and returns an exit code: 0 for success, 1 for an `Error`, 2 for an invalid command
 line, 130 for Ctrl-C. Errors appear on stderr in a few plain lines. The SDK's own commands are named here. The server's

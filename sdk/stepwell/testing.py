@@ -1,4 +1,4 @@
-"""For tests of programs that log: what they would have logged, without a server, a network or files.
+"""For tests of programs that log: captures what they log, without a server, a network or files.
 
     def test_training_logs_a_loss_that_falls():
         with stepwell.testing.capture() as logged:

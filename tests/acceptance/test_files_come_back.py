@@ -36,7 +36,7 @@ def test_files_come_back(server: Server, tmp_path: Path) -> None:
         assert file.read() == "weights"
     assert (out / "deep" / "model.txt").read_text() == "weights"
     assert list((out / "deep").iterdir()) == [out / "deep" / "model.txt"]
-    with pytest.raises(UsageError, match=r"is there already(.|\n)*replace=True"):
+    with pytest.raises(UsageError, match=r"exists already(.|\n)*replace=True"):
         seen.file("deep/model.txt").download(out)
     (out / "deep" / "model.txt").write_text("mine")
     assert text_of(seen.file("deep/model.txt").download(out, exist_ok=True)) == "mine"

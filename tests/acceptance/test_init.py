@@ -162,7 +162,7 @@ def test_settings_come_in_any_shape_and_arguments_win(caplog: pytest.LogCaptureF
     made = stepwell.Settings(run_id="run-1", mode="offline", start_method="fork", _disable_stats=True, project="other")
     run = stepwell.init("mnist", settings=made)
     assert (run.id, run.project, run.settings.mode) == ("run-1", "mnist", "offline")
-    assert caplog.messages == ["settings that mean nothing here are ignored: _disable_stats, start_method"]
+    assert caplog.messages == ["settings without a meaning in Stepwell are ignored: _disable_stats, start_method"]
     run.finish()
     assert stepwell.init(settings={"mode": "disabled", "silent": True}).disabled
     stepwell.finish()

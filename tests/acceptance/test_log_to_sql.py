@@ -296,6 +296,6 @@ def test_what_finds_no_room_is_lost_by_name_and_the_rest_is_stored(
     assert {code for code, _ in rejections} == {"dropped"} == set(seen)
     assert len(rejections) == len(seen)
     texts = [message.split(" (")[0] for message in caplog.messages]
-    assert texts[0].endswith("frames wait in memory until it takes them again. the spool has reached its size limit")
-    assert texts[1].split(": ")[1].startswith("the spool takes nothing, and ")
+    assert texts[0].endswith("frames wait in memory until it is writable. the spool has reached its size limit")
+    assert texts[1].split(": ")[1].startswith("the spool is not writable, and ")
     backend.stop()

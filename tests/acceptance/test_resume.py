@@ -222,7 +222,7 @@ def test_a_server_that_is_away_is_named_and_nothing_is_left(
         ({"resume_from": "run-1"}, "resume_from must look like '<run id>?_step=<number>'"),
         ({"resume_from": "run-1?_step=-1"}, "resume_from must look like"),
         ({"fork_from": "?_step=1"}, "fork_from must look like"),
-        ({"resume_from": "other?_step=1"}, "resume_from names another run than id does"),
+        ({"resume_from": "other?_step=1"}, "resume_from and id name different runs"),
         ({"fork_from": "run-1?_step=1"}, "a fork needs an id of its own"),
     ],
 )

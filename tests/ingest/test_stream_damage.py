@@ -51,14 +51,14 @@ async def test_a_flipped_bit_is_retryable_and_frames_before_it_are_stored(
 
 async def test_counts_that_lie_are_called_so(worker: Worker) -> None:
     lies = [
-        (40, 10**9, "the header of a frame claims what no frame can have"),  # blocks
+        (40, 10**9, "the header of a frame has impossible values"),  # blocks
         (40, wire.MAX_BLOCKS, "a block"),
         (44, 10**9, "a frame claims more objects than it holds"),
         (48, 10**9, "a frame miscounts its points"),
-        (64, 10**9, "a block claims more than its frame holds"),  # K
-        (68, 10**9, "a block claims more than its frame holds"),  # S
-        (72, 10**9, "a block claims more than its frame holds"),  # names
-        (8, 2**24 + 8, "the header of a frame claims what no frame can have"),  # length
+        (64, 10**9, "a block exceeds its frame"),  # K
+        (68, 10**9, "a block exceeds its frame"),  # S
+        (72, 10**9, "a block exceeds its frame"),  # names
+        (8, 2**24 + 8, "the header of a frame has impossible values"),  # length
     ]
     for offset, value, message in lies:
         session = Session()

@@ -145,7 +145,7 @@ def test_a_failure_ends_the_watching_and_not_the_training(
     run.watch(model, log="all", log_freq=1)
     train(model, run, 2)
     assert [record.getMessage() for record in caplog.records] == [
-        "the model is not watched any more: RuntimeError: out of memory"
+        "the model is no longer watched: RuntimeError: out of memory"
     ]
     assert [keys(row) for row in logged.history] == [set(), set()]
 

@@ -104,7 +104,9 @@ def test_what_is_no_json_becomes_its_text(config: Config, changes: list[dict[str
 
 @pytest.mark.parametrize("wrap", [lambda image: image, lambda image: [image], lambda image: {"deep": image}])
 def test_media_are_no_config(config: Config, changes: list[dict[str, Any]], wrap: Any) -> None:
-    with pytest.raises(TypeError, match=r"config 'picture': Image objects have no place (.|\n)*a config takes none"):
+    with pytest.raises(
+        TypeError, match=r"config 'picture': Image objects cannot be mixed (.|\n)*a config cannot hold media"
+    ):
         config.update({"lr": 0.1, "picture": wrap(Image(np.zeros((2, 2, 3), np.uint8)))})
     assert (config.as_dict(), changes) == ({"lr": 0.1, "layers": [1, 2]}, [])
 

@@ -104,9 +104,9 @@ def test_a_list_is_one_object(stored: Stored, tmp_path: Path) -> None:
         (lambda: Audio(WAVE), "needs a sample_rate"),
         (lambda: Audio(WAVE, 0), "positive integer"),
         (lambda: Audio(WAVE, 44.1), "positive integer"),  # type: ignore[arg-type]  # the mistake
-        (lambda: Audio(np.zeros((2, 2, 2)), RATE), "no sound .2 × 2 × 2."),
-        (lambda: Audio([], RATE), "no sound .0."),
-        (lambda: Audio(np.zeros((100, 100)), RATE), "no sound .100 × 100."),
+        (lambda: Audio(np.zeros((2, 2, 2)), RATE), "cannot be audio .2 × 2 × 2."),
+        (lambda: Audio([], RATE), "cannot be audio .0."),
+        (lambda: Audio(np.zeros((100, 100)), RATE), "cannot be audio .100 × 100."),
         (lambda: Audio(["a"], RATE), "floats, or integers"),
         (lambda: Audio(np.array([2**40]), RATE), "at most 32 bits"),
         (lambda: Audio("/no/such/file.wav"), "cannot be read"),

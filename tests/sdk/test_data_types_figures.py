@@ -91,7 +91,7 @@ def test_what_plotly_cannot_convert_is_drawn(
     monkeypatch.setattr("plotly.tools.mpl_to_plotly", broken)
     figure, _ = line_plot()
     assert stored.log(figure)["_type"] == "image-file"
-    assert "logged as a picture: plotly cannot convert a figure of matplotlib (AttributeError: 'Spine'" in caplog.text
+    assert "logged as a picture: plotly cannot convert the matplotlib figure (AttributeError: 'Spine'" in caplog.text
     with pytest.raises(DataError, match=r"log stepwell.Image\(figure\)"):
         Plotly(figure)
 
@@ -153,5 +153,5 @@ def test_a_bokeh_document_may_be_a_file(stored: Stored, tmp_path: Path) -> None:
     path.write_text(json.dumps({"roots": []}))
     assert stored.json(stored.log(Bokeh(path))["path"]) == {"roots": []}
     path.write_text("no JSON")
-    with pytest.raises(DataError, match="no document of Bokeh"):
+    with pytest.raises(DataError, match="not a Bokeh document"):
         Bokeh(path)

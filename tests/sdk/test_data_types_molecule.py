@@ -84,7 +84,7 @@ def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> N
         (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.mol"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.xyz"), "no format '.xyz'"),
-        (lambda: Molecule.from_rdkit(5), "RDKit makes no molecule of this"),
+        (lambda: Molecule.from_rdkit(5), "RDKit cannot make a molecule of this value"),
     ],
 )
 def test_what_makes_no_molecule_says_why(make: Any, text: str, kind: type[Exception]) -> None:

@@ -108,8 +108,8 @@ def test_a_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Object3D(np.zeros((4, 5))), "no cloud of points .4 × 5."),
-        (lambda: Object3D(np.zeros(3)), "no cloud of points"),
+        (lambda: Object3D(np.zeros((4, 5))), "cannot be a point cloud .4 × 5."),
+        (lambda: Object3D(np.zeros(3)), "cannot be a point cloud"),
         (lambda: Object3D(np.full((1, 3), np.nan)), "finite numbers"),
         (lambda: Object3D(np.array([["a", "b", "c"]])), "finite numbers"),
         (lambda: Object3D(np.array([[0, 0, 0, 15]])), "from 1 to 14"),

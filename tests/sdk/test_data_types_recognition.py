@@ -69,13 +69,13 @@ def test_a_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> N
     """The row "list mixing media with plain values": whichever comes first."""
     with pytest.raises(kind, match="Image comes first, and item 1 is of type int"):
         as_media([Image(RGB), 1])
-    with pytest.raises(kind, match="'v': Image objects have no place between plain values"):
+    with pytest.raises(kind, match="'v': Image objects cannot be mixed with plain values"):
         logged([1, Image(RGB)])
 
 
 @pytest.mark.parametrize("value", [Image(RGB), [[1], [Image(RGB)]], {"a": [1, Image(RGB)]}, [{"a": Image(RGB)}]])
 def test_what_takes_plain_values_only_refuses_media(value: Any) -> None:
-    with pytest.raises(DataError, match="no place between plain values"):
+    with pytest.raises(DataError, match="cannot be mixed with plain values"):
         logged(value)
 
 

@@ -162,7 +162,7 @@ def test_an_incremental_table_goes_on_after_a_resume(stored: Stored) -> None:
     for table, previous in ((Table(), before), (resumed, {"_type": "table-file"})):
         with pytest.raises(UsageError, match="only INCREMENTAL tables"):
             table.continue_from(previous)
-    with pytest.raises(UsageError, match="lacks what one has"):
+    with pytest.raises(UsageError, match="description of a table increment is incomplete"):
         resumed.continue_from({"_type": "incremental-table-file", "increment_num": 3})
 
 

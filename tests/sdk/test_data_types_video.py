@@ -172,16 +172,16 @@ def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> N
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Video(FRAMES[0]), "no video .3 × 16 × 24."),
-        (lambda: Video(FRAMES[:, :2]), "no video .5 × 2 × 16 × 24."),
-        (lambda: Video(FRAMES[:0]), "no video"),
+        (lambda: Video(FRAMES[0]), "cannot be a video .3 × 16 × 24."),
+        (lambda: Video(FRAMES[:, :2]), "cannot be a video .5 × 2 × 16 × 24."),
+        (lambda: Video(FRAMES[:0]), "cannot be a video"),
         (lambda: Video(FRAMES, format="avi"), "no format 'avi'"),
         (lambda: Video(FRAMES, fps=0), "fps must be above 0"),
         (lambda: Video(FRAMES, fps="fast"), "fps must be a number"),  # type: ignore[arg-type]  # the mistake
         (lambda: Video("/no/such/file.mp4"), "cannot be read"),
         (lambda: Video("https://example.com/a.mp4"), "on other hosts"),
         (lambda: Video(__file__), "no format '.py'"),
-        (lambda: Video(np.array(["a"])), "no video"),
+        (lambda: Video(np.array(["a"])), "cannot be a video"),
     ],
 )
 def test_what_makes_no_video_says_why(make: Any, text: str, kind: type[Exception]) -> None:

@@ -54,7 +54,7 @@ def completing(stage: Stage, *metrics: Metric) -> Definitions:
         ("loss", {"step_sync": "yes"}, "define_metric: step_sync must be a bool, not str"),
         ("loss", {"hidden": 1}, "define_metric: hidden must be a bool, not int"),
         ("loss", {"summary": ["min"]}, "define_metric: summary must be a str, not list"),
-        ("loss", {"summary": "min, max"}, r"the summary ' max' is not known\n.*no blanks"),
+        ("loss", {"summary": "min, max"}, r"the summary ' max' is not known\n.*without spaces"),
         ("loss", {"summary": "median"}, "the summary 'median' is not known"),
         ("loss", {"summary": "min,"}, "the summary '' is not known"),
         ("loss", {"goal": "up"}, "goal must be minimize or maximize, not 'up'"),

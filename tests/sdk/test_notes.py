@@ -86,7 +86,7 @@ def test_times_of_notes_follow_no_step_of_the_clock(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_note_that_no_frame_can_hold_is_refused() -> None:
-    with pytest.raises(DataError, match="this is too large to be kept with the run"):
+    with pytest.raises(DataError, match="the value is too large"):
         new_stage().note("config", b"x" * (wire.MAX_ROW_BYTES + 1))
 
 

@@ -70,7 +70,7 @@ def test_a_full_spool_sends_frames_to_memory_and_says_so_once(spool: Spool, capl
     )
     assert frames == read_all(outbox)
     (message,) = caplog.messages
-    assert message.startswith("the spool is full; frames wait in memory until it takes them again. the spool has ")
+    assert message.startswith("the spool is full; frames wait in memory until it is writable. the spool has ")
     assert "reached its size limit (4088 bytes in " in message
     assert ", the limit is 4096)\n  Hint: frames leave it when the server acknowledges them" in message
 
@@ -88,7 +88,7 @@ def test_full_memory_turns_frames_into_counted_tombstones(spool: Spool, caplog: 
     ]
     assert (spooled, 3, 100 - kept) == (outbox.counts.spooled, outbox.counts.unspooled, outbox.counts.dropped)
     assert (
-        f"1 values were lost: the spool takes nothing, and {3 * FRAME_BYTES} bytes wait in memory already"
+        f"1 values were lost: the spool is not writable, and {3 * FRAME_BYTES} bytes already wait in memory"
         == caplog.messages[1]
     )
 
@@ -106,7 +106,7 @@ def test_what_waits_in_memory_goes_to_the_spool_when_it_takes_frames_again(
     outbox.retry_spool()
     assert (40, spooled) == (spool.next_seq, spool.first_seq)
     assert frames[spooled:] == read_all(outbox)
-    assert caplog.messages[-1] == "the spool takes frames again"
+    assert caplog.messages[-1] == "the spool is writable again"
     frames += append(outbox, 1)
     assert (41, frames[spooled:]) == (spool.next_seq, read_all(outbox))
 

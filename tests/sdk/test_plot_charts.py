@@ -130,7 +130,7 @@ def test_a_chart_shows_what_its_table_held_when_it_was_logged(stored: Stored) ->
     [
         (lambda: plot.line(TABLE, "a", "z"), "the table has no column 'z'"),
         (lambda: plot.bar([[1]], "a", "b"), "a chart needs a Table, not list"),  # type: ignore[arg-type]  # the mistake
-        (lambda: plot.plot_table(5, TABLE, {}), "name of the specification must be a text"),  # type: ignore[arg-type]  # likewise
+        (lambda: plot.plot_table(5, TABLE, {}), "name of the specification must be a string"),  # type: ignore[arg-type]  # likewise
         (lambda: plot.line_series([1, 2], [[1]]), "'line_0' has 1 y values for 2 x values"),
         (lambda: plot.line_series([[1], [2]], [[1]]), "2 sequences of x values for 1 lines"),
         (lambda: plot.line_series([1], [[1], [2]], keys=["a"]), "1 keys for 2 lines"),

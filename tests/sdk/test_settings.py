@@ -172,7 +172,7 @@ def test_modes(given: str, mode: str) -> None:
         ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),
         ({"system_metrics_s": -1}, SettingError, "system_metrics_s must be seconds, or 0 (-1)"),
         ({"system_metrics_s": "nan"}, SettingError, "system_metrics_s must be seconds, or 0 ('nan')"),
-        ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no blanks at"),
+        ({"project": "a/b"}, UsageError, "invalid project 'a/b'\n  Hint: 1 to 128 printable characters, no leading"),
         ({"project": "p" * 129}, UsageError, "invalid project 'ppp"),
         ({"project": ""}, UsageError, "invalid project ''"),
         ({"project": 5}, UsageError, "invalid project '5'"),

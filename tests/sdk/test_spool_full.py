@@ -112,7 +112,7 @@ def test_a_run_that_raises_says_so_and_loses_nothing_that_it_took(postgres_dsn: 
     backend = Backend(postgres_dsn)
     run = start_run(backend.url, limits=FULL, spool_full="raise", timeouts=QUICK)
     taken = 0
-    with pytest.raises(SpoolFullError, match="nothing more can be logged: the spool, and the memory beside it, are"):
+    with pytest.raises(SpoolFullError, match="nothing more can be logged: the spool and the frame memory are"):
         for _ in range(10_000):
             run.log({"loss": float(taken)})
             taken += 1

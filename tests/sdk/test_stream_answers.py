@@ -64,8 +64,8 @@ async def malformed_error(peer: Peer, _: list[bytes]) -> None:
         pytest.param(ack_with_wrong_checksum, "does not echo what was sent (seq 2", id="wrong checksum"),
         pytest.param(ack_of_another_frame, "does not echo what was sent (seq 1", id="checksum of another frame"),
         pytest.param(not_json, "the server sent something that is not JSON", id="not JSON"),
-        pytest.param(malformed_rejections, "the server's list of rejections makes no sense", id="malformed rejections"),
-        pytest.param(malformed_error, "the server sent an error that makes no sense", id="malformed error"),
+        pytest.param(malformed_rejections, "the server's list of rejections is invalid", id="malformed rejections"),
+        pytest.param(malformed_error, "the server sent an invalid error", id="malformed error"),
     ],
 )
 async def test_an_answer_that_is_no_acknowledgement_frees_nothing(

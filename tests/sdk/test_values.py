@@ -342,7 +342,7 @@ REFUSED: list[Any] = [
     ),
     pytest.param(lambda: io.StringIO("text"), "a value of type StringIO is not JSON serializable", id="open file"),
     pytest.param(Loader, "a value of type Loader is not JSON serializable", id="data loader"),
-    pytest.param(Remote, "a value of type Remote is no array (no copy to this host)", id="tensor out of reach"),
+    pytest.param(Remote, "a value of type Remote is not an array (no copy to this host)", id="tensor out of reach"),
     pytest.param(lambda: functools.partial(print), "a value of type partial is not JSON serial", id="partial"),
     pytest.param(circular_list, TOO_DEEP, id="circular list"),
     pytest.param(circular_dict, TOO_DEEP, id="circular dict"),

@@ -127,7 +127,7 @@ def test_numbers_are_found_by_name() -> None:
 def test_another_version_is_told_from_damage() -> None:
     raw = bytearray(encoded(example()))
     raw[4] = 2
-    with pytest.raises(FrameVersionError, match="columns of version 2 are not known here"):
+    with pytest.raises(FrameVersionError, match="columns of version 2 are not supported"):
         columns.decode(raw)
 
 

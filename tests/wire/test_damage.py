@@ -94,22 +94,22 @@ def lie(offset: int, value: int) -> Callable[[], bytes]:
 @pytest.mark.parametrize(
     ("tell", "text"),
     [
-        pytest.param(lie(8, HUGE), "the header of a frame claims what no frame can have", id="length"),
+        pytest.param(lie(8, HUGE), "the header of a frame has impossible values", id="length"),
         pytest.param(lie(8, len(FRAME) + 8), "a frame is cut off", id="length-a-bit-longer"),
         pytest.param(lie(8, len(FRAME) - 8), "a frame is cut off", id="length-a-bit-shorter"),
-        pytest.param(lie(8, 8), "the header of a frame claims what no frame can have", id="length-below-header"),
-        pytest.param(lie(40, HUGE), "the header of a frame claims what no frame can have", id="blocks"),
+        pytest.param(lie(8, 8), "the header of a frame has impossible values", id="length-below-header"),
+        pytest.param(lie(40, HUGE), "the header of a frame has impossible values", id="blocks"),
         pytest.param(lie(40, 1), "a frame miscounts its points", id="blocks-fewer"),
         pytest.param(lie(44, HUGE), "a frame claims more objects than it holds", id="objects"),
-        pytest.param(lie(44, 0), "a frame has bytes that nothing accounts for", id="objects-none"),
-        pytest.param(lie(44, 1), "objects are cut off|bytes that nothing accounts for", id="objects-fewer"),
+        pytest.param(lie(44, 0), "a frame has unexpected bytes at its end", id="objects-none"),
+        pytest.param(lie(44, 1), "objects are cut off|unexpected bytes at its end", id="objects-fewer"),
         pytest.param(lie(48, HUGE), "a frame miscounts its points .1000000000 claimed, 5 there", id="points"),
-        pytest.param(lie(BLOCK_1, HUGE), "a block claims more than its frame holds .1000000000 keys", id="keys"),
-        pytest.param(lie(BLOCK_1 + 4, HUGE), "a block claims more than its frame holds", id="rows"),
-        pytest.param(lie(BLOCK_1 + 4, 2**32 - 1), "a block claims more than its frame holds", id="rows-most"),
-        pytest.param(lie(BLOCK_1 + 4, 0), "a block claims more than its frame holds", id="rows-none"),
-        pytest.param(lie(BLOCK_1 + 8, HUGE), "a block claims more than its frame holds", id="names"),
-        pytest.param(lie(BLOCK_1 + 8, 9), "a block claims more than its frame holds", id="names-not-padded"),
+        pytest.param(lie(BLOCK_1, HUGE), "a block exceeds its frame .1000000000 keys", id="keys"),
+        pytest.param(lie(BLOCK_1 + 4, HUGE), "a block exceeds its frame", id="rows"),
+        pytest.param(lie(BLOCK_1 + 4, 2**32 - 1), "a block exceeds its frame", id="rows-most"),
+        pytest.param(lie(BLOCK_1 + 4, 0), "a block exceeds its frame", id="rows-none"),
+        pytest.param(lie(BLOCK_1 + 8, HUGE), "a block exceeds its frame", id="names"),
+        pytest.param(lie(BLOCK_1 + 8, 9), "a block exceeds its frame", id="names-not-padded"),
         pytest.param(lie(OBJECTS + 32, HUGE), "objects are cut off", id="key-bytes"),
         pytest.param(lie(OBJECTS + 40, 2**32 - 1), "objects are cut off", id="body-bytes"),
     ],
@@ -142,7 +142,7 @@ def test_a_seq_beyond_63_bits_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [(b"\xff\xfe\xfd\xfc", "the key of an object is not UTF-8"), (b"a\0bc", "NUL-holding key")],
+    [(b"\xff\xfe\xfd\xfc", "the key of an object is not UTF-8"), (b"a\0bc", "holds a NUL character")],
 )
 def test_a_malformed_key_of_an_object_is_refused(key: bytes, text: str) -> None:
     frame = bytearray(FRAME)

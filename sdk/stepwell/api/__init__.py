@@ -1,4 +1,4 @@
-"""Reading back: `stepwell.Api()`, for scripts and notebooks. Stands apart from logging.
+"""Reads runs back in scripts and notebooks: `stepwell.Api()`. Independent of logging.
 
     api = stepwell.Api()
     run = api.run("team/mnist/my-run")
@@ -8,7 +8,7 @@
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
     api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
 
-The way of the data: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
+The data path: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Api:
 
 def _parts(path: str, most: int) -> list[str]:
     if not isinstance(path, str):
-        raise UsageError("a path must be a text", detail=repr(path)[:80], hint='"entity/project/id"')
+        raise UsageError("a path must be a string", detail=repr(path)[:80], hint='"entity/project/id"')
     parts = [part for part in path.strip("/").split("/") if part]
     if len(parts) == most + 1 and parts[-2] == "runs":  # as in the address of a page
         del parts[-2]

@@ -1,6 +1,6 @@
-"""What a run that was read back says of itself: names, config, summary, files; and what a reader may change of it.
+"""The attributes of a run that was read back: names, config, summary, files; and the changes that a reader may make.
 
-`Run` adds the history. Receives one JSON object of the server; sends changes back, and only what has changed.
+`Run` adds the history. Receives one JSON object from the server; sends changes back, and only what has changed.
 """
 
 from __future__ import annotations

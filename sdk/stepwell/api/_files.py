@@ -1,6 +1,6 @@
-"""The files of a run that was read back: what `run.save` kept, and what was in `run.dir`.
+"""The files of a run that was read back: those that `run.save` kept, and those in `run.dir`.
 
-Stands beside `_history`. Receives the server's list of files; writes their bytes below a directory of the reader's.
+Sits beside `_history`. Receives the server's list of files; downloads them into a directory that the reader chooses.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class File:
             raise UsageError(f"the name {self.name!r} leads out of {place}")
         if path.exists() and not replace:
             if not exist_ok:
-                raise UsageError(f"{path} is there already", hint="download(replace=True) writes over it")
+                raise UsageError(f"{path} exists already", hint="download(replace=True) overwrites it")
             return path.open()
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
@@ -81,7 +81,7 @@ class File:
             ):
                 shutil.copyfileobj(reply, out, _PIECE_BYTES)
             if os.path.getsize(temporary) != self.size:
-                raise UsageError(f"{self.name} did not arrive whole", hint="download it again")
+                raise UsageError(f"{self.name} was not downloaded completely", hint="download it again")
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Rows of one run as the server sends them, and the small values that hold what came of them.
+"""Rows of one run as the server sends them, and the small result types of the read API.
 
-Stands between the client and `Run`. In goes a query; out come batches of rows, in the order of steps. A read that is
-cut off goes on where it stood, so that nothing is missing or double.
+Sits between the client and `Run`. Takes a query and yields batches of rows in the order of steps. A read that is
+interrupted continues where it stopped, so that no row is missing or repeated.
 """
 
 from __future__ import annotations

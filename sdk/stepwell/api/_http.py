@@ -1,4 +1,4 @@
-"""Batches of columns over HTTP, as they arrive: what the read API adds to the blocking client."""
+"""Batches of columns over HTTP, decoded as they arrive: the read API's addition to the blocking client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The projects of an entity, and the person who asks."""
+"""The projects of an entity, and the user of an API key."""
 
 from __future__ import annotations
 

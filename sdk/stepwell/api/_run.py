@@ -1,6 +1,6 @@
 """One run as it was logged: its history in several shapes, beside its attributes.
 
-In come answers of the server; out go values that are exactly those that were logged.
+Receives answers of the server; returns exactly the values that were logged.
 """
 
 from __future__ import annotations

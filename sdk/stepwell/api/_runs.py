@@ -1,4 +1,4 @@
-"""The runs of a project that fit a filter: a sequence that loads its runs as they are looked at."""
+"""The runs of a project that match a filter: a sequence that loads its runs as they are accessed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Runs(Sequence[Run]):
                 "limit": min(per_page, 1000),
             }
         except TypeError as error:
-            raise UsageError("filters must be what JSON can hold", detail=str(error)) from error
+            raise UsageError("filters must be serializable as JSON", detail=str(error)) from error
         self._runs: list[Run] = []
         self._next: str | None = None
         self._total: int | None = None
@@ -80,7 +80,7 @@ class Runs(Sequence[Run]):
             format: "default": a list of dicts; "pandas" or "polars": a DataFrame.
 
         Raises:
-            UsageError: the format is none of these, or its library is not installed.
+            UsageError: unknown format, or its library is not installed.
         """
         if format not in ("default", "pandas", "polars"):
             raise UsageError(f"the format must be default, pandas or polars, not {format!r}")

@@ -1,6 +1,6 @@
 """The summary of a run that was read back: one value per key, nested as it was logged, and changeable.
 
-Stands between `Run` and the server: values that are set here are sent by `update`.
+Sits between `Run` and the server: `update` sends the values that were set here.
 """
 
 from __future__ import annotations

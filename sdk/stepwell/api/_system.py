@@ -1,7 +1,7 @@
 """System metrics of one run: what its hosts were doing, row by row. They have times and no steps.
 
-Stands beside `_history`: in goes the run's path, out come dicts with `_timestamp` (Unix seconds), `_runtime` (seconds
-since the run began) and the numbers that were measured.
+Sits beside `_history`. Takes the run's path and yields dicts with `_timestamp` (Unix seconds), `_runtime` (seconds
+since the run began) and the measured numbers.
 """
 
 from __future__ import annotations

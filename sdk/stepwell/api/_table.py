@@ -1,7 +1,7 @@
-"""Rows as people use them: dicts, a pandas DataFrame, an Arrow table, a polars DataFrame. One table, four ways out.
+"""Rows in the forms that people use: dicts, a pandas DataFrame, an Arrow table, a polars DataFrame.
 
-In come batches of rows; out goes what was asked for. A value that a row does not have is missing (None, or null in
-Arrow and polars; pandas has NaN for both): NaN is a value that was logged.
+Takes batches of rows and returns them in the requested form. A value that a row does not have is missing (None, or null
+in Arrow and polars; pandas has NaN for both): NaN is a value that was logged.
 """
 
 from __future__ import annotations

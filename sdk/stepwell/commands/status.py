@@ -1,6 +1,6 @@
 """`stepwell status`: the server and the spools of this directory at a glance. Reads only; takes no lock.
 
-In come the server's /v1/status and /readyz and the segments and files below a directory; out goes a small table.
+Reads the server's /v1/status and /readyz and the segments and files below a directory; prints a small table.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def _show_files(root: Path) -> None:
     for directory in directories_with_blobs(root):
         with contextlib.suppress(OSError):  # delivered meanwhile
             sizes = [path.stat().st_size for path in (directory / FOLDER).iterdir() if len(path.name) == 64]
-            who = holder(directory) or "nobody: `stepwell sync` delivers them"
+            who = holder(directory) or "no process: `stepwell sync` delivers them"
             rows.append((str(directory.relative_to(root)), f"{len(sizes):,}", size(sum(sizes)), who))
     if rows:
         print(f"files   below {root}:")

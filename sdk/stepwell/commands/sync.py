@@ -1,8 +1,8 @@
-"""`stepwell sync`: delivers what offline or crashed runs left on the disk, spool after spool, oldest first.
+"""`stepwell sync`: delivers the spools that offline or crashed runs left on the disk, oldest first.
 
-In come spool directories; out go their frames, over the same stream that a live run uses, and an account of each on
-stdout. A spool goes from the disk when the server has all of it. Promises to touch no spool of a live process, to
-count nothing as delivered that the server has not acknowledged, and to leave what it could not deliver as it was.
+Takes spool directories, sends their frames over the same stream that a live run uses, and prints an account of each. A
+spool is removed when the server has all of it. Promises not to touch the spool of a live process, not to count anything
+as delivered that the server has not acknowledged, and to leave undelivered frames as they were.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The files of `stepwell sync`: what is left in the `blobs` folder of a session, to the server.
+"""The files of `stepwell sync`: uploads what is left in the `blobs` folder of a session.
 
-Stands beside the delivery of frames. In comes a session's directory whose process is no more; out go its files, by the
-uploader that a live run uses, and an account. Takes the lock of the directory, as for frames.
+Sits beside the delivery of frames. Takes the directory of a session whose process has ended, uploads its files with the
+uploader that a live run uses, and returns an account. Takes the lock of the directory, as for frames.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What W&B's client has and Stepwell does not: artifacts, sweeps and smaller names. Each is an error with a hint.
+"""Names that W&B's client has and Stepwell does not, such as artifacts and sweeps. Each raises an error with a hint.
 
-Beside the data's way. Libraries look up `wandb.Artifact` and call it only when they are asked to keep models, so such
-names exist, and the call raises UsageError: the program learns of it at once, not from a file that is missing a month
-later. Other names are missing (`hasattr` is False), and the AttributeError or ImportError says what to use instead.
+Off the data path. Libraries look up `wandb.Artifact` and call it only when they are asked to keep models, so such names
+exist, and the call raises UsageError: the program fails at once instead of missing a file a month later. Other names
+are missing (`hasattr` is False), and the AttributeError or ImportError says what to use instead.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class AbsentOfRun:
     use_model = _refusing("run.use_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     link_model = _refusing("run.link_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     log_code = _refusing("run.log_code()", _ARTIFACTS, names.NO_CODE)
-    status = _refusing("run.status()", "there is none of this name", names.NO_STATUS)
-    write_logs = _refusing("run.write_logs()", "there is none of this name", names.NO_WRITE_LOGS)
+    status = _refusing("run.status()", "no such method", names.NO_STATUS)
+    write_logs = _refusing("run.write_logs()", "no such method", names.NO_WRITE_LOGS)
 
 
 for _name in names.RUN.keys() - vars(AbsentOfRun).keys():

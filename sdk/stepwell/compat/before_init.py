@@ -1,6 +1,6 @@
-"""What the module's names are while there is no run: each use is an error that says what to do.
+"""The module's names before `init`: each use raises an error that says what to do.
 
-The words are those of W&B's client, as scripts match on them (log-semantics §5).
+The messages use the wording of W&B's client, because scripts match on it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Lightning's `WandbLogger(log_model=True)`, refused when the logger is made.
+"""Rejects Lightning's `WandbLogger(log_model=True)` when the logger is constructed.
 
-Lightning uploads checkpoints as artifacts once the fit is over, where a refusal would cost the whole training. So its
-constructor looks at the argument first: at once when the module is loaded already, else as soon as it is.
+Lightning uploads checkpoints as artifacts once the fit is over; an error at that point would cost the whole training.
+So the constructor of its logger is patched to check the argument: at once if the module is loaded already, else when it
+is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The modules below `wandb` that programs import or look into, each with the names of Stepwell that it stands for.
+"""The modules below `wandb` that programs import or inspect, each mapped to names of Stepwell.
 
-Used twice: `stand_in.install_as_wandb` puts them into `sys.modules`, and `stepwell.__getattr__` gives the top ones to
-programs that say `import stepwell as wandb` and look into `wandb.sdk`. Nothing heavy is imported before it is used.
+Used twice: `stand_in.install_as_wandb` puts them into `sys.modules`, and `stepwell.__getattr__` returns the top-level
+ones to programs that say `import stepwell as wandb` and use `wandb.sdk`. Heavy modules are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Names of W&B's client that Stepwell does not have, and what to use instead of each. Data only.
 
 `absent.py` makes errors of them: a script that needs one of these names learns what to write, and a library that only
-looks for it goes on without it.
+probes for it continues without it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run has for scripts written for W&B's client, beside what Stepwell itself needs. `Run` builds on it."""
+"""Attributes and methods of a run that exist only for scripts written for W&B's client. `Run` inherits from it."""
 
 from __future__ import annotations
 

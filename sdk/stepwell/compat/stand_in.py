@@ -1,7 +1,7 @@
-"""Standing in for W&B's client: what its module has beside runs, and `import wandb` in other people's code.
+"""The stand-in for W&B's client: names of its module other than runs, and `import wandb` in other people's code.
 
-`import stepwell as wandb` reaches one script. A library that says `import wandb` itself (Lightning, Transformers) gets
-Stepwell when the program calls `stepwell.install_as_wandb()` before it: what these libraries touch is there.
+`import stepwell as wandb` affects one script. A library that says `import wandb` itself (Lightning, Transformers) gets
+Stepwell when the program calls `stepwell.install_as_wandb()` first; the names that these libraries use are present.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`wandb.util`, as far as programs use it from outside."""
+"""The functions of `wandb.util` that programs outside of W&B use."""
 
 from __future__ import annotations
 

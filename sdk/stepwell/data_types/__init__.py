@@ -1,9 +1,9 @@
-"""What runs can log beside plain values: pictures, sound, tables and so on.
+"""The media that runs can log besides plain values: pictures, sound, tables and so on.
 
     run.log({"samples": [stepwell.Image(pixels, caption="after") for pixels in batch]})
 
-Each class is in a module of its own, imported when it is first asked for; the libraries that encode come later still,
-and are in `pip install 'stepwell[media]'`.
+Each class has a module of its own, imported on first use. The encoding libraries are imported later still; `pip install
+'stepwell[media]'` installs them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sound: samples, which become a wav, and files, which are kept as they are."""
+"""Sound: samples, which are encoded as WAV, and files, which are kept as they are."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _samples_of(data: Any) -> npt.NDArray[Any]:
         array = array.T
     if array.ndim not in (1, 2) or not array.size or (array.ndim == 2 and array.shape[1] > _MAX_CHANNELS):
         raise DataError(
-            "an array of this shape is no sound",
+            "an array of this shape cannot be audio",
             detail=" × ".join(map(str, array.shape)),
             hint=f"samples, or samples × channels with at most {_MAX_CHANNELS} channels",
         )

@@ -1,6 +1,6 @@
-"""Lists of media: one object for all of a class, or a list of objects.
+"""Lists of media: one object for a whole list of one class, or a list of objects.
 
-Between `as_media` and the sink, like a single value.
+Sits between `as_media` and the sink, like a single value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class MediaList(Media):
                 raise DataError(
                     "a list holds media and plain values",
                     detail=f"{type(items[0]).__name__} comes first, and item {number} is of type {type(item).__name__}",
-                    hint="log a list of nothing but media, and the plain values under a key of their own",
+                    hint="log a list of only media, and the plain values under a key of their own",
                 )
         limit = items[0].batch_limit()
         if limit is not None and len(items) > limit and _are_alike(items):

@@ -1,4 +1,4 @@
-"""Interactive figures of Bokeh."""
+"""Interactive Bokeh figures."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Bokeh(Media):
             try:
                 json.loads(self._source.read())
             except ValueError as error:
-                raise DataError("a file is no document of Bokeh", detail=str(error)[:200]) from error
+                raise DataError("the file is not a Bokeh document", detail=str(error)[:200]) from error
             return
         model = library("bokeh.model", "a figure of Bokeh", "bokeh").Model
         if not isinstance(data_or_path, model):
-            raise DataError("this is no model of Bokeh and no path", detail=type(data_or_path).__name__)
+            raise DataError("the value is neither a Bokeh model nor a path", detail=type(data_or_path).__name__)
         self._source = Source(_document(data_or_path).encode(), ".json")
 
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Media out of what `log()` was given, nested dicts included.
+"""Extracts media from the dict given to `log()`, nested dicts included.
 
-Between `log()` and the media's way. In comes the caller's dict; out come the same without its media, for the way of
-plain values, and the media with the names that they go by.
+Sits between `log()` and the media queue. Takes the caller's dict; returns the same dict without its media, for the
+stage, and the media with their keys.
 """
 
 from __future__ import annotations

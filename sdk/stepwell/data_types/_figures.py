@@ -1,6 +1,6 @@
-"""Figures of matplotlib: which one is meant, and its picture.
+"""Matplotlib figures: finds the figure that was meant, and draws its picture.
 
-Beside `Image` and `Plotly`. A figure cannot be copied cheaply and belongs to the caller's thread, so it is drawn there.
+Used by `Image` and `Plotly`. A figure is expensive to copy and belongs to the caller's thread, so it is drawn there.
 """
 
 from __future__ import annotations

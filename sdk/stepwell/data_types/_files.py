@@ -1,7 +1,7 @@
-"""Where media files go: the name of a file inside of its run, and the sink that takes the bytes.
+"""Names media files within their run, and defines the sink that takes their bytes.
 
-Last of the media's way: the classes beside this one encode, `store` names and hands over. What becomes of the files is
-the sink's business: `DirectorySink` keeps them in a directory, for tests and offline runs.
+The last step of the media path: the classes beside this one encode, `store` names the file and hands it to the sink.
+`DirectorySink` keeps files in a directory, for tests and offline runs.
 """
 
 from __future__ import annotations

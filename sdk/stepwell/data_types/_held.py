@@ -1,7 +1,7 @@
-"""About how much memory a media object holds while it waits to be encoded.
+"""Estimates the memory of a media object that waits to be encoded.
 
-Beside `Media`, for the queue of `log()`, whose limit is in bytes. In come the attributes of any media object; out
-comes a number of bytes. Runs in the caller's thread, so long lists are measured by samples of them.
+Used by the media queue, whose limit is in bytes. Takes the attributes of any media object and returns a number of
+bytes. Runs in the caller's thread, so the size of a long list is estimated from samples.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: For whatever is none of the kinds below: an object of Python, and its place in what holds it.
+#: For all other values: a Python object, and its slot in the container.
 _OBJECT_BYTES = 64
 _SAMPLES = 128
 _MAX_DEPTH = 20

@@ -1,7 +1,7 @@
-"""Histograms: counts and the edges between them, small enough to travel as JSON inside of the row.
+"""Histograms: counts and bin edges, small enough to travel as JSON in the row.
 
-Made by the user, or of any sequence of numbers. `values/convert.py` asks for the JSON. There is no file, hence no
-`Media`.
+Made by the user, or from any sequence of numbers. `values/convert.py` asks for the JSON. Not a `Media`, because it has
+no file.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _given(np_histogram: tuple[Sequence[float], Sequence[float]]) -> tuple[npt.N
     counts, edges = (_numbers(part).reshape(-1) for part in np_histogram)
     if not len(counts) or len(edges) != len(counts) + 1:
         raise DataError(
-            "a histogram needs one edge more than it has counts", detail=f"{len(counts)} counts, {len(edges)} edges"
+            "a histogram needs one more edge than counts", detail=f"{len(counts)} counts, {len(edges)} edges"
         )
     return counts, edges
 

@@ -1,4 +1,4 @@
-"""Pages: text that browsers show, on its own."""
+"""HTML pages, shown by themselves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Html(Media):
             text = _decoded(Source.of_readable(data))
         else:
             raise DataError(
-                "a page must be a text, a path or a file object", detail=type(data).__name__, hint='Html("<p>…</p>")'
+                "a page must be a string, a path or a file object", detail=type(data).__name__, hint='Html("<p>…</p>")'
             )
         self.html = _injected(text) if inject else text
 

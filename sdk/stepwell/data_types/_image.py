@@ -1,4 +1,4 @@
-"""Pictures: arrays, tensors, pictures of Pillow, figures and files.
+"""Pictures: arrays, tensors, Pillow images, figures and files.
 
 The constructor takes a private copy in the caller's thread (half a millisecond for 224×224); `encode` compresses.
 """
@@ -178,14 +178,14 @@ class Image(Media):
                 kind = str(picture.format or "png").lower()
         except (OSError, ValueError) as error:
             raise DataError(
-                "a file is no picture that Pillow knows", detail=str(error)[:200], hint="png, jpg, bmp, gif, webp, …"
+                "Pillow cannot read the file as a picture", detail=str(error)[:200], hint="png, jpg, bmp, gif, webp, …"
             ) from error
         self._source = source
         self.format = source.suffix.removeprefix(".") or kind
 
 
 def _picture_of(data: Any, mode: str | None, normalize: bool) -> Any:
-    """A picture of Pillow that nobody else has."""
+    """A Pillow image that no other code refers to."""
     pillow = library("PIL.Image", "a picture")
     if is_figure(data):
         return drawn(figure_of(data))
@@ -196,7 +196,7 @@ def _picture_of(data: Any, mode: str | None, normalize: bool) -> Any:
             picture = pillow.open(io.BytesIO(Source.of_readable(data).read()))
             picture.load()
         except (OSError, ValueError) as error:
-            raise DataError("what a file object gives is no picture", detail=str(error)[:200]) from error
+            raise DataError("the content of the file object is not a picture", detail=str(error)[:200]) from error
         return picture
     pixels = pixels_of(data, normalize)
     picture = pillow.fromarray(pixels)
@@ -207,4 +207,4 @@ def _picture_of(data: Any, mode: str | None, normalize: bool) -> Any:
             return pillow.frombytes(mode, picture.size, pixels.tobytes())
         return picture.convert(mode)
     except (ValueError, KeyError) as error:
-        raise DataError(f"no picture has the mode {mode!r}", detail=described(error)) from error
+        raise DataError(f"unknown picture mode {mode!r}", detail=described(error)) from error

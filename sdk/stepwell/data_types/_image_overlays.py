@@ -1,7 +1,7 @@
-"""What lies over a picture: boxes and masks, and the names of their classes.
+"""Overlays of a picture: boxes and masks, and their class labels.
 
-Beside `Image`, whose arguments `boxes`, `masks` and `classes` come here. Validated and copied at once; `store` makes
-one file each.
+Handles the arguments `boxes`, `masks` and `classes` of `Image`. They are validated and copied at once; `store` makes
+one file for each overlay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Libraries that encode media: imported when they are first needed, so that `import stepwell` stays light."""
+"""Libraries that encode media: imported on first use, so that `import stepwell` stays light."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What all media have in common: a copy at first, files and JSON later.
+"""The base class of all media: copied when logged, encoded to files and JSON later.
 
-Between `log()` and the sink. The constructor and `prepare()` run in the caller's thread and leave nothing that the
-caller could still change; `encode()` runs later, elsewhere, makes the files and returns the JSON for the row. A value
-that is logged twice in a run is encoded once.
+Sits between `log()` and the sink. The constructor and `prepare()` run in the caller's thread and leave nothing that the
+caller could still change; `encode()` runs later in another thread, makes the files and returns the JSON for the row. A
+value that is logged twice in a run is encoded once.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ class Media:
 
     def __stepwell_json__(self) -> Any:
         raise DataError(
-            f"{type(self).__name__} objects have no place between plain values",
-            hint="log a key of its own for each, or a list of nothing but media; a config takes none",
+            f"{type(self).__name__} objects cannot be mixed with plain values",
+            hint="log each under a key of its own, or a list of only media; a config cannot hold media",
         )
 
 
 def captions_of(items: Sequence[Any]) -> list[str | None] | None:
-    """One caption an item, None where it has none; None for all if the first has none (log-semantics §8)."""
+    """One caption per item, None for an item without one; None for the whole list if the first item has none."""
     return [item.caption for item in items] if items and items[0].caption else None
 
 

@@ -1,4 +1,4 @@
-"""Molecules: files of them, and what RDKit makes of a formula."""
+"""Molecules: files, and structures that RDKit makes from a SMILES string."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Molecule(Media):
                 raise DataError("a file cannot be read", detail=str(path), hint="log a path that exists")
             molecule = getattr(chem, _RDKIT_READERS[kind])(str(path))
         if not isinstance(molecule, chem.Mol):
-            raise DataError("RDKit makes no molecule of this", detail=f"{data_or_path!r}"[:200])
+            raise DataError("RDKit cannot make a molecule of this value", detail=f"{data_or_path!r}"[:200])
         if convert_to_3d_and_optimize:
             molecule = _in_space(chem, molecule, mmff_optimize_molecule_max_iterations)
         return cls._of_text(chem.MolToPDBBlock(molecule), caption)
@@ -110,7 +110,7 @@ def _in_space(chem: Any, molecule: Any, iterations: int) -> Any:
     shapes = library("rdkit.Chem.AllChem", "a molecule in space", "rdkit")
     molecule = chem.AddHs(molecule)
     if shapes.EmbedMolecule(molecule, randomSeed=_SEED) != 0:
-        raise DataError("RDKit finds no shape for the molecule", hint="convert_to_3d_and_optimize=False")
+        raise DataError("RDKit finds no 3D structure for the molecule", hint="convert_to_3d_and_optimize=False")
     if shapes.MMFFHasAllMoleculeParams(molecule):
         shapes.MMFFOptimizeMolecule(molecule, maxIters=iterations)
     return molecule

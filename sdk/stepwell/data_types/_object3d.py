@@ -1,4 +1,4 @@
-"""Three dimensions: files of shapes, clouds of points, and scenes with boxes and vectors."""
+"""3D objects: model files, point clouds, and scenes with boxes and vectors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _points(data: Any) -> npt.NDArray[Any]:
     array = as_array(data)
     if array.ndim != 2 or array.shape[1] not in (3, 4, 6):
         raise DataError(
-            "an array of this shape is no cloud of points",
+            "an array of this shape cannot be a point cloud",
             detail=" × ".join(map(str, array.shape)) or described(data),
             hint="points × 3 (x, y, z), × 4 (and a class) or × 6 (and red, green, blue)",
         )

@@ -1,6 +1,7 @@
-"""Arrays and tensors as pixels: which axis is which, which numbers are black and white.
+"""Converts arrays and tensors to pixels: determines the axes and the range of values.
 
-Beside `Image` and `Video`. Any array in; uint8 out, a copy, as H×W or H×W×C, C of 3 or 4. Runs in the caller's thread.
+Used by `Image` and `Video`. Takes any array; returns a uint8 copy of shape H×W or H×W×C, with C of 3 or 4. Runs in the
+caller's thread.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def pixels_of(data: Any, normalize: bool) -> Pixels:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)) or 0 in array.shape:
         raise DataError(
-            "an array of this shape is no picture",
+            "an array of this shape cannot be a picture",
             detail=" × ".join(map(str, array.shape)),
-            hint="height × width, or height × width × 1, 3 or 4 channels; in tensors of torch, channels come first",
+            hint="height × width, or height × width × 1, 3 or 4 channels; in torch tensors, channels come first",
         )
     return to_uint8(array, normalize)
 
@@ -51,7 +52,7 @@ def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
     """A copy as bytes.
 
     With `normalize`, numbers that reach at most 1 are taken for fractions of white, and an array with negative ones is
-    stretched first so that its lowest is black and its highest white (log-semantics §0). Then, or without it, what lies
+    stretched first so that its lowest is black and its highest white. Then, or without it, what lies
     beyond 0 and 255 is cut off; NaN is black.
     """
     if array.dtype.kind not in "biuf":

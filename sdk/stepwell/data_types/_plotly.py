@@ -1,4 +1,4 @@
-"""Interactive figures: those of plotly, and those of matplotlib that plotly can show."""
+"""Interactive figures: those of Plotly, and Matplotlib figures that Plotly can show."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Plotly(Media):
         if is_figure(figure):
             figure = _converted(figure_of(figure))
         if not isinstance(figure, library("plotly.basedatatypes", "a figure of plotly").BaseFigure):
-            raise DataError("this is no figure of plotly or matplotlib", detail=type(figure).__name__)
+            raise DataError("the value is not a plotly or matplotlib figure", detail=type(figure).__name__)
         self._figure: dict[str, Any] = copy.deepcopy(figure.to_dict())  # its arrays are the caller's, else
 
     @classmethod
@@ -43,7 +43,7 @@ class Plotly(Media):
         try:
             return cls(figure)
         except DataError as error:
-            log.warning("a figure of matplotlib is logged as a picture: %s", error)
+            log.warning("a matplotlib figure is logged as a picture: %s", error)
             return Image(figure)
 
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _converted(figure: Any) -> Any:
             return tools.mpl_to_plotly(figure)
     except Exception as error:  # it reaches into matplotlib, whose versions break it in many ways
         raise DataError(
-            "plotly cannot convert a figure of matplotlib",
+            "plotly cannot convert the matplotlib figure",
             detail=f"{type(error).__name__}: {error}"[:200],
             hint="log stepwell.Image(figure), which draws it",
         ) from error

@@ -1,6 +1,6 @@
-"""Recognises media: our own classes, and the pictures, figures and data frames of other libraries.
+"""Recognises media: Stepwell's own classes, and the pictures, figures and data frames of other libraries.
 
-The first station for media: `log()` asks it about each value that is not a plain number. It imports none of those
+The first step of the media path: `log()` calls it for each value that is not a plain number. It imports none of those
 libraries: a value can only belong to a library that has been imported already.
 """
 

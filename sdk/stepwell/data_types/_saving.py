@@ -1,8 +1,8 @@
-"""Pictures of Pillow as bytes of a file, without holding the training loop up meanwhile.
+"""Encodes Pillow images without blocking the training loop.
 
-Below `Image`, `Mask` and `Video`, in the thread that encodes. In comes a picture of Pillow; out come the bytes of the
-file. Pillow's PNG encoder lets go of the GIL by itself. Those of JPEG, BMP and GIF keep it when they write to memory,
-9 ms for a JPEG of 2048×2048 and 24 ms for one of 4096×4096, and let go of it when they write to a file of the system.
+Used by `Image`, `Mask` and `Video`, in the encoding thread. Takes a Pillow image and returns the bytes of the file.
+Pillow's PNG encoder releases the GIL. Its JPEG, BMP and GIF encoders hold it when they write to memory (9 ms for a JPEG
+of 2048×2048, 24 ms for 4096×4096) and release it when they write to a real file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Files that users log: a path or something to read, kept as it was when they logged it.
+"""Files that users log: a path or a file object, kept as it was when it was logged.
 
-Beside the media classes. What is small is held in memory, the rest in a temporary copy that goes with its owner, so
-that scripts may overwrite `sample.wav` in each epoch.
+Used by the media classes. Small files are held in memory, larger ones in a temporary copy that is deleted with its
+owner, so that scripts may overwrite `sample.wav` in each epoch.
 """
 
 from __future__ import annotations

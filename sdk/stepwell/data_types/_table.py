@@ -1,7 +1,7 @@
-"""Tables: rows of cells of any kind, pictures and sound among them, in typed columns.
+"""Tables: rows of cells of any kind, including pictures and sound, in typed columns.
 
-In the caller's thread until `prepare()`, which hands what the table holds then to `TableFile`; a table may be filled
-further and logged again, which its `log_mode` decides about.
+Runs in the caller's thread up to `prepare()`, which hands the current contents to `TableFile`. A table may be extended
+and logged again; `log_mode` decides what is stored then.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Table(Media):
             UsageError: the table or the JSON is not INCREMENTAL.
         """
         if self.log_mode != "INCREMENTAL":
-            raise UsageError("only INCREMENTAL tables go on after a resume", detail=f"log_mode={self.log_mode!r}")
+            raise UsageError("only INCREMENTAL tables continue after a resume", detail=f"log_mode={self.log_mode!r}")
         self.increments.continue_from(previous)
 
     def prepare(self) -> Media:

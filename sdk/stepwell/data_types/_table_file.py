@@ -1,7 +1,7 @@
-"""A table on its way to the sink: what it held when it was logged, and its JSON file.
+"""A table on its way to the sink: its contents when it was logged, and its JSON file.
 
-Between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns and
-rows and a file for each media cell, and returns the JSON for the run's row.
+Sits between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns
+and rows, and a file for each media cell; returns the JSON for the run's row.
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ class Increments:
             UsageError: it is none.
         """
         if previous.get("_type") != "incremental-table-file":
-            raise UsageError("only INCREMENTAL tables go on after a resume", detail=described(previous.get("_type")))
+            raise UsageError("only INCREMENTAL tables continue after a resume", detail=described(previous.get("_type")))
         try:
             number, rows = int(previous["increment_num"]) + 1, int(previous["nrows"])
             paths = [*previous["previous_increments_paths"], previous["path"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise UsageError("an increment of a table lacks what one has", detail=repr(error)) from error
+            raise UsageError("the description of a table increment is incomplete", detail=repr(error)) from error
         self.number, self.rows_before, self.paths = number, rows, paths[1 - MAX_INCREMENTS :]
 
     def check(self, sink: FileSink) -> None:

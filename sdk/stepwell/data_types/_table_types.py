@@ -1,7 +1,7 @@
-"""Types of a table's columns: what a cell is, whether it fits, and what the column is after it.
+"""Column types of a table: the type of a cell, whether the column accepts it, and the column's type afterwards.
 
-Beside `Table`, in the caller's thread, once a cell: so the usual types are looked up in a dict. Types are words, as
-"number", "list of string" or "Image".
+Used by `Table` for every cell, in the caller's thread, so common types are looked up in a dict. Types are written as
+text, such as "number", "list of string" or "Image".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Videos: arrays of pictures, which are encoded later, and files, which are kept as they are."""
+"""Videos: arrays of frames, which are encoded later, and files, which are kept as they are."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def _frames_of(data: Any) -> Pixels:
     array = given[None] if given.ndim == 4 else given
     if array.ndim != 5 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise DataError(
-            "an array of this shape is no video",
+            "an array of this shape cannot be a video",
             detail=" × ".join(map(str, given.shape)),
-            hint="time × channels × height × width, with 1, 3 or 4 channels; a batch of such in front if need be",
+            hint="time × channels × height × width, with 1, 3 or 4 channels, and optionally a leading batch dimension",
         )
     array = np.moveaxis(array, 2, -1)[..., :3]
     if array.dtype != np.uint8:

@@ -1,6 +1,6 @@
-"""What a run tells of itself: where its values are, and what happened at each station.
+"""The account of a run: where its values are, and the counters of each component.
 
-Beside the data's way: the sender fills these in from the counters of stage, outbox and stream. Plain values.
+Off the data path: the sender fills these in from the counters of stage, outbox and stream. Plain values.
 """
 
 from __future__ import annotations

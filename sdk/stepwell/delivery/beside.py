@@ -1,4 +1,4 @@
-"""Work beside the I/O loop: blocking calls in threads, as far as the host gives any."""
+"""Runs blocking calls in threads beside the I/O loop, as far as the host has threads to give."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Frames as WebSocket messages: the last station before the socket. Pure.
+"""Packs frames into WebSocket messages, just before the socket. Pure.
 
-In come encoded frames; out go messages of at most `wire.MAX_MESSAGE_BYTES` that hold the same bytes in the same order.
+Takes encoded frames; returns messages of at most `wire.MAX_MESSAGE_BYTES` that hold the same bytes in the same order.
 """
 
 from __future__ import annotations

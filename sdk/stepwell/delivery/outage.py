@@ -1,7 +1,7 @@
-"""Tells the user once when the server is away or stores nothing, and once when that is over.
+"""Tells the user once when the server is unavailable or stores nothing, and once when it has recovered.
 
-Beside the stream: `look` is called every second with what the stream shows, and returns a line now and then. Pure but
-for the clock.
+Sits beside the stream: `look` is called every second with the state of the stream and sometimes returns a line to
+print. Pure apart from the clock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Frames on their way out: in the spool, or in memory while the disk takes none.
+"""Unacknowledged frames: in the spool, or in memory while the disk fails.
 
-Stands between the framer and the stream. In come frames in order of seq; the stream reads them from here and reports
-what was acknowledged. What happens when the spool is full has a name (`Settings.spool_full`):
+Sits between the framer and the stream. Takes frames in order of seq; the stream reads them from here and reports
+acknowledgements. `Settings.spool_full` decides what happens when the spool is full:
 
     keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
                  reached too, new frames shrink to tombstones
@@ -84,7 +84,7 @@ class Outbox:
                 self.counts.dropped += values
                 self.counts.notes_dropped += header.notes
                 log.error(
-                    "%d %s were lost: the spool takes nothing, and %d bytes wait in memory already",
+                    "%d %s were lost: the spool is not writable, and %d bytes already wait in memory",
                     *(header.notes or values, "notes" if header.notes else "values", self._memory_bytes),
                 )
                 frame = wire.encode_tombstone(self._session, header.seq, min(values, 2**32 - 1))
@@ -182,12 +182,12 @@ class Outbox:
         except SpoolError as error:
             if not self._complained:
                 level = "full" if isinstance(error, SpoolFullError) else "failing"
-                log.error("the spool is %s; frames wait in memory until it takes them again. %s", level, error)
+                log.error("the spool is %s; frames wait in memory until it is writable. %s", level, error)
                 self._complained = True
             self._disk_fails = True
             return False
         if self._complained:
-            log.warning("the spool takes frames again")
+            log.warning("the spool is writable again")
             self._complained = False
         return True
 
@@ -199,7 +199,7 @@ class Outbox:
         self.first_seq = max(self.first_seq, spool.first_seq)
         self.counts.dropped += dropped
         log.error(
-            "the spool is full: its oldest frames, seq %d to %d, were given up with %d values",
+            "the spool is full: its oldest frames, seq %d to %d, were dropped with %d values",
             *(first, spool.first_seq - 1, dropped),
         )
         return True

@@ -1,7 +1,8 @@
-"""What a server's replies say: JSON objects, errors, lists of refused frames.
+"""Parses the server's replies: JSON objects, errors, lists of refused frames.
 
-Between the socket and the stream. In come messages of whoever answers at the server's address; out go values whose
-types hold, or a retryable error: a proxy that answers nonsense must not end a delivery. Pure.
+Sits between the socket and the stream. Takes messages from the server's address, whatever answers there; returns values
+whose types are checked, or raises a retryable error, because a proxy that answers nonsense must not end a delivery.
+Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
             reason = error_of(item)
             refused[int(item["seq"])] = reason if isinstance(reason, RejectionError) else RejectionError(str(reason))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UnavailableError("the server's list of rejections makes no sense", detail=f"{reply!r:.200}") from error
+        raise UnavailableError("the server's list of rejections is invalid", detail=f"{reply!r:.200}") from error
     return refused
 
 
@@ -39,7 +40,7 @@ def error_of(reply: dict[str, Any]) -> Error:
     try:
         return from_dict(reply)
     except (TypeError, ValueError):
-        return UnavailableError("the server sent an error that makes no sense", detail=f"{reply!r:.200}")
+        return UnavailableError("the server sent an invalid error", detail=f"{reply!r:.200}")
 
 
 def pace_s(reply: dict[str, Any]) -> float:

@@ -1,8 +1,8 @@
-"""The one thread that does all I/O of a run: it owns an asyncio loop, cuts the stage, fills the spool and streams.
+"""The one thread that does all I/O of a run: owns an asyncio loop, cuts the stage, fills the spool and streams.
 
-In come rows from the stage; out go frames to disk and then to the server. Promises: nothing here runs in the caller's
-thread but short requests (`flush`, `finish`, `make_room`); an error of the disk or of the server never reaches `log()`;
-the thread is a daemon, so a program that forgets `finish` still ends.
+Takes rows from the stage; writes frames to disk and then sends them to the server. Promises: only short requests
+(`flush`, `finish`, `make_room`) run in the caller's thread; an error of the disk or of the server never reaches
+`log()`; the thread is a daemon, so a program that forgets `finish` still ends.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Sender:
                 return room
             if self._settings.spool_full == "raise":
                 raise SpoolFullError(
-                    "nothing more can be logged: the spool, and the memory beside it, are full",
+                    "nothing more can be logged: the spool and the frame memory are full",
                     detail=str(self._settings.dir),
                     hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
                     "happens then with spool_full (keep, drop_oldest, block, raise)",
@@ -273,7 +273,7 @@ class Sender:
         try:
             self._save_quarantined()
         except OSError as error:
-            log.error("calls for steps that had passed could not be put aside, and are lost: %s", error)
+            log.error("late log() calls could not be written to the quarantine, and are lost: %s", error)
         cut = self._stage.cut() if self._outbox.has_room or last else None
         self._cut_at = time.monotonic()
         if cut is None:
@@ -341,7 +341,7 @@ class Sender:
                 complained = True
             except Exception:  # a bug must not end the rounds: nothing would be forced to the disk from now on
                 if not complained:
-                    log.exception("unexpected error beside the delivery; it goes on")
+                    log.exception("unexpected error outside of delivery; delivery continues")
                 complained = True
 
     def _outage(self) -> Outage:

@@ -1,9 +1,9 @@
 """The connection that takes frames from the outbox to the server and brings acknowledgements back.
 
-In come frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); out go bytes on
-one WebSocket, pipelined within a window. Promises: no limit of tries; after each reconnect it goes on where the server
-says that it stands; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent. Runs
-as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
+Takes frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); sends their bytes on
+one WebSocket, pipelined within a window. Promises: unlimited retries; after each reconnect it resumes at the position
+that the server reports; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent.
+Runs as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Stream:
                 except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
                     self.last_error = error  # RuntimeError: the executor that looks names up is gone at exit
                 except Exception as error:
-                    log.exception("delivery failed in a way that has no name yet; it is tried again")
+                    log.exception("unexpected error during delivery; retrying")
                     self.last_error = error
                 finally:
                     self.connected = False
@@ -334,7 +334,7 @@ class Stream:
             elif kind == "finished":
                 if not self._finish_sent:
                     raise UnavailableError(
-                        "an end was confirmed that nobody told",
+                        "the server confirmed an end that was not sent",
                         hint="is there a proxy between this process and the server that answers by itself?",
                     )
                 self.finished = True
@@ -359,7 +359,7 @@ class Stream:
         try:
             stored, duplicate = int(reply.get("stored", 0)), int(reply.get("duplicate", 0))
         except (TypeError, ValueError) as error:
-            raise UnavailableError("an acknowledgement makes no sense", detail=f"{reply!r:.200}") from error
+            raise UnavailableError("invalid acknowledgement", detail=f"{reply!r:.200}") from error
         self._count(next_seq, refused)
         self.counts.frames_stored += stored
         self.counts.frames_duplicate += duplicate

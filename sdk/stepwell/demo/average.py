@@ -1,7 +1,7 @@
-"""How the ranks of the demo average their gradients: all send theirs to rank 0, which sends the mean back.
+"""Averages gradients across the demo's ranks: all send theirs to rank 0, which sends the mean back.
 
-Stands where a real job has NCCL. In come equally long float64 arrays, one a rank and step; out goes their mean, the
-same on all ranks. Over a Unix socket whose path all ranks know.
+Takes the place of NCCL in a real job. Takes float64 arrays of equal length, one per rank and step; returns their mean,
+the same on all ranks. Uses a Unix socket whose path all ranks know.
 """
 
 from __future__ import annotations

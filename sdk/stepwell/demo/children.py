@@ -1,6 +1,6 @@
-"""Processes that the demo starts, and ends: by their own number, never by name, whatever happens to the demo itself.
+"""Starts and ends the demo's child processes: by pid, never by name, whatever happens to the demo itself.
 
-In come command lines; out go lines of JSON that a child prints, and the end of its log when it fails. Leaving the
+Takes command lines; yields the JSON lines that a child prints, and shows the tail of its log when it fails. Leaving the
 `with` block ends every child that still runs.
 """
 

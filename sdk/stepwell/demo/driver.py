@@ -1,8 +1,8 @@
-"""The demo from outside: starts a server and four ranks, asks the database what it has, and compares.
+"""The driver of the demo: starts a server and four ranks, queries the database, and compares.
 
-In come options; out go a report and an exit code: 0 only when each rank's own count of its points equals what SQL
-finds. Promises to end by itself, to leave no process running, and to remove what it stored, unless it logged to a
-server that was there before.
+Takes options; prints a report and returns an exit code, which is 0 only when each rank's own count of its points equals
+what SQL finds. Promises to end by itself, to leave no process running, and to remove what it stored, unless it logged
+to a server that was running already.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Demo:
                 signal.signal(number, signal.default_int_handler)
         _print(f"Stepwell demo: {RANKS} processes train one network on handwritten digits, and log every step.\n")
         work = Path(tempfile.mkdtemp(prefix="stepwell-demo-"))
-        # Whoever runs Postgres when we are root must come through here; what is inside protects itself.
+        # As root, the Postgres user must be able to enter this directory; the directories inside are protected.
         work.chmod(0o755)
         try:
             with Children(work) as children:
@@ -130,7 +130,7 @@ class Demo:
             found = ServerFile.read(data)
             if found is None:
                 raise SettingError(
-                    f"it is not known where the server {self._url} keeps its data",
+                    f"the data directory of the server {self._url} is not known",
                     hint="give its Postgres with --dsn, or its data directory with --data",
                 )
             options = ["--data", str(data)]

@@ -1,6 +1,6 @@
 """A small classifier in numpy: layers of weights with ReLU between them, softmax at the end, SGD with momentum.
 
-In come float arrays of samples; out go losses, gradients and the numbers about them that people log. Pure arithmetic.
+Takes float arrays of samples; returns losses, gradients and the statistics about them that people log. Pure arithmetic.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`python -m stepwell.demo.train`: one rank. What a training script of yours looks like, with Stepwell in three places.
+"""`python -m stepwell.demo.train`: one rank. A typical training script, with Stepwell in three places.
 
-In come RANK, WORLD_SIZE and STEPWELL_* in the environment, as from torchrun, and scikit-learn's handwritten digits.
-Out go points to Stepwell, and lines of JSON on stdout for the driver: progress, and at the end how many points this
-rank counted, by its own arithmetic and not by asking the SDK.
+Reads RANK, WORLD_SIZE and STEPWELL_* from the environment, as under torchrun, and scikit-learn's handwritten digits.
+Logs points to Stepwell, and prints JSON lines for the driver: progress, and at the end the number of points that this
+rank counted by its own arithmetic, without asking the SDK.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The error tree of Stepwell: what can go wrong between `log()` and Postgres, and whether trying again can help.
+"""The error tree of Stepwell: what can go wrong between `log()` and Postgres, and whether a retry can help.
 
-Stands beside the data's way: every station raises from here, both ends of the wire share it, and retry code asks the
-class (`retryable`), never a list of types.
+Off the data path: every component raises these errors, both ends of the wire share them, and retry code checks the
+class attribute `retryable`, never a list of types.
 
     Error
     ├── UsageError                 a call that this run or this moment does not allow
@@ -28,7 +28,7 @@ class (`retryable`), never a list of types.
     │   ├── UnknownWriterError     no writer has this session
     │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
-    │       └── RunFullError       the run has as many points or bytes as it may have
+    │       └── RunFullError       the quota of points or bytes of the run is used up
     ├── BlobError                  a file that was logged cannot be stored or given
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run

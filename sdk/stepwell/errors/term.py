@@ -1,4 +1,4 @@
-"""Lines to the person at the terminal, where W&B's client has them: `wandb.errors.term`.
+"""Prints lines to the terminal under the name that W&B's client uses: `wandb.errors.term`.
 
 Scripts and libraries call these; Stepwell itself uses `Run.say` and the logger "stepwell".
 """

@@ -1,8 +1,8 @@
-"""One HTTP connection that brings files to the server: PUT, large ones in parts, from where the server stands.
+"""One HTTP connection that uploads files: PUT, in parts for large files, resuming at the server's offset.
 
-Stands between the uploader's threads and `/v1/blobs`. In comes a file; out goes its acknowledgement, or an error that
-says whether trying again can help. Plain blocking sockets of the standard library: it lives in threads of its own, and
-works while the interpreter is ending, when asyncio's executor is gone already.
+Sits between the uploader's threads and `/v1/blobs`. Takes a file; returns its acknowledgement, or raises an error that
+says whether a retry can help. Uses blocking sockets of the standard library, because it runs in threads of its own and
+must work during interpreter shutdown, when asyncio's executor is gone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class BlobClient:
                 idle = 0 if answer.offset > offset else idle + 1
                 if idle > _MAX_IDLE_ANSWERS or not 0 <= answer.offset <= blob.size:
                     raise UnavailableError(
-                        "the server takes the file's parts and does not come forward", detail=f"at {answer.offset}"
+                        "the server accepts data for the file without advancing its offset",
+                        detail=f"at {answer.offset}",
                     )
                 offset = answer.offset
 
@@ -212,7 +213,7 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
     detail = f"HTTP {answer.status}" + (f": {text}" if text else "")
     if answer.status == 413:
         return BlobTooLargeError(
-            "something before the server takes no body of this size",
+            "a proxy in front of the server rejects a body of this size",
             detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
             hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
         )

@@ -1,6 +1,6 @@
-"""Files on their way out: on the disk under their hash, from when they are made until the server has them.
+"""Files that wait to be uploaded: on disk under their hash, until the server has them.
 
-Stands between the encoding of media and the uploader, beside the spool of frames. In come bytes or paths; out go files.
+Sits between the encoding of media and the uploader, beside the spool of frames. Takes bytes or paths; keeps files.
 Promises:
 
 - When `add` returns, the file survives a crash of this host (file, name and directory are fsynced). The frame that
@@ -166,7 +166,7 @@ class BlobSpool:
     def _add(self, size: int, pieces: Iterator[bytes], sha256: str | None) -> Blob:
         if size > self._blob_bytes:
             raise BlobTooLargeError(
-                "the file is larger than a file of a run may be",
+                "the file exceeds the size limit for files of a run",
                 detail=f"{size:,} bytes; the limit is {self._blob_bytes:,}",
                 hint="log a smaller one, or a reference to it; Limits.blob_bytes is the limit",
             )

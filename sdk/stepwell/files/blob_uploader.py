@@ -1,9 +1,9 @@
-"""Brings a session's files to the server, behind the frames: slower than it could, again and again, until it has them.
+"""Uploads a session's files behind its frames: at a reduced rate, and with retries until the server has them.
 
-Stands between the blob spool and the server. In come hashes of files that are on the disk; out go acknowledged files,
-which leave the disk. Two threads with a connection each, started by the first file: a run without files pays nothing.
-Each works half of the time (`Limits.blob_share`), so that frames find room on the way; `finish` lets them hurry.
-Promises: a file leaves the disk only after its acknowledgement; there is no limit of tries; no error reaches `log()`.
+Sits between the blob spool and the server. Takes hashes of files on disk; uploads the files, which leave the disk when
+they are acknowledged. Two threads with a connection each, started by the first file: a run without files pays nothing.
+Each thread works half of the time (`Limits.blob_share`), so that frames get bandwidth; `finish` lifts that limit.
+Promises: a file leaves the disk only after its acknowledgement; retries are unlimited; no error reaches `log()`.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class BlobUploader:
         try:
             again = self._deliver(client, blob)
         except Exception as error:
-            log.exception("unexpected error while a file was uploaded; it is tried again")
+            log.exception("unexpected error during the upload of a file; retrying")
             again = Error(str(error))
         if again is None:
             backoff.reset()

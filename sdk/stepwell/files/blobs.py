@@ -1,8 +1,8 @@
-"""The files of a run: media queue, blob spool and uploader as one thing that the run starts, flushes and finishes.
+"""The files of a run: media queue, blob spool and uploader behind one object that the run starts, flushes and finishes.
 
-Stands beside stage, outbox and stream. In come media objects from `log()`; out go files to the server and JSON to
-`deliver`. The order is: files on the disk (fsynced), then the JSON that names them into a frame, then both to the
-server, in any order: an object is shown only when its files are there. Makes nothing before the first media object.
+Sits beside stage, outbox and stream. Takes media objects from `log()`; sends files to the server and JSON to `deliver`.
+Files are written to disk first (fsynced), then the JSON that names them goes into a frame, then both go to the server,
+in any order: an object is shown only when its files are there. Creates nothing before the first media object.
 """
 
 from __future__ import annotations

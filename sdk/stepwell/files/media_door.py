@@ -1,7 +1,8 @@
-"""Where media leave the way of plain values: out of what `log()` was given, into the queue that encodes them.
+"""Separates media from plain values in what `log()` was given, and hands them to the queue that encodes them.
 
-Between the stage and the media queue. In comes the caller's dict; out goes the same without its media, for the stage,
-and later, without the stage's lock, the media themselves. Imports the data types only when a value may be of them.
+Sits between the stage and the media queue. Takes the caller's dict; returns the same dict without its media, for the
+stage, and later, without the stage's lock, hands over the media. Imports the data types only for a value that may be
+media.
 """
 
 from __future__ import annotations

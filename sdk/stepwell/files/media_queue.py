@@ -1,10 +1,10 @@
-"""Media on their way to JSON: encoded in a thread of their own, so that neither `log()` nor the frames wait for it.
+"""The media queue: encodes media in a thread of its own, so that neither `log()` nor the frames wait for it.
 
-Stands between `log()` and the blob spool. In come (key, step, time, media object); out go files, into the spool, and
-then the JSON that names them, handed over by `deliver`. It goes to the server as a note, which may come later than the
-frames of its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are
-encoded in the order in which they came, that at most `max_bytes` of them wait (then the caller does, which is counted),
-and that one that fails is logged, counted and costs no other one.
+Sits between `log()` and the blob spool. Takes (key, step, time, media object); writes files into the spool, and then
+hands the JSON that names them to `deliver`. The JSON goes to the server as a note, which may arrive after the frames of
+its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are encoded in
+the order in which they were logged, that at most `max_bytes` of them wait (beyond that the caller waits, which is
+counted), and that a failure is logged, counted and affects no other media object.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Files:
         self._keep = keep
 
     def add(self, path_in_run: str, data: bytes | os.PathLike[str]) -> FileRef:
-        from stepwell.data_types._files import FileRef  # who comes here has imported it
+        from stepwell.data_types._files import FileRef  # imported already on this path
 
         blob = self._keep(data)
         return FileRef(blob.sha256, blob.size, path_in_run)

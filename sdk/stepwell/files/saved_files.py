@@ -1,8 +1,9 @@
 """`run.save`: files of the program, kept with its run under a name of their own.
 
-Beside the media's way. In come patterns of names; out go files into the blob spool and notes of kind "file" that name
-them, by the queue of `Blobs.files`, so the caller waits for no disk. What is to be kept "live" is looked at now and
-then, what is to be kept at the "end" when the run ends. A name that is kept again shows the newest content.
+Sits beside the media queue. Takes file patterns; copies files into the blob spool and sends notes of kind "file" that
+name them, through the queue of `Blobs.files`, so the caller never waits for the disk. Files with policy "live" are
+checked from time to time, those with policy "end" are read when the run ends. A name that is saved again shows the
+newest content.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class SavedFiles:
         if policy == "end":
             self._at_end.append((pattern, base))
         elif not found:
-            log.warning("save(%r): there is no such file now", pattern)
+            log.warning("save(%r): no such file yet", pattern)
         for file in found if policy != "end" else []:
             if policy == "live":
                 with self._lock:
@@ -158,7 +159,7 @@ class SavedFiles:
                 log.error("save(%r): %s", pattern, error)
                 continue
             if not found:
-                log.warning("save(%r): there is no such file at the end of the run", pattern)
+                log.warning("save(%r): no such file at the end of the run", pattern)
             for file in found:
                 self.keep(file)
 

@@ -1,7 +1,7 @@
-"""Callbacks that W&B's own package brings for libraries that have none built in.
+"""Callbacks from W&B's own package, for libraries that have no W&B support of their own.
 
-They are `stepwell.integration.NAME` (keras, lightgbm, sb3, sklearn, xgboost), or `wandb.integration.NAME` after
-`install_as_wandb()`. `import stepwell` imports nothing of this; each module needs its library.
+They are in `stepwell.integration.NAME` (keras, lightgbm, sb3, sklearn, xgboost), and in `wandb.integration.NAME` after
+`install_as_wandb()`. `import stepwell` imports none of them; each module needs its library.
 """
 
 from __future__ import annotations

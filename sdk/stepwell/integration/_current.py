@@ -1,4 +1,4 @@
-"""The run that the callbacks of this package log to, and the chart that several of them log."""
+"""The current run for the callbacks of this package, and the chart that several of them log."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
     model.fit(x, y, callbacks=[WandbMetricsLogger(log_freq=10)])
 
-In come Keras' callbacks with the logs of an epoch or a batch; out go rows of the current run. Keras 3, any backend.
+Takes the logs of an epoch or a batch from Keras' callbacks; logs rows to the current run. Keras 3, any backend.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Ker
         initial_global_step: what `batch/batch_step` begins with; the number of batches so far, after a resume.
 
     Raises:
-        UsageError: there is no run, or `log_freq` is none of these.
+        UsageError: there is no run, or `log_freq` is invalid.
     """
 
     def __init__(self, log_freq: str | int = "epoch", initial_global_step: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""LightGBM: what it evaluates as points, and the importance of features as a chart.
+"""LightGBM: evaluation results as points, and feature importance as a chart.
 
     from stepwell.integration.lightgbm import log_summary, wandb_callback   # or wandb.integration.lightgbm
 

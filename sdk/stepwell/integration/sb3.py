@@ -5,7 +5,7 @@
     run = stepwell.init(sync_tensorboard=True)
     PPO("MlpPolicy", env, tensorboard_log="runs").learn(10_000, callback=WandbCallback(gradient_save_freq=100))
 
-What the algorithm measures comes from its TensorBoard writer, as with W&B's client.
+The algorithm's own metrics come from its TensorBoard writer, as with W&B's client.
 """
 
 from __future__ import annotations

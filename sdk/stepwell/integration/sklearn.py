@@ -1,4 +1,4 @@
-"""scikit-learn: charts of a model that has been fitted, each logged under W&B's name for it.
+"""scikit-learn: charts of a fitted model, each logged under W&B's name for it.
 
     from stepwell.integration import sklearn                      # after install_as_wandb(): wandb.sklearn
 

@@ -1,9 +1,9 @@
-"""TensorBoard: what its writers write is logged to the current run as well.
+"""TensorBoard: logs to the current run what TensorBoard writers write.
 
     stepwell.integration.tensorboard.patch()      # as init(sync_tensorboard=True); wandb.tensorboard.patch()
 
-Scalars, pictures, histograms and texts of `torch.utils.tensorboard` and `tensorboardX`, by their tags; each row has
-`global_step`.
+Logs scalars, pictures, histograms and texts of `torch.utils.tensorboard` and `tensorboardX` under their tags; each row
+has `global_step`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""XGBoost: what it evaluates as points, and the importance of features as a chart.
+"""XGBoost: evaluation results as points, and feature importance as a chart.
 
     from stepwell.integration.xgboost import WandbCallback        # after install_as_wandb(): wandb.integration.xgboost
 

@@ -1,4 +1,4 @@
-"""What a run says about itself beside values: names, config, summary and definitions of metrics.
+"""The notes of a run, sent beside its values: names, config, summary and metric definitions.
 
-These travel as notes in the same spool and in the same order as values, and never cost `log()` anything.
+Notes travel in the same spool and in the same order as values, and never slow `log()` down.
 """

@@ -1,6 +1,6 @@
-"""What a run is called and how it is filed: name, notes, tags, group, job type; and its alerts.
+"""The names and labels of a run: name, notes, tags, group, job type; and its alerts.
 
-Beside the data's way: what was given at the start travels with the attach message, later changes as notes.
+Off the data path: initial values travel with the attach message, later changes as notes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class About:
         self.notes = notes
 
     def set_tags(self, tags: str | Iterable[str] | None) -> None:
-        """Tags that cannot be are a warning, and change nothing (log-semantics §5)."""
+        """Invalid tags cause a warning and change nothing."""
         try:
             new = checked_tags(tags)
         except SettingError as error:

@@ -1,7 +1,7 @@
-"""`run.config`: what the run was started with, as a dict and by attribute.
+"""`run.config`: the configuration of the run, as a dict and by attribute.
 
-Beside the data's way: it travels with the attach message, later changes as notes, and lands in `runs.config`. As with
-W&B's client, setting a key again to another value needs allow_val_change.
+Off the data path: the config travels with the attach message, later changes as notes, and both are stored in
+`runs.config`. As with W&B's client, changing the value of an existing key needs allow_val_change.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Config(Mapping[str, Any]):
 
         Raises:
             ConfigError: a key has another value already, and that may not change; nothing has changed.
-            DataError: `values` is none of these.
+            DataError: `values` is of another type.
             UsageError: the run is finished.
         """
         allowed = self._allow if allow_val_change is None else allow_val_change
@@ -67,7 +67,7 @@ class Config(Mapping[str, Any]):
         self.update({key: value for key, value in config_values(values).items() if key not in self._values})
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Takes what the server knows of a run that is resumed, where nothing was given. No change: nobody is told."""
+        """Adds the server's values of a resumed run to keys that were not given. Not a change, so no note is sent."""
         for key, value in values.items():
             self._values.setdefault(key, value)
 

@@ -1,7 +1,7 @@
-"""Where a config comes from: a dict, argparse or absl flags, a YAML file; and `config-defaults.yaml` where one lies.
+"""Sources of a config: a dict, argparse or absl flags, a YAML file, and `config-defaults.yaml` if it exists.
 
-In comes what the user gave to `init` or to `config.update`; out goes a plain dict of JSON values. PyYAML is imported
-when a file must be read, and not before.
+Takes the argument of `init` or `config.update`; returns a plain dict of JSON values. PyYAML is imported only when a
+file must be read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def config_values(source: Any) -> dict[str, Any]:
     """The config in `source`, as JSON values by key. Keys lose '-' at their ends (those of command lines).
 
     Raises:
-        DataError: it is none of a dict, a Namespace, absl flags and a path; or it is circular, or holds media.
+        DataError: it is not a dict, a Namespace, absl flags or a path; or it is circular, or holds media.
         SettingError: the file cannot be read.
     """
     if source is None:

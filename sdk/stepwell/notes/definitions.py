@@ -1,8 +1,8 @@
-"""`define_metric`: which metrics have another x axis, and how the summary adds a metric up.
+"""`define_metric`: the x-axis of a metric, and how the summary aggregates it.
 
-Beside the data's way: a definition travels as a note, and the server computes summaries by it (views/050_summary.sql).
+Off the data path: a definition travels as a note, and the server computes summaries from it (views/050_summary.sql).
 Here it decides two things: which metrics the stage follows for `run.summary`, and which rows get the last value of
-their step metric before they are closed. The rules are those of log-semantics §7. Pure.
+their step metric before they are closed. The rules are those of W&B's client. Pure.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def checked_metric(
     if unknown := [word for word in words if word not in SUMMARIES]:
         raise UsageError(
             f"define_metric: the summary {unknown[0]!r} is not known",
-            hint=f"one or more of {','.join(SUMMARIES)}, with commas and no blanks between them",
+            hint=f"one or more of {','.join(SUMMARIES)}, separated by commas without spaces",
         )
     if goal is not None and goal.lower() not in _GOALS:
         raise UsageError(f"define_metric: goal must be {' or '.join(_GOALS)}, not {goal[:80]!r}")

@@ -1,8 +1,8 @@
-"""`run.summary`: one value a metric, as the server will compute it, and what was set by hand.
+"""`run.summary`: one value per metric, as the server will compute it, and values that the user set.
 
-Beside the data's way: reading asks the stage for the last rows; setting travels as a note. The rules are those of
-log-semantics §6: the last value of each metric, or what `define_metric` made of it; a value that is set stays until the
-metric is logged again, and ends its definition. Keys are dot paths: `summary["a"]["b"]` is `summary["a.b"]`.
+Off the data path: reading asks the stage for the last rows; setting travels as a note. As in W&B's client, the value is
+the last one of each metric, or the aggregate that `define_metric` asked for; a value that is set stays until the metric
+is logged again, and ends its definition. Keys are dot paths: `summary["a"]["b"]` is `summary["a.b"]`.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def _checked_key(key: object) -> str:
 
 
 def _leaves(path: str, value: Any, into: dict[str, Any]) -> None:
-    """`value` as JSON by dot path. None is no value (log-semantics §6)."""
+    """`value` as JSON by dot path. None counts as no value."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             _leaves(f"{path}.{_checked_key(str(key))}", item, into)

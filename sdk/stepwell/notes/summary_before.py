@@ -1,7 +1,7 @@
-"""The summary that a run had before this process went on with it, as the server knows it.
+"""The summary of a resumed run before this process continued it, as the server knows it.
 
-Beside the data's way: `run.summary` asks here when it is looked at first, so that a thousand ranks that resume and
-never look cost the server nothing. In come a run's settings; out go values by dot path.
+Off the data path: `run.summary` loads it on first access, so that a thousand ranks that resume and never read their
+summary cost the server nothing. Takes a run's settings; returns values by dot path.
 """
 
 from __future__ import annotations

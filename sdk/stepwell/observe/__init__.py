@@ -1,4 +1,4 @@
-"""What is recorded beside a run without a call: console output, system metrics and where the program comes from.
+"""Recorded automatically beside a run: console output, system metrics and the origin of the program.
 
-Each part hands notes to a callable that it is given. Nothing here knows the run or its session.
+Each part passes notes to a callable. Nothing here knows the run or its session.
 """

@@ -1,6 +1,6 @@
-"""What the program prints, kept with its run: stdout and stderr as notes of kind "console".
+"""Captures what the program prints: stdout and stderr as notes of kind "console".
 
-Beside the data's way. In comes what is written to `sys.stdout` and `sys.stderr`; out go notes with lines, at most every
+Off the data path. Takes what is written to `sys.stdout` and `sys.stderr`; emits notes with lines, at most every
 `interval_s`. Promises:
 
 - The streams stay the objects that they are; only their `write` is watched, and what it does, returns and raises is as

@@ -1,7 +1,7 @@
-"""Text that is written to a stream, as the lines that a terminal shows in the end.
+"""Turns text that is written to a stream into the lines that a terminal finally shows.
 
-Between the console's capture and its notes. In come pieces of text as they are written; out go whole lines. A carriage
-return begins the line anew, so a progress bar is its last state; what is kept of one line is bounded. Pure.
+Sits between the console's capture and its notes. Takes text in arbitrary pieces; returns whole lines. A carriage return
+restarts the line, so a progress bar is reduced to its last state; the length kept per line is bounded. Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where a run comes from: command line, interpreter, host, git commit, installed packages.
+"""The origin of a run: command line, interpreter, host, git commit, installed packages.
 
-Beside the data's way: gathered once, in a thread of its own, and said as notes of kind "metadata", which SQL shows in
-the view `metadata`. Nothing waits for it; what cannot be found out is left out.
+Off the data path: collected once, in a thread of its own, and sent as notes of kind "metadata", which SQL shows in the
+view `metadata`. Nothing waits for it; what cannot be determined is left out.
 """
 
 from __future__ import annotations
@@ -150,7 +150,9 @@ def without_secrets(url: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """What git says; None when it fails. It runs nothing that a repository's configuration names, and asks nobody."""
+    """The state of the git repository; None if git fails. Runs nothing that a repository's configuration names, and
+    never prompts.
+    """
     quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     command = ["git", "-c", "core.fsmonitor=false", "-C", str(directory), *arguments]
     try:

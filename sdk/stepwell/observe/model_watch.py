@@ -1,8 +1,8 @@
 """`run.watch`: histograms of a model's gradients and parameters, logged with the steps of the run.
 
-Stands before `log()`. Hooks on a torch module count its passes; every `log_freq`-th pass logs a histogram to the step
-that is open at that moment, and all others cost one comparison. A failure in here never reaches the training: it is
-logged, and the watching ends. Does not import torch: a program that has a module has imported it already.
+Runs before `log()`. Hooks on a torch module count its passes; every `log_freq`-th pass logs a histogram to the open
+step, and all others cost one comparison. An exception in here never reaches the training: it is logged, and watching
+ends. Does not import torch: a program that has a module has imported it already.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Watch:
             if found:
                 self._log_open(found)
         except Exception as error:  # noqa: BLE001 - a hook that raises would end the training
-            log.error("the model is not watched any more: %s: %s", type(error).__name__, error)
+            log.error("the model is no longer watched: %s: %s", type(error).__name__, error)
             self.stop()
 
 

@@ -1,8 +1,8 @@
-"""System metrics: what the host, this process and its GPUs do while the run goes on, as a stream of their own.
+"""System metrics: the load of the host, of this process and of its GPUs during the run, as a separate series.
 
-Beside the data's way. Measures in a thread of its own, every `interval_s`; out go notes of kind "system", which belong
-to no step: steps, summary and counts of the run do not know them. SQL has them in the view `system`. The thread ends
-with the run, keeps no process alive, and whatever fails in it costs the run nothing but that measurement.
+Off the data path. Measures in a thread of its own, every `interval_s`, and emits notes of kind "system". They belong to
+no step and do not affect the steps, summary and counts of the run. SQL shows them in the view `system`. The thread ends
+with the run and keeps no process alive; a failure in it costs the run nothing but that measurement.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Probes of the host, of this process and of its GPUs: small objects that are asked for numbers again and again.
+"""Probes of the host, of this process and of its GPUs: small objects that are read repeatedly.
 
-Behind `system_metrics.py`, in its thread. On Linux, /proc has all that is needed; elsewhere psutil does. GPUs are read
-through NVIDIA's library. Both libraries are optional. A probe returns numbers by name; a probe that cannot work
-raises when it is made, and is left out.
+Used by `system_metrics.py`, in its thread. On Linux, /proc has everything that is needed; elsewhere psutil does. GPUs
+are read through NVIDIA's library. Both libraries are optional. A probe returns numbers by name; a probe that cannot
+work raises in its constructor and is left out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A histogram of a torch tensor, counted on the tensor's device: two short lists reach the host, not the values.
+"""The histogram of a torch tensor, computed on the tensor's device: two short lists reach the host, not the values.
 
-Stands behind `model_watch.py`. Takes a tensor of any device, layout and dtype; returns counts, edges and the number of
-values that are not finite. Uses the tensor's own library, which is imported already, and works in pieces, which
-bounds the memory for copies.
+Used by `model_watch.py`. Takes a tensor of any device, layout and dtype; returns counts, edges and the number of values
+that are not finite. Uses the tensor's own library, which is imported already, and works in pieces, which bounds the
+memory for copies.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What TensorBoard's writers write, logged to a run as well: `init(sync_tensorboard=True)`.
+"""Logs to a run what TensorBoard writers write: `init(sync_tensorboard=True)`.
 
-Beside `log()`. The writers of torch and of tensorboardX hand each summary to `FileWriter.add_summary` of their library;
-that method is replaced while runs want it. Receives their protocol buffers and reads attributes of them, so none of
-these libraries is imported here: a library that the program imports later is patched when it is there.
+Runs before `log()`. The writers of torch and of tensorboardX pass each summary to `FileWriter.add_summary` of their
+library; that method is patched while a run wants it. Receives protocol buffers and reads only their attributes, so none
+of these libraries is imported here. A library that the program imports later is patched at that time.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class TensorBoard(importlib.abc.MetaPathFinder):
                 self._step = values[STEP] = step
             self._log(values, begins)
         except Exception as error:  # noqa: BLE001 - a writer that raises would end the training
-            log.error("a summary of TensorBoard is not logged: %s: %s", type(error).__name__, error)
+            log.error("a TensorBoard summary is not logged: %s: %s", type(error).__name__, error)
 
     def _values(self, summary: Any) -> Iterator[tuple[str, Any]]:
         for value in summary.value:

@@ -1,7 +1,7 @@
-"""A chart: a table, and which of its columns a Vega specification draws.
+"""A chart: a table, and a Vega specification with the columns that it draws.
 
-Made by the functions beside this module. `log({"k": chart})` stores the table under another key, and pages find the
-layout in the run's config, in W&B's form, so that both can draw it.
+Made by the functions beside this module. `log({"k": chart})` stores the table under a key of its own and the layout in
+the run's config, in W&B's form, so that both sets of web pages can draw it.
 """
 
 from __future__ import annotations
@@ -112,5 +112,5 @@ def plot_table(
         DataError: no table, or it has no such column.
     """
     if not isinstance(vega_spec_name, str):
-        raise DataError("the name of the specification must be a text", detail=f"{vega_spec_name!r}")
+        raise DataError("the name of the specification must be a string", detail=f"{vega_spec_name!r}")
     return CustomChart(vega_spec_name, data_table, fields, string_fields, split_table)

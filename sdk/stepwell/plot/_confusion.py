@@ -1,4 +1,4 @@
-"""Which class was taken for which, how often."""
+"""The confusion matrix: how often each class was predicted for each actual class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How well a classifier tells classes apart: precision over recall, and the ROC curve, one against the rest.
+"""Curves of a classifier: precision over recall, and ROC, one class against the rest.
 
-The numbers are those of scikit-learn, which tests hold them against; a training node need not have it.
+The numbers equal scikit-learn's, which the tests compare; a training node does not need scikit-learn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Charts of tables that users bring: line, scatter, bar, histogram; and lines of plain sequences."""
+"""Charts of tables that users provide: line, scatter, bar, histogram; and lines from plain sequences."""
 
 from __future__ import annotations
 

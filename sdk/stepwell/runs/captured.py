@@ -1,8 +1,8 @@
-"""A session that keeps what is logged in memory, instead of one with a spool, a thread and a server.
+"""A session that keeps logged data in memory, instead of one with a spool, a thread and a server.
 
-Stands behind `stepwell.testing.capture`. Takes the calls of a run, checked by the same stage as in production; gives
-rows, notes and files as Python values. Promises: no network, no file, and no threads except those that encode media
-and copy files.
+Used by `stepwell.testing.capture`. Takes the calls of a run, checked by the same stage as in production; returns rows,
+notes and files as Python values. Promises: no network, no file, and no threads except those that encode media and copy
+files.
 """
 
 from __future__ import annotations

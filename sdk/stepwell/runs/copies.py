@@ -1,7 +1,7 @@
 """Copies of a run: pickled for another process (a spawned child, a checkpoint), or made by `copy` in this one.
 
-Stands beside the process. Within one process a run is never doubled: each copy is the run itself. In another process, a
-copy continues as a forked child does: what is logged to it goes to the same run, as a writer of its own.
+Sits beside the process. Within one process a run is never duplicated: each copy is the run itself. In another process,
+a copy behaves as in a forked child: it logs to the same run, as a writer of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The work of `finish`, step by step, so that what an exception cut off is completed by the next call or at exit.
+"""The steps of `finish`, resumable: the next call or the exit handler completes what an exception interrupted.
 
-Ctrl-C, an alarm or a signal handler that raises may leave `finish` anywhere. The exception reaches the program, and the
-step that it interrupted is done again by the next call; steps that are done are not. Each step may be repeated.
+Ctrl-C, an alarm or a signal handler that raises may interrupt `finish` anywhere. The exception reaches the program, and
+the next call repeats the interrupted step but not the completed ones. Each step may be repeated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How a process ends, as the exit code of its run: 0 when all is well, that of `sys.exit`, 1 for an exception.
+"""The exit code of a run: 0 for success, the code of `sys.exit`, or 1 for an exception.
 
-Stands beside the run: `with` blocks ask about their exception, `process.py` about the end of the interpreter, whose
-exit code Python itself does not tell, and of the children of `multiprocessing`, which skip `atexit`.
+Sits beside the run: `with` blocks ask about their exception, `process.py` about the end of the interpreter, whose exit
+code Python does not expose, and of the children of `multiprocessing`, which skip `atexit`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ExitWatch:
 
     def exit_code(self) -> int:
         """The exit code of the interpreter, which is ending."""
-        error = getattr(sys, "last_value", None)  # set for an exception that nobody caught
+        error = getattr(sys, "last_value", None)  # set for an uncaught exception
         if error is not None and not hasattr(sys, "ps1"):
             return exit_code_of(error)
         return self._asked or 0

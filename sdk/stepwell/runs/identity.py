@@ -1,6 +1,6 @@
-"""What a run is called and where it is shown: ids, names, tags, URLs, its directory. `Run` adds what a run does.
+"""The identity of a run: ids, names, tags, URLs, its directory. `Run` adds the behaviour.
 
-Stands beside the data's way. Reads settings and `About`, and changes names through `About`, which hands notes on.
+Off the data path. Reads settings and `About`, and changes names through `About`, which passes notes on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`init`: from arguments, settings objects and the environment to a run, and which run is the current one after it."""
+"""`init`: makes a run from arguments, settings objects and the environment, and makes it the current run."""
 
 from __future__ import annotations
 

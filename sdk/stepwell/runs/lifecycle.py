@@ -1,7 +1,7 @@
-"""The life of a run in one process: which state it is in, and the changes from one state to the next.
+"""The life cycle of a run in one process: its state, and the transitions between states.
 
-Stands between the run and its session. Threads, signal handlers and forked children may ask for a change at any moment;
-each change is made as a whole, under a lock that is never held while something waits.
+Sits between the run and its session. Threads, signal handlers and forked children may ask for a transition at any
+moment; each one is atomic, under a lock that is never held during a wait.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The observers of a run: console, system metrics and metadata, which are kept from `init` to `finish` by themselves.
+"""The observers of a run: console, system metrics and metadata, recorded from `init` to `finish` without any call.
 
-Stands beside the run. Each observer hands notes to the stage of the session that it was started with. None of them
-keeps the process alive, and none is started for runs that are disabled or captured by a test.
+Sits beside the run. Each observer passes notes to the stage of the session that it was started with. None of them keeps
+the process alive, and none is started for runs that are disabled or captured by a test.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where a run goes on that is resumed, rewound or forked: asks the server, and waits for its answer.
+"""Determines where a resumed, rewound or forked run continues: asks the server and waits for its answer.
 
-Stands between `init` and the first `log`, in the caller's thread.
+Runs between `init` and the first `log`, in the caller's thread.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The runs of this process: which one is current, and what happens to them at fork and at exit.
 
-One `Process` object stands for the process that imported stepwell. It is the only state at module level, because
-`stepwell.log()` and `stepwell.run` are about the whole process by their nature.
+One `Process` object represents the process that imported stepwell. It is the only state at module level, because
+`stepwell.log()` and `stepwell.run` refer to the whole process by definition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames that the server has refused for good: logged, and handed to the program's callback.
+"""Handles frames that the server has refused for good: logs them, and passes them to the program's callback.
 
 Called by the stream, in the I/O thread.
 """

@@ -1,4 +1,4 @@
-"""What a run tells the person at the terminal when it ends: where everything is that was logged."""
+"""The report that a run prints to the terminal when it ends: where all logged data is."""
 
 from __future__ import annotations
 

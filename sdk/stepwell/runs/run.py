@@ -1,8 +1,8 @@
-"""The run: what user code holds. It checks a call and hands it to the stage, and leaves the rest to the I/O thread.
+"""The run that user code holds. It checks a call and hands it to the stage, and leaves the rest to the I/O thread.
 
 Takes `log`, `flush` and `finish` from synchronous code, from threads and from inside a running loop. Nothing here does
-I/O in the caller's thread except `open` (which makes the spool) and calls that wait by their nature. What a run can do
-at the moment is its state; see `states.py`.
+I/O in the caller's thread except `open` (which creates the spool) and calls that wait by definition. `states.py`
+defines what a run can do at the moment.
 """
 
 from __future__ import annotations

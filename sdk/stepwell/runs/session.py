@@ -1,7 +1,7 @@
 """One writer session of a run in this process: its spool, its stage and its I/O thread, from the start to the end.
 
-Stands between the run, which users hold, and the stations. A process has one session per run; a forked child opens one
-of its own.
+Sits between the run, which users hold, and the components of the data path. A process has one session per run; a forked
+child opens one of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a run can do at the moment: disabled, open, forked or finished.
+"""The states of a run, which define what it can do: disabled, open, forked or finished.
 
-Stands between the run, which users hold, and its session. The run replaces its state as a whole, so a thread that reads
-it sees one state or the next, never half of a change. `log` is an attribute and not a method: `Run.log` is called in
-training loops, and an open run's calls go straight to the stage.
+Sits between the run, which users hold, and its session. The run replaces its state as a whole, so a thread that reads
+it sees one state or the next, never a mixture. `log` is an attribute and not a method: training loops call `Run.log`,
+and the calls of an open run go straight to the stage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The settings of a run: frozen values, and how they are made from arguments and environment."""
+"""The settings of a run: frozen values, and their resolution from arguments and environment."""
 
 from stepwell.settings.resolve import ENVIRONMENT, FALLBACKS, resolve
 from stepwell.settings.settings import DEFAULT_URL, Limits, Settings, StepBack, Timeouts, WhenFull

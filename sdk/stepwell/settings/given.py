@@ -1,7 +1,7 @@
-"""`stepwell.Settings`: settings for `init` in one object, with our names or those of W&B's client.
+"""`stepwell.Settings`: settings for `init` in one object, with Stepwell's names or those of W&B's client.
 
-In comes what a script gives as `init(settings=…)`; out go arguments of `init`. What has no meaning here is named in a
-warning and ignored: scripts that were written for W&B carry settings of its machinery.
+Takes the value of `init(settings=…)`; returns arguments of `init`. Settings without a meaning here cause a warning and
+are ignored: scripts that were written for W&B set options of its internals.
 """
 
 from __future__ import annotations
@@ -74,5 +74,5 @@ def as_arguments(settings: GivenSettings | Mapping[str, Any] | None) -> dict[str
     if given.pop("x_disable_meta", False):
         given["metadata"] = False
     if unknown := sorted(given.keys() - KNOWN):
-        log.warning("settings that mean nothing here are ignored: %s", ", ".join(unknown))
+        log.warning("settings without a meaning in Stepwell are ignored: %s", ", ".join(unknown))
     return {name: value for name, value in given.items() if name in KNOWN}

@@ -1,7 +1,7 @@
-"""Which run the ranks of one launch belong to, when nobody gave an id: torchrun and srun start processes that agree.
+"""Derives one run id for all ranks of a launch by torchrun or srun when none was given.
 
-Stands beside `resolve`. Takes what the launcher has put into the environment; gives an id that all ranks of one start
-find by themselves, that a restart of the same job finds again, and that no other start finds:
+Sits beside `resolve`. Takes the environment that the launcher has set; returns an id that all ranks of one launch
+compute independently, that a restart of the same job computes again, and that no other launch computes:
 
 - srun numbers its job, and each step (each srun) within the job. Both are the same after the job was requeued.
 - torchrun gives its workers a name (`--rdzv-id`), which scripts often fix, so it does not tell two starts apart. The
@@ -49,7 +49,7 @@ def launch_id(environment: Mapping[str, str]) -> str | None:
 
 
 def process_count(environment: Mapping[str, str]) -> int:
-    """How many processes this launch has; 1 when nobody says."""
+    """The number of processes of this launch; 1 if the environment does not say."""
     names = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
     found = next((environment[name] for name in names if environment.get(name, "").isdecimal()), "1")
     return int(found)

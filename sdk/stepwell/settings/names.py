@@ -1,6 +1,6 @@
-"""Display names of runs whose id was made up: two words and a number, as people can say and remember them.
+"""Display names for runs with a generated id: two words and a number, easy to say and remember.
 
-Made of the id, so every process of a run finds the same name and no server has to be asked. Pure.
+Derived from the id, so every process of a run computes the same name without asking a server. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """From the arguments of `init` and the environment to `Settings`. The only reader of STEPWELL_* in a training process.
 
-Arguments of `init` win over the environment, which wins over the defaults. docs/configuration.md lists every variable,
+Arguments of `init` override the environment, which overrides the defaults. docs/configuration.md lists every variable,
 and a test compares the two.
 """
 
@@ -113,7 +113,7 @@ def resolve(
     made_up = values["run_id"] is None
     if made_up:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
-        if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
+        if start == Start(resume="allow"):  # Lightning's: the id is new, so the server need not be asked
             values["start"] = Start()
     for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
         values[name] = str(values.get(name, default)).lower() in ("1", "true", "yes", "on")
@@ -177,7 +177,7 @@ def _check_name(what: str, value: object, *, forbidden: str, longest: int) -> No
     ):
         raise UsageError(
             f"invalid {what} {str(value)[:80]!r}",
-            hint=f"1 to {longest} printable characters, no blanks at its ends, none of {forbidden}",
+            hint=f"1 to {longest} printable characters, no leading or trailing blanks, none of {forbidden}",
         )
 
 

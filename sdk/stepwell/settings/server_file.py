@@ -1,7 +1,7 @@
-"""Where a server on this machine keeps its data, and the file in which it says where it is.
+"""The data directory of a server on this machine, and the file that says how to reach it.
 
-`stepwell up` writes `<data>/server.json` when it is ready and removes it at its end; `sql`, `status` and `demo` read
-it, so that nobody needs to repeat options. Promises that only the owner can read it: a DSN may hold a password.
+`stepwell up` writes `<data>/server.json` when it is ready and removes it when it ends; `sql`, `status` and `demo` read
+it, so that options need not be repeated. Promises that only the owner can read it: a DSN may hold a password.
 """
 
 from __future__ import annotations

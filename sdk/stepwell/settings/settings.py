@@ -1,4 +1,4 @@
-"""The settings of a run as frozen values, units in their names. `resolve.py` makes them; the stations read them."""
+"""The settings of a run as frozen values with units in their names. `resolve.py` makes them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where a run starts: anew, behind what it has logged before, at an earlier step, or as the fork of another run.
+"""Where a run starts: at step 0, after its last step, at an earlier step, or as the fork of another run.
 
-Beside the data's way: what `init` was asked becomes a `Start`, which travels in the attach message; the server decides
-(schema/functions/140_attach.sql) and answers with the step to go on from. The words are those of W&B's client.
+Off the data path: the arguments of `init` become a `Start`, which travels in the attach message; the server decides
+(schema/functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def parse_start(
     if resume_from:
         run, step = _at_step("resume_from", resume_from)
         if run_id not in (None, run):
-            raise SettingError("resume_from names another run than id does", detail=f"{run!r} and {run_id!r}")
+            raise SettingError("resume_from and id name different runs", detail=f"{run!r} and {run_id!r}")
         return Start(rewind_to=step, run_id=run)
     if fork_from:
         run, step = _at_step("fork_from", fork_from)

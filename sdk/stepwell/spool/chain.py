@@ -1,8 +1,8 @@
 """The segments of one spool as one sequence of frames: append at the end, read anywhere, unlink from the front, fsync.
 
-Stands between `spool.py`, which decides which call may do what with which frame, and the files (`segment.py`). Takes
+Sits between `spool.py`, which decides which call may do what with which frame, and the files (`segment.py`). Takes
 frames whose seq was checked and returns the same frames by seq. Segments are created and unlinked in an order that
-leaves no hole at any crash, and `sync` returns only when every frame appended before is on the disk.
+leaves no gap after a crash, and `sync` returns only when every frame appended before is on the disk.
 
     first_seq                                     next_seq
         |                                             |
@@ -129,7 +129,7 @@ class SegmentChain:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
             self._unsynced_directories |= {self._directory, self._directory.parent}
             for writer in (*self._sealed, *([self._writer] if self._writer else [])):
-                # Its descriptor still takes frames, into a file that nobody will find.
+                # Its descriptor still takes frames, into a file that no longer has a name.
                 writer.synced_seq = writer.segment.first
                 writer.sync_failed = True
 

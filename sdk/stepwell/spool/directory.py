@@ -1,8 +1,9 @@
-"""Where spools lie: names of directories, how to make, find and remove them.
+"""The directories of spools: their names, and how to create, find and remove them.
 
     <root>/<run>/<writer>-<first 8 hex digits of the session>/
 
-Names come from users, so they are escaped to what every platform takes; the head of each segment has them unescaped.
+Names come from users, so they are escaped to characters that every platform allows; the head of each segment has the
+unescaped names.
 """
 
 from __future__ import annotations

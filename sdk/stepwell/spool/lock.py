@@ -1,7 +1,7 @@
-"""Who owns a spool directory: a `lock` file, made with O_CREAT | O_EXCL.
+"""The lock of a spool directory: a `lock` file, created with O_CREAT | O_EXCL, that names its owner.
 
-Stands before the data's way: `stepwell.spool` takes the lock before it looks at a segment. Byte-range locks are not
-used because they fail or lie on the shared file systems where training jobs live. The file holds JSON:
+Taken before `stepwell.spool` looks at a segment. Byte-range locks are not used because they fail or give wrong answers
+on the shared file systems where training jobs run. The file holds JSON:
 
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
@@ -92,7 +92,7 @@ class SpoolLock:
 
 
 def holder(directory: Path) -> str | None:
-    """Which live process owns the spool in `directory`, for people; None when nobody does.
+    """The live process that owns the spool in `directory`, for display; None if there is none.
 
     Changes nothing, so the owner on another host is judged by the clock of this one.
     """

@@ -1,10 +1,10 @@
 """Reads segments: frames by seq for the stream, and the whole directory when a spool is opened again.
 
-In come the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; out come frames whose
-bytes fit their checksums. It promises that every seq of a segment gives exactly one frame, the one that was appended or
-a tombstone in its place, and never a frame that was not appended. The format is drawn in `stepwell.spool.segment`.
+Takes the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; returns frames whose bytes
+match their checksums. Promises that every seq of a segment gives exactly one frame, the appended one or a tombstone in
+its place, and never a frame that was not appended. The format is drawn in `stepwell.spool.segment`.
 
-What is done about damage:
+Handling of damage:
 
     a body that does not fit its checksum       tombstone with the points and objects that its header counts
     a header that does not fit its checksum     the next header of this session is looked for at multiples of 8 bytes; a
@@ -152,7 +152,7 @@ def load(directory: Path) -> Loaded:
     if identity is None:
         torn = all(is_torn_head(path) for path in paths)
         raise SpoolFormatError(
-            "the spool holds no frames" if torn else "this directory is no spool, or its only head is damaged",
+            "the spool holds no frames" if torn else "this directory is not a spool, or its only head is damaged",
             detail=str(directory),
             hint="its process ended before it logged anything; delete the directory" if torn else None,
         )
@@ -161,7 +161,7 @@ def load(directory: Path) -> Loaded:
         first = int(path.stem)
         if head is not None and (head.first_seq != first or head.identity.session != identity.session):
             raise SpoolFormatError(
-                "a segment does not belong into this spool",
+                "a segment does not belong to this spool",
                 detail=f"{path.name} is segment {head.first_seq} of session {head.identity.session.hex()}",
                 hint="move it out of the directory",
             )
@@ -191,7 +191,7 @@ def _repair(directory: Path, segments: list[Segment], session: bytes) -> int:
             return repaired + surplus
         if not claims_to_be_segment(last.path) and not is_torn_head(last.path):
             raise SpoolFormatError(
-                "a file in the spool is no segment", detail=last.path.name, hint="move it out of the directory"
+                "a file in the spool is not a segment", detail=last.path.name, hint="move it out of the directory"
             )
         last.path.unlink()
         repaired += last.size

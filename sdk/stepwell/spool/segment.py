@@ -1,8 +1,8 @@
-"""The segment file of the spool: its format, its head, and what the spool knows about one such file.
+"""The segment file of the spool: its format, its head, and the state that the spool keeps for each file.
 
-A segment is a head followed by frames one after the other. A frame says its own length and carries its own checksums
-(`stepwell.wire`: header_crc over the header, body_crc over the rest), so a record needs no further wrapping. The name
-of the file is the seq of its first frame in 20 digits, so that names sort like the data and no index is needed.
+A segment is a head followed by consecutive frames. A frame carries its own length and checksums (`stepwell.wire`:
+header_crc over the header, body_crc over the rest), so a record needs no further wrapping. The name of the file is the
+seq of its first frame in 20 digits, so that names sort in the order of the data and no index is needed.
 
     segment  offset size
                0     8   magic        "SWSPOOL1"
@@ -156,7 +156,7 @@ def read_head(path: Path) -> Head | None:
         return Head(identity, int(fields["first_seq"]), -(-(crc_at + _LENGTH.size) // 8) * 8)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpoolFormatError(
-            "the head of a spool segment lacks what it must say", detail=f"{path.name}: {error!r}"
+            "the head of a spool segment lacks required fields", detail=f"{path.name}: {error!r}"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The spool: the frames of one writer session on disk, from when they are cut until the server acknowledges them.
 
-Stands between the step builder and the stream. In come encoded frames, seq by seq; out go the same bytes, as often as
-the stream asks, until `acknowledge`. Promises:
+Sits between the framer and the stream. Takes encoded frames in order of seq; returns the same bytes, as often as the
+stream asks, until `acknowledge`. Promises:
 
 - When `append` returns, the frame survives the death of this process; after the next `sync` also that of the host.
 - A frame is given back with the bytes and the seq with which it came. One that the disk damaged comes back as a
@@ -14,8 +14,9 @@ the stream asks, until `acknowledge`. Promises:
         00000000000000004711.seg      frames from seq 4711 on; only the last one is appended to
         00000000000000004711.seg.tmp  a rewrite after a failed fsync, until it is renamed; removed by `open`
 
-No file holds the acknowledged position: it is which segments exist. They are unlinked from the oldest on, so a crash
-leaves no holes. After one, up to a segment of acknowledged frames comes again, and the server calls them duplicates.
+No file holds the acknowledged position: it follows from which segments exist. They are unlinked from the oldest on, so
+a crash leaves no gaps. After a crash, up to one segment of acknowledged frames is sent again, and the server treats
+them as duplicates.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Spool:
             SpoolError: it cannot be read or repaired.
         """
         if not segment_files(directory):
-            raise SpoolFormatError("this directory is no spool", detail=f"{directory} holds no segments")
+            raise SpoolFormatError("this directory is not a spool", detail=f"{directory} holds no segments")
         try:
             owner = SpoolLock.acquire(directory)
             try:

@@ -1,4 +1,4 @@
-"""What `stepwell sync` must know of a run beside its frames: config and names as they were last, and how it ended.
+"""What `stepwell sync` must know of a run besides its frames: the last config and names, and how the run ended.
 
 A small JSON file beside the segments, replaced as a whole, so that a crash leaves the old one or the new one.
 """

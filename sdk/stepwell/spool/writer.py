@@ -1,10 +1,10 @@
-"""Writes one segment: append whole frames or nothing, and fsync while appending goes on.
+"""Writes one segment: appends whole frames or nothing, with fsync concurrent to appending.
 
-In come encoded frames from `stepwell.spool.chain`; out goes the file that `stepwell.spool.segment` draws. It promises
-that what `write` returned for survives the death of the process (the bytes are with the kernel), and that a `write`
-that failed leaves nothing in the file or marks it `broken`.
+Takes encoded frames from `stepwell.spool.chain`; writes the file that `stepwell.spool.segment` describes. Promises that
+a frame survives the death of the process once `write` has returned (the kernel has the bytes), and that a failed
+`write` leaves nothing in the file or marks it `broken`.
 
-The file descriptor appends (O_APPEND), so that truncating a half record back is all that a failed write needs.
+The file descriptor appends (O_APPEND), so a failed write needs no more than truncating the partial record.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SegmentWriter:
         Raises:
             OSError: no descriptor is left, or the file is gone.
         """
-        # After `close` the file is opened anew. Linux reports a write-back error that nobody saw to the next opener,
+        # After `close` the file is opened anew. Linux reports an unseen write-back error to the next opener,
         # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 

@@ -1,8 +1,7 @@
-"""One `log()` call on its way to the stage: everything that is checked and converted before the stage is touched.
+"""One `log()` call before the stage: checks and converts everything before the stage is touched.
 
-Before the stage, in the caller's thread and without the stage's lock: values may be of any class, and their code may
-take its time, or log itself. Receives what the user gave to `log()`; returns a `Call`, or raises a DataError. Pure but
-for the clock.
+Runs in the caller's thread without the stage's lock, because values may be of any class, and their code may be slow or
+call `log` itself. Takes the arguments of `log()`; returns a `Call`, or raises a DataError. Pure apart from the clock.
 """
 
 from __future__ import annotations

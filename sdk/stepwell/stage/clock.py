@@ -1,4 +1,4 @@
-"""Clocks that nobody sets while a process runs: for the order of notes, and for ages that hosts compare."""
+"""Clocks that cannot be set while a process runs: for the order of notes, and for ages that hosts compare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 def uptime_s() -> float:
-    """A clock that nobody sets, and that goes on while the host sleeps."""
+    """A clock that cannot be set, and that continues while the host sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 

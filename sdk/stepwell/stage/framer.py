@@ -1,8 +1,8 @@
-"""From a cut to frames: the rows become dense matrices, one metric after the other, and are cut where a frame is full.
+"""Turns a cut into frames: rows become dense matrices, metric by metric, split where a frame is full.
 
-In comes a `Cut` of the stage; out go encoded frames with consecutive seqs: data, then notes. Promises: every row,
-object and note of the cut is in exactly one frame; all steps of a frame of data lie above those of the one before it;
-notes keep their order. Pure but for the log.
+Takes a `Cut` of the stage; returns encoded frames with consecutive seqs: data, then notes. Promises: every row, object
+and note of the cut is in exactly one frame; all steps of a data frame are greater than those of the one before it;
+notes keep their order. Pure apart from logging.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Calls for a step that has passed: dropped with a warning, refused, or put aside.
+"""Calls for a step that has passed: dropped with a warning, refused, or quarantined.
 
-Beside the stage, which calls these with its lock held. Receives calls; returns counts, and as JSON lines what was put
-aside. What is kept is bounded. Pure but for the warning.
+Part of the stage, which holds its lock during these calls. Takes calls; returns counts, and the quarantined calls as
+JSON lines. The amount kept is bounded. Pure apart from the warning.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the rows that were closed so far say of each metric: its last value, and where it is asked for, its extremes.
+"""The latest value of each metric over the closed rows, and its extremes where a definition asks for them.
 
-Beside the stage, which calls these with its lock held. In come the plans with their waiting rows, and objects; out go
-the values that `run.summary` shows. `log()` pays nothing for it: a plan remembers its last row when it is cut, and
-rows are counted in bulk then, for metrics that `define_metric` asked for only. Pure.
+Part of the stage, which holds its lock during these calls. Takes the plans with their waiting rows, and objects;
+returns the values that `run.summary` shows. `log()` pays nothing for it: a plan remembers its last row when it is cut,
+and rows are aggregated in bulk then, only for metrics that `define_metric` asked for. Pure.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The rows of one key set while they wait in the stage, and what the I/O thread gets when it cuts them.
+"""The waiting rows of one key set, and the blocks that the I/O thread gets when it cuts them.
 
-Beside the stage, which calls these with its lock held. Receives rows of numbers; returns a `Cut`'s blocks. Pure.
+Part of the stage, which holds its lock during these calls. Takes rows of numbers; returns a `Cut`'s blocks. Pure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The key sets that a run has logged: those that it keeps logging are found again, the others are forgotten in time.
+"""The plans of a run, by key set: recent ones are found again, unused ones are forgotten.
 
-Beside the stage, which calls these with its lock held. Receives key sets; returns their plans, and all waiting rows at
-a cut. Promises: what is remembered is bounded by a number of plans and of keys in them, no plan is forgotten while rows
-wait in it. Pure.
+Part of the stage, which holds its lock during these calls. Takes key sets; returns their plans, and all waiting rows at
+a cut. Promises: the number of plans and of keys in them is bounded, and a plan with waiting rows is never forgotten.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What one step holds before it is a row: values by dot path, and how a later call merges into them.
+"""The content of one open step: values by dot path, and how a later call merges into them.
 
-Beside the stage, which calls these with its lock held. Receives converted values, nested or not; what is kept is flat:
-a dot of a key and a dot of nesting are the same, so the later of `{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
+Part of the stage, which holds its lock during these calls. Takes converted values, nested or not, and keeps them flat:
+a dot in a key and nesting are the same, so the later of `{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the stage holds: the open step, the closed rows, and what they say of each metric. How a call changes it.
+"""The data of the stage: the open step, the closed rows, and the latest values; and how a call changes them.
 
-Below the stage (`stage.py`), which decides whose turn it is. Receives calls that are checked and converted; returns a
-`Cut`. Any change may be interrupted between two instructions, by Ctrl-C above all, and rows stay whole because a row
-is appended first and counts from the moment when `step` lies above it: that, and what becomes of the open row, is one
-assignment of values that are computed already, between whose stores Python runs no other code. What an interrupted
-change has left behind is removed by `heal`. No lock, no I/O.
+Sits below the stage (`stage.py`), which serialises access. Takes checked and converted calls; returns a `Cut`. Any
+change may be interrupted between two instructions, usually by Ctrl-C, and rows stay whole: a row is appended first and
+counts only once `step` is greater than its step. That, and the new state of the open row, are one assignment of values
+that are computed already, and Python runs no other code between its stores. `heal` removes the remains of an
+interrupted change. No lock, no I/O.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepwell.stage.row import Row, bytes_of
 from stepwell.wire import Object
 
 #: From here on an empty row is open behind a closed one, so that calls go the long way, which knows the last step. The
-#: short way need not compare: nobody counts so far.
+#: fast path need not compare: no step is that high.
 FAR = 2**62
 
 
@@ -61,7 +61,7 @@ class Rows:
             row = row.merged(call.row)
         if number > LAST_STEP:
             raise DataError(
-                "there is no step behind the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
+                "there is no step after the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
             )
         plan = self._plan
         if call.types is not None and len(row.values) == len(call.types):

@@ -1,16 +1,16 @@
 """Where `log()` calls become rows: the open step, and the blocks that gather rows until the I/O thread cuts them.
 
-Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) whenever the I/O thread
-asks. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; what is
-kept here is bounded. No I/O.
+Takes dicts from any thread of the training process; returns a `Cut` (blocks and objects) when the I/O thread asks.
+Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory is
+bounded. No I/O.
 
-The common call — a flat dict of numbers with the keys and types of an earlier call — takes the short way through `log`:
-compare keys, compare types, append to arrays. Everything else is converted to a `Call` first, without the lock, and
-prepares the short way for the next call of its kind.
+The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
+compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without the lock, and
+prepares the fast path for the next call of its kind.
 
-Code that logs may run inside of a call: a signal handler, `__del__`, a weakref callback, a handler of logging. So
-`_busy` is true while rows change. A call that finds it so in its own thread waits in `_queued` until the outer one has
-ended. A call that finds it so otherwise comes after one that an exception (Ctrl-C) has ended, and heals the rows first.
+Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
+true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. A
+call that finds it set otherwise follows one that an exception (Ctrl-C) has ended, and heals the rows first.
 """
 
 from __future__ import annotations
@@ -219,9 +219,7 @@ class Stage(Rows):
             SpoolFullError: there is no room, and the spool must raise then.
         """
         if len(body) > MAX_ROW_BYTES:
-            raise DataError(
-                "this is too large to be kept with the run", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}"
-            )
+            raise DataError("the value is too large", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}")
         # A note from inside of a log() call must not wait: the I/O thread, which makes room, waits for that call.
         if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
             self.dropped_notes += 1
@@ -297,7 +295,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self._late.keeps:  # else nobody will look at them
+        if number is None or number >= self._step or self._late.keeps:  # else they are not used
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -357,7 +355,7 @@ class Stage(Rows):
             except SpoolFullError:
                 raise
             except Error as error:
-                log.error("a log() call from inside of another one could not be taken, and is lost. %s", error)
+                log.error("a log() call inside another one failed, and is lost. %s", error)
             with self._lock:
                 if self._queued and self._queued[0] is call:
                     self._queued.popleft()

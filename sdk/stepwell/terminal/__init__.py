@@ -1,1 +1,1 @@
-"""What every command shares: the shape of a command, and how numbers, sizes, tables and progress look on a terminal."""
+"""Shared by all commands: the interface of a command, and the display of numbers, sizes, tables and progress."""

@@ -1,4 +1,4 @@
-"""What a command of `stepwell` is: one line for the overview, its options, and the function that does the work."""
+"""The interface of a `stepwell` command: its one-line help, its options, and its function."""
 
 from __future__ import annotations
 

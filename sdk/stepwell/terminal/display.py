@@ -1,4 +1,4 @@
-"""How commands show numbers, tables and progress. Pure but for `Progress`, which writes to stderr."""
+"""Formats numbers and tables for commands, and shows progress. Pure except `Progress`, which writes to stderr."""
 
 from __future__ import annotations
 

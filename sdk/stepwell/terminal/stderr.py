@@ -1,4 +1,4 @@
-"""Messages to the person at the terminal, if there is one."""
+"""Writes messages to the terminal, if there is one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Warnings of the logger "stepwell", as lines on the terminal of a program that has not set up logging.
+"""Shows warnings of the logger "stepwell" on the terminal of a program that has not configured logging.
 
-Python itself would print the bare text of such a warning, and nobody could tell where it came from.
+Python itself would print the bare text of such a warning, without saying where it came from.
 """
 
 from __future__ import annotations

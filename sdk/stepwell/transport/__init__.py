@@ -1,4 +1,4 @@
-"""How bytes get to the server: where it is, connections, and the pauses between attempts. Knows no frames and no runs.
+"""The transport to the server: its address, connections, and the pauses between attempts. Knows no frames and no runs.
 
 endpoint.py    URL, key, proxy and TLS as one frozen value
 http.py        blocking requests

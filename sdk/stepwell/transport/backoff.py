@@ -1,4 +1,4 @@
-"""How long to wait before trying again: doubling, with jitter, within bounds, for ever. Pure arithmetic, no clock."""
+"""Pauses between attempts: exponential back-off with jitter, within bounds, without end. Pure arithmetic, no clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server as clients see it: where it is, how it is reached, and what goes with each request.
+"""One server as clients see it: its address, how to reach it, and what is sent with each request.
 
 An `Endpoint` is made once from the server's URL, the API key and the environment. The blocking client
 (`transport/http.py`) and the WebSocket (`transport/websocket.py`) are built from it, so that path prefix, credentials,
@@ -127,7 +127,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         )
     if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
         raise SettingError(
-            "the API key holds a character that no header can carry",
+            "the API key holds a character that is not allowed in a header",
             detail=f"{len(api_key)} characters",
             hint="STEPWELL_API_KEY; is there a line break at its end?",
         )
@@ -168,7 +168,7 @@ def _parsed(url: str, what: str, schemes: tuple[str, ...], hint: str) -> tuple[s
     if not host or len(host) > 253 or any(char.isspace() or not char.isprintable() for char in url) or "\\" in url:
         raise SettingError(f"{what} names no host", detail=repr(shown(url)), hint=hint)
     if ":" not in host and any(not label or len(label) > 63 for label in host.rstrip(".").split(".")):
-        raise SettingError(f"{what} names an impossible host", detail=repr(shown(url)), hint=hint)
+        raise SettingError(f"{what} names an invalid host", detail=repr(shown(url)), hint=hint)
     if port == 0:
         raise SettingError(f"{what} has port 0, on which nothing can listen", detail=shown(url), hint=hint)
     return parts.scheme, host, port or _PORTS.get(parts.scheme, 80), parts

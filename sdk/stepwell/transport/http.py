@@ -1,7 +1,7 @@
 """The blocking HTTP client: requests to an `Endpoint` over the sockets of the standard library.
 
-Blocking, because its users are plain programs and threads that work while the interpreter is ending, when asyncio's
-executor has gone. Every reply has a limit in bytes: a server that answers without end must not grow the process.
+Blocking, because it is used by plain programs and by threads that run during interpreter shutdown, when asyncio's
+executor has gone. Every reply has a size limit, so that an endless response cannot grow the process.
 """
 
 from __future__ import annotations

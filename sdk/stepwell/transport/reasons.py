@@ -1,4 +1,4 @@
-"""Why a server could not be reached, in plain words for the person at the terminal."""
+"""Explains in plain words why a server could not be reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what users log to what travels: the first station behind `log()`, in the caller's thread.
+"""Converts what users log to what is sent: the first step of `log()`, in the caller's thread.
 
-A number becomes a float64 point, anything else JSON text. Pure: no I/O, no state, no dependence on the stations.
+A number becomes a float64 point, anything else JSON text. Pure: no I/O, no state, no dependence on later steps.
 """

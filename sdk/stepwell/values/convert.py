@@ -1,8 +1,8 @@
-"""From what users log to what travels: a float for a point, JSON text for an object, a dict for nesting.
+"""Converts what users log to what is sent: a float for a point, JSON text for an object, a dict for nesting.
 
-The first station behind `log()`. Values are converted in the caller's thread at once, so the caller may change its data
-afterwards, and the I/O thread never runs a user's code. The rules are those of W&B's client where they lose nothing;
-where its client loses (integers over 2^53, NaN in lists), the value travels as JSON that keeps it.
+The first step of `log()`. Values are converted in the caller's thread at once, so the caller may change its data
+afterwards, and the I/O thread never runs user code. The rules are those of W&B's client where they are lossless; where
+its client loses data (integers over 2^53, NaN in lists), the value travels as JSON that preserves it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, n
 INT_TYPES = frozenset({int, np.int64, np.uint64})
 POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
 
-#: Arrays up to this size travel as lists, larger ones as a histogram with as many bins (log-semantics §4).
+#: Arrays up to this size travel as lists, larger ones as a histogram with as many bins.
 MAX_LIST_SIZE = 32
 _SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -327,7 +327,7 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
             value = np.asarray(_without_graph(value) if hasattr(value, "detach") else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(
-                f"a value of type {type(value).__name__} is no array",
+                f"a value of type {type(value).__name__} is not an array",
                 detail=str(error)[:200],
                 hint="convert it to a numpy array",
             ) from error

@@ -1,6 +1,6 @@
-"""Spans of time as ISO 8601 has them.
+"""Time spans in ISO 8601.
 
-Beside `values/convert.py`, which asks here for what `log()` was given. Nanoseconds in, text out. Pure and exact.
+Used by `values/convert.py` for time spans given to `log()`. Takes nanoseconds; returns text. Pure and exact.
 """
 
 from __future__ import annotations

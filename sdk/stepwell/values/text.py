@@ -1,7 +1,7 @@
-"""The last gate of every text: what JSON or Postgres cannot hold is replaced, whatever it is part of.
+"""Sanitises text: replaces what JSON or Postgres cannot hold, wherever the text occurs.
 
-Behind everything that leaves the process as JSON: notes, the attach message, captions, names of files. Receives values
-as `jsonable` makes them, or texts; returns bytes, or texts, that the server stores. Pure.
+Applied to everything that leaves the process as JSON: notes, the attach message, captions, file names. Takes values as
+`jsonable` makes them, or texts; returns bytes, or texts, that the server can store. Pure.
 """
 
 from __future__ import annotations

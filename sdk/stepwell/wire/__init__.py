@@ -1,7 +1,7 @@
-"""What both ends of the wire share: frames, columns of replies, and limits. Pure: no I/O, no clock, no state.
+"""Shared by both ends of the wire: frames, columns of replies, and limits. Pure: no I/O, no clock, no state.
 
-`frame.py` has the unit in which logged data is spooled, sent, acknowledged and de-duplicated; `columns.py` has the
-batches in which stored history is read back. The SDK and the server import these modules and `stepwell.errors`, and
+`frame.py` defines the unit in which logged data is spooled, sent, acknowledged and de-duplicated; `columns.py` defines
+the batches in which stored history is read back. The SDK and the server import these modules and `stepwell.errors`, and
 share nothing else.
 """
 

@@ -1,8 +1,8 @@
-"""Batches: the columns in which stored history travels to whoever reads it. Both ends import this, as they do `wire`.
+"""Batches of columns: the binary form in which stored history travels to readers. Both ends import this module.
 
-In come names and arrays; out go bytes that numpy reads in place, and back. Pure: no I/O, no clock, no state. A reply is
-batches one after the other; each says how long it is, and the last one says that it is the last, so that a reply which
-was cut off can be told from one that has ended. Doubles arrive bit for bit, payloads of NaNs and −0.0 included.
+Packs names and arrays into bytes that numpy reads in place, and unpacks them. Pure: no I/O, no clock, no state. A reply
+is a sequence of batches; each has its length, and the last one is marked, so that a truncated reply can be told from a
+complete one. Doubles are preserved bit for bit, including NaN payloads and −0.0.
 
 All integers are little-endian. Every buffer starts at a multiple of 8 bytes of the batch; padding is zero.
 
@@ -93,7 +93,7 @@ class Batch(NamedTuple):
             if column.name == name and isinstance(column.values, np.ndarray):
                 return column.values
         raise FrameCorruptError(
-            f"the answer has no column {name!r}", hint="bring the SDK and the server to one version"
+            f"the answer has no column {name!r}", hint="use the same version of the SDK and the server"
         )
 
 
@@ -151,12 +151,12 @@ def length(header: bytes | memoryview) -> int:
     """
     magic, version, _, head_bytes, _, body_bytes = _HEADER.unpack_from(header)
     if magic != MAGIC:
-        raise FrameCorruptError("the answer is no batch of columns", detail=f"it begins with {bytes(magic)!r}")
+        raise FrameCorruptError("the answer is not a batch of columns", detail=f"it begins with {bytes(magic)!r}")
     if version != VERSION:
         raise FrameVersionError(
-            f"columns of version {version} are not known here",
+            f"columns of version {version} are not supported",
             detail=f"this is version {VERSION}",
-            hint="bring the SDK and the server to the same version",
+            hint="use the same version of the SDK and the server",
         )
     whole: int = HEADER_BYTES + head_bytes + -head_bytes % 8 + body_bytes
     if whole > MAX_BATCH_BYTES or body_bytes % 8:

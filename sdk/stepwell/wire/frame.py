@@ -1,9 +1,8 @@
 """The frame: the unit in which logged data is spooled, sent, acknowledged and de-duplicated. Both ends import this.
 
-In come blocks (dense float64 matrices) and objects (JSON values); out go bytes, and back. Pure: no I/O, no clock, no
+Encodes blocks (dense float64 matrices) and objects (JSON values) to bytes, and decodes them. Pure: no I/O, no clock, no
 state. A frame is fixed when it enters the spool and is never cut again, so a retry carries the same bytes. What
-`decode` returns has lengths, counts and checksums that agree with the bytes; whether the steps obey the rules is the
-server's validation.
+`decode` returns has lengths, counts and checksums that agree with the bytes; the server validates the steps.
 
 All integers are little-endian. Every part starts at a multiple of 8 bytes and padding is zero, so numpy reads in place.
 
@@ -225,11 +224,11 @@ def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
             hint="upgrade the older side; the frame stays in the spool until then",
         )
     if zlib.crc32(buffer[offset : offset + HEADER_BYTES - 4]) != checksum:
-        raise FrameCorruptError("the header of a frame is damaged", detail="its checksum does not fit")
+        raise FrameCorruptError("the header of a frame is damaged", detail="checksum mismatch")
     possible = HEADER_BYTES <= length <= MAX_FRAME_BYTES and not length % 8 and kind <= KIND_NOTES
     if not possible or (kind == KIND_NOTES and (blocks or points)) or seq >= 1 << 63 or blocks > MAX_BLOCKS:
         raise FrameCorruptError(
-            "the header of a frame claims what no frame can have",
+            "the header of a frame has impossible values",
             detail=f"{length} bytes, kind {kind}, seq {seq}, {blocks} blocks",
         )
     return Header(kind, length, body_crc, session, seq, blocks, objects, points, dropped, checksum)
@@ -270,7 +269,7 @@ def decode(buffer: bytes | memoryview) -> Frame:
 def decode_body(header: Header, view: memoryview) -> Frame:
     """As `decode`, for a header that `peek` or `split` has read from the same bytes."""
     if zlib.crc32(view[HEADER_BYTES:]) != header.body_crc:
-        raise FrameCorruptError("a frame is damaged", detail=f"seq {header.seq}: the checksum of its body does not fit")
+        raise FrameCorruptError("a frame is damaged", detail=f"seq {header.seq}: body checksum mismatch")
     offset, end, points = HEADER_BYTES, len(view), 0
     blocks: list[Block] = []
     for _ in range(header.blocks):
@@ -283,7 +282,7 @@ def decode_body(header: Header, view: memoryview) -> Frame:
     if header.objects:
         objects, offset = _decode_objects(view, offset, end, header.objects)
     if offset != end:
-        raise FrameCorruptError("a frame has bytes that nothing accounts for", detail=f"{end - offset} at its end")
+        raise FrameCorruptError("a frame has unexpected bytes at its end", detail=f"{end - offset} bytes")
     return Frame(header, blocks, objects)
 
 
@@ -298,7 +297,7 @@ def _decode_block(view: memoryview, offset: int, end: int) -> tuple[Block, int]:
     block_end = values_at + 8 * keys_count * steps_count
     if block_end > end or names_bytes % 8 or not steps_count or keys_count > MAX_ROW_KEYS:
         raise FrameCorruptError(
-            "a block claims more than its frame holds",
+            "a block exceeds its frame",
             detail=f"{keys_count} keys × {steps_count} steps in {end - offset} bytes",
         )
     return (
@@ -328,7 +327,7 @@ def _decode_objects(view: memoryview, offset: int, end: int, count: int) -> tupl
     except UnicodeDecodeError as error:
         raise FrameCorruptError("the key of an object is not UTF-8", detail=str(error)) from error
     if any(not key or "\0" in key or len(key) > MAX_KEY_BYTES for key in texts):
-        raise FrameCorruptError("an object has an empty, a too long or a NUL-holding key")
+        raise FrameCorruptError("the key of an object is empty, too long or holds a NUL character")
     bodies = map(bytes, _pieces(view, at + sum(lengths[:count]), lengths[count:]))
     return list(map(Object, steps, times, texts, bodies)), at + total + padding
 

@@ -1,4 +1,4 @@
-"""Limits on which both ends of the wire agree. A change here is a change of the protocol (docs/wire-format.md)."""
+"""Limits on which both ends of the wire agree. A change here changes the protocol (docs/wire-format.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a block as bytes: their lengths, then their UTF-8. Pure; the frame's layout (`frame.py`) has the place.
+"""Packs the keys of a block into bytes: their lengths, then their UTF-8. Pure; `frame.py` has the frame's layout.
 
 The SDK packs the keys of a key set once; the server unpacks them once and caches the result by these bytes.
 """
@@ -43,7 +43,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     end = 2 * count + sum(lengths)
     if end > len(names) or len(names) - end >= 8 or any(names[end:]):
         raise FrameCorruptError(
-            "the names of a block do not fill their place", detail=f"{end} bytes claimed, {len(names)} there"
+            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} there"
         )
     keys: list[str] = []
     position = 2 * count
@@ -54,5 +54,5 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     except UnicodeDecodeError as error:
         raise FrameCorruptError("a key is not UTF-8", detail=str(error)) from error
     if "" in keys or len(set(keys)) != count or any("\0" in key for key in keys):
-        raise FrameCorruptError("a block has an empty, a repeated or a NUL-holding key")
+        raise FrameCorruptError("a block key is empty, repeated or holds a NUL")
     return keys
