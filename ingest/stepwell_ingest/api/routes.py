@@ -15,7 +15,7 @@ from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import live
-from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.frames import post_attach, post_frames, post_sessions
 from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.route import Handler, Route
@@ -64,6 +64,16 @@ def _writing() -> tuple[Route, ...]:
             ignores_unknown=True,
             body="application/json",
             errors=(400, 409, 410, 413, 422, 503),
+        ),
+        Route(
+            "POST",
+            "/v1/sessions",
+            Right.WRITE,
+            post_sessions,
+            "How much of some sessions is stored.",
+            ignores_unknown=True,
+            body="application/json",
+            errors=(400, 413, 422, 503),
         ),
         Route(
             "POST",

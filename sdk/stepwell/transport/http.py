@@ -62,7 +62,7 @@ def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
 
 
 class HttpClient:
-    """GET requests to one server. Connections are kept, one request at a time each; any thread may use it.
+    """Requests to one server. Connections are kept, one request at a time each; any thread may use it.
 
     A server that has no room is asked again until `timeout_s` is over; other failures are the caller's to judge.
 
@@ -97,10 +97,18 @@ class HttpClient:
             CommError: the reply is not JSON.
         """
         with self.get(path, query or {}, "application/json") as reply:
-            try:
-                return orjson.loads(read_all(reply, MAX_JSON_BYTES))
-            except orjson.JSONDecodeError as error:
-                raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
+            return self._json(reply)
+
+    def post_json(self, path: Sequence[str], value: Any) -> Any:
+        """The JSON of the reply to a POST of JSON that does no harm when it is sent twice.
+
+        Raises:
+            as `get_json`.
+        """
+        where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
+        body = orjson.dumps(value)
+        with Exchange(lambda: self._ask(where, "application/json", body), self._give_back, self._lost) as reply:
+            return self._json(reply)
 
     def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
         """A request for a `with` block, which gets the reply. One that is not read to its end costs the connection."""
@@ -113,11 +121,19 @@ class HttpClient:
         where = f"{where}?{urlencode(given)}" if given else where
         return Exchange(lambda: self._ask(where, accept), self._give_back, self._lost)
 
-    def _ask(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _json(self, reply: http.client.HTTPResponse) -> Any:
+        try:
+            return orjson.loads(read_all(reply, MAX_JSON_BYTES))
+        except orjson.JSONDecodeError as error:
+            raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
+
+    def _ask(
+        self, where: str, accept: str, body: bytes | None = None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A connection with a reply that has begun."""
         deadline = time.monotonic() + self._timeout_s
         while True:
-            used, reply = self._once(where, accept)
+            used, reply = self._once(where, accept, body)
             if reply.status == 200:
                 return used, reply
             try:
@@ -131,13 +147,18 @@ class HttpClient:
                 raise error
             time.sleep(pause)
 
-    def _once(self, where: str, accept: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    def _once(
+        self, where: str, accept: str, body: bytes | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        sent = {**self._headers, "Accept": accept}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             used = kept or connection(self.endpoint, self._timeout_s)
             try:
-                used.request("GET", where, headers={**self._headers, "Accept": accept})
+                used.request("GET" if body is None else "POST", where, body, sent)
                 return used, used.getresponse()
             except LOST as error:
                 used.close()
