@@ -20,6 +20,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from stepwell.transport.endpoint import shown
+
 log = logging.getLogger("stepwell")
 
 #: One call of git; a repository on a slow file system is not worth more.
@@ -138,9 +140,9 @@ def of_gpus() -> dict[str, Any]:
 
 
 def without_secrets(url: str) -> str:
-    """A URL of git's without name and password, query and fragment; `host:path` stays as it is."""
+    """A URL of git's without credentials, query and fragment; of `name:secret@host:path`, `host:path` is left."""
     if "://" not in url:
-        return url
+        return shown(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
