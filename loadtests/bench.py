@@ -29,6 +29,7 @@ from stack import Stack, psql, running
 from stepwell import wire
 from stepwell.delivery.stream import Stream
 from stepwell.settings import Limits, Timeouts
+from stepwell.transport.endpoint import Endpoint
 
 #: The paced latency measurement: what a fast training loop does, and no more points than a million a second.
 PACED_CALLS_PER_S = 5000
@@ -126,7 +127,8 @@ class Prebuilt:
         self.first_seq = 0
 
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
-        size, out = 0, []
+        size = 0
+        out: list[bytes] = []
         for frame in self.frames[from_seq : from_seq + max_frames]:
             size += len(frame)
             if out and size > max_bytes:
@@ -153,7 +155,7 @@ async def send_prebuilt(stack: Stack, run: str, frames: list[bytes], session: by
     """Seconds from opening the connection to the acknowledgement of the last frame."""
     source = Prebuilt(frames)
     stream = Stream(
-        stack.url,
+        Endpoint.of(stack.url),
         source,
         lambda: attach_message(run, session),
         Limits(),

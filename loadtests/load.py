@@ -21,6 +21,7 @@ import numpy as np
 from stepwell import wire
 from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
 from stepwell.settings import Limits, Timeouts
+from stepwell.transport.endpoint import Endpoint
 
 _MATRICES = 16
 
@@ -86,7 +87,8 @@ def attach_message(run: str, session: bytes) -> dict[str, Any]:
 async def send(url: str, run: str, source: Endless, session: bytes, stopped: asyncio.Event) -> None:
     """Delivers until the source is at its end, or `stopped` is set; then finishes the run."""
     stream = Stream(
-        url, source, lambda: attach_message(run, session), Limits(), Timeouts(), lambda seq, error: print(seq, error)
+        *(Endpoint.of(url), source, lambda: attach_message(run, session), Limits(), Timeouts()),
+        lambda seq, error: print(seq, error),
     )
     task = asyncio.create_task(stream.run())
     ended = asyncio.create_task(stream.acknowledged(source.next_seq))

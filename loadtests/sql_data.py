@@ -17,9 +17,9 @@ import asyncpg
 import numpy as np
 import orjson
 
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.sealer import next_pass, write
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_schema import queries
 
 LARGE, SPECIAL = "large", "special"
@@ -196,7 +196,7 @@ async def _catalog(connection: asyncpg.Connection, made: list[_Run]) -> None:
         "run_id source_run_id writer_id epoch writer below_step",
         [(run.run_id, run.parent.run_id, 1, 1, _NAME, FORK_STEP + 1) for run in forks if run.parent],
     )
-    meta = [{"tags": run.tags, "group": run.group} for run in made]
+    meta: list[dict[str, Any]] = [{"tags": run.tags, "group": run.group} for run in made]
     notes = [(run.run_id, 1, 1, -1, 1, 0, run.created, "meta", value) for run, value in zip(made, meta, strict=True)]
     for run in made:
         if run.acc_max:
@@ -244,7 +244,7 @@ async def _history(
             records=[(run.run_id, ids[name], name) for name in new],
         )  # fmt: skip
         steps = np.arange(start, start + values.shape[1])
-        segment = Segment(
+        stretch = Stretch(
             np.array([ids[name] for name in names], np.int32), steps, begin_us + steps * 1_000_000, values
         )
         hot_from = 0 if run.name == "fresh" else run.hot_from
@@ -254,13 +254,13 @@ async def _history(
             sealed = await write(
                 connection,
                 sql,
-                Epoch(run.run_id, writer_id, 1),
-                [segment.between(start, below)],
+                EpochKey(run.run_id, writer_id, 1),
+                [stretch.between(start, below)],
                 0,
                 await next_pass(connection, sql),
             )
         if hot_from is not None and hot_from <= steps[-1]:
-            await _hot(connection, run, writer_id, segment.between(max(start, hot_from), int(steps[-1]) + 1))
+            await _hot(connection, run, writer_id, stretch.between(max(start, hot_from), int(steps[-1]) + 1))
         ledger = ledgers.setdefault(writer_id, [start, 0, 0, 0])
         ledger[1:] = [int(steps[-1]), ledger[2] + values.size, ledger[3] + sealed]
         shown = values[:, : REWOUND_BELOW - start] if run.rewound else values
@@ -290,10 +290,10 @@ async def _history(
     return total
 
 
-async def _hot(connection: asyncpg.Connection, run: _Run, writer_id: int, segment: Segment) -> None:
+async def _hot(connection: asyncpg.Connection, run: _Run, writer_id: int, stretch: Stretch) -> None:
     """Blocks of ten steps."""
-    for start in range(int(segment.steps[0]), int(segment.steps[-1]) + 1, 10):
-        part = segment.between(start, start + 10)
+    for start in range(int(stretch.steps[0]), int(stretch.steps[-1]) + 1, 10):
+        part = stretch.between(start, start + 10)
         await connection.execute(
             "INSERT INTO stepwell.hot_block (run_id, seq, step_lo, step_hi, writer_id, epoch, keys, steps, times, "
             "vals) VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9)",

@@ -11,14 +11,16 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from stepwell.errors import Error
-from stepwell.wire import Header
+from stepwell.wire import Frame, Header
 
 
 class Committed(Protocol):
-    """A frame that is on record: its header, and why it was refused (None: it was stored)."""
+    """A frame that is on record: its header, what is stored of it, and why it was refused (None: it was stored)."""
 
     @property
     def header(self) -> Header: ...
+    @property
+    def frame(self) -> Frame: ...
     @property
     def rejection(self) -> Error | None: ...
 
@@ -65,7 +67,7 @@ class Metrics:
                 stored += 1
                 points += entry.header.points
                 objects += entry.header.objects - entry.header.notes
-                notes += entry.header.notes
+                notes += len(entry.frame.objects) if entry.header.notes else 0
             else:
                 rejected += 1
         self.frames.labels("stored").inc(stored)

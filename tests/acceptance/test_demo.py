@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -69,3 +70,19 @@ def _survives_nothing(command_environment: dict[str, str], data_place: Path, num
     assert psutil.wait_procs(family, timeout=15)[1] == []
     if number != signal.SIGKILL:
         assert list(data_place.iterdir()) == []
+
+
+def test_a_demo_that_is_kept_can_be_looked_at_until_ctrl_c(
+    command_environment: dict[str, str], data_place: Path
+) -> None:
+    command = [sys.executable, "-m", "stepwell", "demo", "--keep", "--steps", "22"]
+    environment = command_environment | {"TMPDIR": str(data_place)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        page = next(line.removeprefix("Its page: ").strip() for line in demo.stdout if line.startswith("Its page: "))
+        assert next(demo.stdout) == "The server runs until Ctrl-C.\n"
+        with urllib.request.urlopen(page) as answer:
+            assert answer.headers["Content-Type"].startswith("text/html")
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+    assert list(data_place.iterdir()) == []

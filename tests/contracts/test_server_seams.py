@@ -10,7 +10,7 @@ import pytest
 
 from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.route import Route
-from stepwell_ingest.api.routes import routes
+from stepwell_ingest.api.routes import PAGES, routes
 from stepwell_ingest.config import Reads
 
 SERVER = Path(__file__).parents[2] / "ingest" / "stepwell_ingest"
@@ -60,7 +60,8 @@ def test_the_route_table_is_the_only_place_that_registers_a_route() -> None:
 @pytest.mark.parametrize("route", routes(Reads()), ids=lambda route: f"{route.method} {route.path}")
 def test_every_route_names_its_right(route: Route) -> None:
     assert isinstance(route.right, Right)
-    open_to_all = {"/healthz", "/readyz", "/metrics", "/v1/openapi.json"}
+    # Pages are the same document for everybody; what they show, they ask of routes that have rights.
+    open_to_all = {"/healthz", "/readyz", "/metrics", "/v1/openapi.json", "/assets/{file}", *PAGES}
     assert (route.right is Right.PUBLIC) == (route.path in open_to_all)
 
 

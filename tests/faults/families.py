@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import asyncpg
 
 import stepwell
-from faults.payload import bits
+from faults.payload import as_float, bits
 from fixtures.agreement import disagreements
 from stepwell.errors import Error
 from stepwell_ingest.config import Reads
 from stepwell_ingest.db.connect import read_pool
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.deltas import event_since
-from stepwell_ingest.read.positions import Cursor
+from stepwell_ingest.read.positions import LivePosition
 from stepwell_ingest.read.runs import find_run
 
 _POINTS = "SELECT writer, step, metric AS key, value FROM stepwell.history WHERE run_id = $1"
@@ -45,7 +45,7 @@ class LiveReader:
     name: str
     run_id: int
     keys: tuple[str, ...]
-    cursor: Cursor | None = None
+    cursor: LivePosition | None = None
     points: Shown = field(default_factory=dict)
 
     async def look(self, database: Database, connection: asyncpg.Connection) -> list[str]:
@@ -182,7 +182,9 @@ class Families:
                 found.append(f"series {key!r} of {name}: {len(told)} points")
             last = max(step for _, step, metric in points if metric == key)
             fits = [value for at, value in points.items() if at[1:] == (last, key)]
-            if isinstance(value := summary.get(key), int | float) and bits(float(value)) not in fits:
+            # As floats: JSON in Postgres has no −0.0, and writes large ones as integers.
+            value = summary.get(key)
+            if isinstance(value, int | float) and float(value) not in [as_float(pattern) for pattern in fits]:
                 found.append(f"the summary of {name} has {value} for {key!r}")
             if summary.get(key) is None:
                 found.append(f"the summary of {name} has no {key!r}")

@@ -104,7 +104,7 @@ SYNC_POINTS = (
     Point("sync: after a segment is unlinked", "stepwell.spool.chain:SegmentChain._remove", How.AFTER),
 )
 
-_STREAM, _COPIER = "stepwell_ingest.api.stream:Stream", "stepwell_ingest.write.copier:Copier"
+_STREAM, _COPIER = "stepwell_ingest.api.stream:StreamHandler", "stepwell_ingest.write.copier:Copier"
 WORKER_POINTS = (
     Point("worker: after an attach is stored", "stepwell_ingest.write.catalog:Catalog.attach", How.AFTER, hits=2),
     Point("worker: after the read", f"{_STREAM}._take_frames", How.BEFORE, hits=30),

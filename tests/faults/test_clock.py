@@ -20,7 +20,7 @@ import pytest
 
 from fixtures.frames import block
 from stepwell import wire
-from stepwell.stage import row as _row
+from stepwell.stage import call as _call
 from stepwell.stage import stage as _stage
 from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
@@ -61,7 +61,7 @@ async def post(url: str, body: bytes) -> dict[str, Any]:
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
     """The clock by which `log()` stamps rows, the short way and the long one."""
-    for module in (_stage, _row):
+    for module in (_stage, _call):
         monkeypatch.setattr(module, "time", clock)
 
 

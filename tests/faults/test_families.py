@@ -15,8 +15,8 @@ from fixtures.histories import Histories
 from stepwell_ingest.config import Config
 from stepwell_ingest.read import deltas
 from stepwell_ingest.read.positions import Move
-from stepwell_ingest.seal import segments
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal import stretches
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -91,8 +91,8 @@ async def test_a_mistake_in_sql_is_seen(
     seen: str,
 ) -> None:
     if file == "060_history_reads":  # is seen where chunks overlap only, as merges once left them
-        joined = segments.regroup
-        monkeypatch.setattr(segments, "regroup", lambda found, _=(): joined(found))
+        joined = stretches.regroup
+        monkeypatch.setattr(stretches, "regroup", lambda found, _=(): joined(found))
         monkeypatch.setattr(
             "stepwell_ingest.seal.merger._joinable", lambda rows: (sorted({r["track_id"] for r in rows}), set())
         )
@@ -119,15 +119,15 @@ async def test_a_merge_that_loses_a_value_is_seen(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The view shows the same as all else; the totals do not."""
-    right = segments.regroup
+    right = stretches.regroup
 
-    def wrong(found: Any, begins: Any = ()) -> list[Segment]:
+    def wrong(found: Any, begins: Any = ()) -> list[Stretch]:
         groups = right(found, begins)
         return [
-            Segment(ids, steps, times, values + 1) if begins else Segment(ids, steps, times, values)
+            Stretch(ids, steps, times, values + 1) if begins else Stretch(ids, steps, times, values)
             for ids, steps, times, values in groups
         ]
 
-    monkeypatch.setattr(segments, "regroup", wrong)
+    monkeypatch.setattr(stretches, "regroup", wrong)
     await story(pool)
     assert any("metric_stats" in text or "metric_last" in text for text in await families.complaints())

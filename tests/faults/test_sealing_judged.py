@@ -16,11 +16,11 @@ from faults.programs import SEALING
 from faults.service import PROJECT, RUN, Service, service
 from faults.snapshots import read_twice
 from stepwell_ingest.db.cluster import Cluster
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import ChangedError, Pass, Sealer
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 
 pytestmark = pytest.mark.db
 
@@ -51,8 +51,8 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
     pool.terminate()
 
 
-async def epochs(pool: asyncpg.Pool) -> list[Epoch]:
-    return [Epoch(*row) for row in await pool.fetch("SELECT run_id, writer_id, epoch FROM stepwell.ledger")]
+async def epochs(pool: asyncpg.Pool) -> list[EpochKey]:
+    return [EpochKey(*row) for row in await pool.fetch("SELECT run_id, writer_id, epoch FROM stepwell.ledger")]
 
 
 async def seal(pool: asyncpg.Pool) -> None:
@@ -69,7 +69,7 @@ async def two_at_once(pool: asyncpg.Pool, **changed: str) -> list[Pass | BaseExc
     both = asyncio.Barrier(2)
 
     class Slow(Sealer):
-        async def _read(self, *arguments: Any) -> list[Segment]:
+        async def _read(self, *arguments: Any) -> list[Stretch]:
             found = await super()._read(*arguments)
             await both.wait()
             return found

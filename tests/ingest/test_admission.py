@@ -17,13 +17,13 @@ async def settle() -> None:
 
 
 def takes(room: Room, *sizes: int) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(room.take(size)) for size in sizes]
+    return [asyncio.create_task(room.reserve(size)) for size in sizes]
 
 
 async def test_what_fits_is_held_at_once() -> None:
     room = Room(100, 1.0)
-    await room.take(60)
-    room.take_now(40)
+    await room.reserve(60)
+    room.reserve_now(40)
     assert room.held_bytes == 100
     room.give_back(60)
     room.give_back(40)
@@ -32,9 +32,9 @@ async def test_what_fits_is_held_at_once() -> None:
 
 async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
     room = Room(100, 2.5)
-    await room.take(60)
+    await room.reserve(60)
     with pytest.raises(OverloadedError, match=r"the server has no room .*41 bytes; 60 of 100 are held") as caught:
-        room.take_now(41)
+        room.reserve_now(41)
     assert caught.value.retry_after_s == 2.5
     assert caught.value.hint == "send it again after a pause; the spool keeps it"
     assert caught.value.retryable
@@ -43,9 +43,9 @@ async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
 
 async def test_what_is_larger_than_the_limit_is_let_in_alone() -> None:
     room = Room(100, 1.0)
-    await room.take(1000)
+    await room.reserve(1000)
     with pytest.raises(OverloadedError):
-        room.take_now(1)
+        room.reserve_now(1)
     [waiting] = takes(room, 1000)
     await settle()
     assert not waiting.done()
@@ -56,12 +56,12 @@ async def test_what_is_larger_than_the_limit_is_let_in_alone() -> None:
 
 async def test_those_who_wait_come_in_order_even_when_a_later_one_would_fit() -> None:
     room = Room(100, 1.0)
-    await room.take(90)
+    await room.reserve(90)
     large, small = takes(room, 50, 5)
     await settle()
     assert not small.done()
     with pytest.raises(OverloadedError):
-        room.take_now(5)  # no overtaking either
+        room.reserve_now(5)  # no overtaking either
     room.give_back(90)
     await asyncio.gather(large, small)
     assert room.held_bytes == 55
@@ -69,19 +69,19 @@ async def test_those_who_wait_come_in_order_even_when_a_later_one_would_fit() ->
 
 async def test_one_that_gives_up_lets_those_behind_it_in() -> None:
     room = Room(100, 1.0)
-    await room.take(90)
+    await room.reserve(90)
     large, small = takes(room, 50, 5)
     await settle()
     large.cancel()
     await asyncio.gather(large, return_exceptions=True)
     await asyncio.wait_for(small, 5)
     assert room.held_bytes == 95
-    room.take_now(5)
+    room.reserve_now(5)
 
 
 async def test_one_that_gives_up_when_its_turn_has_come_gives_its_bytes_back() -> None:
     room = Room(100, 1.0)
-    await room.take(100)
+    await room.reserve(100)
     first, second = takes(room, 80, 80)
     await settle()
     room.give_back(100)  # the turn of `first` has come, but it has not run yet
@@ -97,7 +97,7 @@ async def test_nothing_is_lost_or_over_the_limit_whatever_happens(seed: int) -> 
     room = Room(1000, 1.0)
 
     async def one(size: int) -> None:
-        await room.take(size)
+        await room.reserve(size)
         try:
             assert 0 < room.held_bytes <= max(1000, size)
             for _ in range(rng.randrange(4)):
@@ -111,4 +111,4 @@ async def test_nothing_is_lost_or_over_the_limit_whatever_happens(seed: int) -> 
         rng.choice(tasks).cancel()
         await asyncio.sleep(0)
     assert room.held_bytes == 0
-    room.take_now(1000)
+    room.reserve_now(1000)

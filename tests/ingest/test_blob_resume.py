@@ -170,7 +170,7 @@ async def test_an_upload_that_is_cut_off_takes_nothing_from_what_is_there(blob_w
             raise UnavailableError("the body broke off")
 
         with pytest.raises(UnavailableError):
-            await blobs.take(Claim(sha256, start, PART, len(data)), breaks_off())
+            await blobs.receive(Claim(sha256, start, PART, len(data)), breaks_off())
         assert await offset(blob_worker, sha256) == 2 * PART
     status, reply, _ = await put(blob_worker, sha256, data[2 * PART :], (2 * PART, len(data)))
     assert (status, reply["stored"]) == (201, True)

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, ArrayColumn, Reader, pieces, row_template
 from stepwell_ingest.seal import chunks
-from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Track
+from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, EpochKey, Track
 from stepwell_ingest.seal.sealer import copy_out
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 
 pytestmark = pytest.mark.db
 
 #: Of 2026-11, so that it has a partition.
 RUN = int((np.datetime64("2026-11-10") - np.datetime64("2020-01-01")) / np.timedelta64(1, "ms")) << 20
-EPOCH = Epoch(RUN, 2, 3)
+EPOCH = EpochKey(RUN, 2, 3)
 #: Microseconds since 2000 of the years 1970 and 9999.
 FIRST_TIME, LAST_TIME = -946_684_800_000_000, 252_455_615_999_999_999
 
@@ -56,8 +56,8 @@ def tracks(draw: st.DrawFn) -> Track:
         times = [at + number for number in range(len(steps))]
         kind = draw(st.sampled_from([np.float32, np.float64]))
         values = generator.standard_normal((rows, len(steps))).astype(kind).astype(np.float64)
-    segment = Segment(np.arange(1, rows + 1, dtype=np.int32), np.array(steps, np.int64), np.array(times), values)
-    return Track(draw(st.integers(1, 2**40)), segment)
+    stretch = Stretch(np.arange(1, rows + 1, dtype=np.int32), np.array(steps, np.int64), np.array(times), values)
+    return Track(draw(st.integers(1, 2**40)), stretch)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

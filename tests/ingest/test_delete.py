@@ -17,7 +17,7 @@ from stepwell_ingest.delete import remover
 from stepwell_ingest.delete.plan import plan_older, plan_project, plan_runs
 from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.delete.sweeper import Sweeper
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.sealer import ChangedError, Sealer
 from stepwell_ingest.server.worker import Worker
@@ -143,7 +143,7 @@ class TestSealing:
         cursor = await fill(write_path, Session(), seal=False)
         sealer = Sealer(write_path.pool, SMALL)
         begun, go_on = _held(sealer, "_hand_over")
-        sealing = asyncio.create_task(sealer.seal(Epoch(*cursor.key), whole=True))
+        sealing = asyncio.create_task(sealer.seal(EpochKey(*cursor.key), whole=True))
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
@@ -159,10 +159,10 @@ class TestSealing:
     ) -> None:
         session = Session()
         cursor = await fill(write_path, session)
-        await Sealer(write_path.pool, SMALL).seal(Epoch(*cursor.key), whole=True)
+        await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True)
         merger = Merger(write_path.pool, SMALL)
         begun, go_on = _held(merger, "_read")
-        merging = asyncio.create_task(merger.merge(Epoch(*cursor.key), 0))
+        merging = asyncio.create_task(merger.merge(EpochKey(*cursor.key), 0))
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
@@ -174,10 +174,10 @@ class TestSealing:
 
     async def test_neither_begins_on_a_deleted_run(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         cursor = await fill(write_path, Session())
-        await Sealer(write_path.pool, SMALL).seal(Epoch(*cursor.key), whole=True)
+        await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True)
         await remove(connection, [cursor.run_id])
-        assert await Sealer(write_path.pool, SMALL).seal(Epoch(*cursor.key), whole=True) is None
-        assert await Merger(write_path.pool, SMALL).merge(Epoch(*cursor.key), 0) == 0
+        assert await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True) is None
+        assert await Merger(write_path.pool, SMALL).merge(EpochKey(*cursor.key), 0) == 0
 
 
 def _held(thing: object, method: str) -> tuple[asyncio.Event, asyncio.Event]:

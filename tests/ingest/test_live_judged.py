@@ -15,7 +15,7 @@ from fixtures.live import Page, image, picture
 from fixtures.reads import frame, store
 from stepwell_ingest.config import Config
 from stepwell_ingest.read.deltas import event_since
-from stepwell_ingest.read.positions import Cursor
+from stepwell_ingest.read.positions import LivePosition
 from stepwell_ingest.read.runs import RunRow, find_run
 from stepwell_ingest.server.worker import Worker
 
@@ -55,7 +55,7 @@ class Story:
         return {tuple(row)[:3]: float(row["value"]) for row in await self.pg.fetch(SHOWN, self.name)}
 
     async def look(self, reader: Page) -> None:
-        seen = None if reader.cursor is None else Cursor.decode(reader.cursor)
+        seen = None if reader.cursor is None else LivePosition.decode(reader.cursor)
         event = await event_since(self.worker.services.reads, self.run, KEYS, seen)
         assert event is not None
         assert event.kind in (("start",) if seen is None else ("delta", "quiet"))

@@ -13,7 +13,7 @@ from fixtures.agreement import disagreements
 from fixtures.histories import EAGER, Histories, Stored
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.seal.sealer import next_pass, write
-from stepwell_ingest.seal.segments import regroup
+from stepwell_ingest.seal.stretches import regroup
 
 pytestmark = pytest.mark.db
 

@@ -70,18 +70,72 @@ async def test_notes_that_come_again_are_duplicates(any_worker: Worker, any_pg: 
     assert "stepwell_objects_stored_total 0.0" in page
 
 
-async def test_a_bad_note_is_refused_with_its_frame_and_is_on_record(
-    any_worker: Worker, any_pg: asyncpg.Connection
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+BAD_NOTES = [
+    pytest.param("x" * 65, {}, id="kind"),
+    pytest.param("config", {"set": {"a": "\0"}}, id="NUL"),
+    pytest.param("config", {"set": {"a": nested(200)}}, id="depth"),
+    pytest.param("object", {"key": "a", "step": "1", "time": T0, "value": 1}, id="step of an object"),
+    pytest.param("object", {"key": "a", "step": 2**63 - 1, "time": T0, "value": 1}, id="step beyond the last"),
+    pytest.param("object", {"key": "", "step": 1, "time": T0, "value": 1}, id="key of an object"),
+    pytest.param("object", {"key": "a", "step": 1, "time": -1, "value": 1}, id="time of an object"),
+    pytest.param("object", [1], id="no object"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), BAD_NOTES)
+async def test_a_bad_note_is_refused_alone_counted_and_on_record(
+    worker: Worker, postgres_dsn: str, kind: str, value: object
 ) -> None:
+    session = Session()
+    picture = {"key": "a", "step": 0, "time": T0, "value": {"_type": "image-file"}}
+    async with Client(worker) as client:
+        await client.attach(session)
+        frame = notes(session, (0, "meta", {"name": "x"}), (0, kind, value), (0, "object", picture))
+        reply = await client.exchange(frame)
+        assert ([item["code"] for item in reply["rejected"]], reply["stored"]) == (["object"], 1)
+        assert "1 of 3 notes are refused, and the others are stored" in str(reply["rejected"])
+        assert (await client.exchange(session.frame(1)))["stored"] == 1
+    async with Client(worker) as client:  # a retry hears it again
+        await client.attach(session)
+        again = await client.exchange(frame)
+        assert ([item["seq"] for item in again["rejected"]], again["duplicate"]) == ([0], 1)
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        stored = await connection.fetch("SELECT kind, ord FROM stepwell.note ORDER BY seq, ord")
+        assert [tuple(row) for row in stored] == [("meta", 0), ("object", 1)]
+        rejection = await connection.fetchrow("SELECT seq, code, points, objects FROM stepwell.rejections")
+        assert tuple(rejection) == (0, "object", 0, 0)
+        assert await connection.fetchval("SELECT rejected FROM stepwell.ledger") == 1
+    finally:
+        await connection.close()
+    _, page, _ = await get(worker, "/metrics")
+    assert "stepwell_notes_stored_total 2.0" in page
+
+
+async def test_a_frame_of_nothing_but_bad_notes_is_refused(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(any_worker) as client:
         await client.attach(session)
-        reply = await client.exchange(notes(session, (0, "meta", {}), (0, "x" * 65, {})))
-        assert [item["code"] for item in reply["rejected"]] == ["object"]
-        assert (await client.exchange(session.frame(1)))["stored"] == 1
+        reply = await client.exchange(notes(session, (0, "x" * 65, {}), (0, "meta", "\0")))
+        assert ([item["code"] for item in reply["rejected"]], reply["stored"]) == (["object"], 0)
     assert await any_pg.fetchval("SELECT count(*) FROM stepwell.note") == 0
-    rejection = await any_pg.fetchrow("SELECT code, points, objects FROM stepwell.rejections")
-    assert tuple(rejection) == ("object", 0, 0)
+
+
+async def test_an_attach_message_is_nested_no_deeper_than_readers_take(worker: Worker) -> None:
+    async with Client(worker) as client:
+        await client.say(Session().attach(info={"config": {"a": nested(200)}}))
+        reply = await client.hear()
+        assert (reply["code"], reply["message"]) == ("data", "'info' is nested too deeply")
+    async with Client(worker) as client:
+        await client.say(Session().attach(info={"config": {"a": nested(90), "text": r"\u0000"}}))
+        assert (await client.hear())["type"] == "attached"
 
 
 async def test_partitions_for_notes_are_made_for_months_that_were_there_before(any_empty_dsn: str) -> None:

@@ -103,7 +103,7 @@ async def test_the_metrics_count_what_happened(worker: Worker) -> None:
 async def test_the_status_says_how_full_it_is(worker: Worker) -> None:
     async with Client(worker) as client:
         await client.attach(Session())
-        worker.services.room.take_now(100)
+        worker.services.room.reserve_now(100)
         status, body, _ = await get(worker, "/v1/status")
         worker.services.room.give_back(100)
         about = json.loads(body)

@@ -171,7 +171,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
     async with start_worker(postgres_dsn, limits=limits, timeouts=timeouts) as worker:
         session = await attached(worker)
         frame = session.frame(100)
-        worker.services.room.take_now(900)
+        worker.services.room.reserve_now(900)
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         # Only the head of the request is sent: the answer comes without its body.

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures.ingest import Session, start_worker
 from fixtures.reads import frame, store
-from stepwell_ingest.read.arrays import TooMuch, _decode, fetch
+from stepwell_ingest.read.arrays import TooMuch, decode_array, fetch
 from stepwell_schema import queries
 
 pytestmark = pytest.mark.db
@@ -26,15 +26,15 @@ async def test_elements_come_as_postgres_sends_them(
 ) -> None:
     numbers = [-2, 1, 3, 4, 5][:length]
     flat = await any_pg.fetchval(f"SELECT array_send($1::{kind}[])", numbers)
-    assert _decode(flat, item).tolist() == numbers
+    assert decode_array(flat, item).tolist() == numbers
     if length:
         matrix = await any_pg.fetchval(f"SELECT array_send(ARRAY[$1::{kind}[], $1::{kind}[]])", numbers)
-        assert _decode(matrix, item).tolist() == numbers * 2
+        assert decode_array(matrix, item).tolist() == numbers * 2
 
 
 async def test_every_bit_of_a_float_comes(any_pg: asyncpg.Connection) -> None:
     sent = await any_pg.fetchval("SELECT array_send($1::float8[])", BITS.tolist())
-    assert _decode(sent, ">f8").astype(np.float64).view(np.uint64).tolist() == BITS.view(np.uint64).tolist()
+    assert decode_array(sent, ">f8").astype(np.float64).view(np.uint64).tolist() == BITS.view(np.uint64).tolist()
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from stepwell.errors import UsageError
 from stepwell_ingest.read.positions import (
-    Cursor,
-    Epoch,
     Inherited,
+    LivePosition,
     Move,
     Position,
+    ShownEpoch,
     current,
     intervals,
     moves,
@@ -74,9 +74,9 @@ class History:
             if writer in self.inherited:
                 self.inherited[writer] = min(self.inherited[writer], first)
 
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[ShownEpoch]:
         return [
-            Epoch(writer, row.number, row.first_step, row.last_step, row.below)
+            ShownEpoch(writer, row.number, row.first_step, row.last_step, row.below)
             for writer, rows in sorted(self.rows.items())
             for row in rows
         ]
@@ -108,7 +108,7 @@ class History:
 class Reader:
     """Applies events and keeps what it has been shown."""
 
-    cursor: Cursor = field(default_factory=lambda: Cursor("running", {}))
+    cursor: LivePosition = field(default_factory=lambda: LivePosition("running", {}))
     points: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def look(self, history: History) -> None:
@@ -126,7 +126,7 @@ class Reader:
             own = [p for p in new if p[1]]
             assert not mine or not own or own[0][0] > mine[-1][0]  # and never behind what was shown
             mine[:] = sorted(mine + new)
-        self.cursor = Cursor.decode(now.encode())
+        self.cursor = LivePosition.decode(now.encode())
 
 
 OPERATIONS = st.lists(
@@ -170,31 +170,31 @@ def test_readers_have_what_is_shown_whenever_they_look(
 
 
 def test_a_cursor_of_another_history_is_noticed() -> None:
-    epochs = [Epoch("0", 1, 0, 10, None)]
+    epochs = [ShownEpoch("0", 1, 0, 10, None)]
     now = current("running", epochs)
-    assert moves(Cursor("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
-    assert moves(Cursor("running", {"0": Position(2, 5)}), epochs, now) is None
-    assert moves(Cursor("running", {"9": Position(1, 5)}), epochs, now) is None
+    assert moves(LivePosition("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
+    assert moves(LivePosition("running", {"0": Position(2, 5)}), epochs, now) is None
+    assert moves(LivePosition("running", {"9": Position(1, 5)}), epochs, now) is None
     assert moves(now, epochs, now) == []
 
 
 def test_an_object_above_the_last_step_that_is_hidden_is_a_cut_once() -> None:
     """An object at step 9 was seen, and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
-    seen = current("running", [Epoch("0", 1, 0, 5, None, 10)], {"0": 9})
-    epochs = [Epoch("0", 1, 0, 5, 7, 10), Epoch("0", 2, 7, 7, None, 1)]
+    seen = current("running", [ShownEpoch("0", 1, 0, 5, None, 10)], {"0": 9})
+    epochs = [ShownEpoch("0", 1, 0, 5, 7, 10), ShownEpoch("0", 2, 7, 7, None, 1)]
     now = current("running", epochs, {"0": 9})
     assert moves(seen, epochs, now) == [Move("0", 7, 6, 7)]
-    assert moves(Cursor.decode(now.encode()), epochs, now) == []
-    epochs = [Epoch("0", 1, 0, 5, 4, 10), Epoch("0", 2, 7, 7, 4, 1), Epoch("0", 3, None, 3, None, 0)]
+    assert moves(LivePosition.decode(now.encode()), epochs, now) == []
+    epochs = [ShownEpoch("0", 1, 0, 5, 4, 10), ShownEpoch("0", 2, 7, 7, 4, 1), ShownEpoch("0", 3, None, 3, None, 0)]
     assert moves(now, epochs, current("running", epochs, {"0": 9})) == [Move("0", 4, 4, 3)]
 
 
 def test_frames_that_were_not_seen_are_those_behind_the_cursor() -> None:
-    old, new = Epoch("0", 1, 0, 5, None, 10), Epoch("0", 2, None, -1, None, 3)
+    old, new = ShownEpoch("0", 1, 0, 5, None, 10), ShownEpoch("0", 2, None, -1, None, 3)
     seen = current("running", [old])
     assert unread(seen, [old]) == []
     assert unread(seen, [old._replace(next_seq=12), new]) == [(old._replace(next_seq=12), 10), (new, -1)]
-    assert unread(Cursor("running", {}), [old]) == [(old, -1)]
+    assert unread(LivePosition("running", {}), [old]) == [(old, -1)]
     assert unread(seen, [old._replace(next_seq=9)]) is None  # a history that went back: a backup
 
 
@@ -211,12 +211,12 @@ def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
         for name in names
     }
     waiting = {name: [Range(Place(3, 49_000, 0), Place(3, writers[name].next_seq, 0))] for name in names}
-    cursor = Cursor("running", writers, waiting)
-    assert Cursor.decode(cursor.encode()) == cursor
+    cursor = LivePosition("running", writers, waiting)
+    assert LivePosition.decode(cursor.encode()) == cursor
     assert len(cursor.encode()) < 256 * 1024
 
 
 @pytest.mark.parametrize("text", ["", "x", "e30=", "eJwDAAAAAAE=", "ü", "eJyLVgIAAZUAuQ=="])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="this cursor is none of a live view"):
-        Cursor.decode(text)
+        LivePosition.decode(text)

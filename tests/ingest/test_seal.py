@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepwell_ingest.config import SealSettings
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.sealer import Sealer
 
@@ -40,7 +40,7 @@ class History:
             "SELECT run_id, writer_id, epoch FROM stepwell.attach_v1('team', 'mnist', gen_random_uuid()::text, '0', "
             "gen_random_uuid(), false, '{}')"
         )
-        self.epoch = Epoch(*row)
+        self.epoch = EpochKey(*row)
 
     async def put(self, keys: list[str], values: list[float], stride: int, jitter_us: int = 0) -> None:
         """A block of `len(values) / len(keys)` steps (one, without keys)."""

@@ -1,4 +1,4 @@
-"""The numpy part of sealing: segments, windows, statistics. Nothing is lost, doubled or changed, to the last bit."""
+"""The numpy part of sealing: stretches, windows, statistics. Nothing is lost, doubled or changed, to the last bit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stepwell_ingest.seal import chunks
-from stepwell_ingest.seal.chunks import Epoch, Totals
-from stepwell_ingest.seal.segments import Segment, join, regroup
+from stepwell_ingest.seal.chunks import EpochKey, Totals
+from stepwell_ingest.seal.stretches import Stretch, join, regroup
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 
 LAST_STEP = 2**63 - 2
-EPOCH = Epoch(2**60, 3, 2)
+EPOCH = EpochKey(2**60, 3, 2)
 #: Quiet NaNs with payloads, signs of zero, denormals, and neighbours of what float4 can hold.
 PATTERNS = (
     *(0x7FF8000000000000, 0x7FF8000000000BAD, 0xFFF8000000000001, 0x7FF0000000000000, 0xFFF0000000000000),
@@ -47,7 +47,7 @@ def matrix(drawn: Sequence[float], rows: int, columns: int) -> npt.NDArray[np.fl
 
 
 @st.composite
-def one_epoch(draw: st.DrawFn) -> list[Segment]:
+def one_epoch(draw: st.DrawFn) -> list[Stretch]:
     """Blocks as an epoch has them: each step in one block; blocks of one key set may come in any order."""
     steps = draw(steps_of)
     homes = draw(st.lists(st.integers(0, 3), min_size=len(steps), max_size=len(steps)))
@@ -59,7 +59,7 @@ def one_epoch(draw: st.DrawFn) -> list[Segment]:
             drawn = draw(st.lists(values, min_size=len(keys) * len(mine), max_size=len(keys) * len(mine)))
             times = np.array([step % 10**15 + home for step in mine], np.int64)
             out.append(
-                Segment(
+                Stretch(
                     *(np.array(keys, np.int32), np.array(mine, np.int64), times, matrix(drawn, len(keys), len(mine)))
                 )
             )
@@ -69,21 +69,21 @@ def one_epoch(draw: st.DrawFn) -> list[Segment]:
 Point = tuple[int, int, int, bytes]
 
 
-def points(segments: Sequence[Segment]) -> list[Point]:
+def points(stretches: Sequence[Stretch]) -> list[Point]:
     return sorted(
         (metric, step, at, values[row, column].tobytes())
-        for ids, steps, times, values in segments
+        for ids, steps, times, values in stretches
         for row, metric in enumerate(ids.tolist())
         for column, (step, at) in enumerate(zip(steps.tolist(), times.tolist(), strict=True))
     )
 
 
-def steps_without_metrics(segments: Sequence[Segment]) -> list[int]:
-    return sorted(step for item in segments if not len(item.metric_ids) for step in item.steps.tolist())
+def steps_without_metrics(stretches: Sequence[Stretch]) -> list[int]:
+    return sorted(step for item in stretches if not len(item.metric_ids) for step in item.steps.tolist())
 
 
 @given(blocks=one_epoch())
-def test_joining_and_regrouping_keep_every_value_once_with_its_step_and_time(blocks: list[Segment]) -> None:
+def test_joining_and_regrouping_keep_every_value_once_with_its_step_and_time(blocks: list[Stretch]) -> None:
     joined = join(blocks)
     groups = regroup(joined)
     assert points(blocks) == points(joined) == points(groups)
@@ -95,7 +95,7 @@ def test_joining_and_regrouping_keep_every_value_once_with_its_step_and_time(blo
 
 
 @given(blocks=one_epoch(), data=st.data())
-def test_a_cut_leaves_each_value_on_one_side(blocks: list[Segment], data: st.DataObject) -> None:
+def test_a_cut_leaves_each_value_on_one_side(blocks: list[Stretch], data: st.DataObject) -> None:
     everything = sorted(step for item in blocks for step in item.steps.tolist())
     cut = data.draw(st.sampled_from([*everything, everything[-1] + 1, everything[0] - 1 if everything[0] else 0]))
     joined = join(blocks)
@@ -187,7 +187,7 @@ def test_a_sum_that_no_float_holds_is_not_finite() -> None:
 
 @given(drawn=st.lists(values, min_size=1, max_size=20))
 def test_what_is_stored_as_float4_comes_back_bit_for_bit(drawn: list[float]) -> None:
-    part = Segment(np.array([9], np.int32), np.arange(len(drawn)), np.arange(len(drawn)), np.array([drawn]))
+    part = Stretch(np.array([9], np.int32), np.arange(len(drawn)), np.arange(len(drawn)), np.array([drawn]))
     ((row,),), _ = chunks.chunk_rows(EPOCH, chunks.Track(1, part))
     narrow = "vals4" in row.dtype.names
     stored = row["vals4" if narrow else "vals8"]["value"].astype(np.float64)
@@ -199,7 +199,7 @@ def test_what_is_stored_as_float4_comes_back_bit_for_bit(drawn: list[float]) -> 
 
 
 @given(blocks=st.lists(one_epoch(), min_size=1, max_size=3))
-def test_totals_are_those_of_all_chunks(blocks: list[list[Segment]]) -> None:
+def test_totals_are_those_of_all_chunks(blocks: list[list[Stretch]]) -> None:
     totals, made = Totals(), count(1)
     groups = regroup(join(blocks[0]))
     for track in chunks.tracks(groups, made):

@@ -8,7 +8,7 @@ import pytest
 import stepwell_schema
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db import migrate as migrations
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.sealer import Sealer
 
 pytestmark = pytest.mark.db
@@ -48,7 +48,7 @@ async def test_history_of_before_sealing_is_kept_and_can_be_sealed(any_empty_dsn
     expected = [("loss", 0, "0.5"), ("loss", 1, "NaN"), ("loss", 2, "-0")]
     query = "SELECT metric, step, value::text FROM stepwell.history ORDER BY step"
     assert [tuple(row) for row in await pool.fetch(query)] == expected
-    done = await Sealer(pool, SealSettings()).seal(Epoch(RUN, 1, 1), whole=True)
+    done = await Sealer(pool, SealSettings()).seal(EpochKey(RUN, 1, 1), whole=True)
     assert done is not None
     assert done.points == 3
     assert [tuple(row) for row in await pool.fetch(query)] == expected

@@ -38,7 +38,8 @@ def test_an_empty_key_is_dropped() -> None:
     assert stored({"": 5, "a": 1}) == {"a": 1.0}
 
 
-def test_a_lone_surrogate_in_a_key_becomes_the_replacement_character() -> None:
+def test_a_lone_surrogate_or_nul_in_a_key_becomes_the_replacement_character() -> None:
+    assert stored({"a\0": 1, "n": {"\0b": 2}}) == {"a\ufffd": 1.0, "n.\ufffdb": 2.0}
     first, second = "a\ud800", "a\udfff"
     assert stored({first: 1, second: 2, "?": 3, "n": {"\ud800": 4}}) == {"a\ufffd": 2.0, "?": 3.0, "n.\ufffd": 4.0}
 
@@ -101,13 +102,11 @@ def test_nested_dicts_are_paths_and_merge(calls: list[dict[str, Any]], expected:
         pytest.param({b"a": 2}, "keys must be strings, not bytes (b'a')", id="bytes key"),
         pytest.param({None: 2}, "keys must be strings, not NoneType (None)", id="None key"),
         pytest.param({("a", 1): 2}, "keys must be strings, not tuple (('a', 1))", id="tuple key"),
-        pytest.param({"a\0": 2}, "a key cannot be stored ('a\\x00')\n  Hint: at most 32767 bytes, no NUL", id="NUL"),
-        pytest.param({"k" * 32_768: 2}, f"a key cannot be stored ({'k' * 60!r})\n  Hint: at most 32767", id="long key"),
-        pytest.param({"é" * 16_384: 2}, f"a key cannot be stored ({'é' * 60!r})\n  Hint: at most 32767", id="long é"),
-        pytest.param({"n": {"a\0": 2}}, "'n': a key cannot be stored ('a\\x00')", id="NUL in a nested key"),
-        pytest.param({"a" * 20_000: {"b" * 20_000: 1}}, f"a key cannot be stored ({'a' * 60!r}, 40001 bytes with the "
+        pytest.param({"k" * 32_768: 2}, f"a key is too long ({'k' * 60!r})\n  Hint: at most 32767", id="long key"),
+        pytest.param({"é" * 16_384: 2}, f"a key is too long ({'é' * 60!r})\n  Hint: at most 32767", id="long é"),
+        pytest.param({"a" * 20_000: {"b" * 20_000: 1}}, f"a key is too long ({'a' * 60!r}, 40001 bytes with the "
                      "keys above it)\n  Hint: at most 32767 bytes", id="long path"),
-        pytest.param({"a" * 20_000: {"b" * 20_000: "x"}}, f"a key cannot be stored ({'a' * 60!r}, 40001 bytes with",
+        pytest.param({"a" * 20_000: {"b" * 20_000: "x"}}, f"a key is too long ({'a' * 60!r}, 40001 bytes with",
                      id="long path of an object"),
         pytest.param({"blob": "x" * 10_383_360}, "a step is too large (10383366 bytes; the limit is 10383360)\n"
                      "  Hint: log large things as files, or fewer at a time", id="huge row"),

@@ -112,7 +112,7 @@ def test_other_ranks_do_not_repeat_what_is_the_same_for_all() -> None:
 
 def test_arguments_may_hold_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "a\udcff\0"])
-    assert gathered(whole=False)["arguments"] == ["a?\ufffd"]
+    assert gathered(whole=False)["arguments"] == ["a\ufffd\ufffd"]
 
 
 def test_what_cannot_be_found_out_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:

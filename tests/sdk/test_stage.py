@@ -7,7 +7,6 @@ import logging
 import random
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fixtures.stages import Frames, Json, new_stage, rows
-from stepwell.stage import stage as _stage
+from stepwell.stage import plans as _plans
 from stepwell.stage.stage import Stage
 
 #: What is logged, and what of it is stored; nested keys as paths. Many share their keys and types, so that the short
@@ -157,7 +156,7 @@ def test_calls_alike_take_the_short_way_from_the_second_on(monkeypatch: pytest.M
 
 
 def test_more_key_sets_than_are_remembered_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_stage, "_MAX_PLANS", 4)
+    monkeypatch.setattr(_plans, "MAX_PLANS", 4)
     stage = new_stage()
     frames = Frames(stage)
     for number in range(100):
@@ -252,46 +251,3 @@ def test_threads_that_wait_for_room_keep_steps_in_order() -> None:
     stage.close_row()
     assert 4 * 300 >= len(frames.collect()) > 100  # a step that came twice would have failed
     assert [pair for pair in itertools.pairwise(frames.ranges) if pair[0][1] >= pair[1][0]] == []
-
-
-@pytest.mark.parametrize("how", [{}, {"commit": True}, {"step": 5}, {"step": 6, "commit": True}])
-@pytest.mark.parametrize("data", [{"a": 3.0, "b": 4}, {"a": 3.0, "t": "x"}], ids=["short way", "long way"])
-def test_ctrl_c_at_any_line_leaves_whole_rows(data: dict[str, Any], how: dict[str, Any]) -> None:
-    """A KeyboardInterrupt at the n-th line of a call, for every n: what is logged before and after it is right."""
-    for line in itertools.count(1):
-        stage = new_stage()
-        stage.log({"a": 1.0, "b": 2})
-        stage.log({"a": 1.0, "b": 2}, step=2)
-        interrupted = _interrupt_at(line, lambda stage=stage: stage.log(data, **how))  # type: ignore[misc]
-        stage.log({"a": 5.0, "b": 6}, step=20)
-        stage.close_row()
-        got = rows(stage)
-        assert got[0] == {"a": 1.0, "b": 2.0}
-        assert got[20] == {"a": 5.0, "b": 6.0}
-        assert set(got) <= {0, 2, 3, 5, 6, 20}
-        if not interrupted:
-            break
-
-
-def _interrupt_at(line: int, call: Any) -> bool:
-    lines = itertools.count(1)
-    interrupted = False
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal interrupted
-        if frame.f_code.co_filename != _stage.__file__:
-            return None
-        if event == "line" and next(lines) == line:
-            interrupted = True
-            raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return interrupted

@@ -12,7 +12,8 @@ from fixtures.stages import new_stage
 from stepwell.errors import DataError, UsageError
 from stepwell.notes.definitions import Definitions, checked_metric
 from stepwell.notes.summary import Summary, SummaryState
-from stepwell.stage.stage import _MAX_PLANS, Stage
+from stepwell.stage.plans import MAX_PLANS
+from stepwell.stage.stage import Stage
 
 OWN = ("_step", "_timestamp", "_runtime")
 
@@ -73,12 +74,12 @@ def test_a_metric_in_several_key_sets_shows_its_highest_step(made: Made) -> None
 
 
 def test_values_outlive_the_plans_that_the_stage_forgets(made: Made) -> None:
-    for number in range(_MAX_PLANS + 2):
+    for number in range(MAX_PLANS + 2):
         made.stage.log({f"k{number}": float(number)})
     made.stage.cut()
     made.stage.cut()
     made.stage.log({"k1": 9.0})
-    assert (made.summary["k0"], made.summary["k1"], len(made.values)) == (0, 9, _MAX_PLANS + 2)
+    assert (made.summary["k0"], made.summary["k1"], len(made.values)) == (0, 9, MAX_PLANS + 2)
 
 
 def test_values_are_set_by_key_by_attribute_and_by_update(made: Made) -> None:

@@ -36,8 +36,13 @@ def create_app(services: Services) -> web.Application:
     )
     for route in table:
         for method in route.methods:
-            app.router.add_route(method, route.path, _bound(route, services))
+            app.router.add_route(method, _pattern(route.path), _bound(route, services))
     return app
+
+
+def _pattern(path: str) -> str:
+    """The path as aiohttp takes it. A page begins with an entity, which is never `v1`: that is the API."""
+    return path.replace("{entity}", "{entity:(?!v1/)[^{}/]+}") if path.startswith("/{entity}") else path
 
 
 def _bound(route: Route, services: Services) -> _Handler:

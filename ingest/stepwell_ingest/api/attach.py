@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import orjson
 
 from stepwell.errors import DataError, UsageError
+from stepwell.wire import MAX_DEPTH
 from stepwell_ingest.api.access import Authorize, Principal, Right, require
 from stepwell_ingest.write.batcher import rejections_as_list
 from stepwell_ingest.write.catalog import AttachRequest, Catalog
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.pace import Pace
+from stepwell_ingest.write.validation import holds_nul, is_too_deep
 
 PROTOCOL_VERSION = 1
 _MAX_NAME = 256
@@ -66,7 +68,9 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     if len(session) != 16:
         raise DataError("'session' must be 32 hexadecimal digits", detail=f"it is {message.get('session')!r}")
     info = message.get("info", {})
-    if not isinstance(info, dict) or "\\u0000" in orjson.dumps(info).decode():
+    if is_too_deep(raw if isinstance(raw, bytes) else raw.encode(), info):
+        raise DataError("'info' is nested too deeply", detail=f"the limit is {MAX_DEPTH} levels")
+    if not isinstance(info, dict) or holds_nul(orjson.dumps(info)):
         raise DataError("'info' must be an object without NUL characters", detail=f"it is {str(info)[:80]}")
     if not isinstance(info.get("config", {}), dict):
         raise DataError("'config' in 'info' must be an object", detail=f"it is {str(info['config'])[:80]}")

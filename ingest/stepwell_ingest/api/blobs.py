@@ -18,7 +18,7 @@ from stepwell.errors import DataError, Error, UnavailableError, UnknownBlobError
 from stepwell_ingest.api.blob_headers import content_headers, etag, wanted_range
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
-from stepwell_ingest.blobs.intake import Blobs, Claim, Outcome
+from stepwell_ingest.blobs.intake import BlobIntake, Claim, Outcome
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Gate
 
@@ -36,7 +36,7 @@ class BlobServices(Protocol):
     @property
     def metrics(self) -> Metrics: ...
     @property
-    def blobs(self) -> Blobs | None: ...
+    def blobs(self) -> BlobIntake | None: ...
 
 
 async def head_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -59,16 +59,16 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
     Raises:
         DataError: the path holds no hash, or the headers are invalid.
         UnavailableError: the server is stopping or has no place for files, or the body broke off.
-        Error: as `Blobs.take`.
+        Error: as `BlobIntake.receive`.
     """
     services.gate.check_open(hint="the SDK sends it again by itself")
     blobs, claim = _place_of(services), _claim(request)
-    outcome = await blobs.take(claim, _pieces(request))
+    outcome = await blobs.receive(claim, _pieces(request))
     services.metrics.blob_taken(outcome.new, outcome.offset)
     return _answer(claim.sha256, outcome)
 
 
-def _place_of(services: BlobServices) -> Blobs:
+def _place_of(services: BlobServices) -> BlobIntake:
     if services.blobs is None:
         raise UnavailableError(
             "this server has no place for files", hint="start it with --blobs, a folder or s3://bucket/prefix"

@@ -39,17 +39,18 @@ async def live(services: LiveServices, request: web.Request, query: Query) -> we
         try:
             async for event in events:
                 if response is None:
-                    response = await _begin(request)
+                    response = await begin_events(request)
                 async with asyncio.timeout(services.reads.limits.send_s):
                     await response.write(b": still here\n\n" if event is None else _encode(event))
         except Error as error:
             if response is None:
                 raise
-            await response.write(_text(b"error", orjson.dumps(error.as_dict())))
-    return response or await _begin(request)
+            await response.write(event_text(b"error", orjson.dumps(error.as_dict())))
+    return response or await begin_events(request)
 
 
-async def _begin(request: web.Request) -> web.StreamResponse:
+async def begin_events(request: web.Request) -> web.StreamResponse:
+    """The head of an answer that is server-sent events."""
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
@@ -61,9 +62,10 @@ def _encode(event: Event) -> bytes:
     about: dict[str, Any] = dict(event.about)
     if event.page is not None:
         about["rows"] = [orjson.Fragment(row) for row in page_as_json(event.page)]
-    return b"id: " + event.cursor.encode().encode() + b"\n" + _text(event.kind.encode(), orjson.dumps(about))
+    return b"id: " + event.cursor.encode().encode() + b"\n" + event_text(event.kind.encode(), orjson.dumps(about))
 
 
-def _text(kind: bytes, data: bytes) -> bytes:
+def event_text(kind: bytes, data: bytes) -> bytes:
+    """One event without an id; `data` is JSON."""
     # orjson writes no newlines, which would end the field.
     return b"event: " + kind + b"\ndata: " + data + b"\n\n"

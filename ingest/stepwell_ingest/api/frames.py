@@ -98,7 +98,7 @@ async def _body(services: FrameServices, request: web.Request, limit: int, weigh
         UnavailableError: it did not arrive in time.
     """
     size = _check_body(request, limit)
-    services.room.take_now(size * weight)
+    services.room.reserve_now(size * weight)
     try:
         try:
             async with asyncio.timeout(services.config.timeouts.body_s):

@@ -37,7 +37,8 @@ async def runs(services: ReadServices, request: web.Request, query: Query) -> we
     database = services.reads
     entity, project = query["path"]
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
-    return json_response(await list_runs(database, entity, project, where, order, query["limit"], query["cursor"]))
+    page = (query["limit"], query["cursor"], query["summary"])
+    return json_response(await list_runs(database, entity, project, where, order, *page))
 
 
 async def run(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:

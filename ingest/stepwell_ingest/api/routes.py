@@ -10,13 +10,15 @@ from dataclasses import replace
 from aiohttp import web
 
 from stepwell.wire import columns
-from stepwell_ingest.api import reads, status
+from stepwell_ingest.api import reads, status, workspace
 from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
+from stepwell_ingest.api.charts import charts
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import live
 from stepwell_ingest.api.frames import post_attach, post_frames, post_sessions
 from stepwell_ingest.api.openapi import openapi
+from stepwell_ingest.api.pages import asset, document
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.route import Handler, Route
 from stepwell_ingest.api.websocket import open_stream
@@ -26,20 +28,29 @@ _RUN = "/v1/runs/{entity}/{project}/{run}"
 _BLOB = "/v1/blobs/{sha256}"
 _DATA = (columns.CONTENT_TYPE, "application/json")
 _BYTES = "application/octet-stream"
+_HTML = ("text/html",)
 _MIN_STEP = Parameter("min_step", "the first step", "integer", default=0)
 _MAX_STEP = Parameter("max_step", "the step before which to stop", "integer")
 _CURSOR = Parameter("cursor", "`next` of the previous answer")
+#: Addresses of pages. All get the same document, whose code tells them apart (workspace/src/model/place.ts).
+PAGES = (
+    "/",
+    "/{entity}/{project}",
+    "/{entity}/{project}/runs",
+    "/{entity}/{project}/runs/{run}",
+    "/{entity}/{project}/runs/{run}/{tab}",
+)
 
 
 def routes(limits: Reads) -> tuple[Route, ...]:
     """All routes. `limits` are the bounds of the parameters that read."""
-    table = (*_writing(), *_files(), *_reading(limits), *_operating())
+    table = (*_writing(), *_files(), *_reading(limits), *_workspace(limits), *_operating())
 
     async def describe(services: object, request: web.Request, query: Query) -> web.Response:
-        return json_response(document)
+        return json_response(described)
 
     table += (_page("/v1/openapi.json", Right.PUBLIC, describe, "This document."),)
-    document = openapi(table)
+    described = openapi(table)
     return table
 
 
@@ -128,6 +139,8 @@ def _files() -> tuple[Route, ...]:
 def _operating() -> tuple[Route, ...]:
     sizes = Parameter("sizes", "with the largest runs and projects; any value", "flag")
     return (
+        *(_page(path, Right.PUBLIC, document, "A page for people.", answers=_HTML, errors=(503,)) for path in PAGES),
+        _page("/assets/{file}", Right.PUBLIC, asset, "A file of the pages.", answers=(_BYTES,), errors=(404,)),
         _page("/v1/status", Right.ADMIN, status.status, "What this worker is doing.", sizes),
         _page("/healthz", Right.PUBLIC, status.healthz, "Whether the process is alive."),
         _page("/readyz", Right.PUBLIC, status.readyz, "Whether frames would be taken in.", errors=(503,)),
@@ -149,6 +162,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             Parameter("order", "+ or - and a field, config.<key> or summary_metrics.<key>", default="+created_at"),
             Parameter("limit", "runs in one answer", "integer", default=50, minimum=1, maximum=limits.runs),
             _CURSOR,
+            Parameter("summary", "a key whose last value each run comes with; may be repeated", "texts", maximum=100),
         ),
         _read(_RUN, reads.run, "A run: its state, config, counts and links."),
         _read(f"{_RUN}/metrics", reads.metrics, "The names of its metrics, and how many each section has."),
@@ -219,6 +233,63 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             replace(keys, about="a key whose new points are sent; without any, events only say where writers stand"),
             Parameter("cursor", "the id of the last event that was received; Last-Event-ID means the same"),
             answers=("text/event-stream",),
+        ),
+    )
+
+
+def _workspace(limits: Reads) -> tuple[Route, ...]:
+    path = Parameter("path", "entity/project", "project", required=True)
+    runs = Parameter("runs", "the name of a run; may be repeated", "texts", maximum=workspace.MAX_RUNS)
+    limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
+    return (
+        _read("/v1/projects", workspace.projects, "The projects of this server."),
+        _read(
+            "/v1/metrics",
+            workspace.metrics,
+            "The names of the metrics of some runs, or of the newest ones, and which run has which.",
+            path,
+            runs,
+        ),
+        Route(
+            "POST",
+            "/v1/charts",
+            Right.READ,
+            charts,
+            "Metrics of several runs in buckets, for all charts of a page: docs/column-format.md.",
+            (path,),
+            answers=_DATA,
+            errors=(400, 503),
+            body="application/json",
+        ),
+        _read(
+            "/v1/live",
+            workspace.live_runs,
+            "What happens in several runs, as server-sent events without points: docs/reading.md.",
+            path,
+            replace(runs, required=True),
+            answers=("text/event-stream",),
+        ),
+        _read(
+            f"{_RUN}/writers",
+            workspace.listing("writers"),
+            "Its processes, and how far each is stored.",
+            limit,
+        ),
+        _read(
+            f"{_RUN}/rejections",
+            workspace.listing("rejections"),
+            "Frames of it that were refused, newest first.",
+            limit,
+        ),
+        _read(f"{_RUN}/alerts", workspace.listing("alerts"), "Its alerts, newest first.", limit),
+        _read(f"{_RUN}/metadata", workspace.metadata, "Where its processes come from.", limit),
+        _read(f"{_RUN}/files", workspace.files, "The files that it has saved.", limit, _CURSOR),
+        _read(
+            f"{_RUN}/console",
+            workspace.console,
+            "The end of what it has printed, or what stands before that.",
+            limit,
+            Parameter("cursor", "`earlier` of another answer"),
         ),
     )
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from stepwell_ingest.api.access import Authorize
 from stepwell_ingest.api.open_streams import OpenStreams
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.api.pages import Pages
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
@@ -42,6 +43,7 @@ class Services:
         live: live views.
         sizes: how much history there is.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
+        pages: what `workspace/` was built into.
         blobs: files; None where the server was started without a place for them.
     """
 
@@ -60,4 +62,5 @@ class Services:
     live: Live
     sizes: Sizes
     check_postgres: Callable[[], Awaitable[None]]
-    blobs: Blobs | None
+    pages: Pages
+    blobs: BlobIntake | None

@@ -65,7 +65,7 @@ class StreamServices(AttachServices, Protocol):
     def intake(self) -> Intake: ...
 
 
-class Stream:
+class StreamHandler:
     """One connection: a reader that queues frames, and an answerer that reports in order what was committed.
 
     Args:
@@ -203,7 +203,7 @@ class Stream:
     async def _take_pieces(self, cursor: Cursor, data: bytes) -> None:
         pieces = self._pieces
         if not pieces.missing:
-            await self._take_room(len(data))
+            await self._reserve(len(data))
         if cursor.stale:
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
         begun = pieces.missing
@@ -225,13 +225,13 @@ class Stream:
         if taken.error is not None:
             raise taken.error
         if pieces.missing:
-            await self._take_room(pieces.kept + pieces.missing)
+            await self._reserve(pieces.kept + pieces.missing)
             self._piece_deadline = time.monotonic() + self._timeouts.body_s
 
-    async def _take_room(self, size: int) -> None:
-        await self._room.take(size)
+    async def _reserve(self, size: int) -> None:
+        await self._room.reserve(size)
         try:
-            await self._services.room.take(size)
+            await self._services.room.reserve(size)
         except BaseException:
             self._room.give_back(size)
             raise

@@ -15,7 +15,7 @@ from stepwell.errors import OverloadedError
 from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.query import Query
-from stepwell_ingest.api.stream import Stream, StreamServices
+from stepwell_ingest.api.stream import StreamHandler, StreamServices
 from stepwell_ingest.write.admission import Gate
 
 
@@ -48,7 +48,7 @@ async def open_stream(services: WebSocketServices, request: web.Request, query: 
     socket = web.WebSocketResponse(max_msg_size=wire.MAX_MESSAGE_BYTES + 1, compress=False)
     await socket.prepare(request)
     _give_up_on_dead_peers(request, timeouts.heartbeat_s)
-    stream = Stream(services, request[PRINCIPAL], socket)
+    stream = StreamHandler(services, request[PRINCIPAL], socket)
     services.streams.add(stream)
     if services.gate.closed:  # since the handshake, so the drain has not seen this stream
         stream.stop()

@@ -68,7 +68,7 @@ class Outcome:
     new: bool
 
 
-class Blobs:
+class BlobIntake:
     """The blobs of one worker; any number of workers share a store and a Postgres.
 
     Args:
@@ -115,7 +115,7 @@ class Blobs:
         """The bytes [start, end) of a blob that is there; see `Store.read`."""
         return self.store.read(incoming.path_of(sha256), start, end)
 
-    async def take(self, claim: Claim, body: AsyncIterator[bytes]) -> Outcome:
+    async def receive(self, claim: Claim, body: AsyncIterator[bytes]) -> Outcome:
         """Takes a body in, whole blob or part.
 
         A body that breaks off leaves what came of it, if it is part of a larger blob.
@@ -133,7 +133,7 @@ class Blobs:
             return Outcome(size, done=True, new=False)
         if claim.start == 0 and claim.total is not None and claim.total <= self._limits.blob_part_bytes:
             if claim.length == claim.total:
-                return await self._take_whole(claim, claim.total, body)
+                return await self._receive_whole(claim, claim.total, body)
         elif claim.start:
             reached = await self.offset(claim.sha256)
             if claim.start > reached:
@@ -143,14 +143,14 @@ class Blobs:
                     detail=f"{reached} bytes are there, and these begin at {claim.start}",
                     hint="go on where the header Upload-Offset says",
                 )
-        end = await self._take_parts(claim, body)
+        end = await self._receive_parts(claim, body)
         if claim.length is not None and end - claim.start != claim.length:
             raise DataError("the body is not as long as it says", detail=f"{end - claim.start}, not {claim.length}")
         return await self._complete(claim.sha256, end if claim.total is None else claim.total)
 
-    async def _take_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
+    async def _receive_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
         digest, data = hashlib.sha256(), bytearray()
-        await self._take_room(total)
+        await self._reserve(total)
         try:
             async with self._in_time():
                 async for piece in body:
@@ -166,13 +166,13 @@ class Blobs:
         await self._presence.record(claim.sha256, total)
         return Outcome(total, done=True, new=True)
 
-    async def _take_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
+    async def _receive_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
         """Cuts the body into parts; returns the offset behind them."""
         part_bytes = self._limits.blob_part_bytes
         held = min(part_bytes, claim.length if claim.length is not None else part_bytes)
         position = claim.start
         buffer = bytearray()
-        await self._take_room(held)
+        await self._reserve(held)
         try:
             while True:
                 try:
@@ -229,10 +229,10 @@ class Blobs:
                 hint="log a smaller file, or start the server with a larger --blob-bytes",
             )
 
-    async def _take_room(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         try:
             async with asyncio.timeout(self._timeouts.body_s):
-                await self.room.take(size)
+                await self.room.reserve(size)
         except TimeoutError:
             raise UnavailableError(
                 "the server has no room for a blob now",

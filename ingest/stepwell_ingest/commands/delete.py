@@ -18,7 +18,7 @@ import asyncpg
 from stepwell.cli import Command, Progress, number, size, table
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.connection import connect, find_dsn
-from stepwell_ingest.delete.plan import Plan, parse_age, plan_older, plan_project, plan_runs
+from stepwell_ingest.delete.plan import Deletion, parse_age, plan_older, plan_project, plan_runs
 from stepwell_ingest.delete.remover import remove
 from stepwell_ingest.delete.sweeper import Sweeper, Swept
 from stepwell_ingest.server import loop
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     return loop.run(_carry_out(dsn, plan))
 
 
-async def _look(dsn: str, options: argparse.Namespace) -> Plan:
+async def _look(dsn: str, options: argparse.Namespace) -> Deletion:
     async with _connected(dsn) as connection:
         return await _plan(connection, options)
 
@@ -83,7 +83,7 @@ async def _sweep_only(dsn: str) -> int:
         return await _sweep(connection)
 
 
-async def _carry_out(dsn: str, plan: Plan) -> int:
+async def _carry_out(dsn: str, plan: Deletion) -> int:
     progress = Progress()
     gone: list[int] = []
 
@@ -124,7 +124,7 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             await connection.close(timeout=2)
 
 
-async def _plan(connection: asyncpg.Connection, options: argparse.Namespace) -> Plan:
+async def _plan(connection: asyncpg.Connection, options: argparse.Namespace) -> Deletion:
     if options.runs:
         return await plan_runs(connection, options.runs)
     if options.older_than is not None:
@@ -132,7 +132,7 @@ async def _plan(connection: asyncpg.Connection, options: argparse.Namespace) -> 
     return await plan_project(connection, options.project)
 
 
-def _text(plan: Plan) -> str:
+def _text(plan: Deletion) -> str:
     lines = []
     if plan.targets:
         lines.append(f"{number(len(plan.targets), 'run')} will go, for good:")

@@ -1,6 +1,6 @@
 """What will go when runs are deleted: which ones, how much, and which months drop whole. Reads only.
 
-Before `remover`. In comes what a person asked for; out goes a `Plan` to show and to carry out. Promises that a plan
+Before `remover`. In comes what a person asked for; out goes a `Deletion` to show and to carry out. Promises that a plan
 never takes points from a fork that stays, and that a name that may mean two runs is asked about, not guessed.
 """
 
@@ -40,7 +40,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Deletion:
     """What will go.
 
     Attributes:
@@ -72,7 +72,7 @@ def parse_age(text: str) -> datetime.timedelta:
     return datetime.timedelta(days=days)
 
 
-async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Plan:
+async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Deletion:
     """These runs, whatever their state.
 
     Args:
@@ -112,7 +112,7 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Pla
     return await _planned(connection, list(targets.values()))
 
 
-async def plan_project(connection: asyncpg.Connection, project: str) -> Plan:
+async def plan_project(connection: asyncpg.Connection, project: str) -> Deletion:
     """All runs of a project, whatever their state.
 
     Args:
@@ -125,7 +125,7 @@ async def plan_project(connection: asyncpg.Connection, project: str) -> Plan:
     return await _planned(connection, targets)
 
 
-async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Plan:
+async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Deletion:
     """Runs that were created longer ago than `age` and do not run; of one project, or of all.
 
     A run whose points a younger fork shows stays.
@@ -161,12 +161,12 @@ async def _runs_of(
 
 async def _planned(
     connection: asyncpg.Connection, targets: list[Target], kept_running: int = 0, kept_for_forks: int = 0
-) -> Plan:
+) -> Deletion:
     targets.sort(key=lambda target: target.run_id)
     ids = [target.run_id for target in targets]
     rows = await connection.fetch(queries("delete")["months_to_drop"], ids)
     files = await connection.fetchrow(queries("delete")["files_of_them"], ids)
-    return Plan(targets, [row["month"] for row in rows], kept_running, kept_for_forks, *files)
+    return Deletion(targets, [row["month"] for row in rows], kept_running, kept_for_forks, *files)
 
 
 def _target(row: asyncpg.Record) -> Target:

@@ -88,7 +88,7 @@ async def fetch(
             break
     found: dict[tuple[str, str], list[Series]] = defaultdict(list)
     for (source, writer, ids), rows in groups.items():
-        for series in _join(names, source, writer, _decode(ids, ">i4").tolist(), rows):
+        for series in _join(names, source, writer, decode_array(ids, ">i4").tolist(), rows):
             if len(series.steps):
                 found[series.metric, writer].append(series)
     return [parts[0] if len(parts) == 1 else _merge(parts) for _, parts in sorted(found.items())]
@@ -103,7 +103,7 @@ def _join(
     values = np.empty((len(ids), len(steps)))
     at = 0
     for row in rows:
-        raw = _decode(row["vals8"], ">f8") if row["vals8"] is not None else _decode(row["vals4"], ">f4")
+        raw = decode_array(row["vals8"], ">f8") if row["vals8"] is not None else decode_array(row["vals4"], ">f4")
         values[:, at : at + row["points"]] = raw.reshape(len(ids), -1)
         at += row["points"]
     if (np.diff(steps) < 0).any():  # rows come in no order that SQL promises
@@ -125,7 +125,7 @@ def _merge(parts: list[Series]) -> Series:
 
 def _steps(row: asyncpg.Record) -> Int64Array:
     if row["steps"] is not None:
-        return _decode(row["steps"], ">i8").astype(np.int64)
+        return decode_array(row["steps"], ">i8").astype(np.int64)
     first, stride = row["first_step"], row["stride"]
     # Not arange(first, end, stride): an end beyond int64 would make the steps float64.
     steps: Int64Array = first + stride * np.arange(row["points"], dtype=np.int64)
@@ -135,11 +135,15 @@ def _steps(row: asyncpg.Record) -> Int64Array:
 def _times(row: asyncpg.Record) -> Int64Array:
     """Microseconds since the Unix epoch."""
     if row["times"] is not None:
-        return _decode(row["times"], ">i8").astype(np.int64) + _POSTGRES_EPOCH_US
-    return _decode(row["times_us"], ">i4").astype(np.int64) + int(row["time_lo_us"])
+        return decode_array(row["times"], ">i8").astype(np.int64) + _POSTGRES_EPOCH_US
+    return decode_array(row["times_us"], ">i4").astype(np.int64) + int(row["time_lo_us"])
 
 
-def _decode(array: bytes, item: str) -> npt.NDArray[Any]:
-    """The elements in Postgres' byte order, in place."""
+def decode_array(array: bytes, item: str) -> npt.NDArray[Any]:
+    """The elements of what `array_send` wrote, in Postgres' byte order and in place.
+
+    Args:
+        item: their dtype: ">i4", ">i8", ">f4" or ">f8".
+    """
     head = 12 + 8 * int.from_bytes(array[:4], "big")
     return np.frombuffer(array, np.dtype([("length", ">i4"), ("value", item)]), offset=head)["value"]

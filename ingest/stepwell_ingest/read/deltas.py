@@ -18,7 +18,17 @@ import numpy as np
 
 from stepwell_ingest.read.arrays import Series, TooMuch, fetch
 from stepwell_ingest.read.database import Database
-from stepwell_ingest.read.positions import Cursor, Epoch, Inherited, Move, as_json, current, intervals, moves, unread
+from stepwell_ingest.read.positions import (
+    Inherited,
+    LivePosition,
+    Move,
+    ShownEpoch,
+    as_json,
+    current,
+    intervals,
+    moves,
+    unread,
+)
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
@@ -44,7 +54,7 @@ class Event:
     """
 
     kind: str
-    cursor: Cursor
+    cursor: LivePosition
     about: dict[str, Any]
     page: Page | None = None
     awaits: frozenset[str] = frozenset()
@@ -53,7 +63,7 @@ class Event:
 class _Frames(NamedTuple):
     """Frames of one epoch, and from which step on their objects are wanted."""
 
-    row: Epoch
+    row: ShownEpoch
     from_seq: int
     to_seq: int = _ALL_SEQS
     from_step: int = 0
@@ -68,7 +78,7 @@ class _Found(NamedTuple):
     value: ObjectValue | None
 
 
-async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
+async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
     """What to tell a listener.
 
     Args:
@@ -78,8 +88,8 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["positions"], run.run_id)
         if not rows:
-            return Event("deleted", seen or Cursor("deleted", {}), {})
-        epochs = [Epoch(*(row[name] for name in Epoch._fields)) for row in rows if row["writer"] is not None]
+            return Event("deleted", seen or LivePosition("deleted", {}), {})
+        epochs = [ShownEpoch(*(row[name] for name in ShownEpoch._fields)) for row in rows if row["writer"] is not None]
         inherited = [Inherited(*row) for row in await connection.fetch(database.sql["inherited"], run.run_id)]
         return await _Delta(database, connection, run.run_id, keys, epochs, inherited, rows[0]["state"]).since(seen)
 
@@ -93,7 +103,7 @@ class _Delta:
         connection: asyncpg.Connection,
         run_id: int,
         keys: tuple[str, ...],
-        epochs: list[Epoch],
+        epochs: list[ShownEpoch],
         inherited: list[Inherited],
         state: str,
     ) -> None:
@@ -105,7 +115,7 @@ class _Delta:
         self._inherited = inherited
         self._now = current(state, epochs, None, inherited)  # `since` adds the steps of objects
 
-    async def since(self, seen: Cursor | None) -> Event:
+    async def since(self, seen: LivePosition | None) -> Event:
         fresh = None if seen is None else unread(seen, self._epochs)
         frames = [
             _Frames(row, first) for row, first in ([(row, 0) for row in self._epochs] if fresh is None else fresh)
@@ -134,7 +144,7 @@ class _Delta:
         found = await self._objects(frames, [], self._database.limits.page_bytes)
         return self._event(kind, about, *self._waiting(_ranges(frames, None), found))
 
-    async def _delta(self, seen: Cursor, found: list[Move], fresh: list[_Frames]) -> Event:
+    async def _delta(self, seen: LivePosition, found: list[Move], fresh: list[_Frames]) -> Event:
         room = self._database.limits.live_points * _POINT_BYTES
         ranges = _ranges(fresh, seen)
         cuts = {move.writer: move.cut for move in found if move.cut is not None}
@@ -259,7 +269,7 @@ class _Delta:
         return assemble(series, objects, 0, with_times=True)
 
 
-def _ranges(fresh: Iterable[_Frames], seen: Cursor | None) -> dict[str, list[Range]]:
+def _ranges(fresh: Iterable[_Frames], seen: LivePosition | None) -> dict[str, list[Range]]:
     """By writer, what waited and the frames that are new."""
     ranges = defaultdict[str, list[Range]](list)
     if seen is not None:

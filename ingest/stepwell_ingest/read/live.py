@@ -19,7 +19,7 @@ from typing import Any
 from stepwell.errors import Error, OverloadedError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.deltas import Event, event_since
-from stepwell_ingest.read.positions import Cursor
+from stepwell_ingest.read.positions import LivePosition
 from stepwell_ingest.read.runs import RunRow
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Live:
             UsageError: the cursor is none.
             OverloadedError: there are as many listeners as the worker takes.
         """
-        seen = None if cursor is None else Cursor.decode(cursor)
+        seen = None if cursor is None else LivePosition.decode(cursor)
         limits = self._database.limits
         if self.listeners >= limits.listeners:
             raise OverloadedError(
@@ -168,7 +168,7 @@ class Live:
         for listener in listeners:
             listener.moved.set()
 
-    async def _since(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
+    async def _since(self, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
         shared = self._shared.setdefault(run.run_id, {})
         key = (keys, None if seen is None else seen.encode())
         if key not in shared:
@@ -178,7 +178,7 @@ class Live:
         # A listener that goes away must not take the read from the others.
         return await asyncio.shield(shared[key])
 
-    async def _read(self, run: RunRow, keys: tuple[str, ...], seen: Cursor | None) -> Event:
+    async def _read(self, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
         return await event_since(self._database, run, keys, seen)
 
 

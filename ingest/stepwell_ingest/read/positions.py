@@ -53,7 +53,7 @@ class Position(NamedTuple):
     hidden: tuple[int, ...] = ()
 
 
-class Epoch(NamedTuple):
+class ShownEpoch(NamedTuple):
     """A row of the query `positions`."""
 
     writer: str
@@ -75,7 +75,7 @@ class Inherited(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class LivePosition:
     """The state of a run and the position of each of its writers, as a reader has seen them.
 
     Attributes:
@@ -100,7 +100,7 @@ class Cursor:
         return base64.urlsafe_b64encode(zlib.compress(raw)).decode()
 
     @staticmethod
-    def decode(text: str) -> Cursor:
+    def decode(text: str) -> LivePosition:
         """What `encode` wrote.
 
         Raises:
@@ -120,7 +120,7 @@ class Cursor:
             ]
             numbers += [number for ends in (inherited or {}).values() for number in ends]
             if isinstance(state, str) and all(type(number) is int for number in numbers):
-                return Cursor(state, found, waiting, inherited)
+                return LivePosition(state, found, waiting, inherited)
         except (ValueError, TypeError, AttributeError, zlib.error, binascii.Error):
             pass
         raise UsageError("this cursor is none of a live view", hint="begin again without a cursor")
@@ -157,10 +157,10 @@ class Move(NamedTuple):
 
 def current(
     state: str,
-    epochs: Iterable[Epoch],
+    epochs: Iterable[ShownEpoch],
     last_objects: Mapping[str, int] | None = None,
     inherited: Iterable[Inherited] = (),
-) -> Cursor:
+) -> LivePosition:
     """Where a reader stands who has seen everything.
 
     Args:
@@ -184,10 +184,10 @@ def current(
     for item in inherited:
         below, *ends = bounds.get(item.writer, (-1,))
         bounds[item.writer] = (max(below, item.below_step), *ends, item.end_step)
-    return Cursor(state, writers, inherited=bounds)
+    return LivePosition(state, writers, inherited=bounds)
 
 
-def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | None:
+def moves(seen: LivePosition, epochs: Iterable[ShownEpoch], now: LivePosition) -> list[Move] | None:
     """What is new of each writer that has moved. None: the cursor does not belong to this history (begin again)."""
     rows = {(row.writer, row.epoch): row for row in epochs}
     first_steps: dict[str, int] = {}
@@ -233,7 +233,7 @@ def moves(seen: Cursor, epochs: Iterable[Epoch], now: Cursor) -> list[Move] | No
     return found
 
 
-def unread(seen: Cursor, epochs: Iterable[Epoch]) -> list[tuple[Epoch, int]] | None:
+def unread(seen: LivePosition, epochs: Iterable[ShownEpoch]) -> list[tuple[ShownEpoch, int]] | None:
     """The epochs that have frames which were not seen, each with the first seq of these; −1: what its attach said, too.
 
     None: the cursor does not belong to this history.

@@ -7,6 +7,7 @@ is a position (the last row's sort value and id), so a page neither repeats nor 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,19 @@ from stepwell_ingest.read.standing import Standing
 #: Columns of the query `runs` that an answer shows as they are.
 _SHOWN = (
     *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
-    *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
+    *(
+        "objects",
+        "rejected",
+        "writers",
+        "parent",
+        "fork_step",
+        "notes",
+        "job_type",
+        "host",
+        "username",
+        "duration_s",
+        "slot",
+    ),
 )
 
 
@@ -64,9 +77,19 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
 
 
 async def list_runs(
-    database: Database, entity: str, project: str, where: Condition, order: Order, limit: int, cursor: str | None
+    database: Database,
+    entity: str,
+    project: str,
+    where: Condition,
+    order: Order,
+    limit: int,
+    cursor: str | None,
+    summary_keys: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A page of runs: {"runs": […], "next": cursor or None, "total": how many fit the filter}.
+
+    Args:
+        summary_keys: each run gets "summary" with the values of these keys, as far as it has them.
 
     Raises:
         NotFoundError: there is no such project.
@@ -97,9 +120,14 @@ async def list_runs(
             raise NotFoundError(
                 f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project)
             )
-    shown = rows[:limit]
+        shown = rows[:limit]
+        values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row in shown}
+        if summary_keys:
+            for row in await connection.fetch(database.sql["summaries"], list(values), list(summary_keys)):
+                values[row["run_id"]][row["key"]] = orjson.Fragment(row["value"])
     more = _cursor(shown[-1], order) if len(rows) > limit else None
-    return {"runs": [_run_row(row).shown for row in shown], "next": more, "total": total}
+    runs = [_run_row(row).shown | ({"summary": values[row["run_id"]]} if summary_keys else {}) for row in shown]
+    return {"runs": runs, "next": more, "total": total}
 
 
 async def metric_names(standing: Standing) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Groups as rows of track, chunk and metric_total, in COPY's binary format.
 
-Between the segments and Postgres. In come groups of one epoch; out go the bytes of its tracks and chunks, and what
+Between the stretches and Postgres. In come groups of one epoch; out go the bytes of its tracks and chunks, and what
 the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are
 of the finite values, and the others are counted. Pure numpy.
 """
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stepwell.wire import Float64Array, Int64Array
 from stepwell_ingest.db.copyrows import ArrayColumn, row_template
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import windows
 
 #: A chunk's values lie in two arrays: what fills TOAST's pieces of 1,996 bytes to the brim, and the rest, which stays
@@ -39,7 +39,7 @@ _TRACK_SCALARS = (
 TRACK_COLUMNS = (*(name for name, _ in _TRACK_SCALARS), "steps", "times_us", "times")
 
 
-class Epoch(NamedTuple):
+class EpochKey(NamedTuple):
     """Whose chunks: the key of a ledger row."""
 
     run_id: int
@@ -64,7 +64,7 @@ class Track(NamedTuple):
     """The steps of some chunks, and their values: what becomes one row of track and `len(metric_ids)` rows of chunk."""
 
     track_id: int
-    part: Segment
+    part: Stretch
 
 
 def statistics(values: Float64Array) -> Statistics:
@@ -90,16 +90,16 @@ def statistics(values: Float64Array) -> Statistics:
     )
 
 
-def tracks(groups: Sequence[Segment], track_ids: Iterator[int]) -> list[Track]:
+def tracks(groups: Sequence[Stretch], track_ids: Iterator[int]) -> list[Track]:
     """The groups, cut into windows."""
     return [
-        Track(next(track_ids), Segment(ids, steps[a:b], times[a:b], values[:, a:b]))
+        Track(next(track_ids), Stretch(ids, steps[a:b], times[a:b], values[:, a:b]))
         for ids, steps, times, values in groups
         for a, b in windows(steps)
     ]
 
 
-def track_row(epoch: Epoch, track: Track, level: int, pass_id: int) -> npt.NDArray[Any]:
+def track_row(epoch: EpochKey, track: Track, level: int, pass_id: int) -> npt.NDArray[Any]:
     """One row of track."""
     _, (metric_ids, steps, times, _) = track
     count = len(steps)
@@ -133,7 +133,7 @@ def _track_template(count: int, regular: bool, near: bool) -> npt.NDArray[Any]:
     )
 
 
-def chunk_rows(epoch: Epoch, track: Track) -> tuple[list[npt.NDArray[Any]], Statistics]:
+def chunk_rows(epoch: EpochKey, track: Track) -> tuple[list[npt.NDArray[Any]], Statistics]:
     """The rows of chunk of one track, those of float4 and those of float8 apart; and statistics, in metric order."""
     track_id, (metric_ids, steps, _, part) = track
     values = np.ascontiguousarray(part)
@@ -176,9 +176,9 @@ class Totals:
     """What the chunks of a pass come to, by metric. Add them in step order."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Segment, Statistics]] = []
+        self._parts: list[tuple[Stretch, Statistics]] = []
 
-    def add(self, part: Segment, stats: Statistics) -> None:
+    def add(self, part: Stretch, stats: Statistics) -> None:
         """The chunks of one track."""
         self._parts.append((part, stats))
 

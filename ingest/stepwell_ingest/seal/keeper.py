@@ -18,7 +18,7 @@ import asyncpg
 from stepwell.errors import Error, UnavailableError
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.errors import postgres_errors
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import Sealer
@@ -46,7 +46,7 @@ class Keeper:
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
         self._merged_at = time.monotonic()
-        self._resting: dict[Epoch, float] = {}  # until when
+        self._resting: dict[EpochKey, float] = {}  # until when
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -76,7 +76,7 @@ class Keeper:
                 self._merged_at = time.monotonic()
         return sealed
 
-    async def _seal(self, epoch: Epoch, whole: bool, calm: bool) -> int:
+    async def _seal(self, epoch: EpochKey, whole: bool, calm: bool) -> int:
         sealed, passes = 0, 0
         while True:
             began = time.monotonic()
@@ -99,12 +99,12 @@ class Keeper:
                 await self._try("merge", epoch, self._merger.merge(epoch, level))
                 await asyncio.sleep(time.monotonic() - began)
 
-    def _at_rest(self) -> set[Epoch]:
+    def _at_rest(self) -> set[EpochKey]:
         now = time.monotonic()
         self._resting = {epoch: until for epoch, until in self._resting.items() if until > now}
         return set(self._resting)
 
-    async def _try(self, doing: str, epoch: Epoch, work: Awaitable[Work]) -> Work | None:
+    async def _try(self, doing: str, epoch: EpochKey, work: Awaitable[Work]) -> Work | None:
         """What `work` gives; None when it fails because of this epoch, which then rests.
 
         Raises:

@@ -14,10 +14,10 @@ import numpy as np
 from stepwell.wire import Int64Array
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import Reader
-from stepwell_ingest.seal import segments
-from stepwell_ingest.seal.chunks import Epoch
+from stepwell_ingest.seal import stretches
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.sealer import ChangedError, copy_out, next_pass, write
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_schema import queries
 
 
@@ -33,12 +33,12 @@ class Merger:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self) -> list[tuple[Epoch, int]]:
+    async def candidates(self) -> list[tuple[EpochKey, int]]:
         """Epochs with short tracks of enough passes, with the level of those."""
         rows = await self._pool.fetch(self._sql["mergeable"], self._settings.merge_passes, self._settings.at_once)
-        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
+        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
 
-    async def merge(self, epoch: Epoch, level: int) -> int:
+    async def merge(self, epoch: EpochKey, level: int) -> int:
         """Merges the oldest short tracks of one level; returns how many points it moved.
 
         0: another sealer was there, or none of them can be joined; then they went to the next level as they are.
@@ -66,7 +66,7 @@ class Merger:
             await connection.execute(self._sql["delete_tracks"], epoch.run_id, track_ids)
             index = {track_id: number for number, track_id in enumerate(found)}
             starts = {(index[track_id], metric_id) for track_id, metric_id in begins if track_id in index}
-            groups = segments.regroup(list(found.values()), starts)
+            groups = stretches.regroup(list(found.values()), starts)
             points = await write(connection, self._sql, epoch, groups, level + 1, pass_id)
             if points != (before := sum(item.values.size for item in found.values())):
                 raise ChangedError("a merge changed the number of points", detail=f"{before}, then {points}")
@@ -86,7 +86,7 @@ class Merger:
             chosen.append(row["track_id"])
         return chosen if passes >= 2 else []
 
-    async def _read(self, connection: asyncpg.Connection, run_id: int, track_ids: list[int]) -> dict[int, Segment]:
+    async def _read(self, connection: asyncpg.Connection, run_id: int, track_ids: list[int]) -> dict[int, Stretch]:
         """The tracks by their ids, in step order."""
         values: dict[int, tuple[list[int], list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]]] = {}
         reader = Reader(await copy_out(connection, self._sql["chunks_to_merge"], run_id, track_ids))
@@ -106,7 +106,7 @@ class Merger:
             all_times: Int64Array = near.astype(np.int64) + time_lo if near is not None else np.asarray(times, np.int64)
             metrics, rows = values.get(track_id, ([], []))
             matrix = np.array(rows).reshape(len(metrics), points)
-            out[track_id] = Segment(np.array(metrics, np.int32), all_steps, all_times, matrix)
+            out[track_id] = Stretch(np.array(metrics, np.int32), all_steps, all_times, matrix)
         return out
 
 

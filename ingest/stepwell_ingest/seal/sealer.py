@@ -17,9 +17,9 @@ import numpy as np
 from stepwell.errors import Error
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.copyrows import SIGNATURE, TRAILER, Reader, pieces
-from stepwell_ingest.seal import chunks, segments
-from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, Epoch, Totals, Track
-from stepwell_ingest.seal.segments import Segment
+from stepwell_ingest.seal import chunks, stretches
+from stepwell_ingest.seal.chunks import CHUNK_COLUMNS, TRACK_COLUMNS, EpochKey, Totals, Track
+from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 from stepwell_schema import queries
 
@@ -54,7 +54,7 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self, but: Collection[Epoch] = ()) -> list[tuple[Epoch, bool]]:
+    async def candidates(self, but: Collection[EpochKey] = ()) -> list[tuple[EpochKey, bool]]:
         """Epochs that are worth a pass, and of each whether all of it may be sealed.
 
         Args:
@@ -69,9 +69,9 @@ class Sealer:
             *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
             *([epoch[part] for epoch in but] for part in range(3)),
         )
-        return [(Epoch(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
 
-    async def seal(self, epoch: Epoch, whole: bool) -> Pass | None:
+    async def seal(self, epoch: EpochKey, whole: bool) -> Pass | None:
         """One pass over an epoch.
 
         Args:
@@ -101,13 +101,13 @@ class Sealer:
             found = await self._read(connection, epoch, begin, end)
             if not whole or end <= state["step_hi"]:
                 end = _cut(found, begin, end)
-            groups = segments.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
+            groups = stretches.regroup([part for item in found if len((part := item.between(begin, end)).steps)])
             pass_id = await next_pass(connection, self._sql)
             points = await write(connection, self._sql, epoch, groups, 0, pass_id)
             await self._hand_over(connection, epoch, begin, end, points)
         return Pass(points, end, end <= state["step_hi"] and (whole or state["bytes"] >= 2 * self._settings.pass_bytes))
 
-    async def _read(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int) -> list[Segment]:
+    async def _read(self, connection: asyncpg.Connection, epoch: EpochKey, begin: int, end: int) -> list[Stretch]:
         reader = Reader(await copy_out(connection, self._sql["hot_blocks"], *epoch, begin, end))
         blocks = []
         while reader.next_row():
@@ -117,16 +117,18 @@ class Sealer:
             assert steps is not None
             assert times is not None
             assert values is not None
-            blocks.append(Segment(keys, steps, times, values.reshape(len(keys), len(steps))))
-        return segments.join(blocks)
+            blocks.append(Stretch(keys, steps, times, values.reshape(len(keys), len(steps))))
+        return stretches.join(blocks)
 
-    async def _hand_over(self, connection: asyncpg.Connection, epoch: Epoch, begin: int, end: int, points: int) -> None:
+    async def _hand_over(
+        self, connection: asyncpg.Connection, epoch: EpochKey, begin: int, end: int, points: int
+    ) -> None:
         tag = await connection.execute(self._sql["hand_over"], *epoch, begin, end, points)
         if tag != "UPDATE 1":
             raise ChangedError("an epoch was sealed elsewhere, or its run was deleted", detail=f"{epoch}")
 
 
-def _cut(found: Sequence[Segment], begin: int, end: int) -> int:
+def _cut(found: Sequence[Stretch], begin: int, end: int) -> int:
     """The step to seal up to: the last one below `end` at which the chunks of the densest metrics are full."""
     most = max(found, key=lambda item: item.values.size)
     for k in range(max(grid_of(most.steps), POINTS.bit_length() - 1), -1, -1):
@@ -155,8 +157,8 @@ async def next_pass(connection: asyncpg.Connection, sql: dict[str, str]) -> int:
 async def write(
     connection: asyncpg.Connection,
     sql: dict[str, str],
-    epoch: Epoch,
-    groups: Sequence[Segment],
+    epoch: EpochKey,
+    groups: Sequence[Stretch],
     level: int,
     pass_id: int,
 ) -> int:
@@ -186,7 +188,7 @@ async def write(
     return sum(track.part.values.size for track in tracks)
 
 
-def _chunk_rows(epoch: Epoch, tracks: Iterable[Track], totals: Totals) -> Iterator[np.ndarray[Any, Any]]:
+def _chunk_rows(epoch: EpochKey, tracks: Iterable[Track], totals: Totals) -> Iterator[np.ndarray[Any, Any]]:
     for track in tracks:
         if len(track.part.metric_ids):
             rows, stats = chunks.chunk_rows(epoch, track)

@@ -1,6 +1,6 @@
 """Where a metric's steps are cut into chunks: at multiples of a power of two, at most 1,024 points each.
 
-Beside the segments. Charts ask in buckets on a grid of 2^k steps; a chunk that lies inside one square of such a grid is
+Used by `chunks`. Charts read buckets on a grid of 2^k steps; a chunk that lies inside one bucket is
 answered from its statistics alone, without its values. Pure numpy.
 """
 

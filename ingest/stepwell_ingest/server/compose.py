@@ -15,9 +15,10 @@ import asyncpg
 
 from stepwell_ingest.api.access import authorize
 from stepwell_ingest.api.open_streams import OpenStreams
+from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.collector import Collector
-from stepwell_ingest.blobs.intake import Blobs
+from stepwell_ingest.blobs.intake import BlobIntake
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.config import Config
 from stepwell_ingest.db.connect import check_answers
@@ -79,7 +80,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
     loops += [copier.run for copier in copiers]
     blobs = None
     if store is not None:
-        blobs = Blobs(writing, store, limits, timeouts)
+        blobs = BlobIntake(writing, store, limits, timeouts)
         loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
     services = Services(
         config=config,
@@ -97,6 +98,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         live=Live(reads),
         sizes=Sizes(writing),
         check_postgres=partial(check_answers, writing),
+        pages=Pages(),
         blobs=blobs,
     )
     return Composition(services, housekeeping, tuple(loops))

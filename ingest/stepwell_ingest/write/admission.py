@@ -42,7 +42,7 @@ class Room:
 
     Args:
         limit_bytes: how much may be held at a time. A message larger than that is let in alone.
-        retry_after_s: what `take_now` tells the client to wait.
+        retry_after_s: what `reserve_now` tells the client to wait.
     """
 
     def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
@@ -54,7 +54,7 @@ class Room:
     def _fits(self, size: int) -> bool:
         return not self.held_bytes or self.held_bytes + size <= self.limit_bytes
 
-    async def take(self, size: int) -> None:
+    async def reserve(self, size: int) -> None:
         """Waits until `size` bytes fit, then holds them."""
         if not self._waiting and self._fits(size):
             self.held_bytes += size
@@ -72,7 +72,7 @@ class Room:
         """Holds `size` more bytes for what was let in already, even beyond the limit; the next ones wait for it."""
         self.held_bytes += size
 
-    def take_now(self, size: int) -> None:
+    def reserve_now(self, size: int) -> None:
         """Holds `size` bytes.
 
         Raises:

@@ -34,13 +34,19 @@ _SMOOTHING = 0.2
 class Entry:
     """A frame that takes up the next seq of its writer: to be stored, or refused for good (`rejection`).
 
-    `last_step` is where the writer stands behind it.
+    `last_step` is where the writer stands behind it. `refused_notes`: the frame is stored without some of its notes.
     """
 
     header: Header
     frame: Frame
     last_step: int
     rejection: Error | None = None
+    refused_notes: Error | None = None
+
+    @property
+    def refusal(self) -> Error | None:
+        """What is on record of it, if anything."""
+        return self.rejection or self.refused_notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,8 @@ class Submission:
     def succeed(self) -> None:
         if self.done.done():
             return  # whoever asked has gone
-        refused = [(entry.header.seq, entry.rejection) for entry in self.entries if entry.rejection is not None]
-        stored = len(self.entries) - len(refused)
+        refused = [(entry.header.seq, entry.refusal) for entry in self.entries if entry.refusal is not None]
+        stored = sum(entry.rejection is None for entry in self.entries)
         self.done.set_result(
             Outcome(*(self.last.seq + 1, stored, len(self.duplicates), [*refused, *self.conflicts], self.last.checksum))
         )

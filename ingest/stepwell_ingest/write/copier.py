@@ -261,7 +261,7 @@ class Copier:
                 _last_step(cursor, entries),
                 sum(entry.header.points for entry in entries if entry.rejection is None),
                 sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
-                sum(entry.rejection is not None for entry in entries),
+                sum(entry.refusal is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
                 _first_step(cursor, entries),
                 sum(entry.header.length for entry in entries if entry.rejection is None),
@@ -317,8 +317,8 @@ class Copier:
             (
                 *cursor.key,
                 entry.header.seq,
-                entry.rejection.code,
-                str(entry.rejection).replace("\0", "\ufffd")[:2000],
+                refusal.code,
+                str(refusal).replace("\0", "\ufffd")[:2000],
                 entry.header.points or entry.header.dropped,
                 entry.header.objects - entry.header.notes,
                 min((int(block.steps.min()) for block in entry.frame.blocks), default=None),
@@ -326,7 +326,7 @@ class Copier:
             )
             for cursor, entries in groups
             for entry in entries
-            if entry.rejection is not None
+            if (refusal := entry.refusal) is not None
         ]
         if rows:
             await connection.execute(

@@ -105,7 +105,7 @@ class WriterSession:
         size += HEADER_BYTES
         if self.cursor.stale:
             self.cursor = await self._catalog.reload(self.cursor)
-        await self._room.take(size)
+        await self._room.reserve(size)
         try:
             if self.cursor.stale:  # since it waited for room
                 raise UnavailableError("the writer's position changed elsewhere", hint="write these rows again")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from stepwell.errors import Error, RejectionError, SequenceConflictError
-from stepwell.wire import KIND_TOMBSTONE, Frame, Header, decode_body
+from stepwell.wire import KIND_NOTES, KIND_TOMBSTONE, Frame, Header, decode_body
 from stepwell_ingest.write.batcher import Batcher, Entry, Submission
 from stepwell_ingest.write.ledger import Cursor, Verdict
-from stepwell_ingest.write.validation import check
+from stepwell_ingest.write.validation import check, without_bad_notes
 
 
 class DroppedError(RejectionError):
@@ -119,7 +119,10 @@ class Intake:
             entry.rejection = refusal
         else:
             try:
-                entry.last_step = check(frame, cursor.tail_step, self._object_bytes)
+                if header.kind == KIND_NOTES:
+                    entry.frame, entry.refused_notes = without_bad_notes(frame, self._object_bytes)
+                else:
+                    entry.last_step = check(frame, cursor.tail_step, self._object_bytes)
             except RejectionError as error:
                 entry.rejection = error
         cursor.take_in(header, entry.last_step)

@@ -8,18 +8,22 @@ writers share a transaction.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import orjson
 
 from stepwell.errors import RejectionError, StepOrderError
-from stepwell.wire import KIND_NOTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
+from stepwell.wire import KIND_NOTES, MAX_DEPTH, MAX_KEY_BYTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
 
 #: Years 1970 to 9999: what Postgres, Python and a browser can all show.
 MIN_TIME_US = 0
 MAX_TIME_US = 253_402_300_799_999_999
 #: Ranges of steps end before a step, so there must be one behind the last.
 MAX_STEP = 2**63 - 2
+
+#: `{"set": {key: …}}`, say, and the row that a value is part of.
+_LEVELS_AROUND = 10
 
 # jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -42,6 +46,29 @@ class ObjectError(RejectionError):
     """A value that is not JSON as jsonb takes it."""
 
     code = "object"
+
+
+def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, RejectionError | None]:
+    """A frame of notes without those that cannot be stored, and why not; each costs itself only.
+
+    Raises:
+        RejectionError: none of them can be.
+    """
+    good: list[Object] = []
+    bad: list[RejectionError] = []
+    for item in frame.objects:
+        try:
+            _check_note(item, max_object_bytes)
+            good.append(item)
+        except RejectionError as error:
+            bad.append(error)
+    if not bad:
+        return frame, None
+    if not good:
+        raise bad[0]
+    first = bad[0]
+    detail = f"{first.detail}; {len(bad)} of {len(frame.objects)} notes are refused, and the others are stored"
+    return frame._replace(objects=good), type(first)(first.message, detail=detail, hint=first.hint)
 
 
 def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
@@ -114,6 +141,45 @@ def _check_note(item: Object, max_bytes: int) -> None:
             "the kind of a note is too long", detail=f"{item.key[:80]!r}; the limit is {MAX_NOTE_KIND_BYTES} bytes"
         )
     _check_object(item, max_bytes)
+    if item.key == "object":
+        _check_late_object(item)
+
+
+def _check_late_object(item: Object) -> None:
+    """A note that brings the JSON of a media object: views read these fields, and trust them."""
+    value = orjson.loads(item.body)
+    fields = value if isinstance(value, dict) else {}
+    key, step, time = fields.get("key"), fields.get("step"), fields.get("time")
+    if (
+        not (isinstance(key, str) and key and len(key.encode()) <= MAX_KEY_BYTES)
+        or not (type(step) is int and 0 <= step <= MAX_STEP)
+        or not (type(time) is int and MIN_TIME_US <= time <= MAX_TIME_US)
+        or "value" not in fields
+    ):
+        raise ObjectError(
+            "a note of kind 'object' lacks the key, step, time or value of one", detail=f"{item.body[:80]!r}"
+        )
+
+
+def _depth_is_above(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            item
+            for parent in level
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def is_too_deep(raw: bytes, value: Any) -> bool:
+    """Whether JSON is nested deeper than readers take: `MAX_DEPTH`, and the levels that the SDK puts around values."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+        return False
+    return isinstance(value, dict | list) and _depth_is_above(value, MAX_DEPTH + _LEVELS_AROUND)
 
 
 def _check_object(item: Object, max_bytes: int) -> None:
@@ -123,15 +189,22 @@ def _check_object(item: Object, max_bytes: int) -> None:
     if not MIN_TIME_US <= item.time <= MAX_TIME_US:
         raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"{name!r}")
     try:
-        orjson.loads(item.body)  # rejects NaN, bad UTF-8, lone surrogates, and depth that Postgres' parser may not take
+        value = orjson.loads(item.body)  # rejects NaN, bad UTF-8, lone surrogates, and more than 1,024 levels
     except orjson.JSONDecodeError as error:
         raise ObjectError("a value is not JSON", detail=f"{name!r}: {error}") from error
-    if b"\\u0000" in item.body and _NUL_ESCAPE.search(item.body):
+    if is_too_deep(item.body, value):
+        raise ObjectError("a value is nested too deeply", detail=f"{name!r}; the limit is {MAX_DEPTH} levels")
+    if holds_nul(item.body):
         raise ObjectError("a value holds a NUL character, which jsonb cannot store", detail=f"{name!r}")
     if _MAYBE_MANY_DECIMALS.search(item.body) and _has_too_many_decimals(item.body):
         raise ObjectError(
             "a number has more decimal places than jsonb can store", detail=f"{name!r}; the limit is {_MAX_DECIMALS}"
         )
+
+
+def holds_nul(raw: bytes) -> bool:
+    """Whether a text in JSON holds a NUL character."""
+    return b"\\u0000" in raw and _NUL_ESCAPE.search(raw) is not None
 
 
 def _has_too_many_decimals(body: bytes) -> bool:

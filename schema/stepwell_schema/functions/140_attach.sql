@@ -22,9 +22,11 @@ BEGIN
             RAISE EXCEPTION 'run % of %/% does not exist', fork_run, entity_, project_ USING ERRCODE = 'ST006';
         END IF;
     END IF;
-    INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config, parent_run_id, fork_step)
+    INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config, parent_run_id, fork_step, slot)
     VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'),
-            parent, fork_step);
+            parent, fork_step,
+            -- Two that start at the same moment may get the same colour; nothing but looks depends on it.
+            (SELECT coalesce(max(r.slot) + 1, 0) FROM stepwell.run r WHERE r.entity = entity_ AND r.project = project_));
     INSERT INTO stepwell.lineage (run_id, source_run_id, below_step) VALUES (id, id, NULL);
     IF parent IS NOT NULL THEN
         PERFORM stepwell.inherit_v1(id, parent, fork_step);

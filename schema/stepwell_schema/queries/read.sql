@@ -18,7 +18,8 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
             END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
        to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
-       r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects
+       r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
+       (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot
 FROM stepwell.runs r
 LEFT JOIN LATERAL (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) i ON true
 WHERE r.entity = $1 AND r.project = $2;
@@ -210,3 +211,107 @@ JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = s.writer_id AND n.epoch 
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
 WHERE (s.number - 1) % greatest(1, (s.total + $2 - 1) / $2) = 0 OR s.number = s.of_writer
 ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;
+
+-- name: summaries
+-- Some keys of the summaries of some runs.
+SELECT s.run_id, s.key, s.value::text AS value FROM stepwell.summary s WHERE s.run_id = ANY ($1) AND s.key = ANY ($2);
+
+-- name: projects
+-- The projects of the server, the one with the newest run first.
+SELECT r.entity, r.project, count(*) AS runs, count(*) FILTER (WHERE r.state = 'running') AS running,
+       max(r.created_at) AS newest_run_at
+FROM stepwell.run r GROUP BY r.entity, r.project ORDER BY max(r.created_at) DESC, r.entity, r.project LIMIT $1;
+
+-- name: newest_runs
+-- The newest runs of a project.
+SELECT r.run_id, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2 ORDER BY r.run_id DESC LIMIT $3;
+
+-- name: named_runs
+-- The runs of a project that have these names.
+SELECT r.run_id, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2 AND r.name = ANY ($3);
+
+-- name: metrics_of_runs
+-- The names of the metrics of some runs, each with the runs that have it.
+SELECT m.name, array_agg(DISTINCT g.run_id) AS run_ids
+FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
+WHERE g.run_id = ANY ($1) GROUP BY m.name ORDER BY m.name COLLATE "C";
+
+-- name: definitions_of_runs
+-- What define_metric was told about metrics of some runs, as far as pages need it.
+SELECT DISTINCT d.name, d.is_glob, d.hidden, d.step_metric
+FROM stepwell.definitions d WHERE d.run_id = ANY ($1) AND (d.hidden OR d.step_metric IS NOT NULL);
+
+-- name: chart
+-- A metric in buckets as arrays in binary, ordered by bucket and writer; see history_sample. NULL: there is no point.
+WITH s AS MATERIALIZED (SELECT * FROM stepwell.history_sample($1, $2, $3, $4, $5)),
+     n AS (SELECT s.*, dense_rank() OVER (ORDER BY s.writer) - 1 AS nr FROM s)
+SELECT max(n.bucket_width) AS bucket_width, (SELECT array_agg(DISTINCT s.writer ORDER BY s.writer) FROM s) AS writers,
+       array_send(array_agg(n.nr ORDER BY n.bucket_step, n.writer)) AS writer,
+       array_send(array_agg(n.bucket_step ORDER BY n.bucket_step, n.writer)) AS bucket_step,
+       array_send(array_agg(n.count ORDER BY n.bucket_step, n.writer)) AS count,
+       array_send(array_agg(n.first_step ORDER BY n.bucket_step, n.writer)) AS first_step,
+       array_send(array_agg(n.last_step ORDER BY n.bucket_step, n.writer)) AS last_step,
+       array_send(array_agg(n.nans ORDER BY n.bucket_step, n.writer)) AS nans,
+       array_send(array_agg(n.pos_infs ORDER BY n.bucket_step, n.writer)) AS pos_infs,
+       array_send(array_agg(n.neg_infs ORDER BY n.bucket_step, n.writer)) AS neg_infs,
+       array_send(array_agg(coalesce(n.min, 'NaN') ORDER BY n.bucket_step, n.writer)) AS min,
+       array_send(array_agg(coalesce(n.max, 'NaN') ORDER BY n.bucket_step, n.writer)) AS max,
+       array_send(array_agg(coalesce(n.mean, 'NaN') ORDER BY n.bucket_step, n.writer)) AS mean,
+       array_send(array_agg(n.first ORDER BY n.bucket_step, n.writer)) AS first,
+       array_send(array_agg(n.last ORDER BY n.bucket_step, n.writer)) AS last
+FROM n HAVING count(*) > 0;
+
+-- name: times_of_steps
+-- When a metric was logged first at each of these steps, in Unix microseconds.
+SELECT x.step, min((extract(epoch FROM p.time) * 1000000)::bigint) AS time_us
+FROM unnest($3::bigint[]) AS x (step)
+CROSS JOIN stepwell.lineage g
+JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5($2::text)::uuid
+CROSS JOIN LATERAL stepwell.points_v1(
+    g.run_id, g.source_run_id, m.metric_id, x.step,
+    least(CASE WHEN x.step < 9223372036854775807 THEN x.step + 1 END, g.below_step), false) p
+WHERE g.run_id = $1 GROUP BY x.step;
+
+-- name: writers
+-- The processes of a run, and how far each is committed.
+SELECT w.name, w.state, w.exit_code, w.attached_at, w.heartbeat_at, w.info->>'host' AS host, l.epochs, l.last_step,
+       l.points, l.objects, l.rejected
+FROM stepwell.writer w
+CROSS JOIN LATERAL (
+    SELECT count(*) AS epochs, nullif(max(least(l.last_step, l.visible_below - 1)), -1) AS last_step,
+           sum(l.points)::bigint AS points, sum(l.objects)::bigint AS objects, sum(l.rejected)::bigint AS rejected
+    FROM stepwell.ledger l WHERE l.run_id = w.run_id AND l.writer_id = w.writer_id
+) l
+WHERE w.run_id = $1 ORDER BY w.writer_id LIMIT $2;
+
+-- name: rejections
+-- The frames of a run that were refused, the newest first.
+SELECT j.writer, j.code, j.message, j.points, j.objects, j.first_step, j.last_step, j.rejected_at
+FROM stepwell.rejections j WHERE j.run_id = $1 ORDER BY j.rejected_at DESC, j.writer, j.epoch, j.seq DESC LIMIT $2;
+
+-- name: alerts
+-- The alerts of a run, the newest first.
+SELECT a.writer, a.time, a.step, a.level, a.title, a.text
+FROM stepwell.alerts a WHERE a.run_id = $1 ORDER BY a.time DESC LIMIT $2;
+
+-- name: files
+-- The files of a run whose bytes are here, in the order of their names, behind a name.
+SELECT f.name, f.sha256, f.size, f.time, f.writer FROM stepwell.files f
+WHERE f.run_id = $1 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;
+
+-- name: metadata
+-- Where the writers of a run come from.
+SELECT m.writer, m.metadata::text AS metadata FROM stepwell.metadata m WHERE m.run_id = $1 ORDER BY m.writer LIMIT $2;
+
+-- name: console
+-- Printed lines as they came, some at a time, the newest first, before a position ($2 to $6; NULL: from the end).
+SELECT w.name AS writer, c.*
+FROM (
+    SELECT n.writer_id, n.epoch, n.seq, n.ord, (extract(epoch FROM n.time) * 1000000)::bigint AS time_us,
+           n.value->>'stream' AS stream, (n.value->'number')::text AS number, (n.value->'lines')::text AS lines,
+           (n.value->'times')::text AS times
+    FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'console'
+) c
+JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = c.writer_id
+WHERE $2::bigint IS NULL OR (c.time_us, c.writer_id, c.epoch, c.seq, c.ord) < ($2, $3::integer, $4::integer, $5::bigint, $6::integer)
+ORDER BY c.time_us DESC, c.writer_id DESC, c.epoch DESC, c.seq DESC, c.ord DESC LIMIT $7;

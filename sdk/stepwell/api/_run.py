@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from stepwell.api._http import Client
 from stepwell.api._system import as_frame, is_system, sample_system, scan_system
 from stepwell.api._table import RESERVED, STEP, Rows, Shape, Table
 from stepwell.errors import UsageError
+from stepwell.values.convert import number_of
 
 log = logging.getLogger("stepwell")
 
@@ -62,8 +64,9 @@ class Run:
 
     @property
     def url(self) -> str:
-        """Where the server shows it."""
-        return f"{self._client.url}/{self.entity}/{self.project}/runs/{self.id}"
+        """Its page."""
+        entity, project, run = (quote(name, safe="") for name in self.path)
+        return f"{self._client.url}/{entity}/{project}/runs/{run}"
 
     @property
     def name(self) -> str:
@@ -80,12 +83,12 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """What it was started with, without keys that begin with `_`."""
-        return {key: value for key, value in self._attributes["config"].items() if not key.startswith("_")}
+        return {key: value for key, value in self.rawconfig.items() if not key.startswith("_")}
 
     @property
     def rawconfig(self) -> dict[str, Any]:
         """The whole config."""
-        return dict(self._attributes["config"])
+        return dict(number_of(self._attributes["config"]))
 
     @property
     def tags(self) -> list[str]:

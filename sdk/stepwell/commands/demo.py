@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dsn", help="its Postgres; not needed for a server on this machine")
     parser.add_argument("--data", metavar="DIR", help="its data directory; likewise")
     parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
+    parser.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C, to look at the run")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("--steps must be at least 1")
     from stepwell.demo.driver import Demo
 
-    return Demo(options.url, options.dsn, options.data, options.steps).run()
+    return Demo(options.url, options.dsn, options.data, options.steps, keep=options.keep).run()
 
 
 COMMAND = Command(ABOUT, configure, run)

@@ -13,8 +13,7 @@ from typing import Any
 from stepwell.data_types._media import Media
 from stepwell.data_types._recognition import recognised
 from stepwell.values.convert import key_text, nested_name
-
-_MAX_DEPTH = 100  # that of plain values, which refuse what is deeper
+from stepwell.wire import MAX_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def take_media(data: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[Found]]
 def _without(data: Mapping[Any, Any], prefix: str, found: list[Found], depth: int) -> Mapping[Any, Any]:
     plain: dict[Any, Any] | None = None
     for key, value in data.items():
-        if isinstance(value, Mapping) and depth < _MAX_DEPTH:
+        if isinstance(value, Mapping) and depth < MAX_DEPTH:
             rest: Any = _without(value, f"{prefix}{key_text(nested_name(key))}.", found, depth + 1)
             if rest is value:
                 continue

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from stepwell.values.text import storable
+
 _CHUNK_BYTES = 1 << 20
 
 
@@ -88,7 +90,7 @@ def store(sink: FileSink, folder: str, key: str, step: int | str, suffix: str, d
 
 def clean_path(key: str) -> str:
     """`key` as a path that leads nowhere else: its slashes make folders, parts `.` and `..` become `_` and `__`."""
-    parts = [part for part in key.split("/") if part]
+    parts = [part for part in storable(key).split("/") if part]
     return "/".join("_" * len(part) if part in (".", "..") else part for part in parts)
 
 

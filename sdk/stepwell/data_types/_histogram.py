@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stepwell.errors import DataError
-from stepwell.values.convert import as_array, counts_and_edges
+from stepwell.values.convert import as_array, counts_and_edges, without_masked
 
 
 class Histogram:
@@ -87,7 +87,7 @@ def _counted(sequence: Any, num_bins: int) -> tuple[npt.NDArray[Any], npt.NDArra
 
 
 def _numbers(values: Any) -> npt.NDArray[Any]:
-    array = as_array(values)
+    array = without_masked(as_array(values))
     if array.dtype.kind not in "biuf":
         raise DataError("only numbers become a histogram", detail=f"these are of type {array.dtype}")
     return array

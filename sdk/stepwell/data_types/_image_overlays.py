@@ -17,7 +17,8 @@ from stepwell.data_types._libraries import library
 from stepwell.data_types._saving import saved
 from stepwell.data_types._sources import Source
 from stepwell.errors import DataError
-from stepwell.values.convert import as_array, described, dump, jsonable
+from stepwell.values.convert import as_array, described, jsonable
+from stepwell.values.text import dump
 
 _CORNERS = ("minX", "maxX", "minY", "maxY")
 #: Part of the format: W&B's pages split keys of class labels here.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from stepwell.data_types._files import FileRef, FileSink
 from stepwell.data_types._held import held_bytes
 from stepwell.errors import DataError
+from stepwell.values.text import storable
 
 #: What `encode` returns: an object, or a list of them for media of several classes.
 Encoded = dict[str, Any] | list[Any]
@@ -103,7 +104,7 @@ def captions_of(items: Sequence[Any]) -> list[str | None] | None:
 def checked_caption(caption: object) -> str | None:
     """A caption as text. Numbers are taken, too, as scripts give the label of a class."""
     if caption is None or isinstance(caption, str):
-        return caption
+        return caption if caption is None else storable(caption)
     if isinstance(caption, list | tuple | dict):
         raise DataError("a caption is a text", detail=type(caption).__name__, hint="one object, one caption")
-    return str(caption)
+    return storable(str(caption))

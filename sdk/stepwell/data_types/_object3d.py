@@ -13,7 +13,8 @@ from stepwell.data_types._files import FileSink, store
 from stepwell.data_types._media import Media, checked_caption
 from stepwell.data_types._sources import Source, checked_format
 from stepwell.errors import DataError
-from stepwell.values.convert import as_array, described, dump, jsonable
+from stepwell.values.convert import as_array, described, jsonable
+from stepwell.values.text import dump
 
 _FORMATS = ("obj", "gltf", "glb", "babylon", "stl", "pts.json")
 _POINTS = "pts.json"

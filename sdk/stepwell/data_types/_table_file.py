@@ -16,7 +16,8 @@ import numpy as np
 from stepwell.data_types._files import FileRef, FileSink, store
 from stepwell.data_types._media import Media
 from stepwell.errors import UsageError
-from stepwell.values.convert import described, dump, jsonable
+from stepwell.values.convert import described, jsonable
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 

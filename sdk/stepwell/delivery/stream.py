@@ -34,6 +34,7 @@ from stepwell.settings import Limits, Timeouts
 from stepwell.transport.backoff import Backoff
 from stepwell.transport.endpoint import Endpoint
 from stepwell.transport.websocket import AsyncClient
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
@@ -262,7 +263,7 @@ class Stream:
         if from_seq is not None:
             message["from_seq"] = from_seq
         self._session = bytes.fromhex(message["session"])
-        text = orjson.dumps(message)
+        text = dump(message)
         if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
             status, raw = await client.post("/v1/attach", text, max_reply_bytes=wire.MAX_FRAME_BYTES)
             try:
@@ -278,7 +279,7 @@ class Stream:
                 )
             if refusal is not None:
                 raise error_of(refusal)
-            text = orjson.dumps({**message, "info": {}})
+            text = dump({**message, "info": {}})
         await socket.send_str(text.decode())
 
     def _attached(self, reply: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,13 +63,15 @@ class Demo:
         dsn: its Postgres.
         data: its data directory.
         steps: of each rank.
+        keep: leave a server that it has started running until Ctrl-C.
     """
 
-    def __init__(self, url: str | None, dsn: str | None, data: str | None, steps: int) -> None:
+    def __init__(self, url: str | None, dsn: str | None, data: str | None, steps: int, *, keep: bool = False) -> None:
         self._url = url
         self._dsn = dsn
         self._data = data
         self._steps = steps
+        self._keep = keep
         self._run = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
     def run(self) -> int:
@@ -95,6 +97,13 @@ class Demo:
                 place = self._existing() if self._url else self._start_server(children, work)
                 reports = self._train(children, work, place)
                 code = self._read_back(place, reports)
+                _print(f"\nIts page: {place.url}/default/demo/runs/{self._run}/charts")
+                if place.temporary and self._keep:
+                    _print("The server runs until Ctrl-C.")
+                    with suppress(KeyboardInterrupt):
+                        signal.pause()
+                elif place.temporary:
+                    _print("It is there while the server runs: stepwell demo --keep leaves it running.")
                 if place.temporary:
                     _print("\nStopping the server and removing its data.")
             return code

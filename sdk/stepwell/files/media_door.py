@@ -10,10 +10,9 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from stepwell.files.media_queue import MediaQueue
 from stepwell.values.convert import POINT_TYPES
+from stepwell.values.text import dump
 
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
@@ -75,7 +74,7 @@ class MediaDoor:
             return
         for item in taken.found:
             if config := item.config:
-                self._note("layout", orjson.dumps(config, option=orjson.OPT_NON_STR_KEYS))
+                self._note("layout", dump(config))
             if item.path in self._tables and (go_on := getattr(item.media, "go_on_in", None)):
                 go_on(self._tables, item.path)
             deliver = None if taken.deliver is None else functools.partial(taken.deliver, item.path)

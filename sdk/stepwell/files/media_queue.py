@@ -18,10 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import orjson
-
 from stepwell.errors import Error, SpoolFullError
 from stepwell.files.blob_spool import Blob
+from stepwell.values.text import dump
 
 if TYPE_CHECKING:
     from stepwell.data_types._files import FileRef, FileSink
@@ -235,7 +234,7 @@ class MediaQueue:
         """Encodes one; returns the name of the count that it belongs to."""
         try:
             step = item.step if item.deliver is None else "summary"
-            value = orjson.dumps(item.media.encode(item.name, step, self._files))
+            value = dump(item.media.encode(item.name, step, self._files))
             if item.deliver is None:
                 self._deliver(item.key, item.step, item.time_us, value)
             else:

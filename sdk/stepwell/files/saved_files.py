@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stepwell.errors import SettingError, UsageError
 from stepwell.files.media_queue import MediaQueue
+from stepwell.values.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +203,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
                 f"save() cannot name {str(path)!r}, which is not below {base!r}", hint="base_path=… above all files"
             )
         name = path.relative_to(base).as_posix()
-        out.append(SavedFile(path, name.encode("utf-8", "replace").decode()))
+        out.append(SavedFile(path, storable(name)))
     return out
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from stepwell.errors import DataError, SettingError
 from stepwell.settings.resolve import checked_tags
 from stepwell.values.convert import described
+from stepwell.values.text import storable
 
 log = logging.getLogger("stepwell")
 
@@ -46,11 +47,11 @@ class About:
         say: Callable[[dict[str, Any]], None],
     ) -> None:
         self._say = say
-        self.name = name
-        self.notes = notes
+        self.name = _stored(name)
+        self.notes = _stored(notes)
         self.tags = tags
-        self.group = group or ""
-        self.job_type = job_type or ""
+        self.group = _stored(group) or ""
+        self.job_type = _stored(job_type) or ""
 
     def as_info(self) -> dict[str, Any]:
         """What an attach message carries: the names as they are now, as far as there are any."""
@@ -60,11 +61,13 @@ class About:
 
     def set_name(self, name: str | None) -> None:
         """None: as at the start, without a name of its own."""
-        self._say({"name": _text("name", name)})
+        name = _text("name", name)
+        self._say({"name": name})
         self.name = name
 
     def set_notes(self, notes: str | None) -> None:
-        self._say({"notes": _text("notes", notes)})
+        notes = _text("notes", notes)
+        self._say({"notes": notes})
         self.notes = notes
 
     def set_tags(self, tags: str | Iterable[str] | None) -> None:
@@ -109,4 +112,9 @@ def checked_alert(
 def _text(what: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise DataError(f"the {what} of a run must be a string, not {type(value).__name__}", detail=described(value))
-    return value
+    return _stored(value)
+
+
+def _stored(text: str | None) -> str | None:
+    """As the server has it, so that both sides show the same."""
+    return storable(text) if isinstance(text, str) else text

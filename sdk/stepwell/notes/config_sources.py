@@ -7,16 +7,17 @@ when a file must be read, and not before.
 from __future__ import annotations
 
 import argparse
+import enum
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from stepwell.errors import DataError, SettingError, UsageError
-from stepwell.values.convert import Inline, described, jsonable, key_text
+from stepwell.values.convert import Inline, described, exact_integer, jsonable, key_text
+from stepwell.wire import MAX_DEPTH
 
 DEFAULTS_FILE = "config-defaults.yaml"
-_MAX_DEPTH = 100
 
 
 def config_values(source: Any) -> dict[str, Any]:
@@ -72,14 +73,16 @@ def _name(key: object) -> str:
 
 def _value(value: Any, depth: int = 0) -> Any:
     """JSON; what JSON does not know becomes its text, as configs are full of classes and functions."""
-    if depth > _MAX_DEPTH:
-        raise DataError("a config is nested too deeply", hint="is it circular?")
+    if depth > MAX_DEPTH:
+        raise DataError("a config is nested too deeply", detail=f"more than {MAX_DEPTH} levels", hint="is it circular?")
     if isinstance(value, Mapping):
         return {key_text(str(key)): _value(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_value(item, depth + 1) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool | enum.Enum):
+        return exact_integer(int(value))
     try:
-        return jsonable(value)
+        return jsonable(value, depth)
     except DataError:
         if isinstance(value, Inline) and not isinstance(value, type):  # media, whose text says nothing
             raise

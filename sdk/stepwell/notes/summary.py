@@ -22,6 +22,7 @@ from stepwell.settings import Settings
 from stepwell.stage.latest import Extremes, Seen
 from stepwell.stage.stage import Stage
 from stepwell.values.convert import MAX_LIST_SIZE, described, jsonable, key_text, number_of, value_size
+from stepwell.values.text import dump
 
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
@@ -122,7 +123,7 @@ class SummaryState:
 
             def encoded(path: str, value: bytes) -> None:
                 if self._said.get(path) is waiting[path]:
-                    stage.note("summary", b'{"set":{%s:%s}}' % (orjson.dumps(path), value))
+                    stage.note("summary", b'{"set":{%s:%s}}' % (dump(path), value))
                     self._said[path] = _Said(_plain(value), step)
 
             stage.media.put(Taken(media, step, time(), encoded))

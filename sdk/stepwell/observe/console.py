@@ -21,10 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from stepwell.errors import Error
 from stepwell.observe.console_lines import Lines
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
@@ -154,7 +153,7 @@ class Console:
             start = end
             self._number += len(group)
             try:
-                self._note("console", orjson.dumps(note))
+                self._note("console", dump(note))
             except Error as error:  # the spool is full and must raise, which is for `log()` to do
                 self.dropped_lines += len(group)
                 log.debug("%d lines of the console are not kept: %s", len(group), error)

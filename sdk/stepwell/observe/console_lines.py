@@ -6,6 +6,8 @@ return begins the line anew, so a progress bar is its last state; what is kept o
 
 from __future__ import annotations
 
+from stepwell.values.text import storable
+
 #: Characters of one line.
 MAX_LINE = 10_000
 
@@ -50,4 +52,4 @@ class Lines:
         self._open, self._cut, self._returned = "", 0, False
         if cut:
             line += f" … ({cut:,} characters are not kept)"
-        return line.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        return storable(line)

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import orjson
-
 from stepwell.transport.endpoint import shown
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
@@ -65,7 +64,7 @@ class Metadata:
             try:
                 found = {name: value for name, value in part().items() if value not in (None, [], {})}
                 if found:
-                    self._note("metadata", orjson.dumps(_clean(found)))
+                    self._note("metadata", dump(found))
             except Exception as error:  # noqa: BLE001 - whatever a host cannot tell costs only that
                 log.debug("metadata is incomplete: %s: %s", type(error).__name__, error)
 
@@ -167,12 +166,3 @@ def _git(directory: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
-
-
-def _clean(value: Any) -> Any:
-    """Texts that JSON and Postgres take: arguments and paths may hold any bytes."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_clean(name): _clean(item) for name, item in value.items()}
-    return [_clean(item) for item in value] if isinstance(value, list) else value

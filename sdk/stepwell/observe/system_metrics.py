@@ -13,9 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-import orjson
-
 from stepwell.observe.system_probes import Numbers, Probe
+from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
@@ -77,7 +76,7 @@ class SystemMetrics:
             if not numbers or self._ended.is_set():
                 continue
             try:
-                self._note("system", orjson.dumps({"time": time.time(), "metrics": numbers}))
+                self._note("system", dump({"time": time.time(), "metrics": numbers}))
             except Exception as error:  # noqa: BLE001 - a full spool that must raise does so in `log()`
                 log.debug("a measurement of the system is not kept: %s", error)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from stepwell.errors import UsageError
 from stepwell.notes.about import About
@@ -58,12 +59,15 @@ class RunIdentity:
     @property
     def url(self) -> str | None:
         """The page of the run; None when it is not online."""
-        return f"{self.project_url}/runs/{self.id}" if self._online else None
+        return f"{self.project_url}/runs/{quote(self.id, safe='')}" if self._online else None
 
     @property
     def project_url(self) -> str | None:
         """The page of its project; None when the run is not online."""
-        return f"{self.settings.url.rstrip('/')}/{self.entity}/{self.project}" if self._online else None
+        if not self._online:
+            return None
+        names = [quote(name, safe="") for name in (self.entity, self.project)]
+        return "/".join([self.settings.url.rstrip("/"), *names])
 
     @property
     def dir(self) -> str:

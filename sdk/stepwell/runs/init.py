@@ -173,8 +173,8 @@ def init(
     if recorder is not None:
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
-        where = f"to {resolved.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
-        run.say(f"logging {where} as run {run.id} of {resolved.entity}/{resolved.project}")
+        where = f"to {run.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
+        run.say(f"logging run {run.id} of {resolved.entity}/{resolved.project} {where}")
     if recorder is None:
         run._life.observers.start(run._session)
     return run

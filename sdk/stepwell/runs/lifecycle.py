@@ -20,7 +20,7 @@ from stepwell.runs.session import Rejected, Session
 from stepwell.runs.states import Disabled, Finished, Forked, Open, State
 from stepwell.settings import Settings, Start
 from stepwell.stage.stage import Stage
-from stepwell.values.convert import dump
+from stepwell.values.text import dump
 
 #: Makes a session from the settings, the writer, the start, the info, the callback for rejections and the first step.
 NewSession = Callable[[Settings, str, Start, Mapping[str, Any], Rejected, int], Session]

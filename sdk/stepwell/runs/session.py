@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
 from stepwell.delivery.outbox import Outbox
 from stepwell.delivery.sender import Sender
 from stepwell.delivery.stream import PROTOCOL_VERSION
@@ -30,6 +28,7 @@ from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.spool import state as spool_state
 from stepwell.stage.clock import uptime_s
 from stepwell.stage.stage import Stage
+from stepwell.values.text import dump
 from stepwell.wire import Object
 
 log = logging.getLogger("stepwell")
@@ -135,7 +134,7 @@ class Session:
 
     def _media_encoded(self, key: str, step: int, time_us: int, value: bytes) -> None:
         """The files of a media object are on the disk; `value` is the JSON that names them. In the media thread."""
-        head = orjson.dumps({"key": key, "step": step, "time": time_us})
+        head = dump({"key": key, "step": step, "time": time_us})
         self.stage.note("object", head[:-1] + b',"value":' + value + b"}")
         self.stage.encoded(Object(step, time_us, key, value))
 

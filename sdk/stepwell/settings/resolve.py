@@ -21,6 +21,7 @@ from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, M
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
 from stepwell.values.convert import described
+from stepwell.values.text import storable
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 _MAX_TAG = 64
@@ -200,4 +201,4 @@ def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
     for tag in out:
         if not isinstance(tag, str) or not 0 < len(tag) <= _MAX_TAG:
             raise SettingError("a tag must have 1 to 64 characters", detail=described(tag))
-    return tuple(out)
+    return tuple(dict.fromkeys(map(storable, out)))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from stepwell.values.text import dump
+
 _NAME = "state.json"
 
 
@@ -32,7 +34,7 @@ def save(directory: Path, info: Mapping[str, Any], exit_code: int | None) -> Non
     temporary = directory / f"{_NAME}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.write(descriptor, orjson.dumps({"format": 1, "info": dict(info), "exit_code": exit_code}))
+        os.write(descriptor, dump({"format": 1, "info": dict(info), "exit_code": exit_code}))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -116,7 +116,8 @@ class Latest:
                 out[key] = Seen(value, step, time)
         if objects:
             for key, seen in self._objects.items():
-                if key not in out or out[key].step <= seen.step:
+                # At one step the later one counts, and a number when they came with one call; SQL does the same.
+                if key not in out or _order(out[key]) < _order(seen):
                     out[key] = seen
         return out
 
@@ -131,3 +132,7 @@ class Latest:
         if extremes is None:
             extremes = self._extremes[key] = Extremes()
         return extremes
+
+
+def _order(seen: Seen) -> tuple[int, int]:
+    return seen.step, round(seen.time * 1e6)

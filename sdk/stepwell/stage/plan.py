@@ -1,21 +1,22 @@
 """The rows of one key set while they wait in the stage, and what the I/O thread gets when it cuts them.
 
-Beside the stage, which calls these with its lock held. In come rows of numbers; out go a `Cut`'s blocks. Pure.
+Beside the stage, which calls these with its lock held. Receives rows of numbers; returns a `Cut`'s blocks. Pure.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from typing import Any, NamedTuple, Protocol
 
-from stepwell.values.convert import MAX_EXACT_INT
+from stepwell.stage.row import Row
+from stepwell.values.convert import INT_TYPES, MAX_EXACT_INT
 from stepwell.wire import Object, pack_names
 
 
 class Completion(Protocol):
-    """Who completes rows before they are closed: `Definitions` fits.
+    """What completes rows before they are closed: `Definitions` fits.
 
     Attributes:
         generation: another number whenever the answers of `needs` may be others.
@@ -41,7 +42,7 @@ class CutBlock(NamedTuple):
 class Cut(NamedTuple):
     """All rows that were closed since the last cut. Each step stands in one block; objects belong to these steps.
 
-    `notes` are what was said of the run since then, in order; their times do not go back.
+    `notes` say something about the run, in order; their times do not go back.
     """
 
     blocks: list[CutBlock]
@@ -50,24 +51,48 @@ class Cut(NamedTuple):
 
 
 class Plan:
-    """A key set: how its rows are recognised, and the rows that wait for the next cut."""
+    """A key set: how its rows are recognised, and the rows that wait for the next cut.
+
+    Attributes:
+        keys: of its rows, in order.
+        steps, times, values: of the rows that wait.
+        last: step, time and values of the last row taken.
+        counted: rows that wait and are counted already (`stage/latest.py`).
+        recent: it had rows in the last cut (`stage/plans.py`).
+    """
 
     __slots__ = (
-        *("counted", "generation", "ints", "keys", "last", "names", "needed", "steps", "times", "types", "values"),
+        *("_names", "counted", "generation", "ints", "keys", "last", "needed", "recent", "steps", "times", "types"),
+        "values",
     )
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = list(keys)
-        self.names = pack_names(keys)
+        self._names: bytes | None = None
         self.types: list[type] | None = None  # of the last row that came as one flat dict of numbers
         self.ints: list[bool] | None = None  # which of them may be beyond 2^53
         self.steps = array("q")
         self.times = array("d")
         self.values = array("d")
-        self.last: tuple[int, float, array[float]] | None = None  # step, time and values of the last row taken
+        self.last: tuple[int, float, array[float]] | None = None
         self.needed: list[int] | None = None  # where its step metrics are; None: rows lack one (`Completion.needs`)
         self.generation = -1  # of that answer
-        self.counted = 0  # rows that wait and are counted already (`stage/latest.py`)
+        self.counted = 0
+        self.recent = False
+
+    @property
+    def names(self) -> bytes:
+        """The packed keys; made when the first rows are cut, not when they are logged."""
+        if self._names is None:
+            self._names = pack_names(self.keys)
+        return self._names
+
+    def remember(self, types: list[type]) -> None:
+        """Prepares the short way for the next call with these types."""
+        if types != self.types:
+            ints = [kind in INT_TYPES for kind in types]
+            self.ints = ints if any(ints) else None
+            self.types = types
 
     def takes(self, values: list[Any]) -> bool:
         """Whether every integer of a row of the known types fits a float64 exactly."""
@@ -75,29 +100,37 @@ class Plan:
             -MAX_EXACT_INT <= value <= MAX_EXACT_INT for value in compress(values, self.ints)
         )
 
-    def add(self, step: int, at: float, values: Any) -> None:
-        """Appends a row; an exception in the midst of it (Ctrl-C) leaves none."""
-        try:
-            self.values.extend(values)
-            self.times.append(at)
-            self.steps.append(step)
-        except BaseException:
-            self.repair()
-            raise
+    def add(self, step: int, at: float, values: Iterable[Any]) -> None:
+        """Appends a row. The stage says later whether it counts: see `drop_from`."""
+        self.values.extend(values)
+        self.times.append(at)
+        self.steps.append(step)
 
-    def repair(self) -> None:
-        """Removes what an interrupted call has left of a row."""
-        rows = len(self.steps)
-        del self.times[rows:]
-        del self.values[rows * len(self.keys) :]
+    def drop_from(self, step: int) -> None:
+        """Removes rows of `step` and later ones, and what an interrupted call has left of a row."""
+        steps = self.steps
+        while steps and steps[-1] >= step:
+            steps.pop()
+        del self.times[len(steps) :]
+        del self.values[len(steps) * len(self.keys) :]
 
-    def take(self) -> CutBlock:
-        self.repair()
-        block = CutBlock(self.names, len(self.keys), self.steps, self.times, self.values)
+    def remove(self, step: int) -> None:
+        """Removes the row of `step`, if it waits here."""
+        if step not in self.steps:
+            return
+        at, width = self.steps.index(step), len(self.keys)
+        steps = self.steps[:at] + self.steps[at + 1 :]
+        times = self.times[:at] + self.times[at + 1 :]
+        values = self.values[: at * width] + self.values[(at + 1) * width :]
+        self.steps, self.times, self.values = steps, times, values  # an interrupt comes before this, or after it
+
+    def take(self) -> TakenRows:
+        """The rows that wait, which are the caller's from now on."""
+        taken = TakenRows(self, self.steps, self.times, self.values)
         self.last = self._row(-1)
         self.counted = 0
         self.steps, self.times, self.values = array("q"), array("d"), array("d")
-        return block
+        return taken
 
     def last_row(self) -> tuple[list[str], int, float, array[float]] | None:
         """Keys, step, time and values of the last closed row, waiting or taken."""
@@ -110,9 +143,29 @@ class Plan:
         return self.steps[row], self.times[row], self.values[row * keys : (row + 1) * keys]
 
 
-class OpenRow(NamedTuple):
+class TakenRows(NamedTuple):
+    """Rows of a plan that are no longer in the stage."""
+
+    plan: Plan
+    steps: array[int]
+    times: array[float]
+    values: array[float]
+
+    def as_block(self) -> CutBlock:
+        """The same with their keys. Without the stage's lock: packing names takes its time."""
+        return CutBlock(self.plan.names, len(self.plan.keys), self.steps, self.times, self.values)
+
+
+class ShortRow(NamedTuple):
     """A step that came the short way and is still open: further calls may merge into it."""
 
     plan: Plan
     values: array[float]
+    time: float
+
+
+class LongRow(NamedTuple):
+    """An open step of any kind of values. Without any, it is a step that waits for its first call."""
+
+    row: Row
     time: float

@@ -1,12 +1,16 @@
 """Where `log()` calls become rows: the open step, and the blocks that gather rows until the I/O thread cuts them.
 
-In come dicts from any thread of the training process; out goes a `Cut` (blocks and objects) whenever the I/O thread
-asks. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client
-(log-semantics §1); what is kept here is bounded. No I/O.
+Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) whenever the I/O thread
+asks. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; what is
+kept here is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the short way through `log`:
-compare keys, compare types, append to arrays. Everything else is checked and converted value by value, and prepares the
-short way for the next call of its kind.
+compare keys, compare types, append to arrays. Everything else is converted to a `Call` first, without the lock, and
+prepares the short way for the next call of its kind.
+
+Code that logs may run inside of a call: a signal handler, `__del__`, a weakref callback, a handler of logging. So
+`_busy` is true while rows change. A call that finds it so in its own thread waits in `_queued` until the outer one has
+ended. A call that finds it so otherwise comes after one that an exception (Ctrl-C) has ended, and heals the rows first.
 """
 
 from __future__ import annotations
@@ -15,37 +19,29 @@ import dataclasses
 import logging
 import threading
 from array import array
+from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import time
 from typing import Any
 
-from stepwell.errors import DataError, SpoolFullError
+from stepwell.errors import DataError, Error, SpoolFullError
 from stepwell.files.media_door import MediaDoor, Taken
 from stepwell.settings import StepBack
+from stepwell.stage.call import Call, checked_commit, checked_step, converted_row
 from stepwell.stage.clock import SteadyClock
-from stepwell.stage.late_calls import LateCalls
-from stepwell.stage.latest import Extremes, Latest, Seen
-from stepwell.stage.plan import Completion, Cut, OpenRow, Plan
-from stepwell.stage.row import (
-    MAX_STEP,
-    bytes_of,
-    check_size,
-    checked_commit,
-    checked_step,
-    converted_row,
-    flatten,
-    merge,
-)
-from stepwell.values.convert import INT_TYPES, POINT_TYPES, Converted, described
+from stepwell.stage.late_calls import LateCalls, files_in
+from stepwell.stage.latest import Extremes, Seen
+from stepwell.stage.plan import Completion, Cut, ShortRow
+from stepwell.stage.rows import FAR, Rows, behind
+from stepwell.values.convert import described
+from stepwell.values.text import dump
 from stepwell.wire import MAX_ROW_BYTES, Object
 
 log = logging.getLogger("stepwell")
 
-#: Key sets whose short way is remembered; a run that invents more than this pays the long way now and then.
-_MAX_PLANS = 4096
 
-
-class Stage:
+class Stage(Rows):
     """The open step and the closed rows of one writer.
 
     Args:
@@ -59,25 +55,15 @@ class Stage:
     def __init__(
         self, max_bytes: int, make_room: Callable[[], bool], first_step: int = 0, step_back: StepBack = "warn"
     ) -> None:
-        self._lock = threading.RLock()  # re-entrant: a signal handler may log while the thread it interrupted does
+        super().__init__(first_step)
+        self._lock = threading.RLock()
+        self._busy = False
+        self._queued: deque[Call] = deque()
         self._max_values = max_bytes // 8
         self._max_object_bytes = max_bytes
         self._make_room = make_room
-        self._step = first_step
-        # The open step has one of two forms: as it came the short way, or as a dict once something merged into it.
-        self._open: OpenRow | None = None
-        self._row: dict[str, Converted] | None = None
-        self._row_time = 0.0
-        self._plans: dict[tuple[str, ...], Plan] = {}
-        self._latest = Latest()
-        self._completion: Completion | None = None
-        self._plan = Plan(())
-        self._objects: list[Object] = []
-        self._object_bytes = 0  # of objects and notes
-        self._notes: list[Object] = []
         self._note_time = 0
         self._note_clock = SteadyClock()
-        self._known_keys: dict[str, str] = {}  # as the user gives them → as they are stored
         self.media: MediaDoor | None = None
         self.rows = 0
         self._late = LateCalls(step_back, max_bytes)
@@ -95,67 +81,77 @@ class Stage:
         Raises:
             DataError: `data`, `step` or `commit` cannot be taken; nothing has changed.
         """
-        with self._lock:
-            if type(data) is dict:
+        if type(data) is dict and not (self._busy and self.in_use):
+            with self._lock:
+                if self._busy:
+                    self._heal()
+                self._busy = True
                 plan = self._plan
                 keys = list(data)
                 if keys != plan.keys:
-                    plan = self._plans.get(tuple(keys), plan)
+                    plan = self._plans.find(tuple(keys), plan)
                 values = list(data.values())
+                taken, closed = False, None
                 # Types before keys: a plan without known types never matches, so it needs no check of its own.
                 if plan.types == list(map(type, values)) and keys == plan.keys and plan.takes(values):
-                    if step is None and (commit is None or commit is True) and self._open is None and self._row is None:
-                        number = self._step
-                        try:
-                            plan.values.fromlist(values)
-                            plan.times.append(time())
-                            self._step = number + 1
-                            plan.steps.append(number)
-                        except BaseException:  # Ctrl-C in the midst of a row
-                            plan.repair()
-                            raise
+                    if step is None and (commit is None or commit is True) and self._open is None:
+                        closed = self._step
+                        plan.values.fromlist(values)
+                        plan.times.append(time())
+                        plan.steps.append(closed)
+                        self._values += len(values)
+                        self._step = closed + 1
                         self._plan = plan
-                        if len(plan.values) >= self._max_values:
-                            self._overflow(plan, number)
-                        return
-                    if commit is None and type(step) is int and self._step < step < MAX_STEP:
-                        closed = self._close_pending()
-                        self._step = step
-                        self._open = OpenRow(plan, array("d", values), time())
-                        self._plan = plan
-                        if closed is not None and (
-                            len(closed[0].values) >= self._max_values or self._object_bytes >= self._max_object_bytes
+                        self._busy = False
+                        if self._values < self._max_values and not self._queued:
+                            return
+                        taken = True
+                    elif commit is None and type(step) is int and self._step < step < FAR:
+                        closed = self._close()
+                        opened = ShortRow(plan, array("d", values), time())
+                        self._step, self._open, self._plan = step, opened, plan
+                        self._busy = False
+                        if (
+                            self._values < self._max_values
+                            and self._object_bytes < self._max_object_bytes
+                            and not self._queued
                         ):
-                            self._overflow(*closed)
-                        return
-            taken = self._log_any(data, step, commit)
-        self._hand_on(taken)
+                            return
+                        taken = True
+                self._busy = False
+            if taken:
+                self._end(closed)
+                return
+        self._log_any(data, step, commit)
 
     def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
         """As `log`, for runs whose rows are completed (`complete_rows`). Rows that lack nothing go a short way."""
-        with self._lock:
-            if type(data) is dict and step is None and (commit is None or commit is True) and self._completion:
+        if type(data) is dict and step is None and (commit is None or commit is True) and not self.in_use:
+            added: int | None = None
+            with self._lock:
+                self._begin(False)
                 keys, values = list(data), list(data.values())
-                plan = self._plans.get(tuple(keys), self._plan)
+                plan, completion = self._plans.find(tuple(keys), self._plan), self._completion
                 if (
-                    plan.types == list(map(type, values))
+                    completion is not None
+                    and plan.types == list(map(type, values))
                     and keys == plan.keys
                     and plan.takes(values)
                     and self._open is None
-                    and self._row is None
                 ):
-                    if plan.generation != self._completion.generation:
-                        plan.needed, plan.generation = self._completion.needs(keys), self._completion.generation
+                    if plan.generation != completion.generation:
+                        plan.needed, plan.generation = completion.needs(keys), completion.generation
                     if plan.needed is not None:
-                        number = self._step
-                        plan.add(number, time(), values)
-                        self._step = number + 1
-                        self._completion.saw(keys, values, plan.needed)
-                        if len(plan.values) >= self._max_values:
-                            self._overflow(plan, number)
-                        return
-            taken = self._log_any(data, step, commit)
-        self._hand_on(taken)
+                        added = self._step
+                        plan.add(added, time(), values)
+                        self._values += len(values)
+                        completion.saw(keys, values, plan.needed)
+                        self._step = added + 1
+                self._busy = False
+            if added is not None:
+                self._end(added)
+                return
+        self._log_any(data, step, commit)
 
     def open_to_media(self, door: MediaDoor) -> None:
         """From now on, media go through `door`. Without one they are refused as values of unknown types."""
@@ -163,20 +159,25 @@ class Stage:
 
     def complete_rows(self, completion: Completion) -> None:
         """From now on, each row is given to `completion` before it is closed; call `log_completed` from now on."""
-        with self._lock:
-            self._completion = completion
+        self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
         """From now on, `extremes` has the metrics that `follows` names."""
+        inside = self.in_use
         with self._lock:
-            self._latest.follow(follows, self._plans.values())
+            self._begin(inside)
+            self._see_objects()
+            self._latest.follow(follows, self._plans)
+            self._busy = inside
+        self._end()
 
     def inherit(self, older: Stage) -> None:
         """Begins with the latest values of another stage, which is used no more. Does not take the lock of that one:
         after a fork, a thread that is not there may hold it."""
         with self._lock:
+            older._see_objects()
             self._latest = older._latest
-            self._latest.keep(older._plans.values())
+            self._latest.keep(older._plans)
 
     def encoded(self, item: Object) -> None:
         """A media object of a closed row is JSON now."""
@@ -185,14 +186,26 @@ class Stage:
 
     def latest(self) -> dict[str, Seen]:
         """The last value of each metric in the rows that are closed."""
+        inside = self.in_use
         with self._lock:
-            return self._latest.read(self._plans.values())
+            self._begin(inside)
+            self._see_objects()
+            found = self._latest.read(self._plans)
+            self._busy = inside
+        self._end()
+        return found
 
     def extremes(self) -> dict[str, Extremes]:
         """Copies of what is known of the metrics that are followed."""
+        inside = self.in_use
         with self._lock:
-            known = self._latest.extremes(self._plans.values())
-            return {key: dataclasses.replace(value) for key, value in known.items()}
+            self._begin(inside)
+            self._see_objects()
+            known = self._latest.extremes(self._plans)
+            found = {key: dataclasses.replace(value) for key, value in known.items()}
+            self._busy = inside
+        self._end()
+        return found
 
     def note(self, kind: str, body: bytes) -> None:
         """Something about the run that is no value of a step: it travels with the number of the open step.
@@ -209,43 +222,44 @@ class Stage:
             raise DataError(
                 "this is too large to be kept with the run", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}"
             )
+        # A note from inside of a log() call must not wait: the I/O thread, which makes room, waits for that call.
+        if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
+            self.dropped_notes += 1
+            return
         with self._lock:
-            if self._object_bytes >= self._max_object_bytes and not self._wait_for_room():
-                self.dropped_notes += 1
-                return
             self._note_time = max(self._note_time, round(self._note_clock.now() * 1e6))
             self._notes.append(Object(self._step, self._note_time, kind, body))
             self._object_bytes += len(kind) + len(body)
 
     def close_row(self) -> None:
         """Closes the open step, if it has anything (the end of the run)."""
+        if self.in_use:  # the call around this one goes on
+            return
         with self._lock:
-            closed = self._close_pending()
+            self._begin(False)
+            closed = self._close()
             if closed is not None:
-                self._overflow_if_full(*closed)
+                self._step, self._open = behind(closed)
+            self._busy = False
+        self._end(closed)
 
     def cut(self) -> Cut | None:
         """All closed rows, which are the caller's from now on; None when there are none."""
+        if self.in_use:  # inside of a call of this very thread, whose row is not complete
+            return None
         with self._lock:
-            waiting = [plan for plan in self._plans.values() if plan.steps]
-            for plan in waiting:
-                self._latest.count(plan)
-            blocks = [plan.take() for plan in waiting]
-            objects, self._objects, self._object_bytes = self._objects, [], 0
-            notes, self._notes = self._notes, []
-            if len(self._plans) > _MAX_PLANS:
-                kept = [] if self._open is None else [self._open.plan]  # its row is yet to be appended
-                self._latest.keep(self._plans.values())
-                self._plans = {tuple(plan.keys): plan for plan in kept}
-                self._plan = Plan(())
-        self.rows += sum(len(block.steps) for block in blocks)
-        return Cut(blocks, objects, notes) if blocks or notes else None
+            self._begin(False)
+            taken, objects, notes = self._take_all()
+            self._busy = False
+        self._end()
+        self.rows += sum(len(rows.steps) for rows in taken)
+        return Cut([rows.as_block() for rows in taken], objects, notes) if taken or notes else None
 
     @property
     def waiting_bytes(self) -> int:
         """About how much the rows, objects and notes that wait to be cut take in a frame."""
         with self._lock:
-            return 8 * sum(len(plan.values) for plan in self._plans.values()) + self._object_bytes
+            return 8 * self._values + self._object_bytes
 
     @property
     def in_use(self) -> bool:
@@ -270,135 +284,112 @@ class Stage:
     def start_at(self, step: int) -> None:
         """Sets the first step, before anything is logged: a run that is resumed goes on where it was."""
         with self._lock:
-            self._step = max(self._step, step)
+            if step > self._step:
+                self._step, self._open = behind(step - 1)
 
-    def _hand_on(self, taken: Taken | None) -> None:
-        """Without the lock: the media queue may be full, and what empties it needs the lock."""
-        if taken is not None and self.media is not None:
-            self.media.put(taken)
-
-    def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> Taken | None:
-        """Any call, by the six rules of log-semantics §1. Returns its media, for `_hand_on`."""
+    def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
+        """Any call. The user's values are looked at without the lock."""
         if not isinstance(data, Mapping):
             raise DataError(
                 f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
             )
         number = None if step is None else checked_step(step)
-        flush = number is None if commit is None else checked_commit(commit)
-        data, found = (data, []) if self.media is None else self.media.split(data)
-        row, at = converted_row(data, self._known_keys)
-        if number is not None and number < self._step:
-            self._late.take(number, self._step, row, at)
-            return None
-        found = [item.prepared() for item in found]
-        closed = None
-        if number is not None and number > self._step:
-            closed = self._close_pending()
-            self._step = number
-        elif self._open is not None:
-            self._row = dict(zip(self._open.plan.keys, self._open.values, strict=True))
-            self._row_time = self._open.time
-            self._open = None
-        fresh = self._row is None
-        if self._row is None:
-            self._row = row
+        commits = number is None if commit is None else checked_commit(commit)
+        plain, found = (data, []) if self.media is None else self.media.split(data)
+        row, at, types = converted_row(plain, self._known_keys)
+        if number is None or number >= self._step or self._late.keeps:  # else nobody will look at them
+            found = [item.prepared() for item in found]
+        call = Call(number, commits, row, at, found, types)
+        if self.in_use:
+            self._queued.append(call)
         else:
-            check_size(merged := merge(dict(self._row), row))
-            self._row = merged
-        self._row_time = at
-        taken = Taken(found, self._step, at) if found else None
-        if fresh and POINT_TYPES.issuperset(map(type, data.values())):
-            self._remember_types(data, row)
-        if flush:
-            closed = self._flush(self._row)
-        if closed is not None:
-            self._overflow_if_full(*closed)
-        return taken
+            self._end(self._take(call))
 
-    def _plan_of(self, keys: tuple[str, ...]) -> Plan:
-        plan = self._plans.get(keys)
-        if plan is None:
-            plan = self._plans[keys] = Plan(keys)
-        return plan
+    def _take(self, call: Call) -> int | None:
+        """Takes a call; returns the step that it has closed, if any."""
+        closed = deliver = None
+        with self._lock:
+            if self._busy:
+                self._heal()
+            open_step = self._step
+            if call.step is not None and call.step < open_step:
+                call.done = True
+                if not self._late.take(call, open_step):
+                    return None
+                deliver = partial(self._late_encoded, call, open_step)
+            else:
+                self._busy = True
+                closed = self._add_call(call)
+                self._busy = False
+        if call.found and self.media is not None:  # its queue may be full, and what empties it needs the lock
+            self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
+        return closed
 
-    def _remember_types(self, data: Mapping[str, Any], row: Mapping[str, Converted]) -> None:
-        """Prepares the short way for the next call like this one."""
-        if list(data) != list(row):  # keys that are dropped, or stored under another name
-            return
-        plan = self._plan_of(tuple(row))
-        plan.types = list(map(type, data.values()))
-        ints = [kind in INT_TYPES for kind in plan.types]
-        plan.ints = ints if any(ints) else None
+    def _late_encoded(self, call: Call, open_step: int, path: str, value: bytes) -> None:
+        """A media object of a call that was put aside is JSON now: its files stay with the run."""
+        with self._lock:
+            self._late.put_aside(call, open_step, {path: value})
+        for file in files_in(value):
+            self.note("file", dump({**file, "name": f"quarantine/{file['path']}"}))
 
-    def _close_pending(self) -> tuple[Plan, int] | None:
-        """Closes the open step if it has any key; returns its plan and number. Never waits."""
-        if self._open is not None:
-            plan, values, at = self._open
-            self._open = None
-            if not values:
-                return None
-            if self._completion is not None:
-                self._row_time = at
-                return self._flush(dict(zip(plan.keys, values, strict=True)))
-            step, self._step = self._step, self._step + 1
-            plan.add(step, at, values)
-            return plan, step
-        row, self._row = self._row, None
-        return self._flush(row) if row else None
+    def _begin(self, inside: bool) -> None:
+        """With the lock, at the beginning of what must see whole rows.
 
-    def _flush(self, row: Mapping[str, Converted]) -> tuple[Plan, int]:
-        """Writes `row` as the open step: its numbers go to their block, the rest to the objects. Never waits."""
-        self._row = None
-        step, self._step = self._step, self._step + 1
-        flat: dict[str, float | bytes] = {}
-        flatten(row, "", flat)
-        if self._completion is not None:
-            self._completion.complete(flat)
-        numbers = {key: value for key, value in flat.items() if type(value) is float}
-        objects = [
-            Object(step, round(self._row_time * 1e6), key, value) for key, value in flat.items() if type(value) is bytes
-        ]
-        plan = self._plan = self._plan_of(tuple(numbers))
-        plan.add(step, self._row_time, numbers.values())
-        self._latest.saw(objects)
-        self._objects += objects
-        self._object_bytes += bytes_of(objects)
-        return plan, step
+        Args:
+            inside: this thread had the lock already, so the call around this one goes on later.
+        """
+        if not inside:
+            if self._busy:
+                self._heal()
+            self._busy = True
 
-    def _overflow_if_full(self, plan: Plan, step: int) -> None:
-        if (
-            self._object_bytes >= self._max_object_bytes
-            or sum(len(other.values) for other in self._plans.values()) >= self._max_values
-        ):
-            self._overflow(plan, step)
+    def _end(self, added: int | None = None) -> None:
+        """The end of a call, without the lock: takes the calls that came from inside of it, and sees to room.
 
-    def _overflow(self, plan: Plan, step: int) -> None:
-        """A row has filled the stage: room is made now, or the row goes and is counted.
+        Args:
+            added: the step of the row that the call has closed, which may have filled the stage.
+        """
+        while self._queued and not self.in_use:
+            call = self._queued[0]
+            try:
+                if not call.done:
+                    self._make_way_for(self._take(call))
+            except SpoolFullError:
+                raise
+            except Error as error:
+                log.error("a log() call from inside of another one could not be taken, and is lost. %s", error)
+            with self._lock:
+                if self._queued and self._queued[0] is call:
+                    self._queued.popleft()
+        self._make_way_for(added)
+
+    @property
+    def _has_room(self) -> bool:
+        return self._values < self._max_values and self._object_bytes < self._max_object_bytes
+
+    def _make_way_for(self, step: int | None) -> None:
+        """If a row has filled the stage, room is made now, or the row goes and is counted.
 
         Comes last in a call: while it waits, other threads may log.
         """
+        if step is None or self._has_room or self.in_use:
+            return
         try:
             room = self._wait_for_room()
         except SpoolFullError:
-            self._remove(plan, step)
+            self._give_up(step)
             raise
         if not room:
-            self._remove(plan, step)
+            self._give_up(step)
 
-    def _remove(self, plan: Plan, step: int) -> None:
-        if step in plan.steps:
-            at = plan.steps.index(step)
-            del plan.steps[at], plan.times[at]
-            del plan.values[at * len(plan.keys) : (at + 1) * len(plan.keys)]
-            self._objects = [item for item in self._objects if item.step != step]
-            self._object_bytes = bytes_of(self._objects) + bytes_of(self._notes)
+    def _give_up(self, step: int) -> None:
+        with self._lock:
+            self._begin(False)
+            self._remove(step)
+            self._busy = False
 
     def _wait_for_room(self) -> bool:
-        self._lock.release()  # the I/O thread needs it to cut
-        try:
-            room = self._make_room()
-        finally:
-            self._lock.acquire()
+        room = self._make_room()
         if not room:
             self.dropped_full += 1
             if self.dropped_full in (1, 10, 100, 1000) or self.dropped_full % 10_000 == 0:

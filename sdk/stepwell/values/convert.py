@@ -12,8 +12,8 @@ import datetime
 import decimal
 import enum
 import io
-import json
 import math
+import operator
 import os
 import reprlib
 import uuid
@@ -21,11 +21,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import orjson
 
 from stepwell.errors import DataError
 from stepwell.values.durations import duration, numpy_duration
-from stepwell.wire import MAX_KEY_BYTES
+from stepwell.values.text import dump, storable
+from stepwell.wire import MAX_DEPTH, MAX_KEY_BYTES
 
 #: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
 MAX_EXACT_INT = 2**53
@@ -39,7 +39,6 @@ POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
 
 #: Arrays up to this size travel as lists, larger ones as a histogram with as many bins (log-semantics §4).
 MAX_LIST_SIZE = 32
-_MAX_DEPTH = 100
 _SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -58,20 +57,18 @@ class Inline(Protocol):
 
 
 def key_text(key: object) -> str:
-    """The name of a metric as it is stored: a plain str, with U+FFFD for what no UTF-8 has (lone surrogates).
+    """The name of a metric as it is stored: see `storable`.
 
     Raises:
-        DataError: it is no string, is too long or holds a NUL character.
+        DataError: it is no string, or is too long.
     """
     if not isinstance(key, str):
         raise DataError(
             f"keys must be strings, not {type(key).__name__}", detail=described(key), hint='log({"loss": 0.5})'
         )
-    text = _storable(str.__str__(key))  # not str(key): an enum that is a string has a __str__ of its own
-    if "\0" in text or len(text.encode()) > MAX_KEY_BYTES:
-        raise DataError(
-            "a key cannot be stored", detail=f"{text[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes, no NUL character"
-        )
+    text = storable(key)
+    if len(text) * 4 > MAX_KEY_BYTES and len(text.encode()) > MAX_KEY_BYTES:
+        raise DataError("a key is too long", detail=f"{text[:60]!r}", hint=f"at most {MAX_KEY_BYTES} bytes of UTF-8")
     return text
 
 
@@ -91,7 +88,7 @@ def convert(value: Any, depth: int = 0) -> Converted:
         return float(value)
     if kind is int or (isinstance(value, np.integer) and not isinstance(value, np.timedelta64)):
         return float(value) if -MAX_EXACT_INT <= value <= MAX_EXACT_INT else dump(jsonable(int(value)))
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise _too_deep()
     if isinstance(value, Mapping):
         return {key_text(nested_name(key)): convert(item, depth + 1) for key, item in value.items()}
@@ -100,7 +97,7 @@ def convert(value: Any, depth: int = 0) -> Converted:
     if isinstance(value, np.floating) or _is_small_float(value):
         return float(value)
     if _is_array(value):
-        if value_size(value) == 1:
+        if value_size(value) == 1 and not np.ma.is_masked(value):
             return convert(as_array(value).reshape(-1)[0], depth + 1)
     elif isinstance(value, float):
         return float(value)
@@ -111,14 +108,6 @@ def convert(value: Any, depth: int = 0) -> Converted:
     return dump(jsonable(value))
 
 
-def dump(value: Any) -> bytes:
-    """`value`, which `jsonable` returned, as JSON."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # integers beyond 64 bits: slower, and exact
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-
-
 def jsonable(value: Any, depth: int = 0) -> Any:
     """`value` as what JSON knows. NaN and infinities become {"_type": "float64", "value": "NaN"}, as JSON has no word
     for them; a NUL character and lone surrogates in a string become U+FFFD, as jsonb has no place for them.
@@ -126,14 +115,14 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     Raises:
         DataError: no sensible JSON exists.
     """
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise _too_deep()
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, enum.Enum):
         return jsonable(value.value, depth + 1)
     if isinstance(value, str):
-        return _storable(str.__str__(value)).replace("\0", "\ufffd")
+        return storable(value)
     if isinstance(value, int):
         if value.bit_length() > _MAX_INT_BITS:
             raise DataError(
@@ -200,6 +189,12 @@ def _jsonable_numpy_scalar(value: np.generic, depth: int) -> Any:
 
 
 def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
+    if isinstance(array, np.ma.MaskedArray) and (array.size == 1 or array.size > MAX_LIST_SIZE):
+        if not array.count():  # nothing but masked values, which are no values
+            return None
+        if array.size > MAX_LIST_SIZE:
+            return _histogram(without_masked(array))
+        array = without_masked(array)
     if array.size == 1:
         return jsonable(array.reshape(-1)[0], depth + 1)
     if array.size <= MAX_LIST_SIZE:
@@ -208,6 +203,10 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
         elif array.dtype.kind == "m":
             array = np.array([numpy_duration(item) for item in array.reshape(-1)], object).reshape(array.shape)
         return jsonable(array.tolist(), depth + 1)
+    return _histogram(array)
+
+
+def _histogram(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"an array of {array.size} values of type {array.dtype} cannot be logged",
@@ -237,12 +236,6 @@ def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarr
     return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
 
 
-def _storable(text: str) -> str:
-    if text.isascii():
-        return text
-    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
-
-
 def nested_name(key: object) -> str:
     """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
     if isinstance(key, str):
@@ -255,15 +248,40 @@ def _non_finite(value: float) -> dict[str, str]:
     return {"_type": "float64", "value": name}
 
 
+def exact_integer(value: int) -> Any:
+    """`value` for where readers are many: {"_type": "integer", "value": "…"} beyond 64 bits, where most would round."""
+    return value if -(2**63) <= value < 2**64 else {"_type": "integer", "value": _digits(value)}
+
+
+def _digits(value: int) -> str:
+    """In decimal, as long as Python's limit for that allows; then in hexadecimal, which `int(text, 0)` reads, too."""
+    try:
+        return str(value)
+    except ValueError:
+        return hex(value)
+
+
 def number_of(value: Any) -> Any:
-    """What `jsonable` has made of NaN and infinities as a number again; everything else as it is."""
-    if isinstance(value, dict) and value.get("_type") == "float64":
-        return _NON_FINITE.get(str(value.get("value")), value)
+    """`value` with the numbers that JSON has no word for as numbers again, at any depth; everything else as it is."""
+    if isinstance(value, dict):
+        kind, text = value.get("_type"), value.get("value")
+        if kind == "float64":
+            return _NON_FINITE.get(str(text), value)
+        if kind == "integer" and isinstance(text, str):
+            try:
+                return int(text, 0)
+            except ValueError:
+                return value
+        found = {key: number_of(item) for key, item in value.items()}
+        return value if all(found[key] is item for key, item in value.items()) else found
+    if isinstance(value, list):
+        items = [number_of(item) for item in value]
+        return value if all(map(operator.is_, items, value)) else items
     return value
 
 
 def _too_deep() -> DataError:
-    return DataError("a value is nested too deeply", detail=f"more than {_MAX_DEPTH} levels", hint="is it circular?")
+    return DataError("a value is nested too deeply", detail=f"more than {MAX_DEPTH} levels", hint="is it circular?")
 
 
 def _is_small_float(value: Any) -> bool:
@@ -317,3 +335,11 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
         value = value.astype(np.float32)
     array: np.ndarray[Any, Any] = value
     return array
+
+
+def without_masked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """`array`; of a masked one, what is not masked, in one dimension."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    left: np.ndarray[Any, Any] = array.compressed()
+    return left

@@ -28,6 +28,7 @@ from stepwell.wire.frame import (
 )
 from stepwell.wire.limits import (
     MAX_BLOCKS,
+    MAX_DEPTH,
     MAX_FRAME_BYTES,
     MAX_KEY_BYTES,
     MAX_MESSAGE_BYTES,
@@ -45,6 +46,7 @@ __all__ = [
     "KIND_TOMBSTONE",
     "MAGIC",
     "MAX_BLOCKS",
+    "MAX_DEPTH",
     "MAX_FRAME_BYTES",
     "MAX_KEY_BYTES",
     "MAX_MESSAGE_BYTES",

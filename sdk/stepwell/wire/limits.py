@@ -7,6 +7,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_ROW_BYTES = 10_383_360  # the limit of W&B's client for one row, so that what fits there fits here
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
+#: How deep JSON may be nested. Readers wrap values in some levels of their own, and JSON parsers stop at 254 or so.
+MAX_DEPTH = 100
 #: What a note is about is a word; the server keeps an index of them.
 MAX_NOTE_KIND_BYTES = 64
 #: A block costs a server about a kilobyte, whatever it holds.

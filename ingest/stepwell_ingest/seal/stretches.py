@@ -1,6 +1,6 @@
 """What was written together becomes what is read together: blocks by key set turn into metrics with equal steps.
 
-Between hot history (or short chunks, when they are merged) and the chunks. In come segments in any order; out go
+Between hot history (or short chunks, when they are merged) and the chunks. In come stretches in any order; out go
 groups. Promises: every value of every metric is in exactly one group, once, with its step and its time. Pure numpy.
 """
 
@@ -17,7 +17,7 @@ from stepwell.wire import Float64Array, Int64Array
 Int32Array = npt.NDArray[np.int32]
 
 
-class Segment(NamedTuple):
+class Stretch(NamedTuple):
     """Values of some metrics at the same steps.
 
     Attributes:
@@ -32,21 +32,21 @@ class Segment(NamedTuple):
     times: Int64Array
     values: Float64Array
 
-    def between(self, from_step: int, to_step: int) -> Segment:
+    def between(self, from_step: int, to_step: int) -> Stretch:
         """The part whose steps lie in from_step … to_step − 1; views, no copies."""
         first, last = np.searchsorted(self.steps, (from_step, to_step))
-        return Segment(self.metric_ids, self.steps[first:last], self.times[first:last], self.values[:, first:last])
+        return Stretch(self.metric_ids, self.steps[first:last], self.times[first:last], self.values[:, first:last])
 
 
-def join(pieces: Iterable[Segment]) -> list[Segment]:
-    """Pieces with the same metrics in the same order become one segment each."""
-    by_metrics: dict[bytes, list[Segment]] = {}
+def join(pieces: Iterable[Stretch]) -> list[Stretch]:
+    """Pieces with the same metrics in the same order become one stretch each."""
+    by_metrics: dict[bytes, list[Stretch]] = {}
     for piece in pieces:
         by_metrics.setdefault(piece.metric_ids.tobytes(), []).append(piece)
     return [_in_order(_joined(same)) for same in by_metrics.values()]
 
 
-def _joined(pieces: list[Segment]) -> Segment:
+def _joined(pieces: list[Stretch]) -> Stretch:
     steps = np.concatenate([piece.steps for piece in pieces]).astype(np.int64, copy=False)
     times = np.concatenate([piece.times for piece in pieces]).astype(np.int64, copy=False)
     values = np.empty((len(pieces[0].metric_ids), len(steps)))
@@ -54,23 +54,23 @@ def _joined(pieces: list[Segment]) -> Segment:
     for piece in pieces:  # also where big-endian values become the machine's
         values[:, at : at + len(piece.steps)] = piece.values
         at += len(piece.steps)
-    return Segment(pieces[0].metric_ids.astype(np.int32), steps, times, values)
+    return Stretch(pieces[0].metric_ids.astype(np.int32), steps, times, values)
 
 
-def regroup(segments: Sequence[Segment], begins: Collection[tuple[int, int]] = ()) -> list[Segment]:
-    """Segments in which every metric appears once, with all of its steps, or once for each of its ranges of steps.
+def regroup(stretches: Sequence[Stretch], begins: Collection[tuple[int, int]] = ()) -> list[Stretch]:
+    """Stretches in which every metric appears once, with all of its steps, or once for each of its ranges of steps.
 
     Args:
-        segments: of one epoch; a metric may be in several of them, then at other steps in each.
-        begins: (index of a segment, metric id) at which a new range of the metric begins. What lies before it and
+        stretches: of one epoch; a metric may be in several of them, then at other steps in each.
+        begins: (index of a stretch, metric id) at which a new range of the metric begins. What lies before it and
             behind it is not joined.
     """
-    all_ids = np.concatenate([segment.metric_ids for segment in segments]) if segments else np.empty(0, np.int32)
+    all_ids = np.concatenate([stretch.metric_ids for stretch in stretches]) if stretches else np.empty(0, np.int32)
     if len(np.unique(all_ids)) == len(all_ids):
-        return [_in_order(segment) for segment in segments]
+        return [_in_order(stretch) for stretch in stretches]
     ranges: dict[int, list[list[int]]] = {}
-    for index, segment in enumerate(segments):
-        for metric_id in segment.metric_ids.tolist():
+    for index, stretch in enumerate(stretches):
+        for metric_id in stretch.metric_ids.tolist():
             of_metric = ranges.setdefault(metric_id, [])
             if not of_metric or (index, metric_id) in begins:
                 of_metric.append([])
@@ -80,22 +80,22 @@ def regroup(segments: Sequence[Segment], begins: Collection[tuple[int, int]] = (
         for where in of_metric:
             groups.setdefault(tuple(where), []).append(metric_id)
     out = [
-        _in_order(segment) for segment in segments if not len(segment.metric_ids)
+        _in_order(stretch) for stretch in stretches if not len(stretch.metric_ids)
     ]  # steps at which nothing was logged
     for indexes, metric_ids in groups.items():
-        parts = [_rows(segments[index], np.array(metric_ids, np.int32)) for index in indexes]
+        parts = [_rows(stretches[index], np.array(metric_ids, np.int32)) for index in indexes]
         out.append(_in_order(_joined(parts)))
     return out
 
 
-def _rows(segment: Segment, metric_ids: Int32Array) -> Segment:
-    order = np.argsort(segment.metric_ids, kind="stable")
-    rows = order[np.searchsorted(segment.metric_ids, metric_ids, sorter=order)]
-    return Segment(metric_ids, segment.steps, segment.times, segment.values[rows])
+def _rows(stretch: Stretch, metric_ids: Int32Array) -> Stretch:
+    order = np.argsort(stretch.metric_ids, kind="stable")
+    rows = order[np.searchsorted(stretch.metric_ids, metric_ids, sorter=order)]
+    return Stretch(metric_ids, stretch.steps, stretch.times, stretch.values[rows])
 
 
-def _in_order(segment: Segment) -> Segment:
-    if (segment.steps[1:] > segment.steps[:-1]).all():
-        return segment
-    order = np.argsort(segment.steps, kind="stable")
-    return Segment(segment.metric_ids, segment.steps[order], segment.times[order], segment.values[:, order])
+def _in_order(stretch: Stretch) -> Stretch:
+    if (stretch.steps[1:] > stretch.steps[:-1]).all():
+        return stretch
+    order = np.argsort(stretch.steps, kind="stable")
+    return Stretch(stretch.metric_ids, stretch.steps[order], stretch.times[order], stretch.values[:, order])

@@ -1,0 +1,114 @@
+"""The handlers that pages use beside those of `reads`: projects, metrics of several runs, what a run says of itself.
+
+`routes` lists their parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import orjson
+from aiohttp import web
+
+from stepwell.errors import Error
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.events import LiveServices, begin_events, event_text
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.api.reads import ReadServices, named_run
+from stepwell_ingest.api.route import Handler
+from stepwell_ingest.read.about import read_console, read_files, read_list, read_metadata
+from stepwell_ingest.read.deltas import Event
+from stepwell_ingest.read.projects import list_projects, metrics_of_runs
+from stepwell_ingest.read.runs import find_run
+
+#: Of how many runs one request may read metrics, or follow what happens.
+MAX_RUNS = 100
+
+
+async def projects(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    return json_response(await list_projects(services.reads))
+
+
+async def metrics(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    entity, project = query["path"]
+    return json_response(await metrics_of_runs(services.reads, entity, project, query["runs"], MAX_RUNS))
+
+
+def listing(name: str) -> Handler:
+    """The handler of a list that `read_list` knows."""
+
+    async def answer(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+        row = await named_run(request, services.reads)
+        return json_response(await read_list(services.reads, row, name, query["limit"]))
+
+    return answer
+
+
+async def metadata(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
+    return json_response(await read_metadata(services.reads, row, query["limit"]))
+
+
+async def files(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
+    return json_response(await read_files(services.reads, row, query["limit"], query["cursor"]))
+
+
+async def console(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    row = await named_run(request, services.reads)
+    return json_response(await read_console(services.reads, row, query["limit"], query["cursor"]))
+
+
+async def live_runs(services: LiveServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Each event is one of `…/live` without keys, with the run's name beside it, and without an id.
+
+    A browser has six connections to a server, so a page follows all its runs on one. Other routes tell what is new.
+    """
+    entity, project = query["path"]
+    names = query["runs"]
+    response: web.StreamResponse | None = None
+    async with aclosing(_follow_all(services, entity, project, names)) as events:
+        async for name, event in events:
+            if response is None:
+                response = await begin_events(request)
+            text = b": still here\n\n"
+            if isinstance(event, Error):
+                text = event_text(b"error", orjson.dumps({"run": name, **event.as_dict()}))
+            elif event is not None:
+                text = event_text(event.kind.encode(), orjson.dumps({"run": name, **event.about}))
+            async with asyncio.timeout(services.reads.limits.send_s):
+                await response.write(text)
+    return response or await begin_events(request)
+
+
+async def _follow_all(
+    services: LiveServices, entity: str, project: str, names: Sequence[str]
+) -> AsyncGenerator[tuple[str, Event | Error | None], None]:
+    """Events of all runs in the order in which they happen; an error ends the following of its run only."""
+    # Of one place, so that a client that takes nothing holds the runs back: what they miss comes as one event.
+    happened: asyncio.Queue[tuple[str, Event | Error | None]] = asyncio.Queue(1)
+
+    async def follow(name: str) -> None:
+        try:
+            row = await find_run(services.reads, entity, project, name)
+            async with aclosing(services.live.follow(row, (), None)) as events:
+                async for event in events:
+                    await happened.put((name, event))
+        except Error as error:
+            await happened.put((name, error))
+
+    tasks = [asyncio.create_task(follow(name)) for name in names]
+    try:
+        while not all(task.done() for task in tasks) or not happened.empty():
+            coming = asyncio.create_task(happened.get())
+            await asyncio.wait([coming, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                yield coming.result()
+            else:
+                coming.cancel()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,88 @@
+"""What a run says of itself beside values: its processes, rejections, alerts, files, metadata and console.
+
+Each function receives a run and returns an object that is ready for JSON. Cursors are positions, so a page neither
+repeats nor skips what was there all along.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from stepwell.errors import UsageError
+from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.runs import RunRow
+
+_POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
+
+
+async def read_list(database: Database, run: RunRow, name: str, limit: int) -> dict[str, Any]:
+    """{name: rows} of the query `name`: "writers", "rejections" or "alerts"."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql[name], run.run_id, limit)
+    return {name: [{key: _plain(value) for key, value in row.items()} for row in rows]}
+
+
+async def read_files(database: Database, run: RunRow, limit: int, after: str | None) -> dict[str, Any]:
+    """{"files": [{"name", "sha256", "size", "time", "writer"}, …], "next": cursor or None}; a cursor is a name."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["files"], run.run_id, after, limit + 1)
+    files = [{key: _plain(value) for key, value in row.items()} for row in rows[:limit]]
+    return {"files": files, "next": files[-1]["name"] if len(rows) > limit else None}
+
+
+async def read_metadata(database: Database, run: RunRow, limit: int) -> dict[str, Any]:
+    """{"metadata": {writer: what is known of where it comes from}}."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["metadata"], run.run_id, limit)
+    return {"metadata": {row["writer"]: orjson.Fragment(row["metadata"]) for row in rows}}
+
+
+async def read_console(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
+    """The end of what was printed, or what stands before a cursor.
+
+    Args:
+        limit: parts, each of which has some lines that were printed one after the other.
+        cursor: "earlier" of another answer.
+
+    Returns:
+        {"parts": [{"writer", "epoch", "stream", "number", "lines": […], "times": […]}, …], "earlier": cursor or None};
+        parts are in the order in which they came. `number` counts lines of a process; times are Unix seconds.
+
+    Raises:
+        UsageError: the cursor is none of ours.
+    """
+    before = (None,) * len(_POSITION) if cursor is None else _position(cursor)
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["console"], run.run_id, *before, limit + 1)
+    shown = rows[:limit]
+    parts = [
+        {
+            "writer": row["writer"],
+            "epoch": row["epoch"],
+            "stream": row["stream"],
+            **{name: orjson.Fragment(row[name] or "null") for name in ("number", "lines", "times")},
+        }
+        for row in reversed(shown)
+    ]
+    earlier = None
+    if len(rows) > limit:
+        earlier = base64.urlsafe_b64encode(orjson.dumps([shown[-1][name] for name in _POSITION])).decode()
+    return {"parts": parts, "earlier": earlier}
+
+
+def _position(cursor: str) -> list[int]:
+    try:
+        position = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if len(position) == len(_POSITION) and all(type(number) is int for number in position):
+            return list(position)
+    except (ValueError, TypeError):
+        pass
+    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

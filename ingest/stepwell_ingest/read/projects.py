@@ -1,0 +1,71 @@
+"""What a project has: the projects of the server, its runs by name, and the metrics of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from stepwell_ingest.read.database import Database
+
+_MAX_PROJECTS = 10_000
+
+
+async def list_projects(database: Database) -> dict[str, Any]:
+    """{"projects": [{"entity", "project", "runs", "running", "newest_run_at"}, …]}, the newest run's project first."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["projects"], _MAX_PROJECTS)
+    return {"projects": [{key: _plain(value) for key, value in row.items()} for row in rows]}
+
+
+async def run_ids(database: Database, entity: str, project: str, names: Sequence[str]) -> dict[str, int]:
+    """Postgres' numbers of the runs that have these names, in their order; a name that no run has is left out."""
+    async with database.snapshot() as connection:
+        rows = await connection.fetch(database.sql["named_runs"], entity, project, list(names))
+    found = {row["name"]: row["run_id"] for row in rows}
+    return {name: found[name] for name in names if name in found}
+
+
+async def metrics_of_runs(
+    database: Database, entity: str, project: str, names: Sequence[str], newest: int
+) -> dict[str, Any]:
+    """{"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], …}, …]}.
+
+    Args:
+        names: of runs; empty: the newest ones.
+        newest: how many runs that is.
+    """
+    async with database.snapshot() as connection:
+        if names:
+            rows = await connection.fetch(database.sql["named_runs"], entity, project, list(names))
+        else:
+            rows = await connection.fetch(database.sql["newest_runs"], entity, project, newest)
+        ids = [row["run_id"] for row in rows]
+        found = await connection.fetch(database.sql["metrics_of_runs"], ids)
+        definitions = await connection.fetch(database.sql["definitions_of_runs"], ids)
+    index = {run_id: number for number, run_id in enumerate(ids)}
+    hidden = _Names([(row["name"], row["is_glob"]) for row in definitions if row["hidden"]])
+    metrics = [
+        {
+            "name": row["name"],
+            "runs": sorted(index[run_id] for run_id in row["run_ids"]),
+            **({"hidden": True} if row["name"] in hidden else {}),
+        }
+        for row in found
+    ]
+    return {"runs": [row["name"] for row in rows], "metrics": metrics}
+
+
+class _Names:
+    """Names and globs, which end in a star."""
+
+    def __init__(self, given: Sequence[tuple[str, bool]]) -> None:
+        self._names = {name for name, is_glob in given if not is_glob}
+        self._starts = tuple(name.removesuffix("*") for name, is_glob in given if is_glob)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or name.startswith(self._starts)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,159 @@
+"""What the stage holds: the open step, the closed rows, and what they say of each metric. How a call changes it.
+
+Below the stage (`stage.py`), which decides whose turn it is. Receives calls that are checked and converted; returns a
+`Cut`. Any change may be interrupted between two instructions, by Ctrl-C above all, and rows stay whole because a row
+is appended first and counts from the moment when `step` lies above it: that, and what becomes of the open row, is one
+assignment of values that are computed already, between whose stores Python runs no other code. What an interrupted
+change has left behind is removed by `heal`. No lock, no I/O.
+"""
+
+from __future__ import annotations
+
+from stepwell.errors import DataError
+from stepwell.stage.call import LAST_STEP, Call, KnownKeys
+from stepwell.stage.latest import Latest
+from stepwell.stage.plan import Completion, LongRow, Plan, ShortRow, TakenRows
+from stepwell.stage.plans import Plans
+from stepwell.stage.row import Row, bytes_of
+from stepwell.wire import Object
+
+#: From here on an empty row is open behind a closed one, so that calls go the long way, which knows the last step. The
+#: short way need not compare: nobody counts so far.
+FAR = 2**62
+
+
+class Rows:
+    """The open step and the closed rows of one writer.
+
+    Args:
+        first_step: where the writer starts.
+    """
+
+    def __init__(self, first_step: int) -> None:
+        self._step = first_step
+        self._open: ShortRow | LongRow | None = None  # of that step
+        self._plans = Plans()
+        self._plan = Plan(())  # that of the last call
+        self._latest = Latest()
+        self._completion: Completion | None = None
+        self._values = 0  # numbers that wait, over all plans
+        self._objects: list[Object] = []
+        self._objects_seen = 0  # how many of these `_latest` knows
+        self._object_bytes = 0  # of objects and notes
+        self._notes: list[Object] = []
+        self._known_keys = KnownKeys()
+
+    def _add_call(self, call: Call) -> int | None:
+        """Takes a call by the rules of steps and commits, whose step has not passed; returns the step that it closed.
+
+        Raises:
+            DataError: the step would become too large, or there is none. `_heal` must follow.
+        """
+        number = self._step if call.step is None else call.step
+        row = call.row
+        closed = None
+        if number > self._step:
+            closed = self._close()
+        elif self._open is not None:
+            row = _as_row(self._open)
+            if call.found:  # the later value of a key wins, also when it is a picture
+                row = row.without({item.path for item in call.found})
+            row = row.merged(call.row)
+        if number > LAST_STEP:
+            raise DataError(
+                "there is no step behind the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
+            )
+        plan = self._plan
+        if call.types is not None and len(row.values) == len(call.types):
+            plan = self._plans.of(tuple(row.values))
+            plan.remember(call.types)
+        if call.commit:
+            self._add_row(number, row, call.time)
+            closed = number
+            step, opened = behind(number)
+        else:
+            step, opened = number, LongRow(row, call.time)
+        call.taken_at = number
+        self._step, self._open, self._plan, call.done = step, opened, plan, True
+        return closed
+
+    def _close(self) -> int | None:
+        """Appends the open row, if it has any key; returns its step. It counts when `_step` moves on."""
+        opened = self._open
+        if opened is None:
+            return None
+        if isinstance(opened, ShortRow) and self._completion is None:
+            if opened.values:
+                self._values += len(opened.values)
+                opened.plan.add(self._step, opened.time, opened.values)
+                return self._step
+        elif (row := _as_row(opened)).values:
+            self._add_row(self._step, row, opened.time)
+            return self._step
+        return None
+
+    def _add_row(self, step: int, row: Row, at: float) -> None:
+        """Appends a row: its numbers to their block, the rest to the objects. It counts when `_step` moves on."""
+        values = row.values
+        if self._completion is not None:
+            values = dict(values)
+            self._completion.complete(values)
+        numbers = {key: value for key, value in values.items() if type(value) is float}
+        if len(numbers) < len(values):
+            time_us = round(at * 1e6)
+            objects = [Object(step, time_us, key, value) for key, value in values.items() if type(value) is bytes]
+            self._objects += objects
+            self._object_bytes += bytes_of(objects)
+        self._values += len(numbers)
+        self._plans.of(tuple(numbers)).add(step, at, numbers.values())
+
+    def _remove(self, step: int) -> None:
+        """Removes a closed row that has not been cut."""
+        for plan in self._plans:
+            plan.remove(step)
+        objects = [item for item in self._objects if item.step != step]
+        self._objects, self._objects_seen = objects, min(self._objects_seen, len(objects))
+        self._count()
+
+    def _heal(self) -> None:
+        """Removes what an interrupted change has left: rows that do not count."""
+        for plan in self._plans:
+            plan.drop_from(self._step)
+        while self._objects and self._objects[-1].step >= self._step:
+            self._objects.pop()
+        self._objects_seen = min(self._objects_seen, len(self._objects))
+        self._count()
+
+    def _count(self) -> None:
+        self._values = sum(len(plan.values) for plan in self._plans)
+        self._object_bytes = bytes_of(self._objects) + bytes_of(self._notes)
+
+    def _see_objects(self) -> None:
+        """Tells `_latest` of objects that it does not know."""
+        self._latest.saw(self._objects[self._objects_seen :])
+        self._objects_seen = len(self._objects)
+
+    def _take_all(self) -> tuple[list[TakenRows], list[Object], list[Object]]:
+        """All closed rows, their objects, and all notes."""
+        self._see_objects()
+        waiting = self._plans.waiting()
+        for plan in waiting:
+            self._latest.count(plan)
+        taken = [plan.take() for plan in waiting]
+        objects, notes = self._objects, self._notes
+        self._objects, self._notes = [], []
+        self._values = self._objects_seen = self._object_bytes = 0
+        kept = self._open.plan if isinstance(self._open, ShortRow) else None  # its row is yet to be appended
+        if gone := self._plans.forget(kept):
+            self._latest.keep(gone)
+            self._plan = Plan(())
+        return taken, objects, notes
+
+
+def behind(step: int) -> tuple[int, LongRow | None]:
+    """The step behind a closed one, and its open row."""
+    return step + 1, (None if step + 1 < FAR else LongRow(Row(), 0.0))
+
+
+def _as_row(opened: ShortRow | LongRow) -> Row:
+    return opened.row if isinstance(opened, LongRow) else Row(dict(zip(opened.plan.keys, opened.values, strict=True)))

@@ -1,0 +1,49 @@
+"""The last gate of every text: what JSON or Postgres cannot hold is replaced, whatever it is part of.
+
+Behind everything that leaves the process as JSON: notes, the attach message, captions, names of files. Receives values
+as `jsonable` makes them, or texts; returns bytes, or texts, that the server stores. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for the bytes of file names that are no text.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """`text` as a plain str, with U+FFFD for each NUL character and each lone surrogate."""
+    text = str.__str__(text)  # not str(text): an enum that is a string has a __str__ of its own
+    if text.isascii() and "\0" not in text:
+        return text
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def dump(value: Any) -> bytes:
+    """`value` as JSON that Postgres stores: texts are `storable`, integers of any size are exact.
+
+    Args:
+        value: dicts, lists, texts, numbers, bools and None. Keys that are no texts become texts.
+
+    Raises:
+        TypeError: something else is in it.
+    """
+    try:
+        raw = orjson.dumps(value)
+    except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are no texts: slower, and exact
+        return json.dumps(_storable_parts(value), ensure_ascii=False, allow_nan=False).encode()
+    return orjson.dumps(_storable_parts(value)) if b"\\u0000" in raw else raw
+
+
+def _storable_parts(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {storable(key) if isinstance(key, str) else key: _storable_parts(item) for key, item in value.items()}
+    return [_storable_parts(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,86 @@
+"""The pages as files: one document for every page, built files kept for ever, and a strict policy with each."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
+
+from stepwell_ingest.api.app import create_app
+from stepwell_ingest.api.pages import Pages
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
+
+SCRIPT = b"console.log(1);" * 100
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_bytes(b'<!doctype html><script src="/assets/index-abc.js"></script>' + b" " * 500)
+    (tmp_path / "assets" / "index-abc.js").write_bytes(SCRIPT)
+    return tmp_path
+
+
+@pytest.fixture
+async def client(tmp_path: Path, worker: Worker) -> AsyncIterator[TestClient]:
+    app = create_app(replace(worker.services, pages=Pages(tmp_path)))
+    async with TestClient(TestServer(app), auto_decompress=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/team/mnist", "/team/mnist/runs", "/team/mnist/runs/a", "/team/a%2Fb/runs/%C3%BC/console"]
+)
+async def test_every_address_of_a_page_is_the_document(built: Path, client: TestClient, path: str) -> None:
+    reply = await client.get(URL(path, encoded=True))
+    assert (reply.status, reply.content_type) == (200, "text/html")
+    assert reply.headers["Cache-Control"] == "no-cache"
+    policy = reply.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"} <= set(policy)
+    assert not any("unsafe" in part or "http" in part or "*" in part for part in policy)
+    again = await client.get(URL(path, encoded=True), headers={"If-None-Match": reply.headers["ETag"]})
+    assert (again.status, await again.read()) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/v1/typo", "/v1/typo/runs", "/team", "/team/mnist/other"])
+async def test_other_addresses_are_not(built: Path, client: TestClient, path: str) -> None:
+    assert (await client.get(path)).status == 404
+
+
+async def test_a_built_file_is_kept_for_ever_and_comes_compressed(built: Path, client: TestClient) -> None:
+    reply = await client.get("/assets/index-abc.js", headers={"Accept-Encoding": "gzip"})
+    assert "immutable" in reply.headers["Cache-Control"]
+    assert reply.headers["Content-Type"].startswith("text/javascript")
+    assert (reply.headers["Content-Encoding"], gzip.decompress(await reply.read())) == ("gzip", SCRIPT)
+    plain = await client.get("/assets/index-abc.js", headers={"Accept-Encoding": "identity"})
+    assert await plain.read() == SCRIPT
+
+
+@pytest.mark.parametrize("name", ["..%2Findex.html", "%2e%2e%2fsecret", "nothing.js"])
+async def test_nothing_beside_the_built_files_is_served(built: Path, client: TestClient, name: str) -> None:
+    (built / "secret").write_text("secret")
+    reply = await client.get(URL(f"/assets/{name}", encoded=True))
+    assert reply.status != 200
+    assert b"secret" not in await reply.read() or name == "%2e%2e%2fsecret"
+
+
+async def test_where_pages_are_not_built_the_page_says_how(tmp_path: Path, client: TestClient) -> None:
+    reply = await client.get("/")
+    assert reply.status == 503
+    assert "make workspace" in await reply.text()
+    # Built meanwhile: no restart is needed.
+    (tmp_path / "index.html").write_text("now")
+    assert await (await client.get("/")).text() == "now"
+
+
+def test_the_client_is_not_asked_to_load_from_elsewhere() -> None:
+    """The document names its own files only, as far as the source says."""
+    source = Path(__file__).parents[2] / "workspace" / "index.html"
+    assert "//" not in source.read_text().replace("<!--", "")

@@ -1,0 +1,141 @@
+"""The page of one run in a browser: what it is, its charts, console, system metrics, media and files."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fixtures.commands import Run, Server
+from pages.conftest import Log, chart, drawn
+
+pytestmark = [pytest.mark.db, pytest.mark.slow]
+
+RUN = "/team/digits/runs/whole"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def run(log: Log) -> None:
+    log("""
+        os.environ.update(STEPWELL_CONSOLE="wrap", STEPWELL_SYSTEM_METRICS_S="0.05", STEPWELL_METADATA="on")
+        config = {"optim": {"lr": 0.01}, "layers": [1, 2]}
+        run = stepwell.init(project="digits", entity="team", id="whole", name="The whole thing", url=url, config=config,
+                            tags=["good"], notes="First try.")
+        for line in range(300):
+            print("\\033[31mline\\033[0m", line)
+        for step in range(50):
+            row = {"loss": 1 / (step + 1), "bad": float("nan") if step == 7 else 0.5}
+            if step % 10 == 0:
+                picture = np.full((8, 8, 3), step * 5, np.uint8)
+                row["samples"] = [stepwell.Image(picture, caption=f"of step {step}")] * 2
+            run.log(row)
+        run.alert("Look here", "the loss is small", level="WARN")
+        open("notes.txt", "w").write("kept")
+        run.save("notes.txt")
+        import time; time.sleep(0.3)
+        run.finish()
+    """)
+
+
+def test_the_overview_says_what_the_run_is(page: Page) -> None:
+    page.goto(RUN)
+    expect(page.get_by_role("heading", name="The whole thing")).to_be_visible()
+    expect(page.get_by_text("Finished")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text(re.compile("Step\\s*49"))
+    for text in ("good", "First try.", "optim.lr", "[1,2]", "Look here", "the loss is small"):
+        expect(page.get_by_text(text).first).to_be_visible()
+    summary = page.locator(".card", has=page.get_by_role("heading", name="Summary"))
+    expect(summary).to_contain_text("loss0.02")
+    page.get_by_label("Search Config").fill("lay")
+    expect(page.get_by_text("optim.lr")).to_have_count(0)
+
+
+def test_its_charts_mark_what_is_not_a_number_and_say_all_points(page: Page) -> None:
+    page.goto(RUN)
+    page.get_by_role("link", name="Charts").click()
+    drawn(page, "loss")
+    expect(page.locator(chart(page, "bad"))).to_contain_text("all 50 points")
+    page.locator(f"{chart(page, 'bad')} .plot").focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".tip")).to_contain_text("step 7")
+    expect(page.locator(".tip")).to_contain_text("NaN")
+
+
+def test_the_console_begins_at_its_end_with_its_colours(page: Page) -> None:
+    page.goto(f"{RUN}/console")
+    expect(page.get_by_text(re.compile(r"30\d lines"))).to_be_visible()  # and what the SDK itself says
+    expect(page.get_by_text("299", exact=False).first).to_be_visible()
+    expect(page.locator(".term .a-red").first).to_have_text("line")
+    assert page.locator(".term .ln").count() < 120  # those in sight
+    page.get_by_label("Find lines").fill("line 123")
+    expect(page.locator(".term .ln")).to_have_text(["line 123"])
+
+
+def test_pictures_are_stepped_through_with_their_captions(page: Page) -> None:
+    page.goto(f"{RUN}/media")
+    card = page.locator('[data-key="samples"]')
+    expect(card.locator("img")).to_have_count(2)
+    expect(card).to_contain_text("of step 40")
+    card.get_by_role("slider").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(card).to_contain_text("of step 30")
+    expect(card.locator(".steps b")).to_have_text("30")
+    page.wait_for_function("[...document.querySelectorAll('img')].every(img => img.complete && img.naturalWidth === 8)")
+
+
+def test_system_metrics_are_drawn_over_time(page: Page) -> None:
+    page.goto(f"{RUN}/system")
+    drawn(page, "system/cpu")
+    expect(page.get_by_label("x-axis")).to_be_visible()
+
+
+def test_files_are_fetched(page: Page) -> None:
+    page.goto(f"{RUN}/files")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="notes.txt").click()
+    assert download.value.path().read_text() == "kept"
+
+
+def test_a_run_of_several_writers_draws_a_band_and_names_the_outlier(page: Page, log: Log) -> None:
+    log("""
+        for rank in range(4):
+            run = stepwell.init(project="ranks", entity="team", id="wide", writer=rank, url=url, reinit=True)
+            for step in range(2000):
+                run.log({"grad": 50.0 if rank == 2 and step == 1000 else 1.0 + rank / 10})
+            run.finish()
+    """)
+    page.goto("/team/ranks/runs/wide/charts")
+    drawn(page, "grad")
+    expect(page.locator(chart(page, "grad"))).to_contain_text("of 8,000")
+    page.locator(f"{chart(page, 'grad')} .plot").focus()
+    for _ in range(400):
+        page.keyboard.press("ArrowRight")
+        if "max 50" in page.locator(".tip").inner_text():
+            break
+    expect(page.locator(".tip")).to_contain_text("max 50 (2)")
+    page.goto("/team/ranks/runs/wide")
+    expect(page.locator(".rk .one")).to_have_count(4)
+
+
+def test_a_run_without_points_says_so(page: Page, log: Log) -> None:
+    log("""
+        stepwell.init(project="digits", entity="team", id="nothing", url=url).finish()
+    """)
+    page.goto("/team/digits/runs/nothing/charts")
+    expect(page.get_by_role("heading", name="No numbers yet")).to_be_visible()
+
+
+def test_a_run_that_is_deleted_says_so(page: Page, log: Log, server: Server, stepwell_command: Run) -> None:
+    log("""
+        run = stepwell.init(project="digits", entity="team", id="goes", url=url)
+        run.log({"loss": 1.0})
+        run.finish()
+    """)
+    stepwell_command("delete", "team/digits/goes", "--yes", "--dsn", server.dsn)
+    page.goto("/team/digits/runs/goes")
+    expect(page.get_by_role("heading", name="There is no such run")).to_be_visible()
+    page.goto("/team/digits?runs=goes&runs=whole")
+    drawn(page, "loss")
+    expect(page.get_by_text("1 run that is gone")).to_be_visible()

@@ -1,0 +1,232 @@
+// Lines on a canvas. Each bucket is drawn through its first, least, greatest and last point, which at two pixels a bucket
+// looks as if every point were drawn: a spike of one step is there, and "no smoothing" smooths nothing.
+
+import { dashOf } from "../model/colours.ts";
+import type { Line } from "./series.ts";
+import type { Theme } from "./theme.ts";
+
+export const LANE = 11;
+
+export interface Frame {
+  /** The plot area in device pixels. */
+  left: number;
+  top: number;
+  width: number;
+  height: number;
+  ratio: number;
+  x: [number, number];
+  y: [number, number];
+  log: boolean;
+}
+
+export interface Mark {
+  kind: "nan" | "rejected" | "alert";
+  x: number;
+}
+
+export interface Paint {
+  lines: readonly Line[];
+  /** The mean of writers and of smoothed series is a line of its own; the points stand faint behind it. */
+  smooth: boolean;
+  /** The run that is hovered: bold, the others dim. */
+  hovered: string | null;
+  marks: readonly Mark[];
+}
+
+export function paint(ctx: CanvasRenderingContext2D, frame: Frame, what: Paint, theme: Theme): void {
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(frame.left, frame.top - 3 * frame.ratio, frame.width + 6 * frame.ratio, frame.height + 4 * frame.ratio);
+  ctx.clip();
+  ctx.lineJoin = "round";
+  const order = what.lines.toSorted((a, b) => Number(a.run === what.hovered) - Number(b.run === what.hovered));
+  for (const line of order) {
+    const colour = theme.lines[line.slot % theme.lines.length]!;
+    const dim = what.hovered !== null && what.hovered !== line.run;
+    const banded = line.buckets.minWriter !== null;
+    ctx.strokeStyle = ctx.fillStyle = colour;
+    if (banded) {
+      ctx.globalAlpha = dim ? 0.04 : 0.16;
+      band(ctx, frame, line);
+    } else if (what.smooth) {
+      ctx.globalAlpha = dim ? theme.rawOpacity * theme.dimOpacity : theme.rawOpacity;
+      ctx.lineWidth = frame.ratio;
+      ctx.setLineDash([]);
+      points(ctx, frame, line);
+    }
+    ctx.globalAlpha = dim ? theme.dimOpacity : 1;
+    ctx.lineWidth = (what.hovered === line.run ? 2.25 : 1.5) * frame.ratio;
+    ctx.setLineDash(dashOf(line.slot).map((length) => length * frame.ratio));
+    if (banded || what.smooth) stroke(ctx, frame, line.xm, line.smoothed);
+    else points(ctx, frame, line);
+    if (line.running && !dim) ring(ctx, frame, line, colour, theme, banded || what.smooth);
+  }
+  ctx.restore();
+  lane(ctx, frame, what.marks, theme);
+}
+
+/** The place of a value in device pixels; NaN where a logarithmic axis has none. */
+export function place(frame: Frame, x: number, y: number): [number, number] {
+  return [placeX(frame)(x), placeY(frame)(y)];
+}
+
+function placeX({ left, width, x: [low, high] }: Frame): (x: number) => number {
+  const scale = width / (high - low || 1);
+  return (x) => left + (x - low) * scale;
+}
+
+function placeY({ top, height, y: [low, high], log }: Frame): (y: number) => number {
+  if (log) {
+    const [a, b] = [Math.log10(low), Math.log10(high)];
+    return (y) => (y > 0 ? top + height - ((Math.log10(y) - a) / (b - a || 1)) * height : Number.NaN);
+  }
+  return (y) => top + height - ((y - low) / (high - low || 1)) * height;
+}
+
+function stroke(ctx: CanvasRenderingContext2D, frame: Frame, xs: Float64Array, ys: Float64Array): void {
+  const [atX, atY] = [placeX(frame), placeY(frame)];
+  ctx.beginPath();
+  let down = false;
+  let alone = -1;
+  const dot = (): void => {
+    if (alone >= 0)
+      ctx.rect(atX(xs[alone]!) - frame.ratio / 2, atY(ys[alone]!) - frame.ratio / 2, frame.ratio, frame.ratio);
+    alone = -1;
+  };
+  for (let i = 0; i < xs.length; i += 1) {
+    const y = atY(ys[i]!);
+    if (!Number.isFinite(y)) {
+      dot();
+      down = false;
+      continue;
+    }
+    if (down) {
+      ctx.lineTo(atX(xs[i]!), y);
+      alone = -1;
+    } else {
+      dot();
+      ctx.moveTo(atX(xs[i]!), y);
+      alone = i;
+    }
+    down = true;
+  }
+  dot();
+  ctx.stroke();
+}
+
+/** Through first, least, greatest and last of each bucket; what is not finite breaks the line. */
+function points(ctx: CanvasRenderingContext2D, frame: Frame, line: Line): void {
+  const { buckets: b, x0, x1, xm } = line;
+  const xs = new Float64Array(4 * b.count.length);
+  const ys = new Float64Array(4 * b.count.length);
+  let n = 0;
+  const put = (x: number, y: number): void => {
+    xs[n] = x;
+    ys[n] = y;
+    n += 1;
+  };
+  for (let i = 0; i < b.count.length; i += 1) {
+    if (b.count[i] === 1) {
+      put(x0[i]!, b.first[i]!);
+      continue;
+    }
+    const rising = b.first[i]! <= b.last[i]!;
+    put(x0[i]!, b.first[i]!);
+    put(xm[i]!, rising ? b.min[i]! : b.max[i]!);
+    put(xm[i]!, rising ? b.max[i]! : b.min[i]!);
+    put(x1[i]!, b.last[i]!);
+  }
+  stroke(ctx, frame, xs.subarray(0, n), ys.subarray(0, n));
+}
+
+function band(ctx: CanvasRenderingContext2D, frame: Frame, { buckets: b, xm }: Line): void {
+  const [atX, atY] = [placeX(frame), placeY(frame)];
+  const floor = frame.top + frame.height;
+  const low = (i: number): number => {
+    const y = atY(b.min[i]!);
+    return Number.isFinite(y) ? y : floor; // what a logarithmic axis does not have lies below it
+  };
+  for (let from = 0; from < xm.length;) {
+    let to = from;
+    while (to < xm.length && Number.isFinite(atY(b.max[to]!))) to += 1;
+    if (to > from) {
+      ctx.beginPath();
+      for (let i = from; i < to; i += 1) ctx.lineTo(atX(xm[i]!), atY(b.max[i]!));
+      for (let i = to - 1; i >= from; i -= 1) ctx.lineTo(atX(xm[i]!), low(i));
+      ctx.fill();
+    }
+    from = to + 1;
+  }
+}
+
+/** The live end: a ring at the last stored step. */
+function ring(
+  ctx: CanvasRenderingContext2D,
+  frame: Frame,
+  line: Line,
+  colour: string,
+  theme: Theme,
+  smooth: boolean,
+): void {
+  const last = line.xm.length - 1;
+  const [x, y] = smooth
+    ? place(frame, line.xm[last]!, line.smoothed[last]!)
+    : place(frame, line.x1[last]!, line.buckets.last[last]!);
+  if (!Number.isFinite(y) || x < frame.left || x > frame.left + frame.width) return;
+  ctx.setLineDash([]);
+  ctx.beginPath();
+  ctx.arc(x, y, 2.75 * frame.ratio, 0, 7);
+  ctx.fillStyle = theme.surface;
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 1.5 * frame.ratio;
+  ctx.fill();
+  ctx.stroke();
+}
+
+function lane(ctx: CanvasRenderingContext2D, frame: Frame, marks: readonly Mark[], theme: Theme): void {
+  const { left, width, ratio } = frame;
+  const top = frame.top + frame.height;
+  ctx.save();
+  ctx.fillStyle = theme.lane;
+  ctx.fillRect(left, top + ratio, width, (LANE - 1) * ratio);
+  ctx.fillStyle = theme.axis;
+  ctx.fillRect(left, top, width, ratio);
+  const atX = placeX(frame);
+  const y = top + ((LANE + 1) / 2) * ratio;
+  let taken = -Infinity;
+  for (const mark of marks.toSorted((a, b) => a.x - b.x)) {
+    const x = atX(mark.x);
+    if (x < left - 1 || x > left + width + 1 || x - taken < 5 * ratio) continue; // a cluster shows its first
+    taken = x;
+    ctx.beginPath();
+    if (mark.kind === "nan") {
+      ctx.fillStyle = theme.warn;
+      for (const [dx, dy] of [
+        [0, -4.5],
+        [4.5, 0],
+        [0, 4.5],
+        [-4.5, 0],
+      ] as const)
+        ctx.lineTo(x + dx * ratio, y + dy * ratio);
+      ctx.fill();
+    } else if (mark.kind === "alert") {
+      ctx.fillStyle = theme.bad;
+      for (const [dx, dy] of [
+        [0, -4.5],
+        [5, 4],
+        [-5, 4],
+      ] as const)
+        ctx.lineTo(x + dx * ratio, y + dy * ratio);
+      ctx.fill();
+    } else {
+      ctx.strokeStyle = theme.bad;
+      ctx.lineWidth = 1.6 * ratio;
+      ctx.moveTo(x - 3 * ratio, y - 3 * ratio);
+      ctx.lineTo(x + 3 * ratio, y + 3 * ratio);
+      ctx.moveTo(x + 3 * ratio, y - 3 * ratio);
+      ctx.lineTo(x - 3 * ratio, y + 3 * ratio);
+      ctx.stroke();
+    }
+  }
+  ctx.restore();
+}

@@ -1,0 +1,154 @@
+// From buckets to what is drawn: where each lies on the axis, the smoothed value, the ranges, the point under the cursor.
+// Pure: no canvas, no framework.
+
+import { type Buckets, lowerBound, nearest } from "../model/buckets.ts";
+import { padded } from "../model/scale.ts";
+import { type Method, smooth } from "../model/smoothing.ts";
+import type { Axis } from "../model/view.ts";
+
+export interface Input {
+  run: string;
+  name: string;
+  slot: number;
+  running: boolean;
+  /** Unix seconds at which the run started. */
+  startedAt: number;
+  writers: readonly string[];
+  /** The whole run; what smoothing needs of the past, also while zoomed. */
+  overview: Buckets;
+  /** What is zoomed to in finer buckets; null: it is not zoomed, or they have not come yet. */
+  fine: Buckets | null;
+}
+
+export interface Line extends Omit<Input, "overview" | "fine"> {
+  buckets: Buckets;
+  /** Where the first and the last point of each bucket lie, and the middle between them. */
+  x0: Float64Array;
+  x1: Float64Array;
+  xm: Float64Array;
+  smoothed: Float64Array;
+}
+
+export interface Look {
+  axis: Axis;
+  method: Method;
+  weight: number;
+  log: boolean;
+}
+
+/** The lowest origin of all, from which x counts on an axis of steps. */
+export function originOf(inputs: readonly Input[]): bigint {
+  return (
+    inputs.reduce<bigint | null>(
+      (least, { overview: { origin } }) => (least === null || origin < least ? origin : least),
+      null,
+    ) ?? 0n
+  );
+}
+
+/** Lines in the order of the inputs; those that have no point are left out. */
+export function linesOf(inputs: readonly Input[], look: Look): Line[] {
+  const origin = originOf(inputs);
+  const full = rangeOf(inputs.map((input) => positions(input.overview, look.axis, input.startedAt, origin)));
+  const range = full ? full[1] - full[0] : 0;
+  return inputs
+    .filter((input) => input.overview.start.length > 0)
+    .map(({ overview, fine, ...about }) => {
+      const buckets = fine && fine.start.length > 0 ? fine : overview;
+      const at = positions(buckets, look.axis, about.startedAt, origin);
+      return {
+        ...about,
+        buckets,
+        ...at,
+        smoothed: smoothed(overview, buckets, at.xm, look, about.startedAt, origin, range),
+      };
+    });
+}
+
+/** The range of x of some lines; null: there is no point. */
+export function rangeOf(lines: readonly { x0: Float64Array; x1: Float64Array }[]): [number, number] | null {
+  let [low, high] = [Infinity, -Infinity];
+  for (const { x0, x1 } of lines) {
+    if (x0.length === 0) continue;
+    low = Math.min(low, x0[0]!);
+    high = Math.max(high, x1.at(-1)!);
+  }
+  return low <= high ? [low, high] : null;
+}
+
+/** The range of y within [from, to]: every extreme that is drawn is in it. */
+export function heightOf(lines: readonly Line[], from: number, to: number, log: boolean): [number, number] {
+  let [low, high] = [Infinity, -Infinity];
+  for (const { x0, x1, buckets } of lines) {
+    for (let i = Math.max(0, lowerBound(x1, from) - 1); i < x0.length; i += 1) {
+      const [min, max] = [buckets.min[i]!, buckets.max[i]!];
+      const outside = x1[i]! < from || x0[i]! > to;
+      if (!outside && min < low && (!log || min > 0)) low = min;
+      if (!outside && log && min <= 0 && buckets.mean[i]! > 0) low = Math.min(low, buckets.mean[i]!);
+      if (!outside && max > high) high = max;
+      if (x0[i]! > to) break;
+    }
+  }
+  return padded(low, high, log);
+}
+
+export interface Hit {
+  line: Line;
+  /** The bucket whose first point is nearest in x. */
+  index: number;
+  x: number;
+  /** As drawn. */
+  y: number;
+}
+
+/** What lies nearest to x in each line that has points there; lines that end before are left out. */
+export function hits(lines: readonly Line[], x: number, reach: number): Hit[] {
+  const found: Hit[] = [];
+  for (const line of lines) {
+    const index = nearest(line.xm, x);
+    if (index < 0) continue;
+    const inside = x >= line.x0[index]! && x <= line.x1[index]!;
+    if (!inside && Math.abs(line.xm[index]! - x) > reach) continue;
+    found.push({ line, index, x: line.xm[index]!, y: line.smoothed[index]! });
+  }
+  return found;
+}
+
+function positions(b: Buckets, axis: Axis, startedAt: number, origin: bigint): Pick<Line, "x0" | "x1" | "xm"> {
+  if (axis !== "step") {
+    const shift = axis === "relative" ? startedAt : 0;
+    const x = (b.time ?? new Float64Array(b.start.length).fill(Number.NaN)).map((at) => at - shift);
+    return { x0: x, x1: x, xm: x };
+  }
+  const shift = Number(b.origin - origin);
+  const x0 = shift === 0 ? b.firstStep : b.firstStep.map((at) => at + shift);
+  const x1 = shift === 0 ? b.lastStep : b.lastStep.map((at) => at + shift);
+  return { x0, x1, xm: x0.map((at, i) => (at + x1[i]!) / 2) };
+}
+
+function smoothed(
+  overview: Buckets,
+  shown: Buckets,
+  xm: Float64Array,
+  look: Look,
+  startedAt: number,
+  origin: bigint,
+  range: number,
+): Float64Array {
+  if (look.method === "none" || look.weight === 0) return shown.mean;
+  if (shown === overview)
+    return smooth({ x: xm, mean: shown.mean, count: shown.count }, look.method, look.weight, range);
+  // What lies left and right of the window goes into it: zooming must not change the curve.
+  const whole = positions(overview, look.axis, startedAt, origin).xm;
+  const left = lowerBound(overview.start, shown.start[0]!);
+  const right = lowerBound(overview.start, shown.start.at(-1)! + shown.width);
+  const join = (a: Float64Array, b: Float64Array): Float64Array =>
+    Float64Array.from([...a.subarray(0, left), ...b, ...a.subarray(right)]);
+  const all = smooth(
+    { x: join(whole, xm), mean: join(overview.mean, shown.mean), count: join(overview.count, shown.count) },
+    look.method,
+    look.weight,
+    range,
+  );
+  return all.slice(left, left + xm.length);
+}

@@ -1,0 +1,74 @@
+// News of the runs on the page, on one connection: which of them have moved. What is new is read by other routes.
+
+import { signal } from "@preact/signals";
+import { route } from "./api.ts";
+
+export interface News {
+  run: string;
+  kind: "start" | "delta" | "reset";
+  state: string;
+  /** Steps from `from_step` on are gone: a restart or a rewind. */
+  cuts: { writer: string; from_step: number }[];
+  moved: { writer: string; from_step: number; to_step: number }[];
+  said: Record<string, number>;
+}
+
+export type Status = "off" | "connecting" | "live" | "stale";
+
+export class Live {
+  readonly status = signal<Status>("off");
+  /** When the server was heard last, in ms; 0: never. */
+  readonly heardAt = signal(0);
+  #source: EventSource | null = null;
+  #url = "";
+  #take: (news: News) => void;
+
+  constructor(take: (news: News) => void) {
+    this.#take = take;
+    document.addEventListener("visibilitychange", this.#visibility);
+  }
+
+  /** Follows these runs and no others; without any, the connection is closed. */
+  follow(path: string, runs: readonly string[]): void {
+    const url = runs.length > 0 ? route("/v1/live", { path, runs: [...runs].toSorted() }) : "";
+    if (url === this.#url) return;
+    this.#url = url;
+    this.#open();
+  }
+
+  close(): void {
+    document.removeEventListener("visibilitychange", this.#visibility);
+    this.#url = "";
+    this.#open();
+  }
+
+  // A hidden page holds no connection; when it is shown again, the first events say where the runs stand.
+  #visibility = (): void => this.#open();
+
+  #open(): void {
+    this.#source?.close();
+    this.#source = null;
+    if (!this.#url || document.hidden) {
+      this.status.value = "off";
+      return;
+    }
+    const source = new EventSource(this.#url);
+    this.#source = source;
+    this.status.value = "connecting";
+    const heard = (): void => {
+      this.status.value = "live";
+      this.heardAt.value = Date.now();
+    };
+    source.addEventListener("open", heard);
+    // EventSource reconnects by itself.
+    source.addEventListener("error", () => {
+      if (this.#source === source) this.status.value = "stale";
+    });
+    for (const kind of ["start", "delta", "reset"] as const)
+      source.addEventListener(kind, (event) => {
+        heard();
+        const data = JSON.parse((event as MessageEvent<string>).data) as Partial<News> & { run: string };
+        this.#take({ state: "", cuts: [], moved: [], said: {}, ...data, kind });
+      });
+  }
+}

@@ -1,0 +1,206 @@
+// What one chart has of its runs: an overview of each, and while it is zoomed finer buckets of the window. Asks for what is
+// missing, keeps the old picture until the new one comes, and follows runs that go on. Knows no framework.
+
+import { type Buckets, coarsen, withTail } from "../model/buckets.ts";
+import type { Axis } from "../model/view.ts";
+import { type ApiError, isAbort, told } from "./api.ts";
+import type { Series, Wanted } from "./charts.ts";
+
+/** Where series come from: the server, or what a page has read already. */
+export interface PanelSource {
+  want(wanted: Wanted, signal: AbortSignal): Promise<Series>;
+}
+
+export interface Spec {
+  runs: readonly { id: string; startedAt: number }[];
+  axis: Axis;
+  zoom: readonly [number, number] | null;
+  /** Buckets over the width of the plot. */
+  buckets: number;
+}
+
+interface Entry {
+  startedAt: number;
+  overview: Series | null;
+  fine: Series | null;
+  /** The window of `fine`, or of what was asked for, as text. */
+  window: string;
+  error: ApiError | null;
+  abort: AbortController;
+  refine: AbortController;
+  /** There is more than was read; `whole`: what was read may be wrong, too. */
+  stale: "" | "tail" | "whole";
+}
+
+const TAIL_MS = 1000;
+
+export class PanelData {
+  readonly entries = new Map<string, Entry>();
+  #key: string;
+  #charts: PanelSource;
+  #changed: () => void;
+  #spec: Spec | null = null;
+  #visible = false;
+  #timer = 0;
+  #readAt = 0;
+
+  constructor(key: string, charts: PanelSource, changed: () => void) {
+    this.#key = key;
+    this.#charts = charts;
+    this.#changed = changed;
+  }
+
+  /** Says what is to be shown. */
+  show(spec: Spec): void {
+    this.#spec = spec;
+    const wanted = new Map(spec.runs.map((run) => [run.id, run]));
+    for (const [id, entry] of this.entries)
+      if (!wanted.has(id)) {
+        entry.abort.abort();
+        entry.refine.abort();
+        this.entries.delete(id);
+      }
+    if (this.#visible) this.#fill();
+    this.#changed();
+  }
+
+  /** A chart that nobody sees asks for nothing. */
+  seen(visible: boolean): void {
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    if (visible) this.#fill();
+  }
+
+  /** A run has gone on, or (`cut`) something of it was superseded. */
+  moved(run: string, cut: boolean): void {
+    const entry = this.entries.get(run);
+    if (!entry) return;
+    entry.stale = cut || entry.stale === "whole" ? "whole" : "tail";
+    if (this.#visible) this.#soon();
+  }
+
+  /** Asks again for what failed. */
+  retry(): void {
+    for (const entry of this.entries.values()) entry.error = null;
+    this.#fill();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const entry of this.entries.values()) {
+      entry.abort.abort();
+      entry.refine.abort();
+    }
+    this.entries.clear();
+  }
+
+  #soon(): void {
+    if (this.#timer !== 0) return;
+    const wait = Math.max(0, this.#readAt + TAIL_MS - Date.now());
+    this.#timer = window.setTimeout(() => {
+      this.#timer = 0;
+      this.#readAt = Date.now();
+      if (this.#visible) this.#fill();
+    }, wait);
+  }
+
+  #fill(): void {
+    const spec = this.#spec;
+    if (!spec) return;
+    for (const { id, startedAt } of spec.runs) {
+      let entry = this.entries.get(id);
+      if (!entry) {
+        const [abort, refine] = [new AbortController(), new AbortController()];
+        entry = { startedAt, overview: null, fine: null, window: "", error: null, abort, refine, stale: "whole" };
+        this.entries.set(id, entry);
+      }
+      entry.startedAt = startedAt;
+      const timeless = spec.axis !== "step" && entry.overview !== null && entry.overview.buckets.time === null;
+      if (entry.error === null && (entry.stale || timeless))
+        this.#read(id, entry, timeless ? "whole" : entry.stale || "whole");
+      this.#refine(id, entry);
+    }
+  }
+
+  #read(run: string, entry: Entry, what: "tail" | "whole"): void {
+    const spec = this.#spec!;
+    const before = what === "tail" ? entry.overview : null;
+    const wanted: Wanted = { key: this.#key, run, buckets: spec.buckets, times: spec.axis !== "step" };
+    const last = before?.buckets.start.at(-1);
+    // A point in progress may come with the next read, so the last bucket is read once more.
+    if (before && last !== undefined) wanted.minStep = String(before.buckets.origin + BigInt(last));
+    entry.stale = "";
+    this.#want(entry, wanted, entry.abort.signal, (found) => {
+      if (wanted.minStep === undefined || !before) entry.overview = found;
+      else if (found.buckets.start.length > 0 && found.buckets.origin !== before.buckets.origin) entry.stale = "whole";
+      else entry.overview = grown(before, found, 2 * spec.buckets);
+      entry.error = null;
+      this.#refine(run, entry);
+      if (entry.stale) this.#soon();
+    });
+  }
+
+  #refine(run: string, entry: Entry): void {
+    const spec = this.#spec!;
+    const window = spec.zoom && entry.overview ? windowOf(entry.overview.buckets, spec, entry.startedAt) : null;
+    const text = window ? window.join(" ") : "";
+    if (text === entry.window) return;
+    entry.refine.abort();
+    entry.refine = new AbortController();
+    entry.window = text;
+    if (!window) {
+      entry.fine = null;
+      return;
+    }
+    const wanted: Wanted = {
+      key: this.#key,
+      run,
+      buckets: Math.round(1.5 * spec.buckets),
+      minStep: window[0],
+      maxStep: window[1],
+      times: spec.axis !== "step",
+    };
+    this.#want(entry, wanted, entry.refine.signal, (found) => (entry.fine = found));
+  }
+
+  #want(entry: Entry, wanted: Wanted, signal: AbortSignal, take: (found: Series) => void): void {
+    this.#charts.want(wanted, signal).then(
+      (found) => {
+        take(found);
+        this.#changed();
+      },
+      (error: unknown) => {
+        if (isAbort(error)) return;
+        entry.error = told(error);
+        this.#changed();
+      },
+    );
+  }
+}
+
+function grown(before: Series, tail: Series, most: number): Series {
+  let buckets = withTail(before.buckets, tail.buckets);
+  while (buckets.start.length > most) buckets = coarsen(buckets, buckets.width * 2);
+  return { ...before, buckets, points: buckets.count.reduce((sum, n) => sum + n, 0) };
+}
+
+/** The steps of the window and a little around them, as texts; null: the overview has every point already. */
+function windowOf(b: Buckets, spec: Spec, startedAt: number): [string, string] | null {
+  if (b.count.every((n) => n === 1) || !spec.zoom) return null;
+  let [from, to] = spec.zoom;
+  if (spec.axis !== "step") {
+    const time = b.time;
+    if (!time) return null;
+    const shift = spec.axis === "relative" ? startedAt : 0;
+    const inside = (at: number): boolean => at >= from + shift && at <= to + shift;
+    const first = Math.max(0, time.findIndex(inside) - 1);
+    const end = time.findLastIndex(inside);
+    if (end < 0) return null;
+    [from, to] = [b.firstStep[first]!, b.lastStep[Math.min(end + 1, b.lastStep.length - 1)]!];
+  }
+  const margin = Math.max(1, (to - from) / 8);
+  const low = b.origin + BigInt(Math.floor(from - margin));
+  const high = b.origin + BigInt(Math.ceil(to + margin)) + 1n;
+  const top = 2n ** 63n - 1n;
+  return [String(low < 0n ? 0n : low), String(high < 0n ? 0n : high > top ? top : high)];
+}

@@ -1,0 +1,116 @@
+// The list of a project's runs, window by window: filtered and sorted by the server, loaded as far as somebody scrolls.
+
+import { signal } from "@preact/signals";
+import { ApiError, get, isAbort, type Run, type RunPage, told } from "./api.ts";
+
+const PAGE = 100;
+const NEWS_MS = 5000;
+
+export interface Wanted {
+  path: string;
+  filters: string | null;
+  order: string;
+  summary: readonly string[];
+}
+
+export class RunList {
+  readonly runs = signal<readonly Run[]>([]);
+  readonly total = signal<number | null>(null);
+  readonly error = signal<ApiError | null>(null);
+  readonly loading = signal(false);
+  /** Runs that were made since the list was read and are not in it. */
+  readonly news = signal(0);
+
+  #wanted: Wanted | null = null;
+  #next: string | null = null;
+  #abort = new AbortController();
+  #timer = 0;
+
+  /** Reads the list anew when something else is wanted; what is shown stays until the answer comes. */
+  want(wanted: Wanted): void {
+    if (JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
+    const another = wanted.path !== this.#wanted?.path;
+    this.#wanted = wanted;
+    if (another) {
+      this.runs.value = [];
+      this.total.value = null;
+    }
+    void this.reload();
+  }
+
+  async reload(): Promise<void> {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#next = null;
+    clearTimeout(this.#timer);
+    await this.#load((page) => {
+      this.runs.value = page.runs;
+      this.news.value = 0;
+    });
+    this.#look();
+  }
+
+  /** Reads the next window; does nothing while one is under way or when there is none. */
+  more(): void {
+    if (this.loading.value || this.#next === null) return;
+    void this.#load((page) => {
+      const known = new Set(this.runs.value.map((run) => run.id));
+      this.runs.value = [...this.runs.value, ...page.runs.filter((run) => !known.has(run.id))];
+    });
+  }
+
+  /** Puts what is new of a run into its row. */
+  replace(run: Run): void {
+    this.runs.value = this.runs.value.map((item) => (item.id === run.id ? { ...item, ...run } : item));
+  }
+
+  close(): void {
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+  }
+
+  async #load(take: (page: RunPage) => void): Promise<void> {
+    const signal = this.#abort.signal;
+    this.loading.value = true;
+    try {
+      const page = await this.#read(this.#next, signal);
+      this.#next = page.next;
+      this.total.value = page.total;
+      this.error.value = null;
+      take(page);
+    } catch (error) {
+      if (!isAbort(error)) this.error.value = told(error);
+    } finally {
+      if (!signal.aborted) this.loading.value = false;
+    }
+  }
+
+  #read(cursor: string | null, signal: AbortSignal): Promise<RunPage> {
+    const { path, filters, order, summary } = this.#wanted!;
+    return get<RunPage>("/v1/runs", { path, filters, order, summary, limit: PAGE, cursor }, signal);
+  }
+
+  // Looks at the first window again: states and steps change in place, and new runs are counted, so that no row moves.
+  #look(): void {
+    clearTimeout(this.#timer);
+    const signal = this.#abort.signal;
+    this.#timer = window.setTimeout(async () => {
+      if (!document.hidden && !this.loading.value) {
+        try {
+          const page = await this.#read(null, signal);
+          const fresh = new Map(page.runs.map((run) => [run.id, run]));
+          const known = new Set(this.runs.value.map((run) => run.id));
+          if (this.runs.value.length === 0) this.runs.value = page.runs;
+          else this.runs.value = this.runs.value.map((run) => fresh.get(run.id) ?? run);
+          this.news.value = this.runs.value.length === 0 ? 0 : page.runs.filter((run) => !known.has(run.id)).length;
+          this.total.value = page.total;
+          this.error.value = null;
+        } catch (error) {
+          if (isAbort(error)) return;
+          this.error.value = told(error);
+        }
+      }
+      if (!signal.aborted) this.#look();
+    }, NEWS_MS);
+  }
+}

@@ -1,0 +1,121 @@
+// What a page shows, as the query of its URL. Pure. Parsing never fails: unknown keys stay, bad values are named and left
+// out, so a link from another version still opens.
+
+import { type Cut } from "./sections.ts";
+import { METHODS, type Method } from "./smoothing.ts";
+
+export type Axis = "step" | "relative" | "time";
+export const AXES: readonly Axis[] = ["step", "relative", "time"];
+export const AXIS_WORDS: Record<Axis, string> = { step: "Step", relative: "Relative time", time: "Wall time" };
+
+export interface View {
+  /** Runs that are drawn, by id; null: the newest ones. */
+  runs: readonly string[] | null;
+  /** The metrics search. */
+  q: string;
+  /** The filter of the runs list, in its own language (filter.ts). */
+  filter: string;
+  /** The order of the runs list, as the server takes it. */
+  order: string;
+  /** Columns of the runs table beside the fixed ones: "config.lr", "summary.train/loss". Null: the usual ones. */
+  columns: readonly string[] | null;
+  axis: Axis;
+  method: Method;
+  weight: number;
+  log: boolean;
+  cut: Cut;
+  /** What is zoomed to, in units of the axis; null: everything. */
+  zoom: readonly [number, number] | null;
+  /** The metric that is in full screen. */
+  full: string;
+}
+
+export const DEFAULT: View = {
+  runs: null,
+  q: "",
+  filter: "",
+  order: "-created_at",
+  columns: null,
+  axis: "step",
+  method: "time",
+  weight: 0,
+  log: false,
+  cut: "first",
+  zoom: null,
+  full: "",
+};
+
+const KNOWN = new Set(["runs", "q", "filter", "order", "cols", "x", "smooth", "w", "log", "cut", "from", "to", "full"]);
+const ORDER = /^[+-](created_at|display_name|state|last_step|duration|config\..+|summary_metrics\..+)$/u;
+
+export interface Parsed {
+  view: View;
+  /** What was ignored, as "smooth=abc". */
+  ignored: string[];
+  /** Keys that this version does not know, as they came. */
+  rest: [string, string][];
+}
+
+export function parse(query: string): Parsed {
+  const given = new URLSearchParams(query);
+  const ignored: string[] = [];
+  const one = <T>(key: string, fallback: T, read: (text: string) => T | undefined): T => {
+    const text = given.get(key);
+    if (text === null) return fallback;
+    const found = read(text);
+    if (found !== undefined) return found;
+    ignored.push(`${key}=${text}`);
+    return fallback;
+  };
+  const finite = (text: string): number | undefined =>
+    text !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined;
+  const from = one<number | null>("from", null, finite);
+  const to = one<number | null>("to", null, finite);
+  if ((from === null) !== (to === null) || (from !== null && to !== null && !(from < to)))
+    ignored.push(`from=${given.get("from") ?? ""}&to=${given.get("to") ?? ""}`);
+  const view: View = {
+    runs: given.has("runs") ? given.getAll("runs").filter((run) => run !== "") : null,
+    q: given.get("q") ?? DEFAULT.q,
+    filter: given.get("filter") ?? DEFAULT.filter,
+    order: one("order", DEFAULT.order, (text) => (ORDER.test(text) ? text : undefined)),
+    columns: given.has("cols") ? given.getAll("cols").filter((name) => name !== "") : null,
+    axis: one("x", DEFAULT.axis, (text) => AXES.find((axis) => axis === text)),
+    method: one("smooth", DEFAULT.method, (text) => METHODS.find((method) => method === text)),
+    weight: one("w", DEFAULT.weight, (text) => {
+      const weight = finite(text);
+      return weight !== undefined && weight >= 0 && weight < 1 ? weight : undefined;
+    }),
+    log: one("log", DEFAULT.log, (text) => (text === "1" ? true : text === "0" ? false : undefined)),
+    cut: one<Cut>("cut", DEFAULT.cut, (text) => (text === "first" || text === "last" ? text : undefined)),
+    zoom: from !== null && to !== null && from < to ? [from, to] : null,
+    full: given.get("full") ?? DEFAULT.full,
+  };
+  return { view, ignored, rest: [...given].filter(([key]) => !KNOWN.has(key)) };
+}
+
+/** The query of a view, "" or beginning with "?"; what is as usual is left out. */
+export function query(view: View, rest: readonly [string, string][] = []): string {
+  const made = new URLSearchParams();
+  const put = (key: string, text: string, usual: string): void => {
+    if (text !== usual) made.set(key, text);
+  };
+  if (view.runs !== null) for (const run of view.runs.length > 0 ? view.runs : [""]) made.append("runs", run);
+  put("q", view.q, DEFAULT.q);
+  put("filter", view.filter, DEFAULT.filter);
+  put("order", view.order, DEFAULT.order);
+  if (view.columns !== null)
+    for (const name of view.columns.length > 0 ? view.columns : [""]) made.append("cols", name);
+  put("x", view.axis, DEFAULT.axis);
+  put("smooth", view.method, DEFAULT.method);
+  put("w", String(view.weight), String(DEFAULT.weight));
+  if (view.log) made.set("log", "1");
+  put("cut", view.cut, DEFAULT.cut);
+  if (view.zoom !== null) {
+    made.set("from", String(view.zoom[0]));
+    made.set("to", String(view.zoom[1]));
+  }
+  put("full", view.full, DEFAULT.full);
+  for (const [key, text] of rest) made.append(key, text);
+  const text = made.toString();
+  return text === "" ? "" : `?${text}`;
+}

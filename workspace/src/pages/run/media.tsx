@@ -1,0 +1,200 @@
+// What a run has logged beside numbers, key by key and step by step. What somebody uploaded is shown as a picture, sound,
+// video, or in a sandboxed frame of its own origin, and never runs in this page.
+
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { type ApiError, get, type Json, told } from "../../data/api.ts";
+import * as format from "../../model/format.ts";
+import { blobHref, type Item, itemsOf } from "../../model/media.ts";
+import { search } from "../../model/sections.ts";
+import { Failure } from "../../parts/marks.tsx";
+import { Icon } from "../../parts/icon.tsx";
+import { change, view } from "../../state.ts";
+import type { TabProps } from "../run.tsx";
+
+interface Key {
+  key: string;
+  count: number;
+  first_step: number;
+  last_step: number;
+}
+
+interface Value {
+  step: number;
+  writer: string;
+  value: Json;
+}
+
+export function Media({ address }: TabProps) {
+  const keys = useSignal<Key[] | null>(null);
+  const error = useSignal<ApiError | null>(null);
+  const load = (): void => {
+    get<{ keys: Key[] }>(`${address}/objects`).then(
+      (found) => {
+        keys.value = found.keys;
+        error.value = null;
+      },
+      (problem: unknown) => (error.value = told(problem)),
+    );
+  };
+  useEffect(load, [address]);
+  const { q } = view.value;
+  const found = keys.value ?? [];
+  const names = new Set(
+    search(
+      found.map((item) => item.key),
+      q,
+    ),
+  );
+  return (
+    <main class="media">
+      <div class="bar">
+        <label class="field search">
+          <Icon name="search" />
+          <input
+            id="metrics"
+            type="search"
+            placeholder="Media, e.g. samples/"
+            aria-label="Search media"
+            value={q}
+            onInput={(event) => change({ q: event.currentTarget.value })}
+          />
+        </label>
+      </div>
+      {error.value && <Failure error={error.value} again={load} />}
+      {keys.value && found.length === 0 && (
+        <div class="empty">
+          <h1>No media</h1>
+          <p>
+            <code>
+              run.log({"{"}"samples": stepwell.Image(picture){"}"})
+            </code>{" "}
+            shows pictures here, and sound, video and HTML likewise.
+          </p>
+        </div>
+      )}
+      {found
+        .filter((item) => names.has(item.key))
+        .map((item) => (
+          <Card key={item.key} address={address} about={item} />
+        ))}
+    </main>
+  );
+}
+
+function Card({ address, about }: { address: string; about: Key }) {
+  const values = useSignal<Value[] | null>(null);
+  const error = useSignal<ApiError | null>(null);
+  const index = useSignal<number | null>(null);
+  const load = (): void => {
+    get<{ values: Value[] }>(`${address}/objects`, { key: about.key, limit: 1000 }).then(
+      (found) => (values.value = found.values),
+      (problem: unknown) => (error.value = told(problem)),
+    );
+  };
+  useEffect(load, [address, about.key, about.count]);
+  const steps = [...new Set(values.value?.map((item) => item.step))];
+  const at = Math.min(index.value ?? steps.length - 1, steps.length - 1);
+  const here = values.value?.filter((item) => item.step === steps[at]) ?? [];
+  const items = here.flatMap((item) => itemsOf(item.value));
+  const slash = about.key.lastIndexOf("/") + 1;
+  return (
+    <section class="card media-card" data-key={about.key}>
+      <header>
+        <b>
+          <span class="dim">{about.key.slice(0, slash)}</span>
+          {about.key.slice(slash)}
+        </b>
+        <span class="dim">{items.length > 1 ? `${items.length} at this step` : ""}</span>
+      </header>
+      {error.value && <Failure error={error.value} again={load} />}
+      {items.length > 0 ? (
+        <div class="im">
+          {items.map((item, i) => (
+            <Shown key={`${item.sha256} ${i}`} item={item} />
+          ))}
+        </div>
+      ) : (
+        here.map((item, i) => (
+          <pre key={i} class="pad pre">
+            {typeof item.value === "string" ? item.value : JSON.stringify(item.value, null, 1)?.slice(0, 4000)}
+          </pre>
+        ))
+      )}
+      {steps.length > 0 && (
+        <label class="steps">
+          <span class="mid">step</span>
+          <b class="num">{format.step(steps[at]!)}</b>
+          <input
+            type="range"
+            min="0"
+            max={steps.length - 1}
+            value={at}
+            disabled={steps.length === 1}
+            aria-label={`Step of ${about.key}`}
+            aria-valuetext={`step ${steps[at]}`}
+            onInput={(event) => (index.value = Number(event.currentTarget.value))}
+          />
+          <span class="dim">
+            {at + 1} of {steps.length}
+            {values.value!.length < about.count ? `, the first of ${format.count(about.count)} values` : ""}
+          </span>
+        </label>
+      )}
+    </section>
+  );
+}
+
+function Shown({ item }: { item: Item }) {
+  const href = blobHref(item);
+  const broken = useSignal(false);
+  const opened = useSignal(false);
+  return (
+    <figure>
+      {broken.value ? (
+        <div class="ph">
+          <b>This file cannot be shown</b>
+          <span>It arrived as it was logged.</span>
+          <a href={href} download>
+            Download
+          </a>
+        </div>
+      ) : item.kind === "image" ? (
+        <img
+          src={href}
+          alt={item.caption || item.path}
+          loading="lazy"
+          onError={() => (broken.value = true)}
+          {...(item.width && item.height ? { width: item.width, height: item.height } : {})}
+        />
+      ) : item.kind === "video" ? (
+        <video src={href} controls preload="metadata" onError={() => (broken.value = true)} />
+      ) : item.kind === "audio" ? (
+        <audio src={href} controls preload="none" onError={() => (broken.value = true)} />
+      ) : item.kind === "html" ? (
+        opened.value ? (
+          <iframe src={href} sandbox="" title={item.caption || item.path} />
+        ) : (
+          <div class="ph">
+            <b>Logged HTML, not shown yet</b>
+            <span>It is shown in a frame of its own, without scripts and without network.</span>
+            <span class="row">
+              <button class="btn" onClick={() => (opened.value = true)}>
+                Show it
+              </button>
+            </span>
+          </div>
+        )
+      ) : (
+        <div class="ph">
+          <Icon name="file" />
+          <span class="cut">{item.path.slice(item.path.lastIndexOf("/") + 1)}</span>
+          <a href={href} download>
+            Download
+          </a>
+        </div>
+      )}
+      {item.caption && <figcaption>{item.caption}</figcaption>}
+    </figure>
+  );
+}
