@@ -39,7 +39,7 @@ NPM := $(BIN)/python workspace/npm.py
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
 DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
-    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff
+    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff tensorboardX
 # Whoever has nothing left to do takes half of what another one has: tests of a module stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -48,7 +48,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
-	@$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2
+	@$(if $(KEEP),$(MAKE) workspace || echo "make: the web pages could not be built; the demo runs without them." >&2)
 	@$(BIN)/stepwell demo $(if $(KEEP),--keep)
 
 workspace: $(PAGES)

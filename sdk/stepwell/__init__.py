@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from stepwell.compat import names, util
 from stepwell.compat.absent import REFUSED, absent_name
@@ -123,6 +123,7 @@ __all__ = [
     "plot",
     "plot_table",
     "require",
+    "restore",
     "save",
     "setup",
     "teardown",
@@ -181,7 +182,9 @@ def alert(
 
 
 def save(
-    glob_str: str | os.PathLike[str], base_path: str | os.PathLike[str] | None = None, policy: str = "live"
+    glob_str: str | os.PathLike[str] | None = None,
+    base_path: str | os.PathLike[str] | None = None,
+    policy: str = "live",
 ) -> list[str] | bool:
     """`Run.save` of the current run.
 
@@ -189,6 +192,24 @@ def save(
         Error: there is none.
     """
     return PROCESS.require("wandb.save()").save(glob_str, base_path, policy)
+
+
+def restore(
+    name: str, run_path: str | None = None, replace: bool = False, root: str | os.PathLike[str] | None = None
+) -> IO[str]:
+    """`Run.restore` of the current run; without one, `run_path` must name a run, and `root` is the working directory.
+
+    Raises:
+        Error: there is no current run, and `run_path` is None.
+        NotFoundError: (a LookupError) there is no such run or file.
+    """
+    if PROCESS.current is not None:
+        return PROCESS.current.restore(name, run_path, replace, root)
+    if run_path is None:
+        PROCESS.require("wandb.restore()")
+    from stepwell.api import Api
+
+    return Api().restore(name, str(run_path), replace, "." if root is None else root)
 
 
 def watch(

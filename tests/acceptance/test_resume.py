@@ -58,7 +58,7 @@ def test_a_run_that_is_there_goes_on_behind_its_last_step(backend: Backend, star
         log(first, range(10), 1)
         first.log({"a": 1}, step=20)
     with start_run(backend.url, resume=word) as second:
-        assert (second.step, second.resumed) == (21, True)
+        assert (second.step, second.starting_step, second.resumed) == (21, 21, True)
         second.log({"a": 2})
         second.log({"a": 2}, step=5)  # dropped, with a warning
     assert shown(backend) == {**dict.fromkeys(range(10), 1), 20: 1, 21: 2}

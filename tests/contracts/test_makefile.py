@@ -8,10 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def commands(target: str) -> str:
+def commands(target: str, *variables: str) -> str:
     """What `make TARGET` would run in a checkout without an environment."""
     done = subprocess.run(
-        ["make", "--dry-run", "VENV=no-environment", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "VENV=no-environment", *variables, target],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout
 
@@ -37,3 +41,10 @@ def test_the_tests_install_their_tools_on_top_of_it() -> None:
 
 def test_the_integrations_do_not_install_the_demo() -> None:
     assert "BASE=server EXTRAS=server" in (ROOT / "Makefile").read_text()
+
+
+def test_web_pages_are_built_only_for_a_demo_that_stays() -> None:
+    assert "workspace" not in commands("demo")
+    assert "--keep" not in commands("demo")
+    assert "workspace" in commands("demo", "KEEP=1")
+    assert commands("demo", "KEEP=1").rstrip().endswith("stepwell demo --keep")

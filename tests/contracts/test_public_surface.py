@@ -58,6 +58,7 @@ def test_the_public_names_are_these() -> None:
         "plot",
         "plot_table",
         "require",
+        "restore",
         "save",
         "setup",
         "teardown",

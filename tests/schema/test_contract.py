@@ -98,14 +98,16 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
     # Blobs belong to no run: the same file may be in many.
-    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {"migration", "hot_ring", "blob"}
+    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
+        *("migration", "replaced", "hot_ring", "blob")
+    }
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY (c.conkey) "
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {"migration", "hot_ring", "blob"}
+    assert without == {*("migration", "replaced", "hot_ring", "blob")}
 
 
 async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:

@@ -123,3 +123,12 @@ async def test_a_session_that_attaches_again_repeats_nothing(pg: asyncpg.Connect
     await say(pg, key, "config", 4e9, {"set": {"lr": 2}})
     await attach(pg, session=session, config={"lr": 1})
     assert await config(pg) == {"lr": 2}
+
+
+async def test_media_count_as_objects(pg: asyncpg.Connection) -> None:
+    key = await attach(pg)
+    await pg.execute("UPDATE stepwell.ledger SET objects = 2")
+    for seq in range(3):
+        await say(pg, key, "object", 100.0, {"key": "picture", "step": seq, "value": {"_type": "image-file"}}, seq)
+    await say(pg, key, "file", 100.0, {"name": "model.txt"}, 9)
+    assert await pg.fetchval("SELECT objects FROM stepwell.runs") == 5

@@ -16,6 +16,17 @@ pytestmark = pytest.mark.db
 
 TEXT = (Path(__file__).parents[2] / "docs" / "sql.md").read_text()
 EXAMPLES = re.findall(r"^```sql\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL)
+README = (Path(__file__).parents[2] / "README.md").read_text()
+#: The statements of the README: in blocks of SQL, and as arguments of `stepwell sql`.
+OF_README = [
+    *(
+        part
+        for block in re.findall(r"^```sql\n(.*?)```", README, re.M | re.S)
+        for part in block.split(";\n")
+        if part.strip()
+    ),
+    *re.findall(r'^stepwell sql "(.*?)"', README, re.M | re.S),
+]
 #: Heading of a view or function, and (column, type, meaning) of its table.
 SECTIONS = {
     head.strip("`"): re.findall(r"^\| `(\w+)` \| ([^|]+?) \| ([^|]*?) ?\|$", body.split("\n## ")[0], re.MULTILINE)
@@ -125,3 +136,12 @@ async def test_every_view_and_function_of_the_contract_is_described(reader: asyn
     functions = await reader.fetch("SELECT proname FROM pg_proc WHERE pronamespace = 'stepwell'::regnamespace")
     open_ones = {name for (name,) in functions if not re.search(r"_v\d+$", name)}
     assert open_ones == {name.partition("(")[0] for name in FUNCTIONS}
+
+
+@pytest.mark.parametrize("query", OF_README, ids=lambda query: query.strip().splitlines()[0][:50])
+async def test_every_query_of_the_readme_runs(reader: asyncpg.Connection, query: str) -> None:
+    await reader.fetch(query)
+
+
+def test_the_readme_has_queries() -> None:
+    assert len(OF_README) == 4

@@ -238,3 +238,49 @@ def test_a_forked_child_gives_the_streams_back(streams: Streams) -> None:
     print("after")
     streams.console.stop()
     assert streams.lines == [("stdout", "before"), ("stdout", "after")]
+
+
+def test_runs_that_overlap_leave_no_chain_of_writes(streams: Streams) -> None:
+    """Each ends before the one that began after it."""
+    streams.start()
+    notes: list[str] = []
+    consoles = [streams.console]
+    for _ in range(1500):
+        consoles.append(Console(lambda kind, body: notes.append(body.decode()), 3600))
+        consoles[-1].start()
+        consoles.pop(0).stop()
+    print("still heard")
+    consoles.pop().stop()
+    assert "still heard" in "".join(notes)
+    assert "write" not in vars(streams.out)
+
+
+def test_a_program_that_watches_on_top_of_us_makes_no_chain_either(streams: Streams) -> None:
+    streams.start()
+    seen: list[str] = []
+    ours = sys.stdout.write
+
+    def theirs(text: str) -> int:
+        seen.append(text)
+        return ours(text)
+
+    sys.stdout.write = theirs  # type: ignore[method-assign]
+    streams.console.stop()
+    for _ in range(1500):
+        other = Console(lambda kind, body: None, 3600)
+        other.start()
+        other.stop()
+    assert sys.stdout.write == theirs
+    print("end")
+    assert seen[-2:] == ["end", "\n"]
+
+
+@pytest.mark.parametrize("broken", [None, object()])
+def test_a_run_needs_no_stderr(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stepwell.terminal.stderr import tell
+
+    monkeypatch.setattr(sys, "stderr", broken)
+    tell("nobody hears this")
+    console = Console(lambda kind, body: None, 3600)
+    console.start()
+    console.stop()

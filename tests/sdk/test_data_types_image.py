@@ -278,3 +278,15 @@ def test_making_a_picture_of_224_by_224_only_copies(monkeypatch: pytest.MonkeyPa
     """The budget of `log()` is 5 ms. Not timed here: but nothing is compressed before `encode`."""
     monkeypatch.setattr(PIL.Image.Image, "save", lambda *_, **__: pytest.fail("compressed in the caller's thread"))
     Image(np.zeros((224, 224, 3), np.float32)).prepare()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (1, 4, 6), (1, 4, 6, 1), (1, 1, 4, 6), (1, 1, 4, 6, 1)])
+def test_dimensions_of_one_are_no_matter(shape: tuple[int, ...]) -> None:
+    pixels = np.arange(24, dtype=np.uint8)
+    picture = Image(pixels.reshape(shape))
+    assert (picture.width, picture.height, picture.image.mode) == (6, 4, "L")
+    assert np.asarray(picture.image).tolist() == pixels.reshape(4, 6).tolist()
+
+
+def test_a_batch_of_one_in_colours_and_a_picture_one_pixel_high() -> None:
+    assert (Image(np.zeros((1, 4, 6, 3), np.uint8)).width, Image(np.zeros((1, 6, 3), np.uint8)).height) == (6, 1)

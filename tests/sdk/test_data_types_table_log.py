@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.media import Stored
 from stepwell.data_types import Histogram, Image, Table
-from stepwell.errors import UsageError
+from stepwell.errors import DataError, UsageError
 
 RGB = np.random.default_rng(3).integers(0, 256, (4, 5, 3), np.uint8)
 
@@ -88,7 +88,7 @@ def test_an_immutable_table_keeps_its_first_content(stored: Stored, caplog: pyte
     assert caplog.text == ""
     table.add_data(2)
     again = stored.log(table, "t", 2)
-    assert (again["path"], again["sha256"], again["nrows"]) == (first["path"], first["sha256"], 2)
+    assert (again["path"], again["sha256"], again["nrows"]) == (first["path"], first["sha256"], 1)
     assert 'log_mode="MUTABLE"' in caplog.text
 
 
@@ -189,3 +189,68 @@ def test_rows_beyond_the_cap_are_cut_off_with_a_warning(
 def test_a_list_of_tables_is_a_list_of_single_objects(stored: Stored) -> None:
     encoded = stored.log([Table(columns=["a"], data=[[1]]), Table(columns=["b"], data=[[2]])])
     assert [stored.json(one["path"])["columns"] for one in encoded] == [["a"], ["b"]]
+
+
+class Fickle:
+    """A cell whose JSON is there at first and not later."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __stepwell_json__(self) -> Any:
+        self.asked += 1
+        if self.asked > 1:
+            raise ValueError("gone")
+        return 5
+
+
+@pytest.mark.parametrize("cell", [object(), [object()], {"a": {1: object()}}, 2**2000, b"\xff", np.array([object()])])
+def test_a_cell_that_makes_no_json_is_refused_when_it_is_added(cell: Any) -> None:
+    table = Table(columns=["a"], data=[[1]], allow_mixed_types=True)
+    with pytest.raises(DataError):
+        table.add_data(cell)
+    with pytest.raises(DataError):
+        table.add_column("b", [cell])
+    assert table.data == [[1]]
+
+
+@pytest.mark.parametrize("mode", ["IMMUTABLE", "MUTABLE", "INCREMENTAL"])
+def test_a_row_that_fails_later_costs_that_row_alone(
+    stored: Stored, caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    table = Table(columns=["a"], data=[[1], [Fickle()], [3]], allow_mixed_types=True, log_mode=mode)
+    first = stored.log(table)
+    assert (stored.json(first["path"])["data"], first["nrows"]) == ([[1], [3]], 2)
+    assert "stored without 1 of its 3 rows. The last: ValueError: gone" in caplog.text
+    if mode == "INCREMENTAL":
+        table.add_data(4)
+        second = stored.log(table, "t", 1)
+        assert (stored.json(second["path"])["data"], second["nrows"]) == ([[4]], 3)
+
+
+@pytest.mark.parametrize("mode", ["IMMUTABLE", "MUTABLE", "INCREMENTAL"])
+def test_cells_are_those_of_the_moment_of_log(stored: Stored, mode: str) -> None:
+    table = Table(columns=["a", "b"], data=[[[1, [2]], np.zeros(2)]], log_mode=mode)
+    logged = table.prepare()
+    table.data[0][0][1].append(9)
+    table.data[0][1][:] = 7
+    table.data[0].append("more")
+    encoded = logged.encode("t", 0, stored.sink)
+    assert stored.json(encoded["path"])["data"] == [[[1, [2]], [0, 0]]]
+
+
+def test_nan_is_nothing_in_a_column_of_texts_and_a_number_among_numbers(stored: Stored) -> None:
+    nan, json_nan = float("nan"), {"_type": "float64", "value": "NaN"}
+    table = Table(
+        columns=["text", "number", "late"], data=[[nan, nan, nan], ["a", 1, nan], [np.float64("nan"), 2, "x"]]
+    )
+    assert stored.json(stored.log(table)["path"])["data"] == [[None, json_nan, None], ["a", 1, None], [None, 2, "x"]]
+
+
+def test_columns_may_be_an_index_of_pandas(stored: Stored) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]})
+    table = Table(data=frame, columns=frame.columns)
+    assert table.columns == ["a", "b"]
+    assert Table(data=frame.values.tolist(), columns=frame.columns[::-1]).columns == ["b", "a"]
+    assert stored.json(stored.log(table)["path"])["data"] == [[1, "x"], [2, None]]

@@ -106,3 +106,23 @@ def test_the_same_cut_gives_the_same_bytes() -> None:
     taken = stage.cut()
     assert taken is not None
     assert list(_framer.frames(taken, SESSION, 0, 300)) == list(_framer.frames(taken, SESSION, 0, 300))
+
+
+def test_a_frame_that_cannot_be_made_costs_its_place_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = new_stage()
+    for number in range(3):
+        stage.log({"a": float(number)})
+    encode = _framer.encode
+
+    def failing(session: bytes, seq: int, *parts: Any) -> bytes:
+        if seq == 1:
+            raise OverflowError("a mistake of ours")
+        return encode(session, seq, *parts)
+
+    monkeypatch.setattr(_framer, "encode", failing)
+    made = [wire.peek(frame) for frame in cut(stage, 1)]
+    assert [(header.seq, header.kind, header.points, header.dropped) for header in made] == [
+        (0, wire.KIND_DATA, 1, 0),
+        (1, wire.KIND_TOMBSTONE, 0, 1),
+        (2, wire.KIND_DATA, 1, 0),
+    ]

@@ -19,7 +19,14 @@ THERE = [
     *("errors.CommError", "errors.Error", "errors.UsageError", "errors.term.termlog", "errors.term.termwarn"),
     *("finish", "init", "integration.sklearn.plot_roc", "join", "login", "mark_preempting", "plot.pr_curve"),
     *("sdk.data_types.image.Image", "sdk.lib.RunDisabled", "sdk.lib.runid.generate_id", "sdk.wandb_run.Run"),
-    *("sdk.wandb_config.Config", "sdk.wandb_settings.Settings", "sdk.Settings", "setup", "sklearn.plot_roc"),
+    *(
+        "sdk.wandb_config.Config",
+        "sdk.wandb_settings.Settings",
+        "sdk.Settings",
+        "setup",
+        "sklearn.plot_roc",
+        "tensorboard.patch",
+    ),
     *("termlog", "termwarn", "util.generate_id", "util.get_module", "wandb_run.Run"),
 ]
 

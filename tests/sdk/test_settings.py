@@ -11,6 +11,7 @@ import pytest
 from stepwell.errors import Error, SettingError, UsageError
 from stepwell.settings import ENVIRONMENT, FALLBACKS, Settings, Start, resolve
 from stepwell.settings.given import as_arguments
+from stepwell.settings.names import words_of
 
 
 def test_defaults_are_those_of_the_documentation() -> None:
@@ -21,7 +22,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         "online",
         "default",
         "uncategorized",
-        None,
+        words_of(settings.run_id),
         "0",
         False,
     ) == (

@@ -222,3 +222,36 @@ def test_keys_with_an_underscore_are_ordinary_values() -> None:
     stage = new_stage()
     stage.log({"_private": 1, "_wandbish": "x", "a_": 2})
     assert {0: {"_private": 1.0, "_wandbish": Json("x"), "a_": 2.0}} == rows(stage)
+
+
+def test_behind_the_last_step_calls_are_refused_and_rows_stay() -> None:
+    stage = new_stage()
+    stage.log({"a": 1.0}, step=2**63 - 2)
+    stage.log({"a": 2.0})
+    for _ in range(2):
+        with pytest.raises(DataError, match="there is no step behind the last one"):
+            stage.log({"a": 3.0})
+    with pytest.raises(DataError, match="step is too large"):
+        stage.log({"a": 4.0}, step=2**63 - 1)
+    stage.close_row()
+    assert rows(stage) == {2**63 - 2: {"a": 2.0}}
+    assert stage.cut() is None
+
+
+def test_plain_calls_count_up_to_the_last_step() -> None:
+    stage = new_stage(first_step=2**63 - 4)
+    for value in range(3):
+        stage.log({"a": value})
+    with pytest.raises(DataError, match="there is no step behind"):
+        stage.log({"a": 3})
+    assert list(rows(stage)) == [2**63 - 4, 2**63 - 3, 2**63 - 2]
+
+
+@pytest.mark.parametrize("first", [{"a.b": 1}, {"a": {"b": 1}}])
+@pytest.mark.parametrize("second", [{"a.b": 2}, {"a": {"b": 2}}])
+def test_the_later_of_a_dotted_and_a_nested_key_wins(first: dict[str, Any], second: dict[str, Any]) -> None:
+    stage = new_stage()
+    for data in ({"a": {"b": 0}}, {"a.b": 0}, first, second):
+        stage.log(data, commit=False)
+    stage.close_row()
+    assert rows(stage) == {0: {"a.b": 2.0}}

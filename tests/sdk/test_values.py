@@ -403,3 +403,12 @@ def test_every_list_is_stored_as_json_that_postgres_takes(value: list[Any]) -> N
     body = Frames(stage).collect()[0].objects["v"].decode()
     assert "\\u0000" not in body.replace("\\\\", "")
     assert len(value) == len(json.loads(body, parse_constant=pytest.fail))
+
+
+def test_masked_values_are_left_out() -> None:
+    many = np.ma.masked_greater(np.arange(40.0), 9)
+    histogram = logged(many)["v"].value
+    assert (sum(histogram["values"]), histogram["bins"][0], histogram["bins"][-1]) == (10, 0.0, 9.0)
+    assert logged(np.ma.array([1, 2, 3], mask=[0, 1, 0])) == {"v": Json([1, None, 3])}
+    assert logged(np.ma.masked) == logged(np.ma.array([1.5], mask=[1])) == {"v": Json(None)}
+    assert logged(np.ma.array([1.5], mask=[0])) == {"v": 1.5}

@@ -6,7 +6,7 @@ An answer of many pages is sent while it is read; an error behind the first byte
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ from stepwell_ingest.read.filters import compile_filter, parse_order
 from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, read_pages
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
-from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary
+from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary, unknown_keys
 from stepwell_ingest.read.sampling import Sampler
 from stepwell_ingest.read.series import read_buckets
 from stepwell_ingest.read.standing import Standing
@@ -116,7 +116,7 @@ async def _send_pages(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, limit: int | None
 ) -> web.StreamResponse:
     """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to go on."""
-    sent, go_on = 0, None
+    sent, go_on, seen = 0, None, set[str]()
     try:
         async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
             async for page in following:
@@ -125,11 +125,13 @@ async def _send_pages(
                 if len(page.steps):
                     await reply.send(page_batch(page), page_as_json(page))
                 sent += len(page.steps)
+                seen.update(column.name for column in page.columns)
                 if go_on is not None:
                     break
         if go_on is not None and go_on >= wanted.end(row):
             go_on = None
-        return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None})
+        unknown = await _unknown(database, row, wanted, seen) if go_on is None else {}
+        return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None, **unknown})
     except Error as error:
         return await reply.fail(error)
 
@@ -156,16 +158,26 @@ async def _send_sampled(
     if not count:
         count = len((await metric_names(Standing(database, row.run_id)))["metrics"])
     sampler = Sampler(samples, wanted.end_of_points(row), count)
+    seen = set[str]()
     try:
         async with aclosing(read_pages(database, row, wanted)) as pages, aclosing(ahead(pages)) as following:
             async for page in following:
                 chosen = page.select(sampler.choose(page))
                 await reply.send(page_batch(chosen), page_as_json(chosen))
+                seen.update(column.name for column in page.columns)
+        unknown = await _unknown(database, row, wanted, seen)
         return await reply.end(
-            {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out()}
+            {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out(), **unknown}
         )
     except Error as error:
         return await reply.fail(error)
+
+
+async def _unknown(database: Database, row: RunRow, wanted: Wanted, seen: set[str]) -> dict[str, Any]:
+    """{"unknown": {key: names that are like it}} for keys that the run has never logged; {} where there are none."""
+    missing = [key for key in wanted.keys or () if key not in seen and key not in RESERVED]
+    found = await unknown_keys(Standing(database, row.run_id), missing) if missing else {}
+    return {"unknown": found} if found else {}
 
 
 async def named_run(request: web.Request, database: Database) -> RunRow:

@@ -23,7 +23,7 @@ class Route:
     """One route.
 
     Attributes:
-        method: GET, HEAD, POST or PUT.
+        method: GET, HEAD, POST, PUT, PATCH or DELETE.
         path: with the names of its variable parts in braces.
         right: what the caller must be allowed to do.
         handler: answers a request.

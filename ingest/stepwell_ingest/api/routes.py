@@ -14,6 +14,7 @@ from stepwell_ingest.api import reads, status, workspace
 from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
 from stepwell_ingest.api.charts import charts
+from stepwell_ingest.api.edits import delete_run, patch_run
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import live
 from stepwell_ingest.api.frames import post_attach, post_frames, post_sessions
@@ -44,7 +45,7 @@ PAGES = (
 
 def routes(limits: Reads) -> tuple[Route, ...]:
     """All routes. `limits` are the bounds of the parameters that read."""
-    table = (*_writing(), *_files(), *_reading(limits), *_workspace(limits), *_operating())
+    table = (*_writing(), *_editing(), *_files(), *_reading(limits), *_workspace(limits), *_operating())
 
     async def describe(services: object, request: web.Request, query: Query) -> web.Response:
         return json_response(described)
@@ -95,6 +96,28 @@ def _writing() -> tuple[Route, ...]:
             ignores_unknown=True,
             body=_BYTES,
             errors=(400, 404, 409, 410, 413, 422, 503),
+        ),
+    )
+
+
+def _editing() -> tuple[Route, ...]:
+    return (
+        Route(
+            "PATCH",
+            _RUN,
+            Right.WRITE,
+            patch_run,
+            "Changes a run's name, notes, tags, group, job type, config or summary.",
+            body="application/json",
+            errors=(400, 404, 413, 503),
+        ),
+        Route(
+            "DELETE",
+            _RUN,
+            Right.WRITE,
+            delete_run,
+            "Deletes a run, for good.",
+            errors=(400, 404, 503),
         ),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.blobs.intake import BlobIntake
@@ -39,6 +40,7 @@ class Services:
         batcher, catalog, intake: stations of the write path.
         pace: for how long senders should gather rows.
         streams: the open connections.
+        edits: changes to runs that come from readers.
         reads: the database as reads use it.
         live: live views.
         sizes: how much history there is.
@@ -58,6 +60,7 @@ class Services:
     intake: Intake
     pace: Pace
     streams: OpenStreams
+    edits: Edits
     reads: Database
     live: Live
     sizes: Sizes

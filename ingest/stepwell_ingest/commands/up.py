@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import ipaddress
 import logging
 import os
@@ -251,8 +252,9 @@ class _Server:
             lines.append(f"  export STEPWELL_URL={local}")
         if self._data_option:
             lines.append(f"  export STEPWELL_DATA={shlex.quote(str(self._data))}")
+        if importlib.util.find_spec("sklearn") is not None:  # without it, the first suggestion would fail
+            lines.append(f"  stepwell demo --url {local}")
         lines += [
-            f"  stepwell demo --url {local}",
             '  stepwell sql "SELECT run, state, writers, points FROM runs ORDER BY created_at DESC LIMIT 10"',
         ]
         if not _loopback(self._config.host):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -101,15 +101,27 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
                 hint="name it as entity/project/run",
             )
         targets[rows[0]["run_id"]] = _target(rows[0])
-    forks = await connection.fetch(sql["forks_that_stay"], list(targets))
+    await check_forks(connection, {run_id: target.path for run_id, target in targets.items()})
+    return await _planned(connection, list(targets.values()))
+
+
+async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) -> None:
+    """Returns when nothing keeps these runs.
+
+    Args:
+        paths: by run id, for the message.
+
+    Raises:
+        UsageError: forks that are not among them show their points.
+    """
+    forks = await connection.fetch(queries("delete")["forks_that_stay"], list(paths))
     if forks:
-        shown = "\n".join(f"{row['fork']} is a fork of {targets[row['run_id']].path}" for row in forks[:20])
+        shown = "\n".join(f"{row['fork']} is a fork of {paths[row['run_id']]}" for row in forks[:20])
         raise UsageError(
             "these runs cannot go, since forks show their points",
             detail=shown + ("\n…" if len(forks) > 20 else ""),
             hint="delete the forks, too, by naming them all",
         )
-    return await _planned(connection, list(targets.values()))
 
 
 async def plan_project(connection: asyncpg.Connection, project: str) -> Deletion:

@@ -7,7 +7,7 @@ is a position (the last row's sort value and id), so a page neither repeats nor 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ import orjson
 from stepwell.errors import NotFoundError, UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import Condition, Order
+from stepwell_ingest.read.near import near
 from stepwell_ingest.read.standing import Standing
 
 #: Columns of the query `runs` that an answer shows as they are.
@@ -61,12 +62,22 @@ class RunRow:
 async def find_run(database: Database, entity: str, project: str, run: str) -> RunRow:
     """The run of these names.
 
+    Args:
+        run: its id; or its display name, where no run has that id and one run alone that name.
+
     Raises:
         NotFoundError: there is none; it says what there is instead.
     """
     async with database.snapshot() as connection:
         sql = f"SELECT * FROM ({_base(database)}) r WHERE run = $3"
         row = await connection.fetchrow(sql, entity, project, run)
+        if row is None:
+            named = [found["run"] for found in await connection.fetch(database.sql["run_named"], entity, project, run)]
+            if len(named) > 1:
+                raise NotFoundError(
+                    f"several runs of {entity}/{project} are called {run!r}", hint=f"use an id, as in {named[0]!r}"
+                )
+            row = await connection.fetchrow(sql, entity, project, named[0]) if named else None
         if row is not None:
             found = _run_row(row)
             if row["parent"] is None:
@@ -139,6 +150,15 @@ async def metric_names(standing: Standing) -> dict[str, Any]:
         section = name.partition("/")[0] if "/" in name else ""
         sections[section] = sections.get(section, 0) + 1
     return {"metrics": names, "sections": sections}
+
+
+async def unknown_keys(standing: Standing, keys: Iterable[str]) -> dict[str, list[str]]:
+    """Those of `keys` that the run has never logged, each with the names that are like it."""
+    async with standing.snapshot() as connection:
+        metrics = [row["name"] for row in await connection.fetch(standing.sql["metrics"], standing.run_id)]
+        objects = [row["key"] for row in await connection.fetch(standing.sql["object_keys"], standing.run_id)]
+    known = {*metrics, *objects}
+    return {key: near(key, known) for key in keys if key not in known}
 
 
 async def summary(standing: Standing) -> bytes:

@@ -26,6 +26,7 @@ from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.write.admission import Gate, Room
@@ -94,6 +95,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         intake=Intake(batcher, limits.object_bytes, quota.refusal),
         pace=pace,
         streams=streams,
+        edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
         live=Live(reads),
         sizes=Sizes(writing),

@@ -7,6 +7,11 @@ UNION ALL
 UNION ALL
 (SELECT DISTINCT 'entity', r.entity FROM stepwell.run r ORDER BY 2 LIMIT 20);
 
+-- name: run_named
+-- The ids of the runs of a project that are shown by this name; two are enough to know that it is ambiguous.
+SELECT r.run FROM stepwell.runs r
+WHERE r.entity = $1 AND r.project = $2 AND r.display_name = $3 ORDER BY r.run_id DESC LIMIT 2;
+
 -- name: runs
 -- The rows that lists of runs are filtered from. Its columns are the fields of filters (read/filters.py).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,

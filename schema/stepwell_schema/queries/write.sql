@@ -132,3 +132,7 @@ SELECT ord - 1 AS index, current FROM stepwell.finish_all_v1($1, $2, $3, $4);
 -- name: ensure_partitions
 -- Creates the partitions of this month and of the two months after it.
 SELECT stepwell.ensure_partitions_v1((clock_timestamp() AT TIME ZONE 'UTC')::date, 3);
+
+-- name: edit_run
+-- See functions/190_edit_run.sql.
+SELECT stepwell.edit_run_v1($1, $2::jsonb, $3::jsonb, $4::jsonb);

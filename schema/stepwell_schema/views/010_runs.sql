@@ -14,7 +14,10 @@ SELECT r.entity, r.project, r.name AS run, coalesce(m.meta->>'name', r.name) AS 
            FROM stepwell.lineage_epoch x
            JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
            WHERE x.run_id = r.run_id AND l.first_step < x.below_step) END) AS last_step,
-       s.points, s.objects, s.rejected, s.writers, r.run_id,
+       s.points,
+       -- media come as notes, once their files are there
+       s.objects + (SELECT count(*) FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS objects,
+       s.rejected, s.writers, r.run_id,
        (SELECT p.name FROM stepwell.run p WHERE p.run_id = r.parent_run_id) AS parent, r.fork_step,
        m.meta->>'notes' AS notes,
        ARRAY(SELECT jsonb_array_elements_text(stepwell.array_v1(m.meta->'tags'))) AS tags,

@@ -10,7 +10,7 @@ COMMENT ON COLUMN stepwell.runs.finished_at IS 'NULL while it runs';
 COMMENT ON COLUMN stepwell.runs.exit_code IS 'NULL while it runs, and after a crash';
 COMMENT ON COLUMN stepwell.runs.last_step IS 'the highest step that is shown; NULL: none';
 COMMENT ON COLUMN stepwell.runs.points IS 'stored values that are numbers, superseded ones included';
-COMMENT ON COLUMN stepwell.runs.objects IS 'stored values that are no numbers';
+COMMENT ON COLUMN stepwell.runs.objects IS 'stored values that are no numbers, media among them';
 COMMENT ON COLUMN stepwell.runs.rejected IS 'frames that were refused for good';
 COMMENT ON COLUMN stepwell.runs.writers IS 'processes that have logged to it';
 COMMENT ON COLUMN stepwell.runs.run_id IS 'the key in all other views; ordered by the time of creation';

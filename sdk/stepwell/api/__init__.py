@@ -15,16 +15,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
-from stepwell.api._history import HistoryScan, Series, Summary
+from stepwell.api._files import File, Files
+from stepwell.api._history import HistoryScan, Series
 from stepwell.api._http import Client
+from stepwell.api._projects import Project, Projects, User
 from stepwell.api._run import Run
 from stepwell.api._runs import Runs
+from stepwell.api._summary import Summary
+from stepwell.compat import names
+from stepwell.compat.absent import absent_name
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings import resolve
 
-__all__ = ["Api", "HistoryScan", "Run", "Runs", "Series", "Summary"]
+__all__ = ["Api", "File", "Files", "HistoryScan", "Project", "Projects", "Run", "Runs", "Series", "Summary", "User"]
 
 _VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT", "STEPWELL_API_KEY", "STEPWELL_CA_FILE")
 _OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "project"}
@@ -58,13 +64,33 @@ class Api:
     def __repr__(self) -> str:
         return f"<Api {self._client.url}>"
 
+    def __getattr__(self, name: str) -> Any:
+        raise absent_name("wandb.Api", name, names.API, self)
+
     @property
     def default_entity(self) -> str:
         """For paths that name none."""
         return self.entity
 
+    @property
+    def viewer(self) -> User:
+        """Who asks. There are no accounts yet, so it is the user of this process."""
+        return User(self.entity)
+
+    def flush(self) -> None:
+        """Does nothing: an `Api` keeps no answers."""
+
+    def projects(self, entity: str | None = None, per_page: int = 200) -> Projects:
+        """The projects of an entity, the one with the newest run first.
+
+        Args:
+            entity: default that of this object.
+            per_page: accepted for scripts written for W&B.
+        """
+        return Projects(self._client, entity or self.entity)
+
     def run(self, path: str) -> Run:
-        """The run at "entity/project/id", "project/id" or "id".
+        """The run at "entity/project/id", "project/id" or "id"; its display name will do where it is unique.
 
         Raises:
             NotFoundError: (a CommError) there is no such run; it says what there is nearby.
@@ -76,6 +102,20 @@ class Api:
             raise UsageError(f"{path!r} names no run", hint='"entity/project/id"')
         entity, project = self._place(parts[:-1])
         return Run(self._client, entity, project, parts[-1])
+
+    def restore(self, name: str, run_path: str, replace: bool = False, root: str | os.PathLike[str] = ".") -> IO[str]:
+        """A file of a run, written to `root`/`name` unless it is there, and opened for reading.
+
+        Args:
+            run_path: see `run`.
+            replace: fetch it also when it is there.
+
+        Raises:
+            NotFoundError: (a CommError) there is no such run or file.
+        """
+        if not replace and (place := Path(root) / name).exists():
+            return place.open()
+        return self.run(run_path).file(name).download(root, replace=True)
 
     def runs(
         self,

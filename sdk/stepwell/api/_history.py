@@ -6,8 +6,9 @@ cut off goes on where it stood, so that nothing is missing or double.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from stepwell.api._http import Client, Query
 from stepwell.api._table import WRITER, Rows, Shape
 from stepwell.errors import Error, FrameCorruptError, ServerError
 from stepwell.wire import Float64Array, Int64Array
+
+log = logging.getLogger("stepwell")
 
 #: How often in a row a read that is cut off, without a row in between, is tried again, and the pause before.
 _TRIES = 3
@@ -40,25 +43,6 @@ class Series(NamedTuple):
     writers: list[str]
 
 
-class Summary(Mapping[str, Any]):
-    """The last value of each key. Read-only; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity"."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return repr(self._values)
-
-
 def read_rows(
     client: Client, path: Sequence[str], query: dict[str, Any], end: dict[str, Any], route: str = "history"
 ) -> Iterator[Rows]:
@@ -73,6 +57,7 @@ def read_rows(
                 for batch in batches:
                     if batch.head.get("end"):
                         end.update(batch.head)
+                        _warn_of_unknown(path, batch.head.get("unknown") or {})
                         return
                     rows = Rows(batch)
                     yield rows
@@ -112,6 +97,13 @@ def scan_rows(client: Client, path: Sequence[str], shape: Shape, query: dict[str
 def joined(parts: list[npt.NDArray[Any]]) -> Any:
     """One array of an empty one and others; without a copy where there is one."""
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
+
+
+def _warn_of_unknown(path: Sequence[str], unknown: dict[str, list[str]]) -> None:
+    """Says which keys the run never logged: most often they were mistyped."""
+    for key, near in unknown.items():
+        alike = f"; near it: {', '.join(near)}" if near else ""
+        log.warning("run %s has never logged %r%s", "/".join(path[2:]), key, alike)
 
 
 def _may_go_on(error: Error, query: Query) -> bool:

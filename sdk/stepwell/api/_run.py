@@ -1,4 +1,4 @@
-"""One run as it was logged: what it was started with, where it stands, and its history in several shapes.
+"""One run as it was logged: its history in several shapes, beside its attributes.
 
 In come answers of the server; out go values that are exactly those that were logged.
 """
@@ -7,155 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 
-from stepwell.api._history import HistoryScan, Series, Summary, joined, read_rows, scan_rows
-from stepwell.api._http import Client
+from stepwell.api._attributes import RunAttributes
+from stepwell.api._history import HistoryScan, Series, joined, read_rows, scan_rows
 from stepwell.api._system import as_frame, is_system, sample_system, scan_system
 from stepwell.api._table import RESERVED, STEP, Rows, Shape, Table
 from stepwell.errors import UsageError
-from stepwell.values.convert import number_of
 
 log = logging.getLogger("stepwell")
 
 _NO_PANDAS = "pandas is not installed, so history() returns a list of dicts"
 
 
-class Run:
-    """A run of a server, as it stood when this object was made; `load()` looks again. History is always read anew.
-
-    Attributes:
-        entity, project, id: what it is known by.
-    """
-
-    def __init__(
-        self, client: Client, entity: str, project: str, id: str, attributes: dict[str, Any] | None = None
-    ) -> None:
-        self._client = client
-        self.entity, self.project, self.id = entity, project, id
-        self._path = ("v1", "runs", entity, project, id)
-        self._summary: Summary | None = None
-        self._attributes: dict[str, Any] = attributes or {}
-        if attributes is None:
-            self.load()
-
-    def __repr__(self) -> str:
-        return f"<Run {'/'.join(self.path)} ({self.state})>"
-
-    def load(self, force: bool = True) -> dict[str, Any]:
-        """Reads the run's attributes anew, and returns them.
-
-        Raises:
-            NotFoundError: (a CommError) it is not there.
-        """
-        self._attributes = self._client.get_json(self._path)
-        self._summary = None
-        return self._attributes
-
-    @property
-    def path(self) -> list[str]:
-        """entity, project and id."""
-        return [self.entity, self.project, self.id]
-
-    @property
-    def url(self) -> str:
-        """Its page."""
-        entity, project, run = (quote(name, safe="") for name in self.path)
-        return f"{self._client.url}/{entity}/{project}/runs/{run}"
-
-    @property
-    def name(self) -> str:
-        """What pages show."""
-        return self._attributes["display_name"] or self.id
-
-    display_name = name
-
-    @property
-    def state(self) -> str:
-        """running, finished, failed or crashed."""
-        return str(self._attributes["state"])
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What it was started with, without keys that begin with `_`."""
-        return {key: value for key, value in self.rawconfig.items() if not key.startswith("_")}
-
-    @property
-    def rawconfig(self) -> dict[str, Any]:
-        """The whole config."""
-        return dict(number_of(self._attributes["config"]))
-
-    @property
-    def tags(self) -> list[str]:
-        return list(self._attributes["tags"])
-
-    @property
-    def notes(self) -> str | None:
-        return self._optional("notes")
-
-    @property
-    def group(self) -> str | None:
-        return self._optional("group")
-
-    @property
-    def job_type(self) -> str | None:
-        return self._optional("job_type")
-
-    @property
-    def username(self) -> str | None:
-        return self._optional("username")
-
-    user = username
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """Host, Python and the like, of its first writer."""
-        return dict(self._attributes["metadata"])
-
-    @property
-    def created_at(self) -> str:
-        """ISO 8601, UTC."""
-        return str(self._attributes["created_at"])
-
-    @property
-    def heartbeat_at(self) -> str | None:
-        """When the server last heard of it."""
-        return self._optional("heartbeat_at")
-
-    @property
-    def exit_code(self) -> int | None:
-        code = self._attributes["exit_code"]
-        return None if code is None else int(code)
-
-    @property
-    def lastHistoryStep(self) -> int:
-        """The highest step; −1 when there is none."""
-        step = self._attributes["last_step"]
-        return -1 if step is None else int(step)
-
-    @property
-    def summary(self) -> Summary:
-        """The last value of each key."""
-        if self._summary is None:
-            self._summary = Summary(self._client.get_json((*self._path, "summary")))
-        return self._summary
-
-    @property
-    def summary_metrics(self) -> dict[str, Any]:
-        """`summary` as a dict."""
-        return dict(self.summary)
-
-    @property
-    def history_keys(self) -> list[str]:
-        """Every key that was logged: metrics, then keys whose values are no numbers."""
-        metrics = self._client.get_json((*self._path, "metrics"))["metrics"]
-        objects = [item["key"] for item in self._client.get_json((*self._path, "objects"))["keys"]]
-        return list(dict.fromkeys(metrics + objects))
+class Run(RunAttributes):
+    """A run that was read back: its attributes, and its history, which is always read anew."""
 
     def history(
         self,
@@ -268,10 +137,6 @@ class Run:
         """
         return self._table(keys, min_step, max_step).polars({"sampled": None})
 
-    def _optional(self, name: str) -> str | None:
-        value = self._attributes[name]
-        return None if value is None else str(value)
-
     def _names(self, keys: Sequence[str] | None) -> list[str] | None:
         if keys is None:
             return None
@@ -280,9 +145,9 @@ class Run:
         return list(dict.fromkeys(keys)) or None
 
     def _shape(self, keys: Iterable[str] | None) -> Shape:
-        created = datetime.fromisoformat(self.created_at)
-        several = (self._attributes["writers"] or 0) > 1
-        return Shape(keys, round(created.timestamp() * 1e6), several)
+        if (self._attributes["writers"] or 0) < 2 and self.state == "running":
+            self._attributes["writers"] = self._client.get_json(self._path)["writers"]  # others may have come since
+        return Shape(keys, self._created_us, (self._attributes["writers"] or 0) > 1)
 
     def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:
         names = self._names(keys)

@@ -79,8 +79,6 @@ class AbsentOfRun:
     use_model = _refusing("run.use_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     link_model = _refusing("run.link_model()", _ARTIFACTS, names.NO_ARTIFACTS)
     log_code = _refusing("run.log_code()", _ARTIFACTS, names.NO_CODE)
-    restore = _refusing("run.restore()", "files do not come back by themselves", names.NO_RESTORE)
-    file = _refusing("run.file()", "files do not come back by themselves", names.NO_RESTORE)
     status = _refusing("run.status()", "there is none of this name", names.NO_STATUS)
     write_logs = _refusing("run.write_logs()", "there is none of this name", names.NO_WRITE_LOGS)
 
@@ -103,6 +101,5 @@ REFUSED: Mapping[str, Any] = {
         name: _refusing(f"wandb.{name}()", _ARTIFACTS, names.NO_ARTIFACTS)
         for name in ("log_artifact", "use_artifact", "log_model", "use_model", "link_model")
     },
-    "restore": _refusing("wandb.restore()", "files do not come back by themselves", names.NO_RESTORE),
     **{name: _refusing(f"wandb.{name}()", _SWEEPS, names.NO_SWEEPS) for name in ("sweep", "agent", "controller")},
 }

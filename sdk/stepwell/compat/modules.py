@@ -75,10 +75,11 @@ _API = Later("stepwell.api")
 _KERAS = Later("stepwell.integration.keras")
 _LIGHTGBM = Later("stepwell.integration.lightgbm")
 _SKLEARN = Later("stepwell.integration.sklearn")
+_TENSORBOARD = Later("stepwell.integration.tensorboard")
 _XGBOOST = Later("stepwell.integration.xgboost")
 
 #: Those at the top that are no packages of Stepwell, so that `import stepwell as wandb` reaches them as well.
-OUTERMOST = ("apis", "keras", "lightgbm", "sdk", "sklearn", "wandb_run", "xgboost")
+OUTERMOST = ("apis", "keras", "lightgbm", "sdk", "sklearn", "tensorboard", "wandb_run", "xgboost")
 
 
 def stand_ins(stepwell: ModuleType, top: StandIn | None = None) -> dict[str, StandIn]:
@@ -115,6 +116,7 @@ def _namespaces(stepwell: ModuleType) -> Mapping[str, Any]:
         "integration.lightgbm": _LIGHTGBM,
         "integration.sb3": Later("stepwell.integration.sb3"),
         "integration.sklearn": _SKLEARN,
+        "integration.tensorboard": _TENSORBOARD,
         "integration.xgboost": _XGBOOST,
         "keras": _KERAS,
         "lightgbm": _LIGHTGBM,
@@ -149,6 +151,7 @@ def _namespaces(stepwell: ModuleType) -> Mapping[str, Any]:
         "sdk.wandb_settings": SimpleNamespace(Settings=stepwell.Settings),
         "sdk.wandb_summary": SimpleNamespace(Summary=stepwell.Summary),
         "sklearn": _SKLEARN,
+        "tensorboard": _TENSORBOARD,
         "util": util,
         "wandb_run": of_a_run,
         "xgboost": _XGBOOST,

@@ -11,7 +11,6 @@ NO_ARTIFACTS = (
     "in Transformers WANDB_LOG_MODEL=false, in diffusers and others likewise"
 )
 NO_SWEEPS = "search with Optuna or Ray Tune, one init(group=…) per trial, and compare the runs with SQL"
-NO_RESTORE = "the view stepwell.files names what run.save() kept, and GET /v1/blobs/{sha256} gives it"
 NO_STATUS = "run.stats and run.account count what is on its way and what is stored"
 NO_WRITE_LOGS = "print(): Stepwell keeps what goes to sys.stdout with the run"
 
@@ -119,6 +118,7 @@ NO_CODE = "init(save_code=True) keeps the program's main file, run.save('**/*.py
 
 #: Of a run.
 RUN = {
+    "file": "run.restore(name), or stepwell.Api().run(run.path).file(name)",
     "history": "stepwell.Api().run(run.path).history() reads what was logged; run.log() logs",
     "log_graph": "log a drawing of the model as wandb.Image or wandb.Html",
     "log_text": "run.log({name: text})",

@@ -26,8 +26,16 @@ def pixels_of(data: Any, normalize: bool) -> Pixels:
         DataError: it has another shape, or does not hold numbers.
     """
     array = as_array(data)
+    if isinstance(array, np.ma.MaskedArray):  # masked pixels are black
+        array = array.filled(0)
+    while array.ndim > (4 if _is_torch(data) else 3) and array.shape[0] == 1:  # a batch of one
+        array = array[0]
     if _is_torch(data):
         array = _channels_last(array)
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] == 1:  # one channel, in front
+        array = array[0]
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)) or 0 in array.shape:

@@ -16,7 +16,17 @@ from stepwell.data_types._files import FileSink
 from stepwell.data_types._libraries import library
 from stepwell.data_types._media import Encoded, Media
 from stepwell.data_types._table_file import Increment, Increments, TableFile
-from stepwell.data_types._table_types import ANY, NONE, kind_of, kind_of_dtype, merged, owned
+from stepwell.data_types._table_types import (
+    ANY,
+    NONE,
+    NUMBER,
+    copied,
+    is_nan,
+    kind_of,
+    kind_of_dtype,
+    merged,
+    owned,
+)
 from stepwell.errors import DataError, UsageError
 from stepwell.values.convert import described
 
@@ -69,13 +79,14 @@ class Table(Media):
         self.data: list[list[Any]] = []
         self.increments = Increments()
         self._frozen: TableFile | None = None
+        self._has_nan = False
         self._pk: Any = None
         self._fks: dict[Any, tuple[Any, Any]] = {}
         if hasattr(columns, "iloc"):  # Table(frame)
             columns, dataframe = None, columns
         data = next((given for given in (dataframe, data, rows) if given is not None), None)
         is_frame = hasattr(data, "iloc")
-        self.columns = _checked_columns([*data.columns] if is_frame and columns is None else columns)
+        self.columns = _checked_columns(data.columns if is_frame and columns is None else columns)
         self._kinds = (
             [ANY] * len(self.columns) if allow_mixed_types else _per_column(dtype, self.columns, kind_of_dtype)
         )
@@ -96,14 +107,15 @@ class Table(Media):
         """Appends a row. Lists, dicts and arrays are copied.
 
         Raises:
-            DataError: it has more or fewer cells than there are columns, or a cell does not fit its column.
+            DataError: it has more or fewer cells than there are columns, or a cell does not fit its column, or makes no
+                JSON.
         """
         if len(data) != len(self.columns):
             raise DataError(
                 f"a row has {len(data)} cells, and the table {len(self.columns)} columns",
                 detail=described(self.columns),
             )
-        row = [owned(cell, Table.of_frame) for cell in data]
+        row = [self._owned(cell) for cell in data]
         self._kinds = [
             self._checked(number, cell, kind) for number, (cell, kind) in enumerate(zip(row, self._kinds, strict=True))
         ]
@@ -120,7 +132,7 @@ class Table(Media):
         """
         self._refuse_if_incremental("add_column")
         given = data.tolist() if isinstance(data, np.ndarray) else list(data)
-        cells = [owned(cell, Table.of_frame) for cell in given]
+        cells = [self._owned(cell) for cell in given]
         if name in self.columns:
             raise DataError(f"the table has a column {name!r} already")
         if self.columns and len(cells) != len(self.data):
@@ -209,12 +221,13 @@ class Table(Media):
 
     def prepare(self) -> Media:
         if self.log_mode == "INCREMENTAL":
-            return Increment(self, len(self.data))
+            stored = self.increments.rows
+            return Increment(self, stored, self._copied_rows(stored, len(self.data)))
         if self.log_mode == "MUTABLE" or self._frozen is None:
             limit = max(self.MAX_ROWS, self.MAX_ARTIFACT_ROWS)
             if len(self.data) > limit:
                 log.warning("a table is cut off: %d of its %d rows are logged", limit, len(self.data))
-            self._frozen = TableFile(list(self.columns), [list(row) for row in self.data[:limit]], self.log_mode)
+            self._frozen = TableFile(list(self.columns), self._copied_rows(0, limit), self.log_mode)
             self._logged = len(self.data), len(self.columns)
             return self._frozen
         if self._logged != (now := (len(self.data), len(self.columns))):
@@ -223,7 +236,7 @@ class Table(Media):
                 'make it with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
             )
             self._logged = now
-        return self._frozen.with_rows(len(self.data))
+        return self._frozen
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
         return self.prepare().encode(key, step, sink)
@@ -231,9 +244,30 @@ class Table(Media):
     def _checked(self, number: int, cell: Any, kind: str) -> str:
         return self._merged(self.columns[number], cell, kind, optional=self._optional[number])
 
+    def _owned(self, cell: Any) -> Any:
+        cell = owned(cell, Table.of_frame)
+        if is_nan(cell):
+            self._has_nan = True
+        return cell
+
+    def _copied_rows(self, start: int, stop: int) -> list[list[Any]]:
+        """What `log()` keeps: neither the rows nor what is in their cells changes with the table."""
+        rows = [[copied(cell) for cell in row] for row in self.data[start:stop]]
+        if self._has_nan:  # in a column of anything but numbers, it is how libraries write that nothing is there
+            texts = [number for number, kind in enumerate(self._kinds) if kind not in (ANY, NONE, NUMBER)]
+            for row in rows:
+                for number in texts:
+                    if number < len(row) and is_nan(row[number]):
+                        row[number] = None
+        return rows
+
     @staticmethod
     def _merged(name: Any, cell: Any, kind: str, *, optional: bool) -> str:
         found = kind_of(cell)
+        if is_nan(cell) and kind != NUMBER:
+            found = NONE
+            if kind == NONE:  # it may yet become a column of numbers
+                return kind
         if found == NONE:
             if optional or kind == ANY:
                 return kind
@@ -271,6 +305,8 @@ class Table(Media):
 def _checked_columns(columns: Any) -> list[Any]:
     if columns is None:
         return ["Input", "Output", "Expected"]
+    if hasattr(columns, "to_list"):  # an index of pandas
+        columns = columns.to_list()
     if not isinstance(columns, list | tuple | np.ndarray) or not all(isinstance(name, str | int) for name in columns):
         raise DataError("columns must be a list of names", detail=described(columns))
     return list(columns)

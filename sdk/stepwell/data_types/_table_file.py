@@ -14,8 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from stepwell.data_types._files import FileRef, FileSink, store
+from stepwell.data_types._held import held_bytes
 from stepwell.data_types._media import Media
-from stepwell.errors import UsageError
+from stepwell.errors import SpoolError, UsageError
 from stepwell.values.convert import described, jsonable
 from stepwell.values.text import dump
 
@@ -43,10 +44,6 @@ class TableFile(Media):
         self._rows = rows
         self._log_mode = log_mode
 
-    def with_rows(self, count: int) -> Media:
-        """The same file, described with another number of rows: that of a table which went on after it."""
-        return self if count == len(self._rows) else _Recount(self, count)
-
     def config_entries(self, key: str) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         for row in self._rows:
@@ -57,31 +54,17 @@ class TableFile(Media):
         return entries
 
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
-        ref = write(self._columns, self._rows, key, step, sink)
-        size = {"ncols": len(self._columns), "nrows": len(self._rows), "log_mode": self._log_mode}
+        ref, count = write(self._columns, self._rows, key, step, sink)
+        size = {"ncols": len(self._columns), "nrows": count, "log_mode": self._log_mode}
         return {"_type": "table-file", **size, **ref.as_json()}
-
-
-class _Recount(Media):
-    folder = TableFile.folder
-
-    def __init__(self, file: TableFile, count: int) -> None:
-        self._file, self._count = file, count
-
-    def config_entries(self, key: str) -> dict[str, Any]:
-        return self._file.config_entries(key)
-
-    def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
-        encoded = self._file.encode(key, step, sink)
-        assert isinstance(encoded, dict)
-        return encoded | {"nrows": self._count}
 
 
 class Increments:
     """What of an INCREMENTAL table is stored already. Moves when a file is stored, so a failed `log()` loses no row.
 
     Attributes:
-        rows: how many rows of this table are in files.
+        rows: how many rows of this table are done with.
+        stored: how many of these are in files; the others could not be encoded.
         rows_before: how many the run's earlier processes stored.
         number: of the next increment.
         paths: of the increments so far, the latest last.
@@ -89,6 +72,7 @@ class Increments:
 
     def __init__(self) -> None:
         self.rows = 0
+        self.stored = 0
         self.rows_before = 0
         self.number = 0
         self.paths: list[str] = []
@@ -128,18 +112,21 @@ class GrowingTable(Protocol):
     """What an increment reads of its table, which may grow meanwhile."""
 
     columns: list[Any]
-    data: list[Any]
     increments: Increments
 
 
 class Increment(Media):
-    """The rows of an INCREMENTAL table up to its end when it was logged, without those that are stored already."""
+    """The rows of an INCREMENTAL table when it was logged, from `start` on: those before were stored by then."""
 
     folder = TableFile.folder
 
-    def __init__(self, table: GrowingTable, end: int) -> None:
-        self._table, self._end = table, end
+    def __init__(self, table: GrowingTable, start: int, rows: list[list[Any]]) -> None:
+        self._table, self._start, self._rows = table, start, rows
         self._last: tuple[dict[str, dict[str, Any]], str] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        return held_bytes(self._rows)
 
     def go_on_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
         """Of a resumed run: a table that has no increments yet goes on behind the last one of this metric.
@@ -149,42 +136,54 @@ class Increment(Media):
         """
         self._last = tables, metric
 
-    @property
-    def held_bytes(self) -> int:
-        return 1  # the rows are those of the caller's table, which holds them anyway
-
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
         done = self._table.increments
         done.check(sink)
         if self._last is not None and not done.begun:
             done.continue_from(self._last[0][self._last[1]])
-        rows = [list(row) for row in self._table.data[done.rows : self._end]]
-        ref = write(self._table.columns, rows, key, step, sink)
+        rows = self._rows[max(0, done.rows - self._start) :]  # without those of increments that were on their way
+        ref, count = write(self._table.columns, rows, key, step, sink)
         if done.number == MAX_INCREMENTS:
             log.warning("table %r has more than %d increments; pages show the latest ones", key, MAX_INCREMENTS)
         encoded = {
             "_type": "incremental-table-file",
             "ncols": len(self._table.columns),
-            "nrows": done.rows_before + self._end,
+            "nrows": done.rows_before + done.stored + count,
             "log_mode": "INCREMENTAL",
             "increment_num": done.number,
             "previous_increments_paths": list(done.paths),
             **ref.as_json(),
         }
-        done.rows, done.number = max(self._end, done.rows), done.number + 1
+        done.rows, done.stored = done.rows + len(rows), done.stored + count
+        done.number += 1
         done.paths = [*done.paths, ref.path][1 - MAX_INCREMENTS :]
         if self._last is not None:
             self._last[0][self._last[1]] = encoded
         return encoded
 
 
-def write(columns: Sequence[Any], rows: Sequence[Sequence[Any]], key: str, step: int | str, sink: FileSink) -> FileRef:
-    """Stores the media of the cells, then the table."""
-    plain = [[_cell(cell, key, step, sink) for cell in row] for row in rows]
+def write(
+    columns: Sequence[Any], rows: Sequence[Sequence[Any]], key: str, step: int | str, sink: FileSink
+) -> tuple[FileRef, int]:
+    """Stores the media of the cells, then the table; returns its file, and how many rows it has.
+
+    A row with a cell that fails (a picture that cannot be encoded, say) is left out, and an error says so.
+    """
+    plain, failed = [], 0
+    for row in rows:
+        try:
+            plain.append([_cell(cell, key, step, sink) for cell in row])
+        except SpoolError:  # a lack of room says nothing of the row
+            raise
+        except Exception as error:  # noqa: BLE001 - the code of a cell, or of a library below it
+            failed += 1
+            reason = f"{type(error).__name__}: {error}"
+    if failed:
+        log.error("table %r is stored without %d of its %d rows. The last: %s", key, failed, len(rows), reason)
     # In pieces, for the training loop waits for the GIL while one is made: 200,000 rows of 4 columns are 12 ms.
     pieces = (dump(plain[first : first + _PIECE_ROWS])[1:-1] for first in range(0, len(plain), _PIECE_ROWS))
     data = b'{"columns":' + dump(jsonable(columns)) + b',"data":[' + b",".join(pieces) + b"]}"
-    return store(sink, TableFile.folder, key, step, _SUFFIX, data)
+    return store(sink, TableFile.folder, key, step, _SUFFIX, data), len(plain)
 
 
 def _cell(cell: Any, key: str, step: int | str, sink: FileSink) -> Any:

@@ -15,10 +15,11 @@ import numpy as np
 from stepwell.data_types._media import Media
 from stepwell.data_types._recognition import recognised
 from stepwell.errors import DataError
-from stepwell.values.convert import as_array, described
+from stepwell.values.convert import as_array, described, jsonable
 
 ANY = "any"
 NONE = "none"
+NUMBER = "number"
 _LIST = "list"
 _KINDS: dict[type, str] = {
     int: "number",
@@ -103,6 +104,8 @@ def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
         table_of: see `recognised`.
     """
     if type(cell) in _PLAIN:
+        if type(cell) in (int, bytes):  # the only ones that may have no JSON
+            jsonable(cell)
         return cell
     if (media := recognised(cell, table_of)) is not None:
         return media.prepare()
@@ -112,5 +115,24 @@ def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
         return {key: owned(item, table_of) for key, item in cell.items()}
     if hasattr(cell, "__array__") and hasattr(cell, "shape") and not isinstance(cell, np.generic):
         array = as_array(cell)
+        if array.dtype.kind not in "biufMmUS":
+            jsonable(array.tolist())
         return array.copy() if array.ndim else array[()]
-    return cell
+    made = jsonable(cell)  # a DataError now, not when the table is on its way
+    return made if isinstance(made, dict | list) else cell  # the caller could change what these are made of
+
+
+def copied(cell: Any) -> Any:
+    """A cell that `owned` returned, as it is now: users reach lists, dicts and arrays by `table.data`."""
+    if type(cell) in _PLAIN:
+        return cell
+    if isinstance(cell, list | tuple):
+        return [copied(item) for item in cell]
+    if isinstance(cell, dict):
+        return {key: copied(item) for key, item in cell.items()}
+    return cell.copy() if isinstance(cell, np.ndarray) else cell
+
+
+def is_nan(cell: Any) -> bool:
+    """Whether a cell is a NaN, Python's or numpy's."""
+    return isinstance(cell, float | np.floating) and bool(cell != cell)

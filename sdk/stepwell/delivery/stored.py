@@ -42,7 +42,7 @@ def stored_sessions(endpoint: Endpoint, sessions: Sequence[bytes], patience_s: f
     for start in range(0, len(sessions), _AT_ONCE):
         asked = [session.hex() for session in sessions[start : start + _AT_ONCE]]
         try:
-            known = client.post_json(("v1", "sessions"), {"sessions": asked})["sessions"]
+            known = client.send_json("POST", ("v1", "sessions"), {"sessions": asked})["sessions"]
             for session in asked:
                 if session in known:
                     it = known[session]

@@ -135,6 +135,16 @@ class SavedFiles:
         file.waiting = True
         self._queue.put(file.name, self._step(), round(time.time() * 1e6), file)
 
+    def keep_directory(self, directory: str) -> None:
+        """Has everything below a directory copied once, but for files that are kept live already."""
+        for file in matching(os.path.join(directory, "**"), directory):
+            live = self._live.get(file.name)
+            if live is None or live.path != file.path:
+                try:
+                    self.keep(file)
+                except Exception as error:  # noqa: BLE001 - the run ends all the same
+                    log.error("%s is not kept: %s", file.name, error)
+
     def finish(self) -> None:
         """At the end of the run: what has changed, and what was to be kept now. The queue still takes files."""
         self._ended.set()

@@ -35,6 +35,7 @@ MAX_RATE_S = 64 * 1024
 MAX_BURST = 512 * 1024
 
 _STREAMS = ("stdout", "stderr")
+_TAP = "_stepwell_tap"
 
 
 class Console:
@@ -48,7 +49,7 @@ class Console:
     def __init__(self, note: Callable[[str, bytes], None], interval_s: float = INTERVAL_S) -> None:
         self._note = note
         self._interval_s = interval_s
-        self._watched: dict[str, _Watched] = {}
+        self._taps: list[tuple[_Tap, Callable[[str], None]]] = []
         self._written: deque[tuple[str, float, str]] = deque()  # appended to and taken from without a lock
         self._waiting = 0  # characters of these, about: threads may lose an addition
         self._missed = 0  # characters that had no room there
@@ -67,10 +68,12 @@ class Console:
             if stream is None:  # a program without a console (pythonw)
                 continue
             try:
-                self._watched[name] = _Watched(stream, self._sink(name))
+                tap, sink = _Tap.on(stream), self._sink(name)
+                tap.add(sink)
+                self._taps.append((tap, sink))
             except (AttributeError, TypeError):  # an object that takes no attributes
                 log.debug("what is written to %s is not kept: %r cannot be watched", name, type(stream).__name__)
-        if self._watched:
+        if self._taps:
             self._thread = threading.Thread(target=self._run, name="stepwell-console", daemon=True)
             self._thread.start()
 
@@ -86,9 +89,9 @@ class Console:
 
     def detach(self) -> None:
         """Gives the streams back and nothing else: for a forked child, where the thread does not live."""
-        for watched in self._watched.values():
-            watched.release()
-        self._watched = {}
+        for tap, sink in self._taps:
+            tap.remove(sink)
+        self._taps = []
 
     def _sink(self, name: str) -> Callable[[str], None]:
         def sink(text: str) -> None:
@@ -159,31 +162,65 @@ class Console:
                 log.debug("%d lines of the console are not kept: %s", len(group), error)
 
 
-class _Watched:
-    """One stream whose `write` tells a sink what was written."""
+class _Tap:
+    """The one `write` of ours on a stream: it tells what was written to all consoles that watch the stream now.
 
-    def __init__(self, stream: Any, sink: Callable[[str], None]) -> None:
+    Runs may overlap, and end in any order: were each to wrap the `write` of the one before it, the chain would grow
+    with every run that ends before a later one does.
+    """
+
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._had: Any = stream.__dict__.get("write")  # of who watches it, too
+        self._had: Any = stream.__dict__.get("write")  # of a program that watches the stream, too
+        self._sinks: tuple[Callable[[str], None], ...] = ()
         original = stream.write
-        self._sink: Callable[[str], None] | None = sink
 
         def write(*arguments: Any, **named: Any) -> Any:
             written = original(*arguments, **named)
-            told = self._sink
-            if told is not None and arguments and isinstance(arguments[0], str):
-                told(arguments[0])
+            if arguments and isinstance(arguments[0], str):
+                for sink in self._sinks:
+                    sink(arguments[0])
             return written
 
         self._write = write
         stream.write = write
+        setattr(stream, _TAP, self)
 
-    def release(self) -> None:
-        """As it was. Who has come to watch it after us keeps our `write`, which then only passes on."""
-        self._sink = None
-        if self._stream.__dict__.get("write") is not self._write:
+    @classmethod
+    def on(cls, stream: Any) -> _Tap:
+        """That of a stream, made if there is none, or if the program has taken it away.
+
+        Raises:
+            AttributeError, TypeError: the stream takes no attributes.
+        """
+        tap = stream.__dict__.get(_TAP)
+        return tap if isinstance(tap, _Tap) and tap._hears() else cls(stream)
+
+    def add(self, sink: Callable[[str], None]) -> None:
+        """Tells `sink`, too, from now on."""
+        self._sinks = (*self._sinks, sink)
+
+    def remove(self, sink: Callable[[str], None]) -> None:
+        """No longer. Without any sink the stream is as it was, unless a program watches it on top of us."""
+        self._sinks = tuple(other for other in self._sinks if other is not sink)
+        if self._sinks or self._stream.__dict__.get("write") is not self._write:
             return
+        delattr(self._stream, _TAP)
         if self._had is None:
             del self._stream.write
         else:
             self._stream.write = self._had
+
+    def _hears(self) -> bool:
+        """Whether what is written comes here: at once, or through a `write` that a program has put on top."""
+        if self._stream.__dict__.get("write") is self._write:
+            return True
+        heard: list[str] = []
+        self._sinks = (*self._sinks, heard.append)
+        try:
+            self._stream.write("")
+        except Exception:  # noqa: BLE001 - a stream of any kind, closed perhaps
+            return False
+        finally:
+            self._sinks = tuple(sink for sink in self._sinks if sink != heard.append)
+        return bool(heard)

@@ -47,7 +47,7 @@ class Watch:
                 if parameter.requires_grad:
                     self._handles.append(parameter.register_hook(self._gradient_hook(f"gradients/{prefix}{name}")))
         if what in ("parameters", "all"):
-            self._handles.append(model.register_forward_hook(self._after_forward))
+            self._handles.append(model.register_forward_hook(_ForwardHook(self)))
 
     def stop(self) -> None:
         """Removes the hooks."""
@@ -67,7 +67,8 @@ class Watch:
 
         return after_backward
 
-    def _after_forward(self, module: Any, inputs: Any, output: Any) -> None:
+    def after_forward(self, module: Any) -> None:
+        """A pass of the model has come to its end."""
         self._forwards += 1
         if self._forwards >= self._log_freq:
             self._forwards = 0
@@ -83,6 +84,23 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - a hook that raises would end the training
             log.error("the model is not watched any more: %s: %s", type(error).__name__, error)
             self.stop()
+
+
+class _ForwardHook:
+    """The hook in the model that is watched. In a copy of the model, or one that was pickled, it does nothing."""
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self._watch = watch
+
+    def __call__(self, module: Any, inputs: Any, output: Any) -> None:
+        if self._watch is not None and module is self._watch.model:  # a shallow copy shares its hooks
+            self._watch.after_forward(module)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ForwardHook:
+        return _ForwardHook()
+
+    def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
+        return _ForwardHook, ()
 
 
 class ModelWatches:

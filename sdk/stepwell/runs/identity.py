@@ -1,18 +1,19 @@
-"""What a run is called and where it is shown: ids, names, tags, URLs. `Run` adds what a run does.
+"""What a run is called and where it is shown: ids, names, tags, URLs, its directory. `Run` adds what a run does.
 
 Stands beside the data's way. Reads settings and `About`, and changes names through `About`, which hands notes on.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from stepwell.errors import UsageError
 from stepwell.notes.about import About
 from stepwell.settings import Settings
+from stepwell.terminal.stderr import tell
 
 _READ_ONLY = ("id", "entity", "project", "settings", "start_time", "config")
 
@@ -25,6 +26,7 @@ class RunIdentity:
     project: str
     settings: Settings
     resumed: bool
+    starting_step: int
     start_time: float
     _about: About
 
@@ -34,8 +36,10 @@ class RunIdentity:
         self.project = settings.project
         self.entity = settings.entity
         self.resumed = False
+        self.starting_step = 0
         self.start_time = start_time
         self._about = about
+        self._has_dir = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets only what a run has, so that a typing error (`run.note = …`) is not lost.
@@ -71,9 +75,10 @@ class RunIdentity:
 
     @property
     def dir(self) -> str:
-        """A directory for files of the run, made on first use."""
+        """A directory for files of the run, made on first use. What is there when the run ends is kept with it."""
         directory = self.settings.dir / "files" / self.id
         directory.mkdir(0o700, parents=True, exist_ok=True)
+        self._has_dir = True
         return str(directory)
 
     @property
@@ -131,8 +136,31 @@ class RunIdentity:
     def job_type(self) -> str:
         return self._about.job_type
 
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> IO[str]:
+        """Fetches a file that a run kept, and opens it for reading.
+
+        Args:
+            name: of the file, as the run calls it.
+            run_path: "entity/project/id" of another run; None: this one.
+            replace: fetch it also when there is such a file.
+            root: the directory that it is written to; None: `dir`.
+
+        Raises:
+            NotFoundError: (a LookupError) there is no such run or file.
+            UnavailableError: the server cannot be reached.
+        """
+        from stepwell.api import Api  # a training process seldom reads
+
+        api = Api({"base_url": self.settings.url, "entity": self.entity, "project": self.project})
+        return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
+
     def say(self, text: str) -> None:
         """Prints one message to the person at the terminal, unless the run is silent."""
         if not self.settings.silent:
-            sys.stderr.write(f"stepwell: {text}\n")
-            sys.stderr.flush()
+            tell(text)

@@ -20,6 +20,8 @@ from stepwell.runs.run import Run
 from stepwell.runs.session import Session
 from stepwell.settings import resolve
 from stepwell.settings.given import GivenSettings, as_arguments
+from stepwell.settings.launcher import process_count
+from stepwell.settings.names import words_of
 
 log = logging.getLogger("stepwell")
 
@@ -94,7 +96,9 @@ def init(
         blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
         save_code: whether the program's main file is kept with the run, as `code/<its name>`.
-        force, anonymous, tensorboard, sync_tensorboard, monitor_gym: of W&B; they have no effect, and those that ask
+        sync_tensorboard, tensorboard: whether what TensorBoard's writers (of torch and tensorboardX) write is logged,
+            too: scalars, pictures, histograms and texts by their tags, with `global_step`.
+        force, anonymous, monitor_gym: of W&B; they have no effect, and those that ask
             for something say so.
 
     Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
@@ -106,8 +110,6 @@ def init(
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     without_effect = {
-        "tensorboard": tensorboard,
-        "sync_tensorboard": sync_tensorboard,
         "monitor_gym": monitor_gym,
     }
     for argument, value in without_effect.items():
@@ -174,9 +176,18 @@ def init(
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
         where = f"to {run.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
-        run.say(f"logging run {run.id} of {resolved.entity}/{resolved.project} {where}")
+        known_as = run.id if run.name == run.id else f"{run.name} ({run.id})"
+        text = f"logging run {known_as} of {resolved.entity}/{resolved.project} {where}"
+        count = process_count(environment)
+        if count > 1 and run.name != words_of(run.id):  # an id that was made up is of this process alone
+            text += (
+                f"\n  {count} processes log to this run, each as a writer of its own: see the column `writer` in SQL"
+            )
+        run.say(text)
     if recorder is None:
         run._life.observers.start(run._session)
+    if sync_tensorboard or tensorboard:
+        run._life.observers.sync_tensorboard(run.log)
     return run
 
 

@@ -7,12 +7,15 @@ keeps the process alive, and none is started for runs that are disabled or captu
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from stepwell.files.saved_files import SavedFile
 from stepwell.observe.console import Console
 from stepwell.observe.metadata import Metadata, main_file
 from stepwell.observe.system_metrics import SystemMetrics
 from stepwell.observe.system_probes import probes_of_host
+from stepwell.observe.tensorboard import TensorBoard
 from stepwell.runs.session import Session
 from stepwell.settings import Settings
 
@@ -32,6 +35,26 @@ class Observers:
         self._console: Console | None = None
         self._system: SystemMetrics | None = None
         self._metadata: Metadata | None = None
+        self._tensorboard: TensorBoard | None = None
+
+    def sync_tensorboard(self, log_values: Callable[..., None]) -> None:
+        """From now on, TensorBoard's writers are logged by `log_values` (`Run.log`), too. May be repeated."""
+        if self._tensorboard is None:
+            from stepwell.data_types import Image
+
+            def take(values: dict[str, Any], begins_a_row: bool) -> None:
+                if begins_a_row:
+                    log_values({}, commit=True)
+                log_values(values, commit=False)
+
+            self._tensorboard = TensorBoard(take, Image)
+            self._tensorboard.start()
+
+    def stop_tensorboard(self) -> None:
+        """Ends that."""
+        tensorboard, self._tensorboard = self._tensorboard, None
+        if tensorboard is not None:
+            tensorboard.stop()
 
     def start(self, session: Session | None, again: bool = False) -> None:
         """Starts them, once the run logs to `session`.
@@ -70,6 +93,7 @@ class Observers:
     def stop(self) -> None:
         """Stops them at the end of the run, while the session still takes notes. May be repeated."""
         self._wanted = False
+        self.stop_tensorboard()
         if self._console is not None:
             self._console.stop()
         if self._system is not None:

@@ -47,6 +47,7 @@ class Run(RunIdentity, OlderNames):
         summary: see `stepwell.Summary`.
         settings: all settings, resolved.
         resumed: the run existed before, and this process continues it.
+        starting_step: the first step of this process.
     """
 
     config: Config
@@ -80,7 +81,7 @@ class Run(RunIdentity, OlderNames):
             self._definitions,
             Rejections(on_rejection),
             new_session,
-            [self.unwatch],
+            [self.unwatch, self._keep_dir],
             self._ended,
         )
         self._summary_state = SummaryState(
@@ -246,7 +247,7 @@ class Run(RunIdentity, OlderNames):
 
     def save(
         self,
-        glob_str: str | os.PathLike[str],
+        glob_str: str | os.PathLike[str] | None = None,
         base_path: str | os.PathLike[str] | None = None,
         policy: str = "live",
     ) -> list[str] | bool:
@@ -254,13 +255,14 @@ class Run(RunIdentity, OlderNames):
 
         Args:
             glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are passed over.
+                None, as in older scripts: nothing; the files of `dir` are kept without a call.
             base_path: files are named by their path below it; None: below the working directory or, for an absolute
                 pattern, below its directory.
             policy: "now": once, as they are; "live": now, and again when they have changed, which is checked every
                 15 s and at the end; "end": when the run ends, all that match then.
 
         Returns:
-            The paths of the files that match now; in disabled mode False.
+            The paths of the files that match now; in disabled mode False; without a pattern True.
 
         Raises:
             SettingError: (a ValueError) an unknown policy.
@@ -270,6 +272,8 @@ class Run(RunIdentity, OlderNames):
         session = self._life.state.session_for("save() cannot be called on it")
         if session is None:
             return False
+        if glob_str is None:
+            return True
         return session.saved.save(os.fspath(glob_str), None if base_path is None else os.fspath(base_path), policy)
 
     def watch(
@@ -371,12 +375,18 @@ class Run(RunIdentity, OlderNames):
         self.resumed = bool(reply.get("resumed"))
         if self.resumed or self.settings.start.fork_run is not None:
             self._summary_state.go_on(self.settings)
-        session.stage.start_at(int(reply.get("last_step", -1)) + 1)
+        self.starting_step = int(reply.get("last_step", -1)) + 1
+        session.stage.start_at(self.starting_step)
         session.tables.update(reply.get("tables") or {})
         self.config.restore(reply.get("config") or {})
         self._about.restore(reply.get("meta") or {})
         if self.settings.start.automatic:
             remember(self.settings.dir, self.id)
+
+    def _keep_dir(self) -> None:
+        """A step of `finish`: the files of `dir`, if this process has asked for it."""
+        if self._has_dir and self._session is not None:
+            self._session.saved.keep_directory(self.dir)
 
     def _ended(self, session: Session) -> None:
         """The last step of `finish`."""

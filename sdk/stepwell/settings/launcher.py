@@ -48,6 +48,13 @@ def launch_id(environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def process_count(environment: Mapping[str, str]) -> int:
+    """How many processes this launch has; 1 when nobody says."""
+    names = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+    found = next((environment[name] for name in names if environment.get(name, "").isdecimal()), "1")
+    return int(found)
+
+
 def _slurm_step(environment: Mapping[str, str]) -> str | None:
     """The job and, after its first step, the step; None outside of srun, where programs of a batch script are apart."""
     job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings.launcher import launch_id
+from stepwell.settings.names import words_of
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
 from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
@@ -109,7 +110,8 @@ def resolve(
         values["run_id"] = nth(job)
     elif values["run_id"] is not None and arguments.get("run_id") is None and not start.needs_answer:
         values["run_id"] = nth(values["run_id"])
-    if values["run_id"] is None:
+    made_up = values["run_id"] is None
+    if made_up:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
         if start == Start(resume="allow"):  # Lightning's: nobody can know the id yet, so nobody needs to be asked
             values["start"] = Start()
@@ -124,7 +126,9 @@ def resolve(
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
-    if mode == "dryrun":  # W&B's older word
+    if mode == "run":  # W&B's older words
+        mode = values["mode"] = "online"
+    if mode == "dryrun":
         mode = values["mode"] = "offline"
     if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
         mode = values["mode"] = "online"
@@ -132,6 +136,8 @@ def resolve(
             values["writer"] = secrets.token_hex(4)
     if mode not in get_args(Mode):
         raise SettingError(f"mode must be online, offline or disabled, not {mode!r}", hint="mode=… or STEPWELL_MODE")
+    if made_up and mode != "disabled":
+        values.setdefault("name", words_of(values["run_id"]))
     for name, words in (
         *(("step_back", get_args(StepBack)), ("spool_full", get_args(WhenFull))),
         *(("blobs_full", get_args(BlobsFull)), ("console", get_args(ConsoleCapture))),

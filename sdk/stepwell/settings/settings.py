@@ -91,7 +91,7 @@ class Settings:
         dir: where spools are; absolute.
         mode: online, offline (spool only) or disabled (nothing).
         entity, project, run_id: which run. run_id is made up when not given.
-        name: what pages show; the run id when not given.
+        name: what pages show; None: the run id. Made up together with a run id that is made up.
         notes, tags, group, job_type: kept with the run.
         writer: which process of the run; from RANK and the like, else "0".
         start: anew, or where the run was; see `Start`.

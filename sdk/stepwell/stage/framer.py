@@ -2,17 +2,21 @@
 
 In comes a `Cut` of the stage; out go encoded frames with consecutive seqs: data, then notes. Promises: every row,
 object and note of the cut is in exactly one frame; all steps of a frame of data lie above those of the one before it;
-notes keep their order. Pure.
+notes keep their order. Pure but for the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from stepwell.stage.plan import Cut, CutBlock
-from stepwell.wire import MAX_BLOCKS, Block, Object, encode, encode_notes
+from stepwell.wire import MAX_BLOCKS, Block, Object, encode, encode_notes, encode_tombstone
+
+log = logging.getLogger("stepwell")
 
 
 def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Iterator[bytes]:
@@ -24,11 +28,21 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
     seq = first_seq
     if cut.blocks:
         for blocks, objects in _parts([_matrix(block) for block in cut.blocks], cut.objects, target_bytes):
-            yield encode(session, seq, blocks, objects)
+            values = sum(block.values.size for block in blocks) + len(objects)
+            yield _encoded(session, seq, values, partial(encode, session, seq, blocks, objects))
             seq += 1
     for notes in _groups(cut.notes, target_bytes):
-        yield encode_notes(session, seq, notes)
+        yield _encoded(session, seq, len(notes), partial(encode_notes, session, seq, notes))
         seq += 1
+
+
+def _encoded(session: bytes, seq: int, values: int, encoded: Callable[[], bytes]) -> bytes:
+    """A frame; where none can be made, which only a mistake of ours explains, its place: the others of the cut stay."""
+    try:
+        return encoded()
+    except Exception:
+        log.exception("%d values or notes could not be framed, and are lost", values)
+        return encode_tombstone(session, seq, min(values, 2**32 - 1))
 
 
 def _matrix(block: CutBlock) -> Block:

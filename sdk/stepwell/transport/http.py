@@ -7,6 +7,7 @@ executor has gone. Every reply has a limit in bytes: a server that answers witho
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 import time
 import weakref
@@ -97,18 +98,29 @@ class HttpClient:
             CommError: the reply is not JSON.
         """
         with self.get(path, query or {}, "application/json") as reply:
-            return self._json(reply)
+            return self._parsed(reply)
 
-    def post_json(self, path: Sequence[str], value: Any) -> Any:
-        """The JSON of the reply to a POST of JSON that does no harm when it is sent twice.
+    def send_json(self, method: str, path: Sequence[str], body: object = None) -> Any:
+        """The JSON of the reply to a request that changes something, and that may be repeated.
+
+        Args:
+            method: POST, PATCH or DELETE.
+            path: the parts of the path, not yet quoted.
+            body: becomes JSON; None: no body.
 
         Raises:
             as `get_json`.
         """
         where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
-        body = orjson.dumps(value)
-        with Exchange(lambda: self._ask(where, "application/json", body), self._give_back, self._lost) as reply:
-            return self._json(reply)
+        sent = None if body is None else json.dumps(body).encode()  # integers of any size
+        with Exchange(lambda: self._ask(where, "application/json", method, sent), self._give_back, self._lost) as reply:
+            return self._parsed(reply)
+
+    def _parsed(self, reply: http.client.HTTPResponse) -> Any:
+        try:
+            return orjson.loads(read_all(reply, MAX_JSON_BYTES))
+        except orjson.JSONDecodeError as error:
+            raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
 
     def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
         """A request for a `with` block, which gets the reply. One that is not read to its end costs the connection."""
@@ -121,19 +133,13 @@ class HttpClient:
         where = f"{where}?{urlencode(given)}" if given else where
         return Exchange(lambda: self._ask(where, accept), self._give_back, self._lost)
 
-    def _json(self, reply: http.client.HTTPResponse) -> Any:
-        try:
-            return orjson.loads(read_all(reply, MAX_JSON_BYTES))
-        except orjson.JSONDecodeError as error:
-            raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
-
     def _ask(
-        self, where: str, accept: str, body: bytes | None = None
+        self, where: str, accept: str, method: str = "GET", body: bytes | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """A connection with a reply that has begun."""
         deadline = time.monotonic() + self._timeout_s
         while True:
-            used, reply = self._once(where, accept, body)
+            used, reply = self._once(where, accept, method, body)
             if reply.status == 200:
                 return used, reply
             try:
@@ -148,17 +154,15 @@ class HttpClient:
             time.sleep(pause)
 
     def _once(
-        self, where: str, accept: str, body: bytes | None
+        self, where: str, accept: str, method: str, body: bytes | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        sent = {**self._headers, "Accept": accept}
-        if body is not None:
-            sent["Content-Type"] = "application/json"
+        headers = {**self._headers, "Accept": accept} | ({"Content-Type": "application/json"} if body else {})
         while True:
             with self._lock:
                 kept = self._idle.pop() if self._idle else None
             used = kept or connection(self.endpoint, self._timeout_s)
             try:
-                used.request("GET" if body is None else "POST", where, body, sent)
+                used.request(method, where, body, headers)
                 return used, used.getresponse()
             except LOST as error:
                 used.close()

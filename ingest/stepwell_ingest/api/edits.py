@@ -1,0 +1,93 @@
+"""The handlers that change a run from outside (names, config, summary) or delete it. `routes` lists them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from stepwell.errors import DataError, NotFoundError, UsageError
+from stepwell_ingest.api.errors import json_response
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.api.reads import named_run
+from stepwell_ingest.read.database import Database
+
+_TEXTS = ("name", "notes", "group", "job_type")
+_OBJECTS = ("config", "summary")
+_MAX_TAG = 64
+
+
+class Edits(Protocol):
+    """Changes runs in the database."""
+
+    async def change(self, run_id: int, meta: str | None, config: str | None, summary: str | None) -> bool: ...
+    async def delete(self, run_id: int, path: str) -> int: ...
+
+
+class EditServices(Protocol):
+    """What edits use of the server."""
+
+    @property
+    def edits(self) -> Edits: ...
+    @property
+    def reads(self) -> Database: ...
+
+
+async def patch_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Changes what the JSON body names; answers with the run as it is then.
+
+    Raises:
+        DataError: a field is unknown or has a value that it cannot have.
+        NotFoundError: there is no such run.
+    """
+    changes = _changes(await request.read())
+    row = await named_run(request, services.reads)
+    meta = {field: value for field, value in changes.items() if field not in _OBJECTS}
+    arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
+    if not await services.edits.change(row.run_id, *arguments):
+        raise NotFoundError("the run was deleted meanwhile")
+    return json_response((await named_run(request, services.reads)).shown)
+
+
+async def delete_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Deletes the run for every reader; its rows go with the next sweep.
+
+    Raises:
+        NotFoundError: there is no such run.
+        UsageError: forks show its points.
+    """
+    row = await named_run(request, services.reads)
+    path = "/".join(row.shown[name] for name in ("entity", "project", "id"))
+    return json_response({"deleted": await services.edits.delete(row.run_id, path)})
+
+
+def _changes(raw: bytes) -> dict[str, Any]:
+    try:
+        changes = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise DataError("the body is not JSON", detail=str(error)) from error
+    if not isinstance(changes, dict) or not changes:
+        raise DataError("the body must be an object with what to change", hint='{"tags": ["baseline"]}')
+    if b"\\u0000" in orjson.dumps(changes):
+        raise DataError("Postgres cannot store NUL characters")
+    for field, value in changes.items():
+        if field in _TEXTS:
+            fits = value is None or isinstance(value, str)
+        elif field in _OBJECTS:
+            fits = isinstance(value, dict)
+        elif field == "tags":
+            fits = isinstance(value, list) and all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG for tag in value)
+        else:
+            known = (*_TEXTS, "tags", *_OBJECTS)
+            raise UsageError(f"a run has no {field[:80]!r} to change", hint=f"known are {', '.join(known)}")
+        if not fits:
+            raise DataError(f"{field!r} cannot be {str(value)[:80]}", hint=_HINTS[field])
+    return changes
+
+
+_HINTS = {
+    **dict.fromkeys(_TEXTS, "a text, or null"),
+    **dict.fromkeys(_OBJECTS, "an object with the keys that change"),
+    "tags": f"a list of texts of 1 to {_MAX_TAG} characters",
+}

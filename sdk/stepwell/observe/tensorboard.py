@@ -1,0 +1,132 @@
+"""What TensorBoard's writers write, logged to a run as well: `init(sync_tensorboard=True)`.
+
+Beside `log()`. The writers of torch and of tensorboardX hand each summary to `FileWriter.add_summary` of their library;
+that method is replaced while runs want it. Receives their protocol buffers and reads attributes of them, so none of
+these libraries is imported here: a library that the program imports later is patched when it is there.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import io
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from stepwell.observe.tensor_histogram import TensorHistogram
+
+log = logging.getLogger("stepwell")
+
+#: Modules whose `FileWriter` has the method.
+MODULES = ("torch.utils.tensorboard.writer", "tensorboardX.writer")
+STEP = "global_step"
+_PATCHED = "_stepwell_original"
+
+#: Logs values to the open step, and closes that before if asked to.
+Log = Callable[[dict[str, Any], bool], None]
+
+
+class TensorBoard(importlib.abc.MetaPathFinder):
+    """The link from TensorBoard's writers to one run.
+
+    Args:
+        log: takes the values of one summary by tag, with `global_step`; and whether they begin a new row.
+        picture: makes what is logged for an encoded picture (a file object).
+    """
+
+    def __init__(self, log: Log, picture: Callable[[Any], Any]) -> None:
+        self._log = log
+        self._picture = picture
+        self._step: int | None = None
+        self._patched: list[Any] = []
+
+    def start(self) -> None:
+        """Patches the libraries that are imported, now; others when they are imported."""
+        for name in MODULES:
+            if name in sys.modules:
+                self._patch(sys.modules[name])
+        sys.meta_path.insert(0, self)
+
+    def stop(self) -> None:
+        """Gives the libraries their methods back."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        for writer in self._patched:
+            writer.add_summary = getattr(writer, _PATCHED)
+            delattr(writer, _PATCHED)
+        self._patched = []
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Of the module finders: lets the others find a library, and patches it behind its import."""
+        if fullname not in MODULES:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or (spec := finder.find_spec(fullname, path, target)) is None:
+                continue
+            if spec.loader is not None:  # its method of this one import
+                spec.loader.exec_module = partial(self._execute, spec.loader.exec_module)  # type: ignore[method-assign]
+            return spec
+        return None
+
+    def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        execute(module)
+        if self in sys.meta_path:
+            self._patch(module)
+
+    def _patch(self, module: ModuleType) -> None:
+        writer = getattr(module, "FileWriter", None)
+        original = getattr(writer, "add_summary", None)
+        if writer is None or original is None or hasattr(writer, _PATCHED):
+            return
+        link = self
+
+        def add_summary(self: Any, summary: Any, global_step: Any = None, *more: Any, **named: Any) -> Any:
+            done = original(self, summary, global_step, *more, **named)
+            link._take(summary, global_step)
+            return done
+
+        setattr(writer, _PATCHED, original)
+        writer.add_summary = add_summary
+        self._patched.append(writer)
+
+    def _take(self, summary: Any, global_step: Any) -> None:
+        try:
+            values = dict(self._values(summary))
+            if not values:
+                return
+            step = None if global_step is None else int(global_step)
+            begins = step is not None and self._step is not None and step != self._step
+            if step is not None:
+                self._step = values[STEP] = step
+            self._log(values, begins)
+        except Exception as error:  # noqa: BLE001 - a writer that raises would end the training
+            log.error("a summary of TensorBoard is not logged: %s: %s", type(error).__name__, error)
+
+    def _values(self, summary: Any) -> Iterator[tuple[str, Any]]:
+        for value in summary.value:
+            if value.HasField("simple_value"):
+                yield value.tag, value.simple_value
+            elif value.HasField("histo"):
+                if (histogram := _histogram(value.histo)) is not None:
+                    yield value.tag, histogram
+            elif value.HasField("image"):
+                yield value.tag, self._picture(io.BytesIO(value.image.encoded_image_string))
+            elif value.HasField("tensor") and value.tensor.string_val:
+                yield value.tag.removesuffix("/text_summary"), value.tensor.string_val[0].decode("utf-8", "replace")
+
+
+def _histogram(histo: Any) -> TensorHistogram | None:
+    """TensorBoard's histogram as ours, without empty buckets at its ends. A bucket ends at its limit."""
+    counts, limits = list(histo.bucket), list(histo.bucket_limit)
+    filled = [number for number, count in enumerate(counts) if count]
+    if not filled:
+        return None
+    first, last = filled[0], filled[-1]
+    low = limits[first - 1] if first else min(histo.min, limits[0])
+    return TensorHistogram([int(count) for count in counts[first : last + 1]], [low, *limits[first : last + 1]], 0, 0)

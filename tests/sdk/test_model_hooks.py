@@ -1,0 +1,44 @@
+"""The hook of a watched model: its copies (an average of weights, say) and what is pickled of it take nothing along."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+from stepwell.observe.model_watch import _ForwardHook
+
+
+class Model:
+    """Has its hooks in a dict, as torch's modules do."""
+
+    def __init__(self) -> None:
+        self.hooks: dict[int, Any] = {}
+
+    def __call__(self) -> None:
+        for hook in self.hooks.values():
+            hook(self, None, None)
+
+
+class Counting:
+    """In the place of a `Watch`."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.passes = 0
+        self.log = lambda: None  # what no pickle takes
+
+    def after_forward(self, module: Any) -> None:
+        assert module is self.model
+        self.passes += 1
+
+
+def test_only_the_watched_model_itself_is_counted() -> None:
+    model = Model()
+    watch = Counting(model)
+    model.hooks[0] = _ForwardHook(watch)  # type: ignore[arg-type]
+    for other in (copy.deepcopy(model), copy.copy(model), pickle.loads(pickle.dumps(model))):
+        other()
+    assert watch.passes == 0
+    model()
+    assert watch.passes == 1

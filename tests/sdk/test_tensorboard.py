@@ -1,0 +1,55 @@
+"""`init(sync_tensorboard=True)`: what TensorBoard's writers write is logged to the run as well."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import stepwell
+from stepwell import testing
+
+tensorboardX = __import__("tensorboardX")
+
+
+def test_scalars_pictures_histograms_and_texts_become_rows_by_step(tmp_path: Path) -> None:
+    with testing.capture() as logged:
+        run = stepwell.init(sync_tensorboard=True)
+        writer = tensorboardX.SummaryWriter(str(tmp_path))
+        for step in (0, 10):
+            writer.add_scalar("loss", 0.5 + step, step)
+            writer.add_scalars("acc", {"train": 1.0}, step)
+        writer.add_histogram("weights", np.arange(100.0), 20)
+        writer.add_text("note", "hello", 20)
+        writer.add_image("picture", np.zeros((3, 4, 4), np.uint8), 20)
+        writer.close()
+        run.finish()
+        writer.add_scalar("loss", 9.0, 30)  # the library has its method back
+    first, second, third = logged.history
+    assert (first["loss"], first["global_step"]) == (0.5, 0.0)
+    assert (second["loss"], second["global_step"]) == (10.5, 10.0)
+    assert third["global_step"] == 20.0
+    assert third["note"] == "hello"
+    assert third["weights"]["_type"] == "histogram"
+    assert sum(third["weights"]["values"]) == 100
+    assert [item.key for item in logged.media] == ["picture"]
+
+
+def test_a_library_that_is_imported_later_is_patched_then() -> None:
+    program = """
+        import sys, tempfile, stepwell
+        from stepwell import testing
+        with testing.capture() as logged:
+            run = stepwell.init(sync_tensorboard=True)
+            assert "tensorboardX" not in sys.modules
+            from tensorboardX import SummaryWriter
+            SummaryWriter(tempfile.mkdtemp()).add_scalar("a", 1.5, 3)
+            run.finish()
+        assert [(row["a"], row["global_step"]) for row in logged.history] == [(1.5, 3.0)], logged.history
+    """
+    import textwrap
+
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
