@@ -26,7 +26,11 @@ class Committed(Protocol):
 
 
 class Metrics:
-    """The counters of one worker process."""
+    """The counters of one worker process.
+
+    Attributes:
+        batches: how many were committed; for streams, which tell their clients that it goes on.
+    """
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -35,6 +39,7 @@ class Metrics:
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
         self.notes = Counter("stepwell_notes_stored", "Notes committed.", registry=registry)
         self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)
+        self.batches = 0
         self.batches_failed = Counter(
             "stepwell_batches_failed", "Batches whose senders were told to try again.", registry=registry
         )
@@ -56,6 +61,7 @@ class Metrics:
     def batch_stored(self, frames: int, size: int, seconds: float) -> None:
         """A batch of `frames` frames and `size` bytes was committed in `seconds`."""
         if frames:
+            self.batches += 1
             self.bytes.inc(size)
             self.batch_seconds.observe(seconds)
 

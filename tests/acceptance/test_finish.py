@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ import pytest
 
 import stepwell
 from fixtures.programs import script
-from fixtures.server import PATIENCE_S, Backend, StartRun
+from fixtures.server import PATIENCE_S, QUICK, Backend, StartRun
+from fixtures.unruly import Peer, unruly
 from stepwell.data_types._files import FileSink
 from stepwell.errors import RejectionError, UsageError
 from stepwell.runs.ending import Ending
@@ -227,3 +229,22 @@ def test_threads_that_race_init_and_finish_end_clean(backend: Backend, tmp_path:
     assert backend.query("SELECT state, count(*) FROM stepwell.runs GROUP BY 1") == [("finished", 20)]
     assert backend.query("SELECT coalesce(sum(points), 0)::bigint FROM stepwell.runs") == [(int(logged),)]
     assert Spool.discover(tmp_path) == []
+
+
+async def test_finish_waits_while_the_server_stores_what_came_before(start_run: StartRun) -> None:
+    """Nothing of this run moves for several times the patience of `finish`."""
+
+    async def busy(peer: Peer) -> None:
+        assert (await peer.attach())["progress"] is True
+        (frame,) = await peer.take(1)
+        for _ in range(20):
+            await asyncio.sleep(QUICK.finish_idle_s / 4)
+            await peer.say(type="storing")
+        await peer.acknowledge(frame, stored=1)
+        await peer.serve()
+
+    async with unruly(busy) as server:
+        run = await asyncio.to_thread(start_run, server.url, timeouts=QUICK)
+        run.log({"a": 1})
+        await asyncio.to_thread(run.finish)
+    assert (run.account.stored, run.account.left) == (1, 0)

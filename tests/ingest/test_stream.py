@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.ingest import Client, Session, assert_empty, make_block, make_frame, start_worker, stored_steps
 from stepwell import wire
+from stepwell_ingest.api import stream
 from stepwell_ingest.server import loop
 from stepwell_ingest.server.worker import Worker
 
@@ -235,3 +236,24 @@ def test_the_servers_own_loop_serves_a_writer(postgres_dsn: str) -> None:
             assert_empty(worker)
 
     loop.run(main())
+
+
+@pytest.mark.parametrize("wants", [True, False])
+async def test_a_client_whose_frames_wait_is_told_that_others_are_stored(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, wants: bool
+) -> None:
+    monkeypatch.setattr(stream, "_TELL_S", 0.05)
+    first, other = Session(), Session(run="other")
+    async with Client(worker) as waiting, Client(worker) as storing:
+        await waiting.attach(first, **({"progress": True} if wants else {}))
+        await storing.attach(other)
+        frame = first.frame(5)
+        await waiting.socket.send_bytes(frame[:100])  # held by the server, which waits for the rest
+        for _ in range(5):
+            await storing.exchange(other.frame(1))
+            await asyncio.sleep(0.1)
+        await waiting.socket.send_bytes(frame[100:])
+        heard = [await waiting.hear()]
+        while heard[-1]["type"] != "ack":
+            heard.append(await waiting.hear())
+    assert {message["type"] for message in heard} == ({"storing", "ack"} if wants else {"ack"})

@@ -82,7 +82,31 @@ def test_pictures_are_stepped_through_with_their_captions(page: Page) -> None:
     page.keyboard.press("ArrowLeft")
     expect(card).to_contain_text("of step 30")
     expect(card.locator(".steps b")).to_have_text("30")
-    page.wait_for_function("[...document.querySelectorAll('img')].every(img => img.complete && img.naturalWidth === 8)")
+    pictures = "() => [...document.querySelectorAll('img')].every(img => img.complete && img.naturalWidth === 8)"
+    page.wait_for_function(pictures)
+
+
+def test_a_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
+    log("""
+        run = stepwell.init(project="digits", entity="team", id="tables", url=url)
+        rows = [[f"prompt {number}", number / 8 if number else float("nan")] for number in range(60)]
+        rows[3][0] = stepwell.Image(np.zeros((4, 4, 3), np.uint8))
+        table = stepwell.Table(columns=["prompt", "reward"], data=rows, allow_mixed_types=True)
+        run.log({"completions": table})
+        run.finish()
+    """)
+    page.goto("/team/digits/runs/tables/media")
+    card = page.locator('[data-key="completions"]')
+    expect(card).to_contain_text("60 rows")
+    expect(card.locator("tbody tr")).to_have_count(25)
+    expect(card.locator("img")).to_have_count(1)
+    card.get_by_role("button", name="reward").click()
+    expect(card.locator("tbody tr").first).to_contain_text("prompt 59")
+    card.get_by_role("button", name="Next rows").click()
+    expect(card).to_contain_text("26–50 of 60")
+    card.get_by_label("Filter rows").fill("prompt 1")
+    expect(card.locator("tbody tr")).to_have_count(11)
+    expect(card).to_contain_text("11 of 60 rows")
 
 
 def test_system_metrics_are_drawn_over_time(page: Page) -> None:

@@ -191,6 +191,18 @@ def test_a_running_run_grows_without_a_reload_and_the_zoom_stays(page: Page, log
     expect(page.locator(".rr .num").first).to_have_text("39")
 
 
+def test_a_network_that_goes_is_said_so_while_the_charts_stay(page: Page) -> None:
+    page.goto(WORKSPACE)
+    drawn(page, "train/loss")
+    page.context.set_offline(True)
+    expect(page.get_by_text("The server does not answer.")).to_be_visible()
+    expect(page.get_by_text("nothing is lost")).to_be_visible()
+    drawn(page, "train/loss")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_text("The server does not answer.")).to_have_count(0)
+
+
 def test_a_project_that_is_not_there_says_what_is(page: Page) -> None:
     page.goto("/team/nowhere")
     expect(page.get_by_role("heading", name="There is no such project")).to_be_visible()

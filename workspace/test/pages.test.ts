@@ -5,6 +5,7 @@ import { timeLabels } from "../src/chart/labels.ts";
 import { spans } from "../src/model/ansi.ts";
 import { blobHref, itemsOf } from "../src/model/media.ts";
 import { placeOf, runHref, runsHref, workspaceHref } from "../src/model/place.ts";
+import { arranged, cellText, parseTable } from "../src/model/table.ts";
 import { csv } from "../src/parts/csv.ts";
 
 test("addresses name their page, whatever the names have in them", () => {
@@ -29,7 +30,7 @@ const SHA = "a".repeat(64);
 test("logged media become what can be shown, with their captions", () => {
   const file = { sha256: SHA, path: "media/images/x_1.png", size: 3 };
   assert.deepEqual(itemsOf({ _type: "image-file", ...file, width: 4, height: 5, caption: "c" }), [
-    { kind: "image", sha256: SHA, path: file.path, caption: "c", width: 4, height: 5 },
+    { kind: "image", sha256: SHA, path: file.path, caption: "c", width: 4, height: 5, size: 3 },
   ]);
   const list = { _type: "images/separated", filenames: [file.path, file.path], files: [file], captions: ["a", "b"] };
   assert.deepEqual(
@@ -41,7 +42,7 @@ test("logged media become what can be shown, with their captions", () => {
   );
   assert.deepEqual(
     itemsOf([{ _type: "table-file", ...file }, { _type: "html-file", ...file }, 3, "text"]).map((item) => item.kind),
-    ["file", "html"],
+    ["table", "html"],
   );
   assert.equal(blobHref({ sha256: SHA, path: "a/b c&d.svg" }), `/v1/blobs/${SHA}?name=b%20c%26d.svg`);
 });
@@ -86,4 +87,29 @@ test("the lock file holds hashes and no addresses to download from", () => {
   const lock = readFileSync(new URL("../package-lock.json", import.meta.url), "utf8");
   assert.ok(lock.includes('"integrity"'));
   assert.ok(!lock.includes('"resolved"'));
+});
+
+test("a logged table is sorted by numbers, filtered by words, and shows any cell", () => {
+  const text =
+    '{"columns": ["p", 2], "data": [["b", 2], ["a", {"_type": "float64", "value": "NaN"}], ["c <i>", 10], ["d", null]]}';
+  const table = parseTable(text)!;
+  assert.deepEqual(table.columns, ["p", "2"]);
+  const firsts = (column: number | null, descending: boolean, query = ""): unknown[] =>
+    arranged(table, query, column, descending).map((row) => row[0]);
+  assert.deepEqual(firsts(1, true), ["c <i>", "b", "a", "d"]);
+  assert.deepEqual(firsts(1, false), ["b", "c <i>", "a", "d"]);
+  assert.deepEqual(firsts(0, true), ["d", "c <i>", "b", "a"]);
+  assert.deepEqual(firsts(null, true, "nan"), ["a"]);
+  assert.deepEqual([null, true, { _type: "image-file" }, [1], 0.5].map(cellText), [
+    "",
+    "true",
+    "[image-file]",
+    "[1]",
+    "0.5",
+  ]);
+});
+
+test("a file that is no table is none", () => {
+  for (const text of ["", "[]", "null", '{"columns": [], "data": 3}', '{"columns": [], "data": [3]}'])
+    assert.equal(parseTable(text), null, text);
 });

@@ -162,4 +162,6 @@ async def attach(services: AttachServices, principal: Principal, raw: bytes | st
         reply["config"], reply["meta"] = made.config, made.meta
     if made.tables:
         reply["tables"] = made.tables
+    if made.earlier is not None:
+        reply["earlier"] = made.earlier._asdict()
     return cursor, reply

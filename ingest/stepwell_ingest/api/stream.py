@@ -44,6 +44,10 @@ from stepwell_ingest.write.ledger import Cursor
 log = logging.getLogger(__name__)
 
 
+#: How often a client is told that the worker stores what came before its frames; less than it waits before it gives up.
+_TELL_S = 3.0
+
+
 class _Finish:
     """A place in the queue of answers: the writer has ended, and everything before it is answered by then."""
 
@@ -90,12 +94,15 @@ class StreamHandler:
         self._piece_deadline: float | None = None
         self._attach_deadline = time.monotonic() + self._timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
+        self._wants_progress = False
+        self._ended = False  # the connection's end tells nothing of the writer
 
     async def run(self) -> None:
         """Serves until either side ends the connection or `stop` is called."""
         self._reader = asyncio.create_task(self._read())
         answerer = asyncio.create_task(self._answer())
         alive = asyncio.create_task(self._show_life())
+        progress = asyncio.create_task(self._tell_progress())
         try:
             await asyncio.wait({self._reader, answerer, alive}, return_when=asyncio.FIRST_COMPLETED)
             self._reader.cancel()
@@ -105,11 +112,16 @@ class StreamHandler:
             self._reader.cancel()
             answerer.cancel()
             alive.cancel()
-            await asyncio.gather(self._reader, answerer, alive, return_exceptions=True)
+            progress.cancel()
+            await asyncio.gather(self._reader, answerer, alive, progress, return_exceptions=True)
             self._let_go()
+        if self.cursor is not None and not self._ended and not self.cursor.stale:
+            with contextlib.suppress(Error):
+                await self._services.catalog.left(self.cursor)
 
     def stop(self) -> None:
         """Stops reading; frames that were read are still answered."""
+        self._ended = True  # by the server, not by the client
         self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
 
     def _let_go(self) -> None:
@@ -138,6 +150,17 @@ class StreamHandler:
                 await asyncio.sleep(heartbeat_s / 2)
                 async with asyncio.timeout(heartbeat_s):
                     await self._socket.ping()
+
+    async def _tell_progress(self) -> None:
+        """Tells a client whose frames wait for their turn that the worker is storing others: it need not give up."""
+        seen = self._services.metrics.batches
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(_TELL_S)
+                stored = self._services.metrics.batches
+                if self._wants_progress and stored != seen and self._room.held_bytes:
+                    await self._send({"type": "storing"})
+                seen = stored
 
     async def _read(self) -> None:
         try:
@@ -251,6 +274,7 @@ class StreamHandler:
     async def _take_control(self, text: str) -> None:
         kind = _kind_of(text)
         if kind == "attach":
+            self._wants_progress = orjson.loads(text).get("progress") is True
             self.cursor, reply = await attach(self._services, self._principal, text)
             await self._socket.send_bytes(orjson.dumps(reply))
         elif kind == "finish":
@@ -276,6 +300,7 @@ class StreamHandler:
                     raise answer
                 if isinstance(answer, _Finish):
                     await self._services.catalog.finish(answer.cursor, answer.exit_code)
+                    self._ended = True
                     await self._send({"type": "finished"})
                 else:
                     await self._acknowledge(answer)

@@ -24,19 +24,8 @@ from stepwell_ingest.read.standing import Standing
 #: Columns of the query `runs` that an answer shows as they are.
 _SHOWN = (
     *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
-    *(
-        "objects",
-        "rejected",
-        "writers",
-        "parent",
-        "fork_step",
-        "notes",
-        "job_type",
-        "host",
-        "username",
-        "duration_s",
-        "slot",
-    ),
+    *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
+    *("slot", "started_at"),
 )
 
 

@@ -63,6 +63,25 @@ class AttachRequest(NamedTuple):
     from_seq: int | None = None
     age_s: float = 0.0
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it asks where to go on, and so knows of what was logged before."""
+        return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
+
+
+class Earlier(NamedTuple):
+    """What an attach of a session that has stored nothing says of the processes before it.
+
+    Attributes:
+        last_step: the last step that earlier processes of its writer show; None: they show nothing.
+        moved_s: how many seconds ago they stored something last.
+        beside: another program is connected as the writer that the session asked for, so it got a writer of its own.
+    """
+
+    last_step: int | None
+    moved_s: float | None
+    beside: bool
+
 
 class Attachment(NamedTuple):
     """What a session is told when it attaches.
@@ -73,6 +92,7 @@ class Attachment(NamedTuple):
         config, meta: the run's, for a process that resumes it; None for others.
         tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
         rejected: seqs that were refused, from the request's `from_seq` on.
+        earlier: what the session will supersede, or why it has another writer than it asked for; None: nothing to tell.
     """
 
     cursor: Cursor
@@ -81,6 +101,7 @@ class Attachment(NamedTuple):
     meta: dict[str, Any] | None
     tables: dict[str, Any] | None
     rejected: list[tuple[int, Error]]
+    earlier: Earlier | None = None
 
 
 class WrongRunError(RejectionError):
@@ -104,6 +125,7 @@ class Catalog:
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
         self._together = Grouping(self._attach_all)
         self._ends = Grouping(self._finish_all)
+        self._leaves = Grouping(self._leave_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
         """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
@@ -117,7 +139,7 @@ class Catalog:
             UnavailableError: Postgres is away.
         """
         row = None
-        if request.resume is None and request.rewind_to is None and request.fork_run is None:
+        if not request.goes_on:
             row, stands = await self._together.answer((request, time.monotonic()))
         if row is None:  # it asks where to go on, or there is something wrong with it
             return await self._attach_alone(request)
@@ -178,7 +200,33 @@ class Catalog:
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
-        return Attachment(cursor, row["resumed"], None, None, None, rejected)
+        return Attachment(cursor, row["resumed"], None, None, None, rejected, await self._earlier(request, row, cursor))
+
+    async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Earlier | None:
+        """See `Attachment.earlier`. A session that asks where to go on supersedes nothing that it does not know of."""
+        if request.late or request.goes_on or cursor.committed_seq:
+            return None
+        if not row["resumed"] and row["writer"] == request.writer:
+            return None
+        with postgres_errors("look up what was logged before"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                found = await connection.fetchrow(self._sql["earlier"], *cursor.key, request.writer)
+        return Earlier(*found)
+
+    async def left(self, cursor: Cursor) -> None:
+        """Records that a connection has ended without telling the end of its writer.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        await self._leaves.answer(cursor)
+
+    async def _leave_all(self, cursors: Sequence[Cursor]) -> list[None]:
+        with postgres_errors("record that a writer has gone"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                keys = zip(*(cursor.key for cursor in cursors), strict=True)
+                await connection.execute(self._sql["left"], *map(list, keys))
+        return [None] * len(cursors)
 
     async def finish(self, cursor: Cursor, exit_code: int) -> None:
         """Records that a writer has ended.

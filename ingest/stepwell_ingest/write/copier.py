@@ -13,8 +13,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from itertools import chain
-from typing import NamedTuple
 
 import asyncpg
 
@@ -23,21 +21,23 @@ from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import is_missing_partition, no_partition, postgres_errors
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
-from stepwell_ingest.write.batcher import Batch, Batcher, Entry, Submission
+from stepwell_ingest.write.batcher import Batch, Batcher, Submission
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
+from stepwell_ingest.write.rows import (
+    Group,
+    block_rows,
+    first_step_of,
+    last_step_of,
+    naming_blobs,
+    note_rows,
+    object_rows,
+)
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
-
-
-class Group(NamedTuple):
-    """Entries of one writer, in order, beginning at its committed seq."""
-
-    cursor: Cursor
-    entries: list[Entry]
 
 
 class RowsError(RejectionError):
@@ -228,20 +228,20 @@ class Copier:
         groups = [group for group in groups if group.entries]
         async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection, connection.transaction():
             slot = await self._move_ledger(connection, groups)
-            blocks = list(_block_rows(groups, ids))
+            blocks = list(block_rows(groups, ids))
             if blocks:
                 await self._copy(
                     *(connection, f"hot_block_{slot}", pgcopy.BLOCK_COLUMNS, pgcopy.block_pieces(blocks), len(blocks))
                 )
-            objects = list(_object_rows(groups))
+            objects = list(object_rows(groups))
             if objects:
                 await self._copy(
                     *(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pgcopy.object_pieces(objects), len(objects))
                 )
-            notes = list(_note_rows(groups))
+            notes = list(note_rows(groups))
             if notes:
                 await self._copy(connection, "note", pgcopy.NOTE_COLUMNS, pgcopy.note_pieces(notes), len(notes))
-            named = list(_naming_blobs(objects, notes))
+            named = list(naming_blobs(objects, notes))
             if named:
                 await connection.execute(
                     self._sql["use_blobs"], *map(list, zip(*named, strict=True)), timeout=self._timeouts.statement_s
@@ -249,7 +249,7 @@ class Copier:
             await self._record_rejections(connection, groups)
         for cursor, entries in groups:
             self._metrics.entries_committed(entries)
-            cursor.commit(len(entries), _last_step(cursor, entries), _first_step(cursor, entries))
+            cursor.commit(len(entries), last_step_of(cursor, entries), first_step_of(cursor, entries))
 
     async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> int | None:
         """Moves all of them, or raises; returns the slot of hot_block that takes the blocks (None: no groups)."""
@@ -258,12 +258,12 @@ class Copier:
                 *cursor.key,
                 cursor.committed_seq,
                 cursor.committed_seq + len(entries),
-                _last_step(cursor, entries),
+                last_step_of(cursor, entries),
                 sum(entry.header.points for entry in entries if entry.rejection is None),
                 sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
                 sum(entry.refusal is not None for entry in entries),
                 cursor.checksums_after(len(entries)),
-                _first_step(cursor, entries),
+                first_step_of(cursor, entries),
                 sum(entry.header.length for entry in entries if entry.rejection is None),
             )
             for cursor, entries in groups
@@ -278,7 +278,7 @@ class Copier:
             (*cursor.key, first_step)
             for cursor, entries in groups
             if cursor.first_step is None  # the first epoch, too: the run may be a fork
-            for first_step in [_first_step(cursor, entries)]
+            for first_step in [first_step_of(cursor, entries)]
             if first_step is not None
         ]
         if opened:
@@ -344,55 +344,6 @@ class Copier:
             expected=fresh.committed_seq,
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
-
-
-def _last_step(cursor: Cursor, entries: Iterable[Entry]) -> int:
-    return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
-
-
-def _first_step(cursor: Cursor, entries: Iterable[Entry]) -> int | None:
-    """The first step that the epoch stores, these entries included."""
-    if cursor.first_step is not None:
-        return cursor.first_step
-    stored = (entry for entry in entries if entry.rejection is None)
-    return min((int(block.steps[0]) for entry in stored for block in entry.frame.blocks), default=None)
-
-
-def _block_rows(groups: Iterable[Group], ids: Ids) -> Iterator[pgcopy.BlockRow]:
-    for cursor, entries in groups:
-        run_id, writer_id, epoch = cursor.key
-        for entry in entries:
-            if entry.rejection is None:
-                for names, steps, times, values in entry.frame.blocks:
-                    keys = ids[run_id, names]
-                    yield pgcopy.BlockRow(run_id, entry.header.seq, writer_id, epoch, keys, steps, times, values)
-
-
-def _object_rows(groups: Iterable[Group]) -> Iterator[pgcopy.ObjectRow]:
-    for cursor, entries in groups:
-        run_id, writer_id, epoch = cursor.key
-        for entry in entries:
-            if entry.rejection is not None or entry.header.notes:
-                continue
-            for step, time_us, key, body in entry.frame.objects:
-                yield pgcopy.ObjectRow(*(run_id, entry.header.seq, step, writer_id, epoch, time_us, key.encode(), body))
-
-
-def _note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
-    for cursor, entries in groups:
-        for entry in entries:
-            if entry.rejection is None and entry.header.notes:
-                for index, (step, time_us, kind, body) in enumerate(entry.frame.objects):
-                    yield pgcopy.NoteRow(*cursor.key, entry.header.seq, index, step, time_us, kind.encode(), body)
-
-
-def _naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -> Iterator[tuple[int, str]]:
-    """(run id, JSON) of the values that may name a file. Postgres, which knows what JSON means, looks closer."""
-    rows: Iterator[pgcopy.ObjectRow | pgcopy.NoteRow] = chain(objects, notes)
-    for row in rows:
-        # "\\u" may spell the field's name, too.
-        if b"sha256" in row.value or b"\\u00" in row.value:
-            yield row.run_id, row.value.decode()
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

@@ -92,6 +92,18 @@ LANGUAGE sql STABLE AS $$
          WHERE x.run_id = run_id_))
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.is_beside_v1(run_id_ bigint, writer_id_ integer, info_ jsonb) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    -- Whether a writer belongs to a process that is connected and runs another program than the one that sends this info: an
+    -- evaluator beside its trainer, say. The same program in another process is a restart, which takes the writer over. A
+    -- process that was killed is no longer connected; one whose host was lost is not heard of.
+    SELECT EXISTS (
+        SELECT FROM stepwell.writer w
+        WHERE w.run_id = run_id_ AND w.writer_id = writer_id_ AND w.state = 'running' AND w.left_at IS NULL
+          AND w.heartbeat_at > clock_timestamp() - interval '60 s'
+          AND w.info->>'program' <> info_->>'program')
+$$;
+
 -- As it was without age_s: beside the new one, a call without age_s would be ambiguous. Workers that know no age_s find
 -- the new one instead.
 DROP FUNCTION IF EXISTS stepwell.attach_v1(
@@ -117,8 +129,12 @@ LANGUAGE plpgsql AS $$
 --     that two hosts agree on. Within 2 s, more than a message takes to come and less than a scheduler takes to replace
 --     a process, who comes last is the newer one. Who asks where to go on (resume, rewind, fork) waits for the answer
 --     before it logs, so it is the newer one, too.
+--   * So does one that runs another program than the writer's process, which is connected (is_beside_v1), and does not ask
+--     where to go on.
 --   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
---     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
+--     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`. Among themselves, late
+--     sessions of a writer are restarts of one job: each opens the next epoch, and shows nothing from the first step on
+--     that a session which started later has stored, whichever came first.
 -- What the session says of the run (config, names) counts with its first attach; later changes are notes of its own.
 -- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
 -- resumes nothing), however often the session attaches.
@@ -136,6 +152,9 @@ DECLARE
     started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
     back_to bigint := rewind_to;   -- the step above which the run is cut; NULL: it is not
     together integer[];            -- the writers that have gone back there in the same start
+    older boolean := false;  -- came after the fact, and after a session that started later
+    below bigint;            -- the first step that such sessions have stored
+    said  jsonb := info_;    -- what this session has to say of the run
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
@@ -185,6 +204,17 @@ BEGIN
            WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.started_at > started + interval '2 s') THEN
         aside := true;
     END IF;
+    IF resume_ IS NULL AND rewind_to IS NULL AND fork_run IS NULL THEN
+        aside := aside OR stepwell.is_beside_v1(id, wid, info_);
+    END IF;
+    IF late AND EXISTS (SELECT FROM stepwell.ledger l
+                        WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.late) THEN
+        aside := false;
+        SELECT coalesce(bool_or(l.started_at > started), false), min(l.first_step) FILTER (WHERE l.started_at > started)
+        INTO older, below
+        FROM stepwell.ledger l
+        WHERE l.run_id = id AND l.writer_id = wid AND l.late AND l.session <> session_;
+    END IF;
     IF aside AND wid IS NOT NULL THEN
         wname := writer_ || '+' || left(session_::text, 8);
         SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
@@ -231,13 +261,17 @@ BEGIN
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);
     END IF;
+    IF older THEN   -- what the others have said since stays
+        said := jsonb_build_object('started_at', info_->'started_at', 'config',
+            stepwell.object_v1(info_->'config') - ARRAY(SELECT jsonb_object_keys(stepwell.run_config_v1(id))));
+    END IF;
     INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, rewound_to, checksums,
-                                 started_at)
+                                 started_at, visible_below, late)
     VALUES (id, wid, coalesce(prior.epoch, 0) + 1, session_, coalesce(mine.next_seq, 0),
             coalesce(start, mine.last_step, -1), coalesce(rewind_to, fork_step_), coalesce(mine.checksums, ''),
-            started);
+            started, below, late);
     PERFORM stepwell.note_attach_v1(
-        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, info_, prior.run_id IS NOT NULL);
+        id, wid, coalesce(prior.epoch, 0) + 1, coalesce(start, mine.last_step, -1) + 1, said, prior.run_id IS NOT NULL);
     RETURN QUERY SELECT id, wid, wname, coalesce(prior.epoch, 0) + 1, false, prior.run_id IS NOT NULL;
 END
 $$;

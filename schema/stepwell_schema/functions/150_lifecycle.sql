@@ -26,7 +26,7 @@ CREATE OR REPLACE FUNCTION stepwell.revive_v1(run_id_ bigint, writer_id_ integer
 LANGUAGE plpgsql AS $$
 -- A writer has attached: it and its run are running, whatever their state was. The caller has locked the run.
 BEGIN
-    UPDATE stepwell.writer w SET state = 'running', exit_code = NULL, heartbeat_at = clock_timestamp()
+    UPDATE stepwell.writer w SET state = 'running', exit_code = NULL, heartbeat_at = clock_timestamp(), left_at = NULL
     WHERE w.run_id = run_id_ AND w.writer_id = writer_id_;
     PERFORM stepwell.settle_run_v1(run_id_);
 END

@@ -11,7 +11,7 @@ WITH heard AS (
     WHERE w.state IN ('running', 'crashed')
     FOR UPDATE OF w SKIP LOCKED
 ), beat AS (
-    UPDATE stepwell.writer w SET heartbeat_at = clock_timestamp()
+    UPDATE stepwell.writer w SET heartbeat_at = clock_timestamp(), left_at = NULL
     FROM heard h WHERE w.run_id = h.run_id AND w.writer_id = h.writer_id
 )
 SELECT run_id, writer_id, epoch FROM heard WHERE state = 'crashed';

@@ -24,7 +24,11 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
        to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
-       (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot
+       (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot,
+       -- when its first process began (of a fork, its ancestors' first), by the clock of that process, as the times of points
+       (SELECT min((w.info ->> 'started_at')::float8) FROM stepwell.lineage g
+        JOIN stepwell.writer w ON w.run_id = g.source_run_id
+        WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at
 FROM stepwell.runs r
 LEFT JOIN LATERAL (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) i ON true
 WHERE r.entity = $1 AND r.project = $2;

@@ -3,6 +3,24 @@
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
+-- name: earlier
+-- For a session that has stored nothing: the last step that earlier epochs of its writer show, and how many seconds ago they
+-- stored something last. `beside`: the writer that it asked for belongs to another program, which is connected.
+SELECT max(least(l.last_step, l.visible_below - 1)) AS last_step,
+       extract(epoch FROM clock_timestamp() - max(l.moved_at))::float8 AS moved_s,
+       coalesce((SELECT stepwell.is_beside_v1($1, a.writer_id, w.info)
+                 FROM stepwell.writer a, stepwell.writer w
+                 WHERE a.run_id = $1 AND a.name = $4 AND w.run_id = $1 AND w.writer_id = $2), false) AS beside
+FROM stepwell.ledger l
+WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch < $3 AND l.first_step < coalesce(l.visible_below, 9223372036854775807);
+
+-- name: left
+-- Connections that have ended without telling the end of their writers.
+UPDATE stepwell.writer w SET left_at = clock_timestamp()
+FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
+JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
+WHERE w.run_id = u.run_id AND w.writer_id = u.writer_id AND w.state = 'running' AND NOT l.fenced;
+
 -- name: attach_all
 -- The same for many sessions that do not ask where to go on; those that fail are left out.
 SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
@@ -92,9 +110,11 @@ WITH opened AS MATERIALIZED (
     FROM opened u WHERE x.run_id = u.run_id AND x.writer = u.name AND x.below_step > u.first_step
 )
 UPDATE stepwell.ledger l SET visible_below = u.first_step
-FROM opened u
+FROM opened u JOIN stepwell.ledger o ON o.run_id = u.run_id AND o.writer_id = u.writer_id AND o.epoch = u.epoch
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
-  AND (l.visible_below IS NULL OR l.visible_below > u.first_step);
+  AND (l.visible_below IS NULL OR l.visible_below > u.first_step)
+  -- of sessions that came after the fact, the one that started last is the newest
+  AND NOT (o.late AND l.late AND l.started_at > o.started_at AND l.session <> o.session);
 
 -- name: use_blobs
 -- Which files objects and notes name, in the transaction that stores them; see use_blobs_v1.

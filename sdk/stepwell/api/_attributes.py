@@ -244,8 +244,12 @@ class RunAttributes:
         return list(dict.fromkeys(metrics + objects))
 
     @property
-    def _created_us(self) -> int:
-        return round(datetime.fromisoformat(self.created_at).timestamp() * 1e6)
+    def _started_us(self) -> int:
+        """When the run's first process began, in µs since 1970, by its own clock, as the times of points are."""
+        started_at = self._attributes.get("started_at")  # an older server does not say
+        if started_at is None:
+            started_at = datetime.fromisoformat(self.created_at).timestamp()
+        return round(started_at * 1e6)
 
     def _own_config(self) -> dict[str, Any]:
         """The config without what charts keep there; a copy, since users may change it in place."""

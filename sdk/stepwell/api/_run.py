@@ -147,7 +147,7 @@ class Run(RunAttributes):
     def _shape(self, keys: Iterable[str] | None) -> Shape:
         if (self._attributes["writers"] or 0) < 2 and self.state == "running":
             self._attributes["writers"] = self._client.get_json(self._path)["writers"]  # others may have come since
-        return Shape(keys, self._created_us, (self._attributes["writers"] or 0) > 1)
+        return Shape(keys, self._started_us, (self._attributes["writers"] or 0) > 1)
 
     def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:
         names = self._names(keys)

@@ -13,6 +13,8 @@ import orjson
 
 from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
 
+#: A process that stored something so recently may still live.
+_LIVING_S = 60.0
 _MOST_PACE_MS = 10_000
 
 
@@ -64,9 +66,34 @@ def control(message: aiohttp.WSMessage) -> dict[str, Any]:
     )
 
 
-def another_name(attach: dict[str, Any], reply: dict[str, Any]) -> str | None:
-    """What to tell when the server gave a live process another writer than it asked for; None where it did not."""
-    asked, given = attach.get("writer"), reply.get("writer")
-    if attach.get("late") or not isinstance(given, str) or given == asked:
-        return None
-    return f"a process that started later logs as writer {asked}, so what this one logs is kept as writer {given}"
+def told_at_attach(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
+    """What to warn of when a live process has attached: another writer than it asked for, or steps that it may hide.
+
+    Args:
+        attach: the message.
+        reply: the server's first answer to it.
+    """
+    if attach.get("late"):
+        return []
+    asked, given, run = attach.get("writer"), reply.get("writer"), attach.get("run")
+    earlier = reply.get("earlier")
+    if not isinstance(earlier, dict):  # an older server, or nothing to tell
+        earlier = {}
+    if isinstance(given, str) and given != asked:
+        if earlier.get("beside") is True:
+            return [
+                f"another program is logging as writer {asked} of run {run}, so what this one logs is kept as writer "
+                f"{given}, and hides nothing. To continue that writer instead, use init(resume='allow')"
+            ]
+        return [f"a process that started later logs as writer {asked}, so what this one logs is kept as writer {given}"]
+    last_step, moved_s = earlier.get("last_step"), earlier.get("moved_s")
+    if not isinstance(last_step, int):
+        return []
+    text = (
+        f"run {run} exists, and writer {asked} has logged up to step {last_step}. What this process logs takes the "
+        "place of that, from its first step on; the old points stay in the view history_superseded. To go on behind "
+        "them, use init(resume='allow'); to keep both, give this run another id, or this process another writer"
+    )
+    if isinstance(moved_s, int | float) and moved_s < _LIVING_S:
+        text += f". CAUTION: a process logged there {moved_s:.0f} s ago. If it still lives, it is refused from now on"
+    return [text]

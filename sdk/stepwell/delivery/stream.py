@@ -20,7 +20,7 @@ import orjson
 
 from stepwell import wire
 from stepwell.delivery.messages import messages
-from stepwell.delivery.replies import another_name, control, error_of, pace_s, refusals
+from stepwell.delivery.replies import control, error_of, pace_s, refusals, told_at_attach
 from stepwell.errors import (
     Error,
     FrameCorruptError,
@@ -115,6 +115,7 @@ class Stream:
         self._attach_again = False
         self._exit_code: int | None = None
         self._finish_sent = False
+        self._server_moved = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._waiting_for_attach: list[asyncio.Future[dict[str, Any]]] = []
 
@@ -134,8 +135,9 @@ class Stream:
 
     @property
     def progress(self) -> int:
-        """Grows while anything moves: connections, frames sent, frames acknowledged."""
-        return self._source.first_seq + self.counts.frames_sent + self.counts.connections
+        """Grows while anything moves: connections, frames sent and acknowledged, and frames of others that the server
+        stores before it comes to these."""
+        return self._source.first_seq + self.counts.frames_sent + self.counts.connections + self._server_moved
 
     async def acknowledged(self, next_seq: int) -> None:
         """Waits until everything below `next_seq` is acknowledged.
@@ -252,14 +254,14 @@ class Stream:
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
-        if self.attached is None and (told := another_name(self._attach(), reply)):
+        for told in told_at_attach(self._attach(), reply) if self.attached is None else ():
             log.warning("%s", told)
         self._attached(reply)
 
     async def _send_attach(
         self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
     ) -> None:
-        message = self._attach()
+        message = {**self._attach(), "progress": True}
         if from_seq is not None:
             message["from_seq"] = from_seq
         self._session = bytes.fromhex(message["session"])
@@ -339,6 +341,8 @@ class Stream:
                 return
             elif kind == "attached":
                 self._attached(reply)
+            elif kind == "storing":
+                self._server_moved += 1
             self._more.set()
 
     def _acknowledge(self, reply: dict[str, Any]) -> None:

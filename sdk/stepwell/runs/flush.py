@@ -1,6 +1,6 @@
-"""What `run.flush()` returns: an outcome that asyncio code awaits, and that sync code has waited for already.
+"""What `run.flush()` returns: an outcome that asyncio code awaits, and that synchronous code has waited for already.
 
-Between the caller and the I/O thread: in comes a future of that thread, out goes True or False.
+Stands between the caller and the I/O thread: takes a future of that thread, gives True or False.
 """
 
 from __future__ import annotations

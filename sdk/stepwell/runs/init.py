@@ -29,6 +29,8 @@ copyreg.pickle(Run, reduced)
 
 _REINIT = ("default", "return_previous", "finish_previous", "create_new")
 _MODE_VARIABLES = ("STEPWELL_MODE", "WANDB_MODE")
+_STARTS = ("resume", "resume_from", "fork_from")
+_SECRET = ("url", "api_key")  # they may hold credentials
 
 
 def init(
@@ -178,6 +180,7 @@ def init(
         where = f"to {run.url}" if resolved.mode == "online" else f"offline, into {run.spool_directory}"
         known_as = run.id if run.name == run.id else f"{run.name} ({run.id})"
         text = f"logging run {known_as} of {resolved.entity}/{resolved.project} {where}"
+        text += f"; {run._continues}" if run._continues else ""
         count = process_count(environment)
         if count > 1 and run.name != words_of(run.id):  # an id that was made up is of this process alone
             text += (
@@ -192,15 +195,17 @@ def init(
 
 
 def without_effect_on(run: Run, arguments: Mapping[str, Any], config: Any) -> list[str]:
-    """What `init` was given although it returns `run`, and `run` has not: "project='other'", "config 'lr'"."""
+    """What `init` was given and the run that it returns does not have: "project='other'", "config 'lr'"."""
     try:
         asked = resolve({}, **arguments)
     except Error as error:
-        return [f"{error.message}"]
-    names = {"run_id": "id"} | {name: name for name in ("resume", "resume_from", "fork_from")}
-    has = {name: getattr(run.settings, name, None) for name in arguments}
-    wants = {name: getattr(asked, name, arguments[name]) for name, value in arguments.items() if value is not None}
-    ignored = [f"{names.get(name, name)}={arguments[name]!r:.80}" for name in wants if wants[name] != has[name]]
+        return [error.message]
+    ignored = []
+    for name, value in arguments.items():
+        attribute = "start" if name in _STARTS else name
+        if value is not None and getattr(asked, attribute, None) != getattr(run.settings, attribute, None):
+            shown = "" if name in _SECRET else f"={value!r:.80}"
+            ignored.append(f"{'id' if name == 'run_id' else name}{shown}")
     values = config_values(config)
     return ignored + [f"config {key!r}" for key in values if key not in run.config or run.config[key] != values[key]]
 

@@ -34,3 +34,22 @@ def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
             detail=settings.url,
             hint="a run can only be resumed, rewound or forked while the server answers",
         ) from error
+
+
+def how_it_goes_on(settings: Settings, reply: Mapping[str, Any], step: int) -> str | None:
+    """What to tell the person at the terminal about a run that does not start at step 0; None: nothing.
+
+    Args:
+        reply: see `where_to_go_on`.
+        step: the first step of this process.
+    """
+    start = settings.start
+    if not reply or (start.fork_run is None and not reply.get("resumed") and not step):
+        return None
+    if start.fork_run is not None:
+        return f"a fork of run {start.fork_run} at step {start.fork_step}; it goes on at step {step}"
+    if start.rewind_to is None:
+        return f"it goes on at step {step}"
+    if step <= start.rewind_to:
+        return f"it has no step {start.rewind_to} to go back to, so it goes on at step {step}"
+    return f"it goes back to step {start.rewind_to} and goes on at step {step}"

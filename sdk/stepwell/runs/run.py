@@ -27,7 +27,7 @@ from stepwell.runs.exits import exit_code_of
 from stepwell.runs.flush import Flush
 from stepwell.runs.identity import RunIdentity
 from stepwell.runs.lifecycle import Lifecycle, NewSession
-from stepwell.runs.opening import where_to_go_on
+from stepwell.runs.opening import how_it_goes_on, where_to_go_on
 from stepwell.runs.rejections import OnRejection, Rejections
 from stepwell.runs.report import report_of
 from stepwell.runs.session import Session
@@ -73,6 +73,7 @@ class Run(RunIdentity, OlderNames):
             allow_val_change,
         )
         self._quiet = False
+        self._continues: str | None = None  # how the run goes on, for people
         self._watches = ModelWatches(lambda found: self.log(found, commit=False))
         self._definitions = Definitions()
         self._life = Lifecycle(
@@ -109,6 +110,7 @@ class Run(RunIdentity, OlderNames):
             try:
                 if reply := where_to_go_on(session, self.settings):
                     self._go_on(session, reply)
+                    self._continues = how_it_goes_on(self.settings, reply, self.step)
             except BaseException:
                 self._life.give_up(session)
                 raise

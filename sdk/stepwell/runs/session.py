@@ -7,11 +7,13 @@ of its own.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import platform
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -80,6 +82,7 @@ class Session:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "python": platform.python_version(),
+            "program": _program(),
             "started_at": self.started_at,
             **info,
         }
@@ -156,3 +159,8 @@ class Session:
             "info": self._info,
             **self._start.as_message(),
         }
+
+
+def _program() -> str:
+    """Tells this program from others that log to the run: a digest of its command line."""
+    return hashlib.sha256("\0".join(sys.orig_argv).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -13,6 +13,8 @@ export interface News {
   said: Record<string, number>;
 }
 
+const AGAIN_MS = 3000;
+
 export type Status = "off" | "connecting" | "live" | "stale";
 
 export class Live {
@@ -21,6 +23,7 @@ export class Live {
   readonly heardAt = signal(0);
   #source: EventSource | null = null;
   #url = "";
+  #timer = 0;
   #take: (news: News) => void;
 
   constructor(take: (news: News) => void) {
@@ -46,6 +49,7 @@ export class Live {
   #visibility = (): void => this.#open();
 
   #open(): void {
+    clearTimeout(this.#timer);
     this.#source?.close();
     this.#source = null;
     if (!this.#url || document.hidden) {
@@ -54,15 +58,18 @@ export class Live {
     }
     const source = new EventSource(this.#url);
     this.#source = source;
-    this.status.value = "connecting";
+    if (this.status.value !== "stale") this.status.value = "connecting";
     const heard = (): void => {
       this.status.value = "live";
       this.heardAt.value = Date.now();
     };
     source.addEventListener("open", heard);
-    // EventSource reconnects by itself.
-    source.addEventListener("error", () => {
-      if (this.#source === source) this.status.value = "stale";
+    source.addEventListener("error", (event) => {
+      // An event with data is the server's word on one run, which is gone; the others go on.
+      if (event instanceof MessageEvent || this.#source !== source) return;
+      this.status.value = "stale";
+      // A lost connection comes back by itself; after an answer that is no stream, the browser gives up.
+      if (source.readyState === EventSource.CLOSED) this.#timer = window.setTimeout(() => this.#open(), AGAIN_MS);
     });
     for (const kind of ["start", "delta", "reset"] as const)
       source.addEventListener(kind, (event) => {

@@ -130,7 +130,7 @@ export class Project {
     get<MetricNames>("/v1/metrics", { path: this.path, runs: ids }, this.#abort.signal).then(
       (found) => {
         if (this.#metricsOf !== text) return;
-        this.metrics.value = found;
+        if (JSON.stringify(found) !== JSON.stringify(this.metrics.value)) this.metrics.value = found;
         if (this.usual.value.length === 0) this.usual.value = usualColumns(found);
       },
       (error: unknown) => {

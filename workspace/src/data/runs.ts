@@ -61,12 +61,22 @@ export class RunList {
 
   /** Puts what is new of a run into its row. */
   replace(run: Run): void {
-    this.runs.value = this.runs.value.map((item) => (item.id === run.id ? { ...item, ...run } : item));
+    this.#update((item) => (item.id === run.id ? { ...item, ...run } : item));
   }
 
   close(): void {
     this.#abort.abort();
     clearTimeout(this.#timer);
+  }
+
+  // Rows that have not changed stay the same objects: whatever is made of them need not be made again.
+  #update(fresh: (run: Run) => Run): void {
+    const before = this.runs.value;
+    const after = before.map((run) => {
+      const next = fresh(run);
+      return JSON.stringify(next) === JSON.stringify(run) ? run : next;
+    });
+    if (after.some((run, i) => run !== before[i])) this.runs.value = after;
   }
 
   async #load(take: (page: RunPage) => void): Promise<void> {
@@ -101,7 +111,7 @@ export class RunList {
           const fresh = new Map(page.runs.map((run) => [run.id, run]));
           const known = new Set(this.runs.value.map((run) => run.id));
           if (this.runs.value.length === 0) this.runs.value = page.runs;
-          else this.runs.value = this.runs.value.map((run) => fresh.get(run.id) ?? run);
+          else this.#update((run) => fresh.get(run.id) ?? run);
           this.news.value = this.runs.value.length === 0 ? 0 : page.runs.filter((run) => !known.has(run.id)).length;
           this.total.value = page.total;
           this.error.value = null;

@@ -1,6 +1,6 @@
 // Logged objects as what a page can show: pictures, sound, video, HTML, and files that can only be fetched. Pure.
 
-export type Kind = "image" | "video" | "audio" | "html" | "file";
+export type Kind = "image" | "video" | "audio" | "html" | "table" | "file";
 
 export interface Item {
   kind: Kind;
@@ -9,6 +9,8 @@ export interface Item {
   caption: string;
   width: number | null;
   height: number | null;
+  /** In bytes. */
+  size: number | null;
 }
 
 type Fields = Record<string, unknown>;
@@ -22,6 +24,7 @@ const KINDS: Record<string, Kind> = {
   audio: "audio",
   "html-file": "html",
   html: "html",
+  "table-file": "table",
 };
 
 /** The files of a logged value in their order; none when it is a plain value. */
@@ -54,6 +57,7 @@ function item(file: unknown, kind: Kind, caption: unknown, about: Fields): Item[
       caption: typeof caption === "string" ? caption : "",
       width: number("width"),
       height: number("height"),
+      size: typeof file["size"] === "number" ? file["size"] : null,
     },
   ];
 }

@@ -1,7 +1,7 @@
 // The charts of a page: sections that fold, pages of panels in those that have many, and one panel in full screen.
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { Mark } from "../chart/paint.ts";
 import type { Run } from "../data/api.ts";
 import type { Project } from "../data/project.ts";
@@ -12,6 +12,8 @@ import { Icon } from "./icon.tsx";
 import { Panel } from "./panel.tsx";
 
 const PER_PAGE = 48;
+const NO_RUNS: readonly Run[] = [];
+const NO_MARKS: readonly Mark[] = [];
 
 interface Props {
   project: Project;
@@ -22,11 +24,21 @@ interface Props {
 export function Sections({ project, runs, marks }: Props) {
   const { q, cut, full } = view.value;
   const found = project.metrics.value;
-  const names = found ? found.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) : [];
-  const owners = new Map(
-    found?.metrics.map((metric) => [metric.name, new Set(metric.runs.map((at) => found.runs[at]!))]),
+  const names = useMemo(
+    () => found?.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) ?? [],
+    [found],
   );
-  const having = (metric: string): Run[] => runs.filter((run) => owners.get(metric)?.has(run.id) ?? false);
+  // The same lists as long as nothing changes, so that a hundred panels are not drawn again for nothing.
+  const owners = useMemo(() => {
+    const known = new Map(runs.map((run) => [run.id, run]));
+    return new Map(
+      found?.metrics.map((metric) => [
+        metric.name,
+        metric.runs.map((at) => known.get(found.runs[at]!)).filter((run) => run !== undefined),
+      ]),
+    );
+  }, [found, runs]);
+  const having = (metric: string): readonly Run[] => owners.get(metric) ?? NO_RUNS;
   const shown = search(names, q);
   const made = sections(shown, cut);
   if (found && names.length > 0 && shown.length === 0)
@@ -44,7 +56,7 @@ export function Sections({ project, runs, marks }: Props) {
   return (
     <>
       {made.map((section) => (
-        <Fold key={section.name} section={section} project={project} having={having} marks={marks ?? []} />
+        <Fold key={section.name} section={section} project={project} having={having} marks={marks ?? NO_MARKS} />
       ))}
       {full && names.includes(full) && (
         <FullScreen
@@ -52,7 +64,7 @@ export function Sections({ project, runs, marks }: Props) {
           metric={full}
           order={made.flatMap((section) => section.metrics)}
           runs={having(full)}
-          marks={marks ?? []}
+          marks={marks ?? NO_MARKS}
         />
       )}
     </>
@@ -62,7 +74,7 @@ export function Sections({ project, runs, marks }: Props) {
 interface FoldProps {
   section: Section;
   project: Project;
-  having: (metric: string) => Run[];
+  having: (metric: string) => readonly Run[];
   marks: readonly Mark[];
 }
 
@@ -118,7 +130,7 @@ interface FullProps {
   project: Project;
   metric: string;
   order: string[];
-  runs: Run[];
+  runs: readonly Run[];
   marks: readonly Mark[];
 }
 

@@ -9,6 +9,7 @@ import { blobHref, type Item, itemsOf } from "../../model/media.ts";
 import { search } from "../../model/sections.ts";
 import { Failure } from "../../parts/marks.tsx";
 import { Icon } from "../../parts/icon.tsx";
+import { TableObject } from "../../parts/table.tsx";
 import { change, view } from "../../state.ts";
 import type { TabProps } from "../run.tsx";
 
@@ -108,19 +109,25 @@ function Card({ address, about }: { address: string; about: Key }) {
         <span class="dim">{items.length > 1 ? `${items.length} at this step` : ""}</span>
       </header>
       {error.value && <Failure error={error.value} again={load} />}
-      {items.length > 0 ? (
+      {items.some((item) => item.kind === "table") &&
+        items
+          .filter((item) => item.kind === "table")
+          .map((item, i) => <TableObject key={`${item.sha256} ${i}`} item={item} />)}
+      {items.some((item) => item.kind !== "table") && (
         <div class="im">
-          {items.map((item, i) => (
-            <Shown key={`${item.sha256} ${i}`} item={item} />
-          ))}
+          {items
+            .filter((item) => item.kind !== "table")
+            .map((item, i) => (
+              <Shown key={`${item.sha256} ${i}`} item={item} />
+            ))}
         </div>
-      ) : (
+      )}
+      {items.length === 0 &&
         here.map((item, i) => (
           <pre key={i} class="pad pre">
             {typeof item.value === "string" ? item.value : JSON.stringify(item.value, null, 1)?.slice(0, 4000)}
           </pre>
-        ))
-      )}
+        ))}
       {steps.length > 0 && (
         <label class="steps">
           <span class="mid">step</span>
