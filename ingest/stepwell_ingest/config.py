@@ -177,6 +177,34 @@ class Reads:
 
 
 @dataclass(frozen=True, slots=True)
+class Sql:
+    """What one worker process spends on `POST /v1/sql`.
+
+    Attributes:
+        dsn: a login that is a member of stepwell_reader; None: log in as stepwell_reader at the server's own DSN.
+        connections: to Postgres, for these queries alone; more queries at a time wait.
+        wait_s: the longest wait for one of them; then 503.
+        statement_s: the longest that Postgres may work on one query.
+        answer_s: the longest that one answer may take, sending included.
+        query_bytes: the largest request body.
+        rows, answer_bytes: rows and bytes of one answer; beyond them, it is cut and says so.
+        batch_bytes: rows that are read, held and sent at a time, about; one larger row is held alone.
+        look_s: how often a worker checks whether the client of a query is still there.
+    """
+
+    dsn: str | None = field(default=None, repr=False)  # may hold a password
+    connections: int = 2
+    wait_s: float = 10.0
+    statement_s: float = 60.0
+    answer_s: float = 300.0
+    query_bytes: int = 1 * MIB
+    rows: int = 1_000_000
+    answer_bytes: int = 128 * MIB
+    batch_bytes: int = 1 * MIB
+    look_s: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one server.
 
@@ -184,7 +212,7 @@ class Config:
         dsn: where Postgres is.
         host, port: where to listen; port 0 takes a free one.
         reuse_port: several workers share the port.
-        limits, timeouts, seal, reads: see there.
+        limits, timeouts, seal, reads, sql: see there.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
     """
 
@@ -197,3 +225,4 @@ class Config:
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()
     reads: Reads = Reads()
+    sql: Sql = Sql()

@@ -1,7 +1,9 @@
 """A Stepwell whose parts die all the time, each at the stage that is its turn, and the verdict at the end.
 
     writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
-                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own
+                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own. While only
+                stages of `sync` are to come, they log offline, so that there is always something to deliver
+    a slow one  logs a few steps at a time and lives throughout, so that its epoch has many short tracks to merge
     zombies     one writer that is taken over again and again, by processes that all live on (`faults.zombies`)
     workers     two on one port; each life is armed with a stage of the worker
     sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
@@ -39,6 +41,8 @@ from stepwell.spool import Spool
 
 #: From outside, whatever it does just now.
 ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker", "sealer")}
+#: Without a kill for so long, something hangs. On a crowded machine a sealer may get no time for minutes.
+_STALL_S = 600.0
 #: Lives in which a stage may be missed before it counts as unreachable.
 _TRIES = 40
 
@@ -135,6 +139,7 @@ class Churn:
                 keepers.append(group.create_task(self._read()))
                 logging = [group.create_task(self._keep_writer(number)) for number in range(self.writers)]
                 logging.append(group.create_task(zombies.until(self._done)))
+                logging.append(group.create_task(self._log_slowly()))
                 group.create_task(self._strike_postgres(strikes))
                 keepers.append(group.create_task(self._watch_progress()))
                 await asyncio.wait(logging)
@@ -196,10 +201,13 @@ class Churn:
                     steps=self._random.randint(100, 900),
                     seed=self._random.getrandbits(32),
                     armed=self._armed(turn),
+                    offline=turn is None and bool(self._queues.get("sync")),
                 )
             )
             self.lives["writer"] += 1
             await self._watch(turn, child)
+            if child.status not in (0, -stages.signal.SIGKILL):
+                self.complaints.append(f"a writer ended with status {child.status}")
             first_step = max(first_step, read_journal(journal).last_tried + self._random.randint(1, 10))
             if delivery is not None:
                 await delivery
@@ -209,6 +217,19 @@ class Churn:
                 await delivery
         if delivery is not None:
             await delivery
+
+    async def _log_slowly(self) -> None:
+        directory = self.stack.place / f"{self.project}-slow"
+        directory.mkdir()
+        journal = directory / "0.journal"
+        self.journals.setdefault("run-1", []).append(journal)
+        options = (self.stack.url, str(directory), self.project, "run-1", "slow", 0, str(journal))
+        child = await self.stack.run(Writer(*options, seed=self._random.getrandbits(32)))
+        while not self._done.is_set():
+            await self.stack.tell(child, f"log {self._random.randint(1, 10)}")
+            await asyncio.sleep(0.1)
+        await self.stack.tell(child, "finish")
+        await child.ended.wait()
 
     async def _keep(self, side: Literal["worker", "sealer"]) -> None:
         while True:
@@ -247,14 +268,18 @@ class Churn:
         """Raises when nothing dies any more, though something should."""
         while not self._done.is_set():
             before = self.kills.total()
-            await asyncio.sleep(PATIENCE_S)
+            await asyncio.sleep(_STALL_S)
             if before == self.kills.total() and not self._done.is_set():
-                armed = sorted(point.name for point in self._waiting.values())
-                raise AssertionError(f"no kill for {PATIENCE_S:.0f} s, {self._open} to come; armed: {', '.join(armed)}")
+                armed = ", ".join(sorted(point.name for point in self._waiting.values()))
+                log = (self.stack.place / "sealer.log").read_text()[-2000:]
+                raise AssertionError(
+                    f"no kill for {_STALL_S:.0f} s, {self._open} to come; armed: {armed}; sealers say:\n{log}"
+                )
 
     async def _deliver(self, directory: Path) -> bool:
         """One `stepwell sync`; whether it has delivered everything."""
-        turn = self._next("sync")
+        # A delivery with nothing to deliver reaches no stage.
+        turn = self._next("sync") if Spool.discover(directory) else None
         child = await self.stack.run(Sync(self.stack.url, str(directory), armed=self._armed(turn)))
         self.lives["sync"] += 1
         await child.ended.wait()
@@ -308,7 +333,7 @@ class Churn:
 
     async def _settle(self) -> Verdict:
         """Delivers every spool, logs something new, and asks the judge."""
-        parts = [*map(str, range(self.writers)), "zombies"]
+        parts = [*map(str, range(self.writers)), "zombies", "slow"]
         directories = [self.stack.place / f"{self.project}-{part}" for part in parts]
         async with asyncio.timeout(PATIENCE_S):
             for directory in directories:
@@ -320,8 +345,10 @@ class Churn:
             Writer(self.stack.url, str(directories[0]), self.project, "fresh", "0", 0, str(fresh), steps=20)
         )
         await child.ended.wait()
-        verdict = await Judge(self.stack.dsn, self.project).verdict(self.journals)
+        verdict = await Judge(self.stack.dsn, self.project, blobs=self.stack.blobs).verdict(self.journals)
         verdict.complaints += self.complaints
+        for record in (read_journal(path) for paths in self.journals.values() for path in paths):
+            self.lives.update(interrupt=len(record.interrupted), nested=len(record.nested), page=len(record.pages))
         families = Families(self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed)
         verdict.complaints += await families.complaints()
         account = read_journal(fresh).account

@@ -21,7 +21,7 @@ from faults.fuzz_frames import Mutator
 from stepwell import wire
 from stepwell.errors import RejectionError, WireError
 from stepwell.wire import Frame, Header
-from stepwell_ingest.write.validation import check
+from stepwell_ingest.write.validation import check, without_bad_notes
 
 _ANSWER_S = 60
 
@@ -60,7 +60,12 @@ class Expected:
             self.rejected[header.seq] = "dropped"
             return
         try:
-            self.last_step = check(frame, self.last_step, wire.MAX_ROW_BYTES)
+            if header.kind == wire.KIND_NOTES:
+                frame, refused = without_bad_notes(frame, wire.MAX_ROW_BYTES)
+                if refused is not None:
+                    self.rejected[header.seq] = refused.code
+            else:
+                self.last_step = check(frame, self.last_step, wire.MAX_ROW_BYTES)
             for block in frame.blocks:
                 wire.unpack_names(block.names, block.values.shape[0])
         except RejectionError as error:

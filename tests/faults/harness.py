@@ -39,7 +39,7 @@ QUICK = {"recovery_init_sync_method": "syncfs"}
 #: For the negative control: nothing makes Postgres write its log but a COMMIT that waits for it.
 CARELESS = {**QUICK, "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "wal_buffers": "64MB"}
 #: Whatever is waited for comes within this, or the harness gives up: no result hangs on it.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +99,11 @@ class Stack:
     def dsn(self) -> str:
         """Postgres itself, past the proxy."""
         return self.cluster.dsn()
+
+    @property
+    def blobs(self) -> Path:
+        """Where the workers keep files."""
+        return self.place / "blobs"
 
     @property
     def url(self) -> str:
@@ -163,7 +168,7 @@ class Stack:
 
     def worker(self, **named: Any) -> Worker:
         """A worker behind the stack's port and the Postgres proxy."""
-        return Worker(self._proxied, self.port, **named)
+        return Worker(self._proxied, self.port, blobs=str(self.blobs), **named)
 
     def sealer(self, **named: Any) -> Sealer:
         """A sealer behind the Postgres proxy."""

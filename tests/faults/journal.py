@@ -5,7 +5,11 @@ was tried but never acknowledged may or may not be stored, yet nothing else may.
 
     O <session> <writer>      a session was opened
     L <step>                  log() is about to be called
-    S <seq> <step>            the spool has taken frame `seq`, whose last step is `step`
+    I <step>                  that call has raised KeyboardInterrupt: its row is there whole, or not at all
+    X <step>                  a signal handler is about to log to a step in the midst of that call
+    Y <step>                  that inner call has returned
+    S <seq> <step>            the spool has taken frame `seq`, whose last step is `step`; −1: a frame of notes
+    N <kind> <step>           the spool has taken a note: the page or the alert of `step`
     A <step>                  flush() has returned True; every step up to `step` was closed before
     F <logged> <stored> <rejected> <dropped> <left>      finish() has returned, with this account
 """
@@ -17,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stepwell import Account
+
+_SETS = {"L": "tried", "I": "interrupted", "X": "nesting", "Y": "nested"}
 
 
 class Journal:
@@ -30,6 +36,18 @@ class Journal:
 
     def logging(self, step: int) -> None:
         self._write(f"L {step}")
+
+    def interrupted(self, step: int) -> None:
+        self._write(f"I {step}")
+
+    def nesting(self, step: int) -> None:
+        self._write(f"X {step}")
+
+    def nested(self, step: int) -> None:
+        self._write(f"Y {step}")
+
+    def noted(self, kind: str, step: int) -> None:
+        self._write(f"N {kind} {step}")
 
     def spooled(self, seq: int, last_step: int) -> None:
         self._write(f"S {seq} {last_step}")
@@ -53,6 +71,9 @@ class Record:
     Attributes:
         session, writer: who it was; "" when it died before it had a session.
         tried: every step for which log() was called.
+        interrupted: those of which the call raised KeyboardInterrupt.
+        nesting, nested: steps to which a signal handler tried to log, and those where its call returned.
+        pages, alerts: steps whose page or alert the spool has taken.
         stored: the highest step that the server has acknowledged; −1: none.
         kept: the highest step that the spool has taken, so that it survives this process; −1: none.
         spooled: how many frames that were.
@@ -62,6 +83,11 @@ class Record:
     session: str = ""
     writer: str = ""
     tried: set[int] = field(default_factory=set)
+    interrupted: set[int] = field(default_factory=set)
+    nesting: set[int] = field(default_factory=set)
+    nested: set[int] = field(default_factory=set)
+    pages: set[int] = field(default_factory=set)
+    alerts: set[int] = field(default_factory=set)
     stored: int = -1
     kept: int = -1
     spooled: int = 0
@@ -80,8 +106,10 @@ def read_journal(path: Path) -> Record:
         kind, *fields = line.split(" ")
         if kind == "O":
             record.session, record.writer = fields
-        elif kind == "L":
-            record.tried.add(int(fields[0]))
+        elif kind in _SETS:
+            getattr(record, _SETS[kind]).add(int(fields[0]))
+        elif kind == "N":
+            (record.pages if fields[0] == "page" else record.alerts).add(int(fields[1]))
         elif kind == "S":
             record.spooled = max(record.spooled, int(fields[0]) + 1)
             record.kept = max(record.kept, int(fields[1]))

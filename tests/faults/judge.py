@@ -6,11 +6,15 @@ Comes in: one project, its journals, a DSN. Goes out: a `Verdict`. What it holds
     duplicated   a value that is there more than once, under whatever writer, session or epoch
     unknown      a row that nobody tried to log
     unequal      a row whose 64 bits (or JSON) are not those that were logged
-    complaints   accounts that do not add up, ledgers that disagree with the rows, rejections nobody caused
+    complaints   accounts that do not add up, ledgers that disagree with the rows, rejections nobody caused, rows of an
+                 interrupted call that are there in part, pages whose file is not that which was logged
+
+Pages (files) and alerts (notes) count as values that were acknowledged when the spool had taken their notes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +25,8 @@ from typing import Any
 import asyncpg
 
 from faults.journal import Record, read_journal
-from faults.payload import bits, payload, writer_of
+from faults.payload import NESTED_KEY, PAGE_KEY, alert, bits, nested, page, payload, writer_of
+from stepwell_ingest.blobs.incoming import path_of
 
 #: What can be wrong with a value.
 KINDS = ("lost", "duplicated", "unknown", "unequal")
@@ -33,7 +38,7 @@ _LEDGERS = """
 SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.epoch, l.next_seq, l.points, l.objects,
        l.rejected, b.seqs AS block_seqs, b.points + c.points AS block_points, o.seqs AS object_seqs,
        coalesce(o.objects, 0) AS object_rows, j.seqs AS rejected_seqs,
-       l.sealed_points, c.points AS chunk_points, t.points AS total_points,
+       n.seqs AS note_seqs, l.sealed_points, c.points AS chunk_points, t.points AS total_points,
        CASE WHEN l.sealed_below > 0 THEN coalesce(b.open_seq, l.next_seq) ELSE 0 END AS open_seq
 FROM stepwell.ledger l JOIN stepwell.run r USING (run_id)
 LEFT JOIN LATERAL (
@@ -54,6 +59,9 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT array_agg(seq) AS seqs FROM stepwell.rejection h
     WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch)) j ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(DISTINCT seq) AS seqs FROM stepwell.note h
+    WHERE (h.run_id, h.writer_id, h.epoch) = (l.run_id, l.writer_id, l.epoch) AND h.seq >= 0) n ON true
 WHERE r.project = $1
 """
 
@@ -112,12 +120,14 @@ class Judge:
         delivered: every spool was; then what a spool had taken is due, and the accounts must add up. Else only what the
             server acknowledged is.
         rejections: whether frames may have been refused (by default none may).
+        blobs: the folder of the server's files; None: it has none.
     """
 
     dsn: str
     project: str
     delivered: bool = True
     rejections: bool = False
+    blobs: Path | None = None
 
     async def verdict(self, journals: Mapping[str, Sequence[Path]]) -> Verdict:
         """What became of everything.
@@ -134,28 +144,47 @@ class Judge:
             objects = await connection.fetch(
                 "SELECT run, writer, key, step, value FROM stepwell.history_objects WHERE project = $1", self.project
             )
+            alerts = await connection.fetch(
+                "SELECT run, writer, title FROM stepwell.alerts WHERE project = $1", self.project
+            )
             ledgers = await connection.fetch(_LEDGERS, self.project)
         finally:
             await connection.close()
         verdict = Verdict(sessions=sum(bool(record.session) for group in records.values() for record in group))
-        self._judge_rows(records, [*points, *objects], verdict)
+        pages = [row for row in objects if row["key"] == PAGE_KEY]
+        values = [row for row in objects if row["key"] != PAGE_KEY]
+        self._judge_rows(records, [*points, *values], verdict)
+        self._judge_pages(records, pages, verdict)
+        self._judge_alerts(records, alerts, verdict)
         self._judge_ledgers(records, ledgers, verdict)
         return verdict
 
     def _judge_rows(self, records: Mapping[str, list[Record]], rows: Sequence[Any], verdict: Verdict) -> None:
         tried: dict[tuple[str, str], set[int]] = defaultdict(set)
-        due: dict[tuple[str, str], set[int]] = defaultdict(set)
+        inner: dict[tuple[str, str], set[int]] = defaultdict(set)
+        due: dict[tuple[str, str], set[tuple[int, str]]] = defaultdict(set)
         for run, group in records.items():
             for record in group:
-                tried[run, record.writer] |= record.tried
+                at = run, record.writer
+                tried[at] |= record.tried
+                inner[at] |= record.nesting
                 last = max(record.stored, record.kept) if self.delivered else record.stored
-                due[run, record.writer] |= {step for step in record.tried if step <= last}
+                due[at] |= {
+                    (step, key)
+                    for step in record.tried - record.interrupted
+                    if step <= last
+                    for key in payload(*at, step)
+                }
+                due[at] |= {(step, NESTED_KEY) for step in record.nested if step <= last}
         found: Counter[tuple[str, str, int, str]] = Counter()
-        verdict.present = len(rows)
+        verdict.present += len(rows)
         for run, name, key, step, value in rows:
             writer = writer_of(name)
-            known = tried.get((run, writer), ())
-            expected = payload(run, writer, step).get(key) if step in known else None
+            expected: float | str | None
+            if key == NESTED_KEY:
+                expected = nested(run, writer, step) if step in inner.get((run, writer), ()) else None
+            else:
+                expected = payload(run, writer, step).get(key) if step in tried.get((run, writer), ()) else None
             if expected is None:
                 verdict._wrong("unknown", 1, f"{run} {name} step {step} {key!r}")
                 continue
@@ -163,15 +192,71 @@ class Judge:
             same = json.loads(value) == expected if isinstance(expected, str) else bits(value) == bits(expected)
             if not same:
                 verdict._wrong("unequal", 1, f"{run} {name} step {step} {key!r}: {value!r}, not {expected!r}")
+        self._count(found, ((*at, *what) for at, some in due.items() for what in sorted(some)), verdict)
+        for run, group in records.items():
+            for record in group:
+                for step in record.interrupted:
+                    there = {
+                        key: bool(found[run, record.writer, step, key]) for key in payload(run, record.writer, step)
+                    }
+                    if len(set(there.values())) > 1:
+                        verdict.complaints.append(
+                            f"{run} {record.writer}: the interrupted step {step} is torn: {there}"
+                        )
+
+    def _judge_pages(self, records: Mapping[str, list[Record]], rows: Sequence[Any], verdict: Verdict) -> None:
+        tried = {
+            (run, record.writer, step) for run, group in records.items() for record in group for step in record.tried
+        }
+        found: Counter[tuple[str, str, int]] = Counter()
+        verdict.present += len(rows)
+        for run, name, _, step, value in rows:
+            at = run, writer_of(name), step
+            text = page(*at) if at in tried else None
+            if text is None:
+                verdict._wrong("unknown", 1, f"{run} {name} step {step}, a page")
+                continue
+            found[at] += 1
+            sha256 = json.loads(value)["sha256"]
+            if sha256 != hashlib.sha256(text.encode()).hexdigest():
+                verdict._wrong("unequal", 1, f"{run} {name} step {step}: the page {value}")
+            elif self.blobs is not None:
+                file = self.blobs / path_of(sha256)
+                if not file.exists() or file.read_text() != text:
+                    verdict.complaints.append(
+                        f"{run} {name} step {step}: the file of the page is not that which was logged"
+                    )
+        notes = (
+            (run, record.writer, step) for run, group in records.items() for record in group for step in record.pages
+        )
+        self._count(found, notes if self.delivered else (), verdict)
+
+    def _judge_alerts(self, records: Mapping[str, list[Record]], rows: Sequence[Any], verdict: Verdict) -> None:
+        tried = {
+            (run, record.writer, step) for run, group in records.items() for record in group for step in record.tried
+        }
+        found: Counter[tuple[str, str, int]] = Counter()
+        verdict.present += len(rows)
+        for run, name, title in rows:
+            at = run, writer_of(name), int(title.rpartition(" ")[2])
+            if at not in tried or alert(at[2]) != title:
+                verdict._wrong("unknown", 1, f"{run} {name}, the alert {title!r}")
+                continue
+            found[at] += 1
+        notes = (
+            (run, record.writer, step) for run, group in records.items() for record in group for step in record.alerts
+        )
+        self._count(found, notes if self.delivered else (), verdict)
+
+    def _count(self, found: Counter[Any], due: Iterable[tuple[Any, ...]], verdict: Verdict) -> None:
+        """Each is there once, and what is due is there."""
         for at, count in found.items():
             if count > 1:
                 verdict._wrong("duplicated", count - 1, " ".join(map(str, at)))
-        for (run, writer), steps in due.items():
-            for step in sorted(steps):
-                for key in payload(run, writer, step):
-                    verdict.obligations += 1
-                    if not found[run, writer, step, key]:
-                        verdict._wrong("lost", 1, f"{run} {writer} step {step} {key!r}")
+        for at in due:
+            verdict.obligations += 1
+            if not found[at]:
+                verdict._wrong("lost", 1, " ".join(map(str, at)))
 
     def _judge_ledgers(self, records: Mapping[str, list[Record]], ledgers: Sequence[Any], verdict: Verdict) -> None:
         stored: Counter[str] = Counter()
@@ -196,7 +281,7 @@ class Judge:
                 verdict.complaints.append(f"{where}: the ledger counts {row['rejected']} rejections")
             stored[session] += row["points"] + row["objects"]
             refused[session] += row["rejected"]
-            kept = set(row["block_seqs"] or ()) | set(row["object_seqs"] or ())
+            kept = set().union(*(row[f"{kind}_seqs"] or () for kind in ("block", "object", "note")))
             seqs[session].update(kept)
             seqs[session].update(row["rejected_seqs"] or ())
             goal[session] = max(goal[session], row["next_seq"])
@@ -230,8 +315,10 @@ class Judge:
             return
         if account.logged != account.stored + account.rejected + account.dropped + account.left:
             verdict.complaints.append(f"{who}: the account does not add up: {account}")
-        if (tried := values_of(run, record.writer, record.tried)) != account.logged:
-            verdict.complaints.append(f"{who}: {tried} values were logged, the account says {account.logged}")
+        least = values_of(run, record.writer, record.tried - record.interrupted) + len(record.nested)
+        most = values_of(run, record.writer, record.tried) + len(record.nesting)
+        if not least <= account.logged <= most:
+            verdict.complaints.append(f"{who}: {least} to {most} values were logged, the account says {account.logged}")
         if account.dropped and not self.rejections:
             verdict.complaints.append(f"{who}: {account.dropped} values were dropped")
         if not refused and not account.dropped and stored != account.stored + account.left:

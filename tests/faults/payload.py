@@ -23,6 +23,8 @@ _SPECIAL = (
     0x7FEFFFFFFFFFFFFF,
 )
 OBJECT_KEY = "note"
+#: Logged beside the payload of a step: by a signal handler in the midst of another call, and as a file.
+NESTED_KEY, PAGE_KEY = "nested", "page"
 
 Payload = dict[str, float | str]
 
@@ -44,6 +46,21 @@ def payload(run: str, writer: str, step: int) -> Payload:
     if seed % 32 == 0:
         values[OBJECT_KEY] = f"schön {seed:x}"
     return values
+
+
+def nested(run: str, writer: str, step: int) -> float:
+    """What a signal handler logs at `step`, if one does."""
+    return as_float(splitmix64(zlib.crc32(f"{run}\0{writer}\0nested".encode()) ^ step) >> 2)
+
+
+def page(run: str, writer: str, step: int) -> str | None:
+    """The page that goes with `step`; None for most steps."""
+    return f"<p>{run} {writer} {step}</p>" if step % 61 == 7 else None
+
+
+def alert(step: int) -> str | None:
+    """The title of the alert that goes with `step`; None for most steps."""
+    return f"step {step}" if step % 53 == 5 else None
 
 
 def bits(value: float) -> int:

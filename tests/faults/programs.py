@@ -5,8 +5,10 @@ started in a child of the zygote, with small segments and short pauses, and with
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -14,14 +16,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 
 import stepwell
 from faults import events, stages
 from faults.journal import Journal
-from faults.payload import payload
+from faults.payload import NESTED_KEY, PAGE_KEY, alert, nested, page, payload
 from fixtures.programs import ALONE
 from stepwell import Error, Run, cli
 from stepwell.commands import sync as sync_command
@@ -48,7 +50,7 @@ SEALING = SealSettings(
     points=1,
     idle_s=1.0,
     age_s=2.0,
-    merge_passes=3,
+    merge_passes=2,
     slot_bytes=1 << 20,
     slot_age_s=0.3,
     lock_ms=100,
@@ -80,6 +82,7 @@ class Writer:
         seed: of its pauses and its ways to call log().
         armed: where it dies.
         age_s: how much older it is than it seems.
+        offline: it knows no server, and leaves everything to `stepwell sync`.
     """
 
     url: str
@@ -93,6 +96,7 @@ class Writer:
     seed: int = 0
     armed: Armed | None = None
     age_s: float = 0.0
+    offline: bool = False
 
     def main(self) -> int:
         _shrink_spools()
@@ -104,7 +108,13 @@ class Writer:
         os.environ.update(ALONE, STEPWELL_SILENT="1")
         _init.resolve = _impatient(_init.resolve)
         run = stepwell.init(
-            self.project, id=self.run, writer=self.name, url=self.url, dir=self.directory, config={"seed": self.seed}
+            self.project,
+            id=self.run,
+            writer=self.name,
+            url=self.url,
+            dir=self.directory,
+            mode="offline" if self.offline else "online",
+            config={"seed": self.seed},
         )
         work = _Logging(run, journal, self)
         events.say("ready")
@@ -137,6 +147,7 @@ class Worker:
     """One of the workers behind a port; what `stepwell up --workers` starts.
 
     Attributes:
+        blobs: where files go.
         durable: False for the negative control: commits are answered before they are on the disk.
         fencing: False for the negative control: frames of a fenced epoch are stored.
     """
@@ -144,6 +155,7 @@ class Worker:
     dsn: str
     port: int
     armed: Armed | None = None
+    blobs: str | None = None
     durable: bool = True
     fencing: bool = True
 
@@ -160,7 +172,10 @@ class Worker:
 
     def settings(self) -> str:
         """The line that it is told on stdin."""
-        return config_json.encode(Config(self.dsn, port=self.port, reuse_port=True, timeouts=HURRIED)).decode().strip()
+        return config_json.encode(self._config()).decode().strip()
+
+    def _config(self) -> Config:
+        return Config(self.dsn, port=self.port, reuse_port=True, timeouts=HURRIED, blobs=self.blobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +226,10 @@ class _Logging:
         self._random = random.Random(options.seed)
         self._next = options.first_step
         self._closed = options.first_step - 1
+        self._at_alarm: Literal["interrupt", "log"] | None = None
 
     def by_itself(self) -> None:
+        signal.signal(signal.SIGALRM, self._alarm)
         end = self._next + self._options.steps
         while self._next < end:
             self.log(self._random.randint(1, 24))
@@ -232,14 +249,42 @@ class _Logging:
                 return
 
     def log(self, count: float) -> None:
+        run, name = self._options.run, self._options.name
         for _ in range(int(count)):
             step, self._next = self._next, self._next + 1
-            values = payload(self._options.run, self._options.name, step)
-            self._journal.logging(step)
+            values: dict[str, Any] = {**payload(run, name, step)}
+            if (text := page(run, name, step)) is not None:
+                values[PAGE_KEY] = stepwell.Html(text, inject=False)
             # Both ways that close a step: at once, and by the next one.
             closes = self._random.random() < 0.5
-            self._run.log(values, step=step, commit=True if closes else None)
+            self._journal.logging(step)
+            try:
+                self._set_alarm(closes)
+                self._run.log(values, step=step, commit=True if closes else None)
+                self._at_alarm = None
+            except KeyboardInterrupt:
+                self._journal.interrupted(step)
+                continue
             self._closed = step if closes else step - 1
+            if (title := alert(step)) is not None:
+                self._run.alert(title)
+
+    def _set_alarm(self, closes: bool) -> None:
+        """Now and then, something happens in the midst of the next call: Ctrl-C, or a handler that logs itself."""
+        if self._options.steps and self._random.random() < 0.1:
+            # What is logged to the same step beside the call itself would come too late for a call that closes it.
+            self._at_alarm = "interrupt" if closes or self._random.random() < 0.3 else "log"
+            signal.setitimer(signal.ITIMER_REAL, self._random.uniform(1e-6, 1e-4))
+
+    def _alarm(self, *_: object) -> None:
+        does, self._at_alarm = self._at_alarm, None
+        if does == "interrupt":
+            raise KeyboardInterrupt
+        if does == "log":
+            step = self._next - 1
+            self._journal.nesting(step)
+            self._run.log({NESTED_KEY: nested(self._options.run, self._options.name, step)}, step=step)
+            self._journal.nested(step)
 
     def skip(self, count: float) -> None:
         self._next += int(count)
@@ -282,7 +327,13 @@ def _keep_journal(journal: Journal) -> None:
             journal.opened(spool.identity.session, spool.identity.writer)
         original(spool, frame)
         decoded = decode(frame)
-        journal.spooled(decoded.header.seq, max(int(block.steps[-1]) for block in decoded.blocks))
+        journal.spooled(decoded.header.seq, max((int(block.steps[-1]) for block in decoded.blocks), default=-1))
+        for note in decoded.objects if decoded.header.notes else ():
+            body = json.loads(note.body)
+            if note.key == "object":
+                journal.noted("page", body["step"])
+            elif note.key == "alert":
+                journal.noted("alert", int(body["title"].removeprefix("step ")))
 
     original = Spool.append
     Spool.append = append  # type: ignore[method-assign]

@@ -69,3 +69,26 @@ async def test_a_rejection_that_nobody_caused_is_a_complaint(stepwell: Service, 
 async def test_a_position_of_the_ledger_without_rows_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute("UPDATE stepwell.ledger SET next_seq = next_seq + 1")
     assert (await _verdict(stepwell)).wrong == {"complaints"}
+
+
+@pytest.mark.parametrize("line", ["N page 68", "N alert 58", "X 5\nY 5"], ids=["page", "alert", "nested call"])
+async def test_what_goes_with_a_step_and_is_not_there_is_lost(stepwell: Service, line: str) -> None:
+    _tell(stepwell, line)
+    assert "lost" in (verdict := await _verdict(stepwell)).wrong
+    assert verdict.lost == 1
+
+
+async def test_an_interrupted_row_is_there_whole_or_not_at_all(stepwell: Service, pg: asyncpg.Connection) -> None:
+    two = "ctid = (SELECT ctid FROM stepwell.hot_block WHERE cardinality(keys) > 1 ORDER BY seq, step_lo LIMIT 1)"
+    steps = await pg.fetchval(f"SELECT steps FROM stepwell.hot_block WHERE {two}")
+    _tell(stepwell, *(f"I {step}" for step in steps))
+    assert not any("torn" in text for text in (await _verdict(stepwell)).complaints)
+    await pg.execute(f"UPDATE stepwell.hot_block SET keys = keys[1:1], vals = vals[1:1] WHERE {two}")
+    torn = [text for text in (await _verdict(stepwell)).complaints if "torn" in text]
+    assert len(torn) == len(steps)
+
+
+def _tell(stepwell: Service, *lines: str) -> None:
+    """Has the journal say more than happened."""
+    with stepwell.loggers[0].journal.open("a") as journal:
+        journal.writelines(f"{line}\n" for line in lines)

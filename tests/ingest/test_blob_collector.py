@@ -12,6 +12,7 @@ import pytest
 from fixtures.blobs import PART, fetch, head, make_blob, put, start_blob_worker
 from fixtures.ingest import T0, Client, Session, eventually
 from stepwell import wire
+from stepwell.errors import UnavailableError
 from stepwell_ingest.blobs import collector as collector_module
 from stepwell_ingest.blobs.collector import Collected, Collector
 from stepwell_ingest.blobs.incoming import path_of
@@ -146,9 +147,15 @@ class TestWhatGoes:
     ) -> None:
         sha256 = await upload(blob_worker)
         await age(pg, sha256)
-        nowhere = Collector(collector._dsn, open_store("s3://no-such-bucket/x"), Timeouts())
-        with pytest.raises(Exception, match="could not remove a blob"):
-            await nowhere.collect()
+        nowhere = open_store("s3://no-such-bucket/x")
+        with pytest.raises(UnavailableError, match="could not list its blobs"):
+            await Collector(collector._dsn, nowhere, Timeouts()).collect()
+        assert (await head(blob_worker, sha256))[0] == 200  # nothing was begun
+        await age(pg, sha256)
+        original, store.move = store.move, nowhere.move  # type: ignore[method-assign]  # it is away from then on
+        with pytest.raises(UnavailableError, match="could not move a blob"):
+            await collect(collector)
+        store.move = original  # type: ignore[method-assign]  # it is back
         assert (await head(blob_worker, sha256))[0] == 404
         assert await store.size(path_of(sha256)) == 100
         assert await collect(collector) == Collected(0, 0)  # whoever marked it may still be at work
@@ -260,14 +267,14 @@ class TestWhatIsSaid:
         sha256, data = make_blob(size)
         await upload(blob_worker, size)
         await age(pg, sha256)
-        marked, go_on, original = asyncio.Event(), asyncio.Event(), store.remove
+        marked, go_on, original = asyncio.Event(), asyncio.Event(), store.move
 
-        async def slow(path: str) -> None:
+        async def slow(path: str, to: str) -> None:
             marked.set()
             await go_on.wait()
-            await original(path)
+            await original(path, to)
 
-        store.remove = slow  # type: ignore[method-assign]  # of this store alone
+        store.move = slow  # type: ignore[method-assign]  # of this store alone
         collecting = asyncio.create_task(collect(collector))
         await marked.wait()
         status, headers = await head(blob_worker, sha256)
@@ -278,6 +285,46 @@ class TestWhatIsSaid:
         assert await collecting == Collected(1, size)
         assert (await put(blob_worker, sha256, data))[0] == 201
         assert await is_there(blob_worker, store, pg, sha256)
+
+    @pytest.mark.parametrize("meanwhile", ["nobody else collects", "another collector removes it first"])
+    @pytest.mark.parametrize("then", ["it goes on", "it is killed at once"])
+    async def test_a_collector_that_sleeps_beyond_its_lease_takes_no_file_that_came_again(
+        self,
+        blob_worker: Worker,
+        place: str,
+        collector: Collector,
+        store: Store,
+        pg: asyncpg.Connection,
+        meanwhile: str,
+        then: str,
+    ) -> None:
+        sha256, data = make_blob(100)
+        await upload(blob_worker)
+        await age(pg, sha256)
+        original, settle = store.move, collector._settle
+
+        async def sleepy(path: str, to: str) -> None:
+            store.move = original  # type: ignore[method-assign]  # the next ones are quick
+            await pg.execute("UPDATE stepwell.blob SET removing_at = removing_at - interval '6 minutes'")
+            if meanwhile != "nobody else collects":
+                assert await Collector(collector._dsn, open_store(place), Timeouts())._pass(pg) == Collected(1, 100)
+            assert (await put(blob_worker, sha256, data))[0] == 201
+            await name_them(blob_worker, "run-1", sha256)
+            await original(path, to)
+
+        async def killed(*_: object) -> None:
+            raise ConnectionResetError
+
+        store.move = sleepy  # type: ignore[method-assign]  # of this store alone
+        if then == "it is killed at once":
+            collector._settle = killed  # type: ignore[method-assign]  # of this collector alone
+            with pytest.raises(UnavailableError):
+                await collect(collector)
+            assert await store.size(path_of(sha256)) is None
+            collector._settle = settle  # type: ignore[method-assign]  # as it was
+        assert await collect(collector) == Collected(0, 0)
+        assert await is_there(blob_worker, store, pg, sha256)
+        assert await store.below("removing/") == []
 
     async def test_a_removal_that_ends_between_put_and_row_is_noticed(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection

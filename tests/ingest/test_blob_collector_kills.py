@@ -1,4 +1,4 @@
-"""A collector that is killed between row marked, file removed and row removed: a later pass or an upload ends it."""
+"""A collector that is killed between two steps of a removal: a later pass or an upload ends it."""
 
 from __future__ import annotations
 
@@ -45,10 +45,12 @@ asyncio.run(collector.Collector(dsn, store.open_store(place), Timeouts()).collec
 KILLS = [
     ("collector", "_claim", "before", 1, 0, 0, 0),
     ("collector", "_claim", "after", 1, 3, 0, 0),
-    ("store", "remove", "before", 2, 3, 1, 0),
-    ("store", "remove", "after", 3, 3, 3, 0),
+    ("store", "move", "before", 2, 3, 1, 0),
+    ("store", "move", "after", 3, 3, 3, 0),
     ("collector", "_forget", "before", 1, 3, 3, 0),
     ("collector", "_forget", "after", 1, 0, 3, 3),
+    ("store", "remove", "before", 2, 0, 3, 3),
+    ("store", "remove", "after", 3, 0, 3, 3),
 ]
 
 

@@ -40,7 +40,9 @@ def table(cells: list[Any], **options: Any) -> Table:
         pytest.param(lambda: table(["x" * 1000] * 500), 500_000, id="table of texts"),
         pytest.param(lambda: table([Image(PIXELS) for _ in range(4)]), 1024 * KIB, id="table of pictures"),
         pytest.param(lambda: table([PIXELS] * 4), 768 * KIB, id="table of arrays"),
-        pytest.param(lambda: table(["x" * 1000] * 500, log_mode="INCREMENTAL"), 0, id="rows of the caller's"),
+        pytest.param(
+            lambda: table(["x" * 1000] * 500, log_mode="INCREMENTAL"), 500_000, id="new rows of a table that grows"
+        ),
     ],
 )
 def test_what_waits_is_counted_by_its_size(make: Callable[[], Any], expected: int) -> None:

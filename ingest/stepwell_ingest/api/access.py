@@ -21,12 +21,14 @@ class Right(StrEnum):
     Attributes:
         PUBLIC: reveals nothing of any project: health, metrics, the description of the API.
         READ: reads runs and files.
+        QUERY: reads all projects of the server, with SQL. It names no project, and the right in one is not enough.
         WRITE: logs to runs and uploads files.
         ADMIN: shows or changes the server itself.
     """
 
     PUBLIC = "public"
     READ = "read"
+    QUERY = "query"
     WRITE = "write"
     ADMIN = "admin"
 
@@ -58,7 +60,7 @@ class Authorize(Protocol):
     """Decides whether `principal` has `right` in a project.
 
     `entity` and `project` are None where the request names no project: then the question is whether the principal has
-    the right in any.
+    the right in any; for `Right.QUERY`, whether the principal has it in all.
     """
 
     async def __call__(self, principal: Principal, entity: str | None, project: str | None, right: Right) -> bool: ...

@@ -22,6 +22,7 @@ from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.pages import asset, document
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.route import Handler, Route
+from stepwell_ingest.api.sql import sql
 from stepwell_ingest.api.websocket import open_stream
 from stepwell_ingest.config import Reads
 
@@ -45,7 +46,7 @@ PAGES = (
 
 def routes(limits: Reads) -> tuple[Route, ...]:
     """All routes. `limits` are the bounds of the parameters that read."""
-    table = (*_writing(), *_editing(), *_files(), *_reading(limits), *_workspace(limits), *_operating())
+    table = (*_writing(), *_editing(), *_files(), *_reading(limits), _sql(), *_workspace(limits), *_operating())
 
     async def describe(services: object, request: web.Request, query: Query) -> web.Response:
         return json_response(described)
@@ -304,6 +305,24 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
             limit,
             Parameter("cursor", "`earlier` of another answer"),
         ),
+    )
+
+
+def _sql() -> Route:
+    return Route(
+        "POST",
+        "/v1/sql",
+        Right.QUERY,
+        sql,
+        'The rows of one SQL statement that only reads, {"query": "SELECT …"}: docs/sql.md.',
+        (
+            Parameter(
+                "format", "of the answer; without it, the Accept header decides, else json", choices=("json", "csv")
+            ),
+        ),
+        answers=("application/json", "text/csv"),
+        errors=(400, 503),
+        body="application/json",
     )
 
 

@@ -19,6 +19,7 @@ from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.read.sql import SqlReader
 from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -43,6 +44,7 @@ class Services:
         edits: changes to runs that come from readers.
         reads: the database as reads use it.
         live: live views.
+        sql: answers queries that people write.
         sizes: how much history there is.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: what `workspace/` was built into.
@@ -63,6 +65,7 @@ class Services:
     edits: Edits
     reads: Database
     live: Live
+    sql: SqlReader
     sizes: Sizes
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages

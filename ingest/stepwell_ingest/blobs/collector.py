@@ -1,10 +1,14 @@
-"""Removes blobs that no run names any more: row marked, file removed, row removed.
+"""Removes blobs that no run names any more: row marked, file moved aside, row removed, file removed.
 
 The last station of a blob, behind the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and
 that no client was told of for the grace period. Promises: while a row is marked, no client is told that the blob is
 there, and an upload of it is told to try again; killed anywhere, a later pass goes on; any number of servers may
 collect at a time, since a row is marked by one of them. Only files with a row are removed, so other files in the folder
 or bucket stay.
+
+A collector may be suspended for longer than its lease, wake, and go on. By then the blob may have been uploaded again.
+So a file is only moved, to a name that belongs to this removal, and the row decides after that: if it still has our
+mark, the file goes; if an upload has cleared the mark, the file goes back. The content is the same in either case.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ _EVERY_S = 3600.0
 _LOOK_EVERY_S = 60.0
 #: Rows of one look. As many files at most are removed in one lease.
 _ROWS = 500
+#: Where files lie between two steps of their removal.
+_ASIDE = "removing"
 
 
 @dataclass(slots=True)
@@ -100,6 +106,7 @@ class Collector:
         return collected
 
     async def _pass(self, connection: asyncpg.Connection) -> Collected:
+        await self._settle_left(connection)
         collected = Collected()
         after: bytes | None = None
         while True:
@@ -123,21 +130,39 @@ class Collector:
         began: float,
         collected: Collected,
     ) -> None:
-        gone: list[bytes] = []
+        aside: dict[bytes, str] = {}
         try:
             for sha256 in claimed:
                 if time.monotonic() - began > REMOVAL_LEASE_S / 2:
-                    log.info("the store is slow: %d files are left for a later pass", len(claimed) - len(gone))
+                    log.info("the store is slow: %d files are left for a later pass", len(claimed) - len(aside))
                     break
-                await self._store.remove(incoming.path_of(sha256.hex()))
-                gone.append(sha256)
+                path = f"{_ASIDE}/{sha256.hex()}-{claimed_at.timestamp():.6f}"
+                await self._store.move(incoming.path_of(sha256.hex()), path)
+                aside[sha256] = path
         finally:
-            if gone:
-                await self._forget(connection, gone, claimed_at, collected)
+            if aside:
+                await self._forget(connection, list(aside), claimed_at, collected)
+        await self._settle(connection, aside)
 
     async def _forget(
-        self, connection: asyncpg.Connection, gone: list[bytes], claimed_at: datetime.datetime, collected: Collected
+        self, connection: asyncpg.Connection, moved: list[bytes], claimed_at: datetime.datetime, collected: Collected
     ) -> None:
-        row = await connection.fetchrow(self._sql["removed"], gone, claimed_at)
+        row = await connection.fetchrow(self._sql["removed"], moved, claimed_at)
         collected.blobs += row["blobs"]
         collected.bytes += row["bytes"]
+
+    async def _settle(self, connection: asyncpg.Connection, aside: dict[bytes, str]) -> None:
+        """Removes files that were moved aside, or moves them back, as their rows say now."""
+        marked = {row["sha256"]: row["marked"] for row in await connection.fetch(self._sql["marks"], list(aside))}
+        for sha256, path in aside.items():
+            if sha256 not in marked:
+                await self._store.remove(path)
+            elif not marked[sha256]:
+                log.warning("blob %s was uploaded while it was being removed; it stays", sha256.hex())
+                await self._store.move(path, incoming.path_of(sha256.hex()))
+            # A marked one belongs to another collector, or to a removal that was cut off: a later pass decides.
+
+    async def _settle_left(self, connection: asyncpg.Connection) -> None:
+        """Settles what collectors that were killed have left aside."""
+        for path, _, _ in await self._store.below(f"{_ASIDE}/"):
+            await self._settle(connection, {bytes.fromhex(path.rpartition("/")[2].partition("-")[0]): path})

@@ -6,6 +6,7 @@ that itself; obstore's local store renames a finished file into place but forces
 
     stored/ab/abcd…              a blob, by the hexadecimal SHA-256 of its bytes
     incoming/abcd…/<offset>      a part of one that is not yet whole (`stepwell_ingest.blobs.incoming`)
+    removing/abcd…-<when>        one that is being removed (`stepwell_ingest.blobs.collector`)
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 8 * 1024 * 1024
 _CHUNKS_AT_A_TIME = 2
 _READ_BYTES = 1024 * 1024
+#: S3 copies no larger objects in one request.
+_COPY_BYTES = 5 * 1024**3
 #: The store is asked again for this long; the client, who has the bytes, then tries again itself.
 _RETRY: dict[str, Any] = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=20)}
 
@@ -109,7 +112,7 @@ class Store:
         Raises:
             UnavailableError: the store does not answer.
         """
-        with store_errors("list parts of blobs"):
+        with store_errors("list its blobs"):
             found = await self._store.list(prefix).collect_async()
             return [(str(item["path"]), int(item["size"]), item["last_modified"].timestamp()) for item in found]
 
@@ -140,6 +143,26 @@ class Store:
             except FileNotFoundError:
                 if self._folder is None:  # S3 says so of the bucket only
                     raise
+
+    async def move(self, path: str, to: str) -> None:
+        """Gives an object another name, whatever had that name; one that is not there is no error.
+
+        Raises:
+            UnavailableError: the store does not answer, or the bucket is not there.
+        """
+        with store_errors("move a blob", missing_is_error=self._folder is None):
+            try:
+                if self._folder is not None:
+                    await self._store.rename_async(path, to)
+                    await asyncio.to_thread(self._sync, self._folder / to)
+                elif (size := await self.size(path) or 0) <= _COPY_BYTES:
+                    await self._store.rename_async(path, to)
+                else:
+                    await self.put(to, self.read(path, 0, size))
+                    await self._store.delete_async(path)
+            except FileNotFoundError:
+                if self._folder is None:  # S3 says so of an object and of the bucket alike; a listing tells them apart
+                    await self._store.list(path).collect_async()
 
     async def remove_unfinished(self, older_than_s: float) -> None:
         """Removes what crashes in the midst of a `put` have left in a local folder. (Buckets have lifecycle rules.)"""

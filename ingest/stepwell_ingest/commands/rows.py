@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import csv
 import json
-import math
-import uuid
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TextIO
+
+from stepwell_ingest.read.values import as_json, as_text
 
 #: A SHA-256 in hexadecimal is never cut.
 _MAX_WIDTH = 64
@@ -100,7 +98,7 @@ class CsvWriter:
 
     def more(self, rows: Sequence[Sequence[Any]]) -> None:
         for row in rows:
-            self._csv.writerow(["" if value is None else _text(value) for value in row])
+            self._csv.writerow(["" if value is None else as_text(value) for value in row])
 
     def end(self, count: int) -> None: ...
 
@@ -124,7 +122,7 @@ class JsonWriter:
 
     def more(self, rows: Sequence[Sequence[Any]]) -> None:
         for row in rows:
-            values = dict(zip(self._names, map(_jsonable, row), strict=True))
+            values = dict(zip(self._names, map(as_json, row), strict=True))
             self._out.write(self._separator + json.dumps(values, ensure_ascii=False, allow_nan=False))
             self._separator = ",\n "
 
@@ -132,47 +130,5 @@ class JsonWriter:
         self._out.write("]\n" if count else "[]\n")
 
 
-def _text(value: Any) -> str:
-    """A value as one line of text, much as psql shows it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(_jsonable(value))
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ").replace("+00:00", "+00")
-    if isinstance(value, (bytes, bytearray)):
-        return "\\x" + value.hex()
-    if isinstance(value, (list, tuple, dict, Mapping)):
-        return json.dumps(_jsonable(value), ensure_ascii=False)
-    return str(value)
-
-
 def _cell(value: Any) -> str:
-    return "" if value is None else _text(value).translate(_CONTROL)
-
-
-def _jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, Decimal):
-        # sum() over bigint is numeric: a number that programs can count with, exact where it is whole.
-        if not value.is_finite():
-            return str(value)
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, uuid.UUID):
-        return str(value)
-    if isinstance(value, Mapping) or hasattr(value, "items"):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
-    return _text(value)
+    return "" if value is None else as_text(value).translate(_CONTROL)

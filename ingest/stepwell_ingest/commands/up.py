@@ -30,7 +30,7 @@ from stepwell.cli import Command, ServerFile, data_directory, default_data
 from stepwell.errors import Error, SettingError, UnavailableError
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.commands.move import move_data
-from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.config import Config, Limits, Sql, Timeouts
 from stepwell_ingest.config_json import encode
 from stepwell_ingest.db import binaries
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
@@ -65,6 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where the data is; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
     )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
+    parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
     parser.add_argument(
         "--metrics-per-run",
@@ -144,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
             port,
             reuse_port=options.workers > 1,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
+            sql=Sql(dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN")),
             limits=Limits(
                 metrics_per_run=options.metrics_per_run,
                 points_per_run=options.points_per_run,

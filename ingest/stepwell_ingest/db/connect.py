@@ -10,12 +10,16 @@ import asyncio
 
 import asyncpg
 
-from stepwell_ingest.config import Limits, Reads, Timeouts
+from stepwell.errors import UnavailableError
+from stepwell_ingest.config import Limits, Reads, Sql, Timeouts
 from stepwell_ingest.db.errors import postgres_errors
+from stepwell_schema import queries
 
 #: A pass of the sealer moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
 _ANSWER_S = 5.0
+#: The role that `POST /v1/sql` logs in as: a session that began as it has no other role to return to.
+_READER = "stepwell_reader"
 #: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
 #: a delete would not see the fork that was made while it waited for the run.
 _CURRENT = {"default_transaction_isolation": "read committed"}
@@ -69,6 +73,49 @@ async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
             "jit": "off",
         },
     )
+
+
+async def sql_pool(dsn: str, limits: Sql, connect_s: float) -> asyncpg.Pool:
+    """Connections for queries that people write, made on demand. Each is logged in as a role that can only read:
+    `SET ROLE` would not do, because the query could undo it.
+
+    Args:
+        dsn: the server's own; `limits.dsn` comes first.
+    """
+    statement_ms = round(limits.statement_s * 1000)
+    return await asyncpg.create_pool(
+        limits.dsn or dsn,
+        **({} if limits.dsn else {"user": _READER}),
+        min_size=0,
+        max_size=limits.connections,
+        timeout=connect_s,
+        statement_cache_size=0,  # a query rarely comes twice
+        init=_check_reader,
+        server_settings={
+            "application_name": "stepwell sql over http",
+            "TimeZone": "UTC",
+            "search_path": "stepwell, public",
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(statement_ms),
+            "idle_in_transaction_session_timeout": str(round(limits.answer_s * 1000)),
+            "jit": "off",
+        },
+    )
+
+
+async def _check_reader(connection: asyncpg.Connection) -> None:
+    """Refuses a login that could do more than read.
+
+    Raises:
+        UnavailableError: it is the owner of the schema, or a member of any role but stepwell_reader; or it cannot read.
+    """
+    who, only_reads = await connection.fetchrow(queries("sql")["only_reads"])
+    if not only_reads:
+        raise UnavailableError(
+            "SQL over HTTP is off: its login could change data",
+            detail=f"{who} owns the schema stepwell, is a member of other roles than stepwell_reader, or cannot read",
+            hint="give `stepwell up --sql-dsn` a login that is only a member of stepwell_reader: docs/sql.md",
+        )
 
 
 async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:

@@ -26,6 +26,7 @@ from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
+from stepwell_ingest.read.sql import SqlReader
 from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
@@ -57,12 +58,15 @@ class Composition:
     loops: tuple[Loop, ...]
 
 
-def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store: Store | None) -> Composition:
+def compose(
+    config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, asking: asyncpg.Pool, store: Store | None
+) -> Composition:
     """The parts of a worker.
 
     Args:
         writing: connections of the write path (`db.connect.write_pool`).
         reading: connections of reads (`db.connect.read_pool`).
+        asking: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: where files go; None: the worker takes no files.
     """
     limits, timeouts = config.limits, config.timeouts
@@ -98,6 +102,7 @@ def compose(config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, store:
         edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
         live=Live(reads),
+        sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
         check_postgres=partial(check_answers, writing),
         pages=Pages(),

@@ -8,12 +8,12 @@ LANGUAGE plpgsql AS $$
 -- these go to the first writer's latest one, with seq -2, which no process uses. They are the latest word until a process
 -- of the run says something else: a summary value counts until the metric is logged at a later step.
 DECLARE
-    at_   record;
+    at_   stepwell.ledger;
     step_ bigint;
     ord_  integer;
 BEGIN
     PERFORM FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
-    SELECT l.writer_id, l.epoch INTO at_ FROM stepwell.ledger l
+    SELECT l.* INTO at_ FROM stepwell.ledger l
     WHERE l.run_id = run_id_ ORDER BY l.writer_id, l.epoch DESC LIMIT 1;
     IF NOT FOUND THEN
         RETURN false;

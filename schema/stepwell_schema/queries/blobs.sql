@@ -15,11 +15,16 @@ SELECT stepwell.record_blob_v1($1, $2, $3);
 SELECT last_seen, claimed, claimed_at, bytes FROM stepwell.claim_unused_blobs_v1($1, $2, $3, $4);
 
 -- name: removed
--- The files of these blobs have been removed. Fewer rows than files: another collector has taken over their removal.
+-- The files of these blobs have been moved aside. Fewer rows than files: another collector has taken over their removal, or
+-- they were uploaded again.
 WITH gone AS (
     DELETE FROM stepwell.blob WHERE sha256 = ANY ($1::bytea[]) AND removing_at = $2 RETURNING size
 )
 SELECT count(*) AS blobs, coalesce(sum(size), 0)::bigint AS bytes FROM gone;
+
+-- name: marks
+-- The rows that these blobs have now, and whether each is marked for removal.
+SELECT sha256, removing_at IS NOT NULL AS marked FROM stepwell.blob WHERE sha256 = ANY ($1::bytea[]);
 
 -- name: claim_collection
 -- Takes the collector's lock, which the session holds. False: another collector is at work.

@@ -1,0 +1,237 @@
+"""The handler of `POST /v1/sql`: the rows of a query that somebody wrote, as JSON or CSV, sent while they are read.
+
+Receives JSON, {"query": "SELECT …", "timeout_s": 10}; the second is optional. JSON answers are {"columns": [{"name",
+"type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; where something fails after the first byte,
+"error" takes the place of "truncated". CSV cannot say either, so an answer that is not whole ends without its last
+chunk. The query is cancelled when its client goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from stepwell.errors import Error, UsageError
+from stepwell_ingest.api.query import Query
+from stepwell_ingest.config import Sql
+from stepwell_ingest.read.sql import Column, Rows, SqlReader
+from stepwell_ingest.read.values import as_safe_json, as_text
+
+_MAX_BATCH_ROWS = 4096
+_HINT = '{"query": "SELECT run, state FROM runs LIMIT 10"}'
+
+
+class SqlServices(Protocol):
+    """What SQL uses of the server."""
+
+    @property
+    def sql(self) -> SqlReader: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request.
+
+    Attributes:
+        query: one statement.
+        timeout_s: the longest that it may take.
+    """
+
+    query: str
+    timeout_s: float
+
+
+async def sql(services: SqlServices, request: web.Request, query: Query) -> web.StreamResponse:
+    """Runs the query of the body and sends its rows.
+
+    Raises:
+        UsageError: the body or the query cannot be used; nothing was sent.
+        ConnectionResetError: the client has gone.
+    """
+    limits = services.sql.limits
+    wanted = await _wanted(request, limits)
+    as_csv = query["format"] == "csv" or (query["format"] is None and _prefers_csv(request.headers.get("Accept", "")))
+    answer = (CsvAnswer if as_csv else JsonAnswer)(request, limits)
+    work = asyncio.ensure_future(_answer(services.sql, wanted, answer))
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=limits.look_s)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+        return await work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def _wanted(request: web.Request, limits: Sql) -> Wanted:
+    raw = bytearray()
+    async for piece in request.content.iter_any():
+        raw += piece
+        if len(raw) > limits.query_bytes:
+            raise UsageError("the query is too long", detail=f"the limit is {limits.query_bytes:,} bytes")
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise UsageError("the body must be JSON", detail=str(error), hint=_HINT) from error
+    query = body.get("query") if isinstance(body, dict) else None
+    if not isinstance(query, str) or not query.strip().strip(";"):
+        raise UsageError("the body has no query", hint=_HINT)
+    if "\0" in query:
+        raise UsageError("the query has a NUL character", hint="Postgres takes none in a statement")
+    timeout_s = body.get("timeout_s", limits.statement_s)
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
+        raise UsageError("'timeout_s' must be a number of seconds above 0", detail=repr(timeout_s)[:80])
+    if unknown := sorted(set(body) - {"query", "timeout_s"}):
+        raise UsageError(f"the field {unknown[0][:80]!r} is not known here", hint="known are query and timeout_s")
+    return Wanted(query, timeout_s)
+
+
+def _prefers_csv(accept: str) -> bool:
+    kinds = [part.partition(";")[0].strip() for part in accept.split(",")]
+    return "text/csv" in kinds and "application/json" not in kinds
+
+
+async def _answer(reader: SqlReader, wanted: Wanted, answer: JsonAnswer | CsvAnswer) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(reader.limits.answer_s), reader.ask(wanted.query, wanted.timeout_s) as rows:
+            truncated = await _send(rows, answer, reader.limits)
+    except Error as error:
+        return await answer.fail(error)
+    return await answer.end(truncated)
+
+
+async def _send(rows: Rows, answer: JsonAnswer | CsvAnswer, limits: Sql) -> bool:
+    """Sends rows up to the limits; returns whether there are more."""
+    count = 1  # the first row says how large rows are
+    sent = 0
+    while True:
+        count = min(count, limits.rows - sent + 1)
+        found = await rows.fetch(count)
+        ended, kept = len(found) < count, found[: limits.rows - sent]
+        size = await answer.send(rows.columns, kept)
+        sent += len(kept)
+        if size is None or len(kept) < len(found):
+            return True
+        if ended:
+            return False
+        count = max(1, min(_MAX_BATCH_ROWS, 4 * count, count * limits.batch_bytes // max(1, size)))
+
+
+class Answer:
+    """An answer under way.
+
+    Args:
+        request: the request to answer.
+        limits: the bytes of one answer.
+    """
+
+    content_type = ""
+
+    def __init__(self, request: web.Request, limits: Sql) -> None:
+        self._request = request
+        self._bytes_left = limits.answer_bytes
+        self._began = time.monotonic()
+        self._response: web.StreamResponse | None = None
+
+    def _fits(self, lines: list[bytes]) -> int:
+        """How many of `lines` the answer has room for."""
+        for number, line in enumerate(lines):
+            self._bytes_left -= len(line)
+            if self._bytes_left < 0:
+                return number
+        return len(lines)
+
+    async def _write(self, *pieces: bytes) -> None:
+        if self._response is None:
+            self._response = web.StreamResponse(
+                headers={"Content-Type": self.content_type, "Cache-Control": "no-store"}
+            )
+            await self._response.prepare(self._request)
+        if data := b"".join(pieces):
+            await self._response.write(data)
+
+    async def _close(self) -> web.StreamResponse:
+        assert self._response is not None
+        await self._response.write_eof()
+        return self._response
+
+
+class JsonAnswer(Answer):
+    """An answer as one JSON object."""
+
+    content_type = "application/json"
+    _first = True
+
+    async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
+        """Sends a batch; returns its bytes, None where not all of them fit."""
+        lines = [orjson.dumps([as_safe_json(value) for value in row]) for row in rows]
+        fits = self._fits(lines)
+        head = b""
+        if self._response is None:
+            head = b'{"columns":' + orjson.dumps([column._asdict() for column in columns]) + b',"rows":['
+        separator = b"" if self._first or not fits else b","
+        body = b",".join(lines[:fits])
+        await self._write(head, separator, body)
+        self._first = self._first and not fits
+        return len(body) if fits == len(lines) else None
+
+    async def end(self, truncated: bool) -> web.StreamResponse:
+        """Sends what belongs after the rows."""
+        elapsed_ms = round((time.monotonic() - self._began) * 1000)
+        await self._write(b"],", orjson.dumps({"truncated": truncated, "elapsed_ms": elapsed_ms})[1:], b"\n")
+        return await self._close()
+
+    async def fail(self, error: Error) -> web.StreamResponse:
+        """Sends `error` in the place of what follows; raises it where nothing was sent, so that a status reports it."""
+        if self._response is None:
+            raise error
+        await self._write(b"],", orjson.dumps({"error": error.as_dict()})[1:], b"\n")
+        return await self._close()
+
+
+class CsvAnswer(Answer):
+    """An answer as CSV: a line with the names of the columns, then a line a row; NULL is empty."""
+
+    content_type = "text/csv; charset=utf-8"
+
+    async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
+        """As in `JsonAnswer`."""
+        lines = [_csv_line(["" if value is None else _csv_text(value) for value in row]) for row in rows]
+        fits = self._fits(lines)
+        head = _csv_line([column.name for column in columns]) if self._response is None else b""
+        body = b"".join(lines[:fits])
+        await self._write(head, body)
+        return len(body) if fits == len(lines) else None
+
+    async def end(self, truncated: bool) -> web.StreamResponse:
+        """Ends the answer; one that was cut is left without its end, so that nobody takes it for whole."""
+        if truncated:
+            raise ConnectionAbortedError("the answer is larger than the limit")
+        return await self._close()
+
+    async def fail(self, error: Error) -> web.StreamResponse:
+        """As in `JsonAnswer`; an answer that was begun is left without its end."""
+        if self._response is None:
+            raise error
+        raise ConnectionAbortedError(str(error)) from error
+
+
+def _csv_text(value: Any) -> str:
+    if isinstance(value, orjson.Fragment | list | tuple):
+        return orjson.dumps(as_safe_json(value)).decode()
+    return as_text(value)
+
+
+def _csv_line(cells: list[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)
+    return out.getvalue().encode()

@@ -1,0 +1,175 @@
+"""Queries that people write, over connections that can only read.
+
+Stands between `api/sql.py` and a pool whose sessions are logged in as the reader role (`db.connect.sql_pool`). Receives
+the text of one statement; returns its columns and then its rows, batch by batch. Promises that a query sees one state
+of the database and leaves nothing behind: its transaction is read-only and always rolled back, which undoes its
+settings too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import asyncpg
+import orjson
+
+from stepwell.errors import OverloadedError, UnavailableError, UsageError
+from stepwell_ingest.config import Sql
+from stepwell_ingest.db.errors import hint_for
+from stepwell_ingest.read.sql_errors import QueryError, explained
+from stepwell_schema import queries
+
+_REFUSED_LOGINS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
+
+
+class Column(NamedTuple):
+    """name: as the query named it; type: Postgres' name of the type."""
+
+    name: str
+    type: str
+
+
+class Rows:
+    """The rows of one query.
+
+    Args:
+        cursor: open, in a transaction.
+        columns: of each row.
+        seconds: how long Postgres may work on the rest.
+
+    Attributes:
+        columns: as given.
+    """
+
+    def __init__(self, cursor: asyncpg.cursor.Cursor, columns: list[Column], seconds: float) -> None:
+        self.columns = columns
+        self._cursor = cursor
+        self._seconds = self._left = seconds
+
+    async def fetch(self, count: int) -> list[Any]:
+        """The next `count` rows; fewer at the end.
+
+        Raises:
+            QueryError: Postgres has worked on this query for too long. Its own statement time-out does not suffice: a
+                query may change it for what it does after its first batch.
+            UnavailableError: the connection to Postgres is lost.
+            asyncpg.PostgresError: the query fails.
+        """
+        before = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0, self._left)):
+                rows: list[Any] = await self._cursor.fetch(count)
+        except TimeoutError as error:
+            raise _too_long(self._seconds) from error
+        except OSError as error:
+            raise _away(error) from error
+        self._left -= time.monotonic() - before
+        return rows
+
+
+class SqlReader:
+    """Runs queries that people write.
+
+    Args:
+        pool: connections of the reader role.
+        limits: time, rows and bytes of one query.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, limits: Sql) -> None:
+        self.limits = limits
+        self._pool = pool
+        self._sql = queries("sql")
+
+    @asynccontextmanager
+    async def ask(self, query: str, timeout_s: float) -> AsyncIterator[Rows]:
+        """The rows of `query`, one statement.
+
+        Args:
+            timeout_s: the longest that Postgres may work on it; at most the server's own limit.
+
+        Raises:
+            QueryError: Postgres refuses the query, or it takes too long.
+            UsageError: it gives no rows, or has parameters.
+            OverloadedError: all connections are in use for `wait_s`.
+            UnavailableError: Postgres is away, or accepts no login that only reads.
+        """
+        timeout_s = min(timeout_s, self.limits.statement_s)
+        connection = await self._acquire()
+        try:
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            try:
+                yield await _begin(connection, query, timeout_s)
+            finally:
+                if not connection.is_closed():
+                    await transaction.rollback()
+        except asyncpg.QueryCanceledError as error:
+            raise _too_long(timeout_s) from error
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "").startswith(("08", "57", "XX")):
+                raise _away(error) from error
+            names = await self._names(connection)
+            raise explained(error, query, names) from error
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise _away(error) from error
+        finally:
+            await self._pool.release(connection)
+
+    async def _acquire(self) -> Any:
+        try:
+            return await self._pool.acquire(timeout=self.limits.wait_s)
+        except TimeoutError:
+            raise OverloadedError(
+                "query limit reached",
+                retry_after_s=1.0,
+                detail=f"{self.limits.connections} SQL queries at a time in each worker",
+            ) from None
+        except _REFUSED_LOGINS as error:
+            raise UnavailableError(
+                "SQL over HTTP is off: Postgres refuses the login of the reader role",
+                detail=str(error)[:500],
+                hint="give `stepwell up --sql-dsn` a login that is a member of stepwell_reader: docs/sql.md",
+            ) from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise _away(error) from error
+
+    async def _names(self, connection: asyncpg.Connection) -> dict[str, list[str]]:
+        """The views of the contract and their columns; none where they cannot be read."""
+        try:
+            return {row["relation"]: row["columns"] for row in await connection.fetch(self._sql["names"])}
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return {}
+
+
+async def _begin(connection: asyncpg.Connection, query: str, timeout_s: float) -> Rows:
+    for kind in ("json", "jsonb"):  # as the text that it is: answers are JSON, too
+        await connection.set_type_codec(kind, encoder=str, decoder=orjson.Fragment, schema="pg_catalog")
+    statement = await connection.prepare(query)
+    if statement.get_parameters():
+        raise UsageError("the query has parameters such as $1", hint="write their values into the query")
+    columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
+    if not columns:
+        # Postgres would refuse most of these; but DO, COPY … TO PROGRAM and SET are statements of this kind.
+        raise UsageError(
+            "a statement without rows is not run", hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN"
+        )
+    return Rows(await statement.cursor(), columns, timeout_s)
+
+
+def _too_long(timeout_s: float) -> QueryError:
+    return QueryError(
+        f"the query took longer than {timeout_s:g} s",
+        hint="narrow it to a project, run or metric; docs/sql.md says which conditions reach an index",
+    )
+
+
+def _away(error: BaseException) -> UnavailableError:
+    return UnavailableError(
+        "Postgres could not answer the query",
+        detail=f"{type(error).__name__}: {str(error)[:500]}",
+        hint=hint_for(error),
+    )

@@ -1,0 +1,13 @@
+-- name: only_reads
+-- Who is logged in, and whether that role can read the schema and become no other one that could do more.
+SELECT session_user::text AS who,
+       has_schema_privilege(r.oid, n.oid, 'USAGE') AND r.oid <> n.nspowner
+       AND NOT EXISTS (SELECT FROM pg_roles o WHERE pg_has_role(r.oid, o.oid, 'MEMBER')
+                                                AND o.rolname NOT IN (r.rolname, 'stepwell_reader')) AS only_reads
+FROM pg_roles r, pg_namespace n WHERE r.rolname = session_user AND n.nspname = 'stepwell';
+
+-- name: names
+-- The views of the contract, and the columns of each.
+SELECT c.relname::text AS relation, array_agg(a.attname::text) AS columns
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1;

@@ -1,0 +1,170 @@
+"""`POST /v1/sql`: answers as JSON and CSV, their bounds, and errors that say where a query is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from fixtures.ingest import Session
+from fixtures.reads import frame, store
+from stepwell_ingest.config import Config, Sql
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
+
+#: SQL expressions and what they are in JSON.
+VALUES: list[tuple[str, Any]] = [
+    ("9007199254740992", 9007199254740992),
+    ("9007199254740993", "9007199254740993"),
+    ("-9223372036854775808", "-9223372036854775808"),
+    ("ARRAY[1, 9223372036854775807]", [1, "9223372036854775807"]),
+    ("'-Infinity'::float8", "-Infinity"),
+    ("NULL", None),
+    ("true", True),
+    ("""'{"a": [1, null]}'::jsonb""", {"a": [1, None]}),
+    ("""ARRAY['{"a": 1}'::jsonb]""", [{"a": 1}]),
+    ("'2026-01-02 03:04:05+00'::timestamptz", "2026-01-02T03:04:05+00:00"),
+    ("'\\x00ff'::bytea", "\\x00ff"),
+    ("1.5::numeric", 1.5),
+    ("sum(9007199254740993)", "9007199254740993"),
+]
+
+
+async def post(worker: Worker, query: str, path: str = "/v1/sql", **headers: str) -> tuple[int, str, bytes]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(worker.url + path, json={"query": query}, headers=headers) as reply,
+    ):
+        return reply.status, reply.content_type, await reply.read()
+
+
+async def ask(worker: Worker, query: str) -> Any:
+    return orjson.loads((await post(worker, query))[2])
+
+
+@asynccontextmanager
+async def worker_with(dsn: str, **sql: Any) -> AsyncIterator[Worker]:
+    worker = Worker(Config(dsn, port=0, sql=Sql(**sql)))
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def test_an_answer_has_columns_rows_and_what_it_took(any_worker: Worker) -> None:
+    session = Session(run="a")
+    await store(any_worker, session, frame(session, range(3), {"x": [1, 2, float("nan")]}))
+    status, kind, raw = await post(any_worker, "SELECT run, step, value FROM history ORDER BY step")
+    answer = orjson.loads(raw)
+    assert (status, kind) == (200, "application/json")
+    assert answer["columns"] == [
+        {"name": "run", "type": "text"},
+        {"name": "step", "type": "int8"},
+        {"name": "value", "type": "float8"},
+    ]
+    assert answer["rows"] == [["a", 0, 1.0], ["a", 1, 2.0], ["a", 2, "NaN"]]
+    assert answer["truncated"] is False
+    assert isinstance(answer["elapsed_ms"], int)
+
+
+async def test_values_survive_json(any_worker: Worker) -> None:
+    answer = await ask(any_worker, f"SELECT {', '.join(expression for expression, _ in VALUES)}")
+    assert answer["rows"] == [[value for _, value in VALUES]]
+
+
+@pytest.mark.parametrize(("path", "accept"), [("/v1/sql?format=csv", "*/*"), ("/v1/sql", "text/csv")])
+async def test_csv_by_parameter_or_by_header(worker: Worker, path: str, accept: str) -> None:
+    query = (
+        """SELECT 1 AS a, NULL AS b, 'x,"y"' AS c, '{"k": 1}'::jsonb AS d, 'NaN'::float8 AS e, 9007199254740993 AS f"""
+    )
+    status, kind, raw = await post(worker, query, path, Accept=accept)
+    assert (status, kind) == (200, "text/csv")
+    assert raw.decode() == 'a,b,c,d,e,f\n1,,"x,""y""","{""k"": 1}",NaN,9007199254740993\n'
+
+
+async def test_an_answer_without_rows_is_whole(worker: Worker) -> None:
+    assert (await ask(worker, "SELECT run FROM runs WHERE false"))["rows"] == []
+    assert (await post(worker, "SELECT run FROM runs WHERE false", "/v1/sql?format=csv"))[2] == b"run\n"
+
+
+@pytest.mark.parametrize(("rows", "truncated"), [(1, True), (9, True), (10, False), (11, False)])
+async def test_an_answer_stops_at_the_limit_of_rows_and_says_so(postgres_dsn: str, rows: int, truncated: bool) -> None:
+    async with worker_with(postgres_dsn, rows=rows) as worker:
+        answer = await ask(worker, "SELECT generate_series(1, 10)")
+        assert answer["rows"] == [[number + 1] for number in range(min(rows, 10))]
+        assert answer["truncated"] is truncated
+
+
+async def test_an_answer_stops_at_the_limit_of_bytes_and_says_so(postgres_dsn: str) -> None:
+    async with worker_with(postgres_dsn, answer_bytes=1000) as worker:
+        answer = await ask(worker, "SELECT repeat('x', 96) FROM generate_series(1, 50)")
+        assert (len(answer["rows"]), answer["truncated"]) == (10, True)
+        whole = await ask(worker, "SELECT repeat('x', 96) FROM generate_series(1, 10)")
+        assert (len(whole["rows"]), whole["truncated"]) == (10, False)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await post(worker, "SELECT repeat('x', 96) FROM generate_series(1, 50)", "/v1/sql?format=csv")
+
+
+async def test_many_rows_come_in_many_batches_and_are_all_there(postgres_dsn: str) -> None:
+    async with worker_with(postgres_dsn, batch_bytes=10_000) as worker:
+        answer = await ask(worker, "SELECT i, repeat('x', i % 500) FROM generate_series(1, 20000) i")
+        assert [row[0] for row in answer["rows"]] == list(range(1, 20001))
+        assert all(len(text) == number % 500 for number, text in answer["rows"])
+
+
+async def test_an_error_after_the_first_row_ends_the_answer(worker: Worker) -> None:
+    answer = await ask(worker, "SELECT 1 / (5 - i) FROM generate_series(1, 9) i")
+    assert answer["error"]["message"] == "division by zero"
+    assert "truncated" not in answer
+
+
+@pytest.mark.parametrize(
+    ("query", "position", "hint"),
+    [
+        ("SELECT metrc FROM history", 8, "near it: metric"),
+        ("SELECT h.metrc FROM history h", 8, "near it: metric"),
+        ('SELECT "metrc" FROM history', 8, "near it: metric"),
+        ("SELECT run\nFROM histroy", 17, "near it: history"),
+        ("SELECT run FROM stepwell.histroy", 17, "near it: history"),
+    ],
+)
+async def test_an_unknown_name_is_shown_in_its_place_with_names_near_it(
+    any_worker: Worker, query: str, position: int, hint: str
+) -> None:
+    status, _, raw = await post(any_worker, query)
+    error = orjson.loads(raw)["error"]
+    assert (status, error["code"], error["position"]) == (400, "usage", position)
+    assert error["hint"].startswith(hint)
+    assert "does not exist" in error["message"]
+    assert error["detail"].endswith("^")
+
+
+async def test_a_syntax_error_has_its_line_and_a_mark(worker: Worker) -> None:
+    error = (await ask(worker, "SELECT 'ü',\n  FRM runs"))["error"]
+    assert error["sqlstate"] == "42601"
+    line, mark = error["detail"].split("\n")
+    assert line == "line 2:   FRM runs"
+    assert line[len(mark) - 1 :] == "runs"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"SELECT 1", "the body must be JSON"),
+        (b"[]", "the body has no query"),
+        (b'{"query": 3}', "the body has no query"),
+        (b'{"query": " ; "}', "the body has no query"),
+        (b'{"query": "SELECT 1", "timeout_s": 0}', "'timeout_s' must be a number of seconds above 0"),
+        (b'{"query": "SELECT 1", "colour": 1}', "the field 'colour' is not known here"),
+        (b'{"query": "' + b"x" * 2**20 + b'"}', "the query is too long"),
+    ],
+)
+async def test_a_body_that_makes_no_sense_is_refused(worker: Worker, body: bytes, message: str) -> None:
+    async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", data=body) as reply:
+        assert (reply.status, (await reply.json())["error"]["message"]) == (400, message)
