@@ -61,7 +61,7 @@ def test_what_numpy_counted_is_kept() -> None:
         ({"np_histogram": ([1, 2],)}, "pair of counts and edges"),
         ({"sequence": [1, math.nan, math.inf]}, "2 of 3 values are not finite"),
         ({"sequence": ["a"]}, "only numbers"),
-        ({"sequence": [[1], [1, 2]]}, "no array"),
+        ({"sequence": [[1], [1, 2]]}, "not an array"),
         ({}, "needs values"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_list_is_one_object(stored: Stored) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Html(5), "a text, a path or a file object"),
+        (lambda: Html(5), "a string, a path or a file object"),
         (lambda: Html(Path("page.txt")), ".html file"),
         (lambda: Html(Path("/no/such/file.html")), "cannot be read"),
         (lambda: Html(io.BytesIO(b"\xff")), "must be UTF-8"),
