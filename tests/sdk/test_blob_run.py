@@ -84,7 +84,8 @@ def test_files_of_a_run_are_stored_when_it_is_finished(
     run.finish()
     assert (stored(file_server), len(notes), shown(file_server, notes)) == (30, 30, [True] * 30)
     assert len(file_server.points("run-1")) == 30
-    assert capsys.readouterr().err == "stepwell: run run-1: 30 values logged = 30 stored\n"
+    balance = "stepwell: run run-1: 30 values logged = 30 stored\n  30 files logged = 30 stored\n"
+    assert capsys.readouterr().err == balance
     assert list(Path(run.settings.dir).iterdir()) == []
 
 
@@ -117,7 +118,9 @@ def test_offline_keeps_the_files_and_sync_delivers_them(
     run = start_run(mode="offline")
     log_pictures(run, 5)
     run.finish()
-    assert "5 files (5,000 bytes) are in" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "\n  5 files logged = 0 stored + 5 left\n" in said
+    assert "5 files (5,000 bytes) are in" in said
     status = stepwell_command("status", run.settings.dir, "--url", file_server.url).stdout
     assert [line.split()[1:4] for line in status.splitlines() if "delivers them" in line] == [["5", "5.0", "kB"]]
     done = stepwell_command("sync", run.settings.dir, "--url", file_server.url)

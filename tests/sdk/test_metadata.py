@@ -79,6 +79,8 @@ def test_a_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.Monk
         ("https://a:b@example.org:1/x?y=z#w", "https://example.org:1/x"),
         ("ssh://git:secret@example.org/x", "ssh://example.org/x"),
         ("git@example.org:team/x.git", "git@example.org:team/x.git"),
+        ("name:secret@example.org:team/x.git", "example.org:team/x.git"),
+        ("token@example.org:team/x.git", "example.org:team/x.git"),
         ("/srv/x.git", "/srv/x.git"),
         ("https://example.org:port/x", ""),
     ],

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+import orjson
 from aiohttp import web
 
 from stepwell import wire
@@ -23,6 +24,9 @@ from stepwell_ingest.config import Config, Limits
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Submission
 from stepwell_ingest.write.intake import Intake
+
+#: The most sessions in one question.
+_MAX_SESSIONS = 1000
 
 
 class FrameServices(AttachServices, Protocol):
@@ -42,6 +46,32 @@ async def post_attach(services: FrameServices, request: web.Request, query: Quer
     async with _body(services, request, services.config.limits.attach_bytes, weight=8) as body:
         _, reply = await attach(services, request[PRINCIPAL], body)
         return json_response(reply)
+
+
+async def post_sessions(services: FrameServices, request: web.Request, query: Query) -> web.Response:
+    """How much of some sessions is stored, so that a client need not attach to learn that nothing is left to send.
+
+    A session is a secret, so it is in the body and not in the URL. Unknown sessions are left out.
+
+    Raises:
+        DataError: the body is no list of sessions.
+    """
+    async with _body(services, request, services.config.limits.attach_bytes) as body:
+        try:
+            sessions = [bytes.fromhex(session) for session in orjson.loads(body)["sessions"]]
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise DataError("'sessions' must be a list of hexadecimal digits", detail=str(error)) from error
+        if len(sessions) > _MAX_SESSIONS or any(len(session) != 16 for session in sessions):
+            raise DataError(f"'sessions' must be at most {_MAX_SESSIONS} of 32 hexadecimal digits each")
+        stored = await services.catalog.stored(sessions)
+    return json_response(
+        {
+            "sessions": {
+                session.hex(): {"next_seq": next_seq, "fenced": fenced, "state": state}
+                for session, (next_seq, fenced, state) in stored.items()
+            }
+        }
+    )
 
 
 async def post_frames(services: FrameServices, request: web.Request, query: Query) -> web.Response:

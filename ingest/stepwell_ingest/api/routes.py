@@ -17,7 +17,7 @@ from stepwell_ingest.api.charts import charts
 from stepwell_ingest.api.edits import delete_run, patch_run
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import live
-from stepwell_ingest.api.frames import post_attach, post_frames
+from stepwell_ingest.api.frames import post_attach, post_frames, post_sessions
 from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.pages import asset, document
 from stepwell_ingest.api.query import Parameter, Query
@@ -77,6 +77,16 @@ def _writing() -> tuple[Route, ...]:
             ignores_unknown=True,
             body="application/json",
             errors=(400, 409, 410, 413, 422, 503),
+        ),
+        Route(
+            "POST",
+            "/v1/sessions",
+            Right.WRITE,
+            post_sessions,
+            "How much of some sessions is stored.",
+            ignores_unknown=True,
+            body="application/json",
+            errors=(400, 413, 422, 503),
         ),
         Route(
             "POST",

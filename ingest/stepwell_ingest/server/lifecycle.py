@@ -77,13 +77,17 @@ class Lifecycle:
         """
         positions = {cursor.key: cursor.committed_seq for cursor in self._known() if not cursor.stale}
         moved = {key for key, seq in positions.items() if seq and self._positions.get(key, seq) != seq}
-        keys = sorted(moved | {cursor.key for cursor in self._attached() if not cursor.stale})
+        attached = {cursor.key: cursor for cursor in self._attached() if not cursor.stale}
+        keys = sorted(moved | attached.keys())
+        # The delivery of a spool after the fact is no sign that its process has returned.
+        late = {cursor.key for cursor in (*self._known(), *attached.values()) if cursor.late}
         if keys:
             with postgres_errors("record heartbeats"):
                 async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection:
                     crashed = await connection.fetch(self._sql["heartbeat"], *map(list, zip(*keys, strict=True)))
                     for row in crashed:
-                        await connection.execute(self._sql["return"], *row)
+                        if tuple(row) not in late:
+                            await connection.execute(self._sql["return"], *row)
         self._positions = positions
 
     async def reap(self) -> None:

@@ -196,6 +196,7 @@ class Catalog:
         return [(attached.get(index), stands.get(session)) for index, session in enumerate(sessions)]
 
     async def _attachment(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Attachment:
+        cursor.late = request.late
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
@@ -324,6 +325,18 @@ class Catalog:
             detail=f"session {session.hex()}",
             hint="attach first (POST /v1/attach, or the first message of a stream)",
         )
+
+    async def stored(self, sessions: Sequence[bytes]) -> dict[bytes, tuple[int, bool, str]]:
+        """For each known session: the seq below which everything is stored, whether it is fenced, the writer's state.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        with postgres_errors("look up writers"):
+            async with self._pool.acquire(timeout=self._connect_s) as connection:
+                ids = [uuid.UUID(bytes=session) for session in sessions]
+                rows = await connection.fetch(self._sql["stored_by_session"], ids)
+        return {row["session"].bytes: (row["next_seq"], row["fenced"], row["state"]) for row in rows}
 
     def _evict(self) -> None:
         """Drops the cursor that was asked for the longest time ago and has nothing in flight."""

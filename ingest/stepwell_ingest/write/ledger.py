@@ -38,6 +38,7 @@ class Cursor:
         checksums: those of the newest committed frames, 4 bytes each, newest last, as the ledger keeps them.
         tail_seq, tail_step: the same two positions with the frames that are under way.
         in_flight: checksums of the frames between committed_seq and tail_seq, in order.
+        late: its frames come from a spool that is delivered after the fact; set when it attaches.
         stale: Postgres did not agree; nothing more may be taken in on this cursor.
     """
 
@@ -53,6 +54,7 @@ class Cursor:
     tail_seq: int = field(init=False)
     tail_step: int = field(init=False)
     in_flight: list[int] = field(init=False, default_factory=list)
+    late: bool = field(init=False, default=False)
     stale: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:

@@ -221,7 +221,8 @@ BEGIN
     END IF;
     IF wid IS NULL THEN
         SELECT coalesce(max(w.writer_id), 0) + 1 INTO wid FROM stepwell.writer w WHERE w.run_id = id;
-        INSERT INTO stepwell.writer (run_id, writer_id, name, info) VALUES (id, wid, wname, info_ - 'config');
+        INSERT INTO stepwell.writer (run_id, writer_id, name, info, late)
+        VALUES (id, wid, wname, info_ - 'config', late AND wname <> writer_);
     ELSE
         UPDATE stepwell.writer w   -- `started_at` stays that of its first process: the summary's `_runtime` counts from there
         SET info = (info_ - 'config') || CASE

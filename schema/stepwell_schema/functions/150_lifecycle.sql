@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION stepwell.settle_run_v1(run_id_ bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Sets the state of a run from those of its writers: running while any writer runs, else the worst of failed, crashed and
--- finished, in this order.
+-- finished, in this order. Late writers do not count: they only bring what was logged before.
 BEGIN
     UPDATE stepwell.run r
     SET state = ends.state, exit_code = ends.exit_code,
@@ -17,7 +17,7 @@ BEGIN
                       WHEN bool_or(w.state = 'failed') THEN max(w.exit_code) FILTER (WHERE w.exit_code <> 0)
                       WHEN bool_or(w.state = 'crashed') THEN NULL
                       ELSE 0 END AS exit_code
-          FROM stepwell.writer w WHERE w.run_id = run_id_ HAVING count(*) > 0) ends
+          FROM stepwell.writer w WHERE w.run_id = run_id_ AND NOT w.late HAVING count(*) > 0) ends
     WHERE r.run_id = run_id_ AND (r.state, r.exit_code) IS DISTINCT FROM (ends.state, ends.exit_code);
 END
 $$;

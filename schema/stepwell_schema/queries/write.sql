@@ -51,6 +51,14 @@ JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE l.session = ANY ($1::uuid[])
 ORDER BY l.session, l.fenced, l.epoch DESC;
 
+-- name: stored_by_session
+-- How much of each session is stored, and whether anything more of it would be taken under its own name.
+SELECT DISTINCT ON (l.session) l.session, l.next_seq, l.fenced, w.state
+FROM stepwell.ledger l
+JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+WHERE l.session = ANY ($1::uuid[])
+ORDER BY l.session, l.next_seq DESC, l.fenced, l.epoch DESC;
+
 -- name: deleted_run_of
 -- The run of a session, if it was deleted.
 SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS deleted_at

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stepwell.delivery.stored import stored_sessions
 from stepwell.errors import Error, UnavailableError
 from stepwell.files.blob_spool import FOLDER, directories_with_blobs
 from stepwell.settings import resolve
@@ -22,6 +23,7 @@ from stepwell.spool.reader import FrameReader, segment_files
 from stepwell.spool.segment import Segment, SpoolIdentity, read_head
 from stepwell.terminal.command import Command
 from stepwell.terminal.display import duration, number, size, table
+from stepwell.transport.endpoint import Endpoint
 from stepwell.transport.http import HttpClient
 
 _PATIENCE_S = 10.0
@@ -38,11 +40,13 @@ class Glance(NamedTuple):
 
     Attributes:
         frames: frames on the disk; those that the server has already stay in the newest segment for a while.
+        next_seq: the seq behind the last of them.
         holder: the live process that owns it, or None.
     """
 
     identity: SpoolIdentity
     frames: int
+    next_seq: int
     stored_bytes: int
     holder: str | None
 
@@ -63,7 +67,7 @@ def glance(directory: Path) -> Glance | None:
             end, _ = reader.find_end()
         finally:
             reader.close()
-        return Glance(head.identity, end - int(files[0].stem), sum(sizes), holder(directory))
+        return Glance(head.identity, end - int(files[0].stem), end, sum(sizes), holder(directory))
     return None
 
 
@@ -80,9 +84,10 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(Error):
             found = ServerFile.read(data_directory(options.data))
             url = found.url if found else None
-    ready = _show_server(HttpClient(resolve(_server_variables(), url=url).endpoint, _PATIENCE_S), options.sizes)
+    endpoint = resolve(_server_variables(), url=url).endpoint
+    ready = _show_server(HttpClient(endpoint, _PATIENCE_S), options.sizes)
     root = Path(options.dir or os.environ.get("STEPWELL_DIR") or ".stepwell")
-    _show_spools(root)
+    _show_spools(root, endpoint if ready else None)
     _show_files(root)
     return 0 if ready else 1
 
@@ -154,24 +159,25 @@ def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
     print("\n".join(f"        {line}" for line in table(head, cells, right=(1, 2, 3, 4, 5)).splitlines()))
 
 
-def _show_spools(root: Path) -> None:
+def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
+    """The spools below `root`; the server, if it answers, says how much of each it has."""
     found = [seen for seen in map(glance, Spool.discover(root)) if seen is not None]
     if not found:
         print(f"spools  none below {root}")
         return
     print(f"spools  below {root}:")
-    rows = [
-        (
-            f"{seen.identity.entity}/{seen.identity.project}/{seen.identity.run}",
-            seen.identity.writer,
-            f"{seen.frames:,}",
-            size(seen.stored_bytes),
-            seen.holder or "nobody: `stepwell sync` delivers it",
-        )
-        for seen in found
-    ]
-    head = ("run", "writer", "frames", "on disk", "held by")
-    print("\n".join(f"        {line}" for line in table(head, rows, right=(2, 3)).splitlines()))
+    sessions = [seen.identity.session for seen in found]
+    stored = stored_sessions(endpoint, sessions, _PATIENCE_S) if endpoint is not None else {}
+    rows = []
+    for seen in found:
+        known = stored.get(seen.identity.session)
+        left = seen.frames if known is None else min(seen.frames, max(0, seen.next_seq - known.next_seq))
+        does = "delivers it" if left else "removes it, the server has all of it"
+        run = f"{seen.identity.entity}/{seen.identity.project}/{seen.identity.run}"
+        holds = seen.holder or f"nobody: `stepwell sync` {does}"
+        rows.append((run, seen.identity.writer, f"{seen.frames:,}", f"{left:,}", size(seen.stored_bytes), holds))
+    head = ("run", "writer", "frames", "not stored", "on disk", "held by")
+    print("\n".join(f"        {line}" for line in table(head, rows, right=(2, 3, 4)).splitlines()))
 
 
 def _show_files(root: Path) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stepwell.commands.sync_files import deliver_files
+from stepwell.delivery.stored import Stored, stored_sessions
 from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
 from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.files.blob_spool import directories_with_blobs
@@ -30,6 +31,8 @@ from stepwell.terminal.display import Progress, number, reason, size
 # Other hosts take a lock over that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.02
+#: The wait for what the server has of a spool; without an answer it is delivered as if nothing were known.
+_ASK_S = 5.0
 _TIMEOUTS = Timeouts(retry_max_s=2.0)
 
 ABOUT = """deliver what offline or crashed runs left in their spools
@@ -67,6 +70,7 @@ class Delivery:
         self._exit_code = state.exit_code if state else None
         self._info = state.info if state else dict(spool.identity.info)
         self._first, self._goal = spool.first_seq, spool.next_seq
+        self.known = False  # the server had all of it before
         self.rejected: list[RejectionError] = []
         self.stream = Stream(
             settings.endpoint, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
@@ -75,6 +79,8 @@ class Delivery:
     @property
     def done(self) -> bool:
         """The server has everything that it can get."""
+        if self.known:
+            return True
         if self._exit_code is not None:
             return self.stream.finished
         # Attached, although the spool may be empty: the server must hear of the run, its config and its names.
@@ -85,8 +91,16 @@ class Delivery:
         """How many frames on the disk the server had acknowledged, or stored without our knowing it."""
         return self.spool.first_seq - self._first - self.stream.counts.frames_stored - len(self.rejected)
 
+    def skip_what_is_stored(self, stored: Stored | None) -> None:
+        """Ends the delivery before it begins when the server has everything."""
+        if stored is not None and stored.covers(self._goal, self._exit_code):
+            self.spool.acknowledge(self._goal)
+            self.known = True
+
     async def run(self, progress: Progress, name: str) -> None:
         """Until it is done, the server refuses for good, or nothing has moved for `patience_s`."""
+        if self.known:
+            return
         if self._exit_code is not None:
             self.stream.finish(self._exit_code)
         task = asyncio.create_task(self.stream.run())
@@ -207,7 +221,10 @@ async def _deliver_all(
             print(f"  {path}: skipped. {error}", flush=True)
             total.left += 1
             continue
-        await _deliver(Delivery(spool, settings, patience_s), settings, patience_s, discard, total, progress)
+        delivery = Delivery(spool, settings, patience_s)
+        asked = await asyncio.to_thread(stored_sessions, settings.endpoint, [spool.identity.session], _ASK_S)
+        delivery.skip_what_is_stored(asked.get(spool.identity.session))
+        await _deliver(delivery, settings, patience_s, discard, total, progress)
     for path in only_files:
         if total.unreachable:
             total.left += 1

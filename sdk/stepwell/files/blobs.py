@@ -106,6 +106,14 @@ class Blobs:
         if self._directory is not None:
             self.spool.close()
 
+    def balance(self) -> str:
+        """Where the files of media and of `save` are, each content counted once; empty when there were none."""
+        stored, damaged, left = self.uploader.counts.stored, self.uploader.counts.damaged, len(self.spool.waiting)
+        parts = [f"{stored:,} stored"]
+        parts += [f"{count:,} {what}" for count, what in ((damaged, "damaged"), (left, "left")) if count]
+        total = stored + damaged + left
+        return f"{total:,} files logged = {' + '.join(parts)}" if total else ""
+
     def report(self) -> str:
         """What a person should know at the end: nothing, when there were no files or all are stored."""
         left = len(self.spool.waiting)

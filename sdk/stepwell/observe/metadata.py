@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from stepwell.transport.endpoint import shown
 from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
@@ -138,9 +139,9 @@ def of_gpus() -> dict[str, Any]:
 
 
 def without_secrets(url: str) -> str:
-    """A URL of git's without name and password, query and fragment; `host:path` stays as it is."""
+    """A URL of git's without credentials, query and fragment; of `name:secret@host:path`, `host:path` is left."""
     if "://" not in url:
-        return url
+        return shown(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

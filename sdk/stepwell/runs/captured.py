@@ -192,5 +192,8 @@ class CapturedBlobs(Blobs):
     def finish(self) -> None:
         """Nothing is to be delivered."""
 
+    def balance(self) -> str:
+        return ""
+
     def report(self) -> str:
         return ""

@@ -87,7 +87,9 @@ class ServerFile(NamedTuple):
             OSError: the directory does not take it.
         """
         temporary = data / f"{NAME}.tmp"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # What lies there may be somebody else's, and readable by others, or a link: it is removed, never written to.
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(self._asdict(), file)
         os.replace(temporary, data / NAME)

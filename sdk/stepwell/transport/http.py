@@ -104,7 +104,7 @@ class HttpClient:
         """The JSON of the reply to a request that changes something, and that may be repeated.
 
         Args:
-            method: PATCH or DELETE.
+            method: POST, PATCH or DELETE.
             path: the parts of the path, not yet quoted.
             body: becomes JSON; None: no body.
 

@@ -1,0 +1,31 @@
+"""What a server says is shown to people: it must not steer their terminal, nor name a pause without end."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepwell.errors import OverloadedError, from_dict
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("\x1b[2J\x1b]0;title\x07gone", "\\x1b[2J\\x1b]0;title\\x07gone"),
+        ("two\n  Hint: lines\r\nthree", "two Hint: lines three"),
+        ("right \u202e to left", "right \\u202e to left"),
+        ("Größe ✓ 日本", "Größe ✓ 日本"),
+    ],
+)
+@pytest.mark.parametrize("code", ["unavailable", "fenced", "new\x1bcode"])
+def test_control_characters_are_escaped(sent: str, shown: str, code: str) -> None:
+    error = from_dict({"code": code, "message": sent, "detail": sent, "hint": sent})
+    assert error.message.startswith(shown)
+    assert (error.detail, error.hint) == (shown, shown)
+    assert "\x1b" not in str(error)
+
+
+@pytest.mark.parametrize("pause", [1e300, float("inf"), float("nan"), -1])
+def test_pauses_end(pause: float) -> None:
+    error = from_dict({"code": "overloaded", "message": "full", "retry_after_s": pause})
+    assert isinstance(error, OverloadedError)
+    assert 0 <= error.retry_after_s <= 3600
