@@ -211,6 +211,8 @@ class Config:
     Attributes:
         dsn: where Postgres is.
         host, port: where to listen; port 0 takes a free one.
+        public_hosts: further names by which clients reach it, separated by commas. Others are refused
+            (`api/origin.py`).
         reuse_port: several workers share the port.
         limits, timeouts, seal, reads, sql: see there.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
@@ -219,6 +221,7 @@ class Config:
     dsn: str = field(repr=False)  # may hold a password
     host: str = "127.0.0.1"
     port: int = 8770
+    public_hosts: str = ""
     reuse_port: bool = False
     blobs: str | None = None
     limits: Limits = Limits()

@@ -60,7 +60,7 @@ class SlowClient:
     async def upgrade(self) -> None:
         key = base64.b64encode(secrets.token_bytes(16)).decode()
         request = (
-            f"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
         )

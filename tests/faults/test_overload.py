@@ -245,8 +245,8 @@ async def test_what_is_behind_a_refused_body_is_read_as_it_came(path: str, start
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = b"no gzip at all " * 1000
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answers = (await reader.read()).decode()
     writer.close()
     assert answers.count("HTTP/1.1 400") == 1
@@ -268,7 +268,7 @@ async def test_a_body_that_announces_too_much_is_refused_before_it_comes(start: 
     server = start()
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
+    writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n")
     answer = (await reader.readuntil(b"\r\n\r\n")).decode()
     writer.close()
     assert answer.startswith("HTTP/1.1 413")

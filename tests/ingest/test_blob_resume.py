@@ -30,7 +30,7 @@ async def offset(worker: Worker, sha256: str) -> int:
 async def send_cut(worker: Worker, sha256: str, data: bytes, total: int) -> None:
     """A PUT of `total` bytes whose connection breaks after `data`, of which the server has stored all whole parts."""
     _, writer = await asyncio.open_connection("127.0.0.1", int(worker.url.rpartition(":")[2]))
-    head = f"PUT /v1/blobs/{sha256} HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\n\r\n"
+    head = f"PUT /v1/blobs/{sha256} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {total}\r\n\r\n"
     writer.write(head.encode() + data)
     await writer.drain()
 

@@ -16,8 +16,8 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 HEAD_S = 0.3
-HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "
-WHOLE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: "
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -60,7 +60,9 @@ async def test_a_stream_that_is_silent_and_a_body_that_comes_slowly_are_served(w
         await client.attach(session)
         body = orjson.dumps(Session(run="run-2").attach())
         reader, writer = await connect(worker)
-        head = f"POST /v1/attach HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST /v1/attach HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
         writer.write(head.encode() + body[:10])
         idle, idle_writer = await connect(worker)
         await idle.read()  # closed: so long have the other two lasted

@@ -175,7 +175,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         # Only the head of the request is sent: the answer comes without its body.
-        writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(frame))
+        writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(frame))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")
         assert b"\r\nRetry-After: 3\r\n" in head
@@ -195,7 +195,7 @@ async def test_a_body_that_never_comes_gives_its_room_back(postgres_dsn: str) ->
     async with start_worker(postgres_dsn, timeouts=Timeouts(body_s=0.05)) as worker:
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc")
+        writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nabc")
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")
         assert b"the body did not arrive in time" in await reader.readline()
@@ -207,7 +207,7 @@ async def test_a_body_that_never_comes_gives_its_room_back(postgres_dsn: str) ->
 async def test_a_client_that_leaves_in_the_middle_of_its_body_gives_its_room_back(worker: Worker) -> None:
     host, port = worker.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc")
+    writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nabc")
     await eventually(lambda: worker.services.room.held_bytes == 5000)
     writer.close()
     await writer.wait_closed()

@@ -227,7 +227,7 @@ async def test_a_client_that_goes_away_frees_its_connection(postgres_dsn: str) -
         host, port = worker.url.removeprefix("http://").split(":")
         for _ in range(5):
             _, writer = await asyncio.open_connection(host, int(port))
-            writer.write(f"GET {RUN}/history HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            writer.write(f"GET {RUN}/history HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             await writer.drain()
             await asyncio.sleep(0.01)
             writer.transport.abort()

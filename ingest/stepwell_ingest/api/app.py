@@ -1,7 +1,7 @@
 """The aiohttp application: registers the route table and puts two middlewares around every handler.
 
-The outer middleware turns errors into answers. The inner one finds the route of a request, checks its query, and asks
-whether the caller has the right that the route needs.
+The outer middleware turns errors into answers. The inner one refuses what a page of another site sent, finds the route
+of a request, checks its query, and asks whether the caller has the right that the route needs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from stepwell.errors import Error
-from stepwell_ingest.api.access import PRINCIPAL, Authorize, identify, require
+from stepwell_ingest.api.access import PRINCIPAL, Authorize, Right, identify, require
 from stepwell_ingest.api.errors import ErrorReply, error_response
+from stepwell_ingest.api.origin import Origins, keep_to_this_origin
 from stepwell_ingest.api.query import Query, read_query
 from stepwell_ingest.api.route import Route
 from stepwell_ingest.api.routes import routes
@@ -31,9 +32,10 @@ def create_app(services: Services) -> web.Application:
     """The application that serves every route of `routes` from `services`."""
     table = routes(services.config.reads)
     app = web.Application(
-        middlewares=[_errors(services.metrics), _access(table, services.authorize)],
+        middlewares=[_errors(services.metrics), _access(table, services.authorize, Origins(services.config))],
         client_max_size=services.config.limits.message_bytes,
     )
+    app.on_response_prepare.append(keep_to_this_origin)
     for route in table:
         for method in route.methods:
             app.router.add_route(method, _pattern(route.path), _bound(route, services))
@@ -75,16 +77,17 @@ def _errors(metrics: Metrics) -> Middleware:
     return errors
 
 
-def _access(table: Iterable[Route], authorize: Authorize) -> Middleware:
-    """Lets a request to its handler when its query is valid and its caller has the right that the route needs."""
+def _access(table: Iterable[Route], authorize: Authorize, origins: Origins) -> Middleware:
+    """Lets a request to its handler when no other site sent it, its query is valid and its caller has the right."""
     known = {(method, route.path): route for route in table for method in route.methods}
 
     @web.middleware
     async def access(request: web.Request, handler: _Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
-        if resource is None:
+        route = None if resource is None else known[request.method, resource.canonical]
+        origins.check(request, public=route is not None and route.right is Right.PUBLIC)
+        if route is None:
             return await handler(request)  # aiohttp's own answer: 404 or 405
-        route = known[request.method, resource.canonical]
         query: Query = read_query(request, route.parameters, ignore_unknown=route.ignores_unknown)
         principal = identify(request)
         await require(authorize, principal, *route.project_of(request, query), route.right)

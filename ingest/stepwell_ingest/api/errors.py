@@ -30,6 +30,7 @@ from stepwell.errors import (
     WireError,
 )
 from stepwell_ingest.api.access import ForbiddenError
+from stepwell_ingest.api.origin import MediaTypeError
 
 #: The first class that fits decides; the order is from special to general.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
@@ -48,6 +49,7 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
     (WireError, 400),
     (RejectionError, 422),
     (ForbiddenError, 403),
+    (MediaTypeError, 415),
     (ServerError, 503),
     (Error, 400),
 )

@@ -22,6 +22,7 @@ _MEANING = {
     409: "It conflicts with stored data.",
     410: "The run was deleted.",
     413: "It is too large.",
+    415: "The content type of the body is not taken.",
     416: "The range lies outside of the file.",
     422: "It was refused for good.",
     503: "The server cannot take it now; try again after Retry-After seconds.",

@@ -64,6 +64,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where the data is; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
     )
+    parser.add_argument(
+        "--public-host",
+        action="append",
+        metavar="NAME",
+        help="a name by which clients and proxies reach the server; may be repeated. Known without it: addresses, "
+        "localhost, --host, and this machine's name where --host is 0.0.0.0. Default STEPWELL_PUBLIC_HOST, with commas",
+    )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
@@ -143,6 +150,7 @@ def run(options: argparse.Namespace) -> int:
             dsn or _dsn_of(cluster),
             options.host,
             port,
+            public_hosts=",".join(options.public_host or [os.environ.get("STEPWELL_PUBLIC_HOST", "")]),
             reuse_port=options.workers > 1,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
             sql=Sql(dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN")),
