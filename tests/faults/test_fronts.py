@@ -27,7 +27,7 @@ KEY = "k-123"
 
 @pytest.fixture
 def server(postgres_dsn: str, tmp_path: Path) -> Iterator[Backend]:
-    backend = Backend(postgres_dsn, str(tmp_path / "stored"))
+    backend = Backend(postgres_dsn, str(tmp_path / "stored"), public_hosts=HOST)
     backend.start()
     yield backend
     backend.stop()

@@ -23,7 +23,7 @@ from stepwell.delivery.stream import Source, Stream
 from stepwell.errors import RejectionError
 from stepwell.settings import Limits, Timeouts
 from stepwell.spool import Spool
-from stepwell.stage import row as _row
+from stepwell.stage import call as _call
 from stepwell.stage import stage as _stage
 from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
@@ -100,7 +100,7 @@ async def training(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Training:
         return 0.0
 
     monkeypatch.setattr(Backoff, "next_s", skipped)
-    for module in (_stage, _row):
+    for module in (_stage, _call):
         monkeypatch.setattr(module, "time", lambda: made.now_s)
     return made
 

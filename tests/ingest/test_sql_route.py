@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -146,7 +147,7 @@ async def test_an_unknown_name_is_shown_in_its_place_with_names_near_it(
 
 
 async def test_a_syntax_error_has_its_line_and_a_mark(worker: Worker) -> None:
-    error = (await ask(worker, "SELECT 'ü',\n  FRM runs"))["error"]
+    error = (await ask(worker, "SELECT 'ü'\n  FRM runs"))["error"]
     assert error["sqlstate"] == "42601"
     line, mark = error["detail"].split("\n")
     assert line == "line 2:   FRM runs"
@@ -166,5 +167,5 @@ async def test_a_syntax_error_has_its_line_and_a_mark(worker: Worker) -> None:
     ],
 )
 async def test_a_body_that_makes_no_sense_is_refused(worker: Worker, body: bytes, message: str) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", data=body) as reply:
+    async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", data=io.BytesIO(body)) as reply:
         assert (reply.status, (await reply.json())["error"]["message"]) == (400, message)

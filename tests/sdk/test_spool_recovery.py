@@ -252,7 +252,7 @@ def test_a_foreign_file_is_refused_and_not_deleted(tmp_path: Path) -> None:
     directory = abandon(spool)
     foreign = directory / f"{12:020}.seg"
     foreign.write_text("these are my notes")
-    with pytest.raises(SpoolFormatError, match="no segment") as caught:
+    with pytest.raises(SpoolFormatError, match="not a segment") as caught:
         Spool.open(directory, TINY)
     assert "move it" in str(caught.value)
     assert foreign.read_text() == "these are my notes"
@@ -264,9 +264,9 @@ def test_a_foreign_file_is_refused_and_not_deleted(tmp_path: Path) -> None:
 def test_what_is_no_spool_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / f"{0:020}.seg").write_bytes(content)
-    with pytest.raises(SpoolFormatError, match=r"no spool|no frames"):
+    with pytest.raises(SpoolFormatError, match=r"not a spool|no frames"):
         Spool.open(tmp_path)
-    with pytest.raises(SpoolFormatError, match="no spool"):
+    with pytest.raises(SpoolFormatError, match="not a spool"):
         Spool.open(tmp_path / "missing")
     assert not (tmp_path / "lock").exists()
 

@@ -163,7 +163,7 @@ async def test_a_client_may_ask_for_less_time_and_not_for_more(postgres_dsn: str
 async def test_a_query_is_cancelled_when_its_client_goes(worker: Worker, pg: asyncpg.Connection) -> None:
     host, port = worker.url.removeprefix("http://").split(":")
     body = b'{"query": "SELECT pg_sleep(600)"}'
-    head = f"POST /v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection((host, int(port))) as client:
         client.sendall(head + body)
         await eventually(lambda: _busy(pg))
