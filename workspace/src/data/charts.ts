@@ -97,6 +97,7 @@ export class Charts {
     try {
       const reply = await send(route("/v1/charts", { path: this.#path }), {
         method: "POST",
+        headers: { "Content-Type": "application/json" },
         body: JSON.stringify(body),
         signal: abort.signal,
       });
