@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,10 +10,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(target: str, *variables: str) -> str:
-    """What `make TARGET` would run in a checkout without an environment."""
+    """What `make TARGET` would run in a checkout without an environment, as from a shell even when `make test` runs this."""
+    ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     done = subprocess.run(
         ["make", "--dry-run", "VENV=no-environment", *variables, target],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in ours},
         capture_output=True,
         text=True,
         check=True,

@@ -31,13 +31,14 @@ PATIENCE_MS = 20_000
 Log = Callable[..., None]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while it runs, its event loop counts as running in this thread, and `asyncio.run` in a later test fails.
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
     expect.set_options(timeout=PATIENCE_MS)
