@@ -43,6 +43,11 @@ class Loops:
         task.add_done_callback(lambda task: self._ended(task, may_return))
         return task
 
+    @property
+    def names(self) -> set[str]:
+        """Of those that run."""
+        return {task.get_name() for task in self._tasks}
+
     def check(self) -> None:
         """Returns while all loops run.
 
