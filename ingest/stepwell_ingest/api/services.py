@@ -46,6 +46,7 @@ class Services:
         live: live views.
         sql: answers queries that people write.
         sizes: how much history there is.
+        check_loops: returns while all background loops of the worker run; raises UnavailableError otherwise.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: what `workspace/` was built into.
         blobs: files; None where the server was started without a place for them.
@@ -67,6 +68,7 @@ class Services:
     live: Live
     sql: SqlReader
     sizes: Sizes
+    check_loops: Callable[[], None]
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
     blobs: BlobIntake | None

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from stepwell.errors import UsageError
+from stepwell.wire import MAX_STEP
 from stepwell_ingest.read.arrays import TooMuch, fetch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
@@ -28,7 +29,7 @@ RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
 #: A page may be this many times wider than the last one: what comes may be denser than what was.
 _GROWTH = 16
 #: Every step lies below.
-ALL_STEPS = 2**63 - 1
+ALL_STEPS = MAX_STEP + 1
 _FETCH_OBJECTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
