@@ -23,6 +23,11 @@ class Limits:
         connection_bytes: the same for one connection; beyond it the worker stops reading from that socket.
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
+        attach_burst_bytes, attach_bytes_per_s: what attach messages may bring at once, and each second from then on;
+            each counts 4 KiB and its own bytes.
+        free_bytes: what stays free on the disks of the server, or a twentieth of a smaller disk: frames, and at twice
+            that files, are refused before.
+        head_bytes: the head of a request, all in all.
         post_frames, post_sessions: how many one POST body may hold.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: open connections; further ones are told to come back later.
@@ -42,6 +47,10 @@ class Limits:
     connection_bytes: int = 32 * MIB
     message_bytes: int = wire.MAX_FRAME_BYTES
     attach_bytes: int = 4 * MIB
+    attach_burst_bytes: int = 64 * MIB
+    attach_bytes_per_s: int = 8 * MIB
+    free_bytes: int = 1024 * MIB
+    head_bytes: int = 1 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
     request_line_bytes: int = 256 * 1024
@@ -144,8 +153,12 @@ class Reads:
         connections: to Postgres, for reads alone; more reads at a time wait.
         wait_s: the longest wait for one of them; then 503.
         statement_s: the longest that one statement may take.
+        costly, costly_s: how many lists with $regex filters are read at a time, and the longest that one may take.
         page_points: points that are read, held and sent at a time, about.
         page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
+        answer_bytes: values (objects, configs, notes) that one page of an answer in JSON may hold. A page that would
+            hold more ends earlier and says where to go on; one larger value is replaced by a text.
+        memory_bytes: what all answers hold at a time, while they are read and until they are sent; more reads wait.
         send_s: a client that takes nothing for this long is given up.
         runs, objects: rows of one answer.
         keys: names that one request may ask for.
@@ -161,8 +174,12 @@ class Reads:
     connections: int = 4
     wait_s: float = 10.0
     statement_s: float = 30.0
+    costly: int = 1
+    costly_s: float = 5.0
     page_points: int = 500_000
     page_bytes: int = 64 * MIB
+    answer_bytes: int = 16 * MIB
+    memory_bytes: int = 256 * MIB
     send_s: float = 60.0
     runs: int = 1000
     objects: int = 10_000
@@ -188,6 +205,7 @@ class Sql:
         answer_s: the longest that one answer may take, sending included.
         query_bytes: the largest request body.
         rows, answer_bytes: rows and bytes of one answer; beyond them, it is cut and says so.
+        row_bytes: a query with a larger row is refused, before the row is read.
         batch_bytes: rows that are read, held and sent at a time, about; one larger row is held alone.
         look_s: how often a worker checks whether the client of a query is still there.
     """
@@ -200,6 +218,7 @@ class Sql:
     query_bytes: int = 1 * MIB
     rows: int = 1_000_000
     answer_bytes: int = 128 * MIB
+    row_bytes: int = 16 * MIB
     batch_bytes: int = 1 * MIB
     look_s: float = 0.25
 
@@ -216,6 +235,7 @@ class Config:
         reuse_port: several workers share the port.
         limits, timeouts, seal, reads, sql: see there.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
+        data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
     """
 
     dsn: str = field(repr=False)  # may hold a password
@@ -224,6 +244,7 @@ class Config:
     public_hosts: str = ""
     reuse_port: bool = False
     blobs: str | None = None
+    data_dir: str | None = None
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()

@@ -20,11 +20,12 @@ from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
 from stepwell_ingest.read.sql import SqlReader
-from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.admission import Gate, Rate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.pace import Pace
+from stepwell_ingest.write.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Services:
         gate: open until the worker drains.
         room: memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
+        attaches: how much attach messages may bring.
+        space: free space on the disks.
         pace: for how long senders should gather rows.
         streams: the open connections.
         edits: changes to runs that come from readers.
@@ -61,6 +64,8 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    attaches: Rate
+    space: Space
     pace: Pace
     streams: OpenStreams
     edits: Edits
