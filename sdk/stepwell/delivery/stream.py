@@ -38,7 +38,6 @@ from stepwell.transport.websocket import AsyncClient
 
 log = logging.getLogger("stepwell")
 
-PROTOCOL_VERSION = 1
 #: Tries without any progress after which damaged frames are no longer blamed on the way.
 _MAX_CORRUPT_TRIES = 5
 
