@@ -20,6 +20,7 @@ from stepwell_ingest.read.arrays import TooMuch, fetch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.shown import shown_bytes
 from stepwell_ingest.read.standing import Standing
 
 #: What a row is known by; no names of metrics.
@@ -149,7 +150,7 @@ async def fetch_objects(
     cursor = await connection.cursor(database.sql["objects"], run_id, keys, start, below)
     while rows := await cursor.fetch(_FETCH_OBJECTS):
         for row in rows:
-            text = row["value"].encode()
+            text = shown_bytes(row["value"])
             held += len(text) + 100
             found.append(ObjectValue(row["key"], row["writer"], row["step"], microseconds(row["time"]), text))
         if held > database.limits.page_bytes:
