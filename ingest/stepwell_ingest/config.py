@@ -67,7 +67,7 @@ class Timeouts:
         connect_s: the longest wait for a connection to Postgres.
         lock_s: the longest that a statement of a batch may wait for a lock, of a table that is. Writers and runs whose
             rows are locked are left out, and tried again.
-        attach_lock_s: the longest that an attach may hold a connection while its run is locked, before it is tried again.
+        attach_lock_s: the longest that an attach holds a connection while its run is locked, before it is tried again.
         locked_s: how long a frame or an attach is tried again whose writer or run is locked; then its sender is told.
         failing_s: how long batches may fail, whatever the cause, before the worker is not ready and says why.
         head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.

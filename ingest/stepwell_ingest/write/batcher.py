@@ -287,7 +287,7 @@ class Batcher:
                 self._arrived.set()
 
     def put_back(self, batch: Batch, cursor: Cursor, pause_s: float) -> None:
-        """Takes a writer out of a batch; after `pause_s` it may be in another one, its submissions before later ones."""
+        """Takes a writer out of a batch; after `pause_s` it may be in another one, before what it has sent since."""
         taken = batch.writers.pop(cursor.key)
         batch.frames -= sum(len(item.entries) for item in taken)
         batch.size -= sum(item.size for item in taken)
