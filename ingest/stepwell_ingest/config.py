@@ -75,6 +75,7 @@ class Timeouts:
         attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
+        hung_s: a worker or sealer process whose event loop has shown no life for this long is killed and replaced.
         drain_s: how long a stopping server waits until the frames that it holds are committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
         retry_after_s: what an overloaded server asks its clients to wait.
@@ -94,6 +95,7 @@ class Timeouts:
     head_s: float = 75.0
     attach_s: float = 30.0
     body_s: float = 60.0
+    hung_s: float = 30.0
     drain_s: float = 20.0
     heartbeat_s: float = 30.0
     retry_after_s: float = 1.0

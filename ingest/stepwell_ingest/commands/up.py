@@ -192,7 +192,7 @@ class _Server:
         self._cluster = cluster
         self._noted = noted
         self._seal: bool = options.seal
-        self._children = Children(_say)
+        self._children = Children(_say, config.timeouts.hung_s)
         self._sealing: asyncio.Task[object] | None = None
         self.failure: UnavailableError | None = None
 
