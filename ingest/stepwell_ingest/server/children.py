@@ -24,6 +24,8 @@ from stepwell_ingest.config import Timeouts
 _RESTART_MIN_S = 1.0
 _RESTART_MAX_S = 30.0
 _LOOK_AGAIN_S = 1.5
+#: How long a process may take before it shows life first: to load its modules, on a machine that is busy.
+_START_S = 60.0
 
 
 class Children:
@@ -100,7 +102,7 @@ class Children:
         reply = b"\n"
         while reply == b"\n":  # alive, and not ready yet
             try:
-                async with asyncio.timeout(self._hung_s):
+                async with asyncio.timeout(max(_START_S, self._hung_s)):
                     reply = await process.stdout.readline()
             except TimeoutError:
                 process.kill()
