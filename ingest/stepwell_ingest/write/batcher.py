@@ -94,8 +94,8 @@ class Submission:
         conflicts: seqs that were there already with other bytes.
         last: the header of the last frame.
         size: bytes, for the batch's limit.
-        tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
         done: answered after COMMIT.
+        tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
     """
 
     cursor: Cursor
@@ -104,9 +104,9 @@ class Submission:
     conflicts: list[tuple[int, Error]]
     last: Header
     size: int
+    done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     tries: int = 0
     first_try: float = 0.0
-    done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def overhead(self) -> int:
