@@ -17,6 +17,7 @@ const PAGES: Record<string, () => Promise<{ default: Page }>> = {
   workspace: () => import("./pages/workspace.tsx"),
   runs: () => import("./pages/runs.tsx"),
   run: () => import("./pages/run.tsx"),
+  sql: () => import("./pages/sql.tsx"),
 };
 
 const loaded = signal<Record<string, Page>>({});
