@@ -17,7 +17,7 @@ FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'stepwell'
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type AS t ON t.oid = a.atttypid
-WHERE c.relkind = 'v' AND has_table_privilege(c.oid, 'SELECT')
+WHERE c.relkind = 'v' AND has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY c.relname, a.attnum`;
 
 /** Runs a query that only reads; `signal` cancels it at the server, too. */

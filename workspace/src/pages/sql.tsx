@@ -140,6 +140,12 @@ export default function Sql({ entity, project }: { entity: string; project: stri
           {!error.value && !shown && linked.current && (
             <Note icon="warn">This query came with the link. It reads what you may read; look at it, then run it.</Note>
           )}
+          {!error.value && !shown && (
+            <div class="card ph">
+              <b>{running.value ? "Running" : "Nothing has run yet"}</b>
+              <span>Rows and a chart of them appear here. Queries read; they cannot change anything.</span>
+            </div>
+          )}
           {shown?.result.truncated && (
             <Note kind="warn" icon="warn">
               These are the first {format.counted(shown.result.rows.length, "row")}; there are more. Add a LIMIT, or

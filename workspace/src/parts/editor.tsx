@@ -94,6 +94,16 @@ export default function Editor({ text, relations, metrics, onText, onRun }: Prop
               },
             ]),
           ),
+          // A browser that types over a selection itself puts style attributes on what is left, which the policy refuses.
+          EditorView.domEventHandlers({
+            beforeinput(event, editor) {
+              if (event.inputType !== "insertText" || event.data === null || editor.state.selection.main.empty)
+                return false;
+              event.preventDefault();
+              editor.dispatch(editor.state.replaceSelection(event.data), { userEvent: "input.type" });
+              return true;
+            },
+          }),
           lineNumbers(),
           history(),
           drawSelection(),
@@ -157,8 +167,20 @@ function grammar(relations: Props["relations"], metrics: Props["metrics"]) {
     if (node.name !== "String" || context.pos <= node.from) return null;
     return { from: node.from + 1, options: names, validFor: /^[^']*$/u };
   };
+  // The grammar offers columns behind "history." only; people write them without it.
+  const columns = (context: CompletionContext): CompletionResult | null => {
+    const word = context.matchBefore(/\w+/u);
+    if (!word || /['".]/u.test(context.state.sliceDoc(word.from - 1, word.from))) return null;
+    const text = context.state.doc.toString();
+    const read = relations.filter(({ name }) =>
+      new RegExp(`\\b(from|join|,)\\s+(stepwell\\.)?${name}\\b`, "iu").test(text),
+    );
+    const options = read.flatMap(({ name }) => schema[name]!.children.map((column) => ({ ...column, boost: 50 })));
+    return options.length > 0 ? { from: word.from, options, validFor: /^\w*$/u } : null;
+  };
   return [
     sql({ dialect: PostgreSQL, schema, upperCaseKeywords: true }),
     PostgreSQL.language.data.of({ autocomplete: inText }),
+    PostgreSQL.language.data.of({ autocomplete: columns }),
   ];
 }
