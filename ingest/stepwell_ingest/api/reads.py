@@ -5,6 +5,7 @@ An answer of many pages is sent while it is read; an error behind the first byte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -80,7 +81,13 @@ async def objects(services: ReadServices, request: web.Request, query: Query) ->
         return await answer_json(request, database, lambda: object_keys(database, row))
     below = ALL_STEPS if query["max_step"] is None else query["max_step"]
     wanted = (query["key"], query["min_step"], below, query["limit"], query["cursor"])
-    return await answer_json(request, database, lambda: read_objects(database, row, *wanted))
+
+    async def read() -> object:
+        answer = await read_objects(database, row, *wanted)
+        unknown = {} if answer["values"] else await _unknown(database, row, [query["key"]], set())
+        return {**answer, **unknown}
+
+    return await answer_json(request, database, read)
 
 
 async def system(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -103,10 +110,14 @@ async def series(services: ReadServices, request: web.Request, query: Query) -> 
         return await _send_pages(reply, database, row, wanted, None)
     try:
         batches = read_buckets(database, row, query["keys"], query["buckets"], query["min_step"], query["max_step"])
+        seen = set[str]()
         async with database.room(database.limits.answer_bytes), aclosing(batches):
             async for batch in batches:
+                _, rows, head = batch
+                if rows:
+                    seen.add(head["key"])
                 await reply.send(batch, batch_as_json(batch))
-        return await reply.end({"end": True})
+        return await reply.end({"end": True, **await _unknown(database, row, query["keys"], seen)})
     except Error as error:
         return await reply.fail(error)
 
@@ -144,7 +155,7 @@ async def _send_pages(
                     break
         if go_on is not None and go_on >= wanted.end(row):
             go_on = None
-        unknown = await _unknown(database, row, wanted, seen) if go_on is None else {}
+        unknown = await _unknown(database, row, wanted.keys, seen) if go_on is None else {}
         return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None, **unknown})
     except Error as error:
         return await reply.fail(error)
@@ -184,7 +195,7 @@ async def _send_sampled(
                 await reply.send(page_batch(chosen), page_as_json(chosen))
                 window.sent()
                 seen.update(column.name for column in page.columns)
-        unknown = await _unknown(database, row, wanted, seen)
+        unknown = await _unknown(database, row, wanted.keys, seen)
         return await reply.end(
             {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out(), **unknown}
         )
@@ -194,9 +205,9 @@ async def _send_sampled(
         window.close()
 
 
-async def _unknown(database: Database, row: RunRow, wanted: Wanted, seen: set[str]) -> dict[str, Any]:
+async def _unknown(database: Database, row: RunRow, keys: Iterable[str] | None, seen: set[str]) -> dict[str, Any]:
     """{"unknown": {key: names that are like it}} for keys that the run has never logged; {} where there are none."""
-    missing = [key for key in wanted.keys or () if key not in seen and key not in RESERVED]
+    missing = [key for key in keys or () if key not in seen and key not in RESERVED]
     found = await unknown_keys(Standing(database, row.run_id), missing) if missing else {}
     return {"unknown": found} if found else {}
 

@@ -49,7 +49,8 @@ class Services:
         live: live views.
         sql: answers queries that people write.
         sizes: how much history there is.
-        check_loops: returns while all background loops of the worker run; raises UnavailableError otherwise.
+        checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
+            or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: what `workspace/` was built into.
         blobs: files; None where the server was started without a place for them.
@@ -73,7 +74,7 @@ class Services:
     live: Live
     sql: SqlReader
     sizes: Sizes
-    check_loops: Callable[[], None]
+    checks: tuple[Callable[[], None], ...]
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
     blobs: BlobIntake | None

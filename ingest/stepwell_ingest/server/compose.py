@@ -35,6 +35,7 @@ from stepwell_ingest.write.admission import Gate, Rate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
+from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pace import Pace
@@ -63,6 +64,7 @@ class Composition:
 def compose(
     config: Config,
     writing: asyncpg.Pool,
+    attaching: asyncpg.Pool,
     reading: asyncpg.Pool,
     asking: asyncpg.Pool,
     store: Store | None,
@@ -72,6 +74,7 @@ def compose(
 
     Args:
         writing: connections of the write path (`db.connect.write_pool`).
+        attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: where files go; None: the worker takes no files.
@@ -80,14 +83,18 @@ def compose(
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
     batcher = Batcher(limits.batch_bytes, limits.batch_frames)
-    catalog = Catalog(writing, timeouts.connect_s)
+    attaches = Failures("writer could attach", timeouts.failing_s)
+    catalog = Catalog(writing, attaching, timeouts, attaches)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pace = Pace(lambda: batcher.batch_s)
     files_in = None if config.blobs is None or "://" in config.blobs else config.blobs
     space = Space(config.data_dir, files_in, limits.free_bytes)
     pressure = Pressure(writing, config.seal)
-    copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
+    failing = Failures("batch was stored", timeouts.failing_s)
+    copiers = [
+        Copier(writing, catalog, names, batcher, metrics, timeouts, pressure, failing) for _ in range(limits.copiers)
+    ]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
@@ -120,7 +127,7 @@ def compose(
         live=Live(reads, partial(running.start, may_return=True)),
         sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
-        check_loops=running.check,
+        checks=(running.check, failing.check, attaches.check),
         check_postgres=partial(check_answers, writing),
         pages=Pages(),
         blobs=blobs,
