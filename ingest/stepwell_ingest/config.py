@@ -27,7 +27,7 @@ class Limits:
             each counts 4 KiB and its own bytes.
         free_bytes: what stays free on the disks of the server, or a twentieth of a smaller disk: frames, and at twice
             that files, are refused before.
-        head_bytes: the head of a request, all in all.
+        head_bytes: the head of a request, all in all, with what a body sends before its handler begins (under 1 MiB).
         post_frames, post_sessions: how many one POST body may hold.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: open connections; further ones are told to come back later.
@@ -50,7 +50,7 @@ class Limits:
     attach_burst_bytes: int = 64 * MIB
     attach_bytes_per_s: int = 8 * MIB
     free_bytes: int = 1024 * MIB
-    head_bytes: int = 1 * MIB
+    head_bytes: int = 2 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
     request_line_bytes: int = 256 * 1024

@@ -62,7 +62,7 @@ async def test_the_head_of_a_request_is_bounded_as_a_whole(postgres_dsn: str, fi
 
 
 async def test_bodies_and_streams_are_not_counted_as_heads(postgres_dsn: str) -> None:
-    async with serving(postgres_dsn, limits=Limits(head_bytes=64 * 1024)) as worker:
+    async with serving(postgres_dsn, limits=Limits(head_bytes=1 * MIB)) as worker:
         session = Session()
         body = session.attach(info={"config": {"text": "x" * 900_000}})
         async with aiohttp.ClientSession() as http:
