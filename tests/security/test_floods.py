@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from fixtures.ingest import PATIENCE_S, Client, Session, post
-from fixtures.reads import ask, store
+from fixtures.reads import ask, frame, store
 from stepwell.errors import OverloadedError
 from stepwell_ingest.config import MIB, Config, Limits, Reads
 from stepwell_ingest.server.worker import Worker
@@ -73,7 +73,9 @@ async def test_bodies_and_streams_are_not_counted_as_heads(postgres_dsn: str) ->
             other = Session(run="run-2")
             await client.attach(other)
             for number in range(20):
-                answer = await client.exchange(other.frame(objects=[(number, "text", "y" * 50_000)], steps=[number]))
+                answer = await client.exchange(
+                    frame(other, [number], {"loss": [1.0]}, objects=[(number, "text", "y" * 99_000)])
+                )
                 assert answer["stored"] == 1, answer
 
 
@@ -143,16 +145,16 @@ async def test_frames_and_files_are_refused_before_the_disk_is_full_and_taken_la
     async with serving(postgres_dsn, limits=Limits(free_bytes=free * 2), **settings) as worker:
         session = Session()
         await store(worker, session)
-        frame = session.frame()
-        status, answer, headers = await post(worker, "/v1/frames", frame)
+        sent = session.frame()
+        status, answer, headers = await post(worker, "/v1/frames", sent)
         assert (status, answer["error"]["code"], answer["error"]["retryable"]) == (503, "overloaded", True)
         assert "nearly full" in answer["error"]["message"]
         assert int(headers["Retry-After"]) >= 1
         async with Client(worker) as client:
             await client.attach(Session(run="run-2"))
-            assert "nearly full" in str(await client.exchange(frame))
+            assert "nearly full" in str(await client.exchange(sent))
     async with serving(postgres_dsn, limits=Limits(free_bytes=free * 2 // 3), **settings) as worker:
-        status, answer, _ = await post(worker, "/v1/frames", frame)
+        status, answer, _ = await post(worker, "/v1/frames", sent)
         assert status == 200, answer
         async with (
             aiohttp.ClientSession() as http,
