@@ -217,8 +217,8 @@ def test_a_server_that_is_away_is_named_and_nothing_is_left(
     ("how", "text"),
     [
         ({"resume": "sometimes"}, "resume must be one of allow, must, never, auto"),
-        ({"resume": "allow", "fork_from": "x?_step=1"}, "resume and fork_from exclude each other"),
-        ({"resume_from": "x?_step=1", "fork_from": "x?_step=1"}, "resume_from and fork_from exclude each other"),
+        ({"resume": "allow", "fork_from": "x?_step=1"}, "resume and fork_from are mutually exclusive"),
+        ({"resume_from": "x?_step=1", "fork_from": "x?_step=1"}, "resume_from and fork_from are mutually exclusive"),
         ({"resume_from": "run-1"}, "resume_from must look like '<run id>?_step=<number>'"),
         ({"resume_from": "run-1?_step=-1"}, "resume_from must look like"),
         ({"fork_from": "?_step=1"}, "fork_from must look like"),

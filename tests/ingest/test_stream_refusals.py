@@ -142,11 +142,11 @@ async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncp
 async def test_text_that_is_no_message_is_called_so(worker: Worker) -> None:
     texts = {
         "garbage": "a text message is not JSON",
-        "[1, 2]": "a message of an unknown type",
-        '{"type": "hello"}': "a message of an unknown type",
+        "[1, 2]": "unknown type of message",
+        '{"type": "hello"}': "unknown type of message",
         '{"type": "finish", "exit_code": "0"}': "'exit_code' must be a 32-bit integer",
         '{"type": "finish", "exit_code": 4294967296}': "'exit_code' must be a 32-bit integer",
-        '{"type": "attach", "protocol": 2}': "protocol version 2 is not known here",
+        '{"type": "attach", "protocol": 2}': "protocol version 2 is not supported",
     }
     for text, message in texts.items():
         async with Client(worker) as client:

@@ -125,7 +125,7 @@ def test_a_display_name_will_do_where_it_is_unique(
     assert api.run("first try").id == "run-1"
     assert len(api.run("first try").history(pandas=False)) == 1
     start_run(backend.url, run_id="run-2", name="first try").finish()
-    with pytest.raises(NotFoundError, match="several runs of default/uncategorized are called 'first try'"):
+    with pytest.raises(NotFoundError, match="several runs of default/uncategorized have the name 'first try'"):
         api.run("first try")
 
 

@@ -56,7 +56,7 @@ class Run(RunAttributes):
             return []
         if is_system(stream):
             if keys is not None:
-                log.error("keys and stream=%r exclude each other", stream)
+                log.error("keys and stream=%r are mutually exclusive", stream)
                 return []
             return self._system(samples, pandas)
         if keys is not None and x_axis not in (*RESERVED, *keys):

@@ -57,7 +57,7 @@ def starting_config(
         DataError, SettingError: as `config_values`.
     """
     if include and exclude:
-        raise UsageError("config_include_keys and config_exclude_keys exclude each other", hint="give one of them")
+        raise UsageError("config_include_keys and config_exclude_keys are mutually exclusive", hint="give one of them")
     values = config_values(given)
     if include:
         values = {key: value for key, value in values.items() if key in include}

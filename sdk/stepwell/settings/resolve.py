@@ -86,7 +86,7 @@ def resolve(
 
     Raises:
         SettingError: a value that makes no sense; the text names where it came from.
-        SettingError: resume, resume_from and fork_from exclude each other, or one is malformed.
+        SettingError: resume, resume_from and fork_from are mutually exclusive, or one is malformed.
         UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
     """
     values: dict[str, Any] = {}

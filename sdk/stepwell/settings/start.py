@@ -70,13 +70,13 @@ def parse_start(
         directory: where "auto" remembers the run.
 
     Raises:
-        SettingError: they exclude each other, or one is malformed.
+        SettingError: they are mutually exclusive, or one is malformed.
     """
     given = [
         name for name, value in (("resume", resume), ("resume_from", resume_from), ("fork_from", fork_from)) if value
     ]
     if len(given) > 1:
-        raise SettingError(f"{' and '.join(given)} exclude each other", hint="give one of them")
+        raise SettingError(f"{' and '.join(given)} are mutually exclusive", hint="give one of them")
     if resume_from:
         run, step = _at_step("resume_from", resume_from)
         if run_id not in (None, run):
