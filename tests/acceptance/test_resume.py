@@ -72,7 +72,7 @@ def test_a_run_that_must_be_there_and_is_not_leaves_nothing(
     with pytest.raises(UsageError) as caught:
         start_run(backend.url, resume="must", project="mnist")
     assert str(caught.value).startswith("run default/mnist/run-1 does not exist, so it cannot be resumed")
-    assert caught.value.hint == 'resume="allow" makes it'
+    assert caught.value.hint == 'resume="allow" creates it'
     assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
     assert left_behind(tmp_path / "spool") == []
     assert caplog.messages == []
@@ -87,7 +87,7 @@ def test_a_run_that_must_not_be_there_and_is_stays_as_it_was(
         log(run, range(3), 1)
     with pytest.raises(UsageError, match="run default/uncategorized/run-1 exists already") as caught:
         start_run(backend.url, resume="never", config={"lr": 2})
-    assert caught.value.hint == "take another id, or resume it"
+    assert caught.value.hint == "choose another id, or resume the run"
     assert backend.query("SELECT state, config->>'lr' FROM stepwell.runs") == [("finished", "1")]
     assert backend.query("SELECT count(*) FROM stepwell.ledger") == [(1,)]
     assert left_behind(tmp_path / "spool") == []

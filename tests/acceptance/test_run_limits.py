@@ -49,7 +49,7 @@ def test_a_full_run_is_warned_of_once_and_counted(
     logged, stored, rejected, left = map(int, done.stdout.split())
     assert (logged, left) == (stored + rejected, 0)
     assert stored >= 3
-    assert done.stderr.count("the run has as many points as one may have on this server") == 1
+    assert done.stderr.count("the run has reached the server's limit of points") == 1
     assert "--points-per-run" in done.stderr
     asked = stepwell_command(
         *("sql", "SELECT count(*) FROM rejections WHERE code = 'run_full'", "--format", "csv", "--data", server.data)

@@ -209,7 +209,7 @@ async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
     batcher.check_open()
     batcher.put(submission(cursor(1)))
     batcher.close()
-    with pytest.raises(UnavailableError, match="the server is stopping\n  Hint: the SDK reconnects by itself"):
+    with pytest.raises(UnavailableError, match="the server is stopping\n  Hint: the SDK reconnects automatically"):
         batcher.check_open()
     assert len(taken(await batcher.next_batch())) == 1
 

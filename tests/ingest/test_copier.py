@@ -91,7 +91,7 @@ async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: Write
     await write_path.store()
     assert [refused(item) for item in submissions] == [[], [(4, "rows")], [], [(4, "rows")], []]
     error = submissions[1].done.result().rejected[0][1]
-    assert str(error).startswith("Postgres would not store this frame (unsupported Unicode escape sequence")
+    assert str(error).startswith("Postgres refused to store this frame (unsupported Unicode escape sequence")
     assert [item.done.result().stored for item in submissions] == [7, 6, 7, 6, 7]
     assert await rejected_seqs(write_path) == [("1", 4, "rows"), ("3", 4, "rows")]
     for rank, session in enumerate(sessions):

@@ -58,7 +58,7 @@ async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
             await client.hear_acks(10)
             error = await client.hear()
             assert (error["type"], error["code"], error["retryable"]) == ("error", "unavailable", True)
-            assert (error["message"], error["hint"]) == ("the server is stopping", "the SDK reconnects by itself")
+            assert (error["message"], error["hint"]) == ("the server is stopping", "the SDK reconnects automatically")
             assert await client.hear() == {"type": "closed", "code": 1013}
         await asyncio.wait_for(draining, PATIENCE_S)
     assert_empty(worker)

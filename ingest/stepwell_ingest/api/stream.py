@@ -122,7 +122,7 @@ class StreamHandler:
     def stop(self) -> None:
         """Stops reading; frames already read are still answered."""
         self._ended = True  # by the server, not by the client
-        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
+        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects automatically"))
 
     def _let_go(self) -> None:
         """Gives back the room of answers that will not be sent, once their frames have left the batcher."""

@@ -35,7 +35,7 @@ async def open_stream(services: WebSocketServices, request: web.Request, query: 
         UnavailableError: the server is stopping.
         OverloadedError: the server has `Limits.streams` connections.
     """
-    services.gate.check_open(hint="the SDK reconnects by itself")
+    services.gate.check_open(hint="the SDK reconnects automatically")
     limits, timeouts = services.config.limits, services.config.timeouts
     if len(services.streams) >= limits.streams:
         raise OverloadedError(

@@ -63,7 +63,7 @@ class Keeper:
         """Seals what is worth it now; returns how many points.
 
         Raises:
-            UnavailableError: Postgres is away; what was under way is undone.
+            UnavailableError: Postgres cannot be reached; what was under way is undone.
         """
         sealed = 0
         with postgres_errors("seal"):
@@ -108,7 +108,7 @@ class Keeper:
         """What `work` gives; None when it fails because of this epoch, which then rests.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         try:
             with postgres_errors(doing):

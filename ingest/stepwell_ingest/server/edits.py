@@ -35,7 +35,7 @@ class Edits:
         """Stores what changes, each as a JSON object; returns whether the run is there.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         async with self._connection("edit") as connection:
             return bool(await connection.fetchval(queries("write")["edit_run"], run_id, meta, config, summary))
@@ -48,7 +48,7 @@ class Edits:
 
         Raises:
             UsageError: forks show its points.
-            UnavailableError: Postgres is away, or the run is locked.
+            UnavailableError: Postgres cannot be reached, or the run is locked.
         """
         async with self._connection("delete") as connection:
             await check_forks(connection, {run_id: path})

@@ -54,7 +54,7 @@ class Housekeeping:
         """Removes what deleted runs have left, unless another process is sweeping.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("sweep"):
             # A connection of its own: a sweep may take long, and the pool ends a statement after a minute.

@@ -73,7 +73,7 @@ class Lifecycle:
         """Records a heartbeat for every writer that was heard since the last beat.
 
         Raises:
-            UnavailableError: Postgres is away; the next beat includes these writers.
+            UnavailableError: Postgres cannot be reached; the next beat includes these writers.
         """
         positions = {cursor.key: cursor.committed_seq for cursor in self._known() if not cursor.stale}
         moved = {key for key, seq in positions.items() if seq and self._positions.get(key, seq) != seq}
@@ -94,7 +94,7 @@ class Lifecycle:
         """Marks writers as crashed that no worker has heard from for `silent_s`.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look for silent writers"):
             async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection:

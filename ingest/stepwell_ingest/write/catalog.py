@@ -1,8 +1,8 @@
-"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and remembers where it stands.
+"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and caches its position.
 
-Stands before the intake. The cache holds what Postgres has said; the copier's compare-and-set on the ledger row makes a
-stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor goes first, and only while none of
-its frames is in flight.
+Stands before the intake. The cache holds Postgres' answers; the copier's compare-and-set on the ledger row makes a
+stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor is dropped first, but only while
+none of its frames are in flight.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _MAX_CURSORS = 20_000
 
 
 class AttachRequest(NamedTuple):
-    """Which run a writer logs to, as whom, and where it starts.
+    """A parsed attach message: the run that a writer logs to, its identity, and where it starts.
 
     Attributes:
         entity, project, run, writer: names.
         session: 16 bytes.
-        late: a spool is delivered after the fact.
-        info: what the run and the writer say of themselves (config, host, …).
+        late: whether this is a late session, which delivers a spool that an earlier process left.
+        info: what the run and the writer report about themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
-        from_seq: what the sender knows to be stored; it hears of rejections from there on.
-        age_s: how long ago the process started that logs.
+        from_seq: the seq below which the sender knows that everything is stored; the reply lists rejections from there
+        on. age_s: the age of the logging process, in seconds.
     """
 
     entity: str
@@ -65,17 +65,17 @@ class AttachRequest(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether it asks where to go on, and so knows of what was logged before."""
+        """Whether it asks where to continue, and so knows about earlier history."""
         return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
 
 
 class Earlier(NamedTuple):
-    """What an attach of a session that has stored nothing says of the processes before it.
+    """The earlier processes of a writer, for the reply to a session that has stored nothing yet.
 
     Attributes:
-        last_step: the last step that earlier processes of its writer show; None: they show nothing.
-        moved_s: how many seconds ago they stored something last.
-        beside: another program is connected as the writer that the session asked for, so it got a writer of its own.
+        last_step: the last visible step of earlier processes; None: they have none.
+        moved_s: the time since they last stored something, in seconds.
+        beside: another process is connected as the requested writer, so the session got a writer of its own.
     """
 
     last_step: int | None
@@ -84,15 +84,15 @@ class Earlier(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """What a session is told when it attaches.
+    """The answer to a session that attaches.
 
     Attributes:
-        cursor: where its frames go on.
-        resumed: the writer was there before this session.
-        config, meta: the run's, for a process that resumes it; None for others.
+        cursor: the cursor of its frames.
+        resumed: whether the writer existed before this session.
+        config, meta: the run's config and metadata, for a process that resumes it; None for others.
         tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
-        rejected: seqs that were refused, from the request's `from_seq` on.
-        earlier: what the session will supersede, or why it has another writer than it asked for; None: nothing to tell.
+        rejected: rejected seqs, from the request's `from_seq` on.
+        earlier: what the session will supersede, or why it got another writer than it requested; None: neither.
     """
 
     cursor: Cursor
@@ -105,7 +105,7 @@ class Attachment(NamedTuple):
 
 
 class WrongRunError(RejectionError):
-    """The session was attached to another run before."""
+    """The session is attached to another run already."""
 
     code = "wrong_run"
 
@@ -115,7 +115,7 @@ class Catalog:
 
     Args:
         pool: connections to Postgres.
-        connect_s: the longest wait for one of the connections.
+        connect_s: the longest wait for a connection.
     """
 
     def __init__(self, pool: asyncpg.Pool, connect_s: float = Timeouts().connect_s) -> None:
@@ -128,20 +128,20 @@ class Catalog:
         self._leaves = Grouping(self._leave_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
-        """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
+        """Gives the session a (run, writer, epoch), and creates the run and the writer where they are new.
 
         Raises:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
             RunDeletedError: its run was deleted.
-            UsageError: the run is there and must not be, or is not and must be.
-            DataError: something that Postgres cannot store.
-            UnavailableError: Postgres is away.
+            UsageError: the run exists and must not, or does not exist and must.
+            DataError: the message has a value that Postgres cannot store.
+            UnavailableError: Postgres cannot be reached.
         """
         row = None
         if not request.goes_on:
             row, stands = await self._together.answer((request, time.monotonic()))
-        if row is None:  # it asks where to go on, or there is something wrong with it
+        if row is None:  # the request asks where to continue, or is invalid
             return await self._attach_alone(request)
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
@@ -176,7 +176,7 @@ class Catalog:
     async def _attach_all(
         self, asked: Sequence[tuple[AttachRequest, float]]
     ) -> list[tuple[asyncpg.Record | None, asyncpg.Record | None]]:
-        """What `attach` and then the ledger say of each session; None for those that must be attached alone."""
+        """The results of `attach` and the ledger rows of the sessions; None for those that must be attached alone."""
         requests = [request for request, _ in asked]
         sessions = [uuid.UUID(bytes=request.session) for request in requests]
         with postgres_errors("attach"):
@@ -203,26 +203,27 @@ class Catalog:
         return Attachment(cursor, row["resumed"], None, None, None, rejected, await self._earlier(request, row, cursor))
 
     async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Earlier | None:
-        """See `Attachment.earlier`. A session that asks where to go on supersedes nothing that it does not know of."""
+        """See `Attachment.earlier`. A session that asks where to continue supersedes nothing that it does not know
+        about."""
         if request.late or request.goes_on or cursor.committed_seq:
             return None
         if not row["resumed"] and row["writer"] == request.writer:
             return None
-        with postgres_errors("look up what was logged before"):
+        with postgres_errors("look up earlier history"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
                 found = await connection.fetchrow(self._sql["earlier"], *cursor.key, request.writer)
         return Earlier(*found)
 
     async def left(self, cursor: Cursor) -> None:
-        """Records that a connection has ended without telling the end of its writer.
+        """Records that a connection has ended before its writer did.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         await self._leaves.answer(cursor)
 
     async def _leave_all(self, cursors: Sequence[Cursor]) -> list[None]:
-        with postgres_errors("record that a writer has gone"):
+        with postgres_errors("record that a writer has disconnected"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
                 keys = zip(*(cursor.key for cursor in cursors), strict=True)
                 await connection.execute(self._sql["left"], *map(list, keys))
@@ -234,10 +235,10 @@ class Catalog:
         Raises:
             FencedError: a newer session took the writer over; it has not ended.
             RunDeletedError: the run was deleted.
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         if not await self._ends.answer((cursor, exit_code)):
-            await self.reload(cursor)  # raises what has happened
+            await self.reload(cursor)  # raises the reason, if there is one
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool]:
@@ -250,10 +251,10 @@ class Catalog:
         return [current for _, current in sorted(rows)]
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
-        """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
+        """The rejected frames of a session from `first_seq` to below `next_seq`, so that a retry is told again.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look up rejections"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
@@ -264,13 +265,13 @@ class Catalog:
         """The cursor of an attached session.
 
         Args:
-            fresh: ask Postgres even if the session is known here: other workers may have stored frames of it.
+            fresh: whether to ask Postgres even if the session is cached: other workers may have stored frames of it.
 
         Raises:
-            UnknownWriterError: it never attached.
+            UnknownWriterError: the session never attached.
             RunDeletedError: its run was deleted.
             FencedError: a newer session took the writer over.
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         known = self._cursors.get(session)
         if known is not None and not known.stale and not fresh:
@@ -286,7 +287,7 @@ class Catalog:
         return self._adopt(session, row)
 
     def _adopt(self, session: bytes, row: asyncpg.Record) -> Cursor:
-        """The cursor for what the ledger says of a session.
+        """The cursor of a session, from its row in the ledger.
 
         Raises:
             FencedError: a newer session took the writer over.
@@ -294,8 +295,8 @@ class Catalog:
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
-        # There must be one live cursor a session: one that is not behind what was read is kept (another task may have
-        # made it meanwhile, with frames in flight), and one that is behind ends.
+        # There must be one live cursor for each session: one that is not behind the row is kept (another task may have
+        # made it meanwhile, with frames in flight), and one that is behind becomes stale.
         known = self._cursors.get(session)
         if known is not None and not known.stale:
             if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
@@ -317,7 +318,7 @@ class Catalog:
         if row is not None:
             return RunDeletedError(
                 f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
-                hint="nothing more can be logged to it; a process that starts anew makes a new run of that name. "
+                hint="nothing more can be logged to it; a new process creates a new run of that name. "
                 "`stepwell sync --discard` removes what spools still hold of it",
             )
         return UnknownWriterError(
@@ -327,10 +328,11 @@ class Catalog:
         )
 
     async def stored(self, sessions: Sequence[bytes]) -> dict[bytes, tuple[int, bool, str]]:
-        """For each known session: the seq below which everything is stored, whether it is fenced, the writer's state.
+        """For each known session: the seq below which everything is stored, whether it is fenced, and the writer's
+        state.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look up writers"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
@@ -339,30 +341,31 @@ class Catalog:
         return {row["session"].bytes: (row["next_seq"], row["fenced"], row["state"]) for row in rows}
 
     def _evict(self) -> None:
-        """Drops the cursor that was asked for the longest time ago and has nothing in flight."""
+        """Drops the least recently used cursor that has nothing in flight."""
         for session, cursor in self._cursors.items():
             if not cursor.in_flight:
-                self.forget(session)  # stale: a stream that still holds it attaches again, so there are never two
+                # It becomes stale: a stream that still holds it attaches again, so there are never two.
+                self.forget(session)
                 return
 
     def cursors(self) -> list[Cursor]:
-        """All that is known of sessions, as of now."""
+        """All cursors that are cached now."""
         return list(self._cursors.values())
 
     def forget(self, session: bytes) -> None:
-        """Drops what is known of a session; the next look-up asks Postgres."""
+        """Drops the cached cursor of a session; the next look-up asks Postgres."""
         cursor = self._cursors.pop(session, None)
         if cursor is not None:
             cursor.stale = True
 
     async def reload(self, cursor: Cursor) -> Cursor:
-        """What Postgres says now of a cursor that turned out to be stale; raises as `cursor`."""
+        """Reads a stale cursor anew from Postgres; raises the same errors as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)
 
 
 def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
-    """What the function's own SQLSTATEs mean; `error` itself where it is not one of them."""
+    """The error for an SQLSTATE that the function raises; `error` itself for all others."""
     path = f"{request.entity}/{request.project}/{request.run}"
     match error.sqlstate:
         case "ST003":
@@ -373,19 +376,19 @@ def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Excep
             )
         case "ST004":
             done = "resumed" if request.rewind_to is None else "rewound"
-            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
+            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" creates it')
         case "ST005":
             text = f"run {path} exists already"
-            return UsageError(text, detail='resume="never"', hint="take another id, or resume it")
+            return UsageError(text, detail='resume="never"', hint="choose another id, or resume the run")
         case "ST006":
             return UsageError("the run to fork does not exist", detail=str(error))
         case "ST007":
             text = f"run {path} exists already, and is not this fork"
-            return UsageError(text, detail=str(error), hint="give the fork another id")
+            return UsageError(text, detail=str(error), hint="choose another id for the fork")
     if is_missing_partition(error):
         return no_partition(error)
     if caused_by_rows(error):
-        return DataError("Postgres does not take this attach message", detail=str(error)[:500])
+        return DataError("Postgres rejected a value of the attach message", detail=str(error)[:500])
     other: Exception = error
     return other
 

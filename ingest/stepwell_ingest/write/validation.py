@@ -1,8 +1,8 @@
 """The rules that a decoded frame must obey before it may reach Postgres. Pure: numpy and orjson, no database, no clock.
 
-In comes a `wire.Frame` (its bytes already agree with their checksums and lengths) and the last step of its writer; out
-comes the frame's last step, or a typed rejection. What passes here cannot make COPY fail: that is what lets many
-writers share a transaction.
+Receives a `wire.Frame`, whose bytes already agree with their checksums and lengths, and the last step of its writer;
+returns the frame's last step, or raises a typed rejection. A frame that passes cannot make COPY fail, which is why many
+writers can share a transaction.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import orjson
 from stepwell.errors import RejectionError, StepOrderError
 from stepwell.wire import KIND_NOTES, MAX_DEPTH, MAX_KEY_BYTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
 
-#: Years 1970 to 9999: what Postgres, Python and a browser can all show.
+#: Years 1970 to 9999, which Postgres, Python and browsers can all represent.
 MIN_TIME_US = 0
 MAX_TIME_US = 253_402_300_799_999_999
-#: Ranges of steps end before a step, so there must be one behind the last.
+#: Ranges of steps have an exclusive end, so there must be a step above the highest one.
 MAX_STEP = 2**63 - 2
 
-#: `{"set": {key: …}}`, say, and the row that a value is part of.
+#: The levels around a value: `{"set": {key: …}}`, for example, and the row that contains it.
 _LEVELS_AROUND = 10
 
 # jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-# jsonb keeps numbers as `numeric`, digit by digit: what orjson reads as 0 may have more decimals than that takes.
-# The first expression is a quick look (it may find text in a string), the others make sure.
+# jsonb keeps numbers as `numeric`, digit by digit: a number that orjson reads as 0 may have more decimals than
+# `numeric` allows. The first expression is a quick check (it may match text in a string); the others make sure.
 _MAX_DECIMALS = 16_383
 _MAYBE_MANY_DECIMALS = re.compile(rb"[eE][+-]?\d{4}|\.\d{8192}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -43,16 +43,16 @@ class TimeRangeError(RejectionError):
 
 
 class ObjectError(RejectionError):
-    """A value that is not JSON as jsonb takes it."""
+    """A value that is not JSON that jsonb accepts."""
 
     code = "object"
 
 
 def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, RejectionError | None]:
-    """A frame of notes without those that cannot be stored, and why not; each costs itself only.
+    """The frame of notes without those that cannot be stored, and the reasons; a bad note affects no other.
 
     Raises:
-        RejectionError: none of them can be.
+        RejectionError: none of the notes can be stored.
     """
     good: list[Object] = []
     bad: list[RejectionError] = []
@@ -72,12 +72,12 @@ def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, Rejec
 
 
 def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
-    """The last step of `frame`, when all is in order.
+    """Validates `frame`, and returns its last step.
 
     Args:
-        frame: as `wire.decode` gave it.
-        last_step: the highest step that its writer has stored or has under way; -1 for none.
-        max_object_bytes: the largest JSON value.
+        frame: a frame from `wire.decode`.
+        last_step: the highest step that its writer has stored or in flight; -1 for none.
+        max_object_bytes: the most bytes of a JSON value.
 
     Raises:
         StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
@@ -104,13 +104,13 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
                 raise _disorder(block)
         steps = np.sort(np.concatenate([block.steps for block in blocks]))
         if not (steps[1:] > steps[:-1]).all():
-            raise StepOrderError("a step stands in two blocks of a frame", detail=f"seq {frame.header.seq}")
+            raise StepOrderError("a step occurs in two blocks of a frame", detail=f"seq {frame.header.seq}")
     first = int(steps[0])
     if first <= last_step:
         raise StepOrderError(
             "steps go back",
-            detail=f"the frame begins at step {first}, the writer is at {last_step} already",
-            hint="steps must increase; a restarted process goes on behind the last step, or logs as another writer",
+            detail=f"the frame begins at step {first}, but the writer is already at {last_step}",
+            hint="steps must increase; a restarted process must continue after the last step, or log as another writer",
         )
     if int(steps[-1]) > MAX_STEP:
         raise StepOrderError("a step is too large", detail=f"{steps[-1]}; the limit is {MAX_STEP}")
@@ -146,7 +146,7 @@ def _check_note(item: Object, max_bytes: int) -> None:
 
 
 def _check_late_object(item: Object) -> None:
-    """A note that brings the JSON of a media object: views read these fields, and trust them."""
+    """Validates a note that holds the JSON of a media object: views read these fields, and trust them."""
     value = orjson.loads(item.body)
     fields = value if isinstance(value, dict) else {}
     key, step, time = fields.get("key"), fields.get("step"), fields.get("time")
@@ -156,9 +156,7 @@ def _check_late_object(item: Object) -> None:
         or not (type(time) is int and MIN_TIME_US <= time <= MAX_TIME_US)
         or "value" not in fields
     ):
-        raise ObjectError(
-            "a note of kind 'object' lacks the key, step, time or value of one", detail=f"{item.body[:80]!r}"
-        )
+        raise ObjectError("a note of kind 'object' lacks a key, step, time or value", detail=f"{item.body[:80]!r}")
 
 
 def _depth_is_above(value: Any, limit: int) -> bool:
@@ -176,7 +174,8 @@ def _depth_is_above(value: Any, limit: int) -> bool:
 
 
 def is_too_deep(raw: bytes, value: Any) -> bool:
-    """Whether JSON is nested deeper than readers take: `MAX_DEPTH`, and the levels that the SDK puts around values."""
+    """Returns whether JSON is nested too deeply for readers: `MAX_DEPTH`, plus the levels that the SDK puts around
+    values."""
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return False
     return isinstance(value, dict | list) and _depth_is_above(value, MAX_DEPTH + _LEVELS_AROUND)
@@ -203,13 +202,13 @@ def _check_object(item: Object, max_bytes: int) -> None:
 
 
 def holds_nul(raw: bytes) -> bool:
-    """Whether a text in JSON holds a NUL character."""
+    """Returns whether a text in JSON contains a NUL character."""
     return b"\\u0000" in raw and _NUL_ESCAPE.search(raw) is not None
 
 
 def _has_too_many_decimals(body: bytes) -> bool:
     for fraction, sign, exponent, too_long in map(re.Match.groups, _SCALED_NUMBER.finditer(_STRING.sub(b"", body))):
-        # The largest exponents, which Postgres does not even read, can only be those of a zero.
+        # The largest exponents, which Postgres cannot even parse, can only belong to a zero.
         if too_long or len(exponent) > 9:
             return True
         shift = int(exponent or 0)
