@@ -61,4 +61,4 @@ def test_a_full_run_is_warned_of_once_and_counted(
 def test_a_size_that_makes_no_sense_says_so(stepwell_command: Run, size: str) -> None:
     done = stepwell_command("up", f"--bytes-per-run={size}")
     assert done.returncode == 2
-    assert "a size is a number of bytes, or one with kB, MB, GB or TB" in done.stderr
+    assert "a size must be a number of bytes, or a number with kB, MB, GB or TB" in done.stderr

@@ -148,7 +148,7 @@ async def test_a_blob_over_the_limit_is_refused_before_it_is_read(
         ("a" * 64, {"Content_Range": "bytes 3-9"}, "Content-Range is invalid"),
         ("a" * 64, {"Content_Range": "bytes 5-3/10"}, "do not agree"),
         ("a" * 64, {"Content_Range": "bytes 0-3/10"}, "do not agree"),
-        ("a" * 64, {"Content_Range": "bytes 7-11/12"}, "bytes before these are missing"),
+        ("a" * 64, {"Content_Range": "bytes 7-11/12"}, "earlier bytes of the blob are missing"),
         ("a" * 64, {"Content_Range": "bytes */10"}, "has no body"),
         ("a" * 64, {"Content_Encoding": "gzip"}, "must not be compressed"),
     ],

@@ -320,7 +320,7 @@ class TestPlan:
     ) -> None:
         for project in ("mnist", "cifar"):
             await fill(write_path, Session(project=project), seal=False)
-        with pytest.raises(UsageError, match="may mean 2 runs") as caught:
+        with pytest.raises(UsageError, match="matches 2 runs") as caught:
             await plan_runs(connection, ["run-1"])
         assert "team/cifar/run-1" in str(caught.value.detail)
         with pytest.raises(UsageError, match="there is no run nope"):
@@ -333,7 +333,7 @@ class TestPlan:
             "team/mnist/a",
             "team/mnist/b",
         ]
-        with pytest.raises(UsageError, match="mnist may mean 2 projects"):
+        with pytest.raises(UsageError, match="mnist matches 2 projects"):
             await plan_project(connection, "mnist")
         with pytest.raises(UsageError, match="there is no project team/x"):
             await plan_project(connection, "team/x")

@@ -13,7 +13,7 @@ from stepwell_ingest.read.database import Database
 
 pytestmark = pytest.mark.db
 
-PASSES = "this passes when Postgres is back"
+PASSES = "this ends when Postgres is reachable again"
 MISTAKES = {
     "an undefined function": "SELECT stepwell.nothing_v1()",
     "a function that this version does not have": "SELECT min(B'1')",

@@ -1,9 +1,9 @@
-"""The data directory of `stepwell up`: made, and held by one server at a time.
+"""Creates the data directory of `stepwell up`, and locks it for one server at a time.
 
 <data>/postgres/       the embedded cluster (`stepwell_ingest.db`)
 <data>/postgres.log    its messages
-<data>/server.lock     locked (flock) by the server that runs, which also goes when it is killed; holds its pid
-<data>/server.json     where that server is (`stepwell.cli.ServerFile`)
+<data>/server.lock     locked (flock) by the running server, until it ends in any way; holds its pid
+<data>/server.json     the address of that server (`stepwell.cli.ServerFile`)
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from stepwell_ingest.db import datadir
 
 
 class InUseError(SettingError):
-    """Another `stepwell up` holds the directory."""
+    """Another `stepwell up` has locked the directory."""
 
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Makes the directory, and holds it.
+    """Creates the directory, and holds its lock.
 
     Raises:
-        InUseError: another server holds it; names its process.
-        SettingError: it cannot be made or written.
+        InUseError: another server has locked it; names its process.
+        SettingError: it cannot be created or written.
     """
     try:
         datadir.make_parents(data / "any")

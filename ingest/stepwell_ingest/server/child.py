@@ -1,4 +1,4 @@
-"""What every child process of a server does: it reads its configuration, works, and reports to its parent.
+"""The common part of a server's child processes: reads the configuration, works, and reports to the parent.
 
 The other end of `children`. A child receives one line on stdin, the whole `Config`; it prints one line of JSON when it
 is ready, or {"error": …} when it cannot start.

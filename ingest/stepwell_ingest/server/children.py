@@ -1,7 +1,8 @@
-"""The child processes of a server: started with their configuration, restarted when one dies, ended together.
+"""The child processes of a server: starts them with their configuration, restarts one that dies, and ends them
+together.
 
-Below `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`). It
-receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
+Used by `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`).
+It receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
 password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
 does the end of stdin, so that no child outlives its parent.
 """
@@ -26,7 +27,7 @@ class Children:
     """The child processes of one server.
 
     Args:
-        say: receives messages for the person who started the server.
+        say: receives messages for the user who started the server.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -39,12 +40,12 @@ class Children:
         """Starts a child, and keeps it running from then on.
 
         Args:
-            name: what messages call it.
-            module: what `python -m` runs.
+            name: its name in messages.
+            module: the module for `python -m`.
             line: its configuration (`config_json.encode`).
 
         Returns:
-            Its message when it was ready.
+            Its message after it became ready.
 
         Raises:
             Error: the child could not start.
@@ -54,7 +55,7 @@ class Children:
         return answer
 
     async def stop(self, patience_s: float) -> None:
-        """Asks all children to end, and waits at most `patience_s` for that."""
+        """Asks all children to end, and waits for at most `patience_s`."""
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -64,7 +65,7 @@ class Children:
                 await asyncio.gather(*(process.wait() for process in self._processes))
 
     async def kill(self) -> None:
-        """Kills the children that are left."""
+        """Kills the remaining children."""
         self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
@@ -92,7 +93,7 @@ class Children:
         if not reply:
             code = await process.wait()
             self._processes.discard(process)
-            raise UnavailableError(f"a {name} process ended while it started", detail=f"exit code {code}")
+            raise UnavailableError(f"a {name} process ended during its start", detail=f"exit code {code}")
         answer: dict[str, Any] = json.loads(reply)
         if "error" in answer:
             await process.wait()
@@ -107,14 +108,14 @@ class Children:
             self._processes.discard(process)
             if self._stopping:
                 return
-            self._say(f"{name} {process.pid} has ended with exit code {code}; starting another one")
+            self._say(f"{name} {process.pid} ended with exit code {code}; starting another one")
             while True:
                 await asyncio.sleep(pause_s)
                 try:
                     process, _ = await self._start(name, module, line)
                 except Error as error:
                     pause_s = min(pause_s * 2, _RESTART_MAX_S)
-                    self._say(f"it did not start, and is tried again in {pause_s:.0f} s: {error}")
+                    self._say(f"it did not start; trying again in {pause_s:.0f} s: {error}")
                 else:
                     pause_s = _RESTART_MIN_S
                     break

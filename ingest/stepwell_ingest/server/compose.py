@@ -1,6 +1,6 @@
-"""Composes a worker: makes its services and the loops that run beside them, each given what it uses.
+"""Composes a worker: creates its services and background loops, and passes each the parts that it needs.
 
-The one place where stations of the server meet. `Worker` opens the connections and runs the result.
+The only place where stations of the server meet. `Worker` opens the connections and runs the result.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Composition:
     """A worker's parts.
 
     Attributes:
-        services: what routes are answered from.
-        housekeeping: the hourly work, also on demand.
-        loops: run until they are cancelled; housekeeping is one of them.
+        services: the services for handlers.
+        housekeeping: the hourly work, which can also be started on demand.
+        loops: the loops to run until they are cancelled; housekeeping is one of them.
     """
 
     services: Services
@@ -61,13 +61,13 @@ class Composition:
 def compose(
     config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, asking: asyncpg.Pool, store: Store | None
 ) -> Composition:
-    """The parts of a worker.
+    """Creates the parts of a worker.
 
     Args:
         writing: connections of the write path (`db.connect.write_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
-        store: where files go; None: the worker takes no files.
+        store: the blob store; None: the worker accepts no files.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
