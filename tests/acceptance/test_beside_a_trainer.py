@@ -98,7 +98,7 @@ def test_the_same_program_takes_over_and_says_loudly_what_it_hides(
     again.logged()
     said = again.end()
     assert "run run-1 exists, and writer 0 has logged up to step 99" in said
-    assert "CAUTION: a process logged there" in said
+    assert "CAUTION: a process logged as this writer" in said
     assert "init(resume='allow')" in said
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(100,)]
     assert backend.query("SELECT name FROM stepwell.writer") == [("0",)]
@@ -120,7 +120,7 @@ def test_a_process_that_resumes_is_not_warned(backend: Backend, tmp_path: Path, 
     trainer.process.communicate()
     (tmp_path / "resume.py").write_text(EVALUATOR.replace('id="run-1"', 'id="run-1", resume="allow"'))
     said = Program(tmp_path / "resume.py", backend).end()
-    assert "takes the place" not in said
+    assert "replaces those points" not in said
     assert "runs/run-1; it continues at step 100" in said
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
 

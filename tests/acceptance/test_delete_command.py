@@ -211,7 +211,10 @@ def test_a_process_that_logs_meanwhile_keeps_training_and_counts_everything(
     assert (dropped, left) == (0, 0)
     assert rejected > 0
     assert out.splitlines()[1] == "[]"
-    assert "what this process logs from now on is not stored, and counts as rejected. run default/p/slow was" in errors
+    assert (
+        "values that this process logs from now on are not stored, and count as rejected. run default/p/slow was"
+        in errors
+    )
     assert f"{rejected:,} rejected (run default/p/slow was deleted on " in errors
     assert "slow" not in runs()
 

@@ -158,7 +158,7 @@ async def test_a_request_that_makes_no_sense_is_told_why(
 ) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
         status, reply, _ = await put(worker, sha256, b"hello", **headers)
-        assert (status, message in reply["error"]["message"]) == (409 if "before" in message else 400, True), reply
+        assert (status, message in reply["error"]["message"]) == (409 if "earlier" in message else 400, True), reply
 
 
 async def test_a_server_without_a_place_for_files_says_so(postgres_dsn: str) -> None:

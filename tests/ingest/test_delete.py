@@ -284,7 +284,7 @@ class TestForks:
         with pytest.raises(UsageError, match="forks show their points") as caught:
             await plan_runs(connection, ["run-1"])
         assert caught.value.detail == "team/mnist/fork is a fork of team/mnist/run-1"
-        with pytest.raises(UsageError, match="forked while"):  # one that was made since it was asked about
+        with pytest.raises(UsageError, match="forked during"):  # one that was made since it was asked about
             await remove(connection, [parent.run_id])
         assert await stored_steps(connection, run="fork") == list(range(11))
 
@@ -357,7 +357,7 @@ async def test_a_run_that_is_locked_stays_and_says_so(
     cursor = await fill(write_path, Session(), seal=False)
     async with write_path.pool.acquire() as other, other.transaction():
         await other.execute("SELECT FROM stepwell.ledger FOR UPDATE")
-        with pytest.raises(UnavailableError, match="locked by somebody else's transaction"):
+        with pytest.raises(UnavailableError, match="locked by another transaction"):
             await remove(connection, [cursor.run_id])
     assert await stored_steps(connection) == list(range(23))
 

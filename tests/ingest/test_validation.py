@@ -64,7 +64,7 @@ def test_steps_that_do_not_increase_are_refused(blocks: list[list[int]], last_st
 
 
 def test_steps_that_go_back_come_with_a_hint() -> None:
-    with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process goes on behind"):
+    with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process must continue after"):
         check_frame(make_frame(SESSION, 0, [1]), 1)
 
 

@@ -58,7 +58,7 @@ def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, change
         config.update({"new": 1, "lr": 0.2})
     assert str(raised.value) == (
         "config 'lr' would change from 0.1 to 0.2\n"
-        "  Hint: config.update({'lr': …}, allow_val_change=True), if you mean it"
+        "  Hint: use config.update({'lr': …}, allow_val_change=True) if the change is intended"
     )
     assert isinstance(raised.value, Error)
     with pytest.raises(ConfigError):
