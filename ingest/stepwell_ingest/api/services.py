@@ -46,6 +46,7 @@ class Services:
         live: the live views.
         sql: runs SQL queries that users write.
         sizes: the amount of stored history.
+        check_loops: returns while all background loops of the worker run; raises UnavailableError otherwise.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: the built files of `workspace/`.
         blobs: the blob store; None where the server was started without one.
@@ -67,6 +68,7 @@ class Services:
     live: Live
     sql: SqlReader
     sizes: Sizes
+    check_loops: Callable[[], None]
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
     blobs: BlobIntake | None

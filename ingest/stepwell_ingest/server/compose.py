@@ -30,6 +30,7 @@ from stepwell_ingest.read.sql import SqlReader
 from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
+from stepwell_ingest.server.loops import Loops
 from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
@@ -49,17 +50,22 @@ class Composition:
 
     Attributes:
         services: the services for handlers.
-        housekeeping: the hourly work, which can also be started on demand.
-        loops: the loops to run until they are cancelled; housekeeping is one of them.
+        housekeeping: the hourly work, also on demand.
+        loops: by name; each runs until it is cancelled. Housekeeping is one of them.
     """
 
     services: Services
     housekeeping: Housekeeping
-    loops: tuple[Loop, ...]
+    loops: dict[str, Loop]
 
 
 def compose(
-    config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, asking: asyncpg.Pool, store: Store | None
+    config: Config,
+    writing: asyncpg.Pool,
+    reading: asyncpg.Pool,
+    asking: asyncpg.Pool,
+    store: Store | None,
+    running: Loops,
 ) -> Composition:
     """Creates the parts of a worker.
 
@@ -68,6 +74,7 @@ def compose(
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: the blob store; None: the worker accepts no files.
+        running: where the caller runs the loops. Loops that are started on demand run there, too.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
@@ -81,12 +88,16 @@ def compose(
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
-    loops: list[Loop] = [quota.run, pressure.run, pace.run, lifecycle.run, housekeeping.run]
-    loops += [copier.run for copier in copiers]
+    loops: dict[str, Loop] = {f"copier {number}": copier.run for number, copier in enumerate(copiers, 1)}
+    loops |= {"pressure": pressure.run, "pace": pace.run, "heartbeats": lifecycle.run}
+    loops["housekeeping"] = housekeeping.run
+    if quota.limited:
+        loops["quota"] = quota.run
     blobs = None
     if store is not None:
         blobs = BlobIntake(writing, store, limits, timeouts)
-        loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
+        loops["uploads"] = blobs.run
+        loops["collector"] = partial(Collector(config.dsn, store, timeouts).run, writing)
     services = Services(
         config=config,
         started_at=time.time(),
@@ -101,11 +112,12 @@ def compose(
         streams=streams,
         edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
-        live=Live(reads),
+        live=Live(reads, partial(running.start, may_return=True)),
         sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
+        check_loops=running.check,
         check_postgres=partial(check_answers, writing),
         pages=Pages(),
         blobs=blobs,
     )
-    return Composition(services, housekeeping, tuple(loops))
+    return Composition(services, housekeeping, loops)

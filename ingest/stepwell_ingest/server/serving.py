@@ -18,6 +18,9 @@ from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 
+#: How long a worker continues that has lost a loop. Frames committed by then are answered; senders repeat the rest.
+_FAILED_DRAIN_S = 3.0
+
 
 class Stop:
     """Requests to stop the server. Belongs to the event loop that runs when it is created.
@@ -80,7 +83,7 @@ class Stop:
 
 
 async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
-    """Runs one worker until a stop is requested.
+    """Runs one worker until a stop is requested, or one of its background loops ends unexpectedly.
 
     Args:
         on_ready: called with the URL once the worker listens.
@@ -88,14 +91,19 @@ async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_
 
     Raises:
         Error: the worker could not start (see `Worker.start`).
+        UnavailableError: a loop has ended (see `Loops`), and with it the worker.
     """
     try:
         if await stop.unless_asked(_started(worker)) is None:
             return
         on_ready(worker.url)
-        await stop.drain.wait()
-        on_stop()
-        await stop.patiently(asyncio.create_task(worker.drain()))
+        failure = await worker.loops.watch(stop.drain)
+        if failure is None:
+            on_stop()
+        patience_s = None if failure is None else _FAILED_DRAIN_S
+        await stop.patiently(asyncio.create_task(worker.drain(patience_s)))
+        if failure is not None:
+            raise failure
     finally:
         await worker.stop()
 

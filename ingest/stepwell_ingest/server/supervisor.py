@@ -1,4 +1,4 @@
-"""Runs several workers on one port: starts them, restarts one that dies, and drains them together.
+"""Runs workers on one port: starts them, replaces one that ends, and drains them together.
 
 Stands between `stepwell up --workers N` and N processes of `worker_process`; the kernel spreads the connections among
 them (SO_REUSEPORT). The workers need not know of each other, because the ledger in Postgres decides. A worker that dies

@@ -173,9 +173,9 @@ LANGUAGE sql STABLE AS $$
     UNION ALL SELECT '_step', to_jsonb(e.step) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL
-    SELECT '_runtime', to_jsonb(e.time - min((w.info->>'started_at')::float8))
+    SELECT '_runtime', to_jsonb(e.time - min(stepwell.float_v1(w.info->'started_at')))
     FROM stepwell.summary_end_v1(run_id_) e, stepwell.writer w
-    WHERE w.run_id = run_id_ AND jsonb_typeof(w.info->'started_at') = 'number' GROUP BY e.time
+    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL GROUP BY e.time
 $$;
 
 CREATE OR REPLACE VIEW stepwell.summary AS

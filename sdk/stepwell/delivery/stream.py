@@ -38,7 +38,6 @@ from stepwell.transport.websocket import AsyncClient
 
 log = logging.getLogger("stepwell")
 
-PROTOCOL_VERSION = 1
 #: The number of tries without progress after which damaged frames are no longer blamed on the network.
 _MAX_CORRUPT_TRIES = 5
 

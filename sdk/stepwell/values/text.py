@@ -7,14 +7,12 @@ from `jsonable`, or texts; returns bytes, or texts, that the server can store. P
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for undecodable bytes of file names.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+from stepwell.wire import UNSTORABLE
 
 
 def storable(text: str) -> str:
@@ -22,7 +20,7 @@ def storable(text: str) -> str:
     text = str.__str__(text)  # not str(text): a string enum has a __str__ of its own
     if text.isascii() and "\0" not in text:
         return text
-    return _UNSTORABLE.sub("\ufffd", text)
+    return UNSTORABLE.sub("\ufffd", text)
 
 
 def dump(value: Any) -> bytes:
