@@ -22,8 +22,9 @@ from stepwell.wire import (
     is_too_deep,
 )
 from stepwell_ingest.api.access import Authorize, Principal, Right, require
+from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list
-from stepwell_ingest.write.catalog import AttachRequest, Catalog
+from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.pace import Pace
 

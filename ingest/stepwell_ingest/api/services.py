@@ -46,7 +46,8 @@ class Services:
         live: the live views.
         sql: runs SQL queries that users write.
         sizes: the amount of stored history.
-        check_loops: returns while all background loops of the worker run; raises UnavailableError otherwise.
+        checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
+            or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: the built files of `workspace/`.
         blobs: the blob store; None where the server was started without one.
@@ -68,7 +69,7 @@ class Services:
     live: Live
     sql: SqlReader
     sizes: Sizes
-    check_loops: Callable[[], None]
+    checks: tuple[Callable[[], None], ...]
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
     blobs: BlobIntake | None

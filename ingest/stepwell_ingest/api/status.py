@@ -22,7 +22,7 @@ class ReadinessServices(Protocol):
     @property
     def gate(self) -> Gate: ...
     @property
-    def check_loops(self) -> Callable[[], None]: ...
+    def checks(self) -> tuple[Callable[[], None], ...]: ...
     @property
     def check_postgres(self) -> Callable[[], Awaitable[None]]: ...
 
@@ -57,12 +57,13 @@ async def healthz(services: object, request: web.Request, query: Query) -> web.R
 
 
 async def readyz(services: ReadinessServices, request: web.Request, query: Query) -> web.Response:
-    """Answers 200 when frames are accepted, all background loops run, and Postgres answers.
+    """Answers 200 when frames are accepted and stored, all background loops run, and Postgres answers.
 
     Raises:
         UnavailableError: otherwise.
     """
-    services.check_loops()  # before the gate, which closes when a loop has ended
+    for check in services.checks:  # before the gate, which a loop that has ended closes
+        check()
     services.gate.check_open()
     await services.check_postgres()
     return json_response({"status": "ready"})

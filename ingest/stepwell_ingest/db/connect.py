@@ -17,12 +17,15 @@ from stepwell_schema import queries
 
 #: A sealing pass moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
+_SEAL_LOCK_S = 5.0
 _ANSWER_S = 5.0
 #: The role of the sessions of `POST /v1/sql`: a session that logged in as it has no other role to return to.
 _READER = "stepwell_reader"
 #: Rows read after waiting for a lock must be current, whatever the role's or the database's default is: under
 #: "repeatable read", a delete would not see a fork that was created while it waited for the run.
 _CURRENT = {"default_transaction_isolation": "read committed"}
+#: Limits that are set for the database or the role must not interrupt our work.
+_NO_LIMITS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
@@ -45,6 +48,9 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "tcp_keepalives_idle": "15",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
+            # These end the statements of a worker that has stalled: its own time-outs require a running process.
+            "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
+            "lock_timeout": f"{timeouts.lock_s * 1000:.0f}ms",
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
         },
     )
@@ -130,6 +136,8 @@ async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
             "application_name": "stepwell seal",
             "TimeZone": "UTC",
             "synchronous_commit": "on",  # the sealed rows soon become the only copy
+            **_NO_LIMITS,
+            "lock_timeout": f"{_SEAL_LOCK_S:.0f}s",
             **_CURRENT,
         },
     )
@@ -149,7 +157,7 @@ async def maintenance_connection(
         dsn,
         timeout=connect_s,
         command_timeout=statement_s,
-        server_settings={"application_name": f"stepwell {purpose}", **_CURRENT},
+        server_settings={"application_name": f"stepwell {purpose}", **_NO_LIMITS, **_CURRENT},
     )
 
 

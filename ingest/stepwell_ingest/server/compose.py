@@ -35,6 +35,7 @@ from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
+from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pace import Pace
@@ -79,12 +80,16 @@ def compose(
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
     batcher = Batcher(limits.batch_bytes, limits.batch_frames)
-    catalog = Catalog(writing, timeouts.connect_s)
+    attaching = Failures("writer could attach", timeouts.failing_s)
+    catalog = Catalog(writing, timeouts.connect_s, attaching)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pace = Pace(lambda: batcher.batch_s)
     pressure = Pressure(writing, config.seal)
-    copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
+    failing = Failures("batch was stored", timeouts.failing_s)
+    copiers = [
+        Copier(writing, catalog, names, batcher, metrics, timeouts, pressure, failing) for _ in range(limits.copiers)
+    ]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
@@ -115,7 +120,7 @@ def compose(
         live=Live(reads, partial(running.start, may_return=True)),
         sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
-        check_loops=running.check,
+        checks=(running.check, failing.check, attaching.check),
         check_postgres=partial(check_answers, writing),
         pages=Pages(),
         blobs=blobs,
