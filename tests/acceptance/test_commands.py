@@ -286,7 +286,7 @@ class TestStatus:
             url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         done = stepwell_command("status", "--url", url, cwd=tmp_path)
         assert done.returncode == 1
-        assert done.stdout.startswith(f"server  {url}: away (Connection refused)\n")
+        assert done.stdout.startswith(f"server  {url}: unreachable (Connection refused)\n")
         assert done.stdout.endswith("spools  none below .stepwell\n")
 
 

@@ -161,7 +161,7 @@ def test_a_mistyped_metric_says_what_is_near(logged: Any, caplog: pytest.LogCapt
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert not len(getattr(found := read(), "values", found))
-        assert "run default/uncategorized/run-1 has never logged 'train/los'; near it: train/loss" in caplog.text
+        assert "run default/uncategorized/run-1 has never logged 'train/los'; similar names: train/loss" in caplog.text
     caplog.clear()
     logged.history(keys=["train/loss"])
     assert caplog.text == ""

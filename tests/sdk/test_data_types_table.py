@@ -111,7 +111,7 @@ def test_cells_of_one_type_fit_their_column(cells: list[Any]) -> None:
 
 
 CONFLICTING: list[Any] = [
-    pytest.param(1, "a", "string does not fit the column 'c'", id="number, string"),
+    pytest.param(1, "a", "string does not match the column 'c'", id="number, string"),
     pytest.param("a", 1, "number does not fit", id="string, number"),
     pytest.param(1, True, "boolean does not fit", id="number, boolean"),
     pytest.param([1], ["a"], "list of string does not fit", id="list of numbers, list of strings"),
@@ -181,9 +181,9 @@ def test_columns_are_added_and_read() -> None:
     assert table.data == [[1, "x", 0.5], [2, "y", 1.5]]
     assert table.get_column("b") == ["x", "y"]
     assert table.get_column("c", convert_to="numpy").tolist() == [0.5, 1.5]
-    with pytest.raises(TypeError, match="does not fit the column 'd'"):
+    with pytest.raises(TypeError, match="does not match the column 'd'"):
         table.add_column("d", [1, "x"])
-    with pytest.raises(TypeError, match="none does not fit the column 'd'"):
+    with pytest.raises(TypeError, match="none does not match the column 'd'"):
         table.add_column("d", [1, None])
     table.add_column("d", [1, None], optional=True)
     assert table.columns == ["a", "b", "c", "d"]
@@ -235,7 +235,7 @@ def test_get_dataframe_gives_the_same_cells_and_needs_pandas(monkeypatch: pytest
 @pytest.mark.parametrize("method", ["add_column", "add_computed_columns"])
 def test_columns_cannot_be_added_to_incremental_tables(method: str) -> None:
     table = Table(columns=["a"], log_mode="INCREMENTAL")
-    with pytest.raises(Error, match=f"{method} is not for INCREMENTAL tables") as raised:
+    with pytest.raises(Error, match=f"{method} does not work with INCREMENTAL tables") as raised:
         getattr(table, method)(*(["b", []] if method == "add_column" else [lambda *_: {}]))
     assert isinstance(raised.value, UsageError)
 

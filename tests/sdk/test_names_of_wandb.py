@@ -79,7 +79,7 @@ def test_an_import_of_what_is_not_there_says_what_to_use() -> None:
     )
     assert done.stdout.count("is not in Stepwell\n  Hint: ") == 7
     assert "wandb.plot has the charts" in done.stdout
-    assert "Ultralytics logs by itself after stepwell.install_as_wandb()" in done.stdout
+    assert "Ultralytics logs automatically after stepwell.install_as_wandb()" in done.stdout
 
 
 def test_a_library_that_can_do_without_a_module_does() -> None:
