@@ -75,7 +75,7 @@ def test_a_dataframe_that_is_logged_is_a_table(stored: Stored) -> None:
         (lambda: Table(columns=["a"], data="text"), "list of rows"),
         (lambda: Table(columns="a"), "list of names"),
         (lambda: Table(columns=[1.5]), "list of names"),
-        (lambda: Table(log_mode="SOMETIMES"), "no log_mode 'SOMETIMES'"),
+        (lambda: Table(log_mode="SOMETIMES"), "invalid log_mode 'SOMETIMES'"),
         (lambda: Table(columns=["a"], dtype=3), "cannot have this type"),
         (lambda: Table(columns=["a"], dtype=[int, int]), "2 types or options are given for 1"),
         (lambda: Table(columns=["a"]).get_column("b"), "no column 'b'"),
