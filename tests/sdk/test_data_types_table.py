@@ -112,13 +112,13 @@ def test_cells_of_one_type_fit_their_column(cells: list[Any]) -> None:
 
 CONFLICTING: list[Any] = [
     pytest.param(1, "a", "string does not match the column 'c'", id="number, string"),
-    pytest.param("a", 1, "number does not fit", id="string, number"),
-    pytest.param(1, True, "boolean does not fit", id="number, boolean"),
-    pytest.param([1], ["a"], "list of string does not fit", id="list of numbers, list of strings"),
-    pytest.param([1], 1, "number does not fit", id="list, number"),
-    pytest.param({"a": 1}, "a", "string does not fit", id="dict, string"),
-    pytest.param(Image(RGB), Media(), "Media does not fit", id="two classes of media"),
-    pytest.param(DAY, "2024-02-29", "string does not fit", id="time, string"),
+    pytest.param("a", 1, "number does not match", id="string, number"),
+    pytest.param(1, True, "boolean does not match", id="number, boolean"),
+    pytest.param([1], ["a"], "list of string does not match", id="list of numbers, list of strings"),
+    pytest.param([1], 1, "number does not match", id="list, number"),
+    pytest.param({"a": 1}, "a", "string does not match", id="dict, string"),
+    pytest.param(Image(RGB), Media(), "Media does not match", id="two classes of media"),
+    pytest.param(DAY, "2024-02-29", "string does not match", id="time, string"),
 ]
 
 
@@ -150,7 +150,7 @@ def test_a_cell_of_another_type_is_refused_unless_types_may_mix(first: Any, seco
 )
 def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad: Any) -> None:
     table = Table(columns=["c"], dtype=dtype)
-    with pytest.raises(TypeError, match="does not fit"):
+    with pytest.raises(TypeError, match="does not match"):
         table.add_data(bad)
     table.add_data(good)
     Table(columns=["c"], dtype=object, data=[[good], [bad]])
@@ -159,7 +159,7 @@ def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad:
 @pytest.mark.parametrize("optional", [False, [False]])
 def test_none_fits_only_where_cells_are_optional(optional: Any) -> None:
     table = Table(columns=["c"], optional=optional)
-    with pytest.raises(TypeError, match="type none does not fit"):
+    with pytest.raises(TypeError, match="type none does not match"):
         table.add_data(None)
     Table(columns=["c"], data=[[None]])
 
@@ -211,7 +211,7 @@ def test_computed_columns_are_made_of_each_row() -> None:
 def test_a_column_can_be_cast() -> None:
     table = Table(columns=["a"], data=[[1], [2]])
     table.cast("a", float)
-    with pytest.raises(TypeError, match="does not fit"):
+    with pytest.raises(TypeError, match="does not match"):
         table.cast("a", str)
     table.cast("a", object)
     table.add_data("x")
