@@ -89,7 +89,6 @@ class Stream:
         self._sent_seq = 0
         self._in_flight = InFlight()
         self._more = asyncio.Event()  # frames to send, room in the window, or the end
-        self._attach_again = False
         self._exit_code: int | None = None
         self._finish_sent = False
         self._server_moved = 0
@@ -97,11 +96,6 @@ class Stream:
 
     def wake(self) -> None:
         """Notifies the stream of new frames."""
-        self._more.set()
-
-    def reattach(self) -> None:
-        """Notifies the stream that the attach message has changed, so that it attaches again."""
-        self._attach_again = True
         self._more.set()
 
     def finish(self, exit_code: int) -> None:
@@ -185,7 +179,7 @@ class Stream:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 await self._start(client, socket)
-            tasks = {asyncio.create_task(self._send(client, socket)), asyncio.create_task(self._receive(socket))}
+            tasks = {asyncio.create_task(self._send(socket)), asyncio.create_task(self._receive(socket))}
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -201,8 +195,10 @@ class Stream:
 
     async def _start(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Attaches, and continues at the server's position."""
-        self._attach_again = False
-        await self._send_attach(client, socket, from_seq=self._source.first_seq)
+        attach = self._attach()
+        self._session = bytes.fromhex(attach["session"])
+        message = {**attach, "progress": True, "from_seq": self._source.first_seq}
+        await socket.send_str(await attach_text(client, message))
         reply = control(await socket.receive())
         if reply.get("type") == "error":
             raise error_of(reply)
@@ -224,30 +220,15 @@ class Stream:
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
-        for told in told_at_attach(self._attach(), reply) if self.attached is None else ():
+        for told in told_at_attach(attach, reply) if self.attached is None else ():
             log.warning("%s", told)
-        self._attached(reply)
-
-    async def _send_attach(
-        self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
-    ) -> None:
-        message = {**self._attach(), "progress": True}
-        if from_seq is not None:
-            message["from_seq"] = from_seq
-        self._session = bytes.fromhex(message["session"])
-        await socket.send_str(await attach_text(client, message))
-
-    def _attached(self, reply: dict[str, Any]) -> None:
         self.attached = reply
         self.pace_s = pace_s(reply)
         self._waiters.tell_attached(reply)
 
-    async def _send(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         source, limits = self._source, self._limits
         while True:
-            if self._attach_again:
-                self._attach_again = False
-                await self._send_attach(client, socket)
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight.size)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:
@@ -287,8 +268,6 @@ class Stream:
                     )
                 self.finished = True
                 return
-            elif kind == "attached":
-                self._attached(reply)
             elif kind == "storing":
                 self._server_moved += 1
             self._more.set()
