@@ -209,7 +209,7 @@ class Run(RunIdentity, OlderNames):
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
         In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
-        `await run.flush()`. The open step stays open.
+        `await run.flush()`. So it does in a signal handler that has interrupted `log()`. The open step stays open.
 
         Args:
             timeout_s: the longest wait in seconds; None: no limit. After a time-out, the returned Flush is falsy.
@@ -229,16 +229,17 @@ class Run(RunIdentity, OlderNames):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            outcome.wait()
+            if not self._life.interrupted:  # else the I/O thread waits for the call that goes on after this one
+                outcome.wait()
         return outcome
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Closes the open step, delivers the remaining frames and ends the run in this process.
 
-        When the server is unreachable, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync`
-        delivers the rest later. A second call does nothing, unless an exception such as Ctrl-C has interrupted the
-        first one, which it then completes. Inside `on_rejection` it returns at once, and another thread finishes the
-        run.
+        When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
+        the rest later. A second call does nothing, unless an exception such as Ctrl-C has cut the first one off: then
+        it completes that one. Inside `on_rejection`, and in a signal handler that has interrupted `log()`, it returns
+        at once, and another thread finishes the run; the program's exit waits for that.
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
