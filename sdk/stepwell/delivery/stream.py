@@ -264,7 +264,7 @@ class Stream:
                 if not self._finish_sent:
                     raise UnavailableError(
                         "the server confirmed an end that was never sent",
-                        hint="is there a proxy between this process and the server that answers by itself?",
+                        hint="is there a proxy between this process and the server that generates answers of its own?",
                     )
                 self.finished = True
                 return
@@ -278,7 +278,7 @@ class Stream:
             raise UnavailableError(
                 "an acknowledgement has the wrong checksum",
                 detail=f"seq {next_seq}, checksum {checksum}",
-                hint="is there a proxy between this process and the server that answers by itself?",
+                hint="is there a proxy between this process and the server that generates answers of its own?",
             )
         refused = refusals(reply)
         self.pace_s = pace_s(reply)
