@@ -1,4 +1,4 @@
-"""A process that starts with the id of a run that exists: beside a trainer that lives, or after one that is gone."""
+"""A process that starts with the id of an existing run: beside a live trainer, or after one that has ended."""
 
 from __future__ import annotations
 

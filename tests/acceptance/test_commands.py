@@ -1,4 +1,4 @@
-"""The commands as people use them: real processes, a real server, and the texts that stand on the terminal."""
+"""The commands as users run them: real processes, a real server, and the output on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting as people do it: the command, what a training process hears of it, and what becomes of spools."""
+"""`stepwell delete`: the command, its effect on a training process, and on spools."""
 
 from __future__ import annotations
 

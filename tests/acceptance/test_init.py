@@ -1,4 +1,4 @@
-"""`init` with all that scripts give it: settings objects, files, environment, a run that is active, libraries."""
+"""`init` with all arguments that scripts use: settings objects, files, environment, an active run, libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `run.log` was given is what SQL gives back: real SDK, real server, real Postgres."""
+"""SQL returns the values that `run.log` received: real SDK, real server, real Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run goes on: resume in its four words, and a restart without it. SQL shows every point exactly once."""
+"""Where a run continues: the four kinds of resume, and a restart without it. SQL shows every point exactly once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stepwell up --points-per-run`: what a training process and its user hear when the run is full."""
+"""`stepwell up --points-per-run`: the messages to a training process and its user when the run is full."""
 
 from __future__ import annotations
 

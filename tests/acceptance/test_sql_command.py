@@ -1,4 +1,4 @@
-"""`stepwell sql` for people: what a terminal shows, what a pipe gets, the prompt, and names that were mistyped."""
+"""`stepwell sql` for users: the output on a terminal and in a pipe, the prompt, and mistyped names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary that a process shows is the one that SQL shows, and names and config follow what was said."""
+"""The summary in a process equals the one in SQL, and names and config reflect the latest changes."""
 
 from __future__ import annotations
 

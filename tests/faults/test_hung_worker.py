@@ -1,4 +1,4 @@
-"""A worker that stands still in the middle of a batch: others go on, and it is replaced."""
+"""A worker that stalls in the middle of a batch: others continue, and it is replaced."""
 
 from __future__ import annotations
 

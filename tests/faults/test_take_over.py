@@ -1,4 +1,4 @@
-"""One process takes the place of another that still lives: whoever reaches the server first, nothing is lost or hidden.
+"""A process replaces another that is still alive: whichever reaches the server first, nothing is lost or hidden.
 
 The process that started first is cut off and replaced; later its way is open again. The judge knows only what was
 acknowledged, to either of them.

@@ -1,4 +1,4 @@
-"""Every request asks for the right that its route needs, in the project that it names; a refusal is a 403."""
+"""Every request checks the right that its route needs, in the project that it names; a refusal is a 403."""
 
 from __future__ import annotations
 

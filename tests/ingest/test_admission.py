@@ -1,4 +1,4 @@
-"""Room: bytes are let in first come, first served, and every byte is given back, whoever gives up on the way."""
+"""Room: bytes are admitted first come, first served, and every byte is given back, even after a cancellation."""
 
 from __future__ import annotations
 

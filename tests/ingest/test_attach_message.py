@@ -1,4 +1,4 @@
-"""The attach message: every field that is wrong is named, and what passes can be stored."""
+"""The attach message: every invalid field is named, and valid messages can be stored."""
 
 from __future__ import annotations
 

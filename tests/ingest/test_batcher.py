@@ -1,4 +1,5 @@
-"""The batcher: batches grow while nobody takes, a writer is in one of them at a time, every submission is answered."""
+"""The batcher: batches grow while no copier takes them, a writer is in one batch at a time, every submission is
+answered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deleting runs: gone at once for everybody, their rows by and by, and nothing of them comes back."""
+"""Deleting runs: invisible at once for all readers, rows removed later, and nothing of them returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping and waiting: a server that goes loses nothing it took in, and one that is full lets its clients wait."""
+"""Stopping and waiting: a stopping server loses no accepted frame, and a full one makes its clients wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live views of what comes beside the points: media after their step, files after these, what a run says of itself."""
+"""Live views of objects: media after their step, files after these, and notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A background loop that ends by itself ends its process: with a traceback in the log, not ready, and replaced."""
+"""A background loop that ends unexpectedly ends its process: with a traceback in the log, not ready, and replaced."""
 
 from __future__ import annotations
 

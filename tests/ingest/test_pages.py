@@ -1,4 +1,4 @@
-"""What operators see: health, readiness, metrics and status, and a start that fails in plain words."""
+"""The pages for operators: health, readiness, metrics and status, and clear errors of a failed start."""
 
 from __future__ import annotations
 

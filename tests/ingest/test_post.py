@@ -1,4 +1,4 @@
-"""POST /v1/attach and /v1/frames: the stream's verdicts with HTTP's words, for everyone who has no WebSocket."""
+"""POST /v1/attach and /v1/frames: the verdicts of the stream as HTTP answers, for clients without a WebSocket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server says about errors of Postgres: that they pass by themselves only where they do."""
+"""Hints for errors of Postgres: only temporary ones promise an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script reads and changes of a run beside its history: files, names, config, summary; and its end."""
+"""Attributes that a script reads and changes of a run: files, names, config, summary; and its deletion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stepwell.Api().run()`: what a script reads back of one run, against a real server."""
+"""`stepwell.Api().run()`: reading one run, against a real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run.history(stream="system")`: what was measured on a run's hosts, as scripts and as SQL read it."""
+"""`run.history(stream="system")`: the system metrics of a run's hosts, in scripts and in SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Molecules, the row "Molecule" of log-semantics §8."""
+"""Molecules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three dimensions, the row "Object3D" of log-semantics §8."""
+"""3D objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables, log-semantics §9: how they are made and filled, types of columns, and what is read from them."""
+"""Tables: creating and filling them, types of columns, and reading them."""
 
 from __future__ import annotations
 

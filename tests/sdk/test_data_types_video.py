@@ -1,4 +1,4 @@
-"""Videos, the row "Video" of log-semantics §8 (and of §0: gif by default): frames come back from the files."""
+"""Videos (gif by default): frames read back from the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`define_metric`: what is refused, how definitions add up, and what they do to rows."""
+"""`define_metric`: refusals, combined definitions, and their effect on rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, nesting and limits of one call (log-semantics §3), and the texts of the errors about them."""
+"""Keys, nesting and limits of one call, and the texts of their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of W&B's client that public scripts use: each is there, or its error says what to use instead."""
+"""Names of W&B's client that public scripts use: each exists, or its error names a replacement."""
 
 from __future__ import annotations
 

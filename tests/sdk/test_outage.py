@@ -1,4 +1,4 @@
-"""What the user is told of a server that is away, or there and stores nothing: once, with the cause, and once after."""
+"""Messages about a server that is unreachable, or stores nothing: one with the cause, and one after the outage."""
 
 from __future__ import annotations
 

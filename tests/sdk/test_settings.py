@@ -1,4 +1,4 @@
-"""Where a setting comes from, which one wins, and what is refused."""
+"""The sources of settings, their precedence, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stream believes of what a server answers, what it tries again, and when it gives up."""
+"""Answers of a server to the stream: those that it accepts, retries after, and gives up on."""
 
 from __future__ import annotations
 
