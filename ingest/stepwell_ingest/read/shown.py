@@ -1,9 +1,9 @@
 """Stored JSON for answers: unchanged, except for parts that clients' parsers refuse. Pure.
 
-Stands between rows of Postgres and the JSON of an answer. Receives the text of a jsonb value; returns JSON. What is
-stored may be older than the rules of `write/validation.py`, or come from somebody's SQL. Promises that a value which
-Python's, JavaScript's or Rust's parsers would refuse is replaced in its place by a text that says so, and that
-everything beside it stays as it is, byte for byte.
+Stands between rows of Postgres and the JSON of an answer. Receives the text of a jsonb value; returns JSON. Stored
+values may be older than the rules of `write/validation.py`, or come from a user's SQL. Promises that a value that
+Python's, JavaScript's or Rust's parsers would refuse is replaced in place by a text that says so, and that everything
+else stays the same, byte for byte.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ together.
 Used by `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`).
 It receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
 password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
-does the end of stdin, so that no child outlives its parent. A child that stands still, and so prints no empty lines any
-more, is killed: its transactions hold locks in Postgres until then.
+does the end of stdin, so that no child outlives its parent. A stalled child, which prints no empty lines any more, is
+killed: its transactions hold locks in Postgres until then.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Children:
         return process, answer
 
     async def _watch(self, process: Process, name: str) -> None:
-        """Returns when the child has ended; kills it when it stands still."""
+        """Waits until the child has ended; kills it when it stalls."""
         assert process.stdout is not None
         patience_s = self._hung_s
         while True:

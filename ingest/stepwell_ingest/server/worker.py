@@ -39,7 +39,7 @@ class Worker:
 
     Attributes:
         services, housekeeping: its parts, available after `start`.
-        loops: its background loops; when one of them ends by itself, the worker is of no use any more.
+        loops: its background loops; when one of them ends unexpectedly, the worker must end.
     """
 
     services: Services

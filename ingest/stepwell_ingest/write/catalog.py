@@ -41,7 +41,7 @@ class Catalog:
     Args:
         pool: connections to Postgres, for look-ups.
         attaching: others, for attaches and ends (`db.connect.attach_pool`).
-        failures: is told of attaches that fail because of Postgres; None: nobody is.
+        failures: records attaches that fail because of Postgres; None: they are not recorded elsewhere.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Catalog:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
             RunDeletedError: its run was deleted.
-            UsageError: the run is there and must not be, or is not and must be.
-            DataError: something that Postgres cannot store.
-            LockedError: somebody else has had the run locked for `locked_s`.
+            UsageError: the run exists and must not, or does not exist and must.
+            DataError: the message has a value that Postgres cannot store.
+            LockedError: another transaction has had the run locked for `locked_s`.
             UnavailableError: Postgres cannot be reached.
         """
         with self._failures.watch():
@@ -94,7 +94,7 @@ class Catalog:
         return await self._attachment(request, row, self._adopt(request.session, stands))
 
     async def _attach_alone(self, request: AttachRequest, came: float) -> Attachment | None:
-        """None: the run is locked by somebody else."""
+        """Attaches; None: another transaction has locked the run."""
         with postgres_errors("attach"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 waited_s = time.monotonic() - came
@@ -196,7 +196,8 @@ class Catalog:
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool | None]:
-        """Whether each was the current epoch; None: its run is locked by somebody else."""
+        """Records the ends; returns for each whether it was the current epoch, or None if another transaction has
+        locked its run."""
         with postgres_errors("record the end of a writer"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 rows = await connection.fetch(

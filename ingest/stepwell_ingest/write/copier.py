@@ -49,8 +49,8 @@ class RowsError(RejectionError):
 
 
 class _OutOfStepError(Exception):
-    """The ledger rows of some writers did not move: another worker or a newer epoch was there first (`groups`), or
-    somebody else has locked what would move (`locked`)."""
+    """The ledger rows of some writers did not move: another worker or a newer epoch came first (`groups`), or another
+    transaction has locked them (`locked`)."""
 
     def __init__(self, groups: list[Group], locked: list[Group]) -> None:
         self.groups = groups

@@ -1,9 +1,8 @@
 """Tracks work that must not fail for long (batches, and attaches of writers), and reports persistent failures.
 
-Beside the copiers and the catalog, which tell it of every batch and attach. A cause that lasts (a table that somebody
-renamed, a full disk, a trigger that raises) fails each of them, while Postgres answers and the process looks alive. So
-the worker is not ready after some time without a success, and its log says why: at that time, then once a minute, and
-when it is over.
+The copiers and the catalog report every batch and attach to it. A lasting cause (a renamed table, a full disk, a
+trigger that raises) makes all of them fail, while Postgres answers and the process looks alive. So the worker is not
+ready after some time without a success, and its log says why: at that time, then once a minute, and when it is over.
 """
 
 from __future__ import annotations

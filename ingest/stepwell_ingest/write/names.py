@@ -92,7 +92,7 @@ class MetricNames:
         Raises:
             FrameCorruptError: the names are malformed.
             LimitError: the run would have too many.
-            LockedError: somebody else has locked the run; nothing was waited for.
+            LockedError: another transaction has locked the run; raised without waiting.
             UnavailableError: Postgres cannot be reached.
         """
         missing: dict[bytes, list[str]] = {}

@@ -138,9 +138,9 @@ class Lifecycle:
         if not isinstance(state, Finished) or state.ending is None:
             return
         # The I/O thread must not wait for itself. Nor may a signal handler that has interrupted `log`: the I/O thread
-        # would wait for that call, which goes on only when the handler has returned or raised.
+        # would wait for that call, which continues only when the handler has returned or raised.
         if state.session is not None and (state.session.sender.in_own_thread or state.stage.in_use):
-            with contextlib.suppress(RuntimeError):  # no thread can be started: it is done at the exit
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the exit handler does it
                 threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
         else:
             state.ending.go_on()

@@ -229,7 +229,7 @@ class Run(RunIdentity, OlderNames):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            if not self._life.interrupted:  # else the I/O thread waits for the call that goes on after this one
+            if not self._life.interrupted:  # otherwise the I/O thread waits for the interrupted call
                 outcome.wait()
         return outcome
 
