@@ -97,9 +97,9 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run: the same file may be in many.
+    # Blobs belong to no run: the same file may be in many. `lock` is never changed; `run_being_made` is always empty.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
-        *("migration", "replaced", "hot_ring", "blob")
+        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")
     }
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
