@@ -121,10 +121,15 @@ async def test_a_database_that_others_use_keeps_what_everybody_may(
     any_postgres_dsn: str, any_pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     await any_pg.execute("CREATE TABLE public.of_another_program (x int)")
-    async with start_worker(any_postgres_dsn):
+    async with start_worker(any_postgres_dsn) as worker:
         assert "stepwell_reader may do more than read" in caplog.text
         assert "pg_advisory_lock(bigint)" in caplog.text
         assert "temporary tables" in caplog.text
+        # Over HTTP, nothing of it outlasts its query.
+        assert (await post(worker, "/v1/sql", {"query": "SELECT pg_advisory_lock(7)"}))[0] == 200
+        await post(worker, "/v1/sql", {"query": "SELECT lo_create(0)"})  # from PostgreSQL 16 on, this is refused
+        assert await any_pg.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+        assert await any_pg.fetchval("SELECT count(*) FROM pg_largeobject_metadata") == 0
     async with reader(any_postgres_dsn) as person:
         await person.execute("SELECT pg_advisory_lock(7)")
 
