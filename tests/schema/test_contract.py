@@ -107,7 +107,7 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {*("migration", "replaced", "hot_ring", "blob")}
+    assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")}
 
 
 async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:
