@@ -148,6 +148,7 @@ DECLARE
     wid   integer;
     wname text := writer_;
     fresh boolean := false;
+    named boolean := false;  -- the name is locked
     start bigint;
     aside boolean := late;   -- gets a writer of its own if another session has the name
     started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- taken before any wait
@@ -159,13 +160,21 @@ DECLARE
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
-    -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
-    PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    LOOP
+        id := stepwell.find_run_v1(entity_, project_, run_);
+        EXIT WHEN id IS NULL AND named;
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger, to avoid deadlocks
+        EXIT WHEN FOUND;
+        -- It is new, or was deleted while this waited. The lock for look-up and insert makes (entity, project, name)
+        -- unique without a constraint that lacks run_id.
+        IF NOT named THEN
+            PERFORM stepwell.lock_name_v1(entity_, project_, run_);
+            named := true;
+        END IF;
+    END LOOP;
     IF EXISTS (SELECT FROM stepwell.deleted_session d WHERE d.session = session_) THEN
         RAISE EXCEPTION 'session % belongs to a run that was deleted', session_ USING ERRCODE = 'ST020';
     END IF;
-    id := stepwell.find_run_v1(entity_, project_, run_);
-    PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger, to avoid deadlocks
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
     IF mine.run_id IS DISTINCT FROM id AND mine.run_id IS NOT NULL THEN
         RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';
@@ -315,8 +324,8 @@ CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
                  resumed boolean)
 LANGUAGE plpgsql AS $$
--- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout; only the
--- first session of a run waits for it. A session whose run is locked has a row without a run_id.
+-- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout;
+-- only the first session of a run waits for it. A session whose run is locked has a row without a run_id.
 #variable_conflict use_column
 DECLARE
     i      integer;
