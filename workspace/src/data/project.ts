@@ -88,6 +88,12 @@ export class Project {
     for (const panel of this.panels) panel.retry();
   }
 
+  /** A run is as the reader has just made it. */
+  changed(run: Run): void {
+    this.#others.value = new Map([...this.#others.value, [run.id, run]]);
+    this.list.replace(run);
+  }
+
   #isConfig = (key: string): boolean => this.list.runs.peek().some((run) => has(run.config, key));
 
   #want(): void {
@@ -160,11 +166,8 @@ export class Project {
     setTimeout(() => {
       this.#later.delete(id);
       get<Run>(runRoute(this.#entity, this.#project, id), {}, this.#abort.signal).then(
-        (run) => {
-          this.#others.value = new Map([...this.#others.value, [id, run]]);
-          this.list.replace(run);
-        },
-        () => undefined, // the next event tries again
+        (run) => this.changed(run),
+        () => undefined, // the next news tries again
       );
     }, 1000);
   }

@@ -64,6 +64,13 @@ export class RunList {
     this.#update((item) => (item.id === run.id ? { ...item, ...run } : item));
   }
 
+  /** Takes the rows of deleted runs out. */
+  drop(ids: ReadonlySet<string>): void {
+    const kept = this.runs.value.filter((run) => !ids.has(run.id));
+    if (this.total.value !== null) this.total.value -= this.runs.value.length - kept.length;
+    this.runs.value = kept;
+  }
+
   close(): void {
     this.#abort.abort();
     clearTimeout(this.#timer);

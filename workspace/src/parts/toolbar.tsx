@@ -96,12 +96,17 @@ export function CopyButton() {
   );
 }
 
-/** Keyboard shortcuts, active while no field has the focus. */
+/** Whether keys go into a field. */
+export function isTyping(target: EventTarget | null): target is HTMLElement {
+  return (
+    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement
+  );
+}
+
+/** Keys that work wherever no field has the focus. */
 export function onChartKey(event: KeyboardEvent): void {
   const target = event.target;
-  const typing =
-    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
-  if (typing) {
+  if (isTyping(target)) {
     if (event.key === "Escape") target.blur();
     return;
   }
