@@ -1,4 +1,4 @@
-// The page of one run: what it is at the top, then overview, charts, media, system metrics, console and files.
+// The page of one run: its names at the top, then overview, charts, media, system metrics, console and files.
 
 import { useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
@@ -94,7 +94,7 @@ export default function RunPage({
         ]),
       (problem: unknown) => {
         const shown = told(problem);
-        if (shown.status !== 404) error.value = shown; // the run itself says that it is not there
+        if (shown.status !== 404) error.value = shown; // the request for the run reports that it does not exist
       },
     );
   }, [address, run?.rejected]);

@@ -1,5 +1,5 @@
-// The runs of a project as a table: filtered and sorted by the server, with columns of config and summary. Only the rows in
-// sight are in the document.
+// The runs of a project as a table: filtered and sorted by the server, with columns of config and summary. Only visible
+// rows are in the document.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
@@ -21,7 +21,7 @@ import { DeleteRuns } from "./run/edit.tsx";
 const ROW = 28;
 const SPARE = 10;
 
-/** A column: what it is called, how it is sorted, what it shows. */
+/** A column: its name, its order, and its cells. */
 interface Column {
   key: string;
   title: string;
@@ -378,7 +378,7 @@ function Head({ title, order, current, number = false, pinned = false }: HeadPro
   );
 }
 
-/** Every run that fits the filter, window by window. */
+/** Every run that matches the filter, window by window. */
 async function everyRun(path: string, columns: readonly string[]): Promise<Run[]> {
   const { filter, order } = view.value;
   const { filters } = compile(filter);

@@ -1,4 +1,4 @@
-// What all charts of a page have in common: the search, the axis, smoothing, the scale, the zoom.
+// The settings of all charts of a page: the search, the axis, smoothing, the scale, the zoom.
 
 import { METHOD_WORDS, METHODS, type Method } from "../model/smoothing.ts";
 import { AXES, AXIS_WORDS, type Axis } from "../model/view.ts";
