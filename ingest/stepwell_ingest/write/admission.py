@@ -1,8 +1,8 @@
-"""Whether new work may come in, and whether there is room for its bytes: the first station behind the socket.
+"""Admission, the first station after the socket: decides whether new work may enter, and whether there is room for it.
 
-A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A
-POST that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what
-one message may exceed it by), and nothing is lost.
+A stream that finds no room stops reading its socket, so TCP slows the sender down and its spool holds the rest. A POST
+that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus the
+excess of one message), and nothing is lost.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ __all__ = ["Gate", "Rate", "Room"]
 
 
 class Gate:
-    """Whether the server still takes new work.
+    """Decides whether the server still accepts new work.
 
     Attributes:
-        closed: the server is stopping; it only finishes what it has taken in.
+        closed: the server is stopping; it only finishes accepted work.
     """
 
     def __init__(self) -> None:
         self.closed = False
 
     def close(self) -> None:
-        """From now on, nothing new is taken in."""
+        """Stops new work from entering."""
         self.closed = True
 
     def check_open(self, hint: str | None = None) -> None:
-        """Returns while the gate is open.
+        """Checks that the gate is open.
 
         Raises:
             UnavailableError: the server is stopping.
