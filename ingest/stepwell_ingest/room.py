@@ -54,10 +54,10 @@ class Room:
         """
         if self._waiting or not self._fits(size):
             raise OverloadedError(
-                "the server has no room for this now",
+                "the server has no room for this request",
                 retry_after_s=self._retry_after_s,
                 detail=f"{size} bytes; {self.held_bytes} of {self.limit_bytes} are held",
-                hint="send it again after a pause; the spool keeps it",
+                hint="retry after a pause; the spool keeps the frames",
             )
         self.held_bytes += size
 

@@ -64,7 +64,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
         UnavailableError: the server is stopping or has no blob store, or the body broke off.
         Error: as `BlobIntake.receive`.
     """
-    services.gate.check_open(hint="the SDK sends it again by itself")
+    services.gate.check_open(hint="the SDK retries automatically")
     services.space.check_files()
     blobs, claim = _place_of(services), _claim(request)
     outcome = await blobs.receive(claim, _pieces(request))

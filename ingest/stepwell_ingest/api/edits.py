@@ -48,7 +48,7 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
     meta = {field: value for field, value in changes.items() if field not in _OBJECTS}
     arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
     if not await services.edits.change(row.run_id, *arguments):
-        raise NotFoundError("the run was deleted meanwhile")
+        raise NotFoundError("the run was deleted during the request")
     row = await named_run(request, services.reads)
     return await answer_json(request, services.reads, lambda: describe_run(services.reads, row))
 

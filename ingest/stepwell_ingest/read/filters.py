@@ -245,7 +245,7 @@ class _Compiler:
         if not isinstance(value, str) or len(value) > 1000:
             raise UsageError("$regex takes a text of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
-            raise UsageError(f"{name[:80]} is no text", hint="$regex is for texts")
+            raise UsageError(f"{name[:80]} is not a text", hint="$regex is for texts")
         self.costly = True
         self._put("coalesce((")
         self._value(name)

@@ -138,7 +138,7 @@ async def read_pages(
                     continue
                 if width == 1:
                     raise UsageError(
-                        f"step {start} alone holds more than one page may",
+                        f"step {start} alone exceeds the limit of a page",
                         detail=f"{database.limits.page_bytes} bytes",
                         hint="name keys",
                     ) from None

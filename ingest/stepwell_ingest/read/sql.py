@@ -147,7 +147,8 @@ class SqlReader:
         if not columns:
             # Postgres would refuse most of these; but DO, COPY … TO PROGRAM and SET are statements of this kind.
             raise UsageError(
-                "a statement without rows is not run", hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN"
+                "the statement returns no rows, so it was not run",
+                hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN",
             )
         bounded = await self._bounded(connection, query)
         return Rows(await (bounded or statement).cursor(), columns, timeout_s)
