@@ -94,6 +94,7 @@ class Settings:
         name: what pages show; None: the run id. Made up together with a run id that is made up.
         notes, tags, group, job_type: kept with the run.
         writer: which process of the run; from RANK and the like, else "0".
+        local_rank: which process of its launch on this host; number 0 alone tells of a server that is away.
         start: anew, or where the run was; see `Start`.
         step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
@@ -122,6 +123,7 @@ class Settings:
     group: str | None = None
     job_type: str | None = None
     writer: str = "0"
+    local_rank: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     spool_full: WhenFull = "keep"
