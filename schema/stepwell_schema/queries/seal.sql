@@ -1,7 +1,7 @@
 -- name: candidates
--- Epochs with something to seal, those with the most points first. `whole`: nothing more will come, or the epoch has waited
--- long enough. $1 idle, $2 age (intervals); $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many;
--- $6 … $8 epochs to leave out.
+-- Epochs with something to seal, those with the most points first. `whole`: nothing more will arrive, or the epoch has
+-- waited long enough. $1 idle, $2 age (intervals); $3 points and $4 steps from which on a live epoch is worth a pass;
+-- $5 the most epochs; $6 … $8 epochs to leave out.
 SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -17,7 +17,7 @@ ORDER BY l.points - l.sealed_points DESC LIMIT $5;
 
 -- name: claim
 -- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
-SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', 'seal', $1::bigint, $2::integer), 0));
+SELECT stepwell.claim_sealing_v1($1, $2);
 
 -- name: unsealed
 -- The hot part of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
@@ -65,7 +65,8 @@ SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs
     last_time = excluded.last_time;
 
 -- name: hand_over
--- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer wins.
+-- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer
+-- wins.
 UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
 
@@ -77,8 +78,8 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a merge
--- writes could be left behind (await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a
+-- merge writes could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -96,8 +97,9 @@ SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
 FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
 
 -- name: merge_breaks
--- Where the chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in between. One row a
--- metric of a track: begins, whether the track's chunk is the first one, or others lie between it and the one before it.
+-- The places where chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in
+-- between. One row for each metric of a track; `begins`: the track's chunk is the first one, or others lie between it
+-- and the one before.
 SELECT m.track_id, m.metric_id, m.step_hi_before IS NULL OR EXISTS (
            SELECT FROM stepwell.chunk o
            WHERE o.run_id = $1 AND o.metric_id = m.metric_id AND o.writer_id = $2 AND o.epoch = $3
@@ -109,7 +111,7 @@ FROM (SELECT c.track_id, c.metric_id, c.step_lo,
 ORDER BY m.metric_id, m.step_lo;
 
 -- name: raise_tracks
--- Tracks with nothing to join go to level $3 as they are, as part of pass $4.
+-- Moves tracks with nothing to join to level $3 unchanged, as part of pass $4.
 UPDATE stepwell.track SET level = $3, pass = $4 WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: delete_chunks
