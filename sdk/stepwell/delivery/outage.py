@@ -42,7 +42,7 @@ class Outage:
         away_s: how long the server may be unreachable before a line says so.
         stalled_s: how long it may be reachable without storing any waiting frame.
         clock: returns a monotonic time in seconds.
-        tells_away: whether to report an unreachable server; one that is reachable and stores nothing is always reported.
+        tells_away: whether to report an unreachable server; one that stores nothing is always reported.
     """
 
     def __init__(
