@@ -18,7 +18,7 @@ _PIECE_BYTES = 64 * 1024
 _FETCH = 256
 #: What a row takes beside its value, about.
 _ROW_BYTES = 500
-_WRAPPED = """
+_WRAPPED = """-- a value in pieces
 SELECT {columns}, octet_length(v.raw) AS bytes, substring(v.raw FROM p.n * {piece} + 1 FOR {piece}) AS piece
 FROM (SELECT q.*, convert_to(q.value, 'UTF8') AS raw FROM ({query}) q OFFSET 0) v
 CROSS JOIN LATERAL generate_series(

@@ -26,7 +26,8 @@ from stepwell_schema import queries
 
 #: Around a query, on lines of its own: its last one may end with a comment. The size as Postgres holds a row comes
 #: first: as text, a gigabyte would take seconds, and two more.
-_BOUNDED = """SELECT q.*, stepwell.row_fits_v1(
+_BOUNDED = """-- within bounds
+SELECT q.*, stepwell.row_fits_v1(
     CASE WHEN pg_column_size(q) > {most} THEN pg_column_size(q) ELSE octet_length(q::text) END, {most}, {in_all})
 FROM (SELECT * FROM (
 {query}

@@ -9,11 +9,11 @@ DECLARE
     so_far bigint := coalesce(nullif(current_setting('stepwell.answered', true), ''), '0')::bigint + row_bytes;
 BEGIN
     IF row_bytes > most THEN
-        RAISE EXCEPTION 'a row has % bytes, and an answer takes % at most', row_bytes, most
-            USING ERRCODE = 'program_limit_exceeded', HINT = 'select fewer columns, or parts of values: left(value::text, 1000)';
+        RAISE EXCEPTION 'a row has % bytes, and an answer takes % at most: select fewer columns, or parts of values', row_bytes, most
+            USING ERRCODE = 'program_limit_exceeded';
     ELSIF so_far > most_in_all THEN
-        RAISE EXCEPTION 'the rows have more than % bytes', most_in_all
-            USING ERRCODE = 'program_limit_exceeded', HINT = 'ask for fewer rows, or select fewer columns';
+        RAISE EXCEPTION 'the rows have more than % bytes: ask for fewer rows, or select fewer columns', most_in_all
+            USING ERRCODE = 'program_limit_exceeded';
     END IF;
     PERFORM set_config('stepwell.answered', so_far::text, true);
     RETURN true;
