@@ -110,6 +110,12 @@ class SealSettings:
         slot_bytes, slot_age_s: from when on the hot ring turns to its next slot.
         calm_bytes: hot history that may wait to be sealed before sealing hurries and ingest holds back.
         lock_ms: how long turning or emptying a slot may make others wait.
+        summary_rest_s: the summary of a run that has not moved for this long is stored.
+        summary_rest_per_name_s: and for each of its metric names, while it runs: a wide summary is dear to store.
+        summary_retry_s: when to look again at a summary that could not be stored, because files were missing.
+        summary_names: metric names of the runs whose summaries one transaction stores, about.
+        summary_share: the part of its time that the sealing process spends on storing summaries, at most; and
+        summary_look_share: on looking which are to be stored, which reads the ledgers of all runs.
     """
 
     every_s: float = 2.0
@@ -124,6 +130,12 @@ class SealSettings:
     calm_bytes: int = 512 * MIB
     slot_age_s: float = 300.0
     lock_ms: int = 200
+    summary_rest_s: float = 5.0
+    summary_rest_per_name_s: float = 0.006
+    summary_retry_s: float = 600.0
+    summary_names: int = 4000
+    summary_share: float = 0.25
+    summary_look_share: float = 0.02
 
     @property
     def idle(self) -> datetime.timedelta:

@@ -1,4 +1,4 @@
-"""The sealing loop: looks for work, seals, merges, turns the ring; stops between two passes.
+"""The sealing loop: looks for work, seals, merges, turns the ring, stores summaries; stops between two passes.
 
 Above the stations of `seal`. Promises: it keeps up with what comes in, and leaves half of its time to others as long as
 it does; whatever fails is tried again, and nothing is lost by that, since a pass is one transaction; an epoch that
@@ -22,6 +22,7 @@ from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import Sealer
+from stepwell_ingest.seal.summaries import Summaries
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Keeper:
         self._sealer = Sealer(pool, settings)
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
+        self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
         self._resting: dict[EpochKey, float] = {}  # until when
 
@@ -74,6 +76,8 @@ class Keeper:
             if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
                 await self._merge()
                 self._merged_at = time.monotonic()
+            if calm:  # readers can do without, writers not
+                await self._summaries.turn()
         return sealed
 
     async def _seal(self, epoch: EpochKey, whole: bool, calm: bool) -> int:

@@ -52,6 +52,9 @@ BEGIN
         PERFORM pg_advisory_lock(key);
         PERFORM pg_advisory_unlock(key);
     END LOOP;
+    key := hashtextextended('stepwell.summaries', 0);   -- and for summaries that are being stored: claim_summaries
+    PERFORM pg_advisory_lock(key);
+    PERFORM pg_advisory_unlock(key);
 END
 $$;
 
