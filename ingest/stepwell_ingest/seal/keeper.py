@@ -1,14 +1,16 @@
 """The sealing loop: looks for work, seals, merges, turns the ring, stores summaries; stops between two passes.
 
 Above the stations of `seal`. Promises: it keeps up with what comes in, and leaves half of its time to others as long as
-it does; whatever fails is tried again, and nothing is lost by that, since a pass is one transaction; an epoch that
-fails keeps no other one from being sealed.
+it does; small epochs and large ones get about the same time, so neither waits for the others to end; whatever fails is
+tried again, and nothing is lost by that, since a pass is one transaction; an epoch that fails keeps no other one from
+being sealed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -21,13 +23,15 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
-from stepwell_ingest.seal.sealer import Sealer
+from stepwell_ingest.seal.sealer import Candidate, Sealer
 from stepwell_ingest.seal.summaries import Summaries
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
+#: How long merging keeps sealing waiting.
+_MERGE_S = 5.0
 #: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
 _REST_S, _FAILED_REST_S = 10.0, 300.0
 
@@ -49,6 +53,7 @@ class Keeper:
         self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
         self._resting: dict[EpochKey, float] = {}  # until when
+        self._behind = False  # the last look has left something that is worth a pass
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -56,6 +61,8 @@ class Keeper:
             pause_s = self._settings.every_s
             try:
                 await self.look()
+                if self._behind:
+                    pause_s = 0.0
             except Error as error:
                 log.warning("%s", error)
                 pause_s = _RETRY_S
@@ -70,24 +77,33 @@ class Keeper:
         sealed = 0
         with postgres_errors("seal"):
             calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
-            for epoch, whole in await self._sealer.candidates(self._at_rest()):
-                sealed += await self._try("seal", epoch, self._seal(epoch, whole, calm)) or 0
+            found = await self._sealer.candidates(self._at_rest())
+            small = [item for item in found if not item.large]
+            self._behind = len(small) == self._settings.at_once
+            began = time.monotonic()
+            for item in small:
+                sealed += await self._try("seal", item.epoch, self._seal(item, calm, math.inf)) or 0
+            until = time.monotonic() + max(time.monotonic() - began, self._settings.every_s)
+            for number, item in enumerate(found[len(small) :]):
+                if number and time.monotonic() >= until:
+                    self._behind = True
+                    break
+                sealed += await self._try("seal", item.epoch, self._seal(item, calm, until)) or 0
             await self._ring.turn()
             if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
                 await self._merge()
-                self._merged_at = time.monotonic()
             if calm:  # readers can do without, writers not
                 await self._summaries.turn()
         return sealed
 
-    async def _seal(self, epoch: EpochKey, whole: bool, calm: bool) -> int:
+    async def _seal(self, item: Candidate, calm: bool, until: float) -> int:
         sealed, passes = 0, 0
         while True:
             began = time.monotonic()
-            done = await self._sealer.seal(epoch, whole)
+            done = await self._sealer.seal(item.epoch, item.whole)
             if done is None:
                 if not passes:
-                    self._resting[epoch] = time.monotonic() + _REST_S
+                    self._resting[item.epoch] = time.monotonic() + _REST_S
                 return sealed
             sealed, passes = sealed + done.points, passes + 1
             if not done.more:
@@ -95,13 +111,20 @@ class Keeper:
             await self._ring.turn()
             if calm:
                 await asyncio.sleep(time.monotonic() - began)
+            if time.monotonic() >= until:
+                self._behind = True
+                return sealed
 
     async def _merge(self) -> None:
+        until = time.monotonic() + _MERGE_S
         for epoch, level in await self._merger.candidates():
+            if time.monotonic() >= until:
+                return  # the next look goes on
             if epoch not in self._at_rest():
                 began = time.monotonic()
                 await self._try("merge", epoch, self._merger.merge(epoch, level))
                 await asyncio.sleep(time.monotonic() - began)
+        self._merged_at = time.monotonic()
 
     def _at_rest(self) -> set[EpochKey]:
         now = time.monotonic()

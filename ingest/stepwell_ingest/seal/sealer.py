@@ -28,6 +28,19 @@ class ChangedError(Error):
     """What a pass has read is no longer as it was; it is undone, and a later one will find what is there then."""
 
 
+class Candidate(NamedTuple):
+    """An epoch that is worth a pass.
+
+    Attributes:
+        whole: all of it may be sealed.
+        large: it has at least a pass of points.
+    """
+
+    epoch: EpochKey
+    whole: bool
+    large: bool
+
+
 class Pass(NamedTuple):
     """What a pass did.
 
@@ -54,8 +67,8 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self, but: Collection[EpochKey] = ()) -> list[tuple[EpochKey, bool]]:
-        """Epochs that are worth a pass, and of each whether all of it may be sealed.
+    async def candidates(self, but: Collection[EpochKey] = ()) -> list[Candidate]:
+        """Epochs that are worth a pass: small ones in the order in which they came, then large ones, the largest first.
 
         Args:
             but: these are left out.
@@ -69,7 +82,10 @@ class Sealer:
             *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
             *([epoch[part] for epoch in but] for part in range(3)),
         )
-        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+        return [
+            Candidate(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"], row["large"])
+            for row in rows
+        ]
 
     async def seal(self, epoch: EpochKey, whole: bool) -> Pass | None:
         """One pass over an epoch.

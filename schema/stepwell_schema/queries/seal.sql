@@ -1,19 +1,26 @@
 -- name: candidates
--- Epochs with something to seal, those with the most points first. `whole`: nothing more will come, or the epoch has waited
--- long enough. $1 idle, $2 age (intervals); $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many;
--- $6 … $8 epochs to leave out.
-SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
-FROM stepwell.ledger l
-JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-CROSS JOIN LATERAL (
-    SELECT l.fenced OR w.state <> 'running' OR l.moved_at < clock_timestamp() - $1::interval
-           OR l.sealed_at < clock_timestamp() - $2::interval AS whole
-) e
-WHERE l.last_step >= l.sealed_below
-  AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
-  AND NOT EXISTS (SELECT FROM unnest($6::bigint[], $7::integer[], $8::integer[]) AS u (run_id, writer_id, epoch)
-                  WHERE u.run_id = l.run_id AND u.writer_id = l.writer_id AND u.epoch = l.epoch)
-ORDER BY l.points - l.sealed_points DESC LIMIT $5;
+-- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
+-- (`large`), the one with the most points first. In one order, small runs would wait behind wide ones, or wide ones behind
+-- thousands of small ones. `whole`: nothing more will come, or the epoch has waited long enough. $1 idle, $2 age (intervals);
+-- $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many of each kind; $6 … $8 epochs to leave out.
+WITH worth AS MATERIALIZED (
+    SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
+    FROM stepwell.ledger l
+    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+    CROSS JOIN LATERAL (
+        SELECT l.fenced OR w.state <> 'running' OR l.moved_at < clock_timestamp() - $1::interval
+               OR l.sealed_at < clock_timestamp() - $2::interval AS whole
+    ) e
+    WHERE l.last_step >= l.sealed_below
+      AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
+      AND NOT EXISTS (SELECT FROM unnest($6::bigint[], $7::integer[], $8::integer[]) AS u (run_id, writer_id, epoch)
+                      WHERE u.run_id = l.run_id AND u.writer_id = l.writer_id AND u.epoch = l.epoch)
+)
+(SELECT w.run_id, w.writer_id, w.epoch, w.whole, false AS large FROM worth w WHERE w.points < $3::bigint
+ ORDER BY w.sealed_at LIMIT $5)
+UNION ALL
+(SELECT w.run_id, w.writer_id, w.epoch, w.whole, true FROM worth w WHERE w.points >= $3::bigint
+ ORDER BY w.points DESC LIMIT $5);
 
 -- name: claim
 -- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
