@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from stepwell import wire
-from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
+from stepwell.delivery.stream import Stream
 from stepwell.settings import Limits, Timeouts
 from stepwell.transport.endpoint import Endpoint
 
@@ -74,7 +74,7 @@ def attach_message(run: str, session: bytes) -> dict[str, Any]:
     """What a writer of the benchmarks' project says first."""
     return {
         "type": "attach",
-        "protocol": PROTOCOL_VERSION,
+        "protocol": wire.PROTOCOL_VERSION,
         "entity": "default",
         "project": "bench",
         "run": run,

@@ -28,7 +28,6 @@ import numpy as np
 import uvloop
 
 from stepwell import wire
-from stepwell.delivery.stream import PROTOCOL_VERSION
 
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
 _ATTACH_AT_ONCE = 200
@@ -94,7 +93,7 @@ class Writer(asyncio.Protocol):
             self._buffer = bytearray(rest)
             message = {
                 "type": "attach",
-                "protocol": PROTOCOL_VERSION,
+                "protocol": wire.PROTOCOL_VERSION,
                 "entity": "default",
                 "project": "quiet",
                 "run": self._run,

@@ -65,6 +65,9 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
+        lock_s: the longest that a statement of the write path may wait for a lock. Rows of the ledger and runs that are
+            locked are not waited for; they are left out, and tried again.
+        failing_s: how long batches may fail, whatever the cause, before the worker is not ready and says why.
         head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.
             Longer than the 60 s for which proxies keep idle connections: else a request may meet a closing one.
         attach_s: the longest that a new stream may take to attach.
@@ -82,6 +85,8 @@ class Timeouts:
 
     statement_s: float = 60.0
     connect_s: float = 10.0
+    lock_s: float = 1.0
+    failing_s: float = 10.0
     head_s: float = 75.0
     attach_s: float = 30.0
     body_s: float = 60.0

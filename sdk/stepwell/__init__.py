@@ -24,6 +24,8 @@ from stepwell.compat.absent import REFUSED, absent_name
 from stepwell.compat.before_init import BeforeInit
 from stepwell.compat.modules import OUTERMOST, WANDB_VERSION, stand_ins
 from stepwell.compat.stand_in import ensure_configured, install_as_wandb, login, require, setup
+from stepwell.data_types import _exports
+from stepwell.data_types._exports import __all__ as __all__
 from stepwell.delivery.account import Account, Stats
 from stepwell.errors import (
     CommError,
@@ -49,19 +51,7 @@ from stepwell.terminal.warnings import show_warnings
 
 if TYPE_CHECKING:
     from stepwell import data_types, plot, testing
-    from stepwell.data_types import (
-        Audio,
-        Bokeh,
-        Classes,
-        Histogram,
-        Html,
-        Image,
-        Molecule,
-        Object3D,
-        Plotly,
-        Table,
-        Video,
-    )
+    from stepwell.data_types._exports import *  # noqa: F403 - all of them, so that they are listed once
     from stepwell.plot import plot_table
 
 if TYPE_CHECKING:
@@ -72,32 +62,17 @@ VERSION = "0.1.0"
 #: sign is Stepwell's own version.
 __version__ = f"{WANDB_VERSION}+stepwell.{VERSION}"
 
-#: Imported when they are asked for, so that `import stepwell` stays light.
-_LAZY = dict.fromkeys(
-    ("Audio", "Bokeh", "Classes", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video"),
-    "data_types",
-) | {"plot_table": "plot"}
-
-__all__ = [
+__all__ += (
     "Account",
     "AlertLevel",
     "Api",
-    "Audio",
-    "Bokeh",
-    "Classes",
     "CommError",
     "Config",
     "ConfigError",
     "DataError",
     "Error",
     "Flush",
-    "Histogram",
-    "Html",
-    "Image",
     "Metric",
-    "Molecule",
-    "Object3D",
-    "Plotly",
     "RejectionError",
     "Run",
     "ServerError",
@@ -105,9 +80,7 @@ __all__ = [
     "SpoolError",
     "Stats",
     "Summary",
-    "Table",
     "UsageError",
-    "Video",
     "alert",
     "data_types",
     "define_metric",
@@ -134,7 +107,7 @@ __all__ = [
     "unwatch",
     "util",
     "watch",
-]
+)
 
 
 show_warnings(logging.getLogger("stepwell"))
@@ -280,10 +253,12 @@ def __getattr__(name: str) -> Any:
     if name in ("config", "summary"):
         run = PROCESS.current
         return BeforeInit(f"wandb.{name}") if run is None else getattr(run, name)
-    if name in ("api", "data_types", "integration", "plot", "testing"):
+    if name in ("api", "integration", "plot", "testing"):
         return importlib.import_module(f"stepwell.{name}")
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"stepwell.{_LAZY[name]}"), name)
+    if name == "plot_table":
+        return importlib.import_module("stepwell.plot").plot_table
+    if name in _exports.__all__:
+        return _exports.media_type(name)
     if name in REFUSED:
         return REFUSED[name]
     if name in OUTERMOST:

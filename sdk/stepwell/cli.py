@@ -19,10 +19,22 @@ from typing import NamedTuple
 import stepwell
 from stepwell.errors import Error, SettingError
 from stepwell.settings.server_file import ServerFile, data_directory, default_data
+from stepwell.spool.place import foreign_owner
 from stepwell.terminal.command import Command
 from stepwell.terminal.display import Progress, number, size, table
 
-__all__ = ["Command", "Progress", "ServerFile", "data_directory", "default_data", "main", "number", "size", "table"]
+__all__ = [
+    "Command",
+    "Progress",
+    "ServerFile",
+    "data_directory",
+    "default_data",
+    "foreign_owner",
+    "main",
+    "number",
+    "size",
+    "table",
+]
 
 GROUP = "stepwell.commands"
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(target: str, *variables: str) -> str:
-    """What `make TARGET` would run in a checkout without an environment, as from a shell even when `make test` runs this."""
+    """What `make TARGET` would run in a checkout without an environment, as from a shell, also below `make test`."""
     ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     done = subprocess.run(
         ["make", "--dry-run", "VENV=no-environment", *variables, target],

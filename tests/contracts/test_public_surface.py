@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import stepwell
 from fixtures.spools import SDK
+from stepwell.data_types._exports import __all__ as MEDIA
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_public_names_are_these() -> None:
-    assert stepwell.__all__ == [
+    assert sorted({*stepwell.__all__} - {*MEDIA}) == [
         "Account",
         "AlertLevel",
         "Api",
-        "Audio",
-        "Bokeh",
-        "Classes",
         "CommError",
         "Config",
         "ConfigError",
         "DataError",
         "Error",
         "Flush",
-        "Histogram",
-        "Html",
-        "Image",
         "Metric",
-        "Molecule",
-        "Object3D",
-        "Plotly",
         "RejectionError",
         "Run",
         "ServerError",
@@ -40,9 +36,7 @@ def test_the_public_names_are_these() -> None:
         "SpoolError",
         "Stats",
         "Summary",
-        "Table",
         "UsageError",
-        "Video",
         "alert",
         "data_types",
         "define_metric",
@@ -70,7 +64,15 @@ def test_the_public_names_are_these() -> None:
         "util",
         "watch",
     ]
-    assert sorted(stepwell.__all__) == stepwell.__all__
+    assert len({*stepwell.__all__}) == len(stepwell.__all__)
+
+
+def test_every_media_type_is_in_both_packages_and_in_the_documentation() -> None:
+    """Those in `_exports.py`, and nothing else that is a type of media."""
+    assert {*MEDIA} <= {*stepwell.__all__} & {*stepwell.data_types.__all__}
+    assert [name for name in MEDIA if getattr(stepwell, name) is not getattr(stepwell.data_types, name)] == []
+    text = (ROOT / "docs" / "compatibility.md").read_text()
+    assert [name for name in MEDIA if not re.search(rf"^\|.*\b{name}\b", text, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("name", stepwell.__all__)
@@ -120,7 +122,7 @@ def imported() -> set[str]:
         "soundfile",
         "bokeh",
         "rdkit",
-        "stepwell.data_types",
+        "stepwell.data_types._media",
         "stepwell.plot",
         "stepwell.testing",
     ],

@@ -28,9 +28,9 @@ from faults.fuzz_frames import Mutator
 from fixtures.frames import bits
 from stepwell import wire
 from stepwell.errors import RejectionError, WireError
-from stepwell.wire import Frame
+from stepwell.wire import MAX_TIME_US, Frame
 from stepwell_ingest.write import pgcopy
-from stepwell_ingest.write.validation import MAX_TIME_US, check
+from stepwell_ingest.write.validation import check
 
 SESSION = bytes(range(16))
 #: A piece of the long run, and the seconds after which one of its mutants is said to hang: a hundred times the usual.

@@ -34,7 +34,7 @@ RUN = "run"
 #: Of the SDK: what does not answer is given up at once.
 IMPATIENT = dataclasses.replace(TIMEOUTS, connect_s=0.5, heartbeat_s=0.4, retry_max_s=0.1)
 #: Of the worker, likewise.
-SHORT = Timeouts(statement_s=0.7, connect_s=0.7, drain_s=5.0, heartbeat_s=1.0)
+SHORT = Timeouts(statement_s=0.7, connect_s=0.7, failing_s=0.0, drain_s=5.0, heartbeat_s=1.0)
 
 
 class Logger:

@@ -20,7 +20,7 @@ import pytest
 
 import stepwell_schema
 from faults.service import PROJECT, Service, service
-from fixtures.ingest import Session, eventually, post
+from fixtures.ingest import Session, eventually, get, post
 from stepwell import wire
 from stepwell.errors import UnavailableError
 from stepwell_ingest.db import migrate as migrations
@@ -76,8 +76,11 @@ async def test_a_disk_that_takes_no_more_is_waited_for(  # [38]
         answers = [await _post(stepwell, frame) for frame in frames[:4]]
         full = next(number for number, answer in enumerate(answers) if answer is not None)
         assert answers[full] == (503, "unavailable", True)
+        status, body, _ = await get(stepwell.worker, "/readyz")
+        assert (status, "no batch was stored for" in body, "could not extend file" in body) == (503, True, True)
         assert await pg.fetchval("SELECT next_seq FROM stepwell.ledger") == full
     assert [await _post(stepwell, frame) for frame in frames] == [None] * 5
+    assert (await get(stepwell.worker, "/readyz"))[0] == 200
     assert await pg.fetchval("SELECT array_agg(seq ORDER BY seq) FROM stepwell.hot_block") == list(range(5))
     assert await pg.fetchval("SELECT count(*) FROM stepwell.rejection") == 0
 

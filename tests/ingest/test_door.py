@@ -15,7 +15,7 @@ from stepwell import wire
 from stepwell.errors import FencedError, StepOrderError
 from stepwell.wire import Block, Object
 from stepwell_ingest.write.admission import Room
-from stepwell_ingest.write.catalog import AttachRequest
+from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.door import Door
 
 pytestmark = pytest.mark.db

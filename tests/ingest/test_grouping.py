@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.ingest import Session, WritePath
 from stepwell.errors import FencedError, RunDeletedError, UnavailableError, UsageError
-from stepwell_ingest.write.catalog import AttachRequest
+from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.grouping import Grouping
 
 

@@ -12,7 +12,7 @@ from stepwell import wire
 from stepwell.errors import UnavailableError
 from stepwell_ingest.db.migrate import _BOOTSTRAP
 from stepwell_ingest.server.worker import Worker
-from stepwell_ingest.write.catalog import AttachRequest
+from stepwell_ingest.write.attachment import AttachRequest
 
 pytestmark = pytest.mark.db
 

@@ -13,6 +13,7 @@ from yarl import URL
 
 from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.pages import Pages
+from stepwell_ingest.api.routes import PAGES
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -36,7 +37,11 @@ async def client(tmp_path: Path, worker: Worker) -> AsyncIterator[TestClient]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/team/mnist", "/team/mnist/runs", "/team/mnist/runs/a", "/team/a%2Fb/runs/%C3%BC/console"]
+    "path",
+    [
+        *(path.format(entity="team", project="mnist", run="a", tab="charts") for path in PAGES),
+        "/team/a%2Fb/runs/%C3%BC/console",
+    ],
 )
 async def test_every_address_of_a_page_is_the_document(built: Path, client: TestClient, path: str) -> None:
     reply = await client.get(URL(path, encoded=True))

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepwell_ingest.write import pgcopy, validation
+from stepwell import wire
+from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.pgcopy import BlockRow, NoteRow, ObjectRow
 
 I64 = st.integers(-(2**63), 2**63 - 1)
 I32 = st.integers(-(2**31), 2**31 - 1)
-TIMES = st.integers(validation.MIN_TIME_US, validation.MAX_TIME_US)
+TIMES = st.integers(wire.MIN_TIME_US, wire.MAX_TIME_US)
 SPECIAL = [float("nan"), float("inf"), float("-inf"), -0.0, 5e-324, -1.7976931348623157e308, 2.0**53 + 1]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -36,7 +37,7 @@ def blocks(draw: st.DrawFn) -> BlockRow:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     some = np.array(draw(st.lists(I64, max_size=3)), np.int64)  # an empty list would make floats of them all
     moments = np.unique(np.append(rng.integers(-(2**63), 2**63 - 1, 3 * steps), some))
-    times = rng.integers(validation.MIN_TIME_US, validation.MAX_TIME_US, steps, endpoint=True)
+    times = rng.integers(wire.MIN_TIME_US, wire.MAX_TIME_US, steps, endpoint=True)
     times[draw(st.integers(0, steps - 1))] = draw(TIMES)
     values = rng.integers(0, 2**64, keys * steps, np.uint64).view(np.float64)  # any 64 bits are a value
     for place, value in draw(st.dictionaries(st.integers(0, 1600), st.sampled_from(SPECIAL), max_size=8)).items():

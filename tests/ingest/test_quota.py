@@ -12,6 +12,7 @@ from fixtures.ingest import Client, Session, eventually, open_write_path, start_
 from stepwell import wire
 from stepwell.errors import RunFullError
 from stepwell_ingest.config import Limits
+from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.quota import Quota
 
@@ -108,6 +109,5 @@ async def test_a_limit_that_postgres_cannot_check_now_stays_as_it_was(any_postgr
         assert cursor.tail_step == 9  # refused frames move no step
 
 
-async def test_without_limits_nobody_looks(any_postgres_dsn: str) -> None:
-    async with open_write_path(any_postgres_dsn) as path:
-        await asyncio.wait_for(Quota(path.pool, Limits(), list).run(), 5)
+async def test_without_limits_nobody_looks(worker: Worker) -> None:
+    assert "quota" not in worker.loops.names

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fixtures.ingest import T0, make_block, make_frame
 from stepwell import wire
 from stepwell.errors import RejectionError, StepOrderError
-from stepwell_ingest.write.validation import MAX_TIME_US, ObjectError, TimeRangeError, check
+from stepwell.wire import MAX_TIME_US
+from stepwell_ingest.write.validation import ObjectError, TimeRangeError, check
 
 SESSION = bytes(16)
 LIMIT = 100

@@ -31,7 +31,7 @@ PATIENCE_MS = 20_000
 Log = Callable[..., None]
 
 
-# Not for the session: while it runs, its event loop counts as running in this thread, and `asyncio.run` in a later test fails.
+# Not for the session: its event loop counts as running in this thread, so `asyncio.run` would fail in later tests.
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:

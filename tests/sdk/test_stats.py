@@ -10,7 +10,7 @@ import pytest
 import stepwell
 from fixtures.server import Backend, StartRun
 from fixtures.unruly import Peer, unruly
-from stepwell.delivery import sender as module
+from stepwell.delivery import collector as module
 from stepwell.runs.run import Run
 from stepwell.settings import Limits
 
@@ -113,7 +113,7 @@ async def test_marks_become_coarse_and_never_promise_too_much(
         for _ in range(200):
             await cut(run)
         assert run._session is not None
-        assert len(run._session.sender._marks) <= 10
+        assert len(run._session.sender._collector._marks) <= 10
         before = -1
         for seq in range(9, 200, 10):
             acknowledge.put_nowait(seq)

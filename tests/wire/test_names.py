@@ -43,6 +43,9 @@ def test_a_key_that_cannot_be_stored_is_refused(key: str, detail: str) -> None:
     ) == str(raised.value)
 
 
+NO_KEY = "a block key is empty, too long, repeated or holds a NUL"
+
+
 def names(*keys: bytes, lengths: list[int] | None = None, padding: bytes | None = None) -> bytes:
     raw = struct.pack(f"<{len(keys)}H", *(lengths or map(len, keys))) + b"".join(keys)
     return raw + (bytes(-len(raw) % 8) if padding is None else padding)
@@ -51,9 +54,10 @@ def names(*keys: bytes, lengths: list[int] | None = None, padding: bytes | None 
 @pytest.mark.parametrize(
     ("packed", "count", "text"),
     [
-        pytest.param(names(b"a", b"a"), 2, "a block key is empty, repeated or holds a NUL", id="repeated"),
-        pytest.param(names(b"a", b""), 2, "a block key is empty, repeated or holds a NUL", id="empty"),
-        pytest.param(names(b"a\0"), 1, "a block key is empty, repeated or holds a NUL", id="NUL"),
+        pytest.param(names(b"a", b"a"), 2, NO_KEY, id="repeated"),
+        pytest.param(names(b"a", b""), 2, NO_KEY, id="empty"),
+        pytest.param(names(b"k" * 32_768), 1, NO_KEY, id="key-too-long"),
+        pytest.param(names(b"a\0"), 1, NO_KEY, id="NUL"),
         pytest.param(names(b"\xff\xff"), 1, "a key is not UTF-8", id="not-UTF-8"),
         pytest.param(names(b"\xc3", b"\xa4"), 2, "a key is not UTF-8", id="character-over-two-keys"),
         pytest.param(names(b"ab", lengths=[60_000]), 1, "do not fill their space .60002 bytes claimed", id="too-long"),

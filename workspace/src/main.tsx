@@ -1,5 +1,5 @@
-// Where the pages begin: styles, theme, and the page that the address names. Each page is a file of its own, loaded when
-// somebody opens it.
+// Where the pages begin: styles, theme, and the page that the address names. Each page is a file in `pages/`, named as
+// `model/place.ts` names it, and loaded when somebody opens it.
 
 import { signal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
@@ -12,19 +12,14 @@ import "./styles/app.css";
 
 // eslint-disable-next-line typescript/no-explicit-any -- each page has props of its own, which its address gives
 type Page = ComponentType<any>;
-const PAGES: Record<string, () => Promise<{ default: Page }>> = {
-  projects: () => import("./pages/projects.tsx"),
-  workspace: () => import("./pages/workspace.tsx"),
-  runs: () => import("./pages/runs.tsx"),
-  run: () => import("./pages/run.tsx"),
-};
+const PAGES = import.meta.glob<{ default: Page }>("./pages/*.tsx");
 
 const loaded = signal<Record<string, Page>>({});
 const failed = signal(false);
 
 function App() {
   const here = place.value;
-  const load = PAGES[here.page];
+  const load = PAGES[`./pages/${here.page}.tsx`];
   if (!load) return <Unknown />;
   const Found = loaded.value[here.page];
   if (Found) return <Found {...here} />;

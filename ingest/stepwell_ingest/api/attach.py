@@ -10,18 +10,23 @@ from typing import Any, Protocol
 import orjson
 
 from stepwell.errors import DataError, UsageError
-from stepwell.wire import MAX_DEPTH
+from stepwell.wire import (
+    MAX_DEPTH,
+    MAX_NAME,
+    MAX_NAME_BYTES,
+    MAX_STEP,
+    PROTOCOL_VERSION,
+    holds_nul,
+    is_name,
+    is_too_deep,
+)
 from stepwell_ingest.api.access import Authorize, Principal, Right, require
+from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list
-from stepwell_ingest.write.catalog import AttachRequest, Catalog
+from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.pace import Pace
-from stepwell_ingest.write.validation import holds_nul, is_too_deep
 
-PROTOCOL_VERSION = 1
-_MAX_NAME = 256
-#: entity, project and run stand in one index entry, which Postgres limits to 2,704 bytes.
-_MAX_NAME_BYTES = 768
 #: 317 years: Postgres can subtract it from now.
 _MAX_AGE_S = 10_000_000_000
 
@@ -52,13 +57,10 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     names = []
     for field in ("entity", "project", "run", "writer"):
         value = message.get(field)
-        if not isinstance(value, str) or not 0 < len(value) <= _MAX_NAME or not value.isprintable():
+        if not isinstance(value, str) or not is_name(value):
             raise DataError(
-                f"{field!r} must be 1 to {_MAX_NAME} printable characters", detail=f"it is {str(value)[:80]!r}"
-            )
-        if len(value.encode()) > _MAX_NAME_BYTES:
-            raise DataError(
-                f"{field!r} must have {_MAX_NAME_BYTES} bytes of UTF-8 at most", detail=f"it is {value[:80]!r}"
+                f"{field!r} must be 1 to {MAX_NAME} printable characters, and {MAX_NAME_BYTES} bytes of UTF-8 at most",
+                detail=f"it is {str(value)[:80]!r}",
             )
         names.append(value)
     try:
@@ -100,7 +102,7 @@ def _one_of(message: dict[str, Any], field: str, known: tuple[str, ...]) -> str 
 
 def _step(message: dict[str, Any], field: str) -> int | None:
     value = message.get(field)
-    if value is None or (type(value) is int and 0 <= value < 2**63 - 1):
+    if value is None or (type(value) is int and 0 <= value <= MAX_STEP):
         return value
     raise DataError(f"{field!r} must be a number from 0 to 2^63 − 2", detail=f"it is {str(value)[:80]!r}")
 

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import Error, NotFoundError, UsageError
+from stepwell.wire import MAX_STEP
 from stepwell.wire.columns import Column
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import ReadServices
@@ -23,7 +24,6 @@ from stepwell_ingest.read.charts import read_chart
 from stepwell_ingest.read.projects import run_ids
 
 _BUCKETS = 210
-_MAX_STEP = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ def _chart(item: dict[str, Any], limits: Reads) -> Chart:
         key,
         tuple(dict.fromkeys(runs)),
         _integer(item, "buckets", 1, limits.buckets) or _BUCKETS,
-        _integer(item, "min_step", 0, _MAX_STEP),
-        _integer(item, "max_step", 0, _MAX_STEP),
+        _integer(item, "min_step", 0, MAX_STEP + 1),
+        _integer(item, "max_step", 0, MAX_STEP + 1),
     )
 
 

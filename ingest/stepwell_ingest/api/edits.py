@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import DataError, NotFoundError, UsageError
+from stepwell.wire import MAX_DEPTH, MAX_TAG, holds_nul, is_too_deep
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import named_run
@@ -15,7 +16,6 @@ from stepwell_ingest.read.database import Database
 
 _TEXTS = ("name", "notes", "group", "job_type")
 _OBJECTS = ("config", "summary")
-_MAX_TAG = 64
 
 
 class Edits(Protocol):
@@ -69,7 +69,9 @@ def _changes(raw: bytes) -> dict[str, Any]:
         raise DataError("the body is not JSON", detail=str(error)) from error
     if not isinstance(changes, dict) or not changes:
         raise DataError("the body must be an object with what to change", hint='{"tags": ["baseline"]}')
-    if b"\\u0000" in orjson.dumps(changes):
+    if is_too_deep(raw, changes):
+        raise DataError("the body is nested too deeply", detail=f"the limit is {MAX_DEPTH} levels")
+    if holds_nul(orjson.dumps(changes)):
         raise DataError("Postgres cannot store NUL characters")
     for field, value in changes.items():
         if field in _TEXTS:
@@ -77,7 +79,7 @@ def _changes(raw: bytes) -> dict[str, Any]:
         elif field in _OBJECTS:
             fits = isinstance(value, dict)
         elif field == "tags":
-            fits = isinstance(value, list) and all(isinstance(tag, str) and 0 < len(tag) <= _MAX_TAG for tag in value)
+            fits = isinstance(value, list) and all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG for tag in value)
         else:
             known = (*_TEXTS, "tags", *_OBJECTS)
             raise UsageError(f"a run has no {field[:80]!r} to change", hint=f"known are {', '.join(known)}")
@@ -89,5 +91,5 @@ def _changes(raw: bytes) -> dict[str, Any]:
 _HINTS = {
     **dict.fromkeys(_TEXTS, "a text, or null"),
     **dict.fromkeys(_OBJECTS, "an object with the keys that change"),
-    "tags": f"a list of texts of 1 to {_MAX_TAG} characters",
+    "tags": f"a list of texts of 1 to {MAX_TAG} characters",
 }

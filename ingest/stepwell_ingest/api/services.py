@@ -46,6 +46,8 @@ class Services:
         live: live views.
         sql: answers queries that people write.
         sizes: how much history there is.
+        checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
+            or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
         pages: what `workspace/` was built into.
         blobs: files; None where the server was started without a place for them.
@@ -67,6 +69,7 @@ class Services:
     live: Live
     sql: SqlReader
     sizes: Sizes
+    checks: tuple[Callable[[], None], ...]
     check_postgres: Callable[[], Awaitable[None]]
     pages: Pages
     blobs: BlobIntake | None

@@ -22,6 +22,8 @@ class ReadinessServices(Protocol):
     @property
     def gate(self) -> Gate: ...
     @property
+    def checks(self) -> tuple[Callable[[], None], ...]: ...
+    @property
     def check_postgres(self) -> Callable[[], Awaitable[None]]: ...
 
 
@@ -55,11 +57,13 @@ async def healthz(services: object, request: web.Request, query: Query) -> web.R
 
 
 async def readyz(services: ReadinessServices, request: web.Request, query: Query) -> web.Response:
-    """200 when frames would be taken in and Postgres answers.
+    """200 when frames would be taken in and stored, all background loops run, and Postgres answers.
 
     Raises:
         UnavailableError: otherwise.
     """
+    for check in services.checks:  # before the gate: a loop that has ended closes it
+        check()
     services.gate.check_open()
     await services.check_postgres()
     return json_response({"status": "ready"})

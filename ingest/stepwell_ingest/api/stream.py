@@ -36,8 +36,8 @@ from stepwell_ingest.api.pieces import Pieces
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Room
+from stepwell_ingest.write.attachment import WrongRunError
 from stepwell_ingest.write.batcher import Outcome, Submission
-from stepwell_ingest.write.catalog import WrongRunError
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
 

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stepwell.cli import foreign_owner
 from stepwell.errors import SettingError
 from stepwell_ingest.db import datadir
 
@@ -28,17 +30,10 @@ def held(data: Path) -> Iterator[None]:
 
     Raises:
         InUseError: another server holds it; names its process.
-        SettingError: it cannot be made or written.
+        SettingError: it cannot be made or written, or is another user's: he could have the database, and what the
+            server writes, in his hands.
     """
-    try:
-        datadir.make_parents(data / "any")
-        descriptor = os.open(data / "server.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise SettingError(
-            f"the data directory {data} cannot be used",
-            detail=error.strerror,
-            hint="choose another one with --data or STEPWELL_DATA",
-        ) from error
+    descriptor = _locked_file(data)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,3 +49,23 @@ def held(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked_file(data: Path) -> int:
+    """A descriptor of the lock file, which is ours and no link: what a link leads to would be emptied."""
+    lock = data / "server.lock"
+    hint = "choose another one with --data or STEPWELL_DATA"
+    try:
+        datadir.make_parents(data / "any")
+        owner = foreign_owner(data)
+        if owner is not None:
+            raise SettingError(f"the data directory {data} belongs to another user ({owner})", hint=hint)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        detail = f"{lock} is a link" if error.errno == errno.ELOOP else error.strerror
+        raise SettingError(f"the data directory {data} cannot be used", detail=detail, hint=hint) from error
+    if os.fstat(descriptor).st_uid not in (os.geteuid(), data.stat().st_uid):
+        os.close(descriptor)
+        raise SettingError(f"{lock} belongs to another user", hint=hint)
+    os.fchmod(descriptor, 0o600)
+    return descriptor

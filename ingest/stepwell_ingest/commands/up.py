@@ -1,7 +1,7 @@
 """`stepwell up`: a whole server on this machine, in the foreground, until Ctrl-C or SIGTERM.
 
-Runs a Postgres (the embedded one, unless a DSN is given), one worker in this process or several in processes of their
-own, and the sealer; prints where things are and what to type next. Promises to leave no process behind, and to drain
+Runs a Postgres (the embedded one, unless a DSN is given), workers and the sealer, each in a process of its own that is
+replaced when it ends; prints where things are and what to type next. Promises to leave no process behind, and to drain
 before it stops: accepted frames are committed and answered.
 """
 
@@ -38,9 +38,8 @@ from stepwell_ingest.server import loop
 from stepwell_ingest.server.child import LOG_FORMAT
 from stepwell_ingest.server.children import Children
 from stepwell_ingest.server.listener import cannot_listen
-from stepwell_ingest.server.serving import Stop, serve
+from stepwell_ingest.server.serving import Stop
 from stepwell_ingest.server.supervisor import Supervisor
-from stepwell_ingest.server.worker import Worker
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
@@ -134,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         move_data(before, data, _say)
     dsn = options.dsn or os.environ.get("STEPWELL_DSN")
     with ExitStack() as exits:
-        port = exits.enter_context(_reserved_port(options.host, options.port, shared=options.workers > 1))
+        port = exits.enter_context(_reserved_port(options.host, options.port))
         try:
             exits.enter_context(held(data))
             noted = True
@@ -151,7 +150,7 @@ def run(options: argparse.Namespace) -> int:
             options.host,
             port,
             public_hosts=",".join(options.public_host or [os.environ.get("STEPWELL_PUBLIC_HOST", "")]),
-            reuse_port=options.workers > 1,
+            reuse_port=True,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
             sql=Sql(dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN")),
             limits=Limits(
@@ -204,10 +203,7 @@ class _Server:
             stop.on_end_of_stdin()
         watch = asyncio.create_task(self._watch(stop))
         try:
-            if self._workers == 1:
-                await serve(Worker(self._config), stop, self._ready, self._stopping)
-            else:
-                await Supervisor(self._config, self._workers, _say).run(stop, self._ready, self._stopping)
+            await Supervisor(self._config, self._workers, _say).run(stop, self._ready, self._stopping)
         finally:
             watch.cancel()
             if self._sealing is not None:
@@ -310,10 +306,10 @@ def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
+def _reserved_port(host: str, port: int) -> Iterator[int]:
     """The port to listen on, after a try: a taken port is better found before Postgres starts.
 
-    When workers share it, the port is held, so that 0 gives all of them the same one.
+    It is held, so that 0 gives all workers the same one, now and when one is replaced.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -328,9 +324,6 @@ def _reserved_port(host: str, port: int, *, shared: bool) -> Iterator[int]:
         ) from error
     except OSError as error:
         raise cannot_listen(host, port, error) from error
-    if not shared:
-        yield port
-        return
     with socket.socket(family) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(address)

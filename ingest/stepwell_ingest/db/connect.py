@@ -17,12 +17,15 @@ from stepwell_schema import queries
 
 #: A pass of the sealer moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
+_SEAL_LOCK_S = 5.0
 _ANSWER_S = 5.0
 #: The role that `POST /v1/sql` logs in as: a session that began as it has no other role to return to.
 _READER = "stepwell_reader"
 #: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
 #: a delete would not see the fork that was made while it waited for the run.
 _CURRENT = {"default_transaction_isolation": "read committed"}
+#: What somebody has set for all sessions of the database or the role must not end our work.
+_NO_LIMITS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
@@ -45,6 +48,9 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "tcp_keepalives_idle": "15",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
+            # These end what a worker has begun that stands still: its own time-outs need a process that runs.
+            "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
+            "lock_timeout": f"{timeouts.lock_s * 1000:.0f}ms",
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
         },
     )
@@ -130,6 +136,8 @@ async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
             "application_name": "stepwell seal",
             "TimeZone": "UTC",
             "synchronous_commit": "on",  # the sealed rows are soon the only copy
+            **_NO_LIMITS,
+            "lock_timeout": f"{_SEAL_LOCK_S:.0f}s",
             **_CURRENT,
         },
     )
@@ -149,7 +157,7 @@ async def maintenance_connection(
         dsn,
         timeout=connect_s,
         command_timeout=statement_s,
-        server_settings={"application_name": f"stepwell {purpose}", **_CURRENT},
+        server_settings={"application_name": f"stepwell {purpose}", **_NO_LIMITS, **_CURRENT},
     )
 
 

@@ -15,6 +15,7 @@ import orjson
 from stepwell.errors import UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.shown import shown
 
 _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
@@ -38,7 +39,7 @@ async def read_metadata(database: Database, run: RunRow, limit: int) -> dict[str
     """{"metadata": {writer: what is known of where it comes from}}."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["metadata"], run.run_id, limit)
-    return {"metadata": {row["writer"]: orjson.Fragment(row["metadata"]) for row in rows}}
+    return {"metadata": {row["writer"]: shown(row["metadata"]) for row in rows}}
 
 
 async def read_console(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -58,19 +59,21 @@ async def read_console(database: Database, run: RunRow, limit: int, cursor: str 
     before = (None,) * len(_POSITION) if cursor is None else _position(cursor)
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["console"], run.run_id, *before, limit + 1)
-    shown = rows[:limit]
+    kept = rows[:limit]
     parts = [
         {
             "writer": row["writer"],
             "epoch": row["epoch"],
             "stream": row["stream"],
-            **{name: orjson.Fragment(row[name] or "null") for name in ("number", "lines", "times")},
+            "number": row["number"],
+            "lines": row["lines"],
+            "times": shown(row["times"]),
         }
-        for row in reversed(shown)
+        for row in reversed(kept)
     ]
     earlier = None
     if len(rows) > limit:
-        earlier = base64.urlsafe_b64encode(orjson.dumps([shown[-1][name] for name in _POSITION])).decode()
+        earlier = base64.urlsafe_b64encode(orjson.dumps([kept[-1][name] for name in _POSITION])).decode()
     return {"parts": parts, "earlier": earlier}
 
 

@@ -31,6 +31,7 @@ from stepwell_ingest.read.positions import (
 )
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.shown import shown_bytes
 from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
 
 #: Bytes that Postgres sends for a point, with its time.
@@ -205,7 +206,7 @@ class _Delta:
                 place = Place(row["epoch"], row["seq"], row["number"])
                 value = None
                 if row["value"] is not None:
-                    text = row["value"].encode()
+                    text = shown_bytes(row["value"])
                     value = ObjectValue(row["key"], row["writer"], row["step"], row["time_us"], text)
                     room -= len(text)
                 found[row["writer"]][place] = _Found(place, row["needs_files"], row["missing"], value)

@@ -15,10 +15,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from stepwell.errors import UsageError
+from stepwell.wire import MAX_STEP
 from stepwell_ingest.read.arrays import TooMuch, fetch
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import ObjectValue, Page, assemble
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.shown import shown_bytes
 from stepwell_ingest.read.standing import Standing
 
 #: What a row is known by; no names of metrics.
@@ -27,7 +29,7 @@ RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
 #: A page may be this many times wider than the last one: what comes may be denser than what was.
 _GROWTH = 16
 #: Every step lies below.
-ALL_STEPS = 2**63 - 1
+ALL_STEPS = MAX_STEP + 1
 _FETCH_OBJECTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -148,7 +150,7 @@ async def fetch_objects(
     cursor = await connection.cursor(database.sql["objects"], run_id, keys, start, below)
     while rows := await cursor.fetch(_FETCH_OBJECTS):
         for row in rows:
-            text = row["value"].encode()
+            text = shown_bytes(row["value"])
             held += len(text) + 100
             found.append(ObjectValue(row["key"], row["writer"], row["step"], microseconds(row["time"]), text))
         if held > database.limits.page_bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,10 +46,14 @@ class Live:
 
     Args:
         database: to read from.
+        start: runs the poller, under a name that messages have.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, start: Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
+    ) -> None:
         self._database = database
+        self._start = start
         self._listeners: dict[int, set[_Listener]] = {}
         self._marks: dict[int, str | None] = {}
         self._shared: dict[int, dict[Any, asyncio.Task[Event]]] = {}
@@ -101,7 +105,7 @@ class Live:
         listener.moved.set()  # the first look needs no reason
         self._listeners.setdefault(run.run_id, set()).add(listener)
         if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll())
+            self._poller = self._start("live views", self._poll())
         first = True
         try:
             while True:

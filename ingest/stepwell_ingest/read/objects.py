@@ -14,6 +14,7 @@ import orjson
 from stepwell.errors import RewoundError, UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
+from stepwell_ingest.read.shown import shown
 from stepwell_ingest.read.standing import Standing
 
 
@@ -41,20 +42,20 @@ async def read_objects(
                 hint="begin again without a cursor",
             )
         rows = await connection.fetch(database.sql["objects_of_key"], run.run_id, key, *after, max_step, limit + 1)
-    shown = rows[:limit]
+    kept = rows[:limit]
     values = [
         {
             "step": row["step"],
             "writer": row["writer"],
             "time": row["time"].isoformat(),
-            "value": orjson.Fragment(row["value"]),  # as it was logged: integers of any size
+            "value": shown(row["value"]),  # as it was logged: integers of any size
         }
-        for row in shown
+        for row in kept
     ]
     more = None
     if len(rows) > limit:
         more = base64.urlsafe_b64encode(
-            orjson.dumps([shown[-1]["step"], shown[-1]["writer"], run.run_id, standing.mark])
+            orjson.dumps([kept[-1]["step"], kept[-1]["writer"], run.run_id, standing.mark])
         ).decode()
     return {"key": key, "values": values, "next": more}
 

@@ -19,6 +19,7 @@ from stepwell.errors import NotFoundError, UsageError
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import Condition, Order
 from stepwell_ingest.read.near import near
+from stepwell_ingest.read.shown import shown, shown_bytes
 from stepwell_ingest.read.standing import Standing
 
 #: Columns of the query `runs` that an answer shows as they are.
@@ -127,13 +128,13 @@ async def list_runs(
             raise NotFoundError(
                 f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project)
             )
-        shown = rows[:limit]
-        values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row in shown}
+        on_page = rows[:limit]
+        values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row in on_page}
         if summary_keys:
             for row in await connection.fetch(database.sql["summaries"], list(values), list(summary_keys)):
-                values[row["run_id"]][row["key"]] = orjson.Fragment(row["value"])
-    more = _cursor(shown[-1], order) if len(rows) > limit else None
-    runs = [_run_row(row).shown | ({"summary": values[row["run_id"]]} if summary_keys else {}) for row in shown]
+                values[row["run_id"]][row["key"]] = shown(row["value"])
+    more = _cursor(on_page[-1], order) if len(rows) > limit else None
+    runs = [_run_row(row).shown | ({"summary": values[row["run_id"]]} if summary_keys else {}) for row in on_page]
     return {"runs": runs, "next": more, "total": total}
 
 
@@ -162,7 +163,7 @@ async def summary(standing: Standing) -> bytes:
     async with standing.snapshot() as connection:
         rows = await connection.fetch(standing.sql["summary"], standing.run_id)
     # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
-    return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + row["value"].encode() for row in rows) + b"}\n"
+    return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + shown_bytes(row["value"]) for row in rows) + b"}\n"
 
 
 def _base(database: Database) -> str:
@@ -170,29 +171,18 @@ def _base(database: Database) -> str:
 
 
 def _run_row(row: asyncpg.Record) -> RunRow:
-    shown = {
+    attributes = {
         "entity": row["entity"],
         "project": row["project"],
         "id": row["run"],
         **{name: _plain(row[name]) for name in _SHOWN},
         "group": row["run_group"],
-        "tags": _json(row["tags"]) or [],
-        "config": _json(row["config"]) or {},
-        "metadata": _metadata(row["info"]),
+        **{name: shown(row[name] or empty) for name, empty in (("tags", "[]"), ("config", "{}"), ("metadata", "{}"))},
     }
     may = bool(row["has_objects"]) or row["parent"] is not None
     return RunRow(
-        row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, may, shown
+        row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, may, attributes
     )
-
-
-def _metadata(info: str | None) -> dict[str, Any]:
-    known = {"notes", "tags", "group", "job_type", "display_name", "config"}
-    return {key: value for key, value in (_json(info) or {}).items() if key not in known}
-
-
-def _json(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
 
 
 def _plain(value: Any) -> Any:

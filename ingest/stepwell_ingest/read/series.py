@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from stepwell.wire import MAX_STEP
 from stepwell.wire.columns import Column
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.standing import Standing
 
 _INTEGERS = ("bucket_step", "count", "first_step", "last_step", "nans", "pos_infs", "neg_infs")
-_ALL_STEPS = 2**63 - 1
+_ALL_STEPS = MAX_STEP + 1
 _DOUBLES = ("min", "max", "mean", "first", "last")
 
 

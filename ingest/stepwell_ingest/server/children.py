@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from typing import Any
@@ -75,13 +76,16 @@ class Children:
             await process.wait()
 
     async def _start(self, name: str, module: str, line: bytes) -> tuple[Process, dict[str, Any]]:
-        process = await asyncio.create_subprocess_exec(
-            # In a session of its own, or the terminal's Ctrl-C would reach it before the drain.
-            *(sys.executable, "-m", module),
-            stdin=PIPE,
-            stdout=PIPE,
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                # In a session of its own, or the terminal's Ctrl-C would reach it before the drain.
+                *(sys.executable, "-m", module),
+                stdin=PIPE,
+                stdout=PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:  # no more processes, files or memory
+            raise UnavailableError(f"a {name} process cannot be started", detail=str(error)) from error
         self._processes.add(process)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -101,20 +105,22 @@ class Children:
         return process, answer
 
     async def _keep(self, process: Process, name: str, module: str, line: bytes) -> None:
-        pause_s = _RESTART_MIN_S
+        pause_s, started = _RESTART_MIN_S, time.monotonic()
         while True:
             code = await process.wait()
             self._processes.discard(process)
             if self._stopping:
                 return
+            if time.monotonic() - started > _RESTART_MAX_S:  # else it is likely to end soon again
+                pause_s = _RESTART_MIN_S
             self._say(f"{name} {process.pid} has ended with exit code {code}; starting another one")
             while True:
                 await asyncio.sleep(pause_s)
                 try:
                     process, _ = await self._start(name, module, line)
-                except Error as error:
+                except (Error, OSError, ValueError) as error:  # ValueError: what it said is no JSON
                     pause_s = min(pause_s * 2, _RESTART_MAX_S)
                     self._say(f"it did not start, and is tried again in {pause_s:.0f} s: {error}")
                 else:
-                    pause_s = _RESTART_MIN_S
+                    pause_s, started = min(pause_s * 2, _RESTART_MAX_S), time.monotonic()
                     break

@@ -30,10 +30,12 @@ from stepwell_ingest.read.sql import SqlReader
 from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
+from stepwell_ingest.server.loops import Loops
 from stepwell_ingest.write.admission import Gate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
+from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pace import Pace
@@ -50,16 +52,21 @@ class Composition:
     Attributes:
         services: what routes are answered from.
         housekeeping: the hourly work, also on demand.
-        loops: run until they are cancelled; housekeeping is one of them.
+        loops: by name; each runs until it is cancelled. Housekeeping is one of them.
     """
 
     services: Services
     housekeeping: Housekeeping
-    loops: tuple[Loop, ...]
+    loops: dict[str, Loop]
 
 
 def compose(
-    config: Config, writing: asyncpg.Pool, reading: asyncpg.Pool, asking: asyncpg.Pool, store: Store | None
+    config: Config,
+    writing: asyncpg.Pool,
+    reading: asyncpg.Pool,
+    asking: asyncpg.Pool,
+    store: Store | None,
+    running: Loops,
 ) -> Composition:
     """The parts of a worker.
 
@@ -68,25 +75,34 @@ def compose(
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: where files go; None: the worker takes no files.
+        running: where the caller runs the loops. Loops that are started on demand run there, too.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
     batcher = Batcher(limits.batch_bytes, limits.batch_frames)
-    catalog = Catalog(writing, timeouts.connect_s)
+    attaching = Failures("writer could attach", timeouts.failing_s)
+    catalog = Catalog(writing, timeouts.connect_s, attaching)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pace = Pace(lambda: batcher.batch_s)
     pressure = Pressure(writing, config.seal)
-    copiers = [Copier(writing, catalog, names, batcher, metrics, timeouts, pressure) for _ in range(limits.copiers)]
+    failing = Failures("batch was stored", timeouts.failing_s)
+    copiers = [
+        Copier(writing, catalog, names, batcher, metrics, timeouts, pressure, failing) for _ in range(limits.copiers)
+    ]
     lifecycle = Lifecycle(writing, timeouts, streams.cursors, catalog.cursors)
     housekeeping = Housekeeping(writing, config.dsn, timeouts.connect_s)
     reads = Database(reading, config.reads)
-    loops: list[Loop] = [quota.run, pressure.run, pace.run, lifecycle.run, housekeeping.run]
-    loops += [copier.run for copier in copiers]
+    loops: dict[str, Loop] = {f"copier {number}": copier.run for number, copier in enumerate(copiers, 1)}
+    loops |= {"pressure": pressure.run, "pace": pace.run, "heartbeats": lifecycle.run}
+    loops["housekeeping"] = housekeeping.run
+    if quota.limited:
+        loops["quota"] = quota.run
     blobs = None
     if store is not None:
         blobs = BlobIntake(writing, store, limits, timeouts)
-        loops += [blobs.run, partial(Collector(config.dsn, store, timeouts).run, writing)]
+        loops["uploads"] = blobs.run
+        loops["collector"] = partial(Collector(config.dsn, store, timeouts).run, writing)
     services = Services(
         config=config,
         started_at=time.time(),
@@ -101,11 +117,12 @@ def compose(
         streams=streams,
         edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
-        live=Live(reads),
+        live=Live(reads, partial(running.start, may_return=True)),
         sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
+        checks=(running.check, failing.check, attaching.check),
         check_postgres=partial(check_answers, writing),
         pages=Pages(),
         blobs=blobs,
     )
-    return Composition(services, housekeeping, tuple(loops))
+    return Composition(services, housekeeping, loops)

@@ -66,7 +66,7 @@ class Lifecycle:
                 beaten = now
                 if now - since > self._timeouts.silent_s:
                     await self.reap()
-            except Error as error:
+            except (Error, asyncpg.PostgresError) as error:
                 log.warning("%s", error)
 
     async def beat(self) -> None:

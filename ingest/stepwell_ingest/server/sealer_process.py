@@ -7,6 +7,7 @@ runs. SIGTERM or the end of stdin ends it; a pass that is under way is undone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,27 +18,32 @@ from stepwell_ingest.db.connect import seal_pool
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.keeper import Keeper
 from stepwell_ingest.server import child
+from stepwell_ingest.server.loops import Loops
 
 
 async def work(config: Config) -> None:
     """Seals until the process is asked to stop.
 
     Raises:
-        UnavailableError: Postgres cannot be reached.
+        UnavailableError: Postgres cannot be reached, or sealing has ended by itself.
     """
     with postgres_errors("be reached"):
         pool = await seal_pool(config.dsn, config.timeouts.connect_s)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     asyncio.get_running_loop().add_reader(0, lambda: None if os.read(0, 4096) else stop.set())
-    sealing = asyncio.create_task(Keeper(pool, config.seal).run())
+    loops = Loops()
+    loops.start("sealing", Keeper(pool, config.seal).run())
     child.say({"pid": os.getpid()})
-    await stop.wait()
+    failure = await loops.watch(stop)
     # A COPY that is cut short leaves asyncpg's connection unusable, so the connections end first.
     logging.disable()
     pool.terminate()
-    sealing.cancel()
-    await asyncio.wait({sealing}, timeout=1)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await loops.stop()
+    if failure is not None:
+        raise failure
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 
+#: How long a worker goes on that has lost a loop. What is committed by then is answered; the rest comes again.
+_FAILED_DRAIN_S = 3.0
+
 
 class Stop:
     """Requests to stop. It belongs to the event loop that runs when it is made.
@@ -79,7 +82,7 @@ class Stop:
 
 
 async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
-    """Runs one worker until `stop` is asked for.
+    """Runs one worker until `stop` is asked for, or one of its background loops ends by itself.
 
     Args:
         on_ready: told the URL, once it listens.
@@ -87,14 +90,19 @@ async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_
 
     Raises:
         Error: it could not start (see `Worker.start`).
+        UnavailableError: a loop has ended (see `Loops`), and with it the worker.
     """
     try:
         if await stop.unless_asked(_started(worker)) is None:
             return
         on_ready(worker.url)
-        await stop.drain.wait()
-        on_stop()
-        await stop.patiently(asyncio.create_task(worker.drain()))
+        failure = await worker.loops.watch(stop.drain)
+        if failure is None:
+            on_stop()
+        patience_s = None if failure is None else _FAILED_DRAIN_S
+        await stop.patiently(asyncio.create_task(worker.drain(patience_s)))
+        if failure is not None:
+            raise failure
     finally:
         await worker.stop()
 

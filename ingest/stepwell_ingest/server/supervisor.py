@@ -1,4 +1,4 @@
-"""Several workers on one port: started, restarted when one dies, drained together.
+"""Workers on one port: started, replaced when one ends, drained together.
 
 Stands between `stepwell up --workers N` and N processes of `worker_process`; the kernel spreads the connections among
 them (SO_REUSEPORT). The workers need not know of each other, because the ledger in Postgres decides. A worker that dies

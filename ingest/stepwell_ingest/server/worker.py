@@ -22,6 +22,7 @@ from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.server.compose import compose
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.listener import listen
+from stepwell_ingest.server.loops import Loops
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Worker:
 
     Attributes:
         services, housekeeping: its parts; there from `start` on.
+        loops: its background loops; when one of them ends by itself, the worker is of no use any more.
     """
 
     services: Services
@@ -44,6 +46,7 @@ class Worker:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.loops = Loops()
         self._exits = AsyncExitStack()
         self._pool: asyncpg.Pool | None = None
         self._port = config.port
@@ -76,11 +79,13 @@ class Worker:
                 reading = await read_pool(config.dsn, config.reads, config.timeouts.connect_s)
                 asking = await sql_pool(config.dsn, config.sql, config.timeouts.connect_s)
             exits.push_async_callback(_close, asking)
-            composed = compose(config, writing, reading, asking, store)
+            composed = compose(config, writing, reading, asking, store, self.loops)
             self.services, self.housekeeping = composed.services, composed.housekeeping
             exits.push_async_callback(self.services.reads.close)
             exits.push_async_callback(self.services.live.stop)
-            exits.push_async_callback(_cancel, [asyncio.create_task(loop()) for loop in composed.loops])
+            exits.push_async_callback(self.loops.stop)
+            for name, run in composed.loops.items():
+                self.loops.start(name, run())
             runner = _runner(self.services)
             exits.push_async_callback(runner.cleanup)
             exits.callback(self.services.live.close)
@@ -88,15 +93,19 @@ class Worker:
             await web.SockSite(runner, listener, backlog=1024).start()
             self._exits = exits.pop_all()
 
-    async def drain(self) -> None:
-        """Takes nothing more in, and waits until what was taken in is committed and answered, or `drain_s` is over."""
+    async def drain(self, patience_s: float | None = None) -> None:
+        """Takes nothing more in, and waits until what was taken in is committed and answered.
+
+        Args:
+            patience_s: the longest wait; None: `drain_s`.
+        """
         services = self.services
         services.gate.close()
         services.batcher.close()
         services.live.close()
         services.streams.stop()
         try:
-            async with asyncio.timeout(self.config.timeouts.drain_s):
+            async with asyncio.timeout(self.config.timeouts.drain_s if patience_s is None else patience_s):
                 while services.streams or not services.batcher.idle:  # noqa: ASYNC110 - two conditions of two objects, once a life
                     await asyncio.sleep(0.01)
         except TimeoutError:
@@ -131,12 +140,6 @@ def _runner(services: Services) -> web.AppRunner:
         max_line_size=limits.request_line_bytes,
         max_field_size=limits.request_line_bytes,
     )
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _close(pool: asyncpg.Pool) -> None:

@@ -11,103 +11,27 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
 
 from stepwell.errors import (
-    DataError,
     Error,
     FencedError,
-    RejectionError,
     RunDeletedError,
     UnavailableError,
     UnknownWriterError,
-    UsageError,
     from_dict,
 )
 from stepwell_ingest.config import Timeouts
-from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition, postgres_errors
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.write.attachment import Attachment, AttachRequest, Earlier, attach_error
+from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.grouping import Grouping
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_schema import queries
 
 _MAX_CURSORS = 20_000
-
-
-class AttachRequest(NamedTuple):
-    """Which run a writer logs to, as whom, and where it starts.
-
-    Attributes:
-        entity, project, run, writer: names.
-        session: 16 bytes.
-        late: a spool is delivered after the fact.
-        info: what the run and the writer say of themselves (config, host, …).
-        resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
-        from_seq: what the sender knows to be stored; it hears of rejections from there on.
-        age_s: how long ago the process started that logs.
-    """
-
-    entity: str
-    project: str
-    run: str
-    writer: str
-    session: bytes
-    late: bool
-    info: dict[str, Any]
-    resume: str | None = None
-    rewind_to: int | None = None
-    fork_run: str | None = None
-    fork_step: int | None = None
-    from_seq: int | None = None
-    age_s: float = 0.0
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it asks where to go on, and so knows of what was logged before."""
-        return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
-
-
-class Earlier(NamedTuple):
-    """What an attach of a session that has stored nothing says of the processes before it.
-
-    Attributes:
-        last_step: the last step that earlier processes of its writer show; None: they show nothing.
-        moved_s: how many seconds ago they stored something last.
-        beside: another program is connected as the writer that the session asked for, so it got a writer of its own.
-    """
-
-    last_step: int | None
-    moved_s: float | None
-    beside: bool
-
-
-class Attachment(NamedTuple):
-    """What a session is told when it attaches.
-
-    Attributes:
-        cursor: where its frames go on.
-        resumed: the writer was there before this session.
-        config, meta: the run's, for a process that resumes it; None for others.
-        tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
-        rejected: seqs that were refused, from the request's `from_seq` on.
-        earlier: what the session will supersede, or why it has another writer than it asked for; None: nothing to tell.
-    """
-
-    cursor: Cursor
-    resumed: bool
-    config: dict[str, Any] | None
-    meta: dict[str, Any] | None
-    tables: dict[str, Any] | None
-    rejected: list[tuple[int, Error]]
-    earlier: Earlier | None = None
-
-
-class WrongRunError(RejectionError):
-    """The session was attached to another run before."""
-
-    code = "wrong_run"
 
 
 class Catalog:
@@ -116,10 +40,14 @@ class Catalog:
     Args:
         pool: connections to Postgres.
         connect_s: the longest wait for one of the connections.
+        failures: is told of attaches that fail because of Postgres; None: nobody is.
     """
 
-    def __init__(self, pool: asyncpg.Pool, connect_s: float = Timeouts().connect_s) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, connect_s: float = Timeouts().connect_s, failures: Failures | None = None
+    ) -> None:
         self._pool = pool
+        self._failures = failures or Failures("writer could attach", Timeouts().failing_s)
         self._connect_s = connect_s
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
@@ -138,6 +66,10 @@ class Catalog:
             DataError: something that Postgres cannot store.
             UnavailableError: Postgres is away.
         """
+        with self._failures.watch():
+            return await self._attach(request)
+
+    async def _attach(self, request: AttachRequest) -> Attachment:
         row = None
         if not request.goes_on:
             row, stands = await self._together.answer((request, time.monotonic()))
@@ -163,7 +95,7 @@ class Catalog:
                 except asyncpg.PostgresError as error:
                     if error.sqlstate == "ST020":
                         raise await self._gone(connection, request.session) from error
-                    raise _attach_error(error, request) from error
+                    raise attach_error(error, request) from error
                 config = meta = tables = None
                 if request.resume is not None or request.rewind_to is not None:
                     about = await connection.fetchrow(self._sql["about"], row["run_id"], row["writer_id"])
@@ -276,7 +208,7 @@ class Catalog:
         if known is not None and not known.stale and not fresh:
             self._cursors.move_to_end(session)
             return known
-        with postgres_errors("look up a writer"):
+        with self._failures.watch(), postgres_errors("look up a writer"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
                 row = await connection.fetchrow(self._sql["cursors_by_session"], [uuid.UUID(bytes=session)])
                 gone = await self._gone(connection, session) if row is None else None
@@ -359,35 +291,6 @@ class Catalog:
         """What Postgres says now of a cursor that turned out to be stale; raises as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)
-
-
-def _attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
-    """What the function's own SQLSTATEs mean; `error` itself where it is not one of them."""
-    path = f"{request.entity}/{request.project}/{request.run}"
-    match error.sqlstate:
-        case "ST003":
-            return WrongRunError(
-                "this session belongs to another run",
-                detail=f"{path}, session {request.session.hex()}",
-                hint="a spool directory was mixed up; each run has its own",
-            )
-        case "ST004":
-            done = "resumed" if request.rewind_to is None else "rewound"
-            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
-        case "ST005":
-            text = f"run {path} exists already"
-            return UsageError(text, detail='resume="never"', hint="take another id, or resume it")
-        case "ST006":
-            return UsageError("the run to fork does not exist", detail=str(error))
-        case "ST007":
-            text = f"run {path} exists already, and is not this fork"
-            return UsageError(text, detail=str(error), hint="give the fork another id")
-    if is_missing_partition(error):
-        return no_partition(error)
-    if caused_by_rows(error):
-        return DataError("Postgres does not take this attach message", detail=str(error)[:500])
-    other: Exception = error
-    return other
 
 
 def _fenced(writer: str, epoch: int) -> FencedError:

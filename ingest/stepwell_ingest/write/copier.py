@@ -23,6 +23,7 @@ from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Submission
 from stepwell_ingest.write.catalog import Catalog
+from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.ledger import Cursor
 from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
@@ -62,6 +63,7 @@ class Copier:
         names: where metric ids come from.
         batcher: where batches come from.
         pressure: how long to rest between batches.
+        failures: is told of batches that fail.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Copier:
         metrics: Metrics,
         timeouts: Timeouts,
         pressure: Pressure,
+        failures: Failures,
     ) -> None:
         self._pool = pool
         self._catalog = catalog
@@ -81,6 +84,7 @@ class Copier:
         self._metrics = metrics
         self._timeouts = timeouts
         self._pressure = pressure
+        self._failures = failures
         self._sql = queries("write")
 
     async def run(self) -> None:
@@ -127,6 +131,10 @@ class Copier:
             failed += await self._store([group for group in groups if id(group.cursor) not in lost], ids)
             for group, error in failed:
                 self._give_up(batch, group.cursor, error)
+            if len(failed) < len(groups):
+                self._failures.over()
+            elif away := [error for _, error in failed if isinstance(error, UnavailableError)]:
+                self._failures.add(away[-1])
             for item in submissions:
                 if item.done.done():
                     continue
@@ -148,6 +156,7 @@ class Copier:
             if not isinstance(error, Exception):
                 raise
             self._metrics.batches_failed.inc()
+            self._failures.add(answer)
         else:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
 

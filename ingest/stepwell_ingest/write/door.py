@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from stepwell.errors import UnavailableError
 from stepwell.wire import HEADER_BYTES, KIND_DATA, KIND_NOTES, Block, Frame, Header, Object
 from stepwell_ingest.write.admission import Room
+from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import Outcome
-from stepwell_ingest.write.catalog import AttachRequest, Catalog
+from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
 

@@ -46,7 +46,7 @@ class Pressure:
                 with postgres_errors("say how much waits to be sealed"):
                     async with self._pool.acquire(timeout=10) as connection:
                         self.unsealed_bytes = await connection.fetchval(self._sql["unsealed_bytes"], timeout=10)
-            except Error as error:
+            except (Error, asyncpg.PostgresError) as error:
                 log.debug("%s", error)  # the copiers will say so, too
 
     def pause_s(self, batch_s: float) -> float:

@@ -44,12 +44,17 @@ class Quota:
         """Why nothing more of the run is stored; None: it is."""
         return self._full.get(run_id)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit, so that `run` has something to do."""
+        return self._points is not None or self._bytes is not None
+
     async def run(self) -> None:
-        """Looks until cancelled; returns at once where nothing is limited."""
-        while self._points is not None or self._bytes is not None:
+        """Looks until cancelled."""
+        while True:
             try:
                 await self.look()
-            except Error as error:
+            except (Error, asyncpg.PostgresError) as error:
                 log.warning("%s", error)
             await asyncio.sleep(_EVERY_S)
 

@@ -1,4 +1,4 @@
-"""The rules that a decoded frame must obey before it may reach Postgres. Pure: numpy and orjson, no database, no clock.
+"""Holds a decoded frame to the rules of `stepwell.wire` before it may reach Postgres. No database, no clock.
 
 In comes a `wire.Frame` (its bytes already agree with their checksums and lengths) and the last step of its writer; out
 comes the frame's last step, or a typed rejection. What passes here cannot make COPY fail: that is what lets many
@@ -7,33 +7,25 @@ writers share a transaction.
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import numpy as np
 import orjson
 
 from stepwell.errors import RejectionError, StepOrderError
-from stepwell.wire import KIND_NOTES, MAX_DEPTH, MAX_KEY_BYTES, MAX_NOTE_KIND_BYTES, Block, Frame, Object
-
-#: Years 1970 to 9999: what Postgres, Python and a browser can all show.
-MIN_TIME_US = 0
-MAX_TIME_US = 253_402_300_799_999_999
-#: Ranges of steps end before a step, so there must be one behind the last.
-MAX_STEP = 2**63 - 2
-
-#: `{"set": {key: …}}`, say, and the row that a value is part of.
-_LEVELS_AROUND = 10
-
-# jsonb refuses the NUL character. A backslash before the escape may itself be escaped: an even number of them is text.
-_NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-# jsonb keeps numbers as `numeric`, digit by digit: what orjson reads as 0 may have more decimals than that takes.
-# The first expression is a quick look (it may find text in a string), the others make sure.
-_MAX_DECIMALS = 16_383
-_MAYBE_MANY_DECIMALS = re.compile(rb"[eE][+-]?\d{4}|\.\d{8192}")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_SCALED_NUMBER = re.compile(rb"(?:\.(\d++))?[eE]([+-]?)0*+(\d*+)|\.(\d{16384})")
+from stepwell.wire import (
+    KIND_NOTES,
+    MAX_DECIMALS,
+    MAX_DEPTH,
+    MAX_NOTE_KIND_BYTES,
+    MAX_STEP,
+    Block,
+    Frame,
+    Object,
+    has_too_many_decimals,
+    holds_nul,
+    is_key,
+    is_time,
+    is_too_deep,
+)
 
 
 class TimeRangeError(RejectionError):
@@ -115,7 +107,7 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
     if int(steps[-1]) > MAX_STEP:
         raise StepOrderError("a step is too large", detail=f"{steps[-1]}; the limit is {MAX_STEP}")
     for block in blocks:
-        if int(block.times.min()) < MIN_TIME_US or int(block.times.max()) > MAX_TIME_US:
+        if not (is_time(int(block.times.min())) and is_time(int(block.times.max()))):
             raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"seq {frame.header.seq}")
     if frame.objects:
         known = set(steps.tolist())
@@ -151,9 +143,9 @@ def _check_late_object(item: Object) -> None:
     fields = value if isinstance(value, dict) else {}
     key, step, time = fields.get("key"), fields.get("step"), fields.get("time")
     if (
-        not (isinstance(key, str) and key and len(key.encode()) <= MAX_KEY_BYTES)
+        not (isinstance(key, str) and is_key(key.encode()))
         or not (type(step) is int and 0 <= step <= MAX_STEP)
-        or not (type(time) is int and MIN_TIME_US <= time <= MAX_TIME_US)
+        or not (type(time) is int and is_time(time))
         or "value" not in fields
     ):
         raise ObjectError(
@@ -161,32 +153,11 @@ def _check_late_object(item: Object) -> None:
         )
 
 
-def _depth_is_above(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [
-            item
-            for parent in level
-            for item in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return False
-    return True
-
-
-def is_too_deep(raw: bytes, value: Any) -> bool:
-    """Whether JSON is nested deeper than readers take: `MAX_DEPTH`, and the levels that the SDK puts around values."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
-        return False
-    return isinstance(value, dict | list) and _depth_is_above(value, MAX_DEPTH + _LEVELS_AROUND)
-
-
 def _check_object(item: Object, max_bytes: int) -> None:
     name = item.key[:80]
     if len(item.body) > max_bytes:
         raise ObjectError("a value is too large", detail=f"{name!r}: {len(item.body)} bytes; the limit is {max_bytes}")
-    if not MIN_TIME_US <= item.time <= MAX_TIME_US:
+    if not is_time(item.time):
         raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"{name!r}")
     try:
         value = orjson.loads(item.body)  # rejects NaN, bad UTF-8, lone surrogates, and more than 1,024 levels
@@ -196,23 +167,7 @@ def _check_object(item: Object, max_bytes: int) -> None:
         raise ObjectError("a value is nested too deeply", detail=f"{name!r}; the limit is {MAX_DEPTH} levels")
     if holds_nul(item.body):
         raise ObjectError("a value holds a NUL character, which jsonb cannot store", detail=f"{name!r}")
-    if _MAYBE_MANY_DECIMALS.search(item.body) and _has_too_many_decimals(item.body):
+    if has_too_many_decimals(item.body):
         raise ObjectError(
-            "a number has more decimal places than jsonb can store", detail=f"{name!r}; the limit is {_MAX_DECIMALS}"
+            "a number has more decimal places than jsonb can store", detail=f"{name!r}; the limit is {MAX_DECIMALS}"
         )
-
-
-def holds_nul(raw: bytes) -> bool:
-    """Whether a text in JSON holds a NUL character."""
-    return b"\\u0000" in raw and _NUL_ESCAPE.search(raw) is not None
-
-
-def _has_too_many_decimals(body: bytes) -> bool:
-    for fraction, sign, exponent, too_long in map(re.Match.groups, _SCALED_NUMBER.finditer(_STRING.sub(b"", body))):
-        # The largest exponents, which Postgres does not even read, can only be those of a zero.
-        if too_long or len(exponent) > 9:
-            return True
-        shift = int(exponent or 0)
-        if len(fraction or b"") + (shift if sign == b"-" else -shift) > _MAX_DECIMALS:
-            return True
-    return False

@@ -14,6 +14,20 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN jsonb_typeof(value) = 'number' AND length(value::text) < 17 THEN value::bigint END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.step_v1(value jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- A whole number that can be a step: from 0 to 2^63 - 2.
+    SELECT CASE WHEN jsonb_typeof(value) = 'number' AND value::text ~ '^[0-9]{1,19}$' AND value < '9223372036854775807'
+                THEN value::bigint END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.micros_v1(value jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- A time in whole microseconds since 1970, up to the year 9999.
+    SELECT CASE WHEN jsonb_typeof(value) = 'number' AND value::text ~ '^[0-9]{1,18}$' AND value < '253402300800000000'
+                THEN value::bigint END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.time_v1(value jsonb) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     -- Seconds since 1970 as a time, up to the year 5138.

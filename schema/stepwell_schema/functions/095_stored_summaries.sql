@@ -2,7 +2,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.summary_form_v1() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- Raise it with every change of summary_v1 that changes a value: what was stored before counts no more.
+    -- Raise it with every change of a value of summary_v1, also by what it reads (history_objects, notes): what was stored
+    -- before counts no more.
     SELECT 1
 $$;
 

@@ -6,7 +6,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
     -- A run's config: the one that it was created with (`began`), changed by its notes; the latest note on a key counts.
     -- Returns a table, so that the planner inlines it: a call took 2 ms, inlined it takes 0.05.
     SELECT CASE
-        WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN began
+        WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN stepwell.object_v1(began)
         ELSE (
             SELECT coalesce(jsonb_object_agg(last.key, last.value) FILTER (WHERE last.value IS NOT NULL), '{}')
             FROM (

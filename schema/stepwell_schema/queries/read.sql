@@ -21,17 +21,18 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
             ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
                                         UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
             END AS writers, r.parent, r.fork_step,
+       r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host,
        -- in the list of columns, what is not asked for is not looked up
-       (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS info, r.heartbeat_at,
-       to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host,
        (SELECT w.info ->> 'user' FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
        (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot,
        -- when its first process began (of a fork, its ancestors' first), by the clock of that process, as the times of points
-       (SELECT min((w.info ->> 'started_at')::float8) FROM stepwell.lineage g
+       (SELECT min(stepwell.float_v1(w.info -> 'started_at')) FROM stepwell.lineage g
         JOIN stepwell.writer w ON w.run_id = g.source_run_id
-        WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at
+        WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at,
+       (SELECT stepwell.object_v1(w.info) - '{notes,tags,group,job_type,display_name,config}'::text[]
+        FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS metadata
 FROM stepwell.runs r
 WHERE r.entity = $1 AND r.project = $2;
 
@@ -148,11 +149,12 @@ FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint
 JOIN stepwell.ledger l ON l.run_id = $1 AND l.writer_id = x.writer_id AND l.epoch = x.epoch
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = x.writer_id
 CROSS JOIN LATERAL (
-    SELECT n.seq, n.ord AS number, n.value->>'key' AS key, (n.value->>'step')::bigint AS step,
-           (n.value->>'time')::bigint AS time_us, n.value->'value' AS value
+    SELECT n.seq, n.ord AS number, n.value->>'key' AS key, stepwell.step_v1(n.value->'step') AS step,
+           coalesce(stepwell.micros_v1(n.value->'time'), (extract(epoch FROM n.time) * 1000000)::bigint) AS time_us,
+           n.value->'value' AS value
     FROM stepwell.note n
     WHERE n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq AND n.seq <= x.to_seq
-      AND n.kind = 'object'
+      AND n.kind = 'object' AND jsonb_typeof(n.value->'key') = 'string' AND n.value ? 'value'
     UNION ALL
     SELECT h.seq, row_number() OVER (PARTITION BY h.seq ORDER BY h.step, h.key COLLATE "C")::integer, h.key, h.step,
            (extract(epoch FROM h.time) * 1000000)::bigint, h.value
@@ -182,11 +184,11 @@ SELECT encode(b.sha256, 'hex') AS sha256 FROM stepwell.blob b WHERE b.sha256 = A
 
 -- name: last_objects
 -- The highest step of the objects that were notes in some frames, by writer.
-SELECT x.writer_id, max((n.value->>'step')::bigint) AS step
+SELECT x.writer_id, max(stepwell.step_v1(n.value->'step')) AS step
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
                     AND n.seq <= x.to_seq
-WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(n.value->>'step') > 0;
+WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(stepwell.step_v1(n.value->'step')) > 0;
 
 -- name: system
 -- The view system with one row per measurement, in order, after a position ($2 to $6; NULL: from the beginning).
@@ -319,8 +321,9 @@ SELECT m.writer, m.metadata::text AS metadata FROM stepwell.metadata m WHERE m.r
 SELECT w.name AS writer, c.*
 FROM (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, (extract(epoch FROM n.time) * 1000000)::bigint AS time_us,
-           n.value->>'stream' AS stream, (n.value->'number')::text AS number, (n.value->'lines')::text AS lines,
-           (n.value->'times')::text AS times
+           n.value->>'stream' AS stream, stepwell.whole_v1(n.value->'number') AS number,
+           ARRAY(SELECT jsonb_array_elements_text(stepwell.array_v1(n.value->'lines'))) AS lines,
+           stepwell.array_v1(n.value->'times')::text AS times
     FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'console'
 ) c
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = c.writer_id

@@ -36,7 +36,7 @@ SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
         JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
         WHERE n.run_id = $1 AND n.writer_id = $2 AND n.kind = 'object' AND n.value->>'key' IS NOT NULL
           AND n.value->'value'->>'_type' = 'incremental-table-file'
-          AND (l.visible_below IS NULL OR (n.value->>'step')::bigint < l.visible_below)
+          AND (l.visible_below IS NULL OR stepwell.step_v1(n.value->'step') < l.visible_below)
         ORDER BY n.value->>'key', n.epoch DESC, n.seq DESC, n.ord DESC
     ) t
 ) AS tables;

@@ -37,14 +37,16 @@ CROSS JOIN LATERAL (
     WHERE o.run_id = g.source_run_id AND (v.below IS NULL OR o.step < v.below)
     UNION ALL
     SELECT w.name, n.value->>'key', e.step,
-           timestamptz 'epoch' + (n.value->>'time')::bigint * interval '1 microsecond', n.value->'value'
+           coalesce(timestamptz 'epoch' + stepwell.micros_v1(n.value->'time') * interval '1 microsecond', n.time), n.value->'value'
     FROM stepwell.note n
     JOIN stepwell.writer w ON w.run_id = n.run_id AND w.writer_id = n.writer_id
     JOIN stepwell.ledger l ON l.run_id = n.run_id AND l.writer_id = n.writer_id AND l.epoch = n.epoch
-    CROSS JOIN LATERAL (SELECT (n.value->>'step')::bigint AS step) e
+    CROSS JOIN LATERAL (SELECT stepwell.step_v1(n.value->'step') AS step) e
     CROSS JOIN LATERAL (
         SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
     ) v
     WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (v.below IS NULL OR e.step < v.below)
+      -- A note may contain any JSON; one that is no object hides itself and nothing else.
+      AND e.step IS NOT NULL AND jsonb_typeof(n.value->'key') = 'string' AND n.value ? 'value'
 ) o
 WHERE stepwell.blobs_there_v1(o.value);

@@ -83,8 +83,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.runtime_v1(run_id_ bigint, "time" float8) RETURNS TABLE (seconds float8)
 LANGUAGE sql STABLE ROWS 1 AS $$
     -- How long after the start of the first process of a run a time is; no row: no process says when it started.
-    SELECT "time" - min((w.info->>'started_at')::float8) FROM stepwell.writer w
-    WHERE w.run_id = run_id_ AND jsonb_typeof(w.info->'started_at') = 'number' HAVING count(*) > 0
+    SELECT "time" - min(stepwell.float_v1(w.info->'started_at')) FROM stepwell.writer w
+    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL HAVING count(*) > 0
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.summary_keys_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from stepwell.commands.sync_files import deliver_files
 from stepwell.delivery.stored import Stored, stored_sessions
-from stepwell.delivery.stream import PROTOCOL_VERSION, Stream
+from stepwell.delivery.stream import Stream
 from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.files.blob_spool import directories_with_blobs
 from stepwell.settings import ENVIRONMENT, Settings, Timeouts, resolve
@@ -27,6 +27,7 @@ from stepwell.spool import Spool
 from stepwell.spool import state as spool_state
 from stepwell.terminal.command import Command
 from stepwell.terminal.display import Progress, number, reason, size
+from stepwell.wire import PROTOCOL_VERSION
 
 # Other hosts take a lock over that was not refreshed for ten minutes.
 _REFRESH_S = 60.0

@@ -49,6 +49,11 @@ def pace_s(reply: dict[str, Any]) -> float:
     return min(pace_ms, _MOST_PACE_MS) / 1000 if type(pace_ms) is int and pace_ms > 0 else 0.0
 
 
+def not_a_server(detail: str) -> UnavailableError:
+    """The error where something else than the server answers, a proxy perhaps."""
+    return UnavailableError("what answers at the server's address is not a Stepwell server", detail=detail)
+
+
 def control(message: aiohttp.WSMessage) -> dict[str, Any]:
     """The JSON object in a message.
 

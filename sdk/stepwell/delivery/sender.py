@@ -12,30 +12,25 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from stepwell import wire
 from stepwell.delivery.account import Account, Stats
 from stepwell.delivery.beside import beside, resolve
+from stepwell.delivery.collector import Collector
+from stepwell.delivery.in_flight import StreamCounts
 from stepwell.delivery.outage import Outage, Seen
 from stepwell.delivery.outbox import Outbox
-from stepwell.delivery.stream import Stream, StreamCounts
+from stepwell.delivery.reports import account_of, stats_of
+from stepwell.delivery.stream import Stream
 from stepwell.errors import RejectionError, RunDeletedError, SpoolError, SpoolFullError, UsageError
 from stepwell.settings import Settings
-from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
 
 log = logging.getLogger("stepwell")
 
 T = TypeVar("T")
 
-QUARANTINE_FILE = "quarantine.jsonl"
-
-
-#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
-_MAX_MARKS = 4096
 #: How often a `log()` that blocks looks whether there is room again.
 _FULL_PAUSE_S = 0.1
 
@@ -63,16 +58,11 @@ class Sender:
     ) -> None:
         self._settings = settings
         self._tend = tend
-        self._session = session
         self._outbox = outbox
+        self._collector = Collector(session, outbox, settings.limits.frame_bytes)
         self._attach = attach
         self._on_rejection = on_rejection
         self._abandoned = False
-        self._logged = 0
-        self._notes = 0
-        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
-        self._durable_step: int | None = None
-        self._cut_at = 0.0
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -90,14 +80,7 @@ class Sender:
     @property
     def account(self) -> Account:
         """Where everything is, as of now."""
-        counts = self.stream.counts if self.stream else None
-        stored = counts.values_acknowledged if counts else 0
-        dropped = self._outbox.counts.dropped
-        logged = self._logged
-        rejected = counts.values_rejected if counts else 0
-        if self._outbox.given_up:  # nothing is left: what was not stored or lost is refused for good
-            rejected = logged - stored - dropped
-        return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
+        return account_of(self._collector, self._outbox, self._counts)
 
     @property
     def frames_left(self) -> int:
@@ -107,40 +90,17 @@ class Sender:
     @property
     def durable_step(self) -> int | None:
         """Up to this step everything is committed in Postgres; None: nothing yet."""
-        while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
-            try:
-                self._durable_step = self._marks.popleft()[1]
-            except IndexError:  # another thread has asked at the same time
-                break
-        return self._durable_step
+        return self._collector.durable_step
 
     @property
     def stats(self) -> Stats:
         """What happened at each station, as of now."""
         assert self._stage is not None
-        counts = self.stream.counts if self.stream else StreamCounts()
-        outbox = self._outbox.counts
-        return Stats(
-            steps_logged=self._stage.rows,
-            steps_back=self._stage.dropped_steps,
-            steps_quarantined=self._stage.quarantined_steps,
-            calls_dropped=self._stage.dropped_full,
-            values_logged=self._logged,
-            values_spooled=outbox.spooled,
-            values_unspooled=outbox.unspooled,
-            values_dropped=outbox.dropped,
-            frames_sent=counts.frames_sent,
-            bytes_sent=counts.bytes_sent,
-            frames_stored=counts.frames_stored,
-            frames_duplicate=counts.frames_duplicate,
-            frames_rejected=counts.frames_rejected,
-            values_acknowledged=counts.values_acknowledged,
-            values_rejected=self.account.rejected,
-            connections=counts.connections,
-            durable_step=self.durable_step,
-            notes=self._notes,
-            notes_dropped=self._stage.dropped_notes + outbox.notes_dropped,
-        )
+        return stats_of(self._stage, self._collector, self._outbox, self._counts)
+
+    @property
+    def _counts(self) -> StreamCounts:
+        return self.stream.counts if self.stream else StreamCounts()
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:
         """The server's answer to the attach message.
@@ -264,39 +224,19 @@ class Sender:
         stream = self.stream
         if stream is None or not stream.connected or self._outbox.first_seq == self._outbox.next_seq:
             return False
-        waited_s = time.monotonic() - self._cut_at
-        return waited_s < stream.pace_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
+        return (
+            self._collector.waited_s < stream.pace_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
+        )
 
     def _collect(self, last: bool = False) -> None:
         """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
         assert self._stage is not None
         try:
-            self._save_quarantined()
+            self._collector.save_quarantined(self._stage)
         except OSError as error:
             log.error("late log() calls could not be written to the quarantine, and are lost: %s", error)
-        cut = self._stage.cut() if self._outbox.has_room or last else None
-        self._cut_at = time.monotonic()
-        if cut is None:
-            return
-        for frame in frames(cut, self._session, self._outbox.next_seq, self._settings.limits.frame_bytes):
-            header = wire.peek(frame)
-            self._logged += header.values
-            self._notes += header.notes
-            self._outbox.append(frame)
-        if cut.blocks:
-            if len(self._marks) > _MAX_MARKS:
-                self._marks = deque(list(self._marks)[1::2])
-            self._marks.append((self._outbox.next_seq, max(block.steps[-1] for block in cut.blocks)))
-        if self.stream is not None:
+        if self._collector.collect(self._stage, last) and self.stream is not None:
             self.stream.wake()
-
-    def _save_quarantined(self) -> None:
-        """Calls that came for a step that had passed, a JSON line each, into a file that stays."""
-        assert self._stage is not None
-        lines = self._stage.take_quarantined()
-        if lines and self._outbox.spool is not None:
-            with open(self._outbox.spool.directory / QUARANTINE_FILE, "ab") as file:
-                file.writelines(line + b"\n" for line in lines)
 
     async def _attached(self) -> dict[str, Any]:
         if self.stream is None:

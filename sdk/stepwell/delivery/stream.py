@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
 
 from stepwell import wire
+from stepwell.delivery.attaching import attach_text
+from stepwell.delivery.in_flight import InFlight, StreamCounts
 from stepwell.delivery.messages import messages
-from stepwell.delivery.replies import control, error_of, pace_s, refusals, told_at_attach
+from stepwell.delivery.replies import control, error_of, not_a_server, pace_s, refusals, told_at_attach
+from stepwell.delivery.waiters import Waiters
 from stepwell.errors import (
     Error,
     FrameCorruptError,
@@ -34,11 +35,9 @@ from stepwell.settings import Limits, Timeouts
 from stepwell.transport.backoff import Backoff
 from stepwell.transport.endpoint import Endpoint
 from stepwell.transport.websocket import AsyncClient
-from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
-PROTOCOL_VERSION = 1
 #: Tries without any progress after which damaged frames are no longer blamed on the way.
 _MAX_CORRUPT_TRIES = 5
 
@@ -52,27 +51,6 @@ class Source(Protocol):
     def first_seq(self) -> int: ...
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]: ...
     def acknowledge(self, next_seq: int) -> None: ...
-
-
-@dataclass(slots=True)
-class StreamCounts:
-    """What went over the wire. Values are points and objects."""
-
-    frames_sent: int = 0
-    bytes_sent: int = 0
-    frames_stored: int = 0
-    frames_duplicate: int = 0
-    frames_rejected: int = 0
-    values_acknowledged: int = 0
-    values_rejected: int = 0
-    connections: int = 0
-
-
-class _InFlight(NamedTuple):
-    seq: int
-    checksum: int
-    size: int
-    values: int
 
 
 class Stream:
@@ -109,23 +87,15 @@ class Stream:
         self.failed: Error | None = None  # final: it will not be tried again
         self._session = bytes(16)
         self._sent_seq = 0
-        self._in_flight: deque[_InFlight] = deque()
-        self._in_flight_bytes = 0
+        self._in_flight = InFlight()
         self._more = asyncio.Event()  # frames to send, room in the window, or the end
-        self._attach_again = False
         self._exit_code: int | None = None
         self._finish_sent = False
         self._server_moved = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
-        self._waiting_for_attach: list[asyncio.Future[dict[str, Any]]] = []
+        self._waiters = Waiters()
 
     def wake(self) -> None:
         """There are new frames."""
-        self._more.set()
-
-    def reattach(self) -> None:
-        """What `attach` makes has changed: tell the server."""
-        self._attach_again = True
         self._more.set()
 
     def finish(self, exit_code: int) -> None:
@@ -149,9 +119,7 @@ class Stream:
             raise self.failed
         if self._source.first_seq >= next_seq:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((next_seq, future))
-        await future
+        await self._waiters.acknowledged(next_seq)
 
     async def first_attached(self) -> dict[str, Any]:
         """Waits for the server's first answer to the attach message, and returns it.
@@ -163,9 +131,7 @@ class Stream:
             raise self.failed
         if self.attached is not None:
             return self.attached
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting_for_attach.append(future)
-        return await future
+        return await self._waiters.attached()
 
     async def run(self) -> None:
         """Delivers until `finish` is answered or the server refuses for good (`failed`)."""
@@ -212,7 +178,7 @@ class Stream:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 await self._start(client, socket)
-            tasks = {asyncio.create_task(self._send(client, socket)), asyncio.create_task(self._receive(socket))}
+            tasks = {asyncio.create_task(self._send(socket)), asyncio.create_task(self._receive(socket))}
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -228,15 +194,15 @@ class Stream:
 
     async def _start(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Attaches, and takes up where the server stands."""
-        self._attach_again = False
-        await self._send_attach(client, socket, from_seq=self._source.first_seq)
+        attach = self._attach()
+        self._session = bytes.fromhex(attach["session"])
+        message = {**attach, "progress": True, "from_seq": self._source.first_seq}
+        await socket.send_str(await attach_text(client, message))
         reply = control(await socket.receive())
         if reply.get("type") == "error":
             raise error_of(reply)
         if reply.get("type") != "attached" or not isinstance(reply.get("next_seq"), int):
-            raise UnavailableError(
-                "what answers at the server's address is not a Stepwell server", detail=str(reply)[:200]
-            )
+            raise not_a_server(str(reply)[:200])
         next_seq = reply["next_seq"]
         if next_seq < self._source.first_seq:
             log.error(
@@ -249,56 +215,20 @@ class Stream:
         # Acknowledged by the attach reply instead: the connection broke in between.
         self._count(next_seq, refusals(reply))
         self._in_flight.clear()
-        self._in_flight_bytes = 0
         self._finish_sent = False
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
-        for told in told_at_attach(self._attach(), reply) if self.attached is None else ():
+        for told in told_at_attach(attach, reply) if self.attached is None else ():
             log.warning("%s", told)
-        self._attached(reply)
-
-    async def _send_attach(
-        self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse, from_seq: int | None = None
-    ) -> None:
-        message = {**self._attach(), "progress": True}
-        if from_seq is not None:
-            message["from_seq"] = from_seq
-        self._session = bytes.fromhex(message["session"])
-        text = dump(message)
-        if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config goes by POST; the stream then only names the session
-            status, raw = await client.post("/v1/attach", text, max_reply_bytes=wire.MAX_FRAME_BYTES)
-            try:
-                reply = orjson.loads(raw)
-                refusal = None if status == 200 else reply["error"]
-                known = reply["type"] == "attached" if refusal is None else "code" in refusal
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                known, refusal = False, None
-            if not known:  # a proxy, perhaps
-                raise UnavailableError(
-                    "what answers at the server's address is not a Stepwell server",
-                    detail=f"status {status}, {raw[:100]!r}",
-                )
-            if refusal is not None:
-                raise error_of(refusal)
-            text = dump({**message, "info": {}})
-        await socket.send_str(text.decode())
-
-    def _attached(self, reply: dict[str, Any]) -> None:
         self.attached = reply
         self.pace_s = pace_s(reply)
-        for future in self._waiting_for_attach:
-            if not future.done():
-                future.set_result(reply)
-        self._waiting_for_attach = []
+        self._waiters.tell_attached(reply)
 
-    async def _send(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         source, limits = self._source, self._limits
         while True:
-            if self._attach_again:
-                self._attach_again = False
-                await self._send_attach(client, socket)
-            room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight_bytes)
+            room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight.size)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:
                 if self._sent_seq < source.first_seq:  # given up here before the server had them
@@ -307,9 +237,7 @@ class Stream:
                 else:
                     frames = source.read(self._sent_seq, room, window)
                 for frame in frames:
-                    header = wire.peek(frame)
-                    self._in_flight.append(_InFlight(header.seq, header.checksum, len(frame), header.values))
-                    self._in_flight_bytes += len(frame)
+                    self._in_flight.add(frame)
                 self._sent_seq += len(frames)
                 self.counts.frames_sent += len(frames)
                 self.counts.bytes_sent += sum(map(len, frames))
@@ -339,16 +267,13 @@ class Stream:
                     )
                 self.finished = True
                 return
-            elif kind == "attached":
-                self._attached(reply)
             elif kind == "storing":
                 self._server_moved += 1
             self._more.set()
 
     def _acknowledge(self, reply: dict[str, Any]) -> None:
         next_seq, checksum = reply.get("next_seq"), reply.get("checksum")
-        known = {item.seq: item.checksum for item in self._in_flight}
-        if not isinstance(next_seq, int) or next_seq - 1 not in known or known[next_seq - 1] != checksum:
+        if not isinstance(next_seq, int) or not self._in_flight.has(next_seq - 1, checksum):
             raise UnavailableError(
                 "an acknowledgement does not echo what was sent",
                 detail=f"seq {next_seq}, checksum {checksum}",
@@ -367,34 +292,17 @@ class Stream:
 
     def _count(self, next_seq: int, refused: dict[int, RejectionError]) -> None:
         """Books what was in flight below `next_seq`, and tells of what was refused."""
-        for item in self._in_flight:
-            if item.seq < self._source.first_seq:
-                continue  # given up in the meantime, and booked as dropped
-            if item.seq in refused:
-                self.counts.values_rejected += item.values
-            elif item.seq < next_seq:
-                self.counts.values_acknowledged += item.values
+        self._in_flight.count(self.counts, self._source.first_seq, next_seq, refused)
         for seq, error in refused.items():
             self.counts.frames_rejected += 1
             self._on_rejection(seq, error)
 
     def _settle(self, next_seq: int) -> None:
         """Everything below `next_seq` is on the server."""
-        while self._in_flight and self._in_flight[0].seq < next_seq:
-            self._in_flight_bytes -= self._in_flight.popleft().size
+        self._in_flight.settle(next_seq)
         self._source.acknowledge(min(next_seq, self._source.next_seq))
-        reached = [future for goal, future in self._waiting if goal <= next_seq]
-        self._waiting = [(goal, future) for goal, future in self._waiting if goal > next_seq]
-        for future in reached:
-            if not future.done():
-                future.set_result(None)
+        self._waiters.tell_acknowledged(next_seq)
 
     def _fail(self, error: Error) -> None:
         self.failed = self.last_error = error
-        for _, future in self._waiting:
-            if not future.done():
-                future.set_exception(error)
-        for waiting in self._waiting_for_attach:
-            if not waiting.done():
-                waiting.set_exception(error)
-        self._waiting, self._waiting_for_attach = [], []
+        self._waiters.tell_failed(error)

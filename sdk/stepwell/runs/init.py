@@ -22,6 +22,7 @@ from stepwell.settings import resolve
 from stepwell.settings.given import GivenSettings, as_arguments
 from stepwell.settings.launcher import process_count
 from stepwell.settings.names import words_of
+from stepwell.spool.place import usable_directory
 
 log = logging.getLogger("stepwell")
 
@@ -71,7 +72,8 @@ def init(
 
     Args:
         project, entity: where the run belongs; default "uncategorized" and "default".
-        dir: where spools are; default `.stepwell` in the working directory.
+        dir: where spools are; default `.stepwell` in the working directory. One that cannot be written, or is another
+            user's, is replaced by one in this user's state directory, with a warning.
         id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given; the
             ranks of one torchrun or srun find the same one.
         name: what pages show.
@@ -164,6 +166,8 @@ def init(
         arguments |= {"dir": recorder.directory, "silent": True}
         environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
     resolved = resolve(environment, nth=PROCESS.nth_run_of, **arguments)
+    if recorder is None and resolved.mode != "disabled":
+        resolved = dataclasses.replace(resolved, dir=usable_directory(resolved.dir))
     if parents is not None and resolved.run_id == parents.id and "writer" not in arguments:
         resolved = dataclasses.replace(resolved, writer=f"{resolved.writer}-{os.getpid()}")  # not its parent's
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())

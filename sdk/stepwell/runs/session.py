@@ -20,7 +20,6 @@ from typing import Any
 
 from stepwell.delivery.outbox import Outbox
 from stepwell.delivery.sender import Sender
-from stepwell.delivery.stream import PROTOCOL_VERSION
 from stepwell.errors import RejectionError, SpoolFullError
 from stepwell.files.blobs import Blobs
 from stepwell.files.media_door import MediaDoor
@@ -31,7 +30,7 @@ from stepwell.spool import state as spool_state
 from stepwell.stage.clock import uptime_s
 from stepwell.stage.stage import Stage
 from stepwell.values.text import dump
-from stepwell.wire import Object
+from stepwell.wire import PROTOCOL_VERSION, Object
 
 log = logging.getLogger("stepwell")
 

@@ -23,9 +23,9 @@ from stepwell.settings.start import Start, parse_start
 from stepwell.transport.endpoint import authorization, shown
 from stepwell.values.convert import described
 from stepwell.values.text import storable
+from stepwell.wire import MAX_TAG
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
-_MAX_TAG = 64
 
 #: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
 ENVIRONMENT = {
@@ -205,6 +205,6 @@ def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
         return ()
     out = dict.fromkeys([tags] if isinstance(tags, str) else tags)
     for tag in out:
-        if not isinstance(tag, str) or not 0 < len(tag) <= _MAX_TAG:
-            raise SettingError("a tag must have 1 to 64 characters", detail=described(tag))
+        if not isinstance(tag, str) or not 0 < len(tag) <= MAX_TAG:
+            raise SettingError(f"a tag must have 1 to {MAX_TAG} characters", detail=described(tag))
     return tuple(dict.fromkeys(map(storable, out)))

@@ -16,13 +16,11 @@ import numpy as np
 from stepwell.errors import DataError
 from stepwell.stage.row import Row
 from stepwell.values.convert import POINT_TYPES, convert, described, key_text
-from stepwell.wire import MAX_ROW_KEYS
+from stepwell.wire import MAX_ROW_KEYS, MAX_STEP, is_time
 
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
 
-#: The last step there is: ranges of steps end before a step, so there must be one behind it.
-LAST_STEP = 2**63 - 2
 #: Keys that the client sets itself.
 _TIMESTAMP = "_timestamp"
 _SPECIAL = frozenset({"_step", "_runtime", _TIMESTAMP, "_wandb"})
@@ -107,8 +105,8 @@ def checked_step(step: Any) -> int:
         number = operator.index(step)
     except TypeError:
         raise DataError(f"step must be an integer, not {type(step).__name__}", detail=described(step)) from None
-    if number > LAST_STEP:
-        raise DataError("step is too large", detail=f"{number}; the limit is {LAST_STEP}")
+    if number > MAX_STEP:
+        raise DataError("step is too large", detail=f"{number}; the limit is {MAX_STEP}")
     return number
 
 
@@ -130,6 +128,6 @@ def checked_timestamp(value: Any) -> float:
         seconds = float(value)
     except (TypeError, ValueError) as error:
         raise DataError("'_timestamp' must be a number of Unix seconds", detail=described(value)) from error
-    if not 0 <= seconds < 253_402_300_800:
+    if not is_time(seconds * 1e6):
         raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=described(value))
     return seconds

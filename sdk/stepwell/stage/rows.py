@@ -10,12 +10,12 @@ interrupted change. No lock, no I/O.
 from __future__ import annotations
 
 from stepwell.errors import DataError
-from stepwell.stage.call import LAST_STEP, Call, KnownKeys
+from stepwell.stage.call import Call, KnownKeys
 from stepwell.stage.latest import Latest
 from stepwell.stage.plan import Completion, LongRow, Plan, ShortRow, TakenRows
 from stepwell.stage.plans import Plans
 from stepwell.stage.row import Row, bytes_of
-from stepwell.wire import Object
+from stepwell.wire import MAX_STEP, Object
 
 #: From here on an empty row is open behind a closed one, so that calls go the long way, which knows the last step. The
 #: fast path need not compare: no step is that high.
@@ -59,9 +59,9 @@ class Rows:
             if call.found:  # the later value of a key wins, also when it is a picture
                 row = row.without({item.path for item in call.found})
             row = row.merged(call.row)
-        if number > LAST_STEP:
+        if number > MAX_STEP:
             raise DataError(
-                "there is no step after the last one", detail=f"step {LAST_STEP} is closed", hint="log smaller steps"
+                "there is no step after the last one", detail=f"step {MAX_STEP} is closed", hint="log smaller steps"
             )
         plan = self._plan
         if call.types is not None and len(row.values) == len(call.types):

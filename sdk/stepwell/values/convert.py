@@ -25,12 +25,10 @@ import numpy as np
 from stepwell.errors import DataError
 from stepwell.values.durations import duration, numpy_duration
 from stepwell.values.text import dump, storable
-from stepwell.wire import MAX_DEPTH, MAX_KEY_BYTES
+from stepwell.wire import MAX_DEPTH, MAX_INT_BITS, MAX_KEY_BYTES
 
 #: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
 MAX_EXACT_INT = 2**53
-#: Larger ones are refused: a float64 ends here, and with it what readers of JSON take for a number.
-_MAX_INT_BITS = 1023
 #: Types that `array('d')` takes without loss, integers within ±2^53 provided.
 FLOAT_TYPES = frozenset({float, np.float64, np.float32, np.float16})
 SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32})
@@ -124,9 +122,9 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, int):
-        if value.bit_length() > _MAX_INT_BITS:
+        if value.bit_length() > MAX_INT_BITS:
             raise DataError(
-                "an integer is too large", detail=f"{value.bit_length()} bits", hint=f"at most {_MAX_INT_BITS} bits"
+                "an integer is too large", detail=f"{value.bit_length()} bits", hint=f"at most {MAX_INT_BITS} bits"
             )
         return int(value)
     if isinstance(value, float):

@@ -7,14 +7,12 @@ Applied to everything that leaves the process as JSON: notes, the attach message
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for the bytes of file names that are no text.
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+from stepwell.wire import UNSTORABLE
 
 
 def storable(text: str) -> str:
@@ -22,7 +20,7 @@ def storable(text: str) -> str:
     text = str.__str__(text)  # not str(text): an enum that is a string has a __str__ of its own
     if text.isascii() and "\0" not in text:
         return text
-    return _UNSTORABLE.sub("\ufffd", text)
+    return UNSTORABLE.sub("\ufffd", text)
 
 
 def dump(value: Any) -> bytes:

@@ -1,8 +1,8 @@
-"""Shared by both ends of the wire: frames, columns of replies, and limits. Pure: no I/O, no clock, no state.
+"""Shared by both ends of the wire: frames, columns of replies, limits and rules. Pure: no I/O, no clock, no state.
 
 `frame.py` defines the unit in which logged data is spooled, sent, acknowledged and de-duplicated; `columns.py` defines
-the batches in which stored history is read back. The SDK and the server import these modules and `stepwell.errors`, and
-share nothing else.
+the batches in which stored history is read back; `rules.py` defines what a key, name, time, text and value may be. The
+SDK and the server import these modules and `stepwell.errors`, and share nothing else.
 """
 
 from stepwell.wire.frame import (
@@ -27,32 +27,54 @@ from stepwell.wire.frame import (
     split,
 )
 from stepwell.wire.limits import (
+    LEVELS_AROUND,
     MAX_BLOCKS,
+    MAX_DECIMALS,
     MAX_DEPTH,
     MAX_FRAME_BYTES,
+    MAX_INT_BITS,
     MAX_KEY_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_NAME,
+    MAX_NAME_BYTES,
     MAX_NOTE_KIND_BYTES,
     MAX_ROW_BYTES,
     MAX_ROW_KEYS,
+    MAX_STEP,
+    MAX_TAG,
+    MAX_TIME_US,
+    MIN_TIME_US,
+    PROTOCOL_VERSION,
     WINDOW_FRAMES,
 )
 from stepwell.wire.names import pack_names, unpack_names
+from stepwell.wire.rules import UNSTORABLE, has_too_many_decimals, holds_nul, is_key, is_name, is_time, is_too_deep
 
 __all__ = [
     "HEADER_BYTES",
     "KIND_DATA",
     "KIND_NOTES",
     "KIND_TOMBSTONE",
+    "LEVELS_AROUND",
     "MAGIC",
     "MAX_BLOCKS",
+    "MAX_DECIMALS",
     "MAX_DEPTH",
     "MAX_FRAME_BYTES",
+    "MAX_INT_BITS",
     "MAX_KEY_BYTES",
     "MAX_MESSAGE_BYTES",
+    "MAX_NAME",
+    "MAX_NAME_BYTES",
     "MAX_NOTE_KIND_BYTES",
     "MAX_ROW_BYTES",
     "MAX_ROW_KEYS",
+    "MAX_STEP",
+    "MAX_TAG",
+    "MAX_TIME_US",
+    "MIN_TIME_US",
+    "PROTOCOL_VERSION",
+    "UNSTORABLE",
     "VERSION",
     "WINDOW_FRAMES",
     "Block",
@@ -66,6 +88,12 @@ __all__ = [
     "encode",
     "encode_notes",
     "encode_tombstone",
+    "has_too_many_decimals",
+    "holds_nul",
+    "is_key",
+    "is_name",
+    "is_time",
+    "is_too_deep",
     "pack_names",
     "peek",
     "split",

@@ -51,7 +51,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stepwell.errors import FrameCorruptError, FrameTooLargeError, FrameVersionError
-from stepwell.wire.limits import MAX_BLOCKS, MAX_FRAME_BYTES, MAX_KEY_BYTES, MAX_ROW_KEYS
+from stepwell.wire.limits import MAX_BLOCKS, MAX_FRAME_BYTES, MAX_ROW_KEYS
+from stepwell.wire.rules import is_key
 
 MAGIC = b"SWFR"
 VERSION = 1
@@ -322,11 +323,12 @@ def _decode_objects(view: memoryview, offset: int, end: int, count: int) -> tupl
     padding = -total % 8
     if at + total + padding > end or any(view[at + total : at + total + padding]):
         raise FrameCorruptError("objects are cut off", detail=f"{total} bytes claimed, {end - at} there")
+    keys = [bytes(piece) for piece in _pieces(view, at, lengths[:count])]
     try:
-        texts = [str(piece, "utf-8") for piece in _pieces(view, at, lengths[:count])]
+        texts = [key.decode() for key in keys]
     except UnicodeDecodeError as error:
         raise FrameCorruptError("the key of an object is not UTF-8", detail=str(error)) from error
-    if any(not key or "\0" in key or len(key) > MAX_KEY_BYTES for key in texts):
+    if not all(map(is_key, keys)):
         raise FrameCorruptError("the key of an object is empty, too long or holds a NUL character")
     bodies = map(bytes, _pieces(view, at + sum(lengths[:count]), lengths[count:]))
     return list(map(Object, steps, times, texts, bodies)), at + total + padding

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from stepwell.errors import DataError, FrameCorruptError
 from stepwell.wire.limits import MAX_KEY_BYTES
+from stepwell.wire.rules import is_key
 
 
 def pack_names(keys: Sequence[str]) -> bytes:
@@ -20,7 +21,7 @@ def pack_names(keys: Sequence[str]) -> bytes:
     """
     encoded = [key.encode("utf-8", "replace") for key in keys]
     for key, raw in zip(keys, encoded, strict=True):
-        if not raw or len(raw) > MAX_KEY_BYTES or 0 in raw:
+        if not is_key(raw):
             raise DataError(
                 "a key cannot be stored",
                 detail=f"{key[:60]!r}, {len(raw)} bytes",
@@ -34,8 +35,8 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     """The keys in a block's `names` part.
 
     Raises:
-        FrameCorruptError: lengths that do not fit, text that is not UTF-8, an empty or repeated key, a NUL, padding
-            that is not zero.
+        FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated key, one that is none (see
+            `rules.is_key`), padding that is not zero.
     """
     if len(names) < 2 * count:
         raise FrameCorruptError("the names of a block are cut off", detail=f"{len(names)} bytes for {count} keys")
@@ -45,14 +46,15 @@ def unpack_names(names: bytes, count: int) -> list[str]:
         raise FrameCorruptError(
             "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} there"
         )
-    keys: list[str] = []
+    raw: list[bytes] = []
     position = 2 * count
+    for length in lengths:
+        raw.append(names[position : position + length])
+        position += length
     try:
-        for length in lengths:
-            keys.append(str(names[position : position + length], "utf-8"))
-            position += length
+        keys = [key.decode() for key in raw]
     except UnicodeDecodeError as error:
         raise FrameCorruptError("a key is not UTF-8", detail=str(error)) from error
-    if "" in keys or len(set(keys)) != count or any("\0" in key for key in keys):
-        raise FrameCorruptError("a block key is empty, repeated or holds a NUL")
+    if len(set(keys)) != count or not all(map(is_key, raw)):
+        raise FrameCorruptError("a block key is empty, too long, repeated or holds a NUL")
     return keys

@@ -1,0 +1,95 @@
+"""The background loops of a process, none of which may end unnoticed.
+
+Below the worker and the sealer process. Takes coroutines that run for as long as the process does; tells when one of
+them has ended by itself, by an exception or a return. The process is not ready from then on (`check`), and whoever runs
+it ends it (`watch`), so that another one is started: a worker without its heartbeats, say, looks alive, while other
+workers take its writers for crashed. What passes by itself, such as a Postgres that is away, a loop handles itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from stepwell.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+
+class Loops:
+    """The loops of one process. It belongs to the event loop that runs when the first one starts.
+
+    Attributes:
+        failure: what became of the first loop that ended by itself; None: all of them run.
+    """
+
+    def __init__(self) -> None:
+        self.failure: UnavailableError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed = asyncio.Event()
+        self._stopping = False
+
+    def start(self, name: str, work: Coroutine[Any, Any, None], *, may_return: bool = False) -> asyncio.Task[None]:
+        """Runs `work` until `stop`.
+
+        Args:
+            name: what messages call it.
+            may_return: the loop ends when there is nothing to do, and is started anew.
+        """
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._ended(task, may_return))
+        return task
+
+    @property
+    def names(self) -> set[str]:
+        """Of those that run."""
+        return {task.get_name() for task in self._tasks}
+
+    def check(self) -> None:
+        """Returns while all loops run.
+
+        Raises:
+            UnavailableError: one has ended; the message has its name.
+        """
+        if self.failure is not None:
+            raise self.failure
+
+    async def watch(self, asked: asyncio.Event) -> UnavailableError | None:
+        """Waits until `asked` is set (None), or a loop ends by itself (what became of it)."""
+        waits = [asyncio.create_task(event.wait()) for event in (asked, self._failed)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        return self.failure
+
+    async def stop(self) -> None:
+        """Cancels all loops, and waits for their ends."""
+        self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None], may_return: bool) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if self._stopping and error is None:
+            return
+        if may_return and error is None and not task.cancelled():
+            return
+        name = task.get_name()
+        why = "it was cancelled" if task.cancelled() else "it returned"
+        detail = why if error is None else f"{type(error).__name__}: {str(error)[:500]}"
+        log.error("the task %r has ended unexpectedly (%s), so this process ends", name, detail, exc_info=error)
+        if self.failure is None:
+            self.failure = UnavailableError(
+                f"the task {name!r} of this worker has ended unexpectedly",
+                detail=detail,
+                hint="this worker ends, and another one is started; its log has the traceback",
+            )
+        self._failed.set()

@@ -1,0 +1,89 @@
+"""Stage → frames → outbox: what the I/O thread does every `linger_s`, and up to which step its results are durable.
+
+Belongs to the `Sender` and its thread. Promises: each cut of the stage is in the outbox when `collect` returns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from stepwell import wire
+from stepwell.delivery.outbox import Outbox
+from stepwell.stage.framer import frames
+from stepwell.stage.stage import Stage
+
+QUARANTINE_FILE = "quarantine.jsonl"
+#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
+_MAX_MARKS = 4096
+
+
+class Collector:
+    """Puts what a stage holds into an outbox.
+
+    Args:
+        session: 16 bytes.
+        outbox: takes the frames.
+        frame_bytes: see `framer.frames`.
+
+    Attributes:
+        logged: points and objects so far.
+        notes: notes so far.
+    """
+
+    def __init__(self, session: bytes, outbox: Outbox, frame_bytes: int) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._frame_bytes = frame_bytes
+        self.logged = 0
+        self.notes = 0
+        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
+        self._durable_step: int | None = None
+        self._cut_at = 0.0
+
+    @property
+    def waited_s(self) -> float:
+        """The time since the last look at the stage."""
+        return time.monotonic() - self._cut_at
+
+    @property
+    def durable_step(self) -> int | None:
+        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
+            try:
+                self._durable_step = self._marks.popleft()[1]
+            except IndexError:  # another thread has asked at the same time
+                break
+        return self._durable_step
+
+    def collect(self, stage: Stage, last: bool = False) -> bool:
+        """Cuts the stage into the outbox, if there is room; returns whether anything came.
+
+        Args:
+            last: also without room: nothing may stay behind.
+        """
+        cut = stage.cut() if self._outbox.has_room or last else None
+        self._cut_at = time.monotonic()
+        if cut is None:
+            return False
+        for frame in frames(cut, self._session, self._outbox.next_seq, self._frame_bytes):
+            header = wire.peek(frame)
+            self.logged += header.values
+            self.notes += header.notes
+            self._outbox.append(frame)
+        if cut.blocks:
+            if len(self._marks) > _MAX_MARKS:
+                self._marks = deque(list(self._marks)[1::2])
+            self._marks.append((self._outbox.next_seq, max(block.steps[-1] for block in cut.blocks)))
+        return True
+
+    def save_quarantined(self, stage: Stage) -> None:
+        """Appends calls that came for a step that had passed, a JSON line each, to a file that stays.
+
+        Raises:
+            OSError: the file cannot be written; these calls are lost.
+        """
+        lines = stage.take_quarantined()
+        if lines and self._outbox.spool is not None:
+            with open(self._outbox.spool.directory / QUARANTINE_FILE, "ab") as file:
+                file.writelines(line + b"\n" for line in lines)
