@@ -41,7 +41,7 @@ async def one_run(url: str, run: str, template: Template, results: Results) -> N
     """A run that attaches, sends two frames and ends."""
     where = urlsplit(url)
     transport, writer = await asyncio.get_running_loop().create_connection(
-        lambda: Writer(where.netloc, template, run, "0", results), where.hostname, where.port
+        lambda: Writer(where.netloc, template, run, "0", results), str(where.hostname), int(where.port or 80)
     )
     await writer.attached
     now = time.perf_counter()

@@ -91,7 +91,10 @@ VIEWS = (
 RUN = run_path("run-1", project="odd")
 PATHS = [
     *(RUN + name for name in ("", "/metrics", "/summary", "/objects", "/objects?key=text", "/objects?key=odd")),
-    *(RUN + name for name in ("/system", "/system?samples=10", "/history", "/history?samples=500", "/series?keys=loss")),
+    *(
+        RUN + name
+        for name in ("/system", "/system?samples=10", "/history", "/history?samples=500", "/series?keys=loss")
+    ),
     *(RUN + f"/{name}" for name in ("writers", "rejections", "alerts", "files", "metadata", "console")),
     *("/v1/runs?path=team/odd&summary=loss&summary=odd", "/v1/runs?path=team/odd&order=-config.odd"),
     "/v1/runs?path=team/odd&order=summary_metrics.odd&filters=" + quote('{"config.odd": {"$exists": true}}'),
