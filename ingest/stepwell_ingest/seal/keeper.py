@@ -12,7 +12,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import asyncpg
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
+#: Small epochs that are sealed side by side: a small pass mostly waits for the next answer of Postgres.
+_SMALL_AT_ONCE = 3
 #: How long merging keeps sealing waiting.
 _MERGE_S = 5.0
 #: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
@@ -42,7 +44,7 @@ class Keeper:
     """Runs the sealing of one server. Others may run beside it, on the same Postgres.
 
     Args:
-        pool: connections to Postgres; it uses one at a time.
+        pool: connections to Postgres; it uses three at a time, at most.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -81,8 +83,8 @@ class Keeper:
             small = [item for item in found if not item.large]
             self._behind = len(small) == self._settings.at_once
             began = time.monotonic()
-            for item in small:
-                sealed += await self._try("seal", item.epoch, self._seal(item, calm, math.inf)) or 0
+            for start in range(0, len(small), _SMALL_AT_ONCE):
+                sealed += await self._seal_together(small[start : start + _SMALL_AT_ONCE], calm)
             until = time.monotonic() + max(time.monotonic() - began, self._settings.every_s)
             for number, item in enumerate(found[len(small) :]):
                 if number and time.monotonic() >= until:
@@ -95,6 +97,19 @@ class Keeper:
             if calm:  # readers can do without, writers not
                 await self._summaries.turn()
         return sealed
+
+    async def _seal_together(self, items: Sequence[Candidate], calm: bool) -> int:
+        """Seals small epochs side by side; returns how many points.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        passes = (self._try("seal", item.epoch, self._seal(item, calm, math.inf)) for item in items)
+        done = await asyncio.gather(*passes, return_exceptions=True)  # so that none is left running
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result for result in done if isinstance(result, int))
 
     async def _seal(self, item: Candidate, calm: bool, until: float) -> int:
         sealed, passes = 0, 0
