@@ -54,6 +54,7 @@ class Keeper:
         self._ring = Ring(pool, settings)
         self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
+        self._to_merge: list[tuple[EpochKey, int]] = []
         self._resting: dict[EpochKey, float] = {}  # until when
         self._behind = False  # the last look has left something that is worth a pass
 
@@ -92,8 +93,7 @@ class Keeper:
                     break
                 sealed += await self._try("seal", item.epoch, self._seal(item, calm, until)) or 0
             await self._ring.turn()
-            if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
-                await self._merge()
+            await self._merge()
             if calm:  # readers can do without, writers not
                 await self._summaries.turn()
         return sealed
@@ -131,15 +131,17 @@ class Keeper:
                 return sealed
 
     async def _merge(self) -> None:
-        until = time.monotonic() + _MERGE_S
-        for epoch, level in await self._merger.candidates():
-            if time.monotonic() >= until:
-                return  # the next look goes on
+        """Merges for some seconds; what is left then is merged in the next looks."""
+        began = time.monotonic()
+        if not self._to_merge and began - self._merged_at > _MERGE_EVERY_S:
+            self._to_merge = list(reversed(await self._merger.candidates()))
+            self._merged_at = began
+        while self._to_merge and time.monotonic() < began + _MERGE_S:
+            epoch, level = self._to_merge.pop()
             if epoch not in self._at_rest():
-                began = time.monotonic()
+                started = time.monotonic()
                 await self._try("merge", epoch, self._merger.merge(epoch, level))
-                await asyncio.sleep(time.monotonic() - began)
-        self._merged_at = time.monotonic()
+                await asyncio.sleep(time.monotonic() - started)
 
     def _at_rest(self) -> set[EpochKey]:
         now = time.monotonic()
