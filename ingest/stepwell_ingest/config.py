@@ -65,14 +65,17 @@ class Timeouts:
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
-        lock_s: the longest that a statement of the write path may wait for a lock. Rows of the ledger and runs that are
-            locked are not waited for; they are left out, and tried again.
+        lock_s: the longest that a statement of a batch may wait for a lock, of a table that is. Writers and runs whose
+            rows are locked are left out, and tried again.
+        attach_lock_s: the longest that an attach holds a connection while its run is locked, before it is tried again.
+        locked_s: how long a frame or an attach is tried again whose writer or run is locked; then its sender is told.
         failing_s: how long batches may fail, whatever the cause, before the worker is not ready and says why.
         head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.
             Longer than the 60 s for which proxies keep idle connections: else a request may meet a closing one.
         attach_s: the longest that a new stream may take to attach.
         body_s: the longest that the body of a POST, or a frame in pieces, may take to arrive; it holds room all that
             time.
+        hung_s: a worker or sealer process whose event loop has shown no life for this long is killed and replaced.
         drain_s: how long a stopping server waits until the frames that it holds are committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
         retry_after_s: what an overloaded server asks its clients to wait.
@@ -85,11 +88,14 @@ class Timeouts:
 
     statement_s: float = 60.0
     connect_s: float = 10.0
-    lock_s: float = 1.0
+    lock_s: float = 5.0
+    attach_lock_s: float = 0.1
+    locked_s: float = 10.0
     failing_s: float = 10.0
     head_s: float = 75.0
     attach_s: float = 30.0
     body_s: float = 60.0
+    hung_s: float = 30.0
     drain_s: float = 20.0
     heartbeat_s: float = 30.0
     retry_after_s: float = 1.0

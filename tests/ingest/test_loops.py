@@ -52,6 +52,7 @@ SHORT_LIVED = {
     "read/live.py",  # one read of an event; the poller is started by `Loops`
     "server/loops.py",
     "server/children.py",  # a keeper, which handles whatever a start may raise
+    "server/child.py",  # the sign of life, whose end its parent notices
 }
 #: A child whose loop ends in its first life, and not in the next one.
 ENDS_ONCE = """

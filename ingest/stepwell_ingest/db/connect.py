@@ -19,6 +19,7 @@ from stepwell_schema import queries
 _SEAL_STATEMENT_S = 600.0
 _SEAL_LOCK_S = 5.0
 _ANSWER_S = 5.0
+_ATTACHING = 4
 #: The role that `POST /v1/sql` logs in as: a session that began as it has no other role to return to.
 _READER = "stepwell_reader"
 #: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
@@ -51,6 +52,28 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             # These end what a worker has begun that stands still: its own time-outs need a process that runs.
             "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
             "lock_timeout": f"{timeouts.lock_s * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
+        },
+    )
+
+
+async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
+    """The connections for attaches and ends of writers, apart from those that store frames. A run that is locked holds
+    none of them for long."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=_ATTACHING,
+        timeout=timeouts.connect_s,
+        command_timeout=timeouts.statement_s,
+        reset=_keep,
+        server_settings={
+            "application_name": "stepwell attach",
+            "TimeZone": "UTC",
+            "synchronous_commit": "on",
+            **_CURRENT,
+            "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
+            "lock_timeout": f"{timeouts.attach_lock_s * 1000:.0f}ms",
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
         },
     )

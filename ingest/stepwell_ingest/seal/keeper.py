@@ -40,6 +40,10 @@ _REST_S, _FAILED_REST_S = 10.0, 300.0
 Work = TypeVar("Work")
 
 
+class _LockedError(Error):
+    """Somebody else has locked rows of an epoch."""
+
+
 class Keeper:
     """Runs the sealing of one server. Others may run beside it, on the same Postgres.
 
@@ -156,7 +160,10 @@ class Keeper:
         """
         try:
             with postgres_errors(doing):
-                return await work
+                try:
+                    return await work
+                except asyncpg.LockNotAvailableError as error:
+                    raise _LockedError(str(error)) from error
         except UnavailableError:
             raise
         except Exception as error:  # whatever it is, all other epochs must go on

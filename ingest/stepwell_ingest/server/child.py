@@ -1,13 +1,18 @@
 """What every child process of a server does: it reads its configuration, works, and reports to its parent.
 
 The other end of `children`. A child receives one line on stdin, the whole `Config`; it prints one line of JSON when it
-is ready, or {"error": …} when it cannot start.
+is ready, or {"error": …} when it cannot start. From its start on, its event loop prints an empty line every second: a
+process that stands still (stopped, or busy without end) prints none, and its parent replaces it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -18,6 +23,7 @@ from stepwell_ingest.config import Config
 from stepwell_ingest.config_json import decode
 from stepwell_ingest.server import loop
 
+_BEAT_S = 1.0
 LOG_FORMAT = "stepwell: %(message)s"
 
 
@@ -30,11 +36,28 @@ def run(work: Callable[[Config], Coroutine[Any, Any, None]]) -> int:
     if not line:
         return 0  # the parent has ended meanwhile
     try:
-        loop.run(work(decode(line)))
+        loop.run(_alive(work(decode(line))))
     except Error as error:
         say({"error": error.as_dict()})
         return 1
     return 0
+
+
+async def _alive(work: Coroutine[Any, Any, None]) -> None:
+    beating = asyncio.create_task(_beat())
+    try:
+        await work
+    finally:
+        beating.cancel()
+
+
+async def _beat() -> None:
+    while True:
+        # A parent that does not read must not make this process wait.
+        if select.select([], [sys.stdout], [], 0)[1]:
+            with contextlib.suppress(OSError):  # the parent has gone; the end of stdin says so, too
+                os.write(sys.stdout.fileno(), b"\n")
+        await asyncio.sleep(_BEAT_S)
 
 
 def say(message: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 Below `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`). It
 receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
 password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
-does the end of stdin, so that no child outlives its parent.
+does the end of stdin, so that no child outlives its parent. A child that stands still, and so prints no empty lines any
+more, is killed: its transactions hold locks in Postgres until then.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.errors import Error, UnavailableError, from_dict
+from stepwell_ingest.config import Timeouts
 
 _RESTART_MIN_S = 1.0
 _RESTART_MAX_S = 30.0
+_LOOK_AGAIN_S = 1.5
+#: How long a process may take before it shows life first: to load its modules, on a machine that is busy.
+_START_S = 60.0
 
 
 class Children:
@@ -28,10 +33,12 @@ class Children:
 
     Args:
         say: receives messages for the person who started the server.
+        hung_s: a child that has printed nothing for this long is killed.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], hung_s: float = Timeouts().hung_s) -> None:
         self._say = say
+        self._hung_s = hung_s
         self._processes: set[Process] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -92,7 +99,14 @@ class Children:
         with contextlib.suppress(ConnectionError):  # the child has died, as the missing answer shows
             process.stdin.write(line)
             await process.stdin.drain()
-        reply = await process.stdout.readline()
+        reply = b"\n"
+        while reply == b"\n":  # alive, and not ready yet
+            try:
+                async with asyncio.timeout(max(_START_S, self._hung_s)):
+                    reply = await process.stdout.readline()
+            except TimeoutError:
+                process.kill()
+                reply = b""
         if not reply:
             code = await process.wait()
             self._processes.discard(process)
@@ -104,9 +118,30 @@ class Children:
             raise from_dict(answer["error"])
         return process, answer
 
+    async def _watch(self, process: Process, name: str) -> None:
+        """Returns when the child has ended; kills it when it stands still."""
+        assert process.stdout is not None
+        patience_s = self._hung_s
+        while True:
+            try:
+                async with asyncio.timeout(patience_s):
+                    if not await process.stdout.read(4096):
+                        return
+                patience_s = self._hung_s
+            except TimeoutError:
+                if patience_s == self._hung_s:
+                    patience_s = _LOOK_AGAIN_S  # it may have been this process that stood still
+                    continue
+                if not self._stopping:
+                    self._say(f"{name} {process.pid} has stood still for {self._hung_s:g} s, so it is killed")
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
+
     async def _keep(self, process: Process, name: str, module: str, line: bytes) -> None:
         pause_s, started = _RESTART_MIN_S, time.monotonic()
         while True:
+            await self._watch(process, name)
             code = await process.wait()
             self._processes.discard(process)
             if self._stopping:

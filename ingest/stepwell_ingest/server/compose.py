@@ -63,6 +63,7 @@ class Composition:
 def compose(
     config: Config,
     writing: asyncpg.Pool,
+    attaching: asyncpg.Pool,
     reading: asyncpg.Pool,
     asking: asyncpg.Pool,
     store: Store | None,
@@ -72,6 +73,7 @@ def compose(
 
     Args:
         writing: connections of the write path (`db.connect.write_pool`).
+        attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: where files go; None: the worker takes no files.
@@ -80,8 +82,8 @@ def compose(
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
     batcher = Batcher(limits.batch_bytes, limits.batch_frames)
-    attaching = Failures("writer could attach", timeouts.failing_s)
-    catalog = Catalog(writing, timeouts.connect_s, attaching)
+    attaches = Failures("writer could attach", timeouts.failing_s)
+    catalog = Catalog(writing, attaching, timeouts, attaches)
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pace = Pace(lambda: batcher.batch_s)
@@ -120,7 +122,7 @@ def compose(
         live=Live(reads, partial(running.start, may_return=True)),
         sql=SqlReader(asking, config.sql),
         sizes=Sizes(writing),
-        checks=(running.check, failing.check, attaching.check),
+        checks=(running.check, failing.check, attaches.check),
         check_postgres=partial(check_answers, writing),
         pages=Pages(),
         blobs=blobs,

@@ -8,6 +8,7 @@ worker may reap.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import time
@@ -87,7 +88,8 @@ class Lifecycle:
                     crashed = await connection.fetch(self._sql["heartbeat"], *map(list, zip(*keys, strict=True)))
                     for row in crashed:
                         if tuple(row) not in late:
-                            await connection.execute(self._sql["return"], *row)
+                            with contextlib.suppress(asyncpg.LockNotAvailableError):  # the next beat tries again
+                                await connection.execute(self._sql["return"], *row)
         self._positions = positions
 
     async def reap(self) -> None:

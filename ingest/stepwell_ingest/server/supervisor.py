@@ -31,7 +31,7 @@ class Supervisor:
     def __init__(self, config: Config, count: int, say: Callable[[str], None]) -> None:
         self._config = config
         self._count = count
-        self._children = Children(say)
+        self._children = Children(say, config.timeouts.hung_s)
 
     async def run(self, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
         """Serves until `stop` is asked for; see `stepwell_ingest.server.serving.serve`.

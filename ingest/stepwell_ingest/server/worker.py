@@ -16,7 +16,7 @@ from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
-from stepwell_ingest.db.connect import maintenance_connection, read_pool, sql_pool, write_pool
+from stepwell_ingest.db.connect import attach_pool, maintenance_connection, read_pool, sql_pool, write_pool
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.db.migrate import migrate
 from stepwell_ingest.server.compose import compose
@@ -76,10 +76,12 @@ class Worker:
                 await _prepare_schema(config)
                 self._pool = writing = await write_pool(config.dsn, config.limits, config.timeouts)
                 exits.push_async_callback(_close, writing)
+                attaching = await attach_pool(config.dsn, config.timeouts)
+                exits.push_async_callback(_close, attaching)
                 reading = await read_pool(config.dsn, config.reads, config.timeouts.connect_s)
                 asking = await sql_pool(config.dsn, config.sql, config.timeouts.connect_s)
             exits.push_async_callback(_close, asking)
-            composed = compose(config, writing, reading, asking, store, self.loops)
+            composed = compose(config, writing, attaching, reading, asking, store, self.loops)
             self.services, self.housekeeping = composed.services, composed.housekeeping
             exits.push_async_callback(self.services.reads.close)
             exits.push_async_callback(self.services.live.stop)

@@ -95,6 +95,7 @@ class Submission:
         last: the header of the last frame.
         size: bytes, for the batch's limit.
         done: answered after COMMIT.
+        tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
     """
 
     cursor: Cursor
@@ -104,6 +105,8 @@ class Submission:
     last: Header
     size: int
     done: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    tries: int = 0
+    first_try: float = 0.0
 
     @property
     def overhead(self) -> int:
@@ -282,6 +285,21 @@ class Batcher:
             if key in self._queues:
                 self._ready.append(key)
                 self._arrived.set()
+
+    def put_back(self, batch: Batch, cursor: Cursor, pause_s: float) -> None:
+        """Takes a writer out of a batch; after `pause_s` it may be in another one, before what it has sent since."""
+        taken = batch.writers.pop(cursor.key)
+        batch.frames -= sum(len(item.entries) for item in taken)
+        batch.size -= sum(item.size for item in taken)
+        asyncio.get_running_loop().call_later(pause_s, self._return, cursor.key, taken)
+
+    def _return(self, key: tuple[int, int, int], taken: list[Submission]) -> None:
+        self._queues[key] = deque([*taken, *self._queues.get(key, ())])
+        self._queued_frames += sum(len(item.entries) for item in taken)
+        self._queued_bytes += sum(item.size for item in taken)
+        self._in_batch.discard(key)
+        self._ready.append(key)
+        self._arrived.set()
 
     def fail_queue(self, cursor: Cursor, error: Error) -> None:
         """Answers everything that waits behind a cursor which has become stale."""

@@ -29,6 +29,7 @@ from stepwell_ingest.write.attachment import Attachment, AttachRequest, Earlier,
 from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.grouping import Grouping
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.locked import locked_error, until_unlocked
 from stepwell_schema import queries
 
 _MAX_CURSORS = 20_000
@@ -38,17 +39,19 @@ class Catalog:
     """The sessions that this worker knows.
 
     Args:
-        pool: connections to Postgres.
-        connect_s: the longest wait for one of the connections.
+        pool: connections to Postgres, for look-ups.
+        attaching: others, for attaches and ends (`db.connect.attach_pool`).
         failures: is told of attaches that fail because of Postgres; None: nobody is.
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, connect_s: float = Timeouts().connect_s, failures: Failures | None = None
+        self, pool: asyncpg.Pool, attaching: asyncpg.Pool, timeouts: Timeouts, failures: Failures | None = None
     ) -> None:
         self._pool = pool
-        self._failures = failures or Failures("writer could attach", Timeouts().failing_s)
-        self._connect_s = connect_s
+        self._attaching = attaching
+        self._timeouts = timeouts
+        self._failures = failures or Failures("writer could attach", timeouts.failing_s)
+        self._connect_s = timeouts.connect_s
         self._sql = queries("write")
         self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
         self._together = Grouping(self._attach_all)
@@ -64,25 +67,36 @@ class Catalog:
             RunDeletedError: its run was deleted.
             UsageError: the run is there and must not be, or is not and must be.
             DataError: something that Postgres cannot store.
+            LockedError: somebody else has had the run locked for `locked_s`.
             UnavailableError: Postgres is away.
         """
         with self._failures.watch():
             return await self._attach(request)
 
     async def _attach(self, request: AttachRequest) -> Attachment:
-        row = None
+        came, row = time.monotonic(), None
         if not request.goes_on:
-            row, stands = await self._together.answer((request, time.monotonic()))
+            row, stands = await until_unlocked(
+                lambda: self._together.answer((request, came)),
+                lambda answer: answer[0] is not None and answer[0]["run_id"] is None,
+                self._timeouts.locked_s,
+            )
         if row is None:  # it asks where to go on, or there is something wrong with it
-            return await self._attach_alone(request)
+            made = await until_unlocked(
+                lambda: self._attach_alone(request, came), lambda made: made is None, self._timeouts.locked_s
+            )
+            if made is not None:
+                return made
+        if row is None or row["run_id"] is None:
+            raise locked_error(f"run {request.entity}/{request.project}/{request.run}", time.monotonic() - came)
         if row["fenced"]:
             raise _fenced(row["writer"], row["epoch"])
         return await self._attachment(request, row, self._adopt(request.session, stands))
 
-    async def _attach_alone(self, request: AttachRequest) -> Attachment:
-        came = time.monotonic()
+    async def _attach_alone(self, request: AttachRequest, came: float) -> Attachment | None:
+        """None: the run is locked by somebody else."""
         with postgres_errors("attach"):
-            async with self._pool.acquire(timeout=self._connect_s) as connection:
+            async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 waited_s = time.monotonic() - came
                 try:
                     row = await connection.fetchrow(
@@ -92,6 +106,8 @@ class Catalog:
                         *(request.resume, request.rewind_to, request.fork_run, request.fork_step),
                         request.age_s + waited_s,
                     )
+                except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+                    return None
                 except asyncpg.PostgresError as error:
                     if error.sqlstate == "ST020":
                         raise await self._gone(connection, request.session) from error
@@ -112,7 +128,7 @@ class Catalog:
         requests = [request for request, _ in asked]
         sessions = [uuid.UUID(bytes=request.session) for request in requests]
         with postgres_errors("attach"):
-            async with self._pool.acquire(timeout=self._connect_s) as connection:
+            async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 now = time.monotonic()
                 rows = await connection.fetch(
                     self._sql["attach_all"],
@@ -155,7 +171,7 @@ class Catalog:
 
     async def _leave_all(self, cursors: Sequence[Cursor]) -> list[None]:
         with postgres_errors("record that a writer has gone"):
-            async with self._pool.acquire(timeout=self._connect_s) as connection:
+            async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 keys = zip(*(cursor.key for cursor in cursors), strict=True)
                 await connection.execute(self._sql["left"], *map(list, keys))
         return [None] * len(cursors)
@@ -168,13 +184,20 @@ class Catalog:
             RunDeletedError: the run was deleted.
             UnavailableError: Postgres is away.
         """
-        if not await self._ends.answer((cursor, exit_code)):
+        began = time.monotonic()
+        current = await until_unlocked(
+            lambda: self._ends.answer((cursor, exit_code)), lambda answer: answer is None, self._timeouts.locked_s
+        )
+        if current is None:
+            raise locked_error("the run", time.monotonic() - began)
+        if not current:
             await self.reload(cursor)  # raises what has happened
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
-    async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool]:
+    async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool | None]:
+        """Whether each was the current epoch; None: its run is locked by somebody else."""
         with postgres_errors("record the end of a writer"):
-            async with self._pool.acquire(timeout=self._connect_s) as connection:
+            async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 rows = await connection.fetch(
                     self._sql["finish"],
                     *map(list, zip(*((*cursor.key, exit_code) for cursor, exit_code in ended), strict=True)),

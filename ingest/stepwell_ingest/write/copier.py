@@ -25,6 +25,7 @@ from stepwell_ingest.write.batcher import Batch, Batcher, Submission
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.locked import LockedError, locked_error, pause_s
 from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.rows import (
@@ -48,10 +49,12 @@ class RowsError(RejectionError):
 
 
 class _OutOfStepError(Exception):
-    """The ledger rows of some writers did not move: another worker or a newer epoch was there first."""
+    """The ledger rows of some writers did not move: another worker or a newer epoch was there first (`groups`), or
+    somebody else has locked what would move (`locked`)."""
 
-    def __init__(self, groups: list[Group]) -> None:
+    def __init__(self, groups: list[Group], locked: list[Group]) -> None:
         self.groups = groups
+        self.locked = locked
 
 
 class Copier:
@@ -113,7 +116,6 @@ class Copier:
         return all(self._names.known(run_id, entry.frame.blocks) for entry in submission.entries)
 
     async def _store_batch(self, batch: Batch) -> None:
-        submissions = batch.submissions()
         began = time.perf_counter()
         try:
             stale = UnavailableError("the writer's position changed elsewhere", hint="the SDK asks for it and goes on")
@@ -130,12 +132,17 @@ class Copier:
             lost = {id(group.cursor) for group, _ in failed}
             failed += await self._store([group for group in groups if id(group.cursor) not in lost], ids)
             for group, error in failed:
-                self._give_up(batch, group.cursor, error)
+                if not (isinstance(error, LockedError) and self._put_back(batch, group.cursor)):
+                    self._give_up(batch, group.cursor, error)
             if len(failed) < len(groups):
                 self._failures.over()
-            elif away := [error for _, error in failed if isinstance(error, UnavailableError)]:
+            elif away := [
+                error
+                for _, error in failed
+                if isinstance(error, UnavailableError) and not isinstance(error, LockedError)
+            ]:
                 self._failures.add(away[-1])
-            for item in submissions:
+            for item in batch.submissions():
                 if item.done.done():
                     continue
                 if item.duplicates:  # a retry of a refused frame hears the refusal again
@@ -150,7 +157,7 @@ class Copier:
                 answer = UnavailableError("the server could not store this", detail=f"{type(error).__name__}: {error}")
             if not isinstance(error, Error | asyncio.CancelledError):
                 log.exception("unexpected error while storing a batch")
-            for item in submissions:
+            for item in batch.submissions():
                 if not item.done.done():
                     self._give_up(batch, item.cursor, answer)
             if not isinstance(error, Exception):
@@ -159,6 +166,17 @@ class Copier:
             self._failures.add(answer)
         else:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
+
+    def _put_back(self, batch: Batch, cursor: Cursor) -> bool:
+        """Has a writer that is locked tried again after a while, unless that has been done for `locked_s`."""
+        first, now = batch.writers[cursor.key][0], time.monotonic()
+        if not first.tries:
+            first.first_try = now
+        if now - first.first_try > self._timeouts.locked_s:
+            return False
+        self._batcher.put_back(batch, cursor, pause_s(first.tries))
+        first.tries += 1
+        return True
 
     def _give_up(self, batch: Batch, cursor: Cursor, error: Error) -> None:
         """Answers everything of a writer with `error`; its position must be read anew."""
@@ -188,6 +206,9 @@ class Copier:
                     continue
                 try:
                     await self._names.ids(group.cursor.run_id, entry.frame.blocks, ids)
+                except LockedError as error:
+                    failed.append((group, error))
+                    break
                 except RejectionError as error:
                     entry.rejection = error
                 except WireError as error:
@@ -213,7 +234,8 @@ class Copier:
                 break
             except _OutOfStepError as error:
                 failed += [(group, await self._why_out_of_step(group.cursor)) for group in error.groups]
-                lost = {id(group.cursor) for group in error.groups}
+                failed += [(group, locked_error(f"writer {group.cursor.writer}", 0.0)) for group in error.locked]
+                lost = {id(group.cursor) for group in (*error.groups, *error.locked)}
                 groups = [group for group in groups if id(group.cursor) not in lost]
             except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
                 if len(groups) == 1 and is_missing_partition(error):
@@ -280,9 +302,9 @@ class Copier:
         moved = await connection.fetch(
             self._sql["move_ledger"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
         )
-        if len(moved) != len(groups):
-            keys = {tuple(row)[:3] for row in moved}
-            raise _OutOfStepError([group for group in groups if group.cursor.key not in keys])
+        states = {tuple(row)[:3]: row["state"] for row in moved}
+        if set(states.values()) != {"moved"}:
+            raise _OutOfStepError(*(_in_state(groups, states, state) for state in ("behind", "locked")))
         opened = [
             (*cursor.key, first_step)
             for cursor, entries in groups
@@ -291,6 +313,11 @@ class Copier:
             if first_step is not None
         ]
         if opened:
+            rows = await connection.fetch(
+                self._sql["lock_superseded"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
+            )
+            if rows:
+                raise _OutOfStepError([], _in_state(groups, {tuple(row): "locked" for row in rows}, "locked"))
             await connection.execute(
                 self._sql["supersede"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
@@ -353,6 +380,10 @@ class Copier:
             expected=fresh.committed_seq,
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
+
+
+def _in_state(groups: list[Group], states: dict[tuple[int, int, int], str], state: str) -> list[Group]:
+    return [group for group in groups if states.get(group.cursor.key) == state]
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from stepwell.errors import Error, UnavailableError
+from stepwell_ingest.write.locked import LockedError
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Failures:
         try:
             yield
         except UnavailableError as error:
-            self.add(error)
+            if not isinstance(error, LockedError):  # the matter of one run
+                self.add(error)
             raise
         self.over()
 

@@ -20,6 +20,7 @@ from stepwell.errors import FrameCorruptError, LimitError, RejectionError, Unkno
 from stepwell.wire import Block
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import postgres_errors
+from stepwell_ingest.write.locked import locked_error
 from stepwell_schema import queries
 
 _MAX_KEY_SETS = 20_000
@@ -90,6 +91,7 @@ class MetricNames:
         Raises:
             FrameCorruptError: the names are malformed.
             LimitError: the run would have too many.
+            LockedError: somebody else has locked the run; nothing was waited for.
             UnavailableError: Postgres is away.
         """
         missing: dict[bytes, list[str]] = {}
@@ -104,6 +106,8 @@ class MetricNames:
             return
         names = _distinct(missing.values())
         ids = (await self._intern({run_id: names})).get(run_id, {}) if names else {}
+        if names and not ids:
+            raise locked_error("the run", 0.0)
         if strangers := [name for name in names if name not in ids]:
             # Postgres tells names apart by their MD5, so another name has this place.
             raise RejectionError("two metric names have the same hash", detail=strangers[0][:200])

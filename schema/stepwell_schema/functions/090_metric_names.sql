@@ -30,3 +30,27 @@ BEGIN
                  WHERE m.run_id = run_id_ AND m.name_hash IN (SELECT md5(u.name)::uuid FROM unnest(names) AS u (name));
 END
 $$;
+
+CREATE OR REPLACE FUNCTION stepwell.try_intern_metrics_v1(run_id_ bigint, names text[], max_metrics integer)
+RETURNS TABLE (name text, metric_id integer)
+LANGUAGE plpgsql AS $$
+-- As intern_metrics_v1, but does not wait for the run: no rows when somebody else has locked it. Names that are known need no
+-- lock.
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT m.name, m.metric_id FROM stepwell.metric m
+                 WHERE m.run_id = run_id_ AND m.name_hash IN (SELECT md5(u.name)::uuid FROM unnest(names) AS u (name))
+                   AND NOT EXISTS (SELECT FROM unnest(names) AS n (name)
+                                   WHERE NOT EXISTS (SELECT FROM stepwell.metric k
+                                                     WHERE k.run_id = run_id_ AND k.name_hash = md5(n.name)::uuid))
+                   AND EXISTS (SELECT FROM stepwell.run r WHERE r.run_id = run_id_);
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM stepwell.run r WHERE r.run_id = run_id_) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT i.name, i.metric_id FROM stepwell.intern_metrics_v1(run_id_, names, max_metrics) i;
+END
+$$;

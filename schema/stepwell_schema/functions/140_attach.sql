@@ -306,3 +306,44 @@ BEGIN
     END LOOP;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
+    entities text[], projects text[], runs text[], writers text[], sessions uuid[], late boolean[], infos text[],
+    ages_s double precision[]
+) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
+                 resumed boolean)
+LANGUAGE plpgsql AS $$
+-- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout; only the
+-- first session of a run waits for it. A session whose run is locked has a row without a run_id.
+#variable_conflict use_column
+DECLARE
+    i      integer;
+    locked text[] := '{}';
+BEGIN
+    FOR i IN
+        SELECT u.i
+        FROM (SELECT n.i, stepwell.find_run_v1(entities[n.i], projects[n.i], runs[n.i]) AS id
+              FROM generate_subscripts(sessions, 1) AS n (i)) u
+        LEFT JOIN stepwell.writer w ON w.run_id = u.id AND w.name = writers[u.i]
+        ORDER BY u.id NULLS LAST, w.writer_id NULLS LAST, entities[u.i], projects[u.i], runs[u.i], u.i
+    LOOP
+        BEGIN
+            IF concat_ws(E'\x01', entities[i], projects[i], runs[i]) = ANY (locked) THEN
+                RAISE EXCEPTION 'locked' USING ERRCODE = '55P03';
+            END IF;
+            RETURN QUERY SELECT i, a.* FROM stepwell.attach_v1(
+                entities[i], projects[i], runs[i], writers[i], sessions[i], late[i], infos[i]::jsonb,
+                age_s => ages_s[i]) a;
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN
+                locked := locked || concat_ws(E'\x01', entities[i], projects[i], runs[i]);
+                IF cardinality(locked) > 2 THEN   -- many runs that are locked must not add up
+                    PERFORM set_config('lock_timeout', '1ms', true);
+                END IF;
+                RETURN QUERY SELECT i, NULL::bigint, NULL::integer, NULL::text, NULL::integer, NULL::boolean, NULL::boolean;
+            WHEN OTHERS THEN
+                NULL;
+        END;
+    END LOOP;
+END
+$$;

@@ -62,6 +62,36 @@ LANGUAGE sql AS $$
           ORDER BY a.run_id, a.writer_id, a.epoch OFFSET 0) u
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.finish_all_v2(
+    run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
+) RETURNS TABLE (ord integer, current boolean)
+LANGUAGE plpgsql AS $$
+-- As finish_all_v1, and does not wait long for a run that somebody else has locked: `current` is NULL for its writers. The caller
+-- sets a lock_timeout.
+#variable_conflict use_column
+DECLARE
+    i      integer;
+    locked bigint[] := '{}';
+BEGIN
+    FOR i IN
+        SELECT n.i FROM generate_subscripts(run_ids, 1) AS n (i) ORDER BY run_ids[n.i], writer_ids[n.i], epochs[n.i]
+    LOOP
+        BEGIN
+            IF run_ids[i] = ANY (locked) THEN
+                RAISE EXCEPTION 'locked' USING ERRCODE = '55P03';
+            END IF;
+            RETURN QUERY SELECT i, stepwell.finish_v1(run_ids[i], writer_ids[i], epochs[i], exit_codes[i]);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            locked := locked || run_ids[i];
+            IF cardinality(locked) > 2 THEN
+                PERFORM set_config('lock_timeout', '1ms', true);
+            END IF;
+            RETURN QUERY SELECT i, NULL::boolean;
+        END;
+    END LOOP;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.return_v1(run_id_ bigint, writer_id_ integer, epoch_ integer) RETURNS void
 LANGUAGE plpgsql AS $$
 -- A writer that was marked crashed has sent something again: it runs, unless a newer epoch has taken it over.
@@ -78,7 +108,7 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Marks writers as crashed that have sent nothing for `silent`. Returns how many. Only one caller works at a time; others
--- return 0 at once.
+-- return 0 at once. Runs that somebody else has locked come next time.
 DECLARE
     silent_run bigint;
     silent_writers integer[];
@@ -93,12 +123,14 @@ BEGIN
         WHERE w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent
         GROUP BY w.run_id ORDER BY w.run_id
     LOOP
-        PERFORM 1 FROM stepwell.run r WHERE r.run_id = silent_run FOR UPDATE;
-        UPDATE stepwell.writer w SET state = 'crashed'
-        WHERE w.run_id = silent_run AND w.writer_id = ANY (silent_writers)
-          AND w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent;
-        PERFORM stepwell.settle_run_v1(silent_run);
-        reaped := reaped + cardinality(silent_writers);
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = silent_run FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            UPDATE stepwell.writer w SET state = 'crashed'
+            WHERE w.run_id = silent_run AND w.writer_id = ANY (silent_writers)
+              AND w.state = 'running' AND w.heartbeat_at < clock_timestamp() - silent;
+            PERFORM stepwell.settle_run_v1(silent_run);
+            reaped := reaped + cardinality(silent_writers);
+        END IF;
     END LOOP;
     RETURN reaped;
 END

@@ -16,15 +16,20 @@ WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch < $3 AND l.first_step < coa
 
 -- name: left
 -- Connections that have ended without telling the end of their writers.
-UPDATE stepwell.writer w SET left_at = clock_timestamp()
-FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
-JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
-WHERE w.run_id = u.run_id AND w.writer_id = u.writer_id AND w.state = 'running' AND NOT l.fenced;
+WITH gone AS (
+    SELECT w.run_id, w.writer_id FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
+    JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
+    JOIN stepwell.writer w ON w.run_id = u.run_id AND w.writer_id = u.writer_id
+    WHERE w.state = 'running' AND NOT l.fenced
+    FOR UPDATE OF w SKIP LOCKED
+)
+UPDATE stepwell.writer w SET left_at = clock_timestamp() FROM gone g WHERE w.run_id = g.run_id AND w.writer_id = g.writer_id;
 
 -- name: attach_all
--- The same for many sessions that do not ask where to go on; those that fail are left out.
+-- The same for many sessions that do not ask where to go on; those that fail are left out, and those whose run is locked by
+-- somebody else have no run_id.
 SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
-FROM stepwell.attach_all_v1($1, $2, $3, $4, $5, $6, $7, $8);
+FROM stepwell.attach_all_v2($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: about
 -- The config and names of a run, for a process that resumes it; and the last visible increment of each INCREMENTAL table of
@@ -65,8 +70,8 @@ SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YY
 FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
 
 -- name: move_ledger
--- Compare-and-set of many ledger rows; returns those that moved, and the slot of hot_block to write to until the end of
--- the transaction. Rows are locked in key order: no deadlocks.
+-- Compare-and-set of many ledger rows. State: moved; behind: the row is not as expected, or not there; locked: somebody else has
+-- locked it, which is not waited for. Ring: the slot of hot_block to write to until the end of the transaction.
 WITH slot AS MATERIALIZED (
     SELECT stepwell.hot_ring_v1() AS ring
 ), wanted AS (
@@ -78,17 +83,44 @@ WITH slot AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch
     FROM stepwell.ledger l JOIN wanted USING (run_id, writer_id, epoch)
     ORDER BY l.run_id, l.writer_id, l.epoch
-    FOR UPDATE OF l
+    FOR UPDATE OF l SKIP LOCKED
+), moved AS (
+    UPDATE stepwell.ledger l
+    SET next_seq = u.next_seq, last_step = u.last_step, first_step = coalesce(l.first_step, u.first_step),
+        checksums = u.checksums, moved_at = clock_timestamp(),
+        points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected,
+        bytes = l.bytes + u.bytes
+    FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
+    WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
+      AND l.next_seq = u.expected AND NOT l.fenced
+    RETURNING l.run_id, l.writer_id, l.epoch
 )
-UPDATE stepwell.ledger l
-SET next_seq = u.next_seq, last_step = u.last_step, first_step = coalesce(l.first_step, u.first_step),
-    checksums = u.checksums, moved_at = clock_timestamp(),
-    points = l.points + u.points, objects = l.objects + u.objects, rejected = l.rejected + u.rejected,
-    bytes = l.bytes + u.bytes
-FROM wanted u JOIN locked USING (run_id, writer_id, epoch)
-WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch = u.epoch
-  AND l.next_seq = u.expected AND NOT l.fenced
-RETURNING l.run_id, l.writer_id, l.epoch, (SELECT ring FROM slot);
+SELECT u.run_id, u.writer_id, u.epoch, (SELECT ring FROM slot),
+       CASE WHEN m.run_id IS NOT NULL THEN 'moved'
+            WHEN k.run_id IS NULL AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = u.run_id
+                                              AND l.writer_id = u.writer_id AND l.epoch = u.epoch) THEN 'locked'
+            ELSE 'behind' END AS state
+FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch);
+
+-- name: lock_superseded
+-- Locks what `supersede` will change, in the same transaction. Returns the writers of which somebody else has locked some of it.
+WITH opened AS MATERIALIZED (
+    SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
+        AS u (run_id, writer_id, epoch, first_step)
+    JOIN stepwell.writer w ON w.run_id = u.run_id AND w.writer_id = u.writer_id
+), older AS MATERIALIZED (
+    SELECT l.run_id, l.writer_id FROM stepwell.ledger l JOIN opened u ON u.run_id = l.run_id AND u.writer_id = l.writer_id
+    WHERE l.epoch < u.epoch FOR UPDATE OF l SKIP LOCKED
+), inherited AS MATERIALIZED (
+    SELECT x.run_id, x.writer FROM stepwell.lineage_epoch x JOIN opened u ON u.run_id = x.run_id AND u.name = x.writer
+    FOR UPDATE OF x SKIP LOCKED
+)
+SELECT u.run_id, u.writer_id, u.epoch FROM opened u
+WHERE (SELECT count(*) FROM older o WHERE o.run_id = u.run_id AND o.writer_id = u.writer_id)
+      <> (SELECT count(*) FROM stepwell.ledger l
+          WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch)
+   OR (SELECT count(*) FROM inherited i WHERE i.run_id = u.run_id AND i.writer = u.name)
+      <> (SELECT count(*) FROM stepwell.lineage_epoch x WHERE x.run_id = u.run_id AND x.writer = u.name);
 
 -- name: unsealed_bytes
 -- The size of the slots of the hot ring that are not known to be sealed; 0 where no sealer is connected.
@@ -138,16 +170,16 @@ ORDER BY j.seq;
 
 -- name: intern_metrics
 -- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
--- must be sorted. See intern_metrics_v1.
+-- must be sorted. A run that somebody else has locked has no rows here. See try_intern_metrics_v1.
 SELECT u.run_id, i.name, i.metric_id
 FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
-CROSS JOIN LATERAL stepwell.intern_metrics_v1(
+CROSS JOIN LATERAL stepwell.try_intern_metrics_v1(
     u.run_id, ARRAY(SELECT e.name FROM jsonb_array_elements_text(u.names::jsonb) WITH ORDINALITY AS e (name, ord)
                     ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- The ends of writers; see finish_v1.
-SELECT ord - 1 AS index, current FROM stepwell.finish_all_v1($1, $2, $3, $4);
+-- The ends of writers; see finish_v1. `current` is NULL for a writer whose run is locked by somebody else.
+SELECT ord - 1 AS index, current FROM stepwell.finish_all_v2($1, $2, $3, $4);
 
 -- name: ensure_partitions
 -- Creates the partitions of this month and of the two months after it.

@@ -19,6 +19,7 @@ from stepwell.delivery.account import Account, Stats
 from stepwell.delivery.beside import beside, resolve
 from stepwell.delivery.collector import Collector
 from stepwell.delivery.in_flight import StreamCounts
+from stepwell.delivery.native import NativeThread
 from stepwell.delivery.outage import Outage, Seen
 from stepwell.delivery.outbox import Outbox
 from stepwell.delivery.reports import account_of, stats_of
@@ -69,7 +70,7 @@ class Sender:
         self._finishing: concurrent.futures.Future[None] | None = None
         self._stage: Stage | None = None
         self.stream: Stream | None = None
-        self._thread = threading.Thread(target=self._main, name="stepwell-io", daemon=True)
+        self._thread = NativeThread(self._main, "stepwell-io")
 
     def start(self, stage: Stage) -> None:
         """Starts the thread; returns when it takes requests."""
@@ -114,7 +115,7 @@ class Sender:
     @property
     def in_own_thread(self) -> bool:
         """Whether the I/O thread itself asks, which must not wait for itself."""
-        return threading.current_thread() is self._thread
+        return self._thread.is_current
 
     def make_room(self) -> bool:
         """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
@@ -163,7 +164,7 @@ class Sender:
             finally:
                 if self._finishing.done() and self._loop is not None and self._ended is not None:
                     self._loop.call_soon_threadsafe(resolve, self._ended)
-        if self._thread.ident is not None:
+        if self._thread.started:
             self._thread.join()
 
     def abandon(self) -> None:

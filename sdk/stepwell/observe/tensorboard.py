@@ -11,6 +11,7 @@ import importlib.abc
 import importlib.machinery
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -42,6 +43,7 @@ class TensorBoard(importlib.abc.MetaPathFinder):
         self._log = log
         self._picture = picture
         self._step: int | None = None
+        self._namespaces: dict[str, str] = {}
         self._patched: list[Any] = []
 
     def start(self) -> None:
@@ -88,16 +90,17 @@ class TensorBoard(importlib.abc.MetaPathFinder):
 
         def add_summary(self: Any, summary: Any, global_step: Any = None, *more: Any, **named: Any) -> Any:
             done = original(self, summary, global_step, *more, **named)
-            link._take(summary, global_step)
+            link._take(self, summary, global_step)
             return done
 
         setattr(writer, _PATCHED, original)
         writer.add_summary = add_summary
         self._patched.append(writer)
 
-    def _take(self, summary: Any, global_step: Any) -> None:
+    def _take(self, writer: Any, summary: Any, global_step: Any) -> None:
         try:
-            values = dict(self._values(summary))
+            namespace = self._namespace(writer)
+            values = {namespace + tag: value for tag, value in self._values(summary)}
             if not values:
                 return
             step = None if global_step is None else int(global_step)
@@ -107,6 +110,24 @@ class TensorBoard(importlib.abc.MetaPathFinder):
             self._log(values, begins)
         except Exception as error:  # noqa: BLE001 - a writer that raises would end the training
             log.error("a TensorBoard summary is not logged: %s: %s", type(error).__name__, error)
+
+    def _namespace(self, writer: Any) -> str:
+        """What stands before the tags of a writer: TensorBoard tells values of one tag apart by their directories.
+
+        As with W&B, the tags of the first writer stand alone, but for directories called "train" or "validation".
+        `add_scalars("acc", {"val": …})` writes by a writer below the first one: `acc_val/acc`.
+        """
+        place = os.path.abspath(os.fspath(writer.get_logdir()))
+        if place not in self._namespaces:
+            known = list(self._namespaces)
+            if not known:
+                name = os.path.basename(place)
+                found = name if name in ("train", "validation") else ""
+            else:
+                root = next((path for path in known if place.startswith(path + os.sep)), "")
+                found = os.path.relpath(place, root or os.path.commonpath([*known, place])).replace(os.sep, "/")
+            self._namespaces[place] = "" if found in ("", ".") else f"{found}/"
+        return self._namespaces[place]
 
     def _values(self, summary: Any) -> Iterator[tuple[str, Any]]:
         for value in summary.value:
@@ -119,6 +140,8 @@ class TensorBoard(importlib.abc.MetaPathFinder):
                 yield value.tag, self._picture(io.BytesIO(value.image.encoded_image_string))
             elif value.HasField("tensor") and value.tensor.string_val:
                 yield value.tag.removesuffix("/text_summary"), value.tensor.string_val[0].decode("utf-8", "replace")
+            elif value.HasField("tensor") and value.metadata.plugin_data.plugin_name == "scalars":
+                yield from ((value.tag, number) for number in [*value.tensor.float_val, *value.tensor.double_val][:1])
 
 
 def _histogram(histo: Any) -> TensorHistogram | None:

@@ -6,6 +6,7 @@ moment; each one is atomic, under a lock that is never held during a wait.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -135,8 +136,11 @@ class Lifecycle:
             self.state = state = self.state.ended(exit_code, self._ending)
         if not isinstance(state, Finished) or state.ending is None:
             return
-        if state.session is not None and state.session.sender.in_own_thread:
-            threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
+        # The I/O thread must not wait for itself. Nor may a signal handler that has interrupted `log`: the I/O thread
+        # would wait for that call, which goes on only when the handler has returned or raised.
+        if state.session is not None and (state.session.sender.in_own_thread or state.stage.in_use):
+            with contextlib.suppress(RuntimeError):  # no thread can be started: it is done at the exit
+                threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
         else:
             state.ending.go_on()
 

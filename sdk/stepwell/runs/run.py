@@ -209,7 +209,7 @@ class Run(RunIdentity, OlderNames):
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
         In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
-        `await run.flush()`. The open step stays open.
+        `await run.flush()`. So it does in a signal handler that has interrupted `log()`. The open step stays open.
 
         Args:
             timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when the time
@@ -230,7 +230,8 @@ class Run(RunIdentity, OlderNames):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            outcome.wait()
+            if not self._life.interrupted:  # else the I/O thread waits for the call that goes on after this one
+                outcome.wait()
         return outcome
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
@@ -238,7 +239,8 @@ class Run(RunIdentity, OlderNames):
 
         When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
         the rest later. A second call does nothing, unless an exception such as Ctrl-C has cut the first one off: then
-        it completes that one. Inside `on_rejection` it returns at once, and another thread finishes the run.
+        it completes that one. Inside `on_rejection`, and in a signal handler that has interrupted `log()`, it returns
+        at once, and another thread finishes the run; the program's exit waits for that.
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.

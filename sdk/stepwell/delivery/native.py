@@ -1,0 +1,81 @@
+"""A thread of the operating system, also where gevent's patching makes greenlets of those of `threading`.
+
+The I/O loop of a run needs one: asyncio has one running loop for each thread of the operating system, and greenlets
+share theirs. As a greenlet, the I/O loop of a second run could not start ("cannot be called from a running event
+loop"), and `flush()` took the running loop for one of the caller's and did not wait.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class NativeThread:
+    """A daemon thread.
+
+    Args:
+        target: what to run in it.
+        name: of the thread.
+    """
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        self._target = target
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._ident: int | None = None
+        self._beside_gevent: int | None = None  # the process in which it was started so
+        self._ended = threading.Event()
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called with success."""
+        return self._beside_gevent is not None or self._thread.ident is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return self._ident == threading.get_ident()
+
+    def start(self) -> None:
+        """Starts it.
+
+        Raises:
+            RuntimeError: the host has no more threads to give.
+        """
+        monkey: Any = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("threading"):
+            self._thread.start()
+            return
+        # Greenlets that wait for the thread switch to gevent's loop, which gives up (LoopExit) when nothing of its own
+        # is left to wait for. This watcher is something, until the thread ends.
+        watcher = sys.modules["gevent"].get_hub().loop.async_()
+        watcher.start(watcher.stop)
+        monkey.get_original("_thread", "start_new_thread")(self._run_beside, (watcher,))
+        self._beside_gevent = os.getpid()
+
+    def is_alive(self) -> bool:
+        """As that of `threading.Thread`."""
+        if self._beside_gevent is not None:
+            return self._beside_gevent == os.getpid() and not self._ended.is_set()
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """As that of `threading.Thread`."""
+        if self._beside_gevent is None:
+            self._thread.join()
+        elif self._beside_gevent == os.getpid():
+            self._ended.wait()
+
+    def _run_beside(self, watcher: Any) -> None:
+        try:
+            self._run()
+        finally:
+            self._ended.set()
+            watcher.send()
+
+    def _run(self) -> None:
+        self._ident = threading.get_ident()
+        self._target()
