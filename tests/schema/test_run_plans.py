@@ -121,7 +121,7 @@ async def test_a_key_of_stored_summaries_is_looked_up_by_the_index(connection: a
         assert "key = 'loss'" in conditions(plan, "stored_value")
         for table in ("metric", "note", "chunk", "hot"):
             assert rows_read(plan, table) == 0, table
-    await connection.execute("SET LOCAL track_functions = 'all'")  # a call for each run took 10 µs
+    await connection.execute("SET LOCAL track_functions = 'all'")  # a call for each run takes some µs
     assert len(await connection.fetch("SELECT value, number FROM stepwell.summary WHERE key = 'loss'")) == RUNS
     assert await connection.fetch(f"SELECT funcname FROM pg_stat_xact_user_functions WHERE calls >= {RUNS}") == []
     await transaction.rollback()
