@@ -248,6 +248,20 @@ async def test_only_one_process_stores_at_a_time(made: Histories, pool: asyncpg.
     assert await Summaries(pool, AT_ONCE).store([to.key.run_id]) == 1
 
 
+async def test_a_table_that_somebody_has_locked_is_not_waited_for_again_and_again(
+    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
+) -> None:
+    for number in range(3):
+        await put(made, await made.attach(f"run-{number}", "0"), 1.0)
+    async with asyncpg.create_pool(any_postgres_dsn, min_size=1, server_settings={"lock_timeout": "50ms"}) as impatient:
+        summaries = Summaries(impatient, dataclasses.replace(AT_ONCE, summary_names=1))
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE stepwell.stored_value")
+            assert await summaries.turn() == 0
+            assert not summaries._waiting
+        assert await summaries.turn() == 3
+
+
 async def test_a_snapshot_shows_the_summary_of_its_own_commits_while_summaries_are_stored(
     made: Histories, pool: asyncpg.Pool
 ) -> None:

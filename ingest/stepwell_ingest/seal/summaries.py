@@ -63,17 +63,22 @@ class Summaries:
         return stored
 
     async def store(self, run_ids: Sequence[int]) -> int:
-        """Stores the summaries of runs in one transaction; returns how many: 0 where another process is storing.
+        """Stores the summaries of runs in one transaction; returns how many: 0 where another process is in the way.
 
         Raises:
             asyncpg.PostgresError, OSError: nothing is stored.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
-            # Whatever of this is lost in a crash is made again.
-            await connection.execute("SET LOCAL synchronous_commit = off")
-            if not await connection.fetchval(self._sql["claim_summaries"]):
-                return 0
-            tag = await connection.execute(self._sql["store_summaries"], run_ids)
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                # Whatever of this is lost in a crash is made again.
+                await connection.execute("SET LOCAL synchronous_commit = off")
+                if not await connection.fetchval(self._sql["claim_summaries"]):
+                    return 0
+                tag = await connection.execute(self._sql["store_summaries"], run_ids)
+        except asyncpg.LockNotAvailableError as error:
+            log.debug("stored summaries are locked: %s", error)
+            self._waiting.clear()  # the next look finds these runs again
+            return 0
         return int(tag.rpartition(" ")[2])
 
     async def _look(self) -> None:
