@@ -19,95 +19,105 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-from stepwell.compat import names, util
+from stepwell.compat import names
+from stepwell.compat import util as util
 from stepwell.compat.absent import REFUSED, absent_name
 from stepwell.compat.before_init import BeforeInit
 from stepwell.compat.modules import OUTERMOST, WANDB_VERSION, stand_ins
-from stepwell.compat.stand_in import ensure_configured, install_as_wandb, login, require, setup
+from stepwell.compat.stand_in import ensure_configured as ensure_configured
+from stepwell.compat.stand_in import install_as_wandb as install_as_wandb
+from stepwell.compat.stand_in import login as login
+from stepwell.compat.stand_in import require as require
+from stepwell.compat.stand_in import setup as setup
 from stepwell.data_types import _exports
-from stepwell.data_types._exports import __all__ as __all__
-from stepwell.delivery.account import Account, Stats
-from stepwell.errors import (
-    CommError,
-    ConfigError,
-    DataError,
-    Error,
-    RejectionError,
-    ServerError,
-    SpoolError,
-    UsageError,
-)
-from stepwell.errors.term import termerror, termlog, termwarn
-from stepwell.notes.about import AlertLevel
-from stepwell.notes.config import Config
-from stepwell.notes.definitions import Metric
-from stepwell.notes.summary import Summary
-from stepwell.runs.flush import Flush
-from stepwell.runs.init import init
+from stepwell.delivery.account import Account as Account
+from stepwell.delivery.account import Stats as Stats
+from stepwell.errors import CommError as CommError
+from stepwell.errors import ConfigError as ConfigError
+from stepwell.errors import DataError as DataError
+from stepwell.errors import Error as Error
+from stepwell.errors import RejectionError as RejectionError
+from stepwell.errors import ServerError as ServerError
+from stepwell.errors import SpoolError as SpoolError
+from stepwell.errors import UsageError as UsageError
+from stepwell.errors.term import termerror as termerror
+from stepwell.errors.term import termlog as termlog
+from stepwell.errors.term import termwarn as termwarn
+from stepwell.notes.about import AlertLevel as AlertLevel
+from stepwell.notes.config import Config as Config
+from stepwell.notes.definitions import Metric as Metric
+from stepwell.notes.summary import Summary as Summary
+from stepwell.runs.flush import Flush as Flush
+from stepwell.runs.init import init as init
 from stepwell.runs.process import PROCESS
-from stepwell.runs.run import Run
-from stepwell.settings.given import GivenSettings as Settings
+from stepwell.runs.run import Run as Run
+from stepwell.settings.given import GivenSettings
 from stepwell.terminal.warnings import show_warnings
 
 if TYPE_CHECKING:
-    from stepwell import data_types, plot, testing
+    from stepwell import data_types as data_types
+    from stepwell import plot as plot
+    from stepwell import testing as testing
     from stepwell.data_types._exports import *  # noqa: F403 - all of them, so that they are listed once
-    from stepwell.plot import plot_table
+    from stepwell.plot import plot_table as plot_table
 
 if TYPE_CHECKING:
-    from stepwell.api import Api
+    from stepwell.api import Api as Api
 
 VERSION = "0.1.0"
+Settings = GivenSettings
 #: Programs compare it with versions of W&B's client, and packaging orders it among those; what stands behind the plus
 #: sign is Stepwell's own version.
 __version__ = f"{WANDB_VERSION}+stepwell.{VERSION}"
 
-__all__ += (
-    "Account",
-    "AlertLevel",
-    "Api",
-    "CommError",
-    "Config",
-    "ConfigError",
-    "DataError",
-    "Error",
-    "Flush",
-    "Metric",
-    "RejectionError",
-    "Run",
-    "ServerError",
-    "Settings",
-    "SpoolError",
-    "Stats",
-    "Summary",
-    "UsageError",
-    "alert",
-    "data_types",
-    "define_metric",
-    "ensure_configured",
-    "finish",
-    "flush",
-    "init",
-    "install_as_wandb",
-    "join",
-    "log",
-    "login",
-    "mark_preempting",
-    "plot",
-    "plot_table",
-    "require",
-    "restore",
-    "save",
-    "setup",
-    "teardown",
-    "termerror",
-    "termlog",
-    "termwarn",
-    "testing",
-    "unwatch",
-    "util",
-    "watch",
-)
+if not TYPE_CHECKING:  # type checkers go by the imports: what is imported as itself is exported
+    __all__ = (
+        *_exports.__all__,
+        "Account",
+        "AlertLevel",
+        "Api",
+        "CommError",
+        "Config",
+        "ConfigError",
+        "DataError",
+        "Error",
+        "Flush",
+        "Metric",
+        "RejectionError",
+        "Run",
+        "ServerError",
+        "Settings",
+        "SpoolError",
+        "Stats",
+        "Summary",
+        "UsageError",
+        "alert",
+        "data_types",
+        "define_metric",
+        "ensure_configured",
+        "finish",
+        "flush",
+        "init",
+        "install_as_wandb",
+        "join",
+        "log",
+        "login",
+        "mark_preempting",
+        "plot",
+        "plot_table",
+        "require",
+        "restore",
+        "save",
+        "setup",
+        "teardown",
+        "termerror",
+        "termlog",
+        "termwarn",
+        "testing",
+        "unwatch",
+        "util",
+        "watch",
+    )
 
 
 show_warnings(logging.getLogger("stepwell"))

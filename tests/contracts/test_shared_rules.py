@@ -116,7 +116,7 @@ def test_what_the_stage_lets_through_the_server_takes(calls: list[tuple[dict[str
         accepted_by_the_server(cut)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(kind=st.sampled_from(["config", "summary", "meta"]), value=VALUES)
 @example(kind="config", value=nested(wire.MAX_DEPTH))
 @example(kind="summary", value={"\0": "\ud800", "n": 2**1023 - 1})

@@ -92,6 +92,9 @@ if __name__ == "__main__":
 def media() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     stepwell.log({"pictures": [stepwell.Image(pixels, caption="one")], "weights": stepwell.Histogram([1.0, 2.0])})
+    assert_type(stepwell.Html("<p>").html, str)
+    assert_type(stepwell.data_types.Html("<p>").html, str)
+    assert_type(stepwell.data_types.Media.batch_json([], []), dict[str, Any] | None)
     table = stepwell.Table(columns=["a", "b"], data=[[1, 2]])
     assert_type(table, stepwell.data_types.Table)
     assert_type(stepwell.plot.line(table, "a", "b"), stepwell.plot.CustomChart)

@@ -12,15 +12,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from stepwell.data_types import _exports
-from stepwell.data_types._exports import __all__ as __all__
 
 if TYPE_CHECKING:
-    from stepwell.data_types._batch import MediaList
+    from stepwell.data_types._batch import MediaList as MediaList
     from stepwell.data_types._exports import *  # noqa: F403 - all of them, so that they are listed once
-    from stepwell.data_types._extraction import Found, as_media, take_media
-    from stepwell.data_types._files import DirectorySink, FileRef, FileSink
-    from stepwell.data_types._media import Media
-    from stepwell.data_types._recognition import is_media
+    from stepwell.data_types._extraction import Found as Found
+    from stepwell.data_types._extraction import as_media as as_media
+    from stepwell.data_types._extraction import take_media as take_media
+    from stepwell.data_types._files import DirectorySink as DirectorySink
+    from stepwell.data_types._files import FileRef as FileRef
+    from stepwell.data_types._files import FileSink as FileSink
+    from stepwell.data_types._media import Media as Media
+    from stepwell.data_types._recognition import is_media as is_media
 
 _HOMES = {
     "DirectorySink": "_files",
@@ -34,17 +37,8 @@ _HOMES = {
     "take_media": "_extraction",
 }
 
-__all__ += (
-    "DirectorySink",
-    "FileRef",
-    "FileSink",
-    "Found",
-    "Media",
-    "MediaList",
-    "as_media",
-    "is_media",
-    "take_media",
-)
+if not TYPE_CHECKING:  # type checkers go by the imports: what is imported as itself is exported
+    __all__ = (*_exports.__all__, *_HOMES)
 
 
 def __getattr__(name: str) -> Any:

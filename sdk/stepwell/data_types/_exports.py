@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from stepwell.data_types._table import Table
     from stepwell.data_types._video import Video
 
-# A tuple, since both packages add their own names to it.
-__all__: tuple[str, ...] = (
+__all__ = (
     "Audio",
     "Bokeh",
     "Classes",
