@@ -1,5 +1,5 @@
 """All ways to read the runs of a project, held against each other: as they are, forked, and rewound together with their
-forks.
+forks, which are deleted in the end. Reads in pages are under way meanwhile.
 
 Beside the judge, which holds the view `history` against the journals. Takes the database and a server; gives one
 sentence for each difference. Everything that is compared is read while sealers may be at work. It ends the runs:
@@ -17,14 +17,19 @@ import asyncpg
 import stepwell
 from faults.payload import as_float, bits
 from fixtures.agreement import disagreements
-from stepwell.errors import Error
+from stepwell.errors import Error, NotFoundError, RewoundError
+from stepwell.wire import MAX_STEP
 from stepwell_ingest.config import Reads
 from stepwell_ingest.db.connect import read_pool
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.deltas import event_since
+from stepwell_ingest.read.history import Wanted, read_pages
 from stepwell_ingest.read.positions import LivePosition
+from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import find_run
 
+#: Into how many pages a read that something overtakes is cut, about; and how many it takes before that.
+_PAGES, _TAKEN = 6, 3
 _POINTS = "SELECT writer, step, metric AS key, value FROM stepwell.history WHERE run_id = $1"
 _OBJECTS = "SELECT writer, step, key, value FROM stepwell.history_objects WHERE run_id = $1"
 _ATTACH = "SELECT stepwell.attach_v1('default', $1, $2, $3, gen_random_uuid(), false, '{{}}', {how})"
@@ -35,6 +40,59 @@ async def shown(connection: asyncpg.Connection, run_id: int) -> Shown:
     """The view `history` of a run: (writer, step, key) → the 64 bits of the value."""
     rows = await connection.fetch(_POINTS, run_id)
     return {(row["writer"], row["step"], row["key"]): bits(row["value"]) for row in rows}
+
+
+def points_of(page: Page) -> Shown:
+    """The numbers of a page."""
+    found: Shown = {}
+    for column in page.columns:
+        at = range(len(page.steps)) if column.rows is None else column.rows.tolist()
+        for row, value in zip(at, column.values, strict=True):
+            if not isinstance(value, bytes):
+                point = (page.writers[page.writer[row]], int(page.steps[row]), column.name)
+                found[point] = bits(float(value))
+    return found
+
+
+class PagedRead:
+    """A read of a run's history in pages that something is about to overtake.
+
+    Args:
+        database: of the server.
+        name: of the run, of entity `default`.
+    """
+
+    def __init__(self, database: Database, project: str, name: str) -> None:
+        self._database = database
+        self._place = (project, name)
+        self._points: Shown = {}
+
+    async def begin(self) -> None:
+        """Takes the first pages."""
+        run = await find_run(self._database, "default", *self._place)
+        small = Database(self._database._pool, Reads(page_points=max(1, run.points // _PAGES)))
+        self._pages = read_pages(small, run, Wanted())
+        for _ in range(_TAKEN):
+            async for page in self._pages:
+                self._points |= points_of(page)
+                break
+
+    async def end(self, before: Shown, now: Shown | None) -> list[str]:
+        """Takes the others. What is wrong with a read that does not say that it was cut.
+
+        Args:
+            before: what the run showed when the read began, which may have been at its end already.
+            now: what the run shows; None: it was deleted.
+        """
+        expected = NotFoundError if now is None else RewoundError
+        try:
+            async for page in self._pages:
+                self._points |= points_of(page)
+        except expected:
+            return []
+        if self._points in (before, now):
+            return []
+        return [f"a read of {self._place[1]} that was overtaken ends as if whole, with {len(self._points)} points"]
 
 
 @dataclass
@@ -61,13 +119,7 @@ class LiveReader:
             for at in [at for at in self.points if at[0] == cut["writer"] and at[1] >= cut["from_step"]]:
                 del self.points[at]
         if event.page is not None:
-            page = event.page
-            for column in page.columns:
-                at = range(len(page.steps)) if column.rows is None else column.rows.tolist()
-                for row, value in zip(at, column.values, strict=True):
-                    if not isinstance(value, bytes):
-                        point = (page.writers[page.writer[row]], int(page.steps[row]), column.name)
-                        self.points[point] = bits(float(value))
+            self.points |= points_of(event.page)
         if self.points == now:
             return []
         found = len(self.points.items() - now.items()), len(now.items() - self.points.items())
@@ -115,6 +167,7 @@ class Families:
         chance: random.Random,
     ) -> list[str]:
         found = await self.ways(connection, name, run_id)
+        found += await self._beyond_the_end(connection, name, run_id, last)
         fork, fork_step = f"{name}-fork", chance.randint(0, last)
         writer = await connection.fetchval("SELECT min(name) FROM stepwell.writer WHERE run_id = $1", run_id)
         await connection.execute(
@@ -131,6 +184,8 @@ class Families:
         for each in (name, fork, fork, name):
             limits[each] = chance.randint(0, limits[each])
             kept = {other: await shown(connection, id_) for other, id_ in family.items()}
+            overtaken = PagedRead(database, self.project, each)
+            await overtaken.begin()
             rewind = _ATTACH.format(how="rewind_to => $4")
             await connection.execute(rewind, self.project, each, writer, limits[each])
             for other, id_ in family.items():
@@ -138,10 +193,31 @@ class Families:
                 expected = {at: value for at, value in kept[other].items() if other != each or at[1] <= limits[each]}
                 if now != expected:
                     found.append(f"{other} after {each} was rewound to {limits[each]}: {len(now)}, not {len(expected)}")
+                if other == each:
+                    found += await overtaken.end(kept[each], now)
                 found += await self.ways(connection, other, id_)
             for reader in readers:
                 found += await reader.look(database, connection)
-        return found
+        before = await shown(connection, fork_id)
+        overtaken = PagedRead(database, self.project, fork)
+        await overtaken.begin()
+        await connection.execute("SELECT stepwell.delete_run_v1($1)", fork_id)
+        return found + await overtaken.end(before, None)
+
+    async def _beyond_the_end(self, connection: asyncpg.Connection, name: str, run_id: int, last: int) -> list[str]:
+        """A rewind to a step that the run has not reached changes nothing, and the run goes on at its end."""
+        before = await shown(connection, run_id)
+        beyond = min(last + 1000, MAX_STEP)
+        writer = await connection.fetchval("SELECT min(name) FROM stepwell.writer WHERE run_id = $1", run_id)
+        await connection.execute(_ATTACH.format(how="rewind_to => $4"), self.project, name, writer, beyond)
+        behind = await connection.fetchval(
+            "SELECT last_step FROM stepwell.ledger JOIN stepwell.writer w USING (run_id, writer_id) "
+            "WHERE run_id = $1 AND w.name = $2 ORDER BY epoch DESC LIMIT 1",
+            *(run_id, writer),
+        )
+        if behind > last or await shown(connection, run_id) != before:
+            return [f"{name} goes on behind step {behind} after a rewind to {beyond}, and its last step is {last}"]
+        return []
 
     async def ways(self, connection: asyncpg.Connection, name: str, run_id: int) -> list[str]:
         """What the ways to read one run say differently."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -12,9 +13,11 @@ import pytest
 import stepwell_schema
 from faults.families import Families
 from fixtures.histories import Histories
+from stepwell.wire import MAX_STEP
 from stepwell_ingest.config import Config
 from stepwell_ingest.read import deltas
 from stepwell_ingest.read.positions import Move
+from stepwell_ingest.read.standing import Standing
 from stepwell_ingest.seal import stretches
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.server.worker import Worker
@@ -37,12 +40,18 @@ async def families(postgres_dsn: str) -> AsyncIterator[Families]:
     await worker.stop()
 
 
-async def story(pool: asyncpg.Pool) -> None:
-    """A run of two writers, sealed little by little and merged; the last steps are hot."""
+async def story(pool: asyncpg.Pool, *, to_the_end: bool = False) -> None:
+    """A run of two writers, sealed little by little and merged; the last steps are hot.
+
+    Args:
+        to_the_end: it jumps to the last steps that there can be.
+    """
     made = Histories(pool)
     both = [await made.attach("run", writer) for writer in "01"]
     for turn in range(12):
         for stored in both:
+            if to_the_end and turn == 1:
+                stored.next_step = MAX_STEP - 2918
             size = 700 if turn % 3 == 1 else 17
             at = np.arange(stored.next_step, stored.next_step + size, dtype=np.float64)
             await made.put(stored, ["loss", "acc"][: 1 + turn % 2], np.vstack([at, -at])[: 1 + turn % 2])
@@ -60,8 +69,10 @@ async def put_back(pool: asyncpg.Pool, file: str, right: str, wrong: str) -> Non
     await pool.execute(sql.replace(right, wrong))
 
 
-async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families) -> None:
-    await story(pool)
+@pytest.mark.parametrize("to_the_end", [False, True])
+async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families, to_the_end: bool) -> None:
+    await story(pool, to_the_end=to_the_end)
+    assert await pool.fetchval("SELECT last_step FROM stepwell.runs") == (MAX_STEP if to_the_end else 2935)
     assert await families.complaints() == []
 
 
@@ -78,8 +89,18 @@ async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families) ->
             "rewound to",
         ),
         ("140_attach", "x.below_step > step_ + 1", "false", "rewound to"),
+        ("140_attach", "least(back_to, stepwell.end_before_v1(id, together))", "back_to", "goes on behind step 3935"),
+        (
+            "060_history_reads",
+            "CASE WHEN k < 63 THEN 1::bigint << k ELSE 9223372036854775807 END",
+            "1::bigint << k",
+            "history_sample",
+        ),
     ],
-    ids=["the end of a bucket", "a chunk that is cut", "the end of a fork", "other writers", "what a fork inherits"],
+    ids=[
+        *("the end of a bucket", "a chunk that is cut", "the end of a fork", "other writers", "what a fork inherits"),
+        *("beyond the end", "the width of all steps"),
+    ],
 )
 async def test_a_mistake_in_sql_is_seen(
     pool: asyncpg.Pool,
@@ -90,13 +111,14 @@ async def test_a_mistake_in_sql_is_seen(
     wrong: str,
     seen: str,
 ) -> None:
-    if file == "060_history_reads":  # is seen where chunks overlap only, as merges once left them
+    to_the_end = "<< k" in wrong
+    if file == "060_history_reads" and not to_the_end:  # is seen where chunks overlap only, as merges once left them
         joined = stretches.regroup
         monkeypatch.setattr(stretches, "regroup", lambda found, _=(): joined(found))
         monkeypatch.setattr(
             "stepwell_ingest.seal.merger._joinable", lambda rows: (sorted({r["track_id"] for r in rows}), set())
         )
-    await story(pool)
+    await story(pool, to_the_end=to_the_end)
     await put_back(pool, file, right, wrong)
     assert any(seen in text for text in await families.complaints())
 
@@ -131,3 +153,19 @@ async def test_a_merge_that_loses_a_value_is_seen(
     monkeypatch.setattr(stretches, "regroup", wrong)
     await story(pool)
     assert any("metric_stats" in text or "metric_last" in text for text in await families.complaints())
+
+
+async def test_a_read_that_does_not_say_that_it_was_cut_is_seen(
+    pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await story(pool)
+
+    @asynccontextmanager
+    async def without_a_look_back(self: Standing, taken_below: int = 0) -> AsyncIterator[asyncpg.Connection]:
+        async with self._database.snapshot() as connection:
+            yield connection
+
+    monkeypatch.setattr(Standing, "snapshot", without_a_look_back)
+    cut = [text for text in await families.complaints() if "ends as if whole" in text]
+    assert any("a read of run " in text for text in cut)
+    assert any("a read of run-fork" in text for text in cut)

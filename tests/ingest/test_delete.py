@@ -147,7 +147,7 @@ class TestSealing:
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
-        await _waits_for_an_advisory_lock(write_path.pool)
+        await _waits_for_a_lock(write_path.pool)
         go_on.set()
         with pytest.raises(ChangedError, match="its run was deleted"):
             await sealing
@@ -166,7 +166,7 @@ class TestSealing:
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
-        await _waits_for_an_advisory_lock(write_path.pool)
+        await _waits_for_a_lock(write_path.pool)
         go_on.set()
         assert await merging > 0
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
@@ -193,9 +193,9 @@ def _held(thing: object, method: str) -> tuple[asyncio.Event, asyncio.Event]:
     return begun, go_on
 
 
-async def _waits_for_an_advisory_lock(pool: asyncpg.Pool) -> None:
+async def _waits_for_a_lock(pool: asyncpg.Pool) -> None:
     async def waits() -> bool:
-        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         return bool(await pool.fetchval(query))
 
     await eventually(waits)

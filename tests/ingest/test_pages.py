@@ -58,16 +58,16 @@ async def test_when_all_connections_are_busy_nobody_waits_for_one_for_ever(postg
     session = Session()
     async with start_worker(postgres_dsn, timeouts=Timeouts(connect_s=0.5)) as worker, Client(worker) as client:
         await client.attach(session)
-        assert worker._pool is not None
-        busy = [await worker._pool.acquire() for _ in range(worker._pool.get_max_size())]
+        pools = worker.services.catalog._pool, worker.services.catalog._attaching
+        busy = [(pool, await pool.acquire()) for pool in pools for _ in range(pool.get_max_size())]
         status, reply, _ = await post(worker, "/v1/attach", Session().attach())
         assert (status, reply["error"]["message"]) == (503, "Postgres could not attach")
         status, reply, _ = await post(worker, "/v1/frames", make_frame(bytes(16), 0, [0]))
         assert (status, reply["error"]["message"]) == (503, "Postgres could not look up a writer")
         reply = await client.finish()
         assert (reply["code"], reply["message"]) == ("unavailable", "Postgres could not record the end of a writer")
-        for connection in busy:
-            await worker._pool.release(connection)
+        for pool, connection in busy:
+            await pool.release(connection)
         status, reply, _ = await post(worker, "/v1/attach", Session().attach())
         assert status == 200
 

@@ -110,6 +110,18 @@ async def test_a_bucket_of_nothing_finite_has_counts(worker: Worker) -> None:
     assert (found["count"], found["nans"], found["min"], found["first"]) == ([1], [1], ["NaN"], ["NaN"])
 
 
+async def test_names_near_one_that_the_run_has_not_are_told(worker: Worker) -> None:
+    session = Session()
+    await store(worker, session, frame(session, range(5), {"train/loss": range(5)}, objects=[(0, "pictures", 1)]))
+    for buckets in ({}, {"buckets": 5}):
+        _, answer = await ask(worker, f"{RUN}/series", keys=["train/loss", "train/los"], **buckets)
+        assert answer["unknown"] == {"train/los": ["train/loss"]}
+        assert "unknown" not in (await ask(worker, f"{RUN}/series", keys="train/loss", min_step=100, **buckets))[1]
+    _, answer = await ask(worker, f"{RUN}/objects", key="picture")
+    assert (answer["values"], answer["unknown"]) == ([], {"picture": ["pictures"]})
+    assert "unknown" not in (await ask(worker, f"{RUN}/objects", key="pictures", min_step=1))[1]
+
+
 async def test_objects_come_in_order_page_by_page(any_worker: Worker) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)

@@ -19,6 +19,7 @@ PAGES = (
     "/",
     "/team/all",
     "/team/all/runs",
+    "/team/all/sql",
     RUN,
     *(f"{RUN}/{tab}" for tab in ("charts", "media", "system", "console", "files")),
 )

@@ -149,9 +149,12 @@ def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], wri
     assert writer == resolve(environment).writer
 
 
-@pytest.mark.parametrize(("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline")])
+@pytest.mark.parametrize(
+    ("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline"), ("run", "online")]
+)
 def test_modes(given: str, mode: str) -> None:
     assert mode == resolve({}, mode=given).mode
+    assert mode == resolve({"WANDB_MODE": given}).mode
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ test("a view reads back from its URL", () => {
     cut: "last",
     zoom: [1.5, 9e15],
     full: "train/loss",
+    sql: "SELECT '&', 1 = 1 -- ü\nFROM runs",
+    chart: ["step", "a b", "run"],
   };
   assert.deepEqual(parse(query(view)), { view, ignored: [], rest: [] });
   assert.equal(query(DEFAULT), "");

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { timeLabels } from "../src/chart/labels.ts";
 import { spans } from "../src/model/ansi.ts";
 import { blobHref, itemsOf } from "../src/model/media.ts";
-import { placeOf, runHref, runsHref, workspaceHref } from "../src/model/place.ts";
+import { placeOf, runHref, runsHref, sqlHref, workspaceHref } from "../src/model/place.ts";
 import { arranged, cellText, parseTable } from "../src/model/table.ts";
 import { csv } from "../src/parts/csv.ts";
 
@@ -13,6 +13,7 @@ test("addresses name their page, whatever the names have in them", () => {
   assert.deepEqual(placeOf("/"), { page: "projects" });
   assert.deepEqual(placeOf(workspaceHref(entity, project)), { page: "workspace", entity, project });
   assert.deepEqual(placeOf(runsHref(entity, project)), { page: "runs", entity, project });
+  assert.deepEqual(placeOf(sqlHref(entity, project)), { page: "sql", entity, project });
   assert.deepEqual(placeOf(runHref(entity, project, run)), { page: "run", entity, project, run, tab: "overview" });
   assert.deepEqual(placeOf(runHref(entity, project, run, "console")), {
     page: "run",
@@ -21,7 +22,15 @@ test("addresses name their page, whatever the names have in them", () => {
     run,
     tab: "console",
   });
-  for (const path of ["/team", "/a/b/c", "/a/b/runs/x/nonsense", "/a/b/runs/x/console/more", "/%E0%A4%A", "/a//runs"])
+  for (const path of [
+    "/team",
+    "/a/b/c",
+    "/a/b/sql/c",
+    "/a/b/runs/x/nonsense",
+    "/a/b/runs/x/console/more",
+    "/%E0%A4%A",
+    "/a//runs",
+  ])
     assert.deepEqual(placeOf(path), { page: "unknown" }, path);
 });
 

@@ -5,6 +5,7 @@ An answer of many pages is sent while it is read; an error behind the first byte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -68,9 +69,9 @@ async def objects(services: ReadServices, request: web.Request, query: Query) ->
     if query["key"] is None:
         return json_response(await object_keys(database, row))
     below = ALL_STEPS if query["max_step"] is None else query["max_step"]
-    return json_response(
-        await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
-    )
+    answer = await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
+    unknown = {} if answer["values"] else await _unknown(database, row, [query["key"]], set())
+    return json_response({**answer, **unknown})
 
 
 async def system(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -92,10 +93,14 @@ async def series(services: ReadServices, request: web.Request, query: Query) -> 
         return await _send_pages(reply, database, row, wanted, None)
     try:
         batches = read_buckets(database, row, query["keys"], query["buckets"], query["min_step"], query["max_step"])
+        seen = set[str]()
         async with aclosing(batches):
             async for batch in batches:
+                _, rows, head = batch
+                if rows:
+                    seen.add(head["key"])
                 await reply.send(batch, batch_as_json(batch))
-        return await reply.end({"end": True})
+        return await reply.end({"end": True, **await _unknown(database, row, query["keys"], seen)})
     except Error as error:
         return await reply.fail(error)
 
@@ -130,7 +135,7 @@ async def _send_pages(
                     break
         if go_on is not None and go_on >= wanted.end(row):
             go_on = None
-        unknown = await _unknown(database, row, wanted, seen) if go_on is None else {}
+        unknown = await _unknown(database, row, wanted.keys, seen) if go_on is None else {}
         return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None, **unknown})
     except Error as error:
         return await reply.fail(error)
@@ -165,7 +170,7 @@ async def _send_sampled(
                 chosen = page.select(sampler.choose(page))
                 await reply.send(page_batch(chosen), page_as_json(chosen))
                 seen.update(column.name for column in page.columns)
-        unknown = await _unknown(database, row, wanted, seen)
+        unknown = await _unknown(database, row, wanted.keys, seen)
         return await reply.end(
             {"end": True, "rows_sent": sampler.kept, "next_step": None, "sampled": sampler.left_out(), **unknown}
         )
@@ -173,9 +178,9 @@ async def _send_sampled(
         return await reply.fail(error)
 
 
-async def _unknown(database: Database, row: RunRow, wanted: Wanted, seen: set[str]) -> dict[str, Any]:
+async def _unknown(database: Database, row: RunRow, keys: Iterable[str] | None, seen: set[str]) -> dict[str, Any]:
     """{"unknown": {key: names that are like it}} for keys that the run has never logged; {} where there are none."""
-    missing = [key for key in wanted.keys or () if key not in seen and key not in RESERVED]
+    missing = [key for key in keys or () if key not in seen and key not in RESERVED]
     found = await unknown_keys(Standing(database, row.run_id), missing) if missing else {}
     return {"unknown": found} if found else {}
 

@@ -39,6 +39,7 @@ PAGES = (
     "/",
     "/{entity}/{project}",
     "/{entity}/{project}/runs",
+    "/{entity}/{project}/sql",
     "/{entity}/{project}/runs/{run}",
     "/{entity}/{project}/runs/{run}/{tab}",
 )

@@ -37,6 +37,20 @@ _LOCK_WARN_S = 5.0
 # DDL queues in front of all later queries on its table, so it must not wait long behind an old one.
 _DDL_LOCK_TIMEOUT = "5s"
 
+# Whether a role that may migrate holds the lock. Everybody can take an advisory lock, also one who only reads.
+_SERVERS_HOLD = """
+SELECT EXISTS (
+    SELECT FROM pg_locks k
+    JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
+    JOIN pg_stat_activity a ON a.pid = k.pid
+    WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+      AND k.classid::bigint = (($1::bigint >> 32) & 4294967295) AND k.objid::bigint = ($1::bigint & 4294967295)
+      AND CASE WHEN to_regclass('stepwell.migration') IS NULL
+               THEN has_database_privilege(a.usesysid, current_database(), 'CREATE')
+               ELSE has_table_privilege(a.usesysid, to_regclass('stepwell.migration'), 'INSERT') END)
+"""
+# Held while a file is applied, by servers that go on in spite of somebody who only reads and holds the other lock.
+_ALONE = "LOCK TABLE stepwell.migration IN SHARE ROW EXCLUSIVE MODE"
 _BOOTSTRAP = """
 CREATE SCHEMA IF NOT EXISTS stepwell;
 CREATE TABLE IF NOT EXISTS stepwell.migration (
@@ -140,8 +154,10 @@ async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files
         async with connection.transaction():
             await connection.execute(
                 f"SET LOCAL lock_timeout = '{_DDL_LOCK_TIMEOUT}'; "
-                "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog"
+                "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog; " + _ALONE
             )
+            if await connection.fetchval("SELECT checksum FROM stepwell.migration WHERE name = $1", name) == checksum:
+                return
             for file in files:
                 place = f"{file.name}.sql"
                 await connection.execute(file.sql)
@@ -168,6 +184,8 @@ async def _lock(connection: asyncpg.Connection) -> None:
     # Polled: a waiting pg_advisory_lock would fall to a role's statement_timeout or lock_timeout.
     waited_s = 0.0
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+        if not await connection.fetchval(_SERVERS_HOLD, _LOCK_KEY):
+            return  # it was released meanwhile, or a reader has it
         if waited_s <= _LOCK_WARN_S < waited_s + _LOCK_POLL_S:
             _log.warning("waiting for another server that migrates this database")
         await asyncio.sleep(_LOCK_POLL_S)

@@ -44,6 +44,7 @@ class Housekeeping:
             try:
                 with postgres_errors("make partitions"):
                     await self._pool.execute(self._sql["ensure_partitions"])
+                    await self._pool.execute(queries("sql")["bind_reader"])
                 await self.sweep()
             except Error as error:
                 log.warning("%s", error)  # partitions are two months ahead, and readers never see what is swept

@@ -123,10 +123,17 @@ async def _prepare_schema(config: Config) -> None:
     try:
         applied = await migrate(connection)
         await connection.execute(queries("write")["ensure_partitions"])
+        left = await connection.fetchval(queries("sql")["bind_reader"])
     finally:
         await connection.close()
     if applied:
         log.info("applied %s", ", ".join(applied))
+    if left:
+        log.warning(
+            "stepwell_reader may do more than read, as everybody may in this database, and the server's role cannot or "
+            "should not change that (docs/sql.md): %s",
+            ", ".join(left),
+        )
 
 
 def _runner(services: Services) -> web.AppRunner:

@@ -132,8 +132,9 @@ class Copier:
             lost = {id(group.cursor) for group, _ in failed}
             failed += await self._store([group for group in groups if id(group.cursor) not in lost], ids)
             for group, error in failed:
-                if not (isinstance(error, LockedError) and self._put_back(batch, group.cursor)):
-                    self._give_up(batch, group.cursor, error)
+                final = self._put_back(batch, group.cursor) if isinstance(error, LockedError) else error
+                if final is not None:
+                    self._give_up(batch, group.cursor, final)
             if len(failed) < len(groups):
                 self._failures.over()
             elif away := [
@@ -167,16 +168,16 @@ class Copier:
         else:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
 
-    def _put_back(self, batch: Batch, cursor: Cursor) -> bool:
-        """Has a writer that is locked tried again after a while, unless that has been done for `locked_s`."""
+    def _put_back(self, batch: Batch, cursor: Cursor) -> LockedError | None:
+        """Has a writer that is locked tried again after a while; the error for it when that has been done for long."""
         first, now = batch.writers[cursor.key][0], time.monotonic()
         if not first.tries:
             first.first_try = now
         if now - first.first_try > self._timeouts.locked_s:
-            return False
+            return locked_error(f"writer {cursor.writer} or its run", now - first.first_try)
         self._batcher.put_back(batch, cursor, pause_s(first.tries))
         first.tries += 1
-        return True
+        return None
 
     def _give_up(self, batch: Batch, cursor: Cursor, error: Error) -> None:
         """Answers everything of a writer with `error`; its position must be read anew."""

@@ -11,7 +11,7 @@ DECLARE
     column_ text;
     made    integer := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.ensure_partitions', 0));
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'partitions' FOR UPDATE;
     FOR i IN 0 .. months - 1 LOOP
         lower_ := (date_trunc('month', from_month::timestamp) + make_interval(months => i)) AT TIME ZONE 'UTC';
         FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'note', 'track', 'chunk', 'metric_total'] LOOP

@@ -147,6 +147,7 @@ DECLARE
     wid   integer;
     wname text := writer_;
     fresh boolean := false;
+    named boolean := false;  -- the name is locked
     start bigint;
     aside boolean := late;   -- gets a writer of its own when somebody has the name
     started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
@@ -158,13 +159,21 @@ DECLARE
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
-    -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
-    PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    LOOP
+        id := stepwell.find_run_v1(entity_, project_, run_);
+        EXIT WHEN id IS NULL AND named;
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
+        EXIT WHEN FOUND;
+        -- It is new, or was deleted while this waited. The lock for look-up and insert makes (entity, project, name) unique
+        -- without a constraint that lacks run_id.
+        IF NOT named THEN
+            PERFORM stepwell.lock_name_v1(entity_, project_, run_);
+            named := true;
+        END IF;
+    END LOOP;
     IF EXISTS (SELECT FROM stepwell.deleted_session d WHERE d.session = session_) THEN
         RAISE EXCEPTION 'session % belongs to a run that was deleted', session_ USING ERRCODE = 'ST020';
     END IF;
-    id := stepwell.find_run_v1(entity_, project_, run_);
-    PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
     IF mine.run_id IS DISTINCT FROM id AND mine.run_id IS NOT NULL THEN
         RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';

@@ -114,7 +114,8 @@ DECLARE
     silent_writers integer[];
     reaped integer := 0;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('stepwell.reap', 0)) THEN
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'reap' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN 0;
     END IF;
     FOR silent_run, silent_writers IN

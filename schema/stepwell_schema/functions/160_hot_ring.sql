@@ -1,8 +1,8 @@
 -- The ring of tables (slots) that hold hot history: which one is current, and when one may be emptied.
 --
 -- TRUNCATE is not MVCC-safe: readers with an older snapshot see an empty table. So a slot is emptied only when
---   1. it is not written to any more: writers hold a shared lock while they write to the current slot, and making another
---      slot current takes that lock exclusively;
+--   1. it is not written to any more: writers hold a shared lock (on the table hot_ring_lock) while they write to the current
+--      slot, and making another slot current takes that lock exclusively;
 --   2. a committed transaction has found that everything in it is sealed;
 --   3. every snapshot that is still held sees that transaction.
 
@@ -10,8 +10,13 @@ CREATE OR REPLACE FUNCTION stepwell.hot_ring_v1() RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
 -- The slot to write to; it stays current until the transaction of the caller ends. Volatile, so that it reads after it has
 -- got the lock.
+DECLARE
+    key bigint := hashtextextended('stepwell.hot_ring', 0);
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('stepwell.hot_ring', 0));
+    LOCK TABLE stepwell.hot_ring_lock IN ROW EXCLUSIVE MODE;
+    IF NOT pg_try_advisory_xact_lock_shared(key) AND stepwell.writers_hold_v1(key) THEN
+        PERFORM pg_advisory_xact_lock_shared(key);   -- an older version is turning the ring
+    END IF;
     RETURN (SELECT h.ring FROM stepwell.hot_ring h WHERE h.current);
 END
 $$;
@@ -42,12 +47,16 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     full_slot  smallint;
     empty_slot smallint;
+    key        bigint := hashtextextended('stepwell.hot_ring', 0);
 BEGIN
     PERFORM FROM stepwell.next_slot_v1(min_bytes, max_age);
     IF NOT FOUND THEN
         RETURN NULL;   -- the usual case, in which writers must not be disturbed
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.hot_ring', 0));
+    LOCK TABLE stepwell.hot_ring_lock IN EXCLUSIVE MODE;
+    IF NOT pg_try_advisory_xact_lock(key) AND stepwell.writers_hold_v1(key) THEN
+        RETURN NULL;   -- a batch of an older version is under way
+    END IF;
     -- Again: another server may have turned the ring in the meantime, even more than once.
     SELECT s.mine, s.fresh INTO full_slot, empty_slot FROM stepwell.next_slot_v1(min_bytes, max_age) s;
     IF NOT FOUND THEN

@@ -13,7 +13,9 @@ DECLARE
 BEGIN
     SELECT r.* INTO mine FROM stepwell.run r WHERE r.run_id = run_id_;
     -- The locks of attach_v1, in its order: the name, the run, its writers, its epochs from the newest.
-    PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', mine.entity, mine.project, mine.name), 1));
+    IF FOUND THEN
+        PERFORM stepwell.lock_name_v1(mine.entity, mine.project, mine.name);
+    END IF;
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
@@ -43,14 +45,22 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.await_sealing_v1(run_id_ bigint, writers integer) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Waits for the sealing passes that began before the run was deleted. Later passes find no ledger row and write nothing. Uses
--- session locks and releases each at once: a run may have more writers than a transaction may hold locks.
+-- session locks for those of older versions, and releases each at once: a run may have more writers than a transaction may hold
+-- locks.
 DECLARE
     key bigint;
 BEGIN
+    PERFORM 1 FROM stepwell.lock k
+    WHERE k.name IN (SELECT stepwell.seal_lock_v1(run_id_, n.writer_id) FROM generate_series(1, writers) AS n (writer_id))
+    ORDER BY k.name FOR SHARE;
     FOR writer_id IN 1 .. writers LOOP
-        key := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id), 0);   -- as in queries/seal.sql, claim
-        PERFORM pg_advisory_lock(key);
-        PERFORM pg_advisory_unlock(key);
+        key := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id), 0);   -- as in claim_sealing_v1
+        IF pg_try_advisory_lock(key) THEN
+            PERFORM pg_advisory_unlock(key);
+        ELSIF stepwell.writers_hold_v1(key) THEN
+            PERFORM pg_advisory_lock(key);
+            PERFORM pg_advisory_unlock(key);
+        END IF;
     END LOOP;
     key := hashtextextended('stepwell.summaries', 0);   -- and for summaries that are being stored: claim_summaries
     PERFORM pg_advisory_lock(key);

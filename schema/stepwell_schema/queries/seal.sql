@@ -24,7 +24,7 @@ UNION ALL
 
 -- name: claim
 -- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
-SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', 'seal', $1::bigint, $2::integer), 0));
+SELECT stepwell.claim_sealing_v1($1, $2);
 
 -- name: unsealed
 -- The hot part of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.

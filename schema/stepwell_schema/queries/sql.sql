@@ -6,6 +6,10 @@ SELECT session_user::text AS who,
                                                 AND o.rolname NOT IN (r.rolname, 'stepwell_reader')) AS only_reads
 FROM pg_roles r, pg_namespace n WHERE r.rolname = session_user AND n.nspname = 'stepwell';
 
+-- name: bind_reader
+-- Takes from the reader's role what it needs not; returns what is left to it. See bind_reader_v1.
+SELECT stepwell.bind_reader_v1();
+
 -- name: names
 -- The views of the contract, and the columns of each.
 SELECT c.relname::text AS relation, array_agg(a.attname::text) AS columns

@@ -65,6 +65,19 @@ export function linesOf(inputs: readonly Input[], look: Look): Line[] {
     });
 }
 
+/** A line through points that are all there, such as the rows of a query; x ascends. */
+export function lineThrough(name: string, slot: number, x: Float64Array, y: Float64Array): Line {
+  const one = new Float64Array(x.length).fill(1);
+  const finite = y.map((at) => (Number.isFinite(at) ? at : Number.NaN));
+  const buckets: Buckets = {
+    ...{ origin: 0n, width: 1, start: x, count: one, min: finite, max: finite, mean: finite, first: y, last: y },
+    ...{ firstStep: x, lastStep: x, odd: y.map((at) => (Number.isFinite(at) ? 0 : 1)) },
+    ...{ minWriter: null, maxWriter: null, time: null },
+  };
+  const about = { run: name, name, slot, running: false, startedAt: 0, writers: [] };
+  return { ...about, buckets, x0: x, x1: x, xm: x, smoothed: finite };
+}
+
 /** The range of x of some lines; null: there is no point. */
 export function rangeOf(lines: readonly { x0: Float64Array; x1: Float64Array }[]): [number, number] | null {
   let [low, high] = [Infinity, -Infinity];

@@ -28,6 +28,10 @@ export interface View {
   zoom: readonly [number, number] | null;
   /** The metric that is in full screen. */
   full: string;
+  /** The query of the SQL page; null: the one to start with. */
+  sql: string | null;
+  /** Columns of its chart: x, y, and the one whose values are lines of their own. Null: those that suggest themselves. */
+  chart: readonly string[] | null;
 }
 
 export const DEFAULT: View = {
@@ -43,9 +47,14 @@ export const DEFAULT: View = {
   cut: "first",
   zoom: null,
   full: "",
+  sql: null,
+  chart: null,
 };
 
-const KNOWN = new Set(["runs", "q", "filter", "order", "cols", "x", "smooth", "w", "log", "cut", "from", "to", "full"]);
+const KNOWN = new Set([
+  ...["runs", "q", "filter", "order", "cols", "x", "smooth", "w", "log", "cut", "from", "to", "full"],
+  ...["sql", "chart"],
+]);
 const ORDER = /^[+-](created_at|display_name|state|last_step|duration|config\..+|summary_metrics\..+)$/u;
 
 export interface Parsed {
@@ -89,6 +98,8 @@ export function parse(query: string): Parsed {
     cut: one<Cut>("cut", DEFAULT.cut, (text) => (text === "first" || text === "last" ? text : undefined)),
     zoom: from !== null && to !== null && from < to ? [from, to] : null,
     full: given.get("full") ?? DEFAULT.full,
+    sql: given.get("sql"),
+    chart: given.has("chart") ? given.getAll("chart") : null,
   };
   return { view, ignored, rest: [...given].filter(([key]) => !KNOWN.has(key)) };
 }
@@ -115,6 +126,8 @@ export function query(view: View, rest: readonly [string, string][] = []): strin
     made.set("to", String(view.zoom[1]));
   }
   put("full", view.full, DEFAULT.full);
+  if (view.sql !== null) made.set("sql", view.sql);
+  if (view.chart !== null) for (const name of view.chart) made.append("chart", name);
   for (const [key, text] of rest) made.append(key, text);
   const text = made.toString();
   return text === "" ? "" : `?${text}`;

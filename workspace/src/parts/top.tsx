@@ -4,14 +4,14 @@ import { useSignal } from "@preact/signals";
 import { pin, pinned } from "../chart/theme.ts";
 import type { Live } from "../data/live.ts";
 import * as format from "../model/format.ts";
-import { runsHref, workspaceHref } from "../model/place.ts";
+import { runsHref, sqlHref, workspaceHref } from "../model/place.ts";
 import { kept } from "../state.ts";
 import { Icon } from "./icon.tsx";
 
 interface Props {
   entity?: string;
   project?: string;
-  current?: "workspace" | "runs";
+  current?: "workspace" | "runs" | "sql";
   live?: Live | null;
 }
 
@@ -22,6 +22,7 @@ export function Top({ entity, project, current, live = null }: Props) {
       ? ([
           ["workspace", "Workspace", workspaceHref(entity, project)],
           ["runs", "Runs", runsHref(entity, project)],
+          ["sql", "SQL", sqlHref(entity, project)],
         ] as const)
       : [];
   return (
