@@ -62,9 +62,7 @@ BEGIN
             PERFORM pg_advisory_unlock(key);
         END IF;
     END LOOP;
-    key := hashtextextended('stepwell.summaries', 0);   -- and for summaries that are being stored: claim_summaries
-    PERFORM pg_advisory_lock(key);
-    PERFORM pg_advisory_unlock(key);
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'summaries' FOR SHARE;   -- and for summaries that are being stored
 END
 $$;
 

@@ -24,6 +24,9 @@ CREATE TABLE stepwell.stored_value (
     PRIMARY KEY (run_id, key)
 ) WITH (fillfactor = 90);
 
+-- Only one process stores summaries at a time.
+INSERT INTO stepwell.lock (name) VALUES ('summaries');
+
 -- Files that were named by an edit: they count as used from now on, as those that frames name.
 INSERT INTO stepwell.blob_use (run_id, sha256)
 SELECT DISTINCT n.run_id, decode(f.found #>> '{}', 'hex')

@@ -171,9 +171,9 @@ WHERE (s.run_id IS NULL OR s.moves <> coalesce(f.moves, l.moves) OR s.form <> st
 ORDER BY r.run_id DESC LIMIT $4;
 
 -- name: claim_summaries
--- Takes the lock for storing summaries until the transaction ends. False: another process has it. Before store_summaries, so that
+-- Takes the lock for storing summaries until the transaction ends. No row: another process has it. Before store_summaries, so that
 -- its snapshot shows what the process before has stored.
-SELECT pg_try_advisory_xact_lock(hashtextextended('stepwell.summaries', 0));
+SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCKED;
 
 -- name: store_summaries
 -- Stores the summaries of the runs $1. One statement, so values and the position of the ledgers are of one snapshot. A summary that
