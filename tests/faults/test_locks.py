@@ -1,4 +1,4 @@
-"""Rows that somebody holds locked stop those who need them, and nobody else.
+"""Locked rows stop only those that need them.
 
 In each test the lock is still held when unrelated writers are acknowledged, so no clock is needed to see that they do
 not wait for it.

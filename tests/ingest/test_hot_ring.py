@@ -1,4 +1,4 @@
-"""The ring of hot tables: whoever reads sees the same points whenever their snapshot was taken."""
+"""The hot ring: readers see the same points, whenever their snapshot was taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators see: health, readiness, metrics and status, and a start that fails in plain words."""
+"""The pages for operators: health, readiness, metrics and status, and clear errors of a failed start."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_a_taken_port_is_called_so_before_anything_starts(postgres_dsn: st
 async def test_postgres_that_is_down_at_the_start_is_called_so_and_the_port_is_free_again(postgres_dsn: str) -> None:
     dead = Worker(Config("postgresql://nobody@127.0.0.1:1/nothing", port=0))
     with pytest.raises(
-        UnavailableError, match=r"Postgres could not be reached \(.*\n.*this passes when Postgres is back"
+        UnavailableError, match=r"Postgres could not be reached \(.*\n.*this ends when Postgres is reachable again"
     ):
         await dead.start()
     alive = Worker(Config(postgres_dsn, port=dead._port))

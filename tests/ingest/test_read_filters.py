@@ -173,7 +173,7 @@ async def test_orders_page_by_page(worker: Worker, limit: int) -> None:
         ('{"$where": "1"}', r"a filter cannot begin with '\$where'"),
         ('{"state": {"$like": "x"}}', r"the operator '\$like' is not known"),
         ('{"state": {"$regex": 1}}', r"\$regex takes a text"),
-        ('{"duration": {"$regex": "1"}}', "duration is no text"),
+        ('{"duration": {"$regex": "1"}}', "duration is not a text"),
         ('{"state": 1}', "state is compared with a text"),
         ('{"duration": "long"}', "duration is compared with a number"),
         ('{"created_at": {"$gt": "yesterday"}}', "created_at is compared with a time"),

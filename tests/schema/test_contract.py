@@ -1,4 +1,4 @@
-"""What SQL users may rely on, and what the layout must keep to: columns, keys, and queries for both versions."""
+"""The SQL contract and the rules of the layout: columns, keys, and queries for both versions."""
 
 from __future__ import annotations
 

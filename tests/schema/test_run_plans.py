@@ -1,4 +1,4 @@
-"""Lists of runs cost what they show, and history is read of the runs that a query names only: query plans are read."""
+"""Lists of runs cost only what they show, and history is read only for the runs that a query names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user is told of a server that is away, or there and stores nothing: once, with the cause, and once after."""
+"""Messages about a server that is unreachable, or stores nothing: one with the cause, and one after the outage."""
 
 from __future__ import annotations
 
@@ -157,15 +157,18 @@ def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> st
     [
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-            "what answers there is no Stepwell server (status 404)",
+            "the answer does not come from a Stepwell server (status 404)",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "what answers there is no Stepwell server (status 200)"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "the answer does not come from a Stepwell server (status 200)",
+        ),
         (
             b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
             "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
         ),
         (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "it, or a proxy before it, answers with status 502"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there is no Stepwell server (status 400)"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer does not come from a Stepwell server (status 400)"),
     ],
 )
 def test_what_else_answers_there_is_said(
@@ -184,7 +187,10 @@ def test_no_such_host(start_run: StartRun, caplog: pytest.LogCaptureFixture, mon
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert cause(start_run, caplog, "http://stepwel.example:8770") == "cannot be reached: no host of this name is known"
+    assert (
+        cause(start_run, caplog, "http://stepwel.example:8770")
+        == "cannot be reached: the name of the host cannot be resolved"
+    )
 
 
 def test_tls_where_there_is_none(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Where a setting comes from, which one wins, and what is refused."""
+"""The sources of settings, their precedence, and refusals."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_modes(given: str, mode: str) -> None:
         (
             {"speed": 3},
             SettingError,
-            "unknown setting 'speed'\n  Hint: known are authorization, blobs_full, ca_file, console, dir, entity",
+            "unknown setting 'speed'\n  Hint: the settings are authorization, blobs_full, ca_file, console, dir, ",
         ),
         ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
         ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),

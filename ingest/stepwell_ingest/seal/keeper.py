@@ -1,9 +1,8 @@
-"""The sealing loop: looks for work, seals, merges, turns the ring, stores summaries; stops between two passes.
+"""The sealing loop: looks for work, seals, merges, turns the ring and stores summaries; stops between two passes.
 
-Above the stations of `seal`. Promises: it keeps up with what comes in, and leaves half of its time to others as long as
-it does; small epochs and large ones get about the same time, so neither waits for the others to end; whatever fails is
-tried again, and nothing is lost by that, since a pass is one transaction; an epoch that fails keeps no other one from
-being sealed.
+Drives the stations of `seal`. Promises: it keeps up with ingest, and leaves half of the time to others as long as it
+does; small epochs and large ones get about the same time, so neither waits for the others to end; failed work is
+retried, and loses nothing, since a pass is one transaction; an epoch that fails does not keep others from being sealed.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
-#: Small epochs that are sealed side by side: a small pass mostly waits for the next answer of Postgres.
+#: The number of small epochs that are sealed side by side; a small pass mostly waits for answers of Postgres.
 _SMALL_AT_ONCE = 3
-#: How long merging keeps sealing waiting.
+#: The longest time for which merging delays sealing.
 _MERGE_S = 5.0
-#: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
+#: How long an epoch rests that has nothing worth a pass, and, longer, one that failed.
 _REST_S, _FAILED_REST_S = 10.0, 300.0
 
 Work = TypeVar("Work")
@@ -48,7 +47,7 @@ class Keeper:
     """Runs the sealing of one server. Others may run beside it, on the same Postgres.
 
     Args:
-        pool: connections to Postgres; it uses three at a time, at most.
+        pool: connections to Postgres, of which it uses at most three at a time.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -59,11 +58,11 @@ class Keeper:
         self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
         self._to_merge: list[tuple[EpochKey, int]] = []
-        self._resting: dict[EpochKey, float] = {}  # until when
-        self._behind = False  # the last look has left something that is worth a pass
+        self._resting: dict[EpochKey, float] = {}  # the end of each epoch's rest
+        self._behind = False  # whether the last look has left something that is worth a pass
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Seals until cancelled."""
         while True:
             pause_s = self._settings.every_s
             try:
@@ -76,10 +75,10 @@ class Keeper:
             await asyncio.sleep(pause_s)
 
     async def look(self) -> int:
-        """Seals what is worth it now; returns how many points.
+        """Seals everything that is worth a pass now; returns the number of points.
 
         Raises:
-            UnavailableError: Postgres is away; what was under way is undone.
+            UnavailableError: Postgres cannot be reached; the pass in progress is rolled back.
         """
         sealed = 0
         with postgres_errors("seal"):
@@ -153,10 +152,10 @@ class Keeper:
         return set(self._resting)
 
     async def _try(self, doing: str, epoch: EpochKey, work: Awaitable[Work]) -> Work | None:
-        """What `work` gives; None when it fails because of this epoch, which then rests.
+        """The result of `work`; None when it fails because of this epoch, which then rests.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         try:
             with postgres_errors(doing):
@@ -166,7 +165,7 @@ class Keeper:
                     raise _LockedError(str(error)) from error
         except UnavailableError:
             raise
-        except Exception as error:  # whatever it is, all other epochs must go on
+        except Exception as error:  # whatever it is, other epochs must still be sealed
             expected = isinstance(error, asyncpg.PostgresError | Error)
             log.error("%s: cannot %s, so it stays as it is for now: %s", epoch, doing, error, exc_info=not expected)
             self._resting[epoch] = time.monotonic() + _FAILED_REST_S

@@ -1,5 +1,5 @@
--- Conversions between JSON and SQL values. Notes may contain any JSON: what has the wrong type or is out of range becomes
--- NULL or empty.
+-- Conversions between JSON and SQL values. Notes may contain any JSON: what has the wrong type or is out of range
+-- becomes NULL or empty.
 
 CREATE OR REPLACE FUNCTION stepwell.float_v1(value jsonb) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -43,7 +43,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.plain_v1(value jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- The value of a number that was stored as an object ({"_type": "float64"}); anything else as it is.
+    -- The value of a number that was stored as an object ({"_type": "float64"}); anything else unchanged.
     SELECT CASE WHEN value->>'_type' = 'float64' AND jsonb_typeof(value->'value') = 'string' THEN value->'value'
                 ELSE value END
 $$;

@@ -8,8 +8,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.hot_ring_v1() RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
--- The slot to write to; it stays current until the transaction of the caller ends. Volatile, so that it reads after it has
--- got the lock.
+-- The slot to write to; it stays current until the transaction of the caller ends. Volatile, so that it reads after it
+-- has got the lock.
 DECLARE
     key bigint := hashtextextended('stepwell.hot_ring', 0);
 BEGIN
@@ -41,9 +41,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.rotate_ring_v1(min_bytes bigint, max_age interval) RETURNS smallint
 LANGUAGE plpgsql VOLATILE AS $$
--- Makes an empty slot current when the current one has min_bytes, or when it is not empty and older than max_age. Returns
--- the new slot; NULL: there was nothing to do, or no slot is empty. Waits for batches in flight, so the caller sets a
--- lock_timeout.
+-- Makes an empty slot current when the current one has min_bytes, or when it is not empty and older than max_age.
+-- Returns the new slot; NULL: there was nothing to do, or no slot is empty. Waits for batches in flight, so the caller
+-- sets a lock_timeout.
 DECLARE
     full_slot  smallint;
     empty_slot smallint;
@@ -84,10 +84,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer
 LANGUAGE sql VOLATILE AS $$
-    -- The age of the oldest snapshot in the cluster, in transactions; replication slots and prepared transactions count. Only
-    -- a superuser or a member of pg_read_all_stats sees the sessions of other roles (the server checks that). Autovacuum
-    -- does not count, since it returns rows to nobody and takes long on large tables: with it, hot history grew to 3.7 GiB
-    -- while it cleaned the TOAST of the chunks, although less than 1 GiB was unsealed.
+    -- The age of the oldest snapshot in the cluster, in transactions; replication slots and prepared transactions
+    -- count. Only a superuser or a member of pg_read_all_stats sees the sessions of other roles (the server checks
+    -- that). Autovacuum does not count, since it returns rows to nobody and takes long on large tables: with it, hot
+    -- history grew to 3.7 GiB while it cleaned the TOAST of the chunks, although less than 1 GiB was unsealed.
     SELECT greatest(
         (SELECT max(age(a.backend_xmin)) FROM pg_stat_activity a
          WHERE a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'),
@@ -99,8 +99,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.mark_sealed_slots_v1() RETURNS integer
 LANGUAGE plpgsql AS $$
 -- Marks the slots that are not current and in which everything is sealed. Returns how many it marked.
--- A transaction id that has not been assigned here yet is another cluster's: the database was restored from a dump. An id that
--- has been assigned does no harm, because no snapshot is older than the restore.
+-- A transaction id that has not been assigned here yet is another cluster's: the database was restored from a dump. An
+-- id that has been assigned does no harm, because no snapshot is older than the restore.
 DECLARE
     slot  stepwell.hot_ring;
     found integer := 0;
@@ -121,15 +121,16 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.empty_slot_v1() RETURNS smallint
 LANGUAGE plpgsql AS $$
--- Empties a slot that is sealed for every snapshot. Returns the slot; NULL: there was none. The caller sets a lock_timeout.
+-- Empties a slot that is sealed for every snapshot. Returns the slot; NULL: there is none. The caller sets a
+-- lock_timeout.
 DECLARE
     slot smallint;
 BEGIN
     SELECT h.ring INTO slot FROM stepwell.hot_ring h
     WHERE NOT h.current AND h.sealed_xid < pg_snapshot_xmax(pg_current_snapshot())
       AND age(h.sealed_xid::xid) > stepwell.oldest_snapshot_age_v1()
-      -- Does not wait for sessions that lock the slot or its TOAST table for long (a dump, a VACUUM against wraparound of
-      -- transaction ids): everybody else would have to wait behind this one.
+      -- Does not wait for sessions that lock the slot or its TOAST table for long (a dump, a VACUUM against wraparound
+      -- of transaction ids): all other sessions would have to wait behind this one.
       AND NOT EXISTS (SELECT FROM pg_class c JOIN pg_locks k ON k.relation IN (c.oid, c.reltoastrelid)
                       LEFT JOIN pg_stat_activity a ON a.pid = k.pid
                       WHERE c.oid = to_regclass(format('stepwell.hot_block_%s', h.ring)) AND k.granted

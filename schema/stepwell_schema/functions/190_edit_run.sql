@@ -4,9 +4,9 @@ CREATE OR REPLACE FUNCTION stepwell.edit_run_v1(
     run_id_ bigint, meta_ jsonb, config_ jsonb, summary_ jsonb
 ) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Adds one note for each argument that is not NULL; false: there is no such run. Notes belong to a writer and an epoch, so
--- these go to the first writer's latest one, with seq -2, which no process uses. They are the latest word until a process
--- of the run says something else: a summary value counts until the metric is logged at a later step.
+-- Adds one note for each argument that is not NULL; false: there is no such run. Notes belong to a writer and an epoch,
+-- so these belong to the first writer's latest one, with seq -2, which no process uses. They count until a process of
+-- the run changes the same value: a summary value counts until the metric is logged at a later step.
 DECLARE
     at_   stepwell.ledger;
     step_ bigint;

@@ -42,7 +42,7 @@ SELECT month, lower_id, upper_id
 FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.closed_before_v1(clock_timestamp()));
 
 -- name: files_of_them
--- The files that only these runs name: how many, and how large.
+-- The number and size of the files that only these runs name.
 SELECT count(*) AS files, coalesce(sum(b.size), 0)::bigint AS bytes
 FROM (SELECT DISTINCT u.sha256 FROM stepwell.blob_use u WHERE u.run_id = ANY ($1::bigint[])) m
 JOIN stepwell.blob b ON b.sha256 = m.sha256 AND b.removing_at IS NULL

@@ -2,7 +2,7 @@
 -- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
 -- (`large`), the one with the most points first. In one order, small runs would wait behind wide ones, or wide ones behind
 -- thousands of small ones. `whole`: nothing more will come, or the epoch has waited long enough. $1 idle, $2 age (intervals);
--- $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many of each kind; $6 … $8 epochs to leave out.
+-- $3 points and $4 steps from which on a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
 WITH worth AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
     FROM stepwell.ledger l
@@ -72,7 +72,8 @@ SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs
     last_time = excluded.last_time;
 
 -- name: hand_over
--- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer wins.
+-- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer
+-- wins.
 UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
 
@@ -84,8 +85,8 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a merge
--- writes could be left behind (await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a
+-- merge writes could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -103,8 +104,9 @@ SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
 FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
 
 -- name: merge_breaks
--- Where the chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in between. One row a
--- metric of a track: begins, whether the track's chunk is the first one, or others lie between it and the one before it.
+-- The places where chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in
+-- between. One row for each metric of a track; `begins`: the track's chunk is the first one, or others lie between it
+-- and the one before.
 SELECT m.track_id, m.metric_id, m.step_hi_before IS NULL OR EXISTS (
            SELECT FROM stepwell.chunk o
            WHERE o.run_id = $1 AND o.metric_id = m.metric_id AND o.writer_id = $2 AND o.epoch = $3
@@ -116,7 +118,7 @@ FROM (SELECT c.track_id, c.metric_id, c.step_lo,
 ORDER BY m.metric_id, m.step_lo;
 
 -- name: raise_tracks
--- Tracks with nothing to join go to level $3 as they are, as part of pass $4.
+-- Moves tracks with nothing to join to level $3 unchanged, as part of pass $4.
 UPDATE stepwell.track SET level = $3, pass = $4 WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: delete_chunks

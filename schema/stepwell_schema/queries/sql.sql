@@ -1,5 +1,5 @@
 -- name: only_reads
--- Who is logged in, and whether that role can read the schema and become no other one that could do more.
+-- The role that is logged in, and whether it can read the schema and cannot assume a role that could do more.
 SELECT session_user::text AS who,
        has_schema_privilege(r.oid, n.oid, 'USAGE') AND r.oid <> n.nspowner
        AND NOT EXISTS (SELECT FROM pg_roles o WHERE pg_has_role(r.oid, o.oid, 'MEMBER')

@@ -2,7 +2,7 @@
 
     api = stepwell.Api()
     run = api.run("team/mnist/my-run")
-    run.history(keys=["train/loss"])             # a picture: about 500 rows, and it says what it left out
+    run.history(keys=["train/loss"])             # a sample: about 500 rows, and it says what it left out
     for row in run.scan_history(["train/loss"]): # every row
         ...
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
@@ -39,16 +39,16 @@ _OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "p
 
 
 class Api:
-    """What was logged to one server.
+    """Reads the runs of one server.
 
     Args:
         overrides: "entity" and "project" for paths that leave them out, "base_url" (or "url") of the server; else
             STEPWELL_ENTITY, STEPWELL_PROJECT and STEPWELL_URL.
-        timeout: seconds to wait for the server each time.
-        api_key: sent with each request; default STEPWELL_API_KEY.
+        timeout: the longest wait for a reply, in seconds.
+        api_key: the key to send with each request; default STEPWELL_API_KEY.
 
     Raises:
-        SettingError: an override that is not known, or makes no sense.
+        SettingError: an override is unknown or invalid.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Api:
     ) -> None:
         given = dict(overrides or {})
         if unknown := sorted(set(given) - set(_OVERRIDES)):
-            raise SettingError(f"unknown override {unknown[0]!r}", hint=f"known are {', '.join(_OVERRIDES)}")
+            raise SettingError(f"unknown override {unknown[0]!r}", hint=f"the overrides are {', '.join(_OVERRIDES)}")
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         settings = resolve(environment, api_key=api_key, **{_OVERRIDES[name]: value for name, value in given.items()})
         self.entity, self.project = settings.entity, settings.project
@@ -71,46 +71,46 @@ class Api:
 
     @property
     def default_entity(self) -> str:
-        """For paths that name none."""
+        """The entity for paths that name none."""
         return self.entity
 
     @property
     def viewer(self) -> User:
-        """Who asks. There are no accounts yet, so it is the user of this process."""
+        """The user. There are no accounts yet, so it is the user of this process."""
         return User(self.entity)
 
     def flush(self) -> None:
-        """Does nothing: an `Api` keeps no answers."""
+        """Does nothing: an `Api` caches no answers."""
 
     def projects(self, entity: str | None = None, per_page: int = 200) -> Projects:
         """The projects of an entity, the one with the newest run first.
 
         Args:
-            entity: default that of this object.
+            entity: the entity; default that of this object.
             per_page: accepted for scripts written for W&B.
         """
         return Projects(self._client, entity or self.entity)
 
     def run(self, path: str) -> Run:
-        """The run at "entity/project/id", "project/id" or "id"; its display name will do where it is unique.
+        """The run at "entity/project/id", "project/id" or "id"; a unique display name works, too.
 
         Raises:
-            NotFoundError: (a CommError) there is no such run; it says what there is nearby.
-            UsageError: the path is none.
+            NotFoundError: (a CommError) there is no such run; the hint lists similar names.
+            UsageError: the path is invalid.
             UnavailableError: the server cannot be reached.
         """
         parts = _parts(path, 3)
         if not parts:
-            raise UsageError(f"{path!r} names no run", hint='"entity/project/id"')
+            raise UsageError(f"{path!r} is not the path of a run", hint='"entity/project/id"')
         entity, project = self._place(parts[:-1])
         return Run(self._client, entity, project, parts[-1])
 
     def restore(self, name: str, run_path: str, replace: bool = False, root: str | os.PathLike[str] = ".") -> IO[str]:
-        """A file of a run, written to `root`/`name` unless it is there, and opened for reading.
+        """A file of a run, downloaded to `root`/`name` unless it exists, and opened for reading.
 
         Args:
             run_path: see `run`.
-            replace: fetch it also when it is there.
+            replace: whether to replace an existing local file.
 
         Raises:
             NotFoundError: (a CommError) there is no such run or file.
@@ -128,17 +128,17 @@ class Api:
         include_sweeps: bool = False,
         lazy: bool = True,
     ) -> Runs:
-        """Runs of a project; loaded as they are looked at.
+        """The runs of a project, loaded as they are accessed.
 
         Args:
             path: "entity/project" or "project"; default the entity and project of this object.
-            filters: Mongo's words: {"state": "finished", "config.lr": {"$gt": 1e-3}}; docs/reading.md lists them.
+            filters: MongoDB operators: {"state": "finished", "config.lr": {"$gt": 1e-3}}; docs/reading.md lists them.
             order: "+" or "-" and created_at, heartbeat_at, config.<key> or summary_metrics.<key>.
-            per_page: runs a request.
-            include_sweeps, lazy: for scripts written for W&B; without effect.
+            per_page: runs per request.
+            include_sweeps, lazy: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: the path is none. (What is wrong with filters or order shows when the first run is looked at.)
+            UsageError: the path is invalid. (Invalid filters or orders raise when the first run is accessed.)
         """
         parts = _parts(path or "", 2)
         entity, project = self._place(parts)
@@ -174,7 +174,7 @@ def _parts(path: str, most: int) -> list[str]:
     if not isinstance(path, str):
         raise UsageError("a path must be a string", detail=repr(path)[:80], hint='"entity/project/id"')
     parts = [part for part in path.strip("/").split("/") if part]
-    if len(parts) == most + 1 and parts[-2] == "runs":  # as in the address of a page
+    if len(parts) == most + 1 and parts[-2] == "runs":  # as in the URL of a page
         del parts[-2]
     if len(parts) > most:
         raise UsageError(

@@ -16,13 +16,13 @@ from stepwell.transport.reasons import in_plain_words
 
 
 class Seen(NamedTuple):
-    """A stream at one moment.
+    """The state of a stream at one moment.
 
     Attributes:
         connected: whether it is attached to the server.
-        attached: how often it has attached so far.
-        first_seq: the oldest frame that is not acknowledged.
-        waiting: how many frames are not acknowledged.
+        attached: the number of attaches so far.
+        first_seq: the seq of the oldest unacknowledged frame.
+        waiting: the number of unacknowledged frames.
         error: why the last connection ended, or could not be made.
     """
 
@@ -34,14 +34,14 @@ class Seen(NamedTuple):
 
 
 class Outage:
-    """Of one stream.
+    """Watches one stream for outages.
 
     Args:
-        url: the server, as it is shown.
-        queue: where frames wait, as it is shown.
-        away_s: how long the server may be away before a line says so.
-        stalled_s: how long it may be reachable and store nothing of what waits.
-        clock: seconds that pass.
+        url: the URL of the server, for messages.
+        queue: the place where frames wait, for messages.
+        away_s: how long the server may be unreachable before a line says so.
+        stalled_s: how long it may be reachable without storing any waiting frame.
+        clock: returns a monotonic time in seconds.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Outage:
         self._first_seq = -1
         self._told: Literal["away", "stalled"] | None = None
         self._since = 0.0
-        self._overcome: Exception | None = None  # an error after which something was stored explains nothing
+        self._overcome: Exception | None = None  # an error after which frames were stored is no explanation any more
 
     def look(self, seen: Seen) -> str | None:
-        """A line to show, if something has to be told now."""
+        """Returns a line to print, if there is news."""
         now = self._clock()
         moved = seen.first_seq > self._first_seq >= 0 or (seen.connected and not seen.waiting)
         if moved or self._first_seq < 0:
