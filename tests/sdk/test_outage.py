@@ -108,6 +108,23 @@ def test_a_run_tells_that_its_server_is_away_and_back(
     assert (run.account.stored, len(logged_lines(caplog))) == (1, 2)
 
 
+def test_one_process_of_a_host_tells_of_a_server_that_is_away(clock: Clock) -> None:
+    """The others tell of what may hold them alone up."""
+    outage = Outage("http://host:8770", "/spool", 3.0, 30.0, clock, tells_away=False)
+    assert told(outage, clock, AWAY, 3600) == []
+    lines = told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 60)
+    assert [at for at, _ in lines] == [3630.0]
+    assert "has stored nothing for 30 s" in lines[0][1]
+    assert [line for _, line in told(outage, clock, Seen(True, 1, 5, 0, None), 5)] == [
+        "the server at http://host:8770 stores again after 1 min; nothing is left in the queue"
+    ]
+
+
+@pytest.mark.parametrize(("rank", "tells"), [("0", True), ("1", False), ("7", False)])
+def test_the_first_process_of_a_launch_on_a_host_tells(start_run: StartRun, rank: str, tells: bool) -> None:
+    assert start_run(mode="offline", local_rank=rank)._session.sender._outage()._tells_away is tells
+
+
 @pytest.mark.db
 def test_a_run_tells_that_its_server_stores_nothing_and_why(
     backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture

@@ -150,6 +150,20 @@ def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], wri
 
 
 @pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, "0"),
+        ({"RANK": "9", "LOCAL_RANK": "1"}, "1"),
+        ({"SLURM_PROCID": "9", "SLURM_LOCALID": "0"}, "0"),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "2"}, "2"),
+        ({"MPI_LOCALRANKID": "3"}, "3"),
+    ],
+)
+def test_the_local_rank_is_that_of_the_launcher(environment: dict[str, str], rank: str) -> None:
+    assert rank == resolve(environment).local_rank
+
+
+@pytest.mark.parametrize(
     ("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline"), ("run", "online")]
 )
 def test_modes(given: str, mode: str) -> None:

@@ -42,16 +42,25 @@ class Outage:
         away_s: how long the server may be unreachable before a line says so.
         stalled_s: how long it may be reachable without storing any waiting frame.
         clock: returns a monotonic time in seconds.
+        tells_away: whether to report an unreachable server; one that stores nothing is always reported.
     """
 
     def __init__(
-        self, url: str, queue: str, away_s: float, stalled_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        queue: str,
+        away_s: float,
+        stalled_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        tells_away: bool = True,
     ) -> None:
         self._url = url
         self._queue = queue
         self._away_s = away_s
         self._stalled_s = stalled_s
         self._clock = clock
+        self._tells_away = tells_away
         self._heard_at = self._moved_at = clock()
         self._attached = 0
         self._first_seq = -1
@@ -73,6 +82,9 @@ class Outage:
         if self._told is not None:
             return self._over(seen, now) if moved else None
         if now - self._heard_at >= self._away_s:
+            if not self._tells_away:
+                self._moved_at = now  # nothing can be stored meanwhile
+                return None
             return self._tell("away", seen, self._heard_at)
         if seen.waiting and now - self._moved_at >= self._stalled_s:
             return self._tell("stalled", seen, self._moved_at)

@@ -291,7 +291,8 @@ class Sender:
     def _outage(self) -> Outage:
         spool, timeouts = self._outbox.spool, self._settings.timeouts
         queue = str(spool.directory) if spool is not None else "memory"
-        return Outage(self._settings.url, queue, timeouts.away_s, timeouts.stalled_s)
+        tells_away = self._settings.local_rank == "0"  # the other processes of this host would say the same
+        return Outage(self._settings.url, queue, timeouts.away_s, timeouts.stalled_s, tells_away=tells_away)
 
     def _tell(self, outage: Outage) -> None:
         stream = self.stream

@@ -74,6 +74,7 @@ FALLBACKS = {
 #: W&B's ways to watch the console; Stepwell has one.
 _CONSOLES_OF_WANDB = ("auto", "redirect", "wrap_raw", "wrap_emu")
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_LOCAL_RANK_VARIABLES = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 
 def resolve(
@@ -100,7 +101,8 @@ def resolve(
         values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
     values |= {name: value for name, value in arguments.items() if value is not None}
     own_writer = "writer" in values or any(environment.get(name) for name in _RANK_VARIABLES)
-    values.setdefault("writer", _writer(environment))
+    values.setdefault("writer", _first(environment, _RANK_VARIABLES))
+    values.setdefault("local_rank", _first(environment, _LOCAL_RANK_VARIABLES))
     values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
     values["dir"] = _absolute(values.get("dir", ".stepwell"))
@@ -192,8 +194,8 @@ def _seconds(name: str, value: object) -> float:
     return seconds
 
 
-def _writer(environment: Mapping[str, str]) -> str:
-    return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
+def _first(environment: Mapping[str, str], variables: Iterable[str]) -> str:
+    return next((environment[name] for name in variables if environment.get(name)), "0")
 
 
 def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:

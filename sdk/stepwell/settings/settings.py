@@ -95,6 +95,7 @@ class Settings:
         name: the display name; None: the run id. A generated run id comes with a generated name.
         notes, tags, group, job_type: kept with the run.
         writer: the name of this process in the run; from RANK and the like, else "0".
+        local_rank: the number of this process on this host; only process 0 reports an unreachable server.
         start: where the run starts; see `Start`.
         step_back: how to handle `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
@@ -123,6 +124,7 @@ class Settings:
     group: str | None = None
     job_type: str | None = None
     writer: str = "0"
+    local_rank: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     spool_full: WhenFull = "keep"
