@@ -126,11 +126,17 @@ class SealSettings:
         idle_s: an epoch that has not moved for this long is sealed whole.
         age_s: no point stays hot for longer than about this.
         pass_bytes: about how many bytes of values one pass reads; a pass needs five times as much memory.
-        at_once: the number of epochs of one look.
+        at_once: the number of epochs of one look, small ones and large ones each.
         merge_passes: the number of passes whose short chunks are merged into one.
         slot_bytes, slot_age_s: the size or age at which the hot ring turns to its next slot.
         calm_bytes: the amount of hot history that may wait to be sealed before sealing hurries and ingest slows down.
         lock_ms: the longest time for which turning or emptying a slot may make others wait.
+        summary_rest_s: the summary of a run that has not moved for this long is stored.
+        summary_rest_per_name_s: additional time for each metric name of a live run; a wide summary is expensive.
+        summary_retry_s: when to look again at a summary that could not be stored because files were missing.
+        summary_names: about how many metric names the runs have whose summaries one transaction stores.
+        summary_share: the largest share of its time that the sealing process spends on storing summaries.
+        summary_look_share: likewise, on finding the runs to store, which reads the ledgers of all runs.
     """
 
     every_s: float = 2.0
@@ -145,6 +151,12 @@ class SealSettings:
     calm_bytes: int = 512 * MIB
     slot_age_s: float = 300.0
     lock_ms: int = 200
+    summary_rest_s: float = 5.0
+    summary_rest_per_name_s: float = 0.006
+    summary_retry_s: float = 600.0
+    summary_names: int = 4000
+    summary_share: float = 0.25
+    summary_look_share: float = 0.02
 
     @property
     def idle(self) -> datetime.timedelta:

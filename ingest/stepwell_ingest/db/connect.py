@@ -148,11 +148,11 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
 
 
 async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
-    """Opens the connections of the sealing process, which uses one at a time."""
+    """Opens the connections of the sealing process, which uses at most three at a time."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
-        max_size=2,
+        max_size=3,
         timeout=connect_s,
         command_timeout=_SEAL_STATEMENT_S,
         server_settings={

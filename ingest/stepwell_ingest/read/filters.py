@@ -216,7 +216,7 @@ class _Compiler:
             self._value(name)
             self._put(" AS v, ")
             self._argument(json.dumps(value), "::text::jsonb AS j")
-            self._put(") x), false)")
+            self._put(" OFFSET 0) x), false)")  # a fence: the value is made once
         else:
             self._plain(name, "=", value)
 
@@ -231,7 +231,7 @@ class _Compiler:
         self._value(name)
         self._put(" AS v, ")
         self._argument(json.dumps(value), "::text::jsonb AS j")
-        self._put(") x), false)")
+        self._put(" OFFSET 0) x), false)")  # a fence: the value is made once
 
     def _plain(self, name: str, sign: str, value: Any) -> None:
         kind = _type(name)

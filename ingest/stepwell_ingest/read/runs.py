@@ -126,22 +126,27 @@ async def list_runs(
     arguments = [entity, project, *where.arguments]
     key = order.sql.replace("$$", f"${len(arguments) + 1}")
     arguments += order.arguments
-    fits = f"SELECT r.*, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
-    counted = len(arguments)
+    # First which runs, then what is shown of them: config and tags of a run that is not on the page are not made. Each
+    # run is asked once whether it fits and what it is ordered by, for the page and for the total.
+    fits = f"SELECT r.run_id, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
+    fitting = len(arguments)
     behind = _behind(cursor, order, arguments)
     direction = "DESC" if order.descending else "ASC"
-    # First the ids of the page, then the rows: config and tags are computed only for runs on the page.
     in_order = f"ORDER BY sort_key {direction} NULLS LAST, run_id {direction}"
-    page = f"SELECT f.run_id AS on_page, f.sort_key FROM ({fits}) f {behind} {in_order} LIMIT {limit + 1}"
+    page = f"SELECT f.run_id AS on_page, f.sort_key FROM fits f {behind} {in_order} LIMIT {limit + 1}"
     sql = (
-        f"SELECT {', '.join(f'r.{name}' for name in _SMALL)}, r.sort_key, {_VALUE} FROM ("
-        f"SELECT r.*, p.sort_key FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page "
-        f"{in_order} OFFSET 0) r"
+        f"WITH fits AS MATERIALIZED ({fits}) "
+        f"SELECT {', '.join(f'r.{name}' for name in _SMALL)}, r.sort_key, r.total, {_VALUE} FROM ("
+        f"SELECT r.*, p.sort_key, (SELECT count(*) FROM fits) AS total "
+        f"FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order} OFFSET 0) r"
     )
     room = database.limits.answer_bytes
     async with database.costly_snapshot() if where.costly else database.snapshot() as connection:
-        found = await fetch_bounded(connection, sql, (*_SMALL, "sort_key"), *arguments, room=room)
-        total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:counted])
+        found = await fetch_bounded(connection, sql, (*_SMALL, "sort_key", "total"), *arguments, room=room)
+        if found.rows:
+            total = found.rows[0].columns["total"]
+        else:  # none fits, or the cursor is behind the last one
+            total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:fitting])
         if (
             not total
             and not where.arguments

@@ -28,6 +28,19 @@ class ChangedError(Error):
     """The rows that a pass has read have changed; the pass is rolled back, and a later one reads them again."""
 
 
+class Candidate(NamedTuple):
+    """An epoch that is worth a pass.
+
+    Attributes:
+        whole: all of it may be sealed.
+        large: it has at least a pass of points.
+    """
+
+    epoch: EpochKey
+    whole: bool
+    large: bool
+
+
 class Pass(NamedTuple):
     """The result of a pass.
 
@@ -54,8 +67,8 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self, but: Collection[EpochKey] = ()) -> list[tuple[EpochKey, bool]]:
-        """The epochs that are worth a pass, each with whether all of it may be sealed.
+    async def candidates(self, but: Collection[EpochKey] = ()) -> list[Candidate]:
+        """The epochs that are worth a pass: small ones, the longest wait first, then large ones, the largest first.
 
         Args:
             but: epochs to leave out.
@@ -69,7 +82,10 @@ class Sealer:
             *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
             *([epoch[part] for epoch in but] for part in range(3)),
         )
-        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+        return [
+            Candidate(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"], row["large"])
+            for row in rows
+        ]
 
     async def seal(self, epoch: EpochKey, whole: bool) -> Pass | None:
         """Makes one pass over an epoch.

@@ -41,7 +41,7 @@ class Catalog:
     Args:
         pool: connections to Postgres, for look-ups.
         attaching: others, for attaches and ends (`db.connect.attach_pool`).
-        failures: records attaches that fail because of Postgres; None: they are not recorded elsewhere.
+        failures: records attaches that fail because of Postgres; None: not recorded elsewhere.
     """
 
     def __init__(
@@ -300,9 +300,8 @@ class Catalog:
         """Drops the least recently used cursor that has nothing in flight."""
         for session, cursor in self._cursors.items():
             if not cursor.in_flight:
-                self.forget(
-                    session
-                )  # becomes stale: a stream that still holds it attaches again, so there are never two
+                # It becomes stale: a stream that still holds it attaches again, so there are never two.
+                self.forget(session)
                 return
 
     def cursors(self) -> list[Cursor]:

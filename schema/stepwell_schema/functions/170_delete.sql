@@ -62,6 +62,7 @@ BEGIN
             PERFORM pg_advisory_unlock(key);
         END IF;
     END LOOP;
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'summaries' FOR SHARE;   -- and for summaries that are being stored
 END
 $$;
 

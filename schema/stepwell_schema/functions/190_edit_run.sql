@@ -26,6 +26,10 @@ BEGIN
     FROM (VALUES (0, 'meta', meta_), (1, 'config', jsonb_build_object('set', config_)),
                  (2, 'summary', jsonb_build_object('set', summary_))) v (nr, kind, value)
     WHERE (ARRAY[meta_, config_, summary_])[v.nr + 1] IS NOT NULL;
+    PERFORM stepwell.use_blobs_v1(ARRAY[run_id_], ARRAY[summary_::text]);
+    -- The ledger does not move by itself, as no frame has come; stored summaries must not be taken for current.
+    UPDATE stepwell.ledger l SET edits = l.edits + 1
+    WHERE l.run_id = at_.run_id AND l.writer_id = at_.writer_id AND l.epoch = at_.epoch;
     RETURN true;
 END
 $$;

@@ -20,8 +20,10 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
        CASE WHEN r.parent IS NULL THEN r.writers
             ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
                                         UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
-            END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
-       to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
+            END AS writers, r.parent, r.fork_step,
+       r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host,
+       -- in the list of columns, what is not asked for is not looked up
+       (SELECT w.info ->> 'user' FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
        (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot,
@@ -30,9 +32,9 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
        (SELECT min(stepwell.float_v1(w.info -> 'started_at')) FROM stepwell.lineage g
         JOIN stepwell.writer w ON w.run_id = g.source_run_id
         WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at,
-       stepwell.object_v1(i.info) - '{notes,tags,group,job_type,display_name,config}'::text[] AS metadata
+       (SELECT stepwell.object_v1(w.info) - '{notes,tags,group,job_type,display_name,config}'::text[]
+        FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS metadata
 FROM stepwell.runs r
-LEFT JOIN LATERAL (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) i ON true
 WHERE r.entity = $1 AND r.project = $2;
 
 -- name: points

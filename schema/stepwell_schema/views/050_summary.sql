@@ -64,23 +64,35 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
-LANGUAGE plpgsql STABLE ROWS 1 AS $$
--- The highest step of a run's last values and the latest of their times, in seconds since 1970; no row: it has none. In
--- PL/pgSQL, so that it is not inlined: only its own keys of the summary need it.
-BEGIN
-    RETURN QUERY
+CREATE OR REPLACE FUNCTION stepwell.last_of_all_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
+LANGUAGE sql STABLE ROWS 1 AS $$
+    -- The highest step of a run's last values and the latest of their times, in seconds since 1970; no row: it has none.
     SELECT max(l.step), extract(epoch FROM max(l.time))::float8
     FROM (SELECT m.last_step AS step, m.last_time AS "time" FROM stepwell.metric_last_v1(run_id_) m
           UNION ALL SELECT o.step, o.time FROM stepwell.last_object_v1(run_id_) o) l
-    HAVING count(*) > 0;
+    HAVING count(*) > 0
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
+LANGUAGE plpgsql STABLE ROWS 1 AS $$
+-- last_of_all_v1, not inlined: of a run's summary, only its own keys need it.
+BEGIN
+    RETURN QUERY SELECT l.step, l.time FROM stepwell.last_of_all_v1(run_id_) l;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
+CREATE OR REPLACE FUNCTION stepwell.runtime_v1(run_id_ bigint, "time" float8) RETURNS TABLE (seconds float8)
+LANGUAGE sql STABLE ROWS 1 AS $$
+    -- How long after the start of the first process of a run a time is; no row: no process says when it started.
+    SELECT "time" - min(stepwell.float_v1(w.info->'started_at')) FROM stepwell.writer w
+    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL HAVING count(*) > 0
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_keys_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
 LANGUAGE sql STABLE AS $$
-    -- The summary of one run. Keys of nested values are dot paths. Inlined, and built so that a condition on the key
-    -- reaches the tables: `fact` has at most one row per key and source, grouped by key, and no CTE is in between.
+    -- The summary of one run, except `_step` and the like. Keys of nested values are dot paths. Inlined, and built so that a
+    -- condition on the key reaches the tables: `fact` has at most one row per key and source, grouped by key, and no CTE is in
+    -- between.
     SELECT k.key, v.value
     FROM (
         -- Definitions, and values that were set and unset, once per run.
@@ -171,17 +183,28 @@ LANGUAGE sql STABLE AS $$
                END AS value
     ) v
     WHERE v.value IS NOT NULL AND k.key NOT IN ('_step', '_timestamp', '_runtime')
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
+LANGUAGE sql STABLE AS $$
+    -- The summary of one run, made from its history and its notes. Whoever changes a value of it raises summary_form_v1.
+    SELECT k.key, k.value FROM stepwell.summary_keys_v1(run_id_) k
     UNION ALL SELECT '_step', to_jsonb(e.step) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM stepwell.summary_end_v1(run_id_) e
-    UNION ALL
-    SELECT '_runtime', to_jsonb(e.time - min(stepwell.float_v1(w.info->'started_at')))
-    FROM stepwell.summary_end_v1(run_id_) e, stepwell.writer w
-    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL GROUP BY e.time
+    UNION ALL SELECT '_runtime', to_jsonb(t.seconds)
+              FROM stepwell.summary_end_v1(run_id_) e CROSS JOIN LATERAL stepwell.runtime_v1(run_id_, e.time) t
 $$;
 
 CREATE OR REPLACE VIEW stepwell.summary AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, stepwell.float_v1(s.value) AS number
-FROM stepwell.run r CROSS JOIN LATERAL stepwell.summary_v1(r.run_id) s;
+SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, s.number
+FROM stepwell.run r
+CROSS JOIN LATERAL stepwell.summary_is_stored_v1(r.run_id) c
+CROSS JOIN LATERAL (
+    SELECT v.key, coalesce(v.value, stepwell.number_v1(v.number)) AS value, v.number
+    FROM stepwell.stored_value v WHERE v.run_id = r.run_id AND c.stored
+    UNION ALL
+    SELECT f.key, f.value, stepwell.float_v1(f.value) FROM stepwell.summary_v1(r.run_id) f WHERE NOT c.stored
+) s;
 
 -- The definitions of define_metric.
 CREATE OR REPLACE VIEW stepwell.definitions AS

@@ -7,6 +7,7 @@
         ...
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
     api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
+    api.sql("SELECT run, number FROM summary WHERE project = 'mnist' AND key = 'train/loss'")
 
 The data path: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
 """
@@ -24,6 +25,7 @@ from stepwell.api._http import MAX_ANSWER_BYTES, Client
 from stepwell.api._projects import Project, Projects, User
 from stepwell.api._run import Run
 from stepwell.api._runs import Runs
+from stepwell.api._sql import ask
 from stepwell.api._summary import Summary
 from stepwell.compat import names
 from stepwell.compat.absent import absent_name
@@ -141,6 +143,23 @@ class Api:
         parts = _parts(path or "", 2)
         entity, project = self._place(parts)
         return Runs(self._client, entity, project, dict(filters or {}), order or "+created_at", per_page)
+
+    def sql(self, query: str, timeout_s: float | None = None) -> list[dict[str, Any]]:
+        """The rows of a query, which the server runs read-only; docs/sql.md has the views.
+
+        Args:
+            query: one statement.
+            timeout_s: the longest that it may take, in seconds; the server's own limit holds in any case.
+
+        Returns:
+            A dict of column name to value for each row. Integers and floats are those of Python, NaN included; times
+            are text in ISO 8601, and JSON is parsed. `pandas.DataFrame(api.sql(…))` makes a table of it.
+
+        Raises:
+            UsageError: Postgres refuses the query; it has more rows than the server sends; two columns share a name.
+            UnavailableError: the server cannot be reached.
+        """
+        return ask(self._client, query, timeout_s)
 
     def _place(self, parts: list[str]) -> tuple[str, str]:
         match parts:

@@ -167,7 +167,7 @@ export class Project {
       this.#later.delete(id);
       get<Run>(runRoute(this.#entity, this.#project, id), {}, this.#abort.signal).then(
         (run) => this.changed(run),
-        () => undefined, // the next news tries again
+        () => undefined, // the next event tries again
       );
     }, 1000);
   }

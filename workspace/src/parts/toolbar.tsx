@@ -103,7 +103,7 @@ export function isTyping(target: EventTarget | null): target is HTMLElement {
   );
 }
 
-/** Keys that work wherever no field has the focus. */
+/** Keyboard shortcuts, active while no field has the focus. */
 export function onChartKey(event: KeyboardEvent): void {
   const target = event.target;
   if (isTyping(target)) {
