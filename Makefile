@@ -44,7 +44,7 @@ DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client m
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-media bench-sql soak graph workspace wheel clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-small bench-media bench-sql soak graph workspace wheel clean setup
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -93,6 +93,9 @@ bench-history: $(STAMP)
 
 bench-quiet: $(STAMP)
 	$(BIN)/python loadtests/bench_quiet.py
+
+bench-small: $(STAMP)
+	$(BIN)/python loadtests/bench_small.py
 
 bench-media: $(STAMP)
 	$(BIN)/python loadtests/bench_media.py

@@ -101,6 +101,8 @@ async def load(connection: asyncpg.Connection, shape: Shape, seed: int) -> int:
         async with connection.transaction():
             total += await _history(connection, sql, run, _points(run, shape, rng))
     await connection.execute(POINTS)
+    for start in range(0, len(made), 200):  # of all runs: those that run have not moved since, either
+        await connection.execute(sql["store_summaries"], [run.run_id for run in made[start : start + 200]])
     # As autovacuum would, which never looks at the parents of partitions.
     for (table,) in await connection.fetch(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace IN "

@@ -64,6 +64,10 @@ QUERIES = (
         f"""SELECT r.name, r.state, r.config::text, v.value
             FROM bench.run r CROSS JOIN LATERAL (SELECT {_LAST.format("val/loss")} AS value) v
             WHERE r.{_LARGE} ORDER BY v.value DESC, r.name LIMIT 50 OFFSET 100""",
+        f"""SELECT r.run, r.state, r.config::text, s.number
+            FROM (SELECT run_id, run, number FROM stepwell.summary WHERE {_LARGE} AND key = 'val/loss'
+                  ORDER BY number DESC, run LIMIT 50 OFFSET 100) s
+            JOIN stepwell.runs r USING (run_id) ORDER BY s.number DESC, r.run""",
     ),
     Query(
         "a page of 50 runs with their summaries",

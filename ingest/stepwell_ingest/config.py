@@ -1,7 +1,7 @@
 """The server's settings: frozen values with units in their names.
 
-A leaf: imports nothing from the server. `stepwell up` fills them from its options and the environment, and child
-processes receive all of them (`config_json`).
+Imports nothing from the server. `stepwell up` fills them from its options and the environment, and child processes
+receive all of them (`config_json`).
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one worker process takes in at a time. A full server says so: see `write/admission.py`.
+    """Limits on what one worker process accepts at a time. A full server tells its clients: see `write/admission.py`.
 
     Attributes:
-        memory_bytes: frames held between the socket and COMMIT, over all connections.
-        connection_bytes: the same for one connection; beyond it the worker stops reading from that socket.
+        memory_bytes: bytes of frames held between the socket and COMMIT, over all connections.
+        connection_bytes: the same for one connection; above it, the worker stops reading from that socket.
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
-        post_frames, post_sessions: how many one POST body may hold.
+        post_frames, post_sessions: the most frames and sessions of one POST body.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
-        streams: open connections; further ones are told to come back later.
-        batch_bytes: frames that one transaction stores, at most (one larger frame is stored alone).
-        batch_frames: likewise.
-        copiers: transactions under way at a time. A writer is in one of them at most.
-        metrics_per_run: names of metrics that one run may have.
-        points_per_run, bytes_per_run: what one run may have, in points and in bytes of frames as they came; None: no
-            limit. Looked at every few seconds (`write/quota.py`).
+        streams: the most open WebSocket connections; further ones are told to come back later.
+        batch_bytes: the most bytes of frames that one transaction stores (a larger frame is stored alone).
+        batch_frames: the most frames that one transaction stores.
+        copiers: the number of concurrent transactions. A writer is in at most one of them.
+        metrics_per_run: the most metric names of one run.
+        points_per_run, bytes_per_run: the most points, and bytes of frames as received, of one run; None: no limit.
+            Checked every few seconds (`write/quota.py`).
         object_bytes: the largest JSON value.
         blob_bytes: the largest file.
-        blob_part_bytes: larger files are taken in parts of this size; each upload holds one in memory.
-        blob_memory_bytes: parts of files held at a time, over all uploads.
+        blob_part_bytes: larger files are received in parts of this size; each upload holds one in memory.
+        blob_memory_bytes: the most bytes of parts held at a time, over all uploads.
     """
 
     memory_bytes: int = 256 * MIB
@@ -78,12 +78,13 @@ class Timeouts:
         hung_s: a worker or sealer process whose event loop has shown no life for this long is killed and replaced.
         drain_s: how long a stopping server waits until the frames that it holds are committed.
         heartbeat_s: a connection that is silent for this long is pinged, and dropped when it stays silent.
-        retry_after_s: what an overloaded server asks its clients to wait.
-        beat_s: how often a worker says which writers it hears.
-        silent_s: a writer that no worker has heard from for this long has crashed.
+        retry_after_s: the pause that an overloaded server asks its clients to make.
+        beat_s: how often a worker records which writers it has heard from.
+        silent_s: a writer that no worker has heard from for this long counts as crashed.
         blob_part_s: how long parts of an unfinished upload are kept.
-        blob_grace_s: how long a file stays that no run names, from when it was stored or a client was last told that it
-            is there: the frame that names it may wait in a spool.
+        blob_grace_s: how long a file that no run names stays after it was stored, or after a client was last told that
+        it
+            is stored: the frame that names it may wait in a spool.
     """
 
     statement_s: float = 60.0
@@ -107,20 +108,26 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class SealSettings:
-    """When hot history becomes chunks, and how much at a time.
+    """Settings of sealing: when hot history becomes chunks, and how much at a time.
 
     Attributes:
         every_s: how often to look for work.
-        steps: rows of a living epoch from which a pass is worth it.
-        points: likewise points; a wide run reaches them in fewer steps.
+        steps: the number of rows of a live epoch from which on a pass is worthwhile.
+        points: likewise, the number of points; a wide run reaches it in fewer steps.
         idle_s: an epoch that has not moved for this long is sealed whole.
         age_s: no point stays hot for longer than about this.
-        pass_bytes: values that one pass reads, about; a pass takes five times as much memory.
-        at_once: epochs of one look.
-        merge_passes: passes whose short chunks are merged into one.
-        slot_bytes, slot_age_s: from when on the hot ring turns to its next slot.
-        calm_bytes: hot history that may wait to be sealed before sealing hurries and ingest holds back.
-        lock_ms: how long turning or emptying a slot may make others wait.
+        pass_bytes: about how many bytes of values one pass reads; a pass needs five times as much memory.
+        at_once: the number of epochs of one look, small ones and large ones each.
+        merge_passes: the number of passes whose short chunks are merged into one.
+        slot_bytes, slot_age_s: the size or age at which the hot ring turns to its next slot.
+        calm_bytes: the amount of hot history that may wait to be sealed before sealing hurries and ingest slows down.
+        lock_ms: the longest time for which turning or emptying a slot may make others wait.
+        summary_rest_s: the summary of a run that has not moved for this long is stored.
+        summary_rest_per_name_s: additional time for each metric name of a live run; a wide summary is expensive.
+        summary_retry_s: when to look again at a summary that could not be stored because files were missing.
+        summary_names: about how many metric names the runs have whose summaries one transaction stores.
+        summary_share: the largest share of its time that the sealing process spends on storing summaries.
+        summary_look_share: likewise, on finding the runs to store, which reads the ledgers of all runs.
     """
 
     every_s: float = 2.0
@@ -135,38 +142,44 @@ class SealSettings:
     calm_bytes: int = 512 * MIB
     slot_age_s: float = 300.0
     lock_ms: int = 200
+    summary_rest_s: float = 5.0
+    summary_rest_per_name_s: float = 0.006
+    summary_retry_s: float = 600.0
+    summary_names: int = 4000
+    summary_share: float = 0.25
+    summary_look_share: float = 0.02
 
     @property
     def idle(self) -> datetime.timedelta:
-        """`idle_s` as Postgres takes it."""
+        """`idle_s` as an interval for Postgres."""
         return datetime.timedelta(seconds=self.idle_s)
 
     @property
     def age(self) -> datetime.timedelta:
-        """`age_s` as Postgres takes it."""
+        """`age_s` as an interval for Postgres."""
         return datetime.timedelta(seconds=self.age_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """What one worker process spends on reads, so that they cannot starve writes.
+    """Limits on the resources that one worker process spends on reads, so that they cannot starve writes.
 
     Attributes:
-        connections: to Postgres, for reads alone; more reads at a time wait.
-        wait_s: the longest wait for one of them; then 503.
+        connections: connections to Postgres for reads only; further reads wait.
+        wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that one statement may take.
-        page_points: points that are read, held and sent at a time, about.
-        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
-        send_s: a client that takes nothing for this long is given up.
-        runs, objects: rows of one answer.
-        keys: names that one request may ask for.
-        buckets: of one metric in one answer.
-        samples: rows that a sampled answer aims at, at most.
-        listeners: live views; further ones are told to come back later.
+        page_points: about how many points are read, held and sent at a time.
+        page_bytes: the most bytes of one page; where a page would hold more, fewer steps are read at a time.
+        send_s: a client that accepts no data for this long is disconnected.
+        runs, objects: the most rows of one answer.
+        keys: the most names in one request.
+        buckets: the most buckets of one metric in one answer.
+        samples: the most rows that a sampled answer may aim at.
+        listeners: the most live views; further ones are told to come back later.
         live_poll_s: how often a worker looks for new points, for all its listeners together.
-        live_points: what one event holds, at most; a listener that is further behind starts over.
-        live_waiting: how many ranges of objects that wait for their files a cursor of a live view remembers.
-        live_keep_alive_s: how often a live view without news receives a sign of life.
+        live_points: the most points of one event; a listener that is further behind starts over.
+        live_waiting: the most ranges of objects waiting for their files that the cursor of a live view records.
+        live_keep_alive_s: how often a live view without news receives a keep-alive.
     """
 
     connections: int = 4
@@ -189,17 +202,17 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """What one worker process spends on `POST /v1/sql`.
+    """Limits on the resources that one worker process spends on `POST /v1/sql`.
 
     Attributes:
         dsn: a login that is a member of stepwell_reader; None: log in as stepwell_reader at the server's own DSN.
-        connections: to Postgres, for these queries alone; more queries at a time wait.
-        wait_s: the longest wait for one of them; then 503.
+        connections: connections to Postgres for these queries only; further queries wait.
+        wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that Postgres may work on one query.
-        answer_s: the longest that one answer may take, sending included.
+        answer_s: the longest that one answer may take, including sending.
         query_bytes: the largest request body.
-        rows, answer_bytes: rows and bytes of one answer; beyond them, it is cut and says so.
-        batch_bytes: rows that are read, held and sent at a time, about; one larger row is held alone.
+        rows, answer_bytes: the most rows and bytes of one answer; beyond them, it is truncated and says so.
+        batch_bytes: about how many bytes of rows are read, held and sent at a time; a larger row is held alone.
         look_s: how often a worker checks whether the client of a query is still there.
     """
 
@@ -220,13 +233,13 @@ class Config:
     """All settings of one server.
 
     Attributes:
-        dsn: where Postgres is.
-        host, port: where to listen; port 0 takes a free one.
+        dsn: the DSN of Postgres.
+        host, port: the address to listen on; port 0 picks a free one.
         public_hosts: further names by which clients reach it, separated by commas. Others are refused
             (`api/origin.py`).
-        reuse_port: several workers share the port.
-        limits, timeouts, seal, reads, sql: see there.
-        blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
+        reuse_port: whether several workers share the port.
+        limits, timeouts, seal, reads, sql: settings of the parts; see there.
+        blobs: the place for files, a folder or s3://bucket/prefix; None: this server accepts no files.
     """
 
     dsn: str = field(repr=False)  # may hold a password

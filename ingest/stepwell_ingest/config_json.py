@@ -1,7 +1,7 @@
-"""The whole configuration as one line of JSON: what a server process tells the processes that it starts.
+"""Encodes the whole configuration as one line of JSON, for the child processes of a server.
 
-A leaf beside `config`. The parent encodes, a child decodes, so every setting is the same in both. The line travels on
-stdin, not in the arguments or the environment, because the DSN may hold a password.
+The parent encodes, a child decodes, so every setting is the same in both. The line is passed on stdin, not in the
+arguments or the environment, because the DSN may hold a password.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def encode(config: Config) -> bytes:
 
 
 def decode(line: bytes) -> Config:
-    """The configuration that `encode` wrote.
+    """Decodes a configuration that `encode` wrote.
 
     Raises:
         SettingError: `line` is not JSON, or a field is unknown or missing; defaults never fill in for a missing one.

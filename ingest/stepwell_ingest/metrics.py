@@ -1,6 +1,6 @@
-"""Every metric that the server exports, in one file. `GET /metrics` renders them for Prometheus.
+"""All metrics that the server exports. `GET /metrics` renders them for Prometheus.
 
-A leaf. Counters move once a batch or once a message, never once a point.
+Counters move once for each batch or message, never for each point.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stepwell.wire import Frame, Header
 
 
 class Committed(Protocol):
-    """A frame that is on record: its header, what is stored of it, and why it was refused (None: it was stored)."""
+    """A recorded frame: its header, its stored contents, and its rejection (None: it was stored)."""
 
     @property
     def header(self) -> Header: ...
@@ -29,19 +29,19 @@ class Metrics:
     """The counters of one worker process.
 
     Attributes:
-        batches: how many were committed; for streams, which tell their clients that it goes on.
+        batches: the number of committed batches; streams use it to report progress to their clients.
     """
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.frames = Counter("stepwell_frames", "Frames by what became of them.", ["outcome"], registry=registry)
+        self.frames = Counter("stepwell_frames", "Frames by outcome.", ["outcome"], registry=registry)
         self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
         self.notes = Counter("stepwell_notes_stored", "Notes committed.", registry=registry)
         self.bytes = Counter("stepwell_frame_bytes_stored", "Bytes of frames committed.", registry=registry)
         self.batches = 0
         self.batches_failed = Counter(
-            "stepwell_batches_failed", "Batches whose senders were told to try again.", registry=registry
+            "stepwell_batches_failed", "Batches whose senders were told to retry.", registry=registry
         )
         self.batch_seconds = Histogram(
             "stepwell_batch_seconds",
@@ -59,14 +59,14 @@ class Metrics:
         self.waiting = Gauge("stepwell_submissions_waiting", "Messages in the batcher's queues.", registry=registry)
 
     def batch_stored(self, frames: int, size: int, seconds: float) -> None:
-        """A batch of `frames` frames and `size` bytes was committed in `seconds`."""
+        """Counts a batch of `frames` frames and `size` bytes that was committed in `seconds`."""
         if frames:
             self.batches += 1
             self.bytes.inc(size)
             self.batch_seconds.observe(seconds)
 
     def entries_committed(self, entries: Iterable[Committed]) -> None:
-        """Frames are on record, stored or refused."""
+        """Counts recorded frames, stored or rejected."""
         stored = points = objects = notes = rejected = 0
         for entry in entries:
             if entry.rejection is None:
@@ -86,7 +86,7 @@ class Metrics:
             self.notes.inc(notes)
 
     def blob_taken(self, new: bool, size: int) -> None:
-        """An upload was answered; `new`: it stored a file that was not there."""
+        """Counts an answered upload; `new`: it stored a file that was missing."""
         if new:
             self.blobs.inc()
             self.blob_bytes.inc(size)

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
 
 VERSION = "0.1.0"
 Settings = GivenSettings
-#: Programs compare it with versions of W&B's client, and packaging orders it among those; what stands behind the plus
-#: sign is Stepwell's own version.
+#: Programs compare it with versions of W&B's client, and packaging orders it among those; the part after the plus sign
+#: is Stepwell's own version.
 __version__ = f"{WANDB_VERSION}+stepwell.{VERSION}"
 
 if not TYPE_CHECKING:  # type checkers go by the imports: what is imported as itself is exported
@@ -144,7 +144,7 @@ def define_metric(
     """`Run.define_metric` of the current run.
 
     Raises:
-        Error: there is none, or an argument makes no sense.
+        Error: there is no current run, or an argument is invalid.
     """
     run = PROCESS.require("wandb.define_metric()")
     return run.define_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
@@ -230,7 +230,7 @@ def flush(timeout_s: float | None = None, *, durable: bool = True) -> Flush:
 
 
 def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
-    """`Run.finish` of the current run; without one, nothing."""
+    """`Run.finish` of the current run; does nothing without one."""
     if PROCESS.current is not None:
         PROCESS.current.finish(exit_code, quiet)
 
@@ -249,12 +249,12 @@ def mark_preempting() -> None:
 
 
 def teardown(exit_code: int | None = None) -> None:
-    """The same as `finish`: there is nothing else to take down."""
+    """The same as `finish`: there is nothing else to shut down."""
     finish(exit_code)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Api":  # reading back; a training process does not need it
+    if name == "Api":  # for reading; a training process does not need it
         from stepwell.api import Api
 
         return Api

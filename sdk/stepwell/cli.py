@@ -47,10 +47,10 @@ class _Entry(NamedTuple):
 #: The overview repeats the first lines, because loading every command to print it would take most of a second.
 _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
-    "demo": _Entry("train a small real model on four ranks, log it, read it back with SQL", "stepwell.commands.demo"),
-    "sql": _Entry("ask the stored history with SQL, read-only", ""),
+    "demo": _Entry("train a small model on four ranks, log it, and read it back with SQL", "stepwell.commands.demo"),
+    "sql": _Entry("query the stored history with SQL, read-only", ""),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
-    "status": _Entry("show the server, and what waits in spools here", "stepwell.commands.status"),
+    "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
 }
 
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(describe(error))
         return 1
     except BrokenPipeError:
-        # `stepwell sql … | head`: the reader has what it wanted. The interpreter would complain when it flushes stdout.
+        # `stepwell sql … | head`: the reader has closed the pipe. The interpreter would complain when it flushes
+        # stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(error: Error) -> str:
-    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
+    """The error in the form for a terminal: the message, the details below it, then the hint."""
     lines = [f"stepwell: {error.message}"]
     if error.detail:
         lines += [f"  {line}" for line in error.detail.splitlines()]
@@ -92,11 +93,11 @@ def describe(error: Error) -> str:
 
 
 def _of_system(error: OSError) -> Error:
-    """A file that cannot be read or a full disk, in plain words: a traceback is for mistakes of ours."""
+    """The error for an unreadable file or a full disk, in plain words: tracebacks are for bugs."""
     message = error.strerror or str(error) or type(error).__name__
     if error.filename is None:
         return Error(message)
-    hint = "run this as the user that owns it" if isinstance(error, PermissionError) else None
+    hint = "run the command as the user that owns it" if isinstance(error, PermissionError) else None
     return Error(f"{error.filename}: {message}", hint=hint)
 
 
@@ -129,7 +130,7 @@ def _load(name: str) -> Command:
     """The command of that name.
 
     Raises:
-        SettingError: there is none, or its package is not complete here.
+        SettingError: there is no such command, or its package is not fully installed.
     """
     entry = _COMMANDS.get(name)
     if entry is not None and entry.target:
@@ -137,7 +138,7 @@ def _load(name: str) -> Command:
     else:
         found = next(iter(entry_points(group=GROUP, name=name)), None)
         if found is None and entry is None:
-            raise SettingError(f"there is no command {name!r}", hint=f"there are {', '.join(_COMMANDS)}")
+            raise SettingError(f"there is no command {name!r}", hint=f"the commands are {', '.join(_COMMANDS)}")
         if found is None:
             raise SettingError(
                 f"`stepwell {name}` was not found in this installation",

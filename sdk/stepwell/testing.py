@@ -1,11 +1,11 @@
-"""For tests of programs that log: captures what they log, without a server, a network or files.
+"""Support for tests of programs that log: captures what they log, without a server, a network or files.
 
     def test_training_logs_a_loss_that_falls():
         with stepwell.testing.capture() as logged:
             train(epochs=3)                      # calls stepwell.init, log, finish
         assert [row["loss"] for row in logged.history] == sorted(…, reverse=True)
 
-Values, keys, steps and media go through the same code as in production, so what cannot be logged there fails here.
+Values, keys, steps and media go through the same code as in production, so invalid ones fail here, too.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class CapturedMedia:
     """A media object as it was logged.
 
     Attributes:
-        key: what it was logged as.
-        step: when.
+        key: the key under which it was logged.
+        step: its step.
         value: the JSON that SQL shows for it, decoded.
         files: the contents of its files, by their path in the run.
     """
@@ -43,7 +43,7 @@ class CapturedMedia:
 
 
 class CapturedRun:
-    """What one run would have logged so far. The step that is still open is not in it."""
+    """The data that one run has logged so far, without the open step."""
 
     def __init__(self, run: Run, session: CapturedSession) -> None:
         self.run = run
@@ -51,8 +51,8 @@ class CapturedRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """A dict for each closed step, in their order: `_step` and what was logged, by key. Keys of nested dicts are
-        dot paths; numbers are floats; objects and media are their JSON, decoded."""
+        """A dict for each closed step, in order: `_step` and the logged values by key. Keys of nested dicts are dot
+        paths; numbers are floats; objects and media are their decoded JSON."""
         self._session.collect()
         rows = {step: dict(row) for step, row in self._session.rows.items()}
         for kind, _, value in self._session.notes:
@@ -63,7 +63,7 @@ class CapturedRun:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`run.summary`: one value a metric, as `define_metric` has it; and what was set."""
+        """`run.summary`: one value for each metric, as `define_metric` asks, and values that were set."""
         self._session.collect()
         return self.run.summary.as_dict()
 
@@ -74,7 +74,7 @@ class CapturedRun:
 
     @property
     def media(self) -> list[CapturedMedia]:
-        """Pictures, tables and the like, in the order in which they were logged."""
+        """Media objects, in the order in which they were logged."""
         return [
             CapturedMedia(value["key"], value["step"], value["value"], dict(self._files_of(value["value"])))
             for value in self._said("object")
@@ -87,7 +87,7 @@ class CapturedRun:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """What `run.save` would have stored: the last content of each file, by its name."""
+        """The files of `run.save`: the last content of each file, by name."""
         return {value["name"]: self._session.contents[value["sha256"]] for value in self._said("file")}
 
     def _said(self, kind: str) -> list[dict[str, Any]]:
@@ -105,10 +105,11 @@ class CapturedRun:
 
 
 class Capture:
-    """Made by `capture`. `history`, `summary`, `config`, `media`, `alerts` and `files` are those of the newest run.
+    """The result of `capture`. `history`, `summary`, `config`, `media`, `alerts` and `files` are those of the newest
+    run.
 
     Attributes:
-        runs: all runs that were started inside, in their order.
+        runs: all runs that were started inside, in order.
     """
 
     def __init__(self) -> None:
@@ -136,11 +137,11 @@ class Capture:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    #: What `init` gives its run in the place of a session with a spool and a server.
+    #: The session of captured runs, in place of one with a spool and a server.
     open_session = CapturedSession
 
     def started(self, run: Run) -> None:
-        """Called by `init`. A run that is disabled logs nothing here, either."""
+        """Called by `init`. A disabled run logs nothing here, either."""
         if isinstance(run._session, CapturedSession):
             self.runs.append(CapturedRun(run, run._session))
 
@@ -171,19 +172,19 @@ class Capture:
     @property
     def _newest(self) -> CapturedRun:
         if not self.runs:
-            raise UsageError("no run was started inside of capture(), so there is nothing to look at")
+            raise UsageError("no run was started inside capture(), so there is nothing to read")
         return self.runs[-1]
 
 
 def capture() -> Capture:
     """Until the `with` block ends, runs that `stepwell.init` starts are kept in memory.
 
-    STEPWELL_MODE and WANDB_MODE do not count meanwhile; `init(mode="disabled")` does. Runs that are left open are
-    finished at the end of the block; a run that was current before it is current again. Captures do not nest, and there
-    is one for the process, as there is one current run. A forked child captures for itself.
+    STEPWELL_MODE and WANDB_MODE are ignored inside the block; `init(mode="disabled")` is not. Runs that are left open
+    are finished at the end of the block, and a run that was current before it becomes current again. Captures do not
+    nest, and there is one for the process, as there is one current run. A forked child captures for itself.
 
     Returns:
-        what was logged, readable inside of the block and after it.
+        The logged data, readable inside the block and after it.
 
     Raises:
         UsageError: (when it is entered) another capture is active.

@@ -1,4 +1,4 @@
-"""Texts that neither JSON nor Postgres can hold, wherever a run has a text: nothing is stranded or refused for one."""
+"""Texts that neither JSON nor Postgres can hold, in every place where a run has a text: no data is stuck or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes on beside a run of its own accord: programs with `init` as users have it, and what SQL shows of them."""
+"""Observers of a run in programs that use a plain `init`, and their records in SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that starts with the id of a run that exists: beside a trainer that lives, or after one that is gone."""
+"""A process that starts with the id of an existing run: beside a live trainer, or after one that has ended."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def until_left(backend: Backend) -> None:
 
 def test_an_evaluator_beside_a_living_trainer_hides_nothing(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     said = Program(tmp_path / "eval.py", backend).end()
-    assert "another program is logging as writer 0 of run run-1, so what this one logs is kept as writer 0+" in said
+    assert "another program is logging as writer 0 of run run-1, so this one logs as writer 0+" in said
     trainer.end()
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
     points = backend.points("run-1")
@@ -98,7 +98,7 @@ def test_the_same_program_takes_over_and_says_loudly_what_it_hides(
     again.logged()
     said = again.end()
     assert "run run-1 exists, and writer 0 has logged up to step 99" in said
-    assert "CAUTION: a process logged there" in said
+    assert "CAUTION: a process logged as this writer" in said
     assert "init(resume='allow')" in said
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(100,)]
     assert backend.query("SELECT name FROM stepwell.writer") == [("0",)]
@@ -120,17 +120,17 @@ def test_a_process_that_resumes_is_not_warned(backend: Backend, tmp_path: Path, 
     trainer.process.communicate()
     (tmp_path / "resume.py").write_text(EVALUATOR.replace('id="run-1"', 'id="run-1", resume="allow"'))
     said = Program(tmp_path / "resume.py", backend).end()
-    assert "takes the place" not in said
-    assert "runs/run-1; it goes on at step 100" in said
+    assert "replaces those points" not in said
+    assert "runs/run-1; it continues at step 100" in said
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
 
 
 @pytest.mark.parametrize(
     ("how", "text", "step"),
     [
-        ('resume_from="run-1?_step=49"', "it goes back to step 49 and goes on at step 50", 50),
-        ('resume_from="run-1?_step=5000"', "it has no step 5000 to go back to, so it goes on at step 100", 100),
-        ('id="fork", fork_from="run-1?_step=9"', "a fork of run run-1 at step 9; it goes on at step 10", 10),
+        ('resume_from="run-1?_step=49"', "it was rewound to step 49 and continues at step 50", 50),
+        ('resume_from="run-1?_step=5000"', "it has no step 5000 to rewind to, so it continues at step 100", 100),
+        ('id="fork", fork_from="run-1?_step=9"', "a fork of run run-1 at step 9; it continues at step 10", 10),
     ],
 )
 def test_init_says_where_a_run_goes_on(

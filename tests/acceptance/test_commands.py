@@ -1,4 +1,4 @@
-"""The commands as people use them: real processes, a real server, and the texts that stand on the terminal."""
+"""The commands as users run them: real processes, a real server, and the output on the terminal."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TestOverview:
     def test_unknown_command(self, stepwell_command: Run) -> None:
         done = stepwell_command("upp")
         assert done.returncode == 1
-        hint = "there are up, demo, sql, delete, status, sync"
+        hint = "the commands are up, demo, sql, delete, status, sync"
         assert done.stderr == f"stepwell: there is no command 'upp'\n  Hint: {hint}\n"
 
     def test_missing_dependency_of_the_server(self, stepwell_command: Run, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ class TestUp:
         family = psutil.Process(running.process.pid).children(recursive=True)
         assert running.end(signal.SIGINT) == 0
         assert psutil.wait_procs(family, timeout=5)[1] == []
-        assert f"worker {first[0].pid} has ended with exit code -9; starting another one" in running.output
+        assert f"worker {first[0].pid} ended with exit code -9; starting another one" in running.output
 
     def test_killed_server_leaves_no_process_and_starts_again(
         self, start_server: Callable[..., Server], data_place: Path
@@ -173,7 +173,7 @@ class TestUp:
         (data_place / "data" / "postgres" / "PG_VERSION").write_text("12\n")
         done = stepwell_command("up", "--port", "0", "--data", data_place / "data")
         assert done.returncode == 1
-        assert "was made by PostgreSQL 12, but these programs are PostgreSQL 18" in done.stderr
+        assert "was created by PostgreSQL 12, but these programs are PostgreSQL 18" in done.stderr
         assert "Hint: use the programs of PostgreSQL 12, or another --data directory" in done.stderr
 
     def test_second_server_on_the_same_data(self, stepwell_command: Run, server: Server) -> None:
@@ -286,7 +286,7 @@ class TestStatus:
             url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         done = stepwell_command("status", "--url", url, cwd=tmp_path)
         assert done.returncode == 1
-        assert done.stdout.startswith(f"server  {url}: away (Connection refused)\n")
+        assert done.stdout.startswith(f"server  {url}: unreachable (Connection refused)\n")
         assert done.stdout.endswith("spools  none below .stepwell\n")
 
 

@@ -1,4 +1,4 @@
-"""Where a user's database is, and how one of an older version gets there."""
+"""The place of a user's database, and the move of one from an older version."""
 
 from __future__ import annotations
 

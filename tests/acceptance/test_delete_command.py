@@ -1,4 +1,4 @@
-"""Deleting as people do it: the command, what a training process hears of it, and what becomes of spools."""
+"""`stepwell delete`: the command, its effect on a training process, and on spools."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TestCommand:
         train(ID="gone")
         looked = delete("gone", "--dry-run")
         assert looked.returncode == 0, looked.stderr
-        assert "1 run will go, for good:" in looked.stdout
+        assert "1 run will be deleted for good:" in looked.stdout
         assert "default/p/gone" in looked.stdout
         assert "together 100 points, 0 objects, about " in looked.stdout
         assert {"gone", "keep"} <= set(runs())
@@ -112,10 +112,10 @@ class TestCommand:
             train(ID=run_id, STEPWELL_NAME=name)
         mistyped = delete("trail-0", "--yes")
         assert mistyped.returncode == 1
-        assert "there is no run trail-0\n  near it: trial-0" in mistyped.stderr
+        assert "there is no run trail-0\n  similar names: trial-0" in mistyped.stderr
         ambiguous = delete("twin", "--yes")
         assert ambiguous.returncode == 1
-        assert "twin may mean 2 runs\n  default/p/n3\n  default/p/n4\n" in ambiguous.stderr
+        assert "twin matches 2 runs\n  default/p/n3\n  default/p/n4\n" in ambiguous.stderr
         done = delete("trial-0", "default/p/trial-1", "--yes")
         assert done.returncode == 0, done.stderr
         assert "default/p/n1" in done.stdout
@@ -127,7 +127,8 @@ class TestCommand:
         done = delete("asked", stdin="y\n")
         assert done.returncode == 1
         assert done.stderr == (
-            "stepwell: nobody can be asked here, so nothing was deleted\n  Hint: give --yes, or --dry-run to look\n"
+            "stepwell: there is no terminal to ask for confirmation, so nothing was deleted\n"
+            "  Hint: use --yes, or --dry-run to see what would be deleted\n"
         )
         assert "asked" in runs()
 
@@ -159,11 +160,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "error"),
         [
-            ([], "say what to delete\n"),
-            (["run", "--project", "p"], "say what to delete in one way\n"),
-            (["--older-than", "90"], "'90' is no age\n"),
-            (["--older-than", "0d"], "'0d' is no age\n"),
-            (["--older-than", "9999999d"], "'9999999d' is no age\n"),
+            ([], "nothing to delete was named\n"),
+            (["run", "--project", "p"], "these ways to say what to delete are mutually exclusive\n"),
+            (["--older-than", "90"], "'90' is not an age\n"),
+            (["--older-than", "0d"], "'0d' is not an age\n"),
+            (["--older-than", "9999999d"], "'9999999d' is not an age\n"),
             (["nope"], "there is no run nope\n"),
             (["--project", "x/y"], "there is no project x/y\n"),
         ],
@@ -183,7 +184,7 @@ class TestCommand:
         train(SCRIPT.replace('project="p"', 'project="q"'), ID="q1")
         train(SCRIPT.replace('project="p"', 'project="q"'), ID="q2")
         done = delete("--project", "default/q", "--yes")
-        assert "2 runs will go, for good:" in done.stdout
+        assert "2 runs will be deleted for good:" in done.stdout
         assert not {"q1", "q2"} & set(runs())
 
 
@@ -210,7 +211,10 @@ def test_a_process_that_logs_meanwhile_keeps_training_and_counts_everything(
     assert (dropped, left) == (0, 0)
     assert rejected > 0
     assert out.splitlines()[1] == "[]"
-    assert "what this process logs from now on is not stored, and counts as rejected. run default/p/slow was" in errors
+    assert (
+        "values that this process logs from now on are not stored, and count as rejected. run default/p/slow was"
+        in errors
+    )
     assert f"{rejected:,} rejected (run default/p/slow was deleted on " in errors
     assert "slow" not in runs()
 

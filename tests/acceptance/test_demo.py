@@ -1,4 +1,4 @@
-"""The demo, with few steps: it ends by itself, its counts agree, and it leaves nothing."""
+"""The demo, with few steps: it ends, its counts agree, and it leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a run on their way back: `Api` and `restore`, and what a program puts into `run.dir`."""
+"""Reading the files of a run: `Api` and `restore`, and files that a program puts into `run.dir`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`finish` when it is cut off by exceptions, called from a callback, or raced by threads. Nothing is lost."""
+"""`finish` when exceptions interrupt it, a callback calls it, or threads race for it. Nothing is lost."""
 
 from __future__ import annotations
 

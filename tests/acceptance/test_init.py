@@ -1,4 +1,4 @@
-"""`init` with all that scripts give it: settings objects, files, environment, a run that is active, libraries."""
+"""`init` with all arguments that scripts use: settings objects, files, environment, an active run, libraries."""
 
 from __future__ import annotations
 
@@ -172,7 +172,9 @@ def test_settings_come_in_any_shape_and_arguments_win(caplog: pytest.LogCaptureF
 
 def test_what_has_no_effect_says_so(caplog: pytest.LogCaptureFixture) -> None:
     offline(monitor_gym=True, save_code=False)
-    assert caplog.messages == ["init(monitor_gym=True) has no effect here; what is given to log() is logged"]
+    assert caplog.messages == [
+        "init(monitor_gym=True) has no effect in Stepwell, which logs only what is passed to log()"
+    ]
 
 
 def test_only_what_a_run_has_can_be_set() -> None:

@@ -1,4 +1,4 @@
-"""Pictures where numbers are: under one key of one step, and in calls for steps that have passed."""
+"""Pictures in place of numbers: under a key that also has numbers, and in calls for steps that have passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spools of killed processes, delivered after another process has gone on with the run and ended it."""
+"""Spools of killed processes, delivered after another process has continued and ended the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A live view of a run that logs pictures: each is told once, as soon as its file is there, over reconnects."""
+"""A live view of a run that logs pictures: each is reported once, as soon as its file is stored, across reconnects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `run.log` was given is what SQL gives back: real SDK, real server, real Postgres."""
+"""SQL returns the values that `run.log` received: real SDK, real server, real Postgres."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_a_rejected_frame_reaches_the_callback_the_account_and_sql(backend: Back
     second.finish()
     assert [(seq, type(error)) for seq, error in seen] == [(0, StepOrderError)]
     assert str(seen[0][1]).startswith(
-        "steps go back (the frame begins at step 0, the writer is at 9 already)\n  Hint: "
+        "steps go back (the frame begins at step 0, but the writer is already at 9)\n  Hint: "
     )
     assert second.account == stepwell.Account(logged=3, stored=1, rejected=2, dropped=0, left=0)
     assert [step for _, _, step, _ in backend.points("run-1")] == [*range(10), 100]

@@ -1,4 +1,4 @@
-"""What a run says of itself arrives once, in order, whatever the network or the server do."""
+"""Notes of a run arrive once and in order, whatever the network or the server do."""
 
 from __future__ import annotations
 

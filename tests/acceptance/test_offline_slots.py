@@ -1,4 +1,4 @@
-"""A job that runs offline in several slots: each goes on from a checkpoint, and all are synced later, in any order."""
+"""A job that runs offline in several slots, each from a checkpoint: all are synced later, in any order."""
 
 from __future__ import annotations
 

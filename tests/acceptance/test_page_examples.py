@@ -1,4 +1,4 @@
-"""Each kind of example that pages about W&B's `log` show: run as written but for the import line, and read back.
+"""Every kind of example in documentation of W&B's `log`: run with only the import changed, and read back.
 
 The scripts say `import wandb`, as users have them; that line alone is replaced. Each runs in a process of its own, in
 an empty directory, against `stepwell up`. What comes back through SQL, `stepwell.Api` and HTTP is held against what the

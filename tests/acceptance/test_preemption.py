@@ -1,4 +1,4 @@
-"""SIGTERM, as a scheduler sends it: what is logged is delivered, and the process still ends as the signal says."""
+"""SIGTERM from a scheduler: logged values are delivered, and the process still ends by the signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modes, and how processes end: forks, exits without finish, kills. Whatever happens, what was logged is somewhere."""
+"""Modes, and the ends of processes: forks, exits without finish, kills. Logged values are always accounted for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run goes on: resume in its four words, and a restart without it. SQL shows every point exactly once."""
+"""Where a run continues: the four kinds of resume, and a restart without it. SQL shows every point exactly once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_run_that_must_be_there_and_is_not_leaves_nothing(
     with pytest.raises(UsageError) as caught:
         start_run(backend.url, resume="must", project="mnist")
     assert str(caught.value).startswith("run default/mnist/run-1 does not exist, so it cannot be resumed")
-    assert caught.value.hint == 'resume="allow" makes it'
+    assert caught.value.hint == 'resume="allow" creates it'
     assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
     assert left_behind(tmp_path / "spool") == []
     assert caplog.messages == []
@@ -87,7 +87,7 @@ def test_a_run_that_must_not_be_there_and_is_stays_as_it_was(
         log(run, range(3), 1)
     with pytest.raises(UsageError, match="run default/uncategorized/run-1 exists already") as caught:
         start_run(backend.url, resume="never", config={"lr": 2})
-    assert caught.value.hint == "take another id, or resume it"
+    assert caught.value.hint == "choose another id, or resume the run"
     assert backend.query("SELECT state, config->>'lr' FROM stepwell.runs") == [("finished", "1")]
     assert backend.query("SELECT count(*) FROM stepwell.ledger") == [(1,)]
     assert left_behind(tmp_path / "spool") == []
@@ -208,7 +208,7 @@ def test_a_server_that_is_away_is_named_and_nothing_is_left(
     timeouts = Timeouts(resume_s=0.2, retry_min_s=0.01, retry_max_s=0.05, finish_idle_s=0.2)
     with pytest.raises(UnavailableError) as caught:
         start_run(url, timeouts=timeouts, **how)
-    assert str(caught.value).startswith(f"the server did not say in 0.2 s where run run-1 goes on ({url})")
+    assert str(caught.value).startswith(f"the server did not answer within 0.2 s where run run-1 continues ({url})")
     assert caught.value.hint == "a run can only be resumed, rewound or forked while the server answers"
     assert left_behind(tmp_path / "spool") == []
 
@@ -217,8 +217,8 @@ def test_a_server_that_is_away_is_named_and_nothing_is_left(
     ("how", "text"),
     [
         ({"resume": "sometimes"}, "resume must be one of allow, must, never, auto"),
-        ({"resume": "allow", "fork_from": "x?_step=1"}, "resume and fork_from exclude each other"),
-        ({"resume_from": "x?_step=1", "fork_from": "x?_step=1"}, "resume_from and fork_from exclude each other"),
+        ({"resume": "allow", "fork_from": "x?_step=1"}, "resume and fork_from are mutually exclusive"),
+        ({"resume_from": "x?_step=1", "fork_from": "x?_step=1"}, "resume_from and fork_from are mutually exclusive"),
         ({"resume_from": "run-1"}, "resume_from must look like '<run id>?_step=<number>'"),
         ({"resume_from": "run-1?_step=-1"}, "resume_from must look like"),
         ({"fork_from": "?_step=1"}, "fork_from must look like"),

@@ -1,4 +1,5 @@
-"""`resume_from` and `fork_from`: what a run shows afterwards, whoever else logs to it. Nothing is lost."""
+"""`resume_from` and `fork_from`: the points that a run shows afterwards, with other writers present. Nothing is
+lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stepwell up --points-per-run`: what a training process and its user hear when the run is full."""
+"""`stepwell up --points-per-run`: the messages to a training process and its user when the run is full."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_full_run_is_warned_of_once_and_counted(
     logged, stored, rejected, left = map(int, done.stdout.split())
     assert (logged, left) == (stored + rejected, 0)
     assert stored >= 3
-    assert done.stderr.count("the run has as many points as one may have on this server") == 1
+    assert done.stderr.count("the run has reached the server's limit of points") == 1
     assert "--points-per-run" in done.stderr
     asked = stepwell_command(
         *("sql", "SELECT count(*) FROM rejections WHERE code = 'run_full'", "--format", "csv", "--data", server.data)
@@ -61,4 +61,4 @@ def test_a_full_run_is_warned_of_once_and_counted(
 def test_a_size_that_makes_no_sense_says_so(stepwell_command: Run, size: str) -> None:
     done = stepwell_command("up", f"--bytes-per-run={size}")
     assert done.returncode == 2
-    assert "a size is a number of bytes, or one with kB, MB, GB or TB" in done.stderr
+    assert "a size must be a number of bytes, or a number with kB, MB, GB or TB" in done.stderr

@@ -1,4 +1,4 @@
-"""The sealing process of `stepwell up`: it seals, comes back when it is killed, and never outlives its server."""
+"""The sealing process of `stepwell up`: it seals, is restarted when killed, and never outlives its server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stepwell sql` for people: what a terminal shows, what a pipe gets, the prompt, and names that were mistyped."""
+"""`stepwell sql` for users: the output on a terminal and in a pipe, the prompt, and mistyped names."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def test_help_at_the_prompt_answers_at_once(command_environment: dict[str, str],
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("metric = 'train/los'", "no metric here is called 'train/los'; near it: train/loss"),
-        ("metric IN ('loss', 'eval/loss') AND step > 9", "no metric here is called 'loss'; near it:"),
-        ("run = 'frst' AND metric = 'eval/loss'", "no run here is called 'frst'; near it: first"),
-        ("project = 'near' AND metric = 'nothing like it'", "no metric here is called 'nothing like it'\n"),
+        ("metric = 'train/los'", "there is no metric 'train/los'; similar names: train/loss"),
+        ("metric IN ('loss', 'eval/loss') AND step > 9", "there is no metric 'loss'; similar names:"),
+        ("run = 'frst' AND metric = 'eval/loss'", "there is no run 'frst'; similar names: first"),
+        ("project = 'near' AND metric = 'nothing like it'", "there is no metric 'nothing like it'\n"),
     ],
 )
 def test_a_query_that_finds_nothing_names_what_is_near(
@@ -150,7 +150,7 @@ def test_bytes_on_stdin_are_no_traceback(command_environment: dict[str, str], se
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("--port=abc", "a port is a number from 0 to 65535"), ("--workers=x", "a whole number, at least 1")],
+    [("--port=abc", "a port must be a number from 0 to 65535"), ("--workers=x", "must be a whole number, at least 1")],
 )
 def test_an_option_that_makes_no_sense_is_said_in_plain_words(stepwell_command: Run, option: str, said: str) -> None:
     done = stepwell_command("up", option)

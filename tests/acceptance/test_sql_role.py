@@ -1,4 +1,4 @@
-"""`stepwell sql` reads as a role that only reads, and hostile SQL does not get round it."""
+"""`stepwell sql` reads as the reader role, and hostile SQL cannot escape it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps and commits, log-semantics §1: what `run.log` calls leave in memory and in SQL, by the calls that were made."""
+"""Steps and commits: the rows in memory and in SQL after sequences of `run.log` calls."""
 
 from __future__ import annotations
 

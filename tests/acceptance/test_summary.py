@@ -1,4 +1,4 @@
-"""The summary that a process shows is the one that SQL shows, and names and config follow what was said."""
+"""The summary in a process equals the one in SQL, and names and config reflect the latest changes."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_summary_that_cannot_be_asked_for_begins_empty(
     run = start_run(backend.url, resume="must")
     backend.stop()
     assert (run.summary.as_dict(), run.summary.as_dict()) == ({}, {})
-    told = [message for message in caplog.messages if message.startswith("run.summary begins empty")]
+    told = [message for message in caplog.messages if message.startswith("run.summary starts empty")]
     assert len(told) == 1
     backend.start()
 

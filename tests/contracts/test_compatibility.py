@@ -1,4 +1,5 @@
-"""docs/compatibility.md names tests for each of its rows, each of them exists, and §1's table is that of the tests."""
+"""docs/compatibility.md names tests for each row, each of them exists, and the table of steps equals that of the
+tests."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from fixtures.step_table import STEP_TABLE
 
 TESTS = Path(__file__).parents[1]
 TEXT = (TESTS.parent / "docs" / "compatibility.md").read_text()
-#: What the document goes through: the sections of log-semantics, but for those that are about other things.
+#: The sections of the document.
 HEADINGS = [
     "Steps and commits",
     "What a row has beside its values",

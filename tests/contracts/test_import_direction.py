@@ -1,4 +1,4 @@
-"""Imports run one way: server → wire and errors of the SDK, never back; and no module imports itself round a corner."""
+"""Imports run one way: the server imports wire and errors of the SDK, never the reverse, and there are no cycles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names that users import, and what `import stepwell` costs them."""
+"""The names that users import, and the cost of `import stepwell`."""
 
 from __future__ import annotations
 

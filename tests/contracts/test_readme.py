@@ -1,4 +1,4 @@
-"""The README: what can be pasted from it runs, and what it names is there."""
+"""The README: its examples run, and the files, commands and targets that it names exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seams of the server that one module holds: connections to Postgres, and the registration of routes."""
+"""Seams of the server that belong to one module: connections to Postgres, and the registration of routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of values, keys, names, steps, times and notes stand in `stepwell.wire`, and both ends keep to them."""
+"""The rules for values, keys, names, steps, times and notes are in `stepwell.wire`, and both ends follow them."""
 
 from __future__ import annotations
 

@@ -54,6 +54,10 @@ SEALING = SealSettings(
     slot_bytes=1 << 20,
     slot_age_s=0.3,
     lock_ms=100,
+    summary_rest_s=0.1,
+    summary_rest_per_name_s=0.0,
+    summary_share=0.5,
+    summary_look_share=0.5,
 )
 #: A statement that is not answered is given up long before anything here that waits for it.
 HURRIED = config.Timeouts(statement_s=2.0, connect_s=2.0, drain_s=5.0)

@@ -1,4 +1,4 @@
-"""Clocks jump, of the training process and of the server; order and de-duplication do not look at them.
+"""Jumping clocks of the training process and of the server: order and de-duplication do not depend on them.
 
 A client's clock is faked where the stage reads it. A server's cannot be turned here: what its wall clock decides is
 shown to be nothing, by tables whose times are all alike, and by an order that is that of seqs and steps.

@@ -1,4 +1,4 @@
-"""States of the database that pass: a full disk, a server that only reads, a partition that is dropped, a migration.
+"""Temporary states of the database: a full disk, a read-only server, a dropped partition, a migration.
 
 Each test ends with the judge. Numbers in brackets are those of the list of faults in docs/guarantees.md.
 """

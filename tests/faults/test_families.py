@@ -1,4 +1,4 @@
-"""All ways to read agree over forks, rewinds and merges; each mistake that was made there, put back, is seen."""
+"""All ways to read agree over forks, rewinds and merges; every mistake ever made there, reintroduced, is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every client of the SDK through what stands before servers: a proxy, TLS with a private authority, a path prefix.
+"""Every client of the SDK through a front of the server: a proxy, TLS with a private authority, a path prefix.
 
 One run uses them all: the stream (frames), uploads (a file), reads (`Api`) and the command `status`.
 """

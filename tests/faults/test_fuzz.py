@@ -1,4 +1,4 @@
-"""Mutated frames are refused or understood, by decoder and server alike; what is in Postgres is what was accepted.
+"""Mutated frames are refused or understood, by decoder and server alike; Postgres holds exactly the accepted ones.
 
 The long run is `python -m faults.fuzz`; see there.
 """

@@ -1,4 +1,4 @@
-"""A worker that stands still in the middle of a batch: others go on, and it is replaced."""
+"""A worker that stalls in the middle of a batch: others continue, and it is replaced."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_writers_of_another_worker_do_not_wait_for_one_that_stands_still(
 async def test_a_worker_that_stands_still_is_killed_and_replaced(stopped: Stopped, pg: asyncpg.Connection) -> None:
     await eventually(lambda: len(stopped.said) > 1)
     assert stopped.said[0] == f"worker {stopped.pid} has stood still for 2 s, so it is killed"
-    assert stopped.said[1] == f"worker {stopped.pid} has ended with exit code -9; starting another one"
+    assert stopped.said[1] == f"worker {stopped.pid} ended with exit code -9; starting another one"
     session = stopped.session
     async with aiohttp.ClientSession(stopped.url) as http:
 

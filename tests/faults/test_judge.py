@@ -1,4 +1,4 @@
-"""The judge sees what is wrong: each kind of damage, done by hand to a database in order, is found and named."""
+"""The judge finds errors: each kind of damage, done by hand to a correct database, is found and named."""
 
 from __future__ import annotations
 

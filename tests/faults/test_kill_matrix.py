@@ -1,4 +1,4 @@
-"""SIGKILL at every named stage of SDK, sync, worker and Postgres: nothing acknowledged is lost, nothing is there twice.
+"""SIGKILL at every named stage of SDK, sync, worker and Postgres: no acknowledged frame is lost or stored twice.
 
 The small version; `python -m faults.kills --kills 200` is the long one. The negative controls prove that the same judge
 would see a loss.

@@ -1,4 +1,4 @@
-"""Rows that somebody holds locked stop those who need them, and nobody else.
+"""Locked rows stop only those that need them.
 
 In each test the lock is still held when unrelated writers are acknowledged, so no clock is needed to see that they do
 not wait for it.
@@ -75,7 +75,7 @@ async def test_a_writer_that_stays_locked_hears_why(any_postgres_dsn: str, any_p
         async with held(any_pg, LEDGER):
             error = await client.exchange(session.frame())
             assert (error["type"], error["code"], error["retryable"]) == ("error", "locked", True)
-            assert error["message"] == "writer 0 is locked by another transaction in Postgres"
+            assert error["message"] == "writer 0 or its run is locked by another transaction in Postgres"
 
 
 @pytest.mark.parametrize("what", [RUN, WRITER], ids=["the run", "its writers"])

@@ -1,4 +1,4 @@
-"""Two days without a server, at the pace of a faked clock: nothing is given up, and the oldest frame arrives first.
+"""Two days without a server, on a faked clock: nothing is given up, and the oldest frame arrives first.
 
 The clock moves when the stream pauses: each pause is skipped, and its seconds are added. Training goes on meanwhile, a
 step every fake minute, through the real stage, framer, outbox and spool, until a real server comes.

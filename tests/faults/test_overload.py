@@ -1,4 +1,4 @@
-"""More than the server can take: memory stays bounded, what is refused is retried, what is acknowledged is stored.
+"""More load than the server can handle: memory stays bounded, refused frames are retried, acknowledged ones are stored.
 
 Each test has a worker in a process of its own, so that its memory can be measured. Ten thousand slow clients are the
 long run of `python -m faults.slow_clients`; see there.

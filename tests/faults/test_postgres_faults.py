@@ -1,4 +1,4 @@
-"""Faults between worker and Postgres: the ledger settles an ambiguous COMMIT, a stuck link does not stop the worker.
+"""Faults between worker and Postgres: the ledger settles an ambiguous COMMIT, a stuck connection stops no worker.
 
 Each test ends with the judge. Numbers in brackets are those of the list of faults in docs/guarantees.md.
 """

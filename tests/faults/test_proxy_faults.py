@@ -1,4 +1,4 @@
-"""Faults of the network between SDK and worker: whatever the way does, what was acknowledged is there once.
+"""Faults of the network between SDK and worker: whatever happens, acknowledged frames are stored exactly once.
 
 Each test ends with the judge. Numbers in brackets are those of the list of faults in docs/guarantees.md.
 """

@@ -1,4 +1,4 @@
-"""Faults of readers: live views and reads whose connection ends anywhere, while writers restart under them.
+"""Faults of readers: live views and reads whose connection ends at any point, while writers restart.
 
 Numbers in brackets are those of the list of faults in docs/guarantees.md. `View` is strict: it fails when an event
 shows a point twice, or one that lies behind what was shown without a cut.

@@ -1,4 +1,4 @@
-"""The judge looks through sealing, and sees each mistake that a sealer, a view or the ring could make."""
+"""The judge reads through sealing, and finds every possible mistake of a sealer, a view or the ring."""
 
 from __future__ import annotations
 

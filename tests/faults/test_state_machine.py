@@ -1,4 +1,4 @@
-"""Sequences that nobody would think of: the small run of the state machine. `python -m faults.soak` is the long one."""
+"""Random sequences of actions: the short run of the state machine. `python -m faults.soak` is the long one."""
 
 from __future__ import annotations
 

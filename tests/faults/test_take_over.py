@@ -1,4 +1,4 @@
-"""One process takes the place of another that still lives: whoever reaches the server first, nothing is lost or hidden.
+"""A process replaces another that is still alive: whichever reaches the server first, nothing is lost or hidden.
 
 The process that started first is cut off and replaced; later its way is open again. The judge knows only what was
 acknowledged, to either of them.
@@ -54,9 +54,7 @@ async def test_a_process_that_comes_after_its_replacement_hides_nothing_and_stop
         stepwell.web.rules.clear()
         assert await old.flush()
     name = f"0+{old.run._session.id.hex()[:8]}"
-    assert f"a process that started later logs as writer 0, so what this one logs is kept as writer {name}" in (
-        caplog.messages
-    )
+    assert f"a process that started later logs as writer 0, so this one logs as writer {name}" in (caplog.messages)
     heir.log(50)
     assert await heir.flush()
     await old.finish()

@@ -1,4 +1,5 @@
-"""A host that gives no more threads for a while (a limit on pids): work goes on without them, and later with them."""
+"""A host that starts no more threads for a while (a limit on pids): work continues without them, and later with
+them."""
 
 from __future__ import annotations
 

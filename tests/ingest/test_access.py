@@ -1,4 +1,4 @@
-"""Every request asks for the right that its route needs, in the project that it names; a refusal is a 403."""
+"""Every request checks the right that its route needs, in the project that it names; a refusal is a 403."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_an_attach_message_asks_for_the_project_that_it_names(guarded: Wor
 
 async def test_a_project_that_is_closed_to_the_caller_takes_no_attach(guarded: Worker, guard: Guard) -> None:
     guard.closed_project = "secret"
-    refusal = "no permission to write here"
+    refusal = "permission to write denied"
     async with Client(guarded) as client:
         reply = await client.attach(Session(project="secret"))
         assert (reply["type"], reply["code"], reply["message"]) == ("error", "forbidden", refusal)

@@ -1,4 +1,4 @@
-"""Room: bytes are let in first come, first served, and every byte is given back, whoever gives up on the way."""
+"""Room: bytes are admitted first come, first served, and every byte is given back, even after a cancellation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
     with pytest.raises(OverloadedError, match=r"the server has no room .*41 bytes; 60 of 100 are held") as caught:
         room.reserve_now(41)
     assert caught.value.retry_after_s == 2.5
-    assert caught.value.hint == "send it again after a pause; the spool keeps it"
+    assert caught.value.hint == "retry after a pause; the spool keeps the frames"
     assert caught.value.retryable
     assert room.held_bytes == 60
 

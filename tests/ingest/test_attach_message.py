@@ -1,4 +1,4 @@
-"""The attach message: every field that is wrong is named, and what passes can be stored."""
+"""The attach message: every invalid field is named, and valid messages can be stored."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def test_the_config_in_info_is_an_object(value: object) -> None:
         (b"\xff", DataError, "the attach message is not JSON"),
         (b"[]", UsageError, r"the first message must be an attach message \(it is \[\]\)"),
         (b'{"type": "finish"}', UsageError, "the first message must be an attach message"),
-        (b'{"type": "attach"}', UsageError, "protocol version None is not known here"),
-        (message(protocol=2), UsageError, r"protocol version 2 is not known here \(this server speaks version 1\)"),
+        (b'{"type": "attach"}', UsageError, "protocol version None is not supported"),
+        (message(protocol=2), UsageError, r"protocol version 2 is not supported \(this server supports version 1\)"),
     ],
 )
 def test_what_is_no_attach_message_of_this_version_is_refused(raw: bytes, kind: type[Error], text: str) -> None:

@@ -1,4 +1,5 @@
-"""The batcher: batches grow while nobody takes, a writer is in one of them at a time, every submission is answered."""
+"""The batcher: batches grow while no copier takes them, a writer is in one batch at a time, every submission is
+answered."""
 
 from __future__ import annotations
 
@@ -209,7 +210,7 @@ async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
     batcher.check_open()
     batcher.put(submission(cursor(1)))
     batcher.close()
-    with pytest.raises(UnavailableError, match="the server is stopping\n  Hint: the SDK reconnects by itself"):
+    with pytest.raises(UnavailableError, match="the server is stopping\n  Hint: the SDK reconnects automatically"):
         batcher.check_open()
     assert len(taken(await batcher.next_batch())) == 1
 

@@ -1,4 +1,4 @@
-"""Blobs that no run names go, file and row; what anybody was told is there stays. In a folder and on S3."""
+"""Unused blobs are removed, file and row; blobs that a client was told about stay. In a folder and on S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collector that is killed between two steps of a removal: a later pass or an upload ends it."""
+"""A collector that is killed between two steps of a removal: a later pass or an upload completes it."""
 
 from __future__ import annotations
 

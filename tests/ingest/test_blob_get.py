@@ -1,4 +1,4 @@
-"""What a reader of a blob gets: ranges, caching for ever, and nothing that a browser would run at this origin."""
+"""Answers with a blob: ranges, caching forever, and nothing that a browser would execute in this origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large blobs come in parts: an upload goes on where it was cut, after a restart, and at any worker."""
+"""Large blobs are sent in parts: an upload continues after an interruption or a restart, at any worker."""
 
 from __future__ import annotations
 

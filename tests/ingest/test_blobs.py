@@ -148,7 +148,7 @@ async def test_a_blob_over_the_limit_is_refused_before_it_is_read(
         ("a" * 64, {"Content_Range": "bytes 3-9"}, "Content-Range is invalid"),
         ("a" * 64, {"Content_Range": "bytes 5-3/10"}, "do not agree"),
         ("a" * 64, {"Content_Range": "bytes 0-3/10"}, "do not agree"),
-        ("a" * 64, {"Content_Range": "bytes 7-11/12"}, "bytes before these are missing"),
+        ("a" * 64, {"Content_Range": "bytes 7-11/12"}, "earlier bytes of the blob are missing"),
         ("a" * 64, {"Content_Range": "bytes */10"}, "has no body"),
         ("a" * 64, {"Content_Encoding": "gzip"}, "must not be compressed"),
     ],
@@ -158,7 +158,7 @@ async def test_a_request_that_makes_no_sense_is_told_why(
 ) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
         status, reply, _ = await put(worker, sha256, b"hello", **headers)
-        assert (status, message in reply["error"]["message"]) == (409 if "before" in message else 400, True), reply
+        assert (status, message in reply["error"]["message"]) == (409 if "earlier" in message else 400, True), reply
 
 
 async def test_a_server_without_a_place_for_files_says_so(postgres_dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""`POST /v1/charts`: what charts draw, of several runs and metrics in one answer."""
+"""`POST /v1/charts`: buckets of several runs and metrics in one answer."""
 
 from __future__ import annotations
 

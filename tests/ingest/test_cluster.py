@@ -159,7 +159,7 @@ def test_another_version_is_refused(place: Path) -> None:
     (data / "PG_VERSION").write_text("14\n")
     with pytest.raises(SettingError) as caught:
         Cluster(data, embedded_binaries()).start()
-    assert f"{data} was made by PostgreSQL 14, but these programs are PostgreSQL 18" in str(caught.value)
+    assert f"{data} was created by PostgreSQL 14, but these programs are PostgreSQL 18" in str(caught.value)
     assert "pg_upgrade" in str(caught.value)
 
 

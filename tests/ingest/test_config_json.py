@@ -115,7 +115,7 @@ async def test_a_worker_process_works_with_the_limits_that_it_receives(postgres_
         reply = await http.post("/v1/attach", data=b"x" * 100)
         assert (reply.status, (await reply.json())["error"]["detail"]) == (413, "100 bytes; the limit is 99")
         reply = await http.get("/v1/runs/a/b/c/history?keys=1&keys=2&keys=3&keys=4")
-        assert (await reply.json())["error"]["message"] == "'keys' may come 3 times at most"
+        assert (await reply.json())["error"]["message"] == "'keys' may be repeated 3 times at most"
 
 
 @pytest.mark.db

@@ -91,7 +91,7 @@ async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: Write
     await write_path.store()
     assert [refused(item) for item in submissions] == [[], [(4, "rows")], [], [(4, "rows")], []]
     error = submissions[1].done.result().rejected[0][1]
-    assert str(error).startswith("Postgres would not store this frame (unsupported Unicode escape sequence")
+    assert str(error).startswith("Postgres refused to store this frame (unsupported Unicode escape sequence")
     assert [item.done.result().stored for item in submissions] == [7, 6, 7, 6, 7]
     assert await rejected_seqs(write_path) == [("1", 4, "rows"), ("3", 4, "rows")]
     for rank, session in enumerate(sessions):
@@ -266,7 +266,7 @@ async def test_another_count_of_rows_than_was_sent_is_rolled_back(
     with monkeypatch.context() as patch:
         patch.setattr(pgcopy, "block_pieces", lossy)
         await write_path.store()
-    with pytest.raises(UnavailableError, match=r"took another number of rows than it was given \(COPY 0 of 1\)"):
+    with pytest.raises(UnavailableError, match=r"stored another number of rows than it was given \(COPY 0 of 1\)"):
         await submission.done
     assert tuple(await write_path.pool.fetchrow(LEDGER)) == (0, -1, 0, 0, 0, 0)
     again = write_path.put(await write_path.catalog.cursor(session.id), frame)

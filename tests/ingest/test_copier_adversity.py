@@ -75,7 +75,7 @@ async def test_a_terminated_backend_is_retryable_and_the_retry_stores_once(
             error = await outcome(submission)
             assert isinstance(error, UnavailableError)
             assert error.message == "Postgres could not store a batch"
-            assert error.hint == "this passes when Postgres is back; the spool keeps the frames until then"
+            assert error.hint == "this ends when Postgres is reachable again; the spool keeps the frames until then"
     assert write_path.batcher.idle
     assert await stored_steps(write_path.pool) == []
     fresh, fresh_other = [await write_path.catalog.cursor(item.id) for item in (session, neighbour)]

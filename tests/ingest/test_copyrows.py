@@ -1,4 +1,4 @@
-"""COPY's binary format as numpy writes it: Postgres takes it, and gives the same bytes back; the Reader reads both."""
+"""COPY's binary format from numpy: Postgres accepts it and returns the same bytes; the Reader reads both."""
 
 from __future__ import annotations
 

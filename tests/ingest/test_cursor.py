@@ -1,4 +1,4 @@
-"""Where a writer stands: every judgement of a seq against a model that remembers everything."""
+"""The position of a writer: every verdict on a seq, compared with a model that remembers everything."""
 
 from __future__ import annotations
 

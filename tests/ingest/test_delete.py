@@ -1,4 +1,4 @@
-"""Deleting runs: gone at once for everybody, their rows by and by, and nothing of them comes back."""
+"""Deleting runs: invisible at once for all readers, rows removed later, and nothing of them returns."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TestSealing:
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
-        await _waits_for_an_advisory_lock(write_path.pool)
+        await _waits_for_a_lock(write_path.pool)
         go_on.set()
         with pytest.raises(ChangedError, match="its run was deleted"):
             await sealing
@@ -166,7 +166,7 @@ class TestSealing:
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
-        await _waits_for_an_advisory_lock(write_path.pool)
+        await _waits_for_a_lock(write_path.pool)
         go_on.set()
         assert await merging > 0
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
@@ -193,9 +193,9 @@ def _held(thing: object, method: str) -> tuple[asyncio.Event, asyncio.Event]:
     return begun, go_on
 
 
-async def _waits_for_an_advisory_lock(pool: asyncpg.Pool) -> None:
+async def _waits_for_a_lock(pool: asyncpg.Pool) -> None:
     async def waits() -> bool:
-        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
         return bool(await pool.fetchval(query))
 
     await eventually(waits)
@@ -284,7 +284,7 @@ class TestForks:
         with pytest.raises(UsageError, match="forks show their points") as caught:
             await plan_runs(connection, ["run-1"])
         assert caught.value.detail == "team/mnist/fork is a fork of team/mnist/run-1"
-        with pytest.raises(UsageError, match="forked while"):  # one that was made since it was asked about
+        with pytest.raises(UsageError, match="forked during"):  # one that was made since it was asked about
             await remove(connection, [parent.run_id])
         assert await stored_steps(connection, run="fork") == list(range(11))
 
@@ -320,7 +320,7 @@ class TestPlan:
     ) -> None:
         for project in ("mnist", "cifar"):
             await fill(write_path, Session(project=project), seal=False)
-        with pytest.raises(UsageError, match="may mean 2 runs") as caught:
+        with pytest.raises(UsageError, match="matches 2 runs") as caught:
             await plan_runs(connection, ["run-1"])
         assert "team/cifar/run-1" in str(caught.value.detail)
         with pytest.raises(UsageError, match="there is no run nope"):
@@ -333,7 +333,7 @@ class TestPlan:
             "team/mnist/a",
             "team/mnist/b",
         ]
-        with pytest.raises(UsageError, match="mnist may mean 2 projects"):
+        with pytest.raises(UsageError, match="mnist matches 2 projects"):
             await plan_project(connection, "mnist")
         with pytest.raises(UsageError, match="there is no project team/x"):
             await plan_project(connection, "team/x")
@@ -357,7 +357,7 @@ async def test_a_run_that_is_locked_stays_and_says_so(
     cursor = await fill(write_path, Session(), seal=False)
     async with write_path.pool.acquire() as other, other.transaction():
         await other.execute("SELECT FROM stepwell.ledger FOR UPDATE")
-        with pytest.raises(UnavailableError, match="locked by somebody else's transaction"):
+        with pytest.raises(UnavailableError, match="locked by another transaction"):
             await remove(connection, [cursor.run_id])
     assert await stored_steps(connection) == list(range(23))
 

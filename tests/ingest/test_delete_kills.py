@@ -1,4 +1,4 @@
-"""`stepwell delete` killed between any two of its transactions: a run is whole or gone, and the next sweep ends it."""
+"""`stepwell delete` killed between any two transactions: a run is whole or gone, and the next sweep completes it."""
 
 from __future__ import annotations
 

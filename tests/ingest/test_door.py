@@ -1,4 +1,4 @@
-"""The server's own writer sessions: rows go in without frames, by the rules that frames obey."""
+"""The server's own writer sessions: rows are stored without frames, by the same rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping and waiting: a server that goes loses nothing it took in, and one that is full lets its clients wait."""
+"""Stopping and waiting: a stopping server loses no accepted frame, and a full one makes its clients wait."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
             await client.hear_acks(10)
             error = await client.hear()
             assert (error["type"], error["code"], error["retryable"]) == ("error", "unavailable", True)
-            assert (error["message"], error["hint"]) == ("the server is stopping", "the SDK reconnects by itself")
+            assert (error["message"], error["hint"]) == ("the server is stopping", "the SDK reconnects automatically")
             assert await client.hear() == {"type": "closed", "code": 1013}
         await asyncio.wait_for(draining, PATIENCE_S)
     assert_empty(worker)

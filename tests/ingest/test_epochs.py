@@ -1,4 +1,4 @@
-"""Who may write as a writer: a newer session fences the older one everywhere, and late spools take nobody's place."""
+"""Fencing: a newer session fences the older one at all workers, and late sessions take over no writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches that fail for a cause that lasts: the worker is not ready and says why, in its log and to its senders."""
+"""Batches that fail for a lasting cause: the worker is not ready and reports why, in its log and to its senders."""
 
 from __future__ import annotations
 

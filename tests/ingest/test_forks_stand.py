@@ -1,4 +1,4 @@
-"""What a fork shows of its ancestors never changes after it was made, whatever they do; its own steps win."""
+"""The points that a fork shows of its ancestors never change after its creation; its own steps win."""
 
 from __future__ import annotations
 

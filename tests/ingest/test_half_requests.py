@@ -1,4 +1,4 @@
-"""A connection without a whole head of a request ends by itself; one that is being served does not."""
+"""A connection without a complete head of a request is closed; one that is being served is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ring of hot tables: whoever reads sees the same points whenever their snapshot was taken."""
+"""The hot ring: readers see the same points, whenever their snapshot was taken."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ async def test_a_writer_in_flight_holds_its_slot_until_it_has_committed(made: Hi
         await writing.start()
         slot = await writer.fetchval("SELECT stepwell.hot_ring_v1()")
         turning = asyncio.create_task(rotate(pool))
-        await one_more(pool, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        await one_more(pool, "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted")
         await made.seal(whole=True)
         assert await ask(pool, "mark_sealed") == 0  # still current
         late = Stored(made.epochs[0].key, "0", 100, seq=9)

@@ -1,4 +1,5 @@
-"""From messages to queues: a cursor's tail counts exactly what is queued, or a lost frame would be a duplicate."""
+"""From messages to queues: a cursor's tail counts exactly the queued frames, or a lost frame would look like a
+duplicate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our connections read behind a lock is current, whatever isolation the database or the role has by default."""
+"""Rows read after waiting for a lock are current, whatever the default isolation of the database or the role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is alive: heartbeats, silence, return, and that nothing of an older epoch can speak for the newer one."""
+"""Heartbeats: silence, return, and that an older epoch cannot keep a newer one alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader that applies live events has what the views show, whatever happened in whatever order, whenever it looks."""
+"""A reader that applies live events has the contents of the views, whatever happens and whenever it looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live views of what comes beside the points: media after their step, files after these, what a run says of itself."""
+"""Live views of objects: media after their step, files after these, and notes."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ async def test_a_cursor_from_before_objects_were_followed_starts_over(worker: Wo
     await store(worker, session, frame(session, [0], {"x": [0]}))
     async with listen(worker.url, RUN, ["x"], "eJyLVioqzcvLzEtX0qlWMlCyijbUMYitjQUAWVcHFQ==") as events:
         kind, _, told = await events.next()
-        assert (kind, told["reason"]) == ("reset", "the cursor is of an older version of the server")
+        assert (kind, told["reason"]) == ("reset", "the cursor comes from an older version of the server")
 
 
 async def test_a_frame_that_is_committed_late_is_not_skipped(worker: Worker, postgres_dsn: str) -> None:

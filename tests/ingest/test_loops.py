@@ -1,4 +1,4 @@
-"""A background loop that ends by itself ends its process: with a traceback in the log, not ready, and replaced."""
+"""A background loop that ends unexpectedly ends its process: with a traceback in the log, not ready, and replaced."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def test_another_worker_process_takes_the_place(
     config = Config(postgres_dsn, port=free_port(), timeouts=Timeouts(beat_s=0.3))
     answer = await children.start("worker", "stepwell_ingest.server.worker_process", encode(config))
     await eventually(lambda: len(said) == 1)
-    assert said[0].endswith("has ended with exit code 1; starting another one")
+    assert said[0].endswith("ended with exit code 1; starting another one")
     assert "ZeroDivisionError: provoked" in capfd.readouterr().err
     async with aiohttp.ClientSession(answer["url"]) as http:
         await eventually(lambda: _stores(http, session))
@@ -253,7 +253,7 @@ async def test_another_sealer_process_takes_the_place(
     children, said = keep
     await children.start("sealer", "stepwell_ingest.server.sealer_process", encode(Config(postgres_dsn)))
     await eventually(lambda: len(said) == 1)
-    assert said[0].endswith("has ended with exit code 1; starting another one")
+    assert said[0].endswith("ended with exit code 1; starting another one")
 
     async def seals() -> bool:
         ours = "datname = current_database() AND application_name = 'stepwell seal'"
@@ -281,5 +281,5 @@ async def test_a_process_that_cannot_be_made_is_tried_again(
     await children.start("worker", "stands_ready", b"{}\n")
     started[0].kill()
     await eventually(lambda: len(started) == 2)
-    assert "it did not start, and is tried again in 2 s: a worker process cannot be started" in said[1]
+    assert "it did not start; trying again in 2 s: a worker process cannot be started" in said[1]
     assert "Resource temporarily unavailable" in said[1]

@@ -1,4 +1,4 @@
-"""Merging joins what belongs together and nothing else; reads are right, also over chunks that overlap."""
+"""Merging joins only chunks that belong together; reads are correct, also over chunks that overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes on the server: stored once and in their order, in the ledger's transaction, and counted by themselves."""
+"""Notes on the server: stored once and in order, in the ledger's transaction, and counted separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and describes exactly the routes that there are and the parameters that they take."""
+"""The OpenAPI document is valid, and describes exactly the existing routes and their parameters."""
 
 from __future__ import annotations
 

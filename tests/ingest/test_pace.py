@@ -1,4 +1,4 @@
-"""A busy worker asks for fewer frames, an idle one takes its advice back."""
+"""A busy worker asks for fewer frames, an idle one withdraws its advice."""
 
 from __future__ import annotations
 

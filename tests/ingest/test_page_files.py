@@ -1,4 +1,4 @@
-"""The pages as files: one document for every page, built files kept for ever, and a strict policy with each."""
+"""The pages as files: one document for every page, built files cached forever, and a strict policy for each."""
 
 from __future__ import annotations
 

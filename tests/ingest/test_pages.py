@@ -1,4 +1,4 @@
-"""What operators see: health, readiness, metrics and status, and a start that fails in plain words."""
+"""The pages for operators: health, readiness, metrics and status, and clear errors of a failed start."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ async def test_when_all_connections_are_busy_nobody_waits_for_one_for_ever(postg
     session = Session()
     async with start_worker(postgres_dsn, timeouts=Timeouts(connect_s=0.5)) as worker, Client(worker) as client:
         await client.attach(session)
-        assert worker._pool is not None
-        busy = [await worker._pool.acquire() for _ in range(worker._pool.get_max_size())]
+        pools = worker.services.catalog._pool, worker.services.catalog._attaching
+        busy = [(pool, await pool.acquire()) for pool in pools for _ in range(pool.get_max_size())]
         status, reply, _ = await post(worker, "/v1/attach", Session().attach())
         assert (status, reply["error"]["message"]) == (503, "Postgres could not attach")
         status, reply, _ = await post(worker, "/v1/frames", make_frame(bytes(16), 0, [0]))
         assert (status, reply["error"]["message"]) == (503, "Postgres could not look up a writer")
         reply = await client.finish()
         assert (reply["code"], reply["message"]) == ("unavailable", "Postgres could not record the end of a writer")
-        for connection in busy:
-            await worker._pool.release(connection)
+        for pool, connection in busy:
+            await pool.release(connection)
         status, reply, _ = await post(worker, "/v1/attach", Session().attach())
         assert status == 200
 
@@ -133,7 +133,7 @@ async def test_a_taken_port_is_called_so_before_anything_starts(postgres_dsn: st
 async def test_postgres_that_is_down_at_the_start_is_called_so_and_the_port_is_free_again(postgres_dsn: str) -> None:
     dead = Worker(Config("postgresql://nobody@127.0.0.1:1/nothing", port=0))
     with pytest.raises(
-        UnavailableError, match=r"Postgres could not be reached \(.*\n.*this passes when Postgres is back"
+        UnavailableError, match=r"Postgres could not be reached \(.*\n.*this ends when Postgres is reachable again"
     ):
         await dead.start()
     alive = Worker(Config(postgres_dsn, port=dead._port))

@@ -1,4 +1,4 @@
-"""The bytes of COPY: what goes in is what Postgres reads back, bit for bit, and what it would have written itself."""
+"""The bytes of COPY: Postgres reads back the same values, bit for bit, and would have written the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames in pieces: whatever the cuts, the frames are the same, and what has half come never stops the others."""
+"""Frames in pieces: whatever the cuts, the frames are the same, and partial frames never stop other connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST /v1/attach and /v1/frames: the stream's verdicts with HTTP's words, for everyone who has no WebSocket."""
+"""POST /v1/attach and /v1/frames: the verdicts of the stream as HTTP answers, for clients without a WebSocket."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_a_compressed_body_and_one_without_a_length_are_400(worker: Worker
         assert (status, reply["error"]["message"]) == (400, "a body must not be compressed")
         status, reply, _ = await post(worker, path, chunks())
         assert (status, reply["error"]["message"]) == (400, "a body must say its length")
-        assert reply["error"]["hint"] == "set Content-Length; chunked bodies are not taken"
+        assert reply["error"]["hint"] == "set Content-Length; chunked bodies are not accepted"
     assert_empty(worker)
 
 

@@ -1,4 +1,4 @@
-"""What the server says about errors of Postgres: that they pass by themselves only where they do."""
+"""Hints for errors of Postgres: only temporary ones promise an end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepwell_ingest.read.database import Database
 
 pytestmark = pytest.mark.db
 
-PASSES = "this passes when Postgres is back"
+PASSES = "this ends when Postgres is reachable again"
 MISTAKES = {
     "an undefined function": "SELECT stepwell.nothing_v1()",
     "a function that this version does not have": "SELECT min(B'1')",
@@ -62,9 +62,9 @@ async def test_a_mistake_in_a_read_does_not_pass_by_itself(any_shared_dsn: str) 
         (asyncpg.DeadlockDetectedError("deadlock"), PASSES),
         (ConnectionRefusedError(), PASSES),
         (TimeoutError(), PASSES),
-        (asyncpg.DiskFullError("no space left"), "make room"),
+        (asyncpg.DiskFullError("no space left"), "free some space"),
         (asyncpg.TooManyConnectionsError("sorry"), "connections"),
-        (asyncpg.ReadOnlySQLTransactionError("read-only"), "takes no writes"),
+        (asyncpg.ReadOnlySQLTransactionError("read-only"), "accepts no writes"),
         (asyncpg.InsufficientPrivilegeError("denied"), "grant"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from fixtures.ingest import Session, start_worker
 from fixtures.reads import ask, frame, store
 from stepwell.errors import UsageError
+from stepwell_ingest.config import SealSettings
 from stepwell_ingest.read.filters import FIELDS, compile_filter, parse_order
+from stepwell_ingest.seal.summaries import Summaries
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -31,7 +34,7 @@ LAST = {"a": 0.5, "b": 0.25, "c": float("nan")}
 
 @pytest.fixture(scope="module")
 def project(any_shared_dsn: str) -> str:
-    """Runs a, b, c and d."""
+    """Runs a, b, c and d; the summaries of a and c are stored, those of the others made when they are read."""
 
     async def fill() -> None:
         async with start_worker(any_shared_dsn) as worker:
@@ -39,6 +42,9 @@ def project(any_shared_dsn: str) -> str:
                 session = Session(run=name)
                 frames = [frame(session, [0, 5], {"loss": [9.0, LAST[name]]})] if name in LAST else []
                 await store(worker, session, *frames, info={"display_name": f"run {name}", "host": "h1", **info})
+        async with asyncpg.create_pool(any_shared_dsn, min_size=1) as connections:
+            found = await connections.fetch("SELECT run_id FROM stepwell.run WHERE name IN ('a', 'c')")
+            assert await Summaries(connections, SealSettings()).store([row["run_id"] for row in found]) == 2
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, fill()).result()
@@ -167,7 +173,7 @@ async def test_orders_page_by_page(worker: Worker, limit: int) -> None:
         ('{"$where": "1"}', r"a filter cannot begin with '\$where'"),
         ('{"state": {"$like": "x"}}', r"the operator '\$like' is not known"),
         ('{"state": {"$regex": 1}}', r"\$regex takes a text"),
-        ('{"duration": {"$regex": "1"}}', "duration is no text"),
+        ('{"duration": {"$regex": "1"}}', "duration is not a text"),
         ('{"state": 1}', "state is compared with a text"),
         ('{"duration": "long"}', "duration is compared with a number"),
         ('{"created_at": {"$gt": "yesterday"}}', "created_at is compared with a time"),
@@ -253,6 +259,13 @@ def compile_pieces() -> list[str]:
                 except UsageError:
                     continue
     return found
+
+
+async def test_an_empty_page_has_the_total_of_its_filter_all_the_same(worker: Worker) -> None:
+    _, page = await ask(worker, "/v1/runs", path="team/mnist", order="+created_at", limit=2)
+    narrower = {"order": "+created_at", "cursor": page["next"], "filters": '{"name": {"$in": ["a", "b"]}}'}
+    _, answer = await ask(worker, "/v1/runs", path="team/mnist", **narrower)
+    assert (answer["runs"], answer["next"], answer["total"]) == ([], None, 2)
 
 
 async def test_cursors_of_other_lists_are_refused(worker: Worker) -> None:

@@ -184,7 +184,7 @@ async def test_a_step_that_no_page_holds_is_an_error_that_names_it(small: Worker
     await store(small, session, frame(session, [0], {"x": [1]}), frame(session, [1], names))
     batches = await ask_batches_that_fail(small, f"{RUN}/history")
     assert batches["code"] == "usage"
-    assert "step 1 alone holds more than one page may" in batches["message"]
+    assert "step 1 alone exceeds the limit of a page" in batches["message"]
     assert await rows(small, keys="x") == [row(0, x=1)]
 
 

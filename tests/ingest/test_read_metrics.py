@@ -164,14 +164,14 @@ async def test_runs_of_any_name_are_found(worker: Worker, name: str) -> None:
         (f"{RUN}/history", {"max_step": 2**63}, "'max_step' must be a whole number from 0"),
         (f"{RUN}/history", {"max_step": "1e3"}, "'max_step' must be a whole number"),
         (f"{RUN}/history", {"samples": 0}, "'samples' must be a whole number from 1 to 100000"),
-        (f"{RUN}/history", {"limit": ["1", "2"]}, "'limit' comes 2 times"),
-        (f"{RUN}/history", {"kyes": "x"}, "the parameter 'kyes' is not known here"),
-        (f"{RUN}/history", {"keys": [f"k{i}" for i in range(1001)]}, "'keys' may come 1000 times at most"),
+        (f"{RUN}/history", {"limit": ["1", "2"]}, "the parameter 'limit' is given 2 times"),
+        (f"{RUN}/history", {"kyes": "x"}, "unknown parameter 'kyes'"),
+        (f"{RUN}/history", {"keys": [f"k{i}" for i in range(1001)]}, "'keys' may be repeated 1000 times at most"),
         (f"{RUN}/history", {"times": "maybe"}, "'times' must be one of true, false"),
-        (f"{RUN}/series", {}, "the parameter 'keys' is missing"),
+        (f"{RUN}/series", {}, "missing parameter 'keys'"),
         (f"{RUN}/series", {"keys": "x", "buckets": 10**9}, "'buckets' must be a whole number from 1 to 20000"),
-        (f"{RUN}/summary", {"x": 1}, "the parameter 'x' is not known here"),
-        ("/v1/runs", {}, "the parameter 'path' is missing"),
+        (f"{RUN}/summary", {"x": 1}, "unknown parameter 'x'"),
+        ("/v1/runs", {}, "missing parameter 'path'"),
         ("/v1/runs", {"path": "team"}, "'path' must be entity/project"),
         ("/v1/runs", {"path": "a/b/c"}, "'path' must be entity/project"),
     ],
@@ -185,7 +185,7 @@ async def test_bad_parameters_are_400_and_named(worker: Worker, path: str, query
 
 async def test_a_run_that_is_not_there_is_404_and_says_what_is(worker: Worker) -> None:
     status, answer = await ask(worker, f"{RUN}/history")
-    assert (status, answer["error"]["hint"]) == (404, "nothing was ever logged to this server")
+    assert (status, answer["error"]["hint"]) == (404, "no run was ever logged to this server")
     await store(worker, Session(run="run-2"))
     for route in ("", "/metrics", "/summary", "/objects", "/history", "/series"):
         query = {"keys": "x"} if route == "/series" else {}

@@ -218,5 +218,5 @@ def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "e30=", "eJwDAAAAAAE=", "ü", "eJyLVgIAAZUAuQ=="])
 def test_what_is_no_cursor_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="this cursor is none of a live view"):
+    with pytest.raises(UsageError, match="invalid live-view cursor"):
         LivePosition.decode(text)

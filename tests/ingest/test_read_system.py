@@ -65,9 +65,9 @@ async def test_a_sample_has_some_of_each_writer_and_its_last(worker: Worker) -> 
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"cursor": "nonsense"}, "this cursor is none of ours"),
-        ({"cursor": "WzFd"}, "this cursor is none of ours"),
-        ({"cursor": "WzEsMSwxLDEsMV0=", "samples": 5}, "exclude each other"),
+        ({"cursor": "nonsense"}, "invalid cursor"),
+        ({"cursor": "WzFd"}, "invalid cursor"),
+        ({"cursor": "WzEsMSwxLDEsMV0=", "samples": 5}, "are mutually exclusive"),
         ({"samples": 0}, "samples"),
         ({"limit": 10_001}, "limit"),
     ],

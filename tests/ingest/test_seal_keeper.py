@@ -13,6 +13,7 @@ import pytest
 from fixtures.histories import EAGER, Histories, Stored
 from fixtures.ingest import Client, Session, eventually, start_worker
 from stepwell_ingest.config import SealSettings
+from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.keeper import Keeper
 from stepwell_ingest.seal.sealer import Sealer
 from stepwell_ingest.seal.windows import POINTS
@@ -64,7 +65,7 @@ async def test_rows_of_one_step_count_as_one(made: Histories, pool: asyncpg.Pool
         await made.put(stored, ["loss"], np.array([[1.0]]))
         stored.next_step += 999
     settings = dataclasses.replace(PATIENT, steps=21)
-    assert await Sealer(pool, settings).candidates() == [(stored.key, False)]
+    assert await Sealer(pool, settings).candidates() == [(stored.key, False, False)]
     assert await Keeper(pool, settings).look() == 0
     await made.put(stored, ["loss"], np.array([[1.0]]))
     assert await Keeper(pool, settings).look() > 0
@@ -157,6 +158,43 @@ async def test_epochs_that_are_not_worth_a_pass_hide_no_others(made: Histories, 
     await pool.execute("UPDATE stepwell.writer SET state = 'finished' WHERE run_id = $1", over.key.run_id)
     keeper = Keeper(pool, settings)
     assert await keeper.look() + await keeper.look() == 1
+
+
+async def ended(made: Histories, pool: asyncpg.Pool, run: str, count: int) -> Stored:
+    stored = await made.attach(run, "0")
+    await put(made, stored, count)
+    await pool.execute("UPDATE stepwell.writer SET state = 'finished' WHERE run_id = $1", stored.key.run_id)
+    return stored
+
+
+async def test_small_epochs_do_not_wait_behind_large_ones_nor_these_behind_them(
+    made: Histories, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(PATIENT, points=50, at_once=3, pass_bytes=1000, every_s=0.0)
+    large = await ended(made, pool, "large", 90)
+    for _ in range(120):
+        await put(made, large, 90)
+    small = [await ended(made, pool, f"small-{number}", 7) for number in range(7)]
+    larger = await ended(made, pool, "larger", 20_000)
+    order: list[object] = []
+    seal = Sealer.seal
+
+    async def noted(self: Sealer, epoch: EpochKey, whole: bool) -> object:
+        order.append(epoch)
+        return await seal(self, epoch, whole)
+
+    monkeypatch.setattr(Sealer, "seal", noted)
+    keeper = Keeper(pool, settings)
+    for turn in range(3):
+        order.clear()
+        await keeper.look()
+        oldest = [stored.key for stored in small[3 * turn : 3 * turn + 3]]
+        assert order[: len(oldest)] == oldest  # as many as a look takes, those that have waited longest
+        assert order[len(oldest)] == (larger.key if turn == 0 else large.key)  # and a large one each time
+    assert await sealed_below(pool, large) < 90 * 121  # it has given way to the others
+    while await keeper.look():
+        pass
+    await made.check()
 
 
 async def test_several_sealers_seal_each_point_once(made: Histories, pool: asyncpg.Pool) -> None:

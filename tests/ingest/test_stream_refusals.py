@@ -45,7 +45,7 @@ async def test_the_same_seq_with_other_bytes_is_a_conflict_and_the_first_copy_st
         assert (ack["next_seq"], ack["stored"], ack["duplicate"]) == (2, 1, 0)
         [refused] = ack["rejected"]
         assert (refused["seq"], refused["code"], refused["retryable"]) == (0, "sequence_conflict", False)
-        assert refused["message"] == "this seq was taken in with other bytes"
+        assert refused["message"] == "another frame with this seq was accepted"
         assert "writer 0, seq 0: checksum" in refused["detail"]
         assert refused["hint"] == "two processes may be using one spool"
     assert await stored_steps(pg) == [0, 1]
@@ -94,9 +94,9 @@ async def test_frames_before_a_gap_are_stored(worker: Worker, pg: asyncpg.Connec
     [
         ([[5, 5]], "steps do not increase inside a frame", "step 5 follows 5"),
         ([[5, 9, 7]], "steps do not increase inside a frame", "step 7 follows 9"),
-        ([[2, 3]], "steps go back", "the frame begins at step 2, the writer is at 2 already"),
-        ([[5, 7], [6, 7]], "a step stands in two blocks of a frame", "seq 1"),
-        ([[-4, 9]], "steps go back", "the frame begins at step -4, the writer is at 2 already"),
+        ([[2, 3]], "steps go back", "the frame begins at step 2, but the writer is already at 2"),
+        ([[5, 7], [6, 7]], "a step occurs in two blocks of a frame", "seq 1"),
+        ([[-4, 9]], "steps go back", "the frame begins at step -4, but the writer is already at 2"),
     ],
     ids=["equal", "back", "before the last frame", "across blocks", "negative"],
 )
@@ -142,11 +142,11 @@ async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncp
 async def test_text_that_is_no_message_is_called_so(worker: Worker) -> None:
     texts = {
         "garbage": "a text message is not JSON",
-        "[1, 2]": "a message of an unknown type",
-        '{"type": "hello"}': "a message of an unknown type",
+        "[1, 2]": "unknown type of message",
+        '{"type": "hello"}': "unknown type of message",
         '{"type": "finish", "exit_code": "0"}': "'exit_code' must be a 32-bit integer",
         '{"type": "finish", "exit_code": 4294967296}': "'exit_code' must be a 32-bit integer",
-        '{"type": "attach", "protocol": 2}': "protocol version 2 is not known here",
+        '{"type": "attach", "protocol": 2}': "protocol version 2 is not supported",
     }
     for text, message in texts.items():
         async with Client(worker) as client:
@@ -241,6 +241,6 @@ async def test_a_tombstone_takes_up_its_seq_and_is_recorded(worker: Worker, pg: 
         ack = await client.exchange(tombstone, make_frame(session.id, 1, [0]))
         assert (ack["next_seq"], ack["stored"]) == (2, 1)
         [refused] = ack["rejected"]
-        assert (refused["code"], refused["detail"]) == ("dropped", "123 values were in it")
+        assert (refused["code"], refused["detail"]) == ("dropped", "it held 123 values")
     assert await rejections(pg) == [(0, "dropped", 123, 0, None, None)]
     assert await stored_steps(pg) == [0]

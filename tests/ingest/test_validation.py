@@ -52,10 +52,10 @@ def test_steps_that_increase_pass_and_the_last_is_returned(
         ([[1], [3, 2]], -1, r"steps do not increase inside a frame \(step 2 follows 3\)"),
         ([[-(2**63), 2**63 - 1, 0]], -1, rf"step 0 follows {2**63 - 1}"),
         ([[2**63 - 1]], -1, rf"a step is too large \({2**63 - 1}; the limit is {2**63 - 2}\)"),
-        ([[1, 5], [2, 5]], -1, r"a step stands in two blocks of a frame \(seq 0\)"),
-        ([[7]], 7, r"steps go back \(the frame begins at step 7, the writer is at 7 already\)"),
-        ([[8], [3]], 5, r"steps go back \(the frame begins at step 3, the writer is at 5 already\)"),
-        ([[-1]], -1, r"steps go back \(the frame begins at step -1, the writer is at -1 already\)"),
+        ([[1, 5], [2, 5]], -1, r"a step occurs in two blocks of a frame \(seq 0\)"),
+        ([[7]], 7, r"steps go back \(the frame begins at step 7, but the writer is already at 7\)"),
+        ([[8], [3]], 5, r"steps go back \(the frame begins at step 3, but the writer is already at 5\)"),
+        ([[-1]], -1, r"steps go back \(the frame begins at step -1, but the writer is already at -1\)"),
     ],
 )
 def test_steps_that_do_not_increase_are_refused(blocks: list[list[int]], last_step: int, text: str) -> None:
@@ -65,7 +65,7 @@ def test_steps_that_do_not_increase_are_refused(blocks: list[list[int]], last_st
 
 
 def test_steps_that_go_back_come_with_a_hint() -> None:
-    with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process goes on behind"):
+    with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process must continue after"):
         check_frame(make_frame(SESSION, 0, [1]), 1)
 
 

@@ -1,4 +1,4 @@
-"""Keras with the callbacks that scripts import of `wandb.integration.keras`, on its backend of torch."""
+"""Keras with the callbacks that scripts import from `wandb.integration.keras`, on its torch backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lightning's `WandbLogger`, as it is, logs the training of a small real model."""
+"""Lightning's unmodified `WandbLogger` logs the training of a small real model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`init(sync_tensorboard=True)` with the SummaryWriter of torch itself."""
+"""`init(sync_tensorboard=True)` with torch's SummaryWriter."""
 
 from __future__ import annotations
 

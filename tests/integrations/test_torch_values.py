@@ -1,4 +1,4 @@
-"""Real tensors of torch through `log()`: what each kind is stored as."""
+"""Real torch tensors through `log()`: the stored form of each kind."""
 
 from __future__ import annotations
 

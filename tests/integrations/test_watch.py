@@ -1,4 +1,4 @@
-"""`run.watch`: a real module of torch, whose gradients and parameters are logged as histograms at the right steps."""
+"""`run.watch`: a real torch module, whose gradients and parameters are logged as histograms at the right steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every page: nothing serious to axe, readable on a phone, light and dark, and small enough to load."""
+"""Properties of every page: no serious findings of axe, readable on a phone, light and dark, and small."""
 
 from __future__ import annotations
 

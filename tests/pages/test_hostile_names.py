@@ -1,4 +1,4 @@
-"""What a user named or uploaded never runs as script, on any page, and the rest of the page goes on."""
+"""Names and uploads of users never run as script on any page, and the rest of the page works."""
 
 from __future__ import annotations
 

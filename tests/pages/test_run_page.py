@@ -1,4 +1,4 @@
-"""The page of one run in a browser: what it is, its charts, console, system metrics, media and files."""
+"""The page of one run in a browser: overview, charts, console, system metrics, media and files."""
 
 from __future__ import annotations
 

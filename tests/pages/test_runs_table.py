@@ -1,4 +1,4 @@
-"""The table of runs in a browser: rows in windows, sorted and filtered by the server, chosen for the charts."""
+"""The table of runs in a browser: windows of rows, sorted and filtered by the server, selected for the charts."""
 
 from __future__ import annotations
 

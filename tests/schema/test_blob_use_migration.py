@@ -1,4 +1,4 @@
-"""A database of before `blob_use`: what its objects and notes name is known after the migration."""
+"""A database from before `blob_use`: the files that its objects and notes name are known after the migration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which blobs an object needs, and when they are there."""
+"""The blobs that an object needs, and whether they are stored."""
 
 from __future__ import annotations
 

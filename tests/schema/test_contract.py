@@ -1,4 +1,4 @@
-"""What SQL users may rely on, and what the layout must keep to: columns, keys, and queries for both versions."""
+"""The SQL contract and the rules of the layout: columns, keys, and queries for both versions."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run: the same file may be in many.
+    # Blobs belong to no run: the same file may be in many. `lock` is never changed; `run_being_made` is always empty.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
-        *("migration", "replaced", "hot_ring", "blob")
+        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")
     }
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
@@ -107,7 +107,7 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {*("migration", "replaced", "hot_ring", "blob")}
+    assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")}
 
 
 async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""The view `history`: one row a point, exactly those that were put in, whatever blocks they lie in."""
+"""The view `history`: one row for each point, exactly the stored ones, whatever blocks hold them."""
 
 from __future__ import annotations
 

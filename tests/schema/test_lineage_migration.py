@@ -1,4 +1,5 @@
-"""Forks of before `lineage_epoch` keep what they showed when the migration ran, whatever their parents do then."""
+"""Forks from before `lineage_epoch` keep the points that they showed at the migration, whatever their parents do
+later."""
 
 from __future__ import annotations
 

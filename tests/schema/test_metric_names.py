@@ -1,4 +1,4 @@
-"""intern_metrics_v1: names become dense ids, once a run, whoever asks and in whatever order."""
+"""intern_metrics_v1: names get dense ids, once for each run, in any order and from any caller."""
 
 from __future__ import annotations
 

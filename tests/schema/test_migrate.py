@@ -1,4 +1,4 @@
-"""migrate() on the oldest and the newest Postgres: once, together, and not on databases that do not fit."""
+"""migrate() on the oldest and the newest Postgres: once, concurrently, and not on databases that do not fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run, a key and a range of steps reach the indexes of objects, also for keys that no btree takes: plans are read."""
+"""Conditions on run, key and steps use the indexes of objects, also for keys that are too long for a btree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run ids and the months they lie in, up to the millisecond, and partitions that are made once whoever makes them."""
+"""Run ids and their months, to the millisecond, and partitions that are created once, however many create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on run, metric, writer and step reach the indexes in hot and in sealed history: query plans are read."""
+"""Conditions on run, metric, writer and step use the indexes in hot and in sealed history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stepwell_reader sees all of the contract and nothing that lets it log, and can change nothing, whatever it sets."""
+"""stepwell_reader sees the whole contract and nothing that allows logging, and can change nothing."""
 
 from __future__ import annotations
 

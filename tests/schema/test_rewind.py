@@ -1,4 +1,4 @@
-"""attach_v1 with rewind_to and fork_run: whose points are hidden, where writers go on, and that nobody is muted."""
+"""attach_v1 with rewind_to and fork_run: the hidden points, where writers continue, and that no writer is muted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of runs cost what they show, and history is read of the runs that a query names only: query plans are read."""
+"""Lists of runs cost only what they show, and history is read only for the runs that a query names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fixtures.histories import Histories
-from fixtures.plans import nodes, plan_of, rows_read
+from fixtures.plans import conditions, nodes, plan_of, rows_read
+from stepwell_schema import queries
 
 pytestmark = pytest.mark.db
 
@@ -101,3 +102,26 @@ async def test_summaries_of_a_page_of_runs_are_made_of_these_runs_only(connectio
     )
     assert plan["Actual Rows"] >= 5 * METRICS
     assert rows_read(plan, "metric_total") == 5 * METRICS
+
+
+async def test_a_key_of_stored_summaries_is_looked_up_by_the_index(connection: asyncpg.Connection) -> None:
+    transaction = connection.transaction()
+    await transaction.start()
+    run_ids = [row["run_id"] for row in await connection.fetch("SELECT run_id FROM stepwell.run")]
+    await connection.execute(queries("seal")["store_summaries"], run_ids)
+    await connection.execute("ANALYZE stepwell.stored_summary, stepwell.stored_value")
+    for query in (
+        "SELECT run, number FROM stepwell.summary WHERE project = 'mnist' AND key = 'loss' ORDER BY 2",
+        "SELECT r.run FROM stepwell.runs r JOIN stepwell.summary s USING (run_id) "
+        "WHERE r.project = 'mnist' AND s.key = 'loss' ORDER BY s.number",
+    ):
+        plan = await plan_of(connection, query)
+        assert plan["Actual Rows"] == RUNS
+        assert rows_read(plan, "stored_value") == RUNS
+        assert "key = 'loss'" in conditions(plan, "stored_value")
+        for table in ("metric", "note", "chunk", "hot"):
+            assert rows_read(plan, table) == 0, table
+    await connection.execute("SET LOCAL track_functions = 'all'")  # a call for each run takes some µs
+    assert len(await connection.fetch("SELECT value, number FROM stepwell.summary WHERE key = 'loss'")) == RUNS
+    assert await connection.fetch(f"SELECT funcname FROM pg_stat_xact_user_functions WHERE calls >= {RUNS}") == []
+    await transaction.rollback()

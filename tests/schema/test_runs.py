@@ -1,4 +1,4 @@
-"""The view `runs`: config and names as they were said last, by whichever session."""
+"""The view `runs`: the latest config and names, from whichever session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQL files of the schema: names, checksums, and that every query says what it is for."""
+"""The SQL files of the schema: names, checksums, and that every query has a description."""
 
 from __future__ import annotations
 

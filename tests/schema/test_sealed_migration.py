@@ -1,4 +1,4 @@
-"""A database of before sealing: what was hot stays readable, can be sealed, and its months get what is missing."""
+"""A database from before sealing: hot points stay readable, can be sealed, and missing partitions are added."""
 
 from __future__ import annotations
 

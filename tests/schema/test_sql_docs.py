@@ -1,4 +1,4 @@
-"""docs/sql.md: every example runs and finds something, every column is there with its type, and \\d+ says the same."""
+"""docs/sql.md: every example runs and finds something, every column is listed with its type, and \\d+ agrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a script reads and changes of a run beside its history: files, names, config, summary; and its end."""
+"""Attributes that a script reads and changes of a run: files, names, config, summary; and its deletion."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_display_name_will_do_where_it_is_unique(
     assert api.run("first try").id == "run-1"
     assert len(api.run("first try").history(pandas=False)) == 1
     start_run(backend.url, run_id="run-2", name="first try").finish()
-    with pytest.raises(NotFoundError, match="several runs of default/uncategorized are called 'first try'"):
+    with pytest.raises(NotFoundError, match="several runs of default/uncategorized have the name 'first try'"):
         api.run("first try")
 
 
@@ -161,7 +161,7 @@ def test_a_mistyped_metric_says_what_is_near(logged: Any, caplog: pytest.LogCapt
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert not len(getattr(found := read(), "values", found))
-        assert "run default/uncategorized/run-1 has never logged 'train/los'; near it: train/loss" in caplog.text
+        assert "run default/uncategorized/run-1 has never logged 'train/los'; similar names: train/loss" in caplog.text
     caplog.clear()
     logged.history(keys=["train/loss"])
     assert caplog.text == ""

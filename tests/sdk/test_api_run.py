@@ -1,4 +1,4 @@
-"""`stepwell.Api().run()`: what a script reads back of one run, against a real server."""
+"""`stepwell.Api().run()`: reading one run, against a real server."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_a_run_that_is_not_there_is_a_comm_error_that_says_what_is(logged: Any, 
     assert isinstance(caught.value, NotFoundError | LookupError | Error)
     with pytest.raises(NotFoundError, match="projects of 'default' are uncategorized"):
         api.run("other/run-1")
-    with pytest.raises(NotFoundError, match="entities here are default"):
+    with pytest.raises(NotFoundError, match="entities of this server are default"):
         api.run("nobody/other/run-1")
 
 

@@ -1,4 +1,4 @@
-"""`stepwell.Api().runs()`: a sequence of the runs that fit, loaded as they are looked at."""
+"""`stepwell.Api().runs()`: a sequence of the matching runs, loaded as they are accessed."""
 
 from __future__ import annotations
 

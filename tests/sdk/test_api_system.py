@@ -1,4 +1,4 @@
-"""`run.history(stream="system")`: what was measured on a run's hosts, as scripts and as SQL read it."""
+"""`run.history(stream="system")`: the system metrics of a run's hosts, in scripts and in SQL."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_sample_says_what_it_left_out_and_a_scan_has_all(
 
 def test_what_cannot_be_asked_of_it_is_answered(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert logged.history(keys=["loss"], stream="system") == []
-    assert "keys and stream='system' exclude each other" in caplog.text
+    assert "keys and stream='system' are mutually exclusive" in caplog.text
     with pytest.raises(UsageError, match="there is no stream 'gpu'"):
         logged.history(stream="gpu")
     with pytest.raises(UsageError, match="has no steps"):

@@ -1,4 +1,4 @@
-"""Pauses double within bounds, with jitter, for ever."""
+"""Pauses double within bounds, with jitter, without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media are encoded beside the caller, in order, within bounds; what fails is counted and costs nothing else."""
+"""Media are encoded beside the caller, in order, within bounds; failures are counted and affect nothing else."""
 
 from __future__ import annotations
 

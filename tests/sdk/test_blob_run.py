@@ -137,7 +137,7 @@ def test_a_server_that_is_away_leaves_files_to_sync_with_the_reason(
     run.finish()
     said = capsys.readouterr().err
     assert "3 files (3,000 bytes) are in" in said
-    assert "because: the server did not take the file" in said
+    assert "because: the server did not accept the file" in said
     assert f"stepwell sync {run.settings.dir}" in said
 
 

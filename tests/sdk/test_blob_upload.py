@@ -1,4 +1,4 @@
-"""The uploader at a real server: every file arrives once, whatever happens, and leaves the disk then."""
+"""The uploader at a real server: every file arrives once, whatever happens, and is then removed from the disk."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, change
         config.update({"new": 1, "lr": 0.2})
     assert str(raised.value) == (
         "config 'lr' would change from 0.1 to 0.2\n"
-        "  Hint: config.update({'lr': …}, allow_val_change=True), if you mean it"
+        "  Hint: use config.update({'lr': …}, allow_val_change=True) if the change is intended"
     )
     assert isinstance(raised.value, Error)
     with pytest.raises(ConfigError):
@@ -190,7 +190,7 @@ def test_the_start_is_the_defaults_file_and_above_it_what_is_given(tmp_path: Pat
     assert starting_config(given, ["a"], None, tmp_path) == {"lr": 1, "seed": 2, "a": 1}
     assert starting_config(given, None, ["a", "lr"], tmp_path) == {"lr": 1, "seed": 2, "b": 2}
     assert starting_config(None, None, None, tmp_path / "none") == {}
-    with pytest.raises(UsageError, match="config_include_keys and config_exclude_keys exclude each other"):
+    with pytest.raises(UsageError, match="config_include_keys and config_exclude_keys are mutually exclusive"):
         starting_config(given, ["a"], ["b"], tmp_path)
 
 

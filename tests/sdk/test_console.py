@@ -1,4 +1,4 @@
-"""What a program prints becomes notes: lines as a terminal shows them, bounded, and streams that stay as they are."""
+"""The output of a program becomes notes: lines as a terminal shows them, bounded, with unchanged streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound, the row "Audio" of log-semantics §8: samples come back from the file."""
+"""Sound: samples read back from the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media in general and lists of them, log-semantics §8: names of files, one object for a list, the directory."""
+"""Media in general and lists of them: names of files, one object for a list, the directory."""
 
 from __future__ import annotations
 

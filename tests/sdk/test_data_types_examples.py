@@ -1,4 +1,4 @@
-"""What pages about W&B's `log` show with media: each kind of example there runs, with `import stepwell as wandb`."""
+"""Examples of media from documentation of W&B's `log`: each kind runs with `import stepwell as wandb`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media are taken out of what `log()` was given, and the rest stays plain."""
+"""Media are extracted from the arguments of `log()`, and plain values stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures, the rows of matplotlib and plotly in log-semantics §4, and "Plotly" and "Bokeh" in §8."""
+"""Figures of matplotlib, plotly and Bokeh."""
 
 from __future__ import annotations
 

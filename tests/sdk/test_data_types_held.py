@@ -1,4 +1,4 @@
-"""What media hold while they wait: counted by their size, so that a flood of them is bounded in memory, and said."""
+"""The memory of waiting media: counted by size, so that a flood of them is bounded, with a warning."""
 
 from __future__ import annotations
 

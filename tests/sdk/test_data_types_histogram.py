@@ -1,4 +1,4 @@
-"""Histograms, the row of log-semantics §8: what is counted, what is refused, and the JSON of it."""
+"""Histograms: counts, refusals, and the JSON."""
 
 from __future__ import annotations
 

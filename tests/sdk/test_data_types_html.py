@@ -1,4 +1,4 @@
-"""Pages, the row "Html" of log-semantics §8."""
+"""HTML pages."""
 
 from __future__ import annotations
 

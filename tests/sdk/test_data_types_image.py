@@ -1,4 +1,4 @@
-"""Pictures, the row "Image" of log-semantics §8: what makes one, and that its pixels come back from the file."""
+"""Pictures: accepted values, and pixels read back from the file."""
 
 from __future__ import annotations
 

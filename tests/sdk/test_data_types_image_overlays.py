@@ -1,4 +1,4 @@
-"""Boxes, masks and class labels, the rows of that name in log-semantics §8."""
+"""Boxes, masks and class labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Molecules, the row "Molecule" of log-semantics §8."""
+"""Molecules."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> N
     ("make", "text"),
     [
         (lambda: Molecule(5), "a path or a file object .int."),
-        (lambda: Molecule(io.BytesIO(TEXT)), "format of a molecule is not known"),
+        (lambda: Molecule(io.BytesIO(TEXT)), "unknown format of a molecule"),
         (lambda: Molecule(io.BytesIO(TEXT), file_type="xyz"), "no format 'xyz'"),
         (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.mol"), "cannot be read"),

@@ -1,4 +1,4 @@
-"""Which values are media: ours and those of other libraries, alone and in lists (log-semantics §4, the last rows)."""
+"""Values that are media: ours and those of other libraries, alone and in lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as bytes of a file: whole, the same as Pillow makes them in memory, wherever it writes them."""
+"""Encoded pictures: complete, and the same as Pillow's in memory, wherever they are written."""
 
 from __future__ import annotations
 

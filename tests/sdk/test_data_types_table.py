@@ -1,4 +1,4 @@
-"""Tables, log-semantics §9: how they are made and filled, types of columns, and what is read from them."""
+"""Tables: creating and filling them, types of columns, and reading them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_dataframe_that_is_logged_is_a_table(stored: Stored) -> None:
         (lambda: Table(columns=["a"], data="text"), "list of rows"),
         (lambda: Table(columns="a"), "list of names"),
         (lambda: Table(columns=[1.5]), "list of names"),
-        (lambda: Table(log_mode="SOMETIMES"), "no log_mode 'SOMETIMES'"),
+        (lambda: Table(log_mode="SOMETIMES"), "invalid log_mode 'SOMETIMES'"),
         (lambda: Table(columns=["a"], dtype=3), "cannot have this type"),
         (lambda: Table(columns=["a"], dtype=[int, int]), "2 types or options are given for 1"),
         (lambda: Table(columns=["a"]).get_column("b"), "no column 'b'"),
@@ -111,14 +111,14 @@ def test_cells_of_one_type_fit_their_column(cells: list[Any]) -> None:
 
 
 CONFLICTING: list[Any] = [
-    pytest.param(1, "a", "string does not fit the column 'c'", id="number, string"),
-    pytest.param("a", 1, "number does not fit", id="string, number"),
-    pytest.param(1, True, "boolean does not fit", id="number, boolean"),
-    pytest.param([1], ["a"], "list of string does not fit", id="list of numbers, list of strings"),
-    pytest.param([1], 1, "number does not fit", id="list, number"),
-    pytest.param({"a": 1}, "a", "string does not fit", id="dict, string"),
-    pytest.param(Image(RGB), Media(), "Media does not fit", id="two classes of media"),
-    pytest.param(DAY, "2024-02-29", "string does not fit", id="time, string"),
+    pytest.param(1, "a", "string does not match the column 'c'", id="number, string"),
+    pytest.param("a", 1, "number does not match", id="string, number"),
+    pytest.param(1, True, "boolean does not match", id="number, boolean"),
+    pytest.param([1], ["a"], "list of string does not match", id="list of numbers, list of strings"),
+    pytest.param([1], 1, "number does not match", id="list, number"),
+    pytest.param({"a": 1}, "a", "string does not match", id="dict, string"),
+    pytest.param(Image(RGB), Media(), "Media does not match", id="two classes of media"),
+    pytest.param(DAY, "2024-02-29", "string does not match", id="time, string"),
 ]
 
 
@@ -150,7 +150,7 @@ def test_a_cell_of_another_type_is_refused_unless_types_may_mix(first: Any, seco
 )
 def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad: Any) -> None:
     table = Table(columns=["c"], dtype=dtype)
-    with pytest.raises(TypeError, match="does not fit"):
+    with pytest.raises(TypeError, match="does not match"):
         table.add_data(bad)
     table.add_data(good)
     Table(columns=["c"], dtype=object, data=[[good], [bad]])
@@ -159,7 +159,7 @@ def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad:
 @pytest.mark.parametrize("optional", [False, [False]])
 def test_none_fits_only_where_cells_are_optional(optional: Any) -> None:
     table = Table(columns=["c"], optional=optional)
-    with pytest.raises(TypeError, match="type none does not fit"):
+    with pytest.raises(TypeError, match="type none does not match"):
         table.add_data(None)
     Table(columns=["c"], data=[[None]])
 
@@ -181,9 +181,9 @@ def test_columns_are_added_and_read() -> None:
     assert table.data == [[1, "x", 0.5], [2, "y", 1.5]]
     assert table.get_column("b") == ["x", "y"]
     assert table.get_column("c", convert_to="numpy").tolist() == [0.5, 1.5]
-    with pytest.raises(TypeError, match="does not fit the column 'd'"):
+    with pytest.raises(TypeError, match="does not match the column 'd'"):
         table.add_column("d", [1, "x"])
-    with pytest.raises(TypeError, match="none does not fit the column 'd'"):
+    with pytest.raises(TypeError, match="none does not match the column 'd'"):
         table.add_column("d", [1, None])
     table.add_column("d", [1, None], optional=True)
     assert table.columns == ["a", "b", "c", "d"]
@@ -211,7 +211,7 @@ def test_computed_columns_are_made_of_each_row() -> None:
 def test_a_column_can_be_cast() -> None:
     table = Table(columns=["a"], data=[[1], [2]])
     table.cast("a", float)
-    with pytest.raises(TypeError, match="does not fit"):
+    with pytest.raises(TypeError, match="does not match"):
         table.cast("a", str)
     table.cast("a", object)
     table.add_data("x")
@@ -235,7 +235,7 @@ def test_get_dataframe_gives_the_same_cells_and_needs_pandas(monkeypatch: pytest
 @pytest.mark.parametrize("method", ["add_column", "add_computed_columns"])
 def test_columns_cannot_be_added_to_incremental_tables(method: str) -> None:
     table = Table(columns=["a"], log_mode="INCREMENTAL")
-    with pytest.raises(Error, match=f"{method} is not for INCREMENTAL tables") as raised:
+    with pytest.raises(Error, match=f"{method} does not work with INCREMENTAL tables") as raised:
         getattr(table, method)(*(["b", []] if method == "add_column" else [lambda *_: {}]))
     assert isinstance(raised.value, UsageError)
 

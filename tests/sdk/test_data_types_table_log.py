@@ -1,4 +1,4 @@
-"""Tables that are logged, log-semantics §9: the file, media in cells, caps, and what a second log does in each mode."""
+"""Logged tables: the file, media in cells, limits, and a second log in each mode."""
 
 from __future__ import annotations
 

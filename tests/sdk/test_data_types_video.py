@@ -1,4 +1,4 @@
-"""Videos, the row "Video" of log-semantics §8 (and of §0: gif by default): frames come back from the files."""
+"""Videos (gif by default): frames read back from the files."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_fps_of_an_encoded_video_is_only_warned_of(
     Video(make(path))
     assert caplog.text == ""
     Video(make(path), fps=8)
-    assert "fps=8 changes nothing" in caplog.text
+    assert "fps=8 has no effect" in caplog.text
 
 
 @pytest.mark.parametrize(("captions", "expected"), [(["a", None], ["a", None]), ([None, "b"], False)])

@@ -1,4 +1,4 @@
-"""`define_metric`: what is refused, how definitions add up, and what they do to rows."""
+"""`define_metric`: refusals, combined definitions, and their effect on rows."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def completing(stage: Stage, *metrics: Metric) -> Definitions:
         ("loss", {"step_sync": "yes"}, "define_metric: step_sync must be a bool, not str"),
         ("loss", {"hidden": 1}, "define_metric: hidden must be a bool, not int"),
         ("loss", {"summary": ["min"]}, "define_metric: summary must be a str, not list"),
-        ("loss", {"summary": "min, max"}, r"the summary ' max' is not known\n.*without spaces"),
-        ("loss", {"summary": "median"}, "the summary 'median' is not known"),
-        ("loss", {"summary": "min,"}, "the summary '' is not known"),
+        ("loss", {"summary": "min, max"}, r"unknown summary ' max'\n.*without spaces"),
+        ("loss", {"summary": "median"}, "unknown summary 'median'"),
+        ("loss", {"summary": "min,"}, "unknown summary ''"),
         ("loss", {"goal": "up"}, "goal must be minimize or maximize, not 'up'"),
         ("loss", {"overwrite": "no"}, "define_metric: overwrite must be a bool, not str"),
     ],

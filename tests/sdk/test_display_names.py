@@ -1,4 +1,4 @@
-"""What a run is called when nobody named it."""
+"""The display name of a run without a given one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server is and how it is reached, from a URL, a key and the environment."""
+"""The endpoint of a server, from a URL, a key and the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tree of errors: complete in its docstring, with a code each, and the same at the other end of the wire."""
+"""The tree of errors: complete in its docstring, with distinct codes, and the same at the other end of the wire."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_error_of_a_newer_server_keeps_its_meaning_for_retries(retryable: boo
 
 
 def test_an_empty_answer_is_a_rejection_without_a_reason() -> None:
-    assert (RejectionError, "the server gave no reason [None]") == (type(from_dict({})), str(from_dict({})))
+    assert (RejectionError, "the server did not give a reason [None]") == (type(from_dict({})), str(from_dict({})))
 
 
 def test_what_users_catch_is_public() -> None:

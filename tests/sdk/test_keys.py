@@ -1,4 +1,4 @@
-"""Keys, nesting and limits of one call (log-semantics §3), and the texts of the errors about them."""
+"""Keys, nesting and limits of one call, and the texts of their errors."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def test_nested_dicts_are_paths_and_merge(calls: list[dict[str, Any]], expected:
         pytest.param({"é" * 16_000 + str(number): 1 for number in range(400)}, "a step is too large (12804290 bytes",
                      id="huge keys"),
         pytest.param({f"m{number}": number for number in range(100_001)}, "a step has too many metrics (100001; the "
-                     "limit is 100000)\n  Hint: log an array (it becomes a histogram), or spread them over steps",
+                     "limit is 100000)\n  Hint: log an array (it becomes a histogram), or spread the metrics over "
+                     "several steps",
                      id="too many metrics"),
         pytest.param({"n": {f"m{number}": number for number in range(100_001)}}, "a step has too many metrics (100001;",
                      id="too many nested metrics"),

@@ -1,4 +1,4 @@
-"""Which run the ranks of a launch log to: they all find it, a restart finds it again, and another start does not."""
+"""The run of a launch: all ranks find the same one, a restart finds it again, and another launch does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run comes from: what is found out of process, repository and packages, and what is kept out of it."""
+"""The metadata of a run: facts about process, repository and packages, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook of a watched model: its copies (an average of weights, say) and what is pickled of it take nothing along."""
+"""The hook of a watched model: copies (such as an average of weights) and pickled models do not carry it along."""
 
 from __future__ import annotations
 

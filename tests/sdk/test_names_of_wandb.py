@@ -1,4 +1,4 @@
-"""Names of W&B's client that public scripts use: each is there, or its error says what to use instead."""
+"""Names of W&B's client that public scripts use: each exists, or its error names a replacement."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_an_import_of_what_is_not_there_says_what_to_use() -> None:
     )
     assert done.stdout.count("is not in Stepwell\n  Hint: ") == 7
     assert "wandb.plot has the charts" in done.stdout
-    assert "Ultralytics logs by itself after stepwell.install_as_wandb()" in done.stdout
+    assert "Ultralytics logs automatically after stepwell.install_as_wandb()" in done.stdout
 
 
 def test_a_library_that_can_do_without_a_module_does() -> None:

@@ -1,4 +1,4 @@
-"""Notes through stage, framer and sender: in order, in frames of their own behind the data, counted by themselves."""
+"""Notes through stage, framer and sender: in order, in frames of their own after the data, counted separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user is told of a server that is away, or there and stores nothing: once, with the cause, and once after."""
+"""Messages about a server that is unreachable, or stores nothing: one with the cause, and one after the outage."""
 
 from __future__ import annotations
 
@@ -108,6 +108,23 @@ def test_a_run_tells_that_its_server_is_away_and_back(
     assert (run.account.stored, len(logged_lines(caplog))) == (1, 2)
 
 
+def test_one_process_of_a_host_tells_of_a_server_that_is_away(clock: Clock) -> None:
+    """The others tell of what may hold them alone up."""
+    outage = Outage("http://host:8770", "/spool", 3.0, 30.0, clock, tells_away=False)
+    assert told(outage, clock, AWAY, 3600) == []
+    lines = told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 60)
+    assert [at for at, _ in lines] == [3630.0]
+    assert "has stored nothing for 30 s" in lines[0][1]
+    assert [line for _, line in told(outage, clock, Seen(True, 1, 5, 0, None), 5)] == [
+        "the server at http://host:8770 stores again after 1 min; nothing is left in the queue"
+    ]
+
+
+@pytest.mark.parametrize(("rank", "tells"), [("0", True), ("1", False), ("7", False)])
+def test_the_first_process_of_a_launch_on_a_host_tells(start_run: StartRun, rank: str, tells: bool) -> None:
+    assert start_run(mode="offline", local_rank=rank)._session.sender._outage()._tells_away is tells
+
+
 @pytest.mark.db
 def test_a_run_tells_that_its_server_stores_nothing_and_why(
     backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
@@ -157,15 +174,18 @@ def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> st
     [
         (
             b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-            "what answers there is no Stepwell server (status 404)",
+            "the answer does not come from a Stepwell server (status 404)",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "what answers there is no Stepwell server (status 200)"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            "the answer does not come from a Stepwell server (status 200)",
+        ),
         (
             b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
             "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
         ),
         (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "it, or a proxy before it, answers with status 502"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there is no Stepwell server (status 400)"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer does not come from a Stepwell server (status 400)"),
     ],
 )
 def test_what_else_answers_there_is_said(
@@ -184,7 +204,10 @@ def test_no_such_host(start_run: StartRun, caplog: pytest.LogCaptureFixture, mon
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert cause(start_run, caplog, "http://stepwel.example:8770") == "cannot be reached: no host of this name is known"
+    assert (
+        cause(start_run, caplog, "http://stepwel.example:8770")
+        == "cannot be reached: the name of the host cannot be resolved"
+    )
 
 
 def test_tls_where_there_is_none(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""The outbox when the disk takes nothing: memory, then tombstones; the order and every seq are kept."""
+"""The outbox while the disk fails: memory, then tombstones; the order and every seq are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows gather while a frame is under way, for as long as a busy server advises, and no longer."""
+"""Rows gather while a frame is in flight, for as long as a busy server advises, and no longer."""
 
 from __future__ import annotations
 

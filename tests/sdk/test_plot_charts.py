@@ -1,4 +1,4 @@
-"""Charts, log-semantics §10: the table in the row, the layout in the config, and the row of each function there."""
+"""Charts: the table in the row, the layout in the config, and each plot function."""
 
 from __future__ import annotations
 

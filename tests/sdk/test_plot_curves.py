@@ -1,4 +1,4 @@
-"""Precision-recall and ROC curves, log-semantics §10: held against scikit-learn."""
+"""Precision-recall and ROC curves, compared with scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run.save`: which files a pattern means, what they are called, and when their content is kept."""
+"""`run.save`: the files that match a pattern, their names, and the time at which their content is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`server.json` holds a DSN with its password: whatever somebody has put in its place, nobody else reads it."""
+"""`server.json` holds a DSN with its password: no other user can read it, even after planting a file."""
 
 from __future__ import annotations
 

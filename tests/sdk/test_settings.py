@@ -1,4 +1,4 @@
-"""Where a setting comes from, which one wins, and what is refused."""
+"""The sources of settings, their precedence, and refusals."""
 
 from __future__ import annotations
 
@@ -150,6 +150,20 @@ def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], wri
 
 
 @pytest.mark.parametrize(
+    ("environment", "rank"),
+    [
+        ({}, "0"),
+        ({"RANK": "9", "LOCAL_RANK": "1"}, "1"),
+        ({"SLURM_PROCID": "9", "SLURM_LOCALID": "0"}, "0"),
+        ({"OMPI_COMM_WORLD_LOCAL_RANK": "2"}, "2"),
+        ({"MPI_LOCALRANKID": "3"}, "3"),
+    ],
+)
+def test_the_local_rank_is_that_of_the_launcher(environment: dict[str, str], rank: str) -> None:
+    assert rank == resolve(environment).local_rank
+
+
+@pytest.mark.parametrize(
     ("given", "mode"), [("online", "online"), ("disabled", "disabled"), ("dryrun", "offline"), ("run", "online")]
 )
 def test_modes(given: str, mode: str) -> None:
@@ -169,7 +183,7 @@ def test_modes(given: str, mode: str) -> None:
         (
             {"speed": 3},
             SettingError,
-            "unknown setting 'speed'\n  Hint: known are authorization, blobs_full, ca_file, console, dir, entity",
+            "unknown setting 'speed'\n  Hint: the settings are authorization, blobs_full, ca_file, console, dir, ",
         ),
         ({"console": "on"}, SettingError, "console must be one of wrap, off, not 'on'\n  Hint: STEPWELL_CONSOLE"),
         ({"system_metrics_s": "often"}, SettingError, "system_metrics_s must be seconds, or 0 ('often')"),

@@ -1,4 +1,4 @@
-"""What a server says is shown to people: it must not steer their terminal, nor name a pause without end."""
+"""Texts from a server are shown to users: they cannot control the terminal, nor cause an endless pause."""
 
 from __future__ import annotations
 

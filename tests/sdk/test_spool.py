@@ -1,4 +1,5 @@
-"""The spool in good health: what goes in comes out, what is acknowledged goes away, and limits and owners are kept."""
+"""The spool in normal operation: frames are read back, acknowledged ones are removed, limits and owners are
+enforced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when the spool takes no more, by name: keep, drop_oldest, block, raise."""
+"""The behaviour of a full spool: keep, drop_oldest, block, raise."""
 
 from __future__ import annotations
 

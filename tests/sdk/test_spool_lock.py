@@ -1,4 +1,4 @@
-"""Who owns a spool, where clocks and pids mislead: `exec`, file servers with a clock of their own."""
+"""The owner of a spool where clocks and pids mislead: `exec`, file servers with a clock of their own."""
 
 from __future__ import annotations
 

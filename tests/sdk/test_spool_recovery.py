@@ -1,4 +1,4 @@
-"""The spool after a crash or on a bad disk: what an append returned for is there, and nothing comes back wrong."""
+"""The spool after a crash or on a bad disk: appended frames are kept, and wrong bytes are never returned."""
 
 from __future__ import annotations
 

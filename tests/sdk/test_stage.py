@@ -1,4 +1,4 @@
-"""The stage against a model of the six rules, and what it promises when it is full, interrupted or short of plans."""
+"""The stage compared with a model of the rules, and its promises when it is full, interrupted or short of plans."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ DATA: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 class Model:
-    """The rules of log-semantics §1, as they are written there. A row is {path: value}."""
+    """The rules of steps and commits, as a model. A row is {path: value}."""
 
     def __init__(self) -> None:
         self.cur = 0
@@ -138,7 +138,7 @@ def test_calls_alike_keep_exact_values_on_the_short_way() -> None:
 
 @pytest.mark.parametrize("by_step", [False, True], ids=["plain", "by step"])
 def test_calls_alike_take_the_short_way_from_the_second_on(monkeypatch: pytest.MonkeyPatch, by_step: bool) -> None:
-    """What `log()` costs depends on it (design §6)."""
+    """The cost of `log()` depends on it."""
     stage = new_stage()
     long_way: list[int | None] = []
     log_any = Stage._log_any
@@ -209,10 +209,7 @@ def test_a_stage_that_stays_full_drops_whole_rows_and_counts_them(
     assert 0 < len(kept) < 130
     assert list(range(len(kept))) == sorted(kept)
     assert [set(data)] * len(kept) == [set(row) for row in kept.values()]
-    assert (
-        (caplog.messages[0])
-        == "1 log() calls were dropped: what was logged before could not be written to disk in time"
-    )
+    assert (caplog.messages[0]) == "1 log() calls were dropped: earlier values could not be written to disk in time"
     stage.log(data)
     assert {500} == set(rows(stage))
 

@@ -1,4 +1,4 @@
-"""Calls that are interrupted, and calls from inside of calls: rows stay whole, and none whose call returned is lost."""
+"""Interrupted calls, and calls from inside of calls: rows stay whole, and no completed call is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers: logged = stored + rejected + dropped + left, and `durable_step` follows commits only."""
+"""The counters: logged = stored + rejected + dropped + left, and `durable_step` follows commits only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a `log(step=…)` for a step that has passed: dropped with a warning, refused, or put aside."""
+"""`log(step=…)` for a step that has passed: dropped with a warning, refused, or quarantined."""
 
 from __future__ import annotations
 

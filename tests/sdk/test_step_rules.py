@@ -1,4 +1,4 @@
-"""The rules of steps and commits (log-semantics §1) at the stage: the table, what follows from it, and its notes."""
+"""The rules of steps and commits at the stage: the table, its consequences, and its notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the stream delivers: in order, within its window, the same bytes again after a cut, and the end at the end."""
+"""The stream: in order, within its window, the same bytes again after a cut, and the end last."""
 
 from __future__ import annotations
 

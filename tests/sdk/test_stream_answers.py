@@ -1,4 +1,4 @@
-"""What the stream believes of what a server answers, what it tries again, and when it gives up."""
+"""Answers of a server to the stream: those that it accepts, retries after, and gives up on."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ async def malformed_error(peer: Peer, _: list[bytes]) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        pytest.param(ack(), "an acknowledgement does not echo what was sent (seq None", id="empty"),
-        pytest.param(ack(next_seq=2), "does not echo what was sent (seq 2, checksum None)", id="no checksum"),
-        pytest.param(ack(next_seq=9), "does not echo what was sent (seq 9, checksum None)", id="beyond, no checksum"),
-        pytest.param(ack(next_seq="2", checksum=0), "does not echo what was sent (seq 2", id="seq is no number"),
-        pytest.param(ack_with_wrong_checksum, "does not echo what was sent (seq 2", id="wrong checksum"),
-        pytest.param(ack_of_another_frame, "does not echo what was sent (seq 1", id="checksum of another frame"),
-        pytest.param(not_json, "the server sent something that is not JSON", id="not JSON"),
+        pytest.param(ack(), "an acknowledgement has the wrong checksum (seq None", id="empty"),
+        pytest.param(ack(next_seq=2), "has the wrong checksum (seq 2, checksum None)", id="no checksum"),
+        pytest.param(ack(next_seq=9), "has the wrong checksum (seq 9, checksum None)", id="beyond, no checksum"),
+        pytest.param(ack(next_seq="2", checksum=0), "has the wrong checksum (seq 2", id="seq is no number"),
+        pytest.param(ack_with_wrong_checksum, "has the wrong checksum (seq 2", id="wrong checksum"),
+        pytest.param(ack_of_another_frame, "has the wrong checksum (seq 1", id="checksum of another frame"),
+        pytest.param(not_json, "the server sent a message that is not JSON", id="not JSON"),
         pytest.param(malformed_rejections, "the server's list of rejections is invalid", id="malformed rejections"),
         pytest.param(malformed_error, "the server sent an invalid error", id="malformed error"),
     ],
@@ -119,7 +119,7 @@ async def test_a_websocket_that_is_not_stepwell_is_tried_again() -> None:
     async with unruly(chat) as server, client(server, 2) as made:
         await made.stream.acknowledged(2)
     assert str(made.stream.last_error) == (
-        "what answers at the server's address is not a Stepwell server ({'type': 'hello'})"
+        "the answer from the server's address does not come from a Stepwell server ({'type': 'hello'})"
     )
 
 

@@ -1,4 +1,4 @@
-"""`run.summary`: what it shows of the rows that are closed, and what becomes of values that are set."""
+"""`run.summary`: the values of closed rows, and values that the user sets."""
 
 from __future__ import annotations
 

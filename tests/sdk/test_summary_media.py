@@ -1,4 +1,4 @@
-"""Media and `run.summary`: those that were logged are in it, and those that are set there are kept."""
+"""Media in `run.summary`: logged ones are shown, and those that are set are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""System metrics: plausible numbers, from /proc as from psutil; and what fails costs nothing else."""
+"""System metrics: plausible numbers, from /proc and from psutil; a failure affects nothing else."""
 
 from __future__ import annotations
 

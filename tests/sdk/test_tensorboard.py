@@ -1,4 +1,4 @@
-"""`init(sync_tensorboard=True)`: what TensorBoard's writers write is logged to the run as well."""
+"""`init(sync_tensorboard=True)`: the output of TensorBoard's writers is also logged to the run."""
 
 from __future__ import annotations
 

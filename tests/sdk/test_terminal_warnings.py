@@ -1,4 +1,4 @@
-"""What a program without logging of its own sees of Stepwell's warnings."""
+"""Stepwell's warnings in a program that has not configured logging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stepwell.testing.capture`: what would have been logged, and that bad data fails as it does in production."""
+"""`stepwell.testing.capture`: captures logged data, and bad data fails as in production."""
 
 from __future__ import annotations
 

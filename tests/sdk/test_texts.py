@@ -1,4 +1,4 @@
-"""The last gate of texts: whatever they hold, JSON comes of it that Postgres stores."""
+"""Sanitised texts: any text becomes JSON that Postgres stores."""
 
 from __future__ import annotations
 

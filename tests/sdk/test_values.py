@@ -1,4 +1,4 @@
-"""What is stored for a value: the tables of log-semantics §3 (keys and nesting) and §4 (types), row by row."""
+"""The stored form of values: tables of keys and nesting, and of types, row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directories of other users, links and open modes: neither the SDK nor the server follows them."""
+"""Directories of other users, links and open modes: neither the SDK nor the server trusts them."""
 
 from __future__ import annotations
 

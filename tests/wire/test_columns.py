@@ -1,4 +1,4 @@
-"""A batch of columns comes back as it went in, to the last bit; its bytes are pinned; damage is found."""
+"""A batch of columns is read back bit for bit; its bytes are pinned; damage is found."""
 
 from __future__ import annotations
 

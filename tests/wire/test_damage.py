@@ -1,4 +1,4 @@
-"""Bytes that are no valid frame are refused with an error that says why: quickly, and before anything is allocated."""
+"""Invalid frames are refused with an error that explains why: quickly, and before anything is allocated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frame comes back from its bytes as it went in, to the last bit, and its bytes are pinned."""
+"""A frame is read back bit for bit, and its bytes are pinned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a block: every text that is a key comes back, and nothing else gets in."""
+"""The keys of a block: every valid key is read back, and nothing else is accepted."""
 
 from __future__ import annotations
 

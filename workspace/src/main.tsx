@@ -1,5 +1,5 @@
-// Where the pages begin: styles, theme, and the page that the address names. Each page is a file in `pages/`, named as
-// `model/place.ts` names it, and loaded when somebody opens it.
+// The entry point: styles, theme, and the page of the URL. Each page is a file in `pages/`, with its name from
+// `model/place.ts`, and is loaded when it is opened.
 
 import { signal } from "@preact/signals";
 import { type ComponentType, render } from "preact";

@@ -1,4 +1,4 @@
-// Where the reader is and what is seen there, as signals; the address bar follows them, and they follow it.
+// The current page and its view, as signals that are synchronised with the address bar.
 
 import { signal } from "@preact/signals";
 import { placeOf } from "./model/place.ts";
@@ -9,12 +9,12 @@ const ADDRESS_MS = 300;
 const first = parse(location.search);
 export const place = signal(placeOf(location.pathname));
 export const view = signal<View>(first.view);
-/** What of the link made no sense, as "w=abc". */
+/** Invalid parts of the link, such as "w=abc". */
 export const ignored = signal<string[]>(first.ignored);
 let rest = first.rest;
 let timer = 0;
 
-/** Opens a page of ours. */
+/** Opens one of our pages. */
 export function go(href: string): void {
   settle();
   history.pushState(null, "", href);
@@ -22,20 +22,20 @@ export function go(href: string): void {
   scrollTo(0, 0);
 }
 
-/** Changes what is seen; the address follows a moment later. */
+/** Changes the view; the address follows a moment later. */
 export function change(patch: Partial<View>): void {
   view.value = { ...view.value, ...patch };
   clearTimeout(timer);
   timer = window.setTimeout(settle, ADDRESS_MS);
 }
 
-/** The address of what is seen now, to be copied. */
+/** The URL of the current view, for copying. */
 export function link(): string {
   settle();
   return location.href;
 }
 
-/** The query that keeps the same view on another page of the project. */
+/** The query with which another page of the project keeps the view. */
 export function kept(...keys: (keyof View)[]): string {
   const patch = Object.fromEntries(keys.map((key) => [key, view.value[key]]));
   return query({ ...DEFAULT, ...patch });

@@ -1,1 +1,2 @@
-"""HTTP and WebSocket: what the outside sees of the server. No SQL and no rules here; those are behind `write/`."""
+"""HTTP and WebSocket: the server as clients see it. SQL and the rules for frames live elsewhere, in `read` and
+`write`."""

@@ -1,7 +1,8 @@
-"""Who asks, and what they may do: the one question that every route and every attach message puts.
+"""Access control: the caller of a request, and the check of its rights that every route and attach message makes.
 
-A leaf of `api`. A route names the right that it needs (`Right`); the middleware in `app` says who asks (`identify`) and
-puts the question (`require`). Where only a message names the project, its handler puts the question again.
+Depends on nothing else in `api`. A route names the right that it needs (`Right`); the middleware in `app` identifies
+the caller (`identify`) and checks the right (`require`). Where only the message names the project, its handler checks
+again.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from stepwell.errors import UsageError
 
 
 class Right(StrEnum):
-    """What a route does, and so what its caller must be allowed to do.
+    """The right that a route needs.
 
     Attributes:
         PUBLIC: reveals nothing of any project: health, metrics, the description of the API.
         READ: reads runs and files.
-        QUERY: reads all projects of the server, with SQL. It names no project, and the right in one is not enough.
-        WRITE: logs to runs and uploads files.
-        ADMIN: shows or changes the server itself.
+        QUERY: reads all projects of the server, with SQL. Such a request names no project; the right in one is not
+        enough. WRITE: logs to runs and uploads files. ADMIN: shows or changes the server itself.
     """
 
     PUBLIC = "public"
@@ -35,23 +35,23 @@ class Right(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.
+    """The caller of a request.
 
     Attributes:
-        name: for people and logs.
+        name: shown to people and in logs.
     """
 
     name: str
 
 
-#: Whoever reaches the port of a server without keys.
+#: The caller of a server without keys: anybody who can reach its port.
 LOCAL = Principal("local")
-#: Where the middleware leaves the principal of a request.
+#: The key under which the middleware stores the principal of a request.
 PRINCIPAL = web.RequestKey("principal", Principal)
 
 
 class ForbiddenError(UsageError):
-    """The caller may not do this. Answered with status 403; no retry helps."""
+    """The caller lacks the right. Answered with status 403; no retry helps."""
 
     code = "forbidden"
 
@@ -59,33 +59,33 @@ class ForbiddenError(UsageError):
 class Authorize(Protocol):
     """Decides whether `principal` has `right` in a project.
 
-    `entity` and `project` are None where the request names no project: then the question is whether the principal has
-    the right in any; for `Right.QUERY`, whether the principal has it in all.
+    `entity` and `project` are None where the request names no project. The principal then needs the right in some
+    project, and for `Right.QUERY` in all of them.
     """
 
     async def __call__(self, principal: Principal, entity: str | None, project: str | None, right: Right) -> bool: ...
 
 
 async def authorize(principal: Principal, entity: str | None, project: str | None, right: Right) -> bool:
-    """Yes to the local user, and to everybody where the right is public."""
+    """Allows the local user everything, and everybody what is public."""
     return right is Right.PUBLIC or principal == LOCAL
 
 
 def identify(request: web.Request) -> Principal:
-    """Who sent `request`: the local user, as long as there are no keys."""
+    """The sender of `request`: the local user, as long as there are no keys."""
     return LOCAL
 
 
 async def require(ask: Authorize, principal: Principal, entity: str | None, project: str | None, right: Right) -> None:
-    """Returns when `principal` has the right.
+    """Checks that `principal` has the right.
 
     Raises:
-        ForbiddenError: it has not.
+        ForbiddenError: the principal lacks it.
     """
     if not await ask(principal, entity, project, right):
         where = "/".join(filter(None, (entity, project))) or "this server"
         raise ForbiddenError(
-            f"no permission to {right} here",
+            f"permission to {right} denied",
             detail=f"{principal.name} asked for the right {right!s} in {where}",
             hint="ask the administrator of the server for access",
         )

@@ -1,7 +1,7 @@
-"""The aiohttp application: registers the route table and puts two middlewares around every handler.
+"""The aiohttp application: registers the route table and wraps every handler in two middlewares.
 
-The outer middleware turns errors into answers. The inner one refuses what a page of another site sent, finds the route
-of a request, checks its query, and asks whether the caller has the right that the route needs.
+The outer middleware turns errors into answers. The inner one refuses requests that a page of another site sent, finds
+the route of a request, checks its query, and checks that the caller has the right that the route needs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def create_app(services: Services) -> web.Application:
 
 
 def _pattern(path: str) -> str:
-    """The path as aiohttp takes it. A page begins with an entity, which is never `v1`: that is the API."""
+    """The path in aiohttp's notation. The path of a page begins with an entity, which is never `v1`: that is the
+    API."""
     return path.replace("{entity}", "{entity:(?!v1/)[^{}/]+}") if path.startswith("/{entity}") else path
 
 
@@ -55,7 +56,7 @@ def _bound(route: Route, services: Services) -> _Handler:
 
 
 def _errors(metrics: Metrics) -> Middleware:
-    """Answers for a handler that raised."""
+    """The outer middleware: answers with the error that a handler raised."""
 
     @web.middleware
     async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -66,7 +67,7 @@ def _errors(metrics: Metrics) -> Middleware:
         except Error as raised:
             error, fields = raised, {}
         except (ConnectionError, TimeoutError) as problem:
-            # The client has gone or accepts no data, so nothing can be answered.
+            # The client is gone or accepts no data, so no answer can be sent.
             log.debug("%s %s: %r", request.method, request.path, problem)
             if request.transport is not None:
                 request.transport.abort()
@@ -78,7 +79,7 @@ def _errors(metrics: Metrics) -> Middleware:
 
 
 def _access(table: Iterable[Route], authorize: Authorize, origins: Origins) -> Middleware:
-    """Lets a request to its handler when no other site sent it, its query is valid and its caller has the right."""
+    """The inner middleware: passes a request on when its origin and query are valid and its caller has the right."""
     known = {(method, route.path): route for route in table for method in route.methods}
 
     @web.middleware

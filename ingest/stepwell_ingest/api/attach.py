@@ -1,6 +1,7 @@
-"""The attach message: which run a writer logs to, and as whom. One code for the stream and for POST /v1/attach.
+"""The attach message: the run that a writer logs to, and the writer's identity. Shared by the stream and POST
+/v1/attach.
 
-Parses and checks the message, asks whether the sender may write to its project, and has the catalog open the session.
+Parses and checks the message, checks that the sender may write to the project, and has the catalog open the session.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _MAX_AGE_S = 10_000_000_000
 
 
 def parse_attach(raw: bytes | str) -> AttachRequest:
-    """The attach message in `raw`.
+    """Parses and validates an attach message.
 
     Raises:
-        UsageError: another protocol version.
-        DataError: it is not JSON, or a field is missing or invalid; the message names the field.
+        UsageError: the message has another type or another protocol version.
+        DataError: it is not JSON, or a field is missing or invalid; the error names the field.
     """
     try:
         message = orjson.loads(raw)
@@ -45,14 +46,14 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     if not isinstance(message, dict) or message.get("type") != "attach":
         raise UsageError(
             "the first message must be an attach message",
-            detail=f"it is {str(message)[:100]}",
+            detail=f"got {str(message)[:100]}",
             hint='{"type": "attach", "protocol": 1, "entity": …, "project": …, "run": …, "writer": …, "session": …}',
         )
     if message.get("protocol") != PROTOCOL_VERSION:
         raise UsageError(
-            f"protocol version {message.get('protocol')} is not known here",
-            detail=f"this server speaks version {PROTOCOL_VERSION}",
-            hint="bring the SDK and the server to the same version",
+            f"protocol version {message.get('protocol')} is not supported",
+            detail=f"this server supports version {PROTOCOL_VERSION}",
+            hint="install the same version of the SDK and the server",
         )
     names = []
     for field in ("entity", "project", "run", "writer"):
@@ -80,7 +81,7 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     if fork_run is not None and (not isinstance(fork_run, str) or not fork_run.isprintable()):
         raise DataError("'fork_run' must be the id of a run", detail=f"it is {str(fork_run)[:80]!r}")
     if (fork_run is None) != (message.get("fork_step") is None):
-        raise DataError("'fork_run' and 'fork_step' go together", hint="the parent, and the last step of it to show")
+        raise DataError("'fork_run' and 'fork_step' go together", hint="name the parent run and its last step to show")
     entity, project, run, writer = names
     return AttachRequest(
         *(entity, project, run, writer, session, bool(message.get("late", False)), info),
@@ -114,12 +115,12 @@ def _age_s(message: dict[str, Any]) -> float:
     raise DataError(
         f"'age_s' must be a number of seconds from 0 to {_MAX_AGE_S:,}",
         detail=f"it is {str(value)[:80]!r}",
-        hint="how long ago the process started that logs; without it, it counts as started now",
+        hint="the age of the logging process; without it, the process counts as started now",
     )
 
 
 class AttachServices(Protocol):
-    """What attaching uses of the server."""
+    """The services that attaching needs."""
 
     @property
     def authorize(self) -> Authorize: ...
@@ -133,8 +134,8 @@ async def attach(services: AttachServices, principal: Principal, raw: bytes | st
     """Opens the session of an attach message.
 
     Args:
-        principal: who sent it.
-        raw: the message.
+        principal: the sender of the message.
+        raw: the message, as JSON.
 
     Returns:
         The cursor of the session, and the reply.

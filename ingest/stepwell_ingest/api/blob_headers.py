@@ -1,8 +1,8 @@
-"""The headers of a blob's answer: what it is, how long it may be kept, and what a browser may do with it.
+"""The headers of a blob's answer: content type, caching, and what a browser may do with the content.
 
 Pure: turns a file's name, its first bytes and the requested range into headers. Promises that a browser never runs a
-logged file at the API's origin: it must not guess types (`nosniff`), and everything but pictures, sound and video is
-sandboxed, without scripts and with an origin of its own.
+logged file in the API's origin: browsers must not guess types (`nosniff`), and everything but pictures, sound and video
+is sandboxed, without scripts and in an origin of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import mimetypes
 import re
 from urllib.parse import quote
 
-#: Without the machine's own table, so that every server answers alike.
+#: Ignores the type table of the machine, so that every server answers alike.
 _TYPES = mimetypes.MimeTypes(filenames=())
 _MORE_TYPES = {
     ".webp": "image/webp",
@@ -29,7 +29,7 @@ _MAGIC = (
     (b"\x1aE\xdf\xa3", "video/webm"),
     (b"%PDF-", "application/pdf"),
 )
-#: What a browser shows and cannot run. SVG is not among them: it holds scripts.
+#: Types that a browser displays and cannot execute. SVG is not among them: it may contain scripts.
 _HARMLESS = re.compile(r"image/(?!svg)|audio/|video/")
 _SHOWN = re.compile(r"image/|audio/|video/|text/|application/(pdf|json|x-ndjson)$")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -42,11 +42,11 @@ def etag(sha256: str) -> str:
 
 
 def content_headers(sha256: str, name: str | None, start: bytes) -> dict[str, str]:
-    """The headers for the blob's bytes.
+    """The headers of an answer with the blob's bytes.
 
     Args:
-        name: the file's name, if the reader knows it; decides the type.
-        start: the first bytes, which decide it otherwise.
+        name: the file's name, if the reader knows it; it determines the content type.
+        start: the first bytes, which determine the type otherwise.
     """
     kind = content_type(name, start)
     headers = {
@@ -68,7 +68,7 @@ def content_headers(sha256: str, name: str | None, start: bytes) -> dict[str, st
 
 
 def content_type(name: str | None, start: bytes) -> str:
-    """The media type by name, else by the first bytes, else that of bytes."""
+    """The content type by the name, else by the first bytes, else application/octet-stream."""
     if name:
         suffix = re.search(r"\.\w+$", name.lower())
         guessed, packed = _TYPES.guess_type(f"x{suffix[0]}" if suffix else "x")
@@ -83,9 +83,9 @@ def content_type(name: str | None, start: bytes) -> str:
 
 
 def wanted_range(text: str | None, if_range: str | None, sha256: str, size: int) -> tuple[int, int] | None:
-    """The requested range [first, end); None: it lies outside of the file (416).
+    """The requested range [first, end); None when it lies outside of the file (416).
 
-    A header that is not a single range of bytes asks for the whole file, as RFC 9110 says.
+    A header that is not a single range of bytes requests the whole file, as RFC 9110 says.
     """
     found = _RANGE.fullmatch(text or "")
     if found is None or not (found[1] or found[2]) or (if_range is not None and if_range != etag(sha256)):

@@ -1,9 +1,9 @@
 """HEAD, PUT and GET of /v1/blobs/{sha256}: files beside the frames, for the SDK, for browsers and for curl.
 
-HEAD says whether a blob is there, and if not, in `Upload-Offset`, how many bytes of it are. PUT sends a whole blob, or
-with `Content-Range: bytes a-b/total` a part of one, or with `bytes */total` asks to complete it; 201 means stored for
-good, 200 that it was there already, 202 that more bytes are needed. GET answers ranges, cacheable for ever, and nothing
-that a browser would run at this origin.
+HEAD says whether a blob is stored, and if not, in `Upload-Offset`, how many of its bytes have arrived. PUT sends a
+whole blob, or with `Content-Range: bytes a-b/total` a part of one, or with `bytes */total` asks to complete it; 201
+means that it is now stored for good, 200 that it was stored already, 202 that more bytes are needed. GET answers
+ranges, cacheable forever, and never in a form that a browser would execute in this origin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18})")
 
 
 class BlobServices(Protocol):
-    """What the routes of files use of the server."""
+    """The services that the blob routes need."""
 
     @property
     def gate(self) -> Gate: ...
@@ -40,11 +40,11 @@ class BlobServices(Protocol):
 
 
 async def head_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Whether a file is there; if not, `Upload-Offset` says how many bytes of it are.
+    """Answers whether a file is stored; if not, `Upload-Offset` says how many of its bytes have arrived.
 
     Raises:
         DataError: the path holds no hash.
-        UnavailableError: the server has no place for files, or the store or Postgres does not answer.
+        UnavailableError: the server has no blob store, or the store or Postgres does not answer.
     """
     blobs, sha256 = _place_of(services), _sha256(request)
     size = await blobs.promise(sha256)
@@ -54,14 +54,14 @@ async def head_blob(services: BlobServices, request: web.Request, query: Query) 
 
 
 async def put_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Takes a file, or a part of one.
+    """Stores a file, or a part of one.
 
     Raises:
         DataError: the path holds no hash, or the headers are invalid.
-        UnavailableError: the server is stopping or has no place for files, or the body broke off.
+        UnavailableError: the server is stopping or has no blob store, or the body broke off.
         Error: as `BlobIntake.receive`.
     """
-    services.gate.check_open(hint="the SDK sends it again by itself")
+    services.gate.check_open(hint="the SDK retries automatically")
     blobs, claim = _place_of(services), _claim(request)
     outcome = await blobs.receive(claim, _pieces(request))
     services.metrics.blob_taken(outcome.new, outcome.offset)
@@ -83,7 +83,7 @@ def _answer(sha256: str, outcome: Outcome) -> web.Response:
 
 
 async def get_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """The bytes of a file, or a range of them.
+    """Answers with the bytes of a file, or a range of them.
 
     Raises:
         DataError: the path holds no hash.
@@ -99,7 +99,7 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         if size is not None:
             start = b"".join([piece async for piece in blobs.read(sha256, 0, min(size, _SNIFF_BYTES))])
     except FileNotFoundError:
-        size = None  # no run names it, and it was removed this moment
+        size = None  # no run names it, and the collector has just removed it
     if size is None:
         raise UnknownBlobError(
             "there is no such blob",
@@ -121,7 +121,7 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         async for piece in blobs.read(sha256, first, end):
             await response.write(piece)
     except (Error, FileNotFoundError, ConnectionError):
-        # The head of the answer is out, so only a broken connection can say that the rest does not come.
+        # The head of the answer has been sent, so only a broken connection can signal that the rest is missing.
         if request.transport is not None:
             request.transport.abort()
         return response
@@ -133,12 +133,12 @@ def _sha256(request: web.Request) -> str:
     """The hash in the path.
 
     Raises:
-        DataError: it is not one.
+        DataError: the path holds no SHA-256.
     """
     text = request.match_info["sha256"]
     if not _SHA256.fullmatch(text):
         raise DataError(
-            "a blob is named by the SHA-256 of its bytes",
+            "a blob is named by the SHA-256 of its content",
             detail=f"it is {text[:80]!r}",
             hint="64 hexadecimal digits in lower case, as `sha256sum` prints them",
         )
@@ -146,10 +146,10 @@ def _sha256(request: web.Request) -> str:
 
 
 def _claim(request: web.Request) -> Claim:
-    """What the headers of the request say of its body.
+    """The part of the blob that the request's body claims to be, from its headers.
 
     Raises:
-        DataError: they are invalid, or contradict each other.
+        DataError: the headers are invalid, or contradict each other.
     """
     sha256 = _sha256(request)
     if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -163,7 +163,7 @@ def _claim(request: web.Request) -> Claim:
         raise DataError(
             "Content-Range is invalid",
             detail=f"it is {text[:80]!r}",
-            hint="bytes FIRST-LAST/TOTAL for a part, bytes */TOTAL to complete what has come",
+            hint="use bytes FIRST-LAST/TOTAL for a part, bytes */TOTAL to complete the upload",
         )
     total = int(found[3])
     if found[1] is None:

@@ -1,8 +1,8 @@
 """The handler of `POST /v1/charts`: all charts that a page shows, in one answer, each sent as soon as it is read.
 
 Receives JSON: {"charts": [{"key", "runs": [name, …], "buckets", "min_step", "max_step"}, …], "times": false}. Sends
-batches of columns (docs/column-format.md), one for each chart and run, in the requested order. A run or chart that
-cannot be read says so in the head of its batch, and the others are sent all the same.
+batches of columns (docs/column-format.md), one for each chart and run, in the requested order. When a run or chart
+cannot be read, the head of its batch holds the error, and the others are sent all the same.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Chart:
 
     Attributes:
         key: the metric.
-        runs: names.
-        buckets: at most so many of each run.
-        min_step, max_step: min_step ≤ step < max_step; None: no bound.
+        runs: names of runs.
+        buckets: the most buckets of each run.
+        min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
     """
 
     key: str
@@ -46,10 +46,10 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request.
+    """The parsed body of a request.
 
     Attributes:
-        times: with the time of each bucket's first point.
+        times: whether to send the time of each bucket's first point.
     """
 
     charts: tuple[Chart, ...]
@@ -71,7 +71,9 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
                 head: dict[str, Any] = {}
                 try:
                     if name not in ids:
-                        raise NotFoundError(f"there is no run {name!r}", hint="it was deleted, or never logged here")
+                        raise NotFoundError(
+                            f"there is no run {name!r}", hint="it was deleted, or never existed on this server"
+                        )
                     async with database.snapshot() as connection:
                         columns, rows, head = await read_chart(
                             *(connection, database, ids[name], chart.key),
@@ -88,10 +90,10 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
 
 
 def parse_charts(body: bytes, limits: Reads) -> Wanted:
-    """What a body asks for.
+    """Parses the body of a request.
 
     Raises:
-        UsageError: it is not JSON, or has something that cannot be used; it says what.
+        UsageError: it is not JSON, or has an invalid field; the error names it.
     """
     try:
         given = orjson.loads(body)
@@ -120,7 +122,7 @@ def _chart(item: dict[str, Any], limits: Reads) -> Chart:
 
 
 def _integer(item: dict[str, Any], name: str, low: int, high: int) -> int | None:
-    """A number, or a text of digits: JavaScript's numbers do not hold every step."""
+    """A field that is a number or a string of digits: JavaScript's numbers cannot hold every step."""
     value = item.get(name)
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)

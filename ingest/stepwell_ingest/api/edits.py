@@ -26,7 +26,7 @@ class Edits(Protocol):
 
 
 class EditServices(Protocol):
-    """What edits use of the server."""
+    """The services that edits need."""
 
     @property
     def edits(self) -> Edits: ...
@@ -35,10 +35,10 @@ class EditServices(Protocol):
 
 
 async def patch_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Changes what the JSON body names; answers with the run as it is then.
+    """Changes the fields that the JSON body names, and answers with the changed run.
 
     Raises:
-        DataError: a field is unknown or has a value that it cannot have.
+        DataError: a field is unknown or has an invalid value.
         NotFoundError: there is no such run.
     """
     changes = _changes(await request.read())
@@ -46,16 +46,16 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
     meta = {field: value for field, value in changes.items() if field not in _OBJECTS}
     arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
     if not await services.edits.change(row.run_id, *arguments):
-        raise NotFoundError("the run was deleted meanwhile")
+        raise NotFoundError("the run was deleted during the request")
     return json_response((await named_run(request, services.reads)).shown)
 
 
 async def delete_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Deletes the run for every reader; its rows go with the next sweep.
+    """Deletes the run for every reader; the next sweep removes its rows.
 
     Raises:
         NotFoundError: there is no such run.
-        UsageError: forks show its points.
+        UsageError: a fork shows points of this run.
     """
     row = await named_run(request, services.reads)
     path = "/".join(row.shown[name] for name in ("entity", "project", "id"))
@@ -68,7 +68,7 @@ def _changes(raw: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise DataError("the body is not JSON", detail=str(error)) from error
     if not isinstance(changes, dict) or not changes:
-        raise DataError("the body must be an object with what to change", hint='{"tags": ["baseline"]}')
+        raise DataError("the body must be an object with the fields to change", hint='{"tags": ["baseline"]}')
     if is_too_deep(raw, changes):
         raise DataError("the body is nested too deeply", detail=f"the limit is {MAX_DEPTH} levels")
     if holds_nul(orjson.dumps(changes)):

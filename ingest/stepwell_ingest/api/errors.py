@@ -32,7 +32,7 @@ from stepwell.errors import (
 from stepwell_ingest.api.access import ForbiddenError
 from stepwell_ingest.api.origin import MediaTypeError
 
-#: The first class that fits decides; the order is from special to general.
+#: The first class that matches decides, so subclasses come before their parents.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
     (FrameTooLargeError, 413),
     (BlobTooLargeError, 413),
@@ -56,11 +56,11 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
 
 
 class ErrorReply(Exception):
-    """An error whose answer holds more than the error.
+    """An error whose answer has fields besides the error.
 
     Args:
         error: what went wrong.
-        fields: further fields of the answer.
+        fields: these fields.
     """
 
     def __init__(self, error: Error, **fields: object) -> None:
@@ -83,7 +83,8 @@ def json_response(body: object, status: int = 200, headers: dict[str, str] | Non
 def error_response(error: Error, **fields: object) -> web.Response:
     """`{"error": {…}, …}` with the status of the class.
 
-    The header Retry-After gives whole seconds where waiting helps, and Upload-Offset the place where an upload goes on.
+    The header Retry-After gives whole seconds where waiting helps, and Upload-Offset the offset at which to continue an
+    upload.
     """
     headers = {}
     if isinstance(error, OverloadedError):

@@ -1,7 +1,7 @@
-"""The handler of live views: events of `read.live` as server-sent events, which browsers and curl read as they are.
+"""The handler of live views: sends the events of `read.live` as server-sent events, which browsers and curl understand.
 
-Each event's id is the cursor behind it, so a client that reconnects with Last-Event-ID, as browsers do by themselves,
-goes on behind the last event that it received whole.
+Each event's id is the cursor after it, so a client that reconnects with Last-Event-ID, as browsers do automatically,
+continues after the last event that it received completely.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RETRY = b"retry: 1000\n\n"
 
 
 class LiveServices(ReadServices, Protocol):
-    """What live views use of the server."""
+    """The services that live views need."""
 
     @property
     def live(self) -> Live: ...
@@ -50,7 +50,7 @@ async def live(services: LiveServices, request: web.Request, query: Query) -> we
 
 
 async def begin_events(request: web.Request) -> web.StreamResponse:
-    """The head of an answer that is server-sent events."""
+    """The head of an answer with server-sent events."""
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)

@@ -1,7 +1,7 @@
 """POST /v1/attach and POST /v1/frames: the same frames as on the stream, for clients without a WebSocket.
 
-Overload is answered before the body is read. Status 200 means that every frame is in Postgres; any other answer says
-what was stored, what was not, and whether to send it again.
+Under overload the server answers before it reads the body. Status 200 means that every frame is in Postgres; any other
+answer says which frames were stored, which were not, and whether to send those again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Submission
 from stepwell_ingest.write.intake import Intake
 
-#: The most sessions in one question.
+#: The most sessions in one request.
 _MAX_SESSIONS = 1000
 
 
 class FrameServices(AttachServices, Protocol):
-    """What POST uses of the server."""
+    """The services that these routes need."""
 
     @property
     def config(self) -> Config: ...
@@ -41,20 +41,21 @@ class FrameServices(AttachServices, Protocol):
 
 
 async def post_attach(services: FrameServices, request: web.Request, query: Query) -> web.Response:
-    """The attach message as a JSON body; the answer is that of the stream."""
-    # Parsed JSON takes several times the memory of its text.
+    """Opens a session from an attach message in a JSON body; answers as the stream does."""
+    # Parsed JSON needs several times the memory of its text.
     async with _body(services, request, services.config.limits.attach_bytes, weight=8) as body:
         _, reply = await attach(services, request[PRINCIPAL], body)
         return json_response(reply)
 
 
 async def post_sessions(services: FrameServices, request: web.Request, query: Query) -> web.Response:
-    """How much of some sessions is stored, so that a client need not attach to learn that nothing is left to send.
+    """Answers how much of some sessions is stored, so that a client can learn without attaching that nothing is left to
+    send.
 
     A session is a secret, so it is in the body and not in the URL. Unknown sessions are left out.
 
     Raises:
-        DataError: the body is no list of sessions.
+        DataError: the body is not a list of sessions.
     """
     async with _body(services, request, services.config.limits.attach_bytes) as body:
         try:
@@ -75,7 +76,7 @@ async def post_sessions(services: FrameServices, request: web.Request, query: Qu
 
 
 async def post_frames(services: FrameServices, request: web.Request, query: Query) -> web.Response:
-    """Frames of any attached sessions, one after the other.
+    """Stores frames of any attached sessions, concatenated in the body.
 
     A session is a secret of 128 bits that was authorized for its project when it attached.
     """
@@ -85,17 +86,17 @@ async def post_frames(services: FrameServices, request: web.Request, query: Quer
 
 @contextlib.asynccontextmanager
 async def _body(services: FrameServices, request: web.Request, limit: int, weight: int = 1) -> AsyncIterator[bytes]:
-    """The body, with room held for it until the end of the block.
+    """Reads the body, and holds room for it until the end of the block.
 
     Args:
-        limit: the most bytes that it may have.
-        weight: bytes of room for each byte of it.
+        limit: the most bytes that the body may have.
+        weight: bytes of room for each byte of the body.
 
     Raises:
-        DataError: it is compressed, or its length is not given.
-        FrameTooLargeError: it is longer than `limit`.
+        DataError: the body is compressed, or its length is not given.
+        FrameTooLargeError: the body is longer than `limit`.
         OverloadedError: there is no room; nothing of the body was read.
-        UnavailableError: it did not arrive in time.
+        UnavailableError: the body did not arrive in time.
     """
     size = _check_body(request, limit)
     services.room.reserve_now(size * weight)
@@ -117,7 +118,7 @@ def _check_body(request: web.Request, limit: int) -> int:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise DataError("a body must not be compressed", hint="leave Content-Encoding out")
     if size is None:
-        raise DataError("a body must say its length", hint="set Content-Length; chunked bodies are not taken")
+        raise DataError("a body must say its length", hint="set Content-Length; chunked bodies are not accepted")
     if size > limit:
         raise FrameTooLargeError(
             "the body is too large",
@@ -134,7 +135,7 @@ async def _store(services: FrameServices, body: bytes) -> web.Response:
         try:
             cursor = await services.catalog.cursor(session)
             if frames[0][0].seq > cursor.tail_seq:
-                # Before this is called a gap: another worker may have stored the frames that are missing here.
+                # Looked up again before this counts as a gap: another worker may have stored the missing frames.
                 cursor = await services.catalog.cursor(session, fresh=True)
             taken = services.intake.take(cursor, frames)
         except Error as error:
@@ -155,7 +156,7 @@ Frames = list[tuple[wire.Header, memoryview]]
 
 
 def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error | None]:
-    """The frames of a body by session, and what is wrong behind the last of them (None: nothing).
+    """The frames of a body by session, and the error that ends them, if any.
 
     Raises:
         FrameTooLargeError: too many frames or sessions.
@@ -172,7 +173,7 @@ def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error
         problem = error
     if count > limits.post_frames or len(by_session) > limits.post_sessions:
         raise FrameTooLargeError(
-            "the body holds too much",
+            "the body holds too many frames or sessions",
             detail=f"{count} frames of {len(by_session)} sessions; "
             f"the limits are {limits.post_frames} and {limits.post_sessions}",
             hint="send it in several bodies",
@@ -190,7 +191,7 @@ async def _answer(submissions: list[Submission], problem: Error | None) -> web.R
         if isinstance(outcome, Error):
             problem = problem or outcome
         elif isinstance(outcome, BaseException):
-            problem = problem or UnavailableError("the server could not store this", detail=str(outcome))
+            problem = problem or UnavailableError("unexpected error while storing frames", detail=str(outcome))
         else:
             writers.append({"session": submission.cursor.session.hex(), **outcome.as_dict()})
             for _, refusal in outcome.rejected:

@@ -1,4 +1,4 @@
-"""The open WebSocket connections of one worker: counted, stopped together, asked for their writers."""
+"""The registry of a worker's open WebSocket connections: counts them, stops them, and lists their writers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stepwell_ingest.write.ledger import Cursor
 
 
 class OpenStream(Protocol):
-    """What the registry knows of a connection."""
+    """A connection, as far as the registry needs it."""
 
     cursor: Cursor | None
 
@@ -16,7 +16,7 @@ class OpenStream(Protocol):
 
 
 class OpenStreams:
-    """A set of connections. Its length is how many there are."""
+    """A set of connections; its length is their number."""
 
     def __init__(self) -> None:
         self._streams: set[OpenStream] = set()
@@ -25,11 +25,11 @@ class OpenStreams:
         return len(self._streams)
 
     def add(self, stream: OpenStream) -> None:
-        """Counts `stream` from now on."""
+        """Adds a connection that has opened."""
         self._streams.add(stream)
 
     def discard(self, stream: OpenStream) -> None:
-        """The connection has ended."""
+        """Removes a connection that has ended."""
         self._streams.discard(stream)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of all routes, made from the route table by which requests are served and checked.
+"""The OpenAPI 3.1 document of all routes, generated from the route table that also serves and checks requests.
 
 The extension `x-right` names the right that an operation needs. Bodies of the routes that write are described in
 docs/wire-format.md and docs/blobs.md.
@@ -22,7 +22,7 @@ _MEANING = {
     409: "It conflicts with stored data.",
     410: "The run was deleted.",
     413: "It is too large.",
-    415: "The content type of the body is not taken.",
+    415: "The content type of the body is not accepted.",
     416: "The range lies outside of the file.",
     422: "It was refused for good.",
     503: "The server cannot take it now; try again after Retry-After seconds.",
@@ -91,7 +91,7 @@ def _responses(route: Route) -> dict[str, Any]:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any]
     if parameter.kind == "texts":
-        # The default style: the name comes once for each text.
+        # The default style: the name is repeated for each value.
         schema = {"type": "array", "items": {"type": "string"}, "maxItems": parameter.maximum}
     elif parameter.kind == "integer":
         schema = {"type": "integer", "minimum": parameter.minimum, "maximum": parameter.maximum}

@@ -1,9 +1,9 @@
-"""Requests that a page of another site sends through its visitor's browser: recognised, and refused.
+"""Recognises and refuses requests that a page of another site sends through its visitor's browser.
 
-A leaf of `api`, asked by the middleware in `app` before anything else, and so before a WebSocket is opened. A browser
-that can reach the server sends it requests on behalf of any page. Three headers tell them apart, and no page can set
-them: `Host` (a name of another site that resolves to this server), `Origin` and `Sec-Fetch-Site`. Programs such as the
-SDK and curl send a Host at most.
+The middleware in `app` calls this before anything else, so also before a WebSocket is opened. A browser that can reach
+the server sends it requests on behalf of any page. Three headers that no page can set tell them apart: `Host` (another
+site's name may resolve to this server), `Origin` and `Sec-Fetch-Site`. Programs such as the SDK and curl send at most
+`Host`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from stepwell.errors import UsageError
 from stepwell_ingest.api.access import ForbiddenError
 from stepwell_ingest.config import Config
 
-#: What a POST may contain. A form of another site has one of three other types; these make a browser ask first.
+#: The content types of a POST. A form of another site can send three other types only; for these, a browser asks first.
 _TYPES = ("application/json", "application/octet-stream")
 _READING = ("GET", "HEAD")
 _CORP = "Cross-Origin-Resource-Policy"
 
 
 class MediaTypeError(UsageError):
-    """The body has a content type that the route does not take. Answered with status 415; no retry helps."""
+    """The body has a content type that the route does not accept. Answered with status 415; no retry helps."""
 
     code = "media_type"
 
 
 class Origins:
-    """Which names of this server, and so which pages, are its own.
+    """The names of this server, by which its own pages are recognised.
 
     Args:
-        config: its address to listen on, and further names.
+        config: the address to listen on, and further names.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,27 +46,27 @@ class Origins:
         self._public = frozenset(name.strip().lower() for name in config.public_hosts.split(",") if name)
 
     def check(self, request: web.Request, *, public: bool) -> None:
-        """Returns when a request does not come from a page of another site.
+        """Checks that a request does not come from a page of another site.
 
         Args:
-            public: it asks for what reveals nothing; probes and scrapers use names of their own.
+            public: whether the route is public; probes and scrapers may use any name of the server.
 
         Raises:
-            ForbiddenError: its Host is no name of this server, or a page of another site has sent it.
-            MediaTypeError: it is a POST with another content type than JSON or bytes.
+            ForbiddenError: its Host is not a name of this server, or a page of another site sent it.
+            MediaTypeError: it is a POST with a content type other than JSON or bytes.
         """
         headers = request.headers
         host = headers.get("Host")
         if host is not None and not public and not self._knows(_name_of(host)):
             raise ForbiddenError(
-                "this server does not have that name",
+                "the request names another host than this server",
                 detail=f"Host: {host[:200]}",
                 hint="start it with --public-host and the name by which clients and proxies reach it",
             )
         self._check_page(request.method, headers, host or "")
         if request.method == "POST" and request.content_type not in _TYPES:
             raise MediaTypeError(
-                "this content type is not taken",
+                "unsupported content type",
                 detail=f"Content-Type: {headers.get('Content-Type', 'none')[:100]}",
                 hint=f"send {' or '.join(_TYPES)}",
             )
@@ -75,12 +75,12 @@ class Origins:
         origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site", "none")
         if origin is not None:
             parts = urlsplit(origin)
-            # A proxy in front may have rewritten Host, but browsers know it by a public name.
+            # A reverse proxy may have rewritten Host, but browsers know it by a public name.
             ours = _same_place(parts.netloc, host, parts.scheme) or (parts.hostname or "") in self._public
             if not ours:
                 raise _other_site(f"Origin: {origin[:200]}")
         elif site not in ("none", "same-origin"):
-            # A link that somebody follows shows a page of ours, which the other site cannot look into.
+            # Following a link opens one of our pages, which the other site cannot read.
             follows = headers.get("Sec-Fetch-Mode") == "navigate" and headers.get("Sec-Fetch-Dest") == "document"
             if not (follows and method in _READING):
                 raise _other_site(f"Sec-Fetch-Site: {site[:40]}")
@@ -92,11 +92,11 @@ class Origins:
             ipaddress.ip_address(name)
         except ValueError:
             return False
-        return True  # a name of another site can resolve to this server, but an address is nobody's name
+        return True  # another site's name may resolve to this server, but an IP address belongs to no site
 
 
 async def keep_to_this_origin(_: web.Request, response: web.StreamResponse) -> None:
-    """Marks an answer so that pages of other sites cannot embed it."""
+    """Adds the headers that keep pages of other sites from embedding an answer."""
     response.headers.setdefault(_CORP, "same-origin")
 
 

@@ -1,8 +1,8 @@
-"""The pages: what `workspace/` was built into, as static files, and one document for every address of a page.
+"""The web pages: the built files of `workspace/`, and one document for every address of a page.
 
-Receives GET of a page's address or of a built file; sends bytes from memory. Names of built files contain a hash of
-their content, so browsers keep them for ever; the document, which names them, is asked for each time. A strict policy
-goes with each: no script runs but ours, and nothing is fetched from anywhere else.
+Answers GET of a page's address or of a built file with bytes from memory. Names of built files contain a hash of their
+content, so browsers cache them forever; the document, which names them, is requested each time. A strict content
+security policy is sent with each: only our scripts run, and nothing is fetched from other origins.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiohttp import web
 from stepwell.errors import NotFoundError
 from stepwell_ingest.api.query import Query
 
-#: Where `make workspace` and the wheel put the built files.
+#: The folder into which `make workspace` and the wheel put the built files.
 BUILT = Path(__file__).parent.parent / "workspace"
 
 _POLICY = "; ".join(
@@ -58,10 +58,10 @@ class _File:
 
 
 class Pages:
-    """The built files.
+    """Serves the built files and the document.
 
     Args:
-        folder: where they are, or will be.
+        folder: their folder; it may be filled later.
     """
 
     def __init__(self, folder: Path = BUILT) -> None:
@@ -84,16 +84,18 @@ class Pages:
         """A built file.
 
         Raises:
-            NotFoundError: there is none of this name.
+            NotFoundError: there is no file of this name.
         """
         name = f"assets/{request.match_info['file']}"
         file = self._read().get(name)
         if file is None:
-            raise NotFoundError("there is no such file", detail=name[:200], hint="reload the page: it was built anew")
+            raise NotFoundError(
+                "there is no such file", detail=name[:200], hint="reload the page: a newer version was built"
+            )
         return _answer(request, file, {**_HEADERS, "Cache-Control": _FOREVER})
 
     def _read(self) -> dict[str, _File]:
-        """The files by name; read again when they were built anew."""
+        """The files by name; read again after a new build."""
         index = self._folder / "index.html"
         try:
             made_at = index.stat().st_mtime
@@ -110,7 +112,7 @@ class Pages:
 
 
 class PageServices(Protocol):
-    """What the routes of pages use of the server."""
+    """The services that the routes of pages need."""
 
     @property
     def pages(self) -> Pages: ...

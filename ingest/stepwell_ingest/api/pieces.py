@@ -1,7 +1,7 @@
-"""Frames from binary messages: the sender may cut its stream of frames into messages anywhere.
+"""Joins binary messages into frames: the sender may cut its stream of frames into messages anywhere.
 
-Behind the socket, before intake. Messages are small (`wire.MAX_MESSAGE_BYTES`), so that thousands of slow connections
-cannot fill the memory with halves of messages; a larger frame arrives in several messages and is joined here.
+Stands between the socket and intake. Messages are small (`wire.MAX_MESSAGE_BYTES`), so that thousands of slow
+connections cannot fill the memory with partial messages; a larger frame arrives in several messages and is joined here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from stepwell import wire
 
 
 class Pieces:
-    """The bytes of one connection that are not yet a whole frame.
+    """The unfinished frame of one connection.
 
     Attributes:
         kept: bytes of the unfinished frame that have arrived.
@@ -25,7 +25,7 @@ class Pieces:
         self.missing = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[wire.Header, memoryview]]:
-        """The frames that `data` completes; the rest of it waits for more. Exhaust the iterator.
+        """Yields the frames that `data` completes, and keeps the rest of it for the next call. Exhaust the iterator.
 
         Raises:
             FrameCorruptError, FrameVersionError: the bytes are not a frame; nothing more can be read.
@@ -36,7 +36,7 @@ class Pieces:
             if len(data) < self.missing:
                 self.missing -= len(data)
                 return
-            data = b"".join(self._begun)  # once per frame, or a large frame would be copied again and again
+            data = b"".join(self._begun)  # once per frame, so that a large frame is not copied for every message
             self._begun, self.kept, self.missing = [], 0, 0
         view = memoryview(data)
         offset, end = 0, len(view)

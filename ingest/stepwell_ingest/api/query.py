@@ -1,4 +1,4 @@
-"""The parameters of a route's query: described once, checked by that description, and shown in the OpenAPI document."""
+"""Query parameters: one description of each serves to check requests and to document the API."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Parameter:
     """One query parameter.
 
     Attributes:
-        name: in the query.
-        about: what it means, for the OpenAPI document and for error hints.
-        kind: "texts" may come several times, one text each; nothing is split. "project" is ENTITY/PROJECT and becomes
-            a pair of names. A "flag" is true when the parameter is there, whatever its value.
-        required: a request without it is refused.
+        name: its name in the query.
+        about: its meaning, for the OpenAPI document and for error hints.
+        kind: "texts" may be repeated, one text each; nothing is split. "project" is ENTITY/PROJECT and becomes
+            a pair of names. A "flag" is true when the parameter is present, whatever its value.
+        required: whether a request without it is refused.
         default: its value when it is missing.
-        minimum, maximum: of an integer; of "texts", how many.
-        choices: the texts that are valid; empty: any.
+        minimum, maximum: bounds of an integer, or of the number of "texts".
+        choices: the valid texts; empty: any.
     """
 
     name: str
@@ -41,21 +41,21 @@ class Parameter:
 
 
 def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_unknown: bool = False) -> Query:
-    """The parameters of a request by name, with their defaults.
+    """Parses and checks the parameters of a request; returns them by name, with defaults for missing ones.
 
     Args:
-        parameters: those that the route takes.
-        ignore_unknown: accept others, and leave them out.
+        parameters: the parameters of the route.
+        ignore_unknown: accept other parameters, and leave them out.
 
     Raises:
-        UsageError: a parameter is unknown, missing, repeated or invalid; the message names it.
+        UsageError: a parameter is unknown, missing, repeated or invalid; the error names it.
     """
     known = {parameter.name: parameter for parameter in parameters}
     for name in request.query:
         if name not in known and not ignore_unknown:
             raise UsageError(
-                f"the parameter {name[:80]!r} is not known here",
-                hint=f"known are {', '.join(known)}" if known else "this route takes none",
+                f"unknown parameter {name[:80]!r}",
+                hint=f"known are {', '.join(known)}" if known else "this route has no parameters",
             )
     return {name: _value(request.query.getall(name, []), parameter) for name, parameter in known.items()}
 
@@ -63,15 +63,15 @@ def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_
 def _value(given: list[str], parameter: Parameter) -> Any:
     name = parameter.name
     if parameter.required and not any(given):
-        raise UsageError(f"the parameter {name!r} is missing", hint=parameter.about)
+        raise UsageError(f"missing parameter {name!r}", hint=parameter.about)
     if parameter.kind == "texts":
         if len(given) > parameter.maximum:
-            raise UsageError(f"{name!r} may come {parameter.maximum} times at most", detail=f"{len(given)}")
+            raise UsageError(f"{name!r} may be repeated {parameter.maximum} times at most", detail=f"{len(given)}")
         return tuple(dict.fromkeys(given))
     if parameter.kind == "flag":
         return bool(given)
     if len(given) > 1:
-        raise UsageError(f"the parameter {name!r} comes {len(given)} times")
+        raise UsageError(f"the parameter {name!r} is given {len(given)} times")
     if not given:
         return parameter.default
     text = given[0]

@@ -1,6 +1,6 @@
-"""The handlers that read: each finds its run, asks `read`, and answers. `routes` lists their parameters.
+"""The handlers that read: each finds its run, calls `read`, and answers. `routes` lists their parameters.
 
-An answer of many pages is sent while it is read; an error behind the first byte is its last batch.
+An answer of many pages is sent while it is read; an error after the first byte becomes the last batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from stepwell_ingest.read.system import read_system, sample_system
 
 
 class ReadServices(Protocol):
-    """What the routes that read use of the server."""
+    """The services that the routes that read need."""
 
     @property
     def reads(self) -> Database: ...
@@ -80,7 +80,7 @@ async def system(services: ReadServices, request: web.Request, query: Query) -> 
     if query["samples"] is None:
         return json_response(await read_system(database, row, query["limit"], query["cursor"]))
     if query["cursor"] is not None:
-        raise UsageError("'samples' and 'cursor' exclude each other", hint="a sample is one answer")
+        raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample is one answer")
     return json_response(await sample_system(database, row, query["samples"]))
 
 
@@ -120,7 +120,7 @@ async def history(services: ReadServices, request: web.Request, query: Query) ->
 async def _send_pages(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, limit: int | None
 ) -> web.StreamResponse:
-    """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to go on."""
+    """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to continue."""
     sent, go_on, seen = 0, None, set[str]()
     try:
         async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
@@ -142,7 +142,7 @@ async def _send_pages(
 
 
 def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
-    """The first steps of a page that fit into `rows` rows, and the step to go on at. A step is never split.
+    """The first steps of a page that fit into `rows` rows, and the step at which to continue. A step is never split.
 
     Args:
         at_least_one: keep the first step even when it has more rows.
@@ -179,7 +179,7 @@ async def _send_sampled(
 
 
 async def _unknown(database: Database, row: RunRow, keys: Iterable[str] | None, seen: set[str]) -> dict[str, Any]:
-    """{"unknown": {key: names that are like it}} for keys that the run has never logged; {} where there are none."""
+    """{"unknown": {key: similar names}} for keys that the run has never logged; {} where there are none."""
     missing = [key for key in keys or () if key not in seen and key not in RESERVED]
     found = await unknown_keys(Standing(database, row.run_id), missing) if missing else {}
     return {"unknown": found} if found else {}

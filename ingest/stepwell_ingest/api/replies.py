@@ -1,7 +1,7 @@
-"""Pages and buckets as answers: batches of columns, or JSON for clients that ask for it, page by page either way.
+"""Streamed answers of pages and buckets, as batches of columns or as JSON, whichever the client accepts.
 
-The stream says how it ended: its last batch has "end" (with the sampling, and the step to go on at), or "error" when
-something failed after the first byte. An answer without either was cut off.
+The stream says how it ended: its last batch has "end" (with the sampling, and the step at which to continue), or
+"error" when something failed after the first byte. An answer without either was cut off.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from stepwell.wire.columns import Column
 from stepwell_ingest.config import Reads
 from stepwell_ingest.read.rows import Page
 
-#: A column of the rows themselves, not of a metric: the head's "index" says how many of them lead.
+#: Columns of the rows themselves, not of a metric: the head's "index" is the number of these leading columns.
 _STEP, _WRITER, _TIME = "step", "writer", "time"
 _JSON = "application/json"
 _LARGE = 128 * 1024
@@ -63,7 +63,8 @@ class Reply:
         return self._response
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """Sends `error` as the last batch; raises it when nothing was sent yet, so that a status can report it."""
+        """Sends `error` as the last batch; raises it when nothing was sent yet, so that it becomes the answer's
+        status."""
         if self._response is None:
             raise error
         return await self.end({"error": error.as_dict()})
@@ -81,7 +82,7 @@ class Reply:
 
 
 def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """The same bytes with small pieces joined: each that is written alone is a chunk of HTTP, and some 20 µs."""
+    """The same bytes with small pieces joined: each separate write makes an HTTP chunk and takes some 20 µs."""
     small: list[bytes | memoryview] = []
     size = 0
     for piece in pieces:
@@ -110,7 +111,7 @@ def page_batch(page: Page) -> tuple[list[Column], int, dict[str, Any]]:
 
 
 def page_as_json(page: Page) -> Iterator[bytes]:
-    """The rows of a page as JSON objects. Numbers that JSON does not have are "NaN", "Infinity" and "-Infinity"."""
+    """The rows of a page as JSON objects. Numbers that JSON cannot express are "NaN", "Infinity" and "-Infinity"."""
     rows: list[dict[str, Any]] = [
         {"_step": step, "_writer": page.writers[writer]}
         for step, writer in zip(page.steps.tolist(), page.writer.tolist(), strict=True)
@@ -122,11 +123,11 @@ def page_as_json(page: Page) -> Iterator[bytes]:
         at = range(len(rows)) if column.rows is None else column.rows.tolist()
         for row, value in zip(at, _as_json(column), strict=True):
             rows[row][column.name] = value
-    yield from map(orjson.dumps, rows)  # a generator, so that none of this happens for clients that take columns
+    yield from map(orjson.dumps, rows)  # a generator: clients that accept columns never pay for it
 
 
 def batch_as_json(batch: tuple[list[Column], int, dict[str, Any]]) -> Iterator[bytes]:
-    """One object for a whole batch: its head, and a list for each column."""
+    """A whole batch as one object: its head, and a list for each column."""
     found, _, head = batch
     yield orjson.dumps({**head, "columns": {column.name: list(_as_json(column)) for column in found}})
 
@@ -144,7 +145,7 @@ def _word(value: float) -> str:
 
 
 async def ahead(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[Page, None]:
-    """The same pages; the next one is read while this one is being sent."""
+    """The same pages, with the next one read while the current one is being sent."""
     following = asyncio.ensure_future(anext(pages, None))
     try:
         while (page := await following) is not None:

@@ -1,4 +1,4 @@
-"""What one route is: its place, what it takes and answers, the right that it needs, and its handler.
+"""The description of one route: method, path, parameters, answers, the right that it needs, and its handler.
 
 `routes` lists them all; `app` serves them and `openapi` describes them.
 """
@@ -14,7 +14,7 @@ from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.services import Services
 
-#: Answers one request. It may declare its first argument as a Protocol of the services that it uses.
+#: Answers one request. It may declare its first argument as a Protocol of the services that it needs.
 Handler = Callable[[Services, web.Request, Query], Awaitable[web.StreamResponse]]
 
 
@@ -24,17 +24,17 @@ class Route:
 
     Attributes:
         method: GET, HEAD, POST, PUT, PATCH or DELETE.
-        path: with the names of its variable parts in braces.
-        right: what the caller must be allowed to do.
+        path: the path, with the names of its variable parts in braces.
+        right: the right that the caller must have.
         handler: answers a request.
         about: one sentence for the OpenAPI document.
-        parameters: of the query.
-        ignores_unknown: accepts parameters that it does not know, as probes and proxies add them.
-        also_head: HEAD is answered as GET is, without the body.
-        answers: content types of a success.
-        success: status of a success.
-        errors: other statuses that it may have.
-        body: the content type of the request's body; None: it has none.
+        parameters: the query parameters.
+        ignores_unknown: whether it accepts unknown parameters, which probes and proxies add.
+        also_head: whether HEAD is answered as GET is, without the body.
+        answers: the content types of a successful answer.
+        success: the status of a successful answer.
+        errors: other statuses that it may answer with.
+        body: the content type of the request's body; None: there is no body.
     """
 
     method: str
@@ -52,16 +52,16 @@ class Route:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that it is registered for."""
+        """The methods for which the route is registered."""
         return (self.method, "HEAD") if self.also_head else (self.method,)
 
     @property
     def path_names(self) -> list[str]:
-        """The names in braces."""
+        """The names of the path's variable parts."""
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
     def project_of(self, request: web.Request, query: Query) -> tuple[str | None, str | None]:
-        """Entity and project that a request names in its path or query; None and None where it names none."""
+        """The entity and project that a request names in its path or query, or None and None."""
         for parameter in self.parameters:
             if parameter.kind == "project":
                 entity, project = query[parameter.name]

@@ -1,6 +1,6 @@
 """The route table: every route of the server, with its parameters, the right that it needs, and its handler.
 
-The only place that names a route. `app` serves the table, and `openapi` describes it.
+The only place that registers routes. `app` serves the table, and `openapi` describes it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HTML = ("text/html",)
 _MIN_STEP = Parameter("min_step", "the first step", "integer", default=0)
 _MAX_STEP = Parameter("max_step", "the step before which to stop", "integer")
 _CURSOR = Parameter("cursor", "`next` of the previous answer")
-#: Addresses of pages. All get the same document, whose code tells them apart (workspace/src/model/place.ts).
+#: Addresses of pages. All return the same document, whose code tells them apart (workspace/src/model/place.ts).
 PAGES = (
     "/",
     "/{entity}/{project}",
@@ -46,7 +46,7 @@ PAGES = (
 
 
 def routes(limits: Reads) -> tuple[Route, ...]:
-    """All routes. `limits` are the bounds of the parameters that read."""
+    """All routes. `limits` bounds the parameters of the routes that read."""
     table = (*_writing(), *_editing(), *_files(), *_reading(limits), _sql(), *_workspace(limits), *_operating())
 
     async def describe(services: object, request: web.Request, query: Query) -> web.Response:
@@ -64,7 +64,7 @@ def _writing() -> tuple[Route, ...]:
             "/v1/stream",
             Right.WRITE,
             open_stream,
-            "A WebSocket that takes frames: docs/wire-format.md.",
+            "A WebSocket that receives frames: docs/wire-format.md.",
             ignores_unknown=True,
             success=101,
             errors=(503,),
@@ -84,7 +84,7 @@ def _writing() -> tuple[Route, ...]:
             "/v1/sessions",
             Right.WRITE,
             post_sessions,
-            "How much of some sessions is stored.",
+            "Says how much of some sessions is stored.",
             ignores_unknown=True,
             body="application/json",
             errors=(400, 413, 422, 503),
@@ -118,7 +118,7 @@ def _editing() -> tuple[Route, ...]:
             _RUN,
             Right.WRITE,
             delete_run,
-            "Deletes a run, for good.",
+            "Deletes a run permanently.",
             errors=(400, 404, 503),
         ),
     )
@@ -126,13 +126,13 @@ def _editing() -> tuple[Route, ...]:
 
 def _files() -> tuple[Route, ...]:
     return (
-        # HEAD is a part of uploading: a client that is told that a file is there does not send it.
+        # HEAD is part of an upload: a client that learns that a file is stored does not send it.
         Route(
             "HEAD",
             _BLOB,
             Right.WRITE,
             head_blob,
-            "Whether a file is there; if not, Upload-Offset says how much of it is.",
+            "Whether a file is stored; if not, Upload-Offset says how many of its bytes have arrived.",
             ignores_unknown=True,
             answers=(),
             errors=(400, 404, 503),
@@ -142,7 +142,7 @@ def _files() -> tuple[Route, ...]:
             _BLOB,
             Right.WRITE,
             put_blob,
-            "Takes a file, whole or from Upload-Offset on: docs/blobs.md.",
+            "Stores a file, whole or from Upload-Offset on: docs/blobs.md.",
             ignores_unknown=True,
             body=_BYTES,
             errors=(400, 409, 413, 422, 503),
@@ -162,20 +162,26 @@ def _files() -> tuple[Route, ...]:
 
 
 def _operating() -> tuple[Route, ...]:
-    sizes = Parameter("sizes", "with the largest runs and projects; any value", "flag")
+    sizes = Parameter("sizes", "include the largest runs and projects; any value", "flag")
     return (
-        *(_page(path, Right.PUBLIC, document, "A page for people.", answers=_HTML, errors=(503,)) for path in PAGES),
-        _page("/assets/{file}", Right.PUBLIC, asset, "A file of the pages.", answers=(_BYTES,), errors=(404,)),
-        _page("/v1/status", Right.ADMIN, status.status, "What this worker is doing.", sizes),
-        _page("/healthz", Right.PUBLIC, status.healthz, "Whether the process is alive."),
-        _page("/readyz", Right.PUBLIC, status.readyz, "Whether frames would be taken in.", errors=(503,)),
+        *(_page(path, Right.PUBLIC, document, "A web page.", answers=_HTML, errors=(503,)) for path in PAGES),
+        _page("/assets/{file}", Right.PUBLIC, asset, "A file of the web pages.", answers=(_BYTES,), errors=(404,)),
+        _page("/v1/status", Right.ADMIN, status.status, "The state of this worker.", sizes),
+        _page("/healthz", Right.PUBLIC, status.healthz, "Liveness: 200 while the process answers."),
+        _page(
+            "/readyz",
+            Right.PUBLIC,
+            status.readyz,
+            "Readiness: 200 while frames are accepted.",
+            errors=(503,),
+        ),
         _page("/metrics", Right.PUBLIC, status.metrics, "Counters for Prometheus.", answers=("text/plain",)),
     )
 
 
 def _reading(limits: Reads) -> tuple[Route, ...]:
     keys = Parameter("keys", "a key, as it was logged; may be repeated", "texts", maximum=limits.keys)
-    times = Parameter("times", "with the time at which each row was logged", default="false", choices=("true", "false"))
+    times = Parameter("times", "include the time of each row", default="false", choices=("true", "false"))
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
     return (
         _read(
@@ -187,7 +193,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             Parameter("order", "+ or - and a field, config.<key> or summary_metrics.<key>", default="+created_at"),
             Parameter("limit", "runs in one answer", "integer", default=50, minimum=1, maximum=limits.runs),
             _CURSOR,
-            Parameter("summary", "a key whose last value each run comes with; may be repeated", "texts", maximum=100),
+            Parameter("summary", "a key whose last value each run includes; may be repeated", "texts", maximum=100),
         ),
         _read(_RUN, reads.run, "A run: its state, config, counts and links."),
         _read(f"{_RUN}/metrics", reads.metrics, "The names of its metrics, and how many each section has."),
@@ -201,7 +207,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             _MAX_STEP,
             Parameter(
                 "buckets",
-                "the most buckets of each metric; without it, every point",
+                "the most buckets of each metric; without it, every point is sent",
                 "integer",
                 minimum=1,
                 maximum=limits.buckets,
@@ -216,10 +222,10 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             keys,
             _MIN_STEP,
             _MAX_STEP,
-            Parameter("limit", "rows after which to stop; `next_step` says where to go on", "integer", minimum=1),
+            Parameter("limit", "the most rows; `next_step` says where to continue", "integer", minimum=1),
             Parameter(
                 "samples",
-                "keep about as many rows; the answer says what was left out",
+                "keep about this many rows; the answer says what was left out",
                 "integer",
                 minimum=1,
                 maximum=limits.samples,
@@ -244,7 +250,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
             limit,
             Parameter(
                 "samples",
-                "about as many rows of all, instead of pages; the answer says what was left out",
+                "send about this many of all rows, instead of pages; the answer says what was left out",
                 "integer",
                 minimum=1,
                 maximum=limits.objects,
@@ -254,9 +260,9 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/live",
             live,
-            "What happens in it, as server-sent events: docs/reading.md.",
-            replace(keys, about="a key whose new points are sent; without any, events only say where writers stand"),
-            Parameter("cursor", "the id of the last event that was received; Last-Event-ID means the same"),
+            "The events of a run, as server-sent events: docs/reading.md.",
+            replace(keys, about="a key whose new points are sent; without any, events only report progress"),
+            Parameter("cursor", "the id of the last event received; Last-Event-ID means the same"),
             answers=("text/event-stream",),
         ),
     )
@@ -271,7 +277,7 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
         _read(
             "/v1/metrics",
             workspace.metrics,
-            "The names of the metrics of some runs, or of the newest ones, and which run has which.",
+            "The metrics of some runs, or of the newest ones, and which runs have them.",
             path,
             runs,
         ),
@@ -289,7 +295,7 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
         _read(
             "/v1/live",
             workspace.live_runs,
-            "What happens in several runs, as server-sent events without points: docs/reading.md.",
+            "The events of several runs, as server-sent events without points: docs/reading.md.",
             path,
             replace(runs, required=True),
             answers=("text/event-stream",),
@@ -297,24 +303,29 @@ def _workspace(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/writers",
             workspace.listing("writers"),
-            "Its processes, and how far each is stored.",
+            "The writers of a run, and how far each is stored.",
             limit,
         ),
         _read(
             f"{_RUN}/rejections",
             workspace.listing("rejections"),
-            "Frames of it that were refused, newest first.",
+            "The rejections of a run, newest first.",
             limit,
         ),
-        _read(f"{_RUN}/alerts", workspace.listing("alerts"), "Its alerts, newest first.", limit),
-        _read(f"{_RUN}/metadata", workspace.metadata, "Where its processes come from.", limit),
-        _read(f"{_RUN}/files", workspace.files, "The files that it has saved.", limit, _CURSOR),
+        _read(f"{_RUN}/alerts", workspace.listing("alerts"), "The alerts of a run, newest first.", limit),
+        _read(
+            f"{_RUN}/metadata",
+            workspace.metadata,
+            "The metadata of the processes of a run.",
+            limit,
+        ),
+        _read(f"{_RUN}/files", workspace.files, "The files that a run has saved.", limit, _CURSOR),
         _read(
             f"{_RUN}/console",
             workspace.console,
-            "The end of what it has printed, or what stands before that.",
+            "The last console lines of a run, or those before a cursor.",
             limit,
-            Parameter("cursor", "`earlier` of another answer"),
+            Parameter("cursor", "`earlier` of a previous answer"),
         ),
     )
 
@@ -328,7 +339,9 @@ def _sql() -> Route:
         'The rows of one SQL statement that only reads, {"query": "SELECT …"}: docs/sql.md.',
         (
             Parameter(
-                "format", "of the answer; without it, the Accept header decides, else json", choices=("json", "csv")
+                "format",
+                "the format; without it, the Accept header decides, else json",
+                choices=("json", "csv"),
             ),
         ),
         answers=("application/json", "text/csv"),
@@ -352,7 +365,7 @@ def _page(
     answers: tuple[str, ...] = ("application/json",),
     errors: tuple[int, ...] = (),
 ) -> Route:
-    """A page for load balancers, scrapers and people: HEAD works, and unknown parameters do no harm."""
+    """A route for load balancers, scrapers and people: it answers HEAD, and ignores unknown parameters."""
     return Route(
         "GET",
         path,

@@ -1,6 +1,6 @@
-"""What routes are answered from: the services of one worker as one frozen value.
+"""The services of one worker, as one frozen value that handlers receive.
 
-`server.compose` makes it. A handler declares the part that it uses as a Protocol beside it, which `Services` fits, so
+`server.compose` builds it. A handler declares the part that it needs as a Protocol, which `Services` satisfies, so
 handlers and their tests depend on nothing else.
 """
 
@@ -32,25 +32,25 @@ class Services:
     """The services of one worker.
 
     Attributes:
-        config: its settings.
-        started_at: when it started, in seconds since 1970.
-        authorize: decides what a caller may do.
+        config: the worker's settings.
+        started_at: its start, in Unix seconds.
+        authorize: decides whether a caller has a right.
         metrics: counters for Prometheus.
         gate: open until the worker drains.
-        room: memory for frames between the sockets and COMMIT.
+        room: the memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
-        pace: for how long senders should gather rows.
-        streams: the open connections.
-        edits: changes to runs that come from readers.
-        reads: the database as reads use it.
-        live: live views.
-        sql: answers queries that people write.
-        sizes: how much history there is.
+        pace: how long senders should gather rows.
+        streams: the open WebSocket connections.
+        edits: changes to runs that readers make.
+        reads: read-only access to the database.
+        live: the live views.
+        sql: runs SQL queries that users write.
+        sizes: the amount of stored history.
         checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
             or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
-        pages: what `workspace/` was built into.
-        blobs: files; None where the server was started without a place for them.
+        pages: the built files of `workspace/`.
+        blobs: the blob store; None where the server was started without one.
     """
 
     config: Config

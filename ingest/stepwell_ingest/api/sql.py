@@ -1,9 +1,9 @@
-"""The handler of `POST /v1/sql`: the rows of a query that somebody wrote, as JSON or CSV, sent while they are read.
+"""The handler of `POST /v1/sql`: runs a user's query and sends its rows as JSON or CSV while they are read.
 
-Receives JSON, {"query": "SELECT …", "timeout_s": 10}; the second is optional. JSON answers are {"columns": [{"name",
+Receives JSON, {"query": "SELECT …", "timeout_s": 10}; the time-out is optional. JSON answers are {"columns": [{"name",
 "type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; where something fails after the first byte,
-"error" takes the place of "truncated". CSV cannot say either, so an answer that is not whole ends without its last
-chunk. The query is cancelled when its client goes.
+"error" takes the place of "truncated". CSV has neither, so an incomplete answer ends without its last chunk. The query
+is cancelled when its client disconnects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HINT = '{"query": "SELECT run, state FROM runs LIMIT 10"}'
 
 
 class SqlServices(Protocol):
-    """What SQL uses of the server."""
+    """The services that SQL needs."""
 
     @property
     def sql(self) -> SqlReader: ...
@@ -42,7 +42,7 @@ class Wanted:
 
     Attributes:
         query: one statement.
-        timeout_s: the longest that it may take.
+        timeout_s: its time-out in seconds.
     """
 
     query: str
@@ -53,8 +53,8 @@ async def sql(services: SqlServices, request: web.Request, query: Query) -> web.
     """Runs the query of the body and sends its rows.
 
     Raises:
-        UsageError: the body or the query cannot be used; nothing was sent.
-        ConnectionResetError: the client has gone.
+        UsageError: the body or the query is invalid; nothing was sent.
+        ConnectionResetError: the client is gone.
     """
     limits = services.sql.limits
     wanted = await _wanted(request, limits)
@@ -65,7 +65,7 @@ async def sql(services: SqlServices, request: web.Request, query: Query) -> web.
         while not work.done():
             await asyncio.wait({work}, timeout=limits.look_s)
             if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client has gone")
+                raise ConnectionResetError("the client is gone")
         return await work
     finally:
         work.cancel()
@@ -86,12 +86,12 @@ async def _wanted(request: web.Request, limits: Sql) -> Wanted:
     if not isinstance(query, str) or not query.strip().strip(";"):
         raise UsageError("the body has no query", hint=_HINT)
     if "\0" in query:
-        raise UsageError("the query has a NUL character", hint="Postgres takes none in a statement")
+        raise UsageError("the query has a NUL character", hint="Postgres does not accept it in a statement")
     timeout_s = body.get("timeout_s", limits.statement_s)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
         raise UsageError("'timeout_s' must be a number of seconds above 0", detail=repr(timeout_s)[:80])
     if unknown := sorted(set(body) - {"query", "timeout_s"}):
-        raise UsageError(f"the field {unknown[0][:80]!r} is not known here", hint="known are query and timeout_s")
+        raise UsageError(f"unknown field {unknown[0][:80]!r}", hint="known fields are query and timeout_s")
     return Wanted(query, timeout_s)
 
 
@@ -110,8 +110,8 @@ async def _answer(reader: SqlReader, wanted: Wanted, answer: JsonAnswer | CsvAns
 
 
 async def _send(rows: Rows, answer: JsonAnswer | CsvAnswer, limits: Sql) -> bool:
-    """Sends rows up to the limits; returns whether there are more."""
-    count = 1  # the first row says how large rows are
+    """Sends rows up to the limits; returns whether more rows remain."""
+    count = 1  # the first row shows how large rows are
     sent = 0
     while True:
         count = min(count, limits.rows - sent + 1)
@@ -131,7 +131,7 @@ class Answer:
 
     Args:
         request: the request to answer.
-        limits: the bytes of one answer.
+        limits: the most bytes of one answer.
     """
 
     content_type = ""
@@ -143,7 +143,7 @@ class Answer:
         self._response: web.StreamResponse | None = None
 
     def _fits(self, lines: list[bytes]) -> int:
-        """How many of `lines` the answer has room for."""
+        """The number of `lines` for which the answer has room."""
         for number, line in enumerate(lines):
             self._bytes_left -= len(line)
             if self._bytes_left < 0:
@@ -172,7 +172,7 @@ class JsonAnswer(Answer):
     _first = True
 
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
-        """Sends a batch; returns its bytes, None where not all of them fit."""
+        """Sends a batch; returns its size in bytes, or None where not all rows fit."""
         lines = [orjson.dumps([as_safe_json(value) for value in row]) for row in rows]
         fits = self._fits(lines)
         head = b""
@@ -185,13 +185,13 @@ class JsonAnswer(Answer):
         return len(body) if fits == len(lines) else None
 
     async def end(self, truncated: bool) -> web.StreamResponse:
-        """Sends what belongs after the rows."""
+        """Sends the end of the answer."""
         elapsed_ms = round((time.monotonic() - self._began) * 1000)
         await self._write(b"],", orjson.dumps({"truncated": truncated, "elapsed_ms": elapsed_ms})[1:], b"\n")
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """Sends `error` in the place of what follows; raises it where nothing was sent, so that a status reports it."""
+        """Ends the answer with `error`; raises it where nothing was sent, so that it becomes the answer's status."""
         if self._response is None:
             raise error
         await self._write(b"],", orjson.dumps({"error": error.as_dict()})[1:], b"\n")
@@ -199,7 +199,7 @@ class JsonAnswer(Answer):
 
 
 class CsvAnswer(Answer):
-    """An answer as CSV: a line with the names of the columns, then a line a row; NULL is empty."""
+    """An answer as CSV: a line with the names of the columns, then one line for each row; NULL is empty."""
 
     content_type = "text/csv; charset=utf-8"
 
@@ -213,13 +213,13 @@ class CsvAnswer(Answer):
         return len(body) if fits == len(lines) else None
 
     async def end(self, truncated: bool) -> web.StreamResponse:
-        """Ends the answer; one that was cut is left without its end, so that nobody takes it for whole."""
+        """Ends the answer; a truncated one is left without its last chunk, so that no client takes it for complete."""
         if truncated:
             raise ConnectionAbortedError("the answer is larger than the limit")
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """As in `JsonAnswer`; an answer that was begun is left without its end."""
+        """As in `JsonAnswer`; an answer that has begun is left without its last chunk."""
         if self._response is None:
             raise error
         raise ConnectionAbortedError(str(error)) from error

@@ -17,7 +17,7 @@ from stepwell_ingest.write.batcher import Batcher
 
 
 class ReadinessServices(Protocol):
-    """What readiness uses of the server."""
+    """The services that readiness needs."""
 
     @property
     def gate(self) -> Gate: ...
@@ -28,7 +28,7 @@ class ReadinessServices(Protocol):
 
 
 class LoadServices(Protocol):
-    """What the metrics use of the server."""
+    """The services that the metrics need."""
 
     @property
     def metrics(self) -> Metrics: ...
@@ -41,7 +41,7 @@ class LoadServices(Protocol):
 
 
 class StatusServices(LoadServices, Protocol):
-    """What the status uses of the server."""
+    """The services that the status needs."""
 
     @property
     def started_at(self) -> float: ...
@@ -52,17 +52,17 @@ class StatusServices(LoadServices, Protocol):
 
 
 async def healthz(services: object, request: web.Request, query: Query) -> web.Response:
-    """200 as long as the process answers at all."""
+    """Answers 200 as long as the process answers at all."""
     return json_response({"status": "alive"})
 
 
 async def readyz(services: ReadinessServices, request: web.Request, query: Query) -> web.Response:
-    """200 when frames would be taken in and stored, all background loops run, and Postgres answers.
+    """Answers 200 when frames are accepted and stored, all background loops run, and Postgres answers.
 
     Raises:
         UnavailableError: otherwise.
     """
-    for check in services.checks:  # before the gate: a loop that has ended closes it
+    for check in services.checks:  # before the gate, which a loop that has ended closes
         check()
     services.gate.check_open()
     await services.check_postgres()
@@ -70,7 +70,7 @@ async def readyz(services: ReadinessServices, request: web.Request, query: Query
 
 
 async def metrics(services: LoadServices, request: web.Request, query: Query) -> web.Response:
-    """The counters, and the gauges as they are now."""
+    """Answers with the counters and the current gauges, for Prometheus."""
     services.metrics.streams.set(len(services.streams))
     services.metrics.held_bytes.set(services.room.held_bytes)
     services.metrics.waiting.set(services.batcher.waiting)
@@ -78,9 +78,10 @@ async def metrics(services: LoadServices, request: web.Request, query: Query) ->
 
 
 async def status(services: StatusServices, request: web.Request, query: Query) -> web.Response:
-    """What `stepwell status` shows of a worker and of the history behind it.
+    """Answers with the state of a worker and of the stored history, which `stepwell status` shows.
 
-    `storage` is null when Postgres does not answer in time. With `sizes`, the largest runs and projects are added.
+    `storage` is null when Postgres does not answer in time. With `sizes`, the answer includes the largest runs and
+    projects.
     """
     storage = await services.sizes.storage()
     largest: dict[str, Any] | None = None

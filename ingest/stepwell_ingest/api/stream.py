@@ -1,4 +1,4 @@
-"""One connection of GET /v1/stream: frames in, acknowledgements out, pipelined. A process has one.
+"""One connection of GET /v1/stream: receives frames and sends acknowledgements, pipelined. A client process has one.
 
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
@@ -11,8 +11,8 @@
                                                                 ← {"type": "finished"}
     at any time                                                 ← {"type": "error", code, …}, then close
 
-An acknowledgement comes after COMMIT, in order, and stands for everything below `next_seq`. Another attach on the same
-stream goes on with another writer. When there is no room, the server stops reading and TCP makes the sender wait.
+Acknowledgements are sent after COMMIT, in order; each covers everything below `next_seq`. Another attach on the same
+stream switches to another writer. When there is no room, the server stops reading and TCP makes the sender wait.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from stepwell_ingest.write.ledger import Cursor
 log = logging.getLogger(__name__)
 
 
-#: How often a client is told that the worker stores what came before its frames; less than it waits before it gives up.
+#: How often a client learns that the worker is storing earlier frames; shorter than the time after which it gives up.
 _TELL_S = 3.0
 
 
 class _Finish:
-    """A place in the queue of answers: the writer has ended, and everything before it is answered by then."""
+    """A place in the queue of answers: the end of the writer, answered after everything before it."""
 
     def __init__(self, cursor: Cursor, exit_code: int) -> None:
         self.cursor = cursor
@@ -57,7 +57,7 @@ class _Finish:
 
 
 class StreamServices(AttachServices, Protocol):
-    """What a connection uses of the server."""
+    """The services that a connection needs."""
 
     @property
     def config(self) -> Config: ...
@@ -70,15 +70,15 @@ class StreamServices(AttachServices, Protocol):
 
 
 class StreamHandler:
-    """One connection: a reader that queues frames, and an answerer that reports in order what was committed.
+    """One connection: a reader that queues frames, and a task that acknowledges them in order after COMMIT.
 
     Args:
-        services: what it uses of the server.
-        principal: who is connected.
+        services: the services of the worker.
+        principal: the client.
         socket: the connection, after its handshake.
 
     Attributes:
-        cursor: of the writer that is attached; None before the first attach message.
+        cursor: the cursor of the attached writer; None before the first attach message.
     """
 
     def __init__(self, services: StreamServices, principal: Principal, socket: web.WebSocketResponse) -> None:
@@ -95,10 +95,10 @@ class StreamHandler:
         self._attach_deadline = time.monotonic() + self._timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
         self._wants_progress = False
-        self._ended = False  # the connection's end tells nothing of the writer
+        self._ended = False  # the end of the connection says nothing about the writer
 
     async def run(self) -> None:
-        """Serves until either side ends the connection or `stop` is called."""
+        """Serves the connection until either side ends it or `stop` is called."""
         self._reader = asyncio.create_task(self._read())
         answerer = asyncio.create_task(self._answer())
         alive = asyncio.create_task(self._show_life())
@@ -120,12 +120,12 @@ class StreamHandler:
                 await self._services.catalog.left(self.cursor)
 
     def stop(self) -> None:
-        """Stops reading; frames that were read are still answered."""
+        """Stops reading; frames already read are still answered."""
         self._ended = True  # by the server, not by the client
-        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects by itself"))
+        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects automatically"))
 
     def _let_go(self) -> None:
-        """Gives back the room of answers that are never sent, once their frames are out of the batcher."""
+        """Gives back the room of answers that will not be sent, once their frames have left the batcher."""
         while not self._answers.empty():
             answer = self._answers.get_nowait()
             if isinstance(answer, tuple):
@@ -140,9 +140,10 @@ class StreamHandler:
         self._services.room.give_back(size)
 
     async def _show_life(self) -> None:
-        """Pings, so that the client does not take a server without room for a dead one; ends with the connection.
+        """Sends pings, so that the client does not mistake a server without room for a dead one; ends with the
+        connection.
 
-        A reader that waits for room does not see the connection end, and would hold its message for no purpose.
+        A reader that waits for room does not notice the end of the connection, and would hold its message in vain.
         """
         heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -152,7 +153,8 @@ class StreamHandler:
                     await self._socket.ping()
 
     async def _tell_progress(self) -> None:
-        """Tells a client whose frames wait for their turn that the worker is storing others: it need not give up."""
+        """Tells a client whose frames wait for their turn that the worker is storing others, so that it does not give
+        up."""
         seen = self._services.metrics.batches
         with contextlib.suppress(ConnectionError):
             while True:
@@ -183,9 +185,9 @@ class StreamHandler:
             return  # the client has gone
         except Exception:
             log.exception("unexpected error while reading a stream")
-            self._answers.put_nowait(UnavailableError("the server could not read this"))
+            self._answers.put_nowait(UnavailableError("unexpected error while reading the stream"))
         finally:
-            # At once: a client that does not answer the close may keep this connection open for a while.
+            # Now: a client that does not answer the close may keep this connection open for a while.
             self._give_back(self._held)
             self._held = 0
             self._pieces = Pieces()
@@ -194,7 +196,7 @@ class StreamHandler:
         """The next message.
 
         Raises:
-            UnavailableError: it did not come in time, before the first attach or in the middle of a frame, which holds
+            UnavailableError: no message came in time, before the first attach or in the middle of a frame, which holds
                 room.
         """
         deadline = self._piece_deadline if self.cursor is not None else self._attach_deadline
@@ -218,7 +220,7 @@ class StreamHandler:
         rest = self._pieces.missing
         if 0 < rest < len(data):
             # The bytes that complete the unfinished frame go first, in the room that is held for it: a connection that
-            # holds room must never wait for more, or connections could wait for each other for ever.
+            # holds room must never wait for more, or connections could wait for each other forever.
             await self._take_pieces(self.cursor, data[:rest])
             data = data[rest:]
         await self._take_pieces(self.cursor, data)
@@ -235,7 +237,7 @@ class StreamHandler:
             return  # a piece in the middle of a frame
         self._piece_deadline = None
         whole, self._held = self._held, 0
-        # A frame that begins behind the last complete one gets room of its own; a part of a header does not need any.
+        # A frame that begins after the last complete one gets room of its own; a partial header needs none.
         beyond = min(pieces.kept, whole)
         self._give_back(beyond)
         if taken.submission is None:
@@ -261,7 +263,7 @@ class StreamHandler:
         self._held += size
 
     def _own_frames(self, data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
-        # Lazy: the frames before a bad one are taken in.
+        # Lazy, so that the frames before a bad one are accepted.
         for header, view in self._pieces.feed(data):
             if header.session != cursor.session:
                 raise WrongRunError(
@@ -286,11 +288,11 @@ class StreamHandler:
             self._answers.put_nowait(_Finish(self.cursor, exit_code))
         else:
             raise UsageError(
-                "a message of an unknown type", detail=f"{text[:100]!r}", hint="attach and finish are known"
+                "unknown type of message", detail=f"{text[:100]!r}", hint="the types are attach and finish"
             )
 
     async def _answer(self) -> None:
-        """Sends acknowledgements in order; neighbouring ones that are ready go as one."""
+        """Sends acknowledgements in order; consecutive ones that are ready are merged into one."""
         while True:
             answer = await self._answers.get()
             if answer is None:
@@ -305,7 +307,7 @@ class StreamHandler:
                 else:
                     await self._acknowledge(answer)
             except ConnectionError:
-                return  # the client has gone; its frames are stored all the same
+                return  # the client is gone; its frames are stored all the same
             except Error as error:
                 self._services.metrics.refused.labels(error.code).inc()
                 with contextlib.suppress(ConnectionError):
@@ -332,7 +334,7 @@ class StreamHandler:
             raise failure
 
     def _next_ready(self, cursor: Cursor) -> tuple[Submission, int] | None:
-        """The next answer, if it is an outcome of the same writer that is there already."""
+        """The next answer, if it is ready and belongs to the same writer."""
         if self._answers.empty():
             return None
         head = self._answers._queue[0]  # type: ignore[attr-defined]  # asyncio.Queue has no peek

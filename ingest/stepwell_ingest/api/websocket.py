@@ -1,6 +1,6 @@
-"""The handler of GET /v1/stream: the handshake, the limit of connections, and their registry.
+"""The handler of GET /v1/stream: the handshake, the limit of connections, and their registration.
 
-In front of `stream`, which serves the connection.
+Hands the open connection to `stream`, which serves it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stepwell_ingest.write.admission import Gate
 
 
 class WebSocketServices(StreamServices, Protocol):
-    """What opening a connection uses of the server."""
+    """The services that opening a connection needs."""
 
     @property
     def gate(self) -> Gate: ...
@@ -35,7 +35,7 @@ async def open_stream(services: WebSocketServices, request: web.Request, query: 
         UnavailableError: the server is stopping.
         OverloadedError: the server has `Limits.streams` connections.
     """
-    services.gate.check_open(hint="the SDK reconnects by itself")
+    services.gate.check_open(hint="the SDK reconnects automatically")
     limits, timeouts = services.config.limits, services.config.timeouts
     if len(services.streams) >= limits.streams:
         raise OverloadedError(
@@ -44,13 +44,14 @@ async def open_stream(services: WebSocketServices, request: web.Request, query: 
             detail=f"{limits.streams} open streams",
             hint="start more workers, or another server on the same Postgres",
         )
-    # Without aiohttp's heartbeat, which takes a peer for dead when its pong waits behind frames that have no room yet.
+    # Without aiohttp's heartbeat, which would declare a peer dead when its pong waits behind frames that have no room
+    # yet.
     socket = web.WebSocketResponse(max_msg_size=wire.MAX_MESSAGE_BYTES + 1, compress=False)
     await socket.prepare(request)
     _give_up_on_dead_peers(request, timeouts.heartbeat_s)
     stream = StreamHandler(services, request[PRINCIPAL], socket)
     services.streams.add(stream)
-    if services.gate.closed:  # since the handshake, so the drain has not seen this stream
+    if services.gate.closed:  # closed since the handshake, so the drain has not seen this stream
         stream.stop()
     try:
         await stream.run()

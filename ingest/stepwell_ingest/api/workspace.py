@@ -1,4 +1,4 @@
-"""The handlers that pages use beside those of `reads`: projects, metrics of several runs, what a run says of itself.
+"""The handlers that pages use beside those of `reads`: projects, metrics of several runs, and lists about one run.
 
 `routes` lists their parameters.
 """
@@ -23,7 +23,7 @@ from stepwell_ingest.read.deltas import Event
 from stepwell_ingest.read.projects import list_projects, metrics_of_runs
 from stepwell_ingest.read.runs import find_run
 
-#: Of how many runs one request may read metrics, or follow what happens.
+#: The most runs whose metrics, or whose events, one request may read.
 MAX_RUNS = 100
 
 
@@ -37,7 +37,7 @@ async def metrics(services: ReadServices, request: web.Request, query: Query) ->
 
 
 def listing(name: str) -> Handler:
-    """The handler of a list that `read_list` knows."""
+    """The handler of one of the lists that `read_list` reads."""
 
     async def answer(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
         row = await named_run(request, services.reads)
@@ -62,9 +62,9 @@ async def console(services: ReadServices, request: web.Request, query: Query) ->
 
 
 async def live_runs(services: LiveServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Each event is one of `…/live` without keys, with the run's name beside it, and without an id.
+    """Sends the events of several runs: those of `…/live` without keys, each with the run's name and without an id.
 
-    A browser has six connections to a server, so a page follows all its runs on one. Other routes tell what is new.
+    A browser opens six connections to a server, so a page follows all its runs on one. Other routes return what is new.
     """
     entity, project = query["path"]
     names = query["runs"]
@@ -86,8 +86,8 @@ async def live_runs(services: LiveServices, request: web.Request, query: Query) 
 async def _follow_all(
     services: LiveServices, entity: str, project: str, names: Sequence[str]
 ) -> AsyncGenerator[tuple[str, Event | Error | None], None]:
-    """Events of all runs in the order in which they happen; an error ends the following of its run only."""
-    # Of one place, so that a client that takes nothing holds the runs back: what they miss comes as one event.
+    """Yields the events of all runs in the order in which they happen; an error ends the events of its run only."""
+    # With one slot, so that a slow client holds the runs back: what it misses arrives as one event.
     happened: asyncio.Queue[tuple[str, Event | Error | None]] = asyncio.Queue(1)
 
     async def follow(name: str) -> None:

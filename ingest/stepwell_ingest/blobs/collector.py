@@ -1,14 +1,14 @@
 """Removes blobs that no run names any more: row marked, file moved aside, row removed, file removed.
 
-The last station of a blob, behind the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and
-that no client was told of for the grace period. Promises: while a row is marked, no client is told that the blob is
-there, and an upload of it is told to try again; killed anywhere, a later pass goes on; any number of servers may
-collect at a time, since a row is marked by one of them. Only files with a row are removed, so other files in the folder
-or bucket stay.
+The last station of a blob, after the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and that
+no client was told about for the grace period. Promises: while a row is marked, no client is told that the blob is
+stored, and an upload of it is told to retry; wherever a collector is killed, a later pass continues; any number of
+servers may collect at a time, since only one of them marks a row. Only files with a row are removed, so other files in
+the folder or bucket stay.
 
-A collector may be suspended for longer than its lease, wake, and go on. By then the blob may have been uploaded again.
-So a file is only moved, to a name that belongs to this removal, and the row decides after that: if it still has our
-mark, the file goes; if an upload has cleared the mark, the file goes back. The content is the same in either case.
+A collector may be suspended for longer than its lease and then continue. By then the blob may have been uploaded again.
+So a file is first moved to a name that belongs to this removal, and then the row decides: if it still has our mark, the
+file is removed; if an upload has cleared the mark, the file is moved back. The content is the same in either case.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from stepwell_schema import queries
 log = logging.getLogger(__name__)
 
 _EVERY_S = 3600.0
-#: How soon after a sweep of deleted runs.
+#: The delay after a sweep of deleted runs.
 _LOOK_EVERY_S = 60.0
-#: Rows of one look. As many files at most are removed in one lease.
+#: The rows of one look, and the most files removed in one lease.
 _ROWS = 500
-#: Where files lie between two steps of their removal.
+#: The folder of files between the two steps of their removal.
 _ASIDE = "removing"
 
 
 @dataclass(slots=True)
 class Collected:
-    """What a pass did.
+    """The result of a pass.
 
     Attributes:
-        blobs, bytes: removed, file and row.
+        blobs, bytes: the number and the size of the blobs whose file and row were removed.
     """
 
     blobs: int = 0
@@ -54,11 +54,11 @@ class Collected:
 
 
 class Collector:
-    """Collects over a connection of its own, made for each pass.
+    """Removes unused blobs, over a connection of its own for each pass.
 
     Args:
-        dsn: where Postgres is.
-        store: where the files are.
+        dsn: the DSN of Postgres.
+        store: the store of the files.
     """
 
     def __init__(self, dsn: str, store: Store, timeouts: Timeouts) -> None:
@@ -74,15 +74,15 @@ class Collector:
         swept_at, collected_at = None, -_EVERY_S
         while True:
             try:
-                with postgres_errors("be asked for sweeps"):
+                with postgres_errors("report sweeps"):
                     last = await pool.fetchval(self._sql["last_sweep"])
                 if last != swept_at or time.monotonic() - collected_at >= _EVERY_S:
                     await self.collect()
                     swept_at, collected_at = last, time.monotonic()
             except Error as error:
-                log.warning("files that no run names could not be removed, which is tried again: %s", error)
+                log.warning("unused files could not be removed; trying again: %s", error)
             except asyncpg.PostgresError as error:
-                log.error("files that no run names could not be removed: %s", error)
+                log.error("unused files could not be removed: %s", error)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def collect(self) -> Collected | None:
@@ -100,9 +100,9 @@ class Collector:
                     return None
                 collected = await self._pass(connection)
             finally:
-                await connection.close(timeout=5)  # which ends the claim
+                await connection.close(timeout=5)  # releases the claim
         if collected.blobs:
-            log.info("%d files (%d bytes) that no run names were removed", collected.blobs, collected.bytes)
+            log.info("%d unused files (%d bytes) were removed", collected.blobs, collected.bytes)
         return collected
 
     async def _pass(self, connection: asyncpg.Connection) -> Collected:
@@ -110,14 +110,14 @@ class Collector:
         collected = Collected()
         after: bytes | None = None
         while True:
-            began = time.monotonic()  # before the lease does
+            began = time.monotonic()  # before the lease begins
             found = await self._claim(connection, after)
             if found["claimed"]:
                 await self._remove(connection, found["claimed"], found["claimed_at"], began, collected)
             after = found["last_seen"]
             if after is None:
                 return collected
-            await asyncio.sleep(time.monotonic() - began)  # half of the time belongs to others
+            await asyncio.sleep(time.monotonic() - began)  # leave half of the time to others
 
     async def _claim(self, connection: asyncpg.Connection, after: bytes | None) -> asyncpg.Record:
         return await connection.fetchrow(self._sql["claim_unused"], after, _ROWS, self._grace, self._lease)
@@ -152,7 +152,7 @@ class Collector:
         collected.bytes += row["bytes"]
 
     async def _settle(self, connection: asyncpg.Connection, aside: dict[bytes, str]) -> None:
-        """Removes files that were moved aside, or moves them back, as their rows say now."""
+        """Removes files that were moved aside, or moves them back, depending on their rows."""
         marked = {row["sha256"]: row["marked"] for row in await connection.fetch(self._sql["marks"], list(aside))}
         for sha256, path in aside.items():
             if sha256 not in marked:
@@ -160,9 +160,9 @@ class Collector:
             elif not marked[sha256]:
                 log.warning("blob %s was uploaded while it was being removed; it stays", sha256.hex())
                 await self._store.move(path, incoming.path_of(sha256.hex()))
-            # A marked one belongs to another collector, or to a removal that was cut off: a later pass decides.
+            # A marked row belongs to another collector, or to a removal that was interrupted: a later pass decides.
 
     async def _settle_left(self, connection: asyncpg.Connection) -> None:
-        """Settles what collectors that were killed have left aside."""
+        """Settles files that killed collectors have left aside."""
         for path, _, _ in await self._store.below(f"{_ASIDE}/"):
             await self._settle(connection, {bytes.fromhex(path.rpartition("/")[2].partition("-")[0]): path})

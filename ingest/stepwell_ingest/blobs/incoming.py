@@ -1,9 +1,9 @@
-"""Blobs on their way in: parts that any worker takes, made into one object when all of them are there.
+"""Incoming blobs: parts that any worker receives, joined into one object when they are complete.
 
-Stands between the route and the store. In come bytes that claim to begin at an offset of a blob; out goes the blob,
-once its bytes have the hash that is its name. The parts lie in the store themselves, named by offset and length, so an
-upload goes on after a restart, at any worker of any host, and memory holds one part of it. Parts may overlap: what
-counts is how far they reach from offset 0 on without a gap.
+Stands between the route and the store. Receives bytes that claim to begin at an offset of a blob; makes the blob once
+its bytes have the hash that is its name. The parts lie in the store, too, named by offset and length, so an upload
+continues after a restart, at any worker of any host, and memory holds one part of it. Parts may overlap: the upload has
+reached the first gap after offset 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PART = re.compile(r"\d+(-\d+)?")
 
 
 class Part(NamedTuple):
-    """A piece of the store: bytes [start, end) of a blob, of an object that begins at `offset`."""
+    """A piece of a stored part: bytes [start, end) of the blob, in an object that begins at `offset`."""
 
     path: str
     offset: int
@@ -33,12 +33,12 @@ class Part(NamedTuple):
 
 
 def path_of(sha256: str) -> str:
-    """Where a whole blob lies."""
+    """The path of a whole blob."""
     return f"stored/{sha256[:2]}/{sha256}"
 
 
 async def parts_of(store: Store, sha256: str) -> list[Part]:
-    """The parts that make the beginning of a blob, without gap and overlap, in order.
+    """The pieces that make up the beginning of a blob, without gaps and overlaps, in order.
 
     Raises:
         UnavailableError: the store does not answer.
@@ -56,26 +56,26 @@ async def parts_of(store: Store, sha256: str) -> list[Part]:
 
 
 def reach(parts: list[Part]) -> int:
-    """How many bytes from the beginning on are there."""
+    """The number of bytes that have arrived without a gap, from the beginning on."""
     return parts[-1].end if parts else 0
 
 
 async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearray) -> None:
-    """Stores what came.
+    """Stores a part.
 
     Raises:
-        UnavailableError: the store does not take it now.
+        UnavailableError: the store does not accept it now.
     """
-    # What a crash of the host takes is sent again, and what it spoils does not pass the hash. The name has the length:
-    # an upload that is cut off leaves a short part, which must not take the place of a longer one.
+    # Parts that a crash of the host loses are sent again, and damaged ones fail the hash. The name has the length: an
+    # interrupted upload leaves a short part, which must not replace a longer one.
     await store.put(f"{_PREFIX}/{sha256}/{offset:020d}-{len(data)}", data, for_good=False)
 
 
 async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
-    """Makes the blob of its parts, reading each byte once, and removes them.
+    """Makes the blob from its parts, reading each byte once, and removes the parts.
 
     Raises:
-        BlobMismatchError: they have another hash; nothing became visible, and they are gone.
+        BlobMismatchError: they have another hash; nothing became visible, and the parts were removed.
         UnavailableError: the store does not answer, or another worker has just removed the parts.
     """
     try:
@@ -95,7 +95,7 @@ async def forget(store: Store, sha256: str) -> None:
 
 
 async def sweep(store: Store, older_than_s: float) -> int:
-    """Removes parts of uploads that nobody goes on with; returns how many.
+    """Removes the parts of abandoned uploads; returns their number.
 
     Raises:
         UnavailableError: the store does not answer.
@@ -108,11 +108,11 @@ async def sweep(store: Store, older_than_s: float) -> int:
 
 
 def mismatch(sha256: str, found: str) -> BlobMismatchError:
-    """The error for bytes that are not those that their name says."""
+    """The error for bytes whose hash is not the name of the blob."""
     return BlobMismatchError(
-        "the bytes are not those of this blob",
+        "the bytes do not match the SHA-256 of this blob",
         detail=f"their SHA-256 is {found}, not {sha256}",
-        hint="nothing of them was kept; send the blob again from its beginning",
+        hint="none of them were kept; send the blob again from its beginning",
     )
 
 
@@ -121,11 +121,11 @@ async def _checked(store: Store, sha256: str, parts: list[Part]) -> AsyncIterato
     try:
         for part in parts:
             async for piece in store.read(part.path, part.start - part.offset, part.end - part.offset):
-                await asyncio.to_thread(digest.update, piece)  # a millisecond a piece that frames need not wait for
+                await asyncio.to_thread(digest.update, piece)  # a millisecond for each piece, off the loop
                 yield piece
     except FileNotFoundError as error:
         raise UnavailableError(
-            "parts of the blob went away while it was put together", detail=sha256, hint="ask for it again"
+            "parts of the blob were removed while they were joined", detail=sha256, hint="retry the request"
         ) from error
     if digest.hexdigest() != sha256:
         raise mismatch(sha256, digest.hexdigest())

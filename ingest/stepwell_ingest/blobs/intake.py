@@ -1,9 +1,10 @@
-"""The blobs of one server: what is there, what is missing of it, and how bytes become a blob.
+"""The blobs of one server: which are stored, which bytes are missing, and how uploads become blobs.
 
-Stands between the routes and the store. In come claims ("these are the bytes from 8388608 on of the blob with this
-hash") with bodies; out go answers. A blob is acknowledged when the store has it for good and `stepwell.blob` says so
-(`presence`), in this order: a crash between them costs one more upload, never a row without its blob. Promises that
-memory holds one part an upload, within a limit for all of them, and that the bytes of a blob are those of its name.
+Stands between the routes and the store. Receives claims ("these are the bytes from 8388608 on of the blob with this
+hash") with bodies; returns answers. A blob is acknowledged when the store has it for good and `stepwell.blob` has its
+row (`presence`), in this order: a crash between the two costs one more upload, never a row without its blob. Promises
+that memory holds one part of each upload, within a limit for all of them, and that a blob has the hash that is its
+name.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _COMPOSE_AT_A_TIME = 2
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an upload says of its body.
+    """The part of a blob that the body of an upload claims to be.
 
     Attributes:
-        sha256: of the whole blob, 64 hexadecimal digits in lower case.
+        sha256: the SHA-256 of the whole blob, 64 hexadecimal digits in lower case.
         start: the offset of the body's first byte.
-        length: of the body; None: it ends where it ends.
-        total: the size of the blob; None: where the body ends.
+        length: the length of the body; None: not known in advance.
+        total: the size of the blob; None: the blob ends where the body ends.
     """
 
     sha256: str
@@ -55,12 +56,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an upload.
+    """The result of an upload.
 
     Attributes:
-        offset: how many bytes from the beginning on are there.
-        done: the blob is there for good.
-        new: it was not before.
+        offset: the number of bytes that have arrived without a gap, from the beginning on.
+        done: whether the blob is stored for good.
+        new: whether this upload stored it.
     """
 
     offset: int
@@ -73,7 +74,7 @@ class BlobIntake:
 
     Args:
         pool: connections to Postgres.
-        store: where the bytes go.
+        store: the store of the bytes.
     """
 
     def __init__(self, pool: asyncpg.Pool, store: Store, limits: Limits, timeouts: Timeouts) -> None:
@@ -85,26 +86,26 @@ class BlobIntake:
         self._composing = asyncio.Semaphore(_COMPOSE_AT_A_TIME)
 
     async def run(self) -> None:
-        """Until cancelled: removes parts of uploads that nobody goes on with."""
+        """Removes the parts of abandoned uploads, until cancelled."""
         while True:
             try:
                 swept = await incoming.sweep(self.store, self._timeouts.blob_part_s)
                 if swept:
-                    log.info("%d parts of blobs that nobody completed were removed", swept)
+                    log.info("%d parts of abandoned uploads were removed", swept)
             except Error as error:
                 log.warning("%s", error)
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def size(self, sha256: str) -> int | None:
-        """The size of a blob that is there; see `Presence.size`."""
+        """The size of a stored blob; see `Presence.size`."""
         return await self._presence.size(sha256)
 
     async def promise(self, sha256: str) -> int | None:
-        """Likewise, for somebody who then does not send it; see `Presence.promise`."""
+        """Likewise, for a client that will then not send it; see `Presence.promise`."""
         return await self._presence.promise(sha256)
 
     async def offset(self, sha256: str) -> int:
-        """How many bytes of a blob that is not there have come.
+        """The number of bytes of an unfinished upload that have arrived.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -112,20 +113,20 @@ class BlobIntake:
         return incoming.reach(await incoming.parts_of(self.store, sha256))
 
     def read(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes [start, end) of a blob that is there; see `Store.read`."""
+        """The bytes [start, end) of a stored blob; see `Store.read`."""
         return self.store.read(incoming.path_of(sha256), start, end)
 
     async def receive(self, claim: Claim, body: AsyncIterator[bytes]) -> Outcome:
-        """Takes a body in, whole blob or part.
+        """Receives a body, a whole blob or a part of one.
 
-        A body that breaks off leaves what came of it, if it is part of a larger blob.
+        Bytes of a body that breaks off are kept if they are part of a larger blob.
 
         Raises:
-            BlobTooLargeError: the blob is, or becomes, larger than this server takes.
+            BlobTooLargeError: the blob is, or becomes, larger than this server accepts.
             BlobOffsetError: bytes before these are missing.
-            BlobMismatchError: these are not the bytes of the blob; nothing of it is kept.
+            BlobMismatchError: these are not the bytes of the blob; none of them are kept.
             UnavailableError: the store or Postgres does not answer, or the body did not come in time.
-            DataError: the body is shorter or longer than it says.
+            DataError: the body is shorter or longer than declared.
         """
         self._check_size(claim.total if claim.total is not None else (claim.length or 0))
         size = await self.promise(claim.sha256)
@@ -138,10 +139,10 @@ class BlobIntake:
             reached = await self.offset(claim.sha256)
             if claim.start > reached:
                 raise BlobOffsetError(
-                    "bytes before these are missing",
+                    "earlier bytes of the blob are missing",
                     offset=reached,
-                    detail=f"{reached} bytes are there, and these begin at {claim.start}",
-                    hint="go on where the header Upload-Offset says",
+                    detail=f"{reached} bytes have arrived, and these begin at {claim.start}",
+                    hint="continue at the offset in the header Upload-Offset",
                 )
         end = await self._receive_parts(claim, body)
         if claim.length is not None and end - claim.start != claim.length:
@@ -167,7 +168,7 @@ class BlobIntake:
         return Outcome(total, done=True, new=True)
 
     async def _receive_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
-        """Cuts the body into parts; returns the offset behind them."""
+        """Cuts the body into parts; returns the offset after them."""
         part_bytes = self._limits.blob_part_bytes
         held = min(part_bytes, claim.length if claim.length is not None else part_bytes)
         position = claim.start
@@ -179,7 +180,7 @@ class BlobIntake:
                     async with self._in_time():
                         ended = await _fill(buffer, body, part_bytes)
                 finally:
-                    # Also what came of a body that broke off, or came too slowly: the next request goes on behind it.
+                    # Also for a body that broke off, or came too slowly: the next request continues after it.
                     self._check_size(position + len(buffer))
                     if buffer:
                         await incoming.put_part(self.store, claim.sha256, position, buffer[:part_bytes])
@@ -202,7 +203,7 @@ class BlobIntake:
             if reached > total:
                 await incoming.forget(self.store, sha256)
                 raise BlobMismatchError(
-                    "more bytes have come than the blob has",
+                    "more bytes have arrived than the blob has",
                     detail=f"{reached}, not {total}",
                     hint="nothing of them was kept; send the blob again from its beginning",
                 )
@@ -224,7 +225,7 @@ class BlobIntake:
         limit = self._limits.blob_bytes
         if size > limit:
             raise BlobTooLargeError(
-                "the blob is larger than this server takes",
+                "the blob is larger than this server accepts",
                 detail=f"{size:,} bytes; the limit is {limit:,}",
                 hint="log a smaller file, or start the server with a larger --blob-bytes",
             )
@@ -235,7 +236,7 @@ class BlobIntake:
                 await self.room.reserve(size)
         except TimeoutError:
             raise UnavailableError(
-                "the server has no room for a blob now",
+                "the server has no room for a blob at present",
                 detail=f"{self.room.held_bytes} of {self.room.limit_bytes} bytes are held",
                 hint="send it again after a pause",
             ) from None
@@ -245,7 +246,7 @@ class BlobIntake:
 
 
 class _InTime:
-    """A time limit for a body that says so in our words."""
+    """A time limit for a body, with an error that explains it."""
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
@@ -264,7 +265,7 @@ class _InTime:
 
 
 async def _fill(buffer: bytearray, body: AsyncIterator[bytes], size: int) -> bool:
-    """Reads until `buffer` has `size` bytes or a little more, or the body has ended; whether it has."""
+    """Reads until `buffer` has `size` bytes or a little more, or the body ends; returns whether it has ended."""
     while len(buffer) < size:
         try:
             buffer += await anext(body)

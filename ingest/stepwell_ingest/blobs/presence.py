@@ -1,8 +1,8 @@
-"""Which blobs are there: the row that says so, and the object that must be there with it.
+"""The presence of blobs: a blob is stored when it has both its row and its object.
 
-Between intake and collector. In come hashes; out go sizes. A blob is there when `stepwell.blob` has its row and the
-store its object. Promises that whoever is told so may rely on it for the grace period (`blob_grace_s`), whatever a
-collector does at that moment: both write the row, and Postgres lets one of them go first
+Stands between intake and collector. Receives hashes; returns sizes. A blob is stored when `stepwell.blob` has its row
+and the store its object. Promises that a client that is told so may rely on it for the grace period (`blob_grace_s`),
+whatever a collector does at that moment: both write the row, and Postgres orders the writes
 (`functions/120_blob_collection.sql`).
 """
 
@@ -18,18 +18,18 @@ from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_schema import queries
 
-#: A removal that was begun longer ago is no more, wherever its process has gone: collectors ask the store for nothing
-#: in the second half of it, and the store's library gives a request up after 20 s (`store._RETRY`).
+#: A removal that began longer ago has ended, even if its process was suspended: collectors send no request to the store
+#: in the second half of this time, and the store's library gives a request up after 20 s (`store._RETRY`).
 REMOVAL_LEASE_S = 300.0
-#: How old a promise may be without being written anew, so that a file that is logged often costs few writes.
+#: The age up to which a promise is not renewed, so that a file that is logged often costs few writes.
 _FRESH_S = 300.0
 
 
 class Presence:
-    """Rows and objects of blobs as one answer.
+    """Combines the rows and the objects of blobs.
 
     Args:
-        grace_s: for how long a promise must hold.
+        grace_s: how long a promise must hold.
     """
 
     def __init__(self, pool: asyncpg.Pool, store: Store, grace_s: float) -> None:
@@ -39,7 +39,7 @@ class Presence:
         self._sql = queries("blobs")
 
     async def size(self, sha256: str) -> int | None:
-        """The size of a blob that is there now, None when it is not; promises nothing.
+        """The size of a blob that is stored now, or None; promises nothing for later.
 
         Raises:
             UnavailableError: Postgres or the store does not answer.
@@ -49,7 +49,7 @@ class Presence:
         return await self._if_there(sha256, row)
 
     async def promise(self, sha256: str) -> int | None:
-        """Likewise, for somebody who then does not send it: from now on it stays for the grace period.
+        """Likewise, for a client that will then not send it: the blob stays for the grace period from now on.
 
         Raises:
             UnavailableError: likewise.
@@ -59,23 +59,23 @@ class Presence:
         return await self._if_there(sha256, row)
 
     async def record(self, sha256: str, size: int) -> None:
-        """Says that the store has a blob; call it after `put`, and acknowledge after it. Stays, as `promise` says.
+        """Records that the store has a blob; call it after `put`, and acknowledge after it. Promises as `promise` does.
 
         Raises:
-            UnavailableError: it is being removed, or was while it was put, and must be put again; or as in `size`.
+            UnavailableError: the blob is being removed, or was during the put, and must be put again; or as in `size`.
         """
         lease = datetime.timedelta(seconds=REMOVAL_LEASE_S)
         with postgres_errors("record a blob"):
             recorded = await self._pool.fetchval(self._sql["record_blob"], bytes.fromhex(sha256), size, lease)
-        # A removal that began before the put may have ended behind it. From the row on there can be no other one, so
-        # what is there now stays.
+        # A removal that began before the put may have ended after it. No other one can begin now that there is a row,
+        # so an object that exists now stays.
         if not recorded or await self._store.size(incoming.path_of(sha256)) != size:
             raise UnavailableError(
                 "an older copy of this blob is being removed", detail=sha256, hint="send it again after a pause"
             )
 
     async def _if_there(self, sha256: str, row: int | None) -> int | None:
-        # A row whose object is gone (another folder or bucket, a folder that was cleared) heals by an upload.
+        # A row whose object is gone (another folder or bucket, a folder that was cleared) is repaired by an upload.
         if row is None or await self._store.size(incoming.path_of(sha256)) != row:
             return None
         return int(row)

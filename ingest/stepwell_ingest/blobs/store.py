@@ -1,8 +1,8 @@
-"""Where blobs lie: a local folder or an S3-compatible bucket, behind one library (obstore).
+"""The blob store: a local folder or an S3-compatible bucket, through one library (obstore).
 
-The last station of a blob. In come bytes and the path they belong to; out go the same bytes, by ranges. Promises that a
-path shows a whole object or none, and that what `put` returned for survives a crash of the host. An S3 store promises
-that itself; obstore's local store renames a finished file into place but forces nothing to the disk, so this does.
+The last station of a blob. Receives bytes and their path; returns the same bytes, by ranges. Promises that a path shows
+a whole object or none, and that an object survives a crash of the host once `put` has returned. S3 promises that
+itself; obstore's local store renames a finished file into place but syncs nothing to the disk, so this module does.
 
     stored/ab/abcd…              a blob, by the hexadecimal SHA-256 of its bytes
     incoming/abcd…/<offset>      a part of one that is not yet whole (`stepwell_ingest.blobs.incoming`)
@@ -34,41 +34,42 @@ _CHUNKS_AT_A_TIME = 2
 _READ_BYTES = 1024 * 1024
 #: S3 copies no larger objects in one request.
 _COPY_BYTES = 5 * 1024**3
-#: The store is asked again for this long; the client, who has the bytes, then tries again itself.
+#: Requests to the store are retried for this long; after that the client, which has the bytes, retries.
 _RETRY: dict[str, Any] = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=20)}
 
 
 class Store:
-    """One place for blobs.
+    """One store of blobs.
 
     Args:
-        name: of the place, for people.
+        name: its name in messages.
         store: the library's store.
-        folder: where it is on the disk; None: elsewhere.
+        folder: its folder on the disk; None: not on this disk.
     """
 
     def __init__(self, name: str, store: ObjectStore, folder: Path | None) -> None:
         self.name = name
         self._store = store
         self._folder = folder
-        self._synced: set[Path] = set()  # folders whose own names are safe
+        self._synced: set[Path] = set()  # folders whose own directory entries are synced
 
     async def put(self, path: str, data: bytes | bytearray | AsyncIterator[bytes], *, for_good: bool = True) -> None:
-        """Stores an object, whole or not at all. An iterator that raises leaves nothing.
+        """Stores an object, whole or not at all. If the iterator raises, nothing is stored.
 
         Args:
-            for_good: it must survive a crash of the host, too.
+            for_good: whether it must survive a crash of the host, too.
 
         Raises:
             UnavailableError: the store does not take it now.
         """
-        with store_errors("take a blob", missing_is_error=True):
+        with store_errors("store a blob", missing_is_error=True):
             await self._store.put_async(path, data, chunk_size=_CHUNK_BYTES, max_concurrency=_CHUNKS_AT_A_TIME)
             if self._folder is not None and for_good:
                 await asyncio.to_thread(self._sync, self._folder / path)
 
     def _sync(self, path: Path) -> None:
-        """The file and its name; once, the names of the directories above it, which may be new."""
+        """Syncs the file and its directory entry, and once the entries of the directories above it, which may be
+        new."""
         folders = [path.parent]
         if path.parent not in self._synced:
             folders += [folder for folder in path.parent.parents if folder.is_relative_to(self._folder or folder)]
@@ -86,7 +87,7 @@ class Store:
         Raises:
             UnavailableError: the store does not answer.
         """
-        with store_errors("be asked for a blob"):
+        with store_errors("look up a blob"):
             try:
                 return int((await self._store.head_async(path))["size"])
             except FileNotFoundError:
@@ -101,7 +102,7 @@ class Store:
         """
         if start == end:
             return
-        with store_errors("give a blob"):
+        with store_errors("return a blob"):
             found = await self._store.get_async(path, options={"range": (start, end)})
             async for piece in found.stream(min_chunk_size=_READ_BYTES):
                 yield bytes(piece)
@@ -117,7 +118,7 @@ class Store:
             return [(str(item["path"]), int(item["size"]), item["last_modified"].timestamp()) for item in found]
 
     async def delete(self, paths: list[str]) -> None:
-        """Removes objects; those that are not there are no error.
+        """Removes objects; missing ones are not an error.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -132,7 +133,8 @@ class Store:
                         folder.rmdir()
 
     async def remove(self, path: str) -> None:
-        """Removes a whole blob; one that is not there is no error. Its folder stays: others are on their way there.
+        """Removes a whole blob; a missing one is not an error. Its folder stays, since other blobs may be arriving
+        there.
 
         Raises:
             UnavailableError: the store does not answer, or the bucket is not there.
@@ -141,11 +143,11 @@ class Store:
             try:
                 await self._store.delete_async(path)
             except FileNotFoundError:
-                if self._folder is None:  # S3 says so of the bucket only
+                if self._folder is None:  # S3 reports only a missing bucket
                     raise
 
     async def move(self, path: str, to: str) -> None:
-        """Gives an object another name, whatever had that name; one that is not there is no error.
+        """Renames an object, replacing any object of that name; a missing one is not an error.
 
         Raises:
             UnavailableError: the store does not answer, or the bucket is not there.
@@ -161,11 +163,14 @@ class Store:
                     await self.put(to, self.read(path, 0, size))
                     await self._store.delete_async(path)
             except FileNotFoundError:
-                if self._folder is None:  # S3 says so of an object and of the bucket alike; a listing tells them apart
+                if (
+                    self._folder is None
+                ):  # S3 reports a missing object and a missing bucket alike; a listing tells them apart
                     await self._store.list(path).collect_async()
 
     async def remove_unfinished(self, older_than_s: float) -> None:
-        """Removes what crashes in the midst of a `put` have left in a local folder. (Buckets have lifecycle rules.)"""
+        """Removes partial files that crashes during a `put` have left in a local folder. (Buckets have lifecycle
+        rules.)"""
         if self._folder is not None:
             await asyncio.to_thread(_remove_staged, self._folder, time.time() - older_than_s)
 
@@ -177,7 +182,7 @@ def open_store(place: str) -> Store:
     AWS_SECRET_ACCESS_KEY and the others that AWS' own tools read.
 
     Raises:
-        SettingError: the place makes no sense, or cannot be made.
+        SettingError: the place is invalid, or cannot be created.
     """
     if "://" not in place:
         folder = Path(place).absolute()
@@ -195,7 +200,7 @@ def open_store(place: str) -> Store:
         raise SettingError(
             f"blobs cannot be kept at {place!r}", hint="name a folder, or a bucket as s3://bucket/prefix"
         )
-    # An endpoint without TLS is named by who runs the server; that is their consent.
+    # Plain HTTP is allowed: whoever runs the server has named the endpoint.
     plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
     options: dict[str, Any] = {"allow_http": True} if plain else {}
     try:
@@ -211,11 +216,11 @@ def open_store(place: str) -> Store:
 
 @contextlib.contextmanager
 def store_errors(doing: str, *, missing_is_error: bool = False) -> Iterator[None]:
-    """Turns what the library raises into `UnavailableError`: the client has the bytes, and trying again can help.
+    """Turns the library's exceptions into `UnavailableError`: the client has the bytes, and a retry can help.
 
     Args:
-        doing: what was tried, for the message.
-        missing_is_error: "not found" is the absence of a bucket, not of an object.
+        doing: the action, for the message.
+        missing_is_error: whether "not found" means that the bucket is missing, not the object.
     """
     try:
         yield
@@ -231,9 +236,9 @@ def store_errors(doing: str, *, missing_is_error: bool = False) -> Iterator[None
 
 def _unavailable(doing: str, error: Exception) -> UnavailableError:
     return UnavailableError(
-        f"the store of blobs could not {doing}",
+        f"the blob store could not {doing}",
         detail=_first_line(error),
-        hint="the sender keeps its files and tries again; look at the disk, or at the bucket and its credentials",
+        hint="the sender keeps its files and retries; check the disk, or the bucket and its credentials",
     )
 
 
@@ -242,7 +247,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _remove_staged(root: Path, before: float) -> None:
-    # The library writes beside the object, with `#` and a number behind its name.
+    # The library writes beside the object, to a name with `#` and a number appended.
     for path in root.rglob("*#*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before:

@@ -1,4 +1,4 @@
-"""The Postgres that a command means, and a connection to it with an error that helps when there is none."""
+"""Finds the Postgres that a command should use, and connects to it, with helpful errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _CONNECT_S = 10.0
 
 
 def find_dsn(argument: str | None, data_option: str | None) -> str:
-    """The DSN that was given, else STEPWELL_DSN, else that of the server on this machine.
+    """The given DSN, else STEPWELL_DSN, else the DSN of the server on this machine.
 
     Raises:
-        UnavailableError: there is none.
-        SettingError: the server's note of where it is cannot be read.
+        UnavailableError: no server runs here, and no DSN was given.
+        SettingError: the file with the server's address cannot be read.
     """
     given = argument or (None if data_option else os.environ.get("STEPWELL_DSN"))
     if given:
@@ -34,10 +34,10 @@ def find_dsn(argument: str | None, data_option: str | None) -> str:
 
 
 async def connect(dsn: str, user: str | None = None, **settings: str) -> asyncpg.Connection:
-    """A connection with these settings of Postgres.
+    """Connects to Postgres with these session settings.
 
     Args:
-        user: another one than the DSN's.
+        user: a user other than the DSN's.
 
     Raises:
         UnavailableError: Postgres cannot be reached.
@@ -48,5 +48,5 @@ async def connect(dsn: str, user: str | None = None, **settings: str) -> asyncpg
         raise UnavailableError(
             "Postgres cannot be reached",
             detail=str(error) or type(error).__name__,
-            hint="is `stepwell up` running? Another Postgres is named with --dsn",
+            hint="is `stepwell up` running? Use --dsn for another Postgres",
         ) from error

@@ -1,9 +1,9 @@
-"""The data directory of `stepwell up`: made, and held by one server at a time.
+"""Creates the data directory of `stepwell up`, and locks it for one server at a time.
 
 <data>/postgres/       the embedded cluster (`stepwell_ingest.db`)
 <data>/postgres.log    its messages
-<data>/server.lock     locked (flock) by the server that runs, which also goes when it is killed; holds its pid
-<data>/server.json     where that server is (`stepwell.cli.ServerFile`)
+<data>/server.lock     locked (flock) by the running server, until it ends in any way; holds its pid
+<data>/server.json     the address of that server (`stepwell.cli.ServerFile`)
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from stepwell_ingest.db import datadir
 
 
 class InUseError(SettingError):
-    """Another `stepwell up` holds the directory."""
+    """Another `stepwell up` has locked the directory."""
 
 
 @contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Makes the directory, and holds it.
+    """Creates the directory, and holds its lock.
 
     Raises:
-        InUseError: another server holds it; names its process.
-        SettingError: it cannot be made or written, or is another user's: he could have the database, and what the
-            server writes, in his hands.
+        InUseError: another server has locked it; names its process.
+        SettingError: it cannot be created or written, or belongs to another user, who could then control the database
+        and
+            the server's files.
     """
     descriptor = _locked_file(data)
     try:
@@ -52,7 +53,7 @@ def held(data: Path) -> Iterator[None]:
 
 
 def _locked_file(data: Path) -> int:
-    """A descriptor of the lock file, which is ours and no link: what a link leads to would be emptied."""
+    """Opens the lock file, which must be our own and not a link, since the target of a link would be emptied."""
     lock = data / "server.lock"
     hint = "choose another one with --data or STEPWELL_DATA"
     try:

@@ -1,8 +1,8 @@
-"""`stepwell delete`: runs, projects or old history go for good; first it shows what, and asks.
+"""`stepwell delete`: deletes runs, projects or old history for good, after showing them and asking.
 
-Takes names, or an age. Promises to delete nothing that it has not shown (except points that arrived since), to ask
-unless it was told not to, and never to leave half of a run visible. Killed in between, it leaves rows that no reader
-sees; the next `stepwell delete` or the server's hourly sweep removes them.
+Receives names, or an age. Promises to delete nothing that it has not shown (except points that arrived since), to ask
+unless told not to, and never to leave half of a run visible. If it is killed, it leaves rows that no reader sees; the
+next `stepwell delete` or the server's hourly sweep removes them.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ def run(options: argparse.Namespace) -> int:
     asked_for = bool(options.runs) + bool(options.project or options.older_than) + options.sweep
     if asked_for != 1:
         raise SettingError(
-            "say what to delete" if not asked_for else "say what to delete in one way",
-            hint="runs by name, or --project and --older-than (both: the old runs of that project), or --sweep",
+            "nothing to delete was named"
+            if not asked_for
+            else "these ways to say what to delete are mutually exclusive",
+            hint="name runs, or give --project and --older-than (both: the old runs of that project), or --sweep",
         )
     if options.older_than is not None:
-        parse_age(options.older_than)  # before anybody waits for Postgres
+        parse_age(options.older_than)  # before waiting for Postgres
     dsn = find_dsn(options.dsn, options.data)
     if options.sweep:
         return loop.run(_sweep_only(dsn))
@@ -107,17 +109,19 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         raise Error(
-            "this database is not that of a server of this version", detail=str(error), hint="start `stepwell up` on it"
+            "this database was not set up by a server of this version",
+            detail=str(error),
+            hint="start `stepwell up` on it first",
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise Error(
-            "this role may not delete", detail=str(error), hint="give the DSN of the role that the server connects as"
+            "this role may not delete", detail=str(error), hint="use the DSN of the role as which the server connects"
         ) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise UnavailableError(
             "the connection to Postgres was lost, or it failed",
             detail=f"{type(error).__name__}: {error}",
-            hint="what is deleted stays so; give the same command again for the rest",
+            hint="deleted runs stay deleted; run the same command again for the rest",
         ) from error
     finally:
         with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
@@ -135,7 +139,7 @@ async def _plan(connection: asyncpg.Connection, options: argparse.Namespace) -> 
 def _text(plan: Deletion) -> str:
     lines = []
     if plan.targets:
-        lines.append(f"{number(len(plan.targets), 'run')} will go, for good:")
+        lines.append(f"{number(len(plan.targets), 'run')} will be deleted for good:")
         rows = [
             (
                 target.path,
@@ -177,7 +181,10 @@ def _text(plan: Deletion) -> str:
 
 def _agreed(count: int) -> bool:
     if not sys.stdin.isatty():
-        raise SettingError("nobody can be asked here, so nothing was deleted", hint="give --yes, or --dry-run to look")
+        raise SettingError(
+            "there is no terminal to ask for confirmation, so nothing was deleted",
+            hint="use --yes, or --dry-run to see what would be deleted",
+        )
     what = "this run" if count == 1 else f"these {count:,} runs"
     try:
         answer = input(f"Delete {what}, for good? [y/N] ")
@@ -198,7 +205,7 @@ async def _sweep(connection: asyncpg.Connection) -> int:
     finally:
         progress.clear()
     if swept is None:
-        print("another sweep is under way; what is left goes with that one or the next (the server sweeps every hour)")
+        print("another sweep is running; it or the next one removes the rest (the server sweeps every hour)")
         return 0
     text = f"removed {number(swept.rows, 'row')}"
     if swept.months or swept.dropped_bytes:

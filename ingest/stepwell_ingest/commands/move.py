@@ -1,7 +1,7 @@
-"""Moves the database of an older version from `~/.stepwell` to where `stepwell up` keeps it now.
+"""Moves the database of an older version from `~/.stepwell` to the present data directory of `stepwell up`.
 
-Before `data.held`. `~/.stepwell` is also where runs that start in the home directory spool, so that somebody who
-cleared away spools removed the database with them. Only the server's own files move; spools stay.
+Runs before `data.held`. Runs that start in the home directory spool into `~/.stepwell`, too, so removing old spools
+would remove the database with them. Only the server's own files move; spools stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stepwell.errors import SettingError
 from stepwell_ingest.commands.data import held
 from stepwell_ingest.db import datadir
 
-#: What a server keeps in its data directory, beside its lock.
+#: The server's files in its data directory, beside its lock.
 _OURS = ("postgres", "postgres.log", "blobs")
 
 
@@ -22,11 +22,11 @@ def move_data(before: Path, now: Path, say: Callable[[str], None]) -> None:
     """Moves the server's files from `before` to `now`.
 
     Args:
-        say: gets one line for the person at the terminal.
+        say: receives one line for the user at the terminal.
 
     Raises:
         InUseError: a server still runs on `before`.
-        SettingError: they cannot be moved; nothing has changed.
+        SettingError: the files cannot be moved; nothing has changed.
     """
     moved: list[str] = []
     with held(before):

@@ -1,7 +1,7 @@
-"""Why a query found nothing: the metrics, runs and projects that it names and that do not exist.
+"""Explains why a query found nothing: lists the metrics, runs and projects that it names and that do not exist.
 
-Used by `stepwell sql` after a query without rows. Receives the text of the query; returns lines for the person at the
-terminal. A query that is read wrongly costs a line too few, never an error.
+Used by `stepwell sql` after a query without rows. Receives the text of the query; returns lines for the user at the
+terminal. A query that is misread leads to a missing line, never to an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _MAX_NAMES = 20_000
 _PATIENCE_MS = 2_000
 _EQUAL = re.compile(r"\b(metric|run|project)\s*(?:=|\bIN\b)\s*(\(?\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*)", re.I)
 _TEXT = re.compile(r"'((?:[^']|'')*)'")
-#: By column: the names that there are.
+#: The query for the existing names, by column.
 _KNOWN = {
     "metric": "SELECT DISTINCT m.name FROM stepwell.metrics m",
     "run": "SELECT DISTINCT r.run FROM stepwell.runs r",
@@ -25,7 +25,7 @@ _KNOWN = {
 
 
 async def explain_nothing(connection: asyncpg.Connection, query: str) -> list[str]:
-    """One line for each name in the query that nothing has; none where all of them exist.
+    """One line for each name in the query that does not exist.
 
     Raises:
         asyncpg.PostgresError: the names cannot be read in time.
@@ -53,7 +53,7 @@ async def explain_nothing(connection: asyncpg.Connection, query: str) -> list[st
 
 
 def _named(query: str) -> dict[str, dict[str, None]]:
-    """The texts that the query compares with each column, each once."""
+    """The distinct texts that the query compares with each column."""
     found: dict[str, dict[str, None]] = {}
     for match in _EQUAL.finditer(query):
         texts = [text.replace("''", "'") for text in _TEXT.findall(match[2])]
@@ -62,5 +62,5 @@ def _named(query: str) -> dict[str, dict[str, None]]:
 
 
 def _line(column: str, name: str, alike: list[str]) -> str:
-    text = f"no {column} here is called {name!r}"
-    return f"{text}; near it: {', '.join(alike)}" if alike else text
+    text = f"there is no {column} {name!r}"
+    return f"{text}; similar names: {', '.join(alike)}" if alike else text

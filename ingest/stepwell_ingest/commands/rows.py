@@ -1,8 +1,8 @@
-"""Rows of a query as text: table, CSV or JSON. Pure but for the output that is handed in.
+"""Writes the rows of a query as a table, CSV or JSON. Pure except for the given output.
 
-Takes column descriptions and batches of rows, as asyncpg gives them, and writes text batch by batch, so that a result
-of any size needs little memory. Promises that no value is changed: NaN and infinities are words in JSON, where numbers
-cannot say them, and integers keep all digits.
+Receives column descriptions and batches of rows from asyncpg, and writes text batch by batch, so that a result of any
+size needs little memory. Promises that no value is changed: NaN and infinities become strings in JSON, which has no
+numbers for them, and integers keep all digits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _CONTROL = {code: " " for code in range(32)}
 
 
 class Column(NamedTuple):
-    """name: as the query named it; kind: Postgres' name of the type."""
+    """A column: its name in the query, and Postgres' name of its type."""
 
     name: str
     kind: str
 
 
 class Writer(Protocol):
-    """Takes batches of rows in order, the first one with `begin`."""
+    """Receives batches of rows in order, the first one with `begin`."""
 
     def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None: ...
     def more(self, rows: Sequence[Sequence[Any]]) -> None: ...
@@ -36,11 +36,12 @@ class Writer(Protocol):
 
 
 class TableWriter:
-    """For people. The first batch decides how wide columns are.
+    """Writes a table for people. The first batch determines the widths of the columns.
 
     Args:
         out: receives the lines.
-        columns: of the terminal. Where rows are wider, long texts are cut, with an ellipsis, and the last line says so.
+        columns: the width of the terminal. In wider rows, long texts are cut, with an ellipsis, and the last line says
+        so.
             None: nothing is cut, as `out` is a file or a pipe.
     """
 
@@ -57,7 +58,7 @@ class TableWriter:
         names = [column.name for column in columns]
         self._widths = [max(map(len, cells)) for cells in zip(names, *texts, strict=True)]
         if self._columns is not None and sum(self._widths) + 2 * (len(columns) - 1) > self._columns:
-            # A number that is cut is a wrong number, and a last column that nothing follows may be as long as it is.
+            # A number must not be cut, and the last column may have any length.
             self._widths[:-1] = [
                 width if right else min(width, max(_MAX_WIDTH, len(name)))
                 for width, right, name in zip(self._widths, self._right, names, strict=True)
@@ -87,7 +88,7 @@ class TableWriter:
 
 
 class CsvWriter:
-    """For spreadsheets: a head, then a line a row; NULL is empty."""
+    """Writes CSV: a head, then one line for each row; NULL is empty."""
 
     def __init__(self, out: TextIO) -> None:
         self._csv = csv.writer(out, lineterminator="\n")
@@ -104,7 +105,7 @@ class CsvWriter:
 
 
 class JsonWriter:
-    """For programs: one array of objects, a row a line. Columns of the same name get numbers."""
+    """Writes JSON: one array of objects, one row on each line. Columns of the same name get numbers."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

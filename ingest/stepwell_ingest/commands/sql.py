@@ -1,8 +1,8 @@
-"""`stepwell sql`: asks the stored history, from the command line, from a pipe or at a prompt.
+"""`stepwell sql`: queries the stored history, from the command line, from a pipe or at a prompt.
 
-Takes SQL, one statement at a time, and prints rows. Promises to change nothing: each statement runs in a read-only
-transaction of its own, with a statement timeout, by the role `stepwell_reader`, which may read only; the protocol used
-takes a single statement, and one that gives no rows is not run. The schema `stepwell` is on the search path, so the
+Receives SQL, one statement at a time, and prints rows. Promises to change nothing: each statement runs in a read-only
+transaction of its own, with a statement timeout, as the role `stepwell_reader`, which can only read; the protocol used
+accepts a single statement, and one that returns no rows is not run. The schema `stepwell` is on the search path, so the
 views are just `history`, `history_objects`, `runs`, `summary` and so on.
 """
 
@@ -29,7 +29,7 @@ from stepwell_ingest.server import loop
 _READER = "stepwell_reader"
 _ONLY_READS = "`stepwell sql` only reads; to change data, use psql with the DSN"
 _BATCH_ROWS = 2000
-#: Whether the role may read here; NULL: there is no schema yet.
+#: Returns whether the role may read; NULL: there is no schema yet.
 _MAY_READ = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'stepwell'"
 _BE_READER = """SELECT set_config('role', $1, false) FROM pg_roles r, pg_namespace n
 WHERE r.rolname = $1 AND n.nspname = 'stepwell' AND has_schema_privilege(r.oid, n.oid, 'USAGE')"""
@@ -59,7 +59,7 @@ else STEPWELL_DSN, else that of the server that runs on this machine.
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("query", nargs="?", metavar="QUERY", help="one SQL statement")
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default table")
-    parser.add_argument("--dsn", help="the Postgres to ask")
+    parser.add_argument("--dsn", help="the Postgres to query")
     parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="the longest that a query may take; default 60"
@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> int:
     query = options.query
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.buffer.read().decode(errors="surrogateescape")
-    if query is not None and any("\ud800" <= char <= "\udfff" for char in query):  # how Python holds what is not UTF-8
+    if query is not None and any(
+        "\ud800" <= char <= "\udfff" for char in query
+    ):  # Python's form of bytes that are not UTF-8
         raise SettingError("the query is not UTF-8", hint="save the file as UTF-8")
     if query is not None and not query.strip().strip(";"):
         raise SettingError("there is no query", hint='stepwell sql "SELECT …"')
@@ -85,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
-    """As the role that only reads: logged in as it where Postgres trusts us, else by SET ROLE; as we are without it.
+    """Connects as the reader role: logged in as it where Postgres allows it, else by SET ROLE, else as the DSN's role.
 
     Raises:
         UnavailableError: Postgres cannot be reached.
@@ -102,7 +104,7 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
             connection = await connect(dsn, user=_READER, **settings)
             if await connection.fetchval(_MAY_READ):
                 return connection
-            await connection.close()  # a reader's role of another database of this Postgres
+            await connection.close()  # the reader role belongs to another database of this Postgres
     connection = await connect(dsn, **settings)
     with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
         await connection.fetch(_BE_READER, _READER)
@@ -120,11 +122,11 @@ async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
     except asyncpg.PostgresError as error:
         raise _explained(error, query, timeout_s) from error
     except BrokenPipeError:
-        raise  # of our own output: `stepwell sql … | head`
+        raise  # from our own output: `stepwell sql … | head`
     except (asyncpg.InterfaceError, ConnectionError, TimeoutError) as error:
         detail = (
             None if isinstance(error, asyncpg.InterfaceError) else str(error)
-        )  # the first speaks of asyncpg's classes
+        )  # the first message names asyncpg's classes
         raise UnavailableError("the connection to Postgres was lost", detail=detail) from error
     finally:
         with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError):
@@ -132,7 +134,7 @@ async def _ask(dsn: str, query: str, format_: str, timeout_s: float) -> None:
 
 
 async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> bool:
-    """Prints the rows; returns whether any value was found (avg() and count() of nothing give a row of NULL or 0)."""
+    """Prints the rows; returns whether any value was found (avg() and count() of nothing return a row of NULL or 0)."""
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=str, decoder=orjson.loads, schema="pg_catalog")
     writer = _writer(format_)
@@ -163,9 +165,9 @@ def _writer(format_: str) -> Writer:
 
 
 def _explained(error: asyncpg.PostgresError, query: str, timeout_s: float) -> Error:
-    """Postgres' own words, with the place in the query, and a hint where we know better what to do."""
+    """Postgres' message, with the place in the query, and a hint where we have a better one."""
     if isinstance(error, asyncpg.QueryCanceledError):
-        return Error(f"the query took longer than {timeout_s:g} s", hint="allow it more with --timeout SECONDS")
+        return Error(f"the query took longer than {timeout_s:g} s", hint="raise the limit with --timeout SECONDS")
     hint = error.hint
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         hint = _ONLY_READS

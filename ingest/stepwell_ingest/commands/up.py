@@ -43,7 +43,7 @@ from stepwell_ingest.server.supervisor import Supervisor
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
-#: Undoing a pass that is under way takes a moment.
+#: Rolling back a pass in progress takes a moment.
 _SEAL_STOP_S = 5.0
 _SEAL_RETRY_S = 5.0
 
@@ -125,7 +125,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    # Until the loop handles signals, SIGTERM undoes the start, as Ctrl-C does.
+    # Until the loop handles signals, SIGTERM aborts the start, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = data_directory(options.data)
     if data == Path.home() / ".stepwell" and not (options.data or os.environ.get("STEPWELL_DATA")):
@@ -140,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
         except SettingError as error:
             if dsn is None:
                 raise
-            # The data is elsewhere, so it only matters to `stepwell sql` here, which then has to be told the DSN.
+            # The data is elsewhere, so this only affects `stepwell sql` on this machine, which then needs the DSN.
             noted = False
             if not isinstance(error, InUseError):
                 _say(f"{error.message}: `stepwell sql` here will need --dsn")
@@ -179,7 +179,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Server:
-    """What `run` does inside the loop."""
+    """The part of `run` inside the event loop."""
 
     def __init__(
         self, config: Config, options: argparse.Namespace, data: Path, cluster: Cluster | None, noted: bool
@@ -218,7 +218,7 @@ class _Server:
                 self.failure = UnavailableError(
                     "Postgres has ended, so the server ends too",
                     detail=f"its log is {self._cluster.log_file}",
-                    hint="start it again: points that runs log meanwhile wait in their spools",
+                    hint="start it again; meanwhile, runs keep their points in their spools",
                 )
                 stop.ask()
                 stop.ask()
@@ -236,14 +236,14 @@ class _Server:
                 return
 
     def _ready(self, url: str) -> None:
-        if self._seal:  # the schema is there by now
+        if self._seal:  # the schema exists by now
             self._sealing = asyncio.create_task(self._start_sealing())
         local = _local_url(url)
         if self._noted:
             try:
                 ServerFile(local, self._config.dsn, os.getpid()).write(self._data)
             except OSError as error:
-                _say(f"{self._data} does not take a note of where the server is ({error.strerror})")
+                _say(f"the server's address cannot be written to {self._data} ({error.strerror})")
         lines = ["", f"Stepwell is up, with {self._workers} workers." if self._workers > 1 else "Stepwell is up."]
         lines.append(f"  listens on   {url}")
         where = f"in {self._cluster.data_dir}" if self._cluster else f"in {_shown(self._config.dsn)}"
@@ -278,7 +278,7 @@ class _Server:
 
 @contextmanager
 def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
-    """Postgres from the wheel, while it is needed."""
+    """Runs the embedded Postgres for the duration of the block."""
     bin_dir = embedded_binaries()
     # A worker has some twenty connections at most, those of reads included; some are for people.
     settings = ClusterSettings(max_connections=max(100, 40 + 20 * workers))
@@ -307,7 +307,7 @@ def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
 
 @contextmanager
 def _reserved_port(host: str, port: int) -> Iterator[int]:
-    """The port to listen on, after a try: a taken port is better found before Postgres starts.
+    """The port to listen on, after a trial bind, so that a taken port is found before Postgres starts.
 
     It is held, so that 0 gives all workers the same one, now and when one is replaced.
     """
@@ -316,11 +316,11 @@ def _reserved_port(host: str, port: int) -> Iterator[int]:
         with socket.socket(family) as attempt:
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             attempt.bind(address)
-            # bind alone succeeds beside a listener that has SO_REUSEPORT set, on some systems.
+            # On some systems, bind alone succeeds beside a listener that has SO_REUSEPORT set.
             attempt.listen(1)
     except socket.gaierror as error:
         raise SettingError(
-            f"{host} is no address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
+            f"{host} is not an address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
         ) from error
     except OSError as error:
         raise cannot_listen(host, port, error) from error
@@ -353,12 +353,12 @@ def _loopback(host: str) -> bool:
 
 
 def _local_url(url: str) -> str:
-    """How this machine reaches the server."""
+    """The URL for clients on this machine."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def _remote_url(url: str) -> str:
-    """How other machines reach it."""
+    """The URL for clients on other machines."""
     name = socket.gethostname()
     return url.replace("//0.0.0.0:", f"//{name}:").replace("//[::]:", f"//{name}:")
 
@@ -366,21 +366,21 @@ def _remote_url(url: str) -> str:
 def _port(text: str) -> int:
     port = int(text) if text.isdecimal() else -1
     if not 0 <= port < 65536:
-        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+        raise argparse.ArgumentTypeError("a port must be a number from 0 to 65535")
     return port
 
 
 def _count(text: str) -> int:
     count = int(text) if text.isdecimal() else 0
     if count < 1:
-        raise argparse.ArgumentTypeError("a whole number, at least 1")
+        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
     return count
 
 
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
     if match is None or int(match[1]) < 1:
-        raise argparse.ArgumentTypeError("a size is a number of bytes, or one with kB, MB, GB or TB")
+        raise argparse.ArgumentTypeError("a size must be a number of bytes, or a number with kB, MB, GB or TB")
     unit: int = 1000 ** " kMGT".index(match[2] or " ")
     return int(match[1]) * unit
 

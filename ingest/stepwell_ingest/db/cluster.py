@@ -1,9 +1,9 @@
-"""A Postgres cluster that belongs to Stepwell: made, started, watched and stopped as a child process.
+"""A Postgres cluster that belongs to Stepwell: creates, starts, watches and stops it as a child process.
 
-Stands below `stepwell up` without `--dsn`, before the event loop runs. Comes in: a data directory and the programs
-(`embedded_binaries()`, `system_binaries()`). Goes out: a DSN. Promises: only the directory's owner can connect (a
-socket in a 0700 directory; TCP only when asked for), Ctrl-C in the terminal does not reach the server, so that we can
-drain first, and on Linux it never outlives us.
+Used by `stepwell up` without `--dsn`, before the event loop runs. Receives a data directory and the programs
+(`embedded_binaries()`, `system_binaries()`); returns a DSN. Promises: only the directory's owner can connect (a socket
+in a 0700 directory; TCP only on request), Ctrl-C in the terminal does not reach Postgres, so that the worker can drain
+first, and on Linux Postgres never outlives this process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .datadir import DATABASE, ROLE, Postmaster
 
 __all__ = ["Cluster", "ClusterSettings", "embedded_binaries", "system_binaries"]
 
-# A socket's path may have 107 bytes on Linux and 103 on macOS; Postgres adds a slash and .s.PGSQL.NNNNN.lock.
+# A socket's path may have 107 bytes on Linux and 103 on macOS; Postgres appends a slash and .s.PGSQL.NNNNN.lock.
 _SOCKET_DIR_BYTES_MAX = 80
 _LOG_BYTES_MAX = 16 << 20
 _LOG_TAIL_BYTES = 4096
@@ -43,10 +43,10 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """How the server is run: made for many appended rows on a small machine. `fsync` stays on.
+    """Settings of Postgres, chosen for many appended rows on a small machine. `fsync` stays on.
 
     Args:
-        listen_tcp: also listen on 127.0.0.1, on a free port, and trust whoever connects. For tests with proxies.
+        listen_tcp: also listen on 127.0.0.1, on a free port, and trust every connection. For tests with proxies.
         start_timeout_s: how long a start may take; recovery after a crash reads up to `max_wal_size_mb`.
         stop_timeout_s: how long a fast stop may take before it becomes an immediate one.
         extra: further server settings by their own names; they win over the fields.
@@ -61,7 +61,7 @@ class ClusterSettings:
     checkpoint_timeout_s: int = 900
     max_connections: int = 100
     synchronous_commit: str = "on"
-    # Arrays of floats hardly compress, and the CPU is what is scarce.
+    # Arrays of floats hardly compress, and the CPU is the bottleneck.
     wal_compression: str = "off"
     jit: bool = False
     autovacuum: bool = True
@@ -71,7 +71,7 @@ class ClusterSettings:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def server_settings(self) -> dict[str, str]:
-        """The settings as the server takes them, name to value."""
+        """The settings by the names that Postgres uses."""
         return {
             "shared_buffers": f"{self.shared_buffers_mb}MB",
             "max_wal_size": f"{self.max_wal_size_mb}MB",
@@ -87,15 +87,15 @@ class ClusterSettings:
 
 
 class Cluster:
-    """One data directory and the server on it; as a context manager it starts and stops (fast).
+    """One data directory and the Postgres server on it; as a context manager, it starts and stops (fast).
 
     Args:
-        data_dir: made on the first start; its parents too.
-        bin_dir: the programs to use.
-        settings: how the server is run.
-        log_file: where the server's messages go; default `postgres.log` beside the data directory.
+        data_dir: created on the first start, with its parents.
+        bin_dir: the directory of the programs.
+        settings: the server's settings.
+        log_file: the file for the server's messages; default `postgres.log` beside the data directory.
 
-    Start it from a thread that lives as long as the server shall: Linux stops the server when that thread ends.
+    Start it from a thread that lives as long as the server should: Linux stops the server when that thread ends.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class Cluster:
         return self._port
 
     def dsn(self, database: str = DATABASE, *, tcp: bool = False) -> str:
-        """The address of a database on the started cluster, for asyncpg, psql and all of libpq.
+        """The DSN of a database on the started cluster, for asyncpg and libpq.
 
         Raises:
-            SettingError: `tcp` is asked for, but the settings have no `listen_tcp`.
+            SettingError: `tcp` is requested, but the settings have no `listen_tcp`.
         """
         name = quote(database, safe="")
         if not tcp:
@@ -140,7 +140,7 @@ class Cluster:
         return f"postgresql://{ROLE}@127.0.0.1:{self._port}/{name}"
 
     def start(self) -> None:
-        """Make the cluster if there is none, start the server and wait until it accepts connections.
+        """Create the cluster if there is none, start the server and wait until it accepts connections.
 
         Raises:
             SettingError: the directory belongs to another version, server or purpose, or cannot be reached by the user
@@ -171,7 +171,7 @@ class Cluster:
             self.stop("immediate")
             raise SettingError(f"no cluster can run on {self.data_dir}", detail=str(error)) from error
         except BaseException:
-            # Ctrl-C during a long recovery leaves nothing behind either.
+            # Ctrl-C during a long recovery leaves nothing behind, either.
             self.stop("immediate")
             raise
 
@@ -210,7 +210,7 @@ class Cluster:
 
     def _launch(self, log: BinaryIO) -> None:
         if len(os.fsencode(self.data_dir)) > _SOCKET_DIR_BYTES_MAX or re.search(r"[,\"'\s]", str(self.data_dir)):
-            # Too long for a socket, or something that the server or libpq would take for a list.
+            # Too long for a socket, or with characters that the server or libpq would take for a list.
             self._socket_dir = Path(tempfile.mkdtemp(prefix="stepwell-"))
             datadir.own(self._socket_dir, self._account)
         self._port = _free_port() if self.settings.listen_tcp else 5432
@@ -232,7 +232,7 @@ class Cluster:
         account = self._account
         command = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
         command += [str(account.uid), str(account.gid)] if account else ["-1", "-1"]
-        # SIGINT, a fast stop, is what our death shall send.
+        # When this process dies, the kernel sends SIGINT: a fast stop.
         command += [str(int(signal.SIGINT)), str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
@@ -243,7 +243,7 @@ class Cluster:
             stderr=log,
             cwd="/",
             env=datadir.environment(),
-            # Of its own, or the terminal's Ctrl-C would reach the server before we have drained.
+            # In a session of its own, or the terminal's Ctrl-C would reach the server before the worker has drained.
             start_new_session=True,
         )
 
@@ -255,7 +255,7 @@ class Cluster:
             if found is not None and found.pid == process.pid and found.status == "ready":
                 return
             if process.poll() is not None:
-                raise self._failure(f"Postgres ended while it started, with status {process.returncode}")
+                raise self._failure(f"Postgres exited during its start, with status {process.returncode}")
             if time.monotonic() > deadline:
                 raise self._failure(f"Postgres was not ready within {self.settings.start_timeout_s:g} s")
             time.sleep(_POLL_S)
@@ -268,8 +268,7 @@ class Cluster:
     def _open_log(self) -> BinaryIO:
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES_MAX:
             self.log_file.replace(self.log_file.with_name(f"{self.log_file.name}.1"))
-        # Its owner's alone: statements that fail stand in it with their values. A link that somebody planted is an
-        # error.
+        # Readable by its owner only: it contains failed statements with their values. A planted link is an error.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         log = open(os.open(self.log_file, flags, 0o600), "ab")  # noqa: SIM115 - the caller closes it
         os.fchmod(log.fileno(), 0o600)
@@ -282,7 +281,7 @@ class Cluster:
             log.seek(max(self._log_start, size - _LOG_TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:]
         return UnavailableError(
-            message, detail="its last words:\n" + "\n".join(lines), hint=f"the whole of its log is in {self.log_file}"
+            message, detail="the end of its log:\n" + "\n".join(lines), hint=f"the complete log is in {self.log_file}"
         )
 
 

@@ -1,7 +1,7 @@
 """Opens connections to Postgres; no other module of the server does.
 
-One function for each kind of connection, with the session settings that its users rely on. They raise what asyncpg
-raises; a caller wraps them in `postgres_errors`, which says what could not be done.
+One function for each kind of connection, with the session settings that its users rely on. They raise asyncpg's
+exceptions; callers wrap them in `postgres_errors`, which names the failed action.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from stepwell_ingest.config import Limits, Reads, Sql, Timeouts
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_schema import queries
 
-#: A pass of the sealer moves megabytes in one statement.
+#: A sealing pass moves megabytes in one statement.
 _SEAL_STATEMENT_S = 600.0
 _SEAL_LOCK_S = 5.0
 _ANSWER_S = 5.0
 _ATTACHING = 4
-#: The role that `POST /v1/sql` logs in as: a session that began as it has no other role to return to.
+#: The role of the sessions of `POST /v1/sql`: a session that logged in as it has no other role to return to.
 _READER = "stepwell_reader"
-#: What is read behind a lock must be current, whatever the role's or the database's default is: under "repeatable read"
-#: a delete would not see the fork that was made while it waited for the run.
+#: Rows read after waiting for a lock must be current, whatever the role's or the database's default is: under
+#: "repeatable read", a delete would not see a fork that was created while it waited for the run.
 _CURRENT = {"default_transaction_isolation": "read committed"}
-#: What somebody has set for all sessions of the database or the role must not end our work.
+#: Limits that are set for the database or the role must not interrupt our work.
 _NO_LIMITS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
-    """The connections of the write path: one for each copier, and some for attaches, heartbeats and the like."""
+    """Opens the connections of the write path: one for each copier, and some for attaches, heartbeats and the like."""
     return await asyncpg.create_pool(
         dsn,
         min_size=limits.copiers,
@@ -41,7 +41,7 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
         server_settings={
             "application_name": "stepwell",
             "TimeZone": "UTC",
-            # What is acknowledged must survive a crash, whatever the database's own default is.
+            # Acknowledged frames must survive a crash, whatever the database's default is.
             "synchronous_commit": "on",
             **_CURRENT,
             # When a worker's host disappears during a COPY, Postgres must notice: until then the ledger rows stay
@@ -49,7 +49,7 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
             "tcp_keepalives_idle": "15",
             "tcp_keepalives_interval": "5",
             "tcp_keepalives_count": "3",
-            # These end what a worker has begun that stands still: its own time-outs need a process that runs.
+            # These end the statements of a worker that has stalled: its own time-outs require a running process.
             "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
             "lock_timeout": f"{timeouts.lock_s * 1000:.0f}ms",
             "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
@@ -80,12 +80,12 @@ async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
 
 
 async def _keep(_: asyncpg.Connection) -> None:
-    """Instead of asyncpg's reset of a connection that goes back to its pool, which costs a statement each time: the
-    write path leaves no session state behind (settings, listeners, cursors, session locks)."""
+    """Replaces asyncpg's reset of a connection that returns to its pool, which costs a statement each time: the write
+    path leaves no session state behind (settings, listeners, cursors, session locks)."""
 
 
 async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
-    """Read-only connections with a statement timeout, made on demand: a server that nobody reads from has none."""
+    """Opens read-only connections with a statement timeout, on demand: a server without readers has none."""
     statement_ms = round(limits.statement_s * 1000)
     return await asyncpg.create_pool(
         dsn,
@@ -98,18 +98,18 @@ async def read_pool(dsn: str, limits: Reads, connect_s: float) -> asyncpg.Pool:
             "default_transaction_read_only": "on",
             "statement_timeout": str(statement_ms),
             "idle_in_transaction_session_timeout": str(2 * statement_ms),
-            # Postgres' compiler costs 100 ms and more where these statements take 5.
+            # JIT compilation costs 100 ms and more where these statements take 5.
             "jit": "off",
         },
     )
 
 
 async def sql_pool(dsn: str, limits: Sql, connect_s: float) -> asyncpg.Pool:
-    """Connections for queries that people write, made on demand. Each is logged in as a role that can only read:
-    `SET ROLE` would not do, because the query could undo it.
+    """Opens connections for users' queries, on demand. Each is logged in as a role that can only read: `SET ROLE` would
+    not suffice, because the query could undo it.
 
     Args:
-        dsn: the server's own; `limits.dsn` comes first.
+        dsn: the server's own DSN; `limits.dsn` takes precedence.
     """
     statement_ms = round(limits.statement_s * 1000)
     return await asyncpg.create_pool(
@@ -118,7 +118,7 @@ async def sql_pool(dsn: str, limits: Sql, connect_s: float) -> asyncpg.Pool:
         min_size=0,
         max_size=limits.connections,
         timeout=connect_s,
-        statement_cache_size=0,  # a query rarely comes twice
+        statement_cache_size=0,  # queries rarely repeat
         init=_check_reader,
         server_settings={
             "application_name": "stepwell sql over http",
@@ -136,7 +136,7 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
     """Refuses a login that could do more than read.
 
     Raises:
-        UnavailableError: it is the owner of the schema, or a member of any role but stepwell_reader; or it cannot read.
+        UnavailableError: the login owns the schema, is a member of any role but stepwell_reader, or cannot read.
     """
     who, only_reads = await connection.fetchrow(queries("sql")["only_reads"])
     if not only_reads:
@@ -148,17 +148,17 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
 
 
 async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
-    """The connections of the sealing process, which uses one at a time."""
+    """Opens the connections of the sealing process, which uses at most three at a time."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
-        max_size=2,
+        max_size=3,
         timeout=connect_s,
         command_timeout=_SEAL_STATEMENT_S,
         server_settings={
             "application_name": "stepwell seal",
             "TimeZone": "UTC",
-            "synchronous_commit": "on",  # the sealed rows are soon the only copy
+            "synchronous_commit": "on",  # the sealed rows soon become the only copy
             **_NO_LIMITS,
             "lock_timeout": f"{_SEAL_LOCK_S:.0f}s",
             **_CURRENT,
@@ -169,10 +169,10 @@ async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
 async def maintenance_connection(
     dsn: str, purpose: str, connect_s: float, statement_s: float | None = None
 ) -> asyncpg.Connection:
-    """A single connection for work outside the pools, which may take long or hold session locks.
+    """Opens a single connection for work outside the pools, which may take long or hold session locks.
 
     Args:
-        purpose: shown in `pg_stat_activity` as the application "stepwell <purpose>".
+        purpose: the part after "stepwell" of the application name in `pg_stat_activity`.
         connect_s: the longest wait for the connection.
         statement_s: the longest that a statement may take; None: no limit.
     """
@@ -187,7 +187,7 @@ async def maintenance_connection(
 async def command_connection(
     dsn: str, connect_s: float, user: str | None, settings: dict[str, str]
 ) -> asyncpg.Connection:
-    """The connection of a command.
+    """Opens the connection of a command.
 
     Args:
         connect_s: the longest wait for the connection.
@@ -198,10 +198,10 @@ async def command_connection(
 
 
 async def check_answers(pool: asyncpg.Pool) -> None:
-    """Returns when Postgres answers over a connection of `pool`.
+    """Checks that Postgres answers over a connection of `pool`.
 
     Raises:
-        UnavailableError: it does not, within a few seconds.
+        UnavailableError: Postgres does not answer within a few seconds.
     """
     with postgres_errors("answer"):
         async with asyncio.timeout(_ANSWER_S), pool.acquire() as connection:

@@ -1,7 +1,7 @@
-"""COPY's binary format, as numpy reads and writes it: rows of one layout are one structured array.
+"""Reads and writes COPY's binary format with numpy: rows of one layout form one structured array.
 
-Beside the stations that move history in bulk (`write`, `seal`). Lengths and counts come from the arrays' shapes; no
-byte of a client decides one. Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
+Used by the stations that move history in bulk (`write`, `seal`). Lengths and counts come from the shapes of the arrays,
+never from a client's bytes. Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 #: Microseconds from the Unix epoch to Postgres' (2000-01-01 UTC).
 POSTGRES_EPOCH_US = 946_684_800_000_000
-#: asyncpg sends each piece as one CopyData message and waits for the socket in between; 0.5 MiB as its own file reader.
+#: asyncpg sends each piece as one CopyData message and waits for the socket in between; its file reader uses 0.5 MiB.
 PIECE_BYTES = 512 * 1024
 
 _OIDS = {"int2": 21, "int4": 23, "int8": 20, "timestamptz": 1184, "float4": 700, "float8": 701}
@@ -39,9 +39,9 @@ class ArrayColumn:
 
 
 def row_template(columns: Sequence[tuple[str, str] | ArrayColumn]) -> npt.NDArray[Any]:
-    """One row of this layout, with every constant filled in and every value zero.
+    """A template row of this layout, with all constants filled in and all values zero.
 
-    Scalars are fields of their names; an array is a field whose "value" is the elements. Repeat it, fill it, send it.
+    Scalars are fields of their names; an array is a field whose "value" holds the elements. Repeat, fill and send it.
     """
     fields: list[Any] = [("fields", ">i2")]
     for column in columns:
@@ -78,13 +78,13 @@ def _header(column: ArrayColumn) -> list[int]:
 
 
 def pieces(rows: npt.NDArray[Any]) -> Iterable[memoryview]:
-    """The bytes of structured rows, cut to `PIECE_BYTES`."""
+    """The bytes of structured rows, in pieces of `PIECE_BYTES`."""
     data = rows.view(np.uint8).data
     return (data[offset : offset + PIECE_BYTES] for offset in range(0, len(data), PIECE_BYTES))
 
 
 class Reader:
-    """Goes through what COPY … TO STDOUT (FORMAT binary) gave, field by field. Every field is read in its order.
+    """Reads the output of COPY … TO STDOUT (FORMAT binary) field by field. Every field must be read, in order.
 
     Args:
         data: the whole output.
@@ -95,13 +95,13 @@ class Reader:
         self._at = len(SIGNATURE)
 
     def next_row(self) -> bool:
-        """Moves to the next row; False: there is none."""
+        """Moves to the next row; returns False when there is none."""
         fields = int.from_bytes(self._data[self._at : self._at + 2], "big", signed=True)
         self._at += 2
         return fields >= 0
 
     def raw(self) -> bytes | None:
-        """The next field as it came; None: NULL."""
+        """The next field as bytes; None: NULL."""
         length = int.from_bytes(self._data[self._at : self._at + 4], "big", signed=True)
         self._at += 4
         if length < 0:
@@ -117,7 +117,7 @@ class Reader:
         return int.from_bytes(field, "big", signed=True)
 
     def array(self, kind: str) -> npt.NDArray[Any] | None:
-        """The next field, an array without NULLs, of its shape; elements big-endian, in place. None: NULL."""
+        """The next field, an array without NULLs, in its shape; elements are big-endian and not copied. None: NULL."""
         length = int.from_bytes(self._data[self._at : self._at + 4], "big", signed=True)
         start = self._at + 4
         self._at = start + max(length, 0)

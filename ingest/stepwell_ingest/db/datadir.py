@@ -1,8 +1,8 @@
-"""The data directory of a cluster: may we use it, who uses it now, and how it is made.
+"""The data directory of a cluster: checks whether it can be used, finds the server that uses it, and creates it.
 
-Stands between `binaries` and `cluster`. Comes in: a path, the programs and the user to run them as. Goes out: a
-directory that a server can be started on, or a SettingError that says what is in the way. Promises that a directory is
-made whole or not at all, and that a running server's directory is never touched.
+Stands between `binaries` and `cluster`. Receives a path, the programs and the user to run them as; prepares a directory
+on which a server can be started, or raises a SettingError with the obstacle. Promises that a directory is created whole
+or not at all, and that the directory of a running server is never touched.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """What `postmaster.pid` says about the server on a directory.
+    """The contents of `postmaster.pid`.
 
     Args:
-        pid: its process id.
+        pid: the server's process id.
         status: `starting`, `ready`, `standby`, `stopping`, or empty while the file is being written.
     """
 
@@ -42,7 +42,7 @@ class Postmaster:
 
     @classmethod
     def read(cls, data_dir: Path) -> Postmaster | None:
-        """The server that the directory names, dead or alive, or None."""
+        """The server that the directory's pid file names, dead or alive, or None."""
         try:
             lines = (data_dir / "postmaster.pid").read_text().splitlines()
             # Line 1 is the pid (negative in single-user mode), line 8 the status, padded with blanks.
@@ -51,7 +51,7 @@ class Postmaster:
             return None
 
     def alive(self) -> bool:
-        """Whether that process runs and is a server on this directory."""
+        """Returns whether that process runs and is a server on this directory."""
         if not self.pid_taken():
             return False
         try:
@@ -63,7 +63,7 @@ class Postmaster:
             return True
 
     def pid_taken(self) -> bool:
-        """Whether any process, be it a zombie, has that number."""
+        """Returns whether any process, even a zombie, has that number."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -74,20 +74,20 @@ class Postmaster:
 
 
 def make_parents(data_dir: Path) -> None:
-    """Make the directories above the data."""
+    """Create the directories above the data directory."""
     missing = [path for path in data_dir.parents if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        # Whatever root's umask is, Postgres' user must come through what we made; the data itself is 0700.
+        # Whatever root's umask is, Postgres' user must be able to enter these directories; the data itself is 0700.
         if os.geteuid() == 0:
             path.chmod(0o755)
 
 
 def check_reachable(data_dir: Path, account: Account | None) -> None:
-    """See that the user whom Postgres runs as can enter every directory above the data.
+    """Check that the user whom Postgres runs as can enter every directory above the data.
 
     Raises:
-        SettingError: it cannot; names the directory in the way.
+        SettingError: the user cannot; names the directory in the way.
     """
     if account is not None and (closed := binaries.closed_parent(data_dir, account)):
         raise SettingError(
@@ -98,10 +98,10 @@ def check_reachable(data_dir: Path, account: Account | None) -> None:
 
 
 def is_cluster(data_dir: Path) -> bool:
-    """Whether a cluster is there; False where one can be made.
+    """Returns whether the directory holds a cluster; False where one can be created.
 
     Raises:
-        SettingError: something else is there.
+        SettingError: the directory holds something else.
     """
     entries = {path.name for path in data_dir.iterdir()} if data_dir.exists() else set()
     if "PG_VERSION" in entries:
@@ -116,29 +116,29 @@ def is_cluster(data_dir: Path) -> bool:
 
 
 def check_version(data_dir: Path, bin_dir: Path, version: str) -> None:
-    """See that the programs are of the major version that made the directory.
+    """Check that the programs have the major version that created the directory.
 
     Raises:
-        SettingError: they are not; names both.
+        SettingError: they do not; names both versions.
     """
     theirs, ours = (data_dir / "PG_VERSION").read_text().strip(), binaries.major(version)
     if theirs != ours:
         raise SettingError(
-            f"{data_dir} was made by PostgreSQL {theirs}, but these programs are PostgreSQL {ours}",
+            f"{data_dir} was created by PostgreSQL {theirs}, but these programs are PostgreSQL {ours}",
             detail=f"programs in {bin_dir}",
             hint=f"use the programs of PostgreSQL {theirs}, or another --data directory, or run pg_upgrade",
         )
 
 
 def await_predecessor(data_dir: Path, timeout_s: float) -> None:
-    """See that no server runs on the directory; wait for one that is stopping.
+    """Check that no server runs on the directory; wait for one that is stopping.
 
     Raises:
         SettingError: one does; names its process id.
     """
     deadline = time.monotonic() + timeout_s
     while (other := Postmaster.read(data_dir)) is not None and other.alive():
-        # After we were killed and restarted at once, our former server may still write its last checkpoint.
+        # After a kill and an immediate restart, the former server may still be writing its last checkpoint.
         if other.status != "stopping" or time.monotonic() > deadline:
             raise SettingError(
                 f"a Postgres server already runs on {data_dir}, with the process id {other.pid}",
@@ -146,8 +146,8 @@ def await_predecessor(data_dir: Path, timeout_s: float) -> None:
             )
         time.sleep(_POLL_S)
     if other is not None and other.pid_taken():
-        # Postgres would refuse to start: it takes any process with that number for the old server, a zombie as well.
-        # In containers, where numbers are few, it often is another program.
+        # Postgres would refuse to start: it takes any process with that number for the old server, even a zombie. In
+        # containers, where process numbers are small, it often is another program.
         for leftover in (data_dir / "postmaster.pid", *data_dir.glob(".s.PGSQL.*")):
             leftover.unlink(missing_ok=True)
 
@@ -155,13 +155,13 @@ def await_predecessor(data_dir: Path, timeout_s: float) -> None:
 def create(
     data_dir: Path, bin_dir: Path, version: str, account: Account | None, run: Callable[[list[str], bytes], None]
 ) -> None:
-    """Make a cluster with the role and the database `stepwell`, in UTF-8, with checksums, open to local sockets only.
+    """Create a cluster with the role and the database `stepwell`, in UTF-8, with checksums, open to local sockets only.
 
     Args:
-        run: runs a command with that text as its input, as the right user, and raises when it fails.
+        run: runs a command with the given text as its input, as the right user, and raises when it fails.
     """
-    # Made beside the directory and renamed, so that a kill in between leaves no half cluster. Nothing can be
-    # renamed over a mount point.
+    # Created beside the directory and renamed, so that a kill leaves no partial cluster. Nothing can be renamed over
+    # a mount point.
     in_place = data_dir.is_mount()
     target = data_dir if in_place else Path(tempfile.mkdtemp(prefix=f".{data_dir.name}.", dir=data_dir.parent))
     try:
@@ -169,7 +169,7 @@ def create(
         initdb = [str(bin_dir / "initdb"), "-D", str(target), "-U", ROLE, "--encoding=UTF8", "--data-checksums"]
         initdb += ["--auth-local=trust", "--auth-host=scram-sha-256", "--locale=C", "--no-instructions"]
         if int(binaries.major(version)) >= 17:
-            # Sorts as C does, while upper() and lower() know more than ASCII.
+            # Sorts like C, while upper() and lower() handle more than ASCII.
             initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         run(initdb, b"")
         single_user = [str(bin_dir / "postgres"), "--single", "-D", str(target), "template1"]
@@ -182,7 +182,7 @@ def create(
 
 
 def own(path: Path, account: Account | None) -> None:
-    """Give a directory or file to the user whom Postgres runs as, unless it is theirs already."""
+    """Change the owner of a directory or file to the user whom Postgres runs as, where needed."""
     if account is None or path.stat().st_uid == account.uid:
         return
     for place in (*path.rglob("*"), path):
@@ -190,7 +190,8 @@ def own(path: Path, account: Account | None) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment for Postgres' programs: ours, without what would change their port, directory or language."""
+    """The environment for Postgres' programs: the current one without variables that change port, directory or
+    language."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
     return kept | {"LC_ALL": "C"}
 

@@ -1,7 +1,7 @@
-"""Postgres' errors as ours: one table, from SQLSTATE to what the caller should do.
+"""Maps Postgres' errors to Stepwell's, with one table from SQLSTATE to a hint.
 
-The only place that knows which errors of the database pass by themselves, which ones come from the data, and which
-ones somebody has to do something about. Used by everything in the server that sends statements.
+The only place that knows which errors of the database are temporary, which ones come from the data, and which ones
+require an administrator. Used by everything in the server that sends statements.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ import asyncpg
 from stepwell.errors import Error, UnavailableError
 
 #: Classes of SQLSTATE that the rows of a COPY can cause (data exceptions, integrity, limits such as stack depth).
-#: Anything else is the state of the server.
+#: Anything else is due to the state of the server.
 _CAUSED_BY_ROWS = ("22", "23", "54")
 
-#: Undefined names, wrong types, syntax, features that this version of Postgres lacks, faults in Postgres' own code.
+#: Undefined names, wrong types, syntax errors, features that this version of Postgres lacks, bugs in Postgres.
 _MISTAKES = ("42", "0A", "21", "26", "34", "3F", "P0", "XX")
 _MISTAKE = (
     "trying again does not help: this is a bug in Stepwell, or somebody changed its schema. Restart the server, which "
     "puts its functions and views in place again; if the error stays, please report it"
 )
 
-#: What to do, by the beginning of the SQLSTATE; the first that fits counts.
+#: Hints by the beginning of the SQLSTATE; the first match counts.
 _HINTS = {
     "42501": "grant the server's role what is missing; it should own the schema stepwell and all that is in it",
-    "25006": "Postgres takes no writes: it is a standby, or default_transaction_read_only is on",
-    "53100": "the disk of Postgres is full: make room there",
-    "53": "Postgres is short of memory or connections: give it more, or take load off it",
+    "25006": "Postgres accepts no writes: it is a standby, or default_transaction_read_only is on",
+    "53100": "the disk of Postgres is full: free some space",
+    "53": "Postgres is short of memory or connections: give it more, or reduce its load",
     **dict.fromkeys(_MISTAKES, _MISTAKE),
 }
-_PASSES = "this passes when Postgres is back"
+_PASSES = "this ends when Postgres is reachable again"
 
 
 def caused_by_rows(error: BaseException) -> bool:
-    """Whether the rows themselves made Postgres refuse, so that trying again cannot help."""
+    """Returns whether the rows themselves caused the error, so that a retry cannot help."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_CAUSED_BY_ROWS)
 
 
 def is_missing_partition(error: BaseException) -> bool:
-    """Whether a row has no partition to go to: a check violation that names no constraint. Passes when one is made."""
+    """Returns whether a row has no partition: a check violation that names no constraint. Ends when one is created."""
     return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
 
 
 def no_partition(error: BaseException) -> UnavailableError:
-    """The error to raise when there is no partition for a row."""
+    """The error for a row without a partition."""
     return UnavailableError(
         "there is no partition for this run",
         detail=str(error)[:500],
@@ -55,11 +55,10 @@ def no_partition(error: BaseException) -> UnavailableError:
 
 
 def hint_for(error: BaseException) -> str:
-    """What to do about an error of Postgres or of the connection to it.
+    """The hint for an error of Postgres or of the connection to it.
 
     Returns:
-        That it passes by itself only where waiting can help: not for mistakes of ours, such as a function that does not
-        exist.
+        A text that promises an end only where waiting can help: not for bugs, such as a function that does not exist.
     """
     state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
     return next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), _PASSES)
@@ -67,10 +66,10 @@ def hint_for(error: BaseException) -> str:
 
 @contextmanager
 def postgres_errors(doing: str) -> Iterator[None]:
-    """Turns what asyncpg raises into `UnavailableError`; errors of ours and errors that rows cause go through.
+    """Turns asyncpg's exceptions into `UnavailableError`; Stepwell's errors and errors caused by rows pass through.
 
     Args:
-        doing: what was tried, for the message: "Postgres could not {doing}".
+        doing: the action, for the message "Postgres could not {doing}".
     """
     try:
         yield
@@ -78,7 +77,7 @@ def postgres_errors(doing: str) -> Iterator[None]:
         raise
     except (
         *(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError),
-        asyncpg.InternalClientError,  # what asyncpg may raise when the server ends a connection between two messages
+        asyncpg.InternalClientError,  # may be raised when the server ends a connection between two messages
     ) as error:
         if caused_by_rows(error):
             raise

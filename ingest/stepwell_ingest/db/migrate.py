@@ -1,14 +1,14 @@
 """Brings a database to the schema that this version of Stepwell needs.
 
-Stands between the cluster and everything that runs queries; `stepwell up` waits for it. Comes in: a connection that may
-create objects, and the files of `stepwell_schema`. Goes out: the names of what was applied, recorded in
-`stepwell.migration`. Promises: each file is applied whole or not at all, however many servers start at once, and a
+Runs before everything that queries the database; `stepwell up` waits for it. Receives a connection that may create
+objects, and the files of `stepwell_schema`; returns the names of the applied files, which are recorded in
+`stepwell.migration`. Promises: each file is applied whole or not at all, however many servers start together, and a
 database that does not fit this version is refused before anything changes.
 
 Migrations run once, in order, each in its own transaction. Functions and views are applied again, all in one
-transaction, when one of their files changed or a migration ran (it may have dropped what depends on a table). Those of
-a newer version stay: they serve older servers, too, until these are upgraded. All of them run with `search_path =
-pg_catalog`, so a name without its schema fails here and not at some reader whose path is another one.
+transaction, when one of their files has changed or a migration has run (it may have dropped objects that depend on a
+table). Those of a newer version stay: they serve older servers, too, until these are upgraded. All files run with
+`search_path = pg_catalog`, so a name without its schema fails here and not for some reader with another path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from stepwell_schema import SqlFile
 
 __all__ = ["REPLACEABLE", "migrate"]
 
-# The row that holds the checksum of all functions and views. No migration can have this name: it has no number.
+# The row with the checksum of all functions and views. No migration can have this name: it has no number.
 REPLACEABLE = "replaceable"
 
 _SERVER_VERSION_MIN = 150000
@@ -37,6 +37,20 @@ _LOCK_WARN_S = 5.0
 # DDL queues in front of all later queries on its table, so it must not wait long behind an old one.
 _DDL_LOCK_TIMEOUT = "5s"
 
+# Whether a role that may migrate holds the lock. Everybody can take an advisory lock, also one who only reads.
+_SERVERS_HOLD = """
+SELECT EXISTS (
+    SELECT FROM pg_locks k
+    JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
+    JOIN pg_stat_activity a ON a.pid = k.pid
+    WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
+      AND k.classid::bigint = (($1::bigint >> 32) & 4294967295) AND k.objid::bigint = ($1::bigint & 4294967295)
+      AND CASE WHEN to_regclass('stepwell.migration') IS NULL
+               THEN has_database_privilege(a.usesysid, current_database(), 'CREATE')
+               ELSE has_table_privilege(a.usesysid, to_regclass('stepwell.migration'), 'INSERT') END)
+"""
+# Held while a file is applied, by servers that go on in spite of somebody who only reads and holds the other lock.
+_ALONE = "LOCK TABLE stepwell.migration IN SHARE ROW EXCLUSIVE MODE"
 _BOOTSTRAP = """
 CREATE SCHEMA IF NOT EXISTS stepwell;
 CREATE TABLE IF NOT EXISTS stepwell.migration (
@@ -56,7 +70,7 @@ INSERT INTO stepwell.migration (name, checksum) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
 """
 
-# Functions and views that others have taken the place of: an older server that starts again must not bring them back.
+# Functions and views that were replaced by newer ones: an older server that starts again must not restore them.
 _WAS_REPLACED = "SELECT EXISTS (SELECT FROM stepwell.replaced WHERE checksum = $1)"
 _REPLACE = """
 INSERT INTO stepwell.replaced (checksum)
@@ -67,18 +81,20 @@ _log = logging.getLogger(__name__)
 
 
 async def migrate(connection: asyncpg.Connection) -> list[str]:
-    """Apply what is missing.
+    """Apply the missing migrations, functions and views.
 
     Args:
-        connection: a direct one, not through a pooler that shares sessions: a session's lock keeps other servers out.
+        connection: a direct connection, not one through a pooler that shares sessions: a session lock excludes other
+        servers.
 
     Returns:
-        The names applied, in order; `replaceable` stands for the functions and views. Empty when all was in place.
+        The names of the applied files, in order; `replaceable` stands for the functions and views. Empty when the
+            database was up to date.
 
     Raises:
-        SettingError: the server is older than PostgreSQL 15, or a newer Stepwell or an edited migration was here.
-        UnavailableError: a table is held by somebody else's transaction; trying again later helps.
-        Error: a file failed; its transaction is undone.
+        SettingError: the server is older than PostgreSQL 15, or a newer Stepwell or an edited migration was applied.
+        UnavailableError: another transaction holds a table; a later retry helps.
+        Error: a file failed; its transaction was rolled back.
     """
     version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
     if version < _SERVER_VERSION_MIN:
@@ -90,13 +106,13 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
     try:
         return await _apply_missing(connection)
     finally:
-        # A lost connection has given its lock back.
+        # A lost connection has released its lock.
         if not connection.is_closed():
             await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
 
 
 async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
-    # Asked first, so that a database in place needs no right to create anything.
+    # Checked first, so that an up-to-date database requires no right to create anything.
     if await connection.fetchval("SELECT to_regclass('stepwell.replaced') IS NULL"):
         await connection.execute(_BOOTSTRAP)
     recorded = dict(await connection.fetch("SELECT name, checksum FROM stepwell.migration"))
@@ -123,7 +139,7 @@ def _check(known: Sequence[SqlFile], recorded: dict[str, str]) -> None:
     if unknown := sorted(recorded.keys() - expected.keys() - {REPLACEABLE}):
         raise SettingError(
             "a newer version of Stepwell has changed this database",
-            detail=f"unknown here: {', '.join(unknown)}",
+            detail=f"unknown migrations: {', '.join(unknown)}",
             hint="upgrade Stepwell on this machine",
         )
     if changed := [name for name in expected if recorded.get(name, expected[name]) != expected[name]]:
@@ -140,8 +156,10 @@ async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files
         async with connection.transaction():
             await connection.execute(
                 f"SET LOCAL lock_timeout = '{_DDL_LOCK_TIMEOUT}'; "
-                "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog"
+                "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog; " + _ALONE
             )
+            if await connection.fetchval("SELECT checksum FROM stepwell.migration WHERE name = $1", name) == checksum:
+                return
             for file in files:
                 place = f"{file.name}.sql"
                 await connection.execute(file.sql)
@@ -165,9 +183,11 @@ def _describe(error: asyncpg.PostgresError) -> str:
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
-    # Polled: a waiting pg_advisory_lock would fall to a role's statement_timeout or lock_timeout.
+    # Polled, since a waiting pg_advisory_lock is subject to a role's statement_timeout or lock_timeout.
     waited_s = 0.0
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+        if not await connection.fetchval(_SERVERS_HOLD, _LOCK_KEY):
+            return  # it was released meanwhile, or a reader has it
         if waited_s <= _LOCK_WARN_S < waited_s + _LOCK_POLL_S:
             _log.warning("waiting for another server that migrates this database")
         await asyncio.sleep(_LOCK_POLL_S)

@@ -1,1 +1,1 @@
-"""Deleting runs: what will go, out of the catalog at once, out of the tables by and by."""
+"""Deletes runs: plans a deletion, removes runs from the catalog at once, and sweeps their rows later."""

@@ -1,7 +1,7 @@
-"""What will go when runs are deleted: which ones, how much, and which months drop whole. Reads only.
+"""Plans a deletion: which runs it removes, how much data, and which months drop whole. Only reads.
 
-Before `remover`. In comes what a person asked for; out goes a `Deletion` to show and to carry out. Promises that a plan
-never takes points from a fork that stays, and that a name that may mean two runs is asked about, not guessed.
+Runs before `remover`. Receives the names or the age that a user gave; returns a `Deletion` to show and to carry out.
+Promises that a plan never takes points from a remaining fork, and that an ambiguous name is an error, not a guess.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _AGE = re.compile(r"(\d+)([dw])")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A run that goes.
+    """A run to delete.
 
     Attributes:
-        run_id, path: which one; path is entity/project/id.
-        state, created_at, points, objects: as the view `runs` has them.
-        size_bytes: on disk, estimated (see `run_sizes_v1`).
+        run_id, path: its number, and entity/project/id.
+        state, created_at, points, objects: as in the view `runs`.
+        size_bytes: its estimated size on disk (see `run_sizes_v1`).
     """
 
     run_id: int
@@ -41,14 +41,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What will go.
+    """The plan of a deletion.
 
     Attributes:
-        targets: the runs, oldest first.
-        months: those that drop whole, as YYYY-MM.
-        kept_running: runs that are old enough and stay, because they run.
-        kept_for_forks: runs that are old enough and stay, because forks that stay show their points.
-        files, file_bytes: those that only these runs name. They go later (`stepwell_ingest.blobs.collector`).
+        targets: the runs to delete, oldest first.
+        months: the months that drop whole, as YYYY-MM.
+        kept_running: the number of runs that are old enough but are kept, because they are running.
+        kept_for_forks: the number of runs that are old enough but are kept, because remaining forks show their points.
+        files, file_bytes: number and size of files that only these runs name. They are removed later
+            (`stepwell_ingest.blobs.collector`).
     """
 
     targets: Sequence[Target]
@@ -60,7 +61,7 @@ class Deletion:
 
 
 def parse_age(text: str) -> datetime.timedelta:
-    """An age in days or weeks: 90d, 12w.
+    """Parses an age in days or weeks, such as 90d or 12w.
 
     Raises:
         SettingError: anything else.
@@ -68,19 +69,19 @@ def parse_age(text: str) -> datetime.timedelta:
     match = _AGE.fullmatch(text.strip())
     days = int(match[1]) * (7 if match[2] == "w" else 1) if match else 0
     if not 0 < days <= 36_500:
-        raise SettingError(f"{text!r} is no age", hint="give days or weeks: --older-than 90d, --older-than 12w")
+        raise SettingError(f"{text!r} is not an age", hint="use days or weeks: --older-than 90d, --older-than 12w")
     return datetime.timedelta(days=days)
 
 
 async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Deletion:
-    """These runs, whatever their state.
+    """Plans the deletion of these runs, whatever their state.
 
     Args:
-        names: id, project/id or entity/project/id each; a run's display name in the place of its id, where no id is
-            called so.
+        names: each is id, project/id or entity/project/id; a run's display name may replace the id, where no run has
+            that id.
 
     Raises:
-        UsageError: a name means no run, or several; or forks show the points of one, and are not among them.
+        UsageError: a name matches no run, or several; or forks that are not among them show the points of one.
     """
     sql = queries("delete")
     targets: dict[int, Target] = {}
@@ -91,12 +92,12 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
             alike = near(name, [row["name"] for row in await connection.fetch(sql["names_of_runs"])])
             raise UsageError(
                 f"there is no run {name}",
-                detail=f"near it: {', '.join(alike)}" if alike else None,
+                detail=f"similar names: {', '.join(alike)}" if alike else None,
                 hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'`",
             )
         if len(rows) > 1:
             raise UsageError(
-                f"{name} may mean {len(rows)} runs",
+                f"{name} matches {len(rows)} runs",
                 detail="\n".join(row["path"] for row in rows[:20]),
                 hint="name it as entity/project/run",
             )
@@ -106,10 +107,10 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
 
 
 async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) -> None:
-    """Returns when nothing keeps these runs.
+    """Checks that no fork keeps these runs.
 
     Args:
-        paths: by run id, for the message.
+        paths: paths by run id, for the message.
 
     Raises:
         UsageError: forks that are not among them show their points.
@@ -118,29 +119,29 @@ async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) 
     if forks:
         shown = "\n".join(f"{row['fork']} is a fork of {paths[row['run_id']]}" for row in forks[:20])
         raise UsageError(
-            "these runs cannot go, since forks show their points",
+            "these runs cannot be deleted, because forks show their points",
             detail=shown + ("\n…" if len(forks) > 20 else ""),
             hint="delete the forks, too, by naming them all",
         )
 
 
 async def plan_project(connection: asyncpg.Connection, project: str) -> Deletion:
-    """All runs of a project, whatever their state.
+    """Plans the deletion of all runs of a project, whatever their state.
 
     Args:
-        project: entity/project, or the project alone where only one entity has it.
+        project: entity/project, or only the project where a single entity has it.
 
     Raises:
-        UsageError: there is no such project, or several entities have one of that name.
+        UsageError: there is no such project, or several entities have a project of that name.
     """
     targets = await _runs_of(connection, project, None)
     return await _planned(connection, targets)
 
 
 async def plan_older(connection: asyncpg.Connection, age: datetime.timedelta, project: str | None) -> Deletion:
-    """Runs that were created longer ago than `age` and do not run; of one project, or of all.
+    """Plans the deletion of runs, of one project or all, that are older than `age` and not running.
 
-    A run whose points a younger fork shows stays.
+    A run whose points a younger fork shows is kept.
 
     Raises:
         UsageError: as `plan_project`.
@@ -164,7 +165,7 @@ async def _runs_of(
             raise UsageError(f"there is no project {project}", hint="name it as entity/project")
         if len(found) > 1:
             raise UsageError(
-                f"{project} may mean {len(found)} projects",
+                f"{project} matches {len(found)} projects",
                 detail="\n".join(sorted(found)[:20]),
                 hint="name it as entity/project",
             )

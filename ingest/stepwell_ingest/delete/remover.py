@@ -1,8 +1,8 @@
-"""Takes runs out of the catalog and the ledger: one short transaction a run, which ends it for everybody.
+"""Removes runs from the catalog and the ledger, in one short transaction for each run, after which it is invisible.
 
-Between a plan and the sweep. In come run ids; out goes how many are gone. Promises: a run is there whole or not at all,
-for every reader, whenever this is killed; what it leaves in the tables of history is invisible from then on, and the
-next sweep finds it; nobody waits behind it for longer than `_LOCK_MS`.
+Stands between a plan and the sweep. Receives run ids; returns the number of deleted runs. Promises: every reader sees a
+run whole or not at all, even if this process is killed; rows left in the tables of history are invisible from then on,
+and the next sweep finds them; no other transaction waits for it for longer than `_LOCK_MS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-#: What queues behind the locks of one try waits for no longer; commits under way take milliseconds.
+#: The longest wait of other transactions for the locks of one try; commits in progress take milliseconds.
 _LOCK_MS = 1000
 _TRIES = 20
 _PAUSE_S = 0.2
@@ -27,14 +27,14 @@ _PAUSE_S = 0.2
 async def remove(
     connection: asyncpg.Connection, run_ids: Sequence[int], on_removed: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Deletes the runs, forks before those that they show; returns how many were there.
+    """Deletes the runs, forks before their parents; returns the number of runs that existed.
 
     Args:
-        on_removed: told of each run that is gone, after COMMIT.
+        on_removed: called for each deleted run, after COMMIT.
 
     Raises:
-        UsageError: somebody forked one of them meanwhile; those before it are gone.
-        UnavailableError: a run is locked all the time; likewise.
+        UsageError: one of the runs was forked meanwhile; those before it are deleted.
+        UnavailableError: a run stayed locked; those before it are deleted.
     """
     sql = queries("delete")
     removed = 0
@@ -57,11 +57,9 @@ async def _remove_one(connection: asyncpg.Connection, query: str, run_id: int) -
         except asyncpg.PostgresError as error:
             if error.sqlstate != "ST021":
                 raise
-            raise UsageError(
-                "a run was forked while it was about to be deleted, so it stays", detail=f"forks: {error}"
-            ) from error
+            raise UsageError("a run was forked during the deletion, so it is kept", detail=f"forks: {error}") from error
     raise UnavailableError(
-        "a run is locked by somebody else's transaction, so it stays",
+        "a run is locked by another transaction, so it is kept",
         detail=f"run_id {run_id}, {_TRIES} tries of {_LOCK_MS} ms",
         hint="look for long transactions in pg_stat_activity, then delete again",
     )

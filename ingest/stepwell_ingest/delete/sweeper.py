@@ -1,12 +1,12 @@
-"""Removes what deleted runs have left in the tables of history: whole months where no run is left, else row by row.
+"""Removes the rows of deleted runs from the tables of history: whole months where no run is left, else row by row.
 
-Behind `remover`; the command sweeps, and so does a worker every hour. In come rows of `deleted_run`; out goes space.
-Promises: each transaction is bounded, and nobody's COPY waits for it; killed anywhere, the next sweep goes on, since a
-deleted run stays on the list until nothing of it is left; a pass of the sealer or a merge leaves nothing behind it.
+Runs after `remover`, from the command and hourly from a worker. Takes rows of `deleted_run` and frees their space.
+Promises: each transaction is bounded, and no COPY waits for it; wherever it is killed, the next sweep continues, since
+a deleted run stays on the list until nothing of it is left; no sealing pass or merge writes rows of the run after it.
 
-Why nothing is left behind: a batch or a pass that began before the run was deleted has either committed (then its rows
-are seen here) or finds no ledger row and is undone; a merge does not write to the ledger, so it is waited for, and
-later ones look for the ledger row first (`queries/seal.sql`, short_tracks).
+Why no rows are missed: a batch or a pass that began before the run was deleted has either committed (then its rows are
+visible here) or finds no ledger row and is rolled back; a merge does not write to the ledger, so the sweep waits for
+it, and later merges look for the ledger row first (`queries/seal.sql`, short_tracks).
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ log = logging.getLogger(__name__)
 
 #: Rows of one transaction. A chunk has up to 8 KiB, so this is about 16 MiB.
 _ROWS = 2000
-#: Waiting for the sealer keeps nobody from anything: a pass takes seconds.
+#: Waiting for the sealer blocks no other work; a pass takes seconds.
 _SEALER_MS = 120_000
-#: DETACH … CONCURRENTLY waits for readers of the table, without being in the way of anybody.
+#: DETACH … CONCURRENTLY waits for readers of the table, without blocking others.
 _DETACH_MS = 30_000
-#: DROP takes a table that nobody can find any more; only readers that were there before may hold it.
+#: DROP removes a table that no new reader can find; only earlier readers may hold it.
 _DROP_MS = 5_000
-#: The third: another partition of the same parent is half taken out.
+#: The third: another partition of the same parent is partly detached.
 _IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.ObjectNotInPrerequisiteStateError)
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep did.
+    """The result of a sweep.
 
     Attributes:
-        runs: of which nothing is left now.
-        rows: removed one by one.
-        months: dropped whole.
-        dropped_bytes: of these.
-        left: runs of which something is left, because it was in use.
+        runs: the number of runs of which nothing is left.
+        rows: the number of rows that were removed one by one.
+        months: the number of months that were dropped whole.
+        dropped_bytes: the size of these months.
+        left: the number of runs of which something is left, because it was in use.
     """
 
     runs: int = 0
@@ -56,10 +56,10 @@ class Swept:
 
 
 class Sweeper:
-    """Sweeps over one connection, which it needs for itself and outside of a transaction.
+    """Sweeps over one connection, which must be unshared and outside of a transaction.
 
     Args:
-        on_progress: told what is done so far, now and then.
+        on_progress: called from time to time with the work done so far.
     """
 
     def __init__(self, connection: asyncpg.Connection, on_progress: Callable[[Swept], None] = lambda _: None) -> None:
@@ -69,10 +69,10 @@ class Sweeper:
         self._swept = Swept()
 
     async def sweep(self) -> Swept | None:
-        """Removes all that there is to remove; None: another sweep is under way.
+        """Removes everything that deleted runs have left; None: another sweep is running.
 
         Raises:
-            asyncpg.PostgresError, OSError: Postgres is away; the next sweep goes on.
+            asyncpg.PostgresError, OSError: Postgres cannot be reached; the next sweep continues.
         """
         self._swept = swept = Swept()
         async with self._alone() as claimed:
@@ -89,7 +89,7 @@ class Sweeper:
             for month in await self._connection.fetch(self._sql["months_to_drop"], list(runs)):
                 if not any(month["lower_id"] <= run_id < month["upper_id"] for run_id in busy):
                     await self._drop_month(month)
-            tables: dict[str, list[int]] = {}  # by month: to look for them takes as long as to sweep a small run
+            tables: dict[str, list[int]] = {}  # by month: finding them takes as long as sweeping a small run
             for run_id, month_name in runs.items():
                 if month_name not in tables:
                     found = await self._connection.fetch(self._sql["tables_of_run"], run_id)
@@ -113,7 +113,7 @@ class Sweeper:
         await self._connection.execute(f"SET lock_timeout = {milliseconds}")
 
     async def _quiet(self, run: asyncpg.Record) -> bool:
-        """Whether no pass is under way that may still write rows of the run."""
+        """Returns whether no sealing pass in progress may still write rows of the run."""
         await self._wait_at_most(_SEALER_MS)
         try:
             await self._connection.execute(self._sql["await_sealing"], run["run_id"], run["writers"])
@@ -123,7 +123,7 @@ class Sweeper:
         return True
 
     async def _finish_what_was_begun(self) -> None:
-        """Tables that a sweep had taken out of their parent, or half, when it was killed."""
+        """Handles tables that a killed sweep had detached from their parent, fully or partly."""
         for row in await self._connection.fetch(self._sql["half_detached"]):
             await self._detach(row["parent_name"], row["name"], "FINALIZE")
         for row in await self._connection.fetch(self._sql["tables_to_drop"]):
@@ -150,7 +150,7 @@ class Sweeper:
         try:
             await self._connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {table} {how}")
         except _IN_USE as error:
-            log.info("%s is in use; the next sweep takes it out: %s", table, error)
+            log.info("%s is in use; the next sweep detaches it: %s", table, error)
             return False
         return True
 
@@ -175,9 +175,9 @@ class Sweeper:
                     if count < _ROWS:
                         break
                     self._on_progress(self._swept)
-                    await asyncio.sleep(time.monotonic() - began)  # half of the time belongs to others
+                    await asyncio.sleep(time.monotonic() - began)  # leave half of the time to others
         except _IN_USE as error:
-            log.info("rows of run %d are in use; the next sweep takes them: %s", run_id, error)
+            log.info("rows of run %d are in use; the next sweep removes them: %s", run_id, error)
             return
         await self._connection.execute(self._sql["swept"], [run_id])
         self._swept.runs += 1

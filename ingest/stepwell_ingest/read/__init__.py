@@ -1,1 +1,1 @@
-"""From Postgres to whoever asks: stored history as columns. Stands behind `api`, and knows only the SQL contract."""
+"""Reads stored history as columns. Called by `api`; depends on the SQL contract only."""

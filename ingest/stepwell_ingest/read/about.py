@@ -1,7 +1,7 @@
-"""What a run says of itself beside values: its processes, rejections, alerts, files, metadata and console.
+"""Lists about one run other than its values: writers, rejections, alerts, files, metadata and console.
 
-Each function receives a run and returns an object that is ready for JSON. Cursors are positions, so a page neither
-repeats nor skips what was there all along.
+Each function receives a run and returns an object that is ready for JSON. Cursors are positions in the data, so a page
+neither repeats nor skips rows that existed throughout.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
 
 async def read_list(database: Database, run: RunRow, name: str, limit: int) -> dict[str, Any]:
-    """{name: rows} of the query `name`: "writers", "rejections" or "alerts"."""
+    """Returns {name: rows} of the query `name`: "writers", "rejections" or "alerts"."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql[name], run.run_id, limit)
     return {name: [{key: _plain(value) for key, value in row.items()} for row in rows]}
 
 
 async def read_files(database: Database, run: RunRow, limit: int, after: str | None) -> dict[str, Any]:
-    """{"files": [{"name", "sha256", "size", "time", "writer"}, …], "next": cursor or None}; a cursor is a name."""
+    """Returns {"files": [{"name", "sha256", "size", "time", "writer"}, …], "next": cursor or None}; a cursor is a
+    name."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["files"], run.run_id, after, limit + 1)
     files = [{key: _plain(value) for key, value in row.items()} for row in rows[:limit]]
@@ -36,25 +37,25 @@ async def read_files(database: Database, run: RunRow, limit: int, after: str | N
 
 
 async def read_metadata(database: Database, run: RunRow, limit: int) -> dict[str, Any]:
-    """{"metadata": {writer: what is known of where it comes from}}."""
+    """Returns {"metadata": {writer: the metadata of its process}}."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["metadata"], run.run_id, limit)
     return {"metadata": {row["writer"]: shown(row["metadata"]) for row in rows}}
 
 
 async def read_console(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
-    """The end of what was printed, or what stands before a cursor.
+    """The last console lines, or those before a cursor.
 
     Args:
-        limit: parts, each of which has some lines that were printed one after the other.
-        cursor: "earlier" of another answer.
+        limit: the most parts; a part has some consecutive lines.
+        cursor: "earlier" of a previous answer.
 
     Returns:
         {"parts": [{"writer", "epoch", "stream", "number", "lines": […], "times": […]}, …], "earlier": cursor or None};
-        parts are in the order in which they came. `number` counts lines of a process; times are Unix seconds.
+        parts are in the order of arrival. `number` counts the lines of a process; times are Unix seconds.
 
     Raises:
-        UsageError: the cursor is none of ours.
+        UsageError: the cursor is invalid.
     """
     before = (None,) * len(_POSITION) if cursor is None else _position(cursor)
     async with database.snapshot() as connection:
@@ -84,7 +85,7 @@ def _position(cursor: str) -> list[int]:
             return list(position)
     except (ValueError, TypeError):
         pass
-    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")
+    raise UsageError("invalid cursor", hint="start again without a cursor")
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,12 @@
-"""Points of a step range as numpy arrays: the one place that fetches points in bulk.
+"""Fetches the points of a step range in bulk, as numpy arrays.
 
-In come a run, names and a range of steps; out go arrays, one set a metric and writer, ordered by step. Postgres hands
-over the matrices in which the points lie (`stepwell.history_arrays_v1`), hot or sealed, in the binary form of
-`array_send`, which numpy reads in place. Regular steps come as a start and a stride, float4 as float4: what need not
-cross does not.
+Receives a run, names and a range of steps; returns arrays, one set for each metric and writer, ordered by step.
+Postgres sends the matrices that hold the points (`stepwell.history_arrays_v1`), hot or sealed, in the binary form of
+`array_send`, which numpy reads in place. To save bytes, regular steps are sent as a start and a stride, and float4
+stays float4.
 
 Format: PostgreSQL's array_send: int32 number of dimensions, flags, element type; per dimension int32 length and lower
-bound; per element int32 length (4 or 8) and so many bytes, all big-endian.
+bound; per element int32 length (4 or 8) and as many bytes, all big-endian.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _FETCH_ROWS = 1000
 
 
 class TooMuch(Exception):
-    """The range holds more bytes than were allowed; nothing was kept. No failure: the caller asks for less."""
+    """The range holds more bytes than allowed; nothing was kept. Not a failure: the caller asks for a smaller range."""
 
 
 class Series(NamedTuple):
-    """Points of one metric and one writer.
+    """The points of one metric and one writer.
 
     Attributes:
-        metric, writer: whose.
+        metric, writer: their names.
         steps: int64[S], strictly increasing.
         values: float64[S], bit for bit as logged.
-        times: int64[S], microseconds since the Unix epoch; None when they were not asked for.
+        times: int64[S], microseconds since the Unix epoch; None when not requested.
     """
 
     metric: str
@@ -61,19 +61,19 @@ async def fetch(
     """The visible points of a run with min_step ≤ step < max_step.
 
     Args:
-        connection: in a transaction.
+        connection: a connection in a transaction.
         sql: the named queries.
-        metrics: their names; None: all.
-        max_bytes: how much may come, at about 12 bytes a value and 24 a step.
+        metrics: names of metrics; None: all.
+        max_bytes: the most bytes to fetch, at about 12 bytes for each value and 24 for each step.
 
     Raises:
-        TooMuch: it would be more.
+        TooMuch: the range holds more.
     """
     names = {
         (row["run_id"], row["metric_id"]): row["name"]
         for row in await connection.fetch(sql["metric_ids"], run_id, metrics)
     }
-    # Matrices of the same metrics are joined whole.
+    # Matrices of the same metrics are joined as they are.
     groups: dict[tuple[int, str, bytes], list[asyncpg.Record]] = defaultdict(list)
     held = 0
     query = sql["arrays_with_times" if with_times else "arrays"]
@@ -97,7 +97,7 @@ async def fetch(
 def _join(
     names: Mapping[tuple[int, int], str], source: int, writer: str, ids: list[int], rows: list[asyncpg.Record]
 ) -> Iterator[Series]:
-    """The series of one group, which share their steps."""
+    """The series of one group, whose members share their steps."""
     steps = np.concatenate([_steps(row) for row in rows])
     times = np.concatenate([_times(row) for row in rows]) if "times" in rows[0] else None
     values = np.empty((len(ids), len(steps)))
@@ -106,7 +106,7 @@ def _join(
         raw = decode_array(row["vals8"], ">f8") if row["vals8"] is not None else decode_array(row["vals4"], ">f4")
         values[:, at : at + row["points"]] = raw.reshape(len(ids), -1)
         at += row["points"]
-    if (np.diff(steps) < 0).any():  # rows come in no order that SQL promises
+    if (np.diff(steps) < 0).any():  # SQL promises no order of rows
         order = np.argsort(steps, kind="stable")
         steps, values, times = steps[order], values[:, order], None if times is None else times[order]
     for id_, row in zip(ids, values, strict=True):
@@ -115,7 +115,7 @@ def _join(
 
 
 def _merge(parts: list[Series]) -> Series:
-    """One series of those that came in matrices of different metrics, or from an ancestor."""
+    """One series from parts that lay in matrices of different metrics, or that come from an ancestor."""
     steps = np.concatenate([part.steps for part in parts])
     order = np.argsort(steps, kind="stable")
     values = np.concatenate([part.values for part in parts])[order]
@@ -133,17 +133,17 @@ def _steps(row: asyncpg.Record) -> Int64Array:
 
 
 def _times(row: asyncpg.Record) -> Int64Array:
-    """Microseconds since the Unix epoch."""
+    """Converts Postgres' times to microseconds since the Unix epoch."""
     if row["times"] is not None:
         return decode_array(row["times"], ">i8").astype(np.int64) + _POSTGRES_EPOCH_US
     return decode_array(row["times_us"], ">i4").astype(np.int64) + int(row["time_lo_us"])
 
 
 def decode_array(array: bytes, item: str) -> npt.NDArray[Any]:
-    """The elements of what `array_send` wrote, in Postgres' byte order and in place.
+    """The elements of an array in the form of `array_send`, in Postgres' byte order, without a copy.
 
     Args:
-        item: their dtype: ">i4", ">i8", ">f4" or ">f8".
+        item: the dtype of the elements: ">i4", ">i8", ">f4" or ">f8".
     """
     head = 12 + 8 * int.from_bytes(array[:4], "big")
     return np.frombuffer(array, np.dtype([("length", ">i4"), ("value", item)]), offset=head)["value"]

@@ -1,8 +1,8 @@
-"""Metrics of runs as charts draw them: buckets on one grid, with the writers of a run merged.
+"""Metrics of runs for charts: buckets on one grid, with the writers of a run merged.
 
-Stands between the route `POST /v1/charts` and `stepwell.history_sample`. Receives a run, a metric and how many buckets
-to make; returns the columns of one batch. Buckets come from all points and all writers, so a chart can hide nothing.
-Where each bucket is a single point, its value is sent once.
+Stands between the route `POST /v1/charts` and `stepwell.history_sample`. Receives a run, a metric and a number of
+buckets; returns the columns of one batch. Buckets cover all points of all writers, so a chart hides nothing. Where
+every bucket is a single point, its value is sent once.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _INT32 = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Buckets of one metric of a run, ordered by step; every array has one element a bucket.
+    """Buckets of one metric of a run, ordered by step; every array has one element for each bucket.
 
     Attributes:
-        width: steps of a bucket, a power of two.
-        writers: names; `min_writer` and `max_writer` are indexes of it.
-        integers: int64 arrays by name: bucket_step (where a bucket begins), count, first_step, last_step, nans,
+        width: the number of steps of a bucket, a power of two.
+        writers: names of writers; `min_writer` and `max_writer` are indexes into it.
+        integers: int64 arrays by name: bucket_step (the first step of a bucket), count, first_step, last_step, nans,
             pos_infs and neg_infs.
-        doubles: float64 arrays by name: min, max and mean of the finite values, NaN where there is none; first and
+        doubles: float64 arrays by name: min, max and mean of the finite values, NaN where there are none; first and
             last, the values at the lowest and the highest step.
-        min_writer, max_writer: int32, the writer with the least and the greatest value; None with one writer.
+        min_writer, max_writer: int32, the writers of the least and the greatest value; None when there is one writer.
     """
 
     width: int
@@ -58,13 +58,13 @@ async def read_chart(
     *,
     with_times: bool,
 ) -> tuple[list[Column], int, dict[str, Any]]:
-    """Columns, number of rows and head of the batch of one metric; without any row when it has no point there.
+    """Columns, number of rows and head of the batch of one metric; there are no rows where it has no points.
 
     Args:
-        connection: in a transaction.
-        buckets: at most so many.
-        min_step, max_step: min_step ≤ step < max_step; None: no bound.
-        with_times: with the time of each bucket's first point, in Unix seconds.
+        connection: a connection in a transaction.
+        buckets: the most buckets.
+        min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
+        with_times: whether to add the time of each bucket's first point, in Unix seconds.
     """
     row = await connection.fetchrow(database.sql["chart"], run_id, key, buckets, min_step, max_step)
     if row is None:
@@ -85,7 +85,7 @@ async def read_chart(
     head = {
         "writers": sample.writers,
         "bucket_width": sample.width,
-        # As text: JavaScript's numbers do not hold every step.
+        # As text: JavaScript's numbers cannot hold every step.
         "origin": str(sample.integers["bucket_step"][0]),
         "points": int(sample.integers["count"].sum()),
     }
@@ -99,7 +99,7 @@ def merge_writers(
     integers: Mapping[str, Int64Array],
     doubles: Mapping[str, Float64Array],
 ) -> Sample:
-    """One row a bucket from one row a bucket and writer, which are ordered by bucket, then by writer.
+    """Merges rows of buckets and writers, ordered by bucket, then by writer, into one row for each bucket.
 
     The mean is that of all points; `first` is the value at the lowest step, of the first writer that has it.
     """
@@ -111,7 +111,7 @@ def merge_writers(
     summed = {name: np.add.reduceat(integers[name], starts) for name in ("count", "nans", "pos_infs", "neg_infs")}
     finite = integers["count"] - integers["nans"] - integers["pos_infs"] - integers["neg_infs"]
     whole = np.add.reduceat(finite, starts)
-    # Shares first: a sum of large means would overflow.
+    # Weights first: a sum of large means would overflow.
     share = finite / np.maximum(whole, 1)[group]
     mean = np.add.reduceat(np.where(finite > 0, doubles["mean"], 0.0) * share, starts)
     least = _first_best(np.where(finite > 0, doubles["min"], np.inf), group, starts)
@@ -140,7 +140,7 @@ def merge_writers(
 
 
 def chart_columns(sample: Sample) -> list[Column]:
-    """The columns of a batch, `docs/column-format.md` lists them; what follows from the others is left out."""
+    """The columns of a batch (docs/column-format.md); columns that follow from others are left out."""
     start = sample.integers["bucket_step"]
     count = sample.integers["count"]
     columns = [
@@ -168,7 +168,7 @@ def _small(values: Int64Array) -> npt.NDArray[np.int32] | Int64Array:
 
 
 def _first_best(key: npt.NDArray[Any], group: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Int64Array:
-    """The row of each group whose key is the smallest, and of equal ones the first."""
+    """The row with the smallest key of each group; of equal keys, the first."""
     best = np.minimum.reduceat(key, starts)[group]
     rows = np.flatnonzero(key == best)
     chosen: Int64Array = rows[np.unique(group[rows], return_index=True)[1]]

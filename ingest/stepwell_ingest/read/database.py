@@ -1,7 +1,7 @@
-"""The database as reads use it: a pool of its own, read-only, every statement bounded in time.
+"""Read-only access to the database, over a pool of its own and with a time-out for every statement.
 
-Runs the named queries of `queries/read.sql` and returns rows. Promises that reads can neither change anything nor take
-a connection from the write path, and that one transaction sees one state of the database.
+Runs the named queries of `queries/read.sql` and returns rows. Promises that reads neither change anything nor take a
+connection from the write path, and that one transaction sees one state of the database.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Database:
     """Postgres for reads.
 
     Args:
-        pool: connections for reads alone (`db.connect.read_pool`).
-        limits: how long a read waits for a connection, and how long it may use it.
+        pool: connections for reads only (`db.connect.read_pool`).
+        limits: how long a read may wait for a connection, and how long it may use it.
 
     Attributes:
         sql: the named queries.
@@ -37,7 +37,7 @@ class Database:
         self._pool = pool
 
     async def close(self) -> None:
-        """Ends the connections; reads that are under way have a moment to end by themselves."""
+        """Closes the connections; reads in progress have a moment to end normally."""
         try:
             await asyncio.wait_for(self._pool.close(), _CLOSE_S)
         except TimeoutError:
@@ -48,18 +48,18 @@ class Database:
         """A connection in a transaction in which all statements see the same state.
 
         Raises:
-            OverloadedError: all connections are in use for `wait_s`.
+            OverloadedError: no connection became free within `wait_s`.
             UsageError: a statement took longer than `statement_s`.
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with _read_errors(self.limits):
             try:
                 connection = await self._pool.acquire(timeout=self.limits.wait_s)
             except TimeoutError:
                 raise OverloadedError(
-                    "as many reads are under way as the server takes",
+                    "read limit reached",
                     retry_after_s=1.0,
-                    detail=f"{self.limits.connections} at a time",
+                    detail=f"{self.limits.connections} reads at a time",
                 ) from None
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -80,7 +80,7 @@ def _read_errors(limits: Reads) -> Iterator[None]:
             hint="ask for fewer keys or a narrower range of steps",
         ) from error
     except asyncpg.DataError as error:  # an invalid regular expression, a date beyond Postgres' calendar
-        raise UsageError("Postgres cannot use a value of this request", detail=str(error)[:500]) from error
+        raise UsageError("Postgres rejected a value of this request", detail=str(error)[:500]) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise UnavailableError(
             "Postgres could not read",

@@ -1,9 +1,9 @@
-"""What has happened in a run since a cursor: one event, from one state of the database.
+"""Makes the next event of a live view: what has happened in a run since a cursor, from one state of the database.
 
-Between the listeners (`live`) and Postgres. In come a run, keys and a cursor; out goes an `Event` with the cursor
-behind it. Points are followed by step, and what is no number by the frames that brought it: media come as notes, which
-may be later than the points of their step, and are shown when their files are there (`read.waiting`). Promises that who
-applies events has what the views showed at that moment, each value once.
+Stands between the listeners (`live`) and Postgres. Receives a run, keys and a cursor; returns an `Event` with the
+cursor after it. Points are followed by step, objects by the frames that brought them: media arrive as notes, which may
+be later than the points of their step, and are shown once their files are stored (`read.waiting`). Promises that a
+reader who applies all events has what the views showed at that moment, each value once.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ _ALL_SEQS = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing to tell.
+    """One event of a live view.
 
     Attributes:
-        kind: "start" (where the run stands; no points), "delta", or "reset": read the history anew, then go on from
-            `cursor`, because what happened since the listener's own is too much, or is not known. "quiet": nothing is
-            to be told, but the cursor has moved. "deleted": the run is no more, and this is the last event.
-        cursor: where a reader stands who has taken it.
-        about: what it says beside the points.
+        kind: "start" (the current state of the run, without points), "delta", or "reset": read the history again, then
+            continue from `cursor`, because the changes since the listener's cursor are too many, or unknown. "quiet":
+            there is nothing to report, but the cursor has moved. "deleted": the run was deleted; this is the last
+            event.
+        cursor: the cursor of a reader who has applied the event.
+        about: the fields of the event beside its points.
         page: the new points and objects.
-        awaits: files, by SHA-256 in hexadecimal digits: when one of them comes, look again.
+        awaits: files, by SHA-256 in hexadecimal digits: when one of them arrives, look again.
     """
 
     kind: str
@@ -62,7 +63,7 @@ class Event:
 
 
 class _Frames(NamedTuple):
-    """Frames of one epoch, and from which step on their objects are wanted."""
+    """Frames of one epoch, and the step from which on their objects are wanted."""
 
     row: ShownEpoch
     from_seq: int
@@ -71,7 +72,7 @@ class _Frames(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """An object with files, or of a key that was asked for. `missing`: a file that is not there."""
+    """An object with files, or of a requested key. `missing`: a file that is not stored yet."""
 
     place: Place
     needs_files: bool
@@ -80,11 +81,11 @@ class _Found(NamedTuple):
 
 
 async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
-    """What to tell a listener.
+    """The event for a listener.
 
     Args:
-        keys: whose values the event has; empty: none.
-        seen: where the listener stands; None: nowhere yet.
+        keys: the keys whose values the event has; empty: none.
+        seen: the listener's position; None: it has none yet.
     """
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["positions"], run.run_id)
@@ -96,7 +97,7 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
 
 
 class _Delta:
-    """One look at a run."""
+    """One look at a run, in one transaction."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class _Delta:
             last = {writer: position.last_step for writer, position in self._now.writers.items()}
             return await self._begin("start", {"writers": last})
         if seen.waiting is None or seen.inherited is None:
-            return await self._begin("reset", {"reason": "the cursor is of an older version of the server"})
+            return await self._begin("reset", {"reason": "the cursor comes from an older version of the server"})
         found = moves(seen, self._epochs, self._now)
         if found is None or fresh is None:
             return await self._begin("reset", {"reason": "the cursor does not belong to this history"})
@@ -140,7 +141,7 @@ class _Delta:
             return await self._begin("reset", {"reason": f"more than {limit} points are new"})
 
     async def _begin(self, kind: str, about: dict[str, Any]) -> Event:
-        """An event for a reader who reads the history now: only what waits for files will be news."""
+        """An event for a reader who reads the history now: only objects that wait for files are news to it later."""
         frames = [_Frames(row, 0) for row in self._epochs]
         found = await self._objects(frames, [], self._database.limits.page_bytes)
         return self._event(kind, about, *self._waiting(_ranges(frames, None), found))
@@ -179,7 +180,7 @@ class _Delta:
         return Event(kind, replace(self._now, waiting=waiting), about, page, awaits)
 
     def _frames(self, ranges: dict[str, list[Range]], cuts: dict[str, int]) -> list[_Frames]:
-        """The frames to look through: those of the ranges, and of writers with a cut all, from its step on."""
+        """The frames to search: those of the ranges; for writers with a cut, all frames from its step on."""
         rows = {(row.writer, row.epoch): row for row in self._epochs}
         listed = [
             _Frames(row, item.start.seq, item.end.seq - (item.end.number == 0))
@@ -193,7 +194,7 @@ class _Delta:
         """The objects of these frames by writer, in the order of their places, each once.
 
         Raises:
-            TooMuch: their values have more than `room` bytes.
+            TooMuch: their values exceed `room` bytes.
         """
         found = defaultdict[str, dict[Place, _Found]](dict)
         arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
@@ -219,7 +220,8 @@ class _Delta:
     def _waiting(
         self, ranges: dict[str, list[Range]], found: dict[str, list[_Found]]
     ) -> tuple[dict[str, list[Range]], frozenset[str], int]:
-        """What waits for files, one missing file of each such object, and how many ranges a cursor has no room for."""
+        """The objects that wait for files, a missing file of each, and the number of ranges that do not fit into a
+        cursor."""
         waiting: dict[str, list[Range]] = {}
         awaits: set[str] = set()
         for writer, some in ranges.items():
@@ -233,7 +235,7 @@ class _Delta:
         return {writer: left[-limit:] for writer, left in waiting.items()}, frozenset(awaits), forgotten
 
     async def _last_objects(self, frames: list[_Frames]) -> dict[str, int]:
-        """The highest step of the objects that came as notes in these frames, by writer."""
+        """The highest step of the objects that arrived as notes in these frames, by writer."""
         arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
         seqs = ([item.from_seq for item in frames], [item.to_seq for item in frames])
         if not frames:
@@ -244,7 +246,7 @@ class _Delta:
         return {names[row["writer_id"]]: row["step"] for row in rows}
 
     async def _said(self, fresh: list[_Frames]) -> dict[str, int]:
-        """How many notes of each kind are new."""
+        """The number of new notes of each kind."""
         if not fresh:
             return {}
         arguments = ([item.row.writer_id for item in fresh], [item.row.epoch for item in fresh])
@@ -256,7 +258,7 @@ class _Delta:
         """The new points of the keys, and these objects.
 
         Raises:
-            TooMuch: there are more than an event may have.
+            TooMuch: there are more values than an event may have.
         """
         new = {move.writer: move for move in found}
         series: list[Series] = []
@@ -271,7 +273,7 @@ class _Delta:
 
 
 def _ranges(fresh: Iterable[_Frames], seen: LivePosition | None) -> dict[str, list[Range]]:
-    """By writer, what waited and the frames that are new."""
+    """The waiting objects and the new frames of each writer."""
     ranges = defaultdict[str, list[Range]](list)
     if seen is not None:
         for writer, some in (seen.waiting or {}).items():
@@ -284,8 +286,8 @@ def _ranges(fresh: Iterable[_Frames], seen: LivePosition | None) -> dict[str, li
 def _new_objects(
     found: dict[str, list[_Found]], ranges: dict[str, list[Range]], fresh: Sequence[_Frames], cuts: dict[str, int]
 ) -> list[ObjectValue]:
-    """The values to tell: of new frames all that are shown, of those that waited what does so no more, and behind a cut
-    all that are shown, since the reader drops what it had there.
+    """The values of the event: all shown values of new frames, values that no longer wait, and all shown values after a
+    cut, where the reader drops what it had.
     """
     first = {(frames.row.writer, frames.row.epoch): frames.from_seq for frames in fresh}
     new = []
@@ -302,7 +304,7 @@ def _new_objects(
 
 
 def _only_new(series: Series, move: Move | None) -> Series:
-    """The points that are new; those of other writers lie in the same range of steps."""
+    """The new points, without those of other writers in the same range of steps."""
     new = np.zeros(len(series.steps), np.bool_)
     for first, last in () if move is None else move.ranges:
         new |= (series.steps >= first) & (series.steps <= last)

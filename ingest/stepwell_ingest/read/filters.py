@@ -1,8 +1,8 @@
-"""Filters in Mongo's words, as W&B's `Api.runs` takes them, compiled to SQL.
+"""Compiles filters in Mongo's syntax, which W&B's `Api.runs` accepts, to SQL.
 
-In comes JSON that anyone may have written; out go a condition and its arguments. What a filter says reaches Postgres as
-an argument, never as SQL: names of fields come from the table below, operators from a match. As in Mongo, a field that
-a run does not have fits $ne, $nin, $not, $exists: false and a comparison with null, and nothing else.
+Receives untrusted JSON; returns a condition and its arguments. The contents of a filter reach Postgres as arguments,
+never as SQL: names of fields come from the table below, operators from a match statement. As in Mongo, a field that a
+run lacks matches $ne, $nin, $not, $exists: false and a comparison with null, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stepwell.errors import UsageError
 
 Type = Literal["text", "float8", "timestamptz", "jsonb"]
 
-#: Name in a filter → column of the query `runs`, and its type. A new column is one more line.
+#: The name in a filter → the column of the query `runs`, and its type. A new column is one more line.
 FIELDS: dict[str, tuple[str, Type]] = {
     "name": ("run", "text"),
     "id": ("run", "text"),
@@ -54,8 +54,8 @@ class Condition:
     """A condition on the rows of the query `runs`.
 
     Attributes:
-        parts: SQL; None stands for the next argument.
-        arguments: in their order.
+        parts: pieces of SQL; None stands for the next argument.
+        arguments: the arguments, in order.
     """
 
     parts: tuple[str | None, ...]
@@ -72,12 +72,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What runs are sorted by.
+    """The order of a list of runs.
 
     Attributes:
-        name: as it was asked for, with its sign.
-        sql: the value; `$$` stands for the first argument of `arguments`.
-        type: Postgres' type of it.
+        name: the requested field, with its sign.
+        sql: the SQL of its value; `$$` stands for the first argument of `arguments`.
+        type: Postgres' type of the value.
     """
 
     name: str
@@ -88,10 +88,10 @@ class Order:
 
 
 def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
-    """The condition that a filter describes; without one, that every run fits.
+    """The condition that a filter describes; without a filter, every run matches.
 
     Raises:
-        UsageError: it is not JSON, or has a field, an operator or a value that cannot be used; it says which.
+        UsageError: it is not JSON, or has an invalid field, operator or value; the error names it.
     """
     filters: Any = given or {}
     if isinstance(filters, str):
@@ -105,7 +105,7 @@ def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
 
 
 def parse_order(text: str) -> Order:
-    """ "+created_at", "-heartbeat_at", "-summary_metrics.loss", "+config.lr.value"; without a sign, ascending.
+    """Parses "+created_at", "-heartbeat_at", "-summary_metrics.loss" or "+config.lr.value"; ascending without a sign.
 
     Raises:
         UsageError: there is no such field.
@@ -118,7 +118,7 @@ def parse_order(text: str) -> Order:
     place, _, key = name.partition(".")
     if place == "config" and key:
         path = key.removesuffix(".value").split(".")
-        # One argument for both ways to read it: a key that has dots in it, or a path.
+        # One argument for both readings: a key that contains dots, or a path.
         sql = "coalesce(r.config -> array_to_string($$::text[], '.'), r.config #> $$::text[])"
         return Order(text, sql, "jsonb", descending, [path])
     if place in ("summary_metrics", "summary") and key:
@@ -128,14 +128,14 @@ def parse_order(text: str) -> Order:
 
 
 class _Compiler:
-    """Builds parts and arguments while it walks a filter."""
+    """Builds the parts and arguments of a condition while it walks a filter."""
 
     def __init__(self) -> None:
         self.parts: list[str | None] = []
         self.arguments: list[Any] = []
 
     def query(self, query: Any, depth: int) -> None:
-        """All entries of a dict must hold."""
+        """The condition that all entries of a dict hold."""
         if not isinstance(query, dict):
             raise UsageError("a filter must be an object", detail=repr(query)[:80], hint='{"state": "finished"}')
         if depth > _MAX_DEPTH:
@@ -197,7 +197,7 @@ class _Compiler:
                 )
 
     def _equal(self, name: str, value: Any) -> None:
-        """Leaves are true or false, never NULL, so that NOT means the opposite."""
+        """A comparison. It is true or false, never NULL, so that NOT inverts it."""
         if value is None:
             self._put("(")
             self._value(name)
@@ -208,12 +208,12 @@ class _Compiler:
                 self._put(" IS NULL")
             self._put(")")
         elif _type(name) == "jsonb":
-            # As in Mongo, a value also equals a list that has it: tags.
+            # As in Mongo, a value also matches a list that contains it, such as tags.
             self._put("coalesce((SELECT v = j OR jsonb_typeof(v) = 'array' AND v @> jsonb_build_array(j) FROM (SELECT ")
             self._value(name)
             self._put(" AS v, ")
             self._argument(json.dumps(value), "::text::jsonb AS j")
-            self._put(") x), false)")
+            self._put(" OFFSET 0) x), false)")  # a fence: the value is made once
         else:
             self._plain(name, "=", value)
 
@@ -228,7 +228,7 @@ class _Compiler:
         self._value(name)
         self._put(" AS v, ")
         self._argument(json.dumps(value), "::text::jsonb AS j")
-        self._put(") x), false)")
+        self._put(" OFFSET 0) x), false)")  # a fence: the value is made once
 
     def _plain(self, name: str, sign: str, value: Any) -> None:
         kind = _type(name)
@@ -242,7 +242,7 @@ class _Compiler:
         if not isinstance(value, str) or len(value) > 1000:
             raise UsageError("$regex takes a text of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
-            raise UsageError(f"{name[:80]} is no text", hint="$regex is for texts")
+            raise UsageError(f"{name[:80]} is not a text", hint="$regex is for texts")
         self._put("coalesce((")
         self._value(name)
         self._put(" #>> '{}')" if _type(name) == "jsonb" else ")")
@@ -251,13 +251,13 @@ class _Compiler:
         self._put(", false)")
 
     def _value(self, name: str) -> None:
-        """The value of a field of the row."""
+        """The SQL for the value of a field."""
         if name in FIELDS:
             self._put(f"r.{FIELDS[name][0]}")
             return
         place, key = _place(name)
         if place == "config":
-            # A key may have dots in it; W&B's config has every value under "value".
+            # A key may contain dots; W&B's config holds every value under "value".
             self._put("coalesce(")
             for path in ([key], key.split("."), [key.removesuffix(".value")], key.removesuffix(".value").split(".")):
                 self._put("r.config #> ")

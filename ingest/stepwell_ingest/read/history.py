@@ -1,9 +1,9 @@
-"""The rows of a run page by page: how much is read at a time, and where the next page begins.
+"""The rows of a run, page by page: chooses how much to read at a time, and where the next page begins.
 
-Takes a run and a range of steps; gives pages, in the order of steps, each from one state of the database. No connection
-is held between pages, so a slow client costs nothing but its page; what is hidden meanwhile ends the read with an error
-(`standing`). A page has about `page_points` points: the width of the next range follows from what the last one held,
-since steps may lie a thousand apart, or ten thousand metrics in one.
+Receives a run and a range of steps; yields pages in the order of steps, each from one state of the database. No
+connection is held between pages, so a slow client costs only the memory of its page; when rows are hidden in between,
+the read ends with an error (`standing`). A page has about `page_points` points. The width of the next range follows
+from the density of the last one, since steps may be a thousand apart, or have ten thousand metrics each.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.shown import shown_bytes
 from stepwell_ingest.read.standing import Standing
 
-#: What a row is known by; no names of metrics.
+#: The columns that identify a row; they are not names of metrics.
 STEP, TIMESTAMP, RUNTIME = "_step", "_timestamp", "_runtime"
 RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
-#: A page may be this many times wider than the last one: what comes may be denser than what was.
+#: A page may be this many times wider than the last one: the following steps may be denser.
 _GROWTH = 16
-#: Every step lies below.
+#: Every step is below this one.
 ALL_STEPS = MAX_STEP + 1
 _FETCH_OBJECTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,13 +37,13 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows.
+    """The rows to read.
 
     Attributes:
-        keys: None: whole rows, all keys.
-        every_key: only rows that have all of `keys`; else those that have one of them.
-        min_step, max_step: min ≤ step < max.
-        with_times: also when they were logged.
+        keys: the keys of the rows; None: all keys, whole rows.
+        every_key: whether rows must have all of `keys`, or at least one of them.
+        min_step, max_step: bounds of the steps, min ≤ step < max.
+        with_times: whether to read the times of the rows.
     """
 
     keys: tuple[str, ...] | None = None
@@ -54,28 +54,29 @@ class Wanted:
 
     @property
     def limit(self) -> int:
-        """All rows that are wanted lie below."""
+        """The step below which all wanted rows of any run lie."""
         return ALL_STEPS if self.max_step is None else self.max_step
 
     def end_of_points(self, run: RunRow) -> int:
-        """All points that are wanted of this run lie below."""
+        """The step below which all wanted points of this run lie."""
         return min(self.limit, run.end_step)
 
     def end(self, run: RunRow) -> int:
-        """All rows that are wanted of this run lie below. Media may be stored before the step that they belong to."""
+        """The step below which all wanted rows of this run lie. Media may be stored before the step that they belong
+        to."""
         return self.limit if run.may_have_objects else self.end_of_points(run)
 
 
 async def read_pages(
     database: Database, run: RunRow, wanted: Wanted, about_rows: int | None = None
 ) -> AsyncGenerator[Page, None]:
-    """All rows that are wanted; pages without any are left out.
+    """Yields pages with all wanted rows; empty pages are left out.
 
     Args:
-        about_rows: the caller will stop after so many, so the first page need not be wider.
+        about_rows: the number of rows after which the caller will stop; it bounds the first page.
 
     Raises:
-        UsageError: one step holds more than a page may.
+        UsageError: a single step holds more than a page may.
         NotFoundError, RewoundError, OverloadedError, UnavailableError: see `Standing.snapshot`.
     """
     standing = Standing(database, run.run_id)
@@ -92,12 +93,12 @@ async def read_pages(
             async with standing.snapshot(start) as connection:
                 page = await read_page(database, connection, run, wanted, start, below)
         except TooMuch:
-            if start >= end:  # much has come since the read began
+            if start >= end:  # many rows have been logged since the read began
                 end = start + 1
                 continue
             if width == 1:
                 raise UsageError(
-                    f"step {start} alone holds more than one page may",
+                    f"step {start} alone exceeds the limit of a page",
                     detail=f"{database.limits.page_bytes} bytes",
                     hint="name keys",
                 ) from None
@@ -113,12 +114,12 @@ async def read_pages(
 async def read_page(
     database: Database, connection: asyncpg.Connection, run: RunRow, wanted: Wanted, start: int, below: int
 ) -> Page:
-    """The rows with start ≤ step < below.
+    """Reads the rows with start ≤ step < below.
 
     Raises:
         TooMuch: they hold more than a page may.
     """
-    # With nothing but reserved names (keys=_step), the rows are wanted and none of their columns.
+    # With only reserved names (keys=_step), the rows are wanted without any columns.
     names = [key for key in wanted.keys or () if key not in RESERVED] or None
     room, times = database.limits.page_bytes, wanted.with_times
     series = await fetch(connection, database.sql, run.run_id, names, start, below, room, with_times=times)
@@ -140,7 +141,7 @@ async def fetch_objects(
     start: int,
     below: int,
 ) -> list[ObjectValue]:
-    """The objects with start ≤ step < below; `keys` None: of all keys.
+    """Reads the objects with start ≤ step < below; `keys` None: of all keys.
 
     Raises:
         TooMuch: they hold more than a page may.
@@ -161,5 +162,5 @@ async def fetch_objects(
 
 
 def microseconds(time: datetime) -> int:
-    """µs since the Unix epoch of a timestamptz, exactly."""
+    """A timestamptz as exact microseconds since the Unix epoch."""
     return (time - _EPOCH) // _MICROSECOND

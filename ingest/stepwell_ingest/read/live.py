@@ -1,10 +1,10 @@
-"""What happens in a run while somebody watches: deltas since a cursor, for any number of listeners.
+"""Live views: sends the changes of watched runs since a cursor to any number of listeners.
 
-In come runs that are watched; out go events, which `deltas` makes. One poller a worker asks Postgres twice a second
-which of them have moved, with one query for all of them, and which of the files have come that somebody waits for. A
-listener has no queue, only a cursor: when its run has moved and its client has taken the last event, it gets everything
-since its cursor in one event. Listeners that stand at the same cursor share one read. A client that is so far behind
-that an event would be too large is told to start over.
+Receives watched runs; yields events, which `deltas` makes. One poller for each worker asks Postgres twice a second,
+with one query, which of the runs have changed and which awaited files have arrived. A listener has no queue, only a
+cursor: when its run has changed and its client has taken the last event, it gets everything since its cursor in one
+event. Listeners at the same cursor share one read. A client that is so far behind that an event would be too large is
+told to start over.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from stepwell_ingest.read.runs import RunRow
 
 log = logging.getLogger(__name__)
 
-#: Of how many files a poll asks whether they are there.
+#: The most files for which one poll asks whether they are stored.
 _FILES_A_LOOK = 5000
 
 
 @dataclass(slots=True, eq=False)
 class _Listener:
-    """Somebody who watches a run.
+    """A client that watches a run.
 
     Attributes:
-        moved: there may be something to tell.
-        awaits: files that objects wait for, which it has gone past.
+        moved: set when there may be something to report.
+        awaits: the missing files of objects that the listener's cursor has passed.
     """
 
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,7 +45,7 @@ class Live:
     """The listeners of a worker, and the poller that wakes them.
 
     Args:
-        database: to read from.
+        database: the database to read from.
         start: runs the poller, under a name that messages have.
     """
 
@@ -63,18 +63,18 @@ class Live:
 
     @property
     def listeners(self) -> int:
-        """How many there are."""
+        """The number of listeners."""
         return sum(map(len, self._listeners.values()))
 
     def close(self) -> None:
-        """Ends every listener."""
+        """Ends all listeners."""
         self._closed = True
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.moved.set()
 
     async def stop(self) -> None:
-        """Ends the poller and the reads that are under way; call `close` first."""
+        """Ends the poller and the reads in progress; call `close` first."""
         tasks: list[asyncio.Task[Any]] = [task for shared in self._shared.values() for task in shared.values()]
         if self._poller is not None:
             tasks.append(self._poller)
@@ -85,24 +85,23 @@ class Live:
     async def follow(
         self, run: RunRow, keys: tuple[str, ...], cursor: str | None
     ) -> AsyncGenerator[Event | None, None]:
-        """Events of a run until it is deleted or the server stops; None where there is nothing to tell for a while.
+        """Yields the events of a run until it is deleted or the server stops, and None when nothing happens for a
+        while.
 
         Args:
-            keys: whose points events have; empty: none.
-            cursor: of the last event that the client has taken; None: it has none.
+            keys: the keys whose points events include; empty: none.
+            cursor: the cursor of the last event that the client has taken; None: it has none.
 
         Raises:
-            UsageError: the cursor is none.
-            OverloadedError: there are as many listeners as the worker takes.
+            UsageError: the cursor is invalid.
+            OverloadedError: the worker has reached its limit of live views.
         """
         seen = None if cursor is None else LivePosition.decode(cursor)
         limits = self._database.limits
         if self.listeners >= limits.listeners:
-            raise OverloadedError(
-                "the server has as many live views as it takes", retry_after_s=5.0, detail=f"{limits.listeners}"
-            )
+            raise OverloadedError("live view limit reached", retry_after_s=5.0, detail=f"{limits.listeners}")
         listener = _Listener()
-        listener.moved.set()  # the first look needs no reason
+        listener.moved.set()  # the first look is unconditional
         self._listeners.setdefault(run.run_id, set()).add(listener)
         if self._poller is None or self._poller.done():
             self._poller = self._start("live views", self._poll())
@@ -144,7 +143,9 @@ class Live:
                     rows = await connection.fetch(self._database.sql["marks"], asked)
                     come = await self._come(connection, files)
             except Error as error:
-                log.warning("live views wait: %s", error)  # cursors stay, so nothing is missed
+                log.warning(
+                    "live views cannot reach Postgres, and wait: %s", error
+                )  # cursors stay, so nothing is missed
                 continue
             marks = {row["run_id"]: row["mark"] for row in rows}
             for run_id in asked:
@@ -156,10 +157,10 @@ class Live:
                 self._wake(run_id, [item for item in listeners if not come.isdisjoint(item.awaits)])
 
     async def _come(self, connection: Any, files: frozenset[str]) -> frozenset[str]:
-        """Which of these files are there."""
+        """The files among these that are stored."""
         if not files:
             return frozenset()
-        # Files of processes that died may never come; many of them are asked for in turns.
+        # Files of processes that died may never arrive, so many awaited files are checked in turns.
         turns = -(-len(files) // _FILES_A_LOOK)
         self._turn += 1
         digests = [bytes.fromhex(sha256) for sha256 in sorted(files)[self._turn % turns :: turns]]
@@ -167,7 +168,7 @@ class Live:
 
     def _wake(self, run_id: int, listeners: Collection[_Listener]) -> None:
         if listeners:
-            # First: a listener that is woken must not share what was read before.
+            # First, since a woken listener must not share an earlier read.
             self._shared.pop(run_id, None)
         for listener in listeners:
             listener.moved.set()
@@ -176,10 +177,10 @@ class Live:
         shared = self._shared.setdefault(run.run_id, {})
         key = (keys, None if seen is None else seen.encode())
         if key not in shared:
-            # Listeners are woken together, so sharing what is under way is enough, and nothing is kept.
+            # Listeners are woken together, so sharing reads in progress is enough, and nothing is cached.
             task = shared[key] = asyncio.create_task(self._read(run, keys, seen))
             task.add_done_callback(lambda done: _forget(shared, key, done))
-        # A listener that goes away must not take the read from the others.
+        # A listener that goes away must not cancel the read of the others.
         return await asyncio.shield(shared[key])
 
     async def _read(self, run: RunRow, keys: tuple[str, ...], seen: LivePosition | None) -> Event:
@@ -189,4 +190,4 @@ class Live:
 def _forget(shared: dict[Any, asyncio.Task[Event]], key: Any, done: asyncio.Task[Event]) -> None:
     del shared[key]
     if not done.cancelled():
-        done.exception()  # seen, also when every listener has gone
+        done.exception()  # marked as retrieved, even when every listener has gone

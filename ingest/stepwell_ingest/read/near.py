@@ -1,4 +1,4 @@
-"""Names that are like another one: what somebody who mistyped a name may have meant. Pure."""
+"""Finds names similar to a mistyped one, for hints. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _COMPARED = 5_000
 
 
 def near(name: str, known: Iterable[str]) -> list[str]:
-    """The names most like `name`, the most alike first; at most five, and none when none is alike."""
+    """At most five of the names, the most similar to `name` first; none when none is similar."""
     lower = name.lower()
     names = list(known)
     if len(names) > _COMPARED:
         names = [other for other in names if other.lower().startswith(lower[:4])][:_COMPARED]
     by_lower: dict[str, str] = {other.lower(): other for other in names}
     alike = difflib.get_close_matches(lower, by_lower, _COUNT, _ALIKE)
-    # A name that is the end or the beginning of another one ("loss" of "train/loss") counts as well.
+    # A name that is the end or the beginning of another one ("loss" of "train/loss") counts as similar, too.
     parts = [other for other in by_lower if other not in alike and lower in other.replace("/", " ").split()]
     return [by_lower[other] for other in (alike + sorted(parts, key=len))[:_COUNT]]

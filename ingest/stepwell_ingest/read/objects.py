@@ -1,7 +1,7 @@
-"""Logged values that are no numbers: which keys have any, and the values of one key in order.
+"""Objects, the logged values that are not numbers: the keys that have any, and the values of one key in order.
 
-A cursor is a position (step and writer), so a page neither repeats nor skips a value that was there all along; and it
-says of which run it is, and what of that was hidden.
+A cursor is a position (step and writer), so a page neither repeats nor skips a value that existed throughout. It also
+names its run, and records what was hidden of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stepwell_ingest.read.standing import Standing
 
 
 async def object_keys(database: Database, run: RunRow) -> dict[str, Any]:
-    """{"keys": [{"key", "count", "first_step", "last_step"}, …]}."""
+    """Returns {"keys": [{"key", "count", "first_step", "last_step"}, …]}."""
     async with Standing(database, run.run_id).snapshot() as connection:
         return {"keys": [dict(row) for row in await connection.fetch(database.sql["object_keys"], run.run_id)]}
 
@@ -27,11 +27,11 @@ async def object_keys(database: Database, run: RunRow) -> dict[str, Any]:
 async def read_objects(
     database: Database, run: RunRow, key: str, min_step: int, max_step: int, limit: int, cursor: str | None
 ) -> dict[str, Any]:
-    """{"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
+    """Returns {"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
 
     Raises:
-        UsageError: the cursor is none of ours.
-        RewoundError: something was hidden since the cursor was given, or another run has the name now.
+        UsageError: the cursor is invalid.
+        RewoundError: values were hidden since the cursor was given, or another run has the name now.
     """
     after, known = ((min_step, None), None) if cursor is None else _position(cursor)
     standing = Standing(database, run.run_id)
@@ -39,7 +39,7 @@ async def read_objects(
         if known not in (None, (run.run_id, standing.mark)):
             raise RewoundError(
                 "the run was rewound, restarted or deleted since this cursor was given",
-                hint="begin again without a cursor",
+                hint="start again without a cursor",
             )
         rows = await connection.fetch(database.sql["objects_of_key"], run.run_id, key, *after, max_step, limit + 1)
     kept = rows[:limit]
@@ -48,7 +48,7 @@ async def read_objects(
             "step": row["step"],
             "writer": row["writer"],
             "time": row["time"].isoformat(),
-            "value": shown(row["value"]),  # as it was logged: integers of any size
+            "value": shown(row["value"]),  # as logged: integers of any size
         }
         for row in kept
     ]
@@ -67,4 +67,4 @@ def _position(cursor: str) -> tuple[tuple[int, str], tuple[int, int]]:
             return (step, writer), (run_id, mark)
     except (ValueError, TypeError):
         pass
-    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")
+    raise UsageError("invalid cursor", hint="start again without a cursor")

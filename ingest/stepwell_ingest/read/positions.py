@@ -1,18 +1,17 @@
-"""Where a reader of a live run stands, and what has happened since. Pure: no I/O.
+"""The position of a live view's reader, and what has changed since. Pure: no I/O.
 
-In come the ledger's rows and a cursor; out go the steps that are new and those that are no longer shown. A writer's
-frames are stored in order and its steps ascend within an epoch, so what is new of it lies above the last step that the
-reader has seen, with one exception: a newer epoch, or a rewind, hides what lies at or above a step. That is a *cut*:
-the reader drops those points, and what took their place is new.
+Receives the ledger's rows and a position; returns the steps that are new and those that are no longer shown. A writer's
+frames are stored in order and its steps ascend within an epoch, so its new points lie above the last step that the
+reader has seen, with one exception: a newer epoch, or a rewind, hides everything at or above a step. That is a *cut*:
+the reader drops those points, and the points that took their place are new.
 
-What a fork shows of its ancestors is bounded by a step of each of their epochs (`Inherited`). Such a bound only sinks,
-when the fork is rewound below it or logs the writer's steps again, and that is a cut, too. Below it the epoch may grow,
-since the ancestor's process may have had something on the way.
+A fork shows each epoch of its ancestors below some step (`Inherited`). This bound only ever decreases, when the fork is
+rewound below it or logs the writer's steps again, and that is a cut, too. Below the bound the epoch may still grow,
+since frames of the ancestor's process may have been in flight.
 
-What comes as notes (media, among others) keeps to no order of steps. It is followed by seq: a writer's ledger row moves
-in the transaction that stores a frame, and frames are stored in order of seq, so a reader who has seen `next_seq` has
-seen all below it and none above, however long a transaction takes to commit. `read.waiting` says what of it waits for
-files.
+Notes (media, among others) arrive in no order of steps, so they are followed by seq: a writer's ledger row moves in the
+transaction that stores a frame, and frames are stored in order of seq, so a reader who has seen `next_seq` has seen all
+below it and none above, however long a transaction takes to commit. `read.waiting` holds those that wait for files.
 """
 
 from __future__ import annotations
@@ -34,14 +33,15 @@ _MAX_CURSOR_BYTES = 4 * 1024 * 1024
 
 
 class Position(NamedTuple):
-    """How far one writer has been seen.
+    """The position of a reader in one writer.
 
     Attributes:
-        epoch, last_step: all points of `epoch` and older ones up to `last_step`, −1 for none.
-        session, next_seq: all frames below `next_seq` of the epoch `session`, the newest, which may have no steps yet;
-            and all of older ones, which are fenced and do not grow.
-        last_object: the highest step of what came as notes; it may lie above `last_step`.
-        hidden: from which step on the epochs from `epoch` to `session` were hidden, −1 for nowhere. Whatever hides more
+        epoch, last_step: the reader has seen all points of `epoch` and older ones up to `last_step`, −1 for none.
+        session, next_seq: it has seen all frames below `next_seq` of the epoch `session`, the newest, which may have no
+            steps yet, and all frames of older epochs, which are fenced and do not grow.
+        last_object: the highest step of the objects that came as notes; it may lie above `last_step`.
+        hidden: the step from which on the epochs from `epoch` to `session` were hidden, −1 for none. Whatever hides
+        more
             of an older one hides more of these, too.
     """
 
@@ -66,8 +66,8 @@ class ShownEpoch(NamedTuple):
 
 
 class Inherited(NamedTuple):
-    """A row of the query `inherited`: an epoch of an ancestor, whose steps below `below_step` a fork shows; those below
-    `end_step` are there by now."""
+    """A row of the query `inherited`: an epoch of an ancestor. A fork shows its steps below `below_step`; those below
+    `end_step` exist so far."""
 
     writer: str
     below_step: int
@@ -76,13 +76,14 @@ class Inherited(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LivePosition:
-    """The state of a run and the position of each of its writers, as a reader has seen them.
+    """The position of a reader: the state of a run and the position in each of its writers, as the reader has seen
+    them.
 
     Attributes:
-        waiting: by writer, where objects were seen whose files were not there. None: a cursor of an older version of
-            the server, which does not say it.
-        inherited: of a fork, by writer of its ancestors: the step below which their epochs are shown, and the ends of
-            these epochs, always in the same order. None: a cursor of an older version.
+        waiting: by writer, the places of objects whose files were missing. None: the cursor comes from an older version
+            of the server, which does not record them.
+        inherited: for a fork, by writer of its ancestors: the step below which their epochs are shown, and the ends of
+            these epochs, always in the same order. None: the cursor comes from an older version.
     """
 
     state: str
@@ -91,7 +92,7 @@ class LivePosition:
     inherited: Mapping[str, tuple[int, ...]] | None = field(default_factory=dict)
 
     def encode(self) -> str:
-        """The text that a reader sends back."""
+        """Encodes the position as a cursor, the text that a reader sends back."""
         waiting = {
             writer: [[*start, *end[1:]] for start, end in ranges] for writer, ranges in (self.waiting or {}).items()
         }
@@ -101,10 +102,10 @@ class LivePosition:
 
     @staticmethod
     def decode(text: str) -> LivePosition:
-        """What `encode` wrote.
+        """Decodes a cursor that `encode` wrote.
 
         Raises:
-            UsageError: it is none of ours.
+            UsageError: the cursor is invalid.
         """
         try:
             raw = zlib.decompressobj().decompress(base64.urlsafe_b64decode(text), _MAX_CURSOR_BYTES)
@@ -123,7 +124,7 @@ class LivePosition:
                 return LivePosition(state, found, waiting, inherited)
         except (ValueError, TypeError, AttributeError, zlib.error, binascii.Error):
             pass
-        raise UsageError("this cursor is none of a live view", hint="begin again without a cursor")
+        raise UsageError("invalid live-view cursor", hint="start again without a cursor")
 
 
 def _position(
@@ -137,10 +138,10 @@ def _range(epoch: int, seq: int, number: int, end_seq: int, end_number: int) -> 
 
 
 class Move(NamedTuple):
-    """What is new of one writer: its points with from_step ≤ step ≤ to_step. `cut`: drop what it had from there on.
+    """The news of one writer: its points with from_step ≤ step ≤ to_step. `cut`: drop its points from that step on.
 
     Attributes:
-        inherited: other ranges (from, to) that are new, of epochs of a fork's ancestors.
+        inherited: further new ranges (from, to), of epochs of a fork's ancestors.
     """
 
     writer: str
@@ -151,7 +152,7 @@ class Move(NamedTuple):
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """All that is new, first and last step each."""
+        """All new ranges as pairs of first and last step."""
         return [(first, last) for first, last in (*self.inherited, (self.from_step, self.to_step)) if first <= last]
 
 
@@ -161,17 +162,17 @@ def current(
     last_objects: Mapping[str, int] | None = None,
     inherited: Iterable[Inherited] = (),
 ) -> LivePosition:
-    """Where a reader stands who has seen everything.
+    """The position of a reader who has seen everything.
 
     Args:
-        last_objects: by writer, the highest step of what came as notes.
+        last_objects: by writer, the highest step of the objects that came as notes.
     """
     writers: dict[str, Position] = {}
     for row in epochs:  # ascending
         known = writers.get(row.writer, Position(0, -1))
         hidden = -1 if row.visible_below is None else row.visible_below
         top = (last_objects or {}).get(row.writer, -1)
-        if row.first_step is None:  # no step yet: the older epoch still has the last word
+        if row.first_step is None:  # no step yet: the older epoch still determines the position
             writers[row.writer] = Position(
                 known.epoch, known.last_step, row.epoch, row.next_seq, top, (*known.hidden, hidden)
             )
@@ -188,7 +189,7 @@ def current(
 
 
 def moves(seen: LivePosition, epochs: Iterable[ShownEpoch], now: LivePosition) -> list[Move] | None:
-    """What is new of each writer that has moved. None: the cursor does not belong to this history (begin again)."""
+    """The news of each writer that has moved. None: the position does not belong to this history (start again)."""
     rows = {(row.writer, row.epoch): row for row in epochs}
     first_steps: dict[str, int] = {}
     for row in rows.values():
@@ -214,7 +215,7 @@ def moves(seen: LivePosition, epochs: Iterable[ShownEpoch], now: LivePosition) -
             last = rows.get((writer, known.epoch))
             if last is None or last.last_step < known.last_step:
                 return None
-            # Whatever hides points of an older epoch hides those of this one, too, from the same step on.
+            # Anything that hides points of an older epoch hides those of this one, too, from the same step on.
             if last.visible_below is not None and last.visible_below <= known.last_step:
                 cuts.append(last.visible_below)
         for epoch, hidden in enumerate(known.hidden, known.session + 1 - len(known.hidden)):
@@ -226,7 +227,7 @@ def moves(seen: LivePosition, epochs: Iterable[ShownEpoch], now: LivePosition) -
                 cuts.append(hides)
         cut = min(cuts, default=None)
         start = known.last_step if cut is None else min(known.last_step, cut - 1)
-        if known.last_step < 0:  # below its first step lie points of a fork's parent, if any: they are no news
+        if known.last_step < 0:  # only points of a fork's parent lie below its first step, and they are not new
             start = first_steps.get(writer, 0) - 1
         if cut is not None or grown or position.last_step > start:
             found.append(Move(writer, cut, start + 1, position.last_step, grown))
@@ -234,9 +235,9 @@ def moves(seen: LivePosition, epochs: Iterable[ShownEpoch], now: LivePosition) -
 
 
 def unread(seen: LivePosition, epochs: Iterable[ShownEpoch]) -> list[tuple[ShownEpoch, int]] | None:
-    """The epochs that have frames which were not seen, each with the first seq of these; −1: what its attach said, too.
+    """The epochs with unseen frames, each with the first unseen seq; −1: including the notes of its attach.
 
-    None: the cursor does not belong to this history.
+    None: the position does not belong to this history.
     """
     found = []
     for row in epochs:
@@ -251,7 +252,7 @@ def unread(seen: LivePosition, epochs: Iterable[ShownEpoch]) -> list[tuple[Shown
 
 
 def intervals(found: Iterable[Move]) -> list[tuple[int, int]]:
-    """The ranges of steps (last one exclusive) in which new points lie, joined where they touch."""
+    """The ranges of steps (end exclusive) that hold new points, joined where they touch."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted((first, last + 1) for move in found for first, last in move.ranges):
         if joined and start <= joined[-1][1]:
@@ -262,7 +263,7 @@ def intervals(found: Iterable[Move]) -> list[tuple[int, int]]:
 
 
 def as_json(found: Iterable[Move]) -> dict[str, Any]:
-    """Moves as events say them."""
+    """Moves in the form in which events send them."""
     listed = list(found)
     return {
         "cuts": [{"writer": move.writer, "from_step": move.cut} for move in listed if move.cut is not None],

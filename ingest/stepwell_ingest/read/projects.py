@@ -1,4 +1,4 @@
-"""What a project has: the projects of the server, its runs by name, and the metrics of some of them."""
+"""The projects of the server, the runs of a project by name, and the metrics of some runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _MAX_PROJECTS = 10_000
 
 
 async def list_projects(database: Database) -> dict[str, Any]:
-    """{"projects": [{"entity", "project", "runs", "running", "newest_run_at"}, …]}, the newest run's project first."""
+    """Returns {"projects": [{"entity", "project", "runs", "running", "newest_run_at"}, …]}, the newest run's project
+    first."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["projects"], _MAX_PROJECTS)
     return {"projects": [{key: _plain(value) for key, value in row.items()} for row in rows]}
 
 
 async def run_ids(database: Database, entity: str, project: str, names: Sequence[str]) -> dict[str, int]:
-    """Postgres' numbers of the runs that have these names, in their order; a name that no run has is left out."""
+    """The `run_id` of the runs with these names, in their order; a name that no run has is left out."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["named_runs"], entity, project, list(names))
     found = {row["name"]: row["run_id"] for row in rows}
@@ -29,11 +30,11 @@ async def run_ids(database: Database, entity: str, project: str, names: Sequence
 async def metrics_of_runs(
     database: Database, entity: str, project: str, names: Sequence[str], newest: int
 ) -> dict[str, Any]:
-    """{"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], …}, …]}.
+    """Returns {"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], …}, …]}.
 
     Args:
-        names: of runs; empty: the newest ones.
-        newest: how many runs that is.
+        names: names of runs; empty: the newest runs.
+        newest: the number of newest runs.
     """
     async with database.snapshot() as connection:
         if names:
@@ -57,7 +58,7 @@ async def metrics_of_runs(
 
 
 class _Names:
-    """Names and globs, which end in a star."""
+    """Splits definitions into names and globs, which end in a star."""
 
     def __init__(self, given: Sequence[tuple[str, bool]]) -> None:
         self._names = {name for name, is_glob in given if not is_glob}

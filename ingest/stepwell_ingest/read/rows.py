@@ -1,8 +1,8 @@
-"""Series and objects side by side: the rows of a step range, as columns.
+"""Joins series and objects into the rows of a step range, as columns.
 
-In come what `arrays` fetched and the objects of the same range; out goes a `Page`. A row is what one writer logged at
-one step, so that writers which log the same key at the same step stay apart. Rows are ordered by step, then by writer.
-A column lists the rows it is in; a row that lacks a key lacks it, and NaN is a value. Pure: no I/O.
+Receives the series that `arrays` fetched and the objects of the same range; returns a `Page`. A row holds what one
+writer logged at one step, so writers that log the same key at the same step stay apart. Rows are ordered by step, then
+by writer. A column lists the rows that have it: a missing key is not a NaN, which is a value. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RowNumbers = npt.NDArray[np.int64]
 
 
 class ObjectValue(NamedTuple):
-    """One value that is no number: JSON text, and its time in µs since the Unix epoch."""
+    """One object: its JSON text, and its time in µs since the Unix epoch."""
 
     key: str
     writer: str
@@ -34,14 +34,14 @@ class ObjectValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a range of steps.
+    """The rows of a range of steps.
 
     Attributes:
         steps: int64[R].
-        writers: names; `writer` int32[R] says which one each row is of.
-        times: int64[R], µs since the Unix epoch; None when they were not asked for.
-        columns: by key; one that has numbers and objects is there twice.
-        next_step: the page holds every row below it.
+        writers: names of writers; `writer`, int32[R], is the index of each row's writer.
+        times: int64[R], µs since the Unix epoch; None when not requested.
+        columns: columns by key; a key with numbers and objects has two.
+        next_step: the page holds every row below this step.
     """
 
     steps: Int64Array
@@ -52,10 +52,10 @@ class Page:
     next_step: int
 
     def select(self, rows: npt.NDArray[np.bool_]) -> Page:
-        """The page with these rows only; columns that have no value in them are dropped."""
+        """The page with these rows only; columns without values in them are dropped."""
         if rows.all():
             return self
-        number = np.cumsum(rows, dtype=np.int32) - 1  # of each row that stays
+        number = np.cumsum(rows, dtype=np.int32) - 1  # the new number of each kept row
         count = int(number[-1]) + 1 if len(number) else 0
         columns = [kept for column in self.columns if len((kept := _select(column, rows, number, count)).values)]
         times = None if self.times is None else self.times[rows]
@@ -64,7 +64,7 @@ class Page:
 
 @dataclass(slots=True)
 class _Axis:
-    """The steps of one writer that one or more keys share, and later the row of each."""
+    """The steps of one writer that one or more keys share, and later the row of each step."""
 
     writer: int
     steps: Int64Array
@@ -80,10 +80,10 @@ def assemble(
     with_times: bool = False,
     require: Sequence[str] | None = None,
 ) -> Page:
-    """The rows that these points and objects make.
+    """Makes a page from points and objects.
 
     Args:
-        require: only rows that have all these keys.
+        require: keys that each row must have.
     """
     found = defaultdict[tuple[str, str], dict[int, ObjectValue]](dict)
     for item in objects:
@@ -114,7 +114,7 @@ def assemble(
 
 
 class _Axes:
-    """Distinct axes: metrics that are logged together share one, so that their rows are found once."""
+    """The distinct axes: metrics that are logged together share one, so their rows are found once."""
 
     def __init__(self) -> None:
         self._all: list[_Axis] = []
@@ -131,7 +131,7 @@ class _Axes:
         return axis
 
     def page(self, writers: list[str], next_step: int, with_times: bool) -> Page:
-        """A page without columns; each axis knows its rows afterwards."""
+        """A page without columns; assigns the rows of each axis."""
         if not self._all:
             empty = np.zeros(0, np.int64)
             return Page(empty, writers, np.zeros(0, np.int32), empty if with_times else None, [], next_step)
@@ -155,7 +155,7 @@ class _Axes:
 
 
 def _columns(parts: Iterable[tuple[str, _Axis, Numbers | list[bytes]]], rows: int) -> list[Column]:
-    """One column a key, from the parts of its writers."""
+    """One column for each key, from the parts of its writers."""
     by_key: dict[str, list[tuple[RowNumbers, Numbers | list[bytes]]]] = defaultdict(list)
     for key, axis, values in parts:
         assert axis.rows is not None
@@ -177,7 +177,7 @@ def _columns(parts: Iterable[tuple[str, _Axis, Numbers | list[bytes]]], rows: in
 
 
 def _select(column: Column, rows: npt.NDArray[np.bool_], number: npt.NDArray[np.int32], count: int) -> Column:
-    """The column with the rows that stay, `count` of them, under their new numbers."""
+    """The column with the kept rows only, `count` of them, under their new numbers."""
     kept = rows if column.rows is None else rows[column.rows]
     values: Numbers | list[bytes]
     if isinstance(column.values, np.ndarray):

@@ -1,7 +1,8 @@
-"""Runs: one by its names, or a list of those that fit a filter, in order, page by page.
+"""Reads runs: one by its names, or a list of those that match a filter, in order, page by page.
 
-In come names, a filter that `filters` has compiled and a cursor; out go rows as dicts that are ready for JSON. A cursor
-is a position (the last row's sort value and id), so a page neither repeats nor skips a run that was there all along.
+Receives names, a filter that `filters` has compiled and a cursor; returns rows as dicts that are ready for JSON. A
+cursor is a position (the last row's sort value and id), so a page neither repeats nor skips a run that existed
+throughout.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stepwell_ingest.read.near import near
 from stepwell_ingest.read.shown import shown, shown_bytes
 from stepwell_ingest.read.standing import Standing
 
-#: Columns of the query `runs` that an answer shows as they are.
+#: Columns of the query `runs` that answers include unchanged.
 _SHOWN = (
     *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
     *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
@@ -32,14 +33,14 @@ _SHOWN = (
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run as Postgres has it.
+    """One run, as stored in Postgres.
 
     Attributes:
-        run_id: Postgres' number for it.
-        end_step: all its steps lie below.
-        points: how many lie in its history, at most: with those of its ancestors, and superseded ones.
-        may_have_objects: whether it is worth looking for any.
-        shown: what answers show of it, ready for JSON.
+        run_id: its number in SQL.
+        end_step: a step above all of its steps.
+        points: an upper bound of its points, including inherited and superseded ones.
+        may_have_objects: whether it may have objects.
+        shown: its fields in answers, ready for JSON.
     """
 
     run_id: int
@@ -50,13 +51,13 @@ class RunRow:
 
 
 async def find_run(database: Database, entity: str, project: str, run: str) -> RunRow:
-    """The run of these names.
+    """Finds a run by its names.
 
     Args:
-        run: its id; or its display name, where no run has that id and one run alone that name.
+        run: its id, or its display name, where no run has that id and exactly one run has that name.
 
     Raises:
-        NotFoundError: there is none; it says what there is instead.
+        NotFoundError: there is no such run; the hint lists what exists.
     """
     async with database.snapshot() as connection:
         sql = f"SELECT * FROM ({_base(database)}) r WHERE run = $3"
@@ -65,7 +66,7 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
             named = [found["run"] for found in await connection.fetch(database.sql["run_named"], entity, project, run)]
             if len(named) > 1:
                 raise NotFoundError(
-                    f"several runs of {entity}/{project} are called {run!r}", hint=f"use an id, as in {named[0]!r}"
+                    f"several runs of {entity}/{project} have the name {run!r}", hint=f"use an id, as in {named[0]!r}"
                 )
             row = await connection.fetchrow(sql, entity, project, named[0]) if named else None
         if row is not None:
@@ -87,29 +88,36 @@ async def list_runs(
     cursor: str | None,
     summary_keys: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """A page of runs: {"runs": […], "next": cursor or None, "total": how many fit the filter}.
+    """Returns a page of runs: {"runs": […], "next": cursor or None, "total": the number of runs that match the filter}.
 
     Args:
-        summary_keys: each run gets "summary" with the values of these keys, as far as it has them.
+        summary_keys: the keys whose values "summary" of each run includes, where it has them.
 
     Raises:
         NotFoundError: there is no such project.
-        UsageError: the cursor is none of ours, or belongs to another order.
+        UsageError: the cursor is invalid, or belongs to another order.
     """
     arguments = [entity, project, *where.arguments]
     key = order.sql.replace("$$", f"${len(arguments) + 1}")
     arguments += order.arguments
-    fits = f"SELECT r.*, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
-    counted = len(arguments)
+    # First which runs, then what is shown of them: config and tags of a run that is not on the page are not made. Each
+    # run is asked once whether it fits and what it is ordered by, for the page and for the total.
+    fits = f"SELECT r.run_id, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
+    fitting = len(arguments)
     behind = _behind(cursor, order, arguments)
     direction = "DESC" if order.descending else "ASC"
-    # First which runs, then what is shown of them: config and tags of a run that is not on the page are not made.
     in_order = f"ORDER BY sort_key {direction} NULLS LAST, run_id {direction}"
-    page = f"SELECT f.run_id AS on_page, f.sort_key FROM ({fits}) f {behind} {in_order} LIMIT {limit + 1}"
-    sql = f"SELECT r.*, p.sort_key FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order}"
+    page = f"SELECT f.run_id AS on_page, f.sort_key FROM fits f {behind} {in_order} LIMIT {limit + 1}"
+    sql = (
+        f"WITH fits AS MATERIALIZED ({fits}) SELECT r.*, p.sort_key, (SELECT count(*) FROM fits) AS total "
+        f"FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order}"
+    )
     async with database.snapshot() as connection:
         rows = await connection.fetch(sql, *arguments)
-        total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:counted])
+        if rows:
+            total = rows[0]["total"]
+        else:  # none fits, or the cursor is behind the last one
+            total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:fitting])
         if (
             not total
             and not where.arguments
@@ -132,7 +140,8 @@ async def list_runs(
 
 
 async def metric_names(standing: Standing) -> dict[str, Any]:
-    """{"metrics": names in order, "sections": the first segment of a/b/c → how many, "objects": what is no number}."""
+    """Returns {"metrics": sorted names, "sections": the first segment of a/b/c → the number of its metrics, "objects":
+    keys}."""
     async with standing.snapshot() as connection:
         names = [row["name"] for row in await connection.fetch(standing.sql["metrics"], standing.run_id)]
     sections: dict[str, int] = {}
@@ -143,7 +152,7 @@ async def metric_names(standing: Standing) -> dict[str, Any]:
 
 
 async def unknown_keys(standing: Standing, keys: Iterable[str]) -> dict[str, list[str]]:
-    """Those of `keys` that the run has never logged, each with the names that are like it."""
+    """The keys among `keys` that the run has never logged, each with similar names."""
     async with standing.snapshot() as connection:
         metrics = [row["name"] for row in await connection.fetch(standing.sql["metrics"], standing.run_id)]
         objects = [row["key"] for row in await connection.fetch(standing.sql["object_keys"], standing.run_id)]
@@ -152,10 +161,10 @@ async def unknown_keys(standing: Standing, keys: Iterable[str]) -> dict[str, lis
 
 
 async def summary(standing: Standing) -> bytes:
-    """The last value of each key as a JSON object; numbers that JSON does not have are strings ("NaN")."""
+    """The last value of each key as a JSON object; numbers that JSON cannot express are strings ("NaN")."""
     async with standing.snapshot() as connection:
         rows = await connection.fetch(standing.sql["summary"], standing.run_id)
-    # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
+    # The values are JSON already, with integers of any size, so they are joined and not parsed.
     return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + shown_bytes(row["value"]) for row in rows) + b"}\n"
 
 
@@ -183,7 +192,7 @@ def _plain(value: Any) -> Any:
 
 
 def _behind(cursor: str | None, order: Order, arguments: list[Any]) -> str:
-    """The condition that a row lies behind the cursor; adds its arguments."""
+    """The condition that a row comes after the cursor; adds its arguments."""
     if cursor is None:
         return ""
     try:
@@ -191,10 +200,10 @@ def _behind(cursor: str | None, order: Order, arguments: list[Any]) -> str:
         if by != order.name or not isinstance(run_id, int) or not isinstance(value, str | None):
             raise ValueError(by)
     except (ValueError, TypeError) as error:
-        raise UsageError("this cursor belongs to another list", hint="begin again without a cursor") from error
+        raise UsageError("this cursor belongs to another list", hint="start again without a cursor") from error
     sign = "<" if order.descending else ">"
     arguments += [value, run_id]
-    # As text, which Postgres casts: a cursor need not know the type of what it was sorted by.
+    # As text, which Postgres casts, so that a cursor need not know the type of its sort value.
     last, id_ = f"${len(arguments) - 1}::text::{order.type}", f"${len(arguments)}"
     if value is None:
         return f"WHERE sort_key IS NULL AND run_id {sign} {id_} AND {last} IS NULL"
@@ -219,5 +228,5 @@ def _instead(nearby: list[asyncpg.Record], entity: str, project: str) -> str:
     if by_kind["project"]:
         return f"projects of {entity!r} are {', '.join(by_kind['project'])}"
     if by_kind["entity"]:
-        return f"entities here are {', '.join(by_kind['entity'])}"
-    return "nothing was ever logged to this server"
+        return f"entities of this server are {', '.join(by_kind['entity'])}"
+    return "no run was ever logged to this server"

@@ -1,9 +1,8 @@
-"""Fewer rows that still show everything: which rows of a page stand for the others.
+"""Samples rows so that the rest still shows every extreme: chooses the rows of a page that stand for the others.
 
-Takes pages; gives the rows to keep: of every bucket of steps and every writer, for each metric the row with the first
-value, the last one, the smallest and the largest finite one, and the first NaN, +Inf and −Inf; and where these are
-fewer than were asked for, others at even distances. Each row that is kept is one that was logged, whole and at its own
-step. Pure: no I/O.
+Receives pages; returns the rows to keep. For every bucket of steps, every writer and every metric, these are the rows
+with the first, last, smallest and largest finite value and the first NaN, +Inf and −Inf; where these are fewer than
+requested, others are added at even distances. A kept row is complete and stays at its own step. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ MAX_METRICS = 100
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Buckets of 2^`shift` steps on a grid that begins at step 0.
+    """A grid of buckets of 2^`shift` steps that begins at step 0.
 
     Attributes:
-        extremes: keep them; else only the first and the last row of each bucket.
+        extremes: whether to keep extremes, or only the first and the last row of each bucket.
     """
 
     shift: int
@@ -34,7 +33,7 @@ class Grid:
 
     @property
     def by(self) -> str:
-        """What was done, in words."""
+        """The sampling in words, for the answer."""
         width = f"buckets of {1 << self.shift} steps"
         if self.extremes:
             return f"rows with the first, last, smallest and largest value and any NaN or Inf of each key, in {width}"
@@ -42,15 +41,15 @@ class Grid:
 
 
 class Sampler:
-    """Chooses about `samples` rows of all pages of a read, which come in the order of steps.
+    """Chooses about `samples` rows of all pages of a read, which must come in the order of steps.
 
     Args:
-        samples: how many rows to aim at. Rows with extremes are kept even where they are more.
-        end: about the step below which all rows lie.
-        metrics: how many the run has, or the read asks for.
+        samples: the number of rows to aim at. Rows with extremes are kept even where they are more.
+        end: an estimate of the step below which all rows lie.
+        metrics: the number of metrics that the run has, or that the read requests.
 
     Attributes:
-        kept: how many rows were chosen so far.
+        kept: the number of rows chosen so far.
     """
 
     def __init__(self, samples: int, end: int, metrics: int) -> None:
@@ -62,13 +61,13 @@ class Sampler:
         self.kept = 0
 
     def choose(self, page: Page) -> npt.NDArray[np.bool_]:
-        """Which rows of the next page to keep; all, while all rows so far are no more than `samples`."""
+        """Chooses the rows of the next page to keep; all of them, while no more than `samples` rows have been seen."""
         self._points += sum(len(column.values) for column in page.columns)
         self._rows += len(page.steps)
         kept = np.ones(len(page.steps), np.bool_)
         if self._rows > self._samples:
             first, last = int(page.steps[0]), int(page.steps[-1])
-            # Rows are taken to lie evenly in the steps that are left.
+            # Assumes that rows lie evenly in the remaining steps.
             share = min(1.0, (page.next_step - first) / max(1, self._end - first))
             target = max(1, round((self._samples - self.kept) * share))
             metrics = min(self._metrics, len(page.columns)) if self._widest.extremes else self._metrics
@@ -79,14 +78,14 @@ class Sampler:
         return kept
 
     def left_out(self) -> dict[str, Any] | None:
-        """What was chosen of how much, and how; None when nothing was left out."""
+        """The description of the sampling for the answer; None when nothing was left out."""
         if self.kept == self._rows:
             return None
         return {"from": self._points, "from_rows": self._rows, "rows": self.kept, "by": self._widest.by}
 
 
 def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
-    """The same rows and others at even distances, `target` in all, or all there are."""
+    """These rows and others at even distances, `target` in all, or all rows where there are fewer."""
     missing = target - int(kept.sum())
     if missing > 0:
         others = np.flatnonzero(~kept)
@@ -96,7 +95,7 @@ def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
 
 
 def choose_grid(samples: int, first: int, last: int, metrics: int, writers: int) -> Grid:
-    """The finest grid on which about `samples` rows are kept between these steps."""
+    """The finest grid that keeps about `samples` rows between these steps."""
     extremes = metrics <= MAX_METRICS
     per_bucket = (4 * max(1, metrics) if extremes else 2) * max(1, writers)
     buckets = max(1, samples // per_bucket)
@@ -107,7 +106,7 @@ def choose_grid(samples: int, first: int, last: int, metrics: int, writers: int)
 
 
 def choose_rows(page: Page, grid: Grid) -> npt.NDArray[np.bool_]:
-    """Which rows of the page to keep."""
+    """The rows of the page to keep."""
     kept = np.zeros(len(page.steps), np.bool_)
     bucket = page.steps >> grid.shift
     group = (bucket - bucket.min(initial=bucket[0] if len(bucket) else 0)) * max(1, len(page.writers)) + page.writer
@@ -124,7 +123,7 @@ def choose_rows(page: Page, grid: Grid) -> npt.NDArray[np.bool_]:
 
 
 def _extremes(group: npt.NDArray[np.int64], values: Float64Array) -> npt.NDArray[np.int64]:
-    """Positions of what must stay."""
+    """The positions of the values that must be kept."""
     order = np.argsort(group, kind="stable")
     sorted_group, sorted_values = group[order], values[order]
     starts = np.flatnonzero(np.diff(sorted_group, prepend=sorted_group[0] - 1))
@@ -149,7 +148,7 @@ def _first_and_last(group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _first_of(positions: npt.NDArray[np.int64], group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The first of these positions in each group; they ascend, and so do the groups."""
+    """The first of these positions in each group. Positions and groups must be ascending."""
     groups = group[positions]
     first = np.ones(len(groups), np.bool_)
     first[1:] = groups[1:] != groups[:-1]

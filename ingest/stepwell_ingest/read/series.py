@@ -1,7 +1,7 @@
-"""Metrics in buckets, for pictures: what happened in each stretch of steps, with nothing smoothed away.
+"""Metrics in buckets, for charts: each bucket keeps the extremes of its steps, so nothing is smoothed away.
 
-In come names and how many buckets; out goes a batch a metric. Postgres makes the buckets (`stepwell.history_sample`),
-from statistics where history is sealed. Each answer says how many points it stands for.
+Receives names and a number of buckets; returns one batch for each metric. Postgres makes the buckets
+(`stepwell.history_sample`), from statistics where history is sealed. Each answer gives the number of points behind it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _DOUBLES = ("min", "max", "mean", "first", "last")
 async def read_buckets(
     database: Database, run: RunRow, keys: Sequence[str], buckets: int, min_step: int | None, max_step: int | None
 ) -> AsyncGenerator[tuple[list[Column], int, dict[str, Any]], None]:
-    """Columns, number of rows and head of each metric's batch, ordered by writer and step.
+    """The columns, number of rows and head of each metric's batch, ordered by writer and step.
 
-    A bucket without any finite value has NaN for min, max and mean: the counts of what is not finite say so.
+    A bucket without finite values has NaN for min, max and mean; its counts of NaN and infinities tell it from a NaN
+    value.
     """
     standing = Standing(database, run.run_id)
     for key in keys:

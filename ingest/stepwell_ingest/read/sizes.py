@@ -1,7 +1,7 @@
-"""How much history there is, to which runs it belongs, and how far sealing has come: for `GET /v1/status`.
+"""The amount of stored history, by run, and the progress of sealing, for `GET /v1/status`.
 
-Beside the write path. Asks Postgres' catalog and the ledger, from which sizes by run are estimated (`run_sizes_v1`).
-Promises to ask Postgres at most once in `_KEEP_S`, and never to keep a request waiting for longer than `_PATIENCE_S`.
+Reads Postgres' catalog and the ledger, from which sizes by run are estimated (`run_sizes_v1`). Promises to query
+Postgres at most once in `_KEEP_S`, and to keep a request waiting for at most `_PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROJECTS = 50
 
 
 class Sizes:
-    """Sizes, asked for at most every `_KEEP_S`.
+    """Cached sizes, queried at most every `_KEEP_S`.
 
     Args:
         pool: connections to Postgres.
@@ -41,11 +41,11 @@ class Sizes:
         self._asked_at = {"storage": -_KEEP_S, "largest": -_KEEP_S}
 
     async def storage(self) -> dict[str, Any] | None:
-        """The database in numbers; None: Postgres does not answer in time."""
+        """The sizes of the database; None: Postgres does not answer in time."""
         async with self._lock:
             if self._is_old("storage"):
                 try:
-                    with postgres_errors("say how large history is"):
+                    with postgres_errors("read the size of history"):
                         row = await self._pool.fetchrow(self._sql["storage"], timeout=_PATIENCE_S)
                 except Error as error:
                     log.debug("%s", error)
@@ -59,7 +59,7 @@ class Sizes:
         async with self._lock:
             if self._is_old("largest"):
                 try:
-                    with postgres_errors("say how large runs are"):
+                    with postgres_errors("read the sizes of runs"):
                         rows = await self._pool.fetch(self._sql["largest"], _RUNS, _PROJECTS, timeout=_PATIENCE_S)
                 except Error as error:
                     log.debug("%s", error)

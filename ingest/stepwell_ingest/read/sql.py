@@ -1,9 +1,9 @@
-"""Queries that people write, over connections that can only read.
+"""Runs SQL queries that users write, over read-only connections.
 
 Stands between `api/sql.py` and a pool whose sessions are logged in as the reader role (`db.connect.sql_pool`). Receives
 the text of one statement; returns its columns and then its rows, batch by batch. Promises that a query sees one state
-of the database and leaves nothing behind: its transaction is read-only and always rolled back, which undoes its
-settings too.
+of the database and leaves nothing behind: its transaction is read-only and always rolled back, which also undoes its
+settings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REFUSED_LOGINS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.Inval
 
 
 class Column(NamedTuple):
-    """name: as the query named it; type: Postgres' name of the type."""
+    """A column of the answer: its name in the query, and Postgres' name of its type."""
 
     name: str
     type: str
@@ -37,12 +37,12 @@ class Rows:
     """The rows of one query.
 
     Args:
-        cursor: open, in a transaction.
-        columns: of each row.
-        seconds: how long Postgres may work on the rest.
+        cursor: an open cursor, in a transaction.
+        columns: the columns of each row.
+        seconds: how long Postgres may still work on the query.
 
     Attributes:
-        columns: as given.
+        columns: the columns of each row.
     """
 
     def __init__(self, cursor: asyncpg.cursor.Cursor, columns: list[Column], seconds: float) -> None:
@@ -51,11 +51,12 @@ class Rows:
         self._seconds = self._left = seconds
 
     async def fetch(self, count: int) -> list[Any]:
-        """The next `count` rows; fewer at the end.
+        """Reads the next `count` rows; fewer at the end.
 
         Raises:
-            QueryError: Postgres has worked on this query for too long. Its own statement time-out does not suffice: a
-                query may change it for what it does after its first batch.
+            QueryError: Postgres has worked on this query for too long. Its own statement time-out does not suffice,
+            since
+                a query may change it for the time after its first batch.
             UnavailableError: the connection to Postgres is lost.
             asyncpg.PostgresError: the query fails.
         """
@@ -72,11 +73,11 @@ class Rows:
 
 
 class SqlReader:
-    """Runs queries that people write.
+    """Runs queries that users write.
 
     Args:
         pool: connections of the reader role.
-        limits: time, rows and bytes of one query.
+        limits: limits of time, rows and bytes for one query.
     """
 
     def __init__(self, pool: asyncpg.Pool, limits: Sql) -> None:
@@ -86,16 +87,16 @@ class SqlReader:
 
     @asynccontextmanager
     async def ask(self, query: str, timeout_s: float) -> AsyncIterator[Rows]:
-        """The rows of `query`, one statement.
+        """Runs `query`, one statement, and yields its rows.
 
         Args:
-            timeout_s: the longest that Postgres may work on it; at most the server's own limit.
+            timeout_s: how long Postgres may work on it; at most the server's own limit.
 
         Raises:
             QueryError: Postgres refuses the query, or it takes too long.
-            UsageError: it gives no rows, or has parameters.
-            OverloadedError: all connections are in use for `wait_s`.
-            UnavailableError: Postgres is away, or accepts no login that only reads.
+            UsageError: the query returns no rows, or has parameters.
+            OverloadedError: no connection became free within `wait_s`.
+            UnavailableError: Postgres cannot be reached, or refuses the login of the reader role.
         """
         timeout_s = min(timeout_s, self.limits.statement_s)
         connection = await self._acquire()
@@ -138,7 +139,7 @@ class SqlReader:
             raise _away(error) from error
 
     async def _names(self, connection: asyncpg.Connection) -> dict[str, list[str]]:
-        """The views of the contract and their columns; none where they cannot be read."""
+        """The views of the contract and their columns; empty where they cannot be read."""
         try:
             return {row["relation"]: row["columns"] for row in await connection.fetch(self._sql["names"])}
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
@@ -146,16 +147,16 @@ class SqlReader:
 
 
 async def _begin(connection: asyncpg.Connection, query: str, timeout_s: float) -> Rows:
-    for kind in ("json", "jsonb"):  # as the text that it is: answers are JSON, too
+    for kind in ("json", "jsonb"):  # kept as text, since answers are JSON, too
         await connection.set_type_codec(kind, encoder=str, decoder=orjson.Fragment, schema="pg_catalog")
     statement = await connection.prepare(query)
     if statement.get_parameters():
         raise UsageError("the query has parameters such as $1", hint="write their values into the query")
     columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
     if not columns:
-        # Postgres would refuse most of these; but DO, COPY … TO PROGRAM and SET are statements of this kind.
+        # Postgres would refuse most of these, but DO, COPY … TO PROGRAM and SET are among them.
         raise UsageError(
-            "a statement without rows is not run", hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN"
+            "the statement returns no rows, so it was not run", hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN"
         )
     return Rows(await statement.cursor(), columns, timeout_s)
 

@@ -1,4 +1,4 @@
-"""Errors of Postgres in queries that people write: the place in the query, and names near a mistyped one. Pure."""
+"""Explains Postgres' errors in users' queries: the place in the query, and names similar to a mistyped one. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HINTS: tuple[tuple[type[asyncpg.PostgresError], str], ...] = (
     (asyncpg.ReadOnlySQLTransactionError, f"{_ONLY_READS}; to change data, use psql with the server's DSN"),
     (asyncpg.InsufficientPrivilegeError, f"{_ONLY_READS}, and sees the schema stepwell: docs/sql.md"),
 )
-#: The name at a position of a query: `column`, `view.column`, or either in double quotes.
+#: A name at a position of a query: `column`, `view.column`, or either in double quotes.
 _NAME = re.compile(r'(?:(?:"[^"]+"|\w+)\s*\.\s*)*("[^"]+"|\w+)')
 
 
@@ -25,7 +25,7 @@ class QueryError(UsageError):
 
     Args:
         sqlstate: Postgres' code of the error.
-        position: the character of the query that it is about, from 1; None: no single one.
+        position: the position of the offending character in the query, from 1; None: no single one.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class QueryError(UsageError):
         self.position = position
 
     def as_dict(self) -> dict[str, Any]:
-        """As other errors, with `sqlstate` and `position` where they are known."""
+        """The fields of other errors, with `sqlstate` and `position` where they are known."""
         known = {"sqlstate": self.sqlstate, "position": self.position}
         return super().as_dict() | {name: value for name, value in known.items() if value is not None}
 
 
 def explained(error: asyncpg.PostgresError, query: str, names: Mapping[str, Sequence[str]]) -> QueryError:
-    """Postgres' own words, with the line and a mark below the place, and a hint.
+    """Postgres' message, with the line and a mark below the place, and a hint.
 
     Args:
         names: the columns of each relation of the contract.
@@ -71,7 +71,7 @@ def explained(error: asyncpg.PostgresError, query: str, names: Mapping[str, Sequ
 
 
 def place(query: str, position: int) -> str:
-    """The line of a query that a position (from 1) is in, and a mark below it."""
+    """The line of a query that contains a position (from 1), and a mark below it."""
     before = query[: position - 1]
     start = before.rfind("\n") + 1
     head = f"line {before.count(chr(10)) + 1}: "
@@ -89,4 +89,4 @@ def _nearby(error: asyncpg.PostgresError, query: str, position: int, names: Mapp
         used = [columns for view, columns in names.items() if re.search(rf"\b{view}\b", query, re.IGNORECASE)]
         known = sorted({column for columns in used or names.values() for column in columns})
     alike = near(found[1].strip('"'), known)
-    return f"near it: {', '.join(alike)}" if alike else None
+    return f"similar names: {', '.join(alike)}" if alike else None

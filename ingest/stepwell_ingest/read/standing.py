@@ -1,8 +1,8 @@
-"""Whether what a read has taken so far is still shown: a run may be deleted or rewound between two of its pages.
+"""Checks that rows already read are still shown: a run may be deleted or rewound between two pages of a read.
 
-Between the reads and Postgres. Gives out snapshots of one run. Each later one is compared with the one before: what a
-run shows of an epoch only ever grows by logging, and only a rewind or a restart takes something away. Promises that a
-read of several pages either shows one history or ends with an error that says why it does not.
+Stands between the reads and Postgres, and gives out snapshots of one run. Each snapshot is compared with the one
+before: logging only adds to what a run shows of an epoch, and only a rewind or a restart hides something. Promises that
+a read of several pages either shows one history or ends with an error that explains why it does not.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Standing:
     """Snapshots of a run for one read.
 
     Args:
-        run_id: Postgres' number for the run.
+        run_id: the run's number in SQL.
 
     Attributes:
-        run_id, sql: of the run, and the named queries.
-        mark: changes whenever something that was shown is hidden; for cursors.
+        run_id, sql: the run's number, and the named queries.
+        mark: a value for cursors that changes whenever shown points are hidden.
     """
 
     def __init__(self, database: Database, run_id: int) -> None:
@@ -37,10 +37,10 @@ class Standing:
 
     @asynccontextmanager
     async def snapshot(self, taken_below: int = 0) -> AsyncIterator[asyncpg.Connection]:
-        """A connection in a transaction in which the run is there, and shows what it did in the snapshot before.
+        """A connection in a transaction in which the run exists, and still shows what it showed in the snapshot before.
 
         Args:
-            taken_below: the read has taken steps below this one.
+            taken_below: the step below which the read has taken all rows.
 
         Raises:
             NotFoundError: the run has been deleted.
@@ -50,12 +50,12 @@ class Standing:
         async with self._database.snapshot() as connection:
             rows = await connection.fetch(self.sql["bounds"], self.run_id)
             if not rows:
-                raise NotFoundError("the run has been deleted", hint="what was read of it is not complete")
+                raise NotFoundError("the run has been deleted", hint="the rows read so far are incomplete")
             ends = {(row["run_id"], row["writer_id"], row["epoch"]): row["end_step"] for row in rows}
             cut = min((end for epoch, end in ends.items() if end < self._ends.get(epoch, 0)), default=None)
             if cut is not None and cut < taken_below:
                 raise RewoundError(
-                    "the run was rewound or restarted while it was read",
+                    "the run was rewound or restarted during the read",
                     detail=f"steps from {cut} on that were read are no longer shown",
                     hint="read it again",
                 )

@@ -1,8 +1,8 @@
-"""System metrics: what was measured on the hosts of a run, one row a measurement, in the order of time.
+"""System metrics: the measurements on the hosts of a run, one row each, in the order of time.
 
-They belong to no step, so they are no rows of its history. In comes a run; out go rows that are ready for JSON, with
-the numbers that the view `system` has. A cursor is a position, so a page neither repeats nor skips a measurement that
-was there all along. One that arrives late (a spool that is delivered after the fact) has its place by its time.
+They belong to no step, so they are not rows of its history. Receives a run; returns rows that are ready for JSON, with
+the numbers of the view `system`. A cursor is a position, so a page neither repeats nor skips a measurement that existed
+throughout. A measurement that arrives late (from a spool that was delivered later) is placed by its time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
 
 async def read_system(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
-    """{"rows": [{"_writer", "_timestamp", metric: number…}, …], "next": cursor or None, "sampled": None}.
+    """Returns {"rows": [{"_writer", "_timestamp", metric: number…}, …], "next": cursor or None, "sampled": None}.
 
     `_timestamp` is in Unix seconds.
 
     Raises:
-        UsageError: the cursor is none of ours.
+        UsageError: the cursor is invalid.
     """
     after = (None,) * len(_POSITION) if cursor is None else _position(cursor)
     async with Standing(database, run.run_id).snapshot() as connection:
@@ -40,7 +40,7 @@ async def read_system(database: Database, run: RunRow, limit: int, cursor: str |
 
 
 async def sample_system(database: Database, run: RunRow, samples: int) -> dict[str, Any]:
-    """Likewise about `samples` of all: every so-manieth of each writer, and its last one; "sampled" says so."""
+    """Returns about `samples` of all rows: every n-th of each writer, and its last one; "sampled" describes it."""
     async with Standing(database, run.run_id).snapshot() as connection:
         found = await connection.fetch(database.sql["system_sample"], run.run_id, samples)
     sampled = None
@@ -53,7 +53,7 @@ def _rows(found: Iterable[asyncpg.Record]) -> list[dict[str, Any]]:
     return [
         {**orjson.loads(row["metrics"]), "_writer": row["writer"], "_timestamp": row["time_us"] / 1e6}
         for row in found
-        if row["metrics"] is not None  # nothing in it was a number
+        if row["metrics"] is not None  # it contained no number
     ]
 
 
@@ -64,4 +64,4 @@ def _position(cursor: str) -> list[int]:
             return list(position)
     except (ValueError, TypeError):
         pass
-    raise UsageError("this cursor is none of ours", hint="begin again without a cursor")
+    raise UsageError("invalid cursor", hint="start again without a cursor")

@@ -1,8 +1,8 @@
-"""Values of any query as text and as JSON. Pure.
+"""Converts values of any query to text and to JSON. Pure.
 
 Receives values as asyncpg returns them, for `stepwell sql` (`commands/rows.py`) and `POST /v1/sql` (`api/sql.py`).
-Promises that no value is changed: NaN and infinities are words in JSON, where numbers cannot say them, and integers
-keep all digits.
+Promises that no value is changed: NaN and infinities become strings in JSON, which has no numbers for them, and
+integers keep all digits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_EXACT = 2**53
 
 
 def as_text(value: Any) -> str:
-    """A value as one line of text, much as psql shows it."""
+    """A value as one line of text, similar to psql's output."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -39,7 +39,7 @@ def as_text(value: Any) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """A value as `json.dumps` takes it; integers keep their size."""
+    """A value that `json.dumps` accepts; integers keep all digits."""
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
@@ -47,7 +47,7 @@ def as_json(value: Any) -> Any:
             return value
         return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
     if isinstance(value, Decimal):
-        # sum() over bigint is numeric: a number that programs can count with, exact where it is whole.
+        # sum() over bigint is numeric: it becomes a JSON number, exact where it is whole.
         if not value.is_finite():
             return str(value)
         return int(value) if value == value.to_integral_value() else float(value)
@@ -65,7 +65,7 @@ def as_json(value: Any) -> Any:
 
 
 def as_safe_json(value: Any) -> Any:
-    """A value as `orjson.dumps` takes it; integers beyond 2^53 are strings. An `orjson.Fragment` stays as it is."""
+    """A value that `orjson.dumps` accepts; integers beyond 2^53 become strings. An `orjson.Fragment` is kept."""
     if isinstance(value, orjson.Fragment):
         return value
     if isinstance(value, (list, tuple)):

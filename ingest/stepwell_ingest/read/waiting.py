@@ -1,9 +1,9 @@
-"""Objects that wait for their files, as a live view's cursor remembers them. Pure: no I/O.
+"""Objects that wait for their files, as the position of a live view's reader records them. Pure: no I/O.
 
-An object is shown when its files are there, which may be long after the frame that named them. So a reader that has
-gone past such an object must be told of it later, once. A cursor cannot list ten thousand pictures; but files are
-uploaded in the order in which they were logged, so what waits lies together, and a few ranges of places hold all of it.
-Every object with files inside of a range has not been told yet, and every one outside of them has.
+An object is shown once its files are stored, which may be long after the frame that named them. So a reader that has
+passed such an object must be told of it later, once. A cursor cannot list ten thousand pictures, but files are uploaded
+in the order in which they were logged, so waiting objects lie together, and a few ranges of places cover them. Objects
+with files inside of a range have not been reported yet, and those outside have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where an object of a writer is: its epoch, the frame's seq and the number in the frame."""
+    """The place of an object of a writer: its epoch, the frame's seq and the number in the frame."""
 
     epoch: int
     seq: int
@@ -22,23 +22,23 @@ class Place(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Places of one epoch, `end` not among them."""
+    """A range of places of one epoch, `end` exclusive."""
 
     start: Place
     end: Place
 
 
 def still_waiting(ranges: Iterable[Range], found: Sequence[tuple[Place, bool]]) -> list[Range]:
-    """What waits of a writer, as few ranges.
+    """The waiting objects of a writer, as a few ranges.
 
     Args:
-        ranges: ascending, not overlapping: those that waited, and the frames that are new.
-        found: all objects with files in them, ascending, and whether the files are there. (What is superseded is none:
-            it is not shown any more.)
+        ranges: ascending ranges that do not overlap: those that waited, and the new frames.
+        found: all objects with files in the ranges, ascending, and whether the files are stored. Superseded objects are
+            left out: they are not shown any more.
     """
     waiting: list[Range] = []
-    opened: Place | None = None  # since where nothing but what waits was met
-    certain = False  # whether anything was
+    opened: Place | None = None  # the place since which all objects wait
+    certain = False  # whether any object was met
     end: Place | None = None
     objects = iter(found)
     pending = next(objects, None)
@@ -64,6 +64,6 @@ def still_waiting(ranges: Iterable[Range], found: Sequence[tuple[Place, bool]]) 
 
 
 def inside(ranges: Sequence[Range], place: Place) -> bool:
-    """Whether a place is in one of these ascending ranges."""
+    """Returns whether a place is in one of these ascending ranges."""
     number = bisect_right(ranges, place, key=lambda item: item.start) - 1
     return number >= 0 and place < ranges[number].end

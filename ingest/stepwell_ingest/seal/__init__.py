@@ -1,1 +1,2 @@
-"""Sealing: hot blocks become chunks, one metric over about a thousand steps. A process beside the workers."""
+"""Sealing: rewrites hot blocks into chunks of one metric over about a thousand steps, in a process beside the
+workers."""

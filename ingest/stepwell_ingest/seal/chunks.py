@@ -1,8 +1,8 @@
-"""Groups as rows of track, chunk and metric_total, in COPY's binary format.
+"""Encodes groups as rows of track, chunk and metric_total, in COPY's binary format.
 
-Between the stretches and Postgres. In come groups of one epoch; out go the bytes of its tracks and chunks, and what
-the chunks come to. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics are
-of the finite values, and the others are counted. Pure numpy.
+Stands between the stretches and Postgres. Receives groups of one epoch; returns the bytes of its tracks and chunks, and
+the totals of the chunks. Promises: values that do not all survive float4, bit for bit, are stored as float8; statistics
+cover the finite values, and the others are counted. Pure numpy.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from stepwell_ingest.db.copyrows import ArrayColumn, row_template
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import windows
 
-#: A chunk's values lie in two arrays: what fills TOAST's pieces of 1,996 bytes to the brim, and the rest, which stays
-#: in the row. With 1,024 values in one array each had a small piece behind the large ones, and a page held three large
-#: pieces instead of four: 5.7 instead of 4.4 bytes a point for float4 (docs/architecture.md).
+#: A chunk's values lie in two arrays: one that fills TOAST's pieces of 1,996 bytes completely, and the rest, which
+#: stays in the row. With 1,024 values in one array, each had a small piece after the large ones, and a page held three
+#: large pieces instead of four: 5.7 instead of 4.4 bytes a point for float4 (docs/architecture.md).
 FULL_POINTS = 992
 
 _SCALARS = (
@@ -40,7 +40,7 @@ TRACK_COLUMNS = (*(name for name, _ in _TRACK_SCALARS), "steps", "times_us", "ti
 
 
 class EpochKey(NamedTuple):
-    """Whose chunks: the key of a ledger row."""
+    """The owner of chunks: the key of a ledger row."""
 
     run_id: int
     writer_id: int
@@ -48,7 +48,7 @@ class EpochKey(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of the rows of a matrix, one element each: of the finite values min, max and sum; of all the rest."""
+    """Statistics of the rows of a matrix, one element for each row: min, max and sum cover the finite values only."""
 
     first: Float64Array
     last: Float64Array
@@ -61,16 +61,16 @@ class Statistics(NamedTuple):
 
 
 class Track(NamedTuple):
-    """The steps of some chunks, and their values: what becomes one row of track and `len(metric_ids)` rows of chunk."""
+    """The steps and values of some chunks, which become one row of track and `len(metric_ids)` rows of chunk."""
 
     track_id: int
     part: Stretch
 
 
 def statistics(values: Float64Array) -> Statistics:
-    """Of each row of float64[K][S], S ≥ 1.
+    """Computes the statistics of each row of float64[K][S], S ≥ 1.
 
-    Without a finite value min and max are inf and −inf, and sum 0; a sum that no float64 can hold is infinite, or NaN.
+    Without finite values, min and max are inf and −inf, and sum is 0; a sum that exceeds float64 is infinite, or NaN.
     """
     finite = np.isfinite(values)
     none = np.zeros(len(values), np.int64)
@@ -134,7 +134,7 @@ def _track_template(count: int, regular: bool, near: bool) -> npt.NDArray[Any]:
 
 
 def chunk_rows(epoch: EpochKey, track: Track) -> tuple[list[npt.NDArray[Any]], Statistics]:
-    """The rows of chunk of one track, those of float4 and those of float8 apart; and statistics, in metric order."""
+    """The rows of chunk of one track, float4 and float8 apart, and the statistics, in metric order."""
     track_id, (metric_ids, steps, _, part) = track
     values = np.ascontiguousarray(part)
     stats = statistics(values)
@@ -173,17 +173,17 @@ def _chunk_template(kind: str, points: int) -> npt.NDArray[Any]:
 
 
 class Totals:
-    """What the chunks of a pass come to, by metric. Add them in step order."""
+    """The totals of the chunks of a pass, by metric. Add chunks in step order."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Stretch, Statistics]] = []
 
     def add(self, part: Stretch, stats: Statistics) -> None:
-        """The chunks of one track."""
+        """Adds the chunks of one track."""
         self._parts.append((part, stats))
 
     def columns(self) -> list[list[Any]]:
-        """Columns of metric_total behind its key's run, writer and epoch: metric_id, points, nans, pos_infs, neg_infs,
+        """The columns of metric_total after run, writer and epoch: metric_id, points, nans, pos_infs, neg_infs,
         sum, min, max, first, last, first_step, last_step, last_time in µs since 2000."""
         rows: dict[int, list[Any]] = {}
         for part, stats in self._parts:

@@ -1,16 +1,17 @@
-"""The sealing loop: looks for work, seals, merges, turns the ring; stops between two passes.
+"""The sealing loop: looks for work, seals, merges, turns the ring and stores summaries; stops between two passes.
 
-Above the stations of `seal`. Promises: it keeps up with what comes in, and leaves half of its time to others as long as
-it does; whatever fails is tried again, and nothing is lost by that, since a pass is one transaction; an epoch that
-fails keeps no other one from being sealed.
+Drives the stations of `seal`. Promises: it keeps up with ingest, and leaves half of the time to others as long as it
+does; small epochs and large ones get about the same time, so neither waits for the others to end; failed work is
+retried, and loses nothing, since a pass is one transaction; an epoch that fails does not keep others from being sealed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 import asyncpg
@@ -21,13 +22,18 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.ring import Ring
-from stepwell_ingest.seal.sealer import Sealer
+from stepwell_ingest.seal.sealer import Candidate, Sealer
+from stepwell_ingest.seal.summaries import Summaries
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _MERGE_EVERY_S = 30.0
-#: An epoch with nothing that is worth a pass is left alone for so long, one that failed for longer.
+#: The number of small epochs that are sealed side by side; a small pass mostly waits for answers of Postgres.
+_SMALL_AT_ONCE = 3
+#: The longest time for which merging delays sealing.
+_MERGE_S = 5.0
+#: How long an epoch rests that has nothing worth a pass, and, longer, one that failed.
 _REST_S, _FAILED_REST_S = 10.0, 300.0
 
 Work = TypeVar("Work")
@@ -41,7 +47,7 @@ class Keeper:
     """Runs the sealing of one server. Others may run beside it, on the same Postgres.
 
     Args:
-        pool: connections to Postgres; it uses one at a time.
+        pool: connections to Postgres, of which it uses at most three at a time.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -49,45 +55,73 @@ class Keeper:
         self._sealer = Sealer(pool, settings)
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
+        self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
-        self._resting: dict[EpochKey, float] = {}  # until when
+        self._to_merge: list[tuple[EpochKey, int]] = []
+        self._resting: dict[EpochKey, float] = {}  # the end of each epoch's rest
+        self._behind = False  # whether the last look has left something that is worth a pass
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Seals until cancelled."""
         while True:
             pause_s = self._settings.every_s
             try:
                 await self.look()
+                if self._behind:
+                    pause_s = 0.0
             except Error as error:
                 log.warning("%s", error)
                 pause_s = _RETRY_S
             await asyncio.sleep(pause_s)
 
     async def look(self) -> int:
-        """Seals what is worth it now; returns how many points.
+        """Seals everything that is worth a pass now; returns the number of points.
 
         Raises:
-            UnavailableError: Postgres is away; what was under way is undone.
+            UnavailableError: Postgres cannot be reached; the pass in progress is rolled back.
         """
         sealed = 0
         with postgres_errors("seal"):
             calm = await self._ring.unsealed_bytes() <= self._settings.calm_bytes / 2
-            for epoch, whole in await self._sealer.candidates(self._at_rest()):
-                sealed += await self._try("seal", epoch, self._seal(epoch, whole, calm)) or 0
+            found = await self._sealer.candidates(self._at_rest())
+            small = [item for item in found if not item.large]
+            self._behind = len(small) == self._settings.at_once
+            began = time.monotonic()
+            for start in range(0, len(small), _SMALL_AT_ONCE):
+                sealed += await self._seal_together(small[start : start + _SMALL_AT_ONCE], calm)
+            until = time.monotonic() + max(time.monotonic() - began, self._settings.every_s)
+            for number, item in enumerate(found[len(small) :]):
+                if number and time.monotonic() >= until:
+                    self._behind = True
+                    break
+                sealed += await self._try("seal", item.epoch, self._seal(item, calm, until)) or 0
             await self._ring.turn()
-            if time.monotonic() - self._merged_at > _MERGE_EVERY_S:
-                await self._merge()
-                self._merged_at = time.monotonic()
+            await self._merge()
+            if calm:  # readers can do without, writers not
+                await self._summaries.turn()
         return sealed
 
-    async def _seal(self, epoch: EpochKey, whole: bool, calm: bool) -> int:
+    async def _seal_together(self, items: Sequence[Candidate], calm: bool) -> int:
+        """Seals small epochs side by side; returns how many points.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        passes = (self._try("seal", item.epoch, self._seal(item, calm, math.inf)) for item in items)
+        done = await asyncio.gather(*passes, return_exceptions=True)  # so that none is left running
+        for result in done:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(result for result in done if isinstance(result, int))
+
+    async def _seal(self, item: Candidate, calm: bool, until: float) -> int:
         sealed, passes = 0, 0
         while True:
             began = time.monotonic()
-            done = await self._sealer.seal(epoch, whole)
+            done = await self._sealer.seal(item.epoch, item.whole)
             if done is None:
                 if not passes:
-                    self._resting[epoch] = time.monotonic() + _REST_S
+                    self._resting[item.epoch] = time.monotonic() + _REST_S
                 return sealed
             sealed, passes = sealed + done.points, passes + 1
             if not done.more:
@@ -95,13 +129,22 @@ class Keeper:
             await self._ring.turn()
             if calm:
                 await asyncio.sleep(time.monotonic() - began)
+            if time.monotonic() >= until:
+                self._behind = True
+                return sealed
 
     async def _merge(self) -> None:
-        for epoch, level in await self._merger.candidates():
+        """Merges for some seconds; what is left then is merged in the next looks."""
+        began = time.monotonic()
+        if not self._to_merge and began - self._merged_at > _MERGE_EVERY_S:
+            self._to_merge = list(reversed(await self._merger.candidates()))
+            self._merged_at = began
+        while self._to_merge and time.monotonic() < began + _MERGE_S:
+            epoch, level = self._to_merge.pop()
             if epoch not in self._at_rest():
-                began = time.monotonic()
+                started = time.monotonic()
                 await self._try("merge", epoch, self._merger.merge(epoch, level))
-                await asyncio.sleep(time.monotonic() - began)
+                await asyncio.sleep(time.monotonic() - started)
 
     def _at_rest(self) -> set[EpochKey]:
         now = time.monotonic()
@@ -109,10 +152,10 @@ class Keeper:
         return set(self._resting)
 
     async def _try(self, doing: str, epoch: EpochKey, work: Awaitable[Work]) -> Work | None:
-        """What `work` gives; None when it fails because of this epoch, which then rests.
+        """The result of `work`; None when it fails because of this epoch, which then rests.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         try:
             with postgres_errors(doing):
@@ -122,7 +165,7 @@ class Keeper:
                     raise _LockedError(str(error)) from error
         except UnavailableError:
             raise
-        except Exception as error:  # whatever it is, all other epochs must go on
+        except Exception as error:  # whatever it is, other epochs must still be sealed
             expected = isinstance(error, asyncpg.PostgresError | Error)
             log.error("%s: cannot %s, so it stays as it is for now: %s", epoch, doing, error, exc_info=not expected)
             self._resting[epoch] = time.monotonic() + _FAILED_REST_S

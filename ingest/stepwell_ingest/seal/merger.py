@@ -1,8 +1,8 @@
-"""Short chunks become longer ones: those of slow metrics, and of runs that log little at a time.
+"""Merges short chunks into longer ones: those of slow metrics, and of runs that log little at a time.
 
-Beside the sealer. Takes an epoch with short tracks of many passes; writes fewer, longer ones of the next level, in one
-transaction. Promises: readers see each point exactly once throughout (rows are deleted and inserted, which their
-snapshots tell apart); a point is merged at most once a level, so it is rewritten a few times in its life; only chunks
+Runs beside the sealer. Takes an epoch with short tracks of many passes; writes fewer, longer tracks of the next level,
+in one transaction. Promises: readers see each point exactly once at every moment (rows are deleted and inserted, so
+snapshots see either); a point is merged at most once at each level, so it is rewritten only a few times; only chunks
 between which the metric has no other chunk are joined, so the chunks of a metric never overlap.
 """
 
@@ -34,17 +34,18 @@ class Merger:
         self._sql = queries("seal")
 
     async def candidates(self) -> list[tuple[EpochKey, int]]:
-        """Epochs with short tracks of enough passes, with the level of those."""
+        """The epochs with short tracks of enough passes, and the level of these tracks."""
         rows = await self._pool.fetch(self._sql["mergeable"], self._settings.merge_passes, self._settings.at_once)
         return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
 
     async def merge(self, epoch: EpochKey, level: int) -> int:
-        """Merges the oldest short tracks of one level; returns how many points it moved.
+        """Merges the oldest short tracks of one level; returns the number of points that it moved.
 
-        0: another sealer was there, or none of them can be joined; then they went to the next level as they are.
+        0 means that another sealer has the writer, or that no tracks can be joined; these then move to the next level
+        unchanged.
 
         Raises:
-            ChangedError: Postgres has not deleted what was read.
+            ChangedError: Postgres has not deleted the rows that were read.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
@@ -73,7 +74,7 @@ class Merger:
         return points
 
     def _choose(self, tracks: list[asyncpg.Record]) -> list[int]:
-        """Tracks of the oldest passes, as many passes as fit the memory of one pass, but at least two."""
+        """The tracks of the oldest passes: as many passes as fit the memory of one pass, but at least two."""
         chosen: list[int] = []
         size, passes = 0, 0
         last = None
@@ -111,10 +112,11 @@ class Merger:
 
 
 def _joinable(rows: list[asyncpg.Record]) -> tuple[list[int], set[tuple[int, int]]]:
-    """The tracks in which a chunk can be joined, and the (track id, metric id) at which a metric begins anew.
+    """The tracks with chunks that can be joined, and the (track id, metric id) pairs at which a metric's chunks must
+    not be joined with earlier ones.
 
     Args:
-        rows: of the query `merge_breaks`, each metric's in step order.
+        rows: rows of the query `merge_breaks`, those of each metric in step order.
     """
     joinable: set[int] = set()
     begins: set[tuple[int, int]] = set()

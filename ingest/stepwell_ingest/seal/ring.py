@@ -1,7 +1,7 @@
-"""The space of hot history: the ring turns, and a slot that is sealed for everybody is emptied.
+"""The hot ring: turns to the next slot, and empties slots that are sealed for all readers.
 
-Beside the sealer. The rules are in `functions/160_hot_ring.sql`; this module decides when to apply them, and keeps
-everybody else from waiting long for it.
+Runs beside the sealer. The rules are in `functions/160_hot_ring.sql`; this module decides when to apply them, and makes
+sure that others do not wait long.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Ring:
-    """Turns and empties; any number of servers may.
+    """Turns and empties the ring; any number of servers may do so.
 
     Args:
         pool: connections to Postgres.
@@ -31,7 +31,8 @@ class Ring:
         self._warned = False
 
     async def turn(self) -> None:
-        """Empties all slots that may be; makes another one current when that is full or old; notes which are sealed."""
+        """Empties all slots that may be emptied; turns to the next one when the current one is full or old; records
+        sealed ones."""
         settings = self._settings
         if await self._allowed():
             while await self._ask("empty_slot") is not None:
@@ -40,25 +41,26 @@ class Ring:
         await self._ask("mark_sealed")
 
     async def unsealed_bytes(self) -> int:
-        """What lies in slots that are not known to be sealed."""
+        """The amount of data in slots that are not known to be sealed."""
         return int(await self._pool.fetchval(self._sql["unsealed_bytes"]))
 
     async def _ask(self, name: str, *arguments: object) -> object:
-        """What the function returns; None, too, where a lock was not to be had."""
+        """The result of the function; also None where a lock was not available."""
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = {self._settings.lock_ms}")
                 return await connection.fetchval(self._sql[name], *arguments)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
-            log.debug("the hot ring is in use: %s", error)  # the next look tries again
+            log.debug("the hot ring is in use: %s", error)  # tried again at the next look
             return None
 
     async def _allowed(self) -> bool:
-        """Whether we would see every snapshot. Asked each time: a person may do what the warning says."""
+        """Returns whether this role sees every snapshot. Asked each time, since the warning tells people to change
+        it."""
         allowed = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
         if not allowed and not self._warned:
             log.warning(
-                "the space of sealed history is not given back: this role cannot see which snapshots readers hold. "
+                "the space of sealed history is not freed: this role cannot see which snapshots readers hold. "
                 "GRANT pg_read_all_stats TO the role that the server connects as"
             )
         self._warned = not allowed

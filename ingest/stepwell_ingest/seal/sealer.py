@@ -1,9 +1,9 @@
-"""One pass: the hot blocks of an epoch below a step become chunks, in one transaction.
+"""One sealing pass: rewrites the hot blocks of an epoch below a step into chunks, in one transaction.
 
-Between hot and sealed history. In comes the key of an epoch; out go rows of track, chunk and metric_total, and the step
-below which readers look there. Promises: chunks, totals and the hand-over commit together or not at all, so a reader
-sees each point exactly once, whenever its snapshot was taken; two sealers never have the same writer at once, and if
-they had, the compare-and-set of the hand-over would undo the second.
+Stands between hot and sealed history. Receives the key of an epoch; writes rows of track, chunk and metric_total, and
+the step below which readers look there. Promises: chunks, totals and the hand-over commit together or not at all, so a
+reader sees each point exactly once, whenever its snapshot was taken; two sealers never have the same writer at once,
+and if they did, the compare-and-set of the hand-over would roll back the second.
 """
 
 from __future__ import annotations
@@ -25,16 +25,29 @@ from stepwell_schema import queries
 
 
 class ChangedError(Error):
-    """What a pass has read is no longer as it was; it is undone, and a later one will find what is there then."""
+    """The rows that a pass has read have changed; the pass is rolled back, and a later one reads them again."""
+
+
+class Candidate(NamedTuple):
+    """An epoch that is worth a pass.
+
+    Attributes:
+        whole: all of it may be sealed.
+        large: it has at least a pass of points.
+    """
+
+    epoch: EpochKey
+    whole: bool
+    large: bool
 
 
 class Pass(NamedTuple):
-    """What a pass did.
+    """The result of a pass.
 
     Attributes:
-        points: how many went into chunks.
-        to_step: below it the epoch is sealed now.
-        more: whether more could be sealed at once.
+        points: the number of points that were sealed.
+        to_step: the step below which the epoch is sealed now.
+        more: whether more can be sealed immediately.
     """
 
     points: int
@@ -54,14 +67,14 @@ class Sealer:
         self._settings = settings
         self._sql = queries("seal")
 
-    async def candidates(self, but: Collection[EpochKey] = ()) -> list[tuple[EpochKey, bool]]:
-        """Epochs that are worth a pass, and of each whether all of it may be sealed.
+    async def candidates(self, but: Collection[EpochKey] = ()) -> list[Candidate]:
+        """The epochs that are worth a pass: small ones, the longest wait first, then large ones, the largest first.
 
         Args:
-            but: these are left out.
+            but: epochs to leave out.
 
         Raises:
-            asyncpg.PostgresError, OSError: Postgres is away.
+            asyncpg.PostgresError, OSError: Postgres cannot be reached.
         """
         settings = self._settings
         rows = await self._pool.fetch(
@@ -69,20 +82,24 @@ class Sealer:
             *(settings.idle, settings.age, settings.points, settings.steps, settings.at_once),
             *([epoch[part] for epoch in but] for part in range(3)),
         )
-        return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"]) for row in rows]
+        return [
+            Candidate(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["whole"], row["large"])
+            for row in rows
+        ]
 
     async def seal(self, epoch: EpochKey, whole: bool) -> Pass | None:
-        """One pass over an epoch.
+        """Makes one pass over an epoch.
 
         Args:
-            whole: seal all that is there. Otherwise what follows the last multiple of the grid stays hot, and less than
+            whole: whether to seal all steps. Otherwise the steps after the last multiple of the grid stay hot, and
+            fewer than
                 `SealSettings.steps` rows are not worth a pass.
 
         Returns:
-            None: nothing to do, or another sealer has the writer.
+            The result; None: there was nothing to do, or another sealer has the writer.
 
         Raises:
-            ChangedError: see there. Nothing has happened.
+            ChangedError: the rows changed meanwhile; nothing was written.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
@@ -91,7 +108,7 @@ class Sealer:
             if state is None or state["last_step"] < state["sealed_below"]:
                 return None
             begin = state["sealed_below"]
-            if state["step_hi"] is None:  # nothing is hot: the epoch began behind the steps of an older one
+            if state["step_hi"] is None:  # nothing is hot: the epoch began after the steps of an older one
                 await self._hand_over(connection, epoch, begin, state["last_step"] + 1, 0)
                 return Pass(0, state["last_step"] + 1, False)
             worth = state["rows"] >= self._settings.steps or state["bytes"] >= 8 * self._settings.points
@@ -139,7 +156,7 @@ def _cut(found: Sequence[Stretch], begin: int, end: int) -> int:
 
 
 async def copy_out(connection: asyncpg.Connection, query: str, *arguments: Any) -> bytearray:
-    """The rows of a query in COPY's binary format."""
+    """Reads the rows of a query in COPY's binary format."""
     out = bytearray()
 
     async def take(data: bytes) -> None:
@@ -168,10 +185,10 @@ async def write(
         pass_id: a serial number that is higher than those of earlier passes (`next_pass`).
 
     Returns:
-        How many points.
+        The number of points.
 
     Raises:
-        ChangedError: Postgres took another number of rows than it was given.
+        ChangedError: Postgres stored another number of rows than it was given.
     """
     cuts = sum(len(windows(group.steps)) for group in groups)
     serials = await connection.fetch(sql["serials"], cuts)
@@ -205,7 +222,7 @@ async def _copy_in(
 ) -> None:
     async def source() -> AsyncIterator[bytes | memoryview]:
         yield SIGNATURE
-        for array in rows:  # built while Postgres takes the one before
+        for array in rows:  # built while Postgres stores the one before
             for piece in pieces(array):
                 yield piece
         yield TRAILER
@@ -214,4 +231,4 @@ async def _copy_in(
         table, schema_name="stepwell", columns=columns, source=source(), format="binary"
     )
     if tag != f"COPY {count}":
-        raise ChangedError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")
+        raise ChangedError("Postgres stored another number of rows than it was given", detail=f"{tag} of {count}")

@@ -1,6 +1,6 @@
-"""What was written together becomes what is read together: blocks by key set turn into metrics with equal steps.
+"""Regroups values from the way they are written to the way they are read: from key sets to metrics with equal steps.
 
-Between hot history (or short chunks, when they are merged) and the chunks. In come stretches in any order; out go
+Stands between hot history (or short chunks, during a merge) and the chunks. Receives stretches in any order; returns
 groups. Promises: every value of every metric is in exactly one group, once, with its step and its time. Pure numpy.
 """
 
@@ -18,12 +18,12 @@ Int32Array = npt.NDArray[np.int32]
 
 
 class Stretch(NamedTuple):
-    """Values of some metrics at the same steps.
+    """The values of some metrics at the same steps.
 
     Attributes:
-        metric_ids: int32[K], each once.
+        metric_ids: int32[K], distinct.
         steps: int64[S], strictly increasing.
-        times: int64[S], microseconds since 2000-01-01 UTC, as Postgres counts.
+        times: int64[S], microseconds since 2000-01-01 UTC, Postgres' epoch.
         values: float64[K][S].
     """
 
@@ -33,13 +33,13 @@ class Stretch(NamedTuple):
     values: Float64Array
 
     def between(self, from_step: int, to_step: int) -> Stretch:
-        """The part whose steps lie in from_step … to_step − 1; views, no copies."""
+        """The part whose steps lie in from_step … to_step − 1, as views without a copy."""
         first, last = np.searchsorted(self.steps, (from_step, to_step))
         return Stretch(self.metric_ids, self.steps[first:last], self.times[first:last], self.values[:, first:last])
 
 
 def join(pieces: Iterable[Stretch]) -> list[Stretch]:
-    """Pieces with the same metrics in the same order become one stretch each."""
+    """Joins pieces with the same metrics in the same order into one stretch each."""
     by_metrics: dict[bytes, list[Stretch]] = {}
     for piece in pieces:
         by_metrics.setdefault(piece.metric_ids.tobytes(), []).append(piece)
@@ -51,19 +51,20 @@ def _joined(pieces: list[Stretch]) -> Stretch:
     times = np.concatenate([piece.times for piece in pieces]).astype(np.int64, copy=False)
     values = np.empty((len(pieces[0].metric_ids), len(steps)))
     at = 0
-    for piece in pieces:  # also where big-endian values become the machine's
+    for piece in pieces:  # this also converts big-endian values to native ones
         values[:, at : at + len(piece.steps)] = piece.values
         at += len(piece.steps)
     return Stretch(pieces[0].metric_ids.astype(np.int32), steps, times, values)
 
 
 def regroup(stretches: Sequence[Stretch], begins: Collection[tuple[int, int]] = ()) -> list[Stretch]:
-    """Stretches in which every metric appears once, with all of its steps, or once for each of its ranges of steps.
+    """Regroups stretches so that every metric appears once, with all of its steps, or once for each of its ranges.
 
     Args:
-        stretches: of one epoch; a metric may be in several of them, then at other steps in each.
-        begins: (index of a stretch, metric id) at which a new range of the metric begins. What lies before it and
-            behind it is not joined.
+        stretches: stretches of one epoch; a metric may be in several of them, at different steps.
+        begins: (index of a stretch, metric id) pairs at which a new range of the metric begins. Values before and after
+        it
+            are not joined.
     """
     all_ids = np.concatenate([stretch.metric_ids for stretch in stretches]) if stretches else np.empty(0, np.int32)
     if len(np.unique(all_ids)) == len(all_ids):

@@ -1,7 +1,7 @@
-"""Where a metric's steps are cut into chunks: at multiples of a power of two, at most 1,024 points each.
+"""Cuts a metric's steps into chunks, at multiples of a power of two and with at most 1,024 points each.
 
-Used by `chunks`. Charts read buckets on a grid of 2^k steps; a chunk that lies inside one bucket is
-answered from its statistics alone, without its values. Pure numpy.
+Used by `chunks`. Charts read buckets on a grid of 2^k steps; for a chunk that lies inside one bucket, its statistics
+suffice, and its values are not read. Pure numpy.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from stepwell.wire import Int64Array
 
-#: The points of a chunk, at most.
+#: The most points of a chunk.
 POINTS = 1024
 
 
 def grid_of(steps: Int64Array) -> int:
-    """The k whose squares of 2^k steps hold as many points as fit a chunk, at the average density of `steps`."""
+    """The k for which windows of 2^k steps fill a chunk at the average density of `steps`."""
     span = int(steps[-1]) - int(steps[0]) + 1
     return min(62, int(math.log2(POINTS * span / len(steps))))
 
 
 def windows(steps: Int64Array) -> list[tuple[int, int]]:
-    """The cuts of `steps` as index ranges, in order; together all of it. Each lies inside one square of some grid.
+    """The index ranges into which `steps` is cut, in order and complete. Each lies inside one window of some grid.
 
     Args:
         steps: int64[S], strictly increasing.

@@ -1,1 +1,1 @@
-"""The server's processes: how a worker is composed, and how workers and the sealer start, drain and stop."""
+"""The server's processes: composes workers, and starts, drains and stops workers and the sealer."""

@@ -1,8 +1,8 @@
-"""What every child process of a server does: it reads its configuration, works, and reports to its parent.
+"""The common part of a server's child processes: reads the configuration, works, and reports to the parent.
 
 The other end of `children`. A child receives one line on stdin, the whole `Config`; it prints one line of JSON when it
 is ready, or {"error": …} when it cannot start. From its start on, its event loop prints an empty line every second: a
-process that stands still (stopped, or busy without end) prints none, and its parent replaces it.
+stalled process (stopped, or busy without end) prints none, and its parent replaces it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The child processes of a server: started with their configuration, restarted when one dies, ended together.
+"""The child processes of a server: starts them with their configuration, restarts one that dies, and ends them
+together.
 
-Below `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`). It
-receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
+Used by `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`).
+It receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
 password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
-does the end of stdin, so that no child outlives its parent. A child that stands still, and so prints no empty lines any
-more, is killed: its transactions hold locks in Postgres until then.
+does the end of stdin, so that no child outlives its parent. A stalled child, which prints no empty lines any more, is
+killed: its transactions hold locks in Postgres until then.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Children:
     """The child processes of one server.
 
     Args:
-        say: receives messages for the person who started the server.
+        say: receives messages for the user who started the server.
         hung_s: a child that has printed nothing for this long is killed.
     """
 
@@ -47,12 +48,12 @@ class Children:
         """Starts a child, and keeps it running from then on.
 
         Args:
-            name: what messages call it.
-            module: what `python -m` runs.
+            name: its name in messages.
+            module: the module for `python -m`.
             line: its configuration (`config_json.encode`).
 
         Returns:
-            Its message when it was ready.
+            Its message after it became ready.
 
         Raises:
             Error: the child could not start.
@@ -62,7 +63,7 @@ class Children:
         return answer
 
     async def stop(self, patience_s: float) -> None:
-        """Asks all children to end, and waits at most `patience_s` for that."""
+        """Asks all children to end, and waits for at most `patience_s`."""
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -72,7 +73,7 @@ class Children:
                 await asyncio.gather(*(process.wait() for process in self._processes))
 
     async def kill(self) -> None:
-        """Kills the children that are left."""
+        """Kills the remaining children."""
         self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
@@ -110,7 +111,7 @@ class Children:
         if not reply:
             code = await process.wait()
             self._processes.discard(process)
-            raise UnavailableError(f"a {name} process ended while it started", detail=f"exit code {code}")
+            raise UnavailableError(f"a {name} process ended during its start", detail=f"exit code {code}")
         answer: dict[str, Any] = json.loads(reply)
         if "error" in answer:
             await process.wait()
@@ -119,7 +120,7 @@ class Children:
         return process, answer
 
     async def _watch(self, process: Process, name: str) -> None:
-        """Returns when the child has ended; kills it when it stands still."""
+        """Waits until the child has ended; kills it when it stalls."""
         assert process.stdout is not None
         patience_s = self._hung_s
         while True:
@@ -146,16 +147,16 @@ class Children:
             self._processes.discard(process)
             if self._stopping:
                 return
-            if time.monotonic() - started > _RESTART_MAX_S:  # else it is likely to end soon again
+            if time.monotonic() - started > _RESTART_MAX_S:  # otherwise it is likely to end again soon
                 pause_s = _RESTART_MIN_S
-            self._say(f"{name} {process.pid} has ended with exit code {code}; starting another one")
+            self._say(f"{name} {process.pid} ended with exit code {code}; starting another one")
             while True:
                 await asyncio.sleep(pause_s)
                 try:
                     process, _ = await self._start(name, module, line)
-                except (Error, OSError, ValueError) as error:  # ValueError: what it said is no JSON
+                except (Error, OSError, ValueError) as error:  # ValueError: its message is not JSON
                     pause_s = min(pause_s * 2, _RESTART_MAX_S)
-                    self._say(f"it did not start, and is tried again in {pause_s:.0f} s: {error}")
+                    self._say(f"it did not start; trying again in {pause_s:.0f} s: {error}")
                 else:
                     pause_s, started = min(pause_s * 2, _RESTART_MAX_S), time.monotonic()
                     break

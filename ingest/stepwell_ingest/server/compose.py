@@ -1,6 +1,6 @@
-"""Composes a worker: makes its services and the loops that run beside them, each given what it uses.
+"""Composes a worker: creates its services and background loops, and passes each the parts that it needs.
 
-The one place where stations of the server meet. `Worker` opens the connections and runs the result.
+The only place where stations of the server meet. `Worker` opens the connections and runs the result.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Composition:
     """A worker's parts.
 
     Attributes:
-        services: what routes are answered from.
+        services: the services for handlers.
         housekeeping: the hourly work, also on demand.
         loops: by name; each runs until it is cancelled. Housekeeping is one of them.
     """
@@ -69,14 +69,14 @@ def compose(
     store: Store | None,
     running: Loops,
 ) -> Composition:
-    """The parts of a worker.
+    """Creates the parts of a worker.
 
     Args:
         writing: connections of the write path (`db.connect.write_pool`).
         attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         asking: connections of SQL over HTTP (`db.connect.sql_pool`).
-        store: where files go; None: the worker takes no files.
+        store: the blob store; None: the worker accepts no files.
         running: where the caller runs the loops. Loops that are started on demand run there, too.
     """
     limits, timeouts = config.limits, config.timeouts

@@ -1,6 +1,6 @@
-"""Changes to runs that come from readers: names, config, summary, and deletion.
+"""Changes that readers make to runs: names, config, summary, and deletion.
 
-Beside the write path. Rare, so each opens a connection of its own, apart from those of frames and reads.
+They are rare, so each opens a connection of its own, apart from those for frames and reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Edits:
     """Changes runs.
 
     Args:
-        dsn: where Postgres is.
+        dsn: the DSN of Postgres.
         connect_s: the longest wait for a connection.
         statement_s: the longest that a statement may take.
     """
@@ -32,23 +32,23 @@ class Edits:
         self._statement_s = statement_s
 
     async def change(self, run_id: int, meta: str | None, config: str | None, summary: str | None) -> bool:
-        """Stores what changes, each as a JSON object; returns whether the run is there.
+        """Stores changes, each as a JSON object; returns whether the run exists.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         async with self._connection("edit") as connection:
             return bool(await connection.fetchval(queries("write")["edit_run"], run_id, meta, config, summary))
 
     async def delete(self, run_id: int, path: str) -> int:
-        """Deletes a run for every reader; its rows go with the next sweep. Returns how many runs that were: 1 or 0.
+        """Deletes a run for every reader; the next sweep removes its rows. Returns the number of deleted runs, 1 or 0.
 
         Args:
-            path: entity/project/id, for messages.
+            path: entity/project/id of the run, for messages.
 
         Raises:
             UsageError: forks show its points.
-            UnavailableError: Postgres is away, or the run is locked.
+            UnavailableError: Postgres cannot be reached, or the run is locked.
         """
         async with self._connection("delete") as connection:
             await check_forks(connection, {run_id: path})

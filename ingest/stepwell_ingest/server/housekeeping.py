@@ -1,7 +1,7 @@
-"""The hourly work of a worker: partitions are made ahead of need, and what deleted runs have left is removed.
+"""The hourly work of a worker: creates partitions ahead of need, and sweeps deleted runs.
 
-Beside the write path. Several workers may do it at a time: making a partition twice does nothing, and a sweep that
-finds another one at work leaves.
+Several workers may do it at a time: creating an existing partition does nothing, and a sweep that finds another one
+running ends.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _EVERY_S = 3600.0
 
 
 class Housekeeping:
-    """Keeps the tables of history in order.
+    """Maintains the tables of history.
 
     Args:
         pool: connections of the write path.
-        dsn: where Postgres is.
+        dsn: the DSN of Postgres.
         connect_s: the longest wait for a connection.
     """
 
@@ -44,17 +44,20 @@ class Housekeeping:
             try:
                 with postgres_errors("make partitions"):
                     await self._pool.execute(self._sql["ensure_partitions"])
+                    await self._pool.execute(queries("sql")["bind_reader"])
                 await self.sweep()
             except Error as error:
-                log.warning("%s", error)  # partitions are two months ahead, and readers never see what is swept
+                log.warning(
+                    "%s", error
+                )  # partitions are two months ahead, and readers never see rows that wait for a sweep
             except asyncpg.PostgresError as error:
-                log.error("cannot remove what deleted runs have left: %s", error)
+                log.error("cannot sweep deleted runs: %s", error)
 
     async def sweep(self) -> None:
-        """Removes what deleted runs have left, unless another process is sweeping.
+        """Removes the rows of deleted runs, unless another process is sweeping.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("sweep"):
             # A connection of its own: a sweep may take long, and the pool ends a statement after a minute.

@@ -1,4 +1,4 @@
-"""Which writers are alive: records heartbeats of the writers that this worker hears, and marks silent ones as crashed.
+"""Lifecycle of writers: records heartbeats of those that this worker hears from, and marks silent ones as crashed.
 
 Runs beside the write path. Reads the open streams and the positions of all cursors; writes `heartbeat_at` and the
 states `running` and `crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any
@@ -32,8 +32,8 @@ class Lifecycle:
 
     Args:
         pool: connections to Postgres.
-        attached: the cursors of open streams, as of now.
-        known: all cursors of this worker, as of now; a writer whose cursor moved since the last beat is alive.
+        attached: returns the cursors of open streams.
+        known: returns all cursors of this worker; a writer whose cursor moved since the last beat is alive.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class Lifecycle:
         self._sql = queries("lifecycle")
 
     async def run(self) -> None:
-        """Beats and reaps until it is cancelled. A beat that fails is made up for by the next one.
+        """Beats and reaps until cancelled. The next beat makes up for one that fails.
 
-        It reaps once beats have come through for `silent_s`. At a start, and after Postgres was away or this process
-        stood still, writers may be on their way back, and other workers may not have said yet which ones they hear.
+        It reaps once beats have succeeded for `silent_s`. At a start, and after Postgres was unreachable or this
+        process stood still, writers may be reconnecting, and other workers may not have recorded yet which ones they
+        hear from.
         """
         since = beaten = time.monotonic()
         while True:
@@ -71,16 +72,16 @@ class Lifecycle:
                 log.warning("%s", error)
 
     async def beat(self) -> None:
-        """Records a heartbeat for every writer that was heard since the last beat.
+        """Records a heartbeat for every writer heard from since the last beat.
 
         Raises:
-            UnavailableError: Postgres is away; the next beat includes these writers.
+            UnavailableError: Postgres cannot be reached; the next beat includes these writers.
         """
         positions = {cursor.key: cursor.committed_seq for cursor in self._known() if not cursor.stale}
         moved = {key for key, seq in positions.items() if seq and self._positions.get(key, seq) != seq}
         attached = {cursor.key: cursor for cursor in self._attached() if not cursor.stale}
         keys = sorted(moved | attached.keys())
-        # The delivery of a spool after the fact is no sign that its process has returned.
+        # A late session is no sign that the process of its writer is alive.
         late = {cursor.key for cursor in (*self._known(), *attached.values()) if cursor.late}
         if keys:
             with postgres_errors("record heartbeats"):
@@ -93,14 +94,14 @@ class Lifecycle:
         self._positions = positions
 
     async def reap(self) -> None:
-        """Marks writers as crashed that no worker has heard from for `silent_s`.
+        """Marks writers as crashed from which no worker has heard for `silent_s`.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look for silent writers"):
             async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection:
                 silent = datetime.timedelta(seconds=self._timeouts.silent_s)
                 reaped = await connection.fetchval(self._sql["reap"], silent)
         if reaped:
-            log.info("%d writers have fallen silent", reaped)
+            log.info("%d silent writers were marked as crashed", reaped)

@@ -1,4 +1,4 @@
-"""The listening socket of a worker, bound before anything else is made."""
+"""The listening socket of a worker, bound before anything else is created."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from stepwell.errors import SettingError
 
 
 def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
-    """A socket that is bound to `host` and `port`.
+    """Binds a socket to `host` and `port`.
 
     Args:
-        port: 0 takes a free one.
-        reuse_port: other processes may bind the port as well.
+        port: the port; 0 picks a free one.
+        reuse_port: whether other processes may bind the port as well.
 
     Raises:
         SettingError: the address or the port cannot be used.
@@ -34,7 +34,7 @@ def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
 
 
 def cannot_listen(host: str, port: int, error: OSError) -> SettingError:
-    """What a failed bind means to the person who started the server."""
+    """The error that explains a failed bind to the user who started the server."""
     return SettingError(
         f"cannot listen on {host} port {port}",
         detail=error.strerror or str(error),

@@ -1,9 +1,10 @@
-"""The background loops of a process, none of which may end unnoticed.
+"""The background loops of a process; makes sure that none of them ends unnoticed.
 
-Below the worker and the sealer process. Takes coroutines that run for as long as the process does; tells when one of
-them has ended by itself, by an exception or a return. The process is not ready from then on (`check`), and whoever runs
-it ends it (`watch`), so that another one is started: a worker without its heartbeats, say, looks alive, while other
-workers take its writers for crashed. What passes by itself, such as a Postgres that is away, a loop handles itself.
+Used by the worker and the sealer process. Receives coroutines that run for as long as the process does; reports when
+one of them ends unexpectedly, by an exception or a return. From then on the process is not ready (`check`), and its
+owner ends it (`watch`), so that another one is started: a worker without its heartbeats, for example, would look alive
+while other workers mark its writers as crashed. Temporary failures, such as an unreachable Postgres, are handled by
+each loop.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Loops:
     """The loops of one process. It belongs to the event loop that runs when the first one starts.
 
     Attributes:
-        failure: what became of the first loop that ended by itself; None: all of them run.
+        failure: the error of the first loop that ended unexpectedly; None: all loops run.
     """
 
     def __init__(self) -> None:
@@ -35,8 +36,8 @@ class Loops:
         """Runs `work` until `stop`.
 
         Args:
-            name: what messages call it.
-            may_return: the loop ends when there is nothing to do, and is started anew.
+            name: its name in messages.
+            may_return: whether the loop may end when there is nothing to do, to be started again later.
         """
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
@@ -45,20 +46,20 @@ class Loops:
 
     @property
     def names(self) -> set[str]:
-        """Of those that run."""
+        """The names of the running loops."""
         return {task.get_name() for task in self._tasks}
 
     def check(self) -> None:
-        """Returns while all loops run.
+        """Checks that all loops run.
 
         Raises:
-            UnavailableError: one has ended; the message has its name.
+            UnavailableError: a loop has ended; the message names it.
         """
         if self.failure is not None:
             raise self.failure
 
     async def watch(self, asked: asyncio.Event) -> UnavailableError | None:
-        """Waits until `asked` is set (None), or a loop ends by itself (what became of it)."""
+        """Waits until `asked` is set (None), or until a loop ends unexpectedly (its error)."""
         waits = [asyncio.create_task(event.wait()) for event in (asked, self._failed)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -68,7 +69,7 @@ class Loops:
         return self.failure
 
     async def stop(self) -> None:
-        """Cancels all loops, and waits for their ends."""
+        """Cancels all loops, and waits until they have ended."""
         self._stopping = True
         tasks = list(self._tasks)
         for task in tasks:

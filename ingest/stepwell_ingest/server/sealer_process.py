@@ -1,7 +1,7 @@
 """`python -m stepwell_ingest.server.sealer_process`: seals the history of one server, in a process of its own.
 
 Its numpy work would stall a worker's loop. `Children` starts it and keeps it running. It prints {"pid": …} when it
-runs. SIGTERM or the end of stdin ends it; a pass that is under way is undone.
+runs. SIGTERM or the end of stdin ends it; a pass in progress is rolled back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def work(config: Config) -> None:
     loops.start("sealing", Keeper(pool, config.seal).run())
     child.say({"pid": os.getpid()})
     failure = await loops.watch(stop)
-    # A COPY that is cut short leaves asyncpg's connection unusable, so the connections end first.
+    # An interrupted COPY leaves asyncpg's connection unusable, so the connections are closed first.
     logging.disable()
     pool.terminate()
     with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""The life of a server process: started, serving, draining, stopped, and the requests to stop it.
+"""The life of a server process, from its start to its drain and stop, and the requests to stop it.
 
 Stands between a command and `Worker` or `Supervisor`. After the first request to stop, accepted frames are still
 committed and answered. The second request ends everything at once; nothing is lost, because senders keep frames that
@@ -18,16 +18,16 @@ from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 
-#: How long a worker goes on that has lost a loop. What is committed by then is answered; the rest comes again.
+#: How long a worker continues that has lost a loop. Frames committed by then are answered; senders repeat the rest.
 _FAILED_DRAIN_S = 3.0
 
 
 class Stop:
-    """Requests to stop. It belongs to the event loop that runs when it is made.
+    """Requests to stop the server. Belongs to the event loop that runs when it is created.
 
     Attributes:
         drain: set by the first request.
-        now: set by the second one.
+        now: set by the second request.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,8 @@ class Stop:
                 loop.add_signal_handler(number, self.ask)
 
     def on_end_of_stdin(self) -> None:
-        """Makes the end of stdin request a stop: the parent has ended, or closed its end of the pipe."""
+        """Makes the end of stdin request a stop: it means that the parent has ended, or has closed its end of the
+        pipe."""
         loop = asyncio.get_running_loop()
 
         def readable() -> None:
@@ -57,7 +58,7 @@ class Stop:
         loop.add_reader(0, readable)
 
     async def unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of `work`; None when a stop is requested first, and then `work` is cancelled."""
+        """The result of `work`; None when a stop is requested first, which cancels `work`."""
         task, wish = asyncio.create_task(work), asyncio.create_task(self.drain.wait())
         try:
             await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
@@ -82,14 +83,14 @@ class Stop:
 
 
 async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
-    """Runs one worker until `stop` is asked for, or one of its background loops ends by itself.
+    """Runs one worker until a stop is requested, or one of its background loops ends unexpectedly.
 
     Args:
-        on_ready: told the URL, once it listens.
+        on_ready: called with the URL once the worker listens.
         on_stop: called before the drain.
 
     Raises:
-        Error: it could not start (see `Worker.start`).
+        Error: the worker could not start (see `Worker.start`).
         UnavailableError: a loop has ended (see `Loops`), and with it the worker.
     """
     try:

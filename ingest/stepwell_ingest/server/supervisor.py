@@ -1,4 +1,4 @@
-"""Workers on one port: started, replaced when one ends, drained together.
+"""Runs workers on one port: starts them, replaces one that ends, and drains them together.
 
 Stands between `stepwell up --workers N` and N processes of `worker_process`; the kernel spreads the connections among
 them (SO_REUSEPORT). The workers need not know of each other, because the ledger in Postgres decides. A worker that dies
@@ -15,7 +15,7 @@ from stepwell_ingest.config_json import encode
 from stepwell_ingest.server.children import Children
 from stepwell_ingest.server.serving import Stop
 
-# Added to the time of the drain, for closing connections.
+# Added to the time of the drain, to close connections.
 _STOP_GRACE_S = 10.0
 
 
@@ -23,9 +23,9 @@ class Supervisor:
     """The worker processes of one server.
 
     Args:
-        config: of each worker: the port is not 0, and `reuse_port` is set.
-        count: how many.
-        say: receives messages for the person who started the server.
+        config: the configuration of each worker; its port is not 0, and `reuse_port` is set.
+        count: the number of workers.
+        say: receives messages for the user who started the server.
     """
 
     def __init__(self, config: Config, count: int, say: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class Supervisor:
         self._children = Children(say, config.timeouts.hung_s)
 
     async def run(self, stop: Stop, on_ready: Callable[[str], None], on_stop: Callable[[], None]) -> None:
-        """Serves until `stop` is asked for; see `stepwell_ingest.server.serving.serve`.
+        """Serves until a stop is requested; see `stepwell_ingest.server.serving.serve`.
 
         Raises:
             Error: a worker could not start.

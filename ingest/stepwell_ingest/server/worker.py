@@ -1,4 +1,5 @@
-"""One worker: start → serve → drain → stop. Opens connections, composes the services, listens, and ends in reverse.
+"""One worker: start → serve → drain → stop. Opens connections, composes the services, listens, and ends in reverse
+order.
 
 Any number of workers may serve one Postgres; they need not know of each other, because the ledger decides.
 """
@@ -34,11 +35,11 @@ class Worker:
     """Serves one Postgres over HTTP.
 
     Args:
-        config: all of its settings.
+        config: all settings.
 
     Attributes:
-        services, housekeeping: its parts; there from `start` on.
-        loops: its background loops; when one of them ends by itself, the worker is of no use any more.
+        services, housekeeping: its parts, available after `start`.
+        loops: its background loops; when one of them ends unexpectedly, the worker must end.
     """
 
     services: Services
@@ -53,12 +54,12 @@ class Worker:
 
     @property
     def url(self) -> str:
-        """Where it listens, once started."""
+        """The URL at which it listens, once started."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self._port}"
 
     async def start(self) -> None:
-        """Brings the schema up to date, makes partitions ahead of need, starts the loops and listens.
+        """Brings the schema up to date, creates partitions ahead of need, starts the loops and listens.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
@@ -67,7 +68,7 @@ class Worker:
         """
         config = self.config
         async with AsyncExitStack() as exits:
-            # First, because a port that is taken must not cost a migration.
+            # First, so that a taken port does not lead to a migration in vain.
             listener = listen(config.host, config.port, reuse_port=config.reuse_port)
             exits.callback(listener.close)
             self._port = listener.getsockname()[1]
@@ -96,7 +97,7 @@ class Worker:
             self._exits = exits.pop_all()
 
     async def drain(self, patience_s: float | None = None) -> None:
-        """Takes nothing more in, and waits until what was taken in is committed and answered.
+        """Refuses new work, and waits until accepted frames are committed and answered.
 
         Args:
             patience_s: the longest wait; None: `drain_s`.
@@ -111,7 +112,7 @@ class Worker:
                 while services.streams or not services.batcher.idle:  # noqa: ASYNC110 - two conditions of two objects, once a life
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            log.warning("stopped with frames not yet committed; their senders keep them and send them again")
+            log.warning("stopped with uncommitted frames; their senders keep them and send them again")
 
     async def stop(self) -> None:
         """Ends everything; call `drain` first to lose no work in progress."""
@@ -123,10 +124,17 @@ async def _prepare_schema(config: Config) -> None:
     try:
         applied = await migrate(connection)
         await connection.execute(queries("write")["ensure_partitions"])
+        left = await connection.fetchval(queries("sql")["bind_reader"])
     finally:
         await connection.close()
     if applied:
         log.info("applied %s", ", ".join(applied))
+    if left:
+        log.warning(
+            "stepwell_reader may do more than read, as everybody may in this database, and the server's role cannot or "
+            "should not change that (docs/sql.md): %s",
+            ", ".join(left),
+        )
 
 
 def _runner(services: Services) -> web.AppRunner:
@@ -135,9 +143,9 @@ def _runner(services: Services) -> web.AppRunner:
         create_app(services),
         access_log=None,
         shutdown_timeout=1.0,
-        # From the beginning of a connection to its first whole head, and from an answer to the next one.
+        # From the start of a connection to its first complete head, and from an answer to the next one.
         keepalive_timeout=timeouts.head_s,
-        # Compressed bodies are refused; otherwise aiohttp would inflate them before they are dropped.
+        # Compressed bodies are refused; otherwise aiohttp would decompress them before they are dropped.
         auto_decompress=False,
         max_line_size=limits.request_line_bytes,
         max_field_size=limits.request_line_bytes,

@@ -1,8 +1,8 @@
-"""Whether new work may come in, and whether there is room for its bytes: the first station behind the socket.
+"""Admission, the first station after the socket: decides whether new work may enter, and whether there is room for it.
 
-A stream that finds no room waits, and with it its socket: TCP slows the sender down and its spool holds the rest. A
-POST that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus what
-one message may exceed it by), and nothing is lost.
+A stream that finds no room stops reading its socket, so TCP slows the sender down and its spool holds the rest. A POST
+that finds no room is answered 503 with Retry-After. Either way memory stays below `Limits.memory_bytes` (plus the
+excess of one message), and nothing is lost.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from stepwell.errors import OverloadedError, UnavailableError
 
 
 class Gate:
-    """Whether the server still takes new work.
+    """Decides whether the server still accepts new work.
 
     Attributes:
-        closed: the server is stopping; it only finishes what it has taken in.
+        closed: the server is stopping; it only finishes accepted work.
     """
 
     def __init__(self) -> None:
         self.closed = False
 
     def close(self) -> None:
-        """From now on, nothing new is taken in."""
+        """Stops new work from entering."""
         self.closed = True
 
     def check_open(self, hint: str | None = None) -> None:
-        """Returns while the gate is open.
+        """Checks that the gate is open.
 
         Raises:
             UnavailableError: the server is stopping.
@@ -41,8 +41,8 @@ class Room:
     """A count of bytes with a limit, first come, first served.
 
     Args:
-        limit_bytes: how much may be held at a time. A message larger than that is let in alone.
-        retry_after_s: what `reserve_now` tells the client to wait.
+        limit_bytes: the most bytes held at a time. A message larger than that is admitted alone.
+        retry_after_s: the pause that `reserve_now` tells the client to make.
     """
 
     def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
@@ -64,31 +64,31 @@ class Room:
         try:
             await turn
         except asyncio.CancelledError:
-            # Either the turn came at the moment of cancelling, or those behind this one may fit where it did not.
+            # Either the turn came at the moment of the cancellation, or later requests may fit where this one did not.
             self.give_back(0 if turn.cancelled() else size)
             raise
 
     def add(self, size: int) -> None:
-        """Holds `size` more bytes for what was let in already, even beyond the limit; the next ones wait for it."""
+        """Holds `size` more bytes for admitted work, even beyond the limit; later requests wait for it."""
         self.held_bytes += size
 
     def reserve_now(self, size: int) -> None:
-        """Holds `size` bytes.
+        """Holds `size` bytes without waiting.
 
         Raises:
-            OverloadedError: they do not fit now.
+            OverloadedError: they do not fit at present.
         """
         if self._waiting or not self._fits(size):
             raise OverloadedError(
-                "the server has no room for this now",
+                "the server has no room for this request",
                 retry_after_s=self._retry_after_s,
                 detail=f"{size} bytes; {self.held_bytes} of {self.limit_bytes} are held",
-                hint="send it again after a pause; the spool keeps it",
+                hint="retry after a pause; the spool keeps the frames",
             )
         self.held_bytes += size
 
     def give_back(self, size: int) -> None:
-        """Frees `size` held bytes, which lets the next ones in that wait for them."""
+        """Frees `size` held bytes, and admits waiting requests that now fit."""
         self.held_bytes -= size
         while self._waiting:
             size, turn = self._waiting[0]

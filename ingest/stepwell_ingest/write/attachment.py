@@ -1,4 +1,4 @@
-"""What a writer asks for when it attaches, what it is told, and what Postgres' refusals of it mean.
+"""The request and the answer of a writer that attaches, and the errors for Postgres' refusals.
 
 Beside the catalog, which opens the session.
 """
@@ -15,16 +15,16 @@ from stepwell_ingest.write.ledger import Cursor
 
 
 class AttachRequest(NamedTuple):
-    """Which run a writer logs to, as whom, and where it starts.
+    """A parsed attach message: the run that a writer logs to, its identity, and where it starts.
 
     Attributes:
         entity, project, run, writer: names.
         session: 16 bytes.
-        late: a spool is delivered after the fact.
-        info: what the run and the writer say of themselves (config, host, …).
+        late: whether this is a late session, which delivers a spool that an earlier process left.
+        info: what the run and the writer report about themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
-        from_seq: what the sender knows to be stored; it hears of rejections from there on.
-        age_s: how long ago the process started that logs.
+        from_seq: the seq below which the sender knows that everything is stored; the reply lists rejections from there
+        on. age_s: the age of the logging process, in seconds.
     """
 
     entity: str
@@ -43,17 +43,17 @@ class AttachRequest(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether it asks where to go on, and so knows of what was logged before."""
+        """Whether it asks where to continue, and so knows about earlier history."""
         return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
 
 
 class Earlier(NamedTuple):
-    """What an attach of a session that has stored nothing says of the processes before it.
+    """The earlier processes of a writer, for the reply to a session that has stored nothing yet.
 
     Attributes:
-        last_step: the last step that earlier processes of its writer show; None: they show nothing.
-        moved_s: how many seconds ago they stored something last.
-        beside: another program is connected as the writer that the session asked for, so it got a writer of its own.
+        last_step: the last visible step of earlier processes; None: they have none.
+        moved_s: the time since they last stored something, in seconds.
+        beside: another process is connected as the requested writer, so the session got a writer of its own.
     """
 
     last_step: int | None
@@ -62,15 +62,15 @@ class Earlier(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """What a session is told when it attaches.
+    """The answer to a session that attaches.
 
     Attributes:
-        cursor: where its frames go on.
-        resumed: the writer was there before this session.
-        config, meta: the run's, for a process that resumes it; None for others.
+        cursor: the cursor of its frames.
+        resumed: whether the writer existed before this session.
+        config, meta: the run's config and metadata, for a process that resumes it; None for others.
         tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
-        rejected: seqs that were refused, from the request's `from_seq` on.
-        earlier: what the session will supersede, or why it has another writer than it asked for; None: nothing to tell.
+        rejected: rejected seqs, from the request's `from_seq` on.
+        earlier: what the session will supersede, or why it got another writer than it requested; None: neither.
     """
 
     cursor: Cursor
@@ -83,13 +83,13 @@ class Attachment(NamedTuple):
 
 
 class WrongRunError(RejectionError):
-    """The session was attached to another run before."""
+    """The session is attached to another run already."""
 
     code = "wrong_run"
 
 
 def attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
-    """What the function's own SQLSTATEs mean; `error` itself where it is not one of them."""
+    """The error for an SQLSTATE that the function raises; `error` itself for all others."""
     path = f"{request.entity}/{request.project}/{request.run}"
     match error.sqlstate:
         case "ST003":
@@ -100,18 +100,18 @@ def attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Except
             )
         case "ST004":
             done = "resumed" if request.rewind_to is None else "rewound"
-            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" makes it')
+            return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" creates it')
         case "ST005":
             text = f"run {path} exists already"
-            return UsageError(text, detail='resume="never"', hint="take another id, or resume it")
+            return UsageError(text, detail='resume="never"', hint="choose another id, or resume the run")
         case "ST006":
             return UsageError("the run to fork does not exist", detail=str(error))
         case "ST007":
             text = f"run {path} exists already, and is not this fork"
-            return UsageError(text, detail=str(error), hint="give the fork another id")
+            return UsageError(text, detail=str(error), hint="choose another id for the fork")
     if is_missing_partition(error):
         return no_partition(error)
     if caused_by_rows(error):
-        return DataError("Postgres does not take this attach message", detail=str(error)[:500])
+        return DataError("Postgres rejected a value of the attach message", detail=str(error)[:500])
     other: Exception = error
     return other

@@ -1,4 +1,4 @@
-"""Submissions wait here until a copier takes them; what has gathered by then becomes one batch.
+"""The batcher: submissions wait here until a copier takes them, and those that have gathered become one batch.
 
 A transaction costs about as much as thirty small frames, so batches must grow with the load. They grow while copiers
 are busy, and while small frames gather: a batch below `gather_frames` and `gather_bytes` starts only some time after
@@ -21,20 +21,20 @@ from stepwell.errors import Error, UnavailableError
 from stepwell.wire import Frame, Header
 from stepwell_ingest.write.ledger import Cursor
 
-#: What a frame, a block or an object costs beside its bytes. Measured: a 64-byte frame 730 bytes, a block 1.3 KiB.
+#: The memory of a frame, block or object beside its bytes. Measured: 730 bytes for a 64-byte frame, 1.3 KiB a block.
 _PIECE_BYTES = 1024
-#: Between the starts of two small batches lie this many times the time that one takes, so that transactions of a few
-#: frames take no more than that share of the time.
+#: Small batches start at least this many batch durations apart, so that transactions of a few frames take no more than
+#: that share of the time.
 _GATHER_SHARE = 4.0
-#: How much the newest batch counts in the average of the time that one takes.
+#: The weight of the newest batch in the average duration.
 _SMOOTHING = 0.2
 
 
 @dataclass(slots=True)
 class Entry:
-    """A frame that takes up the next seq of its writer: to be stored, or refused for good (`rejection`).
+    """A frame that takes up the next seq of its writer, to be stored or to be recorded as rejected (`rejection`).
 
-    `last_step` is where the writer stands behind it. `refused_notes`: the frame is stored without some of its notes.
+    `last_step` is the writer's last step after it. `refused_notes`: the frame is stored without some of its notes.
     """
 
     header: Header
@@ -45,21 +45,21 @@ class Entry:
 
     @property
     def refusal(self) -> Error | None:
-        """What is on record of it, if anything."""
+        """The rejection to record, if any."""
         return self.rejection or self.refused_notes
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a submission, after COMMIT.
+    """The result of a submission, after COMMIT.
 
     Attributes:
-        next_seq: everything below is in Postgres, or on record as rejected. It is the seq behind the submission's
-            last frame.
-        stored, duplicate: how many frames of this submission.
-        rejected: seq and error of those that were refused for good.
-        checksum: of the submission's last frame, so of seq `next_seq` − 1: the echo that tells an acknowledgement
-            from what a proxy may answer.
+        next_seq: everything below is in Postgres, or recorded as rejected. It is the seq after the submission's last
+            frame.
+        stored, duplicate: the numbers of stored and duplicate frames in this submission.
+        rejected: seq and error of rejected frames.
+        checksum: the checksum of the submission's last frame, seq `next_seq` − 1. Clients check it, to tell an
+            acknowledgement from anything that a proxy may answer.
     """
 
     next_seq: int
@@ -79,22 +79,22 @@ class Outcome:
 
 
 def rejections_as_list(rejected: list[tuple[int, Error]]) -> list[dict[str, Any]]:
-    """Refused seqs and their errors, as they travel in replies."""
+    """Rejected seqs and their errors, in the form of replies."""
     return [{"seq": seq, **error.as_dict()} for seq, error in rejected]
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """The frames of one writer that came in one message.
+    """The frames of one writer that arrived in one message.
 
     Attributes:
-        cursor: whose frames.
-        entries: those that take up a seq, in order.
-        duplicates: seqs of those that were there already.
-        conflicts: seqs that were there already with other bytes.
+        cursor: the cursor of the writer.
+        entries: frames that take up a seq, in order.
+        duplicates: seqs of frames that were stored already.
+        conflicts: seqs that were stored already with other bytes.
         last: the header of the last frame.
-        size: bytes, for the batch's limit.
-        done: answered after COMMIT.
+        size: the size in bytes, for the batch's limit.
+        done: the future that is resolved after COMMIT.
         tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
     """
 
@@ -110,13 +110,14 @@ class Submission:
 
     @property
     def overhead(self) -> int:
-        """Bytes of memory that the submission costs beside its frames' own: small frames cost more than they weigh."""
+        """Bytes of memory that the submission needs beside those of its frames; for small frames, this exceeds their
+        size."""
         pieces = sum(entry.header.blocks + entry.header.objects for entry in self.entries)
         return _PIECE_BYTES * (1 + len(self.entries) + len(self.duplicates) + len(self.conflicts) + pieces)
 
     def succeed(self) -> None:
         if self.done.done():
-            return  # whoever asked has gone
+            return  # the caller is gone
         refused = [(entry.header.seq, entry.refusal) for entry in self.entries if entry.refusal is not None]
         stored = sum(entry.rejection is None for entry in self.entries)
         self.done.set_result(
@@ -126,12 +127,12 @@ class Submission:
     def fail(self, error: Error) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-            self.done.exception()  # looked at: a gone connection must not leave a "never retrieved" warning
+            self.done.exception()  # marked as retrieved: a closed connection must not leave a "never retrieved" warning
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """What one transaction stores: per writer, submissions in order."""
+    """The submissions that one transaction stores, by writer and in order."""
 
     writers: dict[tuple[int, int, int], list[Submission]] = field(default_factory=dict)
     frames: int = 0
@@ -139,11 +140,11 @@ class Batch:
     began: float = field(default_factory=time.monotonic)
 
     def submissions(self) -> list[Submission]:
-        """All of them, those of a writer in order."""
+        """All submissions, those of a writer in order."""
         return [item for queue in self.writers.values() for item in queue]
 
     def parted(self, first: Callable[[Submission], bool]) -> tuple[Batch, Batch]:
-        """Two batches: writers all of whose submissions pass `first`, and the others."""
+        """Splits the batch in two: the writers all of whose submissions pass `first`, and the others."""
         parts = Batch(began=self.began), Batch(began=self.began)
         for key, queue in self.writers.items():
             part = parts[0 if all(map(first, queue)) else 1]
@@ -154,12 +155,12 @@ class Batch:
 
 
 class Batcher:
-    """Queues by writer, handed out in batches.
+    """Queues of submissions by writer, handed out in batches.
 
     Args:
-        batch_bytes, batch_frames: where a batch ends.
+        batch_bytes, batch_frames: the limits of a batch.
         gather_s: the longest time for which small frames gather.
-        gather_bytes, gather_frames: what is worth a batch at once.
+        gather_bytes, gather_frames: the size from which on a batch starts at once.
     """
 
     def __init__(
@@ -176,25 +177,25 @@ class Batcher:
         self._gather_bytes = gather_bytes
         self._gather_frames = gather_frames
         self._queues: dict[tuple[int, int, int], deque[Submission]] = {}
-        self._ready: deque[tuple[int, int, int]] = deque()  # writers with a queue that are in no batch
+        self._ready: deque[tuple[int, int, int]] = deque()  # writers with a queue that are not in a batch
         self._in_batch: set[tuple[int, int, int]] = set()
         self._queued_frames = 0
         self._queued_bytes = 0
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
-        self._turn = asyncio.Lock()  # of the copier that waits for the next batch; the others wait for it
+        self._turn = asyncio.Lock()  # held by the copier that waits for the next batch; other copiers wait for the lock
         self._batch_s = 0.0
         self._next_at = 0.0
         self._closed = False
 
     @property
     def waiting(self) -> int:
-        """Submissions that are in no batch yet."""
+        """The number of submissions that are not in a batch yet."""
         return sum(map(len, self._queues.values()))
 
     @property
     def batch_s(self) -> float:
-        """How long a batch takes, from its cut to its answers: a moving average, in seconds."""
+        """The duration of a batch, from its cut to its answers: a moving average, in seconds."""
         return self._batch_s
 
     @property
@@ -202,13 +203,13 @@ class Batcher:
         return not self._queues and not self._in_batch
 
     def check_open(self) -> None:
-        """Whether submissions may come.
+        """Checks that the batcher accepts submissions.
 
         Raises:
             UnavailableError: the server is stopping.
         """
         if self._closed:
-            raise UnavailableError("the server is stopping", hint="the SDK reconnects by itself")
+            raise UnavailableError("the server is stopping", hint="the SDK reconnects automatically")
 
     def put(self, submission: Submission) -> None:
         """Queues a submission behind those of its writer."""
@@ -226,7 +227,7 @@ class Batcher:
             self._enough.set()
 
     async def next_batch(self) -> Batch:
-        """Waits for the first submission, lets small ones gather, then takes what there is, up to the limits.
+        """Waits for the first submission, lets small ones gather, then takes all there are, up to the limits.
 
         The caller answers every submission of the batch and calls `release`.
         """
@@ -237,7 +238,7 @@ class Batcher:
                     await self._arrived.wait()
                 await self._gather()
                 if self._ready:
-                    break  # else all that waited was answered meanwhile
+                    break  # otherwise all waiting submissions were answered meanwhile
             self._next_at = time.monotonic() + min(self._gather_s, _GATHER_SHARE * self._batch_s)
             return self._cut()
 
@@ -278,7 +279,7 @@ class Batcher:
         return batch
 
     def release(self, batch: Batch) -> None:
-        """The batch is answered: its writers may be in another one."""
+        """Releases the writers of an answered batch, so that they may be in another one."""
         self._batch_s += _SMOOTHING * (time.monotonic() - batch.began - self._batch_s)
         for key in batch.writers:
             self._in_batch.discard(key)
@@ -302,7 +303,7 @@ class Batcher:
         self._arrived.set()
 
     def fail_queue(self, cursor: Cursor, error: Error) -> None:
-        """Answers everything that waits behind a cursor which has become stale."""
+        """Answers everything that waits for a cursor that has become stale."""
         queue = self._queues.get(cursor.key)
         if queue is None:
             return
@@ -320,6 +321,6 @@ class Batcher:
                 self._ready.remove(cursor.key)
 
     def close(self) -> None:
-        """Takes nothing more in; what is queued is still handed out, at once."""
+        """Refuses new submissions; queued ones are still handed out, without gathering."""
         self._closed = True
         self._enough.set()

@@ -1,8 +1,8 @@
-"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and remembers where it stands.
+"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and caches its position.
 
-Stands before the intake. The cache holds what Postgres has said; the copier's compare-and-set on the ledger row makes a
-stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor goes first, and only while none of
-its frames is in flight.
+Stands before the intake. The cache holds Postgres' answers; the copier's compare-and-set on the ledger row makes a
+stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor is dropped first, but only while
+none of its frames are in flight.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Catalog:
     Args:
         pool: connections to Postgres, for look-ups.
         attaching: others, for attaches and ends (`db.connect.attach_pool`).
-        failures: is told of attaches that fail because of Postgres; None: nobody is.
+        failures: records attaches that fail because of Postgres; None: not recorded elsewhere.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Catalog:
         self._leaves = Grouping(self._leave_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
-        """Makes the session a (run, writer, epoch), and the run and the writer where they are new.
+        """Gives the session a (run, writer, epoch), and creates the run and the writer where they are new.
 
         Raises:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
             RunDeletedError: its run was deleted.
-            UsageError: the run is there and must not be, or is not and must be.
-            DataError: something that Postgres cannot store.
-            LockedError: somebody else has had the run locked for `locked_s`.
-            UnavailableError: Postgres is away.
+            UsageError: the run exists and must not, or does not exist and must.
+            DataError: the message has a value that Postgres cannot store.
+            LockedError: another transaction has had the run locked for `locked_s`.
+            UnavailableError: Postgres cannot be reached.
         """
         with self._failures.watch():
             return await self._attach(request)
@@ -81,7 +81,7 @@ class Catalog:
                 lambda answer: answer[0] is not None and answer[0]["run_id"] is None,
                 self._timeouts.locked_s,
             )
-        if row is None:  # it asks where to go on, or there is something wrong with it
+        if row is None:  # the request asks where to continue, or is invalid
             made = await until_unlocked(
                 lambda: self._attach_alone(request, came), lambda made: made is None, self._timeouts.locked_s
             )
@@ -94,7 +94,7 @@ class Catalog:
         return await self._attachment(request, row, self._adopt(request.session, stands))
 
     async def _attach_alone(self, request: AttachRequest, came: float) -> Attachment | None:
-        """None: the run is locked by somebody else."""
+        """Attaches; None: another transaction has locked the run."""
         with postgres_errors("attach"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 waited_s = time.monotonic() - came
@@ -124,7 +124,7 @@ class Catalog:
     async def _attach_all(
         self, asked: Sequence[tuple[AttachRequest, float]]
     ) -> list[tuple[asyncpg.Record | None, asyncpg.Record | None]]:
-        """What `attach` and then the ledger say of each session; None for those that must be attached alone."""
+        """The results of `attach` and the ledger rows of the sessions; None for those that must be attached alone."""
         requests = [request for request, _ in asked]
         sessions = [uuid.UUID(bytes=request.session) for request in requests]
         with postgres_errors("attach"):
@@ -151,26 +151,27 @@ class Catalog:
         return Attachment(cursor, row["resumed"], None, None, None, rejected, await self._earlier(request, row, cursor))
 
     async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Earlier | None:
-        """See `Attachment.earlier`. A session that asks where to go on supersedes nothing that it does not know of."""
+        """See `Attachment.earlier`. A session that asks where to continue supersedes nothing that it does not know
+        about."""
         if request.late or request.goes_on or cursor.committed_seq:
             return None
         if not row["resumed"] and row["writer"] == request.writer:
             return None
-        with postgres_errors("look up what was logged before"):
+        with postgres_errors("look up earlier history"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
                 found = await connection.fetchrow(self._sql["earlier"], *cursor.key, request.writer)
         return Earlier(*found)
 
     async def left(self, cursor: Cursor) -> None:
-        """Records that a connection has ended without telling the end of its writer.
+        """Records that a connection has ended before its writer did.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         await self._leaves.answer(cursor)
 
     async def _leave_all(self, cursors: Sequence[Cursor]) -> list[None]:
-        with postgres_errors("record that a writer has gone"):
+        with postgres_errors("record that a writer has disconnected"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 keys = zip(*(cursor.key for cursor in cursors), strict=True)
                 await connection.execute(self._sql["left"], *map(list, keys))
@@ -182,7 +183,7 @@ class Catalog:
         Raises:
             FencedError: a newer session took the writer over; it has not ended.
             RunDeletedError: the run was deleted.
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         began = time.monotonic()
         current = await until_unlocked(
@@ -191,11 +192,12 @@ class Catalog:
         if current is None:
             raise locked_error("the run", time.monotonic() - began)
         if not current:
-            await self.reload(cursor)  # raises what has happened
+            await self.reload(cursor)  # raises the reason, if there is one
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
     async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool | None]:
-        """Whether each was the current epoch; None: its run is locked by somebody else."""
+        """Records the ends; returns for each whether it was the current epoch, or None if another transaction has
+        locked its run."""
         with postgres_errors("record the end of a writer"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 rows = await connection.fetch(
@@ -205,10 +207,10 @@ class Catalog:
         return [current for _, current in sorted(rows)]
 
     async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
-        """The frames of a session that were refused, from `first_seq` to below `next_seq`: a retry hears it again.
+        """The rejected frames of a session from `first_seq` to below `next_seq`, so that a retry is told again.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look up rejections"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
@@ -219,13 +221,13 @@ class Catalog:
         """The cursor of an attached session.
 
         Args:
-            fresh: ask Postgres even if the session is known here: other workers may have stored frames of it.
+            fresh: whether to ask Postgres even if the session is cached: other workers may have stored frames of it.
 
         Raises:
-            UnknownWriterError: it never attached.
+            UnknownWriterError: the session never attached.
             RunDeletedError: its run was deleted.
             FencedError: a newer session took the writer over.
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         known = self._cursors.get(session)
         if known is not None and not known.stale and not fresh:
@@ -241,7 +243,7 @@ class Catalog:
         return self._adopt(session, row)
 
     def _adopt(self, session: bytes, row: asyncpg.Record) -> Cursor:
-        """The cursor for what the ledger says of a session.
+        """The cursor of a session, from its row in the ledger.
 
         Raises:
             FencedError: a newer session took the writer over.
@@ -249,8 +251,8 @@ class Catalog:
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
-        # There must be one live cursor a session: one that is not behind what was read is kept (another task may have
-        # made it meanwhile, with frames in flight), and one that is behind ends.
+        # There must be one live cursor for each session: one that is not behind the row is kept (another task may have
+        # made it meanwhile, with frames in flight), and one that is behind becomes stale.
         known = self._cursors.get(session)
         if known is not None and not known.stale:
             if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
@@ -272,7 +274,7 @@ class Catalog:
         if row is not None:
             return RunDeletedError(
                 f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
-                hint="nothing more can be logged to it; a process that starts anew makes a new run of that name. "
+                hint="nothing more can be logged to it; a new process creates a new run of that name. "
                 "`stepwell sync --discard` removes what spools still hold of it",
             )
         return UnknownWriterError(
@@ -282,10 +284,11 @@ class Catalog:
         )
 
     async def stored(self, sessions: Sequence[bytes]) -> dict[bytes, tuple[int, bool, str]]:
-        """For each known session: the seq below which everything is stored, whether it is fenced, the writer's state.
+        """For each known session: the seq below which everything is stored, whether it is fenced, and the writer's
+        state.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         with postgres_errors("look up writers"):
             async with self._pool.acquire(timeout=self._connect_s) as connection:
@@ -294,24 +297,25 @@ class Catalog:
         return {row["session"].bytes: (row["next_seq"], row["fenced"], row["state"]) for row in rows}
 
     def _evict(self) -> None:
-        """Drops the cursor that was asked for the longest time ago and has nothing in flight."""
+        """Drops the least recently used cursor that has nothing in flight."""
         for session, cursor in self._cursors.items():
             if not cursor.in_flight:
-                self.forget(session)  # stale: a stream that still holds it attaches again, so there are never two
+                # It becomes stale: a stream that still holds it attaches again, so there are never two.
+                self.forget(session)
                 return
 
     def cursors(self) -> list[Cursor]:
-        """All that is known of sessions, as of now."""
+        """All cursors that are cached now."""
         return list(self._cursors.values())
 
     def forget(self, session: bytes) -> None:
-        """Drops what is known of a session; the next look-up asks Postgres."""
+        """Drops the cached cursor of a session; the next look-up asks Postgres."""
         cursor = self._cursors.pop(session, None)
         if cursor is not None:
             cursor.stale = True
 
     async def reload(self, cursor: Cursor) -> Cursor:
-        """What Postgres says now of a cursor that turned out to be stale; raises as `cursor`."""
+        """Reads a stale cursor anew from Postgres; raises the same errors as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)
 

@@ -1,9 +1,9 @@
 """One batch, one transaction: the ledger rows move by compare-and-set, blocks and objects go in by COPY, then COMMIT.
 
-In come batches; out go answers to their submissions, never before COMMIT. Promises: a frame is stored once or not at
-all, together with the move of its ledger row; a frame that Postgres refuses fails alone (the batch is halved until it
-is found, then it is recorded as rejected and its seq counts as used); when it is unknown whether a COMMIT happened,
-nobody is told anything but "try again", and the ledger settles it.
+Receives batches; answers their submissions, never before COMMIT. Promises: a frame is stored once or not at all,
+together with the move of its ledger row; a frame that Postgres refuses fails alone (the batch is halved until it is
+found, then it is recorded as rejected and its seq counts as used); when it is unknown whether a COMMIT happened, every
+sender is told to retry, and the ledger settles it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 
 class RowsError(RejectionError):
-    """Postgres would not store the rows of a frame that had passed validation."""
+    """Postgres refused the rows of a frame that had passed validation."""
 
     code = "rows"
 
 
 class _OutOfStepError(Exception):
-    """The ledger rows of some writers did not move: another worker or a newer epoch was there first (`groups`), or
-    somebody else has locked what would move (`locked`)."""
+    """The ledger rows of some writers did not move: another worker or a newer epoch came first (`groups`), or another
+    transaction has locked them (`locked`)."""
 
     def __init__(self, groups: list[Group], locked: list[Group]) -> None:
         self.groups = groups
@@ -58,14 +58,14 @@ class _OutOfStepError(Exception):
 
 
 class Copier:
-    """Stores batches, one after the other. Several of them run side by side.
+    """Stores batches, one after the other. A worker runs several copiers concurrently.
 
     Args:
         pool: connections to Postgres.
-        catalog: where cursors are read anew.
-        names: where metric ids come from.
-        batcher: where batches come from.
-        pressure: how long to rest between batches.
+        catalog: reads stale cursors anew.
+        names: looks up metric ids.
+        batcher: the source of batches.
+        pressure: the pause between batches.
         failures: is told of batches that fail.
     """
 
@@ -91,11 +91,12 @@ class Copier:
         self._sql = queries("write")
 
     async def run(self) -> None:
-        """Until cancelled. Cancelled in the middle of a batch, it answers that batch with a retryable error."""
+        """Runs until cancelled. When cancelled in the middle of a batch, it answers that batch with a retryable
+        error."""
         while True:
             batch = await self._batcher.next_batch()
             began = time.perf_counter()
-            # Writers whose names must be looked up first do not make the others wait for that.
+            # Writers whose names must be looked up first do not hold up the others.
             parts = deque(part for part in batch.parted(self._is_known) if part.writers)
             try:
                 while parts:
@@ -118,7 +119,9 @@ class Copier:
     async def _store_batch(self, batch: Batch) -> None:
         began = time.perf_counter()
         try:
-            stale = UnavailableError("the writer's position changed elsewhere", hint="the SDK asks for it and goes on")
+            stale = UnavailableError(
+                "the writer's position changed elsewhere", hint="the SDK attaches again and continues"
+            )
             groups: list[Group] = []
             for queue in batch.writers.values():
                 live = [item for item in queue if not item.cursor.stale]
@@ -132,8 +135,9 @@ class Copier:
             lost = {id(group.cursor) for group, _ in failed}
             failed += await self._store([group for group in groups if id(group.cursor) not in lost], ids)
             for group, error in failed:
-                if not (isinstance(error, LockedError) and self._put_back(batch, group.cursor)):
-                    self._give_up(batch, group.cursor, error)
+                final = self._put_back(batch, group.cursor) if isinstance(error, LockedError) else error
+                if final is not None:
+                    self._give_up(batch, group.cursor, final)
             if len(failed) < len(groups):
                 self._failures.over()
             elif away := [
@@ -145,7 +149,7 @@ class Copier:
             for item in batch.submissions():
                 if item.done.done():
                     continue
-                if item.duplicates:  # a retry of a refused frame hears the refusal again
+                if item.duplicates:  # a retry of a rejected frame is told of the rejection again
                     seqs = item.duplicates
                     refused = await self._catalog.rejections(item.cursor, min(seqs), max(seqs) + 1)
                     item.conflicts += [(seq, error) for seq, error in refused if seq in set(seqs)]
@@ -154,7 +158,9 @@ class Copier:
             if isinstance(error, Error):
                 answer = error
             else:
-                answer = UnavailableError("the server could not store this", detail=f"{type(error).__name__}: {error}")
+                answer = UnavailableError(
+                    "unexpected error while storing a batch", detail=f"{type(error).__name__}: {error}"
+                )
             if not isinstance(error, Error | asyncio.CancelledError):
                 log.exception("unexpected error while storing a batch")
             for item in batch.submissions():
@@ -167,20 +173,20 @@ class Copier:
         else:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
 
-    def _put_back(self, batch: Batch, cursor: Cursor) -> bool:
-        """Has a writer that is locked tried again after a while, unless that has been done for `locked_s`."""
+    def _put_back(self, batch: Batch, cursor: Cursor) -> LockedError | None:
+        """Has a writer that is locked tried again after a while; the error for it when that has been done for long."""
         first, now = batch.writers[cursor.key][0], time.monotonic()
         if not first.tries:
             first.first_try = now
         if now - first.first_try > self._timeouts.locked_s:
-            return False
+            return locked_error(f"writer {cursor.writer} or its run", now - first.first_try)
         self._batcher.put_back(batch, cursor, pause_s(first.tries))
         first.tries += 1
-        return True
+        return None
 
     def _give_up(self, batch: Batch, cursor: Cursor, error: Error) -> None:
-        """Answers everything of a writer with `error`; its position must be read anew."""
-        cursor.stale = True  # the catalog reads it anew for whoever asks next
+        """Answers all submissions of a writer with `error`; its position must be read anew."""
+        cursor.stale = True  # the catalog reads it anew at the next request
         for queue in batch.writers.values():
             for item in queue:
                 if item.cursor is cursor:
@@ -188,7 +194,8 @@ class Copier:
         self._batcher.fail_queue(cursor, error)
 
     async def _resolve_names(self, groups: Iterable[Group]) -> tuple[Ids, list[tuple[Group, Error]]]:
-        """The metric ids of every key set in the batch, and the groups that cannot get theirs now, with the reason.
+        """Looks up the metric ids of every key set in the batch; returns the groups whose ids cannot be had now, and
+        why.
 
         A frame whose names cannot be stored becomes a rejection.
         """
@@ -213,18 +220,18 @@ class Copier:
                     entry.rejection = error
                 except WireError as error:
                     entry.rejection = RowsError(error.message, detail=error.detail)
-                except asyncpg.PostgresError as error:  # of the rows: the catalog lets nothing else through
+                except asyncpg.PostgresError as error:  # caused by the rows: the catalog converts all other errors
                     if is_missing_partition(error):
                         failed.append((group, no_partition(error)))
                         break
-                    entry.rejection = RowsError("Postgres would not store these names", detail=str(error)[:500])
+                    entry.rejection = RowsError("Postgres refused to store these names", detail=str(error)[:500])
         return ids, failed
 
     async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
         """Commits the groups; returns those that could not move, with the reason.
 
         Raises:
-            UnavailableError: Postgres is away, or it is unknown whether the COMMIT happened.
+            UnavailableError: Postgres cannot be reached, or it is unknown whether the COMMIT happened.
         """
         failed: list[tuple[Group, Error]] = []
         while groups:
@@ -237,7 +244,7 @@ class Copier:
                 failed += [(group, locked_error(f"writer {group.cursor.writer}", 0.0)) for group in error.locked]
                 lost = {id(group.cursor) for group in (*error.groups, *error.locked)}
                 groups = [group for group in groups if id(group.cursor) not in lost]
-            except asyncpg.PostgresError as error:  # of the rows: postgres_errors lets nothing else through
+            except asyncpg.PostgresError as error:  # caused by the rows: postgres_errors converts all other errors
                 if len(groups) == 1 and is_missing_partition(error):
                     failed.append((groups[0], no_partition(error)))
                     break
@@ -245,12 +252,12 @@ class Copier:
                     entry = groups[0].entries[0]
                     if entry.rejection is not None:
                         raise UnavailableError("a rejection could not be recorded", detail=str(error)[:500]) from error
-                    entry.rejection = RowsError("Postgres would not store this frame", detail=str(error)[:500])
+                    entry.rejection = RowsError("Postgres refused to store this frame", detail=str(error)[:500])
                     continue
                 first, second = _halves(groups)
                 failed += await self._store(first, ids)
                 lost = {id(group.cursor) for group, _ in failed}
-                # Halves of one writer: behind frames that are not stored nothing of it may be.
+                # Halves of one writer: no frame may be stored after frames that were not.
                 failed += await self._store([group for group in second if id(group.cursor) not in lost], ids)
                 break
         return failed
@@ -283,7 +290,7 @@ class Copier:
             cursor.commit(len(entries), last_step_of(cursor, entries), first_step_of(cursor, entries))
 
     async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> int | None:
-        """Moves all of them, or raises; returns the slot of hot_block that takes the blocks (None: no groups)."""
+        """Moves all ledger rows, or raises; returns the slot of hot_block for the blocks (None: no groups)."""
         rows = [
             (
                 *cursor.key,
@@ -335,7 +342,7 @@ class Copier:
             for piece in pieces:
                 yield piece
 
-        # Not asyncpg's own timeout: when it strikes between two pieces, it ends in an AttributeError (0.32).
+        # Not asyncpg's own timeout: if it fires between two pieces, it raises an AttributeError (0.32).
         async with asyncio.timeout(self._timeouts.statement_s):
             tag = await connection.copy_to_table(
                 table,
@@ -346,7 +353,9 @@ class Copier:
                 timeout=2 * self._timeouts.statement_s,
             )
         if tag != f"COPY {count}":
-            raise UnavailableError("Postgres took another number of rows than it was given", detail=f"{tag} of {count}")
+            raise UnavailableError(
+                "Postgres stored another number of rows than it was given", detail=f"{tag} of {count}"
+            )
 
     async def _record_rejections(self, connection: asyncpg.Connection, groups: Iterable[Group]) -> None:
         rows = [
@@ -370,7 +379,7 @@ class Copier:
             )
 
     async def _why_out_of_step(self, cursor: Cursor) -> Error:
-        """The reason why a ledger row did not move, from the ledger itself."""
+        """Finds out from the ledger why a row did not move."""
         try:
             fresh = await self._catalog.reload(cursor)
         except Error as error:
@@ -387,7 +396,7 @@ def _in_state(groups: list[Group], states: dict[tuple[int, int, int], str], stat
 
 
 def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
-    """Two parts to be committed one after the other; between them they hold each entry once."""
+    """Splits groups into two parts to be committed one after the other, which together hold each entry once."""
     if len(groups) > 1:
         middle = len(groups) // 2
         return groups[:middle], groups[middle:]

@@ -1,8 +1,8 @@
-"""A door into the write path for the server itself: a writer session whose rows are made here, not sent as frames.
+"""Writer sessions for the server's own code, whose rows are made here and not sent as frames.
 
-Stands beside the stream, for another protocol that the server speaks: it opens a session with an attach request,
-writes rows as arrays, and ends the writer. These rows take the way of every frame: admission, validation, one
-transaction with the ledger. They are acknowledged after COMMIT, refused by the same rules, fenced by a newer session.
+Stands beside the stream, for other protocols that the server may speak: opens a session with an attach request, writes
+rows as arrays, and ends the writer. These rows are treated like frames: they pass admission and validation, are stored
+in one transaction with the ledger, acknowledged after COMMIT, refused by the same rules, and fenced by a newer session.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import Cursor
 
-#: What a block, an object and a note take beside their contents, as in a frame.
+#: The size of a block, an object and a note beside their contents, as in a frame.
 _PART_BYTES = 24
 
 
@@ -28,8 +28,8 @@ class Door:
 
     Args:
         catalog: attaches them.
-        intake: takes their rows.
-        room: memory between here and COMMIT.
+        intake: receives their rows.
+        room: the memory between here and COMMIT.
     """
 
     def __init__(self, catalog: Catalog, intake: Intake, room: Room) -> None:
@@ -38,7 +38,7 @@ class Door:
         self._room = room
 
     async def open(self, request: AttachRequest) -> WriterSession:
-        """A session of the run and writer that `request` names; its `session` should be 16 random bytes.
+        """Opens a session of the run and writer that `request` names; its `session` should be 16 random bytes.
 
         Raises:
             Error: as `Catalog.attach`.
@@ -51,7 +51,7 @@ class WriterSession:
     """One writer whose rows the server makes. One task uses it at a time.
 
     Attributes:
-        cursor: where the writer stands; steps must lie above `cursor.tail_step`.
+        cursor: the writer's position; steps must lie above `cursor.tail_step`.
     """
 
     def __init__(self, catalog: Catalog, intake: Intake, room: Room, cursor: Cursor) -> None:
@@ -68,11 +68,11 @@ class WriterSession:
             objects: values that are not numbers, at steps of these blocks.
 
         Returns:
-            What became of them: rows that break a rule are in `Outcome.rejected`.
+            The outcome; rows that break a rule are in `Outcome.rejected`.
 
         Raises:
-            FencedError, RunDeletedError: a newer session took the writer over, or its run is gone.
-            OverloadedError, UnavailableError: try again later; nothing of it is stored.
+            FencedError, RunDeletedError: a newer session took the writer over, or its run was deleted.
+            OverloadedError, UnavailableError: try again later; nothing was stored.
         """
         points = sum(block.values.size for block in blocks)
         size = sum(block.values.nbytes + 2 * block.steps.nbytes + len(block.names) + _PART_BYTES for block in blocks)
@@ -82,10 +82,10 @@ class WriterSession:
         return await self._store(KIND_DATA, blocks, objects, points, size, checksum)
 
     async def note(self, notes: Sequence[Object]) -> Outcome:
-        """Stores notes: what the run says about itself. Otherwise as `write`.
+        """Stores notes; otherwise as `write`.
 
         Args:
-            notes: their kind as the key, JSON as the body.
+            notes: objects with the note's kind as the key and JSON as the body.
         """
         return await self._store(KIND_NOTES, (), notes, 0, 0, 0)
 
@@ -108,7 +108,7 @@ class WriterSession:
             self.cursor = await self._catalog.reload(self.cursor)
         await self._room.reserve(size)
         try:
-            if self.cursor.stale:  # since it waited for room
+            if self.cursor.stale:  # became stale while it waited for room
                 raise UnavailableError("the writer's position changed elsewhere", hint="write these rows again")
             header = Header(
                 *(kind, size, 0, self.cursor.session, self.cursor.tail_seq),

@@ -1,9 +1,8 @@
-"""Whether work that must not fail for long has been failing, and what to say of it: batches, and attaches of writers.
+"""Tracks work that must not fail for long (batches, and attaches of writers), and reports persistent failures.
 
-Beside the copiers and the catalog, which tell it of every batch and attach. A cause that lasts (a table that somebody
-renamed, a full disk, a trigger that raises) fails each of them, while Postgres answers and the process looks alive. So
-the worker is not ready after some time without a success, and its log says why: at that time, then once a minute, and
-when it is over.
+The copiers and the catalog report every batch and attach to it. A lasting cause (a renamed table, a full disk, a
+trigger that raises) makes all of them fail, while Postgres answers and the process looks alive. So the worker is not
+ready after some time without a success, and its log says why: at that time, then once a minute, and when it is over.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from stepwell_ingest.write.locked import LockedError
 log = logging.getLogger(__name__)
 
 _TELL_EVERY_S = 60.0
-#: A failure that is older says nothing about now: senders may be gone, or sent to other workers because of it.
+#: An older failure says nothing about the present: senders may be gone, or may have moved to other workers.
 _FORGET_S = 120.0
 
 
 class Failures:
-    """Of one kind of work of a worker.
+    """The failures of one kind of work of a worker.
 
     Args:
-        what: what has not happened while the work fails, for messages: "batch was stored".
+        what: the event that does not happen while the work fails, for messages: "batch was stored".
         most_s: how long the work may fail before the worker is not ready.
         clock: seconds that pass.
     """
@@ -42,7 +41,7 @@ class Failures:
         self._cause: Error | None = None
 
     def over(self) -> None:
-        """The work has succeeded."""
+        """Records a success."""
         if self._told is not None and self._cause is not None:
             log.warning(
                 "a %s again, after %.0f s and %d failures: %s",
@@ -51,7 +50,7 @@ class Failures:
         self._count, self._told, self._cause = 0, None, None
 
     def add(self, error: Error) -> None:
-        """The work has failed because of `error`."""
+        """Records a failure."""
         now = self._clock()
         if not self._count or now - self._last > _FORGET_S:
             self._count, self._since, self._told = 0, now, None
@@ -66,7 +65,7 @@ class Failures:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Is told what becomes of the work inside; errors other than `UnavailableError` say nothing about it."""
+        """Records the result of the work in the block; errors other than `UnavailableError` do not count."""
         try:
             yield
         except UnavailableError as error:
@@ -76,7 +75,7 @@ class Failures:
         self.over()
 
     def check(self) -> None:
-        """Returns unless the work has been failing for `most_s`.
+        """Checks that the work has not been failing for `most_s`.
 
         Raises:
             UnavailableError: it has; with the cause.

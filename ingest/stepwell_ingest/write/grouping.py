@@ -1,8 +1,8 @@
-"""Requests of many connections in one statement: while one is under way, the next ones gather.
+"""Groups requests of many connections into one statement: while one is running, the next requests gather.
 
-Between the streams and the catalog, for what every writer asks once: to attach, and to be recorded as finished. When a
-cluster starts or reconnects, thousands ask at once, and a transaction for each would take Postgres minutes. A lone
-request is sent at once.
+Stands between the streams and the catalog, for the requests that every writer makes once: to attach, and to be recorded
+as finished. When a cluster starts or reconnects, thousands arrive together, and a transaction for each would take
+Postgres minutes. A lone request is sent at once.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ class Grouping(Generic[Request, Answer]):
     """Answers requests in groups, one group at a time.
 
     Args:
-        answer: takes the requests of a group and returns their answers, in the same order. What it raises is raised
-            for every request of the group.
-        most: how many requests a group has at most.
+        answer: receives the requests of a group and returns their answers, in the same order. An exception is raised
+        for
+            every request of the group.
+        most: the most requests of a group.
     """
 
     def __init__(self, answer: Callable[[Sequence[Request]], Awaitable[Sequence[Answer]]], most: int = 64) -> None:
@@ -31,7 +32,7 @@ class Grouping(Generic[Request, Answer]):
         self._working: asyncio.Task[None] | None = None
 
     async def answer(self, request: Request) -> Answer:
-        """The answer to one request."""
+        """Waits for the answer to one request."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._working is None:

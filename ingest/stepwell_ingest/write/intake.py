@@ -1,9 +1,9 @@
-"""From frames to submissions in the batcher's queues: the seq is judged, the rows are validated, the quota applied.
+"""Intake: turns frames into submissions in the batcher's queues, after checking seq, rows and quota.
 
 `take` decodes the bytes of a message first, for the stream and for POST; `admit` takes rows that are decoded already,
-for the server's own writer sessions (`door.py`). Neither awaits between judging a frame and queueing it, so a cursor's
-tail always equals what its queue holds. Frames before a bad one are queued; the error then tells the sender where to go
-on.
+for the server's own writer sessions (`door.py`). Neither awaits between checking a frame and queueing it, so a cursor's
+tail always agrees with its queue. Frames before a bad one are queued; the error then tells the sender where to
+continue.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from stepwell_ingest.write.validation import check, without_bad_notes
 
 
 class DroppedError(RejectionError):
-    """The sender could not keep a frame and says so with a tombstone."""
+    """The sender could not keep a frame, and sent a tombstone in its place."""
 
     code = "dropped"
 
 
 class Taken(NamedTuple):
-    """What was queued (None: nothing), and what was wrong with the frame behind it (None: all were taken)."""
+    """The submission that was queued (None: nothing), and the error of the frame after it (None: all were queued)."""
 
     submission: Submission | None
     error: Error | None
@@ -35,9 +35,9 @@ class Intake:
     """Queues frames.
 
     Args:
-        batcher: where they wait.
-        object_bytes: the largest JSON value.
-        refusal: why nothing more of a run is stored (see `quota`); None: it is.
+        batcher: the batcher that queues submissions.
+        object_bytes: the most bytes of a JSON value.
+        refusal: returns why nothing more of a run is stored (see `quota`), or None.
     """
 
     def __init__(
@@ -51,8 +51,9 @@ class Intake:
         """Decodes and queues `frames` of one writer, up to the first that cannot be queued.
 
         Args:
-            cursor: whose frames they are, not stale.
-            frames: as `wire.split` yields them; the errors of ours that the iterator raises are caught here too.
+            cursor: the cursor of their writer, not stale.
+            frames: headers and bytes, as `wire.split` yields them; a Stepwell error that the iterator raises is caught,
+            too.
 
         Raises:
             UnavailableError: the server is stopping.
@@ -89,10 +90,10 @@ class Intake:
         return Taken(submission, problem)
 
     def admit(self, cursor: Cursor, frame: Frame) -> Submission:
-        """Queues one frame that was not sent as bytes.
+        """Queues one decoded frame.
 
         Args:
-            cursor: whose frame it is, not stale. The frame's seq is the cursor's tail.
+            cursor: the cursor of its writer, not stale. The frame's seq must be the cursor's tail.
             frame: rows as `wire.decode` would give them.
 
         Raises:
@@ -108,12 +109,12 @@ class Intake:
         return submission
 
     def _entry(self, cursor: Cursor, frame: Frame) -> Entry:
-        """The frame as it waits in the queue, refused where it breaks a rule; moves the cursor's tail."""
+        """The entry for the queue, with a rejection where the frame breaks a rule; moves the cursor's tail."""
         header = frame.header
         entry = Entry(header, frame, cursor.tail_step)
         if header.kind == KIND_TOMBSTONE:
             entry.rejection = DroppedError(
-                "the sender could not keep this frame", detail=f"{header.dropped} values were in it"
+                "the sender could not keep this frame", detail=f"it held {header.dropped} values"
             )
         elif (refusal := self._refusal(cursor.run_id)) is not None:
             entry.rejection = refusal

@@ -1,8 +1,8 @@
-"""Where each writer session stands, as this worker knows it. Postgres is the judge; this is a cache of its verdict.
+"""The position of each writer session, as this worker knows it. Postgres decides; this is a cache of the ledger.
 
-A `Cursor` carries two positions: what Postgres has committed, and the tail, which also counts frames that this worker
-has taken in but not yet committed. New frames are judged against the tail, so a writer may keep many in flight. A
-cursor whose compare-and-set failed, or whose COMMIT may or may not have happened, is `stale` and read anew.
+A `Cursor` holds two positions: what Postgres has committed, and the tail, which also counts frames that this worker has
+accepted but not yet committed. New frames are checked against the tail, so a writer may keep many in flight. A cursor
+whose compare-and-set failed, or whose COMMIT may or may not have happened, is `stale` and must be read anew.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from stepwell.errors import SequenceConflictError, SequenceGapError
 from stepwell.wire import WINDOW_FRAMES, Header
 
 _CHECKSUM_BYTES = 4
-#: What a sender sends again lies within its window below what is committed.
+#: Frames that a sender repeats lie within its window below the committed seq.
 REMEMBERED_FRAMES = WINDOW_FRAMES
 
 
 class Verdict(Enum):
-    """What the seq of a frame says about it."""
+    """The verdict on the seq of a frame."""
 
     NEW = auto()
     DUPLICATE = auto()
@@ -30,16 +30,16 @@ class Cursor:
     """The position of one writer session.
 
     Attributes:
-        run_id, writer_id, epoch: what the server calls the session.
+        run_id, writer_id, epoch: the server's numbers for the session.
         writer: the writer's name.
         session: 16 bytes.
-        committed_seq, committed_step: what the ledger row in Postgres says: the next seq, the last step (−1: none).
+        committed_seq, committed_step: the ledger row in Postgres: the next seq, the last step (−1: none).
         first_step: the first step that the epoch has stored; None: none yet.
-        checksums: those of the newest committed frames, 4 bytes each, newest last, as the ledger keeps them.
-        tail_seq, tail_step: the same two positions with the frames that are under way.
+        checksums: the checksums of the newest committed frames, 4 bytes each, newest last, as in the ledger.
+        tail_seq, tail_step: the next seq and last step, including frames in flight.
         in_flight: checksums of the frames between committed_seq and tail_seq, in order.
-        late: its frames come from a spool that is delivered after the fact; set when it attaches.
-        stale: Postgres did not agree; nothing more may be taken in on this cursor.
+        late: whether this is a late session, whose frames come from a spool that an earlier process left.
+        stale: Postgres disagreed; this cursor accepts nothing more.
     """
 
     run_id: int
@@ -66,42 +66,42 @@ class Cursor:
         return self.run_id, self.writer_id, self.epoch
 
     def judge(self, header: Header) -> Verdict:
-        """Whether the frame is new or a duplicate.
+        """Decides whether the frame is new or a duplicate.
 
         Raises:
             SequenceGapError: frames before it are missing.
-            SequenceConflictError: this seq was taken in with other bytes.
+            SequenceConflictError: another frame with this seq was accepted.
         """
         if header.seq == self.tail_seq:
             return Verdict.NEW
         if header.seq > self.tail_seq:
             raise SequenceGapError(
-                "a frame came before the one that must precede it",
+                "an earlier frame is missing",
                 expected=self.tail_seq,
                 detail=f"seq {header.seq}, expected {self.tail_seq}",
             )
         known = self._checksum_of(header.seq)
         if known is not None and known != header.checksum:
             raise SequenceConflictError(
-                "this seq was taken in with other bytes",
+                "another frame with this seq was accepted",
                 detail=f"writer {self.writer}, seq {header.seq}: checksum {header.checksum:08x}, stored {known:08x}",
                 hint="two processes may be using one spool",
             )
         return Verdict.DUPLICATE
 
     def take_in(self, header: Header, last_step: int) -> None:
-        """Moves the tail behind a frame that was judged new; `last_step` is the tail's own if the frame is refused."""
+        """Moves the tail past a new frame; `last_step` is unchanged if the frame is refused."""
         self.in_flight.append(header.checksum)
         self.tail_seq += 1
         self.tail_step = last_step
 
     def checksums_after(self, count: int) -> bytes:
-        """What the ledger remembers once the first `count` frames in flight are committed."""
+        """The checksums that the ledger keeps once the first `count` frames in flight are committed."""
         fresh = b"".join(checksum.to_bytes(_CHECKSUM_BYTES, "little") for checksum in self.in_flight[:count])
         return (self.checksums + fresh)[-REMEMBERED_FRAMES * _CHECKSUM_BYTES :]
 
     def commit(self, count: int, last_step: int, first_step: int | None) -> None:
-        """Postgres has committed the first `count` frames in flight, and these are its steps from now on."""
+        """Records that Postgres has committed the first `count` frames in flight, with the epoch's steps as of now."""
         self.checksums = self.checksums_after(count)
         del self.in_flight[:count]
         self.committed_seq += count
@@ -113,5 +113,5 @@ class Cursor:
             return self.in_flight[seq - self.committed_seq]
         start = len(self.checksums) - (self.committed_seq - seq) * _CHECKSUM_BYTES
         if start < 0:
-            return None  # older than what the ledger remembers, and than what any sender still has in flight
+            return None  # older than the ledger's checksums, and than any frame that a sender still has in flight
         return int.from_bytes(self.checksums[start : start + _CHECKSUM_BYTES], "little")

@@ -1,8 +1,8 @@
 """Turns the keys of blocks into metric ids, which are small integers within a run.
 
-Stands beside the copier. The cache holds what Postgres has said: ids never change, so an entry never becomes stale.
-Bounded: the least recently used key sets go first. The names of all runs in a batch are looked up in one statement, so
-that a hundred runs that start at once cost one round trip.
+Stands beside the copier. The cache holds Postgres' answers; ids never change, so an entry never becomes stale. Bounded:
+the least recently used key sets are dropped first. The names of all runs in a batch are looked up in one statement, so
+a hundred runs that start together cost one round trip.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class MetricNames:
 
     Args:
         pool: connections to Postgres.
-        metrics_per_run: how many names one run may have.
-        connect_s: the longest wait for one of the connections.
+        metrics_per_run: the most metric names of one run.
+        connect_s: the longest wait for a connection.
     """
 
     def __init__(self, pool: asyncpg.Pool, metrics_per_run: int, connect_s: float = Timeouts().connect_s) -> None:
@@ -48,17 +48,17 @@ class MetricNames:
         self._key_set_bytes = 0
 
     def known(self, run_id: int, blocks: Iterable[Block]) -> bool:
-        """Whether the ids of all these blocks are known here."""
+        """Returns whether the ids of all these blocks are cached."""
         return all((run_id, block.names) in self._key_sets for block in blocks)
 
     async def prepare(self, wanted: Iterable[tuple[int, Sequence[Block]]]) -> None:
-        """Looks up the names of many runs in one statement. Where that fails, `ids` finds out what is wrong with which.
+        """Looks up the names of many runs in one statement. Where that fails, `ids` finds out which names are at fault.
 
         Args:
-            wanted: run ids and the blocks whose names will be asked for.
+            wanted: run ids, and the blocks whose names will be needed.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         missing: dict[int, dict[bytes, list[str]]] = {}
         for run_id, blocks in wanted:
@@ -75,7 +75,7 @@ class MetricNames:
         try:
             found = await self._intern(names)
         except (RejectionError, asyncpg.PostgresError):
-            return  # of one of them
+            return  # one of the runs is at fault
         for run_id, sets in missing.items():
             ids = found.get(run_id, {})
             for packed, keys in sets.items():
@@ -83,16 +83,17 @@ class MetricNames:
                     self._remember(run_id, packed, np.array([ids[key] for key in keys], np.int32))
 
     async def ids(self, run_id: int, blocks: Iterable[Block], into: Ids) -> None:
-        """Adds int32[K] metric ids for the names of each block; new names get ids, in one round trip for all blocks.
+        """Adds int32[K] metric ids for the names of each block to `into`; new names get ids, in one round trip for all
+        blocks.
 
         Args:
-            into: by run id and packed names. It belongs to the caller, so that what it needs cannot be evicted here.
+            into: ids by run id and packed names. It belongs to the caller, so that its entries cannot be evicted.
 
         Raises:
             FrameCorruptError: the names are malformed.
             LimitError: the run would have too many.
-            LockedError: somebody else has locked the run; nothing was waited for.
-            UnavailableError: Postgres is away.
+            LockedError: another transaction has locked the run; raised without waiting.
+            UnavailableError: Postgres cannot be reached.
         """
         missing: dict[bytes, list[str]] = {}
         for block in blocks:
@@ -109,7 +110,7 @@ class MetricNames:
         if names and not ids:
             raise locked_error("the run", 0.0)
         if strangers := [name for name in names if name not in ids]:
-            # Postgres tells names apart by their MD5, so another name has this place.
+            # Postgres tells names apart by their MD5, so another name has the same one.
             raise RejectionError("two metric names have the same hash", detail=strangers[0][:200])
         for packed, keys in missing.items():
             array = np.array([ids[key] for key in keys], np.int32)
@@ -138,7 +139,7 @@ class MetricNames:
                     raise LimitError(
                         "the run has too many metrics",
                         detail=str(error),
-                        hint="put what varies (a layer, a sample) into fewer names, or raise --metrics-per-run",
+                        hint="use fewer names for what varies (a layer, a sample), or raise --metrics-per-run",
                     ) from error
                 if error.sqlstate == "ST002":
                     raise UnknownWriterError("the run was deleted", detail=str(error)) from error

@@ -1,8 +1,8 @@
 """How long senders should gather rows before they cut a frame: advice that follows from how busy this worker is.
 
-Beside the stream, which sends it with each answer (`pace_ms`). A frame costs the server about the same whether it holds
-one step or a hundred, so a busy worker asks for fewer, larger frames, and a sender whose frame is not acknowledged yet
-gathers for that long. An idle worker asks for nothing: frames come 50 ms apart, as the SDK cuts them by itself.
+The stream sends it with each answer (`pace_ms`). A frame costs the server about the same whether it holds one step or a
+hundred, so a busy worker asks for fewer, larger frames, and a sender whose frame is not acknowledged yet gathers rows
+for that long. An idle worker asks for nothing, and frames arrive 50 ms apart, the SDK's default.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ LEAST_MS = 50
 MOST_MS = 10_000
 
 _EVERY_S = 1.0
-#: Above this share of a core, or when the loop or a batch is this late, frames should become fewer.
+#: Above this share of a core, or when the loop or a batch is this late, senders should send fewer frames.
 _BUSY, _LATE_S, _SLOW_BATCH_S = 0.6, 0.1, 0.5
-#: Below this share they may become more frequent again. The gap between the two keeps the advice from swinging.
+#: Below this share they may send more again. The gap between the two keeps the advice from oscillating.
 _IDLE = 0.35
 _SLOWER, _QUICKER = 1.5, 1 / 1.2
 
@@ -26,10 +26,10 @@ class Pace:
     """The advice of one worker.
 
     Args:
-        batch_s: how long the copiers' batches take now, in seconds.
+        batch_s: returns the current duration of the copiers' batches, in seconds.
 
     Attributes:
-        advised_ms: for how long a sender should gather while a frame of its own is under way; 50 to 10,000.
+        advised_ms: how long a sender should gather rows while a frame of its own is in flight; 50 to 10,000.
     """
 
     def __init__(self, batch_s: Callable[[], float]) -> None:
@@ -37,7 +37,7 @@ class Pace:
         self.advised_ms = LEAST_MS
 
     async def run(self) -> None:
-        """Looks every second, until cancelled."""
+        """Adapts the advice every second, until cancelled."""
         cpu_s, at = time.process_time(), time.monotonic()
         while True:
             await asyncio.sleep(_EVERY_S)
@@ -50,7 +50,7 @@ class Pace:
 
         Args:
             busy: the share of a core that this process used.
-            late_s: how much later than planned the loop came to this.
+            late_s: the delay of the event loop, in seconds.
         """
         batch_s = self._batch_s()
         if busy > _BUSY or late_s > _LATE_S or batch_s > _SLOW_BATCH_S:

@@ -1,8 +1,8 @@
 """Rows as COPY's binary format, built by numpy.
 
-In come blocks and objects that validation has passed, with the ids that the catalog gave; out go the bytes that
-`COPY … FROM STDIN (FORMAT binary)` takes. Lengths and counts are computed here from the arrays' shapes; no byte of a
-client decides one. Format: PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
+Receives validated blocks and objects, with the ids that the catalog gave; returns bytes for `COPY … FROM STDIN (FORMAT
+binary)`. Lengths and counts are computed here from the shapes of the arrays, never taken from a client's bytes. Format:
+PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
 
 Blocks of one shape (K × S) have rows of one size, so all of them are filled at once, column by column, with no
 per-block Python beyond collecting the arrays.
@@ -78,7 +78,7 @@ class NoteRow(NamedTuple):
 
 
 def _row_template(keys: int, steps: int) -> npt.NDArray[Any]:
-    """One row of hot_block of this shape, with every constant filled in and every value zero."""
+    """A template row of hot_block of this shape, with all constants filled in and all values zero."""
     # A template is as large as its row. Only small ones are kept: 256 of them take 60 MiB at most.
     small = keys + (keys + 2) * steps <= _KEPT_CELLS
     return _kept_template(keys, steps) if small else _new_template(keys, steps)
@@ -131,7 +131,7 @@ def block_rows(rows: Sequence[BlockRow]) -> npt.NDArray[Any]:
 def block_pieces(rows: Iterable[BlockRow]) -> Iterator[memoryview | bytes]:
     """COPY data for hot_block: signature, rows grouped by shape, trailer, in pieces of about `PIECE_BYTES`.
 
-    Lazy: a piece is built when the socket has taken the one before it, so building overlaps with Postgres' own work.
+    Lazy: a piece is built when the socket has taken the one before it, so building overlaps with Postgres' work.
     """
     shapes: dict[tuple[int, ...], list[BlockRow]] = {}
     for row in rows:
@@ -183,7 +183,7 @@ def note_pieces(rows: Iterable[NoteRow]) -> Iterator[bytes]:
 
 
 def _text_pieces(rows: Iterable[tuple[bytes, bytes, bytes]]) -> Iterator[bytes]:
-    """Rows that end in a text and a jsonb, as (all before the text's bytes, text, JSON)."""
+    """Encodes rows that end in a text and a jsonb, given as (everything before the text's bytes, text, JSON)."""
     piece: list[bytes] = [SIGNATURE]
     size = len(SIGNATURE)
     for head, text, value in rows:

@@ -1,10 +1,10 @@
-"""How far sealing is behind, and how long a copier rests for it between two batches.
+"""Pressure: how long copiers rest between batches because sealing is behind.
 
-Beside the copiers. In comes, every two seconds, how much hot history waits to be sealed; out goes a pause. Two cores
-take 5 million points/s in and seal 2 million/s at the same time, when nobody holds back: hot history would grow for
-as long as the load lasts. With pauses both settle at the same rate (docs/architecture.md). Promises: the pause is
-never more than three times as long as the batch took, so what is stuck in sealing slows ingest down and never stops
-it; and where no sealer is connected, nobody waits for one.
+Reads every two seconds how much hot history waits to be sealed, and derives a pause from it. Without pauses, two cores
+take in 5 million points/s and seal 2 million/s at the same time, so hot history would grow for as long as the load
+lasts. With pauses, both settle at the same rate (docs/architecture.md). Promises: the pause is at most three times the
+duration of the batch, so a stuck sealer slows ingest down but never stops it; and where no sealer is connected, there
+are no pauses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST = 3.0
 
 
 class Pressure:
-    """Of one worker.
+    """The pressure on one worker.
 
     Args:
         pool: connections to Postgres.
@@ -39,17 +39,17 @@ class Pressure:
         self.unsealed_bytes = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Reads the amount of hot history every two seconds, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
-                with postgres_errors("say how much waits to be sealed"):
+                with postgres_errors("read how much waits to be sealed"):
                     async with self._pool.acquire(timeout=10) as connection:
                         self.unsealed_bytes = await connection.fetchval(self._sql["unsealed_bytes"], timeout=10)
             except (Error, asyncpg.PostgresError) as error:
-                log.debug("%s", error)  # the copiers will say so, too
+                log.debug("%s", error)  # the copiers will report it, too
 
     def pause_s(self, batch_s: float) -> float:
-        """How long to rest after a batch that took `batch_s`."""
+        """The pause in seconds after a batch that took `batch_s`."""
         behind = self.unsealed_bytes / self._calm_bytes - 1
         return batch_s * min(_MOST, max(0.0, 2 * behind))

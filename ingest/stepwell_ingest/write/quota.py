@@ -1,8 +1,9 @@
-"""Which runs have as many points or bytes as one run may have. Asked by the intake for each frame; costs a look-up.
+"""Quotas: finds runs that have reached the limit of points or bytes. The intake asks for each frame, at the cost of a
+dict look-up.
 
-Beside the catalog. In comes, every few seconds, what the ledger says of the runs that this worker knows; out goes the
-error with which frames of a full run are refused. Promises no exact limit: a run may go beyond it by what arrives
-between two looks, at all workers together.
+Reads the ledger every few seconds for the runs that this worker knows; provides the error with which frames of a full
+run are refused. The limit is not exact: a run may exceed it by everything that arrives at all workers between two
+looks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Quota:
 
     Args:
         pool: connections to Postgres.
-        known: the cursors of this worker, as of now.
+        known: returns the current cursors of this worker.
     """
 
     def __init__(self, pool: asyncpg.Pool, limits: Limits, known: Callable[[], Iterable[Cursor]]) -> None:
@@ -41,7 +42,7 @@ class Quota:
         self._sql = queries("sizes")
 
     def refusal(self, run_id: int) -> RunFullError | None:
-        """Why nothing more of the run is stored; None: it is."""
+        """The error with which frames of the run are refused; None: they are stored."""
         return self._full.get(run_id)
 
     @property
@@ -50,7 +51,7 @@ class Quota:
         return self._points is not None or self._bytes is not None
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Reads the ledger every few seconds until cancelled."""
         while True:
             try:
                 await self.look()
@@ -59,28 +60,28 @@ class Quota:
             await asyncio.sleep(_EVERY_S)
 
     async def look(self) -> None:
-        """Asks the ledger.
+        """Reads the ledger.
 
         Raises:
-            UnavailableError: Postgres is away; what was found before stays.
+            UnavailableError: Postgres cannot be reached; earlier results stay.
         """
         run_ids = list({cursor.run_id for cursor in self._known()})
-        with postgres_errors("look up what runs have used"):
+        with postgres_errors("look up the usage of runs"):
             rows = await self._pool.fetch(self._sql["usage"], run_ids)
         found = {row["run_id"]: self._judge(row["points"], row["bytes"]) for row in rows}
         self._full = {run_id: error for run_id, error in found.items() if error is not None}
 
     def _judge(self, points: int, size: int) -> RunFullError | None:
-        hint = "log to another run, or have the server started with a higher --{}"
+        hint = "log to another run, or start the server with a higher --{}"
         if self._points is not None and points >= self._points:
             return RunFullError(
-                "the run has as many points as one may have on this server",
+                "the run has reached the server's limit of points",
                 detail=f"{points:,} points; the limit is {self._points:,}",
                 hint=hint.format("points-per-run"),
             )
         if self._bytes is not None and size >= self._bytes:
             return RunFullError(
-                "the run has as many bytes as one may have on this server",
+                "the run has reached the server's limit of bytes",
                 detail=f"{size:,} bytes of frames; the limit is {self._bytes:,}",
                 hint=hint.format("bytes-per-run"),
             )

@@ -1,6 +1,6 @@
-"""From the entries of a batch to the rows that COPY stores, and to the steps that the ledger notes.
+"""Turns the entries of a batch into rows for COPY, and into the steps for the ledger.
 
-Between the copier, which commits them, and `pgcopy`, which encodes them. Refused entries have no rows. Pure.
+Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Refused entries have no rows. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stepwell_ingest.write.names import Ids
 
 
 class Group(NamedTuple):
-    """Entries of one writer, in order, beginning at its committed seq."""
+    """The entries of one writer, in order, beginning at its committed seq."""
 
     cursor: Cursor
     entries: list[Entry]
@@ -28,7 +28,7 @@ def last_step_of(cursor: Cursor, entries: Iterable[Entry]) -> int:
 
 
 def first_step_of(cursor: Cursor, entries: Iterable[Entry]) -> int | None:
-    """The first step that the epoch stores, these entries included."""
+    """The first step of the epoch, including these entries."""
     if cursor.first_step is not None:
         return cursor.first_step
     stored = (entry for entry in entries if entry.rejection is None)
@@ -67,9 +67,9 @@ def note_rows(groups: Iterable[Group]) -> Iterator[pgcopy.NoteRow]:
 
 
 def naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -> Iterator[tuple[int, str]]:
-    """(run id, JSON) of the values that may name a file. Postgres, which knows what JSON means, looks closer."""
+    """(run id, JSON) of the values that may name a file. Postgres, which parses the JSON, decides."""
     rows: Iterator[pgcopy.ObjectRow | pgcopy.NoteRow] = chain(objects, notes)
     for row in rows:
-        # "\\u" may spell the field's name, too.
+        # An escape ("\\u") may spell the field's name, too.
         if b"sha256" in row.value or b"\\u00" in row.value:
             yield row.run_id, row.value.decode()

@@ -1,8 +1,8 @@
-"""Holds a decoded frame to the rules of `stepwell.wire` before it may reach Postgres. No database, no clock.
+"""Checks a decoded frame against the rules of `stepwell.wire` before it may reach Postgres. No database, no clock.
 
-In comes a `wire.Frame` (its bytes already agree with their checksums and lengths) and the last step of its writer; out
-comes the frame's last step, or a typed rejection. What passes here cannot make COPY fail: that is what lets many
-writers share a transaction.
+Receives a `wire.Frame`, whose bytes already agree with their checksums and lengths, and the last step of its writer;
+returns the frame's last step, or raises a typed rejection. A frame that passes cannot make COPY fail, which is why many
+writers can share a transaction.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ class TimeRangeError(RejectionError):
 
 
 class ObjectError(RejectionError):
-    """A value that is not JSON as jsonb takes it."""
+    """A value that is not JSON that jsonb accepts."""
 
     code = "object"
 
 
 def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, RejectionError | None]:
-    """A frame of notes without those that cannot be stored, and why not; each costs itself only.
+    """The frame of notes without those that cannot be stored, and the reasons; a bad note affects no other.
 
     Raises:
-        RejectionError: none of them can be.
+        RejectionError: none of the notes can be stored.
     """
     good: list[Object] = []
     bad: list[RejectionError] = []
@@ -64,12 +64,12 @@ def without_bad_notes(frame: Frame, max_object_bytes: int) -> tuple[Frame, Rejec
 
 
 def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
-    """The last step of `frame`, when all is in order.
+    """Validates `frame`, and returns its last step.
 
     Args:
-        frame: as `wire.decode` gave it.
-        last_step: the highest step that its writer has stored or has under way; -1 for none.
-        max_object_bytes: the largest JSON value.
+        frame: a frame from `wire.decode`.
+        last_step: the highest step that its writer has stored or in flight; -1 for none.
+        max_object_bytes: the most bytes of a JSON value.
 
     Raises:
         StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
@@ -96,13 +96,13 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
                 raise _disorder(block)
         steps = np.sort(np.concatenate([block.steps for block in blocks]))
         if not (steps[1:] > steps[:-1]).all():
-            raise StepOrderError("a step stands in two blocks of a frame", detail=f"seq {frame.header.seq}")
+            raise StepOrderError("a step occurs in two blocks of a frame", detail=f"seq {frame.header.seq}")
     first = int(steps[0])
     if first <= last_step:
         raise StepOrderError(
             "steps go back",
-            detail=f"the frame begins at step {first}, the writer is at {last_step} already",
-            hint="steps must increase; a restarted process goes on behind the last step, or logs as another writer",
+            detail=f"the frame begins at step {first}, but the writer is already at {last_step}",
+            hint="steps must increase; a restarted process must continue after the last step, or log as another writer",
         )
     if int(steps[-1]) > MAX_STEP:
         raise StepOrderError("a step is too large", detail=f"{steps[-1]}; the limit is {MAX_STEP}")
@@ -138,7 +138,7 @@ def _check_note(item: Object, max_bytes: int) -> None:
 
 
 def _check_late_object(item: Object) -> None:
-    """A note that brings the JSON of a media object: views read these fields, and trust them."""
+    """Validates a note that holds the JSON of a media object: views read these fields, and trust them."""
     value = orjson.loads(item.body)
     fields = value if isinstance(value, dict) else {}
     key, step, time = fields.get("key"), fields.get("step"), fields.get("time")
@@ -148,9 +148,7 @@ def _check_late_object(item: Object) -> None:
         or not (type(time) is int and is_time(time))
         or "value" not in fields
     ):
-        raise ObjectError(
-            "a note of kind 'object' lacks the key, step, time or value of one", detail=f"{item.body[:80]!r}"
-        )
+        raise ObjectError("a note of kind 'object' lacks a key, step, time or value", detail=f"{item.body[:80]!r}")
 
 
 def _check_object(item: Object, max_bytes: int) -> None:

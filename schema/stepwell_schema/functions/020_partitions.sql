@@ -1,5 +1,5 @@
--- Monthly partitions of the tables whose key is the run. A run stays in the month of its creation, so that a whole month can
--- be dropped at once.
+-- Monthly partitions of the tables whose key is the run. A run stays in the month of its creation, so that a whole
+-- month can be dropped at once.
 
 CREATE OR REPLACE FUNCTION stepwell.ensure_partitions_v1(from_month date, months integer) RETURNS integer
 LANGUAGE plpgsql AS $$
@@ -11,14 +11,14 @@ DECLARE
     column_ text;
     made    integer := 0;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended('stepwell.ensure_partitions', 0));
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'partitions' FOR UPDATE;
     FOR i IN 0 .. months - 1 LOOP
         lower_ := (date_trunc('month', from_month::timestamp) + make_interval(months => i)) AT TIME ZONE 'UTC';
         FOREACH parent IN ARRAY ARRAY['metric', 'hot_object', 'note', 'track', 'chunk', 'metric_total'] LOOP
             child := format('%s_%s', parent, to_char(lower_ AT TIME ZONE 'UTC', 'YYYY_MM'));
             IF to_regclass('stepwell.' || child) IS NULL THEN
                 -- Not CREATE … PARTITION OF: it locks the parent against reads and writes, so it would wait for all
-                -- writers, and everybody else would wait behind it. ATTACH blocks nobody.
+                -- writers, and all other sessions would wait behind it. ATTACH blocks none of them.
                 EXECUTE format('CREATE TABLE stepwell.%I (LIKE stepwell.%I INCLUDING ALL)', child, parent);
                 EXECUTE format(
                     'ALTER TABLE stepwell.%I ATTACH PARTITION stepwell.%I FOR VALUES FROM (%s) TO (%s)',

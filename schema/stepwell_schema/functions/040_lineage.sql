@@ -1,12 +1,11 @@
--- What a fork shows of its ancestors. The rows of lineage_epoch are written when the fork is created and record what its
--- parent showed then; the ledgers of the ancestors say what the ancestors themselves show now.
+-- The points that a fork shows of its ancestors. The rows of lineage_epoch are written when the fork is created and
+-- record what its parent showed then; the ledgers of the ancestors record what the ancestors themselves show now.
 
 CREATE OR REPLACE FUNCTION stepwell.inherit_v1(run_id_ bigint, parent bigint, fork_step bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Records for a new fork what its parent shows at this moment, up to and including fork_step. The caller has locked the
 -- parent.
---   * An epoch that is still being logged to counts up to fork_step, so that the fork does not lose points that are on
---     their way.
+--   * An epoch that is still being logged to counts up to fork_step, so that the fork does not lose points in flight.
 --   * An epoch that has stored no step yet might log steps that the fork has from an older epoch; the older epoch wins.
 --   * Later epochs are not recorded: a process that starts after the fork may log any step again.
 BEGIN
@@ -35,7 +34,7 @@ CREATE OR REPLACE FUNCTION stepwell.inherited_below_v1(
     run_id_ bigint, source_run_id_ bigint, writer_id_ integer, epoch_ integer
 ) RETURNS bigint
 LANGUAGE plpgsql STABLE PARALLEL SAFE COST 1 AS $$
--- Below which step a fork shows an epoch of an ancestor; −1: it does not show it. With a higher COST, a call of
+-- The step below which a fork shows an epoch of an ancestor; −1: it does not show it. With a higher COST, a call of
 -- steps_below_v1 with this function as an argument would not be inlined.
 BEGIN
     RETURN coalesce((SELECT x.below_step FROM stepwell.lineage_epoch x
@@ -48,7 +47,8 @@ CREATE OR REPLACE FUNCTION stepwell.shown_below_v1(
     run_id_ bigint, source_run_id_ bigint, writer_id_ integer, epoch_ integer, visible_below bigint
 ) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- Below which step a run shows an epoch of its own (visible_below of the ledger; NULL: all of it) or of an ancestor.
+    -- The step below which a run shows an epoch of its own (visible_below of the ledger; NULL: all of it) or of an
+    -- ancestor.
     SELECT CASE WHEN run_id_ = source_run_id_ THEN visible_below
                 ELSE stepwell.inherited_below_v1(run_id_, source_run_id_, writer_id_, epoch_) END
 $$;

@@ -4,8 +4,9 @@ CREATE OR REPLACE FUNCTION stepwell.history_between(min_step bigint, max_step bi
 RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
--- The view history, restricted to steps from min_step up to but not including max_step (NULL: no limit). Unlike a condition
--- on the column step, these bounds reach the indexes. Inlined, so conditions on run and metric reach them too.
+-- The view history, restricted to steps from min_step up to but not including max_step (NULL: no limit). Unlike a
+-- condition on the column step, these bounds reach the indexes. Inlined, so conditions on run and metric reach them
+-- too.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id
@@ -18,9 +19,9 @@ CREATE OR REPLACE FUNCTION stepwell.history_in_time(from_time timestamptz, to_ti
 RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, metric text, step bigint,
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
--- The view history, of points that were logged from from_time up to but not including to_time (NULL: no limit). Unlike a
--- condition on the column time, these bounds reach an index: only tracks that have such points are opened. Inlined, so
--- conditions on run and metric reach the indexes, too.
+-- The view history, of points that were logged from from_time up to but not including to_time (NULL: no limit). Unlike
+-- a condition on the column time, these bounds reach an index: only tracks that have such points are opened. Inlined,
+-- so conditions on run and metric reach the indexes, too.
     SELECT r.entity, r.project, r.name, r.run_id, a.writer, m.name,
            CASE WHEN a.stride > 0 THEN a.step_lo + (i - 1) * a.stride ELSE a.steps[i] END, x.time,
            coalesce(a.vals8[i], a.vals4[i])
@@ -85,12 +86,12 @@ LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
--- One metric of a run in at most `buckets` buckets per writer, exactly. For each bucket: how many points it has, min, max
--- and mean of the finite ones (NULL: there are none), the first and the last, and how many are NaN or infinite. Buckets are
--- the squares of a grid of 2^k steps, with the smallest k that gives few enough of them over the range of steps. So they
--- stay where they are while a run grows, until k increases and two buckets become one. Chunks inside a bucket are not
--- opened. bucket_width is 2^k; for one bucket over all possible steps it is 2^63 - 1, the largest bigint.
--- Raises 22023 (invalid_parameter_value) when buckets is below 1.
+-- One metric of a run in at most `buckets` buckets per writer, exactly. For each bucket: the number of points, min, max
+-- and mean of the finite ones (NULL: there are none), the first and the last, and the numbers of NaN and infinite ones.
+-- Buckets are the squares of a grid of 2^k steps, with the smallest k for which they are few enough over the range of
+-- steps. So they stay where they are while a run grows, until k increases and two buckets become one. Chunks inside a
+-- bucket are not opened. bucket_width is 2^k; for one bucket over all possible steps it is 2^63 - 1, the largest
+-- bigint. Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
     lo       bigint;
@@ -153,7 +154,7 @@ DROP FUNCTION IF EXISTS stepwell.extent_v1(bigint, integer, bigint);   -- as it 
 CREATE OR REPLACE FUNCTION stepwell.extent_v1(shown_run_id bigint, run_id_ bigint, metric_id_ integer)
 RETURNS TABLE (lo bigint, hi bigint)
 LANGUAGE sql STABLE AS $$
-    -- Bounds of the steps of a metric that shown_run_id shows, found without a look at any point: they may be too wide.
+    -- Bounds of the steps of a metric that shown_run_id shows, found without reading any point: they may be too wide.
     SELECT min(e.lo), max(least(e.hi, e.below - 1))
     FROM (
         SELECT t.first_step AS lo, t.last_step AS hi,
@@ -182,9 +183,8 @@ LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
--- The n points of a metric with the highest steps, newest first. Looks at the last n steps, then at four times as many, and
--- so on, until it has enough: the chunks before those stay closed.
--- Raises 22023 (invalid_parameter_value) when n is negative.
+-- The n points of a metric with the highest steps, newest first. Reads the last n steps, then four times as many, and
+-- so on, until it has enough: earlier chunks are not opened. Raises 22023 (invalid_parameter_value) when n is negative.
 #variable_conflict use_column
 DECLARE
     lo        bigint;
@@ -233,9 +233,9 @@ LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
--- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each. The
--- name differs, because two functions of one name would make a call with untyped parameters ambiguous.
--- Raises 22023 (invalid_parameter_value) when buckets is below 1.
+-- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each.
+-- The name differs, because two functions of one name would make a call with untyped parameters ambiguous. Raises 22023
+-- (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 BEGIN
     IF history_samples.buckets IS NULL OR history_samples.buckets < 1 THEN
@@ -300,8 +300,8 @@ CREATE OR REPLACE FUNCTION stepwell.history_wide(
     run_id bigint, metrics text[], min_step bigint DEFAULT NULL, max_step bigint DEFAULT NULL
 ) RETURNS TABLE (writer text, step bigint, "time" timestamptz, "values" float8[])
 LANGUAGE plpgsql STABLE AS $$
--- One row per step at which any of the metrics was logged: their values in the order of `metrics`, NULL for those that were
--- not logged.
+-- One row per step at which any of the metrics was logged: their values in the order of `metrics`, NULL for those that
+-- were not logged.
 #variable_conflict use_column
 DECLARE
     columns text;
@@ -322,8 +322,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_position(run_id bigint) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
-    -- How far each writer of a run (and of the runs it was forked from) is stored, for history_asof. Frames are committed in
-    -- order, so everything that a writer sent up to there is stored.
+    -- The stored position of each writer of a run (and of the runs it was forked from), for history_asof. Frames are
+    -- committed in order, so everything that a writer sent up to there is stored.
     SELECT jsonb_build_object('run_id', history_position.run_id, 'epochs', coalesce(
         jsonb_agg(jsonb_build_array(l.run_id, l.writer_id, l.epoch, l.last_step, v.below)
                   ORDER BY l.run_id, l.writer_id, l.epoch), '[]'))
@@ -339,8 +339,8 @@ RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, 
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
 -- The view history of that run as it was when history_position was called: always the same points, whatever is logged,
--- restarted or rewound later. (Deleting is the exception.) With only_metric, of that metric; conditions on other columns
--- reach the indexes when the position is given as a value.
+-- restarted or rewound later. (Deleting is the exception.) With only_metric, of that metric; conditions on other
+-- columns reach the indexes when the position is given as a value.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id

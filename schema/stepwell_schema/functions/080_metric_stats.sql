@@ -1,18 +1,18 @@
--- What the points of a run's metrics come to: their last values, for summaries, and their statistics, for define_metric.
--- Sealed points cost one row per metric (metric_total); hot ones are few. The exception are epochs that a later one has
--- cut short: their chunks are looked at.
+-- Aggregates of the points of a run's metrics: their last values, for summaries, and their statistics, for
+-- define_metric. Sealed points cost one row per metric (metric_total); hot ones are few. The exception is epochs that a
+-- later one has cut short: their chunks are read.
 
 CREATE OR REPLACE FUNCTION stepwell.more_stats_v1(shown_run_id bigint, run_id_ bigint)
 RETURNS TABLE (metric_id integer, first float8, first_step bigint, min float8, max float8, sum float8, points bigint,
                nans bigint, pos_infs bigint, neg_infs bigint)
 LANGUAGE plpgsql STABLE
--- One plan fits all runs, as long as it is by the indexes.
+-- One plan fits all runs, as long as it uses the indexes.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
 -- The statistics of a run's own metrics that are not in metric_total: of epochs that end within the chunks, and of hot
--- points. In parts; sum is scaled_v1's. Not inlined: summaries need it only for some definitions, and planning it takes
--- longer than all the rest.
+-- points. In parts; sum is scaled by scaled_v1. Not inlined: summaries need it only for some definitions, and planning
+-- it takes longer than all the rest.
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -33,8 +33,8 @@ BEGIN
     SELECT p.metric_id, p.value, p.step, f.value, f.value, coalesce(stepwell.scaled_v1(f.value), 0), 1,
            (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer, (p.value = '-Infinity')::integer
     FROM (
-        -- Of the chunks in which an epoch ends, their own points below the bound. A chunk's range of steps says nothing
-        -- about which points it holds: merges of earlier versions left chunks that overlap.
+        -- For the chunks in which an epoch ends, their own points below the bound. A chunk's range of steps does not
+        -- tell which points it holds: merges of earlier versions left chunks that overlap.
         SELECT b.metric_id, coalesce(b.vals8[i], b.vals4[i]) AS value,
                CASE WHEN b.stride > 0 THEN b.step_lo + (i - 1) * b.stride ELSE b.steps[i] END AS step
         FROM epoch e
@@ -78,9 +78,9 @@ CREATE OR REPLACE FUNCTION stepwell.metric_parts_v1(shown_run_id bigint, run_id_
 RETURNS TABLE (metric_id integer, last float8, last_step bigint, last_time timestamptz, first float8, first_step bigint,
                min float8, max float8, sum float8, points bigint, nans bigint, pos_infs bigint, neg_infs bigint)
 LANGUAGE sql STABLE AS $$
-    -- The points of a run's own metrics that shown_run_id shows (it, or a fork of it), in parts. The last value of a metric
-    -- is that of its part with the highest last_step (NULL: the part does not say), and its statistics are those of all
-    -- parts that have some; without with_stats, only parts that are at hand have them. sum is scaled_v1's.
+    -- The points of a run's own metrics that shown_run_id shows (it, or a fork of it), in parts. The last value of a
+    -- metric is that of its part with the highest last_step (NULL: unknown), and its statistics are those of all parts
+    -- that have some; without with_stats, only parts with precomputed ones have them. sum is scaled by scaled_v1.
     SELECT t.metric_id, t.last, t.last_step, t.last_time, t.first, t.first_step, t.min, t.max, stepwell.scaled_v1(t.sum),
            t.points, t.nans, t.pos_infs, t.neg_infs
     FROM stepwell.ledger l
@@ -123,7 +123,7 @@ LANGUAGE sql STABLE AS $$
     ) p
     WHERE e.bound <= e.last_step
     UNION ALL
-    -- What is hot: the last value is in the newest block of each set of keys.
+    -- Hot points: the last value is in the newest block of each key set.
     SELECT k.metric_id, b.vals[k.j][b.at], b.steps[b.at], b.times[b.at],
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM (
@@ -163,9 +163,9 @@ CREATE OR REPLACE FUNCTION stepwell.metric_values_v1(run_id_ bigint, with_stats 
 RETURNS TABLE (metric text, last float8, last_step bigint, last_time timestamptz, first float8, first_step bigint,
                min float8, max float8, sum float8, points bigint, nans bigint, pos_infs bigint, neg_infs bigint)
 LANGUAGE sql STABLE AS $$
-    -- The parts of each metric together, one row per metric and run that the run shows points of (it, and its ancestors).
-    -- GROUP BY is a fence that a condition on the metric passes: without it, Postgres took metric for a table to hash as a
-    -- whole, once for each run of a query.
+    -- Combines the parts of each metric, one row per metric and run whose points the run shows (it, and its ancestors).
+    -- GROUP BY is a fence that a condition on the metric passes: without it, Postgres hashed the whole table of metrics
+    -- once for each run of a query.
     SELECT v.* FROM stepwell.lineage g
     CROSS JOIN LATERAL (
         SELECT m.name,
@@ -187,7 +187,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.metric_last_v1(run_id_ bigint)
 RETURNS TABLE (metric text, last float8, last_step bigint, last_time timestamptz)
 LANGUAGE sql STABLE AS $$
-    -- The last visible value of each metric of a run: of the highest step, and among writers of the latest time.
+    -- The last visible value of each metric of a run: that of the highest step, and among writers that of the latest
+    -- time.
     SELECT DISTINCT ON (v.metric) v.metric, v.last, v.last_step, v.last_time
     FROM stepwell.metric_values_v1(run_id_, false) v ORDER BY v.metric, v.last_step DESC, v.last_time DESC
 $$;
@@ -202,7 +203,8 @@ CREATE OR REPLACE FUNCTION stepwell.metric_stats_v1(run_id_ bigint)
 RETURNS TABLE (metric text, first float8, first_step bigint, min float8, max float8, mean float8, points bigint,
                nans bigint, pos_infs bigint, neg_infs bigint)
 LANGUAGE sql STABLE AS $$
-    -- Of all visible points of each metric: min, max and mean of the finite ones (NULL: there is none), and counts.
+    -- Statistics of all visible points of each metric: min, max and mean of the finite ones (NULL: there are none), and
+    -- counts.
     SELECT v.metric, (array_agg(v.first ORDER BY v.first_step))[1], min(v.first_step), nullif(min(v.min), 'Infinity'),
            nullif(max(v.max), '-Infinity'),
            stepwell.metric_mean_v1(sum(v.sum), sum(v.points - v.nans - v.pos_infs - v.neg_infs)::bigint),
@@ -214,8 +216,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.metric_steps_v1(run_id_ bigint)
 RETURNS TABLE (metric text, first_step bigint, last_step bigint)
 LANGUAGE sql STABLE AS $$
-    -- The first and last step of each metric that has points to show. Of a cut epoch, one track per metric is looked at; of
-    -- what is hot, the blocks at the ends of each set of keys.
+    -- The first and last step of each metric with visible points. For a cut epoch, one track per metric is read; for
+    -- hot points, the blocks at the ends of each key set.
     SELECT v.name, min(v.first_step), max(v.last_step)
     FROM stepwell.lineage g
     CROSS JOIN LATERAL (

@@ -1,10 +1,10 @@
--- The config and the names of a run, from its notes. A note may contain any JSON: parts that do not have the expected form
--- are ignored and break no query.
+-- The config and the names of a run, from its notes. A note may contain any JSON: parts that do not have the expected
+-- form are ignored and break no query.
 
 CREATE OR REPLACE FUNCTION stepwell.config_of_v1(run_id_ bigint, began jsonb) RETURNS TABLE (config jsonb)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
-    -- A run's config: the one that it was created with (`began`), changed by its notes; the latest note on a key counts.
-    -- Returns a table, so that the planner inlines it: a call took 2 ms, inlined it takes 0.05.
+    -- A run's config: the one that it was created with (`began`), changed by its notes; the latest note on a key
+    -- counts. Returns a table, so that the planner inlines it: a call took 2 ms, inlined it takes 0.05.
     SELECT CASE
         WHEN NOT EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = run_id_ AND n.kind = 'config') THEN stepwell.object_v1(began)
         ELSE (
@@ -37,8 +37,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.meta_of_v1(run_id_ bigint, display_name text) RETURNS TABLE (meta jsonb)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
-    -- A run's name (`display_name` at first), notes, tags, group and job type, as far as they were given; the latest
-    -- note on each counts. Returns a table for the same reason as config_of_v1.
+    -- A run's name (initially `display_name`), notes, tags, group and job type, where they were given; the latest note
+    -- on each counts. Returns a table for the same reason as config_of_v1.
     SELECT jsonb_build_object('name', display_name) || coalesce((
         SELECT jsonb_object_agg(e.key, e.value ORDER BY n.time, n.writer_id, n.epoch, n.seq, n.ord)
         FROM stepwell.note n, jsonb_each(stepwell.object_v1(n.value)) e
@@ -55,10 +55,10 @@ CREATE OR REPLACE FUNCTION stepwell.note_attach_v1(
     run_id_ bigint, writer_id_ integer, epoch_ integer, step_ bigint, info_ jsonb, restart boolean
 ) RETURNS void
 LANGUAGE plpgsql AS $$
--- Notes what a new session says of the run that is not known yet: config and names. By the clock of the process, as its
--- later notes are; a spool that is delivered late must not have the last word. A writer that is new to the run and says
--- what the run began with says nothing: a rank that starts late must not undo what the others have said since. A
--- `restart` means it. The caller has locked the run.
+-- Adds notes with the config and the names of a new session, as far as they are new. Their time is that of the process'
+-- clock, like that of its later notes, so a spool that is delivered late does not override later changes. A new writer
+-- whose values equal the initial ones of the run adds nothing: a rank that starts late must not undo later changes of
+-- the other ranks. After a `restart`, its values count. The caller has locked the run.
 DECLARE
     said_at timestamptz := clock_timestamp();
     config_ jsonb := stepwell.object_v1(info_->'config');

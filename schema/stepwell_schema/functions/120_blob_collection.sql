@@ -1,12 +1,13 @@
--- Removing blobs that no run names. A row of `blob` says that the file with this content is stored; while removing_at is set,
--- the file is being removed, and no client may be told that it is stored.
+-- Removing blobs that no run names. A row of `blob` says that the file with this content is stored; while removing_at
+-- is set, the file is being removed, and no client may be told that it is stored.
 --
--- Uploads and removals are serialized by that row. All times are those of Postgres, so the clocks of hosts need not agree.
+-- Uploads and removals are serialized by that row. All times are those of Postgres, so the clocks of hosts need not
+-- agree.
 
 CREATE OR REPLACE FUNCTION stepwell.touch_blob_v1(sha256_ bytea, fresh interval) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- The size of a blob that is stored and will stay for the grace period; NULL: it is not stored, or is being removed. A row that
--- was touched less than `fresh` ago is not written again; `fresh` is short compared with any grace period.
+-- The size of a blob that is stored and will stay for the grace period; NULL: it is not stored, or is being removed. A
+-- row that was touched less than `fresh` ago is not written again; `fresh` is short compared with any grace period.
 DECLARE
     found stepwell.blob;
 BEGIN
@@ -23,8 +24,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.record_blob_v1(sha256_ bytea, size_ bigint, lease interval) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Records that the store has a blob. False: its file is being removed, so the file that was just put may be removed with it. A
--- removal older than `lease` has ended: its collector has died, and its requests have timed out.
+-- Records that the store has a blob. False: its file is being removed, so the file that was just put may be removed
+-- with it. A removal older than `lease` has ended: its collector has died, and its requests have timed out.
 BEGIN
     INSERT INTO stepwell.blob AS b (sha256, size) VALUES (sha256_, size_)
     ON CONFLICT (sha256) DO UPDATE SET size = excluded.size, touched_at = clock_timestamp(), removing_at = NULL
@@ -35,7 +36,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.use_blobs_v1(run_ids bigint[], vals text[]) RETURNS void
 LANGUAGE sql AS $$
-    -- Records which blobs these values (JSON) of these runs name. Sorted, so that batches with the same blobs cannot deadlock.
+    -- Records which blobs these values (JSON) of these runs name. Sorted, so that batches with the same blobs cannot
+    -- deadlock.
     INSERT INTO stepwell.blob_use (run_id, sha256)
     SELECT DISTINCT v.run_id, decode(h.sha256, 'hex') AS sha256
     FROM unnest(run_ids, vals) AS v (run_id, val)
@@ -49,9 +51,9 @@ CREATE OR REPLACE FUNCTION stepwell.claim_unused_blobs_v1(
     OUT claimed_at timestamptz, OUT bytes bigint
 ) RETURNS record
 LANGUAGE plpgsql AS $$
--- Looks at `looked_at` blobs after the hash `after` (NULL: from the first one), and marks for removal those that no run names
--- and no client was told of for `grace`, and those that another collector left half removed. last_seen NULL: there are no
--- more blobs. Rows that are locked, because they are about to be touched, are skipped.
+-- Examines `looked_at` blobs after the hash `after` (NULL: from the first one), and marks for removal those that no run
+-- names and no client was told about for `grace`, and those that another collector left partly removed. last_seen NULL:
+-- there are no more blobs. Locked rows, which are about to be touched, are skipped.
 BEGIN
     claimed_at := clock_timestamp();
     -- Not max(), which PostgreSQL has for bytea only from 18 on.

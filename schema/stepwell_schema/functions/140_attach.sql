@@ -9,13 +9,14 @@ CREATE OR REPLACE FUNCTION stepwell.make_run_v1(
     entity_ text, project_ text, run_ text, info_ jsonb, fork_run text, fork_step bigint
 ) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- A new run; a fork shows what its parent shows at this moment up to fork_step. Raises ST006: there is no such parent.
+-- Creates a run; a fork shows what its parent shows at this moment up to fork_step. Raises ST006: there is no such
+-- parent.
 DECLARE
     id     bigint := stepwell.new_run_id_v1();
     parent bigint;
 BEGIN
     IF fork_run IS NOT NULL THEN
-        -- Locked: a parent that is being deleted is none, and one that has a fork is not deleted.
+        -- Locked, since a parent that is being deleted cannot be forked, and one that has a fork cannot be deleted.
         SELECT r.run_id INTO parent FROM stepwell.run r
         WHERE r.run_id = stepwell.find_run_v1(entity_, project_, fork_run) FOR KEY SHARE;
         IF parent IS NULL THEN
@@ -25,7 +26,7 @@ BEGIN
     INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config, parent_run_id, fork_step, slot)
     VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'),
             parent, fork_step,
-            -- Two that start at the same moment may get the same colour; nothing but looks depends on it.
+            -- Two runs that start at the same moment may get the same colour, which only affects their looks.
             (SELECT coalesce(max(r.slot) + 1, 0) FROM stepwell.run r WHERE r.entity = entity_ AND r.project = project_));
     INSERT INTO stepwell.lineage (run_id, source_run_id, below_step) VALUES (id, id, NULL);
     IF parent IS NOT NULL THEN
@@ -39,13 +40,13 @@ CREATE OR REPLACE FUNCTION stepwell.rewound_together_v1(
     run_id_ bigint, writer_id_ integer, step_ bigint, started timestamptz, moved_before timestamptz
 ) RETURNS integer[]
 LANGUAGE sql STABLE AS $$
-    -- The other writers of a run whose current process has rewound it to this step in the same start as a process of writer_id_
-    -- that started at `started` and does so now. moved_before: when the writer's process before it last stored something; NULL:
-    -- there was none. Nothing says which processes were started together, so:
-    --   * A process that was last heard of 30 s before this one started (two heartbeats) has ended with an earlier start.
-    --   * A writer that has rewound to this step once more than this one is ahead of it: it belongs to this start.
-    --   * So does one that runs, and whose process started after this writer's process before had stored its last.
-    -- A writer that is left out for want of evidence is cut; what it logs from then on is shown.
+    -- The other writers of a run whose current process has rewound it to this step in the same launch as a process of
+    -- writer_id_ that started at `started` and rewinds now. moved_before: when the writer's previous process last
+    -- stored something; NULL: there was none. Nothing tells which processes were launched together, so:
+    --   * A process that was last heard from 30 s (two heartbeats) before this one started has ended with an earlier launch.
+    --   * A writer that has rewound to this step once more often than this one is ahead of it: it belongs to this launch.
+    --   * So does a running one whose process started after this writer's previous process had last stored something.
+    -- A writer that is left out for lack of evidence is cut; points that it logs from then on are shown.
     SELECT coalesce(array_agg(l.writer_id), '{}')
     FROM stepwell.ledger l
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -60,11 +61,11 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.cut_run_v1(run_id_ bigint, writer_id_ integer, step_ bigint, but integer[]) RETURNS void
 LANGUAGE plpgsql AS $$
--- Hides what the writers of a run, all but these, have logged above a step, and what it shows of its ancestors there. The
--- caller has locked the run and its ledger, and has fenced all epochs of writer_id_.
---   * A process that may still live goes on: its session gets an epoch behind the one that is cut, which would otherwise hide
---     all that comes. Whatever holds the old epoch loses its next compare-and-set, and finds the new one by the session.
---   * An epoch that has nothing above the step stays as it is.
+-- Hides the points above a step of all writers of a run except these, and of its ancestors. The caller has locked the
+-- run and its ledger, and has fenced all epochs of writer_id_.
+--   * A process that may still be alive continues: its session gets an epoch after the one that is cut, which would otherwise
+--     hide its further points. Workers with the old epoch lose their next compare-and-set, and find the new one by the session.
+--   * An epoch that has nothing above the step is unchanged.
 BEGIN
     INSERT INTO stepwell.ledger (run_id, writer_id, epoch, session, next_seq, last_step, checksums, started_at, moved_at)
     SELECT l.run_id, l.writer_id, l.epoch + 1, l.session, l.next_seq, l.last_step, l.checksums, l.started_at, l.moved_at
@@ -80,8 +81,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.end_before_v1(run_id_ bigint, but integer[]) RETURNS bigint
 LANGUAGE sql STABLE AS $$
-    -- The last step that a run shows, without the current epochs of these writers; −1: none. What is inherited counts as far as
-    -- it may still come.
+    -- The last step that a run shows, without the current epochs of these writers; −1: none. Inherited epochs count up
+    -- to their bound, since their points may still arrive.
     SELECT greatest(-1,
         (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
          WHERE l.run_id = run_id_ AND l.first_step < coalesce(l.visible_below, 9223372036854775807)
@@ -94,9 +95,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.is_beside_v1(run_id_ bigint, writer_id_ integer, info_ jsonb) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    -- Whether a writer belongs to a process that is connected and runs another program than the one that sends this info: an
-    -- evaluator beside its trainer, say. The same program in another process is a restart, which takes the writer over. A
-    -- process that was killed is no longer connected; one whose host was lost is not heard of.
+    -- Whether a writer belongs to a connected process of another program than the one that sends this info, such as an
+    -- evaluator beside its trainer. The same program in another process is a restart, which takes the writer over. A
+    -- killed process is no longer connected; one whose host was lost is no longer heard from.
     SELECT EXISTS (
         SELECT FROM stepwell.writer w
         WHERE w.run_id = run_id_ AND w.writer_id = writer_id_ AND w.state = 'running' AND w.left_at IS NULL
@@ -104,8 +105,8 @@ LANGUAGE sql STABLE AS $$
           AND w.info->>'program' <> info_->>'program')
 $$;
 
--- As it was without age_s: beside the new one, a call without age_s would be ambiguous. Workers that know no age_s find
--- the new one instead.
+-- The earlier version, without age_s: beside the new one, a call without age_s would be ambiguous. Workers that do not
+-- send age_s use the new one.
 DROP FUNCTION IF EXISTS stepwell.attach_v1(
     text, text, text, text, uuid, boolean, jsonb, text, bigint, text, bigint
 );
@@ -116,66 +117,75 @@ CREATE OR REPLACE FUNCTION stepwell.attach_v1(
     age_s double precision DEFAULT 0
 ) RETURNS TABLE (run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean, resumed boolean)
 LANGUAGE plpgsql AS $$
--- Finds or makes the run, the writer and the session's epoch.
---   * A session that is known keeps its epoch, fenced or not.
---   * A new session of a known writer opens the next epoch and fences the older ones. Where it goes on:
---       resume_ 'allow', 'must'   behind the last step that is visible
---       rewind_to N               behind step N, or behind the last step that the run shows where that is lower; what was
---                                 logged above N is superseded at once, also by other writers (rewound_together_v1)
---       fork_run, once more       behind fork_step, as a rewind of the fork to it
---       neither                   anywhere; what was logged at or above its first step is superseded when that comes
---   * A new session whose process started before that of the writer's current epoch has been replaced before it came. It
---     gets a writer of its own, as a late one does, and runs. `age_s` says how long ago it started: an age needs no clock
---     that two hosts agree on. Within 2 s, more than a message takes to come and less than a scheduler takes to replace
---     a process, who comes last is the newer one. Who asks where to go on (resume, rewind, fork) waits for the answer
---     before it logs, so it is the newer one, too.
---   * So does one that runs another program than the writer's process, which is connected (is_beside_v1), and does not ask
---     where to go on.
---   * `late` (a spool delivered after the fact) never takes a writer from another session, and brings home what a fenced
---     session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`. Among themselves, late
---     sessions of a writer are restarts of one job: each opens the next epoch, and shows nothing from the first step on
---     that a session which started later has stored, whichever came first.
--- What the session says of the run (config, names) counts with its first attach; later changes are notes of its own.
--- `resumed`: the writer was there before this session (not: the run; a rank that starts a moment after another one
--- resumes nothing), however often the session attaches.
+-- Finds or creates the run, the writer and the session's epoch.
+--   * A known session keeps its epoch, fenced or not.
+--   * A new session of a known writer opens the next epoch and fences the older ones. It continues:
+--       resume_ 'allow', 'must'   after the last visible step
+--       rewind_to N               after step N, or after the last visible step of the run where that is lower; points above
+--                                 N are superseded at once, also those of other writers (rewound_together_v1)
+--       fork_run, again           after fork_step, as a rewind of the fork to it
+--       neither                   anywhere; its first step, once stored, supersedes all points at or above it
+--   * A new session whose process started before that of the writer's current epoch was replaced before it attached. It
+--     gets a writer of its own, as a late session does, and runs. `age_s` is the age of its process: an age does not
+--     require clocks that agree. Within 2 s, more than a message takes to arrive and less than a scheduler takes to
+--     replace a process, the session that attaches last is the newer one. A session that asks where to continue (resume,
+--     rewind, fork) waits for the answer before it logs, so it is the newer one, too.
+--   * A session also gets a writer of its own when it runs another program than the writer's process, which is connected
+--     (is_beside_v1), and does not ask where to continue.
+--   * A `late` session (a spool delivered after the fact) never takes a writer from another session, and delivers what a
+--     fenced session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`. Among themselves,
+--     late sessions of a writer are restarts of one job: each opens the next epoch, and shows nothing from the first step
+--     of a session that started later, whichever arrived first.
+-- The config and names of the session count with its first attach; later changes are notes of its own.
+-- `resumed`: the writer existed before this session (not the run: a rank that starts a moment after another one resumes
+-- nothing), however often the session attaches.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
--- (resume 'never' and there is one), ST006 (no parent to fork), ST007 (the fork's name belongs to another run), ST020 (the
--- session's run was deleted).
+-- (resume 'never', and the run exists), ST006 (no parent to fork), ST007 (the fork's name belongs to another run),
+-- ST020 (the session's run was deleted).
 #variable_conflict use_column
 DECLARE
     id    bigint;
     wid   integer;
     wname text := writer_;
     fresh boolean := false;
+    named boolean := false;  -- the name is locked
     start bigint;
-    aside boolean := late;   -- gets a writer of its own when somebody has the name
-    started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- before this waits for anything
-    back_to bigint := rewind_to;   -- the step above which the run is cut; NULL: it is not
-    together integer[];            -- the writers that have gone back there in the same start
-    older boolean := false;  -- came after the fact, and after a session that started later
+    aside boolean := late;   -- gets a writer of its own if another session has the name
+    started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- taken before any wait
+    back_to bigint := rewind_to;   -- the step above which the run is cut; NULL: no cut
+    together integer[];            -- the writers that have rewound to it in the same launch
+    older boolean := false;  -- a late session that arrived after one that started later
     below bigint;            -- the first step that such sessions have stored
-    said  jsonb := info_;    -- what this session has to say of the run
+    said  jsonb := info_;    -- the config and names that this session sends
     mine  stepwell.ledger;   -- this session's row
     prior stepwell.ledger;   -- the writer's newest epoch so far
 BEGIN
-    -- One lock for look-up and insert makes (entity, project, name) unique without a constraint that lacks run_id.
-    PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', entity_, project_, run_), 1));
+    LOOP
+        id := stepwell.find_run_v1(entity_, project_, run_);
+        EXIT WHEN id IS NULL AND named;
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger, to avoid deadlocks
+        EXIT WHEN FOUND;
+        -- It is new, or was deleted while this waited. The lock for look-up and insert makes (entity, project, name)
+        -- unique without a constraint that lacks run_id.
+        IF NOT named THEN
+            PERFORM stepwell.lock_name_v1(entity_, project_, run_);
+            named := true;
+        END IF;
+    END LOOP;
     IF EXISTS (SELECT FROM stepwell.deleted_session d WHERE d.session = session_) THEN
         RAISE EXCEPTION 'session % belongs to a run that was deleted', session_ USING ERRCODE = 'ST020';
     END IF;
-    id := stepwell.find_run_v1(entity_, project_, run_);
-    PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger: no deadlocks
     SELECT l.* INTO mine FROM stepwell.ledger l WHERE l.session = session_ ORDER BY l.fenced, l.epoch DESC LIMIT 1;
     IF mine.run_id IS DISTINCT FROM id AND mine.run_id IS NOT NULL THEN
         RAISE EXCEPTION 'session % belongs to another run', session_ USING ERRCODE = 'ST003';
     ELSIF id IS NULL AND (resume_ = 'must' OR rewind_to IS NOT NULL) THEN
         RAISE EXCEPTION 'run % of %/% does not exist', run_, entity_, project_ USING ERRCODE = 'ST004';
     ELSIF resume_ = 'never' AND mine.run_id IS NULL
-          -- by writer: another rank of the same start may have made the run
+          -- by writer: another rank of the same launch may have created the run
           AND EXISTS (SELECT FROM stepwell.writer w WHERE w.run_id = id AND w.name = writer_) THEN
         RAISE EXCEPTION 'run % of %/% exists already', run_, entity_, project_ USING ERRCODE = 'ST005';
     ELSIF fork_run IS NOT NULL AND mine.run_id IS NULL AND id IS NOT NULL
-          -- another rank of the same fork, or the same fork started again, is welcome
+          -- another rank of the same fork, or the same fork started again, is accepted
           AND NOT EXISTS (SELECT FROM stepwell.run r
                           WHERE r.run_id = id AND r.fork_step = fork_step_
                             AND r.parent_run_id = stepwell.find_run_v1(entity_, project_, fork_run)) THEN
@@ -239,7 +249,7 @@ BEGIN
     IF rewind_to IS NOT NULL OR fork_run IS NOT NULL THEN   -- all rows in the order in which batches lock them
         PERFORM 1 FROM stepwell.ledger l WHERE l.run_id = id ORDER BY l.writer_id, l.epoch FOR UPDATE;
     END IF;
-    -- The row lock waits for a commit of the older epoch that is under way; after it, the older epoch cannot move.
+    -- The row lock waits for a commit of the older epoch in progress; after it, the older epoch cannot move.
     SELECT l.* INTO prior FROM stepwell.ledger l
     WHERE l.run_id = id AND l.writer_id = wid ORDER BY l.epoch DESC LIMIT 1 FOR UPDATE;
     UPDATE stepwell.ledger l SET fenced = true WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced;
@@ -251,7 +261,8 @@ BEGIN
         PERFORM stepwell.cut_run_v1(id, wid, back_to, together);
         start := CASE WHEN fork_run IS NULL THEN least(back_to, stepwell.end_before_v1(id, together)) END;
     ELSIF resume_ IN ('allow', 'must') THEN
-        -- A fork's writer may have logged nothing yet: then behind what it shows of its ancestors.
+        -- A fork's writer may have logged nothing yet: it then continues after the points that it shows of its
+        -- ancestors.
         start := greatest((SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
                            WHERE l.run_id = id AND l.writer_id = wid
                              AND l.first_step < coalesce(l.visible_below, 9223372036854775807)),
@@ -261,7 +272,7 @@ BEGIN
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);
     END IF;
-    IF older THEN   -- what the others have said since stays
+    IF older THEN   -- later changes of other sessions stay
         said := jsonb_build_object('started_at', info_->'started_at', 'config',
             stepwell.object_v1(info_->'config') - ARRAY(SELECT jsonb_object_keys(stepwell.run_config_v1(id))));
     END IF;
@@ -282,9 +293,9 @@ CREATE OR REPLACE FUNCTION stepwell.attach_all_v1(
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
                  resumed boolean)
 LANGUAGE plpgsql AS $$
--- `attach_v1` for many sessions in one transaction, those that ask where to go on aside. A session whose attach fails has
--- no row here: its caller attaches it by itself, and hears why. Runs and writers that exist are locked in the order of
--- their keys, as elsewhere; new ones, which nobody else can have locked, in the order of their names.
+-- `attach_v1` for many sessions in one transaction, without those that ask where to continue. A session whose attach
+-- fails has no row here: its caller attaches it alone, and gets the error. Existing runs and writers are locked in the
+-- order of their keys, as elsewhere; new ones, which no other session can have locked, in the order of their names.
 #variable_conflict use_column
 DECLARE
     i integer;
@@ -313,8 +324,8 @@ CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
                  resumed boolean)
 LANGUAGE plpgsql AS $$
--- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout; only the
--- first session of a run waits for it. A session whose run is locked has a row without a run_id.
+-- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout;
+-- only the first session of a run waits for it. A session whose run is locked has a row without a run_id.
 #variable_conflict use_column
 DECLARE
     i      integer;

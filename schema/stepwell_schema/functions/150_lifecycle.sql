@@ -2,8 +2,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.settle_run_v1(run_id_ bigint) RETURNS void
 LANGUAGE plpgsql AS $$
--- Sets the state of a run from those of its writers: running while any writer runs, else the worst of failed, crashed and
--- finished, in this order. Late writers do not count: they only bring what was logged before.
+-- Sets the state of a run from those of its writers: running while any writer runs, else the worst of failed, crashed
+-- and finished, in this order. Late writers do not count: they only bring what was logged before.
 BEGIN
     UPDATE stepwell.run r
     SET state = ends.state, exit_code = ends.exit_code,
@@ -12,7 +12,7 @@ BEGIN
                       WHEN bool_or(w.state = 'failed') THEN 'failed'
                       WHEN bool_or(w.state = 'crashed') THEN 'crashed'
                       ELSE 'finished' END AS state,
-                 -- that of a failed writer, also when a signal made it negative; a crash has none that is known
+                 -- that of a failed writer, even if a signal made it negative; that of a crash is unknown
                  CASE WHEN bool_or(w.state = 'running') THEN NULL
                       WHEN bool_or(w.state = 'failed') THEN max(w.exit_code) FILTER (WHERE w.exit_code <> 0)
                       WHEN bool_or(w.state = 'crashed') THEN NULL
@@ -55,7 +55,7 @@ CREATE OR REPLACE FUNCTION stepwell.finish_all_v1(
     run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
 ) RETURNS TABLE (ord bigint, current boolean)
 LANGUAGE sql AS $$
--- `finish_v1` for many writers in one transaction. They are locked in the order of their keys: no deadlocks.
+-- `finish_v1` for many writers in one transaction. They are locked in the order of their keys, to avoid deadlocks.
     SELECT u.ord, stepwell.finish_v1(u.run_id, u.writer_id, u.epoch, u.exit_code)
     FROM (SELECT * FROM unnest(run_ids, writer_ids, epochs, exit_codes) WITH ORDINALITY
               AS a (run_id, writer_id, epoch, exit_code, ord)
@@ -66,8 +66,8 @@ CREATE OR REPLACE FUNCTION stepwell.finish_all_v2(
     run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
 ) RETURNS TABLE (ord integer, current boolean)
 LANGUAGE plpgsql AS $$
--- As finish_all_v1, and does not wait long for a run that somebody else has locked: `current` is NULL for its writers. The caller
--- sets a lock_timeout.
+-- As finish_all_v1, and does not wait long for a run that somebody else has locked: `current` is NULL for its writers.
+-- The caller sets a lock_timeout.
 #variable_conflict use_column
 DECLARE
     i      integer;
@@ -94,7 +94,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.return_v1(run_id_ bigint, writer_id_ integer, epoch_ integer) RETURNS void
 LANGUAGE plpgsql AS $$
--- A writer that was marked crashed has sent something again: it runs, unless a newer epoch has taken it over.
+-- Handles a writer marked as crashed that has sent something again: it runs, unless a newer epoch has taken it over.
 BEGIN
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF EXISTS (SELECT FROM stepwell.ledger l JOIN stepwell.writer w USING (run_id, writer_id)
@@ -107,14 +107,15 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
 LANGUAGE plpgsql AS $$
--- Marks writers as crashed that have sent nothing for `silent`. Returns how many. Only one caller works at a time; others
--- return 0 at once. Runs that somebody else has locked come next time.
+-- Marks writers as crashed that have sent nothing for `silent`. Returns how many. Only one caller works at a time;
+-- others return 0 at once. Runs that somebody else has locked come next time.
 DECLARE
     silent_run bigint;
     silent_writers integer[];
     reaped integer := 0;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('stepwell.reap', 0)) THEN
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'reap' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN 0;
     END IF;
     FOR silent_run, silent_writers IN

@@ -3,8 +3,8 @@
 CREATE OR REPLACE FUNCTION stepwell.delete_run_v1(run_id_ bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- Removes a run for every reader and writer; its history is swept later. Returns whether the run existed.
---   * Waits for a commit that is under way. After that the ledger rows are gone, and nothing more of the run can be stored
---     or sealed.
+--   * Waits for commits in progress. After that the ledger rows are gone, and nothing more of the run can be stored or
+--     sealed.
 --   * Everything that its sessions send from now on is refused. A new run may have the same name.
 -- Raises ST021 when a fork shows points of the run. The caller sets a lock_timeout.
 DECLARE
@@ -13,7 +13,9 @@ DECLARE
 BEGIN
     SELECT r.* INTO mine FROM stepwell.run r WHERE r.run_id = run_id_;
     -- The locks of attach_v1, in its order: the name, the run, its writers, its epochs from the newest.
-    PERFORM pg_advisory_xact_lock(hashtextextended(concat_ws(E'\x01', mine.entity, mine.project, mine.name), 1));
+    IF FOUND THEN
+        PERFORM stepwell.lock_name_v1(mine.entity, mine.project, mine.name);
+    END IF;
     PERFORM 1 FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
@@ -42,16 +44,25 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.await_sealing_v1(run_id_ bigint, writers integer) RETURNS void
 LANGUAGE plpgsql AS $$
--- Waits for the sealing passes that began before the run was deleted. Later passes find no ledger row and write nothing. Uses
--- session locks and releases each at once: a run may have more writers than a transaction may hold locks.
+-- Waits for the sealing passes that began before the run was deleted. Later passes find no ledger row and write
+-- nothing. Uses session locks for those of older versions, and releases each at once: a run may have more writers than
+-- a transaction may hold locks.
 DECLARE
     key bigint;
 BEGIN
+    PERFORM 1 FROM stepwell.lock k
+    WHERE k.name IN (SELECT stepwell.seal_lock_v1(run_id_, n.writer_id) FROM generate_series(1, writers) AS n (writer_id))
+    ORDER BY k.name FOR SHARE;
     FOR writer_id IN 1 .. writers LOOP
-        key := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id), 0);   -- as in queries/seal.sql, claim
-        PERFORM pg_advisory_lock(key);
-        PERFORM pg_advisory_unlock(key);
+        key := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id), 0);   -- as in claim_sealing_v1
+        IF pg_try_advisory_lock(key) THEN
+            PERFORM pg_advisory_unlock(key);
+        ELSIF stepwell.writers_hold_v1(key) THEN
+            PERFORM pg_advisory_lock(key);
+            PERFORM pg_advisory_unlock(key);
+        END IF;
     END LOOP;
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = 'summaries' FOR SHARE;   -- and for summaries that are being stored
 END
 $$;
 
@@ -78,9 +89,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.tables_of_run_v1(run_id_ bigint) RETURNS SETOF regclass
 LANGUAGE sql STABLE AS $$
-    -- The tables that may hold rows of a run: the partitions of its month, and the tables that are not partitioned. Without
-    -- hot_block, whose slots are emptied as a whole, the tables that delete_run_v1 has already cleared, and the records of
-    -- deleted runs.
+    -- The tables that may hold rows of a run: the partitions of its month, and the tables that are not partitioned.
+    -- Without hot_block, whose slots are emptied as a whole, the tables that delete_run_v1 has already cleared, and the
+    -- records of deleted runs.
     SELECT p.child FROM stepwell.run_partitions_v1() p WHERE run_id_ >= p.lower_id AND run_id_ < p.upper_id AND NOT p.detaching
     UNION ALL
     SELECT c.oid::regclass FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' AND a.attnum > 0
@@ -114,7 +125,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.mark_for_drop_v1(table_ regclass) RETURNS void
 LANGUAGE plpgsql AS $$
--- Marks a month's table for dropping. Once it is detached, nothing else distinguishes it from a table that somebody keeps.
+-- Marks a month's table for dropping. Once detached, nothing else distinguishes it from a table that is to be kept.
 BEGIN
     EXECUTE format('COMMENT ON TABLE %s IS %L', table_, 'stepwell: its runs are deleted, and it will be dropped');
 END
@@ -128,15 +139,16 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.closed_before_v1(now_ timestamptz) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- Below which id all runs of whole months are committed, or never will be: a run that was made in the last moment of a
-    -- month is committed in the next one, and nobody sees it before.
+    -- The id below which all runs of whole months are committed, or never will be: a run that was created in the last
+    -- moment of a month is committed in the next one, and invisible before.
     SELECT stepwell.run_id_floor_v1(date_trunc('month', now_ - interval '1 day', 'UTC'))
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.months_to_drop_v1(run_ids bigint[], before_id bigint)
 RETURNS TABLE (month text, lower_id bigint, upper_id bigint)
 LANGUAGE sql STABLE AS $$
-    -- Months before that of before_id that have no runs other than these. Later months stay, as runs are created in them.
+    -- Months before that of before_id that have no runs other than these. Later months stay, as runs are created in
+    -- them.
     SELECT stepwell.month_of_v1(p.lower_id), p.lower_id, p.upper_id
     FROM (SELECT DISTINCT q.lower_id, q.upper_id FROM stepwell.run_partitions_v1() q) p
     WHERE p.upper_id <= before_id
@@ -150,8 +162,9 @@ CREATE OR REPLACE FUNCTION stepwell.run_sizes_v1()
 RETURNS TABLE (run_id bigint, entity text, project text, run text, state text, created_at timestamptz,
                points bigint, objects bigint, bytes bigint)
 LANGUAGE sql STABLE AS $$
--- All runs with their estimated size on disk: the share of a run in the tables of its month is its share of the sealed points
--- (for hot_object: of the objects), and a point that is not sealed yet counts 12 bytes. Reads no rows of history.
+-- All runs with their estimated size on disk: the share of a run in the tables of its month is its share of the sealed
+-- points (for hot_object: of the objects), and a point that is not sealed yet counts 12 bytes. Reads no rows of
+-- history.
     WITH used AS (
         SELECT l.run_id, sum(l.points)::bigint AS points, sum(l.objects)::bigint AS objects,
                sum(least(l.sealed_points, l.points))::bigint AS sealed

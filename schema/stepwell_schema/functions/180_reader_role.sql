@@ -41,8 +41,76 @@ BEGIN
         GROUP BY 1
     LOOP
         EXECUTE format('REVOKE ALL ON stepwell.%I FROM stepwell_reader', name_);
+        CONTINUE WHEN name_ IN ('lock', 'hot_ring_lock', 'run_being_made');
         EXECUTE format('GRANT SELECT (%s) ON stepwell.%I TO stepwell_reader', columns, name_);
     END LOOP;
     RETURN true;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.bind_reader_v1() RETURNS text[]
+LANGUAGE plpgsql AS $$
+-- Takes from stepwell_reader what Postgres grants everybody and a reader has no use for: temporary tables, large objects, advisory
+-- locks, messages in the WAL and notifications. Puts its settings back, which it may have changed for its next sessions. What is
+-- granted to everybody is only revoked where this database holds nothing but Stepwell's tables. Returns what is left to it.
+DECLARE
+    left_  text[] := '{}';
+    owner_ text := (SELECT n.nspowner::regrole::text FROM pg_namespace n WHERE n.nspname = 'stepwell');
+    shared boolean := EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('stepwell', 'pg_catalog', 'information_schema', 'pg_toast')
+          AND n.nspname NOT LIKE 'pg\_t%');
+    proc   regprocedure;
+BEGIN
+    IF to_regrole('stepwell_reader') IS NULL THEN
+        RETURN left_;
+    END IF;
+    BEGIN
+        IF EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setrole = 'stepwell_reader'::regrole AND s.setdatabase <> 0
+                     AND s.setdatabase = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) THEN
+            EXECUTE format('ALTER ROLE stepwell_reader IN DATABASE %I RESET ALL', current_database());
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = 'stepwell_reader'
+                         AND 'default_transaction_read_only=on' = ANY (r.rolconfig)) THEN
+            ALTER ROLE stepwell_reader SET default_transaction_read_only = on;
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_roles r, unnest(r.rolconfig) u WHERE r.rolname = 'stepwell_reader'
+                         AND u LIKE 'statement\_timeout=%' AND u NOT LIKE 'statement\_timeout=0%') THEN
+            ALTER ROLE stepwell_reader SET statement_timeout = '60s';
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        left_ := left_ || 'settings of its own'::text;
+    END;
+    IF has_database_privilege('stepwell_reader', current_database(), 'TEMPORARY') AND NOT shared THEN
+        BEGIN
+            EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+    END IF;
+    FOR proc IN
+        SELECT p.oid FROM pg_proc p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND has_function_privilege('stepwell_reader', p.oid, 'EXECUTE')
+          AND (p.proname LIKE 'pg\_advisory%lock%' OR p.proname LIKE 'pg\_try\_advisory%'
+               OR p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_open', 'lo_put', 'lo_truncate',
+                                'lo_truncate64', 'lo_unlink', 'lowrite', 'pg_logical_emit_message', 'pg_notify'))
+          AND p.proname NOT LIKE '%unlock%'
+    LOOP
+        IF NOT shared THEN
+            BEGIN
+                EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', proc);
+                EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', proc, owner_);
+            EXCEPTION WHEN OTHERS THEN
+                NULL;
+            END;
+        END IF;
+        IF has_function_privilege('stepwell_reader', proc, 'EXECUTE') THEN
+            left_ := left_ || proc::text;
+        END IF;
+    END LOOP;
+    IF has_database_privilege('stepwell_reader', current_database(), 'TEMPORARY') THEN
+        left_ := left_ || 'temporary tables'::text;
+    END IF;
+    RETURN left_;
 END
 $$;

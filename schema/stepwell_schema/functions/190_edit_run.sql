@@ -4,9 +4,9 @@ CREATE OR REPLACE FUNCTION stepwell.edit_run_v1(
     run_id_ bigint, meta_ jsonb, config_ jsonb, summary_ jsonb
 ) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Adds one note for each argument that is not NULL; false: there is no such run. Notes belong to a writer and an epoch, so
--- these go to the first writer's latest one, with seq -2, which no process uses. They are the latest word until a process
--- of the run says something else: a summary value counts until the metric is logged at a later step.
+-- Adds one note for each argument that is not NULL; false: there is no such run. Notes belong to a writer and an epoch,
+-- so these belong to the first writer's latest one, with seq -2, which no process uses. They count until a process of
+-- the run changes the same value: a summary value counts until the metric is logged at a later step.
 DECLARE
     at_   stepwell.ledger;
     step_ bigint;
@@ -26,6 +26,10 @@ BEGIN
     FROM (VALUES (0, 'meta', meta_), (1, 'config', jsonb_build_object('set', config_)),
                  (2, 'summary', jsonb_build_object('set', summary_))) v (nr, kind, value)
     WHERE (ARRAY[meta_, config_, summary_])[v.nr + 1] IS NOT NULL;
+    PERFORM stepwell.use_blobs_v1(ARRAY[run_id_], ARRAY[summary_::text]);
+    -- The ledger does not move by itself, as no frame has come; stored summaries must not be taken for current.
+    UPDATE stepwell.ledger l SET edits = l.edits + 1
+    WHERE l.run_id = at_.run_id AND l.writer_id = at_.writer_id AND l.epoch = at_.epoch;
     RETURN true;
 END
 $$;

@@ -28,7 +28,8 @@ SELECT sha256, removing_at IS NOT NULL AS marked FROM stepwell.blob WHERE sha256
 
 -- name: claim_collection
 -- Takes the collector's lock, which the session holds. False: another collector is at work.
-SELECT pg_try_advisory_lock(hashtextextended('stepwell.collect', 0));
+SELECT pg_try_advisory_lock(hashtextextended('stepwell.collect', 0))
+       OR NOT stepwell.writers_hold_v1(hashtextextended('stepwell.collect', 0));
 
 -- name: last_sweep
 -- When all rows of a deleted run were last removed.

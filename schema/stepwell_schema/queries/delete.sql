@@ -42,7 +42,7 @@ SELECT month, lower_id, upper_id
 FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.closed_before_v1(clock_timestamp()));
 
 -- name: files_of_them
--- The files that only these runs name: how many, and how large.
+-- The number and size of the files that only these runs name.
 SELECT count(*) AS files, coalesce(sum(b.size), 0)::bigint AS bytes
 FROM (SELECT DISTINCT u.sha256 FROM stepwell.blob_use u WHERE u.run_id = ANY ($1::bigint[])) m
 JOIN stepwell.blob b ON b.sha256 = m.sha256 AND b.removing_at IS NULL
@@ -54,8 +54,10 @@ WHERE NOT EXISTS (SELECT FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_i
 SELECT stepwell.delete_run_v1($1);
 
 -- name: claim_sweep
--- Takes the sweeper's lock, which the session holds. False: another sweeper is at work.
-SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0));
+-- Takes the sweeper's lock, which the session holds. False: another sweeper is at work. That a reader has taken it does
+-- not count.
+SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0))
+       OR NOT stepwell.writers_hold_v1(hashtextextended('stepwell.sweep', 0));
 
 -- name: release_sweep
 -- Releases the sweeper's lock.

@@ -5,7 +5,7 @@ WITH heard AS (
     SELECT w.run_id, w.writer_id, n.epoch, w.state
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
     JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
-    -- the epoch, or the one in which its session goes on after a cut
+    -- the epoch, or the one in which its session continues after a cut
     JOIN stepwell.ledger n ON n.run_id = l.run_id AND n.writer_id = l.writer_id AND n.session = l.session AND NOT n.fenced
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
     WHERE w.state IN ('running', 'crashed')
@@ -17,7 +17,7 @@ WITH heard AS (
 SELECT run_id, writer_id, epoch FROM heard WHERE state = 'crashed';
 
 -- name: return
--- A writer that was marked crashed has returned; see return_v1.
+-- Handles a writer that was marked crashed and has returned; see return_v1.
 SELECT stepwell.return_v1($1, $2, $3);
 
 -- name: reap

@@ -8,40 +8,43 @@ UNION ALL
 (SELECT DISTINCT 'entity', r.entity FROM stepwell.run r ORDER BY 2 LIMIT 20);
 
 -- name: run_named
--- The ids of the runs of a project that are shown by this name; two are enough to know that it is ambiguous.
+-- The ids of the runs of a project with this display name; two suffice to know that it is ambiguous.
 SELECT r.run FROM stepwell.runs r
 WHERE r.entity = $1 AND r.project = $2 AND r.display_name = $3 ORDER BY r.run_id DESC LIMIT 2;
 
 -- name: runs
--- The rows that lists of runs are filtered from. Its columns are the fields of filters (read/filters.py).
+-- The rows from which lists of runs are filtered. The columns are the fields of filters (read/filters.py).
 SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, r.created_at, r.finished_at, r.exit_code,
        r.last_step, r.points, r.objects, r.rejected,
-       -- whose rows it shows: of a fork also the writers of its ancestors
+       -- the writers whose rows it shows; for a fork, also those of its ancestors
        CASE WHEN r.parent IS NULL THEN r.writers
             ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
                                         UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
-            END AS writers, r.parent, r.fork_step, i.info, r.heartbeat_at,
-       to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, i.info ->> 'user' AS username,
+            END AS writers, r.parent, r.fork_step,
+       r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host,
+       -- in the list of columns, what is not asked for is not looked up
+       (SELECT w.info ->> 'user' FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
        (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot,
-       -- when its first process began (of a fork, its ancestors' first), by the clock of that process, as the times of points
+       -- when its first process began (of a fork, its ancestors' first), by the clock of that process, as the times of
+       -- points
        (SELECT min(stepwell.float_v1(w.info -> 'started_at')) FROM stepwell.lineage g
         JOIN stepwell.writer w ON w.run_id = g.source_run_id
         WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at,
-       stepwell.object_v1(i.info) - '{notes,tags,group,job_type,display_name,config}'::text[] AS metadata
+       (SELECT stepwell.object_v1(w.info) - '{notes,tags,group,job_type,display_name,config}'::text[]
+        FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS metadata
 FROM stepwell.runs r
-LEFT JOIN LATERAL (SELECT w.info FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) i ON true
 WHERE r.entity = $1 AND r.project = $2;
 
 -- name: points
--- How many points a run and its ancestors have stored.
+-- The number of points that a run and its ancestors have stored.
 SELECT coalesce(sum(l.points), 0)::bigint FROM stepwell.lineage g JOIN stepwell.ledger l ON l.run_id = g.source_run_id
 WHERE g.run_id = $1;
 
 -- name: bounds
--- What a run shows of each of its epochs and of those of its ancestors: steps from end_step on are not stored or hidden
--- (0: all are). `below`: the first hidden step; NULL: nothing is hidden. No row: the run does not exist.
+-- The part that a run shows of each of its epochs and of those of its ancestors: steps from end_step on are missing or
+-- hidden (0: all are). `below`: the first hidden step; NULL: nothing is hidden. No row: the run does not exist.
 SELECT l.run_id, l.writer_id, l.epoch,
        CASE WHEN l.first_step IS NULL OR v.below <= l.first_step THEN 0 ELSE least(l.last_step + 1, v.below) END AS end_step,
        v.below
@@ -114,7 +117,8 @@ LEFT JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
 WHERE r.run_id = $1 ORDER BY l.writer_id, l.epoch;
 
 -- name: inherited
--- What a fork shows of its ancestors' epochs: the steps below below_step, of which those below end_step are there by now.
+-- The part that a fork shows of its ancestors' epochs: the steps below below_step, of which those below end_step exist
+-- so far.
 SELECT x.writer, x.below_step, CASE WHEN l.first_step < x.below_step THEN least(l.last_step + 1, x.below_step) ELSE 0 END AS end_step
 FROM stepwell.lineage_epoch x
 JOIN stepwell.ledger l ON l.run_id = x.source_run_id AND l.writer_id = x.writer_id AND l.epoch = x.epoch
@@ -137,9 +141,10 @@ LEFT JOIN LATERAL (
 WHERE r.run_id = ANY ($1);
 
 -- name: objects_of_frames
--- The objects in some frames that are not superseded, ordered by writer, epoch, seq and number (the place in the frame).
--- $2 to $6: writers, epochs, first and last seqs, and first steps. $7: keys whose objects are returned with their value; of
--- other keys, only objects that need files are returned, without it. `missing`: a file that is not stored.
+-- The objects in some frames that are not superseded, ordered by writer, epoch, seq and number (the place in the
+-- frame). $2 to $6: writers, epochs, first and last seqs, and first steps. $7: keys whose objects are returned with
+-- their value; of other keys, only objects that need files are returned, without it. `missing`: a file that is not
+-- stored.
 SELECT w.name AS writer, x.epoch, o.seq, o.number, o.key, o.step, o.time_us, f.needs_files, f.missing,
        CASE WHEN f.missing IS NULL AND o.key = ANY ($7) THEN o.value::text END AS value
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[])
@@ -159,7 +164,7 @@ CROSS JOIN LATERAL (
     FROM stepwell.hot_object h
     WHERE h.run_id = $1 AND h.writer_id = x.writer_id AND h.epoch = x.epoch AND h.seq >= x.from_seq AND h.seq <= x.to_seq
 ) o
-CROSS JOIN LATERAL (   -- aggregated, so that the hashes are looked for once
+CROSS JOIN LATERAL (   -- aggregated, so that the hashes are searched once
     SELECT count(*) > 0 AS needs_files, min(u.sha256) FILTER (WHERE b.sha256 IS NULL) AS missing
     FROM unnest(CASE WHEN o.value ? '_type' OR o.value->0 ? '_type' THEN stepwell.blobs_of_v1(o.value) END) AS u (sha256)
     LEFT JOIN stepwell.blob b ON b.sha256 = decode(u.sha256, 'hex') AND b.removing_at IS NULL
@@ -169,7 +174,7 @@ WHERE o.step >= x.from_step AND (l.visible_below IS NULL OR o.step < l.visible_b
 ORDER BY x.writer_id, x.epoch, o.seq, o.number;
 
 -- name: note_counts
--- How many notes of each kind are in some frames, other than media (objects_of_frames).
+-- The numbers of notes of each kind in some frames, without media (objects_of_frames).
 SELECT n.kind, count(*) AS count
 FROM unnest($2::integer[], $3::integer[], $4::bigint[], $5::bigint[]) AS x (writer_id, epoch, from_seq, to_seq)
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = x.writer_id AND n.epoch = x.epoch AND n.seq >= x.from_seq
@@ -203,7 +208,7 @@ WHERE $2::bigint IS NULL OR (s.time_us, s.writer_id, s.epoch, s.seq, s.ord) > ($
 ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord LIMIT $7;
 
 -- name: system_sample
--- About $2 measurements: every nth of each writer, and its last one. `total`: how many there are.
+-- About $2 measurements: every n-th of each writer, and its last one. `total`: the number of all measurements.
 WITH numbered AS (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, n.time_us, count(*) OVER () AS total,
            count(*) OVER (PARTITION BY n.writer_id) AS of_writer,
@@ -248,12 +253,12 @@ FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
 WHERE g.run_id = ANY ($1) GROUP BY m.name ORDER BY m.name COLLATE "C";
 
 -- name: definitions_of_runs
--- What define_metric was told about metrics of some runs, as far as pages need it.
+-- The definitions of metrics of some runs, as far as pages need them.
 SELECT DISTINCT d.name, d.is_glob, d.hidden, d.step_metric
 FROM stepwell.definitions d WHERE d.run_id = ANY ($1) AND (d.hidden OR d.step_metric IS NOT NULL);
 
 -- name: chart
--- A metric in buckets as arrays in binary, ordered by bucket and writer; see history_sample. NULL: there is no point.
+-- A metric in buckets as arrays in binary, ordered by bucket and writer; see history_sample. NULL: there are no points.
 WITH s AS MATERIALIZED (SELECT * FROM stepwell.history_sample($1, $2, $3, $4, $5)),
      n AS (SELECT s.*, dense_rank() OVER (ORDER BY s.writer) - 1 AS nr FROM s)
 SELECT max(n.bucket_width) AS bucket_width, (SELECT array_agg(DISTINCT s.writer ORDER BY s.writer) FROM s) AS writers,
@@ -273,7 +278,7 @@ SELECT max(n.bucket_width) AS bucket_width, (SELECT array_agg(DISTINCT s.writer 
 FROM n HAVING count(*) > 0;
 
 -- name: times_of_steps
--- When a metric was logged first at each of these steps, in Unix microseconds.
+-- The first time at which a metric was logged at each of these steps, in Unix microseconds.
 SELECT x.step, min((extract(epoch FROM p.time) * 1000000)::bigint) AS time_us
 FROM unnest($3::bigint[]) AS x (step)
 CROSS JOIN stepwell.lineage g
@@ -284,7 +289,7 @@ CROSS JOIN LATERAL stepwell.points_v1(
 WHERE g.run_id = $1 GROUP BY x.step;
 
 -- name: writers
--- The processes of a run, and how far each is committed.
+-- The writers of a run, and how far each is committed.
 SELECT w.name, w.state, w.exit_code, w.attached_at, w.heartbeat_at, w.info->>'host' AS host, l.epochs, l.last_step,
        l.points, l.objects, l.rejected
 FROM stepwell.writer w
@@ -306,16 +311,16 @@ SELECT a.writer, a.time, a.step, a.level, a.title, a.text
 FROM stepwell.alerts a WHERE a.run_id = $1 ORDER BY a.time DESC LIMIT $2;
 
 -- name: files
--- The files of a run whose bytes are here, in the order of their names, behind a name.
+-- The stored files of a run, ordered by name, after a name.
 SELECT f.name, f.sha256, f.size, f.time, f.writer FROM stepwell.files f
 WHERE f.run_id = $1 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;
 
 -- name: metadata
--- Where the writers of a run come from.
+-- The metadata of the writers of a run.
 SELECT m.writer, m.metadata::text AS metadata FROM stepwell.metadata m WHERE m.run_id = $1 ORDER BY m.writer LIMIT $2;
 
 -- name: console
--- Printed lines as they came, some at a time, the newest first, before a position ($2 to $6; NULL: from the end).
+-- Console lines in the parts in which they arrived, the newest first, before a position ($2 to $6; NULL: from the end).
 SELECT w.name AS writer, c.*
 FROM (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, (extract(epoch FROM n.time) * 1000000)::bigint AS time_us,

@@ -1,23 +1,30 @@
 -- name: candidates
--- Epochs with something to seal, those with the most points first. `whole`: nothing more will come, or the epoch has waited
--- long enough. $1 idle, $2 age (intervals); $3 points and $4 steps from which on a living epoch is worth a pass; $5 how many;
--- $6 … $8 epochs to leave out.
-SELECT l.run_id, l.writer_id, l.epoch, l.sealed_below, e.whole
-FROM stepwell.ledger l
-JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-CROSS JOIN LATERAL (
-    SELECT l.fenced OR w.state <> 'running' OR l.moved_at < clock_timestamp() - $1::interval
-           OR l.sealed_at < clock_timestamp() - $2::interval AS whole
-) e
-WHERE l.last_step >= l.sealed_below
-  AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
-  AND NOT EXISTS (SELECT FROM unnest($6::bigint[], $7::integer[], $8::integer[]) AS u (run_id, writer_id, epoch)
-                  WHERE u.run_id = l.run_id AND u.writer_id = l.writer_id AND u.epoch = l.epoch)
-ORDER BY l.points - l.sealed_points DESC LIMIT $5;
+-- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
+-- (`large`), the one with the most points first. In one order, small runs would wait behind wide ones, or wide ones behind
+-- thousands of small ones. `whole`: nothing more will come, or the epoch has waited long enough. $1 idle, $2 age (intervals);
+-- $3 points and $4 steps from which on a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
+WITH worth AS MATERIALIZED (
+    SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
+    FROM stepwell.ledger l
+    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+    CROSS JOIN LATERAL (
+        SELECT l.fenced OR w.state <> 'running' OR l.moved_at < clock_timestamp() - $1::interval
+               OR l.sealed_at < clock_timestamp() - $2::interval AS whole
+    ) e
+    WHERE l.last_step >= l.sealed_below
+      AND (e.whole OR l.points - l.sealed_points >= $3::bigint OR l.last_step - l.sealed_below >= $4::bigint)
+      AND NOT EXISTS (SELECT FROM unnest($6::bigint[], $7::integer[], $8::integer[]) AS u (run_id, writer_id, epoch)
+                      WHERE u.run_id = l.run_id AND u.writer_id = l.writer_id AND u.epoch = l.epoch)
+)
+(SELECT w.run_id, w.writer_id, w.epoch, w.whole, false AS large FROM worth w WHERE w.points < $3::bigint
+ ORDER BY w.sealed_at LIMIT $5)
+UNION ALL
+(SELECT w.run_id, w.writer_id, w.epoch, w.whole, true FROM worth w WHERE w.points >= $3::bigint
+ ORDER BY w.points DESC LIMIT $5);
 
 -- name: claim
 -- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
-SELECT pg_try_advisory_xact_lock(hashtextextended(concat_ws('/', 'seal', $1::bigint, $2::integer), 0));
+SELECT stepwell.claim_sealing_v1($1, $2);
 
 -- name: unsealed
 -- The hot part of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
@@ -65,7 +72,8 @@ SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs
     last_time = excluded.last_time;
 
 -- name: hand_over
--- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer wins.
+-- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer
+-- wins.
 UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
 
@@ -77,8 +85,8 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a merge
--- writes could be left behind (await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a
+-- merge writes could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -96,8 +104,9 @@ SELECT track_id, metric_id, vals8 || rest8 AS vals8, vals4 || rest4 AS vals4
 FROM stepwell.chunk WHERE run_id = $1 AND track_id = ANY ($2::bigint[]) ORDER BY track_id, metric_id;
 
 -- name: merge_breaks
--- Where the chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in between. One row a
--- metric of a track: begins, whether the track's chunk is the first one, or others lie between it and the one before it.
+-- The places where chunks of a metric in these tracks cannot be joined, because other chunks of the metric lie in
+-- between. One row for each metric of a track; `begins`: the track's chunk is the first one, or others lie between it
+-- and the one before.
 SELECT m.track_id, m.metric_id, m.step_hi_before IS NULL OR EXISTS (
            SELECT FROM stepwell.chunk o
            WHERE o.run_id = $1 AND o.metric_id = m.metric_id AND o.writer_id = $2 AND o.epoch = $3
@@ -109,7 +118,7 @@ FROM (SELECT c.track_id, c.metric_id, c.step_lo,
 ORDER BY m.metric_id, m.step_lo;
 
 -- name: raise_tracks
--- Tracks with nothing to join go to level $3 as they are, as part of pass $4.
+-- Moves tracks with nothing to join to level $3 unchanged, as part of pass $4.
 UPDATE stepwell.track SET level = $3, pass = $4 WHERE run_id = $1 AND track_id = ANY ($2::bigint[]);
 
 -- name: delete_chunks
@@ -140,3 +149,83 @@ FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 -- name: may_see_snapshots
 -- Whether this role sees the snapshots of all sessions.
 SELECT pg_has_role('pg_read_all_stats', 'USAGE');
+
+-- name: summary_candidates
+-- Runs that rest and have no current stored summary, the newest first, each with its count of metric names (plus one). $1 how long
+-- a run must have rested, $2 and for each name, while it runs (intervals); $3 when to look again at a summary that could not be
+-- stored; $4 how many; $5 to leave out.
+SELECT r.run_id, r.next_metric AS names
+FROM (
+    SELECT l.run_id, sum(l.next_seq + l.edits + 1)::bigint AS moves, max(l.moved_at) AS moved_at   -- as ledger_moves_v1
+    FROM stepwell.ledger l GROUP BY l.run_id
+) l
+JOIN stepwell.run r ON r.run_id = l.run_id
+LEFT JOIN stepwell.stored_summary s ON s.run_id = l.run_id
+LEFT JOIN LATERAL (
+    SELECT sum(m.moves)::bigint AS moves, max(m.moved_at) AS moved_at
+    FROM unnest(s.sources) u (id), stepwell.ledger_moves_v1(u.id) m
+) f ON s.sources IS NOT NULL
+WHERE (s.run_id IS NULL OR s.moves <> coalesce(f.moves, l.moves) OR s.form <> stepwell.summary_form_v1()
+       OR (NOT s.stored AND s.made_at < clock_timestamp() - $3::interval))
+  AND coalesce(f.moved_at, l.moved_at) < clock_timestamp() - $1::interval
+      - CASE WHEN r.state = 'running' THEN r.next_metric * $2::interval ELSE interval '0' END
+  AND r.run_id <> ALL ($5::bigint[])
+ORDER BY r.run_id DESC LIMIT $4;
+
+-- name: claim_summaries
+-- Takes the lock for storing summaries until the transaction ends. No row: another process has it. Before store_summaries, so that
+-- its snapshot shows what the process before has stored.
+SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCKED;
+
+-- name: store_summaries
+-- Stores the summaries of the runs $1. One statement, so values and the position of the ledgers are of one snapshot. A summary that
+-- names a file which is not there yet is not stored, because the file changes it when it comes; nor is one with a key that
+-- is too long for an index.
+WITH made AS MATERIALIZED (
+    SELECT r.run_id, g.sources, g.moves, g.complete
+    FROM stepwell.run r
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN count(*) > 1 THEN array_agg(g.source_run_id) END AS sources, sum(m.moves)::bigint AS moves,
+               NOT bool_or(
+                   EXISTS (SELECT FROM stepwell.blob_use u WHERE u.run_id = g.source_run_id AND NOT EXISTS (
+                               SELECT FROM stepwell.blob b WHERE b.sha256 = u.sha256 AND b.removing_at IS NULL))
+                   -- what looks like a hash in a config is no file
+                   AND (EXISTS (SELECT FROM stepwell.hot_object o WHERE o.run_id = g.source_run_id)
+                        OR EXISTS (SELECT FROM stepwell.note n
+                                   WHERE n.run_id = g.source_run_id AND n.kind IN ('object', 'summary')))) AS complete
+        FROM stepwell.lineage g CROSS JOIN LATERAL stepwell.ledger_moves_v1(g.source_run_id) m
+        WHERE g.run_id = r.run_id
+    ) g
+    WHERE r.run_id = ANY ($1::bigint[]) AND g.moves IS NOT NULL
+), folded AS MATERIALIZED (
+    SELECT m.run_id, f.key, f.value, stepwell.float_v1(f.value) AS number, octet_length(f.key) > 2000 AS too_long
+    FROM made m
+    CROSS JOIN LATERAL (   -- as summary_v1; what follows from the last step and time is looked up once
+        SELECT k.key, k.value FROM stepwell.summary_keys_v1(m.run_id) k
+        UNION ALL
+        SELECT w.key, w.value
+        FROM stepwell.last_of_all_v1(m.run_id) e
+        CROSS JOIN LATERAL (
+            VALUES ('_step', to_jsonb(e.step)), ('_timestamp', to_jsonb(e.time)),
+                   ('_runtime', (SELECT to_jsonb(t.seconds) FROM stepwell.runtime_v1(m.run_id, e.time) t))
+        ) w (key, value)
+        WHERE w.value IS NOT NULL
+    ) f
+    WHERE m.complete
+), gone AS (
+    DELETE FROM stepwell.stored_value v USING made m
+    WHERE v.run_id = m.run_id AND NOT EXISTS (SELECT FROM folded f WHERE f.run_id = v.run_id AND f.key = v.key)
+), put AS (
+    INSERT INTO stepwell.stored_value AS v (run_id, key, number, value)
+    SELECT f.run_id, f.key, f.number, CASE WHEN stepwell.number_v1(f.number)::text IS DISTINCT FROM f.value::text THEN f.value END
+    FROM folded f WHERE NOT f.too_long ORDER BY f.run_id, f.key
+    ON CONFLICT (run_id, key) DO UPDATE SET number = excluded.number, value = excluded.value
+    WHERE v.number IS DISTINCT FROM excluded.number OR v.value::text IS DISTINCT FROM excluded.value::text
+)
+INSERT INTO stepwell.stored_summary AS s (run_id, sources, moves, form, stored)
+SELECT m.run_id, m.sources, m.moves, stepwell.summary_form_v1(),
+       m.complete AND NOT EXISTS (SELECT FROM folded f WHERE f.run_id = m.run_id AND f.too_long)
+FROM made m
+ON CONFLICT (run_id) DO UPDATE
+SET sources = excluded.sources, moves = excluded.moves, form = excluded.form, stored = excluded.stored,
+    made_at = clock_timestamp();

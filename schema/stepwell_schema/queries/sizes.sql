@@ -1,5 +1,6 @@
 -- name: storage
--- The size of history, and the progress of sealing. lag_s: the longest time that an epoch has been waiting to be sealed.
+-- The size of history, and the progress of sealing. lag_s: the longest time that an epoch has been waiting to be
+-- sealed.
 SELECT pg_database_size(current_database()) AS database_bytes,
        (SELECT count(*) FROM stepwell.run) AS runs,
        coalesce(sum(l.points), 0)::bigint AS points,
@@ -13,8 +14,8 @@ SELECT pg_database_size(current_database()) AS database_bytes,
 FROM stepwell.ledger l;
 
 -- name: largest
--- The largest $1 runs and $2 projects, estimated (run_sizes_v1), with their files: a file of several runs counts for each of
--- them, and once for their project.
+-- The largest $1 runs and $2 projects, estimated (run_sizes_v1), with their files: a file of several runs counts for
+-- each of them, and once for their project.
 WITH sizes AS MATERIALIZED (
     SELECT * FROM stepwell.run_sizes_v1()
 ), used AS MATERIALIZED (
@@ -40,6 +41,6 @@ UNION ALL
  ORDER BY p.bytes + coalesce(f.bytes, 0) DESC, 2 LIMIT $2);
 
 -- name: usage
--- How much some runs have used of their limits.
+-- The usage of some runs, for their limits.
 SELECT l.run_id, sum(l.points)::bigint AS points, sum(l.bytes)::bigint AS bytes
 FROM stepwell.ledger l WHERE l.run_id = ANY ($1::bigint[]) GROUP BY 1;

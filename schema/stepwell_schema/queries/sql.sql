@@ -1,10 +1,14 @@
 -- name: only_reads
--- Who is logged in, and whether that role can read the schema and become no other one that could do more.
+-- The role that is logged in, and whether it can read the schema and cannot assume a role that could do more.
 SELECT session_user::text AS who,
        has_schema_privilege(r.oid, n.oid, 'USAGE') AND r.oid <> n.nspowner
        AND NOT EXISTS (SELECT FROM pg_roles o WHERE pg_has_role(r.oid, o.oid, 'MEMBER')
                                                 AND o.rolname NOT IN (r.rolname, 'stepwell_reader')) AS only_reads
 FROM pg_roles r, pg_namespace n WHERE r.rolname = session_user AND n.nspname = 'stepwell';
+
+-- name: bind_reader
+-- Takes from the reader's role what it needs not; returns what is left to it. See bind_reader_v1.
+SELECT stepwell.bind_reader_v1();
 
 -- name: names
 -- The views of the contract, and the columns of each.

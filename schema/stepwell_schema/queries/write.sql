@@ -1,11 +1,11 @@
 -- name: attach
--- A session becomes (run, writer, epoch); see attach_v1.
+-- Gives a session its (run, writer, epoch); see attach_v1.
 SELECT run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_v1($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9, $10, $11, $12);
 
 -- name: earlier
--- For a session that has stored nothing: the last step that earlier epochs of its writer show, and how many seconds ago they
--- stored something last. `beside`: the writer that it asked for belongs to another program, which is connected.
+-- For a session that has stored nothing: the last step that earlier epochs of its writer show, and the seconds since
+-- they last stored something. `beside`: the requested writer belongs to another program, which is connected.
 SELECT max(least(l.last_step, l.visible_below - 1)) AS last_step,
        extract(epoch FROM clock_timestamp() - max(l.moved_at))::float8 AS moved_s,
        coalesce((SELECT stepwell.is_beside_v1($1, a.writer_id, w.info)
@@ -15,7 +15,7 @@ FROM stepwell.ledger l
 WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch < $3 AND l.first_step < coalesce(l.visible_below, 9223372036854775807);
 
 -- name: left
--- Connections that have ended without telling the end of their writers.
+-- Records connections that have ended before their writers did.
 WITH gone AS (
     SELECT w.run_id, w.writer_id FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
     JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
@@ -26,14 +26,14 @@ WITH gone AS (
 UPDATE stepwell.writer w SET left_at = clock_timestamp() FROM gone g WHERE w.run_id = g.run_id AND w.writer_id = g.writer_id;
 
 -- name: attach_all
--- The same for many sessions that do not ask where to go on; those that fail are left out, and those whose run is locked by
--- somebody else have no run_id.
+-- The same for many sessions that do not ask where to go on; those that fail are left out, and those whose run is
+-- locked by somebody else have no run_id.
 SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_all_v2($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: about
--- The config and names of a run, for a process that resumes it; and the last visible increment of each INCREMENTAL table of
--- the writer, whether its file is stored or not.
+-- The config and names of a run, for a process that resumes it; and the last visible increment of each INCREMENTAL
+-- table of the writer, whether its file is stored or not.
 SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
     SELECT coalesce(jsonb_object_agg(t.key, t.value), '{}') FROM (
         SELECT DISTINCT ON (n.value->>'key') n.value->>'key' AS key, n.value->'value' AS value
@@ -47,7 +47,7 @@ SELECT stepwell.run_config_v1($1) AS config, stepwell.run_meta_v1($1) AS meta, (
 ) AS tables;
 
 -- name: cursors_by_session
--- Where sessions stand. A fenced session that was delivered late has a second row, which is not fenced.
+-- The positions of sessions. A fenced session that was delivered late has a second row, which is not fenced.
 SELECT DISTINCT ON (l.session)
        l.session, l.run_id, l.writer_id, w.name AS writer, l.epoch, l.next_seq, l.last_step, l.first_step,
        l.checksums, l.fenced
@@ -57,7 +57,7 @@ WHERE l.session = ANY ($1::uuid[])
 ORDER BY l.session, l.fenced, l.epoch DESC;
 
 -- name: stored_by_session
--- How much of each session is stored, and whether anything more of it would be taken under its own name.
+-- How much of each session is stored, and whether more of it would be accepted under its own name.
 SELECT DISTINCT ON (l.session) l.session, l.next_seq, l.fenced, w.state
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -70,8 +70,9 @@ SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YY
 FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
 
 -- name: move_ledger
--- Compare-and-set of many ledger rows. State: moved; behind: the row is not as expected, or not there; locked: somebody else has
--- locked it, which is not waited for. Ring: the slot of hot_block to write to until the end of the transaction.
+-- Compare-and-set of many ledger rows. State: moved; behind: the row is not as expected, or not there; locked: somebody
+-- else has locked it, which is not waited for. Ring: the slot of hot_block to write to until the end of the
+-- transaction.
 WITH slot AS MATERIALIZED (
     SELECT stepwell.hot_ring_v1() AS ring
 ), wanted AS (
@@ -103,7 +104,8 @@ SELECT u.run_id, u.writer_id, u.epoch, (SELECT ring FROM slot),
 FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch);
 
 -- name: lock_superseded
--- Locks what `supersede` will change, in the same transaction. Returns the writers of which somebody else has locked some of it.
+-- Locks what `supersede` will change, in the same transaction. Returns the writers of which somebody else has locked
+-- some of it.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)
@@ -131,8 +133,8 @@ SELECT CASE WHEN EXISTS (SELECT FROM pg_stat_activity a
 FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 
 -- name: supersede
--- The first step of an epoch is stored: from there on, points of older epochs of the writer are no longer shown, nor, in a
--- fork, those of its ancestors' writers of the same name.
+-- The first step of an epoch is stored: from there on, points of older epochs of the writer are no longer shown, nor,
+-- in a fork, those of its ancestors' writers of the same name.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)
@@ -145,11 +147,11 @@ UPDATE stepwell.ledger l SET visible_below = u.first_step
 FROM opened u JOIN stepwell.ledger o ON o.run_id = u.run_id AND o.writer_id = u.writer_id AND o.epoch = u.epoch
 WHERE l.run_id = u.run_id AND l.writer_id = u.writer_id AND l.epoch < u.epoch
   AND (l.visible_below IS NULL OR l.visible_below > u.first_step)
-  -- of sessions that came after the fact, the one that started last is the newest
+  -- of late sessions, the one that started last is the newest
   AND NOT (o.late AND l.late AND l.started_at > o.started_at AND l.session <> o.session);
 
 -- name: use_blobs
--- Which files objects and notes name, in the transaction that stores them; see use_blobs_v1.
+-- Records the files that objects and notes name, in the transaction that stores them; see use_blobs_v1.
 SELECT stepwell.use_blobs_v1($1, $2);
 
 -- name: insert_rejections
@@ -160,7 +162,7 @@ SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $
                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]);
 
 -- name: rejections_between
--- Which seqs of an epoch's session were refused, so that a retry hears it again.
+-- The rejected seqs of an epoch's session, so that a retry is told again.
 SELECT j.seq, j.code, j.message FROM stepwell.rejection j
 WHERE j.run_id = $1 AND j.writer_id = $2 AND j.seq >= $4 AND j.seq < $5
   AND j.epoch IN (SELECT o.epoch FROM stepwell.ledger e
@@ -178,7 +180,7 @@ CROSS JOIN LATERAL stepwell.try_intern_metrics_v1(
                     ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- The ends of writers; see finish_v1. `current` is NULL for a writer whose run is locked by somebody else.
+-- Records the ends of writers; see finish_v1. `current` is NULL for a writer whose run is locked by somebody else.
 SELECT ord - 1 AS index, current FROM stepwell.finish_all_v2($1, $2, $3, $4);
 
 -- name: ensure_partitions

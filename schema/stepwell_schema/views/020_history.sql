@@ -1,5 +1,5 @@
--- History, as the SQL contract shows it: what people and dashboards query. Names and types change only with a new version of
--- the contract.
+-- History, as the SQL contract shows it: what people and dashboards query. Names and types change only with a new
+-- version of the contract.
 
 -- One row per point, with the run that shows it (a fork shows points of its parent too).
 CREATE OR REPLACE VIEW stepwell.history AS
@@ -20,8 +20,8 @@ CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NU
 -- The earlier version, without shown_run_id; the views above used it until they were replaced.
 DROP FUNCTION IF EXISTS stepwell.points_v1(bigint, integer, bigint, bigint, boolean);
 
--- One row per object (a logged value that is not a number). Media are sent as notes; they are shown when their files are
--- stored.
+-- One row per object (a logged value that is not a number). Media are sent as notes; they are shown when their files
+-- are stored.
 CREATE OR REPLACE VIEW stepwell.history_objects AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, o.writer, o.key, o.step, o.time, o.value
 FROM stepwell.run r
@@ -46,7 +46,7 @@ CROSS JOIN LATERAL (
         SELECT stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
     ) v
     WHERE n.run_id = g.source_run_id AND n.kind = 'object' AND (v.below IS NULL OR e.step < v.below)
-      -- A note may contain any JSON; one that is no object hides itself and nothing else.
+      -- A note may contain any JSON; one that is not an object is hidden, without affecting others.
       AND e.step IS NOT NULL AND jsonb_typeof(n.value->'key') = 'string' AND n.value ? 'value'
 ) o
 WHERE stepwell.blobs_there_v1(o.value);

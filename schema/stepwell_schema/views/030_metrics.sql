@@ -1,5 +1,5 @@
--- The metrics of runs, as the SQL contract shows them: one row per name of a run and of the runs that it was forked from.
--- The steps cost nothing unless they are asked for: Postgres leaves the join out.
+-- The metrics of runs, as the SQL contract shows them: one row per name of a run and of the runs that it was forked
+-- from. The steps cost nothing unless they are selected: Postgres leaves the join out.
 
 CREATE OR REPLACE VIEW stepwell.metrics AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, m.name, s.first_step, s.last_step

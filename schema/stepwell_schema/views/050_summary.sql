@@ -1,11 +1,12 @@
--- The summary of a run: for each key its last value, what define_metric makes of it, or what was set by hand.
+-- The summary of a run: for each key its last value, the aggregate that define_metric asks for, or a value that was
+-- set.
 
 CREATE OR REPLACE FUNCTION stepwell.visible_notes_v1(run_id_ bigint, kind_ text) RETURNS TABLE (
     nr bigint, step bigint, value jsonb
 )
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- The notes of a run and of its ancestors in order, without those of superseded steps. A note that was sent while step N
-    -- was open was sent after step N − 1, so it stays when N is the first hidden step.
+    -- The notes of a run and of its ancestors in order, without those of superseded steps. A note that was sent while
+    -- step N was open was sent after step N − 1, so it stays when N is the first hidden step.
     SELECT row_number() OVER (ORDER BY n.time, n.run_id, n.writer_id, n.epoch, n.seq, n.ord), n.step, n.value
     FROM stepwell.lineage g
     JOIN stepwell.note n ON n.run_id = g.source_run_id
@@ -20,8 +21,8 @@ CREATE OR REPLACE FUNCTION stepwell.definitions_v1(run_id_ bigint) RETURNS TABLE
     name text, is_glob boolean, step_metric text, step_sync boolean, hidden boolean, summary text[], goal text
 )
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- The definitions of define_metric, combined by name; `overwrite` discards the earlier ones. The name of a glob includes
-    -- its `*`.
+    -- The definitions of define_metric, combined by name; `overwrite` discards the earlier ones. The name of a glob
+    -- includes its `*`.
     WITH said AS MATERIALIZED (
         SELECT n.nr, n.value, coalesce(n.value->>'glob', n.value->>'name') AS name, n.value ? 'glob' AS is_glob
         FROM stepwell.visible_notes_v1(run_id_, 'define') n
@@ -63,26 +64,38 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
-LANGUAGE plpgsql STABLE ROWS 1 AS $$
--- The highest step of a run's last values and the latest of their times, in seconds since 1970; no row: it has none. In
--- PL/pgSQL, so that it is not inlined: only its own keys of the summary need it.
-BEGIN
-    RETURN QUERY
+CREATE OR REPLACE FUNCTION stepwell.last_of_all_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
+LANGUAGE sql STABLE ROWS 1 AS $$
+    -- The highest step of a run's last values and the latest of their times, in seconds since 1970; no row: it has none.
     SELECT max(l.step), extract(epoch FROM max(l.time))::float8
     FROM (SELECT m.last_step AS step, m.last_time AS "time" FROM stepwell.metric_last_v1(run_id_) m
           UNION ALL SELECT o.step, o.time FROM stepwell.last_object_v1(run_id_) o) l
-    HAVING count(*) > 0;
+    HAVING count(*) > 0
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
+LANGUAGE plpgsql STABLE ROWS 1 AS $$
+-- last_of_all_v1, not inlined: of a run's summary, only its own keys need it.
+BEGIN
+    RETURN QUERY SELECT l.step, l.time FROM stepwell.last_of_all_v1(run_id_) l;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
+CREATE OR REPLACE FUNCTION stepwell.runtime_v1(run_id_ bigint, "time" float8) RETURNS TABLE (seconds float8)
+LANGUAGE sql STABLE ROWS 1 AS $$
+    -- How long after the start of the first process of a run a time is; no row: no process says when it started.
+    SELECT "time" - min(stepwell.float_v1(w.info->'started_at')) FROM stepwell.writer w
+    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL HAVING count(*) > 0
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_keys_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
 LANGUAGE sql STABLE AS $$
-    -- The summary of one run. Keys of nested values are dot paths. Inlined, and built so that a condition on the key reaches
-    -- the tables: `fact` has at most one row per key and source, grouped by key, and no CTE is in between.
+    -- The summary of one run, except `_step` and the like. Keys of nested values are dot paths. Inlined, and built so that a
+    -- condition on the key reaches the tables: `fact` has at most one row per key and source, grouped by key, and no CTE is in
+    -- between.
     SELECT k.key, v.value
     FROM (
-        -- What the run says of keys, once a run: definitions, and what was set and unset.
+        -- Definitions, and values that were set and unset, once per run.
         SELECT d.definitions, s.said,
                d.definitions @? '$[*].summary[*] ? (@ == "min" || @ == "max" || @ == "mean" || @ == "best" || @ == "first")'
                    AS with_stats,
@@ -119,7 +132,7 @@ LANGUAGE sql STABLE AS $$
                 SELECT DISTINCT ON (e.key) e.key, n.step, n.nr, stepwell.plain_v1(e.value) AS value
                 FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
                      jsonb_each(stepwell.object_v1(n.value->'set')) e
-                WHERE stepwell.blobs_there_v1(e.value)   -- media that are set here: when their files are there
+                WHERE stepwell.blobs_there_v1(e.value)   -- media in the summary: once their files are stored
                 ORDER BY e.key, n.nr DESC
             ) s
         ) fact
@@ -132,14 +145,14 @@ LANGUAGE sql STABLE AS $$
            OR (d.is_glob AND starts_with(k.key, left(d.name, -1)) AND NOT starts_with(k.key, '_'))
         ORDER BY d.is_glob, length(d.name) DESC LIMIT 1
     ) d ON true
-    LEFT JOIN LATERAL (   -- what unset the key, or what it is nested in, last
+    LEFT JOIN LATERAL (   -- the last note that unset the key, or a key above it
         SELECT max(n.nr) AS nr, max(n.step) AS step
         FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
              jsonb_array_elements_text(stepwell.array_v1(n.value->'unset')) u (key)
         WHERE u.key = k.key OR starts_with(k.key, u.key || '.')
         GROUP BY u.key ORDER BY 1 DESC LIMIT 1
     ) u ON true
-    CROSS JOIN LATERAL (   -- what was set or unset later: the value, or that it is gone (NULL)
+    CROSS JOIN LATERAL (   -- the later of set and unset: the value, or NULL if it was unset
         SELECT k.nr IS NOT NULL OR u.nr IS NOT NULL AS said,
                CASE WHEN k.nr >= u.nr OR u.nr IS NULL THEN k.set_value END AS value,
                CASE WHEN k.nr >= u.nr OR u.nr IS NULL THEN k.set_step ELSE u.step END AS step
@@ -170,17 +183,28 @@ LANGUAGE sql STABLE AS $$
                END AS value
     ) v
     WHERE v.value IS NOT NULL AND k.key NOT IN ('_step', '_timestamp', '_runtime')
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
+LANGUAGE sql STABLE AS $$
+    -- The summary of one run, made from its history and its notes. Whoever changes a value of it raises summary_form_v1.
+    SELECT k.key, k.value FROM stepwell.summary_keys_v1(run_id_) k
     UNION ALL SELECT '_step', to_jsonb(e.step) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM stepwell.summary_end_v1(run_id_) e
-    UNION ALL
-    SELECT '_runtime', to_jsonb(e.time - min(stepwell.float_v1(w.info->'started_at')))
-    FROM stepwell.summary_end_v1(run_id_) e, stepwell.writer w
-    WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL GROUP BY e.time
+    UNION ALL SELECT '_runtime', to_jsonb(t.seconds)
+              FROM stepwell.summary_end_v1(run_id_) e CROSS JOIN LATERAL stepwell.runtime_v1(run_id_, e.time) t
 $$;
 
 CREATE OR REPLACE VIEW stepwell.summary AS
-SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, stepwell.float_v1(s.value) AS number
-FROM stepwell.run r CROSS JOIN LATERAL stepwell.summary_v1(r.run_id) s;
+SELECT r.entity, r.project, r.name AS run, r.run_id, s.key, s.value, s.number
+FROM stepwell.run r
+CROSS JOIN LATERAL stepwell.summary_is_stored_v1(r.run_id) c
+CROSS JOIN LATERAL (
+    SELECT v.key, coalesce(v.value, stepwell.number_v1(v.number)) AS value, v.number
+    FROM stepwell.stored_value v WHERE v.run_id = r.run_id AND c.stored
+    UNION ALL
+    SELECT f.key, f.value, stepwell.float_v1(f.value) FROM stepwell.summary_v1(r.run_id) f WHERE NOT c.stored
+) s;
 
 -- The definitions of define_metric.
 CREATE OR REPLACE VIEW stepwell.definitions AS

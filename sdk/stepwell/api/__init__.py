@@ -2,11 +2,12 @@
 
     api = stepwell.Api()
     run = api.run("team/mnist/my-run")
-    run.history(keys=["train/loss"])             # a picture: about 500 rows, and it says what it left out
+    run.history(keys=["train/loss"])             # a sample: about 500 rows, and it says what it left out
     for row in run.scan_history(["train/loss"]): # every row
         ...
     steps, values = run.series("train/loss")[:2] # every point as arrays, bit for bit
     api.runs("team/mnist", {"config.lr": {"$lt": 0.01}}, order="-summary_metrics.accuracy")
+    api.sql("SELECT run, number FROM summary WHERE project = 'mnist' AND key = 'train/loss'")
 
 The data path: Postgres → `stepwell_ingest.read` → batches of columns (`stepwell.wire.columns`) over HTTP → here.
 """
@@ -24,6 +25,7 @@ from stepwell.api._http import Client
 from stepwell.api._projects import Project, Projects, User
 from stepwell.api._run import Run
 from stepwell.api._runs import Runs
+from stepwell.api._sql import ask
 from stepwell.api._summary import Summary
 from stepwell.compat import names
 from stepwell.compat.absent import absent_name
@@ -37,16 +39,16 @@ _OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "p
 
 
 class Api:
-    """What was logged to one server.
+    """Reads the runs of one server.
 
     Args:
         overrides: "entity" and "project" for paths that leave them out, "base_url" (or "url") of the server; else
             STEPWELL_ENTITY, STEPWELL_PROJECT and STEPWELL_URL.
-        timeout: seconds to wait for the server each time.
-        api_key: sent with each request; default STEPWELL_API_KEY.
+        timeout: the longest wait for a reply, in seconds.
+        api_key: the key to send with each request; default STEPWELL_API_KEY.
 
     Raises:
-        SettingError: an override that is not known, or makes no sense.
+        SettingError: an override is unknown or invalid.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Api:
     ) -> None:
         given = dict(overrides or {})
         if unknown := sorted(set(given) - set(_OVERRIDES)):
-            raise SettingError(f"unknown override {unknown[0]!r}", hint=f"known are {', '.join(_OVERRIDES)}")
+            raise SettingError(f"unknown override {unknown[0]!r}", hint=f"the overrides are {', '.join(_OVERRIDES)}")
         environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         settings = resolve(environment, api_key=api_key, **{_OVERRIDES[name]: value for name, value in given.items()})
         self.entity, self.project = settings.entity, settings.project
@@ -69,46 +71,46 @@ class Api:
 
     @property
     def default_entity(self) -> str:
-        """For paths that name none."""
+        """The entity for paths that name none."""
         return self.entity
 
     @property
     def viewer(self) -> User:
-        """Who asks. There are no accounts yet, so it is the user of this process."""
+        """The user. There are no accounts yet, so it is the user of this process."""
         return User(self.entity)
 
     def flush(self) -> None:
-        """Does nothing: an `Api` keeps no answers."""
+        """Does nothing: an `Api` caches no answers."""
 
     def projects(self, entity: str | None = None, per_page: int = 200) -> Projects:
         """The projects of an entity, the one with the newest run first.
 
         Args:
-            entity: default that of this object.
+            entity: the entity; default that of this object.
             per_page: accepted for scripts written for W&B.
         """
         return Projects(self._client, entity or self.entity)
 
     def run(self, path: str) -> Run:
-        """The run at "entity/project/id", "project/id" or "id"; its display name will do where it is unique.
+        """The run at "entity/project/id", "project/id" or "id"; a unique display name works, too.
 
         Raises:
-            NotFoundError: (a CommError) there is no such run; it says what there is nearby.
-            UsageError: the path is none.
+            NotFoundError: (a CommError) there is no such run; the hint lists similar names.
+            UsageError: the path is invalid.
             UnavailableError: the server cannot be reached.
         """
         parts = _parts(path, 3)
         if not parts:
-            raise UsageError(f"{path!r} names no run", hint='"entity/project/id"')
+            raise UsageError(f"{path!r} is not the path of a run", hint='"entity/project/id"')
         entity, project = self._place(parts[:-1])
         return Run(self._client, entity, project, parts[-1])
 
     def restore(self, name: str, run_path: str, replace: bool = False, root: str | os.PathLike[str] = ".") -> IO[str]:
-        """A file of a run, written to `root`/`name` unless it is there, and opened for reading.
+        """A file of a run, downloaded to `root`/`name` unless it exists, and opened for reading.
 
         Args:
             run_path: see `run`.
-            replace: fetch it also when it is there.
+            replace: whether to replace an existing local file.
 
         Raises:
             NotFoundError: (a CommError) there is no such run or file.
@@ -126,21 +128,38 @@ class Api:
         include_sweeps: bool = False,
         lazy: bool = True,
     ) -> Runs:
-        """Runs of a project; loaded as they are looked at.
+        """The runs of a project, loaded as they are accessed.
 
         Args:
             path: "entity/project" or "project"; default the entity and project of this object.
-            filters: Mongo's words: {"state": "finished", "config.lr": {"$gt": 1e-3}}; docs/reading.md lists them.
+            filters: MongoDB operators: {"state": "finished", "config.lr": {"$gt": 1e-3}}; docs/reading.md lists them.
             order: "+" or "-" and created_at, heartbeat_at, config.<key> or summary_metrics.<key>.
-            per_page: runs a request.
-            include_sweeps, lazy: for scripts written for W&B; without effect.
+            per_page: runs per request.
+            include_sweeps, lazy: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: the path is none. (What is wrong with filters or order shows when the first run is looked at.)
+            UsageError: the path is invalid. (Invalid filters or orders raise when the first run is accessed.)
         """
         parts = _parts(path or "", 2)
         entity, project = self._place(parts)
         return Runs(self._client, entity, project, dict(filters or {}), order or "+created_at", per_page)
+
+    def sql(self, query: str, timeout_s: float | None = None) -> list[dict[str, Any]]:
+        """The rows of a query, which the server runs read-only; docs/sql.md has the views.
+
+        Args:
+            query: one statement.
+            timeout_s: the longest that it may take, in seconds; the server's own limit holds in any case.
+
+        Returns:
+            A dict of column name to value for each row. Integers and floats are those of Python, NaN included; times
+            are text in ISO 8601, and JSON is parsed. `pandas.DataFrame(api.sql(…))` makes a table of it.
+
+        Raises:
+            UsageError: Postgres refuses the query; it has more rows than the server sends; two columns share a name.
+            UnavailableError: the server cannot be reached.
+        """
+        return ask(self._client, query, timeout_s)
 
     def _place(self, parts: list[str]) -> tuple[str, str]:
         match parts:
@@ -155,7 +174,7 @@ def _parts(path: str, most: int) -> list[str]:
     if not isinstance(path, str):
         raise UsageError("a path must be a string", detail=repr(path)[:80], hint='"entity/project/id"')
     parts = [part for part in path.strip("/").split("/") if part]
-    if len(parts) == most + 1 and parts[-2] == "runs":  # as in the address of a page
+    if len(parts) == most + 1 and parts[-2] == "runs":  # as in the URL of a page
         del parts[-2]
     if len(parts) > most:
         raise UsageError(

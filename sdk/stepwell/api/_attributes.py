@@ -1,6 +1,6 @@
-"""The attributes of a run that was read back: names, config, summary, files; and the changes that a reader may make.
+"""The attributes of a run from the read API: names, config, summary and files, and the changes that a reader may make.
 
-`Run` adds the history. Receives one JSON object from the server; sends changes back, and only what has changed.
+`Run` adds the history. Receives one JSON object from the server; sends back only changed fields.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _OLDER = {
 
 
 class RunAttributes:
-    """A run of a server, as it stood when this object was made; `load()` reads it again.
+    """A run of a server, as of the creation of this object; `load()` reads it again.
 
-    `config`, `tags`, `name`, `notes`, `group` and `job_type` may be changed here; `update()` stores that.
+    `config`, `tags`, `name`, `notes`, `group` and `job_type` may be changed here; `update()` stores the changes.
 
     Attributes:
-        entity, project, id: what it is known by.
-        config: what it was started with, without keys that begin with `_`.
-        tags: a list of texts.
-        name: what pages show.
-        notes, group, job_type: texts, or None.
+        entity, project, id: the path of the run.
+        config: its config, without keys that begin with `_`.
+        tags: a list of strings.
+        name: the display name, shown on pages.
+        notes, group, job_type: strings, or None.
     """
 
     config: dict[str, Any]
@@ -85,17 +85,17 @@ class RunAttributes:
         raise absent_name("a run", name, names.API, self)
 
     def load(self, force: bool = True) -> dict[str, Any]:
-        """Reads the run's attributes again, and returns them. Changes that were not stored are lost.
+        """Reads the run's attributes again, and returns them. Unstored changes are lost.
 
         Raises:
-            NotFoundError: (a CommError) it is not there.
+            NotFoundError: (a CommError) the run does not exist.
         """
         self._take(self._client.get_json(self._path))
         return self._attributes
 
     def _take(self, attributes: dict[str, Any]) -> None:
         self._attributes = attributes
-        self.id = str(attributes["id"])  # it may have been asked for by its display name
+        self.id = str(attributes["id"])  # the path may have held its display name
         self._summary = None
         self.config = self._own_config()
         self.tags = list(attributes["tags"])
@@ -103,13 +103,13 @@ class RunAttributes:
         self.notes, self.group, self.job_type = (self._optional(name) for name in ("notes", "group", "job_type"))
 
     def update(self) -> None:
-        """Stores what was changed of config, tags, name, notes, group, job type and summary.
+        """Stores changes of config, tags, name, notes, group, job type and summary.
 
-        Processes of the run that are still alive have the last word on what they set later.
+        Live processes of the run overwrite these values when they set them later.
 
         Raises:
             NotFoundError: (a CommError) the run was deleted.
-            DataError: a value that cannot be stored.
+            DataError: a value cannot be stored.
             UnavailableError: the server cannot be reached.
         """
         before = self._own_config()
@@ -134,13 +134,13 @@ class RunAttributes:
             delete_artifacts: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: forks show its points.
-            NotFoundError: (a CommError) it is not there.
+            UsageError: a fork shows points of this run.
+            NotFoundError: (a CommError) the run does not exist.
         """
         self._client.send_json("DELETE", self._path)
 
     def wait_until_finished(self) -> None:
-        """Returns when the run is no longer running; asks the server every other second.
+        """Waits until the run is no longer running; asks the server every two seconds.
 
         Raises:
             NotFoundError: (a CommError) the run was deleted.
@@ -150,10 +150,10 @@ class RunAttributes:
             self.load()
 
     def files(self, names: Sequence[str] | None = None, per_page: int = 50, **_: Any) -> Files:
-        """The files that the run kept, by name.
+        """The files of the run, by name.
 
         Args:
-            names: only these; None: all.
+            names: names of files; None: all.
             per_page: accepted for scripts written for W&B.
         """
         return Files(self._client, self._path, names)
@@ -162,7 +162,7 @@ class RunAttributes:
         """The file of that name.
 
         Raises:
-            NotFoundError: (a CommError) the run has none; the hint says which it has.
+            NotFoundError: (a CommError) the run has no such file; the hint lists its files.
         """
         return named_file(self._client, self._path, name)
 
@@ -173,13 +173,13 @@ class RunAttributes:
 
     @property
     def url(self) -> str:
-        """The run's page."""
+        """The URL of the run's page."""
         entity, project, run = (quote(name, safe="") for name in self.path)
         return f"{self._client.url}/{entity}/{project}/runs/{run}"
 
     @property
     def state(self) -> str:
-        """running, finished, failed or crashed."""
+        """The state: running, finished, failed or crashed."""
         return str(self._attributes["state"])
 
     @property
@@ -199,17 +199,17 @@ class RunAttributes:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Host, Python and the like, of its first writer."""
+        """The metadata of its first writer: host, Python and the like."""
         return dict(self._attributes["metadata"])
 
     @property
     def created_at(self) -> str:
-        """ISO 8601, UTC."""
+        """The time of its creation in ISO 8601, UTC."""
         return str(self._attributes["created_at"])
 
     @property
     def heartbeat_at(self) -> str | None:
-        """When the server last heard of it."""
+        """The time of its last heartbeat."""
         return self._optional("heartbeat_at")
 
     @property
@@ -238,21 +238,21 @@ class RunAttributes:
 
     @property
     def history_keys(self) -> list[str]:
-        """Every key that was logged: metrics, then keys whose values are no numbers."""
+        """All logged keys: metrics, then keys of objects."""
         metrics = self._client.get_json((*self._path, "metrics"))["metrics"]
         objects = [item["key"] for item in self._client.get_json((*self._path, "objects"))["keys"]]
         return list(dict.fromkeys(metrics + objects))
 
     @property
     def _started_us(self) -> int:
-        """When the run's first process began, in µs since 1970, by its own clock, as the times of points are."""
-        started_at = self._attributes.get("started_at")  # an older server does not say
+        """The start of the run's first process, in µs since 1970, by its own clock, like the times of points."""
+        started_at = self._attributes.get("started_at")  # missing from an older server
         if started_at is None:
             started_at = datetime.fromisoformat(self.created_at).timestamp()
         return round(started_at * 1e6)
 
     def _own_config(self) -> dict[str, Any]:
-        """The config without what charts keep there; a copy, since users may change it in place."""
+        """A copy of the config without the internal keys of charts; users may change it in place."""
         return {key: value for key, value in copy.deepcopy(self.rawconfig).items() if not key.startswith("_")}
 
     def _optional(self, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The files of a run that was read back: those that `run.save` kept, and those in `run.dir`.
+"""The files of a run from the read API: those of `run.save`, and those in `run.dir`.
 
 Sits beside `_history`. Receives the server's list of files; downloads them into a directory that the reader chooses.
 """
@@ -22,13 +22,13 @@ _PIECE_BYTES = 1024 * 1024
 
 
 class File:
-    """One file of a run: the newest content that was kept under its name.
+    """One file of a run, with the newest content under its name.
 
     Attributes:
-        name: as the run calls it, with slashes.
-        size: in bytes.
-        sha256: of its content, in hexadecimal.
-        updated_at: when it was kept; ISO 8601, UTC.
+        name: its name in the run, with slashes.
+        size: its size in bytes.
+        sha256: the SHA-256 of its content, in hexadecimal.
+        updated_at: the time at which it was saved; ISO 8601, UTC.
     """
 
     def __init__(self, client: Client, about: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ class File:
 
     @property
     def url(self) -> str:
-        """Where its bytes are."""
+        """The URL of its content."""
         return f"{self._client.url}/v1/blobs/{self.sha256}"
 
     direct_url = url
@@ -51,18 +51,17 @@ class File:
     def download(
         self, root: str | os.PathLike[str] = ".", replace: bool = False, exist_ok: bool = False, api: object = None
     ) -> IO[str]:
-        """Writes the file to `root`/`name`, and opens it for reading.
+        """Downloads the file to `root`/`name`, and opens it for reading.
 
         Args:
-            root: a directory, made if it is not there.
-            replace: write over a file that is there.
-            exist_ok: leave a file that is there as it is, and open it.
+            root: a directory, created if missing.
+            replace: whether to overwrite an existing file.
+            exist_ok: whether to open an existing file unchanged.
             api: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: there is such a file and neither `replace` nor `exist_ok`, or its name leads out of `root`.
-            UnknownBlobError: the server does not have its bytes.
-            OSError: the file cannot be written.
+            UsageError: the local file exists and neither `replace` nor `exist_ok` is set, or its name leads out of
+            `root`. UnknownBlobError: the server does not have its bytes. OSError: the file cannot be written.
         """
         place = Path(root).resolve()
         path = (place / self.name).resolve()
@@ -93,7 +92,7 @@ class File:
 
 
 class Files(Sequence[File]):
-    """The files of a run, by name; loaded when they are looked at."""
+    """The files of a run, by name; loaded when they are accessed."""
 
     def __init__(self, client: Client, path: Sequence[str], wanted: Sequence[str] | None = None) -> None:
         self._client = client
@@ -130,7 +129,7 @@ def named_file(client: Client, path: Sequence[str], name: str) -> File:
     """The file of that name.
 
     Raises:
-        NotFoundError: the run has none; it says which it has.
+        NotFoundError: the run has no such file; the hint lists its files.
     """
     files = Files(client, path)
     for file in files:

@@ -1,7 +1,7 @@
-"""Rows of one run as the server sends them, and the small result types of the read API.
+"""The rows of one run in the form that the server sends, and the small result types of the read API.
 
-Sits between the client and `Run`. Takes a query and yields batches of rows in the order of steps. A read that is
-interrupted continues where it stopped, so that no row is missing or repeated.
+Sits between the client and `Run`. Receives a query and yields batches of rows in the order of steps. An interrupted
+read continues where it stopped, so that no row is missing or repeated.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from stepwell.wire import Float64Array, Int64Array
 
 log = logging.getLogger("stepwell")
 
-#: How often in a row a read that is cut off, without a row in between, is tried again, and the pause before.
+#: How often a read that breaks off is repeated without any new row in between, and the pause before.
 _TRIES = 3
 _PAUSE_S = 0.5
 
 
 class Series(NamedTuple):
-    """Every point of one metric, ordered by step, then by writer.
+    """All points of one metric, ordered by step, then by writer.
 
     Attributes:
         steps: int64[N].
         values: float64[N], bit for bit as logged.
         writer: int32[N], indexes of `writers`.
-        writers: names.
+        writers: names of writers.
     """
 
     steps: Int64Array
@@ -46,8 +46,8 @@ class Series(NamedTuple):
 def read_rows(
     client: Client, path: Sequence[str], query: dict[str, Any], end: dict[str, Any], route: str = "history"
 ) -> Iterator[Rows]:
-    """Batches of rows; `end` gets the head of the last one. Goes on where it stood when the answer is cut off."""
-    # `_writer` is in every answer; the server knows it under no name.
+    """Yields batches of rows; `end` receives the head of the last one. Continues after an answer that breaks off."""
+    # `_writer` is in every answer, and is not a key that the server accepts.
     keys = None if query["keys"] is None else [key for key in query["keys"] if key != WRITER]
     asked: Query = {**query, "keys": keys or None}
     failures = 0
@@ -71,7 +71,7 @@ def read_rows(
 
 
 class HistoryScan:
-    """Rows of a run; each iteration reads them anew. See `Run.scan_history`."""
+    """The rows of a run; each iteration reads them again. See `Run.scan_history`."""
 
     def __init__(self, read: Callable[[], Iterator[dict[str, Any]]]) -> None:
         self._read = read
@@ -88,24 +88,24 @@ class HistoryScan:
 
 
 def scan_rows(client: Client, path: Sequence[str], shape: Shape, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every row of a query."""
-    # No method of HistoryScan, which holds it: a scan that is dropped halfway ends its connection at once.
+    """Yields every row of a query."""
+    # Not a method of HistoryScan, which holds it, so that a scan dropped halfway closes its connection at once.
     for rows in read_rows(client, path, query, {}):
         yield from rows.as_dicts(shape)
 
 
 def joined(parts: list[npt.NDArray[Any]]) -> Any:
-    """One array of an empty one and others; without a copy where there is one."""
+    """Concatenates an empty array and others; without a copy where there is only one."""
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
 def _warn_of_unknown(path: Sequence[str], unknown: dict[str, list[str]]) -> None:
-    """Says which keys the run never logged: most often they were mistyped."""
+    """Warns about keys that the run never logged, most often because they were mistyped."""
     for key, near in unknown.items():
-        alike = f"; near it: {', '.join(near)}" if near else ""
+        alike = f"; similar names: {', '.join(near)}" if near else ""
         log.warning("run %s has never logged %r%s", "/".join(path[2:]), key, alike)
 
 
 def _may_go_on(error: Error, query: Query) -> bool:
-    """Whether a read that failed may be asked for again: not a sampled one that has begun, which is one picture."""
+    """Returns whether a failed read may be repeated: not a sampled one that has begun, which is a single answer."""
     return error.retryable and not (query.get("samples") and query.get("min_step"))

@@ -13,19 +13,19 @@ __all__ = ["Client", "Query"]
 
 
 class Client(HttpClient):
-    """Requests to one server: JSON, and batches of columns. See `HttpClient`."""
+    """Sends requests to one server; reads JSON, and batches of columns. See `HttpClient`."""
 
     @property
     def url(self) -> str:
-        """Where the server is, without credentials."""
+        """The URL of the server, without credentials."""
         return self.endpoint.url
 
     def get_batches(self, path: Sequence[str], query: Query) -> Generator[Batch, None, None]:
-        """Batches of columns, the last one included.
+        """Yields batches of columns, including the last one.
 
         Raises:
-            as `get_json`; also in the midst of the answer.
-            FrameCorruptError: it ended without its last batch, or was damaged.
+            Error: as `get_json`; also in the middle of the answer.
+            FrameCorruptError: the answer ended without its last batch, or was damaged.
         """
         with self.get(path, query, columns.CONTENT_TYPE) as reply:
             while True:

@@ -12,14 +12,14 @@ from stepwell.api._http import Client
 
 
 class Project(NamedTuple):
-    """A project, which is there as long as it has runs.
+    """A project, which exists as long as it has runs.
 
     Attributes:
-        entity, name: what it is known by.
-        url: its page.
-        runs: how many it has.
-        running: how many of them are running.
-        newest_run_at: when the newest one started; ISO 8601, UTC.
+        entity, name: its names.
+        url: the URL of its page.
+        runs: the number of its runs.
+        running: the number of running ones.
+        newest_run_at: the start of the newest run; ISO 8601, UTC.
     """
 
     entity: str
@@ -36,7 +36,7 @@ class Project(NamedTuple):
 
 
 class Projects(Sequence[Project]):
-    """Projects, the one with the newest run first; loaded when they are looked at."""
+    """Projects, the one with the newest run first; loaded when they are accessed."""
 
     def __init__(self, client: Client, entity: str) -> None:
         self._client = client
@@ -73,11 +73,11 @@ class Projects(Sequence[Project]):
 
 
 class User:
-    """The user of this process, in the place of W&B's account.
+    """The user of this process, in place of W&B's account.
 
     Attributes:
         entity, teams: the default entity.
-        username, name: as the operating system has it.
+        username, name: the user's name in the operating system.
         email: None.
     """
 

@@ -1,4 +1,4 @@
-"""One run as it was logged: its history in several shapes, beside its attributes.
+"""One run: its history in several forms, beside its attributes.
 
 Receives answers of the server; returns exactly the values that were logged.
 """
@@ -24,7 +24,7 @@ _NO_PANDAS = "pandas is not installed, so history() returns a list of dicts"
 
 
 class Run(RunAttributes):
-    """A run that was read back: its attributes, and its history, which is always read anew."""
+    """A run from the read API: its attributes, and its history, which is read again at each call."""
 
     def history(
         self,
@@ -34,29 +34,31 @@ class Run(RunAttributes):
         pandas: bool = True,
         stream: Literal["default", "system", "events"] = "default",
     ) -> Any:
-        """About `samples` rows, for a look; all of them where there are no more. Each is one that was logged.
+        """About `samples` of the logged rows, for an overview; all of them where there are no more.
 
-        The rows with the first, last, smallest and largest value of each key are kept in every stretch of steps, and
-        any NaN or Inf (without keys: up to 100 metrics). What was left out is logged, and in `attrs["stepwell"]` of the
-        DataFrame. Every row: `scan_history`, `history_arrow`; every point: `series`.
+        In every bucket of steps, the rows with the first, last, smallest and largest value of each key are kept, and
+        any NaN or Inf (without keys: for up to 100 metrics). The number of rows left out is logged, and in
+        `attrs["stepwell"]` of the DataFrame. For every row, use `scan_history` or `history_arrow`; for every point,
+        `series`.
 
         Args:
-            samples: how many rows to aim at; many keys may need more.
-            keys: only rows that have all of them; None: whole rows.
-            x_axis: another key that rows must have; they are ordered by it.
-            pandas: a DataFrame where pandas is installed; else a list of dicts.
-            stream: "system" (or "events"): what was measured on its hosts, of all writers in the order of time: rows
-                with times and no steps. About `samples` of them at even distances, and each writer's last one.
+            samples: the number of rows to aim at; many keys may need more.
+            keys: the keys that rows must have; None: whole rows.
+            x_axis: another key that rows must have; rows are ordered by it.
+            pandas: whether to return a DataFrame where pandas is installed; else a list of dicts.
+            stream: "system" (or "events"): the system metrics of all writers in the order of time, with times and
+            without
+                steps: about `samples` rows at even distances, and each writer's last one.
 
         Raises:
-            UsageError: samples make no sense.
+            UsageError: `samples` is invalid.
         """
         if keys is not None and (isinstance(keys, str) or not isinstance(keys, Sequence)):
             log.error("keys must be a list of names, not %r", keys)
             return []
         if is_system(stream):
             if keys is not None:
-                log.error("keys and stream=%r exclude each other", stream)
+                log.error("keys and stream=%r are mutually exclusive", stream)
                 return []
             return self._system(samples, pandas)
         if keys is not None and x_axis not in (*RESERVED, *keys):
@@ -81,17 +83,18 @@ class Run(RunAttributes):
         use_cache: bool = True,
         stream: Literal["default", "system", "events"] = "default",
     ) -> HistoryScan:
-        """Every row, as dicts, read as they are asked for.
+        """Every row as a dict, read lazily.
 
         Args:
-            keys: only rows that have all of them, and nothing else of them but `_step`; None: whole rows.
-            page_size, use_cache: for scripts written for W&B; the server decides how much it sends at a time, and
+            keys: the keys that rows must have; rows then hold these and `_step` only. None: whole rows.
+            page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends at a time,
+            and
                 nothing is cached.
             min_step, max_step: min ≤ step < max.
-            stream: "system" (or "events"): what was measured on its hosts; it has no steps, and keys do not choose.
+            stream: "system" (or "events"): the system metrics, without steps; keys cannot be chosen.
 
         Raises:
-            UsageError: keys is no list, there is no such stream, or it cannot be chosen from.
+            UsageError: `keys` is not a list, the stream is unknown, or keys or steps are given for the system metrics.
         """
         names = self._names(keys)
         if page_size < 1:
@@ -106,7 +109,7 @@ class Run(RunAttributes):
         return HistoryScan(partial(scan_rows, self._client, self._path, self._shape(names), query))
 
     def series(self, key: str, min_step: int = 0, max_step: int | None = None) -> Series:
-        """Every point of one metric as arrays; without any, arrays of length 0."""
+        """Every point of one metric as arrays; arrays of length 0 if there are none."""
         query = {"keys": [key], "min_step": min_step, "max_step": max_step}
         parts = list(read_rows(self._client, self._path, query, {}, route="series"))
         writers = sorted({name for part in parts for name in part.writers})
@@ -122,7 +125,7 @@ class Run(RunAttributes):
         return Series(joined(steps), joined(values), joined(writer), writers)
 
     def history_arrow(self, keys: Sequence[str] | None = None, min_step: int = 0, max_step: int | None = None) -> Any:
-        """Every row as a pyarrow.Table. What a row does not have is null; NaN is NaN.
+        """Every row as a pyarrow.Table. Missing values are null; NaN is NaN.
 
         Raises:
             UsageError: pyarrow is not installed.
@@ -130,7 +133,7 @@ class Run(RunAttributes):
         return self._table(keys, min_step, max_step).arrow({"sampled": None})
 
     def to_polars(self, keys: Sequence[str] | None = None, min_step: int = 0, max_step: int | None = None) -> Any:
-        """Every row as a polars.DataFrame. What a row does not have is null; NaN is NaN.
+        """Every row as a polars.DataFrame. Missing values are null; NaN is NaN.
 
         Raises:
             UsageError: polars or pyarrow is not installed.
@@ -146,7 +149,7 @@ class Run(RunAttributes):
 
     def _shape(self, keys: Iterable[str] | None) -> Shape:
         if (self._attributes["writers"] or 0) < 2 and self.state == "running":
-            self._attributes["writers"] = self._client.get_json(self._path)["writers"]  # others may have come since
+            self._attributes["writers"] = self._client.get_json(self._path)["writers"]  # others may have attached since
         return Shape(keys, self._started_us, (self._attributes["writers"] or 0) > 1)
 
     def _table(self, keys: Sequence[str] | None, min_step: int, max_step: int | None) -> Table:

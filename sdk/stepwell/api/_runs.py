@@ -14,9 +14,9 @@ from stepwell.errors import UsageError
 
 
 class Runs(Sequence[Run]):
-    """Runs in their order. The length is that of the whole list; runs come `per_page` at a time.
+    """Runs in order. The length is that of the whole list; runs are loaded `per_page` at a time.
 
-    A run that starts while the list is read may be missing, none is there twice.
+    A run that starts during the iteration may be missing; none occurs twice.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Runs(Sequence[Run]):
             format: "default": a list of dicts; "pandas" or "polars": a DataFrame.
 
         Raises:
-            UsageError: unknown format, or its library is not installed.
+            UsageError: the format is unknown, or its library is not installed.
         """
         if format not in ("default", "pandas", "polars"):
             raise UsageError(f"the format must be default, pandas or polars, not {format!r}")
@@ -94,7 +94,7 @@ class Runs(Sequence[Run]):
         return require("polars", "polars").from_dicts(rows, infer_schema_length=None) if format == "polars" else rows
 
     def _load(self) -> bool:
-        """One more page; False when there was none."""
+        """Loads one more page; returns False when there was none."""
         if self._total is not None and self._next is None:
             return False
         answer = self._client.get_json(("v1", "runs"), {**self._query, "cursor": self._next})

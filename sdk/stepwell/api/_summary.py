@@ -1,6 +1,6 @@
-"""The summary of a run that was read back: one value per key, nested as it was logged, and changeable.
+"""The summary of a run from the read API: one value for each key, nested as logged, and changeable.
 
-Sits between `Run` and the server: `update` sends the values that were set here.
+Sits between `Run` and the server: `update` sends the changed values.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Send = Callable[[dict[str, Any]], object]
 class Summary(Mapping[str, Any]):
     """The last value of each key; NaN and infinities are the strings "NaN", "Infinity" and "-Infinity".
 
-    Nested keys are dot paths, as metrics have them: `summary["a.b"]` and `summary["a"]["b"]` are the same.
+    Nested keys are dot paths, like metrics: `summary["a.b"]` and `summary["a"]["b"]` are the same.
 
     Args:
-        values: by dot path.
-        send: stores changes, given by dot path; None: nothing can be changed.
+        values: the values by dot path.
+        send: stores changes by dot path; None: nothing can be changed.
     """
 
     def __init__(self, values: Mapping[str, Any], send: Send | None = None) -> None:
@@ -37,7 +37,7 @@ class Summary(Mapping[str, Any]):
         return Summary(inside)
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Changes a value here; `update()` stores it.
+        """Changes a value locally; `update()` stores it.
 
         Raises:
             UsageError: this is a part of a summary.
@@ -64,7 +64,7 @@ class Summary(Mapping[str, Any]):
         return repr(self._values)
 
     def update(self, values: Mapping[str, Any] | None = None, overwrite: bool = True) -> None:
-        """Stores `values`, and what was set before, on the server.
+        """Stores `values`, and values set before, on the server.
 
         Args:
             overwrite: accepted for scripts written for W&B.
@@ -81,7 +81,7 @@ class Summary(Mapping[str, Any]):
 
     @property
     def _json_dict(self) -> dict[str, Any]:
-        """As W&B's client has it: a dict, nested where keys are."""
+        """The summary as a dict, nested like the keys, as in W&B's client."""
         out: dict[str, Any] = {}
         for path, value in self._values.items():
             *parents, last = path.split(".")

@@ -1,6 +1,6 @@
-"""System metrics of one run: what its hosts were doing, row by row. They have times and no steps.
+"""System metrics of one run, row by row: the load of its hosts. They have times and no steps.
 
-Sits beside `_history`. Takes the run's path and yields dicts with `_timestamp` (Unix seconds), `_runtime` (seconds
+Sits beside `_history`. Receives the run's path and yields dicts with `_timestamp` (Unix seconds), `_runtime` (seconds
 since the run began) and the measured numbers.
 """
 
@@ -13,13 +13,13 @@ from stepwell.api._http import Client
 from stepwell.api._table import RESERVED, RUNTIME, TIMESTAMP, WRITER, Shape, require
 from stepwell.errors import UsageError
 
-#: The second is its older name at W&B.
+#: The second name is W&B's older one.
 STREAMS = ("system", "events")
 _PAGE = 10_000
 
 
 def is_system(stream: str) -> bool:
-    """Whether that stream is this one, and not the history.
+    """Returns whether a stream is the system metrics, and not the history.
 
     Raises:
         UsageError: there is no such stream.
@@ -30,7 +30,7 @@ def is_system(stream: str) -> bool:
 
 
 def scan_system(client: Client, path: Sequence[str], shape: Shape) -> Iterator[dict[str, Any]]:
-    """Every row, in the order of time."""
+    """Yields every row, in the order of time."""
     cursor: str | None = None
     while True:
         answer = client.get_json((*path, "system"), {"limit": _PAGE, "cursor": cursor})
@@ -43,10 +43,10 @@ def scan_system(client: Client, path: Sequence[str], shape: Shape) -> Iterator[d
 def sample_system(
     client: Client, path: Sequence[str], shape: Shape, samples: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """About `samples` rows, and what was left out (None: nothing).
+    """Reads about `samples` rows; returns them and the description of the sampling (None: nothing was left out).
 
     Raises:
-        UsageError: samples make no sense.
+        UsageError: `samples` is invalid.
     """
     answer = client.get_json((*path, "system"), {"samples": samples})
     return list(_shaped(answer["rows"], shape)), answer["sampled"]

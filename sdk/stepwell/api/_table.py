@@ -1,7 +1,7 @@
-"""Rows in the forms that people use: dicts, a pandas DataFrame, an Arrow table, a polars DataFrame.
+"""Converts rows to dicts, a pandas DataFrame, an Arrow table or a polars DataFrame.
 
-Takes batches of rows and returns them in the requested form. A value that a row does not have is missing (None, or null
-in Arrow and polars; pandas has NaN for both): NaN is a value that was logged.
+Receives batches of rows and returns them in the requested form. Missing values are None, or null in Arrow and polars,
+as distinct from a logged NaN; pandas has NaN for both.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Rows:
 
     Attributes:
         steps: int64[R].
-        times: int64[R], µs since the Unix epoch; None when they did not come.
+        times: int64[R], µs since the Unix epoch; None when not sent.
         writer: int32[R], indexes of `writers`.
-        next_step: the rows of all steps below have come.
-        columns: of the keys.
+        next_step: the step below which all rows have arrived.
+        columns: the columns of the keys.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -42,7 +42,7 @@ class Rows:
         self.columns: list[Column] = batch.columns[batch.head["index"] :]
 
     def as_dicts(self, shape: Shape) -> Iterator[dict[str, Any]]:
-        """The rows, each with the keys that it has."""
+        """The rows as dicts, each with the keys that it has."""
         index = dict(shape.index(self))
         rows: list[dict[str, Any]] = [{STEP: step} for step in self.steps.tolist()]
         if WRITER in index:
@@ -60,12 +60,12 @@ class Rows:
 
 
 class Shape:
-    """Which columns stand beside the keys.
+    """The columns beside those of the keys.
 
     Args:
-        keys: what was asked for; None: whole rows, which have all of them.
-        created_us: when the run began, in µs since the Unix epoch.
-        several_writers: rows say which one they are of.
+        keys: the requested keys; None: whole rows, which have all of these columns.
+        created_us: the start of the run, in µs since the Unix epoch.
+        several_writers: whether the run has several writers, so that rows name theirs.
     """
 
     last = (TIMESTAMP, RUNTIME)
@@ -80,11 +80,11 @@ class Shape:
 
     @property
     def has_writers(self) -> bool:
-        """Whether rows say which writer they are of."""
+        """Whether rows name their writer."""
         return WRITER in self._names
 
     def index(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """Name and values of each."""
+        """Name and values of each column."""
         for name in self._names:
             if name == STEP:
                 yield name, rows.steps
@@ -97,12 +97,12 @@ class Shape:
 
 
 class Table:
-    """Rows of several batches as columns.
+    """Joins rows of several batches into columns.
 
     Args:
         parts: the batches.
-        shape: which columns stand beside the keys.
-        keys: the columns of the keys and their order; None: those that came.
+        shape: the columns beside those of the keys.
+        keys: the columns of the keys and their order; None: those in the batches.
     """
 
     def __init__(self, parts: Iterable[Rows], shape: Shape, keys: Iterable[str] | None) -> None:
@@ -120,7 +120,8 @@ class Table:
             self.rows += len(part.steps)
 
     def arrays(self) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
-        """Name, values and what is missing (None: nothing) of each column; float64, int64 or Python objects."""
+        """Name, values and mask of missing values (None: none are missing) of each column; float64, int64 or Python
+        objects."""
         for name in (STEP, WRITER, TIMESTAMP, RUNTIME):
             if name == TIMESTAMP:
                 for key, parts in self._columns.items():
@@ -136,20 +137,20 @@ class Table:
             if numbers:
                 values[at] = column.values
             else:
-                # One by one: numpy would take a list of lists for an array of more dimensions.
+                # One by one, since numpy would turn a list of lists into an array of more dimensions.
                 for row, value in zip(at.tolist(), _plain(column), strict=True):
                     values[row] = value
             missing[at] = False
         return values, missing if missing.any() else None
 
     def pandas(self, about: Mapping[str, Any]) -> Any:
-        """A DataFrame; `attrs["stepwell"]` says what was sampled.
+        """The rows as a DataFrame; `attrs["stepwell"]` describes the sampling.
 
         Raises:
             UsageError: pandas is not installed.
         """
         pandas = require("pandas", "pandas")
-        # Objects with their type, or pandas makes strings of its own of a column of texts, in which None is NaN.
+        # Explicitly as objects: pandas would convert a column of texts to its own strings, in which None is NaN.
         columns = {
             name: values if values.dtype != object else pandas.Series(values, dtype=object)
             for name, values, _ in self.arrays()
@@ -159,7 +160,7 @@ class Table:
         return frame
 
     def arrow(self, about: Mapping[str, Any]) -> Any:
-        """A pyarrow.Table; its schema's metadata has "stepwell". What is no number is a string of JSON.
+        """The rows as a pyarrow.Table; the schema's metadata has "stepwell". Objects are strings of JSON.
 
         Raises:
             UsageError: pyarrow is not installed.
@@ -170,13 +171,13 @@ class Table:
             if values.dtype != object or name == WRITER:
                 made[name] = arrow.array(values, mask=missing, from_pandas=False)
             else:
-                # One type a column, whatever was logged there: numbers and lists of one key have none in common.
+                # Each column needs one type, and the numbers and lists of a key have none in common.
                 texts = [None if value is None else orjson.dumps(value).decode() for value in values.tolist()]
                 made[name] = arrow.array(texts, arrow.string(), mask=missing)
         return arrow.table(made).replace_schema_metadata({"stepwell": orjson.dumps(about)})
 
     def polars(self, about: Mapping[str, Any]) -> Any:
-        """A polars.DataFrame, by way of Arrow.
+        """The rows as a polars.DataFrame, converted from Arrow.
 
         Raises:
             UsageError: polars or pyarrow is not installed.
@@ -186,10 +187,10 @@ class Table:
 
 
 def require(module: str, packages: str) -> Any:
-    """A module that Stepwell does without unless it is asked for.
+    """Imports an optional module.
 
     Raises:
-        UsageError: it is not installed; the hint says how to get it.
+        UsageError: it is not installed; the hint says how to install it.
     """
     try:
         return importlib.import_module(module)
@@ -198,7 +199,7 @@ def require(module: str, packages: str) -> Any:
 
 
 def _plain(column: Column) -> list[Any]:
-    """The values as Python has them."""
+    """The values as Python objects."""
     if isinstance(column.values, np.ndarray):
         return list(column.values.tolist())
     return [_loads(text) for text in column.values]

@@ -16,11 +16,13 @@ the ranks counted is found in the database."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="a server that runs already")
+    parser.add_argument("--url", help="a running server")
     parser.add_argument("--dsn", help="its Postgres; not needed for a server on this machine")
     parser.add_argument("--data", metavar="DIR", help="its data directory; likewise")
     parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
-    parser.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C, to look at the run")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the server running until Ctrl-C, so that the run can be viewed"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

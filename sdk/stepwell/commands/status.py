@@ -36,11 +36,11 @@ projects there are shown, too. The exit code is 1 when the server is not ready."
 
 
 class Glance(NamedTuple):
-    """A spool as its files show it.
+    """A spool, as its files show it.
 
     Attributes:
-        frames: frames on the disk; those that the server has already stay in the newest segment for a while.
-        next_seq: the seq behind the last of them.
+        frames: the number of frames on the disk; some that the server has already may remain in the newest segment.
+        next_seq: the seq after the last frame.
         holder: the live process that owns it, or None.
     """
 
@@ -52,7 +52,7 @@ class Glance(NamedTuple):
 
 
 def glance(directory: Path) -> Glance | None:
-    """Looks at a spool without opening it. None: it has gone meanwhile, or is not readable."""
+    """Reads a spool without opening it. None: it was removed meanwhile, or is not readable."""
     with contextlib.suppress(OSError, Error):
         files = segment_files(directory)
         sizes = [path.stat().st_size for path in files]
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _server_variables() -> dict[str, str]:
-    """What the environment says of the server, and nothing of runs: a bad project name must not hide the server."""
+    """The settings of the server only: a bad project name in the environment must not hide the server."""
     return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE") if name in os.environ}
 
 
@@ -102,13 +102,13 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     try:
         about = client.get_json(("v1", "status"), {"sizes": ""} if sizes else None)
     except UnavailableError as error:
-        print(f"server  {url}: away ({error.detail})")
-        print("        Runs keep what they log in their spools until it is back. `stepwell up` starts one.")
+        print(f"server  {url}: unreachable ({error.detail})")
+        print("        Runs keep logged values in their spools until it is back. `stepwell up` starts one.")
         return False
     except Error:
         about = None
     if not isinstance(about, dict) or "held_bytes" not in about:
-        print(f"server  {url}: something answers there, but it is no Stepwell server")
+        print(f"server  {url}: the answer does not come from a Stepwell server")
         return False
     ready = True
     try:
@@ -126,7 +126,7 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     if isinstance(storage, dict):
         _show_storage(storage)
     elif sizes:
-        print("history Postgres does not say in time how large it is")
+        print("history its size is unknown, because Postgres did not answer in time")
     for name, key, noun in (("runs", "largest_runs", "run"), ("projects", "largest_projects", "project")):
         if sizes and about.get(key):
             _show_largest(name, noun, about[key])
@@ -151,7 +151,7 @@ def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
     cells = [
         [
             *(row[noun], f"{row['points']:,}", f"{row['objects']:,}", size(row["bytes"])),
-            # a server of an older version does not say
+            # missing from a server of an older version
             *((f"{row['files']:,}", size(row["file_bytes"])) if "files" in row else ("", "")),
         ]
         for row in rows[:_LARGEST]
@@ -160,7 +160,7 @@ def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
-    """The spools below `root`; the server, if it answers, says how much of each it has."""
+    """Prints the spools below `root`, with the server's answer, if any, how much of each is stored."""
     found = [seen for seen in map(glance, Spool.discover(root)) if seen is not None]
     if not found:
         print(f"spools  none below {root}")
@@ -181,7 +181,7 @@ def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
 
 
 def _show_files(root: Path) -> None:
-    """Files that the server does not have; nothing when there are none."""
+    """Prints the files that the server does not have; nothing when there are none."""
     rows = []
     for directory in directories_with_blobs(root):
         with contextlib.suppress(OSError):  # delivered meanwhile

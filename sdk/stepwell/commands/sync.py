@@ -1,8 +1,8 @@
 """`stepwell sync`: delivers the spools that offline or crashed runs left on the disk, oldest first.
 
-Takes spool directories, sends their frames over the same stream that a live run uses, and prints an account of each. A
-spool is removed when the server has all of it. Promises not to touch the spool of a live process, not to count anything
-as delivered that the server has not acknowledged, and to leave undelivered frames as they were.
+Receives spool directories, sends their frames over the same stream that a live run uses, and prints an account of each.
+A spool is removed when the server has all of it. Promises not to touch the spool of a live process, to count only
+acknowledged frames as delivered, and to leave undelivered frames unchanged.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from stepwell.terminal.command import Command
 from stepwell.terminal.display import Progress, number, reason, size
 from stepwell.wire import PROTOCOL_VERSION
 
-# Other hosts take a lock over that was not refreshed for ten minutes.
+# Other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.02
-#: The wait for what the server has of a spool; without an answer it is delivered as if nothing were known.
+#: The longest wait for the server's answer how much of a spool is stored; without it, the spool is delivered anyway.
 _ASK_S = 5.0
 _TIMEOUTS = Timeouts(retry_max_s=2.0)
 
@@ -45,7 +45,7 @@ server is not taken there, and left here; with --discard it is removed."""
 
 @dataclass(slots=True)
 class Total:
-    """What came of all spools so far."""
+    """The totals of all spools so far."""
 
     delivered: int = 0
     discarded: int = 0
@@ -56,12 +56,12 @@ class Total:
 
 
 class Delivery:
-    """One spool on its way.
+    """The delivery of one spool.
 
     Args:
-        spool: open.
+        spool: an open spool.
         settings: the server and the limits.
-        patience_s: how long nothing may move.
+        patience_s: the longest time without progress.
     """
 
     def __init__(self, spool: Spool, settings: Settings, patience_s: float) -> None:
@@ -71,7 +71,7 @@ class Delivery:
         self._exit_code = state.exit_code if state else None
         self._info = state.info if state else dict(spool.identity.info)
         self._first, self._goal = spool.first_seq, spool.next_seq
-        self.known = False  # the server had all of it before
+        self.known = False  # whether the server had all of it before
         self.rejected: list[RejectionError] = []
         self.stream = Stream(
             settings.endpoint, spool, self._attach_message, settings.limits, settings.timeouts, self._on_rejection
@@ -79,27 +79,27 @@ class Delivery:
 
     @property
     def done(self) -> bool:
-        """The server has everything that it can get."""
+        """Whether the server has everything that it can get."""
         if self.known:
             return True
         if self._exit_code is not None:
             return self.stream.finished
-        # Attached, although the spool may be empty: the server must hear of the run, its config and its names.
+        # Attached even if the spool is empty, so that the server learns of the run, its config and its names.
         return self.stream.attached is not None and self.spool.first_seq >= self._goal
 
     @property
     def frames_known_before(self) -> int:
-        """How many frames on the disk the server had acknowledged, or stored without our knowing it."""
+        """The number of frames on the disk that the server had stored before, acknowledged or not."""
         return self.spool.first_seq - self._first - self.stream.counts.frames_stored - len(self.rejected)
 
     def skip_what_is_stored(self, stored: Stored | None) -> None:
-        """Ends the delivery before it begins when the server has everything."""
+        """Skips the delivery when the server has everything."""
         if stored is not None and stored.covers(self._goal, self._exit_code):
             self.spool.acknowledge(self._goal)
             self.known = True
 
     async def run(self, progress: Progress, name: str) -> None:
-        """Until it is done, the server refuses for good, or nothing has moved for `patience_s`."""
+        """Delivers until it is done, the server refuses for good, or there was no progress for `patience_s`."""
         if self.known:
             return
         if self._exit_code is not None:
@@ -144,7 +144,7 @@ class Delivery:
             "run": identity.run,
             "writer": identity.writer,
             "session": identity.session.hex(),
-            "age_s": max(0.0, time.time() - identity.started_at),  # nothing that only goes on survives the process
+            "age_s": max(0.0, time.time() - identity.started_at),  # no monotonic clock survives the process
             "late": True,
             "info": self._info,
         }
@@ -155,18 +155,18 @@ class Delivery:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "dir", nargs="?", metavar="DIR", help="where the spools are; default STEPWELL_DIR, else .stepwell"
+        "dir", nargs="?", metavar="DIR", help="the directory of the spools; default STEPWELL_DIR, else .stepwell"
     )
     parser.add_argument("--url", help="the server; default STEPWELL_URL, else http://127.0.0.1:8770")
     parser.add_argument(
-        "--discard", action="store_true", help="remove what is left of runs that were deleted on the server"
+        "--discard", action="store_true", help="remove the remains of runs that were deleted on the server"
     )
     parser.add_argument(
         "--timeout",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="give up when nothing has moved for so long, for instance because the server is away; default 30",
+        help="give up after this time without progress, for example when the server is unreachable; default 30",
     )
 
 
@@ -192,13 +192,13 @@ def run(options: argparse.Namespace) -> int:
     if total.unreachable:
         sys.stderr.write(
             f"stepwell: the server at {settings.url} could not be reached for {options.timeout:g} s\n"
-            "  Hint: is `stepwell up` running there? Another server is named with --url or STEPWELL_URL\n"
+            "  Hint: is `stepwell up` running there? Use --url or STEPWELL_URL for another server\n"
         )
     return 1 if total.left else 0
 
 
 def _settings(directory: str | None, url: str | None) -> Settings:
-    # Only what concerns the server and the place: a project name that makes no sense must not keep data from delivery.
+    # Only the settings of the server and the directory: an invalid project name must not prevent a delivery.
     ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir", "api_key", "ca_file")}
     environment = {name: os.environ[name] for name in ours & os.environ.keys()}
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
@@ -243,7 +243,7 @@ def _deliver_files(
     progress: Progress,
     counted: bool = False,
 ) -> None:
-    """Delivers the files beside a spool, if there are any; `counted`: the spool itself is in the total already."""
+    """Delivers the files beside a spool, if there are any; `counted`: whether the spool is in the total already."""
     try:
         outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"))
     except Error as error:
@@ -277,7 +277,7 @@ async def _deliver(
     try:
         await delivery.run(progress, name)
     except Error as error:
-        failure = error  # of the disk
+        failure = error  # a disk error
     finally:
         damaged, repaired, pending = spool.damaged_frames, spool.repaired_bytes, spool.pending_frames
         done = delivery.done

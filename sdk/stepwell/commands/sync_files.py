@@ -1,7 +1,7 @@
-"""The files of `stepwell sync`: uploads what is left in the `blobs` folder of a session.
+"""The files of `stepwell sync`: uploads the remaining files in the `blobs` folder of a session.
 
-Sits beside the delivery of frames. Takes the directory of a session whose process has ended, uploads its files with the
-uploader that a live run uses, and returns an account. Takes the lock of the directory, as for frames.
+Sits beside the delivery of frames. Receives the directory of a session whose process has ended, uploads its files with
+the uploader of a live run, and returns an account. Holds the lock of the directory, as for frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stepwell.spool.lock import SpoolLock
 from stepwell.spool.segment import storage_error
 from stepwell.terminal.display import number, size
 
-# Other hosts take a lock over that was not refreshed for ten minutes.
+# Other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.05
 
@@ -27,11 +27,11 @@ class Outcome(NamedTuple):
     """What came of a session's files.
 
     Attributes:
-        found: how many there were.
-        stored: how many the server has now; `known` of them it had before.
-        left: how many are still there.
-        unreachable: the server did not answer.
-        why: the reason for those that are left.
+        found: the number of files.
+        stored: the number that the server has now; it had `known` of them before.
+        left: the number of files still on the disk.
+        unreachable: whether the server did not answer.
+        why: the reason for the remaining files.
     """
 
     found: int
@@ -52,11 +52,11 @@ class Outcome(NamedTuple):
 
 
 def deliver_files(directory: Path, settings: Settings, patience_s: float, show: Callable[[str], None]) -> Outcome:
-    """Delivers the files of a session, and removes its directory when nothing else is in it.
+    """Delivers the files of a session, and removes its directory if it is empty then.
 
     Args:
-        patience_s: how long nothing may move.
-        show: told how far it is.
+        patience_s: the longest time without progress.
+        show: receives the progress.
 
     Raises:
         SpoolLockedError: a live process owns the session.
@@ -89,7 +89,7 @@ def deliver_files(directory: Path, settings: Settings, patience_s: float, show: 
         spool.close()
     counts, last = uploader.counts, uploader.last_error
     left = len(spool.waiting)
-    # What the server has refused was an answer.
+    # A refusal is an answer, too.
     unreachable = left > counts.refused and not counts.stored
     why = last.message if last is not None else "the server did not answer"
     return Outcome(len(found), counts.stored, counts.known, left, counts.sent_bytes, unreachable, why)

@@ -18,12 +18,12 @@ _SWEEPS = "Stepwell has no sweeps"
 
 
 def absent_name(owner: str, name: str, instead: Mapping[str, str], thing: object = None) -> AttributeError:
-    """The error for an attribute that is not there.
+    """The error for a missing attribute.
 
     Args:
-        owner: how messages call the object, as in "wandb.util".
+        owner: the name of the object in messages, as in "wandb.util".
         instead: hints by name.
-        thing: the object; Python suggests names of it that are alike.
+        thing: the object; Python suggests its similar names.
     """
     hint = instead.get(name)
     if hint is None:
@@ -32,7 +32,7 @@ def absent_name(owner: str, name: str, instead: Mapping[str, str], thing: object
 
 
 def absent_module(path: str) -> AbsentModuleError | None:
-    """The error for an import below `wandb`; None: nothing is known of it.
+    """The error for an import below `wandb`; None: the module is unknown.
 
     Args:
         path: dotted, without "wandb."
@@ -68,7 +68,7 @@ class _Missing:
 
 
 class AbsentOfRun:
-    """A run's methods that raise UsageError, and hints for the names that it does not have."""
+    """Methods of a run that raise UsageError, and hints for missing names."""
 
     log_artifact = _refusing("run.log_artifact()", _ARTIFACTS, names.NO_ARTIFACTS)
     upsert_artifact = _refusing("run.upsert_artifact()", _ARTIFACTS, names.NO_ARTIFACTS)
@@ -88,7 +88,7 @@ for _name in names.RUN.keys() - vars(AbsentOfRun).keys():
 
 
 class Artifact:
-    """Raises UsageError. A class, so that `isinstance(value, wandb.Artifact)` can be asked."""
+    """Raises UsageError. A class, so that `isinstance(value, wandb.Artifact)` works."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise UsageError(f"wandb.Artifact(): {_ARTIFACTS}", hint=names.NO_ARTIFACTS)

@@ -16,10 +16,10 @@ def before_init(name: str) -> Error:
 
 
 class BeforeInit:
-    """Stands for `config` and `summary` until there is a run.
+    """Takes the place of `config` and `summary` until there is a run.
 
     Args:
-        name: as the errors give it.
+        name: its name in errors.
     """
 
     _name: str
@@ -28,7 +28,7 @@ class BeforeInit:
         object.__setattr__(self, "_name", name)
 
     def __getattr__(self, key: str) -> NoReturn:
-        if key.startswith("__"):  # what Python itself asks of any object
+        if key.startswith("__"):  # names that Python itself looks up
             raise AttributeError(key)
         raise before_init(f"{self._name}.{key}")
 

@@ -1,8 +1,8 @@
 """Rejects Lightning's `WandbLogger(log_model=True)` when the logger is constructed.
 
-Lightning uploads checkpoints as artifacts once the fit is over; an error at that point would cost the whole training.
-So the constructor of its logger is patched to check the argument: at once if the module is loaded already, else when it
-is.
+Lightning uploads checkpoints as artifacts once the fit is over; an error at that point would lose the whole training.
+So the constructor of its logger is patched to check the argument, at once if the module is loaded already, else when it
+is loaded.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MODULES = ("lightning.pytorch.loggers.wandb", "pytorch_lightning.loggers.wandb")
 
 
 def refuse_models() -> None:
-    """Changes the loggers of modules that are imported already."""
+    """Patches the loggers of imported modules."""
     for name in MODULES:
         if name in sys.modules:
             _wrap(sys.modules[name])
 
 
 def find_spec(fullname: str, path: Sequence[str] | None, asking: MetaPathFinder) -> ModuleSpec | None:
-    """What the other finders say of one of `MODULES`, with a loader that changes its logger."""
+    """The spec of one of `MODULES` from the other finders, with a loader that patches its logger."""
     for finder in sys.meta_path:
         spec = None if finder is asking else finder.find_spec(fullname, path, None)
         if spec is not None:
@@ -41,7 +41,7 @@ def find_spec(fullname: str, path: Sequence[str] | None, asking: MetaPathFinder)
 
 
 class _Wrapping(Loader):
-    """Loads as another loader does, then changes the module's logger."""
+    """Loads a module with another loader, then patches its logger."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader

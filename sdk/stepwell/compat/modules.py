@@ -17,17 +17,17 @@ from stepwell.compat import names, util
 from stepwell.compat.absent import absent_name
 from stepwell.errors import term
 
-#: What libraries compare with the oldest version of W&B's client that they want; the era whose names are here.
+#: The version that libraries compare with the oldest version of W&B's client that they support.
 WANDB_VERSION = "0.19.11"
 
 
 class StandIn(ModuleType):
-    """A module with the names of another object, which answers for what is missing as well.
+    """A module with the names of another object, which also raises the errors for missing ones.
 
     Args:
-        name: dotted, as it is imported.
-        names: has the names.
-        more: names that win over those.
+        name: the dotted name of the module.
+        names: the object with the names.
+        more: names that take precedence.
     """
 
     def __init__(self, name: str, names: Any, **more: Any) -> None:
@@ -55,11 +55,11 @@ class StandIn(ModuleType):
 
 
 class Later:
-    """The names of a module that is imported when one of them is asked for.
+    """The names of a module that is imported when one of them is used.
 
     Args:
-        module: which one.
-        renamed: what other names mean there.
+        module: the name of the module.
+        renamed: other names for names of the module.
     """
 
     def __init__(self, module: str, **renamed: str) -> None:
@@ -78,7 +78,7 @@ _SKLEARN = Later("stepwell.integration.sklearn")
 _TENSORBOARD = Later("stepwell.integration.tensorboard")
 _XGBOOST = Later("stepwell.integration.xgboost")
 
-#: Those at the top that are no packages of Stepwell, so that `import stepwell as wandb` reaches them as well.
+#: Top-level modules that are not packages of Stepwell, so that `import stepwell as wandb` reaches them, too.
 OUTERMOST = ("apis", "keras", "lightgbm", "sdk", "sklearn", "tensorboard", "wandb_run", "xgboost")
 
 
@@ -87,7 +87,7 @@ def stand_ins(stepwell: ModuleType, top: StandIn | None = None) -> dict[str, Sta
 
     Args:
         stepwell: the package.
-        top: the stand-in for `wandb` itself, which gets the outermost ones as attributes.
+        top: the stand-in for `wandb` itself, which gets the top-level ones as attributes.
     """
     made: dict[str, StandIn] = {}
     for path, inside in _namespaces(stepwell).items():
@@ -100,7 +100,7 @@ def stand_ins(stepwell: ModuleType, top: StandIn | None = None) -> dict[str, Sta
 
 
 def _namespaces(stepwell: ModuleType) -> Mapping[str, Any]:
-    """By dotted path below `wandb`, parents before children: what has the names."""
+    """The objects with the names, by dotted path below `wandb`, parents before children."""
     run = stepwell.Run
     of_a_run = SimpleNamespace(Run=run, RunDisabled=run)
     return {

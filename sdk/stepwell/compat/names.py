@@ -1,7 +1,7 @@
 """Names of W&B's client that Stepwell does not have, and what to use instead of each. Data only.
 
-`absent.py` makes errors of them: a script that needs one of these names learns what to write, and a library that only
-probes for it continues without it.
+`absent.py` turns them into errors: a script that needs one of these names learns what to use instead, and a library
+that only probes for it continues without it.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ NO_ARTIFACTS = (
 )
 NO_SWEEPS = "search with Optuna or Ray Tune, one init(group=…) per trial, and compare the runs with SQL"
 NO_STATUS = "run.stats and run.account count what is on its way and what is stored"
-NO_WRITE_LOGS = "print(): Stepwell keeps what goes to sys.stdout with the run"
+NO_WRITE_LOGS = "print(): Stepwell keeps the output to sys.stdout with the run"
 
 _CHARTS = "wandb.plot has the charts: line, scatter, bar, histogram, pr_curve, roc_curve, confusion_matrix"
 _INTERNAL = "this is an internal part of W&B's client; wandb.init(), wandb.Api() and the run are the way in"
 _CONSOLE = "call wandb.init() in a cell, and run.display() to show the run's page"
-_NO_AUTOLOG = "nothing is logged by itself here: call run.log() with what each call of the library returns"
+_NO_AUTOLOG = "Stepwell does not log this automatically: call run.log() with the result of each call of the library"
 _TABLES = "join tables in pandas or SQL, and log the result as wandb.Table"
-_ULTRALYTICS = "Ultralytics logs by itself after stepwell.install_as_wandb() and `yolo settings wandb=True`"
+_ULTRALYTICS = "Ultralytics logs automatically after stepwell.install_as_wandb() and `yolo settings wandb=True`"
 _NO_REPORTS = "there are no reports; SQL answers what a report would show"
 
 #: Below `wandb`, by dotted path. A name also stands for what is below it.
 MODULE = {
     "ArtifactTTL": NO_ARTIFACTS,
     "Graph": "log a drawing of the model as wandb.Image or wandb.Html; run.watch(model) logs gradients and parameters",
-    "InternalApi": "wandb.Api() reads what was logged",
+    "InternalApi": "wandb.Api() reads logged runs",
     "JoinedTable": _TABLES,
     "LaunchAgent": "start jobs with your scheduler; `stepwell up` needs to know nothing of them",
     "PartitionedTable": _TABLES,
     "WBTraceTree": "log a trace as nested dicts or as wandb.Html",
     "agents": NO_SWEEPS,
     "api.settings": "wandb.Api().settings",
-    "apis.InternalApi": "wandb.Api() reads what was logged",
-    "apis.internal": "wandb.Api() reads what was logged",
+    "apis.InternalApi": "wandb.Api() reads logged runs",
+    "apis.internal": "wandb.Api() reads logged runs",
     "apis.reports": _NO_REPORTS,
     "beta": _INTERNAL,
     "box3d": 'wandb.Object3D({"type": "lidar/beta", "points": …, "boxes": [{"corners": …, "label": …, "color": …}]})',
     "docker": "`docker build -t stepwell .` in a checkout makes an image of the server",
-    "env": "os.environ has the variables; run.project, run.entity and run.dir what came of them",
+    "env": "os.environ has the variables; run.project, run.entity and run.dir have the resulting values",
     "filesync": _INTERNAL,
     "helper": "init(config=…, config_exclude_keys=…, config_include_keys=…) chooses keys of a config",
     "integration.catboost": "model.fit(callbacks=[…]) takes an object whose after_iteration(info) calls run.log()",
     "integration.cohere": _NO_AUTOLOG,
-    "integration.diffusers": 'log what a pipeline returns: run.log({"images": [wandb.Image(i) for i in out.images]})',
+    "integration.diffusers": 'log the result of a pipeline: run.log({"images": [wandb.Image(i) for i in out.images]})',
     "integration.dspy": _NO_AUTOLOG,
     "integration.fastai": "in a fastai Callback, call run.log() in after_batch and after_epoch",
     "integration.gym": "gymnasium.wrappers.RecordVideo, then run.log({'video': wandb.Video(path)})",
@@ -109,7 +109,7 @@ UTIL = {
     "json_friendly": "run.log() and init(config=…) take numpy, torch and pandas values as they are",
     "json_friendly_val": "run.log() and init(config=…) take numpy, torch and pandas values as they are",
     "make_artifact_name_safe": NO_ARTIFACTS,
-    "sentry_exc": "nothing is reported to anybody",
+    "sentry_exc": "Stepwell reports nothing",
     "to_forward_slash_path": "pathlib.PurePath(path).as_posix()",
     "to_json": "json.dumps(value, default=str)",
 }
@@ -153,8 +153,8 @@ API = {
     ),
     "beta_scan_history": "run.scan_history(), or run.series(key) for every point as arrays",
     "client": "GET /v1/openapi.json of the server describes the same reads over HTTP",
-    "create_project": "a project is there as soon as a run logs to it",
-    "create_run": "stepwell.init() makes runs",
+    "create_project": "a project exists as soon as a run logs to it",
+    "create_run": "stepwell.init() creates runs",
     "from_path": "api.run(path) or api.runs(path)",
-    "sync_tensorboard": "init(sync_tensorboard=True) logs what TensorBoard's writers write",
+    "sync_tensorboard": "init(sync_tensorboard=True) logs the output of TensorBoard's writers",
 }

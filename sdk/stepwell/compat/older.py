@@ -19,7 +19,7 @@ class _Shown(Protocol):
 
 
 class OlderNames(AbsentOfRun):
-    """Names of W&B's client. There are no sweeps, so what names one is None."""
+    """Names of W&B's client. There are no sweeps, so attributes about them are None."""
 
     sweep_id: None = None
     sweep_url: None = None
@@ -39,8 +39,8 @@ class OlderNames(AbsentOfRun):
         """HTML that shows the run's page in a frame; a line of text when the run is not online.
 
         Args:
-            height: of the frame, in pixels.
-            hidden: whether the page is behind a button.
+            height: the height of the frame in pixels.
+            hidden: whether the page is hidden behind a button.
         """
         if self.url is None:
             return "<p>This run is not online, so it has no page.</p>"
@@ -56,10 +56,10 @@ class OlderNames(AbsentOfRun):
         """
         ipython = sys.modules.get("IPython")
         shell = None if ipython is None else ipython.get_ipython()
-        if ipython is None or getattr(shell, "kernel", None) is None:  # in a terminal, IPython has none
+        if ipython is None or getattr(shell, "kernel", None) is None:  # IPython in a terminal has no kernel
             return False
         ipython.display.display(ipython.display.HTML(self.to_html(height, hidden)))
         return True
 
     def _label(self, *_: object, **__: object) -> None:
-        """Integrations tell W&B here which library uses it. Nobody needs to know."""
+        """Accepted and ignored: integrations tell W&B which library uses it."""

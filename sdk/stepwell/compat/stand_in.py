@@ -21,7 +21,7 @@ from stepwell.errors import UsageError
 
 
 def login(*_: Any, **__: Any) -> bool:
-    """Accepted for older scripts: a server inside a trusted network asks for no key.
+    """Accepted for older scripts: a server inside a trusted network requires no key.
 
     Returns:
         True.
@@ -30,11 +30,11 @@ def login(*_: Any, **__: Any) -> bool:
 
 
 def setup(*_: Any, **__: Any) -> None:
-    """Accepted for older scripts: nothing has to be set up before `init`."""
+    """Accepted for older scripts: no setup is needed before `init`."""
 
 
 def require(*_: Any, **__: Any) -> None:
-    """Accepted for older integrations: a part of W&B's client that scripts had to ask for is not needed here."""
+    """Accepted for older integrations: Stepwell does not need this part of W&B's client."""
 
 
 def ensure_configured() -> None:
@@ -42,7 +42,7 @@ def ensure_configured() -> None:
 
 
 class _AsDistribution(Distribution):
-    """What `importlib.metadata` says of wandb; libraries ask it for the version, not the module."""
+    """The distribution metadata of wandb for `importlib.metadata`, from which libraries read the version."""
 
     def read_text(self, filename: str) -> str | None:
         return f"Metadata-Version: 2.1\nName: wandb\nVersion: {WANDB_VERSION}\n" if filename == "METADATA" else None
@@ -52,7 +52,7 @@ class _AsDistribution(Distribution):
 
 
 class _Finder(DistributionFinder):
-    """While Stepwell stands in for wandb: finds that distribution, and raises hints for missing modules."""
+    """Finds the distribution of wandb while Stepwell stands in for it, and raises hints for missing modules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -71,9 +71,9 @@ class _Finder(DistributionFinder):
 
 
 def install_as_wandb() -> None:
-    """From now on, `import wandb` in this process gives Stepwell, for libraries that say so themselves.
+    """Makes `import wandb` in this process return Stepwell, for libraries that import wandb themselves.
 
-    Call it first thing. The submodules that Lightning, Transformers and Keras import are there, too.
+    Call it before other imports. The submodules that Lightning, Transformers and Keras import exist, too.
 
     Raises:
         UsageError: W&B's own client is imported already.

@@ -20,10 +20,10 @@ def generate_id(length: int = 8) -> str:
 
 
 def get_module(name: str, required: str | bool | None = None, lazy: bool = True) -> ModuleType | None:
-    """The module of that name; None when it is not installed.
+    """Imports the module of that name; returns None when it is not installed.
 
     Args:
-        required: when given, a missing module raises; a text is the message.
+        required: if given, a missing module raises; a string is the message.
         lazy: accepted, and ignored.
 
     Raises:

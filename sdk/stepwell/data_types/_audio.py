@@ -1,4 +1,4 @@
-"""Sound: samples, which are encoded as WAV, and files, which are kept as they are."""
+"""Sound: samples, which are encoded as WAV, and files, which are kept unchanged."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Audio(Media):
     """Sound.
 
     Args:
-        data_or_path: samples N or N×channels (channels×N, too, when it cannot be the other way): floats from -1 to 1,
-            or integers of 16 or 32 bits. Or a path, or a file object with a name.
-        sample_rate: samples a second; needed for samples.
-        caption: a text beside it.
+        data_or_path: samples N or N×channels (also channels×N, where unambiguous): floats from -1 to 1, or integers of
+            16 or 32 bits; or a path, or a file object with a name.
+        sample_rate: samples per second; required for samples.
+        caption: a text shown with it.
 
     Samples are stored as 16 bits.
 
     Raises:
-        DataError: no sample_rate, an array of another shape, or no such file.
+        DataError: sample_rate is missing, the array has another shape, or there is no such file.
     """
 
     folder = "audio"
@@ -78,7 +78,7 @@ class Audio(Media):
 
 
 def _samples_of(data: Any) -> npt.NDArray[Any]:
-    """A copy as N or N×channels, in a type that soundfile knows."""
+    """A copy as N or N×channels, in a type that soundfile supports."""
     array = as_array(data)
     if array.ndim == 2 and array.shape[1] > _MAX_CHANNELS >= array.shape[0]:
         array = array.T
@@ -97,7 +97,7 @@ def _samples_of(data: Any) -> npt.NDArray[Any]:
 
 
 def _fits(array: npt.NDArray[Any], wide: type[np.signedinteger[Any]]) -> bool:
-    """Integers of other widths, as lists have them, are taken for the narrower that holds them."""
+    """Converts integers of other widths, as in lists, to the narrowest supported type that holds them."""
     limits = np.iinfo(wide)
     narrow = array.dtype not in (np.int16, np.int32)
     return narrow and limits.min <= int(array.min()) and int(array.max()) <= limits.max

@@ -17,12 +17,12 @@ log = logging.getLogger("stepwell")
 
 
 class MediaList(Media):
-    """What a list of media is logged as.
+    """Converts a list of media for logging.
 
     Args:
-        items: at least one; all of them media, else it is a DataError.
+        items: at least one item; a DataError is raised unless all are media.
 
-    Media of one class that knows a form for lists (pictures, sound, …) become one object; it has, beside W&B's fields,
+    Media of one class with a form for lists (pictures, sound, …) become one object, which has, beside W&B's fields,
     `files`: path, sha256 and size of each file. Others become a list of single objects.
     """
 

@@ -14,10 +14,10 @@ from stepwell.errors import DataError
 
 
 class Bokeh(Media):
-    """A figure of Bokeh.
+    """A Bokeh figure.
 
     Args:
-        data_or_path: a model of Bokeh, or the path of a document that it wrote as JSON.
+        data_or_path: a Bokeh model, or the path of a document that Bokeh wrote as JSON.
 
     Raises:
         DataError: it is neither.
@@ -44,14 +44,14 @@ class Bokeh(Media):
 
 
 def _document(model: Any) -> str:
-    """The JSON of the document that the model is in; of one of its own, which it leaves again, where it is in none."""
+    """The JSON of the model's document, or of a temporary one where it has none."""
     encoder = library("bokeh.core.json_encoder", "a figure of Bokeh", "bokeh")
     alone = model.document is None
     document = library("bokeh.document", "a figure of Bokeh", "bokeh").Document() if alone else model.document
     try:
         if alone:
             document.add_root(model)
-        text: str = encoder.serialize_json(document.to_json(deferred=False))  # arrays inside of the text, not apart
+        text: str = encoder.serialize_json(document.to_json(deferred=False))  # with arrays inside the text
         return text
     finally:
         if alone:

@@ -1,4 +1,4 @@
-"""The one list of the media types that users make; both `stepwell` and `stepwell.data_types` export them.
+"""The list of media types for users; both `stepwell` and `stepwell.data_types` export them.
 
 A type has a module of its own, named after it in lower case, which is imported on first use.
 """

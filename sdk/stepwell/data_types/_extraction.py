@@ -1,6 +1,6 @@
 """Extracts media from the dict given to `log()`, nested dicts included.
 
-Sits between `log()` and the media queue. Takes the caller's dict; returns the same dict without its media, for the
+Sits between `log()` and the media queue. Receives the caller's dict; returns the same dict without its media, for the
 stage, and the media with their keys.
 """
 
@@ -18,13 +18,13 @@ from stepwell.wire import MAX_DEPTH
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A medium in a row.
+    """A media object in a row.
 
     Attributes:
-        key: what it was logged as; below dicts, the dot path.
-        path: the metric that the row has for it: the same, but for a chart, which has the key of its table.
-        name: what its files are named after, the innermost key of `path`: for `encode(name, step, sink)`.
-        media: as `as_media` made it.
+        key: the key under which it was logged; inside dicts, the dot path.
+        path: the key in the row: the same, except for a chart, which has the key of its table.
+        name: the stem for the names of its files, the innermost key of `path`: for `encode(name, step, sink)`.
+        media: the result of `as_media`.
     """
 
     key: str
@@ -33,29 +33,30 @@ class Found:
     media: Media
 
     def prepared(self) -> Found:
-        """The same with what `log()` keeps; for when all else of the call is accepted."""
+        """The same with prepared media; called once the rest of the call is accepted."""
         return Found(self.key, self.path, self.name, self.media.prepare())
 
     @property
     def config(self) -> dict[str, Any]:
-        """What the run's internal config gets for it, to be merged key by key; complete once it is prepared."""
+        """Entries for the run's internal config, to be merged key by key; complete once it is prepared."""
         return self.media.config_entries(self.key)
 
 
 def as_media(value: Any) -> Media | None:
-    """The media that is logged for `value`, not prepared yet; None when it is a plain value.
+    """The media object for `value`, not prepared yet; None for a plain value.
 
     Raises:
-        DataError: a list of media and plain values; or something that looks like media and makes none.
+        DataError: a list mixes media and plain values; or a value looks like media but cannot be converted.
     """
     return recognised(value, _table_of)
 
 
 def take_media(data: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[Found]]:
-    """`data` without its media, and these. Without any it is `data` itself; the caller's dicts are never changed.
+    """Splits `data` into plain values and media. Without media, returns `data` itself; the caller's dicts are never
+    changed.
 
     Raises:
-        DataError: a list of media and plain values, a key that cannot be stored, or something that makes no media.
+        DataError: a list mixes media and plain values, a key cannot be stored, or a value cannot be converted.
     """
     found: list[Found] = []
     return _without(data, "", found, 0), found

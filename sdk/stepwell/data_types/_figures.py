@@ -1,4 +1,4 @@
-"""Matplotlib figures: finds the figure that was meant, and draws its picture.
+"""Matplotlib figures: finds the figure of a value, and draws its picture.
 
 Used by `Image` and `Plotly`. A figure is expensive to copy and belongs to the caller's thread, so it is drawn there.
 """
@@ -14,7 +14,7 @@ from stepwell.data_types._libraries import library
 
 
 def is_figure(value: Any) -> bool:
-    """Whether it is a figure of matplotlib, axes, or the module pyplot. Imports nothing."""
+    """Returns whether a value is a matplotlib figure, axes, or the module pyplot. Imports nothing."""
     if "matplotlib" not in sys.modules:
         return False
     if isinstance(value, ModuleType):
@@ -26,25 +26,25 @@ def is_figure(value: Any) -> bool:
 
 
 def figure_of(value: Any) -> Any:
-    """The whole figure of what `is_figure` takes: that of the axes, or the current one of pyplot."""
+    """The figure of a value that `is_figure` accepts: that of the axes, or the current one of pyplot."""
     if isinstance(value, ModuleType):
         return value.gcf()
     figure = value.figure if hasattr(value, "figure") else value
-    while getattr(figure, "figure", figure) is not figure:  # a figure inside of a figure
+    while getattr(figure, "figure", figure) is not figure:  # a figure inside a figure
         figure = figure.figure
     return figure
 
 
 def has_image(figure: Any) -> bool:
-    """Whether some axes show a picture, which plotly would not."""
+    """Returns whether some axes show a picture, which plotly would omit."""
     return any(axes.images for axes in figure.get_axes())
 
 
 def drawn(figure: Any) -> Any:
-    """The figure as a picture of Pillow, as `savefig` draws it."""
+    """The figure as a Pillow image, as drawn by `savefig`."""
     pillow = library("PIL.Image", "a picture of a figure")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})  # it is decoded again at once
+    figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 1})  # it is decoded again immediately
     picture = pillow.open(buffer)
     picture.load()
     return picture

@@ -1,6 +1,6 @@
-"""Names media files within their run, and defines the sink that takes their bytes.
+"""Names media files within their run, and defines the sink that receives their bytes.
 
-The last step of the media path: the classes beside this one encode, `store` names the file and hands it to the sink.
+The last step of the media path: the media classes encode, `store` names the file and passes it to the sink.
 `DirectorySink` keeps files in a directory, for tests and offline runs.
 """
 
@@ -21,12 +21,12 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
-    """A file that a sink has taken.
+    """A file that a sink has stored.
 
     Attributes:
-        sha256: of its bytes, 64 hex digits.
-        size: in bytes.
-        path: its name inside of the run, with slashes.
+        sha256: the SHA-256 of its content, 64 hex digits.
+        size: its size in bytes.
+        path: its name in the run, with slashes.
     """
 
     sha256: str
@@ -34,23 +34,24 @@ class FileRef:
     path: str
 
     def as_json(self) -> dict[str, str | int]:
-        """What rows say of the file."""
+        """The fields that rows hold for the file."""
         return {"path": self.path, "sha256": self.sha256, "size": self.size}
 
 
 @runtime_checkable
 class FileSink(Protocol):
-    """Takes the files of one run. One sink lives as long as its run: media remember where they are stored by it."""
+    """Stores the files of one run. A sink lives as long as its run: media objects remember by it where they are
+    stored."""
 
     def add(self, path_in_run: str, data: bytes | Path) -> FileRef:
-        """Keeps `data`, or the file that it names, under `path_in_run`; the file may be gone after the call."""
+        """Stores `data`, or the file that it names, under `path_in_run`; the file may be removed after the call."""
 
 
 class DirectorySink:
-    """Keeps files in a directory by their content: the same bytes under two names are one file.
+    """Stores files in a directory by their content: the same bytes under two names are one file.
 
     Args:
-        root: made when it is not there. Contents are in `root/<first two hex digits>/<sha256>`.
+        root: the directory, created if missing. Contents are in `root/<first two hex digits>/<sha256>`.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -70,7 +71,7 @@ class DirectorySink:
                     else:
                         with data.open("rb") as source:
                             shutil.copyfileobj(source, file, _CHUNK_BYTES)
-                Path(name).replace(target)  # whole or not at all
+                Path(name).replace(target)  # atomic
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
@@ -78,18 +79,18 @@ class DirectorySink:
         return ref
 
     def path_of(self, sha256: str) -> Path:
-        """Where the file with this content is."""
+        """The path of the file with this content."""
         return self.root / sha256[:2] / sha256
 
 
 def store(sink: FileSink, folder: str, key: str, step: int | str, suffix: str, data: bytes | Path) -> FileRef:
-    """Hands a file to `sink` as `media/<folder>/<key>_<step>_<first 20 hex digits of its sha256><suffix>`."""
+    """Passes a file to `sink` as `media/<folder>/<key>_<step>_<first 20 hex digits of its sha256><suffix>`."""
     digest, _ = sha256_of(data)
     return sink.add(f"media/{folder}/{clean_path(key)}_{step}_{digest[:20]}{suffix}", data)
 
 
 def clean_path(key: str) -> str:
-    """`key` as a path that leads nowhere else: its slashes make folders, parts `.` and `..` become `_` and `__`."""
+    """`key` as a safe relative path: its slashes make folders, parts `.` and `..` become `_` and `__`."""
     parts = [part for part in storable(key).split("/") if part]
     return "/".join("_" * len(part) if part in (".", "..") else part for part in parts)
 

@@ -1,6 +1,6 @@
 """Estimates the memory of a media object that waits to be encoded.
 
-Used by the media queue, whose limit is in bytes. Takes the attributes of any media object and returns a number of
+Used by the media queue, whose limit is in bytes. Receives the attributes of any media object and returns a number of
 bytes. Runs in the caller's thread, so the size of a long list is estimated from samples.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: For all other values: a Python object, and its slot in the container.
+#: The size of all other values: a Python object, and its slot in the container.
 _OBJECT_BYTES = 64
 _SAMPLES = 128
 _MAX_DEPTH = 20
 _OURS = "stepwell."
-#: How Pillow holds pixels, by the mode; three channels take as much as four.
+#: Pillow's bytes per pixel, by mode; three channels take as much as four.
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 
 
 def held_bytes(value: Any, depth: int = 0) -> int:
-    """Of arrays, pictures of Pillow, bytes, texts, and containers and objects with attributes that hold them."""
+    """The size of arrays, Pillow images, bytes, strings, and of containers and objects that hold them."""
     if isinstance(value, bytes | str):
         return _OBJECT_BYTES + len(value)
     if isinstance(size := getattr(value, "nbytes", None), int):  # arrays, tensors, series
@@ -35,7 +35,7 @@ def held_bytes(value: Any, depth: int = 0) -> int:
         return _of_many(value, depth)
     if depth == 0 or hasattr(type(value), "held_bytes") or type(value).__module__.startswith(_OURS):
         return _OBJECT_BYTES + sum(held_bytes(part, depth + 1) for part in getattr(value, "__dict__", {}).values())
-    return _OBJECT_BYTES  # the attributes of others may lead to whole libraries
+    return _OBJECT_BYTES  # the attributes of other objects may lead to whole libraries
 
 
 def _of_many(items: Sequence[Any], depth: int) -> int:

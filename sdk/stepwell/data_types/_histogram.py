@@ -1,7 +1,7 @@
-"""Histograms: counts and bin edges, small enough to travel as JSON in the row.
+"""Histograms: counts and bin edges, small enough to be sent as JSON in the row.
 
-Made by the user, or from any sequence of numbers. `values/convert.py` asks for the JSON. Not a `Media`, because it has
-no file.
+Created by the user, or from any sequence of numbers. `values/convert.py` requests the JSON. Not a `Media`, because it
+has no file.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from stepwell.values.convert import as_array, counts_and_edges, without_masked
 
 
 class Histogram:
-    """How often values fall into each of some bins.
+    """The counts of values in bins.
 
     Args:
         sequence: numbers of any shape: a list, an array or a tensor; bools count as 0 and 1.
-        np_histogram: what `numpy.histogram` returns, counts and edges, instead of `sequence`. The counts may be
+        np_histogram: the result of `numpy.histogram`, counts and edges, instead of `sequence`. The counts may be
             fractions (densities).
-        num_bins: into how many bins of one width `sequence` is counted; at most `MAX_LENGTH`.
+        num_bins: the number of bins of equal width for `sequence`; at most `MAX_LENGTH`.
 
     Attributes:
         histogram: the counts, a list of n numbers.
         bins: the edges, a list of n + 1 floats.
 
     Raises:
-        DataError: too many bins; counts and edges do not fit; `sequence` holds NaN, infinities or things that are no
-            numbers.
+        DataError: there are too many bins; counts and edges do not match; or `sequence` holds NaN, infinities or values
+        that
+            are not numbers.
     """
 
     MAX_LENGTH = 512

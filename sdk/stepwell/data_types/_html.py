@@ -1,4 +1,4 @@
-"""HTML pages, shown by themselves."""
+"""HTML pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepwell.data_types._media import Media
 from stepwell.data_types._sources import Source
 from stepwell.errors import DataError
 
-#: Links open beside the workspace, not inside of the panel; text has the font of the rest. Nothing is loaded for it.
+#: Links open in a new tab, not inside the panel; text has the font of the other pages. Loads no further resources.
 _HEAD = '<base target="_blank"><style>body { font-family: system-ui, sans-serif; }</style>'
 
 
@@ -21,12 +21,12 @@ class Html(Media):
     """A page.
 
     Args:
-        data: the text of it, the path of an .html file, or a file object.
-        inject: put a plain style and `<base target="_blank">` into its head.
-        data_is_not_path: a str is the text, even if a file has such a name.
+        data: the HTML text, the path of an .html file, or a file object.
+        inject: whether to put a plain style and `<base target="_blank">` into its head.
+        data_is_not_path: whether a str is always the text, even if a file has that name.
 
     Raises:
-        DataError: no text; a path that is no .html file.
+        DataError: `data` is not text, or the path is not that of an .html file.
     """
 
     folder = "html"
@@ -58,7 +58,7 @@ class Html(Media):
 def _is_file(text: str) -> bool:
     try:
         return text.lower().endswith((".html", ".htm")) and Path(text).is_file()
-    except (OSError, ValueError):  # too long, or with a NUL
+    except (OSError, ValueError):  # a name that is too long, or contains a NUL
         return False
 
 
@@ -70,7 +70,7 @@ def _decoded(source: Source) -> str:
 
 
 def _injected(text: str) -> str:
-    """With `_HEAD` behind the first tag that it may follow, else in front."""
+    """Inserts `_HEAD` after the first tag that it may follow, else at the start."""
     for tag in (r"<head\b[^>]*>", r"<html\b[^>]*>", r"<!doctype\b[^>]*>"):
         if (found := re.search(tag, text, re.IGNORECASE)) is not None:
             return text[: found.end()] + _HEAD + text[found.end() :]

@@ -24,14 +24,14 @@ from stepwell.values.convert import described
 
 log = logging.getLogger("stepwell")
 
-#: What a new file may be, and the modes of Pillow that it holds; other modes become RGB.
+#: The kinds of new files, and the Pillow modes that they support; other modes become RGB.
 _MODES = {
     "png": {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"},
     "jpg": {"L", "RGB", "CMYK"},
     "jpeg": {"L", "RGB", "CMYK"},
     "bmp": {"1", "L", "P", "RGB"},
 }
-#: Modes that an array of so many channels may be in, by its number of channels; to others it is converted.
+#: The modes of an array by its number of channels; for other modes it is converted.
 _EIGHT_BIT_MODES = {1: {"L"}, 3: {"RGB", "YCbCr", "LAB", "HSV"}, 4: {"RGBA", "CMYK", "RGBX"}}
 
 
@@ -39,25 +39,26 @@ class Image(Media):
     """A picture.
 
     Args:
-        data_or_path: an array H×W or H×W×C (C of 1, 3 or 4: grey, RGB, RGBA), a tensor of torch C×H×W or N×C×H×W (a
-            grid), a picture of Pillow, a figure or axes of matplotlib, a path, a file object, or another `Image`.
-        mode: of Pillow, for the channels of an array ("L", "RGB", "YCbCr"); others are converted to it.
-        caption: a text beside it.
-        grouping: an integer; kept in the row.
+        data_or_path: an array H×W or H×W×C (C of 1, 3 or 4: grey, RGB, RGBA), a torch tensor C×H×W or N×C×H×W (a grid),
+        a
+            Pillow image, a matplotlib figure or axes, a path, a file object, or another `Image`.
+        mode: the Pillow mode of an array's channels ("L", "RGB", "YCbCr"); other images are converted to it.
+        caption: a text shown with it.
+        grouping: an integer that is kept in the row.
         classes: names of classes, `[{"id": 0, "name": "cat"}, …]`, for boxes and masks without names of their own.
         boxes: `{"name": {"box_data": [{"position": …, "class_id": …}, …], "class_labels": {0: "cat"}}}`.
         masks: `{"name": {"mask_data": class ids H×W, "class_labels": {0: "cat"}}}`, or "path" instead of "mask_data".
         file_type: "png" (default), "jpg", "jpeg" or "bmp". A path keeps its own.
-        normalize: take numbers that reach at most 1 for fractions of white, and stretch an array with negative ones to
-            black and white; otherwise numbers are cut off at 0 and 255.
+        normalize: whether to treat numbers of at most 1 as fractions of white, and to stretch an array with negative
+            numbers from black to white; otherwise numbers are clipped to 0 and 255.
 
     Attributes:
-        width, height: in pixels.
+        width, height: the size in pixels.
         format: the kind of file, "png" and so on.
-        caption: as given.
+        caption: the caption.
 
     Raises:
-        DataError: the data makes no picture, or boxes, masks or classes have another form.
+        DataError: the data cannot be converted to a picture, or boxes, masks or classes are malformed.
     """
 
     folder = "images"
@@ -95,7 +96,7 @@ class Image(Media):
 
     @property
     def image(self) -> Any:
-        """The picture as one of Pillow's; that of a file is decoded now."""
+        """The picture as a Pillow image; a file is decoded now."""
         if self._source is None:
             return self._picture
         picture = library("PIL.Image", "a picture").open(io.BytesIO(self._source.read()))
@@ -169,7 +170,7 @@ class Image(Media):
         self._grouping = other._grouping if grouping is None else grouping
 
     def _open(self, source: Source) -> None:
-        """Takes a file as it is; its head is read for the size, its pixels are not."""
+        """Keeps a file unchanged; reads only its head, for the size."""
         pillow = library("PIL.Image", "a picture")
         data = source.data
         try:

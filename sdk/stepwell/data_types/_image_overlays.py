@@ -21,14 +21,14 @@ from stepwell.values.convert import as_array, described, jsonable
 from stepwell.values.text import dump
 
 _CORNERS = ("minX", "maxX", "minY", "maxY")
-#: Part of the format: W&B's pages split keys of class labels here.
+#: Part of the format: W&B's pages split keys of class labels at this text.
 _DELIMITER = "_wandb_delimeter_"
 
 Labels = dict[int, str]
 
 
 class Classes:
-    """Names of classes, for all boxes and masks of a picture that bring none.
+    """Names of classes, for all boxes and masks of a picture without names of their own.
 
     Args:
         class_set: `[{"id": 0, "name": "cat"}, …]`.
@@ -46,7 +46,7 @@ class Classes:
 
 
 class Boxes:
-    """One set of boxes over a picture, of those that `Image(boxes={"name": …})` takes."""
+    """One set of boxes over a picture, an entry of `Image(boxes={"name": …})`."""
 
     folder = "metadata/boxes2D"
     type = "boxes2D"
@@ -70,7 +70,7 @@ class Boxes:
 
 
 class Mask:
-    """One mask over a picture, of those that `Image(masks={"name": …})` takes: a class, 0 to 255, for each pixel."""
+    """One mask over a picture, an entry of `Image(masks={"name": …})`: a class, 0 to 255, for each pixel."""
 
     folder = "images/mask"
     type = "mask"
@@ -103,7 +103,7 @@ class Mask:
 
 
 def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> dict[str, Any]:
-    """The boxes or masks by their names, checked."""
+    """Checks boxes or masks; returns them by name."""
     if values is None:
         return {}
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
@@ -112,7 +112,7 @@ def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> di
 
 
 def label_entries(key: str, *groups: Mapping[str, Boxes | Mask]) -> dict[str, Any]:
-    """What the run's config must know of the names of classes under the image key `key`."""
+    """The entries of the run's config for the names of classes under the image key `key`."""
     entries: dict[str, Any] = {}
     for group in groups:
         for name, overlay in group.items():
@@ -130,7 +130,7 @@ def checked_classes(classes: Any) -> Labels:
 
 
 def _labels(value: Mapping[str, Any], classes: Labels, present: set[int]) -> Labels:
-    """Names for all classes: those that are given, else those of the picture, else class_<id>."""
+    """Names for all classes: the given ones, else those of the picture, else class_<id>."""
     given = value.get("class_labels")
     if given is None:
         given = classes
@@ -141,10 +141,10 @@ def _labels(value: Mapping[str, Any], classes: Labels, present: set[int]) -> Lab
 
 
 def _checked_box(box: Any) -> dict[str, Any]:
-    """A copy of the box in plain values.
+    """Checks a box; returns a copy in plain values.
 
     Raises:
-        DataError: a part of it has another form than the format knows.
+        DataError: a part of the box is malformed.
     """
     if not isinstance(box, Mapping):
         raise DataError("a box must be a dict", detail=described(box))

@@ -11,14 +11,14 @@ _PACKAGES = {"PIL": "Pillow", "av": "PyAV"}
 
 
 def library(module: str, purpose: str, install: str = "'stepwell[media]'") -> Any:
-    """The module, for `purpose`.
+    """Imports a module for `purpose`.
 
     Raises:
-        DataError: it is not installed; the hint says how to.
+        DataError: it is not installed; the hint says how to install it.
     """
     try:
         return importlib.import_module(module)
-    except (ImportError, OSError) as error:  # OSError: the module is there, the C library that it loads is not
+    except (ImportError, OSError) as error:  # OSError: the C library that the module loads is missing
         root = module.partition(".")[0]
         raise DataError(
             f"{purpose} needs {_PACKAGES.get(root, root)}, which is not installed here or does not load",

@@ -1,8 +1,8 @@
 """The base class of all media: copied when logged, encoded to files and JSON later.
 
-Sits between `log()` and the sink. The constructor and `prepare()` run in the caller's thread and leave nothing that the
-caller could still change; `encode()` runs later in another thread, makes the files and returns the JSON for the row. A
-value that is logged twice in a run is encoded once.
+Sits between `log()` and the sink. The constructor and `prepare()` run in the caller's thread and copy everything that
+the caller could still change; `encode()` runs later in another thread, creates the files and returns the JSON for the
+row. An object that is logged twice in a run is encoded once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stepwell.data_types._held import held_bytes
 from stepwell.errors import DataError
 from stepwell.values.text import storable
 
-#: What `encode` returns: an object, or a list of them for media of several classes.
+#: The result of `encode`: an object, or a list of objects for media of several classes.
 Encoded = dict[str, Any] | list[Any]
 
 
@@ -24,7 +24,7 @@ class Media:
     """A value of a metric that is stored as a file.
 
     Class attributes:
-        folder: below `media/` in the run.
+        folder: the folder below `media/` in the run.
     """
 
     folder: ClassVar[str]
@@ -33,31 +33,32 @@ class Media:
 
     @property
     def held_bytes(self) -> int:
-        """The memory that it holds until it is encoded, about; what waits for that is bounded by it."""
+        """The approximate memory that it holds until it is encoded; it counts for the limit of the media queue."""
         return held_bytes(self)
 
     def prepare(self) -> Media:
-        """What `log()` keeps: this object when nothing can change it any more, else a copy of it. Fast.
+        """The object that `log()` keeps: this one when nothing can change it any more, else a copy. Fast.
 
         Raises:
-            DataError: it cannot be logged.
+            DataError: the object cannot be logged.
         """
         return self
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
-        """Encodes; hands the files to `sink`. Not for the caller's thread. Calls come in the order of `prepare()`.
+        """Encodes the object, and passes the files to `sink`. Not called in the caller's thread; called in the order of
+        `prepare()`.
 
         Args:
             key: the metric's name; of a nested one, the innermost key.
-            step: of the row; "summary" for a value that is set there.
-            sink: that of the run.
+            step: the step of the row; "summary" for a value of the summary.
+            sink: the sink of the run.
 
         Returns:
-            the JSON for the row, `{"_type": …, "path": …, "sha256": …, "size": …, …}`. The same object again, for the
-            same sink, returns the files that it has already.
+            The JSON for the row, `{"_type": …, "path": …, "sha256": …, "size": …, …}`. A second call with the same sink
+            returns the same files.
 
         Raises:
-            DataError: it cannot be encoded.
+            DataError: the object cannot be encoded.
         """
         if self._encoded is None or self._encoded_for is None or self._encoded_for() is not sink:
             self._encoded = self._encode(key, step, sink)
@@ -65,25 +66,25 @@ class Media:
         return dict(self._encoded)
 
     def config_entries(self, key: str) -> dict[str, Any]:
-        """What the run's internal config (`_wandb`) must know of it: names of classes, layouts of charts."""
+        """The entries for the run's internal config (`_wandb`): names of classes, layouts of charts."""
         return {}
 
     def row_key(self, key: str) -> str:
-        """The key that the row has for it; another one for charts only."""
+        """The key in the row; only charts have another one."""
         return key
 
     @classmethod
     def batch_json(cls, items: Sequence[Any], encoded: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """The one object for a list of this class, without `count` and `files`; None where lists stay lists."""
+        """The single object for a list of this class, without `count` and `files`; None where lists stay lists."""
         return None
 
     @classmethod
     def batch_limit(cls) -> int | None:
-        """How many of a list are kept; None for all."""
+        """The most items of a list that are kept; None: all."""
         return None
 
     def files_of(self, encoded: dict[str, Any]) -> list[FileRef]:
-        """The files that `encoded`, which `encode` returned, refers to."""
+        """The files to which `encoded`, a result of `encode`, refers."""
         return [FileRef(encoded["sha256"], encoded["size"], encoded["path"])]
 
     def _encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any]:
@@ -102,9 +103,9 @@ def captions_of(items: Sequence[Any]) -> list[str | None] | None:
 
 
 def checked_caption(caption: object) -> str | None:
-    """A caption as text. Numbers are taken, too, as scripts give the label of a class."""
+    """A caption as text. Numbers are accepted, too, because scripts pass the label of a class."""
     if caption is None or isinstance(caption, str):
         return caption if caption is None else storable(caption)
     if isinstance(caption, list | tuple | dict):
-        raise DataError("a caption is a text", detail=type(caption).__name__, hint="one object, one caption")
+        raise DataError("a caption must be a text", detail=type(caption).__name__, hint="one object, one caption")
     return storable(str(caption))

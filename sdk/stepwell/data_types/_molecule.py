@@ -1,4 +1,4 @@
-"""Molecules: files, and structures that RDKit makes from a SMILES string."""
+"""Molecules: files, and structures that RDKit generates from a SMILES string."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepwell.errors import DataError
 
 _FORMATS = ("pdb", "pqr", "mmcif", "mcif", "cif", "sdf", "sd", "gro", "mol2", "mmtf")
 _RDKIT_READERS = {"mol": "MolFromMolFile", "mol2": "MolFromMol2File", "pdb": "MolFromPDBFile", "sdf": "MolFromMolFile"}
-_SEED = 0xF00D  # the same formula gives the same shape, so the same file
+_SEED = 0xF00D  # the same formula yields the same shape, and so the same file
 
 
 class Molecule(Media):
@@ -23,11 +23,11 @@ class Molecule(Media):
 
     Args:
         data_or_path: a path or a file object: pdb, pqr, mmcif, mcif, cif, sdf, sd, gro, mol2, mmtf.
-        caption: a text beside it.
-        file_type: of a file object without a name.
+        caption: a text shown with it.
+        file_type: the format of a file object without a name.
 
     Raises:
-        DataError: no such file, or another format.
+        DataError: there is no such file, or it has another format.
     """
 
     folder = "molecule"
@@ -52,11 +52,11 @@ class Molecule(Media):
         convert_to_3d_and_optimize: bool = True,
         mmff_optimize_molecule_max_iterations: int = 200,
     ) -> Molecule:
-        """That of a molecule of RDKit, or of a mol, mol2, sdf or pdb file that it reads, as pdb.
+        """A molecule from an RDKit molecule, or from a mol, mol2, sdf or pdb file that RDKit reads, as pdb.
 
         Args:
-            convert_to_3d_and_optimize: add hydrogen and find a shape in space.
-            mmff_optimize_molecule_max_iterations: how long the shape is improved.
+            convert_to_3d_and_optimize: whether to add hydrogen and compute a 3D structure.
+            mmff_optimize_molecule_max_iterations: the most iterations of its optimization.
         """
         chem = library("rdkit.Chem", "a molecule of RDKit", "rdkit")
         molecule = data_or_path
@@ -81,7 +81,8 @@ class Molecule(Media):
         convert_to_3d_and_optimize: bool = True,
         mmff_optimize_molecule_max_iterations: int = 200,
     ) -> Molecule:
-        """That of a formula in SMILES, as in "CCO". Other arguments: see `from_rdkit`; `sanitize`: see RDKit."""
+        """A molecule from a formula in SMILES, such as "CCO". For the other arguments, see `from_rdkit` and, for
+        `sanitize`, RDKit."""
         chem = library("rdkit.Chem", "a molecule from SMILES", "rdkit")
         molecule = chem.MolFromSmiles(data, sanitize=sanitize)
         if molecule is None:

@@ -23,16 +23,16 @@ _CLASSES = 14
 
 
 class Object3D(Media):
-    """A shape or a cloud of points.
+    """A 3D model, a point cloud or a scene.
 
     Args:
         data_or_path: an array N×3 (x, y, z), N×4 (and a class, 1 to 14) or N×6 (and red, green, blue, 0 to 255); a
             scene, `{"type": "lidar/beta", "points": …, "boxes": …, "vectors": …}`; a path or a file object.
-        caption: a text beside it.
-        file_type: of a file object without a name: "obj", "gltf", "glb", "babylon", "stl" or "pts.json".
+        caption: a text shown with it.
+        file_type: the format of a file object without a name: "obj", "gltf", "glb", "babylon", "stl" or "pts.json".
 
     Raises:
-        DataError: the data has another form, or the file another format.
+        DataError: the data is malformed, or the file has another format.
     """
 
     folder = "object3D"
@@ -51,14 +51,14 @@ class Object3D(Media):
 
     @classmethod
     def from_file(cls, data_or_path: Any, file_type: str | None = None) -> Object3D:
-        """That of a path or a file object."""
+        """An object from a path or a file object."""
         if not isinstance(data_or_path, str | os.PathLike) and not hasattr(data_or_path, "read"):
             raise DataError("from_file takes a path or a file object", detail=type(data_or_path).__name__)
         return cls(data_or_path, file_type=file_type)
 
     @classmethod
     def from_numpy(cls, data: Any) -> Object3D:
-        """That of an array N×3, N×4 or N×6."""
+        """A point cloud from an array N×3, N×4 or N×6."""
         return cls(as_array(data))
 
     @classmethod
@@ -97,7 +97,7 @@ def _format_of(data: Any, source: Source, file_type: str | None) -> str:
 
 
 def _points(data: Any) -> npt.NDArray[Any]:
-    """A copy as N×3, N×4 or N×6."""
+    """Checks a point cloud; returns a copy as N×3, N×4 or N×6."""
     array = as_array(data)
     if array.ndim != 2 or array.shape[1] not in (3, 4, 6):
         raise DataError(
@@ -115,7 +115,7 @@ def _points(data: Any) -> npt.NDArray[Any]:
 
 
 def _scene(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the scene, checked."""
+    """Checks a scene; returns a copy."""
     if data.get("type") != _SCENE:
         raise DataError(f"a scene must have the type {_SCENE!r}", detail=described(data.get("type")))
     scene = {name: jsonable(value) for name, value in data.items() if name not in ("points", "boxes", "vectors")}
@@ -169,7 +169,7 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(content: Any) -> Any:
-    """Points as lists, all of them, where plain arrays above 32 values would become histograms."""
+    """All points as lists; plain arrays above 32 values would become histograms."""
     if isinstance(content, np.ndarray):
         return content.tolist()
     return {name: _listed(value) for name, value in content.items()} if isinstance(content, dict) else content

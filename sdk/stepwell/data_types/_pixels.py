@@ -1,7 +1,7 @@
 """Converts arrays and tensors to pixels: determines the axes and the range of values.
 
-Used by `Image` and `Video`. Takes any array; returns a uint8 copy of shape H×W or H×W×C, with C of 3 or 4. Runs in the
-caller's thread.
+Used by `Image` and `Video`. Receives any array; returns a uint8 copy of shape H×W or H×W×C, with C of 3 or 4. Runs in
+the caller's thread.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _GRID_COLUMNS = 8
 
 
 def pixels_of(data: Any, normalize: bool) -> Pixels:
-    """A copy of `data`: H×W, H×W×C, or, for tensors of torch, C×H×W and N×C×H×W (a grid, eight to a row).
+    """A copy of `data`: H×W, H×W×C or, for torch tensors, C×H×W and N×C×H×W (a grid with eight in a row).
 
     Raises:
-        DataError: it has another shape, or does not hold numbers.
+        DataError: `data` has another shape, or does not hold numbers.
     """
     array = as_array(data)
     if isinstance(array, np.ma.MaskedArray):  # masked pixels are black
@@ -35,7 +35,7 @@ def pixels_of(data: Any, normalize: bool) -> Pixels:
         array = _channels_last(array)
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
-    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] == 1:  # one channel, in front
+    if array.ndim == 3 and array.shape[2] not in _CHANNELS and array.shape[0] == 1:  # one channel in the first axis
         array = array[0]
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -51,9 +51,8 @@ def pixels_of(data: Any, normalize: bool) -> Pixels:
 def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
     """A copy as bytes.
 
-    With `normalize`, numbers that reach at most 1 are taken for fractions of white, and an array with negative ones is
-    stretched first so that its lowest is black and its highest white. Then, or without it, what lies
-    beyond 0 and 255 is cut off; NaN is black.
+    With `normalize`, numbers of at most 1 are fractions of white, and an array with negative numbers is first stretched
+    so that its lowest is black and its highest white. In any case, values are then clipped to 0 and 255; NaN is black.
     """
     if array.dtype.kind not in "biuf":
         raise DataError("pixels must be numbers", detail=f"these are of type {array.dtype}")
@@ -67,7 +66,7 @@ def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
     low, high = array.min(), array.max()
     if low < 0:
         with np.errstate(over="ignore"):
-            numbers = array.astype(np.float64) / 2 - float(low) / 2  # halves: the span of float64 does not fit in one
+            numbers = array.astype(np.float64) / 2 - float(low) / 2  # halves, since the full span of float64 overflows
         array = numbers / (numbers.max() or 1.0)
         high = array.max()
     if high <= 1:
@@ -76,7 +75,7 @@ def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
 
 
 def tiled(pictures: npt.NDArray[Any], columns: int) -> npt.NDArray[Any]:
-    """N×…×H×W×C as one picture …×(rows·H)×(columns·W)×C; black where none is left."""
+    """Tiles N×…×H×W×C to one picture …×(rows·H)×(columns·W)×C; unused tiles are black."""
     count, *others, height, width, channels = pictures.shape
     rows = -(-count // columns)
     grid = np.zeros((*others, rows * height, columns * width, channels), pictures.dtype)

@@ -18,10 +18,10 @@ log = logging.getLogger("stepwell")
 
 
 class Plotly(Media):
-    """A figure of plotly.
+    """A Plotly figure.
 
     Args:
-        figure: of plotly, or of matplotlib, which plotly converts.
+        figure: a plotly figure, or a matplotlib figure, which plotly converts.
 
     Raises:
         DataError: it is neither, or plotly cannot convert it.
@@ -35,11 +35,11 @@ class Plotly(Media):
             figure = _converted(figure_of(figure))
         if not isinstance(figure, library("plotly.basedatatypes", "a figure of plotly").BaseFigure):
             raise DataError("the value is not a plotly or matplotlib figure", detail=type(figure).__name__)
-        self._figure: dict[str, Any] = copy.deepcopy(figure.to_dict())  # its arrays are the caller's, else
+        self._figure: dict[str, Any] = copy.deepcopy(figure.to_dict())  # its arrays may belong to the caller
 
     @classmethod
     def of_figure(cls, figure: Any) -> Media:
-        """A figure of matplotlib as one of plotly; as a picture, after a warning, where plotly cannot convert it."""
+        """Converts a matplotlib figure to plotly; where plotly cannot, to a picture, with a warning."""
         try:
             return cls(figure)
         except DataError as error:
@@ -55,9 +55,9 @@ def _converted(figure: Any) -> Any:
     tools = library("plotly.tools", "an interactive figure of matplotlib")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns of parts that it leaves out, for each of them
+            warnings.simplefilter("ignore")  # it warns about each part that it leaves out
             return tools.mpl_to_plotly(figure)
-    except Exception as error:  # it reaches into matplotlib, whose versions break it in many ways
+    except Exception as error:  # it uses internals of matplotlib, whose versions break it in many ways
         raise DataError(
             "plotly cannot convert the matplotlib figure",
             detail=f"{type(error).__name__}: {error}"[:200],

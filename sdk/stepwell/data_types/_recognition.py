@@ -14,7 +14,7 @@ from stepwell.data_types._figures import figure_of, has_image, is_figure
 from stepwell.data_types._media import Media
 
 _PLAIN = frozenset({float, int, str, bool, type(None), bytes})
-#: Classes of other libraries that are media, too: module, class name, and our class for it.
+#: Classes of other libraries that are media: module, class name, and our class for it.
 _FOREIGN = (
     ("PIL.Image", "Image", "Image"),
     ("pandas", "DataFrame", "Table"),
@@ -24,7 +24,7 @@ _FOREIGN = (
 
 
 def is_media(value: object) -> bool:
-    """Whether `recognised` makes media of it. For a list, its first item decides."""
+    """Returns whether `recognised` converts the value to media. For a list, its first item decides."""
     kind = type(value)
     if kind in _PLAIN:
         return False
@@ -36,15 +36,15 @@ def is_media(value: object) -> bool:
 
 
 def recognised(value: Any, table_of: Callable[[Any], Media]) -> Media | None:
-    """The media that is logged for `value`, not prepared yet; None when it is a plain value.
+    """The media object for `value`, not prepared yet; None for a plain value.
 
     Args:
-        value: anything that `log()` or a table's cell takes.
-        table_of: makes a table of a pandas DataFrame. Tables ask about their cells here, so this module cannot import
+        value: any value that `log()` or a table's cell accepts.
+        table_of: converts a pandas DataFrame to a table. Tables call this module for their cells, so it cannot import
             them.
 
     Raises:
-        DataError: a list of media and plain values; or something that looks like media and makes none.
+        DataError: a list mixes media and plain values; or a value looks like media but cannot be converted.
     """
     if isinstance(value, Media):
         return value

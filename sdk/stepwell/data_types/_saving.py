@@ -1,6 +1,6 @@
 """Encodes Pillow images without blocking the training loop.
 
-Used by `Image`, `Mask` and `Video`, in the encoding thread. Takes a Pillow image and returns the bytes of the file.
+Used by `Image`, `Mask` and `Video`, in the encoding thread. Receives a Pillow image and returns the bytes of the file.
 Pillow's PNG encoder releases the GIL. Its JPEG, BMP and GIF encoders hold it when they write to memory (9 ms for a JPEG
 of 2048×2048, 24 ms for 4096×4096) and release it when they write to a real file.
 """
@@ -12,26 +12,26 @@ import tempfile
 import zlib
 from typing import Any
 
-#: The last bytes of whole files.
+#: The last bytes of complete files.
 _ENDS = {"jpeg": b"\xff\xd9", "gif": b";"}
-#: Filtered pixels repeat little but their neighbours, so looking for nothing else takes half of the time: 3.4 instead
-#: of 6.8 ms for a photograph of 224×224, of the same size. Files of plots grow by some 14 %.
+#: Filtered pixels mostly repeat their neighbours, so a search for only such repetitions takes half of the time: 3.4
+#: instead of 6.8 ms for a photograph of 224×224, of the same size. Files of plots grow by some 14 %.
 _PHOTO_MODES = {"L", "LA", "RGB", "RGBA"}
 
 
 def saved(picture: Any, kind: str, **options: Any) -> bytes:
-    """The file of a picture.
+    """Encodes a picture as a file.
 
     Args:
         kind: "png", "jpg", "jpeg", "bmp" or "gif".
-        options: of Pillow's `save`.
+        options: options for Pillow's `save`.
 
     Raises:
-        OSError, ValueError: Pillow cannot write it so.
+        OSError, ValueError: Pillow cannot write it in this format.
     """
     kind = "jpeg" if kind == "jpg" else kind
     if kind == "png":
-        if picture.mode == "I":  # of 32 bits, which Pillow 13 writes no more; a PNG has 16
+        if picture.mode == "I":  # 32 bits, which Pillow 13 no longer writes; a PNG has 16
             picture = picture.convert("I;16")
         if picture.mode in _PHOTO_MODES:
             options.setdefault("compress_type", zlib.Z_RLE)
@@ -43,7 +43,7 @@ def saved(picture: Any, kind: str, **options: Any) -> bytes:
             data = file.read()
     except OSError:
         data = b""
-    # Pillow does not see that a disk has taken a part only. Where there is no room for the file, memory does as well.
+    # Pillow does not notice a partial write to a full disk. Without room for the file, encoding in memory works, too.
     return data if _is_whole(data, kind) else _in_memory(picture, kind, options)
 
 

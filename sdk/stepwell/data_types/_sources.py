@@ -1,4 +1,4 @@
-"""Files that users log: a path or a file object, kept as it was when it was logged.
+"""Files that users log: a path or a file object, copied when it is logged.
 
 Used by the media classes. Small files are held in memory, larger ones in a temporary copy that is deleted with its
 owner, so that scripts may overwrite `sample.wav` in each epoch.
@@ -21,7 +21,7 @@ _REMOTE = ("http://", "https://", "s3://", "gs://")
 
 
 class Source:
-    """The bytes of a file, private.
+    """A private copy of a file.
 
     Attributes:
         data: the bytes, or the path of a copy that lives as long as this object.
@@ -34,10 +34,10 @@ class Source:
 
     @classmethod
     def of_path(cls, path: str | os.PathLike[str]) -> Source:
-        """A copy of the file.
+        """Copies a file.
 
         Raises:
-            DataError: there is none, or it is on another host.
+            DataError: there is no such file, or it is on another host.
         """
         text = os.fspath(path)
         if text.startswith(_REMOTE):
@@ -57,9 +57,9 @@ class Source:
 
     @classmethod
     def of_readable(cls, readable: Any) -> Source:
-        """All bytes of a file object, from its beginning where it can go there; its suffix from its name."""
+        """Reads a file object, from its beginning where it can seek; takes the suffix from its name."""
         name = getattr(readable, "name", "")
-        readable = getattr(readable, "buffer", readable)  # open("shape.glb") without "rb" is meant as bytes, too
+        readable = getattr(readable, "buffer", readable)  # open("shape.glb") without "rb" is read as bytes, too
         if hasattr(readable, "seek"):
             readable.seek(0)
         data = readable.read()
@@ -69,7 +69,7 @@ class Source:
 
     @classmethod
     def of(cls, data: Any) -> Source | None:
-        """That of a path or of a file object; None for anything else."""
+        """The source of a path or of a file object; None for anything else."""
         if isinstance(data, str | os.PathLike):
             return cls.of_path(data)
         return cls.of_readable(data) if hasattr(data, "read") else None
@@ -79,18 +79,19 @@ class Source:
 
 
 def checked_format(name: str, allowed: Collection[str], kind: str) -> str:
-    """`name`, without a leading dot and in lower case, if it is one of `allowed`."""
+    """Normalises the name of a format, without its leading dot and in lower case, and checks that it is one of
+    `allowed`."""
     plain = name.lower().removeprefix(".")
     if plain not in allowed:
         raise DataError(
-            f"{kind} has no format {name!r}" if name else f"the format of {kind} is not known",
-            hint=f"one of {', '.join(sorted(allowed))}; a name with such an ending, or say which it is",
+            f"{kind} has no format {name!r}" if name else f"unknown format of {kind}",
+            hint=f"use one of {', '.join(sorted(allowed))}, as the ending of the name or as file_type",
         )
     return plain
 
 
 def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # not at the end of a forked child
+    if os.getpid() == owner:  # not in a forked child
         path.unlink(missing_ok=True)
 
 

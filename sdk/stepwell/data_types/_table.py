@@ -1,6 +1,6 @@
 """Tables: rows of cells of any kind, including pictures and sound, in typed columns.
 
-Runs in the caller's thread up to `prepare()`, which hands the current contents to `TableFile`. A table may be extended
+Runs in the caller's thread up to `prepare()`, which passes the current contents to `TableFile`. A table may be extended
 and logged again; `log_mode` decides what is stored then.
 """
 
@@ -39,26 +39,26 @@ class Table(Media):
     """Rows and columns.
 
     Args:
-        columns: their names; default Input, Output, Expected, or those of a DataFrame.
-        data: a list of rows, an array of two dimensions, or a DataFrame of pandas.
+        columns: the names of the columns; default Input, Output, Expected, or those of a DataFrame.
+        data: a list of rows, a two-dimensional array, or a pandas DataFrame.
         rows: an older name of `data`.
-        dataframe: a DataFrame of pandas.
-        dtype: the type of each column, one for all or a list: int, float, str, bool, list, dict, a class of media.
-            None: that of its cells.
+        dataframe: a pandas DataFrame.
+        dtype: the types of the columns, one for all or a list: int, float, str, bool, list, dict, a class of media.
+            None: the types of their cells.
         optional: whether cells may be None, one for all or a list.
         allow_mixed_types: whether a column may hold cells of several types.
-        log_mode: what happens when the table is logged again. "IMMUTABLE": what it held at first stays; "MUTABLE": all
-            of it is stored anew; "INCREMENTAL": the rows that are new are.
+        log_mode: what to do when the table is logged again. "IMMUTABLE": keep the first contents; "MUTABLE": store all
+            rows again; "INCREMENTAL": store the new rows.
 
     Attributes:
-        columns, data: lists, the latter of rows, which are lists.
+        columns, data: the list of names, and the list of rows, which are lists.
 
     Raises:
-        DataError: a row of another length, a cell of another type than its column, or arguments that make no sense.
+        DataError: a row has another length, a cell does not match the type of its column, or an argument is invalid.
     """
 
     folder = TableFile.folder
-    #: A logged table keeps so many rows; the larger one of both counts.
+    #: The most rows of a logged table; the larger of both counts.
     MAX_ROWS = 200_000
     MAX_ARTIFACT_ROWS = 200_000
 
@@ -74,7 +74,7 @@ class Table(Media):
         log_mode: str = "IMMUTABLE",
     ) -> None:
         if log_mode not in _LOG_MODES:
-            raise DataError(f"a table has no log_mode {log_mode!r}", hint=f"one of {', '.join(_LOG_MODES)}")
+            raise DataError(f"invalid log_mode {log_mode!r}", hint=f"one of {', '.join(_LOG_MODES)}")
         self.log_mode = log_mode
         self.data: list[list[Any]] = []
         self.increments = Increments()
@@ -107,8 +107,9 @@ class Table(Media):
         """Appends a row. Lists, dicts and arrays are copied.
 
         Raises:
-            DataError: it has more or fewer cells than there are columns, or a cell does not fit its column, or makes no
-                JSON.
+            DataError: the row has more or fewer cells than there are columns, or a cell does not match its column or
+            has no
+                JSON form.
         """
         if len(data) != len(self.columns):
             raise DataError(
@@ -124,10 +125,10 @@ class Table(Media):
     add_row = add_data
 
     def add_column(self, name: Any, data: Any, optional: bool = False) -> None:
-        """Appends a column of as many cells as there are rows; of any number, when there are no columns yet.
+        """Appends a column with one cell for each row, or with any number of cells when there are no columns yet.
 
         Raises:
-            DataError: another number of cells, or the name is taken.
+            DataError: the number of cells differs, or the name is taken.
             UsageError: the table is INCREMENTAL.
         """
         self._refuse_if_incremental("add_column")
@@ -149,7 +150,8 @@ class Table(Media):
         self._optional.append(optional)
 
     def add_computed_columns(self, fn: Callable[[int, dict[Any, Any]], Mapping[Any, Any]]) -> None:
-        """Appends the columns that `fn(index, row as a dict)` returns for each row, as a dict; the same names each."""
+        """Appends the columns that `fn(index, row as a dict)` returns for each row as a dict, always with the same
+        names."""
         self._refuse_if_incremental("add_computed_columns")
         columns: dict[Any, list[Any]] = {}
         for index, row in self.iterrows():
@@ -173,44 +175,44 @@ class Table(Media):
         return np.array(cells) if convert_to else cells
 
     def get_index(self) -> list[int]:
-        """The numbers of the rows."""
+        """The indexes of the rows."""
         return list(range(len(self.data)))
 
     @classmethod
     def of_frame(cls, frame: Any) -> Table:
-        """The table that is logged for a DataFrame of pandas."""
+        """A table from a pandas DataFrame, as it is logged."""
         return cls(dataframe=frame, allow_mixed_types=True)
 
     def get_dataframe(self) -> Any:
-        """A DataFrame of pandas with the same columns and cells."""
+        """A pandas DataFrame with the same columns and cells."""
         return library("pandas", "a DataFrame", "pandas").DataFrame.from_records(self.data, columns=self.columns)
 
     def iterrows(self) -> Iterator[tuple[int, list[Any]]]:
-        """(number, cells) of each row."""
+        """Yields (index, cells) of each row."""
         yield from enumerate(self.data)
 
     def cast(self, name: Any, dtype: Any, optional: bool = False) -> None:
-        """Sets the type of a column. Raises DataError when a cell does not fit it."""
+        """Sets the type of a column. Raises DataError when a cell does not match it."""
         number, kind = self._number(name), kind_of_dtype(dtype)
         for row in self.data:
             kind = self._merged(name, row[number], kind, optional=optional)
         self._kinds[number], self._optional[number] = kind, optional
 
     def set_pk(self, name: Any) -> None:
-        """Says which column names the rows."""
+        """Declares the column that identifies the rows."""
         self._number(name)
         self._pk = name
 
     def set_fk(self, name: Any, table: Table, table_col: Any) -> None:
-        """Says that a column holds names of rows of another table."""
+        """Declares that a column holds keys of rows of another table."""
         self._number(name)
         table._number(table_col)
         self._fks[name] = (table, table_col)
 
     def continue_from(self, previous: Mapping[str, Any]) -> None:
-        """Goes on with the increments that an earlier process stored: `previous` is the JSON of the last one.
+        """Continues the increments that an earlier process stored: `previous` is the JSON of the last one.
 
-        A resumed run does it by itself.
+        A resumed run does this automatically.
 
         Raises:
             UsageError: the table or the JSON is not INCREMENTAL.
@@ -251,9 +253,9 @@ class Table(Media):
         return cell
 
     def _copied_rows(self, start: int, stop: int) -> list[list[Any]]:
-        """What `log()` keeps: neither the rows nor what is in their cells changes with the table."""
+        """The copy that `log()` keeps: neither its rows nor their cells change with the table."""
         rows = [[copied(cell) for cell in row] for row in self.data[start:stop]]
-        if self._has_nan:  # in a column of anything but numbers, it is how libraries write that nothing is there
+        if self._has_nan:  # in columns other than numbers, libraries use NaN for missing values
             texts = [number for number, kind in enumerate(self._kinds) if kind not in (ANY, NONE, NUMBER)]
             for row in rows:
                 for number in texts:
@@ -266,7 +268,7 @@ class Table(Media):
         found = kind_of(cell)
         if is_nan(cell) and kind != NUMBER:
             found = NONE
-            if kind == NONE:  # it may yet become a column of numbers
+            if kind == NONE:  # it may still become a column of numbers
                 return kind
         if found == NONE:
             if optional or kind == ANY:
@@ -274,8 +276,8 @@ class Table(Media):
         elif (after := merged(kind, found)) is not None:
             return after
         raise DataError(
-            f"a cell of type {found} does not fit the column {name!r}",
-            detail=f"{described(cell)}; the column holds {'what is not None' if kind == NONE else kind}",
+            f"a cell of type {found} does not match the column {name!r}",
+            detail=f"{described(cell)}; the column holds {'values other than None' if kind == NONE else kind}",
             hint="convert it, or make the table with allow_mixed_types=True"
             if found != NONE
             else "make the table with optional=True",
@@ -288,7 +290,7 @@ class Table(Media):
 
     def _refuse_if_incremental(self, method: str) -> None:
         if self.log_mode == "INCREMENTAL":
-            raise UsageError(f"{method} is not for INCREMENTAL tables", hint='log_mode="MUTABLE"')
+            raise UsageError(f"{method} does not work with INCREMENTAL tables", hint='log_mode="MUTABLE"')
 
     def _take_frame(self, frame: Any) -> None:
         if frame.shape[1] != len(self.columns):
@@ -305,7 +307,7 @@ class Table(Media):
 def _checked_columns(columns: Any) -> list[Any]:
     if columns is None:
         return ["Input", "Output", "Expected"]
-    if hasattr(columns, "to_list"):  # an index of pandas
+    if hasattr(columns, "to_list"):  # a pandas index
         columns = columns.to_list()
     if not isinstance(columns, list | tuple | np.ndarray) or not all(isinstance(name, str | int) for name in columns):
         raise DataError("columns must be a list of names", detail=described(columns))

@@ -1,4 +1,4 @@
-"""A table on its way to the sink: its contents when it was logged, and its JSON file.
+"""The contents of a table when it was logged, and its JSON file.
 
 Sits between `Table.prepare()` and the sink. Receives rows that no longer change; stores `<key>.table.json` with columns
 and rows, and a file for each media cell; returns the JSON for the run's row.
@@ -25,7 +25,7 @@ log = logging.getLogger("stepwell")
 _SUFFIX = ".table.json"
 _PIECE_ROWS = 1000
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-#: Pages show so many of the latest increments; older ones are in their rows.
+#: The most of the latest increments that pages show; older ones are in their rows.
 MAX_INCREMENTS = 100
 
 
@@ -33,8 +33,8 @@ class TableFile(Media):
     """The rows of a table when it was logged.
 
     Args:
-        columns, rows: of it; never changed after this.
-        log_mode: of the table.
+        columns, rows: the contents of the table; never changed afterwards.
+        log_mode: the log_mode of the table.
     """
 
     folder = "table"
@@ -60,14 +60,14 @@ class TableFile(Media):
 
 
 class Increments:
-    """What of an INCREMENTAL table is stored already. Moves when a file is stored, so a failed `log()` loses no row.
+    """The stored part of an INCREMENTAL table. Moves when a file is stored, so a failed `log()` loses no row.
 
     Attributes:
-        rows: how many rows of this table are done with.
-        stored: how many of these are in files; the others could not be encoded.
-        rows_before: how many the run's earlier processes stored.
-        number: of the next increment.
-        paths: of the increments so far, the latest last.
+        rows: the number of rows of this table that are finished.
+        stored: the number of these in files; the others could not be encoded.
+        rows_before: the number of rows that earlier processes of the run stored.
+        number: the number of the next increment.
+        paths: the paths of the increments so far, the latest last.
     """
 
     def __init__(self) -> None:
@@ -80,14 +80,14 @@ class Increments:
 
     @property
     def begun(self) -> bool:
-        """Whether the table has increments, of this process or of earlier ones."""
+        """Whether the table has increments, from this process or earlier ones."""
         return bool(self.number or self.paths)
 
     def continue_from(self, previous: Mapping[str, Any]) -> None:
-        """Goes on behind an increment that an earlier table of the same key has stored: `previous` is its JSON.
+        """Continues after an increment that an earlier table of the same key has stored: `previous` is its JSON.
 
         Raises:
-            UsageError: it is none.
+            UsageError: `previous` is not an increment.
         """
         if previous.get("_type") != "incremental-table-file":
             raise UsageError("only INCREMENTAL tables continue after a resume", detail=described(previous.get("_type")))
@@ -109,14 +109,14 @@ class Increments:
 
 
 class GrowingTable(Protocol):
-    """What an increment reads of its table, which may grow meanwhile."""
+    """The contents that an increment reads of its table, which may grow meanwhile."""
 
     columns: list[Any]
     increments: Increments
 
 
 class Increment(Media):
-    """The rows of an INCREMENTAL table when it was logged, from `start` on: those before were stored by then."""
+    """The rows of an INCREMENTAL table when it was logged, from `start` on; earlier ones were stored by then."""
 
     folder = TableFile.folder
 
@@ -129,7 +129,7 @@ class Increment(Media):
         return held_bytes(self._rows)
 
     def go_on_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
-        """Of a resumed run: a table that has no increments yet goes on behind the last one of this metric.
+        """For a resumed run: a table without increments continues after the last one of this metric.
 
         Args:
             tables: by metric, the JSON of the last increments. Read and written in the thread that encodes.
@@ -141,7 +141,7 @@ class Increment(Media):
         done.check(sink)
         if self._last is not None and not done.begun:
             done.continue_from(self._last[0][self._last[1]])
-        rows = self._rows[max(0, done.rows - self._start) :]  # without those of increments that were on their way
+        rows = self._rows[max(0, done.rows - self._start) :]  # without those of increments in progress
         ref, count = write(self._table.columns, rows, key, step, sink)
         if done.number == MAX_INCREMENTS:
             log.warning("table %r has more than %d increments; pages show the latest ones", key, MAX_INCREMENTS)
@@ -165,29 +165,29 @@ class Increment(Media):
 def write(
     columns: Sequence[Any], rows: Sequence[Sequence[Any]], key: str, step: int | str, sink: FileSink
 ) -> tuple[FileRef, int]:
-    """Stores the media of the cells, then the table; returns its file, and how many rows it has.
+    """Stores the media of the cells, then the table; returns its file and the number of its rows.
 
-    A row with a cell that fails (a picture that cannot be encoded, say) is left out, and an error says so.
+    A row with a cell that fails, such as a picture that cannot be encoded, is left out, and an error is logged.
     """
     plain, failed = [], 0
     for row in rows:
         try:
             plain.append([_cell(cell, key, step, sink) for cell in row])
-        except SpoolError:  # a lack of room says nothing of the row
+        except SpoolError:  # a lack of room is not the row's fault
             raise
-        except Exception as error:  # noqa: BLE001 - the code of a cell, or of a library below it
+        except Exception as error:  # noqa: BLE001 - any error of a cell's code, or of a library
             failed += 1
             reason = f"{type(error).__name__}: {error}"
     if failed:
         log.error("table %r is stored without %d of its %d rows. The last: %s", key, failed, len(rows), reason)
-    # In pieces, for the training loop waits for the GIL while one is made: 200,000 rows of 4 columns are 12 ms.
+    # In pieces, because the training loop waits for the GIL meanwhile: 200,000 rows of 4 columns take 12 ms.
     pieces = (dump(plain[first : first + _PIECE_ROWS])[1:-1] for first in range(0, len(plain), _PIECE_ROWS))
     data = b'{"columns":' + dump(jsonable(columns)) + b',"data":[' + b",".join(pieces) + b"]}"
     return store(sink, TableFile.folder, key, step, _SUFFIX, data), len(plain)
 
 
 def _cell(cell: Any, key: str, step: int | str, sink: FileSink) -> Any:
-    """The JSON of a cell: media as in rows of a run, arrays of any size as lists."""
+    """The JSON of a cell: media as in the rows of a run, arrays of any size as lists."""
     if type(cell) in _PLAIN:
         return jsonable(cell)
     if isinstance(cell, Media):

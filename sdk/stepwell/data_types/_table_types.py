@@ -36,7 +36,7 @@ _PLAIN = frozenset({*_KINDS, bytes})
 
 
 def kind_of(cell: Any) -> str:
-    """The word for the type of a cell that `owned` returned."""
+    """The name of the type of a cell that `owned` returned."""
     if (known := _KINDS.get(type(cell))) is not None:
         return known
     if isinstance(cell, Media):
@@ -59,10 +59,10 @@ def kind_of(cell: Any) -> str:
 
 
 def merged(column: str, cell: str) -> str | None:
-    """The type of a column when a cell comes to it; None when it does not fit. NONE is not for here."""
+    """The type of a column after adding a cell; None when the cell does not match. The caller handles NONE."""
     if column in (cell, ANY) or (column == f"{_LIST} of {ANY}" and cell.startswith(_LIST)):
         return column
-    if cell == _LIST and column.startswith(_LIST):  # an empty one
+    if cell == _LIST and column.startswith(_LIST):  # an empty list
         return column
     if column == NONE or (column == _LIST and cell.startswith(_LIST)):
         return cell
@@ -70,7 +70,7 @@ def merged(column: str, cell: str) -> str | None:
 
 
 def kind_of_dtype(dtype: Any) -> str:
-    """The word for a type that users name: int, str, np.float32, Image, object, …; None is for "as the cells are"."""
+    """The name of a type that users pass: int, str, np.float32, Image, object, …; None means the type of the cells."""
     if dtype is None:
         return NONE
     if dtype in (object, Any, ANY):
@@ -97,14 +97,14 @@ def kind_of_dtype(dtype: Any) -> str:
 
 
 def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
-    """The cell, or a copy of it where the caller could change it; media of other libraries become ours.
+    """The cell, or a copy where the caller could change it; media of other libraries are converted to ours.
 
     Args:
-        cell: what the user put there.
+        cell: the user's value.
         table_of: see `recognised`.
     """
     if type(cell) in _PLAIN:
-        if type(cell) in (int, bytes):  # the only ones that may have no JSON
+        if type(cell) in (int, bytes):  # the only ones that may have no JSON form
             jsonable(cell)
         return cell
     if (media := recognised(cell, table_of)) is not None:
@@ -118,12 +118,12 @@ def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
         if array.dtype.kind not in "biufMmUS":
             jsonable(array.tolist())
         return array.copy() if array.ndim else array[()]
-    made = jsonable(cell)  # a DataError now, not when the table is on its way
-    return made if isinstance(made, dict | list) else cell  # the caller could change what these are made of
+    made = jsonable(cell)  # raises a DataError now, not in the encoding thread
+    return made if isinstance(made, dict | list) else cell  # the caller could change these
 
 
 def copied(cell: Any) -> Any:
-    """A cell that `owned` returned, as it is now: users reach lists, dicts and arrays by `table.data`."""
+    """A copy of a cell that `owned` returned: users can reach lists, dicts and arrays by `table.data`."""
     if type(cell) in _PLAIN:
         return cell
     if isinstance(cell, list | tuple):
@@ -134,5 +134,5 @@ def copied(cell: Any) -> Any:
 
 
 def is_nan(cell: Any) -> bool:
-    """Whether a cell is a NaN, Python's or numpy's."""
+    """Returns whether a cell is a NaN, Python's or numpy's."""
     return isinstance(cell, float | np.floating) and bool(cell != cell)

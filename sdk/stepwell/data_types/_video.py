@@ -1,4 +1,4 @@
-"""Videos: arrays of frames, which are encoded later, and files, which are kept as they are."""
+"""Videos: arrays of frames, which are encoded later, and files, which are kept unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("stepwell")
 _CODECS = {"mp4": "libx264", "webm": "libvpx-vp9", "ogg": "libvpx"}
 _FORMATS = ("gif", *_CODECS)
 _DEFAULT_FPS = 4
-#: How files begin, for file objects without a name; the place, the bytes, the format.
+#: The first bytes of files, for file objects without a name: offset, bytes, format.
 _BEGINNINGS = ((0, b"GIF8", "gif"), (4, b"ftyp", "mp4"), (0, b"\x1a\x45\xdf\xa3", "webm"), (0, b"OggS", "ogg"))
 
 
@@ -36,17 +36,16 @@ class Video(Media):
 
     Args:
         data_or_path: an array or tensor of bytes T×C×H×W, or B×T×C×H×W, whose videos are tiled to one; C is 1, 3 or 4
-            (alpha is dropped). Or a path, or a file object.
-        caption: a text beside it.
-        fps: pictures a second of an array, default 4.
-        format: "gif" (default), "mp4", "webm" or "ogg"; for file objects, too, unless their beginning says it.
+            (alpha is dropped); or a path, or a file object.
+        caption: a text shown with it.
+        fps: frames per second of an array; default 4.
+        format: "gif" (default), "mp4", "webm" or "ogg"; also for file objects whose first bytes do not tell it.
 
-    Other numbers than bytes are scaled as those of an `Image`. A gif has 256 colours a picture; of pictures that follow
-    each other and are the same it has one, shown longer. The size of an mp4 is even: a row or column is doubled if
-    need be.
+    Numbers other than bytes are scaled as in `Image`. A gif has 256 colours per frame; consecutive equal frames are
+    stored once, with a longer duration. The size of an mp4 must be even, so a row or column may be doubled.
 
     Raises:
-        DataError: the array has another shape, there is no such file, or the format is not one of these.
+        DataError: the array has another shape, there is no such file, or the format is unknown.
     """
 
     folder = "videos"
@@ -62,7 +61,7 @@ class Video(Media):
             self._fps = _checked_fps(_DEFAULT_FPS if fps is None else fps)
             return
         if fps is not None:
-            log.warning("a video that is encoded already keeps its pictures a second; fps=%s changes nothing", fps)
+            log.warning("an encoded video keeps its frame rate; fps=%s has no effect", fps)
         if isinstance(data_or_path, str | os.PathLike):
             named = self._source.suffix or _sniffed(self._source) or ""
         else:
@@ -98,7 +97,7 @@ class Video(Media):
 
 
 def _frames_of(data: Any) -> Pixels:
-    """A copy as T×H×W×3."""
+    """Converts an array to a copy T×H×W×3."""
     given = as_array(data)
     array = given[None] if given.ndim == 4 else given
     if array.ndim != 5 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
@@ -112,13 +111,13 @@ def _frames_of(data: Any) -> Pixels:
         array = to_uint8(array)
     if array.shape[-1] == 1:
         array = np.repeat(array, 3, axis=-1)
-    padded = 1 << (len(array) - 1).bit_length()  # to a power of two, as W&B's client lays out batches
+    padded = 1 << (len(array) - 1).bit_length()  # to a power of two, as in W&B's client
     columns = padded // (1 << (padded.bit_length() - 1) // 2)
     return np.array(array[0]) if len(array) == 1 else _filled(tiled(array, columns), array.shape[2], padded // columns)
 
 
 def _filled(frames: Pixels, height: int, rows: int) -> Pixels:
-    """With black rows for the videos that a batch lacks."""
+    """Pads a batch with black videos."""
     lacking = rows * height - frames.shape[1]
     return np.pad(frames, ((0, 0), (0, lacking), (0, 0), (0, 0)))
 
@@ -145,13 +144,14 @@ def _gif(frames: Pixels, fps: Fraction) -> bytes:
 
 
 def _evened(frames: Pixels) -> Pixels:
-    """H.264 as browsers play it halves the resolution of colours, so it needs an even width and height."""
+    """Pads frames to an even width and height, which H.264 for browsers needs, since it halves the resolution of
+    colours."""
     return np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
 
 
 def _encode(frames: Pixels, fps: Fraction, path: Path, kind: str) -> None:
     av = library("av", f"a video in {kind}")
-    options = {"movflags": "+faststart"} if kind == "mp4" else {}  # pages show it before all of it is there
+    options = {"movflags": "+faststart"} if kind == "mp4" else {}  # pages can play it during the download
     with av.open(str(path), "w", format=kind, options=options) as container:
         stream = container.add_stream(_CODECS[kind], rate=fps)
         stream.height, stream.width = frames.shape[1:3]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where every logged point and object is: logged = stored + rejected + dropped + left.
+    """Accounts for every logged point and object: logged = stored + rejected + dropped + left.
 
     Attributes:
         logged: points and objects of all closed steps.
         stored: acknowledged by the server.
         rejected: refused by the server for good.
-        dropped: lost here for want of room.
+        dropped: lost in this process, because there was no room.
         left: still in the spool or in memory.
     """
 
@@ -29,24 +29,24 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What happened at each station so far. Values are points and objects.
+    """The counters of all stations so far. Values are points and objects.
 
     Attributes:
         steps_logged: steps closed and cut.
         steps_back: calls dropped because their step had passed.
-        steps_quarantined: likewise, but put aside (`Settings.step_back`).
+        steps_quarantined: such calls that were quarantined instead (`Settings.step_back`).
         calls_dropped: calls for which the stage had no room in time.
-        values_logged: in all frames.
-        values_spooled: went to the disk at once.
-        values_unspooled: waited in memory, because the disk took nothing.
-        values_dropped: lost, because disk and memory were full.
-        frames_sent, bytes_sent: over the wire, retries included.
+        values_logged: values in all frames.
+        values_spooled: values written to the disk at once.
+        values_unspooled: values that waited in memory, because the disk failed or was full.
+        values_dropped: values lost, because disk and memory were full.
+        frames_sent, bytes_sent: frames and bytes sent, including retries.
         frames_stored, frames_duplicate, frames_rejected: as the server answered.
-        values_acknowledged, values_rejected: what these held.
+        values_acknowledged, values_rejected: the values in acknowledged and rejected frames.
         connections: how often the stream attached.
-        durable_step: committed in Postgres up to this step; None: nothing yet (offline: always).
-        notes: what was said of the run beside values (summary, config and the like); in no other count of values.
-        notes_dropped: lost for want of room; with whole segments that are given up, notes go uncounted.
+        durable_step: the step up to which everything is committed in Postgres; None: nothing yet (offline: always).
+        notes: notes about the run (summary, config and the like); no other count of values includes them.
+        notes_dropped: notes lost, because there was no room; notes in dropped segments are not counted.
     """
 
     steps_logged: int

@@ -1,6 +1,6 @@
-"""Brings an attach message onto a stream. A message that is too large for the stream goes by POST first.
+"""Prepares an attach message for a stream. A message that is too large for the stream is first sent by POST.
 
-Called by the stream for each connection. Takes the message as a dict; returns the text to send.
+Called by the stream for each connection. Receives the message as a dict; returns the text to send.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stepwell.values.text import dump
 
 
 async def attach_text(client: AsyncClient, message: Mapping[str, Any]) -> str:
-    """The text of `message` for the stream; after a POST, it only names the session.
+    """Returns the text of `message` for the stream; after a POST, the text only names the session.
 
     Raises:
         Error: the server has refused the message.

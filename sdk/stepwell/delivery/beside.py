@@ -1,4 +1,4 @@
-"""Runs blocking calls in threads beside the I/O loop, as far as the host has threads to give."""
+"""Runs blocking calls in threads beside the I/O loop, as far as the host can start threads."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 async def beside(work: Callable[[], None]) -> None:
-    """Runs `work` in a thread while the loop goes on; in the loop itself where no thread can be started.
+    """Runs `work` in a thread while the loop continues; in the loop itself where no thread can be started.
 
-    That happens at a limit of the host, which may pass, and when the interpreter is ending. An executor would keep
-    what it could not start, and do it later again.
+    That happens at a limit of the host, which may be temporary, and when the interpreter is ending. An executor would
+    keep work that it could not start, and run it a second time later.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -20,11 +20,11 @@ async def beside(work: Callable[[], None]) -> None:
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - the future carries it
+        except BaseException as error:  # noqa: BLE001 - the future raises it
             outcome: BaseException | None = error
         else:
             outcome = None
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(resolve, done, outcome)
 
     try:
@@ -36,7 +36,7 @@ async def beside(work: Callable[[], None]) -> None:
 
 
 def resolve(future: asyncio.Future[None], error: BaseException | None = None) -> None:
-    """Sets the outcome of a future that may have one already."""
+    """Sets the outcome of a future unless it has one already."""
     if future.done():
         return
     if error is not None:

@@ -1,4 +1,4 @@
-"""Stage → frames → outbox: what the I/O thread does every `linger_s`, and up to which step its results are durable.
+"""Collects rows every `linger_s`, from the stage through frames into the outbox, and tracks the durable step.
 
 Belongs to the `Sender` and its thread. Promises: each cut of the stage is in the outbox when `collect` returns.
 """
@@ -14,21 +14,21 @@ from stepwell.stage.framer import frames
 from stepwell.stage.stage import Stage
 
 QUARANTINE_FILE = "quarantine.jsonl"
-#: Beyond this, the marks by which `durable_step` moves become coarser: a server may be away for days.
+#: Above this number, the marks by which `durable_step` moves become coarser: a server may be unreachable for days.
 _MAX_MARKS = 4096
 
 
 class Collector:
-    """Puts what a stage holds into an outbox.
+    """Moves the contents of a stage into an outbox.
 
     Args:
         session: 16 bytes.
-        outbox: takes the frames.
+        outbox: receives the frames.
         frame_bytes: see `framer.frames`.
 
     Attributes:
-        logged: points and objects so far.
-        notes: notes so far.
+        logged: the number of points and objects so far.
+        notes: the number of notes so far.
     """
 
     def __init__(self, session: bytes, outbox: Outbox, frame_bytes: int) -> None:
@@ -37,7 +37,7 @@ class Collector:
         self._frame_bytes = frame_bytes
         self.logged = 0
         self.notes = 0
-        self._marks: deque[tuple[int, int]] = deque()  # (seq behind a cut, its last step)
+        self._marks: deque[tuple[int, int]] = deque()  # (the seq after a cut, the last step of the cut)
         self._durable_step: int | None = None
         self._cut_at = 0.0
 
@@ -48,19 +48,19 @@ class Collector:
 
     @property
     def durable_step(self) -> int | None:
-        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        """The step up to which everything is committed in Postgres; None: nothing yet."""
         while not self._outbox.given_up and self._marks and self._marks[0][0] <= self._outbox.first_seq:
             try:
                 self._durable_step = self._marks.popleft()[1]
-            except IndexError:  # another thread has asked at the same time
+            except IndexError:  # another thread read it at the same time
                 break
         return self._durable_step
 
     def collect(self, stage: Stage, last: bool = False) -> bool:
-        """Cuts the stage into the outbox, if there is room; returns whether anything came.
+        """Cuts the stage into the outbox, if there is room; returns whether there was anything to cut.
 
         Args:
-            last: also without room: nothing may stay behind.
+            last: whether to cut even without room, because nothing may stay behind.
         """
         cut = stage.cut() if self._outbox.has_room or last else None
         self._cut_at = time.monotonic()
@@ -78,7 +78,7 @@ class Collector:
         return True
 
     def save_quarantined(self, stage: Stage) -> None:
-        """Appends calls that came for a step that had passed, a JSON line each, to a file that stays.
+        """Appends late calls, one JSON line each, to the quarantine file.
 
         Raises:
             OSError: the file cannot be written; these calls are lost.

@@ -1,6 +1,6 @@
-"""The frames that a stream has sent and the server has not acknowledged yet, and the counts of what became of them.
+"""The frames that a stream has sent and the server has not acknowledged yet, and the counts of their outcomes.
 
-Belongs to one `Stream`. Takes encoded frames as they are sent, and positions as the server reports them. No I/O.
+Belongs to one `Stream`. Receives encoded frames when they are sent, and the positions that the server reports. No I/O.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stepwell import wire
 
 @dataclass(slots=True)
 class StreamCounts:
-    """What went over the wire. Values are points and objects."""
+    """Counts of frames, bytes and values on the wire. Values are points and objects."""
 
     frames_sent: int = 0
     bytes_sent: int = 0
@@ -38,7 +38,7 @@ class InFlight:
     """The window of one connection, oldest frame first.
 
     Attributes:
-        size: bytes of its frames.
+        size: the size of its frames in bytes.
     """
 
     def __init__(self) -> None:
@@ -49,21 +49,21 @@ class InFlight:
         return len(self._sent)
 
     def add(self, frame: bytes) -> None:
-        """Appends a frame that is being sent."""
+        """Adds a frame that is being sent."""
         header = wire.peek(frame)
         self._sent.append(_Sent(header.seq, header.checksum, len(frame), header.values))
         self.size += len(frame)
 
     def has(self, seq: object, checksum: object) -> bool:
-        """Whether the frame at `seq` is in flight and has this checksum."""
+        """Returns whether the frame at `seq` is in flight and has this checksum."""
         return any(item.seq == seq and item.checksum == checksum for item in self._sent)
 
     def count(self, counts: StreamCounts, first_seq: int, next_seq: int, refused: Mapping[int, object]) -> None:
-        """Adds the values of what is in flight below `next_seq`, and of what is refused, to `counts`.
+        """Adds the values of frames below `next_seq` to `counts`, as acknowledged or as refused.
 
         Args:
-            first_seq: where the source begins; frames below it were given up in the meantime and count as dropped.
-            refused: the refused frames by seq.
+            first_seq: the first seq of the source; frames below it were given up in the meantime and count as dropped.
+            refused: the reasons for refused frames, by seq.
         """
         for item in self._sent:
             if item.seq < first_seq:

@@ -11,7 +11,8 @@ from stepwell.wire import MAX_MESSAGE_BYTES
 
 
 def messages(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """`frames` as messages of at most `MAX_MESSAGE_BYTES`: whole frames where they fit, larger ones in pieces."""
+    """Packs `frames` into messages of at most `MAX_MESSAGE_BYTES`: whole frames where they fit, larger ones in
+    pieces."""
     gathered: list[bytes] = []
     size = 0
     for frame in frames:

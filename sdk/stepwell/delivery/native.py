@@ -1,8 +1,8 @@
-"""A thread of the operating system, also where gevent's patching makes greenlets of those of `threading`.
+"""A native thread of the operating system, even where gevent's patching turns threads of `threading` into greenlets.
 
-The I/O loop of a run needs one: asyncio has one running loop for each thread of the operating system, and greenlets
-share theirs. As a greenlet, the I/O loop of a second run could not start ("cannot be called from a running event
-loop"), and `flush()` took the running loop for one of the caller's and did not wait.
+The I/O loop of a run needs one: asyncio has one running loop for each native thread, and greenlets share theirs. As a
+greenlet, the I/O loop of a second run could not start ("cannot be called from a running event loop"), and `flush()`
+mistook the running loop for one of the caller's and did not wait.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ class NativeThread:
     """A daemon thread.
 
     Args:
-        target: what to run in it.
-        name: of the thread.
+        target: the function to run.
+        name: the name of the thread.
     """
 
     def __init__(self, target: Callable[[], None], name: str) -> None:
         self._target = target
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ident: int | None = None
-        self._beside_gevent: int | None = None  # the process in which it was started so
+        self._beside_gevent: int | None = None  # the process in which it was started beside gevent
         self._ended = threading.Event()
 
     @property
     def started(self) -> bool:
-        """Whether `start` was called with success."""
+        """Whether `start` has succeeded."""
         return self._beside_gevent is not None or self._thread.ident is not None
 
     @property
@@ -40,17 +40,17 @@ class NativeThread:
         return self._ident == threading.get_ident()
 
     def start(self) -> None:
-        """Starts it.
+        """Starts the thread.
 
         Raises:
-            RuntimeError: the host has no more threads to give.
+            RuntimeError: no thread can be started.
         """
         monkey: Any = sys.modules.get("gevent.monkey")
         if monkey is None or not monkey.is_module_patched("threading"):
             self._thread.start()
             return
-        # Greenlets that wait for the thread switch to gevent's loop, which gives up (LoopExit) when nothing of its own
-        # is left to wait for. This watcher is something, until the thread ends.
+        # Greenlets that wait for the thread switch to gevent's loop, which raises LoopExit when it has nothing left to
+        # wait for. This watcher gives it something until the thread ends.
         watcher = sys.modules["gevent"].get_hub().loop.async_()
         watcher.start(watcher.stop)
         monkey.get_original("_thread", "start_new_thread")(self._run_beside, (watcher,))

@@ -16,13 +16,13 @@ from stepwell.transport.reasons import in_plain_words
 
 
 class Seen(NamedTuple):
-    """A stream at one moment.
+    """The state of a stream at one moment.
 
     Attributes:
         connected: whether it is attached to the server.
-        attached: how often it has attached so far.
-        first_seq: the oldest frame that is not acknowledged.
-        waiting: how many frames are not acknowledged.
+        attached: the number of attaches so far.
+        first_seq: the seq of the oldest unacknowledged frame.
+        waiting: the number of unacknowledged frames.
         error: why the last connection ended, or could not be made.
     """
 
@@ -34,33 +34,42 @@ class Seen(NamedTuple):
 
 
 class Outage:
-    """Of one stream.
+    """Watches one stream for outages.
 
     Args:
-        url: the server, as it is shown.
-        queue: where frames wait, as it is shown.
-        away_s: how long the server may be away before a line says so.
-        stalled_s: how long it may be reachable and store nothing of what waits.
-        clock: seconds that pass.
+        url: the URL of the server, for messages.
+        queue: the place where frames wait, for messages.
+        away_s: how long the server may be unreachable before a line says so.
+        stalled_s: how long it may be reachable without storing any waiting frame.
+        clock: returns a monotonic time in seconds.
+        tells_away: whether to report an unreachable server; one that stores nothing is always reported.
     """
 
     def __init__(
-        self, url: str, queue: str, away_s: float, stalled_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        queue: str,
+        away_s: float,
+        stalled_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        tells_away: bool = True,
     ) -> None:
         self._url = url
         self._queue = queue
         self._away_s = away_s
         self._stalled_s = stalled_s
         self._clock = clock
+        self._tells_away = tells_away
         self._heard_at = self._moved_at = clock()
         self._attached = 0
         self._first_seq = -1
         self._told: Literal["away", "stalled"] | None = None
         self._since = 0.0
-        self._overcome: Exception | None = None  # an error after which something was stored explains nothing
+        self._overcome: Exception | None = None  # an error after which frames were stored is no explanation any more
 
     def look(self, seen: Seen) -> str | None:
-        """A line to show, if something has to be told now."""
+        """Returns a line to print, if there is news."""
         now = self._clock()
         moved = seen.first_seq > self._first_seq >= 0 or (seen.connected and not seen.waiting)
         if moved or self._first_seq < 0:
@@ -73,6 +82,9 @@ class Outage:
         if self._told is not None:
             return self._over(seen, now) if moved else None
         if now - self._heard_at >= self._away_s:
+            if not self._tells_away:
+                self._moved_at = now  # nothing can be stored meanwhile
+                return None
             return self._tell("away", seen, self._heard_at)
         if seen.waiting and now - self._moved_at >= self._stalled_s:
             return self._tell("stalled", seen, self._moved_at)

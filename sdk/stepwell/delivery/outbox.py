@@ -5,7 +5,7 @@ acknowledgements. `Settings.spool_full` decides what happens when the spool is f
 
     keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
                  reached too, new frames shrink to tombstones
-    drop_oldest  the oldest segment of the spool goes; the stream sends tombstones for its frames
+    drop_oldest  the oldest segment of the spool is dropped; the stream sends tombstones for its frames
     block        as keep, but nothing is lost: `log()` waits when memory is full, too
     raise        as block, but `log()` raises SpoolFullError instead of waiting
 
@@ -29,10 +29,10 @@ log = logging.getLogger("stepwell")
 
 @dataclass(slots=True)
 class OutboxCounts:
-    """Points and objects, by what happened to them here."""
+    """Counts of points and objects, by their fate in the outbox."""
 
     spooled: int = 0
-    unspooled: int = 0  # frames that could not be written to the disk when they were cut
+    unspooled: int = 0  # in frames that could not be written to the disk when they were cut
     dropped: int = 0
     notes_dropped: int = 0
 
@@ -41,10 +41,10 @@ class Outbox:
     """The frames of one session that the server has not acknowledged.
 
     Args:
-        spool: where they are kept; None when none could be made, then everything waits in memory.
+        spool: the spool on disk; None when it could not be created, in which case everything waits in memory.
         session: 16 bytes.
-        memory_bytes: what may wait in memory.
-        when_full: see above.
+        memory_bytes: the most bytes that may wait in memory.
+        when_full: the behaviour when the spool is full; see above.
     """
 
     def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int, when_full: WhenFull = "keep") -> None:
@@ -53,12 +53,12 @@ class Outbox:
         self._session = session
         self._memory_limit = memory_bytes
         self._when_full = when_full
-        self._memory: deque[bytes] = deque()  # frames next_seq − len … next_seq − 1, none of them acknowledged
+        self._memory: deque[bytes] = deque()  # unacknowledged frames with seqs next_seq − len … next_seq − 1
         self._memory_bytes = 0
         self.next_seq = spool.next_seq if spool else 0
         self.first_seq = spool.first_seq if spool else 0
         self._complained = False
-        self._disk_fails = False  # until `retry_spool` tries it again
+        self._disk_fails = False  # until `retry_spool` tries again
         self.given_up = False
 
     @property
@@ -67,11 +67,11 @@ class Outbox:
 
     @property
     def has_room(self) -> bool:
-        """Whether new frames should be cut: no, when they would be lost and must not be."""
+        """Whether there is room for new frames; False when they would be lost and must not be."""
         return self._when_full in ("keep", "drop_oldest") or self._memory_bytes < self._memory_limit
 
     def append(self, frame: bytes) -> None:
-        """Keeps a frame whose seq is `next_seq`. Never raises for want of room."""
+        """Keeps a frame whose seq is `next_seq`. Never raises because of a lack of room."""
         if self.given_up:
             self.next_seq = self.first_seq = self.next_seq + 1
             return
@@ -95,7 +95,7 @@ class Outbox:
         self.next_seq += 1
 
     def retry_spool(self) -> None:
-        """Moves what waits in memory to the disk, as far as it takes it; call it now and then."""
+        """Moves frames from memory to the disk, as far as it has room; call it from time to time."""
         if self.given_up:
             return
         self._disk_fails = False
@@ -107,7 +107,7 @@ class Outbox:
             self.spool.acknowledge(min(self.first_seq, self.spool.next_seq))
 
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
-        """Frames from `from_seq` on, in order: as many as fit, one at least if there is one.
+        """The frames from `from_seq` on, in order: as many as fit, but at least one if there is one.
 
         Raises:
             SpoolError: the disk cannot be read now.
@@ -124,7 +124,7 @@ class Outbox:
         return frames
 
     def acknowledge(self, next_seq: int) -> None:
-        """Everything below `next_seq` is safe on the server."""
+        """Removes the frames below `next_seq`, which are safe on the server."""
         next_seq = min(next_seq, self.next_seq)
         self.first_seq = max(self.first_seq, next_seq)
         while self._memory and self._memory_first < next_seq:
@@ -133,9 +133,9 @@ class Outbox:
             self.spool.acknowledge(min(next_seq, self.spool.next_seq))
 
     def give_up(self) -> None:
-        """The server will never take anything more of this session: what is here goes, and so does what comes.
+        """Drops all frames, present and future: the server will never accept anything more from this session.
 
-        From now on `first_seq` says nothing about what the server has. The directory goes with `close`.
+        Afterwards `first_seq` says nothing about the frames on the server. `close` removes the directory.
         """
         self.given_up = True
         self._memory.clear()
@@ -145,23 +145,23 @@ class Outbox:
             try:
                 self.spool.acknowledge(self.spool.next_seq)
             except SpoolError as error:
-                log.error("what the spool holds stays. %s", error)
+                log.error("the frames in the spool could not be removed. %s", error)
 
     def close(self, finished: bool = True) -> None:
-        """Gives the spool up; its directory goes when all is acknowledged.
+        """Closes the spool; removes its directory when everything is acknowledged.
 
         Args:
-            finished: the server knows that the writer has ended. Otherwise the directory stays, for `stepwell sync`
-                to say so.
+            finished: whether the server knows that the writer has ended. Otherwise the directory stays, so that
+                `stepwell sync` can report the end.
 
         Raises:
-            SpoolError: what remains could not be synced.
+            SpoolError: the remaining frames could not be synced to the disk.
         """
         finished = finished or self.given_up
         if self.spool is not None:
             self.retry_spool()
             if self._memory:
-                log.error("%d frames fit neither the disk nor the server, and are lost", len(self._memory))
+                log.error("%d frames could neither be written to disk nor sent, and are lost", len(self._memory))
             if finished and self.first_seq >= self.next_seq:
                 spool_state.remove(self.spool.directory)
             self.spool.close(remove_if_empty=finished)
@@ -170,7 +170,7 @@ class Outbox:
         if self.spool is None:
             return False
         try:
-            if self.spool.next_seq < seq:  # the frames between were acknowledged while the disk took none
+            if self.spool.next_seq < seq:  # the frames in between were acknowledged while the disk failed
                 self.spool.skip_to(seq)
             while True:
                 try:

@@ -1,7 +1,7 @@
 """Parses the server's replies: JSON objects, errors, lists of refused frames.
 
-Sits between the socket and the stream. Takes messages from the server's address, whatever answers there; returns values
-whose types are checked, or raises a retryable error, because a proxy that answers nonsense must not end a delivery.
+Sits between the socket and the stream. Receives messages from the server's address, whatever answers there; returns
+values with checked types, or raises a retryable error, because a proxy that answers nonsense must not end a delivery.
 Pure.
 """
 
@@ -14,16 +14,16 @@ import orjson
 
 from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
 
-#: A process that stored something so recently may still live.
+#: A process that stored something this recently may still be alive.
 _LIVING_S = 60.0
 _MOST_PACE_MS = 10_000
 
 
 def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
-    """The refused frames of a reply: seq to reason.
+    """Parses the refused frames of a reply: seq to reason.
 
     Raises:
-        UnavailableError: they make no sense.
+        UnavailableError: the list is invalid.
     """
     refused = {}
     try:
@@ -36,7 +36,7 @@ def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
 
 
 def error_of(reply: dict[str, Any]) -> Error:
-    """The error that a reply describes; a retryable one where the description makes no sense."""
+    """The error that a reply describes; a retryable one where the description is invalid."""
     try:
         return from_dict(reply)
     except (TypeError, ValueError):
@@ -44,27 +44,27 @@ def error_of(reply: dict[str, Any]) -> Error:
 
 
 def pace_s(reply: dict[str, Any]) -> float:
-    """For how long the server advises to gather rows while a frame is under way; 0 where it says nothing sensible."""
+    """The time for which the server advises to gather rows while a frame is in flight; 0 without valid advice."""
     pace_ms = reply.get("pace_ms")
     return min(pace_ms, _MOST_PACE_MS) / 1000 if type(pace_ms) is int and pace_ms > 0 else 0.0
 
 
 def not_a_server(detail: str) -> UnavailableError:
-    """The error where something else than the server answers, a proxy perhaps."""
-    return UnavailableError("what answers at the server's address is not a Stepwell server", detail=detail)
+    """The error for an answer that does not come from a Stepwell server but, for example, from a proxy."""
+    return UnavailableError("the answer from the server's address does not come from a Stepwell server", detail=detail)
 
 
 def control(message: aiohttp.WSMessage) -> dict[str, Any]:
     """The JSON object in a message.
 
     Raises:
-        UnavailableError: the connection has ended, or this is no message of the protocol.
+        UnavailableError: the connection has ended, or this is not a message of the protocol.
     """
     if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
         try:
             reply = orjson.loads(message.data)
         except orjson.JSONDecodeError as error:
-            raise UnavailableError("the server sent something that is not JSON", detail=str(error)) from error
+            raise UnavailableError("the server sent a message that is not JSON", detail=str(error)) from error
         if isinstance(reply, dict):
             return reply
     raise UnavailableError(
@@ -73,7 +73,7 @@ def control(message: aiohttp.WSMessage) -> dict[str, Any]:
 
 
 def told_at_attach(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
-    """What to warn of when a live process has attached: another writer than it asked for, or steps that it may hide.
+    """The warning after a live process has attached: it got another writer, or it may hide earlier steps.
 
     Args:
         attach: the message.
@@ -83,23 +83,23 @@ def told_at_attach(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
         return []
     asked, given, run = attach.get("writer"), reply.get("writer"), attach.get("run")
     earlier = reply.get("earlier")
-    if not isinstance(earlier, dict):  # an older server, or nothing to tell
+    if not isinstance(earlier, dict):  # an older server, or nothing to warn about
         earlier = {}
     if isinstance(given, str) and given != asked:
         if earlier.get("beside") is True:
             return [
-                f"another program is logging as writer {asked} of run {run}, so what this one logs is kept as writer "
+                f"another program is logging as writer {asked} of run {run}, so this one logs as writer "
                 f"{given}, and hides nothing. To continue that writer instead, use init(resume='allow')"
             ]
-        return [f"a process that started later logs as writer {asked}, so what this one logs is kept as writer {given}"]
+        return [f"a process that started later logs as writer {asked}, so this one logs as writer {given}"]
     last_step, moved_s = earlier.get("last_step"), earlier.get("moved_s")
     if not isinstance(last_step, int):
         return []
     text = (
-        f"run {run} exists, and writer {asked} has logged up to step {last_step}. What this process logs takes the "
-        "place of that, from its first step on; the old points stay in the view history_superseded. To go on behind "
-        "them, use init(resume='allow'); to keep both, give this run another id, or this process another writer"
+        f"run {run} exists, and writer {asked} has logged up to step {last_step}. This process replaces those points "
+        "from its first step on; they stay in the view history_superseded. To continue after them, use "
+        "init(resume='allow'); to keep both, give this run another id, or this process another writer"
     )
     if isinstance(moved_s, int | float) and moved_s < _LIVING_S:
-        text += f". CAUTION: a process logged there {moved_s:.0f} s ago. If it still lives, it is refused from now on"
+        text += f". CAUTION: a process logged as this writer {moved_s:.0f} s ago; if it is alive, it is refused now"
     return [text]

@@ -1,6 +1,6 @@
-"""The reports of a sender, read from its stations: where every value is, and what happened at each station.
+"""The reports of a sender, read from its stations: the account of all values, and the counters of each station.
 
-Called by users' threads at any moment, while the I/O thread continues. Figures may differ by what happens meanwhile.
+Called by users' threads at any moment, while the I/O thread continues, so figures may differ slightly from each other.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from stepwell.stage.stage import Stage
 
 
 def account_of(collector: Collector, outbox: Outbox, counts: StreamCounts) -> Account:
-    """Where every value is."""
+    """The account of all values."""
     stored, dropped, logged = counts.values_acknowledged, outbox.counts.dropped, collector.logged
     rejected = counts.values_rejected
-    if outbox.given_up:  # nothing is left: what was not stored or lost is refused for good
+    if outbox.given_up:  # nothing is left: values that were not stored or lost are rejected
         rejected = logged - stored - dropped
     return Account(logged, stored, rejected, dropped, max(0, logged - stored - rejected - dropped))
 
 
 def stats_of(stage: Stage, collector: Collector, outbox: Outbox, counts: StreamCounts) -> Stats:
-    """What happened at each station."""
+    """The counters of all stations."""
     kept = outbox.counts
     return Stats(
         steps_logged=stage.rows,

@@ -32,7 +32,7 @@ log = logging.getLogger("stepwell")
 
 T = TypeVar("T")
 
-#: How often a `log()` that blocks looks whether there is room again.
+#: How often a blocked `log()` checks whether there is room again.
 _FULL_PAUSE_S = 0.1
 
 
@@ -40,11 +40,11 @@ class Sender:
     """The I/O thread of one run.
 
     Args:
-        settings: of the run.
-        session: 16 bytes.
-        outbox: where frames wait.
-        attach: makes the attach message.
-        on_rejection: told of each refused frame (seq, error), in this thread.
+        settings: the settings of the run.
+        session: the session's 16 bytes.
+        outbox: the queue of frames.
+        attach: returns the attach message.
+        on_rejection: called with (seq, error) of each refused frame, in this thread.
         tend: called every `fsync_s` in this thread; must not block or raise.
     """
 
@@ -73,29 +73,29 @@ class Sender:
         self._thread = NativeThread(self._main, "stepwell-io")
 
     def start(self, stage: Stage) -> None:
-        """Starts the thread; returns when it takes requests."""
+        """Starts the thread; returns when it accepts requests."""
         self._stage = stage
         self._thread.start()
         self._ready.wait()
 
     @property
     def account(self) -> Account:
-        """Where everything is, as of now."""
+        """The current account of all values."""
         return account_of(self._collector, self._outbox, self._counts)
 
     @property
     def frames_left(self) -> int:
-        """Frames that the server has not acknowledged, of values or of notes; none of a run that takes no more."""
+        """The number of unacknowledged frames, of values or of notes; 0 for a run that the server refuses."""
         return 0 if self._outbox.given_up else self._outbox.next_seq - self._outbox.first_seq
 
     @property
     def durable_step(self) -> int | None:
-        """Up to this step everything is committed in Postgres; None: nothing yet."""
+        """The step up to which everything is committed in Postgres; None: nothing yet."""
         return self._collector.durable_step
 
     @property
     def stats(self) -> Stats:
-        """What happened at each station, as of now."""
+        """The current counters of all stations."""
         assert self._stage is not None
         return stats_of(self._stage, self._collector, self._outbox, self._counts)
 
@@ -104,26 +104,26 @@ class Sender:
         return self.stream.counts if self.stream else StreamCounts()
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:
-        """The server's answer to the attach message.
+        """Waits for the server's answer to the attach message.
 
         Raises:
             Error: the server has refused this writer for good.
-            TimeoutError: it has not answered in time.
+            TimeoutError: the server has not answered in time.
         """
         return self._ask(self._attached()).result(timeout_s)
 
     @property
     def in_own_thread(self) -> bool:
-        """Whether the I/O thread itself asks, which must not wait for itself."""
+        """Whether the caller is the I/O thread, which must not wait for itself."""
         return self._thread.is_current
 
     def make_room(self) -> bool:
-        """Has the stage cut now, and waits for it; whether there is room then. `log()` calls it when the stage is full.
+        """Cuts the stage now and waits for it; returns whether there is room. `log()` calls it when the stage is full.
 
-        Waits `stage_full_s` at the most, or without end if the spool blocks when it is full.
+        Waits at most `stage_full_s`, or forever if the spool blocks when it is full.
 
         Raises:
-            SpoolFullError: the spool is full and must raise.
+            SpoolFullError: the spool is full, and `spool_full` is "raise".
         """
         if self.in_own_thread:
             return False
@@ -144,17 +144,17 @@ class Sender:
             time.sleep(_FULL_PAUSE_S)
 
     def flush(self, durable: bool) -> concurrent.futures.Future[None]:
-        """Done when every closed step of this moment is acknowledged (durable and online) or safe on the disk.
+        """A future that is done when all steps closed by now are acknowledged (durable and online) or safe on the disk.
 
-        Fails with the final error, if the server has refused this writer for good.
+        It fails with the final error, if the server has refused this writer for good.
         """
         return self._ask(self._flush(durable))
 
     def finish(self, exit_code: int) -> None:
-        """Delivers what is left, tells the server that the writer has ended, and ends the thread.
+        """Delivers the remaining frames, tells the server that the writer has ended, and ends the thread.
 
-        Gives up after `finish_idle_s` without progress; what is left then stays in the spool. An exception that cuts
-        the call off, such as Ctrl-C, does not stop the delivery: the next call waits for it again.
+        Gives up after `finish_idle_s` without progress; the rest then stays in the spool. An exception that interrupts
+        the call, such as Ctrl-C, does not stop the delivery: the next call waits for it again.
         """
         if self._thread.is_alive():
             if self._finishing is None or self._finishing.done():
@@ -168,7 +168,8 @@ class Sender:
             self._thread.join()
 
     def abandon(self) -> None:
-        """Ends the thread without a word to the server; what is left stays in the spool, and an empty spool goes."""
+        """Ends the thread without telling the server; remaining frames stay in the spool, and an empty spool is
+        removed."""
         self._abandoned = True
         if self._loop is not None and self._ended is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(resolve, self._ended)
@@ -220,7 +221,7 @@ class Sender:
             self._collect()
 
     def _may_gather(self) -> bool:
-        """Whether rows should wait for more: a frame is under way, and the server asks for fewer ones."""
+        """Whether rows should gather longer: a frame is in flight, and the server asks for fewer frames."""
         assert self._stage is not None
         stream = self.stream
         if stream is None or not stream.connected or self._outbox.first_seq == self._outbox.next_seq:
@@ -230,7 +231,7 @@ class Sender:
         )
 
     def _collect(self, last: bool = False) -> None:
-        """Stage → frames → outbox. The last time, also when there is no room: nothing may stay behind."""
+        """Moves rows from the stage into the outbox. The last time, also without room: nothing may stay behind."""
         assert self._stage is not None
         try:
             self._collector.save_quarantined(self._stage)
@@ -241,7 +242,7 @@ class Sender:
 
     async def _attached(self) -> dict[str, Any]:
         if self.stream is None:
-            raise UsageError("a run that is offline has no server to ask")
+            raise UsageError("an offline run has no server to ask")
         return await self.stream.first_attached()
 
     async def _collect_now(self) -> bool:
@@ -252,19 +253,21 @@ class Sender:
     async def _deliver(self, stream: Stream) -> None:
         await stream.run()
         if isinstance(stream.failed, RunDeletedError):
-            _ = self.durable_step  # as far as it came; nothing moves it from now on
-            self._outbox.give_up()  # to keep it for `stepwell sync` would only fill the disk
-            log.error("what this process logs from now on is not stored, and counts as rejected. %s", stream.failed)
+            _ = self.durable_step  # records its last value; nothing moves it from now on
+            self._outbox.give_up()  # keeping it for `stepwell sync` would only fill the disk
+            log.error(
+                "values that this process logs from now on are not stored, and count as rejected. %s", stream.failed
+            )
             return
         asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
         if stream.failed is not None and not asked_by_init:
             log.error(
-                "the server refuses this writer for good; what is logged from now on stays in the spool. %s",
+                "the server refuses this writer for good; values logged from now on stay in the spool. %s",
                 stream.failed,
             )
 
     async def _every_second(self) -> None:
-        """Does the rounds every `fsync_s`: outages are told, the spool is forced to the disk."""
+        """Housekeeping every `fsync_s`: reports outages, and syncs the spool to the disk."""
         complained = False
         outage = self._outage()
         while True:
@@ -280,7 +283,7 @@ class Sender:
                 if not complained:
                     log.error("the spool is not safe from a crash of this host. %s", error)
                 complained = True
-            except Exception:  # a bug must not end the rounds: nothing would be forced to the disk from now on
+            except Exception:  # a bug must not end the loop: the spool would never be synced again
                 if not complained:
                     log.exception("unexpected error outside of delivery; delivery continues")
                 complained = True
@@ -288,7 +291,8 @@ class Sender:
     def _outage(self) -> Outage:
         spool, timeouts = self._outbox.spool, self._settings.timeouts
         queue = str(spool.directory) if spool is not None else "memory"
-        return Outage(self._settings.url, queue, timeouts.away_s, timeouts.stalled_s)
+        tells_away = self._settings.local_rank == "0"  # the other processes of this host would say the same
+        return Outage(self._settings.url, queue, timeouts.away_s, timeouts.stalled_s, tells_away=tells_away)
 
     def _tell(self, outage: Outage) -> None:
         stream = self.stream

@@ -1,7 +1,7 @@
-"""Asks the server how much of some sessions it has stored: a spool whose frames are all there needs no delivery.
+"""Asks the server how much of some sessions it has stored: a spool whose frames are all stored needs no delivery.
 
-Stands between the commands that look after spools and the server. Attaching instead would open a writer of its own for
-a session whose writer another process has taken over, and that writer would have nothing to say.
+Stands between the commands that handle spools and the server. Attaching instead would create a new, empty writer for a
+session whose writer another process has taken over.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _AT_ONCE = 1000
 
 
 class Stored(NamedTuple):
-    """What the server says about a session.
+    """The server's answer about a session.
 
     Attributes:
-        next_seq: everything below it is stored.
-        fenced: another process has taken the writer over.
-        state: of the writer.
+        next_seq: the seq below which everything is stored.
+        fenced: whether another process has taken the writer over.
+        state: the state of the writer.
     """
 
     next_seq: int
@@ -30,13 +30,14 @@ class Stored(NamedTuple):
     state: str
 
     def covers(self, next_seq: int, exit_code: int | None) -> bool:
-        """Whether a spool that ends at `next_seq` has nothing for the server: neither frames nor an exit code."""
+        """Returns whether a spool that ends at `next_seq` has nothing left for the server: neither frames nor an exit
+        code."""
         told = exit_code is None or self.fenced or self.state in ("finished", "failed")
         return self.next_seq >= next_seq and told
 
 
 def stored_sessions(endpoint: Endpoint, sessions: Sequence[bytes], patience_s: float) -> dict[bytes, Stored]:
-    """What the server knows of each session. Unknown ones are left out, and all where it does not answer."""
+    """Asks the server about sessions. Unknown ones are left out; returns nothing if the server does not answer."""
     found: dict[bytes, Stored] = {}
     client = HttpClient(endpoint, patience_s)
     for start in range(0, len(sessions), _AT_ONCE):
@@ -47,6 +48,6 @@ def stored_sessions(endpoint: Endpoint, sessions: Sequence[bytes], patience_s: f
                 if session in known:
                     it = known[session]
                     found[bytes.fromhex(session)] = Stored(int(it["next_seq"]), bool(it["fenced"]), str(it["state"]))
-        except (Error, KeyError, TypeError, ValueError):  # it is away, or of an older version
+        except (Error, KeyError, TypeError, ValueError):  # unreachable, or of an older version
             break
     return found

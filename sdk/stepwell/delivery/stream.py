@@ -1,9 +1,9 @@
-"""The connection that takes frames from the outbox to the server and brings acknowledgements back.
+"""The connection that sends frames from the outbox to the server and receives acknowledgements.
 
-Takes frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later); sends their bytes on
-one WebSocket, pipelined within a window. Promises: unlimited retries; after each reconnect it resumes at the position
-that the server reports; a frame counts as delivered only when an acknowledgement echoes the checksum of what was sent.
-Runs as one asyncio task; everything here belongs to that loop. The protocol is drawn in docs/wire-format.md.
+Reads frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later), and sends their
+bytes over one WebSocket, pipelined within a window. Promises: unlimited retries; after each reconnect it resumes at the
+position that the server reports; a frame counts as delivered only when an acknowledgement echoes its checksum. Runs as
+one asyncio task; everything here belongs to that loop. docs/wire-format.md describes the protocol.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from stepwell.transport.websocket import AsyncClient
 
 log = logging.getLogger("stepwell")
 
-#: Tries without any progress after which damaged frames are no longer blamed on the way.
+#: The number of tries without progress after which damaged frames are no longer blamed on the network.
 _MAX_CORRUPT_TRIES = 5
 
 
 class Source(Protocol):
-    """Where frames come from: `Outbox` and `Spool` fit."""
+    """A source of frames: an `Outbox` or a `Spool`."""
 
     @property
     def next_seq(self) -> int: ...
@@ -58,9 +58,9 @@ class Stream:
 
     Args:
         endpoint: the server.
-        source: where frames are read.
-        attach: makes the attach message; called for each connection.
-        on_rejection: told of each frame that was refused for good, before it leaves the source.
+        source: the source of frames.
+        attach: returns the attach message; called for each connection.
+        on_rejection: called with (seq, error) of each frame refused for good, before it leaves the source.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Stream:
         self._timeouts = timeouts
         self._on_rejection = on_rejection
         self.counts = StreamCounts()
-        self.attached: dict[str, Any] | None = None  # what the server said last
+        self.attached: dict[str, Any] | None = None  # the server's last attach reply
         self.connected = False
-        self.pace_s = 0.0  # for how long rows should gather while a frame is under way, as the server advises
+        self.pace_s = 0.0  # how long rows should gather while a frame is in flight, as the server advises
         self.finished = False  # the server has confirmed the writer's end
         self.last_error: Exception | None = None
-        self.failed: Error | None = None  # final: it will not be tried again
+        self.failed: Error | None = None  # the final error, after which there are no retries
         self._session = bytes(16)
         self._sent_seq = 0
         self._in_flight = InFlight()
@@ -95,18 +95,19 @@ class Stream:
         self._waiters = Waiters()
 
     def wake(self) -> None:
-        """There are new frames."""
+        """Notifies the stream of new frames."""
         self._more.set()
 
     def finish(self, exit_code: int) -> None:
-        """Once all is acknowledged, tell the server that the writer has ended; `run` returns after its answer."""
+        """Requests the end: once all is acknowledged, the server is told that the writer has ended; `run` returns after
+        its answer."""
         self._exit_code = exit_code
         self._more.set()
 
     @property
     def progress(self) -> int:
-        """Grows while anything moves: connections, frames sent and acknowledged, and frames of others that the server
-        stores before it comes to these."""
+        """A number that grows with any progress: connections, frames sent and acknowledged, and frames of others that
+        the server stores before these."""
         return self._source.first_seq + self.counts.frames_sent + self.counts.connections + self._server_moved
 
     async def acknowledged(self, next_seq: int) -> None:
@@ -146,7 +147,7 @@ class Stream:
                     return
                 except Error as error:
                     corrupt_tries = corrupt_tries + 1 if isinstance(error, FrameCorruptError) else 0
-                    # A disk that cannot be read now may be read later; a spool that another process took cannot.
+                    # A disk error may be temporary; a spool that another process has taken is lost to this one.
                     again = error.retryable or (
                         isinstance(error, SpoolError) and not isinstance(error, SpoolLockedError)
                     )
@@ -156,7 +157,7 @@ class Stream:
                     self.last_error = error
                     pause = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
                 except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
-                    self.last_error = error  # RuntimeError: the executor that looks names up is gone at exit
+                    self.last_error = error  # RuntimeError: at exit, the executor for name look-ups is gone
                 except Exception as error:
                     log.exception("unexpected error during delivery; retrying")
                     self.last_error = error
@@ -170,7 +171,7 @@ class Stream:
                 await asyncio.sleep(delay)
 
     async def _deliver(self, client: AsyncClient) -> None:
-        """One connection, until the writer's end is confirmed."""
+        """Serves one connection, until the writer's end is confirmed."""
         async with asyncio.timeout(self._timeouts.connect_s):
             socket = await client.websocket(
                 "/v1/stream", heartbeat_s=self._timeouts.heartbeat_s, max_message_bytes=wire.MAX_FRAME_BYTES
@@ -185,7 +186,7 @@ class Stream:
                 for task in tasks:
                     task.cancel()
                 outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            # An error that the server has named explains the broken socket of the sender, so it goes first.
+            # An error that the server has sent explains the broken socket of the sender, so it takes precedence.
             errors = [item for item in outcomes if isinstance(item, Exception)]
             for error in sorted(errors, key=lambda item: not isinstance(item, Error)):
                 raise error
@@ -193,7 +194,7 @@ class Stream:
             await socket.close()
 
     async def _start(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Attaches, and takes up where the server stands."""
+        """Attaches, and continues at the server's position."""
         attach = self._attach()
         self._session = bytes.fromhex(attach["session"])
         message = {**attach, "progress": True, "from_seq": self._source.first_seq}
@@ -212,7 +213,7 @@ class Stream:
             )
         self.connected = True
         self.counts.connections += 1
-        # Acknowledged by the attach reply instead: the connection broke in between.
+        # Acknowledged by the attach reply instead, after the connection broke.
         self._count(next_seq, refusals(reply))
         self._in_flight.clear()
         self._finish_sent = False
@@ -231,7 +232,7 @@ class Stream:
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight.size)
             window = wire.WINDOW_FRAMES - len(self._in_flight)
             if self._sent_seq < source.next_seq and room > 0 and window > 0:
-                if self._sent_seq < source.first_seq:  # given up here before the server had them
+                if self._sent_seq < source.first_seq:  # dropped before the server had them
                     missing = range(self._sent_seq, min(source.first_seq, self._sent_seq + window))
                     frames = [wire.encode_tombstone(self._session, seq, 0) for seq in missing]
                 else:
@@ -262,8 +263,8 @@ class Stream:
             elif kind == "finished":
                 if not self._finish_sent:
                     raise UnavailableError(
-                        "the server confirmed an end that was not sent",
-                        hint="is there a proxy between this process and the server that answers by itself?",
+                        "the server confirmed an end that was never sent",
+                        hint="is there a proxy between this process and the server that generates answers of its own?",
                     )
                 self.finished = True
                 return
@@ -275,9 +276,9 @@ class Stream:
         next_seq, checksum = reply.get("next_seq"), reply.get("checksum")
         if not isinstance(next_seq, int) or not self._in_flight.has(next_seq - 1, checksum):
             raise UnavailableError(
-                "an acknowledgement does not echo what was sent",
+                "an acknowledgement has the wrong checksum",
                 detail=f"seq {next_seq}, checksum {checksum}",
-                hint="is there a proxy between this process and the server that answers by itself?",
+                hint="is there a proxy between this process and the server that generates answers of its own?",
             )
         refused = refusals(reply)
         self.pace_s = pace_s(reply)
@@ -291,14 +292,14 @@ class Stream:
         self._settle(next_seq)
 
     def _count(self, next_seq: int, refused: dict[int, RejectionError]) -> None:
-        """Books what was in flight below `next_seq`, and tells of what was refused."""
+        """Counts the frames in flight below `next_seq`, and reports refused ones."""
         self._in_flight.count(self.counts, self._source.first_seq, next_seq, refused)
         for seq, error in refused.items():
             self.counts.frames_rejected += 1
             self._on_rejection(seq, error)
 
     def _settle(self, next_seq: int) -> None:
-        """Everything below `next_seq` is on the server."""
+        """Handles the news that everything below `next_seq` is on the server."""
         self._in_flight.settle(next_seq)
         self._source.acknowledge(min(next_seq, self._source.next_seq))
         self._waiters.tell_acknowledged(next_seq)

@@ -1,4 +1,4 @@
-"""The tasks that wait for a stream: for the acknowledgement of a frame, or for the first answer to the attach message.
+"""Tasks that wait for a stream: for the acknowledgement of a frame, or for the first answer to the attach message.
 
 Belongs to one `Stream` and to its event loop. A waiter that was cancelled is skipped. No I/O.
 """
@@ -12,7 +12,7 @@ from stepwell.errors import Error
 
 
 class Waiters:
-    """The futures of all tasks that wait."""
+    """The futures of all waiting tasks."""
 
     def __init__(self) -> None:
         self._for_seq: list[tuple[int, asyncio.Future[None]]] = []
@@ -31,7 +31,7 @@ class Waiters:
         return future
 
     def tell_acknowledged(self, next_seq: int) -> None:
-        """Everything below `next_seq` is acknowledged."""
+        """Resolves the futures below `next_seq`, which are acknowledged."""
         reached = [future for goal, future in self._for_seq if goal <= next_seq]
         self._for_seq = [(goal, future) for goal, future in self._for_seq if goal > next_seq]
         for future in reached:
@@ -39,14 +39,14 @@ class Waiters:
                 future.set_result(None)
 
     def tell_attached(self, reply: dict[str, Any]) -> None:
-        """The server has answered the attach message."""
+        """Resolves the futures that wait for the server's answer to the attach message."""
         for future in self._for_attach:
             if not future.done():
                 future.set_result(reply)
         self._for_attach = []
 
     def tell_failed(self, error: Error) -> None:
-        """Nothing more will come; all who wait get the error."""
+        """Fails all waiting futures with the final error."""
         for _, future in self._for_seq:
             if not future.done():
                 future.set_exception(error)

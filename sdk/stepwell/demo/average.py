@@ -1,7 +1,7 @@
-"""Averages gradients across the demo's ranks: all send theirs to rank 0, which sends the mean back.
+"""Averages gradients across the demo's ranks: all ranks send theirs to rank 0, which sends the mean back.
 
-Takes the place of NCCL in a real job. Takes float64 arrays of equal length, one per rank and step; returns their mean,
-the same on all ranks. Uses a Unix socket whose path all ranks know.
+Takes the place of NCCL in a real job. Receives float64 arrays of equal length, one for each rank and step; returns
+their mean, the same on all ranks. Uses a Unix socket whose path all ranks know.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Averager:
     """One rank's connection to the others.
 
     Args:
-        path: of the socket.
-        rank, size: which of how many.
+        path: the path of the socket.
+        rank, size: this rank, and the number of ranks.
     """
 
     def __init__(self, path: str, rank: int, size: int) -> None:
@@ -69,7 +69,7 @@ def _connect(path: str) -> Connection:
     while True:
         try:
             return Client(path, family="AF_UNIX")
-        except (FileNotFoundError, ConnectionRefusedError):  # rank 0 is not there yet
+        except (FileNotFoundError, ConnectionRefusedError):  # rank 0 does not listen yet
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

@@ -1,7 +1,7 @@
-"""Starts and ends the demo's child processes: by pid, never by name, whatever happens to the demo itself.
+"""Starts the demo's child processes, and ends them by pid, whatever happens to the demo itself.
 
-Takes command lines; yields the JSON lines that a child prints, and shows the tail of its log when it fails. Leaving the
-`with` block ends every child that still runs.
+Receives command lines; yields the JSON lines that a child prints, and shows the tail of its log when it fails. Leaving
+the `with` block ends every child that still runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STOP_S = 60.0
 
 
 class Child:
-    """One process. What it writes to stderr goes into a file, its lines of JSON on stdout into `messages`."""
+    """One process. Its stderr goes into a file, its lines of JSON on stdout into `messages`."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
         self.name = name
@@ -35,10 +35,10 @@ class Child:
         self._reader.start()
 
     def check(self) -> bool:
-        """Whether it has ended well.
+        """Returns whether the process has ended successfully.
 
         Raises:
-            Error: it has failed; the detail has the end of its log.
+            Error: the process has failed; the detail has the end of its log.
         """
         code = self.process.poll()
         if code:
@@ -50,7 +50,7 @@ class Child:
         return code == 0
 
     def stop(self) -> None:
-        """Asks it to end, and kills it when it does not."""
+        """Asks the process to end, and kills it when it does not."""
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -65,7 +65,7 @@ class Child:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed while it was read
+        with contextlib.suppress(ValueError):  # closed during the read
             for line in self.process.stdout:
                 with contextlib.suppress(json.JSONDecodeError):
                     message = json.loads(line)
@@ -77,7 +77,7 @@ class Children:
     """All children of one demo.
 
     Args:
-        logs: directory for what they write to stderr.
+        logs: the directory for their stderr.
     """
 
     def __init__(self, logs: Path) -> None:
@@ -90,13 +90,13 @@ class Children:
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
-                # Never written to: its end tells the child that we are gone, if it cares.
+                # Never written to: its end tells the child that its parent is gone.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env=dict(environment),
-                # Ctrl-C is ours to hear: we end them in order.
+                # The demo handles Ctrl-C itself, and ends its children in order.
                 start_new_session=True,
             )
         child = Child(name, process, path)
@@ -114,7 +114,7 @@ class Children:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Our environment without settings of Stepwell that would change what the demo does."""
+    """The environment without settings of Stepwell that would change the demo."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,8 +1,8 @@
 """The driver of the demo: starts a server and four ranks, queries the database, and compares.
 
-Takes options; prints a report and returns an exit code, which is 0 only when each rank's own count of its points equals
-what SQL finds. Promises to end by itself, to leave no process running, and to remove what it stored, unless it logged
-to a server that was running already.
+Receives options; prints a report and returns an exit code, which is 0 only when each rank's own count of its points
+equals the result of SQL. Promises to end on its own, to leave no process running, and to remove everything that it
+stored, unless it logged to a server that was running already.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ GROUP BY epoch ORDER BY epoch"""
 
 
 class Place(NamedTuple):
-    """Where the demo logs to, and how `stepwell sql` finds it."""
+    """The server of the demo, and the options with which `stepwell sql` finds it."""
 
     url: str
     sql_options: list[str]
@@ -59,11 +59,11 @@ class Demo:
     """One demonstration.
 
     Args:
-        url: a running server; None: start one.
-        dsn: its Postgres.
+        url: the URL of a running server; None: start one.
+        dsn: the DSN of its Postgres.
         data: its data directory.
-        steps: of each rank.
-        keep: leave a server that it has started running until Ctrl-C.
+        steps: the number of steps of each rank.
+        keep: whether to leave a server that it has started running until Ctrl-C.
     """
 
     def __init__(self, url: str | None, dsn: str | None, data: str | None, steps: int, *, keep: bool = False) -> None:
@@ -75,10 +75,10 @@ class Demo:
         self._run = f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
     def run(self) -> int:
-        """Runs it; returns the exit code.
+        """Runs the demo; returns the exit code.
 
         Raises:
-            Error: something could not be started, or has failed.
+            Error: a process could not be started, or has failed.
         """
         for module, package in (("sklearn", "scikit-learn"), ("asyncpg", "asyncpg")):
             if importlib.util.find_spec(module) is None:
@@ -90,7 +90,7 @@ class Demo:
                 signal.signal(number, signal.default_int_handler)
         _print(f"Stepwell demo: {RANKS} processes train one network on handwritten digits, and log every step.\n")
         work = Path(tempfile.mkdtemp(prefix="stepwell-demo-"))
-        # As root, the Postgres user must be able to enter this directory; the directories inside are protected.
+        # Under root, the Postgres user must be able to enter this directory; the directories inside are protected.
         work.chmod(0o755)
         try:
             with Children(work) as children:
@@ -103,7 +103,7 @@ class Demo:
                     with suppress(KeyboardInterrupt):
                         signal.pause()
                 elif place.temporary:
-                    _print("It is there while the server runs: stepwell demo --keep leaves it running.")
+                    _print("It is available while the server runs: stepwell demo --keep leaves it running.")
                 if place.temporary:
                     _print("\nStopping the server and removing its data.")
             return code
@@ -131,11 +131,11 @@ class Demo:
             if found is None:
                 raise SettingError(
                     f"the data directory of the server {self._url} is not known",
-                    hint="give its Postgres with --dsn, or its data directory with --data",
+                    hint="pass its Postgres with --dsn, or its data directory with --data",
                 )
             options = ["--data", str(data)]
         _ask("SELECT 1", options)
-        _print(f"server    {self._url}, which runs already")
+        _print(f"server    {self._url}, which was running already")
         return Place(self._url.rstrip("/"), options, False)
 
     def _train(self, children: Children, work: Path, place: Place) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ class Demo:
         counted = sum(report["points"] for report in reports)
         total = sum(row["points"] for row in stored.values())
         rows.append(("all", f"{counted:,}", f"{total:,}", "", "equal" if counted == total else "DIFFERENT"))
-        _print("\nEach rank counted its own points. What SQL finds:\n")
+        _print("\nEach rank counted its own points. SQL finds:\n")
         _print(_indent(query) + "\n")
         _print(_indent(table(("rank", "counted", "stored", "metrics", ""), rows, right=(1, 2, 3))))
 
@@ -195,7 +195,7 @@ class Demo:
         began = time.monotonic()
         epochs = _ask(query, place.sql_options)
         took_s = time.monotonic() - began
-        _print(f"\nLoss and accuracy by epoch, averaged over the ranks (asked and answered in {took_s:.1f} s):\n")
+        _print(f"\nLoss and accuracy by epoch, averaged over the ranks (queried in {took_s:.1f} s):\n")
         _print(_indent(query) + "\n")
         names = ("epoch", "train_loss", "train_accuracy", "eval_loss", "eval_accuracy")
         shown = [row for row in epochs if row["epoch"] in _SHOWN_EPOCHS or row is epochs[-1]]
@@ -217,10 +217,10 @@ class Demo:
 
 
 def _ask(query: str, options: list[str]) -> list[dict[str, Any]]:
-    """What `stepwell sql` answers.
+    """Returns the output of `stepwell sql`.
 
     Raises:
-        Error: it failed.
+        Error: the command failed.
     """
     command = [sys.executable, "-m", "stepwell", "sql", query, "--format", "json", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), stdin=subprocess.DEVNULL)

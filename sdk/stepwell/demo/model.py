@@ -1,6 +1,6 @@
 """A small classifier in numpy: layers of weights with ReLU between them, softmax at the end, SGD with momentum.
 
-Takes float arrays of samples; returns losses, gradients and the statistics about them that people log. Pure arithmetic.
+Receives float arrays of samples; returns losses, gradients and statistics to log. Pure arithmetic.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ Array = NDArray[np.float64]
 
 
 class Pass(NamedTuple):
-    """What one look at a batch gives.
+    """The result of a forward pass over a batch.
 
     Attributes:
         loss: mean cross-entropy.
-        accuracy: share of samples that are classified right.
+        accuracy: the share of correctly classified samples.
         confidence: mean probability of the chosen class.
         silent: per hidden layer, the share of activations that are zero.
-        inputs: of each layer.
-        probabilities: sample × class.
+        inputs: the inputs of each layer.
+        probabilities: the probabilities, sample × class.
     """
 
     loss: float
@@ -39,8 +39,8 @@ class Model:
     """The network. All parameters live in one flat array, so that ranks can average a gradient in one message.
 
     Args:
-        sizes: of the layers, from the input to the classes.
-        seed: the same on all ranks, so that they start alike.
+        sizes: the sizes of the layers, from the input to the classes.
+        seed: the random seed, the same on all ranks, so that they start alike.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int) -> None:
@@ -55,7 +55,7 @@ class Model:
         self._velocity = np.zeros_like(self.parameters)
 
     def layers(self, flat: Array) -> list[Array]:
-        """The part of a flat array that belongs to each layer, as views."""
+        """Views of a flat array, one for each layer."""
         ends = np.cumsum([fan_in * fan_out + fan_out for fan_in, fan_out in self._shapes])
         return np.split(flat, ends[:-1])
 
@@ -78,7 +78,7 @@ class Model:
         return Pass(float(loss), float(np.mean(chosen == labels)), float(confidence), silent, inputs, probabilities)
 
     def gradient(self, seen: Pass, labels: NDArray[np.int64]) -> Array:
-        """The gradient of the loss, flat."""
+        """The gradient of the loss, as a flat array."""
         delta = seen.probabilities.copy()
         delta[np.arange(len(labels)), labels] -= 1.0
         delta /= len(labels)
@@ -91,7 +91,7 @@ class Model:
         return np.concatenate(parts)
 
     def update(self, gradient: Array, learning_rate: float, momentum: float = 0.9) -> Array:
-        """One step of SGD; returns what was added to the parameters."""
+        """Makes one step of SGD; returns the change of the parameters."""
         self._velocity *= momentum
         self._velocity -= learning_rate * gradient
         self.parameters += self._velocity

@@ -44,7 +44,7 @@ class Shard:
         self._order = np.arange(0)
 
     def batch(self, step: int) -> tuple[Array, Any]:
-        """The samples of a step: each once an epoch, in a new order, with noise so that none is learnt by heart."""
+        """The samples of a step: each once per epoch, in a new order, with noise against overfitting."""
         place = step % self.steps_per_epoch
         if place == 0:
             self._order = self._random.permutation(len(self.train[1]))

@@ -11,12 +11,12 @@ class attribute `retryable`, never a list of types.
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
     │   ├── NotFoundError          (also LookupError) there is no such run,
-    │   └── RewoundError           what a read has taken is no longer shown; read it again
-    ├── SettingError               (also ValueError) a setting that makes no sense
+    │   └── RewoundError           rows already read are no longer shown; read again
+    ├── SettingError               (also ValueError) an invalid setting
     ├── SpoolError                 the spool directory cannot be used
     │   ├── SpoolFullError         its size limit is reached, or the disk is full
     │   ├── SpoolLockedError       another process owns it
-    │   └── SpoolFormatError       it was written by another version, or is no spool
+    │   └── SpoolFormatError       it was written by another version, or is not a spool
     ├── WireError                  bytes that are not a valid frame
     │   ├── FrameCorruptError      damaged: checksum, lengths or layout are wrong   (retryable)
     │   ├── FrameVersionError      written by another version of the format
@@ -29,15 +29,15 @@ class attribute `retryable`, never a list of types.
     │   ├── RunDeletedError        the run of this session was deleted on the server
     │   └── LimitError             a limit of the run is reached (metric names)
     │       └── RunFullError       the quota of points or bytes of the run is used up
-    ├── BlobError                  a file that was logged cannot be stored or given
+    ├── BlobError                  a logged file cannot be stored or returned
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run
     │   └── UnknownBlobError       it is not stored
-    └── ServerError                the server cannot take it now                         (retryable)
+    └── ServerError                the server cannot accept it now                       (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
-        ├── BlobOffsetError        earlier bytes of a file are missing; go on at `offset`
+        ├── BlobOffsetError        earlier bytes of a file are missing; continue at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
-        └── UnavailableError       not reachable, draining, or its Postgres is away
+        └── UnavailableError       not reachable, draining, or without its Postgres
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-#: A server that asks for a longer pause is asked again after this.
+#: The longest pause, even if a server asks for a longer one.
 _LONGEST_PAUSE_S = 3600.0
 
 
@@ -55,7 +55,7 @@ class Error(Exception):
 
     Args:
         message: what happened, in one sentence.
-        detail: the numbers and names that belong to it.
+        detail: the numbers and names involved.
         hint: what to do about it.
     """
 
@@ -77,7 +77,7 @@ class Error(Exception):
         return text
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as it travels in replies: code, retryable, message and, where given, detail and hint."""
+        """The error in the form of replies: code, retryable, message and, where given, detail and hint."""
         out: dict[str, Any] = {"code": self.code, "retryable": self.retryable, "message": self.message}
         if self.detail:
             out["detail"] = self.detail
@@ -91,13 +91,13 @@ class UsageError(Error):
 
 
 class AbsentNameError(UsageError, AttributeError):
-    """An AttributeError, so that `hasattr` is False and programs that look for the name go on without it."""
+    """An AttributeError, so that `hasattr` is False and programs that look for the name continue without it."""
 
     code = "absent_name"
 
 
 class AbsentModuleError(UsageError, ImportError):
-    """An ImportError, so that programs that can do without the module do."""
+    """An ImportError, so that programs that can do without the module continue."""
 
     code = "absent_module"
 
@@ -113,7 +113,7 @@ class DataError(Error, TypeError, ValueError):
 
 
 class CommError(Error):
-    """What `stepwell.Api` raises where W&B's client raises an error of this name."""
+    """Raised by `stepwell.Api` where W&B's client raises an error of this name."""
 
     code = "comm"
 
@@ -151,7 +151,8 @@ class WireError(Error):
 
 
 class FrameCorruptError(WireError):
-    """Retryable: it may have been damaged on its way, and the copy on disk is checked before it is sent again."""
+    """Retryable: the frame may have been damaged in transit, and the copy on disk is checked before it is sent
+    again."""
 
     code = "frame_corrupt"
     retryable = True
@@ -258,19 +259,19 @@ class UnavailableError(ServerError):
 
 
 def harmless(text: str) -> str:
-    """`text` from elsewhere as one line for a terminal: control characters and marks of direction are escaped."""
+    """Untrusted `text` as one line for a terminal: control characters and marks of direction are escaped."""
     line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", text)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def from_dict(message: Mapping[str, Any]) -> Error:
-    """The error that `as_dict` described, as far as this version knows its code.
+    """Restores an error from the result of `as_dict`, as far as this version knows its code.
 
     A code that is new to this version keeps its meaning for retries: a ServerError when it says that it is retryable,
     else a RejectionError.
     """
     code = message.get("code")
-    text = harmless(str(message.get("message", "the server gave no reason")))
+    text = harmless(str(message.get("message", "the server did not give a reason")))
     detail, hint = (harmless(str(value)) if value else None for value in (message.get("detail"), message.get("hint")))
     if code == OverloadedError.code:
         pause_s = float(message.get("retry_after_s", 1.0))

@@ -1,8 +1,8 @@
 """One HTTP connection that uploads files: PUT, in parts for large files, resuming at the server's offset.
 
-Sits between the uploader's threads and `/v1/blobs`. Takes a file; returns its acknowledgement, or raises an error that
-says whether a retry can help. Uses blocking sockets of the standard library, because it runs in threads of its own and
-must work during interpreter shutdown, when asyncio's executor is gone.
+Sits between the uploader's threads and `/v1/blobs`. Receives a file; returns its acknowledgement, or raises an error
+that says whether a retry can help. Uses blocking sockets of the standard library, because it runs in threads of its own
+and must work during interpreter shutdown, when asyncio's executor is gone.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from stepwell.files.blob_spool import Blob
 from stepwell.transport.endpoint import Endpoint
 from stepwell.transport.http import LOST, connection, read_all, target
 
-#: Smaller files go in one request without a question first; larger ones in parts of this size, each acknowledged.
+#: Smaller files are sent in one request without asking first; larger ones in parts of this size, each acknowledged.
 PART_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
-#: The last part of a large file is answered when the server has put it together.
+#: The answer to the last part of a large file comes when the server has joined the parts.
 _ANSWER_S = 120.0
-#: The longest answer to a part of a file.
+#: The longest wait for the answer to a part of a file.
 _MAX_ANSWER_BYTES = 64 * 1024
-#: Answers without any progress, after which the upload is given back to who tries again later.
+#: The number of answers without progress after which the upload is given up for now.
 _MAX_IDLE_ANSWERS = 3
 
 
@@ -48,13 +48,12 @@ class _Answer(NamedTuple):
 
 
 class BlobClient:
-    """One connection, made when it is needed. One thread uses it; `abort` may come from another one.
+    """One connection, opened when needed. One thread uses it; `abort` may be called from another one.
 
     Args:
         endpoint: the server.
         connect_s: the longest wait for a connection.
-        worked: called after each piece of a file with (file, bytes, seconds that it took); may wait, to leave room for
-            others.
+        worked: called after each piece of a file with (file, bytes, seconds); may wait, to leave bandwidth to others.
         accepted: called with the file when the server has stored more of it than before.
     """
 
@@ -74,10 +73,10 @@ class BlobClient:
         self._aborted = False
 
     def deliver(self, blob: Blob, path: Path) -> bool:
-        """Returns when the server has the file for good; whether it is new there.
+        """Uploads a file; returns, once the server has it for good, whether it is new there.
 
         Raises:
-            Error: retryable or not, as its class says.
+            Error: the server refuses the file, or the upload failed; see `retryable`.
             OSError: the file cannot be read; FileNotFoundError: it is gone.
         """
         with open(path, "rb") as file:
@@ -107,13 +106,13 @@ class BlobClient:
                 offset = answer.offset
 
     def close(self) -> None:
-        """Closes the connection; the next call makes a new one."""
+        """Closes the connection; the next call opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def abort(self) -> None:
-        """Ends what is under way, and all later calls, with an error."""
+        """Makes the call in progress, and all later ones, fail with an error."""
         self._aborted = True
         connection = self._connection
         sock = connection.sock if connection is not None else None
@@ -139,7 +138,7 @@ class BlobClient:
                     file.seek(offset)
                     self._send(used, blob, file, length)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # the server may have refused in the midst of the body: its answer says why
+                pass  # the server may have refused in the middle of the body: its answer says why
             started = time.monotonic()
             response = used.getresponse()
             body = read_all(response, _MAX_ANSWER_BYTES)
@@ -156,7 +155,7 @@ class BlobClient:
             self.close()
             if isinstance(error, _FileError):
                 raise error.error from None
-            raise UnavailableError("the server did not take the file", detail=str(error) or repr(error)) from error
+            raise UnavailableError("the server did not accept the file", detail=str(error) or repr(error)) from error
         except BaseException:
             self.close()
             raise
@@ -180,18 +179,18 @@ class BlobClient:
         if self._connection is None:
             made = connection(self._endpoint, self._connect_s)
             made.connect()
-            if self._aborted:  # while it was being made
+            if self._aborted:  # during the connect
                 made.close()
                 raise UnavailableError("the upload was ended")
             made.sock.settimeout(_ANSWER_S)
-            # A head and a small body go out at once, and not after the acknowledgement of the head.
+            # A head and a small body are sent at once, without waiting for the acknowledgement of the head.
             made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connection = made
         return self._connection
 
 
 class _FileError(OSError):
-    """An error of our own file, told from one of the socket."""
+    """An error of the local file, as distinct from one of the socket."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -218,7 +217,9 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
             hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
         )
     if answer.status >= 500 or answer.status in (404, 405, 408, 429):
-        return ServerError("the server cannot take files now", detail=detail, hint="is it a Stepwell server that can?")
+        return ServerError(
+            "the server cannot accept files now", detail=detail, hint="is it a Stepwell server with a blob store?"
+        )
     return RejectionError("the server refuses the file", detail=detail)
 
 

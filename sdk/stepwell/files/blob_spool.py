@@ -1,18 +1,18 @@
-"""Files that wait to be uploaded: on disk under their hash, until the server has them.
+"""The blob spool: files that wait on disk, under their hash, until the server has them.
 
-Sits between the encoding of media and the uploader, beside the spool of frames. Takes bytes or paths; keeps files.
+Sits between the encoding of media and the uploader, beside the spool of frames. Receives bytes or paths; keeps files.
 Promises:
 
 - When `add` returns, the file survives a crash of this host (file, name and directory are fsynced). The frame that
-  names its hash is made after that, so no frame on the disk names a file that is not there.
-- A name never shows half a file: it is written beside and renamed. What a crash leaves half is removed by the next
-  process that opens the directory.
+  names its hash is made after that, so no frame on the disk names a missing file.
+- A name never shows a partial file: it is written under another name and renamed. The next process that opens the
+  directory removes partial files that a crash has left.
 - The same bytes are kept once, and not at all when the server has them already, as far as this process knows.
 
     <root>/<run>/<writer>-<8 hex of session>/blobs/
         3f2a…             64 hexadecimal digits: a file that the server does not have
-        new-….tmp         one that is being written
-        3f2a….damaged     one whose bytes the disk has changed; kept for people, never sent
+        new-….tmp         a file that is being written
+        3f2a….damaged     a file whose bytes the disk has changed; kept for inspection, never sent
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ FOLDER = "blobs"
 _NAME = re.compile(r"[0-9a-f]{64}")
 _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `spool/writer.py`
 _PIECE_BYTES = 1024 * 1024
-#: Hashes that are remembered as stored; beyond it, a file that is logged again is sent again, and the server says so.
+#: The most hashes remembered as stored; beyond it, a file that is logged again is offered to the server again.
 _MAX_KNOWN = 100_000
-#: For how long. A server may remove a file that no run names (the object that named it was refused, or its run deleted)
-#: a day after it has said that it has it.
+#: How long they are remembered. A server may remove a file that no run names (the object that named it was refused, or
+#: its run deleted) a day after it has confirmed the file.
 _KNOWN_S = 12 * 3600.0
 
 
 class Blob(NamedTuple):
-    """A file by its content: SHA-256 in hexadecimal, and bytes."""
+    """A file, identified by its content: SHA-256 in hexadecimal, and size in bytes."""
 
     sha256: str
     size: int
@@ -55,9 +55,9 @@ class BlobSpool:
     """The files of one writer session that the server does not have. Any thread may call any method.
 
     Args:
-        directory: of the session.
-        blob_bytes: the largest file.
-        max_bytes: of all of them together.
+        directory: the directory of the session.
+        blob_bytes: the most bytes of one file.
+        max_bytes: the most bytes of all files together.
     """
 
     def __init__(self, directory: Path, blob_bytes: int, max_bytes: int) -> None:
@@ -66,31 +66,33 @@ class BlobSpool:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._waiting: dict[str, int] = {}
-        self._known: dict[str, float] = {}  # when the server said so, by the clock of the host, which no sleep stops
+        self._known: dict[
+            str, float
+        ] = {}  # the time of the server's confirmation, by the host's clock, which continues during sleep
         self._bytes = 0
         self._made = False
 
     @property
     def waiting(self) -> list[Blob]:
-        """What is here, in the order in which it came."""
+        """The waiting files, in order of arrival."""
         with self._lock:
             return [Blob(*item) for item in self._waiting.items()]
 
     @property
     def stored_bytes(self) -> int:
-        """Of all files that are here or being written."""
+        """The size of all files that wait or are being written."""
         return self._bytes
 
     def has(self, sha256: str) -> bool:
-        """Whether a file waits here for the server."""
+        """Returns whether a file waits for the server."""
         return sha256 in self._waiting
 
     def path(self, sha256: str) -> Path:
-        """Where a file is, or would be."""
+        """The path of a file, whether it exists or not."""
         return self.directory / sha256
 
     def load(self) -> None:
-        """Finds what another process has left; removes what it was writing.
+        """Finds files that another process has left; removes partial ones.
 
         Raises:
             SpoolError: the directory cannot be read.
@@ -116,8 +118,8 @@ class BlobSpool:
 
         Raises:
             BlobTooLargeError: it is larger than a file may be.
-            SpoolFullError: no room within the limit, or on the disk. Nothing of it was kept.
-            SpoolError: the disk failed; likewise.
+            SpoolFullError: no room within the limit, or on the disk. Nothing was kept.
+            SpoolError: the disk failed. Nothing was kept.
             OSError: the file at that path cannot be read.
         """
         if isinstance(data, os.PathLike):
@@ -126,7 +128,7 @@ class BlobSpool:
         return self._add(len(data), iter((data,)), hashlib.sha256(data).hexdigest())
 
     def stored(self, sha256: str) -> None:
-        """The server has it: the copy here goes."""
+        """Removes the local copy of a file that the server has stored."""
         with self._lock:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
@@ -136,10 +138,10 @@ class BlobSpool:
                 self.path(sha256).unlink()
 
     def check(self, sha256: str) -> bool:
-        """Whether the bytes are still those of the name. Others are put aside, and no longer waiting.
+        """Checks whether the bytes still match the name. A damaged file is renamed, and no longer waits.
 
         Raises:
-            OSError: they cannot be read now.
+            OSError: the file cannot be read now.
         """
         digest = hashlib.sha256()
         with open(self.path(sha256), "rb") as file:
@@ -153,7 +155,7 @@ class BlobSpool:
         return False
 
     def gone(self, sha256: str) -> None:
-        """The file is not there any more: `stepwell sync` of another process has delivered it."""
+        """Forgets a file that no longer exists: `stepwell sync` of another process has delivered it."""
         with self._lock:
             self._forget(sha256)
 
@@ -168,7 +170,7 @@ class BlobSpool:
             raise BlobTooLargeError(
                 "the file exceeds the size limit for files of a run",
                 detail=f"{size:,} bytes; the limit is {self._blob_bytes:,}",
-                hint="log a smaller one, or a reference to it; Limits.blob_bytes is the limit",
+                hint="log a smaller file, or a reference to it; Limits.blob_bytes is the limit",
             )
         with self._lock:
             if sha256 is not None and (self._is_known(sha256) or sha256 in self._waiting):
@@ -191,7 +193,7 @@ class BlobSpool:
             with self._lock:
                 self._bytes += written - size
         with self._lock:
-            if self._is_known(blob.sha256):  # by another path, before
+            if self._is_known(blob.sha256):  # logged before from another path
                 self._bytes -= blob.size
                 self.path(blob.sha256).unlink(missing_ok=True)
             elif blob.sha256 in self._waiting:

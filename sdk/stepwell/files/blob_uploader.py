@@ -1,9 +1,10 @@
-"""Uploads a session's files behind its frames: at a reduced rate, and with retries until the server has them.
+"""Uploads a session's files beside its frames, at a reduced rate and with retries until the server has them.
 
-Sits between the blob spool and the server. Takes hashes of files on disk; uploads the files, which leave the disk when
-they are acknowledged. Two threads with a connection each, started by the first file: a run without files pays nothing.
-Each thread works half of the time (`Limits.blob_share`), so that frames get bandwidth; `finish` lifts that limit.
-Promises: a file leaves the disk only after its acknowledgement; retries are unlimited; no error reaches `log()`.
+Sits between the blob spool and the server. Receives hashes of files on disk; uploads the files, which are removed from
+the disk when they are acknowledged. Uses two threads with a connection each, started by the first file: a run without
+files pays nothing. Each thread works half of the time (`Limits.blob_share`), so that frames get bandwidth; `finish`
+lifts that limit. Promises: a file leaves the disk only after its acknowledgement; retries are unlimited; no error
+reaches `log()`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = logging.getLogger("stepwell")
 
 _THREADS = 2
 _TICK_S = 0.05
-#: A server that puts a large file together reads and writes it once more; so long nothing moves here.
+#: A server that joins the parts of a large file reads and writes it once more; meanwhile there is no progress.
 _COMPOSED_BYTES_PER_S = 20e6
 _STOP_S = 5.0
 _HURRIED_PAUSE_S = 1.0
@@ -35,12 +36,12 @@ class BlobCounts:
     """What became of files.
 
     Attributes:
-        stored: acknowledged by the server.
-        known: of these, the server had already.
-        sent_bytes: over the wire, retries included.
-        refused: the server does not take them; they stay on the disk.
-        damaged: their bytes changed on the disk; put aside.
-        retries: tries that failed and were done again.
+        stored: files acknowledged by the server.
+        known: the files among these that the server had already.
+        sent_bytes: bytes sent, including retries.
+        refused: files that the server refused; they stay on the disk.
+        damaged: files whose bytes changed on the disk; they were renamed.
+        retries: failed tries that were repeated.
     """
 
     stored: int = 0
@@ -55,7 +56,7 @@ class BlobUploader:
     """The uploads of one session. Any thread may call any method.
 
     Args:
-        spool: where the files are.
+        spool: the blob spool with the files.
     """
 
     def __init__(self, spool: BlobSpool, settings: Settings) -> None:
@@ -65,8 +66,8 @@ class BlobUploader:
         self._settings = settings
         self._changed = threading.Condition()
         self._queue: deque[Blob] = deque()
-        self._queued: set[str] = set()  # in the queue or under way
-        self._tried: set[str] = set()  # of these, those that have failed once: to send them again is no progress
+        self._queued: set[str] = set()  # in the queue or in progress
+        self._tried: set[str] = set()  # those of them that have failed once: sending them again is no progress
         self._threads: list[threading.Thread] = []
         self._clients: list[BlobClient] = []
         self._hurry = threading.Event()
@@ -75,11 +76,11 @@ class BlobUploader:
 
     @property
     def left(self) -> int:
-        """Files that are queued or under way."""
+        """The number of files queued or in progress."""
         return len(self._queued)
 
     def submit(self, blob: Blob) -> None:
-        """Has a file of the spool delivered; one that is queued already is not queued twice."""
+        """Queues a file of the spool; one that is queued already is not queued twice."""
         with self._changed:
             if blob.sha256 in self._queued or self._stopped.is_set():
                 return
@@ -91,13 +92,13 @@ class BlobUploader:
             self._changed.notify()
 
     def tend(self) -> None:
-        """Starts the threads that could not be started before; to be called now and then."""
+        """Starts threads that could not be started before; call it from time to time."""
         with self._changed:
             if self._queue and not self._stopped.is_set():
                 self._start()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until nothing is left or the time is up; whether nothing is left.
+        """Waits until nothing is left or the time is up; returns whether nothing is left.
 
         Where no thread can be started, the caller's thread delivers.
         """
@@ -126,19 +127,19 @@ class BlobUploader:
                 alone.close()
 
     def hurry(self) -> None:
-        """From now on as fast as it goes: there are no frames that could be delayed."""
+        """Lifts the rate limit: no frames are left that could be delayed."""
         self._hurry.set()
 
     @property
     def idle_s(self) -> float:
-        """For how long nothing has moved."""
+        """The time in seconds without progress."""
         return max(0.0, time.monotonic() - self._moved_at)
 
     def finish(self, idle_s: float) -> bool:
-        """Delivers what is left, then ends the threads; gives up when nothing has moved for `idle_s`.
+        """Delivers the remaining files, then ends the threads; gives up after `idle_s` without progress.
 
         Returns:
-            Whether nothing is left. What is stays on the disk.
+            Whether nothing is left. Remaining files stay on the disk.
         """
         self.hurry()
         while not self.wait(_TICK_S) and self.idle_s < idle_s:
@@ -147,7 +148,7 @@ class BlobUploader:
         return not self.left
 
     def stop(self) -> None:
-        """Ends the threads at once; what they had under way stays on the disk."""
+        """Ends the threads at once; unfinished files stay on the disk."""
         self._stopped.set()
         self._hurry.set()
         with self._changed:
@@ -159,7 +160,7 @@ class BlobUploader:
             thread.join(_STOP_S)
 
     def _start(self) -> None:
-        """Starts the threads that are missing, as far as the host gives any: a limit that it has reached may pass."""
+        """Starts the missing threads, as far as the host can: a limit that it has reached may be temporary."""
         while len(self._threads) < _THREADS:
             client = self._client()
             name = f"stepwell-files-{len(self._threads)}"
@@ -187,7 +188,7 @@ class BlobUploader:
             client.close()
 
     def _work(self, client: BlobClient, blob: Blob, backoff: Backoff) -> None:
-        """One try; after a failure that may pass, the file goes back into the queue, and a pause follows."""
+        """Makes one try; after a retryable failure, puts the file back into the queue and pauses."""
         try:
             again = self._deliver(client, blob)
         except Exception as error:
@@ -203,7 +204,7 @@ class BlobUploader:
             self._queue.appendleft(blob)
         delay = backoff.next_s(again.retry_after_s if isinstance(again, OverloadedError) else 0.0)
         log.debug("file %s: trying again in %.1f s: %s", blob.sha256[:12], delay, again)
-        # Who finishes does not wait for a pause that began when there was time.
+        # `finish` must not wait for a pause that began before it.
         if not self._hurry.is_set():
             self._hurry.wait(delay)
         else:
@@ -215,7 +216,7 @@ class BlobUploader:
             return None if self._stopped.is_set() else self._queue.popleft()
 
     def _deliver(self, client: BlobClient, blob: Blob) -> Error | None:
-        """One try; the error, if another one can help."""
+        """Makes one try; returns the error if a retry can help."""
         try:
             new = client.deliver(blob, self._spool.path(blob.sha256))
         except BlobMismatchError as error:
@@ -240,7 +241,7 @@ class BlobUploader:
         return None
 
     def _check(self, blob: Blob, error: Error) -> Error | None:
-        """The server got other bytes: the way has damaged them, or the disk."""
+        """Handles bytes that arrived damaged: either the network has changed them, or the disk."""
         try:
             if self._spool.check(blob.sha256):
                 return error
@@ -249,7 +250,7 @@ class BlobUploader:
         with self._changed:
             self.counts.damaged += 1
         log.error(
-            "the disk has damaged a file before it was sent; it is lost, and what is left of it is at %s.damaged",
+            "the disk has damaged a file before it was sent; it is lost, and its remains are at %s.damaged",
             self._spool.path(blob.sha256),
         )
         self._done(blob)
@@ -263,7 +264,7 @@ class BlobUploader:
             self._changed.notify_all()
 
     def _accepted(self, blob: Blob) -> None:
-        # The next answer may take as long as the server needs to put the file together.
+        # The next answer may take as long as the server needs to join the parts.
         self._moved_at = max(self._moved_at, time.monotonic() + blob.size / _COMPOSED_BYTES_PER_S)
 
     def _worked(self, blob: Blob, sent_bytes: int, seconds: float) -> None:

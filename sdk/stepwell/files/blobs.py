@@ -1,8 +1,9 @@
 """The files of a run: media queue, blob spool and uploader behind one object that the run starts, flushes and finishes.
 
-Sits beside stage, outbox and stream. Takes media objects from `log()`; sends files to the server and JSON to `deliver`.
-Files are written to disk first (fsynced), then the JSON that names them goes into a frame, then both go to the server,
-in any order: an object is shown only when its files are there. Creates nothing before the first media object.
+Sits beside stage, outbox and stream. Receives media objects from `log()`; sends files to the server and JSON to
+`deliver`. Files are written to disk first (fsynced), then the JSON that names them goes into a frame, then both are
+sent to the server in any order: an object is shown only when its files are stored. Creates nothing before the first
+media object.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ class Blobs:
     """The files of one writer session.
 
     Args:
-        directory: of the session's spool; None: the disk took none, so files are refused.
-        deliver: takes the JSON of a media object; see `MediaQueue`.
-        deliver_file: likewise of a file that the program saves.
+        directory: the directory of the session's spool; None: there is no spool, so files are refused.
+        deliver: receives the JSON of a media object; see `MediaQueue`.
+        deliver_file: likewise for a file that the program saves.
 
     Attributes:
-        media: where `log()` puts media objects.
-        saved: where `save()` puts files; a queue of its own, for a large file must not hold pictures up.
-        spool, uploader: where their files are, and what brings them away.
+        media: the queue for media objects of `log()`.
+        saved: the queue for files of `save()`; separate, because a large file must not hold up pictures.
+        spool, uploader: the spool of their files, and the uploader.
     """
 
     def __init__(self, settings: Settings, directory: Path | None, deliver: Deliver, deliver_file: Deliver) -> None:
@@ -51,14 +52,14 @@ class Blobs:
         return self.media.in_use or self.saved.in_use
 
     def keep(self, data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
-        """Takes a file into the spool, and has it delivered; see `BlobSpool.add`.
+        """Adds a file to the spool and queues its upload; see `BlobSpool.add`.
 
         Raises:
-            SpoolFullError, SpoolError, BlobTooLargeError, OSError: likewise.
+            SpoolFullError, SpoolError, BlobTooLargeError, OSError: as `BlobSpool.add`.
         """
         if self._directory is None:
             raise SpoolFullError(
-                "there is no spool, so there is no place for files", hint="STEPWELL_DIR chooses where spools are"
+                "there is no spool, so files cannot be kept", hint="STEPWELL_DIR chooses where spools are"
             )
         blob = self.spool.add(data)
         if self._settings.mode == "online" and self.spool.has(blob.sha256):
@@ -66,9 +67,9 @@ class Blobs:
         return blob
 
     def flush(self, frames: Callable[[], Future], durable: bool) -> Future:
-        """What `Run.flush` waits for: media are encoded, then `frames()` is done, then (if durable) files are stored.
+        """The future for `Run.flush`: media are encoded, then `frames()` is done, then (if durable) files are stored.
 
-        Without media it is `frames()` itself.
+        Without media, it is `frames()` itself.
         """
         if not self.media.waiting and not self.saved.waiting and not (durable and self.uploader.left):
             return frames()
@@ -83,31 +84,32 @@ class Blobs:
                 frames().result()
                 if durable:
                     self.uploader.wait()
-            except BaseException as error:  # noqa: BLE001 - the future carries it to who waits
+            except BaseException as error:  # noqa: BLE001 - the future raises it
                 done.set_exception(error)
             else:
                 done.set_result(None)
 
         try:
             threading.Thread(target=wait, name="stepwell-flush", daemon=True).start()
-        except RuntimeError:  # none can be started now
+        except RuntimeError:  # no thread can be started now
             wait()
         return done
 
     def finish_media(self) -> None:
-        """Encodes and copies what is left, so that the run's last frames have it. Call it before the frames' end."""
+        """Encodes and copies the remaining media and files, for the run's last frames. Call it before the end of the
+        frames."""
         self.media.finish(self._settings.timeouts.encode_idle_s)
         self.saved.finish(self._settings.timeouts.copy_idle_s)
 
     def finish(self) -> None:
-        """Delivers the files that are left, with the patience of frames. Call it after the frames' end."""
+        """Delivers the remaining files, with the same patience as frames. Call it after the end of the frames."""
         if self._settings.mode == "online":
             self.uploader.finish(self._settings.timeouts.finish_idle_s)
         if self._directory is not None:
             self.spool.close()
 
     def balance(self) -> str:
-        """Where the files of media and of `save` are, each content counted once; empty when there were none."""
+        """The account of the files of media and `save`, each content counted once; empty when there were none."""
         stored, damaged, left = self.uploader.counts.stored, self.uploader.counts.damaged, len(self.spool.waiting)
         parts = [f"{stored:,} stored"]
         parts += [f"{count:,} {what}" for count, what in ((damaged, "damaged"), (left, "left")) if count]
@@ -115,7 +117,7 @@ class Blobs:
         return f"{total:,} files logged = {' + '.join(parts)}" if total else ""
 
     def report(self) -> str:
-        """What a person should know at the end: nothing, when there were no files or all are stored."""
+        """The message for the end of the run; empty when there were no files or all are stored."""
         left = len(self.spool.waiting)
         lines = []
         if left:

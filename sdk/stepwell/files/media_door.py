@@ -1,7 +1,7 @@
-"""Separates media from plain values in what `log()` was given, and hands them to the queue that encodes them.
+"""Separates media from plain values in the arguments of `log()`, and passes them to the queue that encodes them.
 
-Sits between the stage and the media queue. Takes the caller's dict; returns the same dict without its media, for the
-stage, and later, without the stage's lock, hands over the media. Imports the data types only for a value that may be
+Sits between the stage and the media queue. Receives the caller's dict; returns the same dict without its media, for the
+stage, and later, without the stage's lock, passes the media on. Imports the data types only for a value that may be
 media.
 """
 
@@ -22,9 +22,9 @@ _PLAIN = POINT_TYPES | {str, bool, type(None)}
 
 
 class Taken(NamedTuple):
-    """Media of one call that was accepted: what they are, their step, and when it was (Unix seconds).
+    """The media of one accepted call, with its step and its time (Unix seconds).
 
-    `deliver`: given when they are set on the summary; see `MediaQueue.put`.
+    `deliver` is set for media of the summary; see `MediaQueue.put`.
     """
 
     found: list[Found]
@@ -37,10 +37,11 @@ class MediaDoor:
     """Of one stage.
 
     Args:
-        queue: where media go; None: nowhere (disabled mode).
-        note: says something about the run: kind and JSON.
-        tables: by metric, the JSON of the last increment that the run has of its INCREMENTAL tables. Those that are
-            logged to it go on from there, and note what came.
+        queue: the queue for media; None: they are dropped (disabled mode).
+        note: adds a note about the run: kind and JSON.
+        tables: by metric, the JSON of the last increment of each INCREMENTAL table of the run. Further increments
+        continue
+            from there, and are recorded here.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class MediaDoor:
         self._tables = {} if tables is None else tables
 
     def split(self, data: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[Found]]:
-        """`data` without its media, and these; without any, `data` itself.
+        """Splits `data` into plain values and media; without media, returns `data` itself.
 
         Raises:
             DataError: see `take_media`.
@@ -66,7 +67,7 @@ class MediaDoor:
         return take_media(data)
 
     def put(self, taken: Taken) -> None:
-        """Hands prepared media on. Waits while the queue is full: not for who holds the stage's lock.
+        """Passes prepared media on. Waits while the queue is full, so the caller must not hold the stage's lock.
 
         Raises:
             SpoolFullError: see `MediaQueue.put`.

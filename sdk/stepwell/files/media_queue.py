@@ -1,10 +1,10 @@
 """The media queue: encodes media in a thread of its own, so that neither `log()` nor the frames wait for it.
 
-Sits between `log()` and the blob spool. Takes (key, step, time, media object); writes files into the spool, and then
-hands the JSON that names them to `deliver`. The JSON goes to the server as a note, which may arrive after the frames of
-its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are encoded in
-the order in which they were logged, that at most `max_bytes` of them wait (beyond that the caller waits, which is
-counted), and that a failure is logged, counted and affects no other media object.
+Sits between `log()` and the blob spool. Receives (key, step, time, media object); writes files into the spool, and then
+passes the JSON that names them to `deliver`. The JSON is sent to the server as a note, which may arrive after the
+frames of its step: frames need strictly increasing steps, and a picture must not hold them up. Promises that media are
+encoded in the order in which they were logged, that at most `max_bytes` of them wait (beyond that the caller waits,
+which is counted), and that a failure is logged, counted and affects no other media object.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stepwell")
 
-#: For a media object that does not say what it holds.
+#: The assumed size of a media object that does not declare one.
 DEFAULT_HELD_BYTES = 64 * 1024
 _TICK_S = 0.05
 
-#: Takes a file into the spool.
+#: Adds a file to the spool.
 Keep = Callable[[bytes | os.PathLike[str] | os.PathLike[bytes]], Blob]
-#: Takes (key, step, time in microseconds since 1970, JSON) of an object whose files are safe on the disk.
+#: Receives (key, step, time in microseconds since 1970, JSON) of an object whose files are safe on the disk.
 Deliver = Callable[[str, int, int, bytes], None]
 
 
 class Media(Protocol):
-    """Something that is logged and needs files. It may have an attribute `held_bytes`: the memory that it holds."""
+    """A logged object that needs files. It may have an attribute `held_bytes`: the memory that it holds."""
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> dict[str, Any] | list[Any]: ...
 
@@ -48,11 +48,11 @@ class MediaCounts:
     """What became of media objects.
 
     Attributes:
-        logged: taken in.
-        encoded: handed over as JSON, their files on the disk.
-        failed: could not be encoded.
-        dropped: there was no room for their files.
-        waits, waited_s: how often, and how long, a caller had to wait for room in the queue.
+        logged: objects accepted.
+        encoded: objects passed on as JSON, with their files on the disk.
+        failed: objects that could not be encoded.
+        dropped: objects dropped because there was no room for their files.
+        waits, waited_s: how often, and how long in total, callers had to wait for room in the queue.
     """
 
     logged: int = 0
@@ -74,7 +74,7 @@ class _Item(NamedTuple):
 
 
 class _Files:
-    """The sink of all media objects of a run: they know it again, and are encoded once for it."""
+    """The sink of all media objects of a run: they recognise it, and are encoded once for it."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
@@ -90,10 +90,10 @@ class MediaQueue:
     """Encodes media in one thread, started by the first of them.
 
     Args:
-        max_bytes: what may wait; one that is larger is taken when nothing else waits.
-        keep: takes the files.
-        deliver: takes the JSON, in the thread of this queue.
-        when_full: what the lack of room for files means: "drop" this object, "block" until there is room, or "raise"
+        max_bytes: the most bytes that may wait; a larger object is accepted when nothing else waits.
+        keep: stores files.
+        deliver: receives the JSON, in the thread of this queue.
+        when_full: the behaviour without room for files: "drop" this object, "block" until there is room, or "raise"
             SpoolFullError at the next `put`.
     """
 
@@ -107,7 +107,7 @@ class MediaQueue:
         # Its lock is re-entrant: a signal handler that finishes the run may have interrupted `put`.
         self._changed = threading.Condition(threading.RLock())
         self._items: deque[_Item] = deque()
-        self._held_bytes = 0  # of those that wait and the one under way
+        self._held_bytes = 0  # of the waiting objects and the one in progress
         self._thread: threading.Thread | None = None
         self._closed = False
         self._full: SpoolFullError | None = None
@@ -115,12 +115,12 @@ class MediaQueue:
 
     @property
     def waiting(self) -> int:
-        """Media that are not yet encoded."""
+        """The number of media that are not yet encoded."""
         return self.counts.logged - self.counts.encoded - self.counts.failed - self.counts.dropped
 
     @property
     def in_use(self) -> bool:
-        """Whether this very thread is inside of a call, as `Stage.in_use` says; not while it waits for room there."""
+        """Whether the current thread is inside a call, as in `Stage.in_use`; False while it waits for room there."""
         return self._changed._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
     def put(
@@ -132,15 +132,16 @@ class MediaQueue:
         name: str | None = None,
         deliver: Callable[[bytes], None] | None = None,
     ) -> None:
-        """Takes a media object in; waits while the queue is full. Nobody may change the object after that.
+        """Accepts a media object; waits while the queue is full. The object must not be changed afterwards.
 
         Args:
             key: the metric.
-            name: what its files are named after; None: the key.
-            deliver: takes the JSON of a value of the summary, which belongs to no step; None: the queue's own does.
+            name: the stem for the names of its files; None: the key.
+            deliver: receives the JSON of a value of the summary, which belongs to no step; None: the queue's own
+            `deliver`.
 
         Raises:
-            SpoolFullError: there was no room for the files of an earlier one, and that must raise.
+            SpoolFullError: there was no room for the files of an earlier object, and `when_full` is "raise".
         """
         held = max(1, int(getattr(media, "held_bytes", DEFAULT_HELD_BYTES)))
         with self._changed:
@@ -169,15 +170,15 @@ class MediaQueue:
                 pass
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Waits until everything that was put is handed over or has failed, or the time is up; whether it is."""
+        """Waits until all objects are passed on or have failed, or the time is up; returns whether all are done."""
         with self._changed:
             return self._changed.wait_for(lambda: not self.waiting, timeout_s)
 
     def finish(self, idle_s: float) -> bool:
-        """Encodes what is left and ends the thread; gives up when nothing was encoded for `idle_s`.
+        """Encodes the remaining objects and ends the thread; gives up when nothing was encoded for `idle_s`.
 
         Returns:
-            Whether nothing was left. What was is lost: it was never on the disk.
+            Whether all were encoded. The rest is lost, because it was never on the disk.
         """
         with self._changed:
             self._moved_at = time.monotonic()
@@ -204,7 +205,7 @@ class MediaQueue:
         thread = threading.Thread(target=self._run, name="stepwell-media", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # a limit of the host, which may pass, or the interpreter is ending
+        except RuntimeError:  # a limit of the host, perhaps a temporary one, or the interpreter is ending
             return False
         self._thread = thread
         return True
@@ -214,7 +215,7 @@ class MediaQueue:
             pass
 
     def _step(self, patient: bool) -> bool:
-        """Encodes the next one, if need be after a wait for it; whether there was one."""
+        """Encodes the next object, if necessary after waiting for it; returns whether there was one."""
         with self._changed:
             if patient:
                 self._changed.wait_for(lambda: self._items or self._closed)
@@ -231,7 +232,7 @@ class MediaQueue:
         return True
 
     def _encode(self, item: _Item) -> str:
-        """Encodes one; returns the name of the count that it belongs to."""
+        """Encodes one object; returns the name of its counter."""
         try:
             step = item.step if item.deliver is None else "summary"
             value = dump(item.media.encode(item.name, step, self._files))
@@ -247,7 +248,7 @@ class MediaQueue:
         except Error as error:
             log.error("%s of step %d could not be kept, and is lost. %s", item.key, item.step, error)
         except Exception:
-            # The code of the media object, of a library below it, or a file of the user's that is gone.
+            # An error in the media object, in a library that it uses, or a user's file that is gone.
             log.exception("%s of step %d could not be encoded, and is lost", item.key, item.step)
         else:
             return "encoded"

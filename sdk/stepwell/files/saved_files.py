@@ -1,7 +1,7 @@
-"""`run.save`: files of the program, kept with its run under a name of their own.
+"""`run.save`: keeps files of the program with its run, under names of their own.
 
-Sits beside the media queue. Takes file patterns; copies files into the blob spool and sends notes of kind "file" that
-name them, through the queue of `Blobs.files`, so the caller never waits for the disk. Files with policy "live" are
+Sits beside the media queue. Receives file patterns; copies files into the blob spool and sends notes of kind "file"
+that name them, through the queue of `Blobs.files`, so the caller never waits for the disk. Files with policy "live" are
 checked from time to time, those with policy "end" are read when the run ends. A name that is saved again shows the
 newest content.
 """
@@ -29,11 +29,11 @@ log = logging.getLogger("stepwell")
 
 Policy = Literal["live", "now", "end"]
 
-#: How often files are looked at that are kept live.
+#: How often files with the policy "live" are checked.
 LOOK_S = 15.0
-#: Copying files may take this share of the time: what takes 10 s is looked at again after 100.
+#: The share of the time that copying may take: a file that takes 10 s is checked again after 100.
 _SHARE = 0.1
-#: Who writes a file while it is copied gets another copy made, so often.
+#: How often a file that is written during its copy is copied again.
 _TRIES = 3
 _CLOUDS = ("gs://", "s3://", "https://", "http://")
 
@@ -42,8 +42,8 @@ class SavedFile:
     """One file, as the queue takes it.
 
     Args:
-        path: where it is.
-        name: what it is called in the run.
+        path: its path.
+        name: its name in the run.
     """
 
     held_bytes = 1
@@ -51,13 +51,13 @@ class SavedFile:
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        self.kept: tuple[int, int] | None = None  # time of change and size of what was kept
+        self.kept: tuple[int, int] | None = None  # modification time and size of the kept version
         self.waiting = False
-        self.look_at = 0.0  # not before, by the monotonic clock
+        self.look_at = 0.0  # the time of the next check, by the monotonic clock
 
     @property
     def changed(self) -> bool:
-        """Whether the file is there and is another than the one that was kept."""
+        """Returns whether the file exists and differs from the kept version."""
         try:
             return _state(self.path) != self.kept
         except OSError:
@@ -88,9 +88,9 @@ class SavedFiles:
     """The files of one writer session.
 
     Args:
-        queue: copies them.
-        step: of the run, when it is asked.
-        look_s: how often live files are looked at.
+        queue: copies the files.
+        step: returns the current step of the run.
+        look_s: how often live files are checked.
     """
 
     def __init__(self, queue: MediaQueue, step: Callable[[], int], look_s: float = LOOK_S) -> None:
@@ -107,7 +107,7 @@ class SavedFiles:
         """Keeps the files that match now; returns their paths.
 
         Raises:
-            UsageError: one is not below `base`.
+            UsageError: a file is not below `base`.
         """
         if pattern.startswith(_CLOUDS):
             log.warning("save(%r): only files of this host are kept", pattern)
@@ -128,26 +128,27 @@ class SavedFiles:
         return [str(file.path) for file in found]
 
     def keep(self, file: SavedFile) -> None:
-        """Has one file copied.
+        """Queues the copy of one file.
 
         Raises:
-            SpoolFullError: there was no room for an earlier one, and that must raise.
+            SpoolFullError: there was no room for an earlier file, and `blobs_full` is "raise".
         """
         file.waiting = True
         self._queue.put(file.name, self._step(), round(time.time() * 1e6), file)
 
     def keep_directory(self, directory: str) -> None:
-        """Has everything below a directory copied once, but for files that are kept live already."""
+        """Queues one copy of everything below a directory, except files that are kept live already."""
         for file in matching(os.path.join(directory, "**"), directory):
             live = self._live.get(file.name)
             if live is None or live.path != file.path:
                 try:
                     self.keep(file)
-                except Exception as error:  # noqa: BLE001 - the run ends all the same
+                except Exception as error:  # noqa: BLE001 - the run must still end
                     log.error("%s is not kept: %s", file.name, error)
 
     def finish(self) -> None:
-        """At the end of the run: what has changed, and what was to be kept now. The queue still takes files."""
+        """Keeps changed live files, and those with the policy "end", at the end of the run. The queue must still accept
+        files."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -168,7 +169,7 @@ class SavedFiles:
             thread = threading.Thread(target=self._run, name="stepwell-files", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads: files are kept once more, at the end
+            except RuntimeError:  # no thread can be started: files are kept once more at the end of the run
                 return
             self._thread = thread
 
@@ -183,7 +184,7 @@ class SavedFiles:
             if file.changed and not (file.waiting or (patient and time.monotonic() < file.look_at)):
                 try:
                     self.keep(file)
-                except Exception as error:  # noqa: BLE001 - the thread goes on; a full spool raises at `save`, too
+                except Exception as error:  # noqa: BLE001 - the thread continues; a full spool also raises at `save`
                     log.error("%s is not kept: %s", file.name, error)
 
 
@@ -191,7 +192,7 @@ def checked_policy(policy: object) -> Policy:
     """One of the three words.
 
     Raises:
-        SettingError: (a ValueError) another one.
+        SettingError: (a ValueError) it is not one of the three.
     """
     if policy not in get_args(Policy):
         raise SettingError(f"policy must be one of {', '.join(get_args(Policy))}, not {policy!r}")
@@ -199,7 +200,7 @@ def checked_policy(policy: object) -> Policy:
 
 
 def matching(pattern: str, base: str) -> list[SavedFile]:
-    """The files that a pattern means, named by their path below `base`; both are absolute.
+    """The files that match a pattern, named by their path below `base`; both are absolute.
 
     Raises:
         UsageError: a file is not below `base`.
@@ -219,8 +220,8 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
 
 
 def _base_of(pattern: str) -> str:
-    """Where names begin if nothing was said: the working directory; of an absolute pattern, its directory's name before
-    the first wildcard."""
+    """The default base of names: the working directory or, for an absolute pattern, its directory up to the first
+    wildcard."""
     if not os.path.isabs(pattern):
         return os.getcwd()
     directory = Path(pattern).parent

@@ -16,7 +16,7 @@ def current_run(what: str) -> Run:
     """The current run.
 
     Raises:
-        Error: there is none; the text names `what`.
+        Error: there is no current run; the message names `what`.
     """
     if PROCESS.current is None:
         raise before_init(what)
@@ -24,6 +24,6 @@ def current_run(what: str) -> Run:
 
 
 def importance_chart(importances: Iterable[tuple[Any, float]], title: str = "Feature Importance") -> plot.CustomChart:
-    """A bar for each feature, with W&B's names of the columns."""
+    """A bar chart with a bar for each feature, with W&B's names of the columns."""
     table = Table(columns=["Feature", "Importance"], data=[[str(name), float(value)] for name, value in importances])
     return plot.bar(table, "Feature", "Importance", title=title)

@@ -4,7 +4,7 @@
 
     model.fit(x, y, callbacks=[WandbMetricsLogger(log_freq=10)])
 
-Takes the logs of an epoch or a batch from Keras' callbacks; logs rows to the current run. Keras 3, any backend.
+Receives the logs of an epoch or a batch from Keras' callbacks; logs rows to the current run. Keras 3, any backend.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ log = logging.getLogger("stepwell")
 
 
 class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Logs what Keras measures to the current run: `epoch/loss`, `epoch/val_loss` …, and `batch/loss` ….
+    """Logs Keras' metrics to the current run: `epoch/loss`, `epoch/val_loss` …, and `batch/loss` ….
 
     Each row has its own axis, `epoch/epoch` or `batch/batch_step`, and the learning rate.
 
     Args:
         log_freq: "epoch": rows of epochs only. "batch", or 1: a row for each batch as well. n: for each n-th batch.
-        initial_global_step: what `batch/batch_step` begins with; the number of batches so far, after a resume.
+        initial_global_step: the first value of `batch/batch_step`; after a resume, the number of batches so far.
 
     Raises:
         UsageError: there is no run, or `log_freq` is invalid.
@@ -80,7 +80,7 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
     def __init__(self, filepath: Any, *arguments: Any, **more: Any) -> None:
         current_run("WandbModelCheckpoint()")
         super().__init__(filepath, *arguments, **more)
-        log.warning("WandbModelCheckpoint saves to %s and nowhere else: Stepwell keeps no artifacts", filepath)
+        log.warning("WandbModelCheckpoint saves to %s only, because Stepwell keeps no artifacts", filepath)
 
     def _save_model(self, epoch: int, batch: int | None, logs: Any) -> None:
         super()._save_model(epoch, batch, logs)
@@ -90,14 +90,14 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
 
 
 class WandbCallback:
-    """Raises UsageError: W&B itself has replaced it."""
+    """Raises UsageError: W&B has replaced this callback."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _refuse("WandbCallback", "use WandbMetricsLogger, and WandbModelCheckpoint for checkpoints")
 
 
 class WandbEvalCallback:
-    """Raises UsageError."""
+    """Raises UsageError: Stepwell does not have this callback."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         _refuse("WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own")

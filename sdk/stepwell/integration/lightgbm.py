@@ -22,8 +22,8 @@ def wandb_callback(log_params: bool = True, define_metric: bool = True) -> Calla
     """A callback that logs `<data>_<metric>` and `iteration` after each round.
 
     Args:
-        log_params: the parameters of the training become the run's config.
-        define_metric: the summary shows the best value of each metric, instead of the last.
+        log_params: whether to add the parameters of the training to the run's config.
+        define_metric: whether the summary shows the best value of each metric, instead of the last.
 
     Raises:
         Error: there is no run.
@@ -49,20 +49,20 @@ def wandb_callback(log_params: bool = True, define_metric: bool = True) -> Calla
 
 
 def log_summary(model: Any, feature_importance: bool = True, save_model_checkpoint: bool = False) -> None:
-    """The best round and its scores into the summary; with a chart of the importance of features.
+    """Adds the best round and its scores to the summary, and logs a chart of the importance of features.
 
     Args:
         model: a `lightgbm.Booster`.
-        feature_importance: log the chart.
-        save_model_checkpoint: keep the model with the run, as `model.txt`.
+        feature_importance: whether to log the chart.
+        save_model_checkpoint: whether to keep the model with the run, as `model.txt`.
 
     Raises:
         Error: there is no run.
-        UsageError: `model` is no Booster.
+        UsageError: `model` is not a Booster.
     """
     run = current_run("log_summary()")
     if not hasattr(model, "best_iteration") or not hasattr(model, "feature_importance"):
-        raise UsageError("log_summary() needs a lightgbm.Booster", hint="of a scikit-learn model: model.booster_")
+        raise UsageError("log_summary() needs a lightgbm.Booster", hint="for a scikit-learn model, pass model.booster_")
     run.summary["best_iteration"] = model.best_iteration
     run.summary["best_score"] = model.best_score
     if feature_importance:

@@ -25,18 +25,18 @@ _WATCHED = ("gradients", "parameters", "all", None)
 
 
 class WandbCallback(BaseCallback):  # type: ignore[misc]  # Stable-Baselines3 may not be installed where this is checked
-    """Hyperparameters into the config, gradients by `watch`, and the model as `model.zip`.
+    """Adds hyperparameters to the config, logs gradients with `watch`, and keeps the model as `model.zip`.
 
     Args:
-        verbose: of Stable-Baselines3's callbacks.
-        model_save_path: the directory that `model.zip` is saved to, and kept from; None: not at all.
-        model_save_freq: save it again after so many calls; 0: at the end only.
-        gradient_save_freq: log histograms after so many steps of the optimizer; 0: never.
-        log: of what: "gradients", "parameters" or "all".
+        verbose: the verbosity of Stable-Baselines3's callbacks.
+        model_save_path: the directory in which `model.zip` is saved; None: the model is not kept.
+        model_save_freq: the number of calls between saves; 0: at the end only.
+        gradient_save_freq: the number of optimizer steps between histograms; 0: never.
+        log: the histograms to log: "gradients", "parameters" or "all".
 
     Raises:
         Error: there is no run.
-        UsageError: `model_save_freq` without `model_save_path`.
+        UsageError: `model_save_freq` is given without `model_save_path`.
     """
 
     def __init__(

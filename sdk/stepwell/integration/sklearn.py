@@ -74,7 +74,7 @@ def plot_confusion_matrix(
 def plot_class_proportions(
     y_train: Any = None, y_test: Any = None, labels: Sequence[Any] | None = None, *_: Any, **__: Any
 ) -> None:
-    """Logs `class_proportions`: how often each class is in both sets.
+    """Logs `class_proportions`: the frequency of each class in both sets.
 
     Raises:
         Error: there is no run.
@@ -96,7 +96,7 @@ def plot_feature_importances(
     *_: Any,
     **__: Any,
 ) -> None:
-    """Logs `feature_importances`: the largest ones first.
+    """Logs `feature_importances`, the largest first.
 
     Raises:
         UsageError: the model has neither feature_importances_ nor coef_.
@@ -118,7 +118,7 @@ def plot_feature_importances(
 def plot_summary_metrics(
     model: Any = None, X: Any = None, y: Any = None, X_test: Any = None, y_test: Any = None
 ) -> None:
-    """Logs `summary_metrics`: what scikit-learn measures of the model on the test set.
+    """Logs `summary_metrics`: scikit-learn's metrics of the model on the test set.
 
     Raises:
         Error: there is no run.

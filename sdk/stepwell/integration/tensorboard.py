@@ -1,4 +1,4 @@
-"""TensorBoard: logs to the current run what TensorBoard writers write.
+"""TensorBoard: logs the output of TensorBoard writers to the current run.
 
     stepwell.integration.tensorboard.patch()      # as init(sync_tensorboard=True); wandb.tensorboard.patch()
 
@@ -14,10 +14,12 @@ from stepwell.integration._current import current_run
 def patch(
     save: bool = True, tensorboard_x: bool | None = None, pytorch: bool | None = None, root_logdir: str = ""
 ) -> None:
-    """Starts it for the current run; a second call does nothing.
+    """Starts logging for the current run; a second call does nothing.
 
     Args:
-        save, tensorboard_x, pytorch, root_logdir: of W&B; both libraries are patched, and event files are not kept.
+        save, tensorboard_x, pytorch, root_logdir: arguments of W&B's client, ignored: both libraries are patched, and
+        event
+            files are not kept.
 
     Raises:
         Error: there is no run.

@@ -25,10 +25,10 @@ class WandbCallback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  #
     """Logs `<data>-<metric>` and `epoch` after each round, and the best round at the end.
 
     Args:
-        log_model: keep the model with the run, as `model.json`.
-        log_feature_importance: log a chart of it.
-        importance_type: what is counted: "gain", "weight", "cover", "total_gain" or "total_cover".
-        define_metric: the summary shows the best value of a metric whose direction is known, instead of the last.
+        log_model: whether to keep the model with the run, as `model.json`.
+        log_feature_importance: whether to log a chart of the importance of features.
+        importance_type: the measure: "gain", "weight", "cover", "total_gain" or "total_cover".
+        define_metric: whether the summary shows the best value of metrics with a known direction, instead of the last.
 
     Raises:
         Error: there is no run.
@@ -80,7 +80,7 @@ class WandbCallback(xgboost.callback.TrainingCallback):  # type: ignore[misc]  #
 
 
 def wandb_callback() -> WandbCallback:
-    """The same as `WandbCallback()`, by its older name."""
+    """The older name of `WandbCallback()`."""
     return WandbCallback()
 
 

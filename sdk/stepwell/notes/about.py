@@ -22,7 +22,7 @@ _ALERT_WAIT_S = 60.0
 
 
 class AlertLevel(enum.Enum):
-    """How bad an alert is."""
+    """The level of an alert."""
 
     INFO = "INFO"
     WARN = "WARN"
@@ -33,8 +33,8 @@ class About:
     """The names of one run, as this process knows them.
 
     Args:
-        name, notes, tags, group, job_type: as far as they were given.
-        say: hands a change on as a note; raises when the run is finished.
+        name, notes, tags, group, job_type: the given ones.
+        say: sends a change as a note; raises when the run is finished.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class About:
         self.job_type = _stored(job_type) or ""
 
     def as_info(self) -> dict[str, Any]:
-        """What an attach message carries: the names as they are now, as far as there are any."""
+        """The current names for an attach message, without missing ones."""
         now = {"display_name": self.name, "notes": self.notes, "tags": list(self.tags)}
         now |= {"group": self.group, "job_type": self.job_type}
         return {name: value for name, value in now.items() if value}
 
     def set_name(self, name: str | None) -> None:
-        """None: as at the start, without a name of its own."""
+        """None means the initial state, without a name of its own."""
         name = _text("name", name)
         self._say({"name": name})
         self.name = name
@@ -71,7 +71,7 @@ class About:
         self.notes = notes
 
     def set_tags(self, tags: str | Iterable[str] | None) -> None:
-        """Invalid tags cause a warning and change nothing."""
+        """Sets the tags; invalid tags cause a warning and change nothing."""
         try:
             new = checked_tags(tags)
         except SettingError as error:
@@ -81,7 +81,7 @@ class About:
         self.tags = new
 
     def restore(self, known: Mapping[str, Any]) -> None:
-        """Takes what the server knows of a run that is resumed, where nothing was given."""
+        """Adopts the server's values of a resumed run, where none were given."""
         self.name = self.name or known.get("name")
         self.notes = self.notes if self.notes is not None else known.get("notes")
         self.tags = self.tags or tuple(known.get("tags") or ())
@@ -92,10 +92,10 @@ class About:
 def checked_alert(
     title: Any, text: Any, level: AlertLevel | str | None, wait_duration: float | datetime.timedelta | None
 ) -> dict[str, Any]:
-    """An alert as it travels.
+    """The note of an alert.
 
     Raises:
-        DataError: (a TypeError and a ValueError) an unknown level, or a duration that is none.
+        DataError: (a TypeError and a ValueError) an unknown level, or an invalid duration.
     """
     word = level.value if isinstance(level, AlertLevel) else level or AlertLevel.INFO.value
     if word not in [known.value for known in AlertLevel]:
@@ -116,5 +116,5 @@ def _text(what: str, value: Any) -> str | None:
 
 
 def _stored(text: str | None) -> str | None:
-    """As the server has it, so that both sides show the same."""
+    """The text in the form that the server stores, so that both sides show the same."""
     return storable(text) if isinstance(text, str) else text

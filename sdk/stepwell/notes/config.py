@@ -19,9 +19,9 @@ class Config(Mapping[str, Any]):
     """A dict whose keys are attributes, too. Values are JSON: numbers, strings, lists, dicts; others become their text.
 
     Args:
-        values: the start; see `config_values` for what it may be.
-        on_change: given what changed; raises when the run is finished.
-        allow_val_change: whether values may change without further ado.
+        values: the initial values, in any form that `config_values` accepts.
+        on_change: receives changes; raises when the run is finished.
+        allow_val_change: whether values may be changed.
     """
 
     _values: dict[str, Any]
@@ -40,7 +40,7 @@ class Config(Mapping[str, Any]):
 
         Args:
             values: a dict, an argparse.Namespace, absl flags, or the path of a YAML file.
-            allow_val_change: None: as `init` was told.
+            allow_val_change: whether values may be changed; None: as given to `init`.
 
         Raises:
             ConfigError: a key has another value already, and that may not change; nothing has changed.
@@ -55,7 +55,7 @@ class Config(Mapping[str, Any]):
             if key in self._values and not allowed:
                 raise ConfigError(
                     f"config {key!r} would change from {self._values[key]!r} to {value!r}",
-                    hint=f"config.update({{{key!r}: …}}, allow_val_change=True), if you mean it",
+                    hint=f"use config.update({{{key!r}: …}}, allow_val_change=True) if the change is intended",
                 )
             changed[key] = value
         if changed:
@@ -63,7 +63,7 @@ class Config(Mapping[str, Any]):
             self._values.update(changed)
 
     def setdefaults(self, values: Any) -> None:
-        """Sets the keys that are not there yet."""
+        """Sets missing keys only."""
         self.update({key: value for key, value in config_values(values).items() if key not in self._values})
 
     def restore(self, values: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Config(Mapping[str, Any]):
         return copy.deepcopy(self._values)
 
     def __reduce__(self) -> tuple[Callable[..., Config], tuple[dict[str, Any], bool]]:
-        """A copy or a pickled config has the same values, and belongs to no run: its changes stay in it."""
+        """A copied or pickled config has the same values and belongs to no run: its changes are not sent."""
         return _copied, (self.as_dict(), self._allow)
 
     def __getitem__(self, key: str) -> Any:

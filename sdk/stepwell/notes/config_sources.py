@@ -21,7 +21,7 @@ DEFAULTS_FILE = "config-defaults.yaml"
 
 
 def config_values(source: Any) -> dict[str, Any]:
-    """The config in `source`, as JSON values by key. Keys lose '-' at their ends (those of command lines).
+    """The config in `source`, as JSON values by key. Leading and trailing '-' of keys (of command lines) are removed.
 
     Raises:
         DataError: it is not a dict, a Namespace, absl flags or a path; or it is circular, or holds media.
@@ -50,14 +50,14 @@ def config_values(source: Any) -> dict[str, Any]:
 def starting_config(
     given: Any, include: Collection[str] | None, exclude: Collection[str] | None, directory: Path
 ) -> dict[str, Any]:
-    """What a run starts with: the defaults file in `directory`, and above it what was given.
+    """The initial config of a run: the defaults file in `directory`, overridden by the given values.
 
     Raises:
-        UsageError: keys to include and keys to exclude.
+        UsageError: keys to include and keys to exclude are both given.
         DataError, SettingError: as `config_values`.
     """
     if include and exclude:
-        raise UsageError("config_include_keys and config_exclude_keys exclude each other", hint="give one of them")
+        raise UsageError("config_include_keys and config_exclude_keys are mutually exclusive", hint="give one of them")
     values = config_values(given)
     if include:
         values = {key: value for key, value in values.items() if key in include}
@@ -72,7 +72,7 @@ def _name(key: object) -> str:
 
 
 def _value(value: Any, depth: int = 0) -> Any:
-    """JSON; what JSON does not know becomes its text, as configs are full of classes and functions."""
+    """JSON values; others become their text, because configs often contain classes and functions."""
     if depth > MAX_DEPTH:
         raise DataError("a config is nested too deeply", detail=f"more than {MAX_DEPTH} levels", hint="is it circular?")
     if isinstance(value, Mapping):
@@ -84,7 +84,7 @@ def _value(value: Any, depth: int = 0) -> Any:
     try:
         return jsonable(value, depth)
     except DataError:
-        if isinstance(value, Inline) and not isinstance(value, type):  # media, whose text says nothing
+        if isinstance(value, Inline) and not isinstance(value, type):  # media, whose text would be meaningless
             raise
         return jsonable(str(value))
 
@@ -102,7 +102,7 @@ def _from_file(path: Path) -> Any:
         raise SettingError(f"the config file {path} cannot be read", detail=str(error)) from error
     if not isinstance(loaded, Mapping):
         raise SettingError(f"the config file {path} holds no keys and values", hint="lr: 0.1")
-    # {lr: {desc: …, value: 0.1}} is how W&B's files look.
+    # The form of W&B's files: {lr: {desc: …, value: 0.1}}
     return {
         key: item["value"]
         if isinstance(item, Mapping) and "value" in item and item.keys() <= {"value", "desc"}

@@ -15,7 +15,7 @@ from typing import Any
 from stepwell.errors import UsageError
 from stepwell.wire import MAX_ROW_KEYS
 
-#: What a summary may be; the order in which a definition keeps them.
+#: The possible summaries, in the order in which a definition keeps them.
 SUMMARIES = ("min", "max", "mean", "best", "last", "first", "copy", "none")
 #: With one of these, the summary of a metric is a dict.
 AGGREGATES = frozenset(SUMMARIES) - {"copy", "none"}
@@ -27,11 +27,11 @@ class Metric:
     """What `define_metric` has made of a metric, or of all whose name begins like a trailing-`*` name.
 
     Attributes:
-        name: as it was given.
-        step_metric: what to plot it against; None: the step.
-        step_sync: rows that lack the step metric get its last value.
-        hidden: charts leave it out.
-        summary: of `SUMMARIES`; empty: the last value.
+        name: the given name.
+        step_metric: the metric to plot it against; None: the step.
+        step_sync: whether rows without the step metric get its last value.
+        hidden: whether charts leave it out.
+        summary: members of `SUMMARIES`; empty: the last value.
         goal: "minimize" or "maximize", for the summary "best"; None: minimize.
     """
 
@@ -48,11 +48,11 @@ class Metric:
 
     @property
     def aggregates(self) -> bool:
-        """Whether the summary is a dict of more than the last value."""
+        """Whether the summary is a dict of aggregates."""
         return "none" not in self.summary and not AGGREGATES.isdisjoint(self.summary)
 
     def as_note(self, overwrite: bool) -> dict[str, Any]:
-        """What travels: fields that say nothing are left out."""
+        """The content of its note, without fields that have their default."""
         note: dict[str, Any] = {"glob" if self.is_glob else "name": self.name}
         fields = {
             "step_metric": self.step_metric,
@@ -68,10 +68,10 @@ class Metric:
 def checked_metric(
     name: Any, step_metric: Any, step_sync: Any, hidden: Any, summary: Any, goal: Any, overwrite: Any
 ) -> Metric:
-    """The definition in the arguments of `define_metric`.
+    """The definition from the arguments of `define_metric`.
 
     Raises:
-        UsageError: (an Error) one makes no sense; the text names it.
+        UsageError: (an Error) an argument is invalid; the message names it.
     """
     if isinstance(step_metric, Metric):
         step_metric = step_metric.name
@@ -95,8 +95,8 @@ def checked_metric(
     words = tuple(summary.lower().split(",")) if summary else ()
     if unknown := [word for word in words if word not in SUMMARIES]:
         raise UsageError(
-            f"define_metric: the summary {unknown[0]!r} is not known",
-            hint=f"one or more of {','.join(SUMMARIES)}, separated by commas without spaces",
+            f"define_metric: unknown summary {unknown[0]!r}",
+            hint=f"use one or more of {','.join(SUMMARIES)}, separated by commas without spaces",
         )
     if goal is not None and goal.lower() not in _GOALS:
         raise UsageError(f"define_metric: goal must be {' or '.join(_GOALS)}, not {goal[:80]!r}")
@@ -116,13 +116,13 @@ def _plain(name: str) -> str:
 
 
 class Definitions:
-    """All definitions of a run, as this process has made them."""
+    """All definitions of a run that this process has made."""
 
     def __init__(self) -> None:
         self._named: dict[str, Metric] = {}
         self._globs: dict[str, Metric] = {}  # by prefix
         self._found: dict[str, Metric | None] = {}
-        self._last_steps: dict[str, float | bytes] = {}  # of the step metrics of rows that are completed
+        self._last_steps: dict[str, float | bytes] = {}  # of the step metrics, to complete rows
         self.generation = 0
 
     @property
@@ -136,10 +136,10 @@ class Definitions:
         return any(metric.aggregates for metric in (*self._named.values(), *self._globs.values()))
 
     def add(self, metric: Metric, overwrite: bool, last: Mapping[str, float | bytes]) -> Metric:
-        """Merges a definition with an earlier one of that name; what was switched on stays on.
+        """Merges a definition with an earlier one of that name; options that were switched on stay on.
 
         Args:
-            overwrite: the earlier one counts for nothing.
+            overwrite: whether to replace the earlier one.
             last: the last values of metrics, for rows that lack their step metric.
         """
         where, key = (self._globs, metric.name[:-1]) if metric.is_glob else (self._named, metric.name)
@@ -153,7 +153,8 @@ class Definitions:
                 summary=tuple(word for word in SUMMARIES if word in (*metric.summary, *old.summary)),
                 goal=metric.goal or old.goal,
             )
-        # Other threads may log meanwhile: what a definition needs is there before it is, and the cache after it is new.
+        # Other threads may log meanwhile, so everything that a definition needs is set before it, and the cache after
+        # it.
         if metric.step_sync and metric.step_metric:
             self._last_steps.setdefault(metric.step_metric, last.get(metric.step_metric, 0.0))
         where[key] = metric
@@ -162,7 +163,7 @@ class Definitions:
         return metric
 
     def of(self, key: str) -> Metric | None:
-        """The definition of a metric: by its name, else by the longest glob; globs leave `_private` ones alone."""
+        """The definition of a metric: by its name, else by the longest glob; globs exclude `_private` ones."""
         found = self._found
         try:
             return found[key]
@@ -199,7 +200,7 @@ class Definitions:
                 self._last_steps[name] = row[name]
 
     def needs(self, keys: Sequence[str]) -> list[int] | None:
-        """Where the step metrics are in rows of these keys; None when such rows lack one."""
+        """The indexes of the step metrics in rows of these keys; None when such rows lack one."""
         there = set(keys)
         for key in keys:
             metric = self.of(key)
@@ -208,6 +209,6 @@ class Definitions:
         return [index for index, key in enumerate(keys) if key in self._last_steps]
 
     def saw(self, keys: Sequence[str], values: Sequence[Any], needed: Sequence[int]) -> None:
-        """A row that lacked nothing was closed; `needed` is what `needs` said of its keys."""
+        """Records a complete row that was closed; `needed` is the result of `needs` for its keys."""
         for index in needed:
             self._last_steps[keys[index]] = float(values[index])

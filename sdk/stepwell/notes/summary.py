@@ -31,7 +31,7 @@ _GONE = object()
 
 
 class _Said(NamedTuple):
-    """What was set by hand, when this step was open; `_GONE`: deleted."""
+    """A value that the user set while this step was open; `_GONE`: deleted."""
 
     value: Any
     step: int
@@ -41,11 +41,11 @@ class SummaryState:
     """What the summaries of one run read and write.
 
     Args:
-        stage: where the rows are now.
-        definitions: see there.
-        say: hands a note on: {"set": …, "unset": …}; raises when the run is finished.
-        started_at: Unix seconds.
-        before: what the summary has already, by dot path.
+        stage: returns the current stage with the rows.
+        definitions: the definitions of the run.
+        say: sends a note {"set": …, "unset": …}; raises when the run is finished.
+        started_at: the start in Unix seconds.
+        before: the earlier summary, by dot path.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SummaryState:
         self._resumed: Settings | None = None
 
     def go_on(self, settings: Settings) -> None:
-        """The run is resumed, or a fork: who looks at this summary first has the server asked for what it was."""
+        """Handles a resumed or forked run: the first read of the summary asks the server for the earlier one."""
         self._resumed = settings
 
     def read(self) -> dict[str, Any]:
@@ -97,13 +97,13 @@ class SummaryState:
         return out
 
     def split(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Found]]:
-        """`values` without their media, and these; see `take_media`."""
+        """Splits `values` into plain values and media; see `take_media`."""
         door = self._stage().media
         return (values, []) if door is None else door.split(values)
 
     def write(self, values: Mapping[str, Any], unset: list[str], media: list[Found]) -> None:
-        """Sets leaves by dot path, after what lies at or below `unset` is gone. Media come when they are encoded: until
-        then nothing is there, unless something else is set meanwhile."""
+        """Sets leaves by dot path, after removing everything at or below `unset`. Media are set once they are encoded;
+        until then their keys are missing, unless something else is set meanwhile."""
         media = [item.prepared() for item in media]
         unset = [*unset, *(item.path for item in media)]
         if not values and not unset:
@@ -151,11 +151,11 @@ class SummaryState:
 
 
 class Summary:
-    """A dict with attributes. What is read is as of the last closed row; what is set travels to the server at once.
+    """A dict with attributes. Reads reflect the last closed row; values that are set are sent to the server at once.
 
     Args:
-        state: of the run.
-        prefix: the path above, with its dot; "" at the top.
+        state: the state of the run's summary.
+        prefix: the path of the parent, with its dot; "" at the top.
     """
 
     _state: SummaryState
@@ -166,7 +166,7 @@ class Summary:
         object.__setattr__(self, "_prefix", prefix)
 
     def __reduce__(self) -> tuple[Callable[..., Summary], tuple[dict[str, Any]]]:
-        """A copy or a pickled summary has the same values, and belongs to no run: what is set on it stays in it."""
+        """A copied or pickled summary has the same values and belongs to no run: its changes are not sent."""
         return _copied, (self.as_dict(),)
 
     def as_dict(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class Summary:
         return list(self.as_dict().items())
 
     def update(self, values: Mapping[str, Any]) -> None:
-        """Sets several keys; nested dicts are merged into what is there.
+        """Sets several keys; nested dicts are merged with existing values.
 
         Raises:
             DataError: a value that cannot be stored.
@@ -264,7 +264,8 @@ def _copied(values: dict[str, Any]) -> Summary:
 
 
 def _with_before(found: dict[str, Any], before: Mapping[str, Any], maximize: bool) -> dict[str, Any]:
-    """What this process has found of a metric, and what the run had before; not the mean, which has no count there."""
+    """Combines the aggregates of this process with the earlier ones of the run, except the mean, whose count is
+    unknown."""
     joined = dict(found)
     for word, choose in (("min", min), ("max", max), ("best", max if maximize else min)):
         if isinstance(old := before.get(word), int | float):
@@ -292,7 +293,7 @@ def _leaves(path: str, value: Any, into: dict[str, Any]) -> None:
 
 
 def _statistics(value: Any) -> dict[str, Any] | None:
-    """What is kept of a large array that is set by hand; None for everything else."""
+    """The stored form of a large array that the user sets; None for everything else."""
     if not (hasattr(value, "__array__") and hasattr(value, "shape")) or value_size(value) <= MAX_LIST_SIZE:
         return None
     if hasattr(value, "detach"):

@@ -1,14 +1,14 @@
-"""Captures what the program prints: stdout and stderr as notes of kind "console".
+"""Captures the program's output: records stdout and stderr as notes of kind "console".
 
-Off the data path. Takes what is written to `sys.stdout` and `sys.stderr`; emits notes with lines, at most every
+Off the data path. Receives text that is written to `sys.stdout` and `sys.stderr`; emits notes with lines, at most every
 `interval_s`. Promises:
 
-- The streams stay the objects that they are; only their `write` is watched, and what it does, returns and raises is as
-  before. A write costs the caller an append to a queue: no lock, no I/O, so it is safe in signal handlers and threads.
-- What is kept is bounded, per line and per second; what is not kept is counted, and a line says so.
-- At the end of the run the streams are as they were. A forked child has a console of its own, or none.
+- The streams stay the same objects; only their `write` is wrapped, and its effect, result and exceptions stay the same.
+  A write costs the caller an append to a queue: no lock, no I/O, so it is safe in signal handlers and threads.
+- The amount of kept text is bounded, per line and per second; the rest is counted, and a line says so.
+- At the end of the run the streams are restored. A forked child has a console of its own, or none.
 
-What does not go through these two objects (a C library, a child process, `sys.stdout.buffer`) is not seen.
+Output that bypasses these two objects (of a C library, a child process, `sys.stdout.buffer`) is not captured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger("stepwell")
 INTERVAL_S = 2.0
 #: Characters that may wait for the next note, over all streams.
 MAX_WAITING = 1 << 20
-#: Characters of lines that are kept: so many a second, and so many at once after a pause.
+#: The most characters of lines kept per second, and at once after a pause.
 MAX_RATE_S = 64 * 1024
 MAX_BURST = 512 * 1024
 
@@ -42,17 +42,17 @@ class Console:
     """The console of one writer session.
 
     Args:
-        note: takes the kind and the JSON of a note; may wait, and may raise one of our errors.
-        interval_s: how often notes are made.
+        note: receives the kind and the JSON of a note; may wait, and may raise a Stepwell error.
+        interval_s: how often notes are sent.
     """
 
     def __init__(self, note: Callable[[str, bytes], None], interval_s: float = INTERVAL_S) -> None:
         self._note = note
         self._interval_s = interval_s
         self._taps: list[tuple[_Tap, Callable[[str], None]]] = []
-        self._written: deque[tuple[str, float, str]] = deque()  # appended to and taken from without a lock
-        self._waiting = 0  # characters of these, about: threads may lose an addition
-        self._missed = 0  # characters that had no room there
+        self._written: deque[tuple[str, float, str]] = deque()  # used without a lock
+        self._waiting = 0  # the approximate number of waiting characters: threads may lose an addition
+        self._missed = 0  # characters for which there was no room
         self._lines = {name: Lines() for name in _STREAMS}
         self._budget = float(MAX_BURST)
         self._budget_at = time.monotonic()
@@ -62,7 +62,7 @@ class Console:
         self.dropped_lines = 0
 
     def start(self) -> None:
-        """Watches the streams from now on."""
+        """Starts to watch the streams."""
         for name in _STREAMS:
             stream = getattr(sys, name, None)
             if stream is None:  # a program without a console (pythonw)
@@ -71,14 +71,14 @@ class Console:
                 tap, sink = _Tap.on(stream), self._sink(name)
                 tap.add(sink)
                 self._taps.append((tap, sink))
-            except (AttributeError, TypeError):  # an object that takes no attributes
-                log.debug("what is written to %s is not kept: %r cannot be watched", name, type(stream).__name__)
+            except (AttributeError, TypeError):  # an object without assignable attributes
+                log.debug("output to %s is not recorded: %r cannot be watched", name, type(stream).__name__)
         if self._taps:
             self._thread = threading.Thread(target=self._run, name="stepwell-console", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Gives the streams back, and notes what is left. A second call does nothing."""
+        """Restores the streams, and sends the remaining lines. A second call does nothing."""
         self.detach()
         thread, self._thread = self._thread, None
         if thread is None:
@@ -88,7 +88,7 @@ class Console:
         self._collect(last=True)
 
     def detach(self) -> None:
-        """Gives the streams back and nothing else: for a forked child, where the thread does not live."""
+        """Only restores the streams, for a forked child, where the thread does not run."""
         for tap, sink in self._taps:
             tap.remove(sink)
         self._taps = []
@@ -110,7 +110,7 @@ class Console:
     def _collect(self, last: bool = False) -> None:
         lines: list[tuple[str, float, str]] = []
         taken = 0
-        for _ in range(len(self._written)):  # what comes meanwhile waits for the next time
+        for _ in range(len(self._written)):  # text that arrives meanwhile waits for the next time
             name, at, text = self._written.popleft()
             taken += len(text)
             lines += [(name, at, line) for line in self._lines[name].feed(text)]
@@ -141,7 +141,7 @@ class Console:
         return lines, []
 
     def _hand_on(self, lines: list[tuple[str, float, str]]) -> None:
-        """One note for lines of one stream that follow each other."""
+        """Sends one note for consecutive lines of one stream."""
         start = 0
         for end in range(1, len(lines) + 1):
             if end < len(lines) and lines[end][0] == lines[start][0]:
@@ -157,13 +157,13 @@ class Console:
             self._number += len(group)
             try:
                 self._note("console", dump(note))
-            except Error as error:  # the spool is full and must raise, which is for `log()` to do
+            except Error as error:  # the spool is full and `spool_full` is "raise", which is for `log()` to do
                 self.dropped_lines += len(group)
                 log.debug("%d lines of the console are not kept: %s", len(group), error)
 
 
 class _Tap:
-    """The one `write` of ours on a stream: it tells what was written to all consoles that watch the stream now.
+    """Our wrapper of a stream's `write`: it passes the text to all consoles that currently watch the stream.
 
     Runs may overlap, and end in any order: were each to wrap the `write` of the one before it, the chain would grow
     with every run that ends before a later one does.
@@ -171,7 +171,7 @@ class _Tap:
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._had: Any = stream.__dict__.get("write")  # of a program that watches the stream, too
+        self._had: Any = stream.__dict__.get("write")  # set by a program that also watches the stream
         self._sinks: tuple[Callable[[str], None], ...] = ()
         original = stream.write
 
@@ -188,20 +188,21 @@ class _Tap:
 
     @classmethod
     def on(cls, stream: Any) -> _Tap:
-        """That of a stream, made if there is none, or if the program has taken it away.
+        """The wrapper of a stream, created if there is none, or if the program has removed it.
 
         Raises:
-            AttributeError, TypeError: the stream takes no attributes.
+            AttributeError, TypeError: the stream has no assignable attributes.
         """
         tap = stream.__dict__.get(_TAP)
         return tap if isinstance(tap, _Tap) and tap._hears() else cls(stream)
 
     def add(self, sink: Callable[[str], None]) -> None:
-        """Tells `sink`, too, from now on."""
+        """Starts to pass text to `sink`."""
         self._sinks = (*self._sinks, sink)
 
     def remove(self, sink: Callable[[str], None]) -> None:
-        """No longer. Without any sink the stream is as it was, unless a program watches it on top of us."""
+        """Stops passing text to `sink`. Without any sink the stream is restored, unless a program has wrapped our
+        `write`."""
         self._sinks = tuple(other for other in self._sinks if other is not sink)
         if self._sinks or self._stream.__dict__.get("write") is not self._write:
             return
@@ -212,14 +213,14 @@ class _Tap:
             self._stream.write = self._had
 
     def _hears(self) -> bool:
-        """Whether what is written comes here: at once, or through a `write` that a program has put on top."""
+        """Whether written text arrives here, directly or through a `write` with which a program has wrapped ours."""
         if self._stream.__dict__.get("write") is self._write:
             return True
         heard: list[str] = []
         self._sinks = (*self._sinks, heard.append)
         try:
             self._stream.write("")
-        except Exception:  # noqa: BLE001 - a stream of any kind, closed perhaps
+        except Exception:  # noqa: BLE001 - the stream may be of any kind, or closed
             return False
         finally:
             self._sinks = tuple(sink for sink in self._sinks if sink != heard.append)

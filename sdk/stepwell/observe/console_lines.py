@@ -1,14 +1,14 @@
-"""Turns text that is written to a stream into the lines that a terminal finally shows.
+"""Turns text written to a stream into the lines that a terminal finally shows.
 
-Sits between the console's capture and its notes. Takes text in arbitrary pieces; returns whole lines. A carriage return
-restarts the line, so a progress bar is reduced to its last state; the length kept per line is bounded. Pure.
+Sits between the console's capture and its notes. Receives text in arbitrary pieces; returns whole lines. A carriage
+return restarts the line, so a progress bar is reduced to its last state; the length kept per line is bounded. Pure.
 """
 
 from __future__ import annotations
 
 from stepwell.values.text import storable
 
-#: Characters of one line.
+#: The most characters of one line.
 MAX_LINE = 10_000
 
 
@@ -16,9 +16,9 @@ class Lines:
     """The lines of one stream."""
 
     def __init__(self) -> None:
-        self._open = ""  # what came since the last line end
-        self._cut = 0  # characters of it that are not in `_open`
-        self._returned = False  # what comes next begins the line anew
+        self._open = ""  # the text since the last line end
+        self._cut = 0  # the number of its characters that are not in `_open`
+        self._returned = False  # whether the next text restarts the line
 
     def feed(self, text: str) -> list[str]:
         """The lines that end in `text`."""
@@ -31,7 +31,7 @@ class Lines:
         return done
 
     def rest(self) -> list[str]:
-        """The line that has not ended, if there is any of it; for the end of a run."""
+        """The unfinished line, if there is one; for the end of a run."""
         line = self._take()
         return [line] if line else []
 

@@ -23,18 +23,18 @@ from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
 
-#: One call of git; a repository on a slow file system is not worth more.
+#: The longest time of a git command; a repository on a slow file system is not worth more.
 GIT_S = 5.0
-#: What `finish` waits for a run that ends at once.
+#: How long `finish` waits for a run that ends at once.
 _PATIENCE_S = 2.0
 
 
 class Metadata:
-    """Gathered once for one writer session.
+    """The metadata of one writer session, gathered once.
 
     Args:
-        note: takes the kind and the JSON of a note.
-        whole: with git and packages; other ranks of the same job need not repeat them.
+        note: receives the kind and the JSON of a note.
+        whole: whether to include git and packages, which other ranks of the same job need not repeat.
     """
 
     def __init__(self, note: Callable[[str, bytes], None], whole: bool) -> None:
@@ -43,7 +43,7 @@ class Metadata:
         self._thread = threading.Thread(target=self._run, name="stepwell-metadata", daemon=True)
 
     def start(self) -> None:
-        """Begins to gather.
+        """Starts to gather.
 
         Raises:
             RuntimeError: no thread can be started.
@@ -51,7 +51,7 @@ class Metadata:
         self._thread.start()
 
     def stop(self) -> None:
-        """Waits for it a little."""
+        """Waits a short time for the result."""
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
 
@@ -65,7 +65,7 @@ class Metadata:
                 found = {name: value for name, value in part().items() if value not in (None, [], {})}
                 if found:
                     self._note("metadata", dump(found))
-            except Exception as error:  # noqa: BLE001 - whatever a host cannot tell costs only that
+            except Exception as error:  # noqa: BLE001 - a fact that cannot be determined is left out
                 log.debug("metadata is incomplete: %s: %s", type(error).__name__, error)
 
 
@@ -76,7 +76,7 @@ def main_file() -> Path | None:
 
 
 def of_process(program: Path | None) -> dict[str, Any]:
-    """Of this process and its host. Arguments are kept as they are."""
+    """The metadata of this process and its host. Arguments are kept unchanged."""
     try:
         import getpass
 
@@ -100,7 +100,7 @@ def of_process(program: Path | None) -> dict[str, Any]:
 
 
 def of_git(directory: Path) -> dict[str, Any]:
-    """Commit, branch, remote without what is secret in it, and whether files that git knows have changed.
+    """Commit, branch, remote without credentials, and whether tracked files have changed.
 
     Empty where there is no repository, or no git.
     """
@@ -120,8 +120,8 @@ def of_git(directory: Path) -> dict[str, Any]:
 
 
 def of_packages() -> dict[str, Any]:
-    """What is installed, as `name==version`, sorted."""
-    import importlib.metadata  # brings the parser of e-mails, which `import stepwell` does without
+    """The installed packages, as `name==version`, sorted."""
+    import importlib.metadata  # imports the e-mail parser, which `import stepwell` avoids
 
     found = {(item.metadata["Name"], item.version) for item in importlib.metadata.distributions()}
     return {"packages": sorted((f"{name}=={version}" for name, version in found if name), key=str.lower)}
@@ -133,13 +133,13 @@ def of_gpus() -> dict[str, Any]:
 
     try:
         names = Nvidia().names
-    except Exception:  # noqa: BLE001 - no library, no driver or no GPU, in its own words
+    except Exception:  # noqa: BLE001 - no library, no driver or no GPU; the exceptions vary
         return {}
     return {"gpus": names, "gpu_count": len(names)}
 
 
 def without_secrets(url: str) -> str:
-    """A URL of git's without credentials, query and fragment; of `name:secret@host:path`, `host:path` is left."""
+    """A git URL without credentials, query and fragment; `name:secret@host:path` becomes `host:path`."""
     if "://" not in url:
         return shown(url)
     try:
@@ -151,7 +151,7 @@ def without_secrets(url: str) -> str:
 
 
 def _git(directory: Path, *arguments: str) -> str | None:
-    """The state of the git repository; None if git fails. Runs nothing that a repository's configuration names, and
+    """The output of a git command; None if git fails. Runs no program that the repository's configuration names, and
     never prompts.
     """
     quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}

@@ -20,7 +20,7 @@ log = logging.getLogger("stepwell")
 
 _WORDS = ("gradients", "parameters", "all", None)
 
-#: Takes values for the step that is open.
+#: Receives values for the open step.
 LogOpen = Callable[[dict[str, Any]], None]
 
 
@@ -29,10 +29,10 @@ class Watch:
 
     Args:
         model: a torch module.
-        prefix: before the names of its parameters.
+        prefix: the prefix of the names of its parameters.
         what: "gradients", "parameters" or "all".
-        log_freq: one pass in this many is logged.
-        log_open: takes the histograms.
+        log_freq: logs one of this many passes.
+        log_open: receives the histograms.
     """
 
     def __init__(self, model: Any, prefix: str, what: str, log_freq: int, log_open: LogOpen) -> None:
@@ -68,7 +68,7 @@ class Watch:
         return after_backward
 
     def after_forward(self, module: Any) -> None:
-        """A pass of the model has come to its end."""
+        """Called at the end of a pass of the model."""
         self._forwards += 1
         if self._forwards >= self._log_freq:
             self._forwards = 0
@@ -87,7 +87,7 @@ class Watch:
 
 
 class _ForwardHook:
-    """The hook in the model that is watched. In a copy of the model, or one that was pickled, it does nothing."""
+    """The hook in the watched model. In a copied or pickled model, it does nothing."""
 
     def __init__(self, watch: Watch | None = None) -> None:
         self._watch = watch
@@ -107,7 +107,7 @@ class ModelWatches:
     """The models that one run watches.
 
     Args:
-        log_open: takes histograms by key, for the step that is open.
+        log_open: receives histograms by key, for the open step.
     """
 
     def __init__(self, log_open: LogOpen) -> None:
@@ -115,7 +115,7 @@ class ModelWatches:
         self._watches: tuple[Watch, ...] = ()
 
     def watch(self, models: Any, what: str | None, log_freq: int, idx: int | None, log_graph: bool) -> None:
-        """Starts to watch torch modules; one that is watched already is watched anew. See `Run.watch`."""
+        """Starts to watch torch modules, again if they are watched already. See `Run.watch`."""
         models = checked_models(models, what, log_freq)
         if what is None:
             return
@@ -128,7 +128,7 @@ class ModelWatches:
             self._watches = (*self._watches, Watch(model, prefix, what, log_freq, self._log_open))
 
     def unwatch(self, models: Any = None) -> None:
-        """Removes the hooks of a module or of several; None: of all."""
+        """Removes the hooks of one or several modules; None: of all."""
         if models is not None and not isinstance(models, list | tuple):
             models = [models]
         kept = []

@@ -2,7 +2,7 @@
 
 Off the data path. Measures in a thread of its own, every `interval_s`, and emits notes of kind "system". They belong to
 no step and do not affect the steps, summary and counts of the run. SQL shows them in the view `system`. The thread ends
-with the run and keeps no process alive; a failure in it costs the run nothing but that measurement.
+with the run and keeps no process alive; a failure in it loses only that measurement.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("stepwell")
 
 #: The first measurement comes soon, so that short runs have one.
 FIRST_S = 2.0
-#: A driver that hangs must not hold `finish` up.
+#: A hanging driver must not hold up `finish`.
 _PATIENCE_S = 1.0
 
 
@@ -28,10 +28,10 @@ class SystemMetrics:
     """The measurements of one writer session.
 
     Args:
-        note: takes the kind and the JSON of a note.
-        probes: makers of what is measured, by name; called in the thread.
-        interval_s: how often.
-        first_s: when the first time.
+        note: receives the kind and the JSON of a note.
+        probes: factories of probes, by name; called in the thread.
+        interval_s: the interval between measurements.
+        first_s: the time of the first measurement.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SystemMetrics:
         self._thread = threading.Thread(target=self._run, name="stepwell-system", daemon=True)
 
     def start(self) -> None:
-        """Begins to measure.
+        """Starts to measure.
 
         Raises:
             RuntimeError: no thread can be started.
@@ -58,7 +58,7 @@ class SystemMetrics:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it; what is being measured now is left out if it takes long."""
+        """Stops; a measurement in progress is left out if it takes long."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(_PATIENCE_S)
@@ -67,7 +67,7 @@ class SystemMetrics:
         for name, maker in self._makers.items():
             try:
                 self._probes[name] = maker()
-            except Exception as error:  # noqa: BLE001 - libraries and drivers that are missing, in any way
+            except Exception as error:  # noqa: BLE001 - missing libraries and drivers raise all kinds of exceptions
                 log.debug("%s: not measured (%s: %s)", name, type(error).__name__, error)
         wait_s = self._first_s
         while not self._ended.wait(wait_s):
@@ -77,7 +77,7 @@ class SystemMetrics:
                 continue
             try:
                 self._note("system", dump({"time": time.time(), "metrics": numbers}))
-            except Exception as error:  # noqa: BLE001 - a full spool that must raise does so in `log()`
+            except Exception as error:  # noqa: BLE001 - a full spool raises in `log()`, if it should
                 log.debug("a measurement of the system is not kept: %s", error)
 
     def _measure(self) -> Numbers:
@@ -85,7 +85,7 @@ class SystemMetrics:
         for name, probe in list(self._probes.items()):
             try:
                 out |= {key: float(value) for key, value in probe().items() if math.isfinite(value)}
-            except Exception as error:  # noqa: BLE001 - what drivers and systems raise has no common class
+            except Exception as error:  # noqa: BLE001 - exceptions of drivers and systems have no common class
                 log.debug("%s: not measured any more (%s: %s)", name, type(error).__name__, error)
                 del self._probes[name]
         return out

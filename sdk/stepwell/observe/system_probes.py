@@ -1,8 +1,8 @@
 """Probes of the host, of this process and of its GPUs: small objects that are read repeatedly.
 
-Used by `system_metrics.py`, in its thread. On Linux, /proc has everything that is needed; elsewhere psutil does. GPUs
-are read through NVIDIA's library. Both libraries are optional. A probe returns numbers by name; a probe that cannot
-work raises in its constructor and is left out.
+Used by `system_metrics.py`, in its thread. On Linux, /proc provides everything; elsewhere psutil does. GPUs are read
+through NVIDIA's library. Both libraries are optional. A probe returns numbers by name; a probe that cannot work raises
+in its constructor and is left out.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Numbers = dict[str, float]
 Probe = Callable[[], Numbers]
 
 _SECTOR_BYTES = 512  # of /proc/diskstats, whatever the disk has
-#: Devices that only stand before others, or are no disks.
+#: Devices that are layered on others, or are not disks.
 _NO_DISKS = ("loop", "ram", "zram", "dm-", "md", "sr")
 
 
 class Rates:
-    """Counters that only grow, as their growth per second."""
+    """Converts ever-growing counters to rates per second."""
 
     def __init__(self) -> None:
         self._last: tuple[float, Numbers] | None = None
 
     def __call__(self, counters: Numbers) -> Numbers:
-        """Nothing the first time, and nothing of counters that are new or were reset."""
+        """The rates; none at the first call, and none for new or reset counters."""
         now = time.monotonic()
         last, self._last = self._last, (now, counters)
         if last is None or now <= last[0]:
@@ -44,7 +44,7 @@ class Rates:
 
 
 class ThisProcess:
-    """CPU of this process in percent of one CPU."""
+    """The CPU use of this process, in percent of one CPU."""
 
     def __init__(self) -> None:
         self._rates = Rates()
@@ -56,7 +56,7 @@ class ThisProcess:
 
 
 class Disk:
-    """How full the file system of a directory is."""
+    """The use of the file system of a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
@@ -89,8 +89,8 @@ class Linux:
 
     def _cpu_percent(self) -> Numbers:
         with open(self._proc / "stat") as file:
-            ticks = [int(word) for word in file.readline().split()[1:9]]  # guests' are in user's already
-        now = sum(ticks), ticks[3] + ticks[4]  # all, and idle or waiting for a disk
+            ticks = [int(word) for word in file.readline().split()[1:9]]  # guest time is included in user time
+        now = sum(ticks), ticks[3] + ticks[4]  # total, and idle or waiting for a disk
         before, self._cpu = self._cpu, now
         if before is None or now[0] <= before[0]:
             return {}
@@ -133,7 +133,7 @@ class Psutil:
     """The same from psutil, for other systems.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: psutil is not installed.
     """
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class Nvidia:
             for part in (self._load, self._memory, self._temperature, self._power):
                 try:
                     found = part(gpu)
-                except self._nvml.NVMLError:  # not every GPU tells everything
+                except self._nvml.NVMLError:  # not every GPU reports everything
                     continue
                 out |= {f"system/gpu/{index}/{name}": float(value) for name, value in found.items()}
         return out
@@ -204,10 +204,10 @@ class Nvidia:
 
 
 def probes_of_host(directory: Path) -> dict[str, Callable[[], Probe]]:
-    """Makers of what can be measured here, by what they measure.
+    """The factories of the probes for this host, by name.
 
     Args:
-        directory: whose file system counts.
+        directory: the directory whose file system is measured.
     """
     return {
         "this process": ThisProcess,

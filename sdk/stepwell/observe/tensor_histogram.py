@@ -1,7 +1,8 @@
-"""The histogram of a torch tensor, computed on the tensor's device: two short lists reach the host, not the values.
+"""Computes the histogram of a torch tensor on the tensor's device, so that two short lists reach the host, not the
+values.
 
-Used by `model_watch.py`. Takes a tensor of any device, layout and dtype; returns counts, edges and the number of values
-that are not finite. Uses the tensor's own library, which is imported already, and works in pieces, which bounds the
+Used by `model_watch.py`. Receives a tensor of any device, layout and dtype; returns counts, edges and the numbers of
+NaN and infinite values. Uses the tensor's own library, which is imported already, and works in pieces, which bounds the
 memory for copies.
 """
 
@@ -22,9 +23,9 @@ class TensorHistogram:
     """Counts of the finite values of a tensor.
 
     Attributes:
-        counts: of BINS bins.
-        edges: BINS + 1 floats.
-        nans, infs: how many values are NaN, or infinite: they are in no bin.
+        counts: the counts of BINS bins.
+        edges: the edges, BINS + 1 floats.
+        nans, infs: the numbers of NaN and infinite values, which are in no bin.
     """
 
     def __init__(self, counts: list[int], edges: list[float], nans: int, infs: int) -> None:
@@ -57,13 +58,13 @@ def histogram_of(tensor: Any) -> TensorHistogram | None:
         dtype = torch.float64 if flat.dtype == torch.float64 or high - low > _WIDEST else torch.float32
         counts = torch.zeros(BINS, dtype=torch.float64, device=flat.device if flat.device.type != "mps" else "cpu")
         for piece in flat.split(_PIECE):
-            # NaN and what is out of range are passed over, which infinities are.
+            # NaN and values out of range, such as infinities, are skipped.
             counts += torch.histc(piece.to(dtype), BINS, low, high).to(counts)
         return TensorHistogram([int(count) for count in counts.tolist()], _edges(low, high), nans, infs)
 
 
 def _flat(torch: Any, tensor: Any) -> Any:
-    """All values in one dimension, as floats; None where there are none to see."""
+    """All values as floats in one dimension; None where there are no accessible values."""
     if hasattr(tensor, "to_local"):  # one rank's part of a distributed tensor
         tensor = tensor.to_local()
     if tensor.is_meta:
@@ -78,7 +79,8 @@ def _flat(torch: Any, tensor: Any) -> Any:
 
 
 def _extent(torch: Any, flat: Any) -> tuple[float, float, int, int]:
-    """The least and the greatest finite value, how many are finite, and how many NaN; one look at the device."""
+    """The least and the greatest finite value, and the numbers of finite and NaN values, in one transfer from the
+    device."""
     rows = []
     for piece in flat.split(_PIECE):
         wide = piece if piece.dtype == torch.float64 else piece.to(torch.float32)

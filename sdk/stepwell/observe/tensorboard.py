@@ -1,4 +1,4 @@
-"""Logs to a run what TensorBoard writers write: `init(sync_tensorboard=True)`.
+"""Logs the output of TensorBoard writers to a run: `init(sync_tensorboard=True)`.
 
 Runs before `log()`. The writers of torch and of tensorboardX pass each summary to `FileWriter.add_summary` of their
 library; that method is patched while a run wants it. Receives protocol buffers and reads only their attributes, so none
@@ -27,7 +27,7 @@ MODULES = ("torch.utils.tensorboard.writer", "tensorboardX.writer")
 STEP = "global_step"
 _PATCHED = "_stepwell_original"
 
-#: Logs values to the open step, and closes that before if asked to.
+#: Logs values to the open step, and closes the previous one first if requested.
 Log = Callable[[dict[str, Any], bool], None]
 
 
@@ -35,8 +35,8 @@ class TensorBoard(importlib.abc.MetaPathFinder):
     """The link from TensorBoard's writers to one run.
 
     Args:
-        log: takes the values of one summary by tag, with `global_step`; and whether they begin a new row.
-        picture: makes what is logged for an encoded picture (a file object).
+        log: receives the values of one summary by tag, with `global_step`, and whether they begin a new row.
+        picture: converts an encoded picture (a file object) to the object to log.
     """
 
     def __init__(self, log: Log, picture: Callable[[Any], Any]) -> None:
@@ -47,14 +47,14 @@ class TensorBoard(importlib.abc.MetaPathFinder):
         self._patched: list[Any] = []
 
     def start(self) -> None:
-        """Patches the libraries that are imported, now; others when they are imported."""
+        """Patches the imported libraries now, and others when they are imported."""
         for name in MODULES:
             if name in sys.modules:
                 self._patch(sys.modules[name])
         sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """Gives the libraries their methods back."""
+        """Restores the methods of the libraries."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
         for writer in self._patched:
@@ -65,13 +65,13 @@ class TensorBoard(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Of the module finders: lets the others find a library, and patches it behind its import."""
+        """Part of the protocol of module finders: lets the others find a library, and patches it after its import."""
         if fullname not in MODULES:
             return None
         for finder in sys.meta_path:
             if finder is self or (spec := finder.find_spec(fullname, path, target)) is None:
                 continue
-            if spec.loader is not None:  # its method of this one import
+            if spec.loader is not None:  # wraps the method for this import
                 spec.loader.exec_module = partial(self._execute, spec.loader.exec_module)  # type: ignore[method-assign]
             return spec
         return None
@@ -145,7 +145,7 @@ class TensorBoard(importlib.abc.MetaPathFinder):
 
 
 def _histogram(histo: Any) -> TensorHistogram | None:
-    """TensorBoard's histogram as ours, without empty buckets at its ends. A bucket ends at its limit."""
+    """Converts TensorBoard's histogram to ours, without empty buckets at its ends. A bucket ends at its limit."""
     counts, limits = list(histo.bucket), list(histo.bucket_limit)
     filled = [number for number, count in enumerate(counts) if count]
     if not filled:

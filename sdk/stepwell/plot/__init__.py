@@ -1,6 +1,6 @@
 """Charts to log: `run.log({"pr": stepwell.plot.pr_curve(y_true, y_probas)})`.
 
-Each function returns a `CustomChart`: a table, and how the web pages draw it.
+Each function returns a `CustomChart`: a table, and the description of its chart for the web pages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A chart: a table, and a Vega specification with the columns that it draws.
 
-Made by the functions beside this module. `log({"k": chart})` stores the table under a key of its own and the layout in
+Created by the functions of this package. `log({"k": chart})` stores the table under a key of its own and the layout in
 the run's config, in W&B's form, so that both sets of web pages can draw it.
 """
 
@@ -20,13 +20,13 @@ class CustomChart(Media):
 
     Args:
         spec: the name of the Vega specification, as in "wandb/line/v0".
-        table: what is drawn.
-        fields: which column is which of the specification's fields.
+        table: the data.
+        fields: the column for each field of the specification.
         strings: titles and the like.
-        split_table: keep the table apart, below `Custom Chart Tables/`.
+        split_table: whether to store the table separately, below `Custom Chart Tables/`.
 
     Attributes:
-        spec, table, fields, strings, split_table: as given.
+        spec, table, fields, strings, split_table: the arguments.
     """
 
     folder = Table.folder
@@ -60,7 +60,8 @@ class CustomChart(Media):
     row_key = table_key
 
     def config_entry(self, key: str) -> dict[str, Any]:
-        """The layout, which the run's config has as `_wandb.visualize.<key>`. Nested charts: key is the dot path."""
+        """The layout, stored in the run's config as `_wandb.visualize.<key>`. For nested charts, the key is the dot
+        path."""
         table_query = {"name": "tableKey", "value": self.table_key(key)}
         run_sets = {"name": "runSets", "value": "${runSets}"}
         names: list[dict[str, Any]] = [{"name": name, "fields": []} for name in ("id", "name", "_defaultColorIndex")]
@@ -95,7 +96,7 @@ class CustomChart(Media):
         return chart
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
-        """The JSON of the table. `key` is the one of the row, that is, `row_key(…)`."""
+        """The JSON of the table. `key` is the key in the row, that is, `row_key(…)`."""
         return (self._prepared or self.table.prepare()).encode(key, step, sink)
 
 
@@ -106,10 +107,10 @@ def plot_table(
     string_fields: Mapping[str, Any] | None = None,
     split_table: bool = False,
 ) -> CustomChart:
-    """A chart of any specification: `fields` says which column of the table is which field of it.
+    """A chart of any specification: `fields` maps its fields to columns of the table.
 
     Raises:
-        DataError: no table, or it has no such column.
+        DataError: `data_table` is not a table, or lacks a column.
     """
     if not isinstance(vega_spec_name, str):
         raise DataError("the name of the specification must be a string", detail=f"{vega_spec_name!r}")

@@ -1,4 +1,4 @@
-"""The confusion matrix: how often each class was predicted for each actual class."""
+"""The confusion matrix: the number of predictions of each class for each actual class."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def confusion_matrix(
     """A matrix of true and predicted classes.
 
     Args:
-        probs: how probable each class is, N × classes; the highest is the prediction.
+        probs: the probabilities of the classes, N × classes; the highest is the prediction.
         y_true: the true classes, N.
         preds: the predicted classes, N, instead of `probs`.
-        class_names: of class 0, 1, …; default Class_1, Class_2, … for the classes that occur.
+        class_names: names of class 0, 1, …; default Class_1, Class_2, … for the classes that occur.
 
     Raises:
-        DataError: both or neither of `probs` and `preds`, other lengths, or a class without a name.
+        DataError: both or neither of `probs` and `preds` are given, lengths differ, or a class has no name.
     """
     if (probs is None) == (preds is None):
         raise DataError("confusion_matrix needs either probs or preds", hint="confusion_matrix(y_true=..., preds=...)")

@@ -1,6 +1,6 @@
 """Curves of a classifier: precision over recall, and ROC, one class against the rest.
 
-The numbers equal scikit-learn's, which the tests compare; a training node does not need scikit-learn.
+The numbers equal scikit-learn's (the tests compare them), without the need for scikit-learn.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stepwell.values.convert import as_array, described
 log = logging.getLogger("stepwell")
 
 _SPEC = "wandb/area-under-curve/v0"
-#: A curve of more points is thinned evenly; a page shows no difference.
+#: The most points of a curve; larger ones are thinned evenly, with no visible difference.
 MAX_POINTS = 10_000
 Floats = npt.NDArray[np.float64]
 
@@ -34,18 +34,18 @@ def pr_curve(
     title: str = "Precision-Recall Curve",
     split_table: bool = False,
 ) -> CustomChart | None:
-    """Precision over recall for each class.
+    """A chart of precision over recall for each class.
 
     Args:
         y_true: the true classes, N.
-        y_probas: how probable each class is, N × classes, in the order of the sorted classes.
+        y_probas: the probabilities of the classes, N × classes, in the order of the sorted classes.
         labels: names of the classes, by their number.
-        classes_to_plot: of the classes that occur; default all.
-        interp_size: at how many values of recall between 0 and 1; the precision there is the highest at that recall
+        classes_to_plot: the classes to draw; default all.
+        interp_size: the number of values of recall between 0 and 1; the precision at each is the highest at that recall
             or above it, to three digits.
 
     Returns:
-        the chart; None, after a warning, when the first two arguments are missing or no arrays (as W&B's client does).
+        The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
 
     Raises:
         DataError: their lengths differ, or a probability is not finite.
@@ -72,7 +72,7 @@ def roc_curve(
     title: str = "ROC Curve",
     split_table: bool = False,
 ) -> CustomChart | None:
-    """The rate of true positives over that of false positives for each class. Arguments as for `pr_curve`."""
+    """A chart of true positive rate over false positive rate for each class. For the arguments, see `pr_curve`."""
     problem = _checked(y_true, y_probas)
     if problem is None:
         return None
@@ -92,18 +92,19 @@ def roc_curve(
 
 
 def precision_and_recall(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """Those of `sklearn.metrics.precision_recall_curve`: recall falls from 1 to 0."""
+    """Precision and recall as from `sklearn.metrics.precision_recall_curve`: recall falls from 1 to 0."""
     hits, misses = _counts(truth, scores)
     total = hits[-1]
     precision = hits / (hits + misses)
-    recall = hits / total if total else np.ones_like(precision)  # no such class: all of nothing is found
+    recall = hits / total if total else np.ones_like(precision)  # the class does not occur, so recall is 1
     return np.append(precision[::-1], 1.0), np.append(recall[::-1], 0.0)
 
 
 def false_and_true_positive_rates(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """Those of `sklearn.metrics.roc_curve`: from (0, 0) to (1, 1), without points on a straight line between others.
+    """The rates of `sklearn.metrics.roc_curve`: from (0, 0) to (1, 1), without points on a straight line between
+    others.
 
-    NaN where there is nothing to find.
+    NaN where a rate is undefined.
     """
     hits, misses = _counts(truth, scores)
     if len(hits) > 2:
@@ -116,7 +117,7 @@ def false_and_true_positive_rates(truth: npt.NDArray[np.bool_], scores: Floats) 
 
 
 def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
-    """True and false positives when all with at least a score are taken, for each score from the highest on."""
+    """The numbers of true and false positives at each score as the threshold, from the highest on."""
     order = np.argsort(scores, kind="stable")[::-1]
     truth, scores = truth[order], scores[order]
     last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
@@ -127,7 +128,7 @@ def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
 def _one_against_rest(
     truth: npt.NDArray[Any], probabilities: Floats, labels: Sequence[Any] | None, to_plot: Collection[Any] | None
 ) -> list[tuple[Any, npt.NDArray[np.bool_], Floats]]:
-    """(name, whether it is that class, its probability) of each class that is drawn."""
+    """Yields (name, whether each sample has the class, its probability) for each class to draw."""
     classes = np.unique(truth).tolist()
     if probabilities.shape[1] < len(classes):
         raise DataError(
@@ -153,7 +154,7 @@ def _name(number: Any, labels: Sequence[Any] | None) -> Any:
 def _checked(y_true: Any, y_probas: Any) -> tuple[npt.NDArray[Any], Floats] | None:
     for name, given in (("y_true", y_true), ("y_probas", y_probas)):
         if given is None or not (hasattr(given, "__array__") or isinstance(given, list | tuple)):
-            log.warning("no curve is drawn: %s must be an array, and is %s", name, described(given))
+            log.warning("no curve is drawn: %s must be an array, not %s", name, described(given))
             return None
     truth, probabilities = as_array(y_true), as_array(y_probas)
     if truth.ndim == 2 and truth.shape[1] == 1:

@@ -16,23 +16,23 @@ from stepwell.values.convert import as_array
 def line(
     table: Table, x: str, y: str, stroke: str | None = None, title: str = "", split_table: bool = False
 ) -> CustomChart:
-    """Column `y` over column `x`; one line for each value of column `stroke`."""
+    """A line chart of column `y` over column `x`, with one line for each value of column `stroke`."""
     fields = {"x": x, "y": y} | ({"stroke": stroke} if stroke is not None else {})
     return CustomChart("wandb/line/v0", table, fields, {"title": title}, split_table)
 
 
 def scatter(table: Table, x: str, y: str, title: str = "", split_table: bool = False) -> CustomChart:
-    """A dot for each row, at columns `x` and `y`."""
+    """A scatter plot with a dot for each row, at columns `x` and `y`."""
     return CustomChart("wandb/scatter/v0", table, {"x": x, "y": y}, {"title": title}, split_table)
 
 
 def bar(table: Table, label: str, value: str, title: str = "", split_table: bool = False) -> CustomChart:
-    """A bar for each row, as long as column `value` says, with the name in column `label`."""
+    """A bar chart with a bar for each row: its length from column `value`, its name from column `label`."""
     return CustomChart("wandb/bar/v0", table, {"label": label, "value": value}, {"title": title}, split_table)
 
 
 def histogram(table: Table, value: str, title: str = "", split_table: bool = False) -> CustomChart:
-    """How often the values of a column occur; pages do the counting."""
+    """A histogram of the values of a column; pages count them."""
     return CustomChart("wandb/histogram/v0", table, {"value": value}, {"title": title}, split_table)
 
 
@@ -44,16 +44,16 @@ def line_series(
     xname: str = "x",
     split_table: bool = False,
 ) -> CustomChart:
-    """Several lines in one chart.
+    """A chart of several lines.
 
     Args:
-        xs: the x values: one sequence for all lines, or one for each of them.
+        xs: the x values: one sequence for all lines, or one for each line.
         ys: the y values of each line.
         keys: names of the lines; default line_0, line_1, …
-        xname: what the x axis is called.
+        xname: the name of the x axis.
 
     Raises:
-        DataError: other numbers of lines, names or values.
+        DataError: the numbers of lines, names or values do not match.
     """
     lines = [_plain(one) for one in _plain(ys)]
     xs = _plain(xs)

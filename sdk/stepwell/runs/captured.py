@@ -1,8 +1,8 @@
 """A session that keeps logged data in memory, instead of one with a spool, a thread and a server.
 
-Used by `stepwell.testing.capture`. Takes the calls of a run, checked by the same stage as in production; returns rows,
-notes and files as Python values. Promises: no network, no file, and no threads except those that encode media and copy
-files.
+Used by `stepwell.testing.capture`. Receives the calls of a run, checked by the same stage as in production; returns
+rows, notes and files as Python values. Promises: no network, no files, and no threads except those that encode media
+and copy files.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class CapturedSession(Session):
     """Takes the arguments of `Session`.
 
     Attributes:
-        rows: by step, its number included.
-        notes: (kind, step, value).
-        contents: files by SHA-256.
+        rows: rows by step, including the step itself.
+        notes: notes as (kind, step, value).
+        contents: contents of files by SHA-256.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class CapturedSession(Session):
         self.blobs = CapturedBlobs(settings, self._media_encoded, self._file_kept)
         self.saved = SavedFiles(self.blobs.saved, lambda: self.stage.step)
         self.contents = self.blobs.contents
-        self.tables: dict[str, dict[str, Any]] = {}  # nothing was there before
+        self.tables: dict[str, dict[str, Any]] = {}  # there are no earlier increments
         self.stage.open_to_media(MediaDoor(self.blobs.media, self.stage.note, self.tables))
 
     def start(self) -> None:
-        """There is no I/O thread to start."""
+        """Does nothing: there is no I/O thread to start."""
 
     def save_state(self, exit_code: int | None) -> None:
-        """There is no spool to write it beside."""
+        """Does nothing: there is no spool."""
 
     def collect(self) -> None:
-        """Moves what the stage has, and what is being encoded, to `rows` and `notes`."""
+        """Moves the contents of the stage, and media being encoded, to `rows` and `notes`."""
         self.blobs.media.wait()
         self.blobs.saved.wait()
         with self._lock:
@@ -96,7 +96,7 @@ class CapturedSession(Session):
 
 
 class CapturedSender(Sender):
-    """Collects instead of the I/O thread; everything counts as stored."""
+    """Collects in place of the I/O thread; everything counts as stored."""
 
     def __init__(self, session: CapturedSession) -> None:
         self._of = session
@@ -147,7 +147,7 @@ class CapturedSender(Sender):
         )
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:
-        """No run is there yet."""
+        """Answers as for a new run."""
         return {}
 
     def make_room(self) -> bool:
@@ -167,7 +167,7 @@ class CapturedSender(Sender):
         self._of.collect()
 
     def abandon(self) -> None:
-        """There is nothing to end."""
+        """Does nothing: there is nothing to end."""
 
 
 class CapturedBlobs(Blobs):
@@ -190,7 +190,7 @@ class CapturedBlobs(Blobs):
         return frames()
 
     def finish(self) -> None:
-        """Nothing is to be delivered."""
+        """Does nothing: there is nothing to deliver."""
 
     def balance(self) -> str:
         return ""

@@ -22,7 +22,7 @@ def restored(
     step: int,
     code: int | None,
 ) -> Run:
-    """The run that was pickled: itself if it lives in this process, else a copy that continues it."""
+    """Restores a pickled run: the run itself if it lives in this process, else a copy that continues it."""
     for run in PROCESS.runs:
         if session is not None and run._session is not None and run._session.id == session:
             return run
@@ -34,7 +34,7 @@ def restored(
 
 
 def reduced(run: Run) -> tuple[Callable[..., Run], tuple[Any, ...]]:
-    """What `pickle` stores of a run."""
+    """The state of a run that `pickle` stores."""
     info = run._about.as_info()
     names = {**info, "name": info.get("display_name")}
     session = run._session.id if run._session is not None else None

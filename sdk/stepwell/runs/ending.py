@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 
 
 class Ending:
-    """The steps that are left.
+    """The remaining steps of `finish`.
 
     Args:
-        steps: in order.
+        steps: all steps, in order.
     """
 
     def __init__(self, steps: Iterable[Callable[[], object]]) -> None:
@@ -25,16 +25,17 @@ class Ending:
 
     @property
     def left(self) -> bool:
-        """Whether there is something to do."""
+        """Whether steps remain."""
         return bool(self._steps)
 
     @property
     def in_use(self) -> bool:
-        """Whether this very thread is inside of `go_on`: a signal handler that has interrupted it must not wait."""
+        """Whether the current thread is inside of `go_on`: a signal handler that has interrupted it must not wait."""
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
     def go_on(self) -> None:
-        """Does what is left. Other threads wait here until it is done; a call from inside of a step returns at once."""
+        """Runs the remaining steps. Other threads wait here until they are done; a call from inside of a step returns
+        at once."""
         with self._lock:
             if self._running:
                 return

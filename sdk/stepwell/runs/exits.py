@@ -24,7 +24,8 @@ def exit_code_of(error: BaseException | None) -> int:
 
 
 def finish_with_child(finish: Callable[[int], object]) -> None:
-    """Has `finish` called with the exit code when this process ends, if it is a child of `multiprocessing`.
+    """Arranges that `finish` is called with the exit code when this process ends, if it is a child of
+    `multiprocessing`.
 
     Children that were forked, by their parent or by the fork server, end with `os._exit`, which skips `atexit`.
     """
@@ -33,7 +34,7 @@ def finish_with_child(finish: Callable[[int], object]) -> None:
         return
     from multiprocessing.util import Finalize
 
-    # The finalizers run while the exception of a child that fails is on its way out.
+    # The finalizers run while the exception of a failing child propagates.
     Finalize(None, lambda: finish(exit_code_of(sys.exc_info()[1])), exitpriority=100)
 
 
@@ -50,7 +51,7 @@ class ExitWatch:
         sys.exit = self._watched_exit
 
     def exit_code(self) -> int:
-        """The exit code of the interpreter, which is ending."""
+        """The exit code with which the interpreter is ending."""
         error = getattr(sys, "last_value", None)  # set for an uncaught exception
         if error is not None and not hasattr(sys, "ps1"):
             return exit_code_of(error)
@@ -63,7 +64,8 @@ class ExitWatch:
 
 
 def _code(status: Any) -> int:
-    """The exit code that the process has: None is 0; a text, which Python prints, is 1; of a number, the low byte."""
+    """The exit code for an argument of `sys.exit`: None is 0; a text, which Python prints, is 1; a number is its low
+    byte."""
     if status is None:
         return 0
     return status & 0xFF if isinstance(status, int) else 1

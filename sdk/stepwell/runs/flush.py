@@ -1,6 +1,6 @@
-"""What `run.flush()` returns: an outcome that asyncio code awaits, and that synchronous code has waited for already.
+"""The result of `run.flush()`: asyncio code awaits it; in synchronous code, `flush` has waited already.
 
-Stands between the caller and the I/O thread: takes a future of that thread, gives True or False.
+Stands between the caller and the I/O thread: turns a future of that thread into True or False.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Flush(Awaitable[bool]):
         self._timeout_s = timeout_s
 
     def wait(self) -> bool:
-        """Blocks until it is done, or the time is up."""
+        """Blocks until the flush is done, or the time is up."""
         if self._done is None:
             return True
         try:

@@ -42,17 +42,17 @@ class RunIdentity:
         self._has_dir = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets only what a run has, so that a typing error (`run.note = …`) is not lost.
+        """Sets existing attributes only, so that a typing error (`run.note = …`) does not go unnoticed.
 
         Raises:
             AttributeError: the attribute can only be read.
-            UsageError: a run has no such attribute.
+            UsageError: runs have no such attribute.
         """
-        if not name.startswith("_") and not hasattr(type(self), name):  # properties refuse by themselves
+        if not name.startswith("_") and not hasattr(type(self), name):  # properties raise their own errors
             if name in _READ_ONLY and name in self.__dict__:
                 raise AttributeError(f"{name!r} of a run can only be read")
             if name not in _READ_ONLY and name not in RunIdentity.__annotations__:
-                raise UsageError(f"a run has no {name!r} to set", hint="run.summary and run.config keep values")
+                raise UsageError(f"a run has no {name!r} to set", hint="values belong in run.summary or run.config")
         super().__setattr__(name, value)
 
     @property
@@ -75,7 +75,8 @@ class RunIdentity:
 
     @property
     def dir(self) -> str:
-        """A directory for files of the run, made on first use. What is there when the run ends is kept with it."""
+        """A directory for files of the run, created on first use. Files in it at the end of the run are kept with the
+        run."""
         directory = self.settings.dir / "files" / self.id
         directory.mkdir(0o700, parents=True, exist_ok=True)
         self._has_dir = True
@@ -146,10 +147,10 @@ class RunIdentity:
         """Fetches a file that a run kept, and opens it for reading.
 
         Args:
-            name: of the file, as the run calls it.
+            name: the name of the file in the run.
             run_path: "entity/project/id" of another run; None: this one.
-            replace: fetch it also when there is such a file.
-            root: the directory that it is written to; None: `dir`.
+            replace: whether to replace an existing local file.
+            root: the directory to write the file to; None: `dir`.
 
         Raises:
             NotFoundError: (a LookupError) there is no such run or file.
@@ -161,6 +162,6 @@ class RunIdentity:
         return api.restore(name, run_path or self.path, replace, self.dir if root is None else root)
 
     def say(self, text: str) -> None:
-        """Prints one message to the person at the terminal, unless the run is silent."""
+        """Prints a message to the terminal, unless the run is silent."""
         if not self.settings.silent:
             tell(text)

@@ -1,4 +1,4 @@
-"""`init`: makes a run from arguments, settings objects and the environment, and makes it the current run."""
+"""`init`: creates a run from arguments, settings objects and the environment, and makes it the current run."""
 
 from __future__ import annotations
 
@@ -68,49 +68,55 @@ def init(
     blobs_full: str | None = None,
     on_rejection: Callable[[int, RejectionError], None] | None = None,
 ) -> Run:
-    """Starts logging to a run. Returns at once: a server that is away is tried in the background.
+    """Starts logging to a run. Returns at once: an unreachable server is retried in the background.
 
     Args:
-        project, entity: where the run belongs; default "uncategorized" and "default".
-        dir: where spools are; default `.stepwell` in the working directory. One that cannot be written, or is another
-            user's, is replaced by one in this user's state directory, with a warning.
-        id: the run's id; processes with the same id log to the same run, each as a writer. Made up when not given; the
-            ranks of one torchrun or srun find the same one.
-        name: what pages show.
+        project, entity: the project of the run and its entity; default "uncategorized" and "default".
+        dir: the directory for spools; default `.stepwell` in the working directory. One that cannot be written, or that
+            belongs to another user, is replaced by one in this user's state directory, with a warning.
+        id: the run's id; processes with the same id log to the same run, each as a writer. Generated when not given;
+        the
+            ranks of one torchrun or srun use the same one.
+        name: the display name, shown on pages.
         notes, tags, group, job_type: kept with the run. A tag has 1 to 64 characters.
-        config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. What
-            `config-defaults.yaml` in the working directory has comes below it.
-        config_exclude_keys, config_include_keys: which keys of `config` to leave out, or to take; not both.
-        allow_val_change: whether keys of the config may change their values without further ado; None: in a notebook,
-            whose cells run again.
+        config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. It takes
+        precedence
+            over `config-defaults.yaml` in the working directory.
+        config_exclude_keys, config_include_keys: the keys of `config` to leave out, or to take; not both.
+        allow_val_change: whether values of the config may be changed later; None: only in a notebook, whose cells may
+        run
+            again.
         mode: "online" (default), "offline" (only to disk; `stepwell sync` delivers later), "disabled" (nothing).
-            "shared" is "online": several processes of one run are nothing special.
+            "shared" means "online": any run may have several processes.
         reinit: what happens when a run is active. "return_previous" (or "default", False): it is returned;
-            "finish_previous" (or True): it is finished first; "create_new": both go on, and `stepwell.run` stays.
-        resume: what to do when the run is there already. "allow": go on behind its last step; "must": likewise, and
-            it must be there; "never": it must not be; "auto" (or True): the run that did not end cleanly in `dir`, if
-            there is one. None: no check; a step that is logged again supersedes what was logged there before.
-        resume_from: "<run id>?_step=N": go on behind step N; what was logged above it is superseded.
-        fork_from: "<run id>?_step=N": a new run that shows the points of that one up to step N.
+            "finish_previous" (or True): it is finished first; "create_new": both continue, and `stepwell.run` stays the
+                first.
+            resume: what to do when the run exists. "allow": continue after its last step; "must": likewise, and it must
+            exist;
+                "never": it must not exist; "auto" (or True): resume the run that did not end cleanly in `dir`, if there
+                is one. None: no check; a step that is logged again supersedes the earlier values from that step on.
+            resume_from: "<run id>?_step=N": continue after step N; later points are superseded.
+            fork_from: "<run id>?_step=N": a new run that shows the points of that run up to step N.
         settings: more of these arguments, in a dict or a `stepwell.Settings`; arguments win over them.
         url: the server; default http://127.0.0.1:8770.
-        writer: which process of the run this is; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.
-        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
-        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise".
-        blobs_full: what happens when there is no room for a file: "drop" it (and log an error), "block" or "raise".
+        writer: the name of this process in the run; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.
+        step_back: how to handle `log(step=…)` for a step that has passed: "warn", "raise" or "quarantine".
+        spool_full: what to do when the spool is full: "keep" training, "drop_oldest", "block" or "raise".
+        blobs_full: what to do when there is no room for a file: "drop" it (and log an error), "block" or "raise".
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
-        save_code: whether the program's main file is kept with the run, as `code/<its name>`.
-        sync_tensorboard, tensorboard: whether what TensorBoard's writers (of torch and tensorboardX) write is logged,
-            too: scalars, pictures, histograms and texts by their tags, with `global_step`.
-        force, anonymous, monitor_gym: of W&B; they have no effect, and those that ask
-            for something say so.
+        save_code: whether to keep the program's main file with the run, as `code/<its name>`.
+        sync_tensorboard, tensorboard: whether to log the output of TensorBoard's writers (of torch and tensorboardX),
+        too:
+            scalars, pictures, histograms and texts by their tags, with `global_step`.
+        force, anonymous, monitor_gym: arguments of W&B's client without effect; a warning says so where one would
+            matter.
 
-    Most have an environment variable, STEPWELL_PROJECT and so on (docs/configuration.md).
+    Most arguments have an environment variable, such as STEPWELL_PROJECT (docs/configuration.md).
 
     Raises:
-        UsageError, SettingError: a name or a setting that cannot be used.
-        DataError: a config that is none.
-        SpoolError: the spool cannot be made in `dir`.
+        UsageError, SettingError: a name or a setting is invalid.
+        DataError: the config has no valid form.
+        SpoolError: the spool cannot be created in `dir`.
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.
     """
     without_effect = {
@@ -118,7 +124,9 @@ def init(
     }
     for argument, value in without_effect.items():
         if value:
-            log.warning("init(%s=%r) has no effect here; what is given to log() is logged", argument, value)
+            log.warning(
+                "init(%s=%r) has no effect in Stepwell, which logs only what is passed to log()", argument, value
+            )
     arguments = as_arguments(settings)
     given = {
         "project": project,
@@ -149,7 +157,7 @@ def init(
     arguments["run_id"] = arguments.pop("id", None)
     active = PROCESS.current
     parents = active if active is not None and active._life.inherited else None
-    if parents is not None:  # the run of the process that forked this one goes on there
+    if parents is not None:  # the run of the parent process continues there
         active = None
     if active is not None and how in ("default", "return_previous"):
         active.say(f"run {active.id} is still active, so init() returned it; call finish() first for a new one")
@@ -162,14 +170,14 @@ def init(
         return active
     environment: Mapping[str, str] = os.environ
     recorder = PROCESS.recorder
-    if recorder is not None:  # nothing leaves the process, and nothing is left on the disk
+    if recorder is not None:  # nothing leaves the process or stays on the disk
         arguments |= {"dir": recorder.directory, "silent": True}
         environment = {name: value for name, value in environment.items() if name not in _MODE_VARIABLES}
     resolved = resolve(environment, nth=PROCESS.nth_run_of, **arguments)
     if recorder is None and resolved.mode != "disabled":
         resolved = dataclasses.replace(resolved, dir=usable_directory(resolved.dir))
     if parents is not None and resolved.run_id == parents.id and "writer" not in arguments:
-        resolved = dataclasses.replace(resolved, writer=f"{resolved.writer}-{os.getpid()}")  # not its parent's
+        resolved = dataclasses.replace(resolved, writer=f"{resolved.writer}-{os.getpid()}")  # differs from its parent's
     values = starting_config(config, config_include_keys, config_exclude_keys, Path.cwd())
     if active is not None and how == "finish_previous":
         active.finish()
@@ -177,7 +185,7 @@ def init(
     run.open()
     replaced = PROCESS.adopt(run, current=how != "create_new")
     if replaced is not None and how == "finish_previous":
-        replaced.finish()  # another thread has started it meanwhile
+        replaced.finish()  # a run that another thread has started meanwhile
     if recorder is not None:
         recorder.started(run)
     if resolved.writer == "0" and resolved.mode != "disabled":
@@ -186,7 +194,7 @@ def init(
         text = f"logging run {known_as} of {resolved.entity}/{resolved.project} {where}"
         text += f"; {run._continues}" if run._continues else ""
         count = process_count(environment)
-        if count > 1 and run.name != words_of(run.id):  # an id that was made up is of this process alone
+        if count > 1 and run.name != words_of(run.id):  # a generated id belongs to this process only
             text += (
                 f"\n  {count} processes log to this run, each as a writer of its own: see the column `writer` in SQL"
             )
@@ -199,7 +207,7 @@ def init(
 
 
 def without_effect_on(run: Run, arguments: Mapping[str, Any], config: Any) -> list[str]:
-    """What `init` was given and the run that it returns does not have: "project='other'", "config 'lr'"."""
+    """The arguments of `init` that differ from the returned run, such as "project='other'" or "config 'lr'"."""
     try:
         asked = resolve({}, **arguments)
     except Error as error:
@@ -217,7 +225,7 @@ def without_effect_on(run: Run, arguments: Mapping[str, Any], config: Any) -> li
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None  # in a terminal, IPython has none
+    return getattr(shell, "kernel", None) is not None  # IPython in a terminal has no kernel
 
 
 def _reinit(given: str | bool | None) -> str:

@@ -1,4 +1,4 @@
-"""The life cycle of a run in one process: its state, and the transitions between states.
+"""The lifecycle of a run in one process: its state, and the transitions between states.
 
 Sits between the run and its session. Threads, signal handlers and forked children may ask for a transition at any
 moment; each one is atomic, under a lock that is never held during a wait.
@@ -23,7 +23,7 @@ from stepwell.settings import Settings, Start
 from stepwell.stage.stage import Stage
 from stepwell.values.text import dump
 
-#: Makes a session from the settings, the writer, the start, the info, the callback for rejections and the first step.
+#: Creates a session from the settings, the writer, the start, the info, the callback for rejections and the first step.
 NewSession = Callable[[Settings, str, Start, Mapping[str, Any], Rejected, int], Session]
 
 
@@ -31,18 +31,18 @@ class Lifecycle:
     """The states of one run.
 
     Args:
-        settings: of the run.
-        info: what an attach message says about the run at this moment.
-        definitions: of its metrics.
+        settings: the settings of the run.
+        info: returns the info about the run for an attach message.
+        definitions: the definitions of its metrics.
         rejected: called with each refused frame.
-        new_session: makes sessions.
-        first_steps: what `finish` does before it ends the session.
-        last_step: what it does at the very end, given the session.
+        new_session: creates sessions.
+        first_steps: the steps of `finish` before the session ends.
+        last_step: the last step of `finish`; receives the session.
 
     Attributes:
-        state: see `states.py`. A run is disabled before `open`.
+        state: the state of the run (see `states.py`). A run is disabled before `open`.
         writer: the name of this process in the run.
-        observers: of the session.
+        observers: the observers of the session.
     """
 
     def __init__(
@@ -71,7 +71,8 @@ class Lifecycle:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal handler that asks has interrupted `log` or `finish`, and so must not wait for them."""
+        """Whether the caller is a signal handler that has interrupted `log` or `finish`, and so must not wait for
+        them."""
         state = self.state
         if isinstance(state, Finished) and state.ending and state.ending.in_use:
             return True
@@ -84,20 +85,20 @@ class Lifecycle:
 
     @property
     def over(self) -> bool:
-        """Whether the run is finished, and nothing of `finish` is left to do."""
+        """Whether the run is finished, with no steps of `finish` left."""
         state = self.state
         return state.exit_code is not None and not (isinstance(state, Finished) and state.ending and state.ending.left)
 
     @property
     def inherited(self) -> bool:
-        """Whether the run is another process's, and this process has not logged to it."""
+        """Whether the run belongs to another process, and this one has not logged to it."""
         return isinstance(self.state, Forked)
 
     def open(self, start: Start, first_step: int = 0) -> Session:
         """Opens a session with spool, stage and I/O thread.
 
         Raises:
-            SpoolError: the spool cannot be made.
+            SpoolError: the spool cannot be created.
         """
         session = self._new_session(self._settings, self.writer, start, self._info(), self._rejected, first_step)
         session.stage.inherit(self.state.stage)
@@ -108,20 +109,20 @@ class Lifecycle:
         return session
 
     def give_up(self, session: Session) -> None:
-        """Ends a session that could not go on where it should; nothing was logged to it."""
+        """Ends a session that could not continue where it should; nothing was logged to it."""
         with self._changing:
             self.state = Finished(session.stage, 1, session)
         session.sender.abandon()
 
     def defined(self) -> None:
-        """Does from now on what `define_metric` has asked for."""
+        """Applies the definitions of `define_metric` from now on."""
         with self._changing:
             self._define_in(self.state.stage)
             if isinstance(self.state, Open):
                 self.state = Open(self.state.session, self._definitions.completes)
 
     def note(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
-        """Hands a note to the session; in disabled mode it goes nowhere.
+        """Passes a note to the session; in disabled mode, the note is dropped.
 
         Raises:
             UsageError: the run is finished, so `cannot`.
@@ -131,31 +132,32 @@ class Lifecycle:
             session.stage.note(kind, dump(dict(note)))
 
     def finish(self, exit_code: int) -> None:
-        """Ends the run in this process, or completes the end that an exception has cut off; see `Run.finish`."""
+        """Ends the run in this process, or completes an end that an exception has interrupted; see `Run.finish`."""
         with self._changing:
             self.state = state = self.state.ended(exit_code, self._ending)
         if not isinstance(state, Finished) or state.ending is None:
             return
         # The I/O thread must not wait for itself. Nor may a signal handler that has interrupted `log`: the I/O thread
-        # would wait for that call, which goes on only when the handler has returned or raised.
+        # would wait for that call, which continues only when the handler has returned or raised.
         if state.session is not None and (state.session.sender.in_own_thread or state.stage.in_use):
-            with contextlib.suppress(RuntimeError):  # no thread can be started: it is done at the exit
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the exit handler does it
                 threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
         else:
             state.ending.go_on()
 
     def after_fork_in_child(self) -> None:
-        """The child logs as a writer of its own, from its parent's step on; its thread starts when it logs."""
-        self._changing = threading.RLock()  # a thread that does not run here may hold the old one
+        """Prepares a forked child, which logs as a writer of its own from its parent's step on. Its thread starts when
+        it logs."""
+        self._changing = threading.RLock()  # a thread of the parent may hold the old lock
         self.state = self.state.in_forked_child(self._reopen, self._log_in_child)
         self.observers.after_fork_in_child()
 
     def hand_over(self, step: int, exit_code: int | None) -> None:
-        """Continues in this process, which got a copy of a run, as a forked child does.
+        """Continues a copied run in this process, as a forked child does.
 
         Args:
-            step: of the run, when it was copied.
-            exit_code: None: it was not finished then.
+            step: the step of the run when it was copied.
+            exit_code: the exit code of the run; None: it was not finished when it was copied.
         """
         if self._settings.mode == "disabled":
             return

@@ -26,7 +26,7 @@ class Observers:
     """The observers of one run in one process.
 
     Args:
-        settings: of the run.
+        settings: the settings of the run.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class Observers:
         self._tensorboard: TensorBoard | None = None
 
     def sync_tensorboard(self, log_values: Callable[..., None]) -> None:
-        """From now on, TensorBoard's writers are logged by `log_values` (`Run.log`), too. May be repeated."""
+        """From now on, also logs the output of TensorBoard's writers by `log_values` (`Run.log`). May be repeated."""
         if self._tensorboard is None:
             from stepwell.data_types import Image
 
@@ -51,17 +51,17 @@ class Observers:
             self._tensorboard.start()
 
     def stop_tensorboard(self) -> None:
-        """Ends that."""
+        """Stops logging the output of TensorBoard's writers."""
         tensorboard, self._tensorboard = self._tensorboard, None
         if tensorboard is not None:
             tensorboard.stop()
 
     def start(self, session: Session | None, again: bool = False) -> None:
-        """Starts them, once the run logs to `session`.
+        """Starts the observers, once the run logs to `session`.
 
         Args:
-            session: None: the run is disabled, and nothing is observed.
-            again: in a forked child, whose metadata and program are those of its parent.
+            session: the session that receives their notes; None: the run is disabled, and nothing is observed.
+            again: whether this is a forked child, whose metadata and program are those of its parent.
         """
         if session is None:
             return
@@ -78,7 +78,7 @@ class Observers:
                 rank = session.writer.isdecimal() and session.writer != "0"
                 self._metadata = Metadata(note, whole=not rank)
                 self._metadata.start()
-        except RuntimeError as error:  # no more threads may be started; the run itself has its own
+        except RuntimeError as error:  # no more threads can be started; the run itself has its own
             log.warning("console, system metrics and metadata are not kept with the run: %s", error)
             self.after_fork_in_child()
         program = main_file() if settings.save_code and not again else None
@@ -86,12 +86,12 @@ class Observers:
             session.saved.keep(SavedFile(program, f"code/{program.name}"))
 
     def restart(self, session: Session | None) -> None:
-        """Starts them in a forked child that logs now, if its parent had them."""
+        """Starts the observers in a forked child that begins to log, if its parent had them."""
         if self._wanted:
             self.start(session, again=True)
 
     def stop(self) -> None:
-        """Stops them at the end of the run, while the session still takes notes. May be repeated."""
+        """Stops the observers at the end of the run, while the session still accepts notes. May be repeated."""
         self._wanted = False
         self.stop_tensorboard()
         if self._console is not None:

@@ -1,4 +1,4 @@
-"""Determines where a resumed, rewound or forked run continues: asks the server and waits for its answer.
+"""Determines where a resumed, rewound or forked run continues, by asking the server and waiting for its answer.
 
 Runs between `init` and the first `log`, in the caller's thread.
 """
@@ -17,7 +17,7 @@ log = logging.getLogger("stepwell")
 
 
 def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
-    """The server's answer to the attach message of `session`; empty in offline mode.
+    """Returns the server's answer to the attach message of `session`; empty in offline mode.
 
     Raises:
         UsageError: the run exists and must not, or does not exist and must.
@@ -30,14 +30,14 @@ def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
         return session.sender.wait_attached(settings.timeouts.resume_s)
     except TimeoutError as error:
         raise UnavailableError(
-            f"the server did not say in {settings.timeouts.resume_s:g} s where run {settings.run_id} goes on",
+            f"the server did not answer within {settings.timeouts.resume_s:g} s where run {settings.run_id} continues",
             detail=settings.url,
             hint="a run can only be resumed, rewound or forked while the server answers",
         ) from error
 
 
 def how_it_goes_on(settings: Settings, reply: Mapping[str, Any], step: int) -> str | None:
-    """What to tell the person at the terminal about a run that does not start at step 0; None: nothing.
+    """The line for the terminal about a run that does not start at step 0; None: no line.
 
     Args:
         reply: see `where_to_go_on`.
@@ -47,9 +47,9 @@ def how_it_goes_on(settings: Settings, reply: Mapping[str, Any], step: int) -> s
     if not reply or (start.fork_run is None and not reply.get("resumed") and not step):
         return None
     if start.fork_run is not None:
-        return f"a fork of run {start.fork_run} at step {start.fork_step}; it goes on at step {step}"
+        return f"a fork of run {start.fork_run} at step {start.fork_step}; it continues at step {step}"
     if start.rewind_to is None:
-        return f"it goes on at step {step}"
+        return f"it continues at step {step}"
     if step <= start.rewind_to:
-        return f"it has no step {start.rewind_to} to go back to, so it goes on at step {step}"
-    return f"it goes back to step {start.rewind_to} and goes on at step {step}"
+        return f"it has no step {start.rewind_to} to rewind to, so it continues at step {step}"
+    return f"it was rewound to step {start.rewind_to} and continues at step {step}"

@@ -23,12 +23,12 @@ from stepwell.runs.run import Run
 
 log = logging.getLogger("stepwell")
 
-#: When SIGTERM has interrupted one of our own calls, it comes again after this time.
+#: When SIGTERM has interrupted one of our own calls, it is sent again after this time.
 _AGAIN_S = 0.005
 
 
 class Recorder(Protocol):
-    """Keeps what runs log, instead of a spool and a server: `stepwell.testing`."""
+    """Records what runs log, in place of a spool and a server; for `stepwell.testing`."""
 
     directory: Path
 
@@ -41,17 +41,17 @@ class Process:
     """The runs of this process. The newest one that is not finished is the current one.
 
     Attributes:
-        recorder: takes what new runs log; None: their servers do.
+        recorder: records what new runs log; None: they log to their servers.
     """
 
     def __init__(self) -> None:
         self.recorder: Recorder | None = None
-        self._runs: list[Run] = []  # that are not finished, or whose finish was cut off
+        self._runs: list[Run] = []  # runs that are not finished, or whose finish was interrupted
         self._current: Run | None = None
         self._started: Counter[str] = Counter()
         self._hooked = False
         self._exit = ExitWatch()
-        self._lock = threading.RLock()  # never held while something waits; a signal handler may come again
+        self._lock = threading.RLock()  # never held during a wait; a signal handler may reenter it
 
     @property
     def current(self) -> Run | None:
@@ -71,9 +71,10 @@ class Process:
         return list(self._runs)
 
     def nth_run_of(self, job: str) -> str:
-        """The id of the next run that this process starts in a job: the job's own, then with "-2", "-3" and so on.
+        """The id of the next run that this process starts in a job: the job's id, then the same with "-2", "-3" and so
+        on.
 
-        All ranks of a job find the same ids, as they call `init` equally often.
+        All ranks of a job arrive at the same ids, because they call `init` equally often.
         """
         with self._lock:
             self._started[job] += 1
@@ -84,7 +85,7 @@ class Process:
         """The current run.
 
         Raises:
-            Error: there is none; the text names the function that was called.
+            Error: there is no current run; the message names the function that was called.
         """
         run = self.current
         if run is None:
@@ -92,16 +93,16 @@ class Process:
         return run
 
     def swap_current(self, run: Run | None) -> Run | None:
-        """Makes `run` the current one; returns the one that was current."""
+        """Makes `run` the current run; returns the previous one."""
         with self._lock:
             was, self._current = self.current, run
         return was
 
     def adopt(self, run: Run, current: bool = True) -> Run | None:
-        """Looks after `run` at fork and at exit, and makes it the current run or not.
+        """Registers `run` for fork and exit, and optionally makes it the current run.
 
         Returns:
-            The run that was current until now and is no more; None without one.
+            The previous current run that `run` replaces; None without one.
         """
         with self._lock:
             if not self._hooked:
@@ -127,7 +128,7 @@ class Process:
         self._runs = [run for run in self._runs if not run._life.over]
 
     def _at_exit(self) -> None:
-        """Finishes the runs that the program did not; an uncaught exception makes them failed."""
+        """Finishes the runs that the program did not finish; after an uncaught exception, as failed."""
         exit_code = self._exit.exit_code()
         for run in self._runs:
             try:
@@ -136,10 +137,10 @@ class Process:
                 log.exception("run %s could not be finished", run.id)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        """Pre-emption: delivers what is logged, then lets the signal do what it does without us."""
+        """Handles preemption: delivers logged values, then lets the signal take its default effect."""
         if any(run._life.interrupted for run in self._runs):
-            # The I/O thread would wait for the call that this has interrupted, and this call for the I/O thread. So the
-            # interrupted call goes on, and the signal comes again.
+            # The I/O thread would wait for the interrupted call, and this handler for the I/O thread. So the
+            # interrupted call continues, and the signal is sent again.
             again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()

@@ -33,6 +33,6 @@ class Rejections:
             )
         elif not self._full:  # all frames that follow are rejected for the same reason
             self._full = True
-            log.error("what is logged from now on is rejected, and counted in the view stepwell.rejections. %s", error)
+            log.error("values logged from now on are rejected, and counted in the view stepwell.rejections. %s", error)
         if self._on_rejection is not None:
             self._on_rejection(seq, error)

@@ -12,7 +12,8 @@ from stepwell.transport.reasons import in_plain_words
 
 
 def report_of(session: Session, settings: Settings) -> str | None:
-    """The report on a session that has ended; None: there is nothing to tell, and another writer reports on the run."""
+    """The report on a session that has ended; None: there is nothing to report, or another writer reports on the
+    run."""
     sender, account = session.sender, session.sender.account
     files = session.blobs.report()
     if not (sender.frames_left or account.rejected or account.dropped or files or session.writer == "0"):
@@ -32,12 +33,12 @@ def report(
     root: Path,
     online: bool,
 ) -> str:
-    """One line, and what to do about the rest.
+    """One line, and a hint about undelivered frames.
 
     Args:
-        frames_left: how many are not acknowledged; when they hold no values, they hold notes.
-        spool: where they are.
-        error: why they were not delivered, if that is known.
+        frames_left: the number of unacknowledged frames; without values, they hold notes.
+        spool: the directory of these frames.
+        error: the reason why they were not delivered, if known.
         root: the directory to give to `stepwell sync`.
     """
     text = f"run {run_id}: {account.logged:,} values logged = {account.stored:,} stored"

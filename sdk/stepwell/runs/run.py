@@ -1,8 +1,8 @@
-"""The run that user code holds. It checks a call and hands it to the stage, and leaves the rest to the I/O thread.
+"""The run that user code holds. It checks a call and passes it to the stage, and leaves the rest to the I/O thread.
 
-Takes `log`, `flush` and `finish` from synchronous code, from threads and from inside a running loop. Nothing here does
-I/O in the caller's thread except `open` (which creates the spool) and calls that wait by definition. `states.py`
-defines what a run can do at the moment.
+`log`, `flush` and `finish` may be called from synchronous code, from threads and from inside a running loop. Nothing
+here does I/O in the caller's thread except `open` (which creates the spool) and calls that wait by definition.
+`states.py` defines what a run can do in each state.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from stepwell.stage.stage import Stage
 
 
 class Run(RunIdentity, OlderNames):
-    """One run, as one of its processes sees it. Made by `stepwell.init`.
+    """One run, as one of its processes sees it. Created by `stepwell.init`.
 
     Attributes:
         id: the run's id, the same in all its processes.
-        project, entity: as pages and SQL show them.
+        project, entity: as shown on pages and in SQL.
         config: see `stepwell.Config`.
         summary: see `stepwell.Summary`.
         settings: all settings, resolved.
-        resumed: the run existed before, and this process continues it.
+        resumed: whether this process continues an existing run.
         starting_step: the first step of this process.
     """
 
@@ -60,7 +60,7 @@ class Run(RunIdentity, OlderNames):
         allow_val_change: bool = False,
         new_session: NewSession = Session,
     ) -> None:
-        """Nothing is logged, and no thread is started, before `open`."""
+        """Creates a run that logs nothing, and starts no thread, before `open`."""
         about = About(
             settings.name or (f"dummy-{settings.run_id}" if settings.mode == "disabled" else None),
             *(settings.notes, settings.tags, settings.group, settings.job_type),
@@ -73,7 +73,7 @@ class Run(RunIdentity, OlderNames):
             allow_val_change,
         )
         self._quiet = False
-        self._continues: str | None = None  # how the run goes on, for people
+        self._continues: str | None = None  # where the run continues, for messages
         self._watches = ModelWatches(lambda found: self.log(found, commit=False))
         self._definitions = Definitions()
         self._life = Lifecycle(
@@ -95,8 +95,8 @@ class Run(RunIdentity, OlderNames):
     def open(self) -> None:
         """Opens the session and starts its I/O thread; does nothing in disabled mode.
 
-        A run that is resumed, rewound or forked waits here, for at most `Timeouts.resume_s`, until the server has said
-        where it goes on.
+        A run that is resumed, rewound or forked waits here, for at most `Timeouts.resume_s`, until the server has
+        answered where it continues.
 
         Raises:
             SpoolError: the spool cannot be made.
@@ -122,7 +122,7 @@ class Run(RunIdentity, OlderNames):
 
         Args:
             data: values by name. Numbers (Python's, numpy's, arrays and tensors of one element) become points; strings,
-                bools, None and lists become objects; dicts nest, and merge with what the step has already.
+                bools, None and lists become objects; dicts nest, and merge with the existing values of the step.
             step: None: the open step, which this call closes. A number: the step that the values belong to, which stays
                 open for more; a higher number than the open step's closes that one; a lower one is dropped with a
                 warning.
@@ -145,19 +145,19 @@ class Run(RunIdentity, OlderNames):
         goal: str | None = None,
         overwrite: bool | None = None,
     ) -> Metric:
-        """Says how a metric is plotted and summarised. Calls for the same name add up.
+        """Defines how a metric is plotted and summarised. Calls for the same name complement each other.
 
         Args:
-            name: of a metric; with a trailing `*`, of all metrics that begin so, except `_private` ones.
+            name: the name of a metric; with a trailing `*`, all metrics with this prefix, except `_private` ones.
             step_metric: the metric to plot it against.
-            step_sync: a row that lacks the step metric gets its last value; None: yes with `step_metric`.
-            hidden: charts leave it out.
-            summary: one or more of min, max, mean, best, last, first, copy, none, with commas and no blanks.
-            goal: "minimize" or "maximize": what "best" means; None: minimize.
-            overwrite: this call replaces earlier ones for the same name.
+            step_sync: whether a row without the step metric gets its last value; None: yes with `step_metric`.
+            hidden: whether charts leave the metric out.
+            summary: one or more of min, max, mean, best, last, first, copy, none, separated by commas without blanks.
+            goal: "minimize" or "maximize", the meaning of "best"; None: minimize.
+            overwrite: whether this call replaces earlier ones for the same name.
 
         Raises:
-            UsageError: an argument makes no sense, or the run is finished.
+            UsageError: an argument is invalid, or the run is finished.
         """
         metric = checked_metric(name, step_metric, step_sync, hidden, summary, goal, overwrite)
         self._life.note("define", metric.as_note(bool(overwrite)), "define_metric() cannot be called on it")
@@ -168,7 +168,7 @@ class Run(RunIdentity, OlderNames):
 
     @property
     def summary(self) -> Summary:
-        """One value per metric: the last one, what `define_metric` makes of it, or what was set here."""
+        """One value for each metric: the last one, the aggregate that `define_metric` asks for, or a value set here."""
         return Summary(self._summary_state)
 
     @summary.setter
@@ -187,22 +187,22 @@ class Run(RunIdentity, OlderNames):
 
     @property
     def durable_step(self) -> int | None:
-        """Up to this step, everything that was logged is committed in Postgres; None: nothing yet."""
+        """The step up to which all logged values are committed in Postgres; None: nothing yet."""
         return self._session.sender.durable_step if self._session else None
 
     @property
     def stats(self) -> Stats | None:
-        """What happened at each station so far; None in disabled mode."""
+        """The counters of all stations so far; None in disabled mode."""
         return self._session.sender.stats if self._session else None
 
     @property
     def account(self) -> Account:
-        """Where every logged point and object is: stored, rejected, dropped or left in the spool."""
+        """The account of all logged points and objects: stored, rejected, dropped or left in the spool."""
         return self._session.sender.account if self._session else Account(0, 0, 0, 0, 0)
 
     @property
     def spool_directory(self) -> str | None:
-        """Where frames wait on the disk; None in disabled mode, or when no spool could be made."""
+        """The directory in which frames wait on the disk; None in disabled mode, or when no spool could be created."""
         return str(self._session.spool.directory) if self._session and self._session.spool else None
 
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
@@ -212,9 +212,8 @@ class Run(RunIdentity, OlderNames):
         `await run.flush()`. So it does in a signal handler that has interrupted `log()`. The open step stays open.
 
         Args:
-            timeout_s: how long to wait at most; None: as long as it takes. The returned Flush is falsy when the time
-                was up.
-            durable: False: only until the spool is safe from a crash of this host.
+            timeout_s: the longest wait in seconds; None: no limit. After a time-out, the returned Flush is falsy.
+            durable: whether to wait for Postgres; False: only until the spool is safe from a crash of this host.
 
         Raises:
             UsageError: the run is finished.
@@ -230,12 +229,12 @@ class Run(RunIdentity, OlderNames):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            if not self._life.interrupted:  # else the I/O thread waits for the call that goes on after this one
+            if not self._life.interrupted:  # otherwise the I/O thread waits for the interrupted call
                 outcome.wait()
         return outcome
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """Closes the open step, delivers what is left and ends the run in this process.
+        """Closes the open step, delivers the remaining frames and ends the run in this process.
 
         When the server is away, it gives up after `Timeouts.finish_idle_s` without progress; `stepwell sync` delivers
         the rest later. A second call does nothing, unless an exception such as Ctrl-C has cut the first one off: then
@@ -244,7 +243,7 @@ class Run(RunIdentity, OlderNames):
 
         Args:
             exit_code: 0 or None: finished; anything else: failed.
-            quiet: True: does not print the last line, which says how much is stored.
+            quiet: whether to leave out the last line, which says how much is stored.
         """
         self._quiet = self._quiet or bool(quiet)
         self._life.finish(int(exit_code or 0))
@@ -258,10 +257,11 @@ class Run(RunIdentity, OlderNames):
         """Keeps files with the run. They are copied in the background: leave them where they are until `flush`.
 
         Args:
-            glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are passed over.
-                None, as in older scripts: nothing; the files of `dir` are kept without a call.
-            base_path: files are named by their path below it; None: below the working directory or, for an absolute
-                pattern, below its directory.
+            glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are skipped. None, as
+            in
+                older scripts, does nothing; the files of `dir` are kept without a call.
+            base_path: the directory to which the names of files are relative; None: the working directory or, for an
+                absolute pattern, its directory.
             policy: "now": once, as they are; "live": now, and again when they have changed, which is checked every
                 15 s and at the end; "end": when the run ends, all that match then.
 
@@ -291,19 +291,19 @@ class Run(RunIdentity, OlderNames):
     ) -> None:
         """Logs histograms of a torch module, as `gradients/<parameter>` and `parameters/<parameter>`.
 
-        They go to the step that is open, and do not close it. NaN and infinities are counted beside the bins.
+        They belong to the open step, and do not close it. NaN and infinities are counted beside the bins.
 
         Args:
             models: a module, or several in a list: those after the first are named `graph_1.`, `graph_2.` and so on.
             criterion: accepted for older scripts, and ignored.
-            log: "gradients", "parameters", "all", or None: nothing.
-            log_freq: one pass in this many is logged, backward for gradients and forward for parameters.
+            log: "gradients", "parameters", "all", or None for nothing.
+            log_freq: logs one of this many passes, backward for gradients and forward for parameters.
             idx: the number of the first of these models; None: continues the count.
-            log_graph: of W&B; there is no graph, and a warning says so.
+            log_graph: an argument of W&B's client without effect; a warning says so.
 
         Raises:
             DataError: (a TypeError) one of them is not a torch module.
-            SettingError: (a ValueError) `log` or `log_freq` makes no sense.
+            SettingError: (a ValueError) `log` or `log_freq` is invalid.
             UsageError: the run is finished.
         """
         checked_models(models, log, log_freq)
@@ -311,7 +311,7 @@ class Run(RunIdentity, OlderNames):
             self._watches.watch(models, log, log_freq, idx, log_graph)
 
     def unwatch(self, models: Any = None) -> None:
-        """Stops watching a module or several; None: all that this run watches."""
+        """Stops watching a module or several; None: all modules that this run watches."""
         self._watches.unwatch(models)
 
     def alert(
@@ -321,11 +321,11 @@ class Run(RunIdentity, OlderNames):
         level: AlertLevel | str | None = None,
         wait_duration: float | datetime.timedelta | None = None,
     ) -> None:
-        """Tells people that something happened.
+        """Records an alert with a title and a text.
 
         Args:
             level: "INFO" (default), "WARN" or "ERROR".
-            wait_duration: seconds within which the same title is not told twice; default 60.
+            wait_duration: the time in seconds within which the same title is not recorded twice; default 60.
 
         Raises:
             DataError: an unknown level, or a value that is not a duration.
@@ -334,7 +334,7 @@ class Run(RunIdentity, OlderNames):
         self._life.note("alert", checked_alert(title, text, level, wait_duration), "alert() cannot be called on it")
 
     def mark_preempting(self) -> None:
-        """Says that this process is about to be removed from its machine.
+        """Records that this process is about to be preempted.
 
         Raises:
             UsageError: the run is finished.
@@ -375,7 +375,7 @@ class Run(RunIdentity, OlderNames):
         return self._life.state.session
 
     def _go_on(self, session: Session, reply: Mapping[str, Any]) -> None:
-        """Takes over what the server has of the run: the first step, the config, names and tables."""
+        """Takes over the server's state of the run: the first step, the config, names and tables."""
         self.resumed = bool(reply.get("resumed"))
         if self.resumed or self.settings.start.fork_run is not None:
             self._summary_state.go_on(self.settings)
@@ -388,7 +388,7 @@ class Run(RunIdentity, OlderNames):
             remember(self.settings.dir, self.id)
 
     def _keep_dir(self) -> None:
-        """A step of `finish`: the files of `dir`, if this process has asked for it."""
+        """A step of `finish`: keeps the files of `dir`, if this process has used it."""
         if self._has_dir and self._session is not None:
             self._session.saved.keep_directory(self.dir)
 

@@ -1,4 +1,4 @@
-"""One writer session of a run in this process: its spool, its stage and its I/O thread, from the start to the end.
+"""One writer session of a run in this process: its spool, its stage and its I/O thread, from start to end.
 
 Sits between the run, which users hold, and the components of the data path. A process has one session per run; a forked
 child opens one of its own.
@@ -39,23 +39,23 @@ Rejected = Callable[[int, RejectionError], None]
 
 
 class Session:
-    """The constructor makes the spool and connects the stations; `start` starts the I/O thread.
+    """The constructor creates the spool and connects the stations; `start` starts the I/O thread.
 
     Args:
-        settings: of the run.
+        settings: the settings of the run.
         writer: the name of this process in the run.
         start: where the run starts.
-        info: what the attach message says about the run: config, names and so on.
+        info: the info about the run for the attach message: config, names and so on.
         rejected: called with (seq, error) for each refused frame, in the I/O thread.
         first_step: the first step of the stage.
 
     Attributes:
         run_id, writer: as given.
         id: 16 random bytes, which the server maps to an epoch.
-        stage, sender, spool: the stations; spool is None when none could be made on the disk.
-        blobs: files and media beside the frames.
-        saved: files that the program asked to keep.
-        tables: of a resumed run, by metric the JSON of the last increment of each INCREMENTAL table.
+        stage, sender, spool: the stations; spool is None when it could not be created on the disk.
+        blobs: files and media, which are uploaded beside the frames.
+        saved: files that the program has saved.
+        tables: for a resumed run, the JSON of the last increment of each INCREMENTAL table, by metric.
         started_at: Unix seconds.
     """
 
@@ -98,7 +98,7 @@ class Session:
         try:
             self.spool = Spool.create(settings.dir, identity, SpoolLimits(max_bytes=settings.limits.spool_bytes))
         except SpoolFullError as error:
-            log.error("there is no spool: what is logged waits in memory until the server has it. %s", error)
+            log.error("there is no spool, so logged values wait in memory until the server has stored them. %s", error)
         outbox = Outbox(self.spool, self.id, settings.limits.memory_bytes, settings.spool_full)
         self.blobs = Blobs(settings, self.spool.directory if self.spool else None, self._media_encoded, self._file_kept)
         self.sender = Sender(settings, self.id, outbox, self._attach_message, rejected, self.blobs.uploader.tend)
@@ -109,11 +109,11 @@ class Session:
         self.save_state(None)
 
     def start(self) -> None:
-        """Starts the I/O thread; returns when it takes requests."""
+        """Starts the I/O thread; returns when it accepts requests."""
         self.sender.start(self.stage)
 
     def finish_steps(self, exit_code: int) -> list[Callable[[], object]]:
-        """The steps that end the session, in order; each may be repeated when an exception has cut it off."""
+        """The steps that end the session, in order; each may be repeated when an exception has interrupted it."""
         return [
             self.stage.close_row,
             lambda: self.save_state(exit_code),
@@ -125,23 +125,24 @@ class Session:
 
     @property
     def stage_bytes(self) -> int:
-        """How much may wait in the stage."""
+        """The most bytes that may wait in the stage."""
         return self._settings.limits.stage_bytes
 
     def save_state(self, exit_code: int | None) -> None:
-        """Writes beside the spool what `stepwell sync` must know."""
+        """Writes the facts that `stepwell sync` needs beside the spool."""
         if self.spool is not None:
-            with contextlib.suppress(OSError):  # the spool itself reports a disk that is full or failing
+            with contextlib.suppress(OSError):  # the spool itself reports a full or failing disk
                 spool_state.save(self.spool.directory, self._info, exit_code)
 
     def _media_encoded(self, key: str, step: int, time_us: int, value: bytes) -> None:
-        """The files of a media object are on the disk; `value` is the JSON that names them. In the media thread."""
+        """Handles a media object whose files are on the disk; `value` is the JSON that names them. Runs in the media
+        thread."""
         head = dump({"key": key, "step": step, "time": time_us})
         self.stage.note("object", head[:-1] + b',"value":' + value + b"}")
         self.stage.encoded(Object(step, time_us, key, value))
 
     def _file_kept(self, name: str, step: int, time_us: int, value: bytes) -> None:
-        """The same for a file that the program saves."""
+        """Does the same for a file that the program saves."""
         self.stage.note("file", value)
 
     def _attach_message(self) -> dict[str, Any]:

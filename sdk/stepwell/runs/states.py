@@ -24,9 +24,9 @@ class State(ABC):
     """One state of a run.
 
     Attributes:
-        stage: has the open step and the latest values. A finished run keeps its last one, to read from.
-        session: what is logged goes there, or went there; None: nowhere.
-        exit_code: None until the run is finished.
+        stage: holds the open step and the latest values. A finished run keeps its last one, to read from.
+        session: the session that receives, or received, logged values; None: there is none.
+        exit_code: the exit code; None until the run is finished.
         log: see `Run.log`.
     """
 
@@ -38,7 +38,7 @@ class State(ABC):
 
     @abstractmethod
     def session_for(self, cannot: str) -> Session | None:
-        """The session that takes notes and files now; None: they go nowhere.
+        """The session that accepts notes and files now; None: they are dropped.
 
         Raises:
             UsageError: the run is finished, so `cannot`.
@@ -46,7 +46,7 @@ class State(ABC):
 
     @abstractmethod
     def ended(self, exit_code: int, end: Callable[[Session, int], Ending]) -> State:
-        """The state after `finish`. `end` makes the work that is left to do then."""
+        """The state after `finish`. `end` creates the remaining work."""
 
     def in_forked_child(self, reopen: Callable[[], Session], log: Log) -> State:
         """The state of the same run in a forked child, where the threads of its parent do not run."""
@@ -54,7 +54,7 @@ class State(ABC):
 
 
 class Disabled(State):
-    """Nothing leaves the process: mode="disabled", and every run before `open`. Bad data is still found."""
+    """Nothing leaves the process: mode="disabled", and every run before `open`. Bad data still raises."""
 
     def __init__(self, stage: Stage, exit_code: int | None = None) -> None:
         super().__init__(stage, self._log, exit_code=exit_code)
@@ -74,7 +74,7 @@ class Open(State):
     """What is logged goes to the session.
 
     Args:
-        completes: rows are completed as `define_metric` asked; that takes a little longer.
+        completes: whether rows are completed as `define_metric` asks, which takes a little longer.
     """
 
     session: Session
@@ -98,8 +98,8 @@ class Forked(State):
     """A run in a child process that has not logged to it yet. Its first call opens a session of its own.
 
     Args:
-        stage: begins at the step of the parent.
-        run_id: of the run.
+        stage: a stage that begins at the step of the parent.
+        run_id: the id of the run.
         reopen: opens the child's session and makes the run `Open`.
         log: does the same, and then logs.
         parents: the session of a parent that has forked. It is kept: its loop shares an epoll with the parent's, which
@@ -122,10 +122,10 @@ class Forked(State):
 
 
 class Finished(State):
-    """Takes nothing more. What is left of `finish` is in `ending`, in case an exception cut it off.
+    """Accepts nothing more. `ending` holds the remaining steps of `finish`, in case an exception interrupted it.
 
     Args:
-        ending: None: nothing is left to do.
+        ending: the remaining work; None: there is none.
     """
 
     exit_code: int

@@ -1,7 +1,7 @@
 """`stepwell.Settings`: settings for `init` in one object, with Stepwell's names or those of W&B's client.
 
-Takes the value of `init(settings=…)`; returns arguments of `init`. Settings without a meaning here cause a warning and
-are ignored: scripts that were written for W&B set options of its internals.
+Receives the value of `init(settings=…)`; returns arguments of `init`. Settings without a meaning in Stepwell cause a
+warning and are ignored: scripts that were written for W&B set options of its internals.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stepwell.values.convert import described
 
 log = logging.getLogger("stepwell")
 
-#: W&B's names of what `init` calls otherwise.
+#: W&B's names of arguments that `init` names differently.
 _RENAMED = {
     "run_id": "id",
     "run_name": "name",
@@ -27,7 +27,7 @@ _RENAMED = {
     "x_label": "writer",
     "x_stats_sampling_interval": "system_metrics_s",
 }
-#: The arguments of `init` that may be given this way.
+#: The arguments of `init` that Settings may hold.
 KNOWN = frozenset(
     {
         *("project", "entity", "id", "name", "notes", "tags", "group", "job_type", "mode", "dir", "url", "writer"),
@@ -41,7 +41,7 @@ class GivenSettings:
     """Some settings by name: `Settings(mode="offline", silent=True)`.
 
     Raises:
-        AttributeError: one is asked for that was not given.
+        AttributeError: the setting was not given.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -55,7 +55,7 @@ class GivenSettings:
 
 
 def as_arguments(settings: GivenSettings | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Arguments of `init`; those that are None were not given.
+    """The arguments of `init`; None means not given.
 
     Raises:
         SettingError: neither Settings nor a dict.

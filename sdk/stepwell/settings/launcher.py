@@ -1,12 +1,12 @@
 """Derives one run id for all ranks of a launch by torchrun or srun when none was given.
 
-Sits beside `resolve`. Takes the environment that the launcher has set; returns an id that all ranks of one launch
+Sits beside `resolve`. Receives the environment that the launcher has set; returns an id that all ranks of one launch
 compute independently, that a restart of the same job computes again, and that no other launch computes:
 
 - srun numbers its job, and each step (each srun) within the job. Both are the same after the job was requeued.
 - torchrun gives its workers a name (`--rdzv-id`), which scripts often fix, so it does not tell two starts apart. The
-  agent that starts the workers of a node does: it makes a directory of its own for them, and keeps it over restarts.
-  Where there are several nodes, their agents differ, and the ranks agree by the store of torch.distributed.
+  agent that starts the workers of a node does: it creates a directory for them, and keeps it over restarts.
+  Where there are several nodes, their agents differ, and the ranks agree through the store of torch.distributed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def process_count(environment: Mapping[str, str]) -> int:
 
 
 def _slurm_step(environment: Mapping[str, str]) -> str | None:
-    """The job and, after its first step, the step; None outside of srun, where programs of a batch script are apart."""
+    """The job and, after its first step, the step; None outside of srun, where programs of a batch script are
+    separate."""
     job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")
     if not job or not step:
         return None
@@ -64,7 +65,7 @@ def _slurm_step(environment: Mapping[str, str]) -> str | None:
 
 
 def _start_of_agent(environment: Mapping[str, str]) -> str | None:
-    """What all ranks of this start of torchrun share, also after the agent has restarted them."""
+    """A text that all ranks of this start of torchrun share, even after the agent has restarted them."""
     agent = _directory_of_agent(environment)
     if environment.get("GROUP_WORLD_SIZE", "1") == "1" or (
         environment.get("LOCAL_WORLD_SIZE") == environment.get("WORLD_SIZE")
@@ -81,7 +82,7 @@ def _directory_of_agent(environment: Mapping[str, str]) -> Path | None:
 
 
 def _parent() -> str | None:
-    """The process that started this one, told apart from a later one with its pid."""
+    """The parent process, distinct from a later process with the same pid."""
     with contextlib.suppress(OSError, IndexError):
         started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -90,7 +91,7 @@ def _parent() -> str | None:
 
 
 def _agreed(environment: Mapping[str, str], agent: Path | None) -> str | None:
-    """What the ranks of several nodes agree on: the first proposal in the store that their agents share.
+    """The text on which the ranks of several nodes agree: the first proposal in the store that their agents share.
 
     A restart may come with a new store, so each node proposes what it agreed on before.
     """
@@ -107,8 +108,8 @@ def _agreed(environment: Mapping[str, str], agent: Path | None) -> str | None:
             timeout=datetime.timedelta(seconds=_STORE_S),
         )
         agreed = bytes(store.compare_set(_KEY, "", proposal)).decode()
-    except Exception as error:  # noqa: BLE001 - whatever torch raises, the run begins
-        log.debug("the ranks cannot be asked which start this is: %s", error)
+    except Exception as error:  # noqa: BLE001 - whatever torch raises, the run must begin
+        log.debug("the ranks cannot agree on a common id: %s", error)
         return None
     if remembered is not None:
         with contextlib.suppress(OSError):

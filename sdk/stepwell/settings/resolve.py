@@ -1,4 +1,5 @@
-"""From the arguments of `init` and the environment to `Settings`. The only reader of STEPWELL_* in a training process.
+"""Resolves `Settings` from the arguments of `init` and the environment. Nothing else in a training process reads
+STEPWELL_*.
 
 Arguments of `init` override the environment, which overrides the defaults. docs/configuration.md lists every variable,
 and a test compares the two.
@@ -53,7 +54,7 @@ ENVIRONMENT = {
     "STEPWELL_API_KEY": "api_key",
     "STEPWELL_CA_FILE": "ca_file",
 }
-#: W&B's variables that count where ours is not set. Its server and its key are not ours, so they are not among them.
+#: W&B's variables that count where ours is not set. Those for its server and its key are not among them.
 FALLBACKS = {
     "WANDB_DIR": "dir",
     "WANDB_MODE": "mode",
@@ -70,9 +71,10 @@ FALLBACKS = {
     "WANDB_CONSOLE": "console",
     "WANDB_SAVE_CODE": "save_code",
 }
-#: W&B's ways to watch the console; we have one.
+#: W&B's ways to watch the console; Stepwell has one.
 _CONSOLES_OF_WANDB = ("auto", "redirect", "wrap_raw", "wrap_emu")
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+_LOCAL_RANK_VARIABLES = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 
 
 def resolve(
@@ -81,25 +83,26 @@ def resolve(
     """The settings from arguments (None: not given) and environment.
 
     Args:
-        nth: from the run id of a job to that of the run which begins now: a process that calls `init` again begins
-            another run. Not asked when the program gave the id, or goes on with a run.
+        nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
+            another run. Not called when the program gives the id, or resumes a run.
 
     Raises:
-        SettingError: a value that makes no sense; the text names where it came from.
-        SettingError: resume, resume_from and fork_from exclude each other, or one is malformed.
-        UsageError: a project or run id with characters that no URL can carry (the rule of W&B's client).
+        SettingError: a value is invalid; the message names its source.
+        SettingError: resume, resume_from and fork_from are mutually exclusive, or one is malformed.
+        UsageError: a project or run id has characters that a URL cannot hold (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
     for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
         if environment.get(variable):
             values[attribute] = environment[variable]
-            if variable == "WANDB_DIR":  # W&B makes a directory of its own in there, too
+            if variable == "WANDB_DIR":  # W&B creates a directory of its own in there, too
                 values[attribute] = os.path.join(environment[variable], ".stepwell")
     if isinstance(values.get("tags"), str):
         values["tags"] = [tag.strip() for tag in values["tags"].split(",") if tag.strip()]
     values |= {name: value for name, value in arguments.items() if value is not None}
     own_writer = "writer" in values or any(environment.get(name) for name in _RANK_VARIABLES)
-    values.setdefault("writer", _writer(environment))
+    values.setdefault("writer", _first(environment, _RANK_VARIABLES))
+    values.setdefault("local_rank", _first(environment, _LOCAL_RANK_VARIABLES))
     values["tags"] = checked_tags(values.get("tags"))
     values["writer"] = str(values["writer"])
     values["dir"] = _absolute(values.get("dir", ".stepwell"))
@@ -113,7 +116,7 @@ def resolve(
     made_up = values["run_id"] is None
     if made_up:
         values["run_id"] = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
-        if start == Start(resume="allow"):  # Lightning's: the id is new, so the server need not be asked
+        if start == Start(resume="allow"):  # set by Lightning: the id is new, so the server need not be asked
             values["start"] = Start()
     for name, default in (("silent", False), ("metadata", True), ("save_code", False)):
         values[name] = str(values.get(name, default)).lower() in ("1", "true", "yes", "on")
@@ -126,11 +129,11 @@ def resolve(
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()
     mode = values.get("mode", "online")
-    if mode == "run":  # W&B's older words
+    if mode == "run":  # W&B's older names
         mode = values["mode"] = "online"
     if mode == "dryrun":
         mode = values["mode"] = "offline"
-    if mode == "shared":  # several processes of one run, which for us is any run; each is a writer of its own
+    if mode == "shared":  # several processes of one run, which any run may have; each is a writer of its own
         mode = values["mode"] = "online"
         if not own_writer:
             values["writer"] = secrets.token_hex(4)
@@ -152,9 +155,9 @@ def resolve(
     _check_name("writer", values["writer"], forbidden="/\\", longest=128)
     known = {item.name for item in dataclasses.fields(Settings)}
     if unknown := sorted(set(values) - known):
-        raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"known are {', '.join(sorted(known))}")
+        raise SettingError(f"unknown setting {unknown[0]!r}", hint=f"the settings are {', '.join(sorted(known))}")
     settings = Settings(**values)
-    _ = settings.endpoint  # an impossible URL is refused now, and not by an I/O thread later
+    _ = settings.endpoint  # an invalid URL is refused now, and not by an I/O thread later
     return settings
 
 
@@ -191,15 +194,15 @@ def _seconds(name: str, value: object) -> float:
     return seconds
 
 
-def _writer(environment: Mapping[str, str]) -> str:
-    return next((environment[name] for name in _RANK_VARIABLES if environment.get(name)), "0")
+def _first(environment: Mapping[str, str], variables: Iterable[str]) -> str:
+    return next((environment[name] for name in variables if environment.get(name)), "0")
 
 
 def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Tags, each once. A lone string is one tag.
+    """Distinct tags. A single string is one tag.
 
     Raises:
-        SettingError: (a ValueError) one is no string, is empty or longer than 64 characters.
+        SettingError: (a ValueError) a tag is not a string, is empty or longer than 64 characters.
     """
     if tags is None:
         return ()

@@ -1,4 +1,4 @@
-"""The data directory of a server on this machine, and the file that says how to reach it.
+"""The data directory of a server on this machine, and the file with its address.
 
 `stepwell up` writes `<data>/server.json` when it is ready and removes it when it ends; `sql`, `status` and `demo` read
 it, so that options need not be repeated. Promises that only the owner can read it: a DSN may hold a password.
@@ -20,8 +20,8 @@ NAME = "server.json"
 def data_directory(argument: str | None = None) -> Path:
     """The data directory: `argument`, else STEPWELL_DATA, else this user's default.
 
-    The default follows the XDG specification. That of root is not in its home, since the account that runs Postgres
-    cannot enter there. A database of an older version counts where it is until `stepwell up` moves it.
+    The default follows the XDG specification. Root's default is not in its home, since the account that runs Postgres
+    cannot enter there. A database of an older version is used where it is until `stepwell up` moves it.
     """
     given = argument or os.environ.get("STEPWELL_DATA")
     if given:
@@ -33,13 +33,13 @@ def data_directory(argument: str | None = None) -> Path:
 
 
 def default_data() -> Path:
-    """Where a user's server keeps its data."""
+    """The default data directory of this user."""
     base = os.environ.get("XDG_DATA_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "stepwell"
 
 
 def data_of_older_version() -> Path | None:
-    """`~/.stepwell`, when a database is there and none is in the default place; else None."""
+    """`~/.stepwell`, when it holds a database and the default directory does not; else None."""
     before = Path.home() / ".stepwell"
     there = (before / "postgres" / "PG_VERSION").exists() or (before / NAME).exists()
     return before if there and not (default_data() / "postgres").exists() else None
@@ -49,9 +49,9 @@ class ServerFile(NamedTuple):
     """What a running server says about itself.
 
     Attributes:
-        url: where it listens.
-        dsn: its Postgres.
-        pid: its process.
+        url: the URL at which it listens.
+        dsn: the DSN of its Postgres.
+        pid: its process id.
     """
 
     url: str
@@ -60,12 +60,12 @@ class ServerFile(NamedTuple):
 
     @classmethod
     def read(cls, data: Path) -> ServerFile | None:
-        """What the server of that data directory wrote; None when there is no such file.
+        """Reads the file of a data directory; None when there is no such file.
 
-        A killed server leaves it behind, so an answer does not mean that the server is alive.
+        A killed server leaves the file behind, so its presence does not mean that the server is alive.
 
         Raises:
-            SettingError: it may not be read, or is damaged.
+            SettingError: the file cannot be read, or is damaged.
         """
         path = data / NAME
         try:
@@ -75,19 +75,20 @@ class ServerFile(NamedTuple):
             return None
         except PermissionError as error:
             raise SettingError(
-                f"{path} belongs to another user", hint="give --url or --dsn, or run this as the user of `stepwell up`"
+                f"{path} belongs to another user", hint="use --url or --dsn, or run this as the user of `stepwell up`"
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingError(f"{path} cannot be read", detail=str(error), hint="start the server again") from error
 
     def write(self, data: Path) -> None:
-        """Replaces the file, as a whole.
+        """Replaces the file atomically.
 
         Raises:
-            OSError: the directory does not take it.
+            OSError: it cannot be written.
         """
         temporary = data / f"{NAME}.tmp"
-        # What lies there may be somebody else's, and readable by others, or a link: it is removed, never written to.
+        # An existing file may belong to another user, be readable by others, or be a link: it is removed, never written
+        # to.
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -96,6 +97,6 @@ class ServerFile(NamedTuple):
 
     @staticmethod
     def remove(data: Path) -> None:
-        """Removes the file, if it is there."""
+        """Removes the file, if it exists."""
         with contextlib.suppress(OSError):
             (data / NAME).unlink()

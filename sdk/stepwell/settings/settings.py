@@ -1,4 +1,4 @@
-"""The settings of a run as frozen values with units in their names. `resolve.py` makes them."""
+"""The settings of a run as frozen values with units in their names. `resolve.py` creates them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the SDK may hold. Full is a decision with a name: see docs/architecture.md.
+    """Limits on the memory and disk space of the SDK. Each limit has a defined behaviour when it is reached: see
+    docs/architecture.md.
 
     Attributes:
         stage_bytes: rows in memory that are not yet in the spool.
-        frame_bytes: frames are cut below this where steps allow.
-        in_flight_bytes: sent and not yet acknowledged.
-        message_bytes: frames that go in one message, at most (one larger frame goes alone).
+        frame_bytes: the target size of a frame, where steps allow.
+        in_flight_bytes: frames sent and not yet acknowledged.
+        message_bytes: the most bytes of frames in one message (a larger frame is sent alone).
         spool_bytes: the spool on disk.
-        memory_bytes: frames that wait in memory because the disk takes none.
+        memory_bytes: frames that wait in memory because the disk is full or fails.
         media_bytes: media objects that wait to be encoded; beyond it `log()` waits.
         blob_bytes: the largest file.
         blob_spool_bytes: files on the disk that the server does not have yet.
-        blob_share: of the time, how much an upload may use, so that frames are not delayed.
+        blob_share: the share of the time that uploads may use, so that frames are not delayed.
     """
 
     stage_bytes: int = 64 * _MIB
@@ -54,17 +55,17 @@ class Timeouts:
 
     Attributes:
         linger_s: how long rows gather before they are cut into a frame.
-        fsync_s: how often the spool is forced to the disk: what the loss of a host may cost.
-        connect_s: one attempt to connect and attach.
+        fsync_s: how often the spool is synced to the disk, and so how much a crash of the host may lose.
+        connect_s: the longest attempt to connect and attach.
         retry_min_s, retry_max_s: pauses between attempts, doubling, with jitter.
         stage_full_s: how long `log()` waits when the stage is full.
         finish_idle_s: how long `finish()` waits without any progress before it leaves the rest to `stepwell sync`.
         encode_idle_s: how long `finish()` waits for one media object to be encoded.
         copy_idle_s: how long it waits for one file to be copied.
-        resume_s: how long `init` waits for the server to say where a run goes on.
-        heartbeat_s: a silent connection is pinged this often.
-        away_s: how long the server may be away before a line says so.
-        stalled_s: likewise for a server that can be reached and stores nothing.
+        resume_s: how long `init` waits for the server to answer where a run continues.
+        heartbeat_s: how often a silent connection is pinged.
+        away_s: how long the server may be unreachable before a line says so.
+        stalled_s: likewise for a reachable server that stores nothing.
     """
 
     linger_s: float = 0.05
@@ -88,25 +89,26 @@ class Settings:
 
     Attributes:
         url: the server, without credentials.
-        dir: where spools are; absolute.
+        dir: the absolute path of the directory for spools.
         mode: online, offline (spool only) or disabled (nothing).
-        entity, project, run_id: which run. run_id is made up when not given.
-        name: what pages show; None: the run id. Made up together with a run id that is made up.
+        entity, project, run_id: the names of the run. run_id is generated when not given.
+        name: the display name; None: the run id. A generated run id comes with a generated name.
         notes, tags, group, job_type: kept with the run.
-        writer: which process of the run; from RANK and the like, else "0".
-        start: anew, or where the run was; see `Start`.
-        step_back: what becomes of a `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
+        writer: the name of this process in the run; from RANK and the like, else "0".
+        local_rank: the number of this process on this host; only process 0 reports an unreachable server.
+        start: where the run starts; see `Start`.
+        step_back: how to handle `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
             raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
-        spool_full: what happens when the spool takes no more: "keep" training, "drop_oldest", "block" or "raise"; see
+        spool_full: what to do when the spool is full: "keep" training, "drop_oldest", "block" or "raise"; see
             `delivery/outbox.py`.
-        blobs_full: what happens when there is no room for a file: "drop" it and log an error, "block" until there is,
+        blobs_full: what to do when there is no room for a file: "drop" it and log an error, "block" until there is,
             or "raise" SpoolFullError at the next call; see `files/media_queue.py`.
         silent: print nothing.
-        console: "wrap": what goes to stdout and stderr is kept with the run; "off": it is not.
+        console: "wrap": stdout and stderr are kept with the run; "off": they are not.
         system_metrics_s: how often CPU, memory and so on are measured, in seconds; 0: never.
         metadata: whether command line, packages, git commit and so on are kept with the run.
         save_code: whether the program's main file is, too.
-        authorization: the header that goes with each request to the server; None: none.
+        authorization: the Authorization header of each request to the server; None: none.
         ca_file: PEM file of the certificate authorities to trust; None: those of the system.
     """
 
@@ -122,6 +124,7 @@ class Settings:
     group: str | None = None
     job_type: str | None = None
     writer: str = "0"
+    local_rank: str = "0"
     start: Start = field(default_factory=Start)
     step_back: StepBack = "warn"
     spool_full: WhenFull = "keep"
@@ -138,7 +141,7 @@ class Settings:
 
     @property
     def endpoint(self) -> Endpoint:
-        """How to reach the server; made anew each time, with the proxies of the environment as they are now.
+        """The endpoint of the server; created at each call, with the present proxies of the environment.
 
         Raises:
             SettingError: the URL, the proxy or the CA file cannot be used.

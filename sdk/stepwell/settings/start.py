@@ -27,11 +27,11 @@ class Start:
     """How a run starts.
 
     Attributes:
-        resume: "allow", "must", "never" or None (no check: what it logs again supersedes what it logged before).
-        rewind_to: the last step of the past that stays visible; None: no rewind.
+        resume: "allow", "must", "never" or None (no check: steps that are logged again supersede earlier ones).
+        rewind_to: the last earlier step that stays visible; None: no rewind.
         fork_run, fork_step: the parent, and its last step that the new run shows.
-        run_id: the id that follows from it, if any.
-        automatic: the id is remembered for the next start in the same directory.
+        run_id: the run id that the start implies, if any.
+        automatic: whether the id is remembered for the next start in the same directory.
     """
 
     resume: str | None = None
@@ -43,11 +43,11 @@ class Start:
 
     @property
     def needs_answer(self) -> bool:
-        """Whether the first step is the server's to say."""
+        """Whether the server determines the first step."""
         return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
 
     def as_message(self) -> dict[str, Any]:
-        """What the attach message carries of it."""
+        """The fields for the attach message."""
         fields = {
             "resume": self.resume,
             "rewind_to": self.rewind_to,
@@ -60,23 +60,23 @@ class Start:
 def parse_start(
     resume: str | bool | None, resume_from: str | None, fork_from: str | None, run_id: str | None, directory: Path
 ) -> Start:
-    """The start that `init` was asked for.
+    """The start from the arguments of `init`.
 
     Args:
         resume: None, "allow", "must", "never", "auto"; True means "auto", False means None.
         resume_from: "<run id>?_step=N": rewind.
         fork_from: "<run id>?_step=N": a new run.
-        run_id: the id that was given, if any.
-        directory: where "auto" remembers the run.
+        run_id: the given id, if any.
+        directory: the directory in which "auto" remembers the run.
 
     Raises:
-        SettingError: they exclude each other, or one is malformed.
+        SettingError: mutually exclusive arguments are given, or one is malformed.
     """
     given = [
         name for name, value in (("resume", resume), ("resume_from", resume_from), ("fork_from", fork_from)) if value
     ]
     if len(given) > 1:
-        raise SettingError(f"{' and '.join(given)} exclude each other", hint="give one of them")
+        raise SettingError(f"{' and '.join(given)} are mutually exclusive", hint="give one of them")
     if resume_from:
         run, step = _at_step("resume_from", resume_from)
         if run_id not in (None, run):
@@ -98,7 +98,7 @@ def parse_start(
 
 
 def remember(directory: Path, run_id: str) -> None:
-    """Notes the run for the next start with resume="auto" in this directory."""
+    """Remembers the run for the next start with resume="auto" in this directory."""
     directory.mkdir(0o700, parents=True, exist_ok=True)
     temporary = directory / f"{_REMEMBERED}.{os.getpid()}"
     temporary.write_bytes(orjson.dumps({"run_id": run_id}))
@@ -106,7 +106,7 @@ def remember(directory: Path, run_id: str) -> None:
 
 
 def forget(directory: Path, run_id: str) -> None:
-    """The run has ended cleanly: the next one is a new one."""
+    """Forgets a run that has ended cleanly: the next one is a new one."""
     if _remembered(directory) == run_id:
         with contextlib.suppress(OSError):
             (directory / _REMEMBERED).unlink()

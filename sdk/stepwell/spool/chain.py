@@ -1,7 +1,7 @@
 """The segments of one spool as one sequence of frames: append at the end, read anywhere, unlink from the front, fsync.
 
-Sits between `spool.py`, which decides which call may do what with which frame, and the files (`segment.py`). Takes
-frames whose seq was checked and returns the same frames by seq. Segments are created and unlinked in an order that
+Sits between `spool.py`, which checks calls, and the files (`segment.py`). Receives
+frames with a checked seq and returns the same frames by seq. Segments are created and unlinked in an order that
 leaves no gap after a crash, and `sync` returns only when every frame appended before is on the disk.
 
     first_seq                                     next_seq
@@ -28,7 +28,7 @@ from stepwell.spool.reader import FrameReader, locate
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, segment_path, storage_error
 from stepwell.spool.writer import SegmentWriter, create_file, sync_directory, write_all
 
-#: Full segments that keep their descriptor open until `sync` has come by. Far below the usual limit of 1,024.
+#: The most full segments that keep their descriptor open until the next `sync`. Far below the usual limit of 1,024.
 _MAX_OPEN_SEGMENTS = 32
 
 
@@ -40,7 +40,7 @@ class SegmentChain:
         segment_bytes: a segment of this size is followed by a new one.
         max_bytes: of all segments together.
         cached: a frame by seq, if it is in memory.
-        unsynced_directories: whose entries have to be synced besides.
+        unsynced_directories: directories whose entries must be synced, too.
 
     Raises:
         OSError: the last segment cannot be opened or created.
@@ -60,7 +60,7 @@ class SegmentChain:
         cached: Callable[[int], bytes | None],
         unsynced_directories: set[Path],
     ) -> None:
-        # Nobody knows what a process before us had synced, so all of a segment that is taken over counts as unsynced.
+        # It is unknown what an earlier process had synced, so all of a segment that is taken over counts as unsynced.
         writer = SegmentWriter.resume(segments[-1]) if segments else SegmentWriter.create(directory, identity, 0)
         self._segments = segments or [writer.segment]
         self.first_seq = self._segments[0].first
@@ -73,7 +73,7 @@ class SegmentChain:
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         self._cached = cached
-        self._lock = threading.Lock()  # guards all that is not fixed here
+        self._lock = threading.Lock()  # guards all mutable attributes
         self._writer: SegmentWriter | None = writer
         self._sealed: list[SegmentWriter] = []  # not appended to any more, and not yet synced
         self._reader: FrameReader | None = None
@@ -84,21 +84,21 @@ class SegmentChain:
         """Stores the frame with seq `next_seq`.
 
         Raises:
-            SpoolFullError, SpoolError: it was not stored; may be tried again.
+            SpoolFullError, SpoolError: it was not stored; the call may be repeated.
         """
         with self._lock:
             writer = self._writer_for(len(frame))
             try:
                 writer.write(frame)
             except OSError as error:
-                # When all is acknowledged, the next try may give back what the segment holds.
+                # When everything is acknowledged, the next try may free the segment.
                 writer.broken |= self.first_seq == self.next_seq
                 raise storage_error(error, "store a frame") from error
             self.stored_bytes += len(frame)
             self.next_seq += 1
 
     def frame(self, seq: int) -> bytes:
-        """The frame `seq`, or the tombstone in its place.
+        """The frame with this seq, or the tombstone in its place.
 
         Raises:
             OSError: it cannot be read now.
@@ -107,20 +107,20 @@ class SegmentChain:
             return self._frame(seq)
 
     def acknowledge(self, next_seq: int) -> None:
-        """Moves `first_seq` up and unlinks what lies below it, but never the last segment."""
+        """Moves `first_seq` up and unlinks segments below it, but never the last segment."""
         with self._lock:
             self.first_seq = max(self.first_seq, next_seq)
             self._retire(keep=1)
 
     def skip_to(self, seq: int) -> None:
-        """Goes on with `seq` in a new segment; every frame before it is acknowledged."""
+        """Continues with `seq` in a new segment; every frame before it must be acknowledged."""
         with self._lock:
             self.first_seq = self.next_seq = seq
             if self._writer is not None:
                 self._writer.broken = True
 
     def restore_directory(self) -> None:
-        """Makes a directory that was removed again; the next `sync` writes what is still in memory into it.
+        """Recreates a directory that was removed; the next `sync` writes the frames that are still in memory into it.
 
         Raises:
             OSError: it cannot be made.
@@ -129,7 +129,7 @@ class SegmentChain:
             self._directory.mkdir(0o700, parents=True, exist_ok=True)
             self._unsynced_directories |= {self._directory, self._directory.parent}
             for writer in (*self._sealed, *([self._writer] if self._writer else [])):
-                # Its descriptor still takes frames, into a file that no longer has a name.
+                # Its descriptor still accepts frames, into a file that no longer has a name.
                 writer.synced_seq = writer.segment.first
                 writer.sync_failed = True
 
@@ -153,7 +153,7 @@ class SegmentChain:
             return sum(header.values + header.dropped for header in headers)
 
     def sync(self) -> None:
-        """fsync of all that was appended before the call; see `stepwell.spool.Spool.sync`.
+        """Syncs everything that was appended before the call to the disk; see `stepwell.spool.Spool.sync`.
 
         Raises:
             OSError: something is not safe from a host crash. All segments were tried.
@@ -167,7 +167,7 @@ class SegmentChain:
             except OSError as error:
                 failure = failure or error
         with self._lock:
-            # Taken out first: a segment that is created meanwhile puts its directory back.
+            # Removed first: a segment that is created meanwhile adds its directory again.
             directories, self._unsynced_directories = self._unsynced_directories, set()
         for directory in directories:
             try:
@@ -209,7 +209,9 @@ class SegmentChain:
     def _rotate(self) -> SegmentWriter:
         if self.first_seq == self.next_seq:
             self._retire(keep=0)
-        elif self._segments[-1].first == self.next_seq:  # it broke before its first frame; the new one has its name
+        elif (
+            self._segments[-1].first == self.next_seq
+        ):  # it broke before its first frame; the new segment has the same name
             self._remove(self._segments[-1])
         try:
             writer = SegmentWriter.create(self._directory, self._identity, self.next_seq)
@@ -257,7 +259,7 @@ class SegmentChain:
                 writer.close()
 
     def _rewrite(self, writer: SegmentWriter) -> None:
-        """Puts the unsynced frames of `writer` into a file that is synced, as the segment that begins with them."""
+        """Writes the unsynced frames of `writer` to a new, synced file, as the segment that begins with them."""
         if writer is self._writer:
             self._seal_writer()
         writer.close()
@@ -285,7 +287,7 @@ class SegmentChain:
             raise
         finally:
             os.close(fd)
-        self._drop_reader()  # Windows renames onto no open file
+        self._drop_reader()  # Windows cannot replace an open file
         temporary.replace(path)
         new = Segment(path, since, old.end, len(head), size)
         index = self._segments.index(old)
@@ -317,7 +319,7 @@ class SegmentChain:
     def _retire(self, keep: int) -> None:
         while len(self._segments) > keep and self._segments[0].end <= self.first_seq:
             if not self._remove(self._segments[0]):
-                return  # never a younger one before an older one: a crash may leave no holes
+                return  # never unlinks a newer segment before an older one: a crash must not leave gaps
 
     def _remove(self, segment: Segment) -> bool:
         if self._reader is not None and self._reader.segment is segment:

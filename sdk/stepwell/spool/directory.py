@@ -25,10 +25,10 @@ _MAX_TORN_BYTES = 64 * 1024
 
 
 def make_directory(root: Path, identity: SpoolIdentity) -> Path:
-    """The new directory of a session, readable by its owner only.
+    """Creates the directory of a session, readable by its owner only.
 
     Raises:
-        OSError: it cannot be made; FileExistsError when the session has one already.
+        OSError: it cannot be created; FileExistsError when the session has one already.
     """
     root.mkdir(0o700, parents=True, exist_ok=True)
     directory = root / file_name(identity.run) / f"{file_name(identity.writer)}-{identity.session.hex()[:8]}"
@@ -61,7 +61,8 @@ def discover(root: Path) -> list[Path]:
 
 
 def file_name(text: str) -> str:
-    """`text` as a file name on every platform: anything but [A-Za-z0-9._-] as %XX; long ones cut, with a hash."""
+    """`text` as a file name for every platform: characters other than [A-Za-z0-9._-] become %XX; long names are cut,
+    with a hash."""
     name = urllib.parse.quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
     if _RESERVED.match(name) or name.startswith("."):
         name = f"%{ord(name[0]):02X}{name[1:]}"

@@ -1,19 +1,19 @@
 """The lock of a spool directory: a `lock` file, created with O_CREAT | O_EXCL, that names its owner.
 
-Taken before `stepwell.spool` looks at a segment. Byte-range locks are not used because they fail or give wrong answers
+Acquired before `stepwell.spool` reads a segment. Byte-range locks are not used because they fail or give wrong answers
 on the shared file systems where training jobs run. The file holds JSON:
 
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
     started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
-    image            where the stack of its program begins, likewise, else null: another address after `exec`
-    token            random; tells this lock from a later one of the same process
+    image            the start of its program's stack, likewise, else null: it changes with `exec`
+    token            random; distinguishes this lock from a later one of the same process
 
 A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
 with another program (after `os.execv` the owner is gone, while its pid and start time stay). Any other owner cannot be
 looked up: its lock is stale when its modification time is `STALE_AFTER_S` old, since owners refresh it. The age is
-counted up to that of a file made beside it, because the clock of a file server may differ by any amount.
-So an owner that was stopped for longer (SIGSTOP, a laptop asleep) can lose it, which `refresh` reports.
+measured against a new file beside it, because the clock of a file server may differ by any amount. So an owner that was
+stopped for longer (SIGSTOP, a sleeping laptop) can lose its lock, which `refresh` reports.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stepwell.errors import SpoolLockedError
 from stepwell.spool.writer import write_all
 
 STALE_AFTER_S = 600.0
-#: A lock without readable content is being written just now, or its owner died between creating and writing it.
+#: A lock without readable content is either being written, or its owner died between creating and writing it.
 UNREADABLE_STALE_AFTER_S = 10.0
 _ATTEMPTS = 10
 
@@ -47,10 +47,10 @@ class SpoolLock:
 
     @classmethod
     def acquire(cls, directory: Path) -> SpoolLock:
-        """Takes the lock of `directory`, also over from an owner that is no more.
+        """Acquires the lock of `directory`, if necessary from an owner that is dead.
 
         Raises:
-            SpoolLockedError: it has a live owner, named by host and pid.
+            SpoolLockedError: it has a live owner; names its host and pid.
             OSError: the directory cannot be written.
         """
         path = directory / "lock"
@@ -62,18 +62,18 @@ class SpoolLock:
                 _clear_if_stale(path)
             else:
                 return cls(path, content)
-        raise SpoolLockedError("the lock of the spool keeps changing hands", detail=str(path))
+        raise SpoolLockedError("the lock of the spool keeps changing its owner", detail=str(path))
 
     def refresh(self) -> None:
-        """Renews the modification time, by which other hosts see that the owner lives.
+        """Renews the modification time, by which other hosts see that the owner is alive.
 
         Raises:
-            SpoolLockedError: somebody else holds the lock by now.
+            SpoolLockedError: another process holds the lock by now.
             OSError: the lock cannot be read or touched.
         """
         try:
             content = self._path.read_bytes()
-        except FileNotFoundError:  # somebody tidied up; it is still our directory
+        except FileNotFoundError:  # the file was removed by hand; the directory is still ours
             _create(self._path, self._content)
             return
         if content != self._content:
@@ -85,7 +85,7 @@ class SpoolLock:
         os.utime(self._path)
 
     def release(self) -> None:
-        """Gives the lock back, if it is still ours."""
+        """Releases the lock, if it is still ours."""
         with contextlib.suppress(OSError):
             if self._path.read_bytes() == self._content:
                 self._path.unlink()
@@ -120,7 +120,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _clear_if_stale(path: Path) -> None:
-    """Removes the lock file at `path` if its owner is no more, else raises SpoolLockedError."""
+    """Removes the lock file at `path` if its owner is dead, else raises SpoolLockedError."""
     try:
         content, refreshed_at = path.read_bytes(), path.stat().st_mtime
     except FileNotFoundError:
@@ -133,8 +133,8 @@ def _clear_if_stale(path: Path) -> None:
             hint="wait until that process ends. The lock of a process on another host counts as abandoned "
             f"{STALE_AFTER_S / 60:.0f} minutes after its last refresh",
         )
-    # Two processes may find the same stale lock. Both rename; who then holds a file other than the one it judged has
-    # caught the winner's new lock and puts it back.
+    # Two processes may find the same stale lock. Both rename it; a process that then holds another file than the one it
+    # judged has caught the winner's new lock and puts it back.
     grave = path.with_name(f"lock.{secrets.token_hex(8)}")
     try:
         path.rename(grave)
@@ -170,12 +170,12 @@ def _is_live(owner: dict[str, Any], age_s: Callable[[], float]) -> bool:
     if not isinstance(pid, int) or pid <= 0:
         return age_s() < UNREADABLE_STALE_AFTER_S
     here = owner.get("host") == socket.gethostname()
-    # Another boot id or pid namespace: a restarted machine or container, or another one that bears the same name and
-    # shares the directory. Its pids say nothing here.
+    # Another boot id or pid namespace: a restarted machine or container, or another one with the same name that shares
+    # the directory. Its pids mean nothing here.
     if not here or any(owner.get(key) not in (None, value) for key, value in _surroundings().items()):
         return age_s() < STALE_AFTER_S
     seen = _process(pid)
-    if seen.state in ("Z", "X") or not _pid_exists(pid):  # a zombie has a pid, but it can own nothing
+    if seen.state in ("Z", "X") or not _pid_exists(pid):  # a zombie has a pid, but cannot own anything
         return False
     told = ((owner.get("started"), seen.started), (owner.get("image"), seen.image))
     return all(recorded is None or now is None or recorded == now for recorded, now in told)
@@ -215,7 +215,7 @@ def _process(pid: int) -> _Process:
     try:
         # The name of the program comes second, in parentheses, and may itself hold spaces and parentheses.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return _Process(fields[0], int(fields[19]), int(fields[25]) or None)  # 0: of another user's process
+        return _Process(fields[0], int(fields[19]), int(fields[25]) or None)  # 0 for another user's process
     except (OSError, ValueError, IndexError):
         return _Process()
 
@@ -236,6 +236,6 @@ def _pid_exists(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # EPERM: it lives and is somebody else's; anything else: better refused than shared
+    except OSError:  # EPERM: it is alive and belongs to another user; otherwise: better refused than shared
         return True
     return True

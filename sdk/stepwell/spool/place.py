@@ -1,8 +1,8 @@
-"""The directory in which a run may keep its files: the one that was asked for, or another one with a warning.
+"""Chooses the directory for a run's files: the requested one, or another one with a warning.
 
-Before the spool. Receives a path; returns one that exists, takes files, and belongs to this user. In a directory of
-somebody else's, he could read what is logged, or let links stand in for files. Where none will do, the path comes back
-as it was, and the spool says what is wrong.
+Used before the spool is created. Receives a path; returns one that exists, is writable, and belongs to this user: in
+another user's directory, that user could read the logged data, or replace files by links. Where no directory is usable,
+the path is returned unchanged, and the spool raises the error.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 log = logging.getLogger("stepwell")
 
-#: The directory is there and may be used again: what a full disk costs is the spool's to decide.
+#: Errors after which the directory may still be used: the spool handles a full disk itself.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def usable_directory(wanted: Path) -> Path:
-    """`wanted`, made if need be; or a directory that takes its place, with a warning that says which and why."""
+    """`wanted`, created if necessary, or a substitute, with a warning that names it and the reason."""
     problem = _problem(wanted)
     if problem is None:
         return wanted
@@ -38,13 +38,13 @@ def usable_directory(wanted: Path) -> Path:
 
 
 def foreign_owner(directory: Path) -> str | None:
-    """Who else owns a directory that is there; None: it is ours, or root's.
+    """The other user who owns an existing directory; None: it belongs to this user, or to root.
 
-    Where a file server or a container gives files other owners than their processes have, a directory counts as ours
-    when what we make in it has its owner.
+    Where a file server or a container gives files other owners than their processes have, a directory counts as this
+    user's when a new file in it has the same owner.
 
     Raises:
-        OSError: nothing can be made in it.
+        OSError: no file can be created in it.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -62,7 +62,7 @@ def foreign_owner(directory: Path) -> str | None:
 
 
 def _problem(directory: Path) -> str | None:
-    """Why a directory, which is made where it is missing, cannot be used."""
+    """The reason why a directory, which is created where it is missing, cannot be used; None: it can."""
     try:
         directory.mkdir(0o700, parents=True, exist_ok=True)
         owner = foreign_owner(directory)
@@ -76,7 +76,7 @@ def _problem(directory: Path) -> str | None:
 
 
 def _others() -> Iterator[Path]:
-    """Where else: what stays over a restart of the machine first."""
+    """Substitutes, beginning with those that survive a restart of the machine."""
     with contextlib.suppress(RuntimeError):  # no home
         state = os.environ.get("XDG_STATE_HOME", "")
         yield (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "stepwell"

@@ -1,16 +1,16 @@
 """Reads segments: frames by seq for the stream, and the whole directory when a spool is opened again.
 
-Takes the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; returns frames whose bytes
-match their checksums. Promises that every seq of a segment gives exactly one frame, the appended one or a tombstone in
-its place, and never a frame that was not appended. The format is drawn in `stepwell.spool.segment`.
+Receives the files that `stepwell.spool` wrote, in whatever state a crash or a disk left them; returns frames whose
+bytes match their checksums. Promises that every seq of a segment yields exactly one frame, the appended one or a
+tombstone in its place, and never a frame that was not appended. `stepwell.spool.segment` describes the format.
 
 Handling of damage:
 
-    a body that does not fit its checksum       tombstone with the points and objects that its header counts
-    a header that does not fit its checksum     the next header of this session is looked for at multiples of 8 bytes; a
-                                                tombstone for each seq between, with a count of 0 (it is not known)
+    a body that does not match its checksum     tombstone with the points and objects that its header counts
+    a header that does not match its checksum   the next header of this session is searched at multiples of 8 bytes; a
+                                                tombstone for each seq between, with a count of 0 (it is unknown)
     the same, and nothing follows, last file    torn tail: cut off (the rest of an append that did not return)
-    a damaged head                              frames are looked for as above; other segments give the identity
+    a damaged head                              frames are searched as above; other segments give the identity
     the same in the last file, and no frames    crash while the segment was created: the file is removed
 """
 
@@ -30,13 +30,13 @@ _NO_END = 1 << 63
 
 
 class FrameReader:
-    """Gives the frames of one segment by seq; in order this costs O(bytes), backwards it starts again from the head."""
+    """Reads the frames of one segment by seq; in order this costs O(bytes), backwards it starts again from the head."""
 
     def __init__(self, segment: Segment, session: bytes) -> None:
         self.segment = segment
         self._session = session
         self._file: BinaryIO = segment.path.open("rb", buffering=_BUFFER_BYTES)
-        # The frame `_seq` stands at `_offset`; the seqs of `_gap` have no readable header.
+        # The frame `_seq` is at `_offset`; the seqs of `_gap` have no readable header.
         self._offset, self._seq = segment.start, segment.first
         self._gap = range(0)
         self._last: tuple[int, bytes, bool] | None = None
@@ -45,7 +45,7 @@ class FrameReader:
         self._file.close()
 
     def frame(self, seq: int) -> tuple[bytes, bool]:
-        """The frame `seq`, which lies in this segment, and whether it is a tombstone for a damaged one.
+        """The frame with this seq, which must be in this segment, and whether it is a tombstone for a damaged one.
 
         Raises:
             OSError: the file cannot be read. This is not taken for damage: it may be readable again later.
@@ -84,7 +84,7 @@ class FrameReader:
         return wire.encode_tombstone(self._session, header.seq, lost), True
 
     def _locate(self) -> wire.Header | None:
-        """The header of the next readable frame; `_offset` and `_seq` are moved to it. None: nothing is left."""
+        """Moves `_offset` and `_seq` to the next readable frame; returns its header, or None at the end."""
         room = self.segment.size - self._offset
         if room < wire.HEADER_BYTES:
             return None
@@ -108,7 +108,7 @@ class FrameReader:
             header = wire.peek(buffer, at)
         except WireError:
             return None
-        # Every frame that was skipped took at least a header's bytes, so the seq can have moved on by so much only.
+        # Every skipped frame had at least the size of a header, which bounds how far the seq can have moved.
         plausible = self._seq <= header.seq <= self._seq + at // wire.HEADER_BYTES and header.seq < self.segment.end
         return header if plausible and header.session == self._session and header.length <= room - at else None
 
@@ -117,8 +117,8 @@ class Loaded(NamedTuple):
     """What `load` found.
 
     Attributes:
-        segments: in order, at least one.
-        repaired_bytes: how much was cut off or removed.
+        segments: the segments in order, at least one.
+        repaired_bytes: the number of bytes that were cut off or removed.
     """
 
     identity: SpoolIdentity
@@ -137,13 +137,13 @@ def segment_files(directory: Path) -> list[Path]:
 
 
 def load(directory: Path) -> Loaded:
-    """Takes stock of a spool directory whose lock is held, and repairs its tail.
+    """Scans a spool directory whose lock is held, and repairs its tail.
 
     Reads the head of every segment, and of the last one the headers of all frames; the others end where the next
     begins. Bodies are checked when they are read.
 
     Raises:
-        SpoolFormatError: another version wrote it, or it is no spool. No frame was touched then.
+        SpoolFormatError: another version wrote it, or it is not a spool. No frame was changed.
         OSError: a file cannot be read or repaired.
     """
     paths = segment_files(directory)
@@ -172,7 +172,7 @@ def load(directory: Path) -> Loaded:
 
 
 def _repair(directory: Path, segments: list[Segment], session: bytes) -> int:
-    for leftover in directory.glob(f"*{SUFFIX}.tmp"):  # a rewrite that did not come to its rename
+    for leftover in directory.glob(f"*{SUFFIX}.tmp"):  # a rewrite that was interrupted before its rename
         leftover.unlink()
     repaired = 0
     while True:

@@ -34,10 +34,10 @@ from stepwell.errors import SpoolError, SpoolFormatError, SpoolFullError
 MAGIC = b"SWSPOOL1"
 FORMAT = 1
 #: Versions of the frame format that this code reads. A frame of any other version would look damaged and be replaced
-#: by a tombstone; hence the check in the head, before any frame is looked at.
+#: by a tombstone; therefore the head is checked before any frame is read.
 WIRE_VERSIONS = (wire.VERSION,)
 SUFFIX = ".seg"
-#: An identity of this size is a damaged length, not a config.
+#: A larger identity indicates a damaged length.
 MAX_IDENTITY_BYTES = 64 * 1024 * 1024
 
 _LENGTH = struct.Struct("<I")
@@ -48,12 +48,12 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.
 
 @dataclass(frozen=True, slots=True)
 class SpoolIdentity:
-    """Whose frames these are; stands in the head of every segment, so that each segment explains itself.
+    """The owner of the frames, stored in the head of every segment, so that each segment is self-contained.
 
     Attributes:
         session: 16 bytes, the session of every frame in the spool.
         started_at: seconds since the Unix epoch.
-        info: what attach sends besides (config, display name, host, pid, …); JSON values.
+        info: further fields of the attach message (config, display name, host, pid, …); JSON values.
     """
 
     entity: str
@@ -73,7 +73,7 @@ class Segment:
         first: seq of its first frame.
         end: seq of the frame after its last one.
         start: offset of its first frame; 0 when the head is damaged, and reading then looks for the first frame.
-        size: bytes that count; what the file may hold beyond them is not looked at.
+        size: the number of valid bytes; the file may hold more, which is not read.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def encode_head(identity: SpoolIdentity, first_seq: int) -> bytes:
     """The head of a segment, padding included.
 
     Raises:
-        TypeError, ValueError: `info` holds what JSON cannot.
+        TypeError, ValueError: `info` is not JSON.
     """
     text = json.dumps(
         {
@@ -173,8 +173,8 @@ def _check_versions(path: Path, fields: dict[str, Any], magic: bytes) -> None:
 
 
 def is_torn_head(path: Path) -> bool:
-    """Whether the file is what a crash leaves while a segment is being created: the beginning of a head, or zeros."""
-    # Zeros at the end stand for pages that never reached the disk before the host went down.
+    """Returns whether the file is the remains of a crash during its creation: the beginning of a head, or zeros."""
+    # Zeros at the end are pages that never reached the disk before the host crashed.
     data = path.read_bytes().rstrip(b"\0")
     if len(data) <= len(MAGIC):
         return MAGIC.startswith(data)
@@ -183,16 +183,16 @@ def is_torn_head(path: Path) -> bool:
 
 
 def claims_to_be_segment(path: Path) -> bool:
-    """Whether the file begins as a segment does, however damaged the rest is."""
+    """Returns whether the file begins like a segment, however damaged the rest is."""
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def storage_error(error: OSError, doing: str) -> SpoolError:
-    """The error of this package for one of the operating system.
+    """The Stepwell error for an error of the operating system.
 
     Args:
-        doing: what was tried, as in "the spool could not {doing}".
+        doing: the action, as in "the spool could not {doing}".
     """
     message = f"the spool could not {doing}"
     if error.errno in _NO_ROOM:

@@ -1,15 +1,16 @@
 """The spool: the frames of one writer session on disk, from when they are cut until the server acknowledges them.
 
-Sits between the framer and the stream. Takes encoded frames in order of seq; returns the same bytes, as often as the
+Sits between the framer and the stream. Receives encoded frames in order of seq; returns the same bytes, as often as the
 stream asks, until `acknowledge`. Promises:
 
-- When `append` returns, the frame survives the death of this process; after the next `sync` also that of the host.
-- A frame is given back with the bytes and the seq with which it came. One that the disk damaged comes back as a
-  tombstone with its seq, and is counted; it never comes back wrong.
-- A failed `append` leaves earlier frames whole and may be tried again; full and broken are errors with a name.
+- When `append` returns, the frame survives the death of this process; after the next `sync` also a crash of the host.
+- A frame is returned with the bytes and the seq with which it was appended. A frame that the disk damaged is replaced
+by
+  a tombstone with its seq, and counted; wrong bytes are never returned.
+- A failed `append` leaves earlier frames intact and may be repeated; a full and a failing disk raise distinct errors.
 
     <root>/<run>/<writer>-<8 hex of session>/
-        lock                          who owns it (`stepwell.spool.lock`)
+        lock                          its owner (`stepwell.spool.lock`)
         00000000000000000000.seg      frames from seq 0 on (format: `stepwell.spool.segment`)
         00000000000000004711.seg      frames from seq 4711 on; only the last one is appended to
         00000000000000004711.seg.tmp  a rewrite after a failed fsync, until it is renamed; removed by `open`
@@ -39,13 +40,13 @@ __all__ = ["Spool", "SpoolIdentity", "SpoolLimits"]
 
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
-    """How large a spool may become.
+    """Limits on the size of a spool.
 
     Attributes:
-        segment_bytes: a segment of this size is followed by a new one. At most an eighth of `max_bytes` is used, so
-            that acknowledged frames in a segment that is not yet finished cannot fill the spool.
-        max_bytes: of all segments together; beyond it `append` raises SpoolFullError.
-        cache_bytes: how much of the newest frames stays in memory, so that a live stream never reads the disk.
+        segment_bytes: the size at which a new segment begins; at most an eighth of `max_bytes`, so that acknowledged
+            frames in an unfinished segment cannot fill the spool.
+        max_bytes: the size of all segments together; beyond it `append` raises SpoolFullError.
+        cache_bytes: the size of the newest frames that stay in memory, so that a live stream never reads the disk.
     """
 
     segment_bytes: int = 16 * 1024 * 1024
@@ -57,15 +58,15 @@ DEFAULT_LIMITS = SpoolLimits()
 
 
 class Spool:
-    """The frames of one writer session. Made by `create` or `open`.
+    """The frames of one writer session. Created by `create` or `open`.
 
     One thread uses it; only `sync` may be called by another one at the same time (`stepwell.spool.chain` says how).
-    A forked child may not use it: every method raises SpoolError there, but `close`, which does nothing.
+    A forked child may not use it: every method raises SpoolError there, except `close`, which does nothing.
 
     Attributes:
-        identity: whose frames these are.
-        directory: where they are.
-        repaired_bytes: what `open` cut off the tail.
+        identity: the owner of the frames.
+        directory: the directory of the spool.
+        repaired_bytes: the number of bytes that `open` cut off the tail.
     """
 
     def __init__(
@@ -94,19 +95,19 @@ class Spool:
         )
         self._cache_first = self._chain.next_seq
         self._owner = owner
-        self._sync_lock = threading.Lock()  # one sync at a time, and none while the lock file is given back
+        self._sync_lock = threading.Lock()  # one sync at a time, and none while the lock file is released
         self._pid = os.getpid()
         self._closed = False
         self._taken_over: SpoolLockedError | None = None
 
     @classmethod
     def create(cls, root: Path, identity: SpoolIdentity, limits: SpoolLimits = DEFAULT_LIMITS) -> Spool:
-        """A new, empty spool below `root`, readable by its owner only.
+        """Creates an empty spool below `root`, readable by its owner only.
 
         Raises:
-            SpoolFullError: no room on the disk.
-            SpoolError: the directory cannot be made, or the session has one already.
-            TypeError, ValueError: an identity that JSON cannot hold, or a session that has not 16 bytes.
+            SpoolFullError: there is no room on the disk.
+            SpoolError: the directory cannot be created, or the session has one already.
+            TypeError, ValueError: the identity is not JSON, or the session does not have 16 bytes.
         """
         if len(identity.session) != 16:
             raise ValueError(f"a session has 16 bytes, not {len(identity.session)}")
@@ -126,11 +127,12 @@ class Spool:
 
     @classmethod
     def open(cls, directory: Path, limits: SpoolLimits = DEFAULT_LIMITS) -> Spool:
-        """The spool that a process left behind: locked, its tail repaired, ready to be read and appended to.
+        """Opens a spool that a process left behind: locks it and repairs its tail, so that it can be read and appended
+        to.
 
         Raises:
             SpoolLockedError: another process owns it.
-            SpoolFormatError: it is none, or another version wrote it.
+            SpoolFormatError: the directory is not a spool, or another version wrote it.
             SpoolError: it cannot be read or repaired.
         """
         if not segment_files(directory):
@@ -152,7 +154,7 @@ class Spool:
     def discover(root: Path) -> list[Path]:
         """The spool directories at or up to two levels below `root`, by the start of their session, oldest first.
 
-        Those in use are listed, too. One whose process died before its head was written holds nothing and is not.
+        Spools in use are listed, too. A spool whose process died before writing a head holds nothing and is not listed.
         """
         return spool_directory.discover(root)
 
@@ -163,36 +165,36 @@ class Spool:
 
     @property
     def first_seq(self) -> int:
-        """The oldest frame that is not acknowledged, as far as this process or the files know; else `next_seq`."""
+        """The seq of the oldest unacknowledged frame, as far as this process or the files know; else `next_seq`."""
         return self._chain.first_seq
 
     @property
     def pending_frames(self) -> int:
-        """How many frames are not acknowledged."""
+        """The number of unacknowledged frames."""
         return self._chain.next_seq - self._chain.first_seq
 
     @property
     def stored_bytes(self) -> int:
-        """Size of all segments on disk, acknowledged frames included as long as their segment is there."""
+        """The size of all segments on disk, including acknowledged frames as long as their segment exists."""
         return self._chain.stored_bytes
 
     @property
     def damaged_frames(self) -> int:
-        """How many frames `read` replaced by tombstones, each counted once."""
+        """The number of frames that `read` replaced by tombstones, each counted once."""
         return self._chain.damaged_frames
 
     @property
     def failed_syncs(self) -> int:
-        """How many times an fsync of a segment failed."""
+        """The number of failed fsyncs of segments."""
         return self._chain.failed_syncs
 
     def append(self, frame: bytes) -> None:
         """Stores exactly one frame, as `wire.encode` made it. When this returns, the kernel has it.
 
         Raises:
-            ValueError: not one frame, or its seq or session is not the next one of this spool.
+            ValueError: it is not one frame, or its seq or session is not the next one of this spool.
             SpoolFullError: `max_bytes` is reached or the disk is full. The frame was not stored, all others are
-                whole, and the same call works when room has come back.
+                intact, and the same call works when there is room again.
             SpoolError: the disk failed (likewise), the spool is closed, was taken over, or this is a forked child.
         """
         self._check_usable()
@@ -213,16 +215,16 @@ class Spool:
             self._forget_oldest()
 
     def read(self, from_seq: int, max_bytes: int, max_frames: int) -> list[bytes]:
-        """The frames from `from_seq` on, in order: as many as fit both limits, but one if there is one at all.
+        """The frames from `from_seq` on, in order: as many as fit both limits, but at least one if there is one.
 
-        From memory when they are there, else from disk; reading on where the last call ended costs O(bytes).
+        Reads from memory where possible, else from disk; continuing where the last call ended costs O(bytes).
 
         Args:
             from_seq: `first_seq` … `next_seq`.
 
         Raises:
             ValueError: a seq that was acknowledged already or never appended.
-            SpoolError: the disk cannot be read now. That is not taken for damage; try again.
+            SpoolError: the disk cannot be read now. This does not count as damage; try again.
         """
         self._check_usable()
         if not self.first_seq <= from_seq <= self.next_seq:
@@ -240,10 +242,10 @@ class Spool:
         return frames
 
     def acknowledge(self, next_seq: int) -> None:
-        """Everything below `next_seq` is safe on the server: forget it, and unlink the segments that lie below.
+        """Forgets everything below `next_seq`, which is safe on the server, and unlinks the segments below.
 
-        The last segment stays, since its name says where the session stands. A lower value than before changes
-        nothing. A file that cannot be unlinked now is tried again with the next call.
+        The last segment stays, since its name holds the session's position. A lower value than before changes nothing.
+        A file that cannot be unlinked is tried again with the next call.
 
         Raises:
             ValueError: above `self.next_seq`.
@@ -256,22 +258,22 @@ class Spool:
         self._chain.acknowledge(next_seq)
 
     def skip_to(self, seq: int) -> None:
-        """Has the next frame be `seq`: the server got those before it without this spool. The disk is not touched.
+        """Makes `seq` the next seq: the server got the frames before it without this spool. The disk is not touched.
 
         Raises:
-            ValueError: frames here are not acknowledged, or `seq` lies behind `next_seq`.
+            ValueError: the spool has unacknowledged frames, or `seq` is below `next_seq`.
         """
         self._check_usable()
         if self.pending_frames or seq < self.next_seq:
-            raise ValueError(f"cannot go on at seq {seq}: the spool has {self.first_seq} to {self.next_seq}")
+            raise ValueError(f"cannot continue at seq {seq}: the spool has {self.first_seq} to {self.next_seq}")
         self._chain.skip_to(seq)
         self._cache_first = seq
 
     def drop_oldest(self) -> int | None:
-        """Gives up the oldest segment, to make room for newer frames; `first_seq` moves behind it.
+        """Drops the oldest segment, to make room for newer frames; `first_seq` moves past it.
 
         Returns:
-            How many points and objects were lost with it; None when there is only one segment, which stays.
+            The number of points and objects lost with it; None when there is only one segment, which stays.
 
         Raises:
             SpoolError: the disk cannot be read now.
@@ -286,21 +288,22 @@ class Spool:
         return dropped
 
     def sync(self) -> None:
-        """fsync of all that was appended before the call, of new directory entries, and a sign of life for the lock.
+        """Syncs everything that was appended before the call, and new directory entries, to the disk; refreshes the
+        lock.
 
-        Any thread may call it, also while `append` goes on. It should come every few minutes at least: other hosts
-        take a lock over that was not refreshed for ten.
+        Any thread may call it, also during `append`. Call it at least every few minutes: other hosts take over a lock
+        that was not refreshed for ten.
 
         A failed fsync is not repeated: the kernel may have dropped the pages and would report success. Instead the
         frames that were not synced are taken from memory, or read back and checked, and written to a new file, which
-        is synced and then renamed into place. If that works, this returns as usual and `failed_syncs` tells; if not,
-        they stay unsynced, the next call tries the rewrite again, and `append` goes on in a new segment.
+        is synced and then renamed into place. If that works, this returns as usual and `failed_syncs` counts it; if
+        not, they stay unsynced, the next call tries the rewrite again, and `append` continues in a new segment.
 
         Raises:
-            SpoolFullError, SpoolError: something is not yet safe from a host crash.
+            SpoolFullError, SpoolError: some frames are not yet safe from a crash of the host.
             SpoolLockedError: the spool was taken over; it can only be closed.
         """
-        self._check_usable()  # first of all: in a forked child the lock may be held for ever
+        self._check_usable()  # first of all: in a forked child the lock may be held forever
         with self._sync_lock:
             self._check_usable()
             try:
@@ -317,11 +320,12 @@ class Spool:
                 raise storage_error(error, "make frames safe from a host crash") from error
 
     def close(self, *, remove_if_empty: bool = True) -> None:
-        """Gives the directory up. Frames that are not acknowledged are synced and stay.
+        """Closes the spool. Unacknowledged frames are synced and stay.
 
         Args:
-            remove_if_empty: when all is acknowledged, remove the directory, and that of the run if nothing else is
-                in it.
+            remove_if_empty: whether to remove the directory when everything is acknowledged, and that of the run if it
+            is
+                empty then.
 
         Raises:
             SpoolError: as `sync`; the spool is closed nevertheless.

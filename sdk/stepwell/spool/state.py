@@ -1,4 +1,4 @@
-"""What `stepwell sync` must know of a run besides its frames: the last config and names, and how the run ended.
+"""The facts about a run that `stepwell sync` needs besides its frames: the last config and names, and the exit code.
 
 A small JSON file beside the segments, replaced as a whole, so that a crash leaves the old one or the new one.
 """
@@ -19,7 +19,7 @@ _NAME = "state.json"
 
 
 class SpoolState(NamedTuple):
-    """info: what the attach message carries; exit_code: None while the writer has not ended."""
+    """info: the info for the attach message; exit_code: None while the writer has not ended."""
 
     info: dict[str, Any]
     exit_code: int | None
@@ -29,7 +29,7 @@ def save(directory: Path, info: Mapping[str, Any], exit_code: int | None) -> Non
     """Replaces the state.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: it cannot be written.
     """
     temporary = directory / f"{_NAME}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -42,7 +42,7 @@ def save(directory: Path, info: Mapping[str, Any], exit_code: int | None) -> Non
 
 
 def load(directory: Path) -> SpoolState | None:
-    """The state; None when there is none, or none that can be read (the frames stand for themselves)."""
+    """Reads the state; None when there is none, or an unreadable one (the frames can be delivered without it)."""
     try:
         raw = orjson.loads((directory / _NAME).read_bytes())
         return SpoolState(dict(raw["info"]), raw["exit_code"])
@@ -51,7 +51,7 @@ def load(directory: Path) -> SpoolState | None:
 
 
 def remove(directory: Path) -> None:
-    """Removes the state of a spool that is delivered, and what a crash left of a newer one."""
+    """Removes the state of a delivered spool, and the remains of a newer one that a crash interrupted."""
     for name in (_NAME, f"{_NAME}.tmp"):
         with contextlib.suppress(OSError):
             (directory / name).unlink()

@@ -1,7 +1,7 @@
 """Writes one segment: appends whole frames or nothing, with fsync concurrent to appending.
 
-Takes encoded frames from `stepwell.spool.chain`; writes the file that `stepwell.spool.segment` describes. Promises that
-a frame survives the death of the process once `write` has returned (the kernel has the bytes), and that a failed
+Receives encoded frames from `stepwell.spool.chain`; writes the file that `stepwell.spool.segment` describes. Promises
+that a frame survives the death of the process once `write` has returned (the kernel has the bytes), and that a failed
 `write` leaves nothing in the file or marks it `broken`.
 
 The file descriptor appends (O_APPEND), so a failed write needs no more than truncating the partial record.
@@ -18,7 +18,7 @@ from pathlib import Path
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, is_torn_head, segment_path
 
 _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would turn each \n into \r\n
-#: How file systems that sync no directories say so: NFS, FUSE, SMB and old network file systems differ.
+#: The errors of file systems that cannot sync directories: NFS, FUSE, SMB and old network file systems differ.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS, errno.EISDIR)
 _APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
 
@@ -44,10 +44,10 @@ class SegmentWriter:
 
     @classmethod
     def create(cls, directory: Path, identity: SpoolIdentity, first_seq: int) -> SegmentWriter:
-        """A new segment that begins with `first_seq`.
+        """Creates a segment that begins with `first_seq`.
 
         Raises:
-            OSError: also when the segment exists. Nothing is left behind.
+            OSError: the segment exists or cannot be created. Nothing is left behind.
         """
         path = segment_path(directory, first_seq)
         head = encode_head(identity, first_seq)
@@ -56,7 +56,7 @@ class SegmentWriter:
         except FileExistsError:
             if not is_torn_head(path):
                 raise
-            path.unlink()  # left by an earlier try that found no room, and could not be removed then
+            path.unlink()  # left by an earlier try that ran out of space, and could not be removed
             fd = create_file(path)
         try:
             write_all(fd, head)
@@ -69,7 +69,7 @@ class SegmentWriter:
 
     @classmethod
     def resume(cls, segment: Segment) -> SegmentWriter:
-        """An existing segment, to be appended to. Nothing of it is taken to be fsynced.
+        """Opens an existing segment for appending. All of it counts as unsynced.
 
         Raises:
             OSError: it cannot be opened for writing.
@@ -86,11 +86,11 @@ class SegmentWriter:
         Raises:
             OSError: nothing of the frame is left in the file, or `broken` is set.
         """
-        assert self._fd is not None  # closed writers are not written to: the spool replaces them first
+        assert self._fd is not None  # the spool replaces a closed writer before it writes
         try:
             write_all(self._fd, frame)
         except BaseException as error:
-            # With a limit on the size of files a new file has room again.
+            # If the size of files is limited, a new file has room again.
             self.broken = isinstance(error, OSError) and error.errno == errno.EFBIG
             try:
                 os.ftruncate(self._fd, self.segment.size)
@@ -101,7 +101,7 @@ class SegmentWriter:
         self.segment.end += 1
 
     def duplicate(self) -> int:
-        """A descriptor of its own for fsync, so that this one may be closed meanwhile. The caller closes it.
+        """A separate descriptor for fsync, so that the writer may be closed meanwhile. The caller closes it.
 
         Raises:
             OSError: no descriptor is left, or the file is gone.
@@ -111,7 +111,7 @@ class SegmentWriter:
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 
     def close(self) -> None:
-        """Gives the descriptor back; may be called again."""
+        """Closes the descriptor; may be called again."""
         self.broken = True
         if self._fd is not None:
             fd, self._fd = self._fd, None
@@ -119,18 +119,19 @@ class SegmentWriter:
 
 
 def create_file(path: Path) -> int:
-    """A new file for its owner only, opened for appending; its descriptor. An existing file is never touched."""
+    """Creates a file for its owner only, opened for appending; returns its descriptor. Never touches an existing
+    file."""
     return os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """All of `data`, straight to the descriptor.
+    """Writes all of `data` to the descriptor.
 
     Raises:
         OSError: part of it may have been written.
     """
     written = os.write(fd, data)
-    # A short write on a file comes just before its disk or limit is full; the next one tells which.
+    # A short write means that the disk or a limit is nearly full; the next write fails with the reason.
     while written < len(data):
         more = os.write(fd, memoryview(data)[written:])
         if not more:
@@ -142,7 +143,7 @@ def sync_directory(directory: Path) -> None:
     """Makes new names in `directory` survive a host crash, where the platform can.
 
     Raises:
-        OSError: it failed, on a platform and file system that can.
+        OSError: it failed, on a platform and file system that can do it.
     """
     if sys.platform == "win32":  # directories cannot be opened there; NTFS journals its names
         return

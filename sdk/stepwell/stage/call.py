@@ -21,23 +21,23 @@ from stepwell.wire import MAX_ROW_KEYS, MAX_STEP, is_time
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
 
-#: Keys that the client sets itself.
+#: Keys that Stepwell sets itself.
 _TIMESTAMP = "_timestamp"
 _SPECIAL = frozenset({"_step", "_runtime", _TIMESTAMP, "_wandb"})
 
 
 class Call:
-    """A call that can be taken.
+    """A valid call.
 
     Attributes:
-        step: as it was given; None: the open step.
+        step: the given step; None: the open step.
         commit: whether it closes its step.
         row: its plain values.
-        time: Unix seconds.
+        time: its time in Unix seconds.
         found: its media, prepared.
-        types: those of its values when it was one flat dict of numbers; else None.
+        types: the types of its values if it was one flat dict of numbers; else None.
         done: whether the stage has taken it, for calls that wait in a queue.
-        taken_at: the step that it went to.
+        taken_at: the step at which the stage has taken it.
     """
 
     __slots__ = ("commit", "done", "found", "row", "step", "taken_at", "time", "types")
@@ -56,7 +56,7 @@ class Call:
 
 
 class KnownKeys(dict[str, str]):
-    """Keys as users give them → as they are stored; "" for those that are not. Grows up to a limit."""
+    """A bounded cache from users' keys to stored keys; "" for keys that are not stored."""
 
     def __missing__(self, key: str) -> str:
         name = key_text(key)
@@ -68,10 +68,10 @@ class KnownKeys(dict[str, str]):
 
 
 def converted_row(data: Mapping[str, Any], known: KnownKeys) -> tuple[Row, float, list[type] | None]:
-    """The values of one call, its time in Unix seconds, and their types if the call was one flat dict of numbers.
+    """Converts the values of one call; returns them, the time in Unix seconds, and the types of a flat dict of numbers.
 
     Raises:
-        DataError: a key or a value cannot be stored, or the whole is too large; the text names the key.
+        DataError: a key or a value cannot be stored, or the row is too large; the message names the key.
     """
     row = Row()
     values, at = row.values, None
@@ -91,14 +91,14 @@ def converted_row(data: Mapping[str, Any], known: KnownKeys) -> tuple[Row, float
                 raise DataError(f"{name!r}: a value is nested too deeply", hint="is it circular?") from error
     row.check_size()
     types = None
-    # The short way sees keys and types only: what is dropped or stored under another name does not take it.
+    # The fast path sees only keys and types, so keys that are dropped or renamed must not take it.
     if list(values) == list(data) and POINT_TYPES.issuperset(types := list(map(type, data.values()))):
         return row, time() if at is None else at, types
     return row, time() if at is None else at, None
 
 
 def checked_step(step: Any) -> int:
-    """The step as an int: Python's and numpy's integers pass, bools, floats and strings do not."""
+    """The step as an int: accepts Python's and numpy's integers, but no bools, floats or strings."""
     try:
         if isinstance(step, bool):
             raise TypeError
@@ -111,7 +111,7 @@ def checked_step(step: Any) -> int:
 
 
 def checked_commit(commit: Any) -> bool:
-    """The truth of a bool or an integer; a string is a mistake."""
+    """The truth of a bool or an integer; refuses strings."""
     if isinstance(commit, bool | np.bool_):
         return bool(commit)
     try:
@@ -123,7 +123,7 @@ def checked_commit(commit: Any) -> bool:
 
 
 def checked_timestamp(value: Any) -> float:
-    """Unix seconds in the years 1970 to 9999."""
+    """A time in Unix seconds, in the years 1970 to 9999."""
     try:
         seconds = float(value)
     except (TypeError, ValueError) as error:

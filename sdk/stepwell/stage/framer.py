@@ -1,8 +1,8 @@
-"""Turns a cut into frames: rows become dense matrices, metric by metric, split where a frame is full.
+"""Turns a cut into frames: rows become dense matrices with one row for each metric, split where a frame is full.
 
-Takes a `Cut` of the stage; returns encoded frames with consecutive seqs: data, then notes. Promises: every row, object
-and note of the cut is in exactly one frame; all steps of a data frame are greater than those of the one before it;
-notes keep their order. Pure apart from logging.
+Receives a `Cut` of the stage; returns encoded frames with consecutive seqs: data, then notes. Promises: every row,
+object and note of the cut is in exactly one frame; all steps of a data frame are greater than those of the one before
+it; notes keep their order. Pure apart from logging.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ log = logging.getLogger("stepwell")
 
 
 def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Iterator[bytes]:
-    """The frames of `cut`.
+    """Turns `cut` into frames.
 
     Args:
-        target_bytes: a frame is halved by steps until it is below this and has no more than `MAX_BLOCKS`, or one step.
+        target_bytes: a frame is halved by steps until it is smaller and has at most `MAX_BLOCKS` blocks, or one step.
     """
     seq = first_seq
     if cut.blocks:
@@ -37,16 +37,17 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
 
 
 def _encoded(session: bytes, seq: int, values: int, encoded: Callable[[], bytes]) -> bytes:
-    """A frame; where none can be made, which only a mistake of ours explains, its place: the others of the cut stay."""
+    """Encodes a frame. Where that fails, which would be a bug, a tombstone takes its place, and the rest of the cut
+    survives."""
     try:
         return encoded()
     except Exception:
-        log.exception("%d values or notes could not be framed, and are lost", values)
+        log.exception("%d values or notes could not be encoded, and are lost", values)
         return encode_tombstone(session, seq, min(values, 2**32 - 1))
 
 
 def _matrix(block: CutBlock) -> Block:
-    """float64[S][K], as it was appended, to float64[K][S], as it is stored. Times to whole microseconds."""
+    """Transposes float64[S][K], as appended, to float64[K][S], as stored. Converts times to whole microseconds."""
     rows = len(block.steps)
     return Block(
         block.names,
@@ -78,7 +79,7 @@ def _parts(
 
 
 def _groups(notes: Sequence[Object], target_bytes: int) -> Iterator[Sequence[Object]]:
-    """Notes in order, in groups below the target, or of one note."""
+    """Notes in order, in groups smaller than the target, or of one note."""
     start = size = 0
     for index, item in enumerate(notes):
         weight = 24 + len(item.key) + len(item.body)

@@ -1,6 +1,6 @@
 """Calls for a step that has passed: dropped with a warning, refused, or quarantined.
 
-Part of the stage, which holds its lock during these calls. Takes calls; returns counts, and the quarantined calls as
+Part of the stage, which holds its lock during these calls. Receives calls; returns counts, and the quarantined calls as
 JSON lines. The amount kept is bounded. Pure apart from the warning.
 """
 
@@ -27,7 +27,7 @@ class LateCalls:
 
     Args:
         how: see `Settings.step_back`.
-        max_bytes: what may wait to be written to the quarantine; beyond it, calls are dropped.
+        max_bytes: the most bytes that may wait to be written to the quarantine; beyond it, calls are dropped.
     """
 
     def __init__(self, how: StepBack, max_bytes: int) -> None:
@@ -40,14 +40,14 @@ class LateCalls:
 
     @property
     def keeps(self) -> bool:
-        """Whether calls are put aside, so that their media must be encoded."""
+        """Whether calls are quarantined, so that their media must be encoded."""
         return self._how == "quarantine"
 
     def take(self, call: Call, open_step: int) -> bool:
-        """One call; returns whether it was put aside.
+        """Handles one call; returns whether it was quarantined.
 
         Raises:
-            StepOrderError: it is to be refused.
+            StepOrderError: late calls are refused.
         """
         step = call.step
         if self._how == "raise":
@@ -68,14 +68,14 @@ class LateCalls:
         return False
 
     def put_aside(self, call: Call, open_step: int, values: Mapping[str, float | bytes]) -> None:
-        """Keeps values of a late call: those that it came with, or media that are encoded by now."""
+        """Keeps values of a late call: its plain values, or media that have been encoded since."""
         plain = {key: value.decode() if isinstance(value, bytes) else value for key, value in values.items()}
         line = {"step": call.step, "time": call.time, "open_step": open_step, "values": plain}
         self._waiting.append(json.dumps(line).encode())
         self._waiting_bytes += len(self._waiting[-1])
 
     def take_quarantined(self) -> list[bytes]:
-        """Calls that were put aside since the last time, as JSON: step, time, open_step, values."""
+        """Takes the calls quarantined since the last time, as JSON: step, time, open_step, values."""
         taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return taken
 

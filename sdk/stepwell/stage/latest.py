@@ -1,6 +1,6 @@
 """The latest value of each metric over the closed rows, and its extremes where a definition asks for them.
 
-Part of the stage, which holds its lock during these calls. Takes the plans with their waiting rows, and objects;
+Part of the stage, which holds its lock during these calls. Receives the plans with their waiting rows, and objects;
 returns the values that `run.summary` shows. `log()` pays nothing for it: a plan remembers its last row when it is cut,
 and rows are aggregated in bulk then, only for metrics that `define_metric` asked for. Pure.
 """
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 @dataclass(slots=True)
 class Extremes:
-    """Over all numbers of a metric since it is followed. NaN counts for none of them (but for `first`)."""
+    """Aggregates over all numbers of a metric since it was first followed. Only `first` counts NaN."""
 
     low: float = math.nan
     high: float = math.nan
@@ -52,14 +52,14 @@ class Latest:
     """The last values of one writer."""
 
     def __init__(self) -> None:
-        self._older: dict[str, Seen] = {}  # of plans that the stage has dropped
+        self._older: dict[str, Seen] = {}  # the values of plans that the stage has dropped
         self._objects: dict[str, Seen] = {}
         self._extremes: dict[str, Extremes] = {}
         self._follows: Callable[[str], bool] | None = None
 
     def follow(self, follows: Callable[[str], bool], plans: Iterable[Plan]) -> None:
-        """From now on, extremes are kept of the metrics that `follows` names. Of what was before, the last value counts
-        here; the server counts it all."""
+        """From now on, keeps the extremes of the metrics that `follows` names. Of earlier rows only the last value
+        counts here; the server counts all of them."""
         plans = list(plans)
         for plan in plans:
             self.count(plan)
@@ -72,17 +72,17 @@ class Latest:
                     extremes.add(seen.value, seen.value, seen.value, 1)
 
     def saw(self, objects: Iterable[Object]) -> None:
-        """Objects of a row that was closed. None is no value."""
+        """Records the objects of a closed row. None means no value."""
         for step, time_us, key, body in objects:
             if body != b"null":
-                known = self._objects.get(key)  # of a later step, when this is a media object that took its time
+                known = self._objects.get(key)  # a slow media object may find a later step
                 if len(body) <= _MAX_KEPT_BYTES and (known is None or known.step <= step):
                     self._objects[key] = Seen(body, step, time_us / 1e6)
                 if self._follows is not None and self._follows(key) and self._of(key).first is None:
                     self._of(key).first = body
 
     def count(self, plan: Plan) -> None:
-        """Counts the rows of `plan` that have not been counted; to be called before they are taken."""
+        """Counts the uncounted rows of `plan`; must be called before they are taken."""
         rows, keys = len(plan.steps), len(plan.keys)
         since, plan.counted = min(plan.counted, rows), rows
         if self._follows is None or not keys or since == rows:
@@ -103,12 +103,12 @@ class Latest:
                 extremes.first = first
 
     def keep(self, plans: Iterable[Plan]) -> None:
-        """The stage forgets `plans`, whose rows are all taken: what they knew stays."""
+        """Keeps the values of `plans` that the stage forgets, whose rows have all been taken."""
         for key, seen in self.read(plans, objects=False).items():
             self._older[key] = seen
 
     def read(self, plans: Iterable[Plan], objects: bool = True) -> dict[str, Seen]:
-        """The last value of each metric: of the highest step, whatever plan that was in."""
+        """The last value of each metric: that of the highest step, in whichever plan."""
         rows = sorted((last for plan in plans if (last := plan.last_row()) is not None), key=lambda row: row[1])
         out = dict(self._older)
         for keys, step, time, values in rows:
@@ -116,13 +116,13 @@ class Latest:
                 out[key] = Seen(value, step, time)
         if objects:
             for key, seen in self._objects.items():
-                # At one step the later one counts, and a number when they came with one call; SQL does the same.
+                # At the same step the later value counts, and a number if one call brought both; SQL does the same.
                 if key not in out or _order(out[key]) < _order(seen):
                     out[key] = seen
         return out
 
     def extremes(self, plans: Iterable[Plan]) -> dict[str, Extremes]:
-        """The extremes of the metrics that are followed, with the rows that wait."""
+        """The extremes of the followed metrics, including the waiting rows."""
         for plan in plans:
             self.count(plan)
         return self._extremes

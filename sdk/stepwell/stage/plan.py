@@ -1,6 +1,6 @@
 """The waiting rows of one key set, and the blocks that the I/O thread gets when it cuts them.
 
-Part of the stage, which holds its lock during these calls. Takes rows of numbers; returns a `Cut`'s blocks. Pure.
+Part of the stage, which holds its lock during these calls. Receives rows of numbers; returns a `Cut`'s blocks. Pure.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from stepwell.wire import Object, pack_names
 
 
 class Completion(Protocol):
-    """What completes rows before they are closed: `Definitions` fits.
+    """Completes rows before they are closed; implemented by `Definitions`.
 
     Attributes:
-        generation: another number whenever the answers of `needs` may be others.
+        generation: a number that changes whenever the answers of `needs` may change.
     """
 
     generation: int
@@ -30,7 +30,7 @@ class Completion(Protocol):
 
 
 class CutBlock(NamedTuple):
-    """Rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
+    """The rows of one key set: packed names; int64 steps; float64 Unix seconds; float64 values, row after row."""
 
     names: bytes
     keys: int
@@ -40,9 +40,9 @@ class CutBlock(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """All rows that were closed since the last cut. Each step stands in one block; objects belong to these steps.
+    """All rows closed since the last cut. Each step is in one block; objects belong to these steps.
 
-    `notes` say something about the run, in order; their times do not go back.
+    `notes` are the notes about the run, in order; their times never decrease.
     """
 
     blocks: list[CutBlock]
@@ -51,14 +51,14 @@ class Cut(NamedTuple):
 
 
 class Plan:
-    """A key set: how its rows are recognised, and the rows that wait for the next cut.
+    """The plan of a key set: its keys and types, and the rows that wait for the next cut.
 
     Attributes:
-        keys: of its rows, in order.
-        steps, times, values: of the rows that wait.
+        keys: the keys of its rows, in order.
+        steps, times, values: the columns of the waiting rows.
         last: step, time and values of the last row taken.
-        counted: rows that wait and are counted already (`stage/latest.py`).
-        recent: it had rows in the last cut (`stage/plans.py`).
+        counted: the number of waiting rows that are counted already (`stage/latest.py`).
+        recent: whether it had rows in the last cut (`stage/plans.py`).
     """
 
     __slots__ = (
@@ -69,26 +69,28 @@ class Plan:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = list(keys)
         self._names: bytes | None = None
-        self.types: list[type] | None = None  # of the last row that came as one flat dict of numbers
-        self.ints: list[bool] | None = None  # which of them may be beyond 2^53
+        self.types: list[type] | None = None  # the types of the last row that came as one flat dict of numbers
+        self.ints: list[bool] | None = None  # which values may exceed 2^53
         self.steps = array("q")
         self.times = array("d")
         self.values = array("d")
         self.last: tuple[int, float, array[float]] | None = None
-        self.needed: list[int] | None = None  # where its step metrics are; None: rows lack one (`Completion.needs`)
-        self.generation = -1  # of that answer
+        self.needed: list[int] | None = (
+            None  # the indexes of its step metrics; None: rows lack one (`Completion.needs`)
+        )
+        self.generation = -1  # the generation of that answer
         self.counted = 0
         self.recent = False
 
     @property
     def names(self) -> bytes:
-        """The packed keys; made when the first rows are cut, not when they are logged."""
+        """The packed keys, computed when the first rows are cut, not when they are logged."""
         if self._names is None:
             self._names = pack_names(self.keys)
         return self._names
 
     def remember(self, types: list[type]) -> None:
-        """Prepares the short way for the next call with these types."""
+        """Prepares the fast path for the next call with these types."""
         if types != self.types:
             ints = [kind in INT_TYPES for kind in types]
             self.ints = ints if any(ints) else None
@@ -101,13 +103,13 @@ class Plan:
         )
 
     def add(self, step: int, at: float, values: Iterable[Any]) -> None:
-        """Appends a row. The stage says later whether it counts: see `drop_from`."""
+        """Appends a row. The stage decides later whether it counts: see `drop_from`."""
         self.values.extend(values)
         self.times.append(at)
         self.steps.append(step)
 
     def drop_from(self, step: int) -> None:
-        """Removes rows of `step` and later ones, and what an interrupted call has left of a row."""
+        """Removes rows from `step` on, and the remains of a row of an interrupted call."""
         steps = self.steps
         while steps and steps[-1] >= step:
             steps.pop()
@@ -122,10 +124,10 @@ class Plan:
         steps = self.steps[:at] + self.steps[at + 1 :]
         times = self.times[:at] + self.times[at + 1 :]
         values = self.values[: at * width] + self.values[(at + 1) * width :]
-        self.steps, self.times, self.values = steps, times, values  # an interrupt comes before this, or after it
+        self.steps, self.times, self.values = steps, times, values  # atomic: an interrupt comes before or after it
 
     def take(self) -> TakenRows:
-        """The rows that wait, which are the caller's from now on."""
+        """Takes the waiting rows, which then belong to the caller."""
         taken = TakenRows(self, self.steps, self.times, self.values)
         self.last = self._row(-1)
         self.counted = 0
@@ -144,7 +146,7 @@ class Plan:
 
 
 class TakenRows(NamedTuple):
-    """Rows of a plan that are no longer in the stage."""
+    """The rows taken from a plan."""
 
     plan: Plan
     steps: array[int]
@@ -152,12 +154,12 @@ class TakenRows(NamedTuple):
     values: array[float]
 
     def as_block(self) -> CutBlock:
-        """The same with their keys. Without the stage's lock: packing names takes its time."""
+        """The same with packed keys. Called without the stage's lock, because packing names takes time."""
         return CutBlock(self.plan.names, len(self.plan.keys), self.steps, self.times, self.values)
 
 
 class ShortRow(NamedTuple):
-    """A step that came the short way and is still open: further calls may merge into it."""
+    """A step that came by the fast path and is still open: further calls may merge into it."""
 
     plan: Plan
     values: array[float]
@@ -165,7 +167,7 @@ class ShortRow(NamedTuple):
 
 
 class LongRow(NamedTuple):
-    """An open step of any kind of values. Without any, it is a step that waits for its first call."""
+    """An open step with values of any kind. Without values, it waits for its first call."""
 
     row: Row
     time: float

@@ -1,7 +1,7 @@
-"""The plans of a run, by key set: recent ones are found again, unused ones are forgotten.
+"""The plans of a run, by key set: keeps recent ones, and forgets unused ones.
 
-Part of the stage, which holds its lock during these calls. Takes key sets; returns their plans, and all waiting rows at
-a cut. Promises: the number of plans and of keys in them is bounded, and a plan with waiting rows is never forgotten.
+Part of the stage, which holds its lock during these calls. Receives key sets; returns their plans, and all waiting rows
+at a cut. Promises: the number of plans and of keys in them is bounded, and a plan with waiting rows is never forgotten.
 Pure.
 """
 
@@ -17,18 +17,18 @@ MAX_PLAN_KEYS = 1 << 20
 
 
 class Plans:
-    """All key sets of one stage, the oldest first."""
+    """The plans of one stage, the oldest first."""
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, ...], Plan] = {}
-        self._keys = 0  # of all plans
+        self._keys = 0  # the number of keys in all plans
         self.find = self._plans.get
 
     def __iter__(self) -> Iterator[Plan]:
         return iter(list(self._plans.values()))
 
     def of(self, keys: tuple[str, ...]) -> Plan:
-        """The plan of a key set, made if there is none."""
+        """The plan of a key set, created if there is none."""
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plans[keys] = Plan(keys)
@@ -36,19 +36,19 @@ class Plans:
         return plan
 
     def waiting(self) -> list[Plan]:
-        """Those with rows, which the caller takes now."""
+        """The plans with rows, which the caller takes now."""
         found = [plan for plan in self._plans.values() if plan.steps]
         for plan in found:
             plan.recent = True
         return found
 
     def forget(self, kept: Plan | None) -> list[Plan]:
-        """Removes as many plans as there are too many, after a cut; returns them.
+        """Removes surplus plans after a cut, and returns them.
 
-        Those that had rows since they were last looked at go last.
+        Plans that had rows since the last look are removed last.
 
         Args:
-            kept: is not removed: the open row belongs to it.
+            kept: a plan that is not removed, because the open row belongs to it.
         """
         gone: list[Plan] = []
         for second_look in (False, True):

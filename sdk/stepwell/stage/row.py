@@ -1,7 +1,7 @@
 """The content of one open step: values by dot path, and how a later call merges into them.
 
-Part of the stage, which holds its lock during these calls. Takes converted values, nested or not, and keeps them flat:
-a dot in a key and nesting are the same, so the later of `{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
+Part of the stage, which holds its lock during these calls. Receives converted values, nested or not, and keeps them
+flat: a dot in a key and nesting mean the same, so the later of `{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Row:
 
     Attributes:
         values: floats (points) and JSON as bytes (objects), by dot path.
-        nested: of values that stood in dicts, the keys that lead to them, by dot path.
+        nested: for values that were in dicts, the keys that lead to them, by dot path.
     """
 
     __slots__ = ("_above", "nested", "values")
@@ -26,10 +26,10 @@ class Row:
     def __init__(self, values: dict[str, float | bytes] | None = None) -> None:
         self.values: dict[str, float | bytes] = {} if values is None else values
         self.nested: dict[str, tuple[str, ...]] = {}
-        self._above: set[tuple[str, ...]] = set()  # keys of dicts that values stood in; may hold more than these
+        self._above: set[tuple[str, ...]] = set()  # the keys of the dicts that held values; may contain more
 
     def put(self, name: str, value: Converted) -> None:
-        """Sets a value that stood at the top of a call; a dict sets each of its own."""
+        """Sets a top-level value of a call; a dict sets each of its values."""
         if isinstance(value, dict):
             self._put_dict((name,), value)
         elif self.nested:
@@ -38,7 +38,7 @@ class Row:
             self.values[name] = value
 
     def merged(self, later: Row) -> Row:
-        """This row with the values of a later call: they win, dicts merge, and a dict and a scalar replace each other.
+        """This row merged with a later call: later values win, dicts merge, and a dict and a scalar replace each other.
 
         Raises:
             DataError: see `check_size`.
@@ -52,7 +52,7 @@ class Row:
         return row
 
     def without(self, paths: set[str]) -> Row:
-        """This row without the values at some paths: something that is no plain value takes their place."""
+        """This row without the values at some paths, which media replace."""
         if paths.isdisjoint(self.values):
             return self
         row = Row({path: value for path, value in self.values.items() if path not in paths})
@@ -61,7 +61,7 @@ class Row:
         return row
 
     def check_size(self) -> None:
-        """Whether the row fits a frame.
+        """Checks that the row fits a frame.
 
         Raises:
             DataError: too many keys, a path that is too long, or too many bytes.
@@ -70,12 +70,12 @@ class Row:
             raise DataError(
                 "a step has too many metrics",
                 detail=f"{len(self.values)}; the limit is {MAX_ROW_KEYS}",
-                hint="log an array (it becomes a histogram), or spread them over steps",
+                hint="log an array (it becomes a histogram), or spread the metrics over several steps",
             )
         size = 0
         for path, value in self.values.items():
             path_bytes = len(path) if path.isascii() else len(path.encode())
-            if path_bytes > MAX_KEY_BYTES:  # of a nested value: a key alone is checked before it comes here
+            if path_bytes > MAX_KEY_BYTES:  # a nested value; single keys have been checked before
                 raise DataError(
                     "a key is too long",
                     detail=f"{path[:60]!r}, {path_bytes} bytes with the keys above it",
@@ -97,7 +97,7 @@ class Row:
                 self._put((*keys, key), item)
 
     def _put(self, keys: tuple[str, ...], value: float | bytes) -> None:
-        if keys in self._above:  # a scalar replaces all that stood below it
+        if keys in self._above:  # a scalar replaces all values below it
             for path, other in list(self.nested.items()):
                 if len(other) > len(keys) and other[: len(keys)] == keys:
                     del self.values[path], self.nested[path]
@@ -117,5 +117,5 @@ class Row:
 
 
 def bytes_of(objects: list[Object]) -> int:
-    """What objects weigh in the stage."""
+    """The size of objects in the stage."""
     return sum(len(item.key) + len(item.body) for item in objects)

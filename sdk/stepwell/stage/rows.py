@@ -1,10 +1,10 @@
-"""The data of the stage: the open step, the closed rows, and the latest values; and how a call changes them.
+"""The data of the stage: the open step, the closed rows and the latest values, with the changes that calls make.
 
-Sits below the stage (`stage.py`), which serialises access. Takes checked and converted calls; returns a `Cut`. Any
+Sits below the stage (`stage.py`), which serialises access. Receives checked and converted calls; returns a `Cut`. Any
 change may be interrupted between two instructions, usually by Ctrl-C, and rows stay whole: a row is appended first and
-counts only once `step` is greater than its step. That, and the new state of the open row, are one assignment of values
-that are computed already, and Python runs no other code between its stores. `heal` removes the remains of an
-interrupted change. No lock, no I/O.
+counts only once `step` is greater than its step. The new step and the new open row are one assignment of computed
+values, and Python runs no other code between its stores. `heal` removes the remains of an interrupted change. No lock,
+no I/O.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stepwell.stage.plans import Plans
 from stepwell.stage.row import Row, bytes_of
 from stepwell.wire import MAX_STEP, Object
 
-#: From here on an empty row is open behind a closed one, so that calls go the long way, which knows the last step. The
-#: fast path need not compare: no step is that high.
+#: From this step on, an empty row is opened after a closed one, so that calls take the slow path, which knows the last
+#: step. The fast path need not compare, since no step is that high.
 FAR = 2**62
 
 
@@ -26,28 +26,28 @@ class Rows:
     """The open step and the closed rows of one writer.
 
     Args:
-        first_step: where the writer starts.
+        first_step: the first step of the writer.
     """
 
     def __init__(self, first_step: int) -> None:
         self._step = first_step
-        self._open: ShortRow | LongRow | None = None  # of that step
+        self._open: ShortRow | LongRow | None = None  # the row of the open step
         self._plans = Plans()
-        self._plan = Plan(())  # that of the last call
+        self._plan = Plan(())  # the plan of the last call
         self._latest = Latest()
         self._completion: Completion | None = None
-        self._values = 0  # numbers that wait, over all plans
+        self._values = 0  # the number of waiting numbers, over all plans
         self._objects: list[Object] = []
-        self._objects_seen = 0  # how many of these `_latest` knows
-        self._object_bytes = 0  # of objects and notes
+        self._objects_seen = 0  # how many of the objects `_latest` knows
+        self._object_bytes = 0  # the size of objects and notes
         self._notes: list[Object] = []
         self._known_keys = KnownKeys()
 
     def _add_call(self, call: Call) -> int | None:
-        """Takes a call by the rules of steps and commits, whose step has not passed; returns the step that it closed.
+        """Takes a call whose step has not passed, by the rules of steps and commits; returns the step that it closed.
 
         Raises:
-            DataError: the step would become too large, or there is none. `_heal` must follow.
+            DataError: the row would become too large, or there is no further step. `_heal` must follow.
         """
         number = self._step if call.step is None else call.step
         row = call.row
@@ -56,7 +56,7 @@ class Rows:
             closed = self._close()
         elif self._open is not None:
             row = _as_row(self._open)
-            if call.found:  # the later value of a key wins, also when it is a picture
+            if call.found:  # the later value of a key wins, even if it is a picture
                 row = row.without({item.path for item in call.found})
             row = row.merged(call.row)
         if number > MAX_STEP:
@@ -93,7 +93,7 @@ class Rows:
         return None
 
     def _add_row(self, step: int, row: Row, at: float) -> None:
-        """Appends a row: its numbers to their block, the rest to the objects. It counts when `_step` moves on."""
+        """Appends a row: its numbers to their block, the rest to the objects. It counts once `_step` moves on."""
         values = row.values
         if self._completion is not None:
             values = dict(values)
@@ -116,7 +116,7 @@ class Rows:
         self._count()
 
     def _heal(self) -> None:
-        """Removes what an interrupted change has left: rows that do not count."""
+        """Removes the remains of an interrupted change: rows that do not count."""
         for plan in self._plans:
             plan.drop_from(self._step)
         while self._objects and self._objects[-1].step >= self._step:
@@ -129,7 +129,7 @@ class Rows:
         self._object_bytes = bytes_of(self._objects) + bytes_of(self._notes)
 
     def _see_objects(self) -> None:
-        """Tells `_latest` of objects that it does not know."""
+        """Tells `_latest` about new objects."""
         self._latest.saw(self._objects[self._objects_seen :])
         self._objects_seen = len(self._objects)
 
@@ -143,7 +143,7 @@ class Rows:
         objects, notes = self._objects, self._notes
         self._objects, self._notes = [], []
         self._values = self._objects_seen = self._object_bytes = 0
-        kept = self._open.plan if isinstance(self._open, ShortRow) else None  # its row is yet to be appended
+        kept = self._open.plan if isinstance(self._open, ShortRow) else None  # its row has yet to be appended
         if gone := self._plans.forget(kept):
             self._latest.keep(gone)
             self._plan = Plan(())
@@ -151,7 +151,7 @@ class Rows:
 
 
 def behind(step: int) -> tuple[int, LongRow | None]:
-    """The step behind a closed one, and its open row."""
+    """The step after a closed one, and its open row."""
     return step + 1, (None if step + 1 < FAR else LongRow(Row(), 0.0))
 
 

@@ -1,6 +1,7 @@
-"""Where `log()` calls become rows: the open step, and the blocks that gather rows until the I/O thread cuts them.
+"""The stage turns `log()` calls into rows: it holds the open step, and the rows that wait until the I/O thread cuts
+them.
 
-Takes dicts from any thread of the training process; returns a `Cut` (blocks and objects) when the I/O thread asks.
+Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) to the I/O thread.
 Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory is
 bounded. No I/O.
 
@@ -45,11 +46,11 @@ class Stage(Rows):
     """The open step and the closed rows of one writer.
 
     Args:
-        max_bytes: what may wait here for the I/O thread.
-        make_room: called when that is reached, without the lock; returns whether there is room again, or raises
+        max_bytes: the most bytes that may wait for the I/O thread.
+        make_room: called at this limit, without the lock; returns whether there is room again, or raises
             SpoolFullError.
-        first_step: where the writer starts.
-        step_back: what becomes of a call for a step that has passed; see `Settings.step_back`.
+        first_step: the first step of the writer.
+        step_back: how to handle a call for a step that has passed; see `Settings.step_back`.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Stage(Rows):
         self.rows = 0
         self._late = LateCalls(step_back, max_bytes)
         self.dropped_full = 0  # calls for which there was no room
-        self.dropped_notes = 0  # likewise
+        self.dropped_notes = 0  # notes for which there was no room
 
     @property
     def step(self) -> int:
@@ -76,10 +77,10 @@ class Stage(Rows):
         return self._step
 
     def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """One `run.log` call.
+        """Takes one `run.log` call.
 
         Raises:
-            DataError: `data`, `step` or `commit` cannot be taken; nothing has changed.
+            DataError: `data`, `step` or `commit` is invalid; nothing has changed.
         """
         if type(data) is dict and not (self._busy and self.in_use):
             with self._lock:
@@ -137,7 +138,7 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """As `log`, for runs whose rows are completed (`complete_rows`). Rows that lack nothing go a short way."""
+        """As `log`, for runs whose rows are completed (`complete_rows`). Complete rows take a fast path."""
         if type(data) is dict and step is None and (commit is None or commit is True) and not self.in_use:
             added: int | None = None
             with self._lock:
@@ -166,15 +167,16 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def open_to_media(self, door: MediaDoor) -> None:
-        """From now on, media go through `door`. Without one they are refused as values of unknown types."""
+        """From now on, passes media to `door`. Without one they are refused as values of unknown types."""
         self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
-        """From now on, each row is given to `completion` before it is closed; call `log_completed` from now on."""
+        """From now on, passes each row to `completion` before it is closed; `log_completed` must be called from now
+        on."""
         self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
-        """From now on, `extremes` has the metrics that `follows` names."""
+        """From now on, keeps the extremes of the metrics that `follows` names."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -184,20 +186,20 @@ class Stage(Rows):
         self._end()
 
     def inherit(self, older: Stage) -> None:
-        """Begins with the latest values of another stage, which is used no more. Does not take the lock of that one:
-        after a fork, a thread that is not there may hold it."""
+        """Adopts the latest values of another stage, which is no longer used. Does not take its lock: after a fork, a
+        thread that does not run here may hold it."""
         with self._lock:
             older._see_objects()
             self._latest = older._latest
             self._latest.keep(older._plans)
 
     def encoded(self, item: Object) -> None:
-        """A media object of a closed row is JSON now."""
+        """Records that a media object of a closed row has become JSON."""
         with self._lock:
             self._latest.saw([item])
 
     def latest(self) -> dict[str, Seen]:
-        """The last value of each metric in the rows that are closed."""
+        """The last value of each metric in the closed rows."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -208,7 +210,7 @@ class Stage(Rows):
         return found
 
     def extremes(self) -> dict[str, Extremes]:
-        """Copies of what is known of the metrics that are followed."""
+        """Copies of the extremes of the followed metrics."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -220,19 +222,19 @@ class Stage(Rows):
         return found
 
     def note(self, kind: str, body: bytes) -> None:
-        """Something about the run that is no value of a step: it travels with the number of the open step.
+        """Adds a note about the run, with the number of the open step.
 
         Args:
             kind: a word of at most `wire.MAX_NOTE_KIND_BYTES`.
             body: JSON.
 
         Raises:
-            DataError: it is too large for a frame.
-            SpoolFullError: there is no room, and the spool must raise then.
+            DataError: the note is too large for a frame.
+            SpoolFullError: there is no room, and `spool_full` is "raise".
         """
         if len(body) > MAX_ROW_BYTES:
             raise DataError("the value is too large", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}")
-        # A note from inside of a log() call must not wait: the I/O thread, which makes room, waits for that call.
+        # A note from inside a log() call must not wait: the I/O thread, which makes room, waits for that call.
         if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
             self.dropped_notes += 1
             return
@@ -243,7 +245,7 @@ class Stage(Rows):
 
     def close_row(self) -> None:
         """Closes the open step, if it has anything (the end of the run)."""
-        if self.in_use:  # the call around this one goes on
+        if self.in_use:  # the enclosing call continues
             return
         with self._lock:
             self._begin(False)
@@ -254,8 +256,8 @@ class Stage(Rows):
         self._end(closed)
 
     def cut(self) -> Cut | None:
-        """All closed rows, which are the caller's from now on; None when there are none."""
-        if self.in_use:  # inside of a call of this very thread, whose row is not complete
+        """Takes all closed rows, which then belong to the caller; None when there are none."""
+        if self.in_use:  # inside a call of the same thread, whose row is not complete
             return None
         with self._lock:
             self._begin(False)
@@ -267,38 +269,38 @@ class Stage(Rows):
 
     @property
     def waiting_bytes(self) -> int:
-        """About how much the rows, objects and notes that wait to be cut take in a frame."""
+        """The approximate size in a frame of the waiting rows, objects and notes."""
         with self._lock:
             return 8 * self._values + self._object_bytes
 
     @property
     def in_use(self) -> bool:
-        """Whether this very thread is inside of a call: a signal handler that has interrupted it must not wait."""
+        """Whether the current thread is inside a call: a signal handler that has interrupted it must not wait."""
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too
 
     def take_quarantined(self) -> list[bytes]:
-        """Calls that were put aside since the last time; see `LateCalls.take_quarantined`."""
+        """Takes the calls quarantined since the last time; see `LateCalls.take_quarantined`."""
         with self._lock:
             return self._late.take_quarantined()
 
     @property
     def dropped_steps(self) -> int:
-        """Calls that came for a step that had passed."""
+        """The number of calls for a step that had passed."""
         return self._late.dropped
 
     @property
     def quarantined_steps(self) -> int:
-        """Such calls that were put aside."""
+        """The number of such calls that were quarantined."""
         return self._late.quarantined
 
     def start_at(self, step: int) -> None:
-        """Sets the first step, before anything is logged: a run that is resumed goes on where it was."""
+        """Sets the first step, before anything is logged: a resumed run continues where it was."""
         with self._lock:
             if step > self._step:
                 self._step, self._open = behind(step - 1)
 
     def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        """Any call. The user's values are looked at without the lock."""
+        """Takes any call, by the slow path. The user's values are examined without the lock."""
         if not isinstance(data, Mapping):
             raise DataError(
                 f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
@@ -331,22 +333,22 @@ class Stage(Rows):
                 self._busy = True
                 closed = self._add_call(call)
                 self._busy = False
-        if call.found and self.media is not None:  # its queue may be full, and what empties it needs the lock
+        if call.found and self.media is not None:  # its queue may be full, and emptying it requires the lock
             self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
         return closed
 
     def _late_encoded(self, call: Call, open_step: int, path: str, value: bytes) -> None:
-        """A media object of a call that was put aside is JSON now: its files stay with the run."""
+        """Records that a media object of a quarantined call has become JSON: its files stay with the run."""
         with self._lock:
             self._late.put_aside(call, open_step, {path: value})
         for file in files_in(value):
             self.note("file", dump({**file, "name": f"quarantine/{file['path']}"}))
 
     def _begin(self, inside: bool) -> None:
-        """With the lock, at the beginning of what must see whole rows.
+        """Begins an operation that must see whole rows; requires the lock.
 
         Args:
-            inside: this thread had the lock already, so the call around this one goes on later.
+            inside: whether this thread had the lock already, so that the enclosing call continues later.
         """
         if not inside:
             if self._busy:
@@ -354,7 +356,7 @@ class Stage(Rows):
             self._busy = True
 
     def _end(self, added: int | None = None) -> None:
-        """The end of a call, without the lock: takes the calls that came from inside of it, and sees to room.
+        """Ends a call, without the lock: takes the calls made from inside it, and makes room.
 
         Args:
             added: the step of the row that the call has closed, which may have filled the stage.
@@ -378,9 +380,9 @@ class Stage(Rows):
         return self._values < self._max_values and self._object_bytes < self._max_object_bytes
 
     def _make_way_for(self, step: int | None) -> None:
-        """If a row has filled the stage, room is made now, or the row goes and is counted.
+        """Makes room if a row has filled the stage; without success, removes the row and counts it as dropped.
 
-        Comes last in a call: while it waits, other threads may log.
+        The last part of a call: while it waits, other threads may log.
         """
         if step is None or self._has_room or self.in_use:
             return
@@ -404,7 +406,7 @@ class Stage(Rows):
             self.dropped_full += 1
             if self.dropped_full in (1, 10, 100, 1000) or self.dropped_full % 10_000 == 0:
                 log.warning(
-                    "%d log() calls were dropped: what was logged before could not be written to disk in time",
+                    "%d log() calls were dropped: earlier values could not be written to disk in time",
                     self.dropped_full,
                 )
         return room

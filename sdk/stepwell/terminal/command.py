@@ -12,7 +12,7 @@ class Command:
     """One command.
 
     Attributes:
-        about: one line for the overview; what more there is to say follows after an empty line.
+        about: one line for the overview; further text follows after an empty line.
         configure: adds the options to the parser.
         run: does the work and returns the exit code. May raise any `Error`.
     """

@@ -11,7 +11,7 @@ _UNITS = ("kB", "MB", "GB", "TB")
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that leaves one to three digits before the point."""
+    """A size in the unit that leaves one to three digits before the decimal point."""
     if count < 1000:
         return f"{count:.0f} B"
     for unit in _UNITS:
@@ -27,7 +27,7 @@ def number(count: int, what: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span in two units at most."""
+    """A time span in at most two units."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes, hours = divmod(int(seconds) // 60, 60)[::-1]
@@ -38,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection failed, without the address, which stands beside it anyway."""
+    """The reason why a connection failed, without the address, which is shown beside it."""
     number = getattr(error, "errno", None)
     if isinstance(error, OSError) and number and number > 0:
         return os.strerror(number)
@@ -46,10 +46,10 @@ def reason(error: BaseException) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A table of texts, two blanks between columns.
+    """A table of texts, with two blanks between columns.
 
     Args:
-        right: the columns that are aligned to the right.
+        right: the right-aligned columns.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
@@ -63,7 +63,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
 
 
 class Progress:
-    """One line that is written over on a terminal; a new line every few seconds where stderr is a file."""
+    """One line that is overwritten on a terminal; where stderr is a file, a new line every few seconds."""
 
     def __init__(self, file_interval_s: float = 10.0) -> None:
         self._terminal = sys.stderr.isatty()
@@ -72,7 +72,7 @@ class Progress:
         self._length = 0
 
     def show(self, text: str) -> None:
-        """Shows where the work stands, unless that was shown a moment ago."""
+        """Shows the state of the work, unless it was shown a moment ago."""
         now = time.monotonic()
         if now - self._shown_at < self._interval_s:
             return
@@ -85,7 +85,7 @@ class Progress:
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Makes room for what is printed next."""
+        """Clears the line for other output."""
         if self._length:
             sys.stderr.write("\r" + " " * self._length + "\r")
             sys.stderr.flush()

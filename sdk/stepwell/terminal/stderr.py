@@ -7,7 +7,7 @@ import sys
 
 
 def tell(text: str, end: str = "\n") -> None:
-    """Writes one message to stderr. A program without stderr (a service, pythonw), or with a broken one, goes on."""
+    """Writes one message to stderr. A missing (in a service, pythonw) or broken stderr is ignored."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"stepwell: {text}{end}")
         sys.stderr.flush()

@@ -10,7 +10,8 @@ import sys
 
 
 class TerminalHandler(logging.Handler):
-    """Writes `stepwell: <text>` to stderr, unless the program has a handler of its own, which gets the record too."""
+    """Writes `stepwell: <text>` to stderr, unless the program has a handler of its own, which also receives the
+    record."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -21,11 +22,11 @@ class TerminalHandler(logging.Handler):
         try:
             sys.stderr.write(f"stepwell: {self.format(record)}\n")
             sys.stderr.flush()
-        except Exception:  # noqa: BLE001 - as every handler: a broken stderr must not reach the program
+        except Exception:  # noqa: BLE001 - as in every handler, a broken stderr must not affect the program
             self.handleError(record)
 
 
 def show_warnings(logger: logging.Logger) -> None:
-    """Gives the logger the handler, once, unless it has others."""
+    """Adds the handler to the logger once, unless it has others."""
     if not logger.handlers:
         logger.addHandler(TerminalHandler())

@@ -8,8 +8,8 @@ import random
 class Backoff:
     """Pauses that grow from `min_s` to `max_s`.
 
-    Full jitter: each pause is drawn between a half and the whole of its bound, so that ten thousand clients of a
-    server that comes back do not arrive together.
+    Jitter: each pause is drawn between half and all of its bound, so that ten thousand clients of a recovering server
+    do not arrive together.
     """
 
     def __init__(self, min_s: float, max_s: float) -> None:
@@ -18,10 +18,10 @@ class Backoff:
         self._bound_s = min_s
 
     def next_s(self, at_least_s: float = 0.0) -> float:
-        """The next pause in seconds; at least what the server asked for, with jitter on top."""
+        """The next pause in seconds; at least the one that the server asked for, plus jitter."""
         bound, self._bound_s = self._bound_s, min(self._bound_s * 2, self._max_s)
         return max(at_least_s, bound / 2) + random.random() * bound / 2
 
     def reset(self) -> None:
-        """Something worked."""
+        """Resets the pauses after a success."""
         self._bound_s = self._min_s

@@ -1,6 +1,6 @@
-"""One server as clients see it: its address, how to reach it, and what is sent with each request.
+"""One server as clients see it: its address, the way to reach it, and the headers of each request.
 
-An `Endpoint` is made once from the server's URL, the API key and the environment. The blocking client
+An `Endpoint` is created once from the server's URL, the API key and the environment. The blocking client
 (`transport/http.py`) and the WebSocket (`transport/websocket.py`) are built from it, so that path prefix, credentials,
 proxy and TLS are decided here and nowhere else. Opens no connection.
 """
@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from stepwell.errors import SettingError
 
 _PORTS = {"http": 80, "https": 443}
-_URL_HINT = "it looks like http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
+_URL_HINT = "use http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
 
 
 class Proxy(NamedTuple):
@@ -34,7 +34,7 @@ class Proxy(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Without credentials."""
+        """The URL without credentials."""
         return f"http://{_bracketed(self.host)}:{self.port}"
 
 
@@ -44,11 +44,11 @@ class Endpoint:
 
     Attributes:
         scheme: "http" or "https".
-        host, port: where it listens.
-        prefix: the path below which it is mounted: "" or "/prefix".
+        host, port: the address at which it listens.
+        prefix: the path under which it is mounted: "" or "/prefix".
         headers: sent with each request; they may hold the key, so they are left out of `repr`.
-        proxy: the proxy between here and the server; None: a direct connection.
-        tls: how its certificate is checked; None without TLS.
+        proxy: the proxy in front of the server; None: a direct connection.
+        tls: the TLS context that checks its certificate; None without TLS.
     """
 
     scheme: str
@@ -74,10 +74,10 @@ class Endpoint:
             url: http or https, with or without port, path prefix, and name and password.
             authorization: the Authorization header; None: made from the name and password in `url`, if any.
             ca_file: PEM file of the certificate authorities to trust; None: those of the system.
-            environment: where HTTP_PROXY, HTTPS_PROXY and NO_PROXY (also in lower case) are read.
+            environment: the source of HTTP_PROXY, HTTPS_PROXY and NO_PROXY (also in lower case).
 
         Raises:
-            SettingError: no server can be at this URL, the proxy cannot be used, or the CA file cannot be read.
+            SettingError: the URL or the proxy is invalid, or the CA file cannot be read.
         """
         scheme, host, port, parts = _parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)
         if parts.query or parts.fragment:
@@ -97,7 +97,7 @@ class Endpoint:
 
     @property
     def request_headers(self) -> dict[str, str]:
-        """What goes with each request; a proxy that sees requests finds its own header among them."""
+        """The headers of each request; they include those for a proxy that sees requests."""
         return {**self.headers, **(self.proxy.headers if self.proxy and self.tls is None else {})}
 
     @property
@@ -114,7 +114,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
     """The Authorization header for a server: from the API key, else from the name and password in `url`.
 
     Raises:
-        SettingError: both are given, and there is only one such header; or the key cannot stand in a header.
+        SettingError: both are given, and there is only one such header; or the key is not valid in a header.
     """
     given = _basic(_parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)[3])
     if not api_key:
@@ -135,15 +135,15 @@ def authorization(url: str, api_key: str | None) -> str | None:
 
 
 def shown(url: str) -> str:
-    """`url` without the name and password in it, for people and for storage.
+    """`url` without its name and password, for display and for storage.
 
-    Also takes what git calls a URL: of `name:secret@host:path`, `host:path` is left. The plain user `git` stays.
+    Also accepts git's form of URLs: `name:secret@host:path` becomes `host:path`. The plain user `git` stays.
     """
     scheme, mark, rest = url.rpartition("://")
     authority, slash, path = rest.partition("/")
     port = authority.rpartition(":")[2]
     if mark and "@" not in authority and port != authority and not port.isdecimal() and not port.endswith("]"):
-        authority, slash, path = rest, "", ""  # a slash that should have been quoted, in the midst of a password
+        authority, slash, path = rest, "", ""  # an unquoted slash within a password
     user, at, host = authority.rpartition("@")
     if not at or (not mark and user == "git"):
         return url
@@ -151,16 +151,16 @@ def shown(url: str) -> str:
 
 
 def _parsed(url: str, what: str, schemes: tuple[str, ...], hint: str) -> tuple[str, str, int, SplitResult]:
-    """Scheme, host, port, and the rest.
+    """Splits a URL into scheme, host, port, and the rest.
 
     Raises:
-        SettingError: one of them is impossible.
+        SettingError: one of them is invalid.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
         host.encode("idna" if not host.isascii() else "ascii")
-    except (ValueError, UnicodeError) as error:  # a port that is no number or above 65535, broken brackets
+    except (ValueError, UnicodeError) as error:  # an invalid port, or unbalanced brackets
         raise SettingError(f"{what} is invalid", detail=f"{shown(url)}: {error}", hint=hint) from error
     if parts.scheme not in schemes:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)
@@ -182,7 +182,7 @@ def _basic(parts: SplitResult) -> str | None:
 
 
 def _proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy for a server. This machine itself is never reached through one, as in Go and browsers."""
+    """The proxy for a server. As in Go and browsers, connections to this machine never use one."""
     url = _variable(environment, f"{scheme}_proxy")
     if not url or host == "localhost" or host.startswith("127.") or host == "::1":
         return None
@@ -196,7 +196,8 @@ def _proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) ->
 
 
 def _excludes(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY names the server: `*`, a host (with or without port), a domain, or a network."""
+    """Returns whether an entry of NO_PROXY matches the server: `*`, a host (with or without port), a domain, or a
+    network."""
     if entry == "*":
         return True
     with contextlib.suppress(ValueError):

@@ -1,7 +1,7 @@
 """The blocking HTTP client: requests to an `Endpoint` over the sockets of the standard library.
 
 Blocking, because it is used by plain programs and by threads that run during interpreter shutdown, when asyncio's
-executor has gone. Every reply has a size limit, so that an endless response cannot grow the process.
+executor is gone. Every reply has a size limit, so that an endless response cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stepwell.errors import CommError, Error, OverloadedError, UnavailableError,
 from stepwell.terminal.display import reason
 from stepwell.transport.endpoint import Endpoint
 
-#: What a lost connection raises.
+#: The exceptions of a lost connection.
 LOST = (http.client.HTTPException, OSError)
 #: The longest error or JSON reply.
 MAX_ERROR_BYTES = 1024 * 1024
@@ -34,7 +34,7 @@ Query = Mapping[str, str | int | Sequence[str] | None]
 
 
 def connection(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection that is made with its first request, through the proxy if there is one."""
+    """A connection that is opened by its first request, through the proxy if there is one."""
     proxy = endpoint.proxy
     host, port = (proxy.host, proxy.port) if proxy else (endpoint.host, endpoint.port)
     if endpoint.tls is None:
@@ -46,12 +46,12 @@ def connection(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnecti
 
 
 def target(endpoint: Endpoint, path: str) -> str:
-    """What a request line names: the path below the prefix; to a proxy that sees the request, the whole URL."""
+    """The target of a request line: the path below the prefix or, for a proxy that sees the request, the whole URL."""
     return endpoint.url + path if endpoint.proxy and endpoint.tls is None else endpoint.prefix + path
 
 
 def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
-    """The body of a reply.
+    """Reads the body of a reply.
 
     Raises:
         UnavailableError: it is longer than `max_bytes`.
@@ -63,13 +63,13 @@ def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
 
 
 class HttpClient:
-    """Requests to one server. Connections are kept, one request at a time each; any thread may use it.
+    """Sends requests to one server. Connections are kept, with one request at a time each; any thread may use it.
 
-    A server that has no room is asked again until `timeout_s` is over; other failures are the caller's to judge.
+    Requests to an overloaded server are repeated until `timeout_s` is over; other failures are left to the caller.
 
     Args:
         endpoint: the server.
-        timeout_s: the longest wait for a reply to begin, or to go on.
+        timeout_s: the longest wait for a reply to begin, or to continue.
     """
 
     def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
@@ -82,11 +82,11 @@ class HttpClient:
 
     @property
     def hint(self) -> str:
-        """What to do when something else answers there."""
+        """The hint for answers that do not come from a Stepwell server."""
         return f"is it a Stepwell server that listens at {self.endpoint}? STEPWELL_URL names it"
 
     def get_json(self, path: Sequence[str], query: Query | None = None) -> Any:
-        """The JSON of a reply.
+        """Sends a GET request and returns the JSON of the reply.
 
         Args:
             path: the parts of the path, not yet quoted.
@@ -101,15 +101,15 @@ class HttpClient:
             return self._parsed(reply)
 
     def send_json(self, method: str, path: Sequence[str], body: object = None) -> Any:
-        """The JSON of the reply to a request that changes something, and that may be repeated.
+        """Sends a request that changes something and may be repeated; returns the JSON of the reply.
 
         Args:
             method: POST, PATCH or DELETE.
             path: the parts of the path, not yet quoted.
-            body: becomes JSON; None: no body.
+            body: the body, sent as JSON; None: no body.
 
         Raises:
-            as `get_json`.
+            Error: as `get_json`.
         """
         where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
         sent = None if body is None else json.dumps(body).encode()  # integers of any size
@@ -123,7 +123,8 @@ class HttpClient:
             raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
 
     def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
-        """A request for a `with` block, which gets the reply. One that is not read to its end costs the connection."""
+        """Sends a request for a `with` block, which gets the reply. A reply that is not read to its end costs the
+        connection."""
         given = [
             (name, str(value))
             for name, values in query.items()
@@ -136,7 +137,7 @@ class HttpClient:
     def _ask(
         self, where: str, accept: str, method: str = "GET", body: bytes | None = None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """A connection with a reply that has begun."""
+        """Returns a connection with a reply that has begun."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             used, reply = self._once(where, accept, method, body)
@@ -168,14 +169,14 @@ class HttpClient:
                 used.close()
                 if kept is None:
                     raise self._lost(error) from error
-                # A kept connection may have been closed by the server meanwhile: once more with a new one.
+                # The server may have closed a kept connection meanwhile: try once more with a new one.
 
     def _give_back(self, used: http.client.HTTPConnection, reply: http.client.HTTPResponse) -> None:
         with self._lock:
             if reply.isclosed() and not reply.will_close and len(self._idle) < _KEPT:
                 self._idle.append(used)
                 return
-        reply.close()  # it has the socket open, too
+        reply.close()  # the reply holds the socket, too
         used.close()
 
     def _lost(self, error: BaseException) -> UnavailableError:
@@ -183,7 +184,7 @@ class HttpClient:
         return UnavailableError(
             f"the server at {self.endpoint} cannot be reached",
             detail=what,
-            hint="is `stepwell up` running? Another server is named with STEPWELL_URL",
+            hint="is `stepwell up` running? Use STEPWELL_URL for another server",
         )
 
     def _refusal(self, status: int, body: bytes) -> Error:
@@ -194,7 +195,7 @@ class HttpClient:
 
 
 class Exchange:
-    """One request and its reply, as a `with` block. Made by `HttpClient.get`."""
+    """One request and its reply, as a `with` block. Created by `HttpClient.get`."""
 
     def __init__(
         self,

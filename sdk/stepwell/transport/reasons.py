@@ -13,12 +13,12 @@ from stepwell.terminal.display import reason
 _STATUSES = {
     401: "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
     403: "it refuses this client (status 403)",
-    407: "the proxy asks for a name and password (status 407)",
+    407: "the proxy requires a name and password (status 407)",
 }
 
 
 def in_plain_words(error: BaseException | None) -> str:
-    """One line; None: nothing was heard."""
+    """The reason in one line; None: no error is known."""
     match error:
         case None:
             return "no answer"
@@ -31,7 +31,7 @@ def in_plain_words(error: BaseException | None) -> str:
             text = getattr(cause, "verify_message", "") or str(cause)
             return f"its certificate is not trusted: {text}; STEPWELL_CA_FILE names the authority"
         case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return "no host of this name is known"
+            return "the name of the host cannot be resolved"
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             return "it does not speak TLS; does its URL begin with http://?"
         case aiohttp.ClientResponseError() if error.status in _STATUSES:
@@ -41,7 +41,7 @@ def in_plain_words(error: BaseException | None) -> str:
         case aiohttp.ClientResponseError() if error.status >= 500:
             return f"it, or a proxy before it, answers with status {error.status}"
         case aiohttp.ClientResponseError():
-            return f"what answers there is no Stepwell server (status {error.status})"
+            return f"the answer does not come from a Stepwell server (status {error.status})"
         case aiohttp.ClientConnectorError():
             return reason(error.os_error)
         case _:

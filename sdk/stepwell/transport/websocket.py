@@ -19,7 +19,8 @@ class AsyncClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        # Headers go with each request, since those of a session go to the proxy, too: it would learn the key.
+        # Headers are set on each request, since those of a session are sent to the proxy, too, which would learn the
+        # key.
         self._session = aiohttp.ClientSession(trust_env=False)
         proxy = endpoint.proxy
         self._how: dict[str, Any] = {"ssl": endpoint.tls or True}
@@ -35,7 +36,7 @@ class AsyncClient:
     async def websocket(
         self, path: str, *, heartbeat_s: float, max_message_bytes: int
     ) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket at `path` below the endpoint's prefix.
+        """Opens a WebSocket at `path` below the endpoint's prefix.
 
         Raises:
             aiohttp.ClientError, OSError: the server cannot be reached, or refuses the upgrade.
@@ -51,7 +52,7 @@ class AsyncClient:
         return socket
 
     async def post(self, path: str, data: bytes, *, max_reply_bytes: int) -> tuple[int, bytes]:
-        """Status and body of the reply to a POST of JSON.
+        """Sends a POST of JSON; returns status and body of the reply.
 
         Raises:
             aiohttp.ClientError, OSError: the server cannot be reached.

@@ -1,8 +1,8 @@
-"""Converts what users log to what is sent: a float for a point, JSON text for an object, a dict for nesting.
+"""Converts logged values: to a float for a point, JSON text for an object, a dict for nesting.
 
 The first step of `log()`. Values are converted in the caller's thread at once, so the caller may change its data
 afterwards, and the I/O thread never runs user code. The rules are those of W&B's client where they are lossless; where
-its client loses data (integers over 2^53, NaN in lists), the value travels as JSON that preserves it.
+its client loses data (integers over 2^53, NaN in lists), the value is sent as JSON that preserves it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from stepwell.values.durations import duration, numpy_duration
 from stepwell.values.text import dump, storable
 from stepwell.wire import MAX_DEPTH, MAX_INT_BITS, MAX_KEY_BYTES
 
-#: Beyond this a float64 no longer holds every integer; such integers travel as JSON.
+#: Beyond this a float64 no longer holds every integer; such integers are sent as JSON.
 MAX_EXACT_INT = 2**53
-#: Types that `array('d')` takes without loss, integers within ±2^53 provided.
+#: Types that `array('d')` accepts without loss, for integers within ±2^53.
 FLOAT_TYPES = frozenset({float, np.float64, np.float32, np.float16})
 SMALL_INT_TYPES = frozenset({np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32})
 INT_TYPES = frozenset({int, np.int64, np.uint64})
 POINT_TYPES = FLOAT_TYPES | SMALL_INT_TYPES | INT_TYPES
 
-#: Arrays up to this size travel as lists, larger ones as a histogram with as many bins.
+#: Arrays up to this size are sent as lists, larger ones as a histogram with this many bins.
 MAX_LIST_SIZE = 32
-_SHORT = reprlib.Repr()  # bounded in time, too, and it survives a class whose __repr__ raises
+_SHORT = reprlib.Repr()  # bounded in time, too, and robust against a __repr__ that raises
 _SHORT.maxstring = _SHORT.maxother = 80
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -48,17 +48,18 @@ Converted = float | bytes | dict[str, Any]
 
 @runtime_checkable
 class Inline(Protocol):
-    """What knows its own JSON: a `Histogram`, say. Media refuse: they are files, with no place among plain values."""
+    """A value with a JSON form of its own, such as a `Histogram`. Media raise here: as files, they cannot be among
+    plain values."""
 
     def __stepwell_json__(self) -> Any:
-        """Plain values; raises DataError where there are none."""
+        """The JSON form as plain values; raises DataError where there is none."""
 
 
 def key_text(key: object) -> str:
-    """The name of a metric as it is stored: see `storable`.
+    """The stored form of a metric's name: see `storable`.
 
     Raises:
-        DataError: it is no string, or is too long.
+        DataError: it is not a string, or is too long.
     """
     if not isinstance(key, str):
         raise DataError(
@@ -71,12 +72,12 @@ def key_text(key: object) -> str:
 
 
 def described(value: object) -> str:
-    """`value` for the text of an error: at most some 80 characters."""
+    """`value` for an error message, in at most some 80 characters."""
     return _SHORT.repr(value)[:80]
 
 
 def convert(value: Any, depth: int = 0) -> Converted:
-    """What travels for `value`.
+    """The form in which `value` is sent.
 
     Raises:
         DataError: the value cannot be stored; the caller adds the key.
@@ -102,16 +103,16 @@ def convert(value: Any, depth: int = 0) -> Converted:
     elif isinstance(value, int) and not isinstance(value, bool):
         return convert(int(value), depth)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return convert(_fields(value), depth + 1)  # metrics of their own, as those of a dict are
+        return convert(_fields(value), depth + 1)  # separate metrics, as for a dict
     return dump(jsonable(value))
 
 
 def jsonable(value: Any, depth: int = 0) -> Any:
-    """`value` as what JSON knows. NaN and infinities become {"_type": "float64", "value": "NaN"}, as JSON has no word
-    for them; a NUL character and lone surrogates in a string become U+FFFD, as jsonb has no place for them.
+    """`value` as a JSON value. NaN and infinities, which JSON cannot express, become {"_type": "float64", "value":
+    "NaN"}; NUL characters and lone surrogates in a string, which jsonb cannot store, become U+FFFD.
 
     Raises:
-        DataError: no sensible JSON exists.
+        DataError: the value has no sensible JSON form.
     """
     if depth > MAX_DEPTH:
         raise _too_deep()
@@ -158,7 +159,7 @@ def _jsonable_other(value: Any, depth: int) -> Any:
         return jsonable(_fields(value), depth + 1)
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
-    # Not whatever can be iterated: a file would be read to its end, and a data loader would load all of its data.
+    # Not every iterable: a file would be read to its end, and a data loader would load all of its data.
     if isinstance(value, Collection | Iterator) and not isinstance(value, range | io.IOBase):
         return [jsonable(item, depth + 1) for item in value]
     raise DataError(
@@ -188,7 +189,7 @@ def _jsonable_numpy_scalar(value: np.generic, depth: int) -> Any:
 
 def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
     if isinstance(array, np.ma.MaskedArray) and (array.size == 1 or array.size > MAX_LIST_SIZE):
-        if not array.count():  # nothing but masked values, which are no values
+        if not array.count():  # only masked values, which count as missing
             return None
         if array.size > MAX_LIST_SIZE:
             return _histogram(without_masked(array))
@@ -196,7 +197,7 @@ def _jsonable_array(array: np.ndarray[Any, Any], depth: int) -> Any:
     if array.size == 1:
         return jsonable(array.reshape(-1)[0], depth + 1)
     if array.size <= MAX_LIST_SIZE:
-        if array.dtype.kind == "M":  # tolist() makes bare numbers of nanoseconds
+        if array.dtype.kind == "M":  # tolist() would return bare numbers of nanoseconds
             array = array.astype(str)
         elif array.dtype.kind == "m":
             array = np.array([numpy_duration(item) for item in array.reshape(-1)], object).reshape(array.shape)
@@ -222,7 +223,7 @@ def _histogram(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """How many of `numbers`, finite float64, fall into each bin; one bin where float64 has no room for `bins`."""
+    """Counts `numbers`, finite float64, by bin; uses one bin where float64 has no room for `bins`."""
     try:
         with np.errstate(all="ignore"):
             counts, edges = np.histogram(numbers, bins=bins)
@@ -230,12 +231,12 @@ def counts_and_edges(numbers: np.ndarray[Any, Any], bins: int) -> tuple[np.ndarr
             return counts, edges
     except (ValueError, IndexError):
         pass
-    # All so close together, or so far apart, that float64 has no such edges: numpy 2 says so, 1.26 miscounts or fails.
+    # So close together, or so far apart, that float64 has no such edges: numpy 2 raises, 1.26 miscounts or fails.
     return np.array([numbers.size]), np.array([numbers.min(), numbers.max()])
 
 
 def nested_name(key: object) -> str:
-    """The name of a nested key, which may be anything: 1 is "1", (1, 2) is "1,2", as in W&B's client."""
+    """The name of a nested key of any type: 1 becomes "1", (1, 2) becomes "1,2", as in W&B's client."""
     if isinstance(key, str):
         return key
     return ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
@@ -247,12 +248,14 @@ def _non_finite(value: float) -> dict[str, str]:
 
 
 def exact_integer(value: int) -> Any:
-    """`value` for where readers are many: {"_type": "integer", "value": "…"} beyond 64 bits, where most would round."""
+    """`value` in a form that all readers preserve: {"_type": "integer", "value": "…"} beyond 64 bits, where most would
+    round."""
     return value if -(2**63) <= value < 2**64 else {"_type": "integer", "value": _digits(value)}
 
 
 def _digits(value: int) -> str:
-    """In decimal, as long as Python's limit for that allows; then in hexadecimal, which `int(text, 0)` reads, too."""
+    """The integer in decimal, as long as Python's limit allows; beyond it in hexadecimal, which `int(text, 0)` also
+    reads."""
     try:
         return str(value)
     except ValueError:
@@ -260,7 +263,7 @@ def _digits(value: int) -> str:
 
 
 def number_of(value: Any) -> Any:
-    """`value` with the numbers that JSON has no word for as numbers again, at any depth; everything else as it is."""
+    """Restores numbers that JSON cannot express, at any depth of `value`; everything else is unchanged."""
     if isinstance(value, dict):
         kind, text = value.get("_type"), value.get("value")
         if kind == "float64":
@@ -283,28 +286,28 @@ def _too_deep() -> DataError:
 
 
 def _is_small_float(value: Any) -> bool:
-    """A bfloat16 or float8, which JAX and TensorFlow bring: no floats to numpy, but numbers."""
+    """Returns whether the dtype is a bfloat16 or float8 of JAX or TensorFlow, which numpy does not count as floats."""
     return isinstance(value, np.generic) and value.dtype.kind == "V" and not isinstance(value, np.void)
 
 
 def _is_array(value: Any) -> bool:
-    """numpy arrays and what behaves like them: tensors of torch, TensorFlow and JAX."""
+    """Returns whether the value is a numpy array or similar: a tensor of torch, TensorFlow or JAX."""
     return hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, np.generic)
 
 
 def value_size(value: Any) -> int:
-    """How many elements an array or tensor has."""
+    """The number of elements of an array or tensor."""
     return math.prod(int(length) for length in value.shape)
 
 
 def _without_graph(tensor: Any) -> Any:
-    """A tensor of torch off its graph and device, as numpy can take it.
+    """A torch tensor detached from its graph and moved to the CPU, so that numpy accepts it.
 
     Raises:
         RuntimeError: it has no data (the device "meta").
     """
     tensor = tensor.detach().cpu()
-    if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":  # sparse, in any of its ways
+    if str(getattr(tensor, "layout", "torch.strided")) != "torch.strided":  # sparse, in any layout
         tensor = tensor.to_dense()
     if hasattr(tensor, "resolve_conj"):  # views that flip signs when they are read
         tensor = tensor.resolve_conj().resolve_neg()
@@ -315,10 +318,10 @@ def _without_graph(tensor: Any) -> Any:
 
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:
-    """`value`, an array, a tensor of any library or a sequence, as an array of numpy; not always a copy.
+    """Converts an array, a tensor of any library or a sequence to a numpy array; not always a copy.
 
     Raises:
-        DataError: it makes none.
+        DataError: the value cannot be converted.
     """
     if not isinstance(value, np.ndarray):
         try:
@@ -336,7 +339,7 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def without_masked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """`array`; of a masked one, what is not masked, in one dimension."""
+    """`array`; for a masked one, the unmasked values in one dimension."""
     if not isinstance(array, np.ma.MaskedArray):
         return array
     left: np.ndarray[Any, Any] = array.compressed()

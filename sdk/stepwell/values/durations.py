@@ -32,11 +32,12 @@ def duration(nanoseconds: int) -> str:
 
 
 def numpy_duration(value: np.timedelta64) -> str:
-    """The same for numpy's; years and months keep their unit, NaT and units below a nanosecond numpy's words."""
+    """The same for numpy's time spans; years and months keep their unit, NaT and units below a nanosecond numpy's
+    text."""
     unit, count = np.datetime_data(value.dtype)
     if np.isnat(value) or unit == "generic":
         return str(value)
     number = int(value.astype(np.int64)) * count
-    if unit in "YM":  # of no certain length
+    if unit in "YM":  # without a fixed length
         return f"{'-' if number < 0 else ''}P{abs(number)}{unit}"
     return duration(number * _NANOSECONDS[unit]) if unit in _NANOSECONDS else str(value)

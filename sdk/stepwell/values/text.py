@@ -1,7 +1,7 @@
 """Sanitises text: replaces what JSON or Postgres cannot hold, wherever the text occurs.
 
-Applied to everything that leaves the process as JSON: notes, the attach message, captions, file names. Takes values as
-`jsonable` makes them, or texts; returns bytes, or texts, that the server can store. Pure.
+Applied to everything that leaves the process as JSON: notes, the attach message, captions, file names. Receives values
+from `jsonable`, or texts; returns bytes, or texts, that the server can store. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stepwell.wire import UNSTORABLE
 
 def storable(text: str) -> str:
     """`text` as a plain str, with U+FFFD for each NUL character and each lone surrogate."""
-    text = str.__str__(text)  # not str(text): an enum that is a string has a __str__ of its own
+    text = str.__str__(text)  # not str(text): a string enum has a __str__ of its own
     if text.isascii() and "\0" not in text:
         return text
     return UNSTORABLE.sub("\ufffd", text)
@@ -27,14 +27,14 @@ def dump(value: Any) -> bytes:
     """`value` as JSON that Postgres stores: texts are `storable`, integers of any size are exact.
 
     Args:
-        value: dicts, lists, texts, numbers, bools and None. Keys that are no texts become texts.
+        value: dicts, lists, texts, numbers, bools and None. Keys that are not texts become texts.
 
     Raises:
-        TypeError: something else is in it.
+        TypeError: it contains other values.
     """
     try:
         raw = orjson.dumps(value)
-    except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are no texts: slower, and exact
+    except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are not texts: slower, but exact
         return json.dumps(_storable_parts(value), ensure_ascii=False, allow_nan=False).encode()
     return orjson.dumps(_storable_parts(value)) if b"\\u0000" in raw else raw
 

@@ -44,7 +44,7 @@ MAGIC = b"SWCB"
 VERSION = 1
 HEADER_BYTES = 24
 CONTENT_TYPE = "application/vnd.stepwell.columns"
-#: What a reader takes at most; a server stays far below (`Limits.page_bytes`).
+#: The most bytes that a reader accepts; a server stays far below (`Limits.page_bytes`).
 MAX_BATCH_BYTES = 2 * 1024**3
 
 _HEADER = struct.Struct("<4sHHIIQ")
@@ -57,7 +57,7 @@ class Column(NamedTuple):
     """One column of a batch.
 
     Attributes:
-        name: of the metric, or what the answer's kind says.
+        name: the name of the metric, or a name that the kind of answer defines.
         values: float64, int64 or int32 numbers; or a list of JSON texts as bytes.
         rows: int32, ascending: the row of each value. None: value i is in row i, and every row has one.
     """
@@ -68,11 +68,11 @@ class Column(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Decoded columns; numbers are views of the bytes that came.
+    """Decoded columns; numbers are views of the received bytes.
 
     Attributes:
-        head: what the head says beside "columns".
-        columns: in the order in which they came.
+        head: the fields of the head beside "columns".
+        columns: the columns in their order.
     """
 
     head: dict[str, Any]
@@ -80,7 +80,7 @@ class Batch(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return int(self.head["rows"])
 
     def numbers(self, name: str) -> Any:
@@ -98,7 +98,7 @@ class Batch(NamedTuple):
 
 
 def encode(columns: Sequence[Column], rows: int, head: Mapping[str, Any] | None = None) -> list[bytes | memoryview]:
-    """A batch as pieces to be sent one after the other; arrays of the right type are not copied.
+    """Encodes a batch as pieces to send in order; arrays of the right type are not copied.
 
     Raises:
         ValueError: an array is of another type, or its length is not that of its rows.
@@ -143,10 +143,10 @@ def encode(columns: Sequence[Column], rows: int, head: Mapping[str, Any] | None 
 
 
 def length(header: bytes | memoryview) -> int:
-    """How long the batch is whose first 24 bytes are `header`.
+    """The length of the batch whose first 24 bytes are `header`.
 
     Raises:
-        FrameCorruptError: it is no batch.
+        FrameCorruptError: it is not a batch.
         FrameVersionError: it was made by another version.
     """
     magic, version, _, head_bytes, _, body_bytes = _HEADER.unpack_from(header)
@@ -165,7 +165,7 @@ def length(header: bytes | memoryview) -> int:
 
 
 def decode(raw: bytes | bytearray | memoryview) -> Batch:
-    """One whole batch.
+    """Decodes one whole batch.
 
     Raises:
         FrameCorruptError: a checksum, length or offset is wrong.
@@ -188,7 +188,7 @@ def decode(raw: bytes | bytearray | memoryview) -> Batch:
 
 
 def split(raw: bytes | memoryview) -> Iterator[Batch]:
-    """The batches in `raw`, one after the other.
+    """Decodes the consecutive batches in `raw`.
 
     Raises:
         FrameCorruptError: the last one is cut off, or one is damaged.

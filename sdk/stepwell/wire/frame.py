@@ -71,8 +71,8 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class Header(NamedTuple):
-    """What the first 64 bytes of a frame say. `checksum` stands for the bytes of the whole frame. `values` are points
-    and objects; notes are counted by themselves."""
+    """The first 64 bytes of a frame. `checksum` covers the bytes of the whole frame. `values` are points and objects;
+    notes are counted separately."""
 
     kind: int
     length: int
@@ -95,7 +95,7 @@ class Header(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Steps that logged the same keys.
+    """The steps that logged the same keys.
 
     Attributes:
         names: the packed keys, as `pack_names` makes them.
@@ -111,8 +111,8 @@ class Block(NamedTuple):
 
 
 class Object(NamedTuple):
-    """One logged value that is no number: its step, its time (µs since the Unix epoch), its key and its JSON.
-    A note is one, too: `key` is what kind of note it is, `step` the one that was open when it was said."""
+    """One logged value that is not a number: its step, its time (µs since the Unix epoch), its key and its JSON.
+    Also a note: `key` is then the kind of the note, and `step` the step that was open at that time."""
 
     step: int
     time: int
@@ -127,7 +127,7 @@ class Frame(NamedTuple):
 
 
 def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[Object] = ()) -> bytes:
-    """One frame as bytes.
+    """Encodes one frame.
 
     Args:
         session: 16 bytes.
@@ -157,15 +157,15 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
 
 
 def encode_notes(session: bytes, seq: int, notes: Sequence[Object]) -> bytes:
-    """A frame of notes, in the order in which they were said; otherwise as `encode`."""
+    """Encodes a frame of notes, in order; otherwise as `encode`."""
     return _seal(KIND_NOTES, session, seq, 0, len(notes), 0, 0, _encode_objects(notes) if notes else [])
 
 
 def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
-    """A frame that holds the place of one that could not be kept.
+    """Encodes a tombstone, which takes the place of a frame that could not be kept.
 
     Args:
-        dropped: how many points and objects were lost with it, as far as is known.
+        dropped: the number of points and objects lost with it, as far as known.
     """
     return _seal(KIND_TOMBSTONE, session, seq, 0, 0, 0, dropped, [])
 
@@ -204,7 +204,7 @@ def _seal(
 
 
 def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
-    """The header of the frame that starts at `offset`. The body is not looked at.
+    """Decodes the header of the frame that starts at `offset`. The body is not read.
 
     Raises:
         FrameCorruptError: cut off, not a frame, a damaged header, or a length that no frame can have.
@@ -236,7 +236,7 @@ def peek(buffer: bytes | memoryview, offset: int = 0) -> Header:
 
 
 def split(message: bytes | memoryview) -> Iterator[tuple[Header, memoryview]]:
-    """The frames that stand one after the other in `message`, each as its header and its bytes; bodies are not checked.
+    """Splits `message` into its consecutive frames, each as its header and its bytes; bodies are not checked.
 
     Raises:
         FrameCorruptError, FrameVersionError: as `peek`; also when the last frame is cut off. Frames before it have
@@ -255,7 +255,7 @@ def split(message: bytes | memoryview) -> Iterator[tuple[Header, memoryview]]:
 
 
 def decode(buffer: bytes | memoryview) -> Frame:
-    """The frame in `buffer`, which holds exactly one. Arrays are read in place: they keep `buffer` alive.
+    """Decodes the frame in `buffer`, which holds exactly one. Arrays are read in place and keep `buffer` alive.
 
     Raises:
         FrameCorruptError: checksum, lengths, counts or layout do not agree.

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-#: Of the messages on a stream and of the attach message. A server refuses any other.
+#: The version of the messages on a stream and of the attach message. A server refuses any other.
 PROTOCOL_VERSION = 1
-#: A row is what one step logs; every row fits into one frame.
+#: A row holds the values of one step; every row fits into one frame.
 MAX_FRAME_BYTES = 16 * 1024 * 1024
-MAX_ROW_BYTES = 10_383_360  # the limit of W&B's client for one row, so that what fits there fits here
+MAX_ROW_BYTES = 10_383_360  # the limit of W&B's client for one row
 MAX_ROW_KEYS = 100_000
 MAX_KEY_BYTES = 32_767
 #: How deep JSON may be nested. Readers wrap values in some levels of their own, and JSON parsers stop at 254 or so.
 MAX_DEPTH = 100
-#: What may stand around a value that is nested as deep: `{"set": {key: …}}`, say, and the row that it is part of.
+#: The levels around a value: `{"set": {key: …}}`, for example, and the row that contains it.
 LEVELS_AROUND = 10
-#: Larger integers are refused: a float64 ends here, and with it what readers of JSON take for a number.
+#: Larger integers are refused: they exceed a float64, and with it the numbers that readers of JSON accept.
 MAX_INT_BITS = 1023
-#: jsonb keeps numbers as `numeric`, digit by digit: what a reader takes for 0 may have more decimals than that.
+#: jsonb keeps numbers as `numeric`, digit by digit: a number that a reader rounds to 0 may have more decimals.
 MAX_DECIMALS = 16_383
-#: Ranges of steps end before a step, so there must be one behind the last.
+#: Ranges of steps have an exclusive end, so there must be a step above the highest one.
 MAX_STEP = 2**63 - 2
-#: Years 1970 to 9999: what Postgres, Python and a browser can all show. Microseconds since the Unix epoch.
+#: Years 1970 to 9999, which Postgres, Python and browsers can all represent. Microseconds since the Unix epoch.
 MIN_TIME_US = 0
 MAX_TIME_US = 253_402_300_799_999_999
-#: Characters of entity, project, run and writer. They stand in one index entry, which Postgres limits to 2,704 bytes.
+#: The most characters of entity, project, run and writer, which share one index entry: at most 2,704 bytes in Postgres.
 MAX_NAME = 256
 MAX_NAME_BYTES = 768
-#: Characters of a tag.
+#: The most characters of a tag.
 MAX_TAG = 64
-#: What a note is about is a word; the server keeps an index of them.
+#: The kind of a note is a word; the server keeps an index of kinds.
 MAX_NOTE_KIND_BYTES = 64
-#: A block costs a server about a kilobyte, whatever it holds.
+#: A block costs a server about a kilobyte, whatever its size.
 MAX_BLOCKS = 16_384
-#: How many frames a sender may have in flight; the ledger remembers at least as many checksums, so that each of them
-#: can be told from a conflicting one when it comes again.
+#: The most frames that a sender may have in flight; the ledger remembers at least as many checksums, so that a repeated
+#: frame can be told from a conflicting one.
 WINDOW_FRAMES = 256
-#: The largest WebSocket message. Frames are a stream that is cut into messages; a large frame takes several. Small, so
-#: that what ten thousand connections have half sent stays below a gigabyte.
+#: The largest WebSocket message. Frames form a stream that is cut into messages; a large frame takes several. The limit
+#: is small, so that the partial messages of ten thousand connections stay below a gigabyte.
 MAX_MESSAGE_BYTES = 64 * 1024

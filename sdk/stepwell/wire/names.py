@@ -14,7 +14,7 @@ from stepwell.wire.rules import is_key
 
 
 def pack_names(keys: Sequence[str]) -> bytes:
-    """The `names` part of a block: lengths, then UTF-8, padded to 8 bytes.
+    """Packs keys into the `names` part of a block: lengths, then UTF-8, padded to 8 bytes.
 
     Raises:
         DataError: a key is empty, holds a NUL or is longer than `MAX_KEY_BYTES`.
@@ -32,7 +32,7 @@ def pack_names(keys: Sequence[str]) -> bytes:
 
 
 def unpack_names(names: bytes, count: int) -> list[str]:
-    """The keys in a block's `names` part.
+    """Unpacks the keys of a block's `names` part.
 
     Raises:
         FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated key, one that is none (see

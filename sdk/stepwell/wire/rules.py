@@ -1,4 +1,4 @@
-"""The rules of what a key, a name, a time, a text and a JSON value may be, for both ends. Pure.
+"""The rules for keys, names, times, texts and JSON values, shared by both ends. Pure.
 
 The SDK refuses or repairs what breaks them before it is logged; the server refuses it before it reaches Postgres. The
 numbers are in `limits.py`.
@@ -20,51 +20,51 @@ from stepwell.wire.limits import (
     MIN_TIME_US,
 )
 
-#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for the bytes of file names that are no text.
+#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for undecodable bytes of file names.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 # A backslash before the escape may itself be escaped: an even number of them is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-# The first expression is a quick look (it may find text in a string), the others make sure.
+# The first expression is a quick check (it may match text in a string); the others make sure.
 _MAYBE_MANY_DECIMALS = re.compile(rb"[eE][+-]?\d{4}|\.\d{8192}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALED_NUMBER = re.compile(rb"(?:\.(\d++))?[eE]([+-]?)0*+(\d*+)|\.(\d{%d})" % (MAX_DECIMALS + 1))
 
 
 def is_key(raw: bytes) -> bool:
-    """Whether UTF-8 may be the key of a value: 1 to `MAX_KEY_BYTES` bytes, none of them NUL."""
+    """Returns whether UTF-8 is a valid key: 1 to `MAX_KEY_BYTES` bytes, none of them NUL."""
     return 0 < len(raw) <= MAX_KEY_BYTES and 0 not in raw
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may be an entity, project, run or writer."""
+    """Returns whether a text is a valid name of an entity, project, run or writer."""
     return 0 < len(text) <= MAX_NAME and text.isprintable() and len(text.encode()) <= MAX_NAME_BYTES
 
 
 def is_time(time_us: float) -> bool:
-    """Whether microseconds since the Unix epoch lie in the years that can be stored."""
+    """Returns whether microseconds since the Unix epoch lie in the years that can be stored."""
     return MIN_TIME_US <= time_us <= MAX_TIME_US
 
 
 def holds_nul(raw: bytes) -> bool:
-    """Whether a text in JSON holds a NUL character."""
+    """Returns whether a text in JSON contains a NUL character."""
     return b"\\u0000" in raw and _NUL_ESCAPE.search(raw) is not None
 
 
 def is_too_deep(raw: bytes, value: Any) -> bool:
-    """Whether JSON, as bytes and parsed, is nested deeper than readers take: `MAX_DEPTH`, and `LEVELS_AROUND`."""
+    """Returns whether JSON, as bytes and parsed, is nested too deeply for readers: `MAX_DEPTH` plus `LEVELS_AROUND`."""
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return False
     return isinstance(value, dict | list) and _depth_is_above(value, MAX_DEPTH + LEVELS_AROUND)
 
 
 def has_too_many_decimals(raw: bytes) -> bool:
-    """Whether a number in JSON has more than `MAX_DECIMALS` decimal places."""
+    """Returns whether a number in JSON has more than `MAX_DECIMALS` decimal places."""
     if not _MAYBE_MANY_DECIMALS.search(raw):
         return False
     for fraction, sign, exponent, too_long in map(re.Match.groups, _SCALED_NUMBER.finditer(_STRING.sub(b"", raw))):
-        # The largest exponents, which Postgres does not even read, can only be those of a zero.
+        # The largest exponents, which Postgres cannot even parse, can only belong to a zero.
         if too_long or len(exponent) > 9:
             return True
         shift = int(exponent or 0)

@@ -1,5 +1,5 @@
-// Lines on a canvas. Each bucket is drawn through its first, least, greatest and last point, which at two pixels a bucket
-// looks as if every point were drawn: a spike of one step is there, and "no smoothing" smooths nothing.
+// Draws lines on a canvas. Each bucket is drawn through its first, least, greatest and last point, which at two pixels
+// per bucket looks as if every point were drawn: a spike of one step is visible, and "no smoothing" smooths nothing.
 
 import { dashOf } from "../model/colours.ts";
 import type { Line } from "./series.ts";
@@ -26,9 +26,9 @@ export interface Mark {
 
 export interface Paint {
   lines: readonly Line[];
-  /** The mean of writers and of smoothed series is a line of its own; the points stand faint behind it. */
+  /** The mean of writers and of smoothed series is a line of its own, in front of the faint points. */
   smooth: boolean;
-  /** The run that is hovered: bold, the others dim. */
+  /** The hovered run, drawn bold; the others are dimmed. */
   hovered: string | null;
   marks: readonly Mark[];
 }
@@ -65,7 +65,7 @@ export function paint(ctx: CanvasRenderingContext2D, frame: Frame, what: Paint, 
   lane(ctx, frame, what.marks, theme);
 }
 
-/** The place of a value in device pixels; NaN where a logarithmic axis has none. */
+/** The position of a value in device pixels; NaN where a logarithmic axis has none. */
 export function place(frame: Frame, x: number, y: number): [number, number] {
   return [placeX(frame)(x), placeY(frame)(y)];
 }
@@ -114,7 +114,7 @@ function stroke(ctx: CanvasRenderingContext2D, frame: Frame, xs: Float64Array, y
   ctx.stroke();
 }
 
-/** Through first, least, greatest and last of each bucket; what is not finite breaks the line. */
+/** A line through first, least, greatest and last of each bucket; values that are not finite break it. */
 function points(ctx: CanvasRenderingContext2D, frame: Frame, line: Line): void {
   const { buckets: b, x0, x1, xm } = line;
   const xs = new Float64Array(4 * b.count.length);
@@ -196,7 +196,7 @@ function lane(ctx: CanvasRenderingContext2D, frame: Frame, marks: readonly Mark[
   let taken = -Infinity;
   for (const mark of marks.toSorted((a, b) => a.x - b.x)) {
     const x = atX(mark.x);
-    if (x < left - 1 || x > left + width + 1 || x - taken < 5 * ratio) continue; // a cluster shows its first
+    if (x < left - 1 || x > left + width + 1 || x - taken < 5 * ratio) continue; // of a cluster, only the first is drawn
     taken = x;
     ctx.beginPath();
     if (mark.kind === "nan") {

@@ -1,4 +1,4 @@
-// The one module that knows uPlot: axes, scales, cursor and selection are its work; lines are drawn by paint.ts.
+// The only module that uses uPlot, for axes, scales, cursor and selection; paint.ts draws the lines.
 
 import UPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
@@ -14,14 +14,14 @@ export interface Picture extends Paint {
   log: boolean;
   x: [number, number];
   y: [number, number];
-  /** What x counts from on an axis of steps. */
+  /** The origin of x on an axis of steps. */
   origin: bigint;
 }
 
 export interface Told {
   /** The cursor is at this x of the axis, and at this height in CSS pixels of the plot; null: it has left. */
   hover(x: number | null, top: number): void;
-  /** A range was chosen; null: all of it. */
+  /** A range was selected; null: the whole range. */
   zoom(range: [number, number] | null): void;
 }
 
@@ -40,7 +40,7 @@ export class Plot {
     this.#told = told;
   }
 
-  /** Shows a picture, at the next frame of the display; several in between are one. */
+  /** Shows a picture at the next frame of the display; several in between are merged. */
   show(picture: Picture): void {
     this.#picture = picture;
     if (this.#frame === 0)
@@ -56,14 +56,14 @@ export class Plot {
     if (this.#picture) this.show(this.#picture);
   }
 
-  /** Puts the crosshair at x without telling anybody. */
+  /** Moves the crosshair to x without a notification. */
   cross(x: number | null): void {
     if (!this.#u) return;
     const left = x === null ? -10 : this.#u.valToPos(x, "x");
     this.#u.setCursor({ left: left < 0 || left > this.#u.over.clientWidth ? -10 : left, top: -10 }, false);
   }
 
-  /** Where a value is drawn, in CSS pixels of the host; NaN where it is not. */
+  /** The position of a value in CSS pixels of the host; NaN where it is not drawn. */
   at(x: number, y: number): [number, number] {
     if (!this.#u) return [Number.NaN, Number.NaN];
     const ratio = this.#frameOf(this.#u).ratio;
@@ -71,7 +71,7 @@ export class Plot {
     return [left / ratio, top / ratio];
   }
 
-  /** Steps of x that one CSS pixel stands for. */
+  /** Steps of x for each CSS pixel. */
   perPixel(): number {
     if (!this.#u || !this.#picture) return 0;
     return (this.#picture.x[1] - this.#picture.x[0]) / Math.max(1, this.#u.over.clientWidth);
@@ -134,7 +134,7 @@ export class Plot {
       },
       scales: {
         x: { time: false, auto: false, range: () => this.#picture!.x },
-        // As it is: lines are painted by the same range, so uPlot must not round it.
+        // Unchanged: lines are painted with the same range, so uPlot must not round it.
         y: { auto: false, distr: this.#picture!.log ? 3 : 1, range: () => this.#picture!.y },
       },
       series: [{}, { show: true, paths: () => null, points: { show: false } }],

@@ -1,4 +1,4 @@
-// From buckets to what is drawn: where each lies on the axis, the smoothed value, the ranges, the point under the cursor.
+// Converts buckets to lines: positions on the axis, smoothed values, ranges, and the point under the cursor.
 // Pure: no canvas, no framework.
 
 import { type Buckets, lowerBound, nearest } from "../model/buckets.ts";
@@ -14,15 +14,15 @@ export interface Input {
   /** Unix seconds at which the run started. */
   startedAt: number;
   writers: readonly string[];
-  /** The whole run; what smoothing needs of the past, also while zoomed. */
+  /** The whole run; smoothing needs the past, also while zoomed. */
   overview: Buckets;
-  /** What is zoomed to in finer buckets; null: it is not zoomed, or they have not come yet. */
+  /** The zoomed window in finer buckets; null: there is no zoom, or they have not arrived yet. */
   fine: Buckets | null;
 }
 
 export interface Line extends Omit<Input, "overview" | "fine"> {
   buckets: Buckets;
-  /** Where the first and the last point of each bucket lie, and the middle between them. */
+  /** The positions of the first and the last point of each bucket, and the middle between them. */
   x0: Float64Array;
   x1: Float64Array;
   xm: Float64Array;
@@ -46,7 +46,7 @@ export function originOf(inputs: readonly Input[]): bigint {
   );
 }
 
-/** Lines in the order of the inputs; those that have no point are left out. */
+/** Lines in the order of the inputs, without those that have no points. */
 export function linesOf(inputs: readonly Input[], look: Look): Line[] {
   const origin = originOf(inputs);
   const full = rangeOf(inputs.map((input) => positions(input.overview, look.axis, input.startedAt, origin)));
@@ -78,7 +78,7 @@ export function lineThrough(name: string, slot: number, x: Float64Array, y: Floa
   return { ...about, buckets, x0: x, x1: x, xm: x, smoothed: finite };
 }
 
-/** The range of x of some lines; null: there is no point. */
+/** The range of x of some lines; null: there are no points. */
 export function rangeOf(lines: readonly { x0: Float64Array; x1: Float64Array }[]): [number, number] | null {
   let [low, high] = [Infinity, -Infinity];
   for (const { x0, x1 } of lines) {
@@ -89,7 +89,7 @@ export function rangeOf(lines: readonly { x0: Float64Array; x1: Float64Array }[]
   return low <= high ? [low, high] : null;
 }
 
-/** The range of y within [from, to]: every extreme that is drawn is in it. */
+/** The range of y within [from, to], including every drawn extreme. */
 export function heightOf(lines: readonly Line[], from: number, to: number, log: boolean): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (const { x0, x1, buckets } of lines) {
@@ -114,7 +114,7 @@ export interface Hit {
   y: number;
 }
 
-/** What lies nearest to x in each line that has points there; lines that end before are left out. */
+/** The nearest point to x of each line that has points there; lines that end earlier are left out. */
 export function hits(lines: readonly Line[], x: number, reach: number): Hit[] {
   const found: Hit[] = [];
   for (const line of lines) {
@@ -151,7 +151,7 @@ function smoothed(
   if (look.method === "none" || look.weight === 0) return shown.mean;
   if (shown === overview)
     return smooth({ x: xm, mean: shown.mean, count: shown.count }, look.method, look.weight, range);
-  // What lies left and right of the window goes into it: zooming must not change the curve.
+  // Includes the points beside the window: zooming must not change the curve.
   const whole = positions(overview, look.axis, startedAt, origin).xm;
   const left = lowerBound(overview.start, shown.start[0]!);
   const right = lowerBound(overview.start, shown.start.at(-1)! + shown.width);

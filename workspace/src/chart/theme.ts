@@ -1,4 +1,4 @@
-// The colours of charts as a canvas takes them, read from the style sheet, anew whenever the theme changes.
+// The colours of charts for a canvas, read from the style sheet, again whenever the theme changes.
 
 import { signal } from "@preact/signals";
 import { PALETTE } from "../model/colours.ts";

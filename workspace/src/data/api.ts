@@ -1,4 +1,4 @@
-// Requests to the server: JSON in, JSON out, errors as people read them. Types are those of docs/reading.md.
+// Requests to the server: sends and receives JSON, with readable errors. Types are those of docs/reading.md.
 
 export interface Project {
   entity: string;
@@ -52,7 +52,7 @@ export interface MetricNames {
   metrics: { name: string; runs: number[]; hidden?: boolean }[];
 }
 
-/** What the server said is wrong, or that it did not answer. */
+/** An error from the server, or the lack of an answer. */
 export class ApiError extends Error {
   override name = "ApiError";
   readonly code: string;
@@ -71,7 +71,7 @@ export class ApiError extends Error {
 
 type Query = Record<string, string | number | readonly string[] | null | undefined>;
 
-/** The address of a route with its parameters; lists come several times. */
+/** The URL of a route with its parameters; lists are repeated. */
 export function route(path: string, given: Query = {}): string {
   const query = new URLSearchParams();
   for (const [key, value] of Object.entries(given)) {
@@ -91,7 +91,7 @@ export async function get<T>(path: string, query: Query = {}, signal?: AbortSign
   return (await reply.json()) as T;
 }
 
-/** Sends a request; an answer that is not a success is thrown as an ApiError, an abort as the DOMException that it is. */
+/** Sends a request; throws an ApiError for an answer that is not a success, and the DOMException of an abort. */
 export async function send(url: string, init: RequestInit): Promise<Response> {
   let reply: Response;
   try {
@@ -115,7 +115,7 @@ const sentence = (text: string): string =>
 
 export const isAbort = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
-/** An error in one sentence and what to do; anything that is not an ApiError is a fault of the page. */
+/** An error in one sentence, with a hint; anything other than an ApiError is a bug of the page. */
 export function told(error: unknown): ApiError {
   return error instanceof ApiError ? error : new ApiError(error instanceof Error ? error.message : String(error));
 }

@@ -1,4 +1,4 @@
-// Series for charts: all that is asked for within a frame goes in one request, which is read as a stream.
+// Series for charts: everything that is requested within a frame is one request, which is read as a stream.
 
 import type { Buckets } from "../model/buckets.ts";
 import { type Batch, BatchReader, floats, WireError } from "../model/wire.ts";
@@ -8,7 +8,7 @@ export interface Wanted {
   key: string;
   run: string;
   buckets: number;
-  /** Steps as texts, since JavaScript's numbers do not hold every one. */
+  /** Steps as strings, since JavaScript's numbers cannot hold every step. */
   minStep?: string;
   maxStep?: string;
   times: boolean;
@@ -40,21 +40,21 @@ export class Charts {
     this.#path = path;
   }
 
-  /** Asks for one series; rejects with a DOMException when the signal is aborted. */
+  /** Requests one series; rejects with a DOMException when the signal is aborted. */
   want(wanted: Wanted, signal: AbortSignal): Promise<Series> {
     const { promise, resolve, reject } = Promise.withResolvers<Series>();
     const aborted = (): void => reject(new DOMException("not wanted any more", "AbortError"));
     signal.addEventListener("abort", aborted);
     this.#waiting.push({ wanted, signal, take: resolve, fail: reject });
     this.#schedule();
-    // The signal lives as long as the chart, which asks for its tail again and again.
+    // The signal lives as long as the chart, which requests its tail repeatedly.
     return promise.finally(() => signal.removeEventListener("abort", aborted));
   }
 
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // Not a frame of the display: a hidden page has none.
+    // Not an animation frame: a hidden page has none.
     setTimeout(() => {
       this.#scheduled = false;
       this.#start();
@@ -64,7 +64,7 @@ export class Charts {
   #start(): void {
     this.#waiting = this.#waiting.filter((item) => !item.signal.aborted);
     while (this.#underWay < AT_ONCE && this.#waiting.length > 0) {
-      // One request is with times or without; what differs waits for the next one.
+      // A request is either with or without times; others wait for the next one.
       const times = this.#waiting[0]!.wanted.times;
       const mine = this.#waiting.filter((item) => item.wanted.times === times).slice(0, PER_REQUEST);
       const taken = new Set(mine);
@@ -126,13 +126,13 @@ export class Charts {
   }
 }
 
-/** The buckets of a batch; what it leaves out follows from the rest (docs/column-format.md). */
+/** The buckets of a batch; missing columns follow from the others (docs/column-format.md). */
 export function seriesOf(batch: Batch): Series {
   const width = Number(batch.head["bucket_width"]);
   const first = BigInt(batch.head["origin"] as string);
   const bucket = floats(batch, "bucket") ?? new Float64Array(batch.rows);
   const span = BigInt(Math.round((bucket.at(-1) ?? 0) + 1)) * BigInt(Math.round(width));
-  // x counts from step 0 as long as a float64 holds it.
+  // x counts from step 0 as long as a float64 is exact.
   const origin = first + span <= BigInt(Number.MAX_SAFE_INTEGER) ? 0n : first;
   const start = bucket.map((at) => Number(first - origin) + at * width);
   const firstStep = plus(start, floats(batch, "first_step"));

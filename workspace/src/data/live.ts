@@ -1,4 +1,4 @@
-// News of the runs on the page, on one connection: which of them have moved. What is new is read by other routes.
+// Changes of the runs on the page, on one connection: which of them have moved. Other routes return what is new.
 
 import { signal } from "@preact/signals";
 import { route } from "./api.ts";
@@ -7,7 +7,7 @@ export interface News {
   run: string;
   kind: "start" | "delta" | "reset";
   state: string;
-  /** Steps from `from_step` on are gone: a restart or a rewind. */
+  /** Steps from `from_step` on were superseded by a restart or a rewind. */
   cuts: { writer: string; from_step: number }[];
   moved: { writer: string; from_step: number; to_step: number }[];
   said: Record<string, number>;
@@ -19,7 +19,7 @@ export type Status = "off" | "connecting" | "live" | "stale";
 
 export class Live {
   readonly status = signal<Status>("off");
-  /** When the server was heard last, in ms; 0: never. */
+  /** The time of the last event from the server, in ms; 0: never. */
   readonly heardAt = signal(0);
   #source: EventSource | null = null;
   #url = "";
@@ -45,7 +45,7 @@ export class Live {
     this.#open();
   }
 
-  // A hidden page holds no connection; when it is shown again, the first events say where the runs stand.
+  // A hidden page holds no connection; when it is shown again, the first events have the current positions.
   #visibility = (): void => this.#open();
 
   #open(): void {
@@ -65,10 +65,10 @@ export class Live {
     };
     source.addEventListener("open", heard);
     source.addEventListener("error", (event) => {
-      // An event with data is the server's word on one run, which is gone; the others go on.
+      // An error event with data is about one deleted run; the others continue.
       if (event instanceof MessageEvent || this.#source !== source) return;
       this.status.value = "stale";
-      // A lost connection comes back by itself; after an answer that is no stream, the browser gives up.
+      // A lost connection is restored automatically; after an answer that is not a stream, the browser gives up.
       if (source.readyState === EventSource.CLOSED) this.#timer = window.setTimeout(() => this.#open(), AGAIN_MS);
     });
     for (const kind of ["start", "delta", "reset"] as const)

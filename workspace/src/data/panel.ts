@@ -1,12 +1,12 @@
-// What one chart has of its runs: an overview of each, and while it is zoomed finer buckets of the window. Asks for what is
-// missing, keeps the old picture until the new one comes, and follows runs that go on. Knows no framework.
+// The data of one chart: an overview of each run, and while zoomed finer buckets of the window. Requests missing data,
+// keeps the old picture until the new data arrives, and follows running runs. Independent of any framework.
 
 import { type Buckets, coarsen, withTail } from "../model/buckets.ts";
 import type { Axis } from "../model/view.ts";
 import { type ApiError, isAbort, told } from "./api.ts";
 import type { Series, Wanted } from "./charts.ts";
 
-/** Where series come from: the server, or what a page has read already. */
+/** The source of series: the server, or data that a page has read already. */
 export interface PanelSource {
   want(wanted: Wanted, signal: AbortSignal): Promise<Series>;
 }
@@ -23,12 +23,12 @@ interface Entry {
   startedAt: number;
   overview: Series | null;
   fine: Series | null;
-  /** The window of `fine`, or of what was asked for, as text. */
+  /** The window of `fine`, or of the pending request, as text. */
   window: string;
   error: ApiError | null;
   abort: AbortController;
   refine: AbortController;
-  /** There is more than was read; `whole`: what was read may be wrong, too. */
+  /** More data exists than was read; `whole`: data that was read may be outdated, too. */
   stale: "" | "tail" | "whole";
 }
 
@@ -50,7 +50,7 @@ export class PanelData {
     this.#changed = changed;
   }
 
-  /** Says what is to be shown. */
+  /** Sets what to show. */
   show(spec: Spec): void {
     this.#spec = spec;
     const wanted = new Map(spec.runs.map((run) => [run.id, run]));
@@ -64,14 +64,14 @@ export class PanelData {
     this.#changed();
   }
 
-  /** A chart that nobody sees asks for nothing. */
+  /** An invisible chart requests nothing. */
   seen(visible: boolean): void {
     if (visible === this.#visible) return;
     this.#visible = visible;
     if (visible) this.#fill();
   }
 
-  /** A run has gone on, or (`cut`) something of it was superseded. */
+  /** A run has moved, or (`cut`) some of its points were superseded. */
   moved(run: string, cut: boolean): void {
     const entry = this.entries.get(run);
     if (!entry) return;
@@ -79,7 +79,7 @@ export class PanelData {
     if (this.#visible) this.#soon();
   }
 
-  /** Asks again for what failed. */
+  /** Repeats failed requests. */
   retry(): void {
     for (const entry of this.entries.values()) entry.error = null;
     this.#fill();
@@ -127,7 +127,7 @@ export class PanelData {
     const before = what === "tail" ? entry.overview : null;
     const wanted: Wanted = { key: this.#key, run, buckets: spec.buckets, times: spec.axis !== "step" };
     const last = before?.buckets.start.at(-1);
-    // A point in progress may come with the next read, so the last bucket is read once more.
+    // A point in flight may arrive later, so the last bucket is read once more.
     if (before && last !== undefined) wanted.minStep = String(before.buckets.origin + BigInt(last));
     entry.stale = "";
     this.#want(entry, wanted, entry.abort.signal, (found) => {

@@ -1,4 +1,4 @@
-// What the pages of a project share: its runs, which of them are drawn, the metrics of those, and what is new of them.
+// The shared data of a project's pages: its runs, the drawn ones, their metrics, and their changes.
 
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { compile } from "../model/filter.ts";
@@ -9,9 +9,9 @@ import { Live, type News } from "./live.ts";
 import type { PanelData } from "./panel.ts";
 import { RunList } from "./runs.ts";
 
-/** How many of the newest runs are drawn when nobody has chosen. */
+/** How many of the newest runs are drawn by default. */
 const USUAL = 10;
-/** More are not drawn: the server follows 100 runs on a connection. */
+/** The most runs drawn: the server follows 100 runs on a connection. */
 export const MOST = 100;
 const METRICS_MS = 5000;
 
@@ -23,12 +23,12 @@ export class Project {
   readonly panels = new Set<PanelData>();
   readonly metrics = signal<MetricNames | null>(null);
   readonly error = signal<ApiError | null>(null);
-  /** Runs of the link that are not there. */
+  /** Runs of the link that do not exist. */
   readonly gone = signal<readonly string[]>([]);
-  /** Where the cursor is in any chart, in units of the axis. */
+  /** The position of the cursor in any chart, in units of the axis. */
   readonly cross = signal<number | null>(null);
   readonly drawn: ReadonlySignal<readonly Run[]>;
-  /** Columns of metrics that the table of runs has when nobody has chosen; they stay once they are known. */
+  /** The default columns of metrics of the table of runs; they stay once they are known. */
   readonly usual = signal<readonly string[]>([]);
   readonly filterError = computed(() => compile(view.value.filter, this.#isConfig).error);
 
@@ -78,7 +78,7 @@ export class Project {
     this.list.close();
   }
 
-  /** Reads everything again that could not be read. */
+  /** Repeats failed reads. */
   retry(): void {
     this.error.value = null;
     this.#asked.clear();
@@ -88,12 +88,18 @@ export class Project {
     for (const panel of this.panels) panel.retry();
   }
 
+  /** A run is as the reader has just made it. */
+  changed(run: Run): void {
+    this.#others.value = new Map([...this.#others.value, [run.id, run]]);
+    this.list.replace(run);
+  }
+
   #isConfig = (key: string): boolean => this.list.runs.peek().some((run) => has(run.config, key));
 
   #want(): void {
     const { filter, order, columns } = view.value;
     const { filters, error } = compile(filter, this.#isConfig);
-    if (error) return; // what is being typed is not finished; the list stays
+    if (error) return; // the typed filter is incomplete; the list stays
     const keys = [
       ...(columns ?? this.usual.value),
       ...(order.slice(1).startsWith("summary_metrics.") ? [sorted(order)] : []),
@@ -107,7 +113,7 @@ export class Project {
     });
   }
 
-  // A run of the link may not be in the window of the list that was read.
+  // A run of the link may be outside of the loaded window of the list.
   #find(id: string): void {
     if (this.#asked.has(id) || this.list.runs.peek().some((run) => run.id === id)) return;
     this.#asked.add(id);
@@ -143,7 +149,7 @@ export class Project {
     const run = this.drawn.value.find((item) => item.id === news.run);
     if (run && news.state && news.state !== run.state) this.#again(run.id);
     if (news.kind === "start") {
-      // After a reconnect: what happened meanwhile is not known.
+      // After a reconnect, the changes in between are unknown.
       for (const panel of this.panels) panel.moved(news.run, false);
       return;
     }
@@ -160,17 +166,14 @@ export class Project {
     setTimeout(() => {
       this.#later.delete(id);
       get<Run>(runRoute(this.#entity, this.#project, id), {}, this.#abort.signal).then(
-        (run) => {
-          this.#others.value = new Map([...this.#others.value, [id, run]]);
-          this.list.replace(run);
-        },
-        () => undefined, // the next news tries again
+        (run) => this.changed(run),
+        () => undefined, // the next event tries again
       );
     }, 1000);
   }
   #later = new Set<string>();
 
-  // New metrics may have come.
+  // There may be new metrics.
   #soon(): void {
     if (this.#timer !== 0) return;
     this.#timer = window.setTimeout(() => {
@@ -180,7 +183,7 @@ export class Project {
   }
 }
 
-// What people look for first: losses and accuracies, those of evaluations before those of training.
+// The most wanted metrics: losses and accuracies, those of evaluations before those of training.
 function usualColumns({ metrics }: MetricNames): string[] {
   const names = metrics.filter((metric) => !metric.hidden).map((metric) => metric.name);
   const telling = names.filter((name) => /loss|acc/iu.test(name));
@@ -194,7 +197,7 @@ export function has(config: Run["config"], key: string): boolean {
   return Object.hasOwn(config, key) || at(config, key) !== undefined;
 }
 
-/** The value of a key or a dot path of a config; undefined: there is none. */
+/** The value of a key or a dot path of a config; undefined: it is missing. */
 export function at(config: Run["config"], key: string): unknown {
   if (Object.hasOwn(config, key)) return unwrapped(config[key]);
   let here: unknown = config;
@@ -211,7 +214,7 @@ function unwrapped(value: unknown): unknown {
   return keys.length === 1 && keys[0] === "value" ? (value as { value: unknown }).value : value;
 }
 
-/** When a run began to log, in Unix seconds. */
+/** The time at which a run started to log, in Unix seconds. */
 export function startedAt(run: Run): number {
   const said = run.metadata["started_at"];
   return typeof said === "number" ? said : Date.parse(run.created_at) / 1000;

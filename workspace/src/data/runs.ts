@@ -1,4 +1,4 @@
-// The list of a project's runs, window by window: filtered and sorted by the server, loaded as far as somebody scrolls.
+// The list of a project's runs, window by window: filtered and sorted by the server, loaded as the user scrolls.
 
 import { signal } from "@preact/signals";
 import { ApiError, get, isAbort, type Run, type RunPage, told } from "./api.ts";
@@ -18,7 +18,7 @@ export class RunList {
   readonly total = signal<number | null>(null);
   readonly error = signal<ApiError | null>(null);
   readonly loading = signal(false);
-  /** Runs that were made since the list was read and are not in it. */
+  /** The number of runs created since the list was read. */
   readonly news = signal(0);
 
   #wanted: Wanted | null = null;
@@ -26,7 +26,7 @@ export class RunList {
   #abort = new AbortController();
   #timer = 0;
 
-  /** Reads the list anew when something else is wanted; what is shown stays until the answer comes. */
+  /** Reads the list again when the query changes; the shown rows stay until the answer arrives. */
   want(wanted: Wanted): void {
     if (JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
     const another = wanted.path !== this.#wanted?.path;
@@ -50,7 +50,7 @@ export class RunList {
     this.#look();
   }
 
-  /** Reads the next window; does nothing while one is under way or when there is none. */
+  /** Reads the next window; does nothing during a read or when there is none. */
   more(): void {
     if (this.loading.value || this.#next === null) return;
     void this.#load((page) => {
@@ -59,9 +59,16 @@ export class RunList {
     });
   }
 
-  /** Puts what is new of a run into its row. */
+  /** Updates the row of a run. */
   replace(run: Run): void {
     this.#update((item) => (item.id === run.id ? { ...item, ...run } : item));
+  }
+
+  /** Takes the rows of deleted runs out. */
+  drop(ids: ReadonlySet<string>): void {
+    const kept = this.runs.value.filter((run) => !ids.has(run.id));
+    if (this.total.value !== null) this.total.value -= this.runs.value.length - kept.length;
+    this.runs.value = kept;
   }
 
   close(): void {
@@ -69,7 +76,7 @@ export class RunList {
     clearTimeout(this.#timer);
   }
 
-  // Rows that have not changed stay the same objects: whatever is made of them need not be made again.
+  // Unchanged rows stay the same objects, so that nothing derived from them is recomputed.
   #update(fresh: (run: Run) => Run): void {
     const before = this.runs.value;
     const after = before.map((run) => {
@@ -100,7 +107,7 @@ export class RunList {
     return get<RunPage>("/v1/runs", { path, filters, order, summary, limit: PAGE, cursor }, signal);
   }
 
-  // Looks at the first window again: states and steps change in place, and new runs are counted, so that no row moves.
+  // Reads the first window again: states and steps change in place, and new runs are counted, so that no row moves.
   #look(): void {
     clearTimeout(this.#timer);
     const signal = this.#abort.signal;

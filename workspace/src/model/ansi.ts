@@ -1,5 +1,5 @@
-// Printed lines as texts with colours: the escape sequences of terminals that say how text looks. Pure. All others are left
-// out, and a carriage return shows what was written last, as a progress bar does.
+// Console lines as texts with colours, from the escape sequences of terminals for the look of text. Pure. All other
+// sequences are left out, and after a carriage return only the last text is shown, as for a progress bar.
 
 export interface Span {
   text: string;

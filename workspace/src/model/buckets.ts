@@ -1,29 +1,29 @@
-// Buckets of one series: what happened in each stretch of 2^k steps, with nothing lost that a picture could show. Pure.
-// Edges are multiples of the width, so two neighbours merge exactly into one of the next width; only finer ones must be
-// asked for. x is in steps from `origin`, which is not 0 only where steps are too large for a float64.
+// Buckets of one series: the extremes of each 2^k steps, so that no visible detail is lost. Pure. Edges are multiples
+// of the width, so two neighbours merge exactly into one of the next width; only finer ones must be requested. x is in
+// steps from `origin`, which is not 0 only where steps are too large for a float64.
 
 export interface Buckets {
   origin: bigint;
   /** Steps of one bucket, a power of two. */
   width: number;
-  /** Where each begins, ascending. */
+  /** The start of each bucket, ascending. */
   start: Float64Array;
   count: Float64Array;
-  /** Of the finite values; NaN: there is none. */
+  /** Of the finite values; NaN: there are none. */
   min: Float64Array;
   max: Float64Array;
   mean: Float64Array;
-  /** As logged, whatever they are. */
+  /** As logged, finite or not. */
   first: Float64Array;
   last: Float64Array;
   firstStep: Float64Array;
   lastStep: Float64Array;
-  /** How many values are NaN or infinite. */
+  /** The numbers of NaN and infinite values. */
   odd: Float64Array;
-  /** With several writers: which one has the least and the greatest value. */
+  /** With several writers: the writers of the least and the greatest value. */
   minWriter: Int32Array | null;
   maxWriter: Int32Array | null;
-  /** Unix seconds of the first point, where they were asked for. */
+  /** Unix seconds of the first point, if requested. */
   time: Float64Array | null;
 }
 
@@ -72,7 +72,7 @@ export function withTail(b: Buckets, tail: Buckets): Buckets {
   return { ...out, width };
 }
 
-/** The index of the bucket whose first point is nearest to x; −1: there is none. */
+/** The index of the bucket whose first point is nearest to x; −1: there are no buckets. */
 export function nearest(x: Float64Array, at: number): number {
   if (x.length === 0) return -1;
   const above = lowerBound(x, at);
@@ -103,7 +103,7 @@ export function totals(b: Buckets, from = 0, to = b.count.length): { buckets: nu
   return { buckets: Math.max(0, to - from), points, odd };
 }
 
-/** What the badge says: "all 812 points" where each bucket is a point, else how many buckets stand for how many. */
+/** The text of the badge: "all 812 points" where each bucket is a point, else the numbers of buckets and points. */
 export function fidelity(buckets: number, points: number, say: (n: number) => string): string {
   if (points === 0) return "no points";
   if (points === 1) return "1 point";

@@ -1,5 +1,5 @@
-// Which colour and stroke a run has. Pure. The slot is the order in which runs of a project were created, so that a run
-// looks the same on every page, however the list is sorted.
+// The colour and the stroke of a run. Pure. The slot is the order in which runs of a project were created, so that a
+// run looks the same on every page, however the list is sorted.
 
 export const PALETTE = 10;
 export const DASHES: readonly (readonly number[])[] = [[], [7, 3], [2, 2], [8, 2, 2, 2]];

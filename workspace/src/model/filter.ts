@@ -1,11 +1,11 @@
-// The filter that people type above the runs, compiled to the words that the server takes (docs/reading.md, "Filters"):
+// Compiles the filter that users type above the runs to that of the server (docs/reading.md, "Filters"):
 //   state in (running, finished) and tag != smoke and (config.lr < 1e-3 or eval/loss < 3.2)
-// Words without an operator are looked for in the run's name. Pure.
+// Words without an operator are searched in the run's name. Pure.
 
 export interface Compiled {
-  /** For the server; null: every run fits. */
+  /** The filter for the server; null: every run matches. */
   filters: Record<string, unknown> | null;
-  /** What is wrong, for people; null: nothing. */
+  /** The error for users; null: none. */
   error: string | null;
 }
 
@@ -99,7 +99,7 @@ class Parser {
 
   #both(): Record<string, unknown> {
     const parts = [this.#one()];
-    // Two conditions beside each other must both hold, as in a search box.
+    // Adjacent conditions must all hold, as in a search box.
     while (this.#take("and") || !this.#ends()) parts.push(this.#one());
     return parts.length === 1 ? parts[0]! : { $and: parts };
   }

@@ -1,4 +1,4 @@
-// Numbers, steps, durations and times as people read them. Pure. The typographic minus is used throughout.
+// Formats numbers, steps, durations and times for people. Pure. Uses the typographic minus throughout.
 
 const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
@@ -19,7 +19,7 @@ export function value(v: number): string {
   return `${GROUPED.format(BigInt(whole)).replace(/^-?/, v < 0 ? "−" : "")}${rest ? `.${rest}` : ""}`;
 }
 
-/** Every digit that matters: what a copy of the value must be. */
+/** All significant digits, for copying the value. */
 export function exact(v: number): string {
   return Object.is(v, -0) ? "-0" : String(v);
 }
@@ -61,7 +61,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
-/** "29 Nov, 21:16", in the reader's time zone; the year where it is another than `now`'s. */
+/** "29 Nov, 21:16", in the reader's time zone; with the year if it differs from `now`'s. */
 export function when(iso: string | number, now: Date = new Date()): string {
   const date = new Date(iso);
   if (Number.isNaN(date.getTime())) return "–";
@@ -79,7 +79,7 @@ export function tick(v: number): string {
   return size >= 1e-3 ? plain(v) : exponent(v, 3);
 }
 
-/** Labels of an axis, told apart from their neighbours: "1,000,010" where "1M" would stand twice. */
+/** Distinct labels of an axis: "1,000,010" where "1M" would occur twice. */
 export function ticks(values: readonly number[]): string[] {
   const short = values.map(tick);
   if (new Set(short).size === new Set(values).size) return short;

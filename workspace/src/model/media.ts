@@ -1,4 +1,4 @@
-// Logged objects as what a page can show: pictures, sound, video, HTML, and files that can only be fetched. Pure.
+// Converts logged objects to the media that a page can show: pictures, sound, video, HTML, and files to download. Pure.
 
 export type Kind = "image" | "video" | "audio" | "html" | "table" | "file";
 
@@ -27,7 +27,7 @@ const KINDS: Record<string, Kind> = {
   "table-file": "table",
 };
 
-/** The files of a logged value in their order; none when it is a plain value. */
+/** The files of a logged value in order; empty for a plain value. */
 export function itemsOf(value: unknown): Item[] {
   if (Array.isArray(value)) return value.flatMap(itemsOf);
   if (!isFields(value) || typeof value["_type"] !== "string") return [];
@@ -41,7 +41,7 @@ export function itemsOf(value: unknown): Item[] {
   return item(value, kind, value["caption"], value);
 }
 
-/** Where the bytes of a file are; the name decides its type. */
+/** The URL of a file's content; the name determines its type. */
 export function blobHref(file: { sha256: string; path: string }): string {
   return `/v1/blobs/${file.sha256}?name=${encodeURIComponent(file.path.slice(file.path.lastIndexOf("/") + 1))}`;
 }

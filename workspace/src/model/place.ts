@@ -1,4 +1,4 @@
-// Which page an address names. Pure; the server serves the same document for each of them (api/pages.py).
+// Finds the page of a URL. Pure; the server returns the same document for all of them (api/pages.py).
 
 export const TABS = ["overview", "charts", "media", "system", "console", "files"] as const;
 export type Tab = (typeof TABS)[number];

@@ -1,6 +1,6 @@
-// The range and the marks of an axis. Pure.
+// The range and the ticks of an axis. Pure.
 
-/** A little room around the values; a single value gets a range of its own. */
+/** Adds a small margin around the values; a single value gets a range of its own. */
 export function padded(low: number, high: number, log: boolean): [number, number] {
   if (!(low <= high)) return log ? [0.1, 10] : [0, 1];
   if (log) {
@@ -13,7 +13,7 @@ export function padded(low: number, high: number, log: boolean): [number, number
 
 const SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 
-/** Round places in [low, high], about `wanted` of them. */
+/** About `wanted` round numbers in [low, high]. */
 export function places(low: number, high: number, wanted: number, time: boolean): number[] {
   const span = high - low;
   if (!(span > 0) || wanted < 1) return [];
@@ -31,7 +31,7 @@ export function places(low: number, high: number, wanted: number, time: boolean)
   return found;
 }
 
-/** Powers of ten in [low, high]; with less than a decade, round places. */
+/** Powers of ten in [low, high]; for less than a decade, round numbers. */
 export function decades(low: number, high: number, wanted: number): number[] {
   const [from, to] = [Math.ceil(Math.log10(low) - 1e-9), Math.floor(Math.log10(high) + 1e-9)];
   if (to - from < 1) return places(low, high, wanted, false).filter((at) => at > 0);

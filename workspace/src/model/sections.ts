@@ -1,4 +1,4 @@
-// Metrics in sections by the text before the first or the last slash. Pure.
+// Groups metrics into sections by the text before the first or the last slash. Pure.
 
 export type Cut = "first" | "last";
 
@@ -26,7 +26,7 @@ export function sections(metrics: readonly string[], cut: Cut): Section[] {
   return [...found].map(([name, list]) => ({ name, metrics: list })).toSorted((a, b) => naturally(a.name, b.name));
 }
 
-/** Metrics that a search finds: a regular expression without regard to case; a text that is none is taken literally. */
+/** The metrics that match a search: a case-insensitive regular expression, or a literal text where it is not a valid one. */
 export function search(metrics: readonly string[], query: string): string[] {
   if (query.trim() === "") return [...metrics];
   const pattern = matcher(query.trim());

@@ -1,6 +1,6 @@
-// Smoothing of bucketed series. Pure. Each function takes x, the mean and the number of points of every bucket, and gives
-// one smoothed value a bucket; a bucket without a finite value (NaN mean) gets NaN and moves nothing but the distance.
-// Weights are counts, so the result hardly depends on how wide the buckets are.
+// Smoothing of bucketed series. Pure. Each function receives x, the mean and the number of points of every bucket, and
+// returns one smoothed value for each bucket; a bucket without a finite value (NaN mean) gets NaN and only affects the
+// distance. Weights are counts, so the result hardly depends on the width of the buckets.
 
 export type Method = "none" | "time" | "ema" | "gaussian" | "average";
 export const METHODS: readonly Method[] = ["none", "time", "ema", "gaussian", "average"];

@@ -8,7 +8,7 @@ export interface Table {
   rows: unknown[][];
 }
 
-/** The table of a file; null: it is none. */
+/** The table of a file; null: it is not a table. */
 export function parseTable(text: string): Table | null {
   let given: unknown;
   try {
@@ -22,7 +22,7 @@ export function parseTable(text: string): Table | null {
   return { columns: columns.map(String), rows: data };
 }
 
-/** A number that a cell holds, also one that JSON has no word for; null: it is no number. */
+/** The number in a cell, including those that JSON cannot express; null: it is not a number. */
 export function numberOf(cell: unknown): number | null {
   if (typeof cell === "number") return cell;
   if (typeof cell === "object" && cell !== null && "_type" in cell && cell._type === "float64" && "value" in cell)
@@ -30,7 +30,7 @@ export function numberOf(cell: unknown): number | null {
   return null;
 }
 
-/** A cell in words; media have pictures of their own. */
+/** A cell as text; media are shown as pictures. */
 export function cellText(cell: unknown): string {
   const n = numberOf(cell);
   if (n !== null) return number(n);
@@ -39,7 +39,7 @@ export function cellText(cell: unknown): string {
   return typeof cell === "string" ? cell : JSON.stringify(cell);
 }
 
-/** Rows that have the text in any cell, by a column: numbers before texts, NaN and what is missing last. */
+/** Rows with the text in any cell, sorted by a column: numbers before texts, NaN and missing values last. */
 export function arranged(table: Table, query: string, column: number | null, descending: boolean): unknown[][] {
   const wanted = query.trim().toLowerCase();
   const found = wanted

@@ -1,5 +1,5 @@
-// What a page shows, as the query of its URL. Pure. Parsing never fails: unknown keys stay, bad values are named and left
-// out, so a link from another version still opens.
+// The view of a page as the query of its URL. Pure. Parsing never fails: unknown keys are kept, invalid values are
+// named and left out, so a link from another version still opens.
 
 import { type Cut } from "./sections.ts";
 import { METHODS, type Method } from "./smoothing.ts";
@@ -9,13 +9,13 @@ export const AXES: readonly Axis[] = ["step", "relative", "time"];
 export const AXIS_WORDS: Record<Axis, string> = { step: "Step", relative: "Relative time", time: "Wall time" };
 
 export interface View {
-  /** Runs that are drawn, by id; null: the newest ones. */
+  /** The drawn runs, by id; null: the newest ones. */
   runs: readonly string[] | null;
   /** The metrics search. */
   q: string;
   /** The filter of the runs list, in its own language (filter.ts). */
   filter: string;
-  /** The order of the runs list, as the server takes it. */
+  /** The order of the runs list, in the server's notation. */
   order: string;
   /** Columns of the runs table beside the fixed ones: "config.lr", "summary.train/loss". Null: the usual ones. */
   columns: readonly string[] | null;
@@ -24,9 +24,9 @@ export interface View {
   weight: number;
   log: boolean;
   cut: Cut;
-  /** What is zoomed to, in units of the axis; null: everything. */
+  /** The zoomed range, in units of the axis; null: everything. */
   zoom: readonly [number, number] | null;
-  /** The metric that is in full screen. */
+  /** The metric in full screen. */
   full: string;
   /** The query of the SQL page; null: the one to start with. */
   sql: string | null;
@@ -59,9 +59,9 @@ const ORDER = /^[+-](created_at|display_name|state|last_step|duration|config\..+
 
 export interface Parsed {
   view: View;
-  /** What was ignored, as "smooth=abc". */
+  /** Ignored parts, such as "smooth=abc". */
   ignored: string[];
-  /** Keys that this version does not know, as they came. */
+  /** Unknown keys, unchanged. */
   rest: [string, string][];
 }
 
@@ -104,7 +104,7 @@ export function parse(query: string): Parsed {
   return { view, ignored, rest: [...given].filter(([key]) => !KNOWN.has(key)) };
 }
 
-/** The query of a view, "" or beginning with "?"; what is as usual is left out. */
+/** The query of a view, "" or beginning with "?", without defaults. */
 export function query(view: View, rest: readonly [string, string][] = []): string {
   const made = new URLSearchParams();
   const put = (key: string, text: string, usual: string): void => {

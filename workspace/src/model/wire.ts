@@ -1,5 +1,5 @@
-// Decodes the batches in which the server sends columns (docs/column-format.md). Pure: bytes in, views of them out.
-// The layout is drawn at the head of sdk/stepwell/columns.py; tests read bytes that Python wrote.
+// Decodes the batches in which the server sends columns (docs/column-format.md) into views of their bytes. Pure.
+// sdk/stepwell/wire/columns.py describes the layout; tests read bytes that Python wrote.
 
 export const HEADER_BYTES = 24;
 const MAGIC = 0x42435753; // "SWCB", little-endian
@@ -10,7 +10,7 @@ export type Numbers = Float64Array | BigInt64Array | Int32Array;
 
 export interface Column {
   name: string;
-  /** Numbers are views of the bytes that came; texts are JSON, not parsed yet. */
+  /** Numbers are views of the received bytes; texts are unparsed JSON. */
   values: Numbers | string[];
   /** The row of each value, ascending. Without it, value i is in row i. */
   rows?: Int32Array;
@@ -27,7 +27,7 @@ export class WireError extends Error {
   override name = "WireError";
 }
 
-/** The length in bytes of the batch that begins here, or 0 when less than its header has come. */
+/** The length in bytes of the batch that begins here, or 0 while its header is incomplete. */
 export function batchLength(bytes: Uint8Array): number {
   if (bytes.byteLength < HEADER_BYTES) return 0;
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
@@ -57,11 +57,11 @@ export function decodeBatch(bytes: Uint8Array): Batch {
   return { head, rows, columns: columns.map((item) => column(item, body, rows)) };
 }
 
-/** Puts batches together from pieces of a stream; a piece may end anywhere. */
+/** Joins the pieces of a stream into batches; a piece may end anywhere. */
 export class BatchReader {
   #held: Uint8Array = new Uint8Array(0);
 
-  /** The batches that are whole now. */
+  /** The batches that are complete now. */
   push(piece: Uint8Array): Batch[] {
     if (this.#held.byteLength === 0) this.#held = piece;
     else {

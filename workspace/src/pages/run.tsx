@@ -1,4 +1,4 @@
-// The page of one run: what it is at the top, then overview, charts, media, system metrics, console and files.
+// The page of one run: its names at the top, then overview, charts, media, system metrics, console and files.
 
 import { useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
@@ -12,10 +12,11 @@ import { query, DEFAULT } from "../model/view.ts";
 import { Icon } from "../parts/icon.tsx";
 import { Failure, Note, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
 import { Sections } from "../parts/sections.tsx";
-import { onChartKey, Toolbar } from "../parts/toolbar.tsx";
+import { isTyping, onChartKey, Toolbar } from "../parts/toolbar.tsx";
 import { Top } from "../parts/top.tsx";
-import { view } from "../state.ts";
+import { go, view } from "../state.ts";
 import { Console } from "./run/console.tsx";
+import { DeleteRuns, EditRun } from "./run/edit.tsx";
 import { Files } from "./run/files.tsx";
 import { Media } from "./run/media.tsx";
 import { Overview } from "./run/overview.tsx";
@@ -93,7 +94,7 @@ export default function RunPage({
         ]),
       (problem: unknown) => {
         const shown = told(problem);
-        if (shown.status !== 404) error.value = shown; // the run itself says that it is not there
+        if (shown.status !== 404) error.value = shown; // the request for the run reports that it does not exist
       },
     );
   }, [address, run?.rejected]);
@@ -126,7 +127,7 @@ export default function RunPage({
   return (
     <div class="page">
       {top}
-      <Head run={run} tab={tab} metrics={project.metrics.value?.metrics.length ?? 0} />
+      <Head run={run} tab={tab} project={project} />
       {problem && <Failure error={problem} again={() => project.retry()} />}
       {tab === "charts" ? (
         <main class="charts">
@@ -160,8 +161,22 @@ const PAGES: Partial<Record<Tab, ComponentType<TabProps>>> = {
   files: Files,
 };
 
-function Head({ run, tab, metrics }: { run: Run; tab: Tab; metrics: number }) {
-  const numbers: Partial<Record<Tab, number>> = { charts: metrics };
+type Form = "name" | "tags" | "notes";
+
+function Head({ run, tab, project }: { run: Run; tab: Tab; project: Project }) {
+  const numbers: Partial<Record<Tab, number>> = { charts: project.metrics.value?.metrics.length ?? 0 };
+  const form = useSignal<Form | null>(null);
+  const asking = useSignal(false);
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      const field = ({ e: "notes", t: "tags" } as const)[event.key.toLowerCase()];
+      if (!field || isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      form.value = field;
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
   const { axis, method, weight, log, cut } = view.value;
   const keep = query({ ...DEFAULT, axis, method, weight, log, cut });
   return (
@@ -184,6 +199,16 @@ function Head({ run, tab, metrics }: { run: Run; tab: Tab; metrics: number }) {
         </a>
         <button
           class="btn"
+          title="Name, tags and note (E, T)"
+          onClick={() => (form.value = form.value ? null : "notes")}
+        >
+          Edit
+        </button>
+        <button class="btn danger" aria-label="Delete this run" onClick={() => (asking.value = !asking.value)}>
+          Delete
+        </button>
+        <button
+          class="btn"
           title={run.id}
           onClick={() => void navigator.clipboard?.writeText(run.id).catch(() => undefined)}
         >
@@ -191,6 +216,21 @@ function Head({ run, tab, metrics }: { run: Run; tab: Tab; metrics: number }) {
           Run id
         </button>
       </div>
+      {form.value && (
+        <EditRun
+          run={run}
+          first={form.value}
+          changed={(edited) => project.changed(edited)}
+          close={() => (form.value = null)}
+        />
+      )}
+      {asking.value && (
+        <DeleteRuns
+          runs={[run]}
+          deleted={() => go(runsHref(run.entity, run.project))}
+          close={() => (asking.value = false)}
+        />
+      )}
       <Facts run={run} />
       {run.state === "crashed" && (
         <Note kind="warn" icon="crashed">

@@ -1,5 +1,5 @@
-// The runs of a project as a table: filtered and sorted by the server, with columns of config and summary. Only the rows in
-// sight are in the document.
+// The runs of a project as a table: filtered and sorted by the server, with columns of config and summary. Only visible
+// rows are in the document.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
@@ -16,11 +16,12 @@ import { Failure, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
 import { CopyButton, onChartKey } from "../parts/toolbar.tsx";
 import { Top } from "../parts/top.tsx";
 import { change, go, kept, view } from "../state.ts";
+import { DeleteRuns } from "./run/edit.tsx";
 
 const ROW = 28;
 const SPARE = 10;
 
-/** A column: what it is called, how it is sorted, what it shows. */
+/** A column: its name, its order, and its cells. */
 interface Column {
   key: string;
   title: string;
@@ -75,6 +76,7 @@ export default function Runs({ entity, project: name }: { entity: string; projec
   const picking = useSignal(false);
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const saving = useSignal(false);
+  const deleting = useSignal(false);
   useEffect(() => () => project.close(), [project]);
   useEffect(() => {
     document.title = `Runs · ${name} · Stepwell`;
@@ -158,7 +160,18 @@ export default function Runs({ entity, project: name }: { entity: string; projec
             select={(ids) => (selected.value = ids)}
           />
         )}
-        {selected.value.size > 0 && (
+        {deleting.value && (
+          <DeleteRuns
+            runs={runs.filter((run) => selected.value.has(run.id))}
+            deleted={(gone) => {
+              const ids = new Set(gone.map((run) => run.id));
+              list.drop(ids);
+              selected.value = new Set([...selected.value].filter((id) => !ids.has(id)));
+            }}
+            close={() => (deleting.value = false)}
+          />
+        )}
+        {selected.value.size > 0 && !deleting.value && (
           <div class="pop bulk" role="toolbar" aria-label="Selected runs">
             <b class="strong">
               {selected.value.size} {selected.value.size === 1 ? "run" : "runs"} selected
@@ -174,6 +187,9 @@ export default function Runs({ entity, project: name }: { entity: string; projec
             >
               <Icon name="eye" />
               Draw
+            </button>
+            <button class="btn quiet danger" onClick={() => (deleting.value = true)}>
+              Delete
             </button>
             <button class="btn quiet" aria-label="Clear the selection" onClick={() => (selected.value = new Set())}>
               <Icon name="x" />
@@ -362,7 +378,7 @@ function Head({ title, order, current, number = false, pinned = false }: HeadPro
   );
 }
 
-/** Every run that fits the filter, window by window. */
+/** Every run that matches the filter, window by window. */
 async function everyRun(path: string, columns: readonly string[]): Promise<Run[]> {
   const { filter, order } = view.value;
   const { filters } = compile(filter);

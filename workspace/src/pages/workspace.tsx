@@ -1,4 +1,4 @@
-// The workspace of a project: its runs at the left, which are the legend, and the charts of those that are drawn.
+// The workspace of a project: its runs at the left, as the legend, and the charts of the drawn ones.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";

@@ -1,4 +1,4 @@
-// Which columns the table of runs has beside the fixed ones, and the list from which they are chosen by typing.
+// The optional columns of the table of runs, and the list from which they are chosen by typing.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -17,7 +17,7 @@ export function columnsOf(runs: readonly Run[], usual: readonly string[]): reado
   return [...usual, ...configs.slice(0, USUAL).map((key) => `config.${key}`)];
 }
 
-/** The value of a column; undefined: the run has none. */
+/** The value of a column; undefined: the run lacks it. */
 export function valueOf(run: Run, column: string): unknown {
   if (column.startsWith("config.")) return at(run.config, column.slice("config.".length));
   return run.summary?.[column.slice("summary.".length)];

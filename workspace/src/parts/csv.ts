@@ -1,4 +1,4 @@
-// A table as a CSV file that the browser saves. Fields that a spreadsheet would run as formulas are kept texts.
+// Saves a table as a CSV file. Fields that a spreadsheet would run as formulas are escaped.
 
 export function csv(rows: readonly (readonly unknown[])[]): string {
   return rows.map((row) => row.map(field).join(",")).join("\r\n") + "\r\n";

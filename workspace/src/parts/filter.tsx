@@ -1,4 +1,4 @@
-// The field in which runs are filtered by typing; what is not understood says so and leaves the list as it is.
+// The filter field for runs; an invalid filter shows an error and leaves the list unchanged.
 
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";

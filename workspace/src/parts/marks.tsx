@@ -46,7 +46,7 @@ export function Note({
   );
 }
 
-/** What is wrong, why, and what to do; says so when nothing is lost. */
+/** An error with its reason and a hint; says so when nothing is lost. */
 export function Failure({ error, again }: { error: ApiError; again?: () => void }) {
   const away = error.code === "unreachable";
   return (

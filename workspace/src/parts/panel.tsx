@@ -1,4 +1,4 @@
-// One chart: title, badge, plot, tooltip, and each state that it can be in. It draws nothing while nobody can see it.
+// One chart: title, badge, plot, tooltip, and all of its states. Draws nothing while invisible.
 
 import { type Signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
@@ -17,11 +17,11 @@ import { Icon } from "./icon.tsx";
 import { slotOf } from "./marks.tsx";
 import { type Shown, summaryOf, Tip } from "./tip.tsx";
 
-/** CSS pixels of a bucket: at two, the picture is that of all points. */
+/** CSS pixels per bucket: at two, the picture equals that of all points. */
 const PER_BUCKET = 2;
 const NEAR = "300px";
 
-/** What panels of a page share: where series come from, who is told what is new, where the cursor is. */
+/** The shared context of a page's panels: the source of series, change events, and the cursor. */
 export interface Surroundings {
   charts: PanelSource;
   panels: Set<PanelData>;
@@ -32,7 +32,7 @@ interface Props {
   project: Surroundings;
   metric: string;
   runs: readonly Run[];
-  /** Another axis than that of the page. */
+  /** An axis other than that of the page. */
   axis?: Axis;
   full?: boolean;
   marks?: readonly Mark[];

@@ -28,7 +28,7 @@ export function Sections({ project, runs, marks }: Props) {
     () => found?.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) ?? [],
     [found],
   );
-  // The same lists as long as nothing changes, so that a hundred panels are not drawn again for nothing.
+  // The same lists as long as nothing changes, so that a hundred panels are not redrawn in vain.
   const owners = useMemo(() => {
     const known = new Map(runs.map((run) => [run.id, run]));
     return new Map(

@@ -1,4 +1,4 @@
-// A logged table: read when its card is opened, sorted and filtered here, some rows at a time.
+// A logged table: read when its card is opened, then sorted and filtered in the page, some rows at a time.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
@@ -10,7 +10,7 @@ import { Icon } from "./icon.tsx";
 import { Failure } from "./marks.tsx";
 
 const PER_PAGE = 25;
-/** Larger ones are fetched, not shown: the page would hold them whole. */
+/** Larger tables are only offered for download, since the page would hold all of them in memory. */
 const MOST_BYTES = 32_000_000;
 
 export function TableObject({ item }: { item: Item }) {

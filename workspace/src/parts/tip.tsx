@@ -1,4 +1,5 @@
-// What stands beside the cursor of a chart: logged points near it, the nearest line first in weight, and how it was made.
+// The tooltip of a chart: the logged points near the cursor, with the nearest line in bold, and how the values were
+// computed.
 
 import type { Hit, Line } from "../chart/series.ts";
 import * as format from "../model/format.ts";
@@ -13,7 +14,7 @@ export interface Shown {
   hits: readonly Hit[];
   /** The run whose line is nearest to the cursor. */
   nearest: string;
-  /** Where the points lie, in CSS pixels of the plot. */
+  /** The positions of the points, in CSS pixels of the plot. */
   dots: readonly { run: string; slot: number; left: number; top: number }[];
   left: number;
   width: number;
@@ -32,7 +33,7 @@ export function Tip({ shown, axis, origin, smooth }: Props) {
   const at = near ? sorted.indexOf(near) : 0;
   const first = Math.max(0, Math.min(at - ROWS / 2, sorted.length - ROWS));
   const rows = sorted.slice(first, first + ROWS);
-  // On the side where there is more room, and never outside of the panel.
+  // On the side with more room, and never outside of the panel.
   const right = shown.left > shown.width / 2;
   const side = right ? { right: `${Math.max(8, shown.width - shown.left + 14)}px` } : { left: `${shown.left + 14}px` };
   return (
@@ -68,7 +69,7 @@ export function Tip({ shown, axis, origin, smooth }: Props) {
   );
 }
 
-/** How the value under the cursor was made: a single point is exact, a bucket tells its extremes. */
+/** How the value under the cursor was computed: a single point is exact, a bucket shows its extremes. */
 function Foot({ hit: { line, index }, smooth }: { hit: Hit; smooth: boolean }) {
   const b = line.buckets;
   if (b.count[index] === 1)
@@ -108,7 +109,7 @@ function spanWord(near: Hit, origin: bigint): string {
   return first === last ? "" : `to ${format.step(origin + BigInt(Math.round(last)))}`;
 }
 
-/** What the chart shows, in words. */
+/** A description of the chart. */
 export function summaryOf(metric: string, lines: readonly Line[], axis: Axis): string {
   const parts = lines.slice(0, 6).map((line) => {
     const b = line.buckets;

@@ -1,4 +1,4 @@
-// What all charts of a page have in common: the search, the axis, smoothing, the scale, the zoom.
+// The settings of all charts of a page: the search, the axis, smoothing, the scale, the zoom.
 
 import { METHOD_WORDS, METHODS, type Method } from "../model/smoothing.ts";
 import { AXES, AXIS_WORDS, type Axis } from "../model/view.ts";
@@ -96,12 +96,17 @@ export function CopyButton() {
   );
 }
 
-/** Keys that work wherever no field has the focus. */
+/** Whether keys go into a field. */
+export function isTyping(target: EventTarget | null): target is HTMLElement {
+  return (
+    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement
+  );
+}
+
+/** Keyboard shortcuts, active while no field has the focus. */
 export function onChartKey(event: KeyboardEvent): void {
   const target = event.target;
-  const typing =
-    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
-  if (typing) {
+  if (isTyping(target)) {
     if (event.key === "Escape") target.blur();
     return;
   }

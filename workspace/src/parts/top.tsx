@@ -1,4 +1,4 @@
-// The bar on top of each page: where one is, the pages of the project, whether the data is live, light or dark.
+// The top bar of each page: breadcrumbs, the pages of the project, whether the data is live, light or dark.
 
 import { useSignal } from "@preact/signals";
 import { pin, pinned } from "../chart/theme.ts";

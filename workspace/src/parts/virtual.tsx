@@ -1,4 +1,4 @@
-// A list of many rows of one height: only those in sight are in the document.
+// A list of many rows of the same height: only visible ones are in the document.
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
@@ -9,11 +9,11 @@ const SPARE = 8;
 interface Props {
   count: number;
   row: (index: number) => ComponentChildren;
-  /** The reader comes near the last row. */
+  /** Called when the user approaches the last row. */
   onEnd?: () => void;
   label: string;
   class?: string;
-  /** Above the rows, inside of what scrolls. */
+  /** Content above the rows, inside the scrolling area. */
   head?: ComponentChildren;
   role?: "list" | "log";
 }

@@ -1,5 +1,5 @@
-// What the processes of a run have printed: its end first, earlier lines when somebody scrolls up, and the newest while the
-// reader is at the end.
+// The console output of a run: its end first, earlier lines when the user scrolls up, and the newest while the user is
+// at the end.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -27,7 +27,7 @@ interface Line {
   writer: string;
   stream: string;
   text: string;
-  /** As it is read: without the sequences that colour it. */
+  /** The plain text, without escape sequences. */
   plain: string;
   time: number | undefined;
 }

@@ -1,4 +1,4 @@
-// The files that a run has saved, to be fetched one by one.
+// The files that a run has saved, for download.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

@@ -1,5 +1,5 @@
-// What a run has logged beside numbers, key by key and step by step. What somebody uploaded is shown as a picture, sound,
-// video, or in a sandboxed frame of its own origin, and never runs in this page.
+// The objects of a run, key by key and step by step. Uploaded content is shown as a picture, sound, video, or in a
+// sandboxed frame with its own origin, and never runs in this page.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";

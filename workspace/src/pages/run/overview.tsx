@@ -1,4 +1,4 @@
-// The overview of a run: how far each writer is stored, what was refused, its summary, its config, where it comes from.
+// The overview of a run: writers and how far each is stored, rejections, summary, config and metadata.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
@@ -32,7 +32,7 @@ export function Overview({ run, address }: TabProps) {
   useEffect(() => {
     const abort = new AbortController();
     const read = async (): Promise<void> => {
-      // What fails here is tried again by the next look; the page above says when the server is away.
+      // The next look retries failures; the page reports an unreachable server.
       const some = await Promise.allSettled([
         get<Record<string, Json>>(`${address}/summary`, {}, abort.signal).then((found) => (summary.value = found)),
         get<{ writers: Writer[] }>(`${address}/writers`, {}, abort.signal).then(
@@ -230,7 +230,7 @@ function KeyValue({ name, value }: { name: string; value: Json }) {
   );
 }
 
-/** Nested objects by their dot paths; W&B's {"value": …} is taken off. */
+/** Nested objects by dot path, without W&B's {"value": …}. */
 function flat(values: Record<string, Json>, before = ""): [string, Json][] {
   return Object.entries(values)
     .toSorted(([a], [b]) => naturally(a, b))
@@ -244,7 +244,7 @@ function flat(values: Record<string, Json>, before = ""): [string, Json][] {
     });
 }
 
-// Step, time and duration of the last row stand in the head of the page.
+// The head of the page shows step, time and duration of the last row.
 function logged(values: Record<string, Json>): Record<string, Json> {
   return Object.fromEntries(
     Object.entries(values).filter(([key]) => !["_step", "_timestamp", "_runtime"].includes(key)),

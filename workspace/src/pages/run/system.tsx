@@ -18,7 +18,7 @@ const NEWS_MS = 15_000;
 
 type Row = Record<string, number | string> & { _writer: string; _timestamp: number };
 
-/** Measurements as series: what `PanelData` asks for comes from rows that are here already. */
+/** Measurements as series: answers the requests of `PanelData` from loaded rows. */
 class Measured implements PanelSource, Surroundings {
   readonly panels = new Set<PanelData>();
   readonly cross = signal<number | null>(null);
@@ -80,7 +80,7 @@ export function System({ run, address }: TabProps) {
           read.value = true;
           version.value += 1;
         },
-        () => undefined, // looked at again soon; the page says when the server is away
+        () => undefined, // retried soon; the page reports an unreachable server
       );
     };
     look();

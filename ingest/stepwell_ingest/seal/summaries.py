@@ -1,0 +1,122 @@
+"""Stored summaries: the summaries of runs that rest are kept as rows, so that lists of runs need not make them.
+
+Beside the sealer. In come runs whose ledgers have moved since their summary was stored; out go rows of stored_value,
+with the position of the ledgers that they belong to. Promises: values and position are of one snapshot, and a reader
+takes them only while the ledgers stand there (`functions/095_stored_summaries.sql`); so storing may be late, fail or be
+killed, and no reader sees anything but the current summary. A summary that cannot be stored keeps no other one from
+being stored.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Sequence
+
+import asyncpg
+
+from stepwell.errors import Error, UnavailableError
+from stepwell_ingest.config import SealSettings
+from stepwell_ingest.db.errors import postgres_errors
+from stepwell_schema import queries
+
+log = logging.getLogger(__name__)
+
+#: Runs of one look for candidates, which reads the ledgers of all runs.
+_AT_ONCE = 2000
+#: How long one turn works at most; then it is the sealer's.
+_TURN_S = 1.0
+_FAILED_REST_S = 300.0
+
+
+class Summaries:
+    """Stores summaries over one connection at a time. Others may run beside it, on the same Postgres.
+
+    Args:
+        pool: connections to Postgres.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._sql = queries("seal")
+        self._waiting: list[tuple[int, int]] = []  # runs that the last look has found, and their names
+        self._look_at = self._turn_at = 0.0
+        self._resting: dict[int, float] = {}  # runs that failed, until when
+
+    async def turn(self) -> int:
+        """Stores some summaries, if it is time to; returns how many.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        began = time.monotonic()
+        if began < self._turn_at:
+            return 0
+        if not self._waiting and began >= self._look_at:
+            await self._look()
+        stored = 0
+        while self._waiting and time.monotonic() < began + _TURN_S:
+            stored += await self._store_all(self._next_batch())
+        self._turn_at = time.monotonic() + (time.monotonic() - began) * (1 / self._settings.summary_share - 1)
+        return stored
+
+    async def store(self, run_ids: Sequence[int]) -> int:
+        """Stores the summaries of runs in one transaction; returns how many: 0 where another process is in the way.
+
+        Raises:
+            asyncpg.PostgresError, OSError: nothing is stored.
+        """
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                # Whatever of this is lost in a crash is made again.
+                await connection.execute("SET LOCAL synchronous_commit = off")
+                if not await connection.fetchval(self._sql["claim_summaries"]):
+                    return 0
+                tag = await connection.execute(self._sql["store_summaries"], run_ids)
+        except asyncpg.LockNotAvailableError as error:
+            log.debug("stored summaries are locked: %s", error)
+            self._waiting.clear()  # the next look finds these runs again
+            return 0
+        return int(tag.rpartition(" ")[2])
+
+    async def _look(self) -> None:
+        settings, began = self._settings, time.monotonic()
+        self._resting = {run_id: until for run_id, until in self._resting.items() if until > began}
+        with postgres_errors("look for summaries"):
+            rows = await self._pool.fetch(
+                self._sql["summary_candidates"],
+                datetime.timedelta(seconds=settings.summary_rest_s),
+                datetime.timedelta(seconds=settings.summary_rest_per_name_s),
+                datetime.timedelta(seconds=settings.summary_retry_s),
+                _AT_ONCE,
+                list(self._resting),
+            )
+        self._waiting = [(row["run_id"], row["names"]) for row in reversed(rows)]  # taken from the end
+        ended = time.monotonic()
+        self._look_at = ended + max(settings.every_s, (ended - began) / settings.summary_look_share)
+
+    def _next_batch(self) -> list[int]:
+        batch: list[int] = []
+        names = 0
+        while self._waiting and (not batch or names + self._waiting[-1][1] <= self._settings.summary_names):
+            run_id, more = self._waiting.pop()
+            batch.append(run_id)
+            names += more
+        return batch
+
+    async def _store_all(self, run_ids: Sequence[int]) -> int:
+        """Stores these, each by itself where they fail together."""
+        try:
+            with postgres_errors("store summaries"):
+                return await self.store(run_ids)
+        except UnavailableError:
+            raise
+        except Exception as error:  # whatever it is, all other summaries must be stored
+            if len(run_ids) > 1:
+                return sum([await self._store_all([run_id]) for run_id in run_ids])
+            expected = isinstance(error, asyncpg.PostgresError | Error)
+            log.error("the summary of run %d cannot be stored: %s", run_ids[0], error, exc_info=not expected)
+            self._resting[run_ids[0]] = time.monotonic() + _FAILED_REST_S
+            return 0

@@ -1,0 +1,48 @@
+-- Locks that only a role that may write can hold. Until 0016 the server used advisory locks, which everybody can take. Transactions
+-- and processes of older versions may still hold some during an upgrade, so both kinds count; an advisory lock that a reader holds
+-- does not.
+
+CREATE OR REPLACE FUNCTION stepwell.writers_hold_v1(key bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+-- Whether another session, of a role that may write, holds this advisory lock in this database.
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM pg_locks k
+        JOIN pg_database d ON d.oid = k.database AND d.datname = current_database()
+        JOIN pg_stat_activity a ON a.pid = k.pid
+        WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1 AND k.pid <> pg_backend_pid()
+          AND k.classid::bigint = ((key >> 32) & 4294967295) AND k.objid::bigint = (key & 4294967295)
+          AND has_table_privilege(a.usesysid, 'stepwell.ledger', 'UPDATE'));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.lock_name_v1(entity_ text, project_ text, name_ text) RETURNS void
+LANGUAGE plpgsql AS $$
+-- Until the transaction ends, no other one makes or deletes a run of this name.
+DECLARE
+    key bigint := hashtextextended(concat_ws(E'\x01', entity_, project_, name_), 1);
+BEGIN
+    INSERT INTO stepwell.run_being_made (entity, project, name) VALUES (entity_, project_, name_);
+    DELETE FROM stepwell.run_being_made n WHERE n.entity = entity_ AND n.project = project_ AND n.name = name_;
+    IF NOT pg_try_advisory_xact_lock(key) AND stepwell.writers_hold_v1(key) THEN
+        PERFORM pg_advisory_xact_lock(key);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.seal_lock_v1(run_id_ bigint, writer_id_ integer) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- Which row of stepwell.lock stands for sealing a writer; others share it.
+    SELECT 'seal/' || (hashtextextended(concat_ws('/', 'seal', run_id_, writer_id_), 0) & 63)
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.claim_sealing_v1(run_id_ bigint, writer_id_ integer) RETURNS boolean
+LANGUAGE plpgsql AS $$
+-- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
+DECLARE
+    key bigint := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id_), 0);
+BEGIN
+    PERFORM 1 FROM stepwell.lock k WHERE k.name = stepwell.seal_lock_v1(run_id_, writer_id_) FOR UPDATE SKIP LOCKED;
+    RETURN FOUND AND (pg_try_advisory_xact_lock(key) OR NOT stepwell.writers_hold_v1(key));
+END
+$$;

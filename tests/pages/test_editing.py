@@ -1,0 +1,91 @@
+"""People change a run in the browser: its name, tags and note; they delete one, or several."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import stepwell
+from pages.conftest import Log, screenshot
+
+pytestmark = [pytest.mark.db, pytest.mark.slow]
+
+RUN = "/team/edited/runs/one"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs(log: Log) -> None:
+    log("""
+        for name in ("one", "two", "three", "four"):
+            with stepwell.init(project="edited", entity="team", id=name, name=name, url=url, tags=["old"]) as run:
+                for step in range(10):
+                    run.log({"loss": step})
+    """)
+
+
+def stored(site: str, run: str) -> stepwell.api.Run:
+    return stepwell.Api({"base_url": site}).run(f"team/edited/{run}")
+
+
+def test_name_tags_and_note_are_edited_by_keyboard_and_stored(page: Page, site: str) -> None:
+    page.goto(RUN)
+    expect(page.get_by_role("heading", name="one")).to_be_visible()
+    page.keyboard.press("t")
+    expect(page.get_by_label("Tags, separated by commas")).to_be_focused()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("best, <b>x</b>, best")
+    page.get_by_label("Name").fill("The one")
+    page.get_by_label("Note").fill("<img src=x onerror=alert(1)>\nsecond line")
+    screenshot(page, "form")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("heading", name="The one")).to_be_visible()
+    expect(page.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
+    run = stored(site, "one")
+    assert (run.name, run.tags, run.notes) == (
+        "The one",
+        ["best", "<b>x</b>"],
+        "<img src=x onerror=alert(1)>\nsecond line",
+    )
+
+
+def test_escape_leaves_everything_as_it_was_and_a_nameless_run_is_refused(page: Page, site: str) -> None:
+    page.goto("/team/edited/runs/two")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Name").fill(" ")
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    expect(page.get_by_text("A run needs a name.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Name")).to_have_count(0)
+    assert stored(site, "two").name == "two"
+
+
+def test_a_run_is_deleted_after_a_question_that_says_what_goes(page: Page, site: str) -> None:
+    page.goto("/team/edited/runs/two")
+    page.get_by_role("button", name="Delete this run").click()
+    question = page.get_by_role("alertdialog")
+    expect(question).to_contain_text("10 points")
+    screenshot(page, "question")
+    question.get_by_role("button", name="Keep").click()
+    expect(question).to_have_count(0)
+    page.get_by_role("button", name="Delete this run").click()
+    question.get_by_role("button", name="Delete").click()
+    page.wait_for_url(re.compile("/team/edited/runs$"))
+    with pytest.raises(stepwell.errors.NotFoundError):
+        stored(site, "two")
+
+
+def test_selected_runs_are_deleted_together(page: Page, site: str) -> None:
+    page.goto("/team/edited/runs")
+    for name in ("three", "four"):
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_role("toolbar", name="Selected runs").get_by_role("button", name="Delete").click()
+    question = page.get_by_role("alertdialog", name="Delete 2 runs?")
+    expect(question).to_contain_text("20 points")
+    question.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("link", name="three")).to_have_count(0)
+    expect(page.get_by_role("link", name="The one")).to_be_visible()
+    for name in ("three", "four"):
+        with pytest.raises(stepwell.errors.NotFoundError):
+            stored(site, name)
