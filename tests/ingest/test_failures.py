@@ -54,7 +54,7 @@ def test_failures_are_told_after_a_while_then_every_minute_and_when_they_are_ove
     failures.over()
     failures.over()
     failures.check()
-    assert caplog.messages == [f"a batch was stored again, after 149 s and 150 failures: {cause}"]
+    assert caplog.messages == [f"recovered: a batch was stored after 149 s and 150 failures; the last one: {cause}"]
 
 
 def test_one_failure_among_successes_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -130,7 +130,7 @@ async def test_a_cause_that_lasts_is_told_and_so_is_its_end(
             while (await post(worker, "/v1/frames", frame))[0] != 200:
                 pass
         assert (await get(worker, "/readyz"))[0] == 200
-        assert "a batch was stored again" in caplog.text
+        assert "recovered: a batch was stored after" in caplog.text
     assert await stored_steps(any_pg) == [0, 1]
 
 
@@ -157,7 +157,7 @@ async def test_attaches_that_fail_are_told_too(
         await any_pg.execute("ALTER TABLE stepwell.elsewhere RENAME TO writer")
         assert (await post(worker, "/v1/attach", Session().attach()))[0] == 200
         assert (await get(worker, "/readyz"))[0] == 200
-        assert "a writer could attach again" in caplog.text
+        assert "recovered: a writer could attach after" in caplog.text
 
 
 @pytest.mark.db

@@ -104,7 +104,7 @@ def _other_site(detail: str) -> ForbiddenError:
     return ForbiddenError(
         "a page of another site sent this request",
         detail=detail,
-        hint="open the pages of this server under its own name; --public-host adds one",
+        hint="open the pages of this server under its own name; --public-host adds a name",
     )
 
 

@@ -38,11 +38,11 @@ class SqlServices(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request.
+    """The body of a request, checked.
 
     Attributes:
         query: one statement.
-        timeout_s: its time-out in seconds.
+        timeout_s: the time-out of the query in seconds.
     """
 
     query: str
@@ -191,7 +191,7 @@ class JsonAnswer(Answer):
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """Ends the answer with `error`; raises it where nothing was sent, so that it becomes the answer's status."""
+        """Ends the answer with `error`; where nothing was sent yet, raises it, so that the status reports it."""
         if self._response is None:
             raise error
         await self._write(b"],", orjson.dumps({"error": error.as_dict()})[1:], b"\n")

@@ -212,7 +212,7 @@ async def _sweep(connection: asyncpg.Connection) -> int:
         text += f" and {number(swept.months, 'whole month')} ({size(swept.dropped_bytes)})"
     print(text)
     if swept.left:
-        print(f"{number(swept.left, 'deleted run')} not removed in full yet: in use; the server tries again every hour")
+        print(f"{number(swept.left, 'deleted run')} not fully removed: still in use; the server tries again every hour")
     return 0
 
 

@@ -297,7 +297,7 @@ def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
     began = time.monotonic()
     cluster.start()
     try:
-        _say(f"Postgres runs ({time.monotonic() - began:.1f} s)")
+        _say(f"Postgres is ready ({time.monotonic() - began:.1f} s)")
         yield cluster
     finally:
         pid = cluster.pid

@@ -169,7 +169,7 @@ class Cluster:
             self._wait_until_ready()
         except OSError as error:
             self.stop("immediate")
-            raise SettingError(f"no cluster can run on {self.data_dir}", detail=str(error)) from error
+            raise SettingError(f"Postgres cannot run in {self.data_dir}", detail=str(error)) from error
         except BaseException:
             # Ctrl-C during a long recovery leaves nothing behind, either.
             self.stop("immediate")

@@ -1,7 +1,7 @@
-"""Lists about one run other than its values: writers, rejections, alerts, files, metadata and console.
+"""Reads lists of what belongs to a run besides its values: writers, rejections, alerts, files, metadata and console.
 
-Each function receives a run and returns an object that is ready for JSON. Cursors are positions in the data, so a page
-neither repeats nor skips rows that existed throughout.
+Each function receives a run and returns an object that is ready for JSON. A cursor is a position in the data and not a
+count of rows, so rows that are added or removed between two pages do not make others appear twice or not at all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def read_console(database: Database, run: RunRow, limit: int, cursor: str 
     """The last console lines, or those before a cursor.
 
     Args:
-        limit: the most parts; a part has some consecutive lines.
+        limit: the most parts to return; a part is a few consecutive lines of one process.
         cursor: "earlier" of a previous answer.
 
     Returns:

@@ -133,8 +133,8 @@ async def _prepare_schema(config: Config) -> None:
         log.info("applied %s", ", ".join(applied))
     if left:
         log.warning(
-            "stepwell_reader may do more than read, as everybody may in this database, and the server's role cannot or "
-            "should not change that (docs/sql.md): %s",
+            "stepwell_reader may do more than read: everybody has these rights in this database, and the server's role "
+            "cannot or should not revoke them (docs/sql.md): %s",
             ", ".join(left),
         )
 

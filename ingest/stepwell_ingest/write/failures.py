@@ -44,7 +44,7 @@ class Failures:
         """Records a success."""
         if self._told is not None and self._cause is not None:
             log.warning(
-                "a %s again, after %.0f s and %d failures: %s",
+                "recovered: a %s after %.0f s and %d failures; the last one: %s",
                 *(self._what, self._clock() - self._since, self._count, _in_words(self._cause)),
             )
         self._count, self._told, self._cause = 0, None, None

@@ -4,11 +4,12 @@ CREATE OR REPLACE FUNCTION stepwell.steps_below_v1(
     bound bigint, step_lo bigint, step_hi bigint, stride bigint, points integer, steps bigint[]
 ) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- How many of the increasing steps are below the bound (NULL: all). Computed for regular steps, else found by bisection.
+    -- How many of the increasing steps are below the bound (NULL: all). Regular steps (stride > 0) are computed, others
+    -- are found by bisection.
     SELECT CASE WHEN bound IS NULL OR bound > step_hi THEN points
                 WHEN bound <= step_lo THEN 0
                 WHEN stride > 0 THEN ((bound - step_lo - 1) / stride + 1)::integer
-                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- 0: constants are folded even where no row needs them
+                ELSE width_bucket(greatest(bound, 0) - 1, steps) END   -- greatest: a constant is evaluated even if unused
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.add_v1(a float8, b float8) RETURNS float8
@@ -22,8 +23,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.mean_v1(small float8, big float8, n bigint) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     -- (small + big * 2^64) / n, where small and huge values have been summed separately; NULL when n is 0. The * and / of
-    -- Postgres raise an error where a result is too large or rounds to 0, so a tiny sum is divided at 2^64 times its size,
-    -- and a huge one is kept below the largest float8, which a mean of float8 never exceeds.
+    -- Postgres raise an error where a result is too large or rounds to 0, so a tiny sum is multiplied by 2^64 while it is
+    -- divided, and the huge part is limited to the largest float8, which no mean of float8 values exceeds.
     SELECT CASE WHEN n = 0 THEN NULL ELSE
         CASE WHEN small IS NULL THEN 0
              WHEN abs(small) >= 1e-290 THEN small / n
@@ -44,7 +45,7 @@ CREATE OR REPLACE FUNCTION stepwell.in_square_v1(
     step_lo bigint, step_hi bigint, from_step bigint, to_step bigint, grid integer
 ) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- Whether step_lo … step_hi is within the bounds (NULL: no bound) and in one square of a grid of 2^grid steps.
+    -- Whether step_lo … step_hi is within the bounds (NULL: no bound) and in one square (bucket) of a grid of 2^grid steps.
     SELECT step_lo >> grid = step_hi >> grid AND (from_step IS NULL OR step_lo >= from_step)
            AND (to_step IS NULL OR step_hi < to_step)
 $$;
@@ -55,9 +56,9 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
 LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of a run from from_step up to but not including to_step (NULL: no limit): those that the run
 -- shown_run_id (the run itself or a fork of it) shows, or those that are superseded there.
---   * A row of arrays is read once (the fence `OFFSET 0`), and a point is an index into it. Columns that a query does not
---     use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with unnest of all arrays it was
---     135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
+--   * A row of arrays is read once (`OFFSET 0` keeps the planner from repeating it), and a point is an index into it.
+--     Columns that a query does not use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with
+--     unnest of all arrays it was 135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
 --   * The visible part of an epoch is what is below a step, so it is found as a range, without a look at each point.
     SELECT w.name, c.epoch,
            CASE WHEN a.stride > 0 THEN a.step_lo + (i - 1) * a.stride ELSE a.steps[i] END,
@@ -77,7 +78,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
                stepwell.steps_below_v1(
                    least(to_step, CASE WHEN NOT superseded_ THEN v.below END),
                    t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last
-        FROM (   -- fenced: computed once per chunk, in a place where it adds no table to the join
+        FROM (   -- `OFFSET 0`: computed once per chunk; a subquery here adds no table to the join
             SELECT stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
             OFFSET 0
         ) v
@@ -92,7 +93,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     SELECT w.name, l.epoch, b.steps[i], b.times[i], b.vals[1][i]
     FROM stepwell.ledger l
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-    -- Fenced, so that sealed_below reaches the index: sealed blocks stay in the ring for a while.
+    -- `OFFSET 0`, so that the index is searched by sealed_below: sealed blocks stay in the ring for a while.
     CROSS JOIN LATERAL (
         SELECT h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals[k.j:k.j] AS vals,
                stepwell.steps_below_v1(
@@ -137,9 +138,10 @@ CREATE OR REPLACE FUNCTION stepwell.slices_v1(
 LANGUAGE sql STABLE ROWS 1000 AS $$
 -- Statistics of the points of a metric that shown_run_id shows (points_v1), for each square of a grid of 2^grid steps; a
 -- square may be returned in several parts.
--- Chunks that are in one square as a whole (in_square_v1) are left out. Within a chunk or a block, the points of a square
--- are a slice, so points are neither sorted nor grouped: 29 ms for 100,000 steps in 1,000 buckets, where grouping the
--- points took 87 ms. Large values have a sum of their own, scaled by 2^-64, so that no sum overflows.
+-- Chunks that lie in one square as a whole (in_square_v1) are left out: callers take their stored statistics. Within a
+-- chunk or a block, the points of a square are a slice, so points are neither sorted nor grouped: 29 ms for 100,000 steps
+-- in 1,000 buckets, where grouping the points took 87 ms. Large values have a sum of their own, scaled by 2^-64, so that
+-- no sum overflows.
     SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
            coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
     FROM (

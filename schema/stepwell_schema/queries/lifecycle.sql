@@ -1,6 +1,6 @@
 -- name: heartbeat
 -- Records heartbeats of epochs that are not fenced. Returns those whose writer is marked crashed. Skips rows that are
--- locked: they are being moved anyway, and heartbeats must not wait.
+-- locked: whoever holds the lock is updating them anyway, and heartbeats must not wait.
 WITH heard AS (
     SELECT w.run_id, w.writer_id, n.epoch, w.state
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)

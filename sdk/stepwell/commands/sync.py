@@ -182,7 +182,9 @@ def run(options: argparse.Namespace) -> int:
     if not paths and not only_files:
         print(f"Nothing to deliver: there are no spools below {settings.dir}.")
         return 0
-    print(f"{number(len(paths) + len(only_files), 'spool')} below {settings.dir}, to {settings.url}", flush=True)
+    print(
+        f"Delivering {number(len(paths) + len(only_files), 'spool')} below {settings.dir} to {settings.url}", flush=True
+    )
     started = time.monotonic()
     total = asyncio.run(_deliver_all(paths, only_files, settings, options.timeout, options.discard))
     elapsed_s = time.monotonic() - started

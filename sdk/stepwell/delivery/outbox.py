@@ -6,7 +6,7 @@ acknowledgements. `Settings.spool_full` decides what happens when the spool is f
     keep         keep training: frames wait in memory and are still sent from there; when `Limits.memory_bytes` is
                  reached too, new frames shrink to tombstones
     drop_oldest  the oldest segment of the spool is dropped; the stream sends tombstones for its frames
-    block        as keep, but nothing is lost: `log()` waits when memory is full, too
+    block        as keep, but nothing is lost: when memory is full as well, `log()` waits
     raise        as block, but `log()` raises SpoolFullError instead of waiting
 
 Each loss is counted here, logged loudly, and stored by the server as a rejection, so that it can be seen in SQL.
@@ -67,7 +67,7 @@ class Outbox:
 
     @property
     def has_room(self) -> bool:
-        """Whether there is room for new frames; False when they would be lost and must not be."""
+        """Whether new frames may be appended; False when memory is full and the policy forbids losing them."""
         return self._when_full in ("keep", "drop_oldest") or self._memory_bytes < self._memory_limit
 
     def append(self, frame: bytes) -> None:

@@ -194,8 +194,8 @@ class MediaQueue:
     def _say_full(self) -> None:
         log.warning(
             "log() waits: %d media objects that are not yet encoded hold %.0f MiB, and %.0f MiB may wait. Nothing is "
-            "lost, but the program goes at the speed of the encoding: log media less often, or smaller ones, or raise "
-            "Limits.media_bytes. This is said once a run",
+            "lost, but the program runs only as fast as media are encoded: log media less often, or smaller ones, or "
+            "raise Limits.media_bytes. This is logged once per run",
             self.waiting,
             self._held_bytes / 2**20,
             self._max_bytes / 2**20,

@@ -133,7 +133,7 @@ def _one_against_rest(
     if probabilities.shape[1] < len(classes):
         raise DataError(
             f"y_true has {len(classes)} classes, and y_probas {probabilities.shape[1]} columns",
-            hint="a column for each class that occurs, in the order of the sorted classes",
+            hint="give y_probas a column for each class that occurs, in the order of the sorted classes",
         )
     wanted = classes if to_plot is None else as_array(to_plot).tolist()
     return [

@@ -3,10 +3,10 @@
 Sits beside `resolve`. Receives the environment that the launcher has set; returns an id that all ranks of one launch
 compute independently, that a restart of the same job computes again, and that no other launch computes:
 
-- srun numbers its job, and each step (each srun) within the job. Both are the same after the job was requeued.
-- torchrun gives its workers a name (`--rdzv-id`), which scripts often fix, so it does not tell two starts apart. The
-  agent that starts the workers of a node does: it creates a directory for them, and keeps it over restarts.
-  Where there are several nodes, their agents differ, and the ranks agree through the store of torch.distributed.
+- Slurm numbers each job, and each step (each call of srun) within the job. A requeued job keeps these numbers.
+- torchrun gives its workers a name (`--rdzv-id`), but scripts often fix it, so it does not tell two starts apart. The
+  directory of torchrun's agent does: each node's agent creates one for its workers, and keeps it over restarts.
+  On several nodes, the directories differ, so the ranks agree on an id through the store of torch.distributed.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def process_count(environment: Mapping[str, str]) -> int:
 
 
 def _slurm_step(environment: Mapping[str, str]) -> str | None:
-    """The job and, after its first step, the step; None outside of srun, where programs of a batch script are
-    separate."""
+    """The number of the job in its first step, job.step in later ones; None outside of srun, where each program of a
+    batch script logs to a run of its own."""
     job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID") or environment.get("SLURM_STEPID")
     if not job or not step:
         return None
@@ -82,7 +82,7 @@ def _directory_of_agent(environment: Mapping[str, str]) -> Path | None:
 
 
 def _parent() -> str | None:
-    """The parent process, distinct from a later process with the same pid."""
+    """A text that identifies the parent process, and no later process with the same pid."""
     with contextlib.suppress(OSError, IndexError):
         started = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -94,7 +94,11 @@ class Stage(Rows):
                 values = list(data.values())
                 taken, closed = False, None
                 # Types before keys: a plan without known types never matches, so it needs no check of its own.
-                if plan.types == list(map(type, values)) and keys == plan.keys and plan.takes(values):
+                if (
+                    plan.types == list(map(type, values))
+                    and keys == plan.keys
+                    and (plan.ints is None or plan.takes(values))
+                ):
                     if step is None and (commit is None or commit is True) and self._open is None:
                         closed = self._step
                         plan.values.fromlist(values)
@@ -108,7 +112,15 @@ class Stage(Rows):
                             return
                         taken = True
                     elif commit is None and type(step) is int and self._step < step < FAR:
-                        closed = self._close()
+                        last = self._open
+                        if type(last) is ShortRow and last.values and self._completion is None:
+                            closed, rows = self._step, last.plan  # as `_close` does, without its calls
+                            self._values += len(last.values)
+                            rows.values.extend(last.values)
+                            rows.times.append(last.time)
+                            rows.steps.append(closed)
+                        else:
+                            closed = self._close()
                         opened = ShortRow(plan, array("d", values), time())
                         self._step, self._open, self._plan = step, opened, plan
                         self._busy = False
