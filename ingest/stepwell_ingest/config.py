@@ -23,7 +23,12 @@ class Limits:
         connection_bytes: the same for one connection; above it, the worker stops reading from that socket.
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
-        post_frames, post_sessions: the most frames and sessions of one POST body.
+        attach_burst_bytes, attach_bytes_per_s: what attach messages may bring at once, and each second from then on;
+            each counts 4 KiB and its own bytes.
+        free_bytes: what stays free on the disks of the server, or a twentieth of a smaller disk: frames, and at twice
+            that files, are refused before.
+        head_bytes: the head of a request, all in all, with what a body sends before its handler begins (under 1 MiB).
+        post_frames, post_sessions: how many one POST body may hold.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: the most open WebSocket connections; further ones are told to come back later.
         batch_bytes: the most bytes of frames that one transaction stores (a larger frame is stored alone).
@@ -42,6 +47,10 @@ class Limits:
     connection_bytes: int = 32 * MIB
     message_bytes: int = wire.MAX_FRAME_BYTES
     attach_bytes: int = 4 * MIB
+    attach_burst_bytes: int = 64 * MIB
+    attach_bytes_per_s: int = 8 * MIB
+    free_bytes: int = 1024 * MIB
+    head_bytes: int = 2 * MIB
     post_frames: int = 8192
     post_sessions: int = 256
     request_line_bytes: int = 256 * 1024
@@ -168,14 +177,18 @@ class Reads:
         connections: connections to Postgres for reads only; further reads wait.
         wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that one statement may take.
-        page_points: about how many points are read, held and sent at a time.
-        page_bytes: the most bytes of one page; where a page would hold more, fewer steps are read at a time.
-        send_s: a client that accepts no data for this long is disconnected.
-        runs, objects: the most rows of one answer.
-        keys: the most names in one request.
-        buckets: the most buckets of one metric in one answer.
-        samples: the most rows that a sampled answer may aim at.
-        listeners: the most live views; further ones are told to come back later.
+        costly, costly_s: how many lists with $regex filters are read at a time, and the longest that one may take.
+        page_points: points that are read, held and sent at a time, about.
+        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
+        answer_bytes: values (objects, configs, notes) that one page of an answer in JSON may hold. A page that would
+            hold more ends earlier and says where to go on; one larger value is replaced by a text.
+        memory_bytes: what all answers hold at a time, while they are read and until they are sent; more reads wait.
+        send_s: a client that takes nothing for this long is given up.
+        runs, objects: rows of one answer.
+        keys: names that one request may ask for.
+        buckets: of one metric in one answer.
+        samples: rows that a sampled answer aims at, at most.
+        listeners: live views; further ones are told to come back later.
         live_poll_s: how often a worker looks for new points, for all its listeners together.
         live_points: the most points of one event; a listener that is further behind starts over.
         live_waiting: the most ranges of objects waiting for their files that the cursor of a live view records.
@@ -185,8 +198,12 @@ class Reads:
     connections: int = 4
     wait_s: float = 10.0
     statement_s: float = 30.0
+    costly: int = 1
+    costly_s: float = 5.0
     page_points: int = 500_000
     page_bytes: int = 64 * MIB
+    answer_bytes: int = 16 * MIB
+    memory_bytes: int = 256 * MIB
     send_s: float = 60.0
     runs: int = 1000
     objects: int = 10_000
@@ -211,8 +228,9 @@ class Sql:
         statement_s: the longest that Postgres may work on one query.
         answer_s: the longest that one answer may take, including sending.
         query_bytes: the largest request body.
-        rows, answer_bytes: the most rows and bytes of one answer; beyond them, it is truncated and says so.
-        batch_bytes: about how many bytes of rows are read, held and sent at a time; a larger row is held alone.
+        rows, answer_bytes: rows and bytes of one answer; beyond them, it is cut and says so.
+        row_bytes: a query with a larger row is refused, before the row is read.
+        batch_bytes: rows that are read, held and sent at a time, about; one larger row is held alone.
         look_s: how often a worker checks whether the client of a query is still there.
     """
 
@@ -224,6 +242,7 @@ class Sql:
     query_bytes: int = 1 * MIB
     rows: int = 1_000_000
     answer_bytes: int = 128 * MIB
+    row_bytes: int = 16 * MIB
     batch_bytes: int = 1 * MIB
     look_s: float = 0.25
 
@@ -237,9 +256,10 @@ class Config:
         host, port: the address to listen on; port 0 picks a free one.
         public_hosts: further names by which clients reach it, separated by commas. Others are refused
             (`api/origin.py`).
-        reuse_port: whether several workers share the port.
-        limits, timeouts, seal, reads, sql: settings of the parts; see there.
-        blobs: the place for files, a folder or s3://bucket/prefix; None: this server accepts no files.
+        reuse_port: several workers share the port.
+        limits, timeouts, seal, reads, sql: see there.
+        blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
+        data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
     """
 
     dsn: str = field(repr=False)  # may hold a password
@@ -248,6 +268,7 @@ class Config:
     public_hosts: str = ""
     reuse_port: bool = False
     blobs: str | None = None
+    data_dir: str | None = None
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     seal: SealSettings = SealSettings()

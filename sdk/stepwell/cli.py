@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from typing import NamedTuple
 
 import stepwell
-from stepwell.errors import Error, SettingError
+from stepwell.errors import Error, SettingError, harmless
 from stepwell.settings.server_file import ServerFile, data_directory, default_data
 from stepwell.spool.place import foreign_owner
 from stepwell.terminal.command import Command
@@ -83,12 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def describe(error: Error) -> str:
-    """The error in the form for a terminal: the message, the details below it, then the hint."""
-    lines = [f"stepwell: {error.message}"]
+    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
+    # What Postgres or a file system says may hold what somebody stored: it must not steer the terminal.
+    lines = [f"stepwell: {harmless(error.message)}"]
     if error.detail:
-        lines += [f"  {line}" for line in error.detail.splitlines()]
+        lines += [f"  {harmless(line)}" for line in error.detail.split("\n")]
     if error.hint:
-        lines.append(f"  Hint: {error.hint}")
+        lines.append(f"  Hint: {harmless(error.hint)}")
     return "\n".join(lines) + "\n"
 
 

@@ -106,6 +106,7 @@ STATIONS = [
     "config",
     "config_json",
     "metrics",
+    "room",
     "db",
     "write",
     "read",

@@ -22,14 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stepwell_ingest.config import Config, Limits, Timeouts
+from stepwell_ingest.config import Config, Limits, Reads, Timeouts
 from stepwell_ingest.config_json import decode, encode
 from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
 from stepwell_ingest.server import loop
 from stepwell_ingest.server.serving import Stop, serve
 from stepwell_ingest.server.worker import Worker
 
-_LIMITS, _TIMEOUTS = Limits(), Timeouts()
+_LIMITS, _TIMEOUTS, _READS = Limits(), Timeouts(), Reads()
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,12 @@ def real_server(limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS) -> Ite
 
 @contextlib.contextmanager
 def worker_process(
-    dsn: str, directory: Path, limits: Limits = _LIMITS, timeouts: Timeouts = _TIMEOUTS, port: int = 0
+    dsn: str,
+    directory: Path,
+    limits: Limits = _LIMITS,
+    timeouts: Timeouts = _TIMEOUTS,
+    port: int = 0,
+    reads: Reads = _READS,
 ) -> Iterator[RealServer]:
     """A worker that serves into `dsn`, on a free port unless one is given; its log goes to `directory`."""
     with (directory / "worker.log").open("w") as log:
@@ -93,7 +98,7 @@ def worker_process(
     assert process.stdout is not None
     with process.stdin, process.stdout:
         try:
-            process.stdin.write(encode(Config(dsn, port=port, limits=limits, timeouts=timeouts)))
+            process.stdin.write(encode(Config(dsn, port=port, limits=limits, timeouts=timeouts, reads=reads)))
             process.stdin.flush()
             url = process.stdout.readline().decode().strip()
             if not url:

@@ -110,6 +110,25 @@ def test_other_ranks_do_not_repeat_what_is_the_same_for_all() -> None:
     assert not {"packages", "git"} & set(gathered(whole=False))
 
 
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("--db=postgresql://ann:se/cr@et@db/runs", "--db=postgresql://db/runs"),
+        ("https://token@example.org/x", "https://example.org/x"),
+        ("ann:secret@example.org:team/x.git", "example.org:team/x.git"),
+        ("git@example.org:team/x.git", "git@example.org:team/x.git"),
+        ("host=db password=secret dbname=x", "host=db password=*** dbname=x"),
+        ("postgresql:///x?host=db&password=secret&port=1", "postgresql:///x?host=db&password=***&port=1"),
+        ("ann@example.org", "ann@example.org"),
+        ("--lr=0.1", "--lr=0.1"),
+        ("a:b", "a:b"),
+    ],
+)
+def test_arguments_lose_the_credentials_of_urls(monkeypatch: pytest.MonkeyPatch, argument: str, kept: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", argument])
+    assert of_process(None)["arguments"] == [kept]
+
+
 def test_arguments_may_hold_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "a\udcff\0"])
     assert gathered(whole=False)["arguments"] == ["a\ufffd\ufffd"]

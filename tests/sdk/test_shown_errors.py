@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stepwell.errors import OverloadedError, from_dict
+from stepwell.cli import describe
+from stepwell.errors import OverloadedError, UsageError, from_dict
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,8 @@ def test_pauses_end(pause: float) -> None:
     error = from_dict({"code": "overloaded", "message": "full", "retry_after_s": pause})
     assert isinstance(error, OverloadedError)
     assert 0 <= error.retry_after_s <= 3600
+
+
+def test_a_command_shows_an_error_of_its_own_without_control_characters() -> None:
+    error = UsageError("no\x1b[2J such", detail="line 1: x\x1b]0;t\x07\n        ^", hint="a\x9bb")
+    assert describe(error) == ("stepwell: no\\x1b[2J such\n  line 1: x\\x1b]0;t\\x07\n          ^\n  Hint: a\\x9bb\n")

@@ -104,7 +104,8 @@ PATHS = [
 SAID_ANEW = {
     "meta": {"display_name", "notes", "tags", "group", "job_type", "objects", "heartbeat_at"},
     "metadata": {"host", "objects", "heartbeat_at"},
-    "object": {"objects", "heartbeat_at", "_step", "_timestamp", "_runtime", "last_object"},  # at a step of its own
+    # At a step of its own, and of a key that the run did not know before.
+    "object": {"objects", "heartbeat_at", "_step", "_timestamp", "_runtime", "last_object", "unknown"},
 }
 
 

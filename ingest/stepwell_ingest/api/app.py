@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from stepwell.errors import Error
 from stepwell_ingest.api.access import PRINCIPAL, Authorize, Right, identify, require
 from stepwell_ingest.api.errors import ErrorReply, error_response
+from stepwell_ingest.api.heads import Connection
 from stepwell_ingest.api.origin import Origins, keep_to_this_origin
 from stepwell_ingest.api.query import Query, read_query
 from stepwell_ingest.api.route import Route
@@ -60,6 +61,9 @@ def _errors(metrics: Metrics) -> Middleware:
 
     @web.middleware
     async def errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        connection = request.protocol
+        if isinstance(connection, Connection):
+            connection.begin(request)
         try:
             return await handler(request)
         except ErrorReply as reply:

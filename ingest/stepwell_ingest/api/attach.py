@@ -22,6 +22,7 @@ from stepwell.wire import (
     is_too_deep,
 )
 from stepwell_ingest.api.access import Authorize, Principal, Right, require
+from stepwell_ingest.write.admission import Rate
 from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list
 from stepwell_ingest.write.catalog import Catalog
@@ -30,6 +31,8 @@ from stepwell_ingest.write.pace import Pace
 
 #: 317 years: Postgres can subtract it from now.
 _MAX_AGE_S = 10_000_000_000
+#: What a run takes in the tables beside its config, about.
+_ATTACH_BYTES = 4096
 
 
 def parse_attach(raw: bytes | str) -> AttachRequest:
@@ -127,6 +130,8 @@ class AttachServices(Protocol):
     @property
     def catalog(self) -> Catalog: ...
     @property
+    def attaches(self) -> Rate: ...
+    @property
     def pace(self) -> Pace: ...
 
 
@@ -143,10 +148,12 @@ async def attach(services: AttachServices, principal: Principal, raw: bytes | st
     Raises:
         UsageError, DataError: the message is invalid (see `parse_attach`).
         ForbiddenError: the principal may not write to this project.
+        OverloadedError: too many bytes of attach messages have come before.
         Error: the session cannot be opened (see `Catalog.attach`).
     """
     request = parse_attach(raw)
     await require(services.authorize, principal, request.entity, request.project, Right.WRITE)
+    services.attaches.take(_ATTACH_BYTES + len(raw))
     made = await services.catalog.attach(request)
     cursor = made.cursor
     reply: dict[str, Any] = {

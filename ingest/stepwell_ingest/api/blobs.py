@@ -21,6 +21,7 @@ from stepwell_ingest.api.query import Query
 from stepwell_ingest.blobs.intake import BlobIntake, Claim, Outcome
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Gate
+from stepwell_ingest.write.space import Space
 
 _PIECE_BYTES = 256 * 1024
 _SNIFF_BYTES = 512
@@ -35,6 +36,8 @@ class BlobServices(Protocol):
     def gate(self) -> Gate: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def space(self) -> Space: ...
     @property
     def blobs(self) -> BlobIntake | None: ...
 
@@ -62,6 +65,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
         Error: as `BlobIntake.receive`.
     """
     services.gate.check_open(hint="the SDK retries automatically")
+    services.space.check_files()
     blobs, claim = _place_of(services), _claim(request)
     outcome = await blobs.receive(claim, _pieces(request))
     services.metrics.blob_taken(outcome.new, outcome.offset)

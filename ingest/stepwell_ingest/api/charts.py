@@ -24,6 +24,8 @@ from stepwell_ingest.read.charts import read_chart
 from stepwell_ingest.read.projects import run_ids
 
 _BUCKETS = 210
+#: What a bucket takes in an answer, about.
+_SAMPLE_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
                 except Error as error:
                     head = {"error": error.as_dict()}
                 batch = (columns, rows, {"kind": "chart", "chart": number, "run": name, "key": chart.key, **head})
-                await reply.send(batch, batch_as_json(batch))
+                async with database.room(_SAMPLE_BYTES * max(1, rows)):
+                    await reply.send(batch, batch_as_json(batch))
         return await reply.end({"end": True})
     except Error as error:
         return await reply.fail(error)

@@ -12,7 +12,9 @@ from stepwell.wire import MAX_DEPTH, MAX_TAG, holds_nul, is_too_deep
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import named_run
+from stepwell_ingest.api.replies import answer_json
 from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.runs import describe_run
 
 _TEXTS = ("name", "notes", "group", "job_type")
 _OBJECTS = ("config", "summary")
@@ -47,7 +49,8 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
     arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
     if not await services.edits.change(row.run_id, *arguments):
         raise NotFoundError("the run was deleted during the request")
-    return json_response((await named_run(request, services.reads)).shown)
+    row = await named_run(request, services.reads)
+    return await answer_json(request, services.reads, lambda: describe_run(services.reads, row))
 
 
 async def delete_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:

@@ -12,15 +12,22 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from stepwell.errors import Error, UsageError
-from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
-from stepwell_ingest.api.replies import Reply, ahead, batch_as_json, page_as_json, page_batch
+from stepwell_ingest.api.replies import (
+    Reply,
+    ahead,
+    answer_json,
+    answer_members,
+    batch_as_json,
+    page_as_json,
+    page_batch,
+)
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import compile_filter, parse_order
-from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, read_pages
+from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, Window, read_pages
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
-from stepwell_ingest.read.runs import RunRow, find_run, list_runs, metric_names, summary, unknown_keys
+from stepwell_ingest.read.runs import RunRow, describe_run, find_run, list_runs, metric_names, summary, unknown_keys
 from stepwell_ingest.read.sampling import Sampler
 from stepwell_ingest.read.series import read_buckets
 from stepwell_ingest.read.standing import Standing
@@ -39,7 +46,7 @@ async def runs(services: ReadServices, request: web.Request, query: Query) -> we
     entity, project = query["path"]
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
     page = (query["limit"], query["cursor"], query["summary"])
-    return json_response(await list_runs(database, entity, project, where, order, *page))
+    return await answer_json(request, database, lambda: list_runs(database, entity, project, where, order, *page))
 
 
 async def run(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -49,39 +56,49 @@ async def run(services: ReadServices, request: web.Request, query: Query) -> web
         name: f"{request.path}/{name}"
         for name in ("metrics", "summary", "series", "history", "objects", "system", "live")
     }
-    return json_response({**row.shown, "links": links})
+
+    async def read() -> object:
+        return {**await describe_run(database, row), "links": links}
+
+    return await answer_json(request, database, read)
 
 
 async def metrics(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     row = await named_run(request, services.reads)
-    return json_response(await metric_names(Standing(services.reads, row.run_id)))
+    return await answer_json(request, services.reads, lambda: metric_names(Standing(services.reads, row.run_id)))
 
 
 async def run_summary(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     row = await named_run(request, services.reads)
-    body = await summary(Standing(services.reads, row.run_id))
-    return web.Response(body=body, content_type="application/json")
+    standing, room = Standing(services.reads, row.run_id), services.reads.limits.answer_bytes
+    return await answer_members(request, services.reads, lambda after: summary(standing, room, after))
 
 
 async def objects(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     database = services.reads
     row = await named_run(request, database)
     if query["key"] is None:
-        return json_response(await object_keys(database, row))
+        return await answer_json(request, database, lambda: object_keys(database, row))
     below = ALL_STEPS if query["max_step"] is None else query["max_step"]
-    answer = await read_objects(database, row, query["key"], query["min_step"], below, query["limit"], query["cursor"])
-    unknown = {} if answer["values"] else await _unknown(database, row, [query["key"]], set())
-    return json_response({**answer, **unknown})
+    wanted = (query["key"], query["min_step"], below, query["limit"], query["cursor"])
+
+    async def read() -> object:
+        answer = await read_objects(database, row, *wanted)
+        unknown = {} if answer["values"] else await _unknown(database, row, [query["key"]], set())
+        return {**answer, **unknown}
+
+    return await answer_json(request, database, read)
 
 
 async def system(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     database = services.reads
     row = await named_run(request, database)
     if query["samples"] is None:
-        return json_response(await read_system(database, row, query["limit"], query["cursor"]))
+        page = (query["limit"], query["cursor"])
+        return await answer_json(request, database, lambda: read_system(database, row, *page))
     if query["cursor"] is not None:
         raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample is one answer")
-    return json_response(await sample_system(database, row, query["samples"]))
+    return await answer_json(request, database, lambda: sample_system(database, row, query["samples"]))
 
 
 async def series(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -94,7 +111,7 @@ async def series(services: ReadServices, request: web.Request, query: Query) -> 
     try:
         batches = read_buckets(database, row, query["keys"], query["buckets"], query["min_step"], query["max_step"])
         seen = set[str]()
-        async with aclosing(batches):
+        async with database.room(database.limits.answer_bytes), aclosing(batches):
             async for batch in batches:
                 _, rows, head = batch
                 if rows:
@@ -122,13 +139,16 @@ async def _send_pages(
 ) -> web.StreamResponse:
     """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to continue."""
     sent, go_on, seen = 0, None, set[str]()
+    window = Window(database)
+    pages = read_pages(database, row, wanted, limit, window)
     try:
-        async with aclosing(read_pages(database, row, wanted, limit)) as pages, aclosing(ahead(pages)) as following:
+        async with aclosing(pages), aclosing(ahead(pages)) as following:
             async for page in following:
                 if limit is not None and sent + len(page.steps) >= limit:
                     page, go_on = _cut(page, limit - sent, at_least_one=not sent)
                 if len(page.steps):
                     await reply.send(page_batch(page), page_as_json(page))
+                window.sent()
                 sent += len(page.steps)
                 seen.update(column.name for column in page.columns)
                 if go_on is not None:
@@ -139,6 +159,8 @@ async def _send_pages(
         return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None, **unknown})
     except Error as error:
         return await reply.fail(error)
+    finally:
+        window.close()
 
 
 def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
@@ -164,11 +186,14 @@ async def _send_sampled(
         count = len((await metric_names(Standing(database, row.run_id)))["metrics"])
     sampler = Sampler(samples, wanted.end_of_points(row), count)
     seen = set[str]()
+    window = Window(database)
+    pages = read_pages(database, row, wanted, window=window)
     try:
-        async with aclosing(read_pages(database, row, wanted)) as pages, aclosing(ahead(pages)) as following:
+        async with aclosing(pages), aclosing(ahead(pages)) as following:
             async for page in following:
                 chosen = page.select(sampler.choose(page))
                 await reply.send(page_batch(chosen), page_as_json(chosen))
+                window.sent()
                 seen.update(column.name for column in page.columns)
         unknown = await _unknown(database, row, wanted.keys, seen)
         return await reply.end(
@@ -176,6 +201,8 @@ async def _send_sampled(
         )
     except Error as error:
         return await reply.fail(error)
+    finally:
+        window.close()
 
 
 async def _unknown(database: Database, row: RunRow, keys: Iterable[str] | None, seen: set[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from stepwell.errors import Error
 from stepwell.wire import columns
 from stepwell.wire.columns import Column
 from stepwell_ingest.config import Reads
+from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.rows import Page
 
 #: Columns of the rows themselves, not of a metric: the head's "index" is the number of these leading columns.
@@ -79,6 +80,75 @@ class Reply:
                     await self._response.write(b'{"items":[')
             for piece in _joined(pieces):
                 await self._response.write(piece)
+
+
+async def answer_json(
+    request: web.Request, database: Database, read: Callable[[], Awaitable[object]]
+) -> web.StreamResponse:
+    """Reads and sends one JSON value; the room that it takes is held until the client has taken it.
+
+    Args:
+        read: makes the value, of about `Reads.answer_bytes` at most.
+
+    Raises:
+        OverloadedError: there is no room; nothing was sent.
+        TimeoutError: the client has taken nothing for `send_s`.
+    """
+    # As rows, as texts in Python and as the body: about what is held at a time.
+    async with database.room(3 * database.limits.answer_bytes) as held:
+        body = orjson.dumps(await read(), option=orjson.OPT_APPEND_NEWLINE)
+        held.resize(len(body))
+        return await _send_body(request, body, database.limits.send_s)
+
+
+async def _send_body(request: web.Request, body: bytes, send_s: float) -> web.StreamResponse:
+    if len(body) < _LARGE:  # less than the kernel takes at once
+        return web.Response(body=body, content_type=_JSON)
+    response = web.StreamResponse(headers={"Content-Type": _JSON, "Content-Length": str(len(body))})
+    await response.prepare(request)
+    view = memoryview(body)
+    for start in range(0, len(body), _LARGE):
+        async with asyncio.timeout(send_s):
+            await response.write(view[start : start + _LARGE])
+    async with asyncio.timeout(send_s):
+        await response.write_eof()
+    return response
+
+
+async def answer_members(
+    request: web.Request, database: Database, read: Callable[[str | None], Awaitable[tuple[list[bytes], str | None]]]
+) -> web.StreamResponse:
+    """Sends a JSON object whose members come some at a time; see `answer_json`.
+
+    Args:
+        read: from a key to the members behind it, and the key to go on after; None: from the first, and to the last.
+    """
+    response: web.StreamResponse | None = None
+    after: str | None = None
+    first = True
+    while True:
+        async with database.room(3 * database.limits.answer_bytes) as held:
+            try:
+                members, after = await read(after)
+            except Error as error:
+                if response is None:
+                    raise
+                raise ConnectionAbortedError(str(error)) from error  # an object without its end is whole to nobody
+            body = b"".join([b"{" if first else b",", b",".join(members), b"}\n" if after is None else b""])
+            del members
+            held.resize(len(body))
+            if first and after is None:
+                return await _send_body(request, body, database.limits.send_s)
+            if response is None:
+                response = web.StreamResponse(headers={"Content-Type": _JSON})
+                await response.prepare(request)
+            view, first = memoryview(body), False
+            for start in range(0, len(body), _LARGE):
+                async with asyncio.timeout(database.limits.send_s):
+                    await response.write(view[start : start + _LARGE])
+        if after is None:
+            await response.write_eof()
+            return response
 
 
 def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -20,11 +20,12 @@ from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.live import Live
 from stepwell_ingest.read.sizes import Sizes
 from stepwell_ingest.read.sql import SqlReader
-from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.admission import Gate, Rate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.pace import Pace
+from stepwell_ingest.write.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,15 @@ class Services:
         gate: open until the worker drains.
         room: the memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
-        pace: how long senders should gather rows.
-        streams: the open WebSocket connections.
-        edits: changes to runs that readers make.
-        reads: read-only access to the database.
-        live: the live views.
-        sql: runs SQL queries that users write.
-        sizes: the amount of stored history.
+        attaches: how much attach messages may bring.
+        space: free space on the disks.
+        pace: for how long senders should gather rows.
+        streams: the open connections.
+        edits: changes to runs that come from readers.
+        reads: the database as reads use it.
+        live: live views.
+        sql: answers queries that people write.
+        sizes: how much history there is.
         checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
             or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
@@ -62,6 +65,8 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    attaches: Rate
+    space: Space
     pace: Pace
     streams: OpenStreams
     edits: Edits

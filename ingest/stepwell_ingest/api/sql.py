@@ -115,7 +115,7 @@ async def _send(rows: Rows, answer: JsonAnswer | CsvAnswer, limits: Sql) -> bool
     sent = 0
     while True:
         count = min(count, limits.rows - sent + 1)
-        found = await rows.fetch(count)
+        found = [tuple(row)[: len(rows.columns)] for row in await rows.fetch(count)]
         ended, kept = len(found) < count, found[: limits.rows - sent]
         size = await answer.send(rows.columns, kept)
         sent += len(kept)

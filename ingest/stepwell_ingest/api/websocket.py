@@ -13,6 +13,7 @@ from aiohttp import web
 from stepwell import wire
 from stepwell.errors import OverloadedError
 from stepwell_ingest.api.access import PRINCIPAL
+from stepwell_ingest.api.heads import Connection
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.stream import StreamHandler, StreamServices
@@ -48,6 +49,8 @@ async def open_stream(services: WebSocketServices, request: web.Request, query: 
     # yet.
     socket = web.WebSocketResponse(max_msg_size=wire.MAX_MESSAGE_BYTES + 1, compress=False)
     await socket.prepare(request)
+    if isinstance(request.protocol, Connection):
+        request.protocol.upgrade()
     _give_up_on_dead_peers(request, timeouts.heartbeat_s)
     stream = StreamHandler(services, request[PRINCIPAL], socket)
     services.streams.add(stream)

@@ -13,10 +13,10 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import Error
-from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.events import LiveServices, begin_events, event_text
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import ReadServices, named_run
+from stepwell_ingest.api.replies import answer_json
 from stepwell_ingest.api.route import Handler
 from stepwell_ingest.read.about import read_console, read_files, read_list, read_metadata
 from stepwell_ingest.read.deltas import Event
@@ -28,12 +28,13 @@ MAX_RUNS = 100
 
 
 async def projects(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
-    return json_response(await list_projects(services.reads))
+    return await answer_json(request, services.reads, lambda: list_projects(services.reads))
 
 
 async def metrics(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     entity, project = query["path"]
-    return json_response(await metrics_of_runs(services.reads, entity, project, query["runs"], MAX_RUNS))
+    wanted = (entity, project, query["runs"], MAX_RUNS)
+    return await answer_json(request, services.reads, lambda: metrics_of_runs(services.reads, *wanted))
 
 
 def listing(name: str) -> Handler:
@@ -41,24 +42,28 @@ def listing(name: str) -> Handler:
 
     async def answer(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
         row = await named_run(request, services.reads)
-        return json_response(await read_list(services.reads, row, name, query["limit"]))
+        return await answer_json(request, services.reads, lambda: read_list(services.reads, row, name, query["limit"]))
 
     return answer
 
 
 async def metadata(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     row = await named_run(request, services.reads)
-    return json_response(await read_metadata(services.reads, row, query["limit"]))
+    return await answer_json(request, services.reads, lambda: read_metadata(services.reads, row, query["limit"]))
 
 
 async def files(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     row = await named_run(request, services.reads)
-    return json_response(await read_files(services.reads, row, query["limit"], query["cursor"]))
+    return await answer_json(
+        request, services.reads, lambda: read_files(services.reads, row, query["limit"], query["cursor"])
+    )
 
 
 async def console(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
     row = await named_run(request, services.reads)
-    return json_response(await read_console(services.reads, row, query["limit"], query["cursor"]))
+    return await answer_json(
+        request, services.reads, lambda: read_console(services.reads, row, query["limit"], query["cursor"])
+    )
 
 
 async def live_runs(services: LiveServices, request: web.Request, query: Query) -> web.StreamResponse:

@@ -90,6 +90,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="bytes of frames that one run may send (500MB, 20GB); default: no limit",
     )
     parser.add_argument(
+        "--free-bytes",
+        type=_bytes,
+        default=Limits().free_bytes,
+        metavar="SIZE",
+        help="what stays free on the server's disks; what would fill them comes later (default: %(default)s)",
+    )
+    parser.add_argument(
         "--no-seal",
         dest="seal",
         action="store_false",
@@ -151,12 +158,14 @@ def run(options: argparse.Namespace) -> int:
             port,
             public_hosts=",".join(options.public_host or [os.environ.get("STEPWELL_PUBLIC_HOST", "")]),
             reuse_port=True,
+            data_dir=str(cluster.data_dir) if cluster else None,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
             sql=Sql(dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN")),
             limits=Limits(
                 metrics_per_run=options.metrics_per_run,
                 points_per_run=options.points_per_run,
                 bytes_per_run=options.bytes_per_run,
+                free_bytes=options.free_bytes,
                 blob_bytes=options.blob_bytes,
             ),
             timeouts=Timeouts(blob_grace_s=options.blob_grace_days * 86400.0),
@@ -292,7 +301,6 @@ def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
         yield cluster
     finally:
         pid = cluster.pid
-
         if pid is not None:
 
             def at_once(number: int, frame: FrameType | None) -> None:

@@ -13,18 +13,20 @@ from typing import Any
 import orjson
 
 from stepwell.errors import UsageError
+from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
-from stepwell_ingest.read.shown import shown
+from stepwell_ingest.read.shown import shown, shown_bytes
 
 _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
 
 async def read_list(database: Database, run: RunRow, name: str, limit: int) -> dict[str, Any]:
-    """Returns {name: rows} of the query `name`: "writers", "rejections" or "alerts"."""
+    """{name: rows, "more": there are more} of the query `name`: "writers", "rejections" or "alerts"."""
+    query = f"SELECT to_jsonb(l)::text AS value FROM ({database.sql[name].strip().removesuffix(';')}) l"
     async with database.snapshot() as connection:
-        rows = await connection.fetch(database.sql[name], run.run_id, limit)
-    return {name: [{key: _plain(value) for key, value in row.items()} for row in rows]}
+        found = await fetch_bounded(connection, query, (), run.run_id, limit, room=database.limits.answer_bytes)
+    return {name: [shown(value or "null") for _, value in found.rows], "more": found.more}
 
 
 async def read_files(database: Database, run: RunRow, limit: int, after: str | None) -> dict[str, Any]:
@@ -37,10 +39,11 @@ async def read_files(database: Database, run: RunRow, limit: int, after: str | N
 
 
 async def read_metadata(database: Database, run: RunRow, limit: int) -> dict[str, Any]:
-    """Returns {"metadata": {writer: the metadata of its process}}."""
+    """{"metadata": {writer: what is known of where it comes from}, "more": there are more}."""
     async with database.snapshot() as connection:
-        rows = await connection.fetch(database.sql["metadata"], run.run_id, limit)
-    return {"metadata": {row["writer"]: shown(row["metadata"]) for row in rows}}
+        query, room = database.sql["metadata"], database.limits.answer_bytes
+        found = await fetch_bounded(connection, query, ("writer",), run.run_id, limit, room=room)
+    return {"metadata": {row["writer"]: shown(value or "null") for row, value in found.rows}, "more": found.more}
 
 
 async def read_console(database: Database, run: RunRow, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -59,23 +62,27 @@ async def read_console(database: Database, run: RunRow, limit: int, cursor: str 
     """
     before = (None,) * len(_POSITION) if cursor is None else _position(cursor)
     async with database.snapshot() as connection:
-        rows = await connection.fetch(database.sql["console"], run.run_id, *before, limit + 1)
-    kept = rows[:limit]
+        query, room, columns = database.sql["console"], database.limits.answer_bytes, ("writer", "stream", *_POSITION)
+        found = await fetch_bounded(connection, query, columns, run.run_id, *before, limit + 1, room=room)
+    kept = found.rows[:limit]
     parts = [
         {
             "writer": row["writer"],
             "epoch": row["epoch"],
             "stream": row["stream"],
-            "number": row["number"],
-            "lines": row["lines"],
-            "times": shown(row["times"]),
+            **_part(value),
         }
-        for row in reversed(kept)
+        for row, value in reversed(kept)
     ]
     earlier = None
-    if len(rows) > limit:
-        earlier = base64.urlsafe_b64encode(orjson.dumps([kept[-1][name] for name in _POSITION])).decode()
+    if found.more or len(found.rows) > limit:
+        earlier = base64.urlsafe_b64encode(orjson.dumps([kept[-1].columns[name] for name in _POSITION])).decode()
     return {"parts": parts, "earlier": earlier}
+
+
+def _part(value: str | None) -> dict[str, Any]:
+    found = orjson.loads(shown_bytes(value or "null"))
+    return found if isinstance(found, dict) else {"number": None, "lines": [found], "times": []}
 
 
 def _position(cursor: str) -> list[int]:

@@ -15,9 +15,27 @@ import asyncpg
 from stepwell.errors import Error, OverloadedError, UnavailableError, UsageError
 from stepwell_ingest.config import Reads
 from stepwell_ingest.db.errors import hint_for
+from stepwell_ingest.room import Room
 from stepwell_schema import queries
 
 _CLOSE_S = 2.0
+_RETRY_AFTER_S = 1.0
+
+
+class Held:
+    """What one answer holds of the room for reads. Made by `Database.room`."""
+
+    def __init__(self, room: Room, size: int) -> None:
+        self._room = room
+        self._size = size
+
+    def resize(self, size: int) -> None:
+        """From now on, it holds so many bytes."""
+        more, self._size = size - self._size, size
+        if more > 0:
+            self._room.add(more)
+        elif more:
+            self._room.give_back(-more)
 
 
 class Database:
@@ -29,12 +47,15 @@ class Database:
 
     Attributes:
         sql: the named queries.
+        memory: what the answers of this worker hold, all together.
     """
 
     def __init__(self, pool: asyncpg.Pool, limits: Reads) -> None:
         self.limits = limits
         self.sql = queries("read")
+        self.memory = Room(limits.memory_bytes, _RETRY_AFTER_S)
         self._pool = pool
+        self._costly = asyncio.Semaphore(limits.costly)
 
     async def close(self) -> None:
         """Closes the connections; reads in progress have a moment to end normally."""
@@ -44,15 +65,70 @@ class Database:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+    async def costly_snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+        """The same for statements whose cost a client decides: few at a time, and each for `costly_s` at most.
+
+        Raises:
+            as `snapshot`.
+        """
+        try:
+            async with asyncio.timeout(self.limits.wait_s):
+                await self._costly.acquire()
+        except TimeoutError:
+            raise OverloadedError(
+                "as many filters with $regex are under way as the server takes",
+                retry_after_s=_RETRY_AFTER_S,
+                detail=f"{self.limits.costly} at a time",
+            ) from None
+        try:
+            async with self.snapshot(self.limits.costly_s) as connection:
+                yield connection
+        finally:
+            self._costly.release()
+
+    @asynccontextmanager
+    async def room(self, size: int) -> AsyncIterator[Held]:
+        """Room for an answer in the memory that all reads of a worker share.
+
+        Args:
+            size: bytes that reading it may take, about; `Held.resize` says what is left of it while it is sent.
+
+        Raises:
+            OverloadedError: other answers hold the room for `wait_s`.
+        """
+        held = await self.reserve(size)
+        try:
+            yield held
+        finally:
+            held.resize(0)
+
+    async def reserve(self, size: int) -> Held:
+        """The same where no `async with` fits: the caller resizes it to 0 at the end."""
+        try:
+            async with asyncio.timeout(self.limits.wait_s):
+                await self.memory.reserve(size)
+        except TimeoutError:
+            raise OverloadedError(
+                "answers that are under way hold the memory that the server has for reads",
+                retry_after_s=_RETRY_AFTER_S,
+                detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
+                hint="ask again after a pause, or for less at a time",
+            ) from None
+        return Held(self.memory, size)
+
+    @asynccontextmanager
+    async def snapshot(self, statement_s: float | None = None) -> AsyncIterator[asyncpg.Connection]:
         """A connection in a transaction in which all statements see the same state.
+
+        Args:
+            statement_s: the longest that one statement may take; None: `Reads.statement_s`.
 
         Raises:
             OverloadedError: no connection became free within `wait_s`.
             UsageError: a statement took longer than `statement_s`.
             UnavailableError: Postgres cannot be reached.
         """
-        with _read_errors(self.limits):
+        with _read_errors(statement_s or self.limits.statement_s):
             try:
                 connection = await self._pool.acquire(timeout=self.limits.wait_s)
             except TimeoutError:
@@ -63,20 +139,22 @@ class Database:
                 ) from None
             try:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    if statement_s is not None:
+                        await connection.execute(f"SET LOCAL statement_timeout = {round(statement_s * 1000)}")
                     yield connection
             finally:
                 await self._pool.release(connection)
 
 
 @contextmanager
-def _read_errors(limits: Reads) -> Iterator[None]:
+def _read_errors(statement_s: float) -> Iterator[None]:
     try:
         yield
     except Error:
         raise
     except asyncpg.QueryCanceledError as error:
         raise UsageError(
-            f"the read took longer than {limits.statement_s:g} s",
+            f"the read took longer than {statement_s:g} s",
             hint="ask for fewer keys or a narrower range of steps",
         ) from error
     except asyncpg.DataError as error:  # an invalid regular expression, a date beyond Postgres' calendar

@@ -17,6 +17,7 @@ import asyncpg
 import numpy as np
 
 from stepwell_ingest.read.arrays import Series, TooMuch, fetch
+from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.positions import (
     Inherited,
@@ -36,7 +37,7 @@ from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
 
 #: Bytes that Postgres sends for a point, with its time.
 _POINT_BYTES = 36
-_FETCH_OBJECTS = 2000
+_OBJECT_COLUMNS = ("writer", "epoch", "seq", "number", "key", "step", "time_us", "needs_files", "missing")
 _ALL_SEQS = 2**63 - 1
 
 
@@ -200,21 +201,19 @@ class _Delta:
         arguments = ([item.row.writer_id for item in frames], [item.row.epoch for item in frames])
         seqs = ([item.from_seq for item in frames], [item.to_seq for item in frames])
         steps = [item.from_step for item in frames]
-        query = self._database.sql["objects_of_frames"]
-        cursor = await self._connection.cursor(query, self._run_id, *arguments, *seqs, steps, keys)
-        while rows := await cursor.fetch(_FETCH_OBJECTS):
-            for row in rows:
-                place = Place(row["epoch"], row["seq"], row["number"])
-                value = None
-                if row["value"] is not None:
-                    text = shown_bytes(row["value"])
-                    value = ObjectValue(row["key"], row["writer"], row["step"], row["time_us"], text)
-                    room -= len(text)
-                found[row["writer"]][place] = _Found(place, row["needs_files"], row["missing"], value)
-            if room < 0:
-                raise TooMuch
-            if len(rows) < _FETCH_OBJECTS:
-                break
+        query, wanted = self._database.sql["objects_of_frames"], self._database.limits.page_bytes
+        given = (self._run_id, *arguments, *seqs, steps, keys)
+        rows, more = await fetch_bounded(self._connection, query, _OBJECT_COLUMNS, *given, room=wanted, row_bytes=0)
+        for row, stored in rows:
+            place = Place(row["epoch"], row["seq"], row["number"])
+            value = None
+            if stored is not None:
+                text = shown_bytes(stored)
+                value = ObjectValue(row["key"], row["writer"], row["step"], row["time_us"], text)
+                room -= len(text)
+            found[row["writer"]][place] = _Found(place, row["needs_files"], row["missing"], value)
+        if room < 0 or more:
+            raise TooMuch
         return {writer: sorted(some.values(), key=lambda item: item.place) for writer, some in found.items()}
 
     def _waiting(

@@ -54,12 +54,14 @@ class Condition:
     """A condition on the rows of the query `runs`.
 
     Attributes:
-        parts: pieces of SQL; None stands for the next argument.
-        arguments: the arguments, in order.
+        parts: SQL; None stands for the next argument.
+        arguments: in their order.
+        costly: it may take Postgres long, however few runs there are: it has a regular expression.
     """
 
     parts: tuple[str | None, ...]
     arguments: list[Any]
+    costly: bool = False
 
     def sql_from(self, first: int) -> str:
         """The SQL with arguments from $first on."""
@@ -101,7 +103,7 @@ def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
             raise UsageError("filters must be JSON", detail=str(error), hint='{"state": "finished"}') from error
     compiler = _Compiler()
     compiler.query(filters, 0)
-    return Condition(tuple(compiler.parts), compiler.arguments)
+    return Condition(tuple(compiler.parts), compiler.arguments, compiler.costly)
 
 
 def parse_order(text: str) -> Order:
@@ -131,6 +133,7 @@ class _Compiler:
     """Builds the parts and arguments of a condition while it walks a filter."""
 
     def __init__(self) -> None:
+        self.costly = False
         self.parts: list[str | None] = []
         self.arguments: list[Any] = []
 
@@ -243,6 +246,7 @@ class _Compiler:
             raise UsageError("$regex takes a text of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
             raise UsageError(f"{name[:80]} is not a text", hint="$regex is for texts")
+        self.costly = True
         self._put("coalesce((")
         self._value(name)
         self._put(" #>> '{}')" if _type(name) == "jsonb" else ")")

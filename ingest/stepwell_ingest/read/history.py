@@ -8,6 +8,7 @@ from the density of the last one, since steps may be a thousand apart, or have t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,9 @@ import asyncpg
 from stepwell.errors import UsageError
 from stepwell.wire import MAX_STEP
 from stepwell_ingest.read.arrays import TooMuch, fetch
-from stepwell_ingest.read.database import Database
-from stepwell_ingest.read.rows import ObjectValue, Page, assemble
+from stepwell_ingest.read.bounded import fetch_bounded
+from stepwell_ingest.read.database import Database, Held
+from stepwell_ingest.read.rows import ObjectValue, Page, assemble, size_of
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.shown import shown_bytes
 from stepwell_ingest.read.standing import Standing
@@ -30,7 +32,6 @@ RESERVED = frozenset((STEP, TIMESTAMP, RUNTIME))
 _GROWTH = 16
 #: Every step is below this one.
 ALL_STEPS = MAX_STEP + 1
-_FETCH_OBJECTS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -67,19 +68,55 @@ class Wanted:
         return self.limit if run.may_have_objects else self.end_of_points(run)
 
 
+class Window:
+    """The pages of one read that are read and not sent yet, and the room that they hold.
+
+    Args:
+        database: whose room it is.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._held: deque[Held] = deque()
+
+    async def open(self) -> None:
+        """Takes room for one more page.
+
+        Raises:
+            OverloadedError: see `Database.room`.
+        """
+        self._held.append(await self._database.reserve(self._database.limits.page_bytes))
+
+    def settle(self, size: int) -> None:
+        """The last page has so many bytes."""
+        self._held[-1].resize(size)
+        if not size:
+            self._held.pop()
+
+    def sent(self) -> None:
+        """The first page is sent."""
+        self._held.popleft().resize(0)
+
+    def close(self) -> None:
+        """Gives everything back."""
+        while self._held:
+            self.sent()
+
+
 async def read_pages(
-    database: Database, run: RunRow, wanted: Wanted, about_rows: int | None = None
+    database: Database, run: RunRow, wanted: Wanted, about_rows: int | None = None, window: Window | None = None
 ) -> AsyncGenerator[Page, None]:
     """Yields pages with all wanted rows; empty pages are left out.
 
     Args:
-        about_rows: the number of rows after which the caller will stop; it bounds the first page.
+        about_rows: the caller will stop after so many, so the first page need not be wider.
+        window: where the caller says which pages are sent; None: those before the one that it asks for.
 
     Raises:
-        UsageError: a single step holds more than a page may.
-        NotFoundError, RewoundError, OverloadedError, UnavailableError: see `Standing.snapshot`.
+        UsageError: one step holds more than a page may.
+        NotFoundError, RewoundError, OverloadedError, UnavailableError: see `Standing.snapshot` and `Database.room`.
     """
-    standing = Standing(database, run.run_id)
+    standing, pages = Standing(database, run.run_id), window or Window(database)
     end, start = wanted.end_of_points(run), wanted.min_step
     target = database.limits.page_points
     width = max(1, end - start)
@@ -87,28 +124,37 @@ async def read_pages(
         width = max(1, run.end_step * target // run.points)
     if about_rows is not None:
         width = min(width, max(1, about_rows))
-    while start < wanted.end(run):
-        below = min(start + width, end) if start < end else wanted.limit
-        try:
-            async with standing.snapshot(start) as connection:
-                page = await read_page(database, connection, run, wanted, start, below)
-        except TooMuch:
-            if start >= end:  # many rows have been logged since the read began
-                end = start + 1
+    try:
+        while start < wanted.end(run):
+            below = min(start + width, end) if start < end else wanted.limit
+            await pages.open()
+            try:
+                async with standing.snapshot(start) as connection:
+                    page = await read_page(database, connection, run, wanted, start, below)
+            except TooMuch:
+                pages.settle(0)
+                if start >= end:  # much has come since the read began
+                    end = start + 1
+                    continue
+                if width == 1:
+                    raise UsageError(
+                        f"step {start} alone exceeds the limit of a page",
+                        detail=f"{database.limits.page_bytes} bytes",
+                        hint="name keys",
+                    ) from None
+                width = max(1, min(width, below - start) // 8)
                 continue
-            if width == 1:
-                raise UsageError(
-                    f"step {start} alone exceeds the limit of a page",
-                    detail=f"{database.limits.page_bytes} bytes",
-                    hint="name keys",
-                ) from None
-            width = max(1, min(width, below - start) // 8)
-            continue
-        if len(page.steps):
-            yield page
-        points = sum(len(column.values) for column in page.columns)
-        width = max(1, width * target // max(points, target // _GROWTH, 1))
-        start = below
+            pages.settle(size_of(page) if len(page.steps) else 0)
+            if len(page.steps):
+                yield page
+                if window is None:
+                    pages.sent()
+            points = sum(len(column.values) for column in page.columns)
+            width = max(1, width * target // max(points, target // _GROWTH, 1))
+            start = below
+    finally:
+        if window is None:
+            pages.close()
 
 
 async def read_page(
@@ -146,19 +192,14 @@ async def fetch_objects(
     Raises:
         TooMuch: they hold more than a page may.
     """
-    found: list[ObjectValue] = []
-    held = 0
-    cursor = await connection.cursor(database.sql["objects"], run_id, keys, start, below)
-    while rows := await cursor.fetch(_FETCH_OBJECTS):
-        for row in rows:
-            text = shown_bytes(row["value"])
-            held += len(text) + 100
-            found.append(ObjectValue(row["key"], row["writer"], row["step"], microseconds(row["time"]), text))
-        if held > database.limits.page_bytes:
-            raise TooMuch
-        if len(rows) < _FETCH_OBJECTS:
-            break
-    return found
+    query, columns = database.sql["objects"], ("key", "writer", "step", "time")
+    found = await fetch_bounded(connection, query, columns, run_id, keys, start, below, room=database.limits.page_bytes)
+    if found.more:
+        raise TooMuch
+    return [
+        ObjectValue(row["key"], row["writer"], row["step"], microseconds(row["time"]), shown_bytes(value or "null"))
+        for row, value in found.rows
+    ]
 
 
 def microseconds(time: datetime) -> int:

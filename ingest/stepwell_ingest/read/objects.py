@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from stepwell.errors import RewoundError, UsageError
+from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.shown import shown
@@ -29,6 +30,8 @@ async def read_objects(
 ) -> dict[str, Any]:
     """Returns {"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
 
+    A page ends with `limit` values, or sooner where they are large (`Reads.answer_bytes`).
+
     Raises:
         UsageError: the cursor is invalid.
         RewoundError: values were hidden since the cursor was given, or another run has the name now.
@@ -41,19 +44,21 @@ async def read_objects(
                 "the run was rewound, restarted or deleted since this cursor was given",
                 hint="start again without a cursor",
             )
-        rows = await connection.fetch(database.sql["objects_of_key"], run.run_id, key, *after, max_step, limit + 1)
-    kept = rows[:limit]
+        query, columns = database.sql["objects_of_key"], ("writer", "step", "time")
+        arguments = (run.run_id, key, *after, max_step, limit + 1)
+        found = await fetch_bounded(connection, query, columns, *arguments, room=database.limits.answer_bytes)
+    kept = [row for row, _ in found.rows[:limit]]
     values = [
         {
             "step": row["step"],
             "writer": row["writer"],
             "time": row["time"].isoformat(),
-            "value": shown(row["value"]),  # as logged: integers of any size
+            "value": shown(value or "null"),  # as it was logged: integers of any size
         }
-        for row in kept
+        for row, value in found.rows[:limit]
     ]
     more = None
-    if len(rows) > limit:
+    if found.more or len(found.rows) > limit:
         more = base64.urlsafe_b64encode(
             orjson.dumps([kept[-1]["step"], kept[-1]["writer"], run.run_id, standing.mark])
         ).decode()

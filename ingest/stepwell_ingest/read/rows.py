@@ -62,6 +62,16 @@ class Page:
         return Page(self.steps[rows], self.writers, self.writer[rows], times, columns, self.next_step)
 
 
+def size_of(page: Page) -> int:
+    """Bytes that a page holds, about."""
+    held = page.steps.nbytes + page.writer.nbytes + (0 if page.times is None else page.times.nbytes)
+    for column in page.columns:
+        held += 0 if column.rows is None else column.rows.nbytes
+        values = column.values
+        held += values.nbytes if isinstance(values, np.ndarray) else sum(len(value) + 50 for value in values)
+    return held
+
+
 @dataclass(slots=True)
 class _Axis:
     """The steps of one writer that one or more keys share, and later the row of each step."""

@@ -8,7 +8,7 @@ throughout.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 
 from stepwell.errors import NotFoundError, UsageError
+from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import Condition, Order
 from stepwell_ingest.read.near import near
@@ -25,9 +26,18 @@ from stepwell_ingest.read.standing import Standing
 
 #: Columns of the query `runs` that answers include unchanged.
 _SHOWN = (
-    *("display_name", "state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points"),
-    *("objects", "rejected", "writers", "parent", "fork_step", "notes", "job_type", "host", "username", "duration_s"),
-    *("slot", "started_at"),
+    *("state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points", "objects", "rejected"),
+    *("writers", "parent", "fork_step", "duration_s", "slot", "started_at"),
+)
+_SMALL = ("entity", "project", "run", "run_id", *_SHOWN, "has_objects")
+#: What runs say of themselves may be large: lines of JSON, which has no line ends.
+_TEXTS = {"display_name": "display_name", "notes": "notes", "group": "run_group", "job_type": "job_type"} | {
+    name: name for name in ("tags", "host", "username")
+}
+_VALUE = (
+    "concat_ws(E'\\n', r.config::text, r.metadata::text, jsonb_build_object("
+    + ", ".join(f"'{name}', r.{column}" for name, column in _TEXTS.items())
+    + ")::text) AS value"
 )
 
 
@@ -36,11 +46,11 @@ class RunRow:
     """One run, as stored in Postgres.
 
     Attributes:
-        run_id: its number in SQL.
-        end_step: a step above all of its steps.
-        points: an upper bound of its points, including inherited and superseded ones.
-        may_have_objects: whether it may have objects.
-        shown: its fields in answers, ready for JSON.
+        run_id: Postgres' number for it.
+        end_step: all its steps lie below.
+        points: how many lie in its history, at most: with those of its ancestors, and superseded ones.
+        may_have_objects: whether it is worth looking for any.
+        shown: what answers show of it, ready for JSON; of a run from `find_run` without what it says of itself.
     """
 
     run_id: int
@@ -60,7 +70,7 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
         NotFoundError: there is no such run; the hint lists what exists.
     """
     async with database.snapshot() as connection:
-        sql = f"SELECT * FROM ({_base(database)}) r WHERE run = $3"
+        sql = f"SELECT {', '.join(_SMALL)} FROM ({_base(database)}) r WHERE run = $3"
         row = await connection.fetchrow(sql, entity, project, run)
         if row is None:
             named = [found["run"] for found in await connection.fetch(database.sql["run_named"], entity, project, run)]
@@ -76,6 +86,22 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
             return replace(found, points=await connection.fetchval(database.sql["points"], found.run_id))
         nearby = await connection.fetch(database.sql["nearby"], entity, project, run)
     raise NotFoundError(f"there is no run {run!r} in {entity}/{project}", hint=_instead(nearby, entity, project))
+
+
+async def describe_run(database: Database, run: RunRow) -> dict[str, Any]:
+    """All that answers show of a run, ready for JSON.
+
+    Raises:
+        NotFoundError: it was deleted meanwhile.
+    """
+    sql = f"SELECT {', '.join(_SMALL)}, {_VALUE} FROM ({_base(database)}) r WHERE r.run_id = $3"
+    names = (run.shown["entity"], run.shown["project"], run.run_id)
+    async with database.snapshot() as connection:
+        found = await fetch_bounded(connection, sql, _SMALL, *names, room=database.limits.answer_bytes)
+    if not found.rows:
+        raise NotFoundError("the run has been deleted")
+    row, value = found.rows[0]
+    return {**_run_row(row).shown, **_said(row["run"], value)}
 
 
 async def list_runs(
@@ -109,13 +135,16 @@ async def list_runs(
     in_order = f"ORDER BY sort_key {direction} NULLS LAST, run_id {direction}"
     page = f"SELECT f.run_id AS on_page, f.sort_key FROM fits f {behind} {in_order} LIMIT {limit + 1}"
     sql = (
-        f"WITH fits AS MATERIALIZED ({fits}) SELECT r.*, p.sort_key, (SELECT count(*) FROM fits) AS total "
-        f"FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order}"
+        f"WITH fits AS MATERIALIZED ({fits}) "
+        f"SELECT {', '.join(f'r.{name}' for name in _SMALL)}, r.sort_key, r.total, {_VALUE} FROM ("
+        f"SELECT r.*, p.sort_key, (SELECT count(*) FROM fits) AS total "
+        f"FROM ({page}) p JOIN ({_base(database)}) r ON r.run_id = p.on_page {in_order} OFFSET 0) r"
     )
-    async with database.snapshot() as connection:
-        rows = await connection.fetch(sql, *arguments)
-        if rows:
-            total = rows[0]["total"]
+    room = database.limits.answer_bytes
+    async with database.costly_snapshot() if where.costly else database.snapshot() as connection:
+        found = await fetch_bounded(connection, sql, (*_SMALL, "sort_key", "total"), *arguments, room=room)
+        if found.rows:
+            total = found.rows[0].columns["total"]
         else:  # none fits, or the cursor is behind the last one
             total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:fitting])
         if (
@@ -129,13 +158,22 @@ async def list_runs(
             raise NotFoundError(
                 f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project)
             )
-        on_page = rows[:limit]
-        values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row in on_page}
+        on_page = found.rows[:limit]
+        values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row, _ in on_page}
         if summary_keys:
-            for row in await connection.fetch(database.sql["summaries"], list(values), list(summary_keys)):
-                values[row["run_id"]][row["key"]] = shown(row["value"])
-    more = _cursor(on_page[-1], order) if len(rows) > limit else None
-    runs = [_run_row(row).shown | ({"summary": values[row["run_id"]]} if summary_keys else {}) for row in on_page]
+            query, arguments = database.sql["summaries"], [list(values), list(summary_keys)]
+            summaries = await fetch_bounded(connection, query, ("run_id", "key"), *arguments, room=room)
+            for row, value in summaries.rows:
+                values[row["run_id"]][row["key"]] = shown(value or "null")
+            if summaries.more:  # the last runs of the page may lack some
+                on_page = on_page[: max(1, [row["run_id"] for row, _ in on_page].index(row["run_id"]))]
+    left_out = found.more or len(found.rows) > len(on_page)
+    more = _cursor(on_page[-1].columns, order) if left_out else None
+    runs = [
+        {**_run_row(row).shown, **_said(row["run"], value)}
+        | ({"summary": values[row["run_id"]]} if summary_keys else {})
+        for row, value in on_page
+    ]
     return {"runs": runs, "next": more, "total": total}
 
 
@@ -160,31 +198,52 @@ async def unknown_keys(standing: Standing, keys: Iterable[str]) -> dict[str, lis
     return {key: near(key, known) for key in keys if key not in known}
 
 
-async def summary(standing: Standing) -> bytes:
-    """The last value of each key as a JSON object; numbers that JSON cannot express are strings ("NaN")."""
+async def summary(standing: Standing, room: int, after: str | None = None) -> tuple[list[bytes], str | None]:
+    """The last value of each key as members of a JSON object; numbers that JSON does not have are strings ("NaN").
+
+    Args:
+        room: bytes of values that may be held.
+        after: the keys behind this one.
+
+    Returns:
+        members, and the key to go on after; None: these are the last.
+    """
+    query, arguments = standing.sql["summary"], list[Any]([standing.run_id])
+    if after is not None:
+        query = f'SELECT * FROM ({query.strip().removesuffix(";")}) s WHERE s.key COLLATE "C" > $2'
+        arguments.append(after)
     async with standing.snapshot() as connection:
-        rows = await connection.fetch(standing.sql["summary"], standing.run_id)
-    # The values are JSON already, with integers of any size, so they are joined and not parsed.
-    return b"{" + b",".join(orjson.dumps(row["key"]) + b":" + shown_bytes(row["value"]) for row in rows) + b"}\n"
+        found = await fetch_bounded(connection, query, ("key",), *arguments, room=room)
+    # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
+    members = [orjson.dumps(row["key"]) + b":" + shown_bytes(value or "null") for row, value in found.rows]
+    return members, found.rows[-1].columns["key"] if found.more else None
 
 
 def _base(database: Database) -> str:
     return database.sql["runs"].removesuffix(";")
 
 
-def _run_row(row: asyncpg.Record) -> RunRow:
+def _run_row(row: Mapping[str, Any]) -> RunRow:
     attributes = {
         "entity": row["entity"],
         "project": row["project"],
         "id": row["run"],
         **{name: _plain(row[name]) for name in _SHOWN},
-        "group": row["run_group"],
-        **{name: shown(row[name] or empty) for name, empty in (("tags", "[]"), ("config", "{}"), ("metadata", "{}"))},
     }
     may = bool(row["has_objects"]) or row["parent"] is not None
     return RunRow(
         row["run_id"], (-1 if row["last_step"] is None else row["last_step"]) + 1, row["points"] or 0, may, attributes
     )
+
+
+def _said(run: str, value: str | None) -> dict[str, Any]:
+    """What a run says of itself, from the column that `_VALUE` makes."""
+    lines = (value or "").split("\n")
+    if len(lines) != 3:  # it is too large; the text says so
+        nothing = {name: None for name in _TEXTS} | {"display_name": run, "tags": []}
+        return {**nothing, "config": {"_not_shown": shown(value or "null")}, "metadata": {}}
+    config, metadata, texts = lines
+    return {**orjson.loads(texts), "config": shown(config), "metadata": shown(metadata)}
 
 
 def _plain(value: Any) -> Any:
@@ -210,7 +269,7 @@ def _behind(cursor: str | None, order: Order, arguments: list[Any]) -> str:
     return f"WHERE sort_key {sign} {last} OR sort_key IS NULL OR (sort_key = {last} AND run_id {sign} {id_})"
 
 
-def _cursor(row: asyncpg.Record, order: Order) -> str:
+def _cursor(row: Mapping[str, Any], order: Order) -> str:
     value = row["sort_key"]
     if isinstance(value, datetime):
         value = value.isoformat()

@@ -9,6 +9,7 @@ settings.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +24,23 @@ from stepwell_ingest.db.errors import hint_for
 from stepwell_ingest.read.sql_errors import QueryError, explained
 from stepwell_schema import queries
 
+#: Around a query, on lines of its own: its last one may end with a comment. The size as Postgres holds a row comes
+#: first: as text, a gigabyte would take seconds, and two more.
+_BOUNDED = """-- within bounds
+SELECT q.*, stepwell.row_fits_v1(
+    CASE WHEN pg_column_size(q) > {most} THEN pg_column_size(q) ELSE octet_length(q::text) END, {most}, {in_all})
+FROM (SELECT * FROM (
+{query}
+) q OFFSET 0) q"""
+#: Runs what is no query, and raises when one of its rows is too large.
+_LOOKED_AT = """
+DECLARE line record;
+BEGIN
+    FOR line IN EXECUTE {text} LOOP
+        PERFORM stepwell.row_fits_v1(pg_column_size(line), {most}, {in_all});
+    END LOOP;
+END
+"""
 _REFUSED_LOGINS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidPasswordError)
 
 
@@ -104,7 +122,7 @@ class SqlReader:
             transaction = connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()
             try:
-                yield await _begin(connection, query, timeout_s)
+                yield await self._begin(connection, query, timeout_s)
             finally:
                 if not connection.is_closed():
                     await transaction.rollback()
@@ -119,6 +137,45 @@ class SqlReader:
             raise _away(error) from error
         finally:
             await self._pool.release(connection)
+
+    async def _begin(self, connection: asyncpg.Connection, query: str, timeout_s: float) -> Rows:
+        for kind in ("json", "jsonb"):  # as the text that it is: answers are JSON, too
+            await connection.set_type_codec(kind, encoder=str, decoder=orjson.Fragment, schema="pg_catalog")
+        statement = await connection.prepare(query)
+        if statement.get_parameters():
+            raise UsageError("the query has parameters such as $1", hint="write their values into the query")
+        columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
+        if not columns:
+            # Postgres would refuse most of these; but DO, COPY … TO PROGRAM and SET are statements of this kind.
+            raise UsageError(
+                "the statement returns no rows, so it was not run",
+                hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN",
+            )
+        bounded = await self._bounded(connection, query)
+        return Rows(await (bounded or statement).cursor(), columns, timeout_s)
+
+    async def _bounded(self, connection: asyncpg.Connection, query: str) -> Any:
+        """The query with one more column, which raises before a row that is too large leaves Postgres.
+
+        asyncpg would hold such a row whole. None for what is no query (EXPLAIN, SHOW): its rows are looked at, and it
+        runs again.
+        """
+        most = self.limits.row_bytes
+        in_all = (
+            self.limits.answer_bytes + 4 * most
+        )  # the answer is cut before, unless a batch brings more than it takes
+        inner = query.strip().rstrip(";")
+        try:
+            async with connection.transaction():  # a savepoint
+                return await connection.prepare(_BOUNDED.format(query=inner, most=most, in_all=in_all))
+        except asyncpg.PostgresSyntaxError:
+            pass
+        # The body of a DO statement is a text, so the query is a text in a text.
+        text = f"'{inner.replace(chr(39), chr(39) * 2)}'"
+        tag = "$stepwell_" + secrets.token_hex(8) + "$"
+        await connection.execute("SET LOCAL standard_conforming_strings = on")
+        await connection.execute(f"DO {tag}{_LOOKED_AT.format(text=text, most=most, in_all=in_all)}{tag}")
+        return None
 
     async def _acquire(self) -> Any:
         try:
@@ -144,21 +201,6 @@ class SqlReader:
             return {row["relation"]: row["columns"] for row in await connection.fetch(self._sql["names"])}
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return {}
-
-
-async def _begin(connection: asyncpg.Connection, query: str, timeout_s: float) -> Rows:
-    for kind in ("json", "jsonb"):  # kept as text, since answers are JSON, too
-        await connection.set_type_codec(kind, encoder=str, decoder=orjson.Fragment, schema="pg_catalog")
-    statement = await connection.prepare(query)
-    if statement.get_parameters():
-        raise UsageError("the query has parameters such as $1", hint="write their values into the query")
-    columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
-    if not columns:
-        # Postgres would refuse most of these, but DO, COPY … TO PROGRAM and SET are among them.
-        raise UsageError(
-            "the statement returns no rows, so it was not run", hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN"
-        )
-    return Rows(await statement.cursor(), columns, timeout_s)
 
 
 def _too_long(timeout_s: float) -> QueryError:

@@ -11,10 +11,10 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
-import asyncpg
 import orjson
 
 from stepwell.errors import UsageError
+from stepwell_ingest.read.bounded import Row, fetch_bounded
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.standing import Standing
@@ -32,29 +32,32 @@ async def read_system(database: Database, run: RunRow, limit: int, cursor: str |
     """
     after = (None,) * len(_POSITION) if cursor is None else _position(cursor)
     async with Standing(database, run.run_id).snapshot() as connection:
-        found = await connection.fetch(database.sql["system"], run.run_id, *after, limit + 1)
-    more = None
-    if len(found) > limit:
-        more = base64.urlsafe_b64encode(orjson.dumps([found[limit - 1][name] for name in _POSITION])).decode()
-    return {"rows": _rows(found[:limit]), "next": more, "sampled": None}
+        query, columns, room = database.sql["system"], ("writer", *_POSITION), database.limits.answer_bytes
+        found = await fetch_bounded(connection, query, columns, run.run_id, *after, limit + 1, room=room)
+    more, kept = None, found.rows[:limit]
+    if found.more or len(found.rows) > limit:
+        more = base64.urlsafe_b64encode(orjson.dumps([kept[-1].columns[name] for name in _POSITION])).decode()
+    return {"rows": _rows(kept), "next": more, "sampled": None}
 
 
 async def sample_system(database: Database, run: RunRow, samples: int) -> dict[str, Any]:
     """Returns about `samples` of all rows: every n-th of each writer, and its last one; "sampled" describes it."""
     async with Standing(database, run.run_id).snapshot() as connection:
-        found = await connection.fetch(database.sql["system_sample"], run.run_id, samples)
+        query, columns, room = database.sql["system_sample"], ("writer", "time_us", "total"), database.limits.page_bytes
+        found = (await fetch_bounded(connection, query, columns, run.run_id, samples, room=room)).rows
     sampled = None
-    if found and len(found) < found[0]["total"]:
-        sampled = {"from_rows": found[0]["total"], "rows": len(found), "by": "order"}
+    if found and len(found) < found[0].columns["total"]:
+        sampled = {"from_rows": found[0].columns["total"], "rows": len(found), "by": "order"}
     return {"rows": _rows(found), "next": None, "sampled": sampled}
 
 
-def _rows(found: Iterable[asyncpg.Record]) -> list[dict[str, Any]]:
-    return [
-        {**orjson.loads(row["metrics"]), "_writer": row["writer"], "_timestamp": row["time_us"] / 1e6}
-        for row in found
-        if row["metrics"] is not None  # it contained no number
-    ]
+def _rows(found: Iterable[Row]) -> list[dict[str, Any]]:
+    rows = []
+    for row, value in found:
+        metrics = orjson.loads(value or "null")  # null: nothing in it was a number
+        if isinstance(metrics, dict):
+            rows.append({**metrics, "_writer": row["writer"], "_timestamp": row["time_us"] / 1e6})
+    return rows
 
 
 def _position(cursor: str) -> list[int]:

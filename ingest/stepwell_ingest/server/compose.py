@@ -31,7 +31,7 @@ from stepwell_ingest.server.edits import Edits
 from stepwell_ingest.server.housekeeping import Housekeeping
 from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.server.loops import Loops
-from stepwell_ingest.write.admission import Gate, Room
+from stepwell_ingest.write.admission import Gate, Rate, Room
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.copier import Copier
@@ -41,6 +41,7 @@ from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pace import Pace
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
+from stepwell_ingest.write.space import Space
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
@@ -87,6 +88,8 @@ def compose(
     names = MetricNames(writing, limits.metrics_per_run, timeouts.connect_s)
     quota = Quota(writing, limits, catalog.cursors)
     pace = Pace(lambda: batcher.batch_s)
+    files_in = None if config.blobs is None or "://" in config.blobs else config.blobs
+    space = Space(config.data_dir, files_in, limits.free_bytes)
     pressure = Pressure(writing, config.seal)
     failing = Failures("batch was stored", timeouts.failing_s)
     copiers = [
@@ -114,7 +117,9 @@ def compose(
         room=Room(limits.memory_bytes, timeouts.retry_after_s),
         batcher=batcher,
         catalog=catalog,
-        intake=Intake(batcher, limits.object_bytes, quota.refusal),
+        intake=Intake(batcher, limits.object_bytes, quota.refusal, space.check_frames),
+        attaches=Rate(limits.attach_burst_bytes, limits.attach_bytes_per_s),
+        space=space,
         pace=pace,
         streams=streams,
         edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from contextlib import AsyncExitStack
 
 import asyncpg
 from aiohttp import web
 
 from stepwell_ingest.api.app import create_app
+from stepwell_ingest.api.heads import Connection
 from stepwell_ingest.api.services import Services
 from stepwell_ingest.blobs.store import open_store
 from stepwell_ingest.config import Config
@@ -93,7 +95,7 @@ class Worker:
             exits.push_async_callback(runner.cleanup)
             exits.callback(self.services.live.close)
             await runner.setup()
-            await web.SockSite(runner, listener, backlog=1024).start()
+            await _listen(runner, listener, config, exits)
             self._exits = exits.pop_all()
 
     async def drain(self, patience_s: float | None = None) -> None:
@@ -138,18 +140,29 @@ async def _prepare_schema(config: Config) -> None:
 
 
 def _runner(services: Services) -> web.AppRunner:
-    limits, timeouts = services.config.limits, services.config.timeouts
-    return web.AppRunner(
-        create_app(services),
-        access_log=None,
-        shutdown_timeout=1.0,
-        # From the start of a connection to its first complete head, and from an answer to the next one.
-        keepalive_timeout=timeouts.head_s,
-        # Compressed bodies are refused; otherwise aiohttp would decompress them before they are dropped.
-        auto_decompress=False,
-        max_line_size=limits.request_line_bytes,
-        max_field_size=limits.request_line_bytes,
-    )
+    return web.AppRunner(create_app(services), shutdown_timeout=1.0)
+
+
+async def _listen(runner: web.AppRunner, listener: socket.socket, config: Config, exits: AsyncExitStack) -> None:
+    """Takes connections until `exits` ends."""
+    server, limits = runner.server, config.limits
+    assert server is not None
+
+    def connect() -> Connection:
+        return Connection(
+            server,
+            limits.head_bytes,
+            access_log=None,
+            # From the beginning of a connection to its first whole head, and from an answer to the next one.
+            keepalive_timeout=config.timeouts.head_s,
+            # Compressed bodies are refused; otherwise aiohttp would inflate them before they are dropped.
+            auto_decompress=False,
+            max_line_size=limits.request_line_bytes,
+            max_field_size=limits.request_line_bytes,
+        )
+
+    listening = await asyncio.get_running_loop().create_server(connect, sock=listener, backlog=1024)
+    exits.callback(listening.close)
 
 
 async def _close(pool: asyncpg.Pool) -> None:

@@ -7,10 +7,13 @@ excess of one message), and nothing is lost.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+import time
+from collections.abc import Callable
 
 from stepwell.errors import OverloadedError, UnavailableError
+from stepwell_ingest.room import Room
+
+__all__ = ["Gate", "Rate", "Room"]
 
 
 class Gate:
@@ -37,64 +40,38 @@ class Gate:
             raise UnavailableError("the server is stopping", hint=hint)
 
 
-class Room:
-    """A count of bytes with a limit, first come, first served.
+class Rate:
+    """A number of bytes that may come in at once, and how many more each second.
+
+    What attaches bring (configs) goes into tables that are never emptied, outside of the bounds of runs.
 
     Args:
-        limit_bytes: the most bytes held at a time. A message larger than that is admitted alone.
-        retry_after_s: the pause that `reserve_now` tells the client to make.
+        burst_bytes: at once.
+        per_s: bytes a second.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
-        self.limit_bytes = limit_bytes
-        self.held_bytes = 0
-        self._retry_after_s = retry_after_s
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+    def __init__(self, burst_bytes: int, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst_bytes = burst_bytes
+        self._per_s = per_s
+        self._clock = clock
+        self._left = float(burst_bytes)
+        self._at = clock()
 
-    def _fits(self, size: int) -> bool:
-        return not self.held_bytes or self.held_bytes + size <= self.limit_bytes
-
-    async def reserve(self, size: int) -> None:
-        """Waits until `size` bytes fit, then holds them."""
-        if not self._waiting and self._fits(size):
-            self.held_bytes += size
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Either the turn came at the moment of the cancellation, or later requests may fit where this one did not.
-            self.give_back(0 if turn.cancelled() else size)
-            raise
-
-    def add(self, size: int) -> None:
-        """Holds `size` more bytes for admitted work, even beyond the limit; later requests wait for it."""
-        self.held_bytes += size
-
-    def reserve_now(self, size: int) -> None:
-        """Holds `size` bytes without waiting.
+    def take(self, size: int) -> None:
+        """Lets `size` bytes in; more than `burst_bytes` count as that.
 
         Raises:
-            OverloadedError: they do not fit at present.
+            OverloadedError: too many came before; it says when these may come again.
         """
-        if self._waiting or not self._fits(size):
+        now = self._clock()
+        self._left = min(self._burst_bytes, self._left + (now - self._at) * self._per_s)
+        self._at, size = now, min(size, self._burst_bytes)
+        if size > self._left:
             raise OverloadedError(
-                "the server has no room for this request",
-                retry_after_s=self._retry_after_s,
-                detail=f"{size} bytes; {self.held_bytes} of {self.limit_bytes} are held",
-                hint="retry after a pause; the spool keeps the frames",
+                "more runs and configs come in than the server takes at a time",
+                retry_after_s=(size - self._left) / self._per_s,
+                detail=f"{self._burst_bytes:,} bytes at once, {self._per_s:,} a second",
+                hint="the SDK tries again by itself; large values belong into files, not into configs",
             )
-        self.held_bytes += size
-
-    def give_back(self, size: int) -> None:
-        """Frees `size` held bytes, and admits waiting requests that now fit."""
-        self.held_bytes -= size
-        while self._waiting:
-            size, turn = self._waiting[0]
-            if not turn.cancelled() and not self._fits(size):
-                return
-            self._waiting.popleft()
-            if not turn.cancelled():
-                self.held_bytes += size
-                turn.set_result(None)
+        self._left -= size

@@ -35,17 +35,23 @@ class Intake:
     """Queues frames.
 
     Args:
-        batcher: the batcher that queues submissions.
-        object_bytes: the most bytes of a JSON value.
-        refusal: returns why nothing more of a run is stored (see `quota`), or None.
+        batcher: where they wait.
+        object_bytes: the largest JSON value.
+        refusal: why nothing more of a run is stored (see `quota`); None: it is.
+        check_space: raises while nothing more may be stored at all (see `space`).
     """
 
     def __init__(
-        self, batcher: Batcher, object_bytes: int, refusal: Callable[[int], Error | None] = lambda _: None
+        self,
+        batcher: Batcher,
+        object_bytes: int,
+        refusal: Callable[[int], Error | None] = lambda _: None,
+        check_space: Callable[[], None] = lambda: None,
     ) -> None:
         self._batcher = batcher
         self._object_bytes = object_bytes
         self._refusal = refusal
+        self._check_space = check_space
 
     def take(self, cursor: Cursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
         """Decodes and queues `frames` of one writer, up to the first that cannot be queued.
@@ -57,8 +63,10 @@ class Intake:
 
         Raises:
             UnavailableError: the server is stopping.
+            OverloadedError: its disk is nearly full.
         """
         self._batcher.check_open()
+        self._check_space()
         entries: list[Entry] = []
         duplicates: list[int] = []
         conflicts: list[tuple[int, Error]] = []
@@ -99,8 +107,10 @@ class Intake:
         Raises:
             SequenceGapError, SequenceConflictError: another seq than the cursor's tail.
             UnavailableError: the server is stopping.
+            OverloadedError: its disk is nearly full.
         """
         self._batcher.check_open()
+        self._check_space()
         header = frame.header
         entries = [self._entry(cursor, frame)] if cursor.judge(header) is Verdict.NEW else []
         duplicates = [] if entries else [header.seq]

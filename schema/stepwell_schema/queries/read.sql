@@ -60,7 +60,8 @@ SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLAT
 
 -- name: summary
 -- The last value of each key.
-SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C";
+SELECT x.key, x.value::text AS value
+FROM (SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C" OFFSET 0) x;
 
 -- name: arrays
 -- The points of a step range as matrices in binary; $2 NULL: of all metrics. See history_arrays_v1.
@@ -91,11 +92,12 @@ WHERE o.run_id = $1 AND ($2::text[] IS NULL OR o.key = ANY ($2)) AND o.step >= $
 
 -- name: objects_of_key
 -- The objects of one key after a position, in order.
-SELECT o.writer, o.step, o.time, o.value::text AS value
-FROM stepwell.history_objects o
-WHERE o.run_id = $1 AND o.key = $2 AND o.step >= $3 AND o.step < $5
-  AND ($4::text IS NULL OR (o.step, o.writer) > ($3, $4))
-ORDER BY o.step, o.writer LIMIT $6;
+SELECT x.writer, x.step, x.time, x.value::text AS value   -- as text after they were sorted, and as many as are fetched
+FROM (SELECT o.writer, o.step, o.time, o.value
+      FROM stepwell.history_objects o
+      WHERE o.run_id = $1 AND o.key = $2 AND o.step >= $3 AND o.step < $5
+        AND ($4::text IS NULL OR (o.step, o.writer) > ($3, $4))
+      ORDER BY o.step, o.writer LIMIT $6) x;
 
 -- name: object_keys
 -- The keys that have objects.
@@ -197,7 +199,7 @@ WHERE n.kind = 'object' GROUP BY x.writer_id HAVING count(stepwell.step_v1(n.val
 -- The view system with one row per measurement, in order, after a position ($2 to $6; NULL: from the beginning).
 SELECT w.name AS writer, s.*,
        (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
-        FROM jsonb_each(stepwell.object_v1(s.given)) e)::text AS metrics
+        FROM jsonb_each(stepwell.object_v1(s.given)) e)::text AS value
 FROM (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, n.value->'metrics' AS given,
            (extract(epoch FROM coalesce(stepwell.time_v1(n.value->'time'), n.time)) * 1000000)::bigint AS time_us
@@ -221,7 +223,7 @@ WITH numbered AS (
 )
 SELECT w.name AS writer, s.time_us, s.total,
        (SELECT jsonb_object_agg(e.key, stepwell.float_v1(e.value)) FILTER (WHERE stepwell.float_v1(e.value) IS NOT NULL)
-        FROM jsonb_each(stepwell.object_v1(n.value->'metrics')) e)::text AS metrics
+        FROM jsonb_each(stepwell.object_v1(n.value->'metrics')) e)::text AS value
 FROM numbered s
 JOIN stepwell.note n ON n.run_id = $1 AND n.writer_id = s.writer_id AND n.epoch = s.epoch AND n.seq = s.seq AND n.ord = s.ord
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = s.writer_id
@@ -230,7 +232,8 @@ ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;
 
 -- name: summaries
 -- Some keys of the summaries of some runs.
-SELECT s.run_id, s.key, s.value::text AS value FROM stepwell.summary s WHERE s.run_id = ANY ($1) AND s.key = ANY ($2);
+SELECT s.run_id, s.key, s.value::text AS value FROM stepwell.summary s WHERE s.run_id = ANY ($1) AND s.key = ANY ($2)
+ORDER BY array_position($1, s.run_id);
 
 -- name: projects
 -- The projects of the server, the one with the newest run first.
@@ -313,20 +316,22 @@ FROM stepwell.alerts a WHERE a.run_id = $1 ORDER BY a.time DESC LIMIT $2;
 -- name: files
 -- The stored files of a run, ordered by name, after a name.
 SELECT f.name, f.sha256, f.size, f.time, f.writer FROM stepwell.files f
-WHERE f.run_id = $1 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;
+WHERE f.run_id = $1 AND length(f.name) <= 4096 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;
 
 -- name: metadata
--- The metadata of the writers of a run.
-SELECT m.writer, m.metadata::text AS metadata FROM stepwell.metadata m WHERE m.run_id = $1 ORDER BY m.writer LIMIT $2;
+-- Where the writers of a run come from.
+SELECT m.writer, m.metadata::text AS value FROM stepwell.metadata m WHERE m.run_id = $1 ORDER BY m.writer LIMIT $2;
 
 -- name: console
 -- Console lines in the parts in which they arrived, the newest first, before a position ($2 to $6; NULL: from the end).
 SELECT w.name AS writer, c.*
 FROM (
     SELECT n.writer_id, n.epoch, n.seq, n.ord, (extract(epoch FROM n.time) * 1000000)::bigint AS time_us,
-           n.value->>'stream' AS stream, stepwell.whole_v1(n.value->'number') AS number,
-           ARRAY(SELECT jsonb_array_elements_text(stepwell.array_v1(n.value->'lines'))) AS lines,
-           stepwell.array_v1(n.value->'times')::text AS times
+           left(n.value->>'stream', 100) AS stream,
+           jsonb_build_object(
+               'number', stepwell.whole_v1(n.value->'number'),
+               'lines', ARRAY(SELECT jsonb_array_elements_text(stepwell.array_v1(n.value->'lines'))),
+               'times', stepwell.array_v1(n.value->'times'))::text AS value
     FROM stepwell.note n WHERE n.run_id = $1 AND n.kind = 'console'
 ) c
 JOIN stepwell.writer w ON w.run_id = $1 AND w.writer_id = c.writer_id

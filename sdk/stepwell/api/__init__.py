@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from stepwell.api._files import File, Files
 from stepwell.api._history import HistoryScan, Series
-from stepwell.api._http import Client
+from stepwell.api._http import MAX_ANSWER_BYTES, Client
 from stepwell.api._projects import Project, Projects, User
 from stepwell.api._run import Run
 from stepwell.api._runs import Runs
@@ -61,7 +61,7 @@ class Api:
         settings = resolve(environment, api_key=api_key, **{_OVERRIDES[name]: value for name, value in given.items()})
         self.entity, self.project = settings.entity, settings.project
         self.settings = {"entity": self.entity, "project": self.project, "base_url": settings.url}
-        self._client = Client(settings.endpoint, timeout or 19.0)
+        self._client = Client(settings.endpoint, timeout or 19.0, MAX_ANSWER_BYTES)
 
     def __repr__(self) -> str:
         return f"<Api {self._client.url}>"

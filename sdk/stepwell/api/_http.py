@@ -12,6 +12,10 @@ from stepwell.wire.columns import Batch
 __all__ = ["Client", "Query"]
 
 
+#: The longest JSON answer, and the longest batch of columns.
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+
+
 class Client(HttpClient):
     """Sends requests to one server; reads JSON, and batches of columns. See `HttpClient`."""
 
@@ -32,7 +36,12 @@ class Client(HttpClient):
                 header = reply.read(columns.HEADER_BYTES)
                 if len(header) < columns.HEADER_BYTES:
                     raise FrameCorruptError("the server's answer was cut off", hint="ask again")
-                raw = bytearray(columns.length(header))
+                size = columns.length(header)
+                if size > MAX_ANSWER_BYTES:  # what the header claims, before anything is allocated for it
+                    raise FrameCorruptError(
+                        "a batch of the server's answer is too long", detail=f"{size:,} bytes of {MAX_ANSWER_BYTES:,}"
+                    )
+                raw = bytearray(size)
                 raw[: len(header)] = header
                 filled, view = len(header), memoryview(raw)
                 while filled < len(raw):
@@ -45,7 +54,7 @@ class Client(HttpClient):
                     raise from_dict(batch.head["error"])
                 last = bool(batch.head.get("end"))
                 if last:
-                    reply.read()  # so that the connection can be used again
+                    reply.read(1)  # so that the connection can be used again
                 yield batch
                 if last:
                     return

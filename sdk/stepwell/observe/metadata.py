@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from stepwell.transport.endpoint import shown
+from stepwell.transport.endpoint import masked, shown
 from stepwell.values.text import dump
 
 log = logging.getLogger("stepwell")
@@ -76,7 +76,7 @@ def main_file() -> Path | None:
 
 
 def of_process(program: Path | None) -> dict[str, Any]:
-    """The metadata of this process and its host. Arguments are kept unchanged."""
+    """Of this process and its host. Arguments are kept as they are, but for credentials in URLs."""
     try:
         import getpass
 
@@ -84,7 +84,7 @@ def of_process(program: Path | None) -> dict[str, Any]:
     except (ImportError, KeyError, OSError):  # no such user, as in some containers
         user = None
     return {
-        "arguments": sys.argv[1:],
+        "arguments": [masked(argument) for argument in sys.argv[1:]],
         "program": str(program) if program else None,
         "directory": os.getcwd(),
         "executable": sys.executable,

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,13 @@ from stepwell.errors import SettingError
 
 _PORTS = {"http": 80, "https": 443}
 _URL_HINT = "use http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
+
+
+#: A URL with credentials, or what git takes for one, in the midst of a text; and a password in libpq's words.
+_URL_IN_TEXT = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+|(?<![^\s='\"])[^\s:/@='\"]+:[^\s/@]+@[^\s:/@]+:[^\s'\"]+"
+)
+_PASSWORD = re.compile(r"(\bpassword=)('(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE)
 
 
 class Proxy(NamedTuple):
@@ -148,6 +156,12 @@ def shown(url: str) -> str:
     if not at or (not mark and user == "git"):
         return url
     return f"{scheme}{mark}{host}{slash}{path}"
+
+
+def masked(text: str) -> str:
+    """`text` without the names and passwords of URLs in it, and without passwords of a Postgres DSN: for arguments."""
+    text = _URL_IN_TEXT.sub(lambda found: shown(found.group()), text)
+    return _PASSWORD.sub(r"\1***", text)
 
 
 def _parsed(url: str, what: str, schemes: tuple[str, ...], hint: str) -> tuple[str, str, int, SplitResult]:

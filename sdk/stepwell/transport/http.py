@@ -24,9 +24,9 @@ from stepwell.transport.endpoint import Endpoint
 
 #: The exceptions of a lost connection.
 LOST = (http.client.HTTPException, OSError)
-#: The longest error or JSON reply.
+#: The longest error, and the longest JSON reply in a process that logs. Parsed, one may take ten times as much.
 MAX_ERROR_BYTES = 1024 * 1024
-MAX_JSON_BYTES = 256 * 1024 * 1024
+MAX_JSON_BYTES = 16 * 1024 * 1024
 
 _KEPT = 4
 
@@ -69,11 +69,13 @@ class HttpClient:
 
     Args:
         endpoint: the server.
-        timeout_s: the longest wait for a reply to begin, or to continue.
+        timeout_s: the longest wait for a reply to begin, or to go on.
+        json_bytes: the longest JSON reply.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_s: float, json_bytes: int = MAX_JSON_BYTES) -> None:
         self.endpoint = endpoint
+        self._json_bytes = json_bytes
         self._timeout_s = timeout_s
         self._headers = endpoint.request_headers
         self._idle: list[http.client.HTTPConnection] = []
@@ -118,7 +120,7 @@ class HttpClient:
 
     def _parsed(self, reply: http.client.HTTPResponse) -> Any:
         try:
-            return orjson.loads(read_all(reply, MAX_JSON_BYTES))
+            return orjson.loads(read_all(reply, self._json_bytes))
         except orjson.JSONDecodeError as error:
             raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
 
