@@ -22,7 +22,7 @@ _MIB = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits on the memory and disk space of the SDK. Each limit has a defined behaviour when it is reached: see
-    docs/architecture.md.
+    docs/configuration.md.
 
     Attributes:
         stage_bytes: rows in memory that are not yet in the spool.
