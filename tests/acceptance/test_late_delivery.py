@@ -86,10 +86,10 @@ def test_a_spool_whose_frames_are_all_stored_opens_no_writer(
     status = stepwell_command("status", "--url", backend.url, cwd=tmp_path)
     (line,) = [line for line in status.stdout.splitlines() if "default/uncategorized/r" in line]
     assert line.split()[3] == "0"
-    assert line.endswith("nobody: `stepwell sync` removes it, the server has all of it")
+    assert line.endswith("nobody: `stepwell sync` removes it; the server has all of it")
     done = stepwell_command("sync", "--url", backend.url, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "the server had already" in done.stdout
+    assert "that the server already had" in done.stdout
     assert not (tmp_path / ".stepwell" / "r").exists()
     silence(backend)
     assert states(backend) == [("0", "finished", False)]

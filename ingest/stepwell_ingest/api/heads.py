@@ -1,8 +1,8 @@
-"""Connections whose heads of requests are bounded as a whole.
+"""HTTP connections with a limit on the size of a whole request head.
 
-aiohttp bounds each line of a head and their number, which together allow tens of megabytes a connection: names of keys
-and cursors of live views may be long. Stands between the sockets and aiohttp. A connection that sends more than
-`Limits.head_bytes` outside of bodies and streams is closed.
+aiohttp limits the length of a header line and the number of lines. Names of keys and cursors of live views may be long,
+so these two limits together would allow tens of megabytes for each connection. Stands between the sockets and aiohttp.
+A connection that sends more than `Limits.head_bytes` outside of bodies and streams is closed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from aiohttp.web_protocol import RequestHandler
 
 
 class Connection(RequestHandler):
-    """aiohttp's own protocol, which counts.
+    """aiohttp's protocol of a connection, which also counts the bytes of request heads.
 
     Args:
-        manager: of the runner.
-        head_bytes: of one head.
-        settings: of `RequestHandler`.
+        manager: the server of the runner.
+        head_bytes: the largest size of one head.
+        settings: the other arguments of `RequestHandler`.
     """
 
     __slots__ = ("_counted", "_most", "_served", "_streams")
@@ -33,15 +33,15 @@ class Connection(RequestHandler):
         self._streams = False
 
     def begin(self, request: web.BaseRequest) -> None:
-        """The handler of a request begins: its head has come, and its body is not counted."""
+        """Called when the handler of a request begins: the head is complete, and the body is not counted."""
         self._counted, self._served = 0, request
 
     def upgrade(self) -> None:
-        """From now on, the connection is a stream."""
+        """Called when the connection becomes a stream, whose bytes are not counted."""
         self._streams = True
 
     def data_received(self, data: bytes) -> None:
-        """Passes bytes on, or closes the connection."""
+        """Passes bytes on, or closes the connection if the head is too large."""
         if not self._streams and (self._served is None or self._served.content.is_eof()):
             self._counted += len(data)
             if self._counted > self._most:

@@ -1,9 +1,9 @@
-"""Rows with one large text each, as many as a page has room for.
+"""Reads rows with one large text each, as many as a page has room for.
 
 Stands between the reads of JSON (objects, summaries, configs, notes) and Postgres. Receives a query whose column
-`value` is JSON as text, and how many bytes the page has room for; returns rows. A value comes in pieces, so that no
-more is held than the page and one value, however large rows are. One value that is larger than a page is replaced by a
-text that says so: no page could ever hold it.
+`value` is JSON as text, and the number of bytes that the page has room for; returns rows. Values are fetched in pieces,
+so memory holds no more than the page and one value, however large the rows are. A value that is larger than a page is
+replaced by a text that says so, because no page could hold it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-#: What one row of the wrapped query has of a value, and how many such rows are fetched at a time: 16 MiB at most.
+#: The wrapped query has one row for each piece of a value. These are the size of a piece, and the number of pieces that
+#: are fetched at a time: 16 MiB at most.
 _PIECE_BYTES = 64 * 1024
 _FETCH = 256
-#: What a row takes beside its value, about.
+#: The approximate size of a row beside its value.
 _ROW_BYTES = 500
 _WRAPPED = """-- a value in pieces
 SELECT {columns}, octet_length(v.raw) AS bytes, substring(v.raw FROM p.n * {piece} + 1 FOR {piece}) AS piece
@@ -30,8 +31,8 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        columns: the others, by name.
-        value: JSON as text; None where it is NULL.
+        columns: the other columns, by name.
+        value: JSON as text; None if it is NULL.
     """
 
     columns: dict[str, Any]
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
 
     Attributes:
         rows: in the order of the query.
-        more: the query has more rows, which the page has no room for.
+        more: whether the query has more rows, for which the page has no room.
     """
 
     rows: list[Row]
@@ -58,14 +59,14 @@ async def fetch_bounded(
     room: int,
     row_bytes: int = _ROW_BYTES,
 ) -> Rows:
-    """The first rows of a query; at least one, where there are any.
+    """Returns the first rows of a query, as many as fit; at least one, if there are any.
 
     Args:
-        connection: in a transaction.
-        query: has a column `value`, a text; ordered.
-        columns: those of the others that are wanted; small.
-        room: bytes of values that a page may hold.
-        row_bytes: what a row counts beside its value; 0 where rows without values are many and wanted all.
+        connection: a connection in a transaction.
+        query: an ordered query with a column `value` of type text.
+        columns: the names of the other columns to return; their values are small.
+        room: the bytes of values that a page may hold.
+        row_bytes: the bytes that a row counts beside its value. With 0, rows whose value is NULL take no room.
     """
     names = ", ".join(f'v."{name}"' for name in columns) or "NULL"
     sql = _WRAPPED.format(columns=names, query=query.strip().removesuffix(";"), piece=_PIECE_BYTES, most=room)

@@ -1,9 +1,9 @@
-"""Stored JSON for answers: unchanged, except for parts that clients' parsers refuse. Pure.
+"""Prepares stored JSON for answers: only parts that the parsers of clients refuse are replaced. Pure.
 
 Stands between rows of Postgres and the JSON of an answer. Receives the text of a jsonb value; returns JSON. Stored
 values may be older than the rules of `write/validation.py`, or come from a user's SQL. Promises that a value that
-Python's, JavaScript's or Rust's parsers would refuse is replaced in place by a text that says so, and that everything
-else stays the same, byte for byte.
+parsers in Python, JavaScript or Rust would refuse is replaced in place by a string, and that all other bytes stay the
+same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Flags = npt.NDArray[np.bool_]
 #: Twice the accepted depth, with room for levels that the SDK, tables and answers add. Parsers stop at 1,024.
 _LEVELS = 2 * MAX_DEPTH
 _TOO_DEEP = b'"(nested more than %d levels deep)"' % MAX_DEPTH
-#: Integers with this many digits may exceed a float64, at which parsers give up.
+#: Integers with this many digits may exceed a float64; parsers refuse such numbers.
 _DIGITS = 309
 _ZEROS = b"0" * _DIGITS
 _TO_ZEROS = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
@@ -30,7 +30,7 @@ _QUOTE, _OPEN, _CLOSE = ord('"'), (ord("["), ord("{")), (ord("]"), ord("}"))
 
 
 def shown(text: str) -> orjson.Fragment:
-    """A stored value for `orjson.dumps`.
+    """Returns a stored value for `orjson.dumps`.
 
     Args:
         text: JSON as Postgres writes a jsonb value.
@@ -39,7 +39,7 @@ def shown(text: str) -> orjson.Fragment:
 
 
 def shown_bytes(text: str) -> bytes:
-    """A stored value as JSON; see `shown`."""
+    """Returns a stored value as JSON; see `shown`."""
     raw = text.encode()
     if raw.count(b"[") + raw.count(b"{") > _LEVELS:
         raw = _without_depth(raw)
@@ -49,7 +49,7 @@ def shown_bytes(text: str) -> bytes:
 
 
 def _outside_of_texts(raw: bytes) -> Flags:
-    """For each byte, whether it is outside of strings; a closing quote is."""
+    """Returns for each byte whether it is outside of strings. A closing quote counts as outside."""
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     quotes = (np.frombuffer(raw, np.uint8) == _QUOTE).view(np.uint8)
@@ -58,7 +58,7 @@ def _outside_of_texts(raw: bytes) -> Flags:
 
 
 def _without_depth(raw: bytes) -> bytes:
-    """`raw` with arrays and objects below the deepest level replaced."""
+    """Returns `raw` with arrays and objects below the deepest level replaced."""
     array = np.frombuffer(raw, np.uint8)
     outside = _outside_of_texts(raw)
     opens, closes = (outside & ((array == square) | (array == curly)) for square, curly in (_OPEN, _CLOSE))
@@ -73,6 +73,6 @@ def _without_depth(raw: bytes) -> bytes:
 
 
 def _without_long_numbers(raw: bytes) -> bytes:
-    """`raw` with numbers that may exceed a float64 replaced by strings of their digits."""
+    """Returns `raw` with numbers that may exceed a float64 replaced by strings of their digits."""
     outside = _outside_of_texts(raw)
     return _LONG_NUMBER.sub(lambda found: b'"%s"' % found.group() if outside[found.start()] else found.group(), raw)

@@ -1,10 +1,10 @@
-"""Stored summaries: the summaries of runs that rest are kept as rows, so that lists of runs need not make them.
+"""Stored summaries: the summaries of runs that rest are kept as rows, so that lists of runs need not compute them.
 
-Beside the sealer. In come runs whose ledgers have moved since their summary was stored; out go rows of stored_value,
-with the position of the ledgers that they belong to. Promises: values and position are of one snapshot, and a reader
-takes them only while the ledgers stand there (`functions/095_stored_summaries.sql`); so storing may be late, fail or be
-killed, and no reader sees anything but the current summary. A summary that cannot be stored keeps no other one from
-being stored.
+Works beside the sealer. Receives runs whose ledgers have moved since their summary was stored; writes rows of
+`stored_value`, with the position of the ledgers that they belong to. Promises that values and position come from one
+snapshot. Readers use the values only while the ledgers still have that position (`functions/095_stored_summaries.sql`).
+So storing may be late, fail or be killed: readers see the current summary in any case. If one summary cannot be stored,
+the others still are.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
 
-#: Runs of one look for candidates, which reads the ledgers of all runs.
+#: The most runs that one search finds. Each search reads the ledgers of all runs.
 _AT_ONCE = 2000
-#: How long one turn works at most; then it is the sealer's.
+#: The longest time of one turn; sealing continues after it.
 _TURN_S = 1.0
+#: The pause before the summary of a run is tried again after a failure.
 _FAILED_REST_S = 300.0
 
 
 class Summaries:
-    """Stores summaries over one connection at a time. Others may run beside it, on the same Postgres.
+    """Stores summaries over one connection at a time. Other processes may do the same on the same Postgres.
 
     Args:
         pool: connections to Postgres.
@@ -41,15 +42,15 @@ class Summaries:
         self._pool = pool
         self._settings = settings
         self._sql = queries("seal")
-        self._waiting: list[tuple[int, int]] = []  # runs that the last look has found, and their names
+        self._waiting: list[tuple[int, int]] = []  # run ids from the last search, with their numbers of names
         self._look_at = self._turn_at = 0.0
-        self._resting: dict[int, float] = {}  # runs that failed, until when
+        self._resting: dict[int, float] = {}  # runs that failed, and the times until which they rest
 
     async def turn(self) -> int:
-        """Stores some summaries, if it is time to; returns how many.
+        """Stores some summaries if it is time to; returns their number.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres is unreachable.
         """
         began = time.monotonic()
         if began < self._turn_at:
@@ -63,21 +64,21 @@ class Summaries:
         return stored
 
     async def store(self, run_ids: Sequence[int]) -> int:
-        """Stores the summaries of runs in one transaction; returns how many: 0 where another process is in the way.
+        """Stores the summaries of runs in one transaction; returns their number (0 if another process has the locks).
 
         Raises:
             asyncpg.PostgresError, OSError: nothing is stored.
         """
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                # Whatever of this is lost in a crash is made again.
+                # Summaries that are lost in a crash are stored again later.
                 await connection.execute("SET LOCAL synchronous_commit = off")
                 if not await connection.fetchval(self._sql["claim_summaries"]):
                     return 0
                 tag = await connection.execute(self._sql["store_summaries"], run_ids)
         except asyncpg.LockNotAvailableError as error:
             log.debug("stored summaries are locked: %s", error)
-            self._waiting.clear()  # the next look finds these runs again
+            self._waiting.clear()  # the next search finds these runs again
             return 0
         return int(tag.rpartition(" ")[2])
 
@@ -107,13 +108,13 @@ class Summaries:
         return batch
 
     async def _store_all(self, run_ids: Sequence[int]) -> int:
-        """Stores these, each by itself where they fail together."""
+        """Stores the summaries of runs together or, if that fails, one by one."""
         try:
             with postgres_errors("store summaries"):
                 return await self.store(run_ids)
         except UnavailableError:
             raise
-        except Exception as error:  # whatever it is, all other summaries must be stored
+        except Exception as error:  # no error may keep the other summaries from being stored
             if len(run_ids) > 1:
                 return sum([await self._store_all([run_id]) for run_id in run_ids])
             expected = isinstance(error, asyncpg.PostgresError | Error)

@@ -1,10 +1,10 @@
-"""The background loops of a process; makes sure that none of them ends unnoticed.
+"""Runs the background loops of a process, and makes sure that none of them ends unnoticed.
 
 Used by the worker and the sealer process. Receives coroutines that run for as long as the process does; reports when
 one of them ends unexpectedly, by an exception or a return. From then on the process is not ready (`check`), and its
-owner ends it (`watch`), so that another one is started: a worker without its heartbeats, for example, would look alive
-while other workers mark its writers as crashed. Temporary failures, such as an unreachable Postgres, are handled by
-each loop.
+owner ends it (`watch`), so that another process is started: a worker without its heartbeats, for example, would look
+alive while other workers mark its writers as crashed. Each loop handles temporary failures, such as an
+unreachable Postgres, by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Loops:
     """The loops of one process. It belongs to the event loop that runs when the first one starts.
 
     Attributes:
-        failure: the error of the first loop that ended unexpectedly; None: all loops run.
+        failure: the error of the first loop that ended unexpectedly; None while all loops run.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Loops:
         """Runs `work` until `stop`.
 
         Args:
-            name: its name in messages.
+            name: the name of the loop in messages.
             may_return: whether the loop may end when there is nothing to do, to be started again later.
         """
         task = asyncio.create_task(work, name=name)
@@ -91,6 +91,6 @@ class Loops:
             self.failure = UnavailableError(
                 f"the task {name!r} of this worker has ended unexpectedly",
                 detail=detail,
-                hint="this worker ends, and another one is started; its log has the traceback",
+                hint="this worker ends, and another one is started; the log of this worker has the traceback",
             )
         self._failed.set()

@@ -1,8 +1,9 @@
 """Tracks work that must not fail for long (batches, and attaches of writers), and reports persistent failures.
 
-The copiers and the catalog report every batch and attach to it. A lasting cause (a renamed table, a full disk, a
-trigger that raises) makes all of them fail, while Postgres answers and the process looks alive. So the worker is not
-ready after some time without a success, and its log says why: at that time, then once a minute, and when it is over.
+The copiers and the catalog report every batch and attach. A lasting cause (a renamed table, a full disk, a trigger that
+raises) makes all of them fail, while Postgres answers and the process looks alive. So after some time without a
+success, the worker is no longer ready. It logs the cause at that time and every minute after it, and finally the
+recovery.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ class Failures:
     """The failures of one kind of work of a worker.
 
     Args:
-        what: the event that does not happen while the work fails, for messages: "batch was stored".
+        what: the event that messages say did not happen, such as "batch was stored".
         most_s: how long the work may fail before the worker is not ready.
-        clock: seconds that pass.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, what: str, most_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,7 +70,7 @@ class Failures:
         try:
             yield
         except UnavailableError as error:
-            if not isinstance(error, LockedError):  # the matter of one run
+            if not isinstance(error, LockedError):  # concerns only one run
                 self.add(error)
             raise
         self.over()
@@ -78,7 +79,7 @@ class Failures:
         """Checks that the work has not been failing for `most_s`.
 
         Raises:
-            UnavailableError: it has; with the cause.
+            UnavailableError: it has; the message has the cause.
         """
         now = self._clock()
         if self._cause is None or now - self._since < self._most_s or now - self._last > _FORGET_S:

@@ -1,9 +1,8 @@
-"""Rows that another transaction has locked: they are left out and tried again, so that other writers do not wait for
-them.
+"""Retries for rows that another transaction has locked, and the error for rows that stay locked.
 
 Used by copiers, names and catalog. A row of the ledger or of a run may be locked for a long time, by a worker that has
 stalled in the middle of a batch, or by a user of psql. Waiting for it would hold up a connection, and all requests that
-share the statement.
+share the statement. So statements leave out locked rows, and callers try these again.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from stepwell.errors import UnavailableError
 
 Answer = TypeVar("Answer")
 
-_HINT = "look for long transactions in pg_stat_activity and pg_blocking_pids(); this ends when they end"
+_HINT = "look for it with pg_blocking_pids() and pg_stat_activity; its locks are released when it ends"
 
 
 class LockedError(UnavailableError):
@@ -27,21 +26,21 @@ class LockedError(UnavailableError):
 
 
 def locked_error(what: str, waited_s: float) -> LockedError:
-    """The error for `what` ("the run a/b/c"), after trying for `waited_s`."""
+    """Returns the error for `what`, such as "run a/b/c", which was tried for `waited_s`."""
     return LockedError(
         f"{what} is locked by another transaction in Postgres", detail=f"for {waited_s:.1f} s", hint=_HINT
     )
 
 
 def pause_s(tries: int) -> float:
-    """The pause in seconds before the next try, after `tries` tries."""
+    """Returns the pause in seconds before the next try, after `tries` tries."""
     return min(0.5, 0.01 * 2.0 ** min(tries, 6))
 
 
 async def until_unlocked(
     work: Callable[[], Awaitable[Answer]], is_locked: Callable[[Answer], bool], most_s: float
 ) -> Answer:
-    """Repeats `work` until its answer is not locked, or `most_s` is over; returns the last answer."""
+    """Repeats `work` until `is_locked` is false for its answer, or `most_s` have passed; returns the answer."""
     began, tries = time.monotonic(), 0
     while True:
         answer = await work()

@@ -1,10 +1,10 @@
--- Locks that only a role that may write can hold. Until 0016 the server used advisory locks, which everybody can take. Transactions
--- and processes of older versions may still hold some during an upgrade, so both kinds count; an advisory lock that a reader holds
--- does not.
+-- Locks that only a role that may write can hold. Before migration 0016, the server used advisory locks, which any role can take.
+-- During an upgrade, processes of older versions may still hold such locks. So both kinds count, except for advisory locks that a
+-- reader holds.
 
 CREATE OR REPLACE FUNCTION stepwell.writers_hold_v1(key bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
--- Whether another session, of a role that may write, holds this advisory lock in this database.
+-- Whether another session whose role may write holds this advisory lock in this database.
 BEGIN
     RETURN EXISTS (
         SELECT FROM pg_locks k
@@ -18,7 +18,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.lock_name_v1(entity_ text, project_ text, name_ text) RETURNS void
 LANGUAGE plpgsql AS $$
--- Until the transaction ends, no other one makes or deletes a run of this name.
+-- Until the transaction ends, no other transaction makes or deletes a run of this name.
 DECLARE
     key bigint := hashtextextended(concat_ws(E'\x01', entity_, project_, name_), 1);
 BEGIN
@@ -32,13 +32,13 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.seal_lock_v1(run_id_ bigint, writer_id_ integer) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- Which row of stepwell.lock stands for sealing a writer; others share it.
+    -- The name of the row of stepwell.lock that is locked to seal a writer. Several writers share a row.
     SELECT 'seal/' || (hashtextextended(concat_ws('/', 'seal', run_id_, writer_id_), 0) & 63)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.claim_sealing_v1(run_id_ bigint, writer_id_ integer) RETURNS boolean
 LANGUAGE plpgsql AS $$
--- Takes the lock for sealing and merging a writer until the transaction ends. False: another process has it.
+-- Takes the lock for sealing and merging a writer until the transaction ends. Returns false if another process has it.
 DECLARE
     key bigint := hashtextextended(concat_ws('/', 'seal', run_id_, writer_id_), 0);
 BEGIN

@@ -17,8 +17,8 @@ the ranks counted is found in the database."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="a running server")
-    parser.add_argument("--dsn", help="its Postgres; not needed for a server on this machine")
-    parser.add_argument("--data", metavar="DIR", help="its data directory; likewise")
+    parser.add_argument("--dsn", help="the Postgres of that server, if it runs on another machine")
+    parser.add_argument("--data", metavar="DIR", help="the data directory of that server, if it is not the default one")
     parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
     parser.add_argument(
         "--keep", action="store_true", help="leave the server running until Ctrl-C, so that the run can be viewed"

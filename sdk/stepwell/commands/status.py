@@ -72,8 +72,12 @@ def glance(directory: Path) -> Glance | None:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", nargs="?", metavar="DIR", help="where spools are; default STEPWELL_DIR, else .stepwell")
-    parser.add_argument("--sizes", action="store_true", help="the largest runs and projects on the server, estimated")
+    parser.add_argument(
+        "dir", nargs="?", metavar="DIR", help="the directory of the spools; default STEPWELL_DIR, else .stepwell"
+    )
+    parser.add_argument(
+        "--sizes", action="store_true", help="also show the largest runs and projects on the server (an estimate)"
+    )
     parser.add_argument("--url", help="the server")
     parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
 
@@ -126,7 +130,7 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     if isinstance(storage, dict):
         _show_storage(storage)
     elif sizes:
-        print("history its size is unknown, because Postgres did not answer in time")
+        print("history size unknown: Postgres did not answer in time")
     for name, key, noun in (("runs", "largest_runs", "run"), ("projects", "largest_projects", "project")):
         if sizes and about.get(key):
             _show_largest(name, noun, about[key])
@@ -160,7 +164,7 @@ def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
-    """Prints the spools below `root`, with the server's answer, if any, how much of each is stored."""
+    """Prints the spools below `root`, and how much of each the server has stored, if it answers."""
     found = [seen for seen in map(glance, Spool.discover(root)) if seen is not None]
     if not found:
         print(f"spools  none below {root}")
@@ -172,7 +176,7 @@ def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
     for seen in found:
         known = stored.get(seen.identity.session)
         left = seen.frames if known is None else min(seen.frames, max(0, seen.next_seq - known.next_seq))
-        does = "delivers it" if left else "removes it, the server has all of it"
+        does = "delivers it" if left else "removes it; the server has all of it"
         run = f"{seen.identity.entity}/{seen.identity.project}/{seen.identity.run}"
         holds = seen.holder or f"nobody: `stepwell sync` {does}"
         rows.append((run, seen.identity.writer, f"{seen.frames:,}", f"{left:,}", size(seen.stored_bytes), holds))
@@ -181,7 +185,7 @@ def _show_spools(root: Path, endpoint: Endpoint | None) -> None:
 
 
 def _show_files(root: Path) -> None:
-    """Prints the files that the server does not have; nothing when there are none."""
+    """Prints the files that the server does not have; nothing if there are none."""
     rows = []
     for directory in directories_with_blobs(root):
         with contextlib.suppress(OSError):  # delivered meanwhile

@@ -296,7 +296,7 @@ async def _deliver(
     total.sent_bytes += counts.bytes_sent
     text = f"  {name}: {number(counts.values_acknowledged, 'value')} in {number(counts.frames_stored, 'frame')}"
     if known := delivery.frames_known_before:
-        text += f", {number(known, 'frame')} the server had already"
+        text += f", {number(known, 'frame')} that the server already had"
     if delivery.rejected:
         text += f", {number(len(delivery.rejected), 'frame')} refused (see the view stepwell.rejections)"
     if damaged:

@@ -24,7 +24,7 @@ _TICK_S = 0.05
 
 
 class Outcome(NamedTuple):
-    """What came of a session's files.
+    """The outcome of delivering a session's files.
 
     Attributes:
         found: the number of files.
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     def __str__(self) -> str:
         text = f"{number(self.stored, 'file')} in {size(self.sent_bytes)}"
         if self.known:
-            text += f", {number(self.known, 'file')} the server had already"
+            text += f", {number(self.known, 'file')} that the server already had"
         if self.left:
             text += f"; left: {number(self.left, 'file')}, because: {self.why}"
         return text

@@ -1,4 +1,4 @@
-"""Prepares an attach message for a stream. A message that is too large for the stream is first sent by POST.
+"""Prepares an attach message for a stream. A message that is too large for the stream is sent by POST first.
 
 Called by the stream for each connection. Receives the message as a dict; returns the text to send.
 """
@@ -17,11 +17,11 @@ from stepwell.values.text import dump
 
 
 async def attach_text(client: AsyncClient, message: Mapping[str, Any]) -> str:
-    """Returns the text of `message` for the stream; after a POST, the text only names the session.
+    """Returns the text of `message` for the stream; after a POST, the text has an empty `info`.
 
     Raises:
         Error: the server has refused the message.
-        UnavailableError: the answer to the POST is not the server's.
+        UnavailableError: the answer to the POST does not come from a Stepwell server.
     """
     text = dump(message)
     if len(text) > wire.MAX_MESSAGE_BYTES:  # a large config

@@ -35,10 +35,10 @@ class _Sent(NamedTuple):
 
 
 class InFlight:
-    """The window of one connection, oldest frame first.
+    """The frames in flight on one connection, oldest first.
 
     Attributes:
-        size: the size of its frames in bytes.
+        size: the size of these frames in bytes.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class InFlight:
         """Adds the values of frames below `next_seq` to `counts`, as acknowledged or as refused.
 
         Args:
-            first_seq: the first seq of the source; frames below it were given up in the meantime and count as dropped.
+            first_seq: the first seq of the source; frames below it were given up meanwhile and count as dropped.
             refused: the reasons for refused frames, by seq.
         """
         for item in self._sent:

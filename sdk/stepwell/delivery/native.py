@@ -2,7 +2,7 @@
 
 The I/O loop of a run needs one: asyncio has one running loop for each native thread, and greenlets share theirs. As a
 greenlet, the I/O loop of a second run could not start ("cannot be called from a running event loop"), and `flush()`
-mistook the running loop for one of the caller's and did not wait.
+would mistake the running loop for a loop of its caller and not wait.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NativeThread:
         self._target = target
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ident: int | None = None
-        self._beside_gevent: int | None = None  # the process in which it was started beside gevent
+        self._beside_gevent: int | None = None  # the id of the process that started it beside gevent
         self._ended = threading.Event()
 
     @property
@@ -50,20 +50,20 @@ class NativeThread:
             self._thread.start()
             return
         # Greenlets that wait for the thread switch to gevent's loop, which raises LoopExit when it has nothing left to
-        # wait for. This watcher gives it something until the thread ends.
+        # wait for. This watcher gives the loop something to wait for until the thread ends.
         watcher = sys.modules["gevent"].get_hub().loop.async_()
         watcher.start(watcher.stop)
         monkey.get_original("_thread", "start_new_thread")(self._run_beside, (watcher,))
         self._beside_gevent = os.getpid()
 
     def is_alive(self) -> bool:
-        """As that of `threading.Thread`."""
+        """Does the same as `threading.Thread.is_alive`."""
         if self._beside_gevent is not None:
             return self._beside_gevent == os.getpid() and not self._ended.is_set()
         return self._thread.is_alive()
 
     def join(self) -> None:
-        """As that of `threading.Thread`."""
+        """Does the same as `threading.Thread.join`."""
         if self._beside_gevent is None:
             self._thread.join()
         elif self._beside_gevent == os.getpid():

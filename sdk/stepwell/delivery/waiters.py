@@ -19,19 +19,19 @@ class Waiters:
         self._for_attach: list[asyncio.Future[dict[str, Any]]] = []
 
     def acknowledged(self, next_seq: int) -> asyncio.Future[None]:
-        """A future that is done when everything below `next_seq` is acknowledged."""
+        """Returns a future that is done when all frames below `next_seq` are acknowledged."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._for_seq.append((next_seq, future))
         return future
 
     def attached(self) -> asyncio.Future[dict[str, Any]]:
-        """A future of the server's answer to the attach message."""
+        """Returns a future for the server's answer to the attach message."""
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._for_attach.append(future)
         return future
 
     def tell_acknowledged(self, next_seq: int) -> None:
-        """Resolves the futures below `next_seq`, which are acknowledged."""
+        """Resolves the futures of frames below `next_seq`, which are now acknowledged."""
         reached = [future for goal, future in self._for_seq if goal <= next_seq]
         self._for_seq = [(goal, future) for goal, future in self._for_seq if goal > next_seq]
         for future in reached:

@@ -1,7 +1,7 @@
 """The rules for keys, names, times, texts and JSON values, shared by both ends. Pure.
 
-The SDK refuses or repairs what breaks them before it is logged; the server refuses it before it reaches Postgres. The
-numbers are in `limits.py`.
+The SDK refuses or repairs data that breaks a rule before it is logged; the server refuses such data before it reaches
+Postgres. The numbers are in `limits.py`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from stepwell.wire.limits import (
     MIN_TIME_US,
 )
 
-#: jsonb has no NUL character, and UTF-8 no lone surrogates, which stand for undecodable bytes of file names.
+#: jsonb cannot hold NUL characters. UTF-8 cannot encode lone surrogates, to which Python decodes undecodable bytes of
+#: file names.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
-# A backslash before the escape may itself be escaped: an even number of them is text.
+# After an even number of backslashes, which escape each other, this is an escape; after an odd number, it is text.
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
-# The first expression is a quick check (it may match text in a string); the others make sure.
+# The first expression is a quick check (it may match text in a string); the others confirm it.
 _MAYBE_MANY_DECIMALS = re.compile(rb"[eE][+-]?\d{4}|\.\d{8192}")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALED_NUMBER = re.compile(rb"(?:\.(\d++))?[eE]([+-]?)0*+(\d*+)|\.(\d{%d})" % (MAX_DECIMALS + 1))
 
 
 def is_key(raw: bytes) -> bool:
-    """Returns whether UTF-8 is a valid key: 1 to `MAX_KEY_BYTES` bytes, none of them NUL."""
+    """Returns whether a text in UTF-8 is a valid key: 1 to `MAX_KEY_BYTES` bytes, none of them NUL."""
     return 0 < len(raw) <= MAX_KEY_BYTES and 0 not in raw
 
 
@@ -64,7 +65,7 @@ def has_too_many_decimals(raw: bytes) -> bool:
     if not _MAYBE_MANY_DECIMALS.search(raw):
         return False
     for fraction, sign, exponent, too_long in map(re.Match.groups, _SCALED_NUMBER.finditer(_STRING.sub(b"", raw))):
-        # The largest exponents, which Postgres cannot even parse, can only belong to a zero.
+        # Postgres cannot even parse exponents of this length. Parsers read such numbers as zero, or refuse them.
         if too_long or len(exponent) > 9:
             return True
         shift = int(exponent or 0)

@@ -1,5 +1,5 @@
-// The SQL page of a project: an editor, what queries can name, the result as a table and as a chart. The query is in the
-// link; it never runs before somebody says so.
+// The SQL page of a project: an editor, the names that queries can use, and the result as a table and a chart. The link
+// contains the query, which never runs before the reader asks for it.
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -40,7 +40,7 @@ export default function Sql({ entity, project }: { entity: string; project: stri
   useEffect(() => {
     document.title = `SQL · ${project} · Stepwell`;
     const reading = new AbortController();
-    // The editor works without them; a query of the reader's own will say what is wrong with the server.
+    // The editor works without these names. If the server has a problem, the reader's next query shows it.
     readRelations(reading.signal).then(
       (found) => (relations.value = found),
       () => undefined,
@@ -129,7 +129,7 @@ export default function Sql({ entity, project }: { entity: string; project: stri
             <button
               class="btn"
               disabled={!shown || shown.result.rows.length === 0}
-              title={shown ? "The rows below" : "Run the query first"}
+              title={shown ? "Save the rows below as CSV" : "Run the query first"}
               onClick={() => shown && save(`${project}.csv`, asCsv(shown.result), "text/csv")}
             >
               <Icon name="dl" />
@@ -138,12 +138,14 @@ export default function Sql({ entity, project }: { entity: string; project: stri
           </div>
           {error.value && <Failure error={error.value} />}
           {!error.value && !shown && linked.current && (
-            <Note icon="warn">This query came with the link. It reads what you may read; look at it, then run it.</Note>
+            <Note icon="warn">
+              This query came with the link. It can read everything that you can read. Check it before you run it.
+            </Note>
           )}
           {!error.value && !shown && (
             <div class="card ph">
-              <b>{running.value ? "Running" : "Nothing has run yet"}</b>
-              <span>Rows and a chart of them appear here. Queries read; they cannot change anything.</span>
+              <b>{running.value ? "Running" : "No query has run yet"}</b>
+              <span>The rows and a chart appear here. Queries can only read; they cannot change anything.</span>
             </div>
           )}
           {shown?.result.truncated && (
@@ -167,7 +169,7 @@ export default function Sql({ entity, project }: { entity: string; project: stri
                 ) : (
                   <div class="ph">
                     <b>No rows</b>
-                    <span>The query ran, and nothing matches it.</span>
+                    <span>The query ran and returned nothing.</span>
                   </div>
                 )}
               </section>
@@ -196,7 +198,7 @@ interface NamesProps {
   onView: (name: string) => void;
 }
 
-/** Views, their columns, and metrics. */
+/** The names that queries can use: views, their columns, and metrics. */
 function Names({ relations, metrics, onView }: NamesProps) {
   const search = useSignal("");
   const wanted = search.value.trim().toLowerCase();

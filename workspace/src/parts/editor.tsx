@@ -1,6 +1,6 @@
 // The SQL editor: CodeMirror with PostgreSQL's grammar, and completion of views, columns and metrics.
 //
-// It lives in a shadow root: there, its styles are constructed style sheets, which a strict policy allows.
+// It lives in a shadow root. There, CodeMirror uses constructed style sheets, which our strict security policy allows.
 
 import {
   autocompletion,
@@ -94,7 +94,7 @@ export default function Editor({ text, relations, metrics, onText, onRun }: Prop
               },
             ]),
           ),
-          // A browser that types over a selection itself puts style attributes on what is left, which the policy refuses.
+          // When a browser replaces a selection itself, it adds style attributes to the rest, which the policy refuses.
           EditorView.domEventHandlers({
             beforeinput(event, editor) {
               if (event.inputType !== "insertText" || event.data === null || editor.state.selection.main.empty)
@@ -109,7 +109,7 @@ export default function Editor({ text, relations, metrics, onText, onRun }: Prop
           drawSelection(),
           bracketMatching(),
           autocompletion({ icons: false }),
-          // Tab stays what it is on every page: it leaves the field, so that the keyboard is never trapped.
+          // Tab leaves the field, as it does on every page, so that the keyboard focus is never trapped.
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap]),
           language.current.of(grammar(relations, metrics)),
           syntaxHighlighting(COLOURS),
@@ -131,8 +131,8 @@ export default function Editor({ text, relations, metrics, onText, onRun }: Prop
   useEffect(() => {
     view.current?.dispatch({ effects: language.current.reconfigure(grammar(relations, metrics)) });
   }, [relations, metrics]);
-  // Another query was chosen outside: a view, a link, the way back. What is typed here has been in the document before it
-  // is in the signal, and this runs as soon as that changes; so no key is ever taken back.
+  // Another query was chosen outside: by a view, a link or the back button. Typed text is in the document before it is in
+  // the signal, and this effect runs as soon as the signal changes, so it never undoes a keystroke.
   useSignalEffect(() => {
     const wanted = text.value;
     const now = view.current?.state.doc;
@@ -167,7 +167,7 @@ function grammar(relations: Props["relations"], metrics: Props["metrics"]) {
     if (node.name !== "String" || context.pos <= node.from) return null;
     return { from: node.from + 1, options: names, validFor: /^[^']*$/u };
   };
-  // The grammar offers columns behind "history." only; people write them without it.
+  // The grammar offers columns only after "history."; most queries name them without it.
   const columns = (context: CompletionContext): CompletionResult | null => {
     const word = context.matchBefore(/\w+/u);
     if (!word || /['".]/u.test(context.state.sliceDoc(word.from - 1, word.from))) return null;

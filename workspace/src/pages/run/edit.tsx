@@ -1,4 +1,4 @@
-// What people write about a run: its name, tags and note; and deleting it, which shows first what goes.
+// Editing a run's name, tags and note, and deleting runs after a question that shows how much will be lost.
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -10,7 +10,7 @@ import { Failure, Note } from "../../parts/marks.tsx";
 
 interface EditProps {
   run: Run;
-  /** The field that the reader wants to write in. */
+  /** The field that gets the focus. */
   first: keyof Form;
   changed: (run: Run) => void;
   close: () => void;
@@ -90,12 +90,12 @@ export function EditRun({ run, first, changed, close }: EditProps) {
 
 interface DeleteProps {
   runs: readonly Run[];
-  /** These are gone. */
+  /** Called with the runs that were deleted, even if others could not be. */
   deleted: (runs: readonly Run[]) => void;
   close: () => void;
 }
 
-/** Asks before runs are deleted, and says what each has. */
+/** Asks before runs are deleted, and shows how many values they have. */
 export function DeleteRuns({ runs, deleted, close }: DeleteProps) {
   const busy = useSignal(0);
   const error = useSignal<ApiError | null>(null);
@@ -124,8 +124,8 @@ export function DeleteRuns({ runs, deleted, close }: DeleteProps) {
     <div class="ask" role="alertdialog" aria-label={`Delete ${what}?`}>
       <Note kind="bad" icon="warn">
         <b class="strong">Delete {what}?</b>{" "}
-        {`${format.count(sum((run) => run.points))} points and ${format.count(sum((run) => run.objects))} other values go with it, for good.`}
-        {running > 0 && " It is still running: what it logs from now on is refused."}
+        {`${format.count(sum((run) => run.points))} points and ${format.count(sum((run) => run.objects))} other values will be lost for good.`}
+        {running > 0 && " Still running: values logged from now on are refused."}
       </Note>
       <div class="row">
         <button class="btn" ref={keep} onClick={close}>
