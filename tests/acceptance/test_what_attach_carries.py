@@ -119,7 +119,7 @@ async def test_a_proxy_that_answers_the_post_by_itself_is_tried_again(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert (stream.failed, caplog.messages) == (None, [])
-    assert "is not a Stepwell server" in str(stream.last_error)
+    assert "does not come from a Stepwell server" in str(stream.last_error)
 
 
 class serve_post:

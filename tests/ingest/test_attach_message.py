@@ -106,7 +106,7 @@ def test_the_config_in_info_is_an_object(value: object) -> None:
     [
         (b"", DataError, "the attach message is not JSON"),
         (b"\xff", DataError, "the attach message is not JSON"),
-        (b"[]", UsageError, r"the first message must be an attach message \(it is \[\]\)"),
+        (b"[]", UsageError, r"the first message must be an attach message \(got \[\]\)"),
         (b'{"type": "finish"}', UsageError, "the first message must be an attach message"),
         (b'{"type": "attach"}', UsageError, "protocol version None is not supported"),
         (message(protocol=2), UsageError, r"protocol version 2 is not supported \(this server supports version 1\)"),

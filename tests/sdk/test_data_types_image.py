@@ -259,7 +259,7 @@ def test_another_image_gives_what_is_not_given_again(stored: Stored) -> None:
         (lambda: Image(RGB, file_type="tiff"), "no format 'tiff'"),
         (lambda: Image(RGB, mode="ABC"), "mode 'ABC'"),
         (lambda: Image(object()), "pixels must be numbers|cannot be a picture"),
-        (lambda: Image(RGB, caption=["a"]), "caption is a text"),
+        (lambda: Image(RGB, caption=["a"]), "caption must be a text"),
     ],
 )
 def test_what_makes_no_picture_says_why(make: Any, text: str, kind: type[Exception]) -> None:

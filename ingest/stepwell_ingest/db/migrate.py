@@ -121,7 +121,7 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
     names = []
     for file in known:
         if file.name not in recorded:
-            await _apply(connection, file.name, file.checksum, [file])
+            await _apply(connection, file.name, file.checksum, [file], None)
             names.append(file.name)
     replaceable: list[SqlFile] = [*stepwell_schema.functions(), *stepwell_schema.views()]
     checksum = hashlib.sha256("\n".join(f"{file.name} {file.checksum}" for file in replaceable).encode()).hexdigest()
@@ -129,7 +129,7 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[str]:
     if not names and known_checksum != checksum and await connection.fetchval(_WAS_REPLACED, checksum):
         _log.warning("this database keeps the functions of a newer version; upgrade Stepwell on this machine")
     elif names or known_checksum != checksum:
-        await _apply(connection, REPLACEABLE, checksum, replaceable)
+        await _apply(connection, REPLACEABLE, checksum, replaceable, known_checksum)
         names.append(REPLACEABLE)
     return names
 
@@ -150,7 +150,10 @@ def _check(known: Sequence[SqlFile], recorded: dict[str, str]) -> None:
         )
 
 
-async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files: Sequence[SqlFile]) -> None:
+async def _apply(
+    connection: asyncpg.Connection, name: str, checksum: str, files: Sequence[SqlFile], seen: str | None
+) -> None:
+    """Applies files as one, unless another server has done it since their recorded checksum was `seen`."""
     place = name
     try:
         async with connection.transaction():
@@ -158,7 +161,8 @@ async def _apply(connection: asyncpg.Connection, name: str, checksum: str, files
                 f"SET LOCAL lock_timeout = '{_DDL_LOCK_TIMEOUT}'; "
                 "SET LOCAL statement_timeout = 0; SET LOCAL search_path = pg_catalog; " + _ALONE
             )
-            if await connection.fetchval("SELECT checksum FROM stepwell.migration WHERE name = $1", name) == checksum:
+            recorded = await connection.fetchval("SELECT checksum FROM stepwell.migration WHERE name = $1", name)
+            if recorded == checksum != seen:
                 return
             for file in files:
                 place = f"{file.name}.sql"
