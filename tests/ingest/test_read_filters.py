@@ -291,3 +291,20 @@ async def test_a_run_has_links_and_all_that_was_said_of_it(worker: Worker) -> No
     assert (run["tags"], run["group"], run["config"]["lr"], run["metadata"]) == (["x", "y"], "g", 0.1, {"host": "h1"})
     for link in ("metrics", "summary", "objects", "history"):
         assert (await ask(worker, run["links"][link]))[0] == 200
+
+
+async def test_a_run_without_a_writer_is_listed_and_read(worker: Worker, project: str) -> None:
+    connection = await asyncpg.connect(project)
+    await connection.execute(
+        "WITH made AS (INSERT INTO stepwell.run (run_id, entity, project, name, state, slot) "
+        "SELECT stepwell.new_run_id_v1(), 'team', 'bare', 'bare', 'finished', 0 RETURNING run_id) "
+        "INSERT INTO stepwell.lineage (run_id, source_run_id) SELECT run_id, run_id FROM made"
+    )
+    await connection.close()
+    status, answer = await ask(worker, "/v1/runs", path="team/bare")
+    assert (status, [(run["id"], run["config"], run["metadata"]) for run in answer["runs"]]) == (
+        200,
+        [("bare", {}, {})],
+    )
+    status, run = await ask(worker, "/v1/runs/team/bare/bare")
+    assert (status, run["display_name"], run["config"]) == (200, "bare", {})

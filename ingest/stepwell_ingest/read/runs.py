@@ -35,7 +35,8 @@ _TEXTS = {"display_name": "display_name", "notes": "notes", "group": "run_group"
     name: name for name in ("tags", "host", "username")
 }
 _VALUE = (
-    "concat_ws(E'\\n', r.config::text, r.metadata::text, jsonb_build_object("
+    # A run without a writer has neither, and `concat_ws` leaves NULLs out.
+    "concat_ws(E'\\n', coalesce(r.config::text, '{}'), coalesce(r.metadata::text, '{}'), jsonb_build_object("
     + ", ".join(f"'{name}', r.{column}" for name, column in _TEXTS.items())
     + ")::text) AS value"
 )
