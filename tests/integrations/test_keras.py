@@ -75,7 +75,7 @@ def test_a_checkpoint_stays_where_it_is_saved_and_says_so(train: Train) -> None:
     """
     )
     assert seen.summary()["checkpoint"] == "best-02.keras"
-    assert done.stderr.count("nowhere else: Stepwell keeps no artifacts") == 1
+    assert done.stderr.count("only, because Stepwell keeps no artifacts") == 1
 
 
 def test_callbacks_without_a_run_and_those_that_are_not_there_say_what_to_do(train: Train) -> None:
