@@ -76,6 +76,7 @@ async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families, to
     assert await families.complaints() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "seen"),
     [
@@ -123,6 +124,7 @@ async def test_a_mistake_in_sql_is_seen(
     assert any(seen in text for text in await families.complaints())
 
 
+@pytest.mark.slow
 async def test_a_live_view_that_keeps_what_a_fork_inherited_is_seen(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ async def test_a_live_view_that_keeps_what_a_fork_inherited_is_seen(
     assert any("live view of run-fork" in text for text in await families.complaints())
 
 
+@pytest.mark.slow
 async def test_a_merge_that_loses_a_value_is_seen(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +158,7 @@ async def test_a_merge_that_loses_a_value_is_seen(
     assert any("metric_stats" in text or "metric_last" in text for text in await families.complaints())
 
 
+@pytest.mark.slow
 async def test_a_read_that_does_not_say_that_it_was_cut_is_seen(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
