@@ -30,7 +30,7 @@ _NO_LIMITS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transactio
 
 
 async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Pool:
-    """Opens the connections of the write path: one for each copier, and some for attaches, heartbeats and the like."""
+    """Opens the connections of the write path: one for each copier, and some for heartbeats and the like."""
     return await asyncpg.create_pool(
         dsn,
         min_size=limits.copiers,
@@ -38,28 +38,13 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
         timeout=timeouts.connect_s,
         command_timeout=timeouts.statement_s,
         reset=_keep,
-        server_settings={
-            "application_name": "stepwell",
-            "TimeZone": "UTC",
-            # Acknowledged frames must survive a crash, whatever the database's default is.
-            "synchronous_commit": "on",
-            **_CURRENT,
-            # When a worker's host disappears during a COPY, Postgres must notice: until then the ledger rows stay
-            # locked, and no other worker can move them. (The default is two hours.)
-            "tcp_keepalives_idle": "15",
-            "tcp_keepalives_interval": "5",
-            "tcp_keepalives_count": "3",
-            # These end the statements of a worker that has stalled: its own time-outs require a running process.
-            "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
-            "lock_timeout": f"{timeouts.lock_s * 1000:.0f}ms",
-            "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
-        },
+        server_settings=_writing("stepwell", timeouts, timeouts.lock_s),
     )
 
 
 async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
-    """The connections for attaches and ends of writers, apart from those that store frames. A run that is locked holds
-    none of them for long."""
+    """Opens the connections for attaches and ends of writers, apart from those that store frames. A run that is locked
+    holds none of them for long."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -67,16 +52,28 @@ async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
         timeout=timeouts.connect_s,
         command_timeout=timeouts.statement_s,
         reset=_keep,
-        server_settings={
-            "application_name": "stepwell attach",
-            "TimeZone": "UTC",
-            "synchronous_commit": "on",
-            **_CURRENT,
-            "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
-            "lock_timeout": f"{timeouts.attach_lock_s * 1000:.0f}ms",
-            "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
-        },
+        server_settings=_writing("stepwell attach", timeouts, timeouts.attach_lock_s),
     )
+
+
+def _writing(name: str, timeouts: Timeouts, lock_s: float) -> dict[str, str]:
+    """The session settings of connections that write."""
+    return {
+        "application_name": name,
+        "TimeZone": "UTC",
+        # Acknowledged frames must survive a crash, whatever the database's default is.
+        "synchronous_commit": "on",
+        **_CURRENT,
+        # When a worker's host disappears during a statement, Postgres must notice: until then the rows stay locked, and
+        # no other worker can move them. (The default is two hours.)
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        # These end the statements of a worker that has stalled: its own time-outs require a running process.
+        "statement_timeout": f"{2 * timeouts.statement_s:.0f}s",
+        "lock_timeout": f"{lock_s * 1000:.0f}ms",
+        "idle_in_transaction_session_timeout": f"{2 * timeouts.statement_s:.0f}s",
+    }
 
 
 async def _keep(_: asyncpg.Connection) -> None:

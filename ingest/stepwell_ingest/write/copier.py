@@ -32,6 +32,8 @@ from stepwell_ingest.write.rows import (
     Group,
     block_rows,
     first_step_of,
+    halves,
+    in_state,
     last_step_of,
     naming_blobs,
     note_rows,
@@ -254,7 +256,7 @@ class Copier:
                         raise UnavailableError("a rejection could not be recorded", detail=str(error)[:500]) from error
                     entry.rejection = RowsError("Postgres refused to store this frame", detail=str(error)[:500])
                     continue
-                first, second = _halves(groups)
+                first, second = halves(groups)
                 failed += await self._store(first, ids)
                 lost = {id(group.cursor) for group, _ in failed}
                 # Halves of one writer: no frame may be stored after frames that were not.
@@ -311,7 +313,7 @@ class Copier:
         )
         states = {tuple(row)[:3]: row["state"] for row in moved}
         if set(states.values()) != {"moved"}:
-            raise _OutOfStepError(*(_in_state(groups, states, state) for state in ("behind", "locked")))
+            raise _OutOfStepError(*(in_state(groups, states, state) for state in ("behind", "locked")))
         opened = [
             (*cursor.key, first_step)
             for cursor, entries in groups
@@ -324,7 +326,7 @@ class Copier:
                 self._sql["lock_superseded"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
             if rows:
-                raise _OutOfStepError([], _in_state(groups, {tuple(row): "locked" for row in rows}, "locked"))
+                raise _OutOfStepError([], in_state(groups, {tuple(row): "locked" for row in rows}, "locked"))
             await connection.execute(
                 self._sql["supersede"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
@@ -389,17 +391,3 @@ class Copier:
             expected=fresh.committed_seq,
             detail=f"writer {cursor.writer}, this worker was at seq {cursor.committed_seq}",
         )
-
-
-def _in_state(groups: list[Group], states: dict[tuple[int, int, int], str], state: str) -> list[Group]:
-    return [group for group in groups if states.get(group.cursor.key) == state]
-
-
-def _halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
-    """Splits groups into two parts to be committed one after the other, which together hold each entry once."""
-    if len(groups) > 1:
-        middle = len(groups) // 2
-        return groups[:middle], groups[middle:]
-    cursor, entries = groups[0]
-    middle = len(entries) // 2
-    return [Group(cursor, entries[:middle])], [Group(cursor, entries[middle:])]
