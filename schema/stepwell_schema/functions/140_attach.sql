@@ -1,4 +1,4 @@
--- How a writer session becomes (run, writer, epoch), and how it ends.
+-- The attach of a session, which gives it a run, a writer and an epoch; and the end of a writer.
 
 CREATE OR REPLACE FUNCTION stepwell.find_run_v1(entity_ text, project_ text, run_ text) RETURNS bigint
 LANGUAGE sql STABLE AS $$
@@ -9,14 +9,14 @@ CREATE OR REPLACE FUNCTION stepwell.make_run_v1(
     entity_ text, project_ text, run_ text, info_ jsonb, fork_run text, fork_step bigint
 ) RETURNS bigint
 LANGUAGE plpgsql AS $$
--- Creates a run; a fork shows what its parent shows at this moment up to fork_step. Raises ST006: there is no such
+-- Creates a run. A fork shows the points that its parent shows now, up to fork_step. Raises ST006 if there is no such
 -- parent.
 DECLARE
     id     bigint := stepwell.new_run_id_v1();
     parent bigint;
 BEGIN
     IF fork_run IS NOT NULL THEN
-        -- Locked, since a parent that is being deleted cannot be forked, and one that has a fork cannot be deleted.
+        -- The lock ensures that a parent is not forked while it is being deleted, nor deleted once it has a fork.
         SELECT r.run_id INTO parent FROM stepwell.run r
         WHERE r.run_id = stepwell.find_run_v1(entity_, project_, fork_run) FOR KEY SHARE;
         IF parent IS NULL THEN
@@ -26,7 +26,7 @@ BEGIN
     INSERT INTO stepwell.run (run_id, entity, project, name, display_name, config, parent_run_id, fork_step, slot)
     VALUES (id, entity_, project_, run_, coalesce(info_->>'display_name', run_), coalesce(info_->'config', '{}'),
             parent, fork_step,
-            -- Two runs that start at the same moment may get the same colour, which only affects their looks.
+            -- Two runs that start at the same moment may get the same colour, which only affects charts.
             (SELECT coalesce(max(r.slot) + 1, 0) FROM stepwell.run r WHERE r.entity = entity_ AND r.project = project_));
     INSERT INTO stepwell.lineage (run_id, source_run_id, below_step) VALUES (id, id, NULL);
     IF parent IS NOT NULL THEN
@@ -61,8 +61,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.cut_run_v1(run_id_ bigint, writer_id_ integer, step_ bigint, but integer[]) RETURNS void
 LANGUAGE plpgsql AS $$
--- Hides the points above a step of all writers of a run except these, and of its ancestors. The caller has locked the
--- run and its ledger, and has fenced all epochs of writer_id_.
+-- Hides points above a step: those of a run's ancestors and of all its writers except those in `but`. The caller has
+-- locked the run and its ledger, and has fenced all epochs of writer_id_.
 --   * A process that may still be alive continues: its session gets an epoch after the one that is cut, which would otherwise
 --     hide its further points. Workers with the old epoch lose their next compare-and-set, and find the new one by the session.
 --   * An epoch that has nothing above the step is unchanged.
@@ -81,8 +81,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.end_before_v1(run_id_ bigint, but integer[]) RETURNS bigint
 LANGUAGE sql STABLE AS $$
-    -- The last step that a run shows, without the current epochs of these writers; −1: none. Inherited epochs count up
-    -- to their bound, since their points may still arrive.
+    -- The last step that a run shows, without the current epochs of the writers in `but`; −1 if it shows none. Inherited
+    -- epochs count up to their bound, since their points may still arrive.
     SELECT greatest(-1,
         (SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
          WHERE l.run_id = run_id_ AND l.first_step < coalesce(l.visible_below, 9223372036854775807)
@@ -95,9 +95,9 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.is_beside_v1(run_id_ bigint, writer_id_ integer, info_ jsonb) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-    -- Whether a writer belongs to a connected process of another program than the one that sends this info, such as an
-    -- evaluator beside its trainer. The same program in another process is a restart, which takes the writer over. A
-    -- killed process is no longer connected; one whose host was lost is no longer heard from.
+    -- Whether a writer belongs to a connected process that runs a different program from the sender of this info, for
+    -- example a trainer when an evaluator attaches. The same program in another process is a restart, which takes the
+    -- writer over. A process that was killed is no longer connected, and one whose host was lost sends no more heartbeats.
     SELECT EXISTS (
         SELECT FROM stepwell.writer w
         WHERE w.run_id = run_id_ AND w.writer_id = writer_id_ AND w.state = 'running' AND w.left_at IS NULL
@@ -105,8 +105,8 @@ LANGUAGE sql STABLE AS $$
           AND w.info->>'program' <> info_->>'program')
 $$;
 
--- The earlier version, without age_s: beside the new one, a call without age_s would be ambiguous. Workers that do not
--- send age_s use the new one.
+-- Drops the earlier version, which had no age_s: with both, a call without age_s would be ambiguous. Workers that do not
+-- send age_s call the new version.
 DROP FUNCTION IF EXISTS stepwell.attach_v1(
     text, text, text, text, uuid, boolean, jsonb, text, bigint, text, bigint
 );
@@ -121,24 +121,24 @@ LANGUAGE plpgsql AS $$
 --   * A known session keeps its epoch, fenced or not.
 --   * A new session of a known writer opens the next epoch and fences the older ones. It continues:
 --       resume_ 'allow', 'must'   after the last visible step
---       rewind_to N               after step N, or after the last visible step of the run where that is lower; points above
---                                 N are superseded at once, also those of other writers (rewound_together_v1)
---       fork_run, again           after fork_step, as a rewind of the fork to it
+--       rewind_to N               after step N, or after the last visible step of the run if that is lower; points above
+--                                 N are superseded at once, including those of other writers (rewound_together_v1)
+--       fork_run, again           after fork_step, like a rewind of the fork to that step
 --       neither                   anywhere; its first step, once stored, supersedes all points at or above it
 --   * A new session whose process started before that of the writer's current epoch was replaced before it attached. It
---     gets a writer of its own, as a late session does, and runs. `age_s` is the age of its process: an age does not
---     require clocks that agree. Within 2 s, more than a message takes to arrive and less than a scheduler takes to
---     replace a process, the session that attaches last is the newer one. A session that asks where to continue (resume,
---     rewind, fork) waits for the answer before it logs, so it is the newer one, too.
---   * A session also gets a writer of its own when it runs another program than the writer's process, which is connected
---     (is_beside_v1), and does not ask where to continue.
---   * A `late` session (a spool delivered after the fact) never takes a writer from another session, and delivers what a
---     fenced session had left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`. Among themselves,
---     late sessions of a writer are restarts of one job: each opens the next epoch, and shows nothing from the first step
---     of a session that started later, whichever arrived first.
--- The config and names of the session count with its first attach; later changes are notes of its own.
--- `resumed`: the writer existed before this session (not the run: a rank that starts a moment after another one resumes
--- nothing), however often the session attaches.
+--     gets a writer of its own, as a late session does, and continues. `age_s` is the age of its process; ages can be
+--     compared although the clocks of hosts differ. Within 2 s, more than a message takes to arrive and less than a
+--     scheduler takes to replace a process, the session that attaches last is the newer one. A session that asks where to
+--     continue (resume, rewind, fork) waits for the answer before it logs, so it is the newer one, too.
+--   * A session also gets a writer of its own if it does not ask where to continue, and the writer belongs to a connected
+--     process of another program (is_beside_v1).
+--   * A `late` session (a spool delivered after the fact) never takes a writer from another session, and delivers the
+--     frames that a fenced session has left: it gets a writer of its own, `<writer>+<first 8 digits of the session>`.
+--     Among themselves, late sessions of a writer are restarts of one job: each opens the next epoch, and hides its points
+--     from the first step of a session that started later, in whatever order they arrive.
+-- The config and names are taken from the first attach of a session; the session sends later changes as notes.
+-- `resumed` says whether the writer (not the run: a rank that starts a moment after another one resumes nothing) existed
+-- before this session. It is the same for every attach of a session.
 -- Raises ST003 (the session belongs to another run), ST004 (resume 'must' or rewind, and there is no such run), ST005
 -- (resume 'never', and the run exists), ST006 (no parent to fork), ST007 (the fork's name belongs to another run),
 -- ST020 (the session's run was deleted).
@@ -150,7 +150,7 @@ DECLARE
     fresh boolean := false;
     named boolean := false;  -- the name is locked
     start bigint;
-    aside boolean := late;   -- gets a writer of its own if another session has the name
+    separate boolean := late;   -- it gets a writer of its own if another session has the name
     started timestamptz := clock_timestamp() - make_interval(secs => age_s);   -- taken before any wait
     back_to bigint := rewind_to;   -- the step above which the run is cut; NULL: no cut
     together integer[];            -- the writers that have rewound to it in the same launch
@@ -163,10 +163,10 @@ BEGIN
     LOOP
         id := stepwell.find_run_v1(entity_, project_, run_);
         EXIT WHEN id IS NULL AND named;
-        PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- the run first, then writer and ledger, to avoid deadlocks
+        PERFORM 1 FROM stepwell.run r WHERE r.run_id = id FOR UPDATE;   -- run first, then writer and ledger: no deadlocks
         EXIT WHEN FOUND;
-        -- It is new, or was deleted while this waited. The lock for look-up and insert makes (entity, project, name)
-        -- unique without a constraint that lacks run_id.
+        -- The run is new, or was deleted while this function waited. The lock for look-up and insert makes (entity,
+        -- project, name) unique without a constraint that lacks run_id.
         IF NOT named THEN
             PERFORM stepwell.lock_name_v1(entity_, project_, run_);
             named := true;
@@ -181,7 +181,7 @@ BEGIN
     ELSIF id IS NULL AND (resume_ = 'must' OR rewind_to IS NOT NULL) THEN
         RAISE EXCEPTION 'run % of %/% does not exist', run_, entity_, project_ USING ERRCODE = 'ST004';
     ELSIF resume_ = 'never' AND mine.run_id IS NULL
-          -- by writer: another rank of the same launch may have created the run
+          -- the writer decides: another rank of the same launch may have created the run
           AND EXISTS (SELECT FROM stepwell.writer w WHERE w.run_id = id AND w.name = writer_) THEN
         RAISE EXCEPTION 'run % of %/% exists already', run_, entity_, project_ USING ERRCODE = 'ST005';
     ELSIF fork_run IS NOT NULL AND mine.run_id IS NULL AND id IS NOT NULL
@@ -212,20 +212,20 @@ BEGIN
     IF resume_ IS NULL AND rewind_to IS NULL AND fork_run IS NULL AND EXISTS (
            SELECT FROM stepwell.ledger l
            WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.started_at > started + interval '2 s') THEN
-        aside := true;
+        separate := true;
     END IF;
     IF resume_ IS NULL AND rewind_to IS NULL AND fork_run IS NULL THEN
-        aside := aside OR stepwell.is_beside_v1(id, wid, info_);
+        separate := separate OR stepwell.is_beside_v1(id, wid, info_);
     END IF;
     IF late AND EXISTS (SELECT FROM stepwell.ledger l
                         WHERE l.run_id = id AND l.writer_id = wid AND NOT l.fenced AND l.late) THEN
-        aside := false;
+        separate := false;
         SELECT coalesce(bool_or(l.started_at > started), false), min(l.first_step) FILTER (WHERE l.started_at > started)
         INTO older, below
         FROM stepwell.ledger l
         WHERE l.run_id = id AND l.writer_id = wid AND l.late AND l.session <> session_;
     END IF;
-    IF aside AND wid IS NOT NULL THEN
+    IF separate AND wid IS NOT NULL THEN
         wname := writer_ || '+' || left(session_::text, 8);
         SELECT w.writer_id INTO wid FROM stepwell.writer w WHERE w.run_id = id AND w.name = wname;
     END IF;
@@ -234,7 +234,7 @@ BEGIN
         INSERT INTO stepwell.writer (run_id, writer_id, name, info, late)
         VALUES (id, wid, wname, info_ - 'config', late AND wname <> writer_);
     ELSE
-        UPDATE stepwell.writer w   -- `started_at` stays that of its first process: the summary's `_runtime` counts from there
+        UPDATE stepwell.writer w   -- keeps the `started_at` of its first process, from which `_runtime` counts
         SET info = (info_ - 'config') || CASE
                 WHEN jsonb_typeof(w.info->'started_at') = 'number' AND jsonb_typeof(info_->'started_at') = 'number'
                      AND (w.info->>'started_at')::numeric < (info_->>'started_at')::numeric
@@ -246,7 +246,7 @@ BEGIN
         PERFORM stepwell.revive_v1(id, wid);
     END IF;
 
-    IF rewind_to IS NOT NULL OR fork_run IS NOT NULL THEN   -- all rows in the order in which batches lock them
+    IF rewind_to IS NOT NULL OR fork_run IS NOT NULL THEN   -- lock all rows in the order in which batches do
         PERFORM 1 FROM stepwell.ledger l WHERE l.run_id = id ORDER BY l.writer_id, l.epoch FOR UPDATE;
     END IF;
     -- The row lock waits for a commit of the older epoch in progress; after it, the older epoch cannot move.
@@ -261,8 +261,7 @@ BEGIN
         PERFORM stepwell.cut_run_v1(id, wid, back_to, together);
         start := CASE WHEN fork_run IS NULL THEN least(back_to, stepwell.end_before_v1(id, together)) END;
     ELSIF resume_ IN ('allow', 'must') THEN
-        -- A fork's writer may have logged nothing yet: it then continues after the points that it shows of its
-        -- ancestors.
+        -- A fork's writer that has logged nothing yet continues after the points of its ancestors.
         start := greatest((SELECT max(least(l.last_step, l.visible_below - 1)) FROM stepwell.ledger l
                            WHERE l.run_id = id AND l.writer_id = wid
                              AND l.first_step < coalesce(l.visible_below, 9223372036854775807)),
@@ -272,7 +271,7 @@ BEGIN
     IF fork_step_ IS NOT NULL THEN
         start := coalesce(start, fork_step_);
     END IF;
-    IF older THEN   -- later changes of other sessions stay
+    IF older THEN   -- keeps the later changes of other sessions
         said := jsonb_build_object('started_at', info_->'started_at', 'config',
             stepwell.object_v1(info_->'config') - ARRAY(SELECT jsonb_object_keys(stepwell.run_config_v1(id))));
     END IF;
@@ -293,8 +292,8 @@ CREATE OR REPLACE FUNCTION stepwell.attach_all_v1(
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
                  resumed boolean)
 LANGUAGE plpgsql AS $$
--- `attach_v1` for many sessions in one transaction, without those that ask where to continue. A session whose attach
--- fails has no row here: its caller attaches it alone, and gets the error. Existing runs and writers are locked in the
+-- `attach_v1` for many sessions in one transaction; none of them may ask where to continue. A session whose attach fails
+-- has no row in the result: the caller attaches it alone, and gets the error. Existing runs and writers are locked in the
 -- order of their keys, as elsewhere; new ones, which no other session can have locked, in the order of their names.
 #variable_conflict use_column
 DECLARE
@@ -324,8 +323,8 @@ CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
                  resumed boolean)
 LANGUAGE plpgsql AS $$
--- As attach_all_v1, and does not wait long for anything that somebody else has locked. The caller sets a lock_timeout;
--- only the first session of a run waits for it. A session whose run is locked has a row without a run_id.
+-- Like attach_all_v1, but without long waits for locks. The caller sets a lock_timeout; only the first session of a run
+-- waits that long. A session whose run is locked gets a row without a run_id.
 #variable_conflict use_column
 DECLARE
     i      integer;
@@ -348,7 +347,7 @@ BEGIN
         EXCEPTION
             WHEN lock_not_available OR deadlock_detected THEN
                 locked := locked || concat_ws(E'\x01', entities[i], projects[i], runs[i]);
-                IF cardinality(locked) > 2 THEN   -- many runs that are locked must not add up
+                IF cardinality(locked) > 2 THEN   -- the waits for many locked runs must not add up
                     PERFORM set_config('lock_timeout', '1ms', true);
                 END IF;
                 RETURN QUERY SELECT i, NULL::bigint, NULL::integer, NULL::text, NULL::integer, NULL::boolean, NULL::boolean;
