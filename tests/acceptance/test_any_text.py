@@ -19,7 +19,7 @@ BAD = "a\0b\udcffc\ud800d"
 GOOD = "a\ufffdb\ufffdc\ufffdd"
 
 
-def test_a_run_with_such_texts_everywhere_arrives_whole(
+def test_run_with_unusual_texts_is_stored(
     file_server: Backend,
     start_run: StartRun,
     tmp_path: Path,
@@ -75,7 +75,7 @@ def test_a_run_with_such_texts_everywhere_arrives_whole(
     assert backend.query("SELECT metadata->'arguments' FROM stepwell.metadata") == [([GOOD],)]
 
 
-def test_integers_beyond_64_bits_in_a_config_are_exact_everywhere(backend: Backend, start_run: StartRun) -> None:
+def test_large_config_integers_are_exact(backend: Backend, start_run: StartRun) -> None:
     seeds = {"seed": 2**127 + 1, "deep": {"seeds": [-(2**64), 2**64 - 1]}, "huge": 3**4000}
     with start_run(backend.url, config=seeds) as run:
         run.log({"a": 1})
@@ -89,7 +89,7 @@ def test_integers_beyond_64_bits_in_a_config_are_exact_everywhere(backend: Backe
     assert backend.query("SELECT config->'seed'->>'value' FROM stepwell.runs") == [(str(2**127 + 1),)]
 
 
-def test_a_config_is_nested_as_deep_as_readers_take(backend: Backend, start_run: StartRun) -> None:
+def test_config_nesting_is_limited(backend: Backend, start_run: StartRun) -> None:
     def nested(levels: int) -> object:
         return {"a": nested(levels - 1)} if levels else 1
 

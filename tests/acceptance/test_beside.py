@@ -15,7 +15,7 @@ from fixtures.server import Backend, StartRun
 pytestmark = pytest.mark.db
 
 
-def test_the_console_of_a_program_is_in_sql(backend: Backend, tmp_path: Path) -> None:
+def test_console_is_in_sql(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """
         run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2], settings={"console": "wrap"})
@@ -45,7 +45,7 @@ def test_the_console_of_a_program_is_in_sql(backend: Backend, tmp_path: Path) ->
     ]
 
 
-def test_a_forked_child_that_logs_has_a_console_of_its_own(backend: Backend, tmp_path: Path) -> None:
+def test_forked_child_has_its_own_console(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init(id="run-1", url=sys.argv[1], dir=sys.argv[2], settings={"console": "wrap"})
@@ -67,7 +67,7 @@ def test_a_forked_child_that_logs_has_a_console_of_its_own(backend: Backend, tmp
     assert rows == [(False, "parent"), (True, "child")]
 
 
-def test_system_metrics_are_a_stream_of_their_own(backend: Backend, tmp_path: Path) -> None:
+def test_system_metrics_are_a_separate_stream(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """
         import time
@@ -92,7 +92,7 @@ def test_system_metrics_are_a_stream_of_their_own(backend: Backend, tmp_path: Pa
     assert backend.query("SELECT last_step, points, writers, state FROM stepwell.runs") == [(1, 2, 1, "finished")]
 
 
-def test_where_a_run_comes_from_is_in_sql(backend: Backend, tmp_path: Path) -> None:
+def test_metadata_is_in_sql(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         import time
@@ -110,7 +110,7 @@ def test_where_a_run_comes_from_is_in_sql(backend: Backend, tmp_path: Path) -> N
     assert backend.query("SELECT config FROM stepwell.runs") == [({},)]
 
 
-def test_saved_files_and_code_come_back_from_the_server(file_server: Backend, tmp_path: Path) -> None:
+def test_saved_files_and_code_round_trip(file_server: Backend, tmp_path: Path) -> None:
     program = tmp_path / "train.py"
     program.write_text(
         "import sys, stepwell\n"
@@ -134,7 +134,7 @@ def test_saved_files_and_code_come_back_from_the_server(file_server: Backend, tm
             assert reply.read() == contents[name]
 
 
-def test_saved_files_of_an_offline_run_are_delivered_by_sync(file_server: Backend, tmp_path: Path) -> None:
+def test_sync_delivers_saved_files(file_server: Backend, tmp_path: Path) -> None:
     from stepwell.cli import main
 
     (tmp_path / "model.pt").write_bytes(b"weights")
@@ -157,7 +157,7 @@ def test_alerts_are_in_sql(backend: Backend, start_run: StartRun) -> None:
     assert rows == [("run-1", "0", 1, "WARN", "low", "very low", 5.0)]
 
 
-def test_notes_of_any_shape_break_no_view(backend: Backend, tmp_path: Path) -> None:
+def test_arbitrary_notes_break_no_view(backend: Backend, tmp_path: Path) -> None:
     odd = ["5", "null", '"x"', "[]", '{"lines":5}', '{"lines":["a"],"number":1e300,"times":["x"],"stream":{}}']
     odd += ['{"metrics":5}', '{"metrics":{"a":"x","b":null,"c":1e300,"d":2},"time":"x"}']
     odd += ['{"name":"x","sha256":"zz"}', '{"name":5,"sha256":{"a":1}}', '{"title":[1],"wait_duration_s":"x"}']

@@ -81,7 +81,7 @@ def until_left(backend: Backend) -> None:
     raise AssertionError("the server has not seen it")
 
 
-def test_an_evaluator_beside_a_living_trainer_hides_nothing(backend: Backend, tmp_path: Path, trainer: Program) -> None:
+def test_evaluator_next_to_a_trainer_hides_nothing(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     said = Program(tmp_path / "eval.py", backend).end()
     assert "another program is logging as writer 0 of run run-1, so this one logs as writer 0+" in said
     trainer.end()
@@ -91,9 +91,7 @@ def test_an_evaluator_beside_a_living_trainer_hides_nothing(backend: Backend, tm
     assert [point[1:] for point in points if point[0] != "0"] == [("eval/accuracy", 0, 0.9)]
 
 
-def test_the_same_program_takes_over_and_says_loudly_what_it_hides(
-    backend: Backend, tmp_path: Path, trainer: Program
-) -> None:
+def test_same_program_takes_over_with_a_warning(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     again = Program(tmp_path / "train.py", backend)
     again.logged()
     said = again.end()
@@ -104,9 +102,7 @@ def test_the_same_program_takes_over_and_says_loudly_what_it_hides(
     assert backend.query("SELECT name FROM stepwell.writer") == [("0",)]
 
 
-def test_another_program_takes_over_from_one_that_was_killed(
-    backend: Backend, tmp_path: Path, trainer: Program
-) -> None:
+def test_other_program_takes_over_from_a_killed_one(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     trainer.kill()
     until_left(backend)
     said = Program(tmp_path / "eval.py", backend).end()
@@ -115,7 +111,7 @@ def test_another_program_takes_over_from_one_that_was_killed(
     assert backend.points("run-1") == [("0", "eval/accuracy", 0, 0.9)]
 
 
-def test_a_process_that_resumes_is_not_warned(backend: Backend, tmp_path: Path, trainer: Program) -> None:
+def test_resuming_process_gets_no_warning(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     trainer.process.send_signal(signal.SIGTERM)
     trainer.process.communicate()
     (tmp_path / "resume.py").write_text(EVALUATOR.replace('id="run-1"', 'id="run-1", resume="allow"'))
@@ -133,7 +129,7 @@ def test_a_process_that_resumes_is_not_warned(backend: Backend, tmp_path: Path, 
         ('id="fork", fork_from="run-1?_step=9"', "a fork of run run-1 at step 9; it continues at step 10", 10),
     ],
 )
-def test_init_says_where_a_run_goes_on(
+def test_init_prints_the_resume_step(
     backend: Backend, tmp_path: Path, trainer: Program, how: str, text: str, step: int
 ) -> None:
     trainer.process.send_signal(signal.SIGTERM)

@@ -40,7 +40,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("parent", [(), ("with a run",)], ids=["parent without a run", "parent with a run"])
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
-def test_children_that_start_runs_and_forget_finish_deliver_them(
+def test_children_without_finish_deliver_their_runs(
     backend: Backend, tmp_path: Path, method: str, parent: tuple[str, ...]
 ) -> None:
     (tmp_path / "train.py").write_text(CHILDREN)
@@ -60,9 +60,7 @@ def test_children_that_start_runs_and_forget_finish_deliver_them(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_forked_child_that_starts_its_parents_run_again_is_a_writer_of_its_own(
-    backend: Backend, tmp_path: Path
-) -> None:
+def test_forked_child_that_reopens_the_run_is_a_separate_writer(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """
         run = stepwell.init("mnist", id="run-1", url=sys.argv[1], dir=sys.argv[2])
@@ -91,7 +89,7 @@ def test_a_forked_child_that_starts_its_parents_run_again_is_a_writer_of_its_own
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
 
 
-def test_sync_tells_the_server_of_a_run_that_died_before_its_first_frame(
+def test_sync_creates_a_run_that_died_before_its_first_frame(
     backend: Backend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(

@@ -67,7 +67,7 @@ def spools(place: Path) -> list[Path]:
 
 
 class TestOverview:
-    def test_it_names_the_commands(self, stepwell_command: Run) -> None:
+    def test_help_lists_the_commands(self, stepwell_command: Run) -> None:
         done = stepwell_command()
         assert done.returncode == 0
         for name in ("up", "demo", "sql", "delete", "status", "sync"):
@@ -92,7 +92,7 @@ class TestOverview:
 
 
 class TestUp:
-    def test_it_says_where_things_are_and_what_is_next(self, server: Server) -> None:
+    def test_up_prints_addresses_and_next_steps(self, server: Server) -> None:
         assert f"  listens on   {server.url}\n" in server.output
         assert f"  the data is  in {server.data / 'postgres'}\n" in server.output
         assert f"export STEPWELL_URL={server.url}" in server.output
@@ -242,7 +242,7 @@ class TestSql:
             "SELECT attach_v1('a','b','c','d',gen_random_uuid(),false,'{}')",
         ],
     )
-    def test_it_refuses_to_write(self, stepwell_command: Run, server: Server, statement: str) -> None:
+    def test_writes_are_refused(self, stepwell_command: Run, server: Server, statement: str) -> None:
         done = stepwell_command("sql", statement, "--data", server.data)
         assert done.returncode == 1
         assert "read-only transaction" in done.stderr or "permission denied" in done.stderr

@@ -33,7 +33,7 @@ def pickled(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickled])
-def test_a_copied_config_has_the_values_and_leaves_the_run_alone(run: stepwell.Run, make: Any) -> None:
+def test_copied_config_is_independent(run: stepwell.Run, make: Any) -> None:
     copied = make(run.config)
     assert (type(copied), dict(copied), copied.lr, copied["nested"]) == (
         type(run.config),
@@ -46,7 +46,7 @@ def test_a_copied_config_has_the_values_and_leaves_the_run_alone(run: stepwell.R
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickled])
-def test_a_copied_summary_has_the_values_and_leaves_the_run_alone(run: stepwell.Run, make: Any) -> None:
+def test_copied_summary_is_independent(run: stepwell.Run, make: Any) -> None:
     copied = make(run.summary)
     assert copied.as_dict() == run.summary.as_dict()
     assert (copied.loss, copied["best"]["score"]) == (0.5, 3)
@@ -55,11 +55,11 @@ def test_a_copied_summary_has_the_values_and_leaves_the_run_alone(run: stepwell.
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickled])
-def test_within_a_process_each_copy_of_a_run_is_the_run_itself(run: stepwell.Run, make: Any) -> None:
+def test_copy_of_a_run_is_the_run(run: stepwell.Run, make: Any) -> None:
     assert make(run) is run
 
 
-def test_a_copy_of_a_finished_run_takes_nothing(run: stepwell.Run) -> None:
+def test_copy_of_a_finished_run_is_finished(run: stepwell.Run) -> None:
     run.finish()
     copied = pickled(run)
     assert (copied.id, copied.step, dict(copied.config)) == ("run-1", 1, CONFIG)
@@ -67,7 +67,7 @@ def test_a_copy_of_a_finished_run_takes_nothing(run: stepwell.Run) -> None:
         copied.log({"a": 1})
 
 
-def test_a_copy_of_a_disabled_run_is_disabled() -> None:
+def test_copy_of_a_disabled_run_is_disabled() -> None:
     with stepwell.init(mode="disabled") as run:
         copied = pickled(run)
         copied.log({"a": 1})
@@ -76,9 +76,7 @@ def test_a_copy_of_a_disabled_run_is_disabled() -> None:
 
 @pytest.mark.db
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_a_child_that_is_given_the_run_logs_to_it_as_a_writer_of_its_own(
-    backend: Backend, tmp_path: Path, method: str
-) -> None:
+def test_spawned_child_with_the_run_is_a_separate_writer(backend: Backend, tmp_path: Path, method: str) -> None:
     program = tmp_path / "train.py"
     program.write_text(
         "import multiprocessing, sys, stepwell\n"

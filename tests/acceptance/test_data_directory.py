@@ -31,13 +31,13 @@ def database(place: Path) -> None:
     (place / "server.json").write_text("{}")
 
 
-def test_it_is_apart_from_the_spools_of_the_home_directory(home: Path) -> None:
+def test_data_is_separate_from_home_spools(home: Path) -> None:
     assert data_directory() == home / ".local" / "share" / "stepwell"
     (home / ".stepwell" / "default" / "p").mkdir(parents=True)  # spools of a run that began here
     assert data_directory() == home / ".local" / "share" / "stepwell"
 
 
-def test_the_environment_says_where_data_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_sets_the_data_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     assert data_directory() == home / "data" / "stepwell"
     monkeypatch.setenv("XDG_DATA_HOME", "relative")  # which the specification says to ignore
@@ -46,14 +46,14 @@ def test_the_environment_says_where_data_go(home: Path, monkeypatch: pytest.Monk
     assert data_directory() == home / "mine"
 
 
-def test_a_database_of_an_older_version_counts_until_it_is_moved(home: Path) -> None:
+def test_old_data_directory_is_used_until_moved(home: Path) -> None:
     database(home / ".stepwell")
     assert data_directory() == home / ".stepwell"
     database(default_data())
     assert data_directory() == default_data()
 
 
-def test_it_moves_and_spools_stay(home: Path) -> None:
+def test_data_moves_and_spools_stay(home: Path) -> None:
     before, said = home / ".stepwell", []
     database(before)
     (before / "default" / "p").mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_it_moves_and_spools_stay(home: Path) -> None:
     assert said == [f"moved the database from {before} to {default_data()}"]
 
 
-def test_it_stays_while_a_server_runs_on_it(home: Path) -> None:
+def test_data_in_use_is_not_moved(home: Path) -> None:
     before = home / ".stepwell"
     database(before)
     with held(before), pytest.raises(InUseError, match="another `stepwell up` uses the data directory"):
@@ -72,7 +72,7 @@ def test_it_stays_while_a_server_runs_on_it(home: Path) -> None:
     assert (before / "postgres" / "PG_VERSION").exists()
 
 
-def test_what_cannot_be_moved_as_a_whole_stays(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_moves_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, rename = home / ".stepwell", os.rename
     database(before)
 

@@ -91,7 +91,7 @@ def runs(stepwell_command: Run, server: Server) -> Callable[[], list[str]]:
 
 
 class TestCommand:
-    def test_it_shows_what_goes_and_deletes_it(self, train: Any, delete: Any, runs: Any) -> None:
+    def test_delete_shows_the_plan_and_deletes(self, train: Any, delete: Any, runs: Any) -> None:
         train(ID="keep")
         train(ID="gone")
         looked = delete("gone", "--dry-run")
@@ -107,7 +107,7 @@ class TestCommand:
         assert "keep" in runs()
         assert delete("--sweep").stdout == "removed 0 rows\n"
 
-    def test_a_display_name_will_do_where_it_means_one_run(self, train: Any, delete: Any, runs: Any) -> None:
+    def test_unambiguous_display_name_is_accepted(self, train: Any, delete: Any, runs: Any) -> None:
         for run_id, name in (("n1", "trial-0"), ("n2", "trial-1"), ("n3", "twin"), ("n4", "twin")):
             train(ID=run_id, STEPWELL_NAME=name)
         mistyped = delete("trail-0", "--yes")
@@ -122,7 +122,7 @@ class TestCommand:
         assert {"n3", "n4"} <= set(runs())
         assert not {"n1", "n2"} & set(runs())
 
-    def test_nobody_to_ask_deletes_nothing(self, train: Any, delete: Any, runs: Any) -> None:
+    def test_no_terminal_deletes_nothing(self, train: Any, delete: Any, runs: Any) -> None:
         train(ID="asked")
         done = delete("asked", stdin="y\n")
         assert done.returncode == 1
@@ -133,7 +133,7 @@ class TestCommand:
         assert "asked" in runs()
 
     @pytest.mark.parametrize(("typed", "code", "said"), [("n", 1, "nothing was deleted"), ("y", 0, "deleted 1 run")])
-    def test_on_a_terminal_it_asks(
+    def test_terminal_asks_for_confirmation(
         self,
         train: Any,
         runs: Any,
@@ -169,18 +169,18 @@ class TestCommand:
             (["--project", "x/y"], "there is no project x/y\n"),
         ],
     )
-    def test_what_makes_no_sense_says_so(self, delete: Any, arguments: list[str], error: str) -> None:
+    def test_invalid_arguments_are_explained(self, delete: Any, arguments: list[str], error: str) -> None:
         done = delete(*arguments, "--yes")
         assert done.returncode == 1
         assert done.stderr.startswith(f"stepwell: {error}")
         assert "  Hint: " in done.stderr
         assert "Traceback" not in done.stderr
 
-    def test_nothing_old_enough_is_no_error(self, delete: Any) -> None:
+    def test_nothing_to_delete_is_no_error(self, delete: Any) -> None:
         done = delete("--older-than", "52w", "--yes")
         assert (done.returncode, done.stdout) == (0, "nothing to delete\n")
 
-    def test_a_project(self, train: Any, delete: Any, runs: Any) -> None:
+    def test_deletes_a_project(self, train: Any, delete: Any, runs: Any) -> None:
         train(SCRIPT.replace('project="p"', 'project="q"'), ID="q1")
         train(SCRIPT.replace('project="p"', 'project="q"'), ID="q2")
         done = delete("--project", "default/q", "--yes")
@@ -188,7 +188,7 @@ class TestCommand:
         assert not {"q1", "q2"} & set(runs())
 
 
-def test_a_process_that_logs_meanwhile_keeps_training_and_counts_everything(
+def test_process_of_a_deleted_run_keeps_training(
     train: Any, delete: Any, runs: Any, command_environment: dict[str, str], tmp_path: Path, server: Server
 ) -> None:
     environment = command_environment | {"STEPWELL_URL": server.url}
@@ -220,7 +220,7 @@ def test_a_process_that_logs_meanwhile_keeps_training_and_counts_everything(
 
 
 class TestRun:
-    def test_flush_says_it_and_durable_step_stays(
+    def test_flush_reports_the_delete(
         self, backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
     ) -> None:
         run = start_run(backend.url)
@@ -245,7 +245,7 @@ class TestRun:
         assert not Path(str(run.spool_directory)).exists()
         assert backend.points("run-1") == []
 
-    def test_a_new_process_makes_a_new_run_of_the_name(self, backend: Backend, start_run: StartRun) -> None:
+    def test_new_process_creates_a_new_run(self, backend: Backend, start_run: StartRun) -> None:
         first = start_run(backend.url)
         first.log({"loss": 0.0})
         first.finish()
@@ -257,7 +257,7 @@ class TestRun:
 
 
 class TestSync:
-    def test_a_spool_of_a_deleted_run_brings_nothing_back_and_can_be_discarded(
+    def test_spool_of_a_deleted_run_can_be_discarded(
         self, delete: Any, runs: Any, stepwell_command: Run, tmp_path: Path, server: Server, train: Any
     ) -> None:
         """A process that was killed with frames on its disk; its run is deleted; its spool is found."""
@@ -276,7 +276,7 @@ class TestSync:
         assert list(tmp_path.rglob("*.seg")) == []
         assert "late" not in runs()
 
-    def test_discard_touches_no_other_spool(
+    def test_discard_keeps_other_spools(
         self, runs: Any, stepwell_command: Run, tmp_path: Path, server: Server, train: Any
     ) -> None:
         train(ID="offline", MODE="offline")
@@ -291,7 +291,7 @@ class TestSync:
 
 
 class TestStatus:
-    def test_it_says_how_much_there_is(self, train: Any, delete: Any, stepwell_command: Run, server: Server) -> None:
+    def test_sizes_are_reported(self, train: Any, delete: Any, stepwell_command: Run, server: Server) -> None:
         train(ID="sized")
         done = stepwell_command("status", "--sizes", "--url", server.url)
         assert done.returncode == 0, done.stderr
@@ -305,7 +305,7 @@ class TestStatus:
         assert any(line.split()[:2] == ["default/p/sized", "100"] for line in lines[runs:projects])
         assert any(line.split()[0] == "default/p" for line in lines[projects:])
 
-    def test_without_sizes_it_is_short(self, stepwell_command: Run, server: Server) -> None:
+    def test_output_without_sizes_is_short(self, stepwell_command: Run, server: Server) -> None:
         done = stepwell_command("status", "--url", server.url)
         assert "history " in done.stdout
         assert "the largest" not in done.stdout

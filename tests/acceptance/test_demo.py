@@ -48,7 +48,9 @@ def test_missing_scikit_learn(stepwell_command: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_no_process_survives_it(command_environment: dict[str, str], data_place: Path, number: signal.Signals) -> None:
+def test_no_process_survives_the_demo(
+    command_environment: dict[str, str], data_place: Path, number: signal.Signals
+) -> None:
     # Under nohup a child would inherit that SIGHUP is ignored.
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
@@ -72,9 +74,7 @@ def _survives_nothing(command_environment: dict[str, str], data_place: Path, num
         assert list(data_place.iterdir()) == []
 
 
-def test_a_demo_that_is_kept_can_be_looked_at_until_it_is_told_to_end(
-    command_environment: dict[str, str], data_place: Path
-) -> None:
+def test_kept_demo_runs_until_stopped(command_environment: dict[str, str], data_place: Path) -> None:
     command = [sys.executable, "-m", "stepwell", "demo", "--keep", "--steps", "22"]
     environment = command_environment | {"TMPDIR": str(data_place)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:

@@ -65,9 +65,7 @@ def test_files_survive_killed_workers_and_a_restart(
     assert fetched(again, blobs[1].sha256) == contents[1]
 
 
-def test_the_place_and_the_limit_are_options(
-    start_server: Callable[..., Server], data_place: Path, tmp_path: Path
-) -> None:
+def test_blob_store_and_limit_options(start_server: Callable[..., Server], data_place: Path, tmp_path: Path) -> None:
     server = start_server(data_place / "data", "--blobs", str(tmp_path / "elsewhere"), "--blob-bytes", "100")
     assert f"files are    in {tmp_path / 'elsewhere'}" in server.output
     for size, expected in ((100, 201), (101, 413)):

@@ -20,7 +20,7 @@ def text_of(file: IO[str]) -> str:
         return file.read()
 
 
-def test_files_come_back(server: Server, tmp_path: Path) -> None:
+def test_files_round_trip(server: Server, tmp_path: Path) -> None:
     run = stepwell.init(project="files", id="kept", url=server.url, dir=tmp_path / "spool")
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "model.txt").write_text("weights")
@@ -45,7 +45,7 @@ def test_files_come_back(server: Server, tmp_path: Path) -> None:
         seen.file("model.txt")
 
 
-def test_what_is_put_into_the_directory_of_a_run_is_kept(server: Server, tmp_path: Path) -> None:
+def test_files_in_run_dir_are_saved(server: Server, tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init(project="files", id="dir", url=sys.argv[1], dir=sys.argv[2])
@@ -64,13 +64,13 @@ def test_what_is_put_into_the_directory_of_a_run_is_kept(server: Server, tmp_pat
     assert text_of(files[1].download(tmp_path / "out")) == "report.html"
 
 
-def test_a_directory_that_nobody_asked_for_is_not_made(server: Server, tmp_path: Path) -> None:
+def test_unused_run_dir_is_not_created(server: Server, tmp_path: Path) -> None:
     stepwell.init(project="files", id="none", url=server.url, dir=tmp_path / "spool").finish()
     assert not (tmp_path / "spool" / "files").exists()
     assert len(stepwell.Api({"base_url": server.url}).run("files/none").files()) == 0
 
 
-def test_a_file_is_restored_into_the_run_or_where_one_wants_it(server: Server, tmp_path: Path) -> None:
+def test_restore_into_run_dir_or_root(server: Server, tmp_path: Path) -> None:
     with stepwell.init(project="files", id="first", url=server.url, dir=tmp_path / "spool") as run:
         (Path(run.dir) / "state.txt").write_text("step 7")
     with stepwell.init(project="files", id="second", url=server.url, dir=tmp_path / "spool") as run:
@@ -84,9 +84,7 @@ def test_a_file_is_restored_into_the_run_or_where_one_wants_it(server: Server, t
             run.restore("other.txt", "files/first")
 
 
-def test_without_a_run_restore_needs_the_path_of_one(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_restore_without_a_run_needs_a_path(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPWELL_URL", server.url)
     with pytest.raises(Error, match=r"You must call wandb\.init\(\) before wandb\.restore\(\)"):
         stepwell.restore("state.txt")

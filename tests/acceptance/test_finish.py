@@ -76,7 +76,7 @@ def state(backend: Backend) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Alarm])
-def test_a_finish_that_was_cut_off_while_the_server_was_away_is_completed_by_the_next(
+def test_interrupted_finish_without_server_is_completed(
     backend: Backend, start_run: StartRun, error: type[BaseException]
 ) -> None:
     run = start_run(backend.url)
@@ -97,9 +97,7 @@ def test_a_finish_that_was_cut_off_while_the_server_was_away_is_completed_by_the
     assert Spool.discover(run.settings.dir) == []
 
 
-def test_a_finish_that_was_cut_off_while_media_were_encoded_is_completed_by_the_next(
-    file_server: Backend, start_run: StartRun
-) -> None:
+def test_interrupted_finish_during_encoding_is_completed(file_server: Backend, start_run: StartRun) -> None:
     run, may = start_run(file_server.url), threading.Event()
     run.log({"a": 1})
     put(run, SlowPicture(may))
@@ -113,7 +111,7 @@ def test_a_finish_that_was_cut_off_while_media_were_encoded_is_completed_by_the_
     assert [key for _, key, _, _ in file_server.objects("run-1")] == ["picture"]
 
 
-def test_a_finish_that_was_cut_off_is_completed_at_exit(backend: Backend, tmp_path: Path) -> None:
+def test_interrupted_finish_is_completed_at_exit(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """
         import time
@@ -143,7 +141,7 @@ def test_a_finish_that_was_cut_off_is_completed_at_exit(backend: Backend, tmp_pa
     assert Spool.discover(tmp_path) == []
 
 
-def test_each_step_of_an_ending_is_done_once_and_one_that_was_cut_off_is_repeated() -> None:
+def test_interrupted_ending_steps_are_repeated() -> None:
     done: list[str] = []
     trouble = [KeyboardInterrupt(), None]
 
@@ -161,7 +159,7 @@ def test_each_step_of_an_ending_is_done_once_and_one_that_was_cut_off_is_repeate
     assert (done, ending.left, ending.in_use) == (["first", "cut off", "cut off", "last"], False, False)
 
 
-def test_other_threads_wait_for_a_finish_that_is_under_way(file_server: Backend, start_run: StartRun) -> None:
+def test_other_threads_wait_for_finish(file_server: Backend, start_run: StartRun) -> None:
     run, may = start_run(file_server.url), threading.Event()
     put(run, SlowPicture(may))
     threads = [threading.Thread(target=run.finish) for _ in range(3)]
@@ -174,7 +172,7 @@ def test_other_threads_wait_for_a_finish_that_is_under_way(file_server: Backend,
     assert state(file_server) == [("finished", 0)]
 
 
-def test_a_callback_for_rejections_may_finish_the_run(backend: Backend, start_run: StartRun) -> None:
+def test_rejection_callback_may_finish_the_run(backend: Backend, start_run: StartRun) -> None:
     calls: list[Callable[[], object]] = []
 
     def on_rejection(seq: int, error: RejectionError) -> None:
@@ -195,7 +193,7 @@ def test_a_callback_for_rejections_may_finish_the_run(backend: Backend, start_ru
         run.log({"a": 2})
 
 
-def test_threads_that_race_init_and_finish_end_clean(backend: Backend, tmp_path: Path) -> None:
+def test_racing_init_and_finish_end_cleanly(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """
         import threading
@@ -231,7 +229,7 @@ def test_threads_that_race_init_and_finish_end_clean(backend: Backend, tmp_path:
     assert Spool.discover(tmp_path) == []
 
 
-async def test_finish_waits_while_the_server_stores_what_came_before(start_run: StartRun) -> None:
+async def test_finish_waits_while_the_server_makes_progress(start_run: StartRun) -> None:
     """Nothing of this run moves for several times the patience of `finish`."""
 
     async def busy(peer: Peer) -> None:

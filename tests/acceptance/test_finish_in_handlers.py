@@ -49,9 +49,7 @@ except stepwell.UsageError:
         ("stepwell.finish(5); run.finish()", 0),
     ],
 )
-def test_a_handler_that_interrupts_log_may_finish_the_run(
-    backend: Backend, tmp_path: Path, handler: str, code: int
-) -> None:
+def test_handler_inside_log_may_finish(backend: Backend, tmp_path: Path, handler: str, code: int) -> None:
     done = script(PROGRAM % handler, backend.url, tmp_path, check=False)
     assert done.returncode == code, done.stderr
     steps = [step for _, metric, step, _ in backend.points("run-1") if metric == "a"]
@@ -63,9 +61,7 @@ def test_a_handler_that_interrupts_log_may_finish_the_run(
 
 
 @pytest.mark.parametrize("call", [{"a": 1.0}, {"a": 1.0, "t": "x"}, {"a": 1.0, "new": 2.0}])
-def test_finish_returns_wherever_it_interrupts_log(
-    backend: Backend, start_run: StartRun, call: dict[str, object]
-) -> None:
+def test_finish_returns_at_any_point_of_log(backend: Backend, start_run: StartRun, call: dict[str, object]) -> None:
     for point in range(1, 200, 13):
         run = start_run(backend.url, run_id=f"run-{point}")
         run.log({"a": 0.0})
@@ -81,7 +77,7 @@ def test_finish_returns_wherever_it_interrupts_log(
             return
 
 
-def test_flush_from_inside_of_log_does_not_wait(backend: Backend, start_run: StartRun) -> None:
+def test_flush_inside_log_does_not_wait(backend: Backend, start_run: StartRun) -> None:
     run = start_run(backend.url)
     flushed: list[bool] = []
     for point in range(1, 200, 13):

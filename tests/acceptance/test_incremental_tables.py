@@ -45,7 +45,7 @@ def one_after_the_other(numbers: range) -> list[Increment]:
 
 
 @pytest.mark.parametrize("word", ["allow", "must"])
-def test_a_resumed_run_goes_on_with_its_tables(file_server: Backend, start_run: StartRun, word: str) -> None:
+def test_resumed_run_continues_its_tables(file_server: Backend, start_run: StartRun, word: str) -> None:
     with start_run(file_server.url) as run:
         add(run, new_table(), 0, 1)
     for start in (2, 4):  # twice: what is resumed can be resumed
@@ -54,7 +54,7 @@ def test_a_resumed_run_goes_on_with_its_tables(file_server: Backend, start_run: 
     assert increments(file_server) == one_after_the_other(range(6))
 
 
-def test_a_key_below_another_goes_on_and_one_that_is_new_begins(file_server: Backend, start_run: StartRun) -> None:
+def test_nested_keys_continue_and_new_ones_start(file_server: Backend, start_run: StartRun) -> None:
     with start_run(file_server.url) as run:
         table = new_table()
         table.add_data(0)
@@ -68,7 +68,7 @@ def test_a_key_below_another_goes_on_and_one_that_is_new_begins(file_server: Bac
     assert increments(file_server, "t") == [(1, 0, 1, [[1]])]
 
 
-def test_a_rewound_run_goes_on_behind_the_increments_that_are_left(file_server: Backend, start_run: StartRun) -> None:
+def test_rewound_run_continues_after_remaining_increments(file_server: Backend, start_run: StartRun) -> None:
     with start_run(file_server.url) as run:
         add(run, new_table(), 0, 1, 2, 3)
     with start_run(file_server.url, run_id=None, resume_from="run-1?_step=1") as run:
@@ -76,7 +76,7 @@ def test_a_rewound_run_goes_on_behind_the_increments_that_are_left(file_server: 
     assert increments(file_server) == one_after_the_other(range(3))
 
 
-def test_a_restart_without_resume_begins_anew(file_server: Backend, start_run: StartRun) -> None:
+def test_restart_without_resume_starts_over(file_server: Backend, start_run: StartRun) -> None:
     """It supersedes what was logged from its first step on."""
     for _ in range(2):
         with start_run(file_server.url) as run:
@@ -84,7 +84,7 @@ def test_a_restart_without_resume_begins_anew(file_server: Backend, start_run: S
     assert increments(file_server) == one_after_the_other(range(2))
 
 
-def test_each_writer_goes_on_with_its_own(file_server: Backend, start_run: StartRun) -> None:
+def test_each_writer_continues_its_own_table(file_server: Backend, start_run: StartRun) -> None:
     for resume, start in ((None, 0), ("must", 1)):
         for writer in "ab":
             with start_run(file_server.url, writer=writer, resume=resume) as run:
@@ -92,7 +92,7 @@ def test_each_writer_goes_on_with_its_own(file_server: Backend, start_run: Start
     assert increments(file_server, "t_a") == increments(file_server, "t_b") == one_after_the_other(range(2))
 
 
-def test_a_second_table_of_the_key_goes_on_behind_the_first(file_server: Backend, start_run: StartRun) -> None:
+def test_second_table_continues_the_first(file_server: Backend, start_run: StartRun) -> None:
     with start_run(file_server.url) as run:
         add(run, new_table(), 0)
     with start_run(file_server.url, resume="allow") as run:

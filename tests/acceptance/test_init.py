@@ -40,7 +40,7 @@ def offline(**more: Any) -> stepwell.Run:
 
 
 @pytest.mark.db
-def test_everything_that_is_given_is_kept_with_the_run(backend: Backend, tmp_path: Path) -> None:
+def test_all_arguments_are_stored(backend: Backend, tmp_path: Path) -> None:
     (tmp_path / "config-defaults.yaml").write_text("seed: 1\nlr: 5\n")
     run = stepwell.init(
         project="mnist",
@@ -65,7 +65,7 @@ def test_everything_that_is_given_is_kept_with_the_run(backend: Backend, tmp_pat
     assert backend.query(ABOUT) == [("run-1", "first", "n", ["a", "b"], "g", "train", config)]
 
 
-def test_init_takes_every_argument_of_wandb() -> None:
+def test_init_accepts_every_wandb_argument() -> None:
     of_wandb = (
         "entity project dir id name notes tags config config_exclude_keys config_include_keys allow_val_change group "
         "job_type mode force reinit resume resume_from fork_from save_code tensorboard sync_tensorboard monitor_gym "
@@ -75,7 +75,7 @@ def test_init_takes_every_argument_of_wandb() -> None:
 
 
 @pytest.mark.db
-def test_the_environment_of_wandb_is_understood(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_environment_is_understood(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "WANDB_PROJECT": "mnist",
         "WANDB_RUN_ID": "run-7",
@@ -109,7 +109,7 @@ class Shell:
         (None, True, True),
     ],
 )
-def test_a_config_may_change_in_notebooks_and_where_that_is_allowed(
+def test_config_may_change_in_notebooks(
     monkeypatch: pytest.MonkeyPatch, shell: Any, given: bool | None, allowed: bool
 ) -> None:
     ipython = types.ModuleType("IPython")
@@ -125,13 +125,13 @@ def test_a_config_may_change_in_notebooks_and_where_that_is_allowed(
 
 
 @pytest.mark.parametrize("reinit", [None, False, "default", "return_previous"])
-def test_a_second_init_returns_the_active_run(reinit: Any) -> None:
+def test_second_init_returns_the_active_run(reinit: Any) -> None:
     first = offline()
     assert offline(reinit=reinit) is first is stepwell.run
 
 
 @pytest.mark.parametrize("reinit", [True, "finish_previous"])
-def test_a_second_init_may_finish_the_active_run(reinit: Any) -> None:
+def test_second_init_may_finish_the_active_run(reinit: Any) -> None:
     first = offline()
     second = offline(reinit=reinit)
     assert stepwell.run is second
@@ -139,7 +139,7 @@ def test_a_second_init_may_finish_the_active_run(reinit: Any) -> None:
         first.log({"a": 1})
 
 
-def test_runs_may_go_on_side_by_side() -> None:
+def test_runs_may_be_concurrent() -> None:
     first = offline()
     second = offline(reinit="create_new")
     assert (stepwell.run is first, first.id == second.id) == (True, False)
@@ -149,7 +149,7 @@ def test_runs_may_go_on_side_by_side() -> None:
     assert (stepwell.run is first, first.summary.keys()[0]) == (True, "a")
 
 
-def test_a_second_init_that_makes_no_sense_leaves_the_active_run_alone() -> None:
+def test_invalid_second_init_keeps_the_active_run() -> None:
     first = offline()
     with pytest.raises(SettingError, match="reinit must be one of default, return_previous, finish_previous, create"):
         offline(reinit="please")
@@ -158,7 +158,7 @@ def test_a_second_init_that_makes_no_sense_leaves_the_active_run_alone() -> None
     assert stepwell.run is first
 
 
-def test_settings_come_in_any_shape_and_arguments_win(caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_objects_and_arguments(caplog: pytest.LogCaptureFixture) -> None:
     made = stepwell.Settings(run_id="run-1", mode="offline", start_method="fork", _disable_stats=True, project="other")
     run = stepwell.init("mnist", settings=made)
     assert (run.id, run.project, run.settings.mode) == ("run-1", "mnist", "offline")
@@ -170,14 +170,14 @@ def test_settings_come_in_any_shape_and_arguments_win(caplog: pytest.LogCaptureF
         stepwell.init(settings=5)  # type: ignore[arg-type]
 
 
-def test_what_has_no_effect_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_ineffective_arguments_give_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     offline(monitor_gym=True, save_code=False)
     assert caplog.messages == [
         "init(monitor_gym=True) has no effect in Stepwell, which logs only what is passed to log()"
     ]
 
 
-def test_only_what_a_run_has_can_be_set() -> None:
+def test_unknown_run_attributes_cannot_be_set() -> None:
     run = offline()
     with pytest.raises(UsageError, match="a run has no 'note' to set"):
         run.note = "x"  # type: ignore[attr-defined]
@@ -192,7 +192,7 @@ def test_only_what_a_run_has_can_be_set() -> None:
     assert run.summary["a"] == 1
 
 
-def test_a_directory_for_files_is_made_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_run_dir_is_created_on_access(tmp_path: Path) -> None:
     run = offline(id="run-1")
     assert not (tmp_path / ".stepwell" / "files").exists()
     assert Path(run.dir) == tmp_path / ".stepwell" / "files" / "run-1"
@@ -208,14 +208,14 @@ def test_a_directory_for_files_is_made_when_it_is_asked_for(tmp_path: Path) -> N
         ({"wait_duration": float("nan")}, "wait_duration must be seconds or a timedelta"),
     ],
 )
-def test_an_alert_that_makes_no_sense_is_refused(arguments: dict[str, Any], text: str) -> None:
+def test_invalid_alert_is_refused(arguments: dict[str, Any], text: str) -> None:
     offline()
     for kind in (TypeError, ValueError):
         with pytest.raises(kind, match=text):
             stepwell.alert("title", **arguments)
 
 
-def test_a_long_title_of_an_alert_is_kept() -> None:
+def test_long_alert_title_is_kept() -> None:
     with testing.capture() as logged:
         stepwell.init().alert("x" * 65, wait_duration=datetime.timedelta(minutes=1))
     assert logged.alerts == [{"title": "x" * 65, "text": "", "level": "INFO", "wait_duration_s": 60}]
@@ -230,14 +230,14 @@ def test_preemption_is_a_note(backend: Backend) -> None:
     assert rows == [({"preempting": True},)]
 
 
-def test_a_with_block_ends_the_run_and_lets_the_exception_through() -> None:
+def test_with_block_finishes_and_propagates() -> None:
     with testing.capture(), pytest.raises(ZeroDivisionError), stepwell.init() as run:
         assert stepwell.run is run
         1 / 0  # noqa: B018 - that is what users do
     assert (stepwell.run, run._life.state.exit_code) == (None, 1)
 
 
-def test_what_older_scripts_call_is_there() -> None:
+def test_older_script_calls_exist() -> None:
     assert stepwell.login(key="x" * 40)
     stepwell.setup()
     stepwell.ensure_configured()
@@ -259,7 +259,7 @@ def as_wandb() -> Iterator[Any]:
 
 
 @pytest.mark.db
-def test_a_library_that_imports_wandb_gets_stepwell(
+def test_library_importing_wandb_gets_stepwell(
     as_wandb: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The calls of the Transformers trainer and of Lightning's logger."""
@@ -291,9 +291,7 @@ def test_a_library_that_imports_wandb_gets_stepwell(
     assert backend.query("SELECT value FROM stepwell.summary WHERE key = 'train/total_flos'") == [(7,)]
 
 
-def test_standing_in_twice_is_standing_in_once_and_never_for_the_real_one(
-    as_wandb: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stand_in_is_idempotent_and_spares_real_wandb(as_wandb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stepwell.install_as_wandb()
     assert sys.modules["wandb"] is as_wandb
     monkeypatch.setitem(sys.modules, "wandb", importlib.import_module("json"))
@@ -302,7 +300,7 @@ def test_standing_in_twice_is_standing_in_once_and_never_for_the_real_one(
 
 
 @pytest.mark.db
-def test_a_script_for_wandb_runs_as_it_is(backend: Backend, tmp_path: Path) -> None:
+def test_wandb_script_runs_unchanged(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         import stepwell as wandb
@@ -321,7 +319,7 @@ def test_a_script_for_wandb_runs_as_it_is(backend: Backend, tmp_path: Path) -> N
     assert (found["acc"], found["epoch"], found["best"], found["_step"]) == ({"max": 0.9}, 2, 0.9, 2)
 
 
-def test_a_change_of_directory_after_init_changes_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chdir_after_init_changes_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     run = offline(id="run-1")
@@ -336,7 +334,7 @@ def test_a_change_of_directory_after_init_changes_no_path(tmp_path: Path, monkey
     assert str(spool) == run.spool_directory
 
 
-def test_a_tilde_in_dir_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_dir_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("STEPWELL_DIR", "~/spools")
     run = stepwell.init(mode="offline")

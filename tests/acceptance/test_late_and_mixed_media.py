@@ -14,9 +14,7 @@ from fixtures.server import Backend, StartRun
 pytestmark = pytest.mark.db
 
 
-def test_a_picture_and_a_number_under_one_key_agree_here_and_on_the_server(
-    file_server: Backend, start_run: StartRun
-) -> None:
+def test_picture_and_number_under_one_key(file_server: Backend, start_run: StartRun) -> None:
     picture = stepwell.Image(np.zeros((2, 2), np.uint8))
     with start_run(file_server.url) as run:
         run.log({"number last": picture, "picture last": 1.0}, commit=False)
@@ -28,7 +26,7 @@ def test_a_picture_and_a_number_under_one_key_agree_here_and_on_the_server(
     assert here["picture last"]["_type"] == there["picture last"]["_type"] == "image-file"
 
 
-def test_quarantine_keeps_the_picture_of_a_late_call(file_server: Backend, start_run: StartRun) -> None:
+def test_quarantine_keeps_pictures(file_server: Backend, start_run: StartRun) -> None:
     with start_run(file_server.url, step_back="quarantine") as run:
         run.log({"a": 1}, step=10)
         run.log({"a": 2, "picture": stepwell.Image(np.zeros((2, 2), np.uint8))}, step=3)

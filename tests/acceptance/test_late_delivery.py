@@ -78,7 +78,7 @@ def resume(environment: Mapping[str, str], directory: Path) -> None:
     subprocess.run([sys.executable, "-c", textwrap.dedent(RESUMED)], env=environment, cwd=directory, check=True)
 
 
-def test_a_spool_whose_frames_are_all_stored_opens_no_writer(
+def test_fully_stored_spool_opens_no_writer(
     backend: Backend, environment: dict[str, str], stepwell_command: Run, tmp_path: Path
 ) -> None:
     killed(environment, tmp_path, backend)
@@ -97,7 +97,7 @@ def test_a_spool_whose_frames_are_all_stored_opens_no_writer(
     assert len(backend.points("r")) == 71
 
 
-def test_rows_that_were_left_arrive_and_the_run_stays_finished(
+def test_late_rows_arrive_and_the_run_stays_finished(
     backend: Backend, environment: dict[str, str], stepwell_command: Run, tmp_path: Path
 ) -> None:
     killed(environment, tmp_path, backend, more=5)
@@ -114,7 +114,7 @@ def test_rows_that_were_left_arrive_and_the_run_stays_finished(
     assert [value for _, metric, _, value in backend.points("r") if metric == "more"] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_a_late_delivery_is_no_sign_of_life(
+def test_late_delivery_is_no_heartbeat(
     backend: Backend, environment: dict[str, str], stepwell_command: Run, tmp_path: Path
 ) -> None:
     killed(environment, tmp_path, backend, more=5)

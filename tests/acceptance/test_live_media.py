@@ -31,7 +31,7 @@ async def watch(url: str, told: list[tuple[int, str]], began: threading.Event) -
                 told += [(row["_step"], key) for row in data.get("rows", []) for key in ("x", "img") if key in row]
 
 
-def test_each_picture_and_each_point_is_told_once(file_server: Backend, start_run: StartRun) -> None:
+def test_pictures_and_points_are_sent_once(file_server: Backend, start_run: StartRun) -> None:
     told: list[tuple[int, str]] = []
     began = threading.Event()
     with start_run(file_server.url) as run, ThreadPoolExecutor(1) as pool:

@@ -18,7 +18,7 @@ from stepwell.errors import RejectionError, StepOrderError
 from stepwell.settings import Limits
 
 
-def test_values_of_all_kinds_are_in_sql(backend: Backend, start_run: StartRun) -> None:
+def test_values_of_all_types_are_in_sql(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         run.log({"loss": 0.5, "epoch": 1, "big": 2**53 + 1, "name": "größe \U0001f600", "nested": {"a": 1, "b": "x"}})
         run.log({"loss": math.nan, "inf": -math.inf, "zero": -0.0, "none": None, "list": [1, math.nan], "ok": True})
@@ -45,7 +45,7 @@ def test_values_of_all_kinds_are_in_sql(backend: Backend, start_run: StartRun) -
     assert run.account == stepwell.Account(logged=14, stored=14, rejected=0, dropped=0, left=0)
 
 
-def test_many_points_of_many_steps_are_each_there_once(backend: Backend, start_run: StartRun) -> None:
+def test_many_points_are_stored_once(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         for step in range(20_000):
             run.log({"loss": 1 / (step + 1), "step": step})
@@ -105,7 +105,7 @@ def test_flush_blocks_where_no_loop_runs(backend: Backend, start_run: StartRun) 
     assert len(backend.points("run-1")) == 100
 
 
-def test_flush_gives_up_after_its_time_and_the_data_stays(start_run: StartRun, backend: Backend) -> None:
+def test_flush_times_out_and_keeps_the_data(start_run: StartRun, backend: Backend) -> None:
     backend.stop()
     run = start_run(backend.url)
     run.log({"a": 1})
@@ -123,7 +123,7 @@ def test_flush_gives_up_after_its_time_and_the_data_stays(start_run: StartRun, b
     assert backend.points("run-1") == [("0", "a", 0, 1.0)]
 
 
-def test_the_module_logs_to_the_current_run(backend: Backend, tmp_path: Path) -> None:
+def test_module_logs_to_the_current_run(backend: Backend, tmp_path: Path) -> None:
     run = stepwell.init("mnist", entity="team", id="run-1", url=backend.url, dir=tmp_path, config={"lr": 0.1})
     assert stepwell.run is run
     stepwell.log({"a": 1})
@@ -139,7 +139,7 @@ def test_the_module_logs_to_the_current_run(backend: Backend, tmp_path: Path) ->
     ]
 
 
-def test_config_lands_in_the_run_and_follows_its_changes(backend: Backend, start_run: StartRun) -> None:
+def test_config_and_changes_are_in_sql(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 0.1, "net": {"layers": [1, 2]}}, name="first try") as run:
         run.log({"a": 1})
         run.flush()
@@ -152,14 +152,14 @@ def test_config_lands_in_the_run_and_follows_its_changes(backend: Backend, start
     ]
 
 
-def test_floats_of_a_config_stay_floats(backend: Backend, start_run: StartRun) -> None:
+def test_config_floats_stay_floats(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 1.0, "nan": math.nan}) as run:
         assert (repr(run.config.lr), repr(run.config.nan)) == ("1.0", "nan")
     ((config,),) = backend.query("SELECT config FROM stepwell.runs")
     assert repr(config) == "{'lr': 1.0, 'nan': {'_type': 'float64', 'value': 'NaN'}}"
 
 
-def test_an_exception_in_the_with_block_makes_the_run_failed(backend: Backend, start_run: StartRun) -> None:
+def test_exception_in_with_block_fails_the_run(backend: Backend, start_run: StartRun) -> None:
     with pytest.raises(ZeroDivisionError), start_run(backend.url) as run:
         run.log({"a": 1}, step=3)
         1 / 0  # noqa: B018 - that is what users do
@@ -185,7 +185,7 @@ def test_threads_log_to_one_run(backend: Backend, start_run: StartRun) -> None:
         assert [value for _, metric, _, value in points if metric == f"t{index}"] == list(range(200))
 
 
-def test_a_server_that_comes_later_gets_everything(postgres_dsn: str, start_run: StartRun) -> None:
+def test_late_server_gets_everything(postgres_dsn: str, start_run: StartRun) -> None:
     backend = Backend(postgres_dsn)
     with start_run(backend.url) as run:
         for step in range(500):
@@ -199,9 +199,7 @@ def test_a_server_that_comes_later_gets_everything(postgres_dsn: str, start_run:
 
 
 @pytest.mark.parametrize("end", [Backend.kill, Backend.stop], ids=["killed", "stopped"])
-def test_a_server_that_goes_and_comes_back_has_every_point_once(
-    backend: Backend, start_run: StartRun, end: Any
-) -> None:
+def test_restarted_server_has_every_point_once(backend: Backend, start_run: StartRun, end: Any) -> None:
     """It goes while frames are under way, again and again, so some were committed and not acknowledged."""
     progress, gone = threading.Semaphore(0), threading.Event()
     run = start_run(backend.url)
@@ -233,7 +231,7 @@ def test_a_server_that_goes_and_comes_back_has_every_point_once(
     assert backend.query("SELECT count(*) FROM stepwell.rejections") == [(0,)]
 
 
-def test_finish_without_a_server_leaves_the_spool_and_says_how_to_deliver(
+def test_finish_without_a_server_leaves_the_spool(
     start_run: StartRun, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     run = start_run(f"http://127.0.0.1:{free_port()}")
@@ -251,7 +249,7 @@ def test_finish_without_a_server_leaves_the_spool_and_says_how_to_deliver(
     spool.close()
 
 
-def test_a_rejected_frame_reaches_the_callback_the_account_and_sql(backend: Backend, start_run: StartRun) -> None:
+def test_rejected_frame_is_reported_everywhere(backend: Backend, start_run: StartRun) -> None:
     """Another worker's ledger says that the writer is further on already."""
     seen: list[tuple[int, RejectionError]] = []
     with start_run(backend.url) as first:
@@ -274,7 +272,7 @@ def test_a_rejected_frame_reaches_the_callback_the_account_and_sql(backend: Back
     assert backend.query("SELECT writer, code, points, objects FROM stepwell.rejections") == [("0", "step_order", 1, 1)]
 
 
-def test_what_finds_no_room_is_lost_by_name_and_the_rest_is_stored(
+def test_overflow_is_counted_and_the_rest_stored(
     postgres_dsn: str, start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The spool is full, then memory: the server is away for longer than both last."""

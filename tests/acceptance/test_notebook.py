@@ -110,7 +110,7 @@ LOG = "for i in range(10): run.log({'loss': i})\n"
 FLUSH = "assert await run.flush(60)\n"
 
 
-async def test_a_cell_that_runs_again_or_fails_goes_on_with_the_run(
+async def test_repeated_and_failed_cells_continue_the_run(
     open_notebook: Callable[[], Notebook], database: asyncpg.Connection
 ) -> None:
     notebook = open_notebook()
@@ -126,7 +126,7 @@ async def test_a_cell_that_runs_again_or_fails_goes_on_with_the_run(
     assert await shown(database, notebook.place.name) == [("finished", list(range(30))), ("finished", steps)]
 
 
-async def test_a_cell_that_is_interrupted_costs_the_call_at_most(
+async def test_interrupted_cell_loses_at_most_one_call(
     open_notebook: Callable[[], Notebook], database: asyncpg.Connection
 ) -> None:
     notebook = open_notebook()
@@ -140,7 +140,7 @@ async def test_a_cell_that_is_interrupted_costs_the_call_at_most(
     assert (state, steps) == ("finished", list(range(last + 10)))
 
 
-async def test_a_kernel_that_is_restarted_delivers_and_ends_its_run(
+async def test_restarted_kernel_delivers_and_ends_its_run(
     open_notebook: Callable[[], Notebook], database: asyncpg.Connection
 ) -> None:
     notebook = open_notebook()
@@ -152,7 +152,7 @@ async def test_a_kernel_that_is_restarted_delivers_and_ends_its_run(
     assert list((notebook.place / ".stepwell").iterdir()) == []
 
 
-async def test_a_kernel_that_is_killed_leaves_what_it_spooled_and_the_next_one_begins_another_run(
+async def test_killed_kernel_leaves_its_spool(
     open_notebook: Callable[[], Notebook], database: asyncpg.Connection, stepwell_command: Any, server: Server
 ) -> None:
     notebook = open_notebook()
@@ -165,7 +165,7 @@ async def test_a_kernel_that_is_killed_leaves_what_it_spooled_and_the_next_one_b
     assert await shown(database, notebook.place.name) == [("running", steps), ("finished", steps)]
 
 
-async def test_a_kernel_that_is_killed_goes_on_with_its_run_when_it_is_asked_to(
+async def test_killed_kernel_can_resume_its_run(
     open_notebook: Callable[[], Notebook], database: asyncpg.Connection
 ) -> None:
     notebook, init = open_notebook(), INIT.replace("()", "(resume='auto')")

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.db
 SAID = "SELECT kind, step, value FROM stepwell.note ORDER BY seq, ord"
 
 
-def test_notes_arrive_once_in_order_over_a_server_that_dies(backend: Backend, start_run: StartRun) -> None:
+def test_notes_survive_a_server_crash(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         for number in range(60):
             run.log({"a": number})
@@ -27,7 +27,7 @@ def test_notes_arrive_once_in_order_over_a_server_that_dies(backend: Backend, st
     assert (run.stats.notes, run.stats.values_logged) == (60, 60)
 
 
-def test_notes_of_an_offline_run_are_delivered_by_sync(backend: Backend, start_run: StartRun) -> None:
+def test_sync_delivers_notes(backend: Backend, start_run: StartRun) -> None:
     from stepwell.cli import main
 
     with start_run(mode="offline") as run:
@@ -37,7 +37,7 @@ def test_notes_of_an_offline_run_are_delivered_by_sync(backend: Backend, start_r
     assert backend.query(SAID) == [("test", 0, "offline")]
 
 
-def test_notes_that_are_left_are_named_at_the_end(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_undelivered_notes_are_reported(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = start_run(mode="offline")
     run.summary["a"] = 1
     run.finish()

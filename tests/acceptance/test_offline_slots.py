@@ -63,17 +63,13 @@ def assert_one_curve(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_slots_that_are_synced_in_any_order_are_one_curve(
-    backend: Backend, slots: list[Path], order: tuple[int, ...]
-) -> None:
+def test_slots_synced_in_any_order_are_one_curve(backend: Backend, slots: list[Path], order: tuple[int, ...]) -> None:
     for number in order:
         assert main(["sync", str(slots[number]), "--url", backend.url]) == 0
     assert_one_curve(backend)
 
 
-def test_slots_of_one_directory_are_one_curve_and_a_second_sync_changes_nothing(
-    backend: Backend, slots: list[Path], tmp_path: Path
-) -> None:
+def test_slots_in_one_directory_are_one_curve(backend: Backend, slots: list[Path], tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     for root in slots:
         shutil.copytree(root, shared, dirs_exist_ok=True)

@@ -122,7 +122,7 @@ def test_histogram(run_example: RunExample) -> None:
     assert seen.summary()["gradients"] == expected[0, "gradients"]
 
 
-def test_images_of_numpy(run_example: RunExample) -> None:
+def test_numpy_images(run_example: RunExample) -> None:
     seen = run_example("""
         import numpy as np
         import wandb
@@ -151,7 +151,7 @@ def test_images_of_numpy(run_example: RunExample) -> None:
     assert seen.summary() == {"examples": examples, "grey": grey, "loss": 0.5}
 
 
-def test_images_of_pillow(run_example: RunExample) -> None:
+def test_pillow_images(run_example: RunExample) -> None:
     seen = run_example("""
         import numpy as np
         from PIL import Image as PILImage
@@ -176,7 +176,7 @@ def test_images_of_pillow(run_example: RunExample) -> None:
         assert np.array_equal(np.asarray(picture), expected)
 
 
-def test_video_of_numpy(run_example: RunExample) -> None:
+def test_numpy_video(run_example: RunExample) -> None:
     """Of few colours, as a gif has 256 a picture; each picture another, as it has one of equal ones that follow."""
     seen = run_example("""
         import numpy as np
@@ -273,7 +273,7 @@ def test_pr_curve(run_example: RunExample) -> None:
         assert [row[1] for row in rows] == best
 
 
-def test_objects_of_three_dimensions(run_example: RunExample, tmp_path: Path) -> None:
+def test_object3d(run_example: RunExample, tmp_path: Path) -> None:
     contents = {
         "sample.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n",
         "sample.gltf": b'{"asset": {"version": "2.0"}}',

@@ -56,7 +56,7 @@ def terminated(code: str, *arguments: object, by_itself: bool = False) -> tuple[
     return process.returncode, said
 
 
-def test_a_process_that_is_preempted_delivers_and_dies_of_the_signal(backend: Backend, tmp_path: Path) -> None:
+def test_preempted_process_delivers_and_dies_by_signal(backend: Backend, tmp_path: Path) -> None:
     code, said = terminated(TRAINING + WAIT, backend.url, tmp_path)
     assert code == -signal.SIGTERM
     assert said.splitlines()[-1] == "stepwell: run run-1: 1,001 values logged = 1,001 stored"
@@ -65,7 +65,7 @@ def test_a_process_that_is_preempted_delivers_and_dies_of_the_signal(backend: Ba
     assert Spool.discover(tmp_path) == []
 
 
-def test_it_delivers_from_inside_of_log_too(backend: Backend, tmp_path: Path) -> None:
+def test_sigterm_inside_log_delivers(backend: Backend, tmp_path: Path) -> None:
     code, _ = terminated(TRAINING + "while True:\n        run.log({'a': 1, 'b': 2})\n", backend.url, tmp_path)
     assert code == -signal.SIGTERM
     steps = [step for _, metric, step, _ in backend.points("run-1") if metric == "a"]
@@ -74,7 +74,7 @@ def test_it_delivers_from_inside_of_log_too(backend: Backend, tmp_path: Path) ->
     assert Spool.discover(tmp_path) == []
 
 
-def test_it_waits_for_a_finish_that_is_under_way(backend: Backend, tmp_path: Path) -> None:
+def test_sigterm_waits_for_a_running_finish(backend: Backend, tmp_path: Path) -> None:
     code, said = terminated(
         TRAINING
         + """
@@ -97,7 +97,7 @@ def test_it_waits_for_a_finish_that_is_under_way(backend: Backend, tmp_path: Pat
     assert backend.query("SELECT state FROM stepwell.runs") == [("finished",)]
 
 
-def test_without_a_server_it_dies_of_the_signal_and_the_spool_stays(tmp_path: Path) -> None:
+def test_sigterm_without_a_server_keeps_the_spool(tmp_path: Path) -> None:
     quick = """
     import dataclasses, stepwell.runs.run as module
     from stepwell.settings import Timeouts
@@ -115,7 +115,7 @@ def test_without_a_server_it_dies_of_the_signal_and_the_spool_stays(tmp_path: Pa
     spool.close()
 
 
-def test_a_programs_own_handler_is_left_alone(backend: Backend, tmp_path: Path) -> None:
+def test_program_signal_handler_is_kept(backend: Backend, tmp_path: Path) -> None:
     own = """
     import signal
     def handler(number, frame):
@@ -130,7 +130,7 @@ def test_a_programs_own_handler_is_left_alone(backend: Backend, tmp_path: Path) 
     assert backend.query("SELECT state, exit_code FROM stepwell.runs") == [("failed", 7)]
 
 
-def test_a_program_that_ignores_the_signal_goes_on_ignoring_it(tmp_path: Path) -> None:
+def test_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     done = script(
         """
         import signal
@@ -145,7 +145,7 @@ def test_a_program_that_ignores_the_signal_goes_on_ignoring_it(tmp_path: Path) -
     assert done.stdout == "still here\n"
 
 
-def test_a_forked_child_that_is_terminated_does_not_end_its_parents_run(backend: Backend, tmp_path: Path) -> None:
+def test_terminated_child_does_not_end_the_run(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         import signal, time
@@ -175,7 +175,7 @@ def test_a_forked_child_that_is_terminated_does_not_end_its_parents_run(backend:
     assert states == [(False, "failed"), (True, "finished")]
 
 
-def test_a_run_in_a_thread_that_is_not_the_main_one_starts_all_the_same(tmp_path: Path) -> None:
+def test_run_starts_outside_the_main_thread(tmp_path: Path) -> None:
     script(
         """
         import threading

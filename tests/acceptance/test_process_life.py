@@ -36,7 +36,7 @@ def spooled_steps(root: Path) -> list[int]:
     return steps
 
 
-def test_offline_logs_to_the_disk_only(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_offline_logs_only_to_disk(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
     with start_run(mode="offline") as run:
         for step in range(100):
             run.log({"a": step})
@@ -64,7 +64,7 @@ def spooled_steps_of(run: stepwell.Run) -> list[int]:
     return steps
 
 
-def test_disabled_keeps_nothing_and_still_finds_bad_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_disabled_mode_still_validates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with stepwell.init(mode="disabled", dir=tmp_path / "spool", config={"lr": 0.1}) as run:
         run.log({"a": 1})
         run.log({"a": 2}, step=5)
@@ -85,7 +85,7 @@ def test_disabled_keeps_nothing_and_still_finds_bad_data(tmp_path: Path, capsys:
     assert (list(tmp_path.iterdir()), capsys.readouterr().err) == ([], "")
 
 
-def test_the_mode_of_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_mode_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STEPWELL_MODE", "disabled")
     with stepwell.init(dir=tmp_path / "spool") as run:
         run.log({"a": 1})
@@ -110,7 +110,7 @@ def test_the_mode_of_the_environment_holds(monkeypatch: pytest.MonkeyPatch, tmp_
         (lambda: stepwell.summary.acc, "wandb.summary.acc"),
     ],
 )
-def test_before_init_the_error_says_what_to_call(call: object, name: str) -> None:
+def test_log_before_init_gives_advice(call: object, name: str) -> None:
     with pytest.raises(Error) as raised:
         call()  # type: ignore[operator]  # parametrised with functions of several signatures
     assert str(raised.value) == f"You must call wandb.init() before {name}"
@@ -119,7 +119,7 @@ def test_before_init_the_error_says_what_to_call(call: object, name: str) -> Non
     assert stepwell.run is None
 
 
-def test_after_finish_a_run_takes_nothing_more(start_run: StartRun) -> None:
+def test_log_after_finish_is_refused(start_run: StartRun) -> None:
     run = start_run(mode="offline", config={"lr": 0.1})
     run.log({"a": 1})
     run.finish()
@@ -146,7 +146,7 @@ def test_after_finish_a_run_takes_nothing_more(start_run: StartRun) -> None:
         stepwell.log({"a": 1})
 
 
-def test_a_second_init_returns_the_active_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_init_returns_the_active_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = stepwell.init("mnist", id="one", mode="offline", dir=tmp_path)
     assert stepwell.init("other", id="two", mode="offline", dir=tmp_path) is first
     assert capsys.readouterr().err.splitlines()[1:] == [
@@ -157,13 +157,13 @@ def test_a_second_init_returns_the_active_run(tmp_path: Path, capsys: pytest.Cap
     assert (second.id, stepwell.run) == ("two", second)
 
 
-def test_a_silent_run_prints_nothing(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_run_prints_nothing(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
     with start_run(mode="offline", silent=True) as run:
         run.log({"a": 1})
     assert capsys.readouterr().err == ""
 
 
-def test_a_forked_child_logs_as_a_writer_of_its_own_and_the_parent_goes_on(backend: Backend, tmp_path: Path) -> None:
+def test_forked_child_is_a_separate_writer(backend: Backend, tmp_path: Path) -> None:
     """While the parent's threads log at full speed, so locks are held when it forks."""
     done = script(
         """
@@ -212,7 +212,7 @@ def test_a_forked_child_logs_as_a_writer_of_its_own_and_the_parent_goes_on(backe
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_forked_child_that_logs_nothing_leaves_no_trace(backend: Backend, tmp_path: Path) -> None:
+def test_idle_forked_child_leaves_no_trace(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init("mnist", id="forked", url=sys.argv[1], dir=sys.argv[2])
@@ -230,7 +230,7 @@ def test_a_forked_child_that_logs_nothing_leaves_no_trace(backend: Backend, tmp_
     assert backend.query("SELECT writers, state FROM stepwell.runs") == [(1, "finished")]
 
 
-def test_children_of_multiprocessing_that_forget_finish_deliver(backend: Backend, tmp_path: Path) -> None:
+def test_multiprocessing_children_without_finish_deliver(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         import multiprocessing
@@ -267,7 +267,7 @@ def test_children_of_multiprocessing_that_forget_finish_deliver(backend: Backend
         ),
     ],
 )
-def test_an_exit_without_finish_delivers(
+def test_exit_without_finish_delivers(
     backend: Backend, tmp_path: Path, end: str, returncode: int, state: tuple[str, int]
 ) -> None:
     done = script(
@@ -286,7 +286,7 @@ def test_an_exit_without_finish_delivers(
     assert backend.query("SELECT state, exit_code FROM stepwell.runs") == [state]
 
 
-def test_a_killed_process_leaves_all_that_was_flushed_in_its_spool(tmp_path: Path) -> None:
+def test_killed_process_leaves_flushed_rows_in_its_spool(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(
             """
@@ -320,7 +320,7 @@ def test_a_killed_process_leaves_all_that_was_flushed_in_its_spool(tmp_path: Pat
     assert steps == list(range(len(steps)))
 
 
-def test_a_process_that_is_killed_loses_the_open_step_and_no_other(tmp_path: Path) -> None:
+def test_killed_process_loses_only_the_open_step(tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init("mnist", id="run-1", mode="offline", dir=sys.argv[1])
@@ -334,7 +334,7 @@ def test_a_process_that_is_killed_loses_the_open_step_and_no_other(tmp_path: Pat
     assert spooled_steps(tmp_path) == [0]
 
 
-def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:
+def test_spool_of_a_killed_process_describes_it(tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init("mnist", entity="team", id="run-1", mode="offline", dir=sys.argv[1], config={"lr": 0.1})
@@ -357,7 +357,7 @@ def test_a_killed_process_says_in_its_spool_what_it_was(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_an_exit_without_a_server_ends_and_leaves_the_spool(tmp_path: Path) -> None:
+def test_exit_without_a_server_leaves_the_spool(tmp_path: Path) -> None:
     done = script(
         """
         import dataclasses, stepwell.runs.run as module
@@ -375,9 +375,7 @@ def test_an_exit_without_a_server_ends_and_leaves_the_spool(tmp_path: Path) -> N
     assert spooled_steps(tmp_path) == [0]
 
 
-def test_a_second_init_says_which_of_its_arguments_have_no_effect(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_second_init_reports_ignored_arguments(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = stepwell.init("mnist", id="one", mode="offline", dir=tmp_path, config={"lr": 0.1, "depth": 3})
     assert stepwell.init("mnist", mode="offline", dir=tmp_path, config={"lr": 0.1}) is first
     assert caplog.messages == []

@@ -45,7 +45,7 @@ def left_behind(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("word", ["allow", "never", "auto"])
-def test_a_run_that_is_new_starts_at_zero(backend: Backend, start_run: StartRun, word: str) -> None:
+def test_new_run_starts_at_zero(backend: Backend, start_run: StartRun, word: str) -> None:
     with start_run(backend.url, resume=word) as run:
         assert (run.step, run.resumed) == (0, False)
         log(run, range(3), 1)
@@ -53,7 +53,7 @@ def test_a_run_that_is_new_starts_at_zero(backend: Backend, start_run: StartRun,
 
 
 @pytest.mark.parametrize("word", ["allow", "must"])
-def test_a_run_that_is_there_goes_on_behind_its_last_step(backend: Backend, start_run: StartRun, word: str) -> None:
+def test_existing_run_continues_after_its_last_step(backend: Backend, start_run: StartRun, word: str) -> None:
     with start_run(backend.url) as first:
         log(first, range(10), 1)
         first.log({"a": 1}, step=20)
@@ -66,7 +66,7 @@ def test_a_run_that_is_there_goes_on_behind_its_last_step(backend: Backend, star
     assert backend.query("SELECT state, last_step, writers FROM stepwell.runs") == [("finished", 21, 1)]
 
 
-def test_a_run_that_must_be_there_and_is_not_leaves_nothing(
+def test_resume_must_without_a_run_leaves_nothing(
     backend: Backend, start_run: StartRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -80,9 +80,7 @@ def test_a_run_that_must_be_there_and_is_not_leaves_nothing(
         log(run, [0], 1)
 
 
-def test_a_run_that_must_not_be_there_and_is_stays_as_it_was(
-    backend: Backend, start_run: StartRun, tmp_path: Path
-) -> None:
+def test_resume_never_keeps_the_existing_run(backend: Backend, start_run: StartRun, tmp_path: Path) -> None:
     with start_run(backend.url, config={"lr": 1}) as run:
         log(run, range(3), 1)
     with pytest.raises(UsageError, match="run default/uncategorized/run-1 exists already") as caught:
@@ -93,7 +91,7 @@ def test_a_run_that_must_not_be_there_and_is_stays_as_it_was(
     assert left_behind(tmp_path / "spool") == []
 
 
-def test_never_lets_all_ranks_of_one_start_in(backend: Backend, start_run: StartRun) -> None:
+def test_resume_never_admits_all_ranks_of_a_launch(backend: Backend, start_run: StartRun) -> None:
     for rank in range(3):
         run = start_run(backend.url, resume="never", writer=str(rank))
         assert (run.step, run.resumed) == (0, False)
@@ -101,12 +99,12 @@ def test_never_lets_all_ranks_of_one_start_in(backend: Backend, start_run: Start
     assert [backend.query("SELECT writers FROM stepwell.runs")[0][0], len(backend.points("run-1"))] == [3, 0]
 
 
-def test_a_rank_that_starts_a_moment_after_another_one_resumes_nothing(backend: Backend, start_run: StartRun) -> None:
+def test_later_rank_of_a_launch_resumes_nothing(backend: Backend, start_run: StartRun) -> None:
     ranks = [start_run(backend.url, resume="allow", writer=str(rank)) for rank in range(3)]
     assert [(run.step, run.resumed) for run in ranks] == [(0, False)] * 3
 
 
-def test_auto_goes_on_with_the_run_that_did_not_end_cleanly(backend: Backend, start_run: StartRun) -> None:
+def test_resume_auto_continues_an_unclean_run(backend: Backend, start_run: StartRun) -> None:
     def start() -> Run:
         return start_run(backend.url, resume="auto", run_id=None)
 
@@ -123,7 +121,7 @@ def test_auto_goes_on_with_the_run_that_did_not_end_cleanly(backend: Backend, st
     assert shown(backend, crashed.id) == {**dict.fromkeys(range(5), 1), **dict.fromkeys(range(5, 8), 2)}
 
 
-def test_auto_forgets_only_its_own_run(backend: Backend, start_run: StartRun) -> None:
+def test_resume_auto_forgets_only_its_own_run(backend: Backend, start_run: StartRun) -> None:
     first = start_run(backend.url, resume="auto", run_id=None)
     second = start_run(backend.url, resume="auto", run_id="other")
     first.finish()  # the directory remembers the second one by now
@@ -132,7 +130,7 @@ def test_auto_forgets_only_its_own_run(backend: Backend, start_run: StartRun) ->
     assert (second.id, third.resumed) == ("other", True)
 
 
-def test_a_restart_without_resume_supersedes_from_its_first_step_on(backend: Backend, start_run: StartRun) -> None:
+def test_restart_supersedes_from_its_first_step(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as first:
         for step in range(10):
             first.log({"a": 1, "note": "old"}, step=step)
@@ -151,7 +149,7 @@ def test_a_restart_without_resume_supersedes_from_its_first_step_on(backend: Bac
     assert_nothing_lost(backend, "run-1", 12)
 
 
-def test_many_restarts_show_each_step_once_and_the_newest(backend: Backend, start_run: StartRun) -> None:
+def test_many_restarts_show_the_newest_steps_once(backend: Backend, start_run: StartRun) -> None:
     expected: dict[int, float] = {}
     logged = 0
     for epoch, (first, last) in enumerate([(0, 50), (40, 60), (10, 30), (25, 26), (26, 90), (0, 5)], 1):
@@ -164,7 +162,7 @@ def test_many_restarts_show_each_step_once_and_the_newest(backend: Backend, star
     assert_nothing_lost(backend, "run-1", logged)
 
 
-def test_what_the_killed_process_had_left_comes_home_as_a_writer_of_its_own(
+def test_spool_of_a_killed_process_becomes_a_separate_writer(
     backend: Backend, start_run: StartRun, tmp_path: Path
 ) -> None:
     first = start_run(backend.url)
@@ -182,7 +180,7 @@ def test_what_the_killed_process_had_left_comes_home_as_a_writer_of_its_own(
     assert len(stepwell.spool.Spool.discover(tmp_path / "spool")) == 1
 
 
-def test_the_config_is_merged_and_what_is_given_now_wins(backend: Backend, start_run: StartRun) -> None:
+def test_config_is_merged_and_new_values_win(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 0.1, "depth": 3}) as first:
         log(first, [0], 1)
     with start_run(backend.url, resume="allow", config={"lr": 0.2, "seed": 7}) as second:
@@ -193,7 +191,7 @@ def test_the_config_is_merged_and_what_is_given_now_wins(backend: Backend, start
     assert backend.query("SELECT config FROM stepwell.runs") == [({"lr": 0.2, "seed": 7, "depth": 3, "width": 5},)]
 
 
-def test_an_offline_run_says_that_it_starts_at_zero(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_offline_run_reports_start_at_zero(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     with start_run(mode="offline", resume="allow") as run:
         assert (run.step, run.resumed) == (0, False)
         log(run, [0], 1)
@@ -201,7 +199,7 @@ def test_an_offline_run_says_that_it_starts_at_zero(start_run: StartRun, caplog:
 
 
 @pytest.mark.parametrize("how", [{"resume": "allow"}, {"resume_from": "run-1?_step=3"}, {"fork_from": "other?_step=3"}])
-def test_a_server_that_is_away_is_named_and_nothing_is_left(
+def test_unreachable_server_is_named_and_nothing_is_left(
     start_run: StartRun, tmp_path: Path, how: dict[str, str]
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
@@ -226,7 +224,7 @@ def test_a_server_that_is_away_is_named_and_nothing_is_left(
         ({"fork_from": "run-1?_step=1"}, "a fork needs an id of its own"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_happens(
+def test_invalid_arguments_are_refused_first(
     start_run: StartRun, tmp_path: Path, how: dict[str, str], text: str
 ) -> None:
     with pytest.raises(SettingError) as caught:

@@ -36,7 +36,7 @@ def assert_nothing_lost(backend: Backend, run: str, logged: int) -> None:
     assert len(backend.points(run)) + count == logged
 
 
-def test_a_rewind_hides_what_lies_above_at_once_and_goes_on_there(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_hides_later_points_and_continues(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 1}) as first:
         for step in range(10):
             first.log({"a": 1, "note": "x"}, step=step)
@@ -52,7 +52,7 @@ def test_a_rewind_hides_what_lies_above_at_once_and_goes_on_there(backend: Backe
     assert_nothing_lost(backend, "run-1", 12)
 
 
-def test_a_rewind_takes_the_id_from_its_own_argument(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_takes_the_id_from_resume_from(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="abc") as first:
         log(first, range(4), 1)
     with start_run(backend.url, run_id=None, resume_from="abc?_step=1") as second:
@@ -60,7 +60,7 @@ def test_a_rewind_takes_the_id_from_its_own_argument(backend: Backend, start_run
 
 
 @pytest.mark.parametrize(("first", "second"), [(5, 2), (2, 5), (3, 3)])
-def test_a_run_that_is_rewound_twice(backend: Backend, start_run: StartRun, first: int, second: int) -> None:
+def test_run_rewound_twice(backend: Backend, start_run: StartRun, first: int, second: int) -> None:
     with start_run(backend.url) as run:
         log(run, range(10), 1)
     with start_run(backend.url, resume_from=f"run-1?_step={first}") as run:
@@ -72,7 +72,7 @@ def test_a_run_that_is_rewound_twice(backend: Backend, start_run: StartRun, firs
     assert_nothing_lost(backend, "run-1", 10 + (8 - first) + (11 - second))
 
 
-def test_a_rewind_to_step_zero_keeps_that_step(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_to_step_zero_keeps_that_step(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         log(run, range(4), 1)
     with start_run(backend.url, resume_from="run-1?_step=0") as run:
@@ -80,7 +80,7 @@ def test_a_rewind_to_step_zero_keeps_that_step(backend: Backend, start_run: Star
     assert shown(backend) == {0: 1}
 
 
-def test_resume_after_a_rewind_goes_on_behind_what_is_shown(backend: Backend, start_run: StartRun) -> None:
+def test_resume_after_a_rewind_continues_after_shown_steps(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         log(run, range(100), 1)
     with start_run(backend.url, resume_from="run-1?_step=50"):
@@ -89,7 +89,7 @@ def test_resume_after_a_rewind_goes_on_behind_what_is_shown(backend: Backend, st
         assert run.step == 51
 
 
-def test_ranks_that_rewind_together_each_go_on_there(backend: Backend, start_run: StartRun) -> None:
+def test_ranks_that_rewind_together_continue_together(backend: Backend, start_run: StartRun) -> None:
     for rank in "012":
         with start_run(backend.url, writer=rank) as run:
             log(run, range(10), 1)
@@ -104,7 +104,7 @@ def test_ranks_that_rewind_together_each_go_on_there(backend: Backend, start_run
     assert_nothing_lost(backend, "run-1", 36)
 
 
-def test_a_rank_that_rewinds_late_leaves_what_others_logged_since(backend: Backend, start_run: StartRun) -> None:
+def test_late_rank_keeps_new_points_of_others(backend: Backend, start_run: StartRun) -> None:
     """Rank 1 has rewound, logged and ended before rank 0 comes."""
     for rank in "01":
         with start_run(backend.url, writer=rank) as run:
@@ -121,7 +121,7 @@ def test_a_rank_that_rewinds_late_leaves_what_others_logged_since(backend: Backe
         assert shown(backend, writer=rank) == values((range(5), 1), (range(5, 6), 3))
 
 
-def test_a_rewind_by_fewer_ranks_cuts_those_that_do_not_return(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_by_fewer_ranks_cuts_absent_ranks(backend: Backend, start_run: StartRun) -> None:
     for rank in "012":
         with start_run(backend.url, writer=rank) as run:
             log(run, range(10), 1)
@@ -132,7 +132,7 @@ def test_a_rewind_by_fewer_ranks_cuts_those_that_do_not_return(backend: Backend,
         assert shown(backend, writer=rank) == values((range(5), 1))
 
 
-def test_a_process_that_another_ones_rewind_cuts_goes_on(backend: Backend, start_run: StartRun) -> None:
+def test_cut_process_continues(backend: Backend, start_run: StartRun) -> None:
     evaluator = start_run(backend.url, writer="1")
     log(evaluator, range(10), 1)
     assert evaluator.flush()
@@ -151,7 +151,7 @@ def test_a_process_that_another_ones_rewind_cuts_goes_on(backend: Backend, start
     assert_nothing_lost(backend, "run-1", 24)
 
 
-def test_a_rewind_beyond_the_end_goes_on_at_the_end(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_beyond_the_end_continues_at_the_end(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         log(run, range(5), 1)
     with start_run(backend.url, resume_from="run-1?_step=1000") as run:
@@ -161,13 +161,13 @@ def test_a_rewind_beyond_the_end_goes_on_at_the_end(backend: Backend, start_run:
     assert shown(backend) == values((range(5), 1), ([5], 2))
 
 
-def test_a_run_that_is_not_there_cannot_be_rewound(backend: Backend, start_run: StartRun) -> None:
+def test_missing_run_cannot_be_rewound(backend: Backend, start_run: StartRun) -> None:
     with pytest.raises(UsageError, match="run default/uncategorized/run-9 does not exist, so it cannot be rewound"):
         start_run(backend.url, run_id=None, resume_from="run-9?_step=4")
     assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
 
 
-def test_a_fork_shows_its_parent_up_to_the_step_and_then_itself(backend: Backend, start_run: StartRun) -> None:
+def test_fork_shows_its_parent_then_itself(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="parent") as parent:
         for step in range(10):
             parent.log({"a": 1, "note": "x"}, step=step)
@@ -184,7 +184,7 @@ def test_a_fork_shows_its_parent_up_to_the_step_and_then_itself(backend: Backend
     assert backend.query("SELECT count(*) FROM stepwell.history") == [(10 + 6 + 3,)]
 
 
-def test_the_parent_goes_on_and_the_fork_does_not_notice(backend: Backend, start_run: StartRun) -> None:
+def test_parent_changes_do_not_affect_the_fork(backend: Backend, start_run: StartRun) -> None:
     parent = start_run(backend.url, run_id="parent")
     log(parent, range(10), 1)
     parent.log({"a": 1}, step=10)
@@ -197,7 +197,7 @@ def test_the_parent_goes_on_and_the_fork_does_not_notice(backend: Backend, start
     assert shown(backend, "parent") == values((range(20), 1))
 
 
-def test_a_fork_of_a_fork_shows_all_its_ancestors(backend: Backend, start_run: StartRun) -> None:
+def test_fork_of_a_fork_shows_all_ancestors(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="one") as run:
         log(run, range(10), 1)
     with start_run(backend.url, run_id="two", fork_from="one?_step=5") as run:
@@ -210,7 +210,7 @@ def test_a_fork_of_a_fork_shows_all_its_ancestors(backend: Backend, start_run: S
     assert shown(backend, "early") == values((range(4), 1), (range(4, 6), 4))
 
 
-def test_a_fork_can_be_rewound_and_restarted_like_any_run(backend: Backend, start_run: StartRun) -> None:
+def test_fork_can_be_rewound_and_restarted(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="parent") as run:
         log(run, range(10), 1)
     for value in (2, 3):  # the second time a restart with the same arguments: it supersedes
@@ -225,7 +225,7 @@ def test_a_fork_can_be_rewound_and_restarted_like_any_run(backend: Backend, star
         assert run.step == 9
 
 
-def test_all_ranks_of_a_fork_share_it(backend: Backend, start_run: StartRun) -> None:
+def test_ranks_share_a_fork(backend: Backend, start_run: StartRun) -> None:
     for rank in "01":
         with start_run(backend.url, run_id="parent", writer=rank) as run:
             log(run, range(10), 1)
@@ -239,7 +239,7 @@ def test_all_ranks_of_a_fork_share_it(backend: Backend, start_run: StartRun) -> 
         assert shown(backend, "fork", rank) == values((range(6), 1), (range(6, 8), 2))
 
 
-def test_a_fork_needs_a_parent_and_a_name_of_its_own(backend: Backend, start_run: StartRun) -> None:
+def test_fork_needs_a_parent_and_a_new_name(backend: Backend, start_run: StartRun) -> None:
     with pytest.raises(UsageError, match="the run to fork does not exist") as caught:
         start_run(backend.url, run_id="fork", fork_from="nobody?_step=5")
     assert "run nobody of default/uncategorized does not exist" in str(caught.value)
@@ -256,7 +256,7 @@ def test_a_fork_needs_a_parent_and_a_name_of_its_own(backend: Backend, start_run
         start_run(backend.url, run_id="fork", fork_from="parent?_step=6")
 
 
-def test_a_fork_keeps_what_its_parent_takes_back(backend: Backend, start_run: StartRun) -> None:
+def test_fork_keeps_points_that_its_parent_rewinds(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="parent") as run:
         for step in range(10):
             run.log({"a": 1, "note": "x"}, step=step)
@@ -275,7 +275,7 @@ def test_a_fork_keeps_what_its_parent_takes_back(backend: Backend, start_run: St
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded WHERE run = 'fork'") == [(0,)]
 
 
-def test_a_fork_made_after_a_rewind_shows_what_is_shown(backend: Backend, start_run: StartRun) -> None:
+def test_fork_after_a_rewind_shows_visible_points(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="one") as run:
         log(run, range(10), 1)
     with start_run(backend.url, run_id=None, resume_from="one?_step=3") as run:
@@ -293,7 +293,7 @@ def test_a_fork_made_after_a_rewind_shows_what_is_shown(backend: Backend, start_
     assert backend.query(superseded) == [(1, step, 1.0) for step in (4, 5, 6)]  # as they were when it was made
 
 
-def test_what_the_parent_has_under_way_reaches_the_fork(backend: Backend, start_run: StartRun) -> None:
+def test_pending_parent_points_reach_the_fork(backend: Backend, start_run: StartRun) -> None:
     parent = start_run(backend.url, run_id="parent")
     log(parent, range(4), 1)
     assert parent.flush()
@@ -305,7 +305,7 @@ def test_what_the_parent_has_under_way_reaches_the_fork(backend: Backend, start_
     assert shown(backend, "fork") == values((range(6), 1), ([6], 2))
 
 
-def test_a_fork_that_starts_anew_takes_the_place_of_what_it_inherited(backend: Backend, start_run: StartRun) -> None:
+def test_fork_restart_supersedes_inherited_points(backend: Backend, start_run: StartRun) -> None:
     for rank in "01":
         with start_run(backend.url, run_id="parent", writer=rank) as run:
             for step in range(10):
@@ -325,7 +325,7 @@ def test_a_fork_that_starts_anew_takes_the_place_of_what_it_inherited(backend: B
     assert shown(backend, "parent") == shown(backend, "parent", "1") == values((range(10), 1))
 
 
-def test_a_rank_that_resumes_a_fork_goes_on_behind_what_it_inherited(backend: Backend, start_run: StartRun) -> None:
+def test_rank_that_resumes_a_fork_continues_after_inherited_points(backend: Backend, start_run: StartRun) -> None:
     for rank in "01":
         with start_run(backend.url, run_id="parent", writer=rank) as run:
             log(run, range(10), 1)
@@ -337,7 +337,7 @@ def test_a_rank_that_resumes_a_fork_goes_on_behind_what_it_inherited(backend: Ba
     assert shown(backend, "fork", "1") == values((range(6), 1), ([6], 3))
 
 
-def test_a_fork_that_is_rewound_below_its_fork_step_is_cut_there(backend: Backend, start_run: StartRun) -> None:
+def test_fork_rewound_below_its_fork_step_is_cut(backend: Backend, start_run: StartRun) -> None:
     for rank in "01":
         with start_run(backend.url, run_id="parent", writer=rank) as run:
             log(run, range(10), 1)

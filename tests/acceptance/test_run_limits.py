@@ -28,7 +28,7 @@ UNTIL_FULL = """
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_full_run_is_warned_of_once_and_counted(
+def test_full_run_gives_one_warning(
     command_environment: dict[str, str],
     start_server: Callable[..., Server],
     stepwell_command: Run,
@@ -58,7 +58,7 @@ def test_a_full_run_is_warned_of_once_and_counted(
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "5XB", "much"])
-def test_a_size_that_makes_no_sense_says_so(stepwell_command: Run, size: str) -> None:
+def test_invalid_size_is_an_error(stepwell_command: Run, size: str) -> None:
     done = stepwell_command("up", f"--bytes-per-run={size}")
     assert done.returncode == 2
     assert "a size must be a number of bytes, or a number with kB, MB, GB or TB" in done.stderr

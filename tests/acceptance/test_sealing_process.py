@@ -56,7 +56,7 @@ def running(start_server: Callable[..., Server], data_place: Path) -> Iterator[t
     psutil.wait_procs(family, timeout=30)
 
 
-def test_what_was_logged_is_sealed(
+def test_logged_points_are_sealed(
     running: tuple[Server, psutil.Process], stepwell_command: Run, command_environment: dict[str, str], tmp_path: Path
 ) -> None:
     server, _ = running
@@ -80,7 +80,7 @@ def test_what_was_logged_is_sealed(
     assert ask("SELECT sum(value) = 2999 * 1500 FROM history WHERE metric = 'a'") == "true"
 
 
-def test_a_sealer_that_is_killed_comes_back(running: tuple[Server, psutil.Process]) -> None:
+def test_killed_sealer_is_restarted(running: tuple[Server, psutil.Process]) -> None:
     server, sealer = running
     sealer.kill()
     await_true(lambda: [child for child in sealers(server) if child.pid != sealer.pid])
@@ -91,7 +91,7 @@ def test_a_sealer_that_is_killed_comes_back(running: tuple[Server, psutil.Proces
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_it_ends_with_its_server(running: tuple[Server, psutil.Process], number: signal.Signals) -> None:
+def test_sealer_ends_with_its_server(running: tuple[Server, psutil.Process], number: signal.Signals) -> None:
     server, sealer = running
     family = psutil.Process(server.process.pid).children(recursive=True)
     assert server.end(number) == 0
@@ -99,14 +99,14 @@ def test_it_ends_with_its_server(running: tuple[Server, psutil.Process], number:
     assert not [child for child in family if child.is_running()]
 
 
-def test_it_ends_when_its_server_is_killed(running: tuple[Server, psutil.Process]) -> None:
+def test_sealer_ends_when_its_server_is_killed(running: tuple[Server, psutil.Process]) -> None:
     server, sealer = running
     os.kill(server.process.pid, signal.SIGKILL)
     server.process.wait(30)
     await_true(lambda: not sealer.is_running() or sealer.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_no_seal_starts_none(start_server: Callable[..., Server], data_place: Path) -> None:
+def test_no_seal_option(start_server: Callable[..., Server], data_place: Path) -> None:
     server = start_server(data_place / "data", "--no-seal", "--workers", "2")
     await_true(lambda: len(psutil.Process(server.process.pid).children()) >= 3)  # Postgres and two workers
     assert sealers(server) == []

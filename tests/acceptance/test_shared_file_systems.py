@@ -40,7 +40,7 @@ LOG = """
 """
 
 
-def test_a_run_and_its_delivery_need_neither_mmap_nor_locks(tmp_path: Path, server: Server) -> None:
+def test_run_and_sync_without_mmap_and_locks(tmp_path: Path, server: Server) -> None:
     _run(LOG + "    run.finish()", tmp_path)
     delivered = _run(
         """
@@ -54,7 +54,7 @@ def test_a_run_and_its_delivery_need_neither_mmap_nor_locks(tmp_path: Path, serv
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_owns_a_spool_is_known_without_locks(tmp_path: Path) -> None:
+def test_spool_owner_is_known_without_locks(tmp_path: Path) -> None:
     """One process logs, another one wants its spool: refused while the first lives, and given it afterwards."""
     code = """
     import subprocess

@@ -64,16 +64,14 @@ class Terminal:
         return code
 
 
-def test_a_pipe_gets_every_character(stepwell_command: Run, server: Server) -> None:
+def test_pipe_gets_full_texts(stepwell_command: Run, server: Server) -> None:
     done = stepwell_command("sql", WIDE, "--data", server.data)
     row = done.stdout.splitlines()[2].split()
     assert row == [SHA, "a" * 90, "end"]
     assert done.stdout.endswith("(1 row)\n")
 
 
-def test_a_terminal_cuts_long_texts_and_says_so_but_never_a_hash(
-    command_environment: dict[str, str], server: Server
-) -> None:
+def test_terminal_truncates_long_texts_but_not_hashes(command_environment: dict[str, str], server: Server) -> None:
     terminal = Terminal(command_environment, "sql", WIDE, "--data", str(server.data))
     shown = terminal.until("--format csv)\n")
     assert terminal.end() == 0
@@ -83,7 +81,7 @@ def test_a_terminal_cuts_long_texts_and_says_so_but_never_a_hash(
     assert shown.endswith("(1 row; long texts are cut here, but not in a pipe or with --format csv)\n")
 
 
-def test_help_at_the_prompt_answers_at_once(command_environment: dict[str, str], server: Server) -> None:
+def test_help_at_the_prompt(command_environment: dict[str, str], server: Server) -> None:
     terminal = Terminal(command_environment, "sql", "--data", str(server.data))
     terminal.until("stepwell> ")
     for word in ("help", "HELP;", "\\?"):
@@ -106,7 +104,7 @@ def test_help_at_the_prompt_answers_at_once(command_environment: dict[str, str],
         ("project = 'near' AND metric = 'nothing like it'", "there is no metric 'nothing like it'\n"),
     ],
 )
-def test_a_query_that_finds_nothing_names_what_is_near(
+def test_empty_result_suggests_names(
     stepwell_command: Run, server: Server, logged: None, condition: str, said: str
 ) -> None:
     for what in ("value", "avg(value)", "count(*)"):
@@ -115,14 +113,12 @@ def test_a_query_that_finds_nothing_names_what_is_near(
         assert f"stepwell: {said}" in done.stderr
 
 
-def test_a_query_that_finds_nothing_of_what_exists_says_nothing(
-    stepwell_command: Run, server: Server, logged: None
-) -> None:
+def test_empty_result_of_known_names_is_silent(stepwell_command: Run, server: Server, logged: None) -> None:
     query = "SELECT * FROM history WHERE metric = 'train/loss' AND step > 100"
     assert stepwell_command("sql", query, "--data", server.data).stderr == ""
 
 
-def test_a_full_disk_is_no_traceback(command_environment: dict[str, str], server: Server) -> None:
+def test_full_disk_gives_no_traceback(command_environment: dict[str, str], server: Server) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "stepwell", "sql", "SELECT 1", "--data", str(server.data)],
@@ -136,7 +132,7 @@ def test_a_full_disk_is_no_traceback(command_environment: dict[str, str], server
     assert (done.returncode, done.stderr) == (1, "stepwell: No space left on device\n")
 
 
-def test_bytes_on_stdin_are_no_traceback(command_environment: dict[str, str], server: Server) -> None:
+def test_bytes_on_stdin_give_no_traceback(command_environment: dict[str, str], server: Server) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stepwell", "sql", "--data", str(server.data)],
         input=b"SELECT '\xff'",
@@ -152,7 +148,7 @@ def test_bytes_on_stdin_are_no_traceback(command_environment: dict[str, str], se
     ("option", "said"),
     [("--port=abc", "a port must be a number from 0 to 65535"), ("--workers=x", "must be a whole number, at least 1")],
 )
-def test_an_option_that_makes_no_sense_is_said_in_plain_words(stepwell_command: Run, option: str, said: str) -> None:
+def test_invalid_option_is_explained(stepwell_command: Run, option: str, said: str) -> None:
     done = stepwell_command("up", option)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(said)

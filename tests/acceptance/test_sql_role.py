@@ -18,7 +18,7 @@ pytestmark = pytest.mark.db
         "RESET ROLE",
     ],
 )
-def test_what_gives_no_rows_is_not_run(stepwell_command: Run, server: Server, statement: str) -> None:
+def test_statements_without_rows_are_not_run(stepwell_command: Run, server: Server, statement: str) -> None:
     done = stepwell_command("sql", statement, "--data", server.data)
     assert done.returncode == 1
     assert "a statement without rows cannot be run" in done.stderr
@@ -45,13 +45,13 @@ def test_hostile_queries_reach_nothing(stepwell_command: Run, server: Server, qu
     assert any(word in done.stderr for word in ("permission denied", "read-only", "read-write", "is not allowed"))
 
 
-def test_it_reads_as_the_role_that_only_reads(stepwell_command: Run, server: Server) -> None:
+def test_queries_run_as_the_reader_role(stepwell_command: Run, server: Server) -> None:
     query = "SELECT session_user AS login, current_user AS role"
     done = stepwell_command("sql", query, "--format", "csv", "--data", server.data)
     assert done.stdout.split() == ["login,role", "stepwell_reader,stepwell_reader"]
 
 
-def test_by_set_role_where_the_dsn_has_a_password(stepwell_command: Run, server: Server) -> None:
+def test_set_role_with_a_password_dsn(stepwell_command: Run, server: Server) -> None:
     dsn = server.dsn.replace("postgresql://stepwell@", "postgresql://stepwell:unused@")
     assert dsn != server.dsn
     query = "SELECT session_user AS login, current_user AS role"

@@ -35,7 +35,7 @@ def log(run: Run, sequence: Sequence) -> None:
 
 
 @pytest.mark.parametrize("sequence", STEP_TABLE, ids=str)
-def test_a_run_in_memory_has_the_rows_of_the_table(sequence: Sequence, caplog: pytest.LogCaptureFixture) -> None:
+def test_memory_rows_match_the_table(sequence: Sequence, caplog: pytest.LogCaptureFixture) -> None:
     with testing.capture() as logged, caplog.at_level(logging.WARNING, "stepwell"):
         run = stepwell.init()
         log(run, sequence)
@@ -48,7 +48,7 @@ def test_a_run_in_memory_has_the_rows_of_the_table(sequence: Sequence, caplog: p
 
 @pytest.mark.db
 @pytest.mark.parametrize("sequence", STEP_TABLE, ids=str)
-def test_sql_has_the_rows_of_the_table(sequence: Sequence, one_backend: Backend, tmp_path: Path) -> None:
+def test_sql_rows_match_the_table(sequence: Sequence, one_backend: Backend, tmp_path: Path) -> None:
     """A row is there as its points, so one without any is not; its step is taken all the same."""
     run_id = f"sequence-{STEP_TABLE.index(sequence)}"
     run = stepwell.init(project="steps", id=run_id, url=one_backend.url, dir=tmp_path)
@@ -65,7 +65,7 @@ def test_sql_has_the_rows_of_the_table(sequence: Sequence, one_backend: Backend,
 
 
 @pytest.mark.db
-def test_a_point_is_in_sql_without_flush_or_finish(backend: Backend, start_run: StartRun) -> None:
+def test_point_is_in_sql_without_flush(backend: Backend, start_run: StartRun) -> None:
     run = start_run(backend.url)
     run.log({"a": 1})
     deadline = time.monotonic() + PATIENCE_S
@@ -74,7 +74,7 @@ def test_a_point_is_in_sql_without_flush_or_finish(backend: Backend, start_run: 
     assert backend.points("run-1") == [("0", "a", 0, 1.0)]
 
 
-def test_the_order_of_keys_makes_no_difference() -> None:
+def test_key_order_does_not_matter() -> None:
     with testing.capture() as logged:
         run = stepwell.init()
         run.log({"a": 1, "b": 2})

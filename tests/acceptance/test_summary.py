@@ -24,7 +24,7 @@ def summary(backend: Backend, run: str = "run-1") -> dict[str, Any]:
     return {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in rows}
 
 
-def test_the_summary_of_the_process_is_that_of_sql(backend: Backend, start_run: StartRun) -> None:
+def test_process_summary_equals_sql(backend: Backend, start_run: StartRun) -> None:
     run = start_run(backend.url)
     run.define_metric("val/*", step_metric="epoch", summary="min,last")
     run.define_metric("val/acc", summary="best", goal="maximize")
@@ -63,9 +63,7 @@ def test_the_summary_of_the_process_is_that_of_sql(backend: Backend, start_run: 
     assert epochs == [0, 1, 2, 3, 4]
 
 
-def test_rows_before_a_definition_count_in_sql_and_the_last_of_them_in_the_process(
-    backend: Backend, start_run: StartRun
-) -> None:
+def test_rows_before_a_definition(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         for value in (1.0, 5.0, 3.0):
             run.log({"a": {"b": value}})
@@ -91,7 +89,7 @@ def test_two_processes_define_and_set(backend: Backend, start_run: StartRun) -> 
     assert (found["loss"], found["note"]) == ({"min": 3, "max": 5}, "from the second")
 
 
-def test_names_and_config_follow_what_is_said(backend: Backend, start_run: StartRun) -> None:
+def test_names_and_config_follow_changes(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, name="first", config={"lr": 1, "net": {"a": 1}}) as run:
         assert (run.name, run.notes, run.tags, run.group, run.job_type) == ("first", None, (), "", "")
         run.name, run.notes = "second", "a longer text"
@@ -104,7 +102,7 @@ def test_names_and_config_follow_what_is_said(backend: Backend, start_run: Start
     assert backend.query(ABOUT) == [("second", "a longer text", ["a", "b"], config, None, None)]
 
 
-def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: StartRun) -> None:
+def test_resumed_run_restores_its_state(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 1, "old": 1}) as run:
         run.name, run.notes, run.tags = "first", "n", ("a",)
         run.config.new = 5
@@ -134,7 +132,7 @@ def test_a_run_that_is_resumed_is_what_it_was(backend: Backend, start_run: Start
     assert abs(found["_runtime"] - runtime) < 0.001
 
 
-def test_extremes_go_on_when_a_run_is_resumed(backend: Backend, start_run: StartRun) -> None:
+def test_resumed_run_continues_extremes(backend: Backend, start_run: StartRun) -> None:
     shown: dict[str, Any] = {}
     for values in ([3.0, 9.0], [5.0, 4.0]):
         with start_run(backend.url, resume="allow") as run:
@@ -149,7 +147,7 @@ def test_extremes_go_on_when_a_run_is_resumed(backend: Backend, start_run: Start
     assert (found["loss"], found["acc"]) == ({"min": 3, "max": 9, "first": 3, "last": 4, "mean": 5.25}, {"best": 9})
 
 
-def test_a_summary_that_cannot_be_asked_for_begins_empty(
+def test_unavailable_summary_starts_empty(
     backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     with start_run(backend.url) as run:
@@ -171,7 +169,7 @@ def test_alerts_are_notes(backend: Backend, start_run: StartRun) -> None:
     ]
 
 
-def test_a_forked_child_says_things_as_a_writer_of_its_own(backend: Backend, tmp_path: Path) -> None:
+def test_notes_of_a_forked_child(backend: Backend, tmp_path: Path) -> None:
     script(
         """
         run = stepwell.init("mnist", id="forked", name="first", url=sys.argv[1], dir=sys.argv[2])

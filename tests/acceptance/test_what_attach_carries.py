@@ -28,7 +28,7 @@ pytestmark = pytest.mark.db
 LARGE = {f"layer-{number}": "x" * 1000 for number in range(300)}
 
 
-def test_a_large_config_arrives_whole_and_the_points_with_it(backend: Backend, start_run: StartRun) -> None:
+def test_large_config_is_stored(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config=LARGE) as run:
         run.log({"a": 1})
     assert backend.query("SELECT config, state FROM stepwell.runs") == [(LARGE, "finished")]
@@ -37,7 +37,7 @@ def test_a_large_config_arrives_whole_and_the_points_with_it(backend: Backend, s
         assert again.config.as_dict() == LARGE
 
 
-def test_a_config_that_grows_large_on_an_open_connection_arrives(backend: Backend, start_run: StartRun) -> None:
+def test_growing_config_is_stored(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, config={"lr": 1}) as run:
         run.log({"a": 1})
         assert run.flush()
@@ -53,15 +53,13 @@ def test_a_config_that_grows_large_on_an_open_connection_arrives(backend: Backen
 
 
 @pytest.mark.parametrize("how", [{"resume": "must"}, {"resume_from": "run-1?_step=3"}])
-def test_a_start_with_a_large_config_is_refused_as_any(
-    backend: Backend, start_run: StartRun, how: dict[str, str]
-) -> None:
+def test_large_config_start_is_refused_normally(backend: Backend, start_run: StartRun, how: dict[str, str]) -> None:
     with pytest.raises(Exception, match="does not exist"):
         start_run(backend.url, config=LARGE, **how)
     assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
 
 
-def test_a_rewind_and_a_fork_with_a_large_config(backend: Backend, start_run: StartRun) -> None:
+def test_rewind_and_fork_with_a_large_config(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="parent") as run:
         for step in range(10):
             run.log({"a": 1}, step=step)
@@ -74,9 +72,7 @@ def test_a_rewind_and_a_fork_with_a_large_config(backend: Backend, start_run: St
     assert [step for _, _, step, _ in backend.points("fork")] == list(range(6))
 
 
-def test_a_process_says_how_old_it_is_whatever_its_wall_clock_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_age_ignores_the_wall_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = resolve({}, dir=tmp_path, project="p", run_id="r", mode="offline", silent="1")
     run = Run(settings, {})
     run.open()
@@ -86,7 +82,7 @@ def test_a_process_says_how_old_it_is_whatever_its_wall_clock_says(
     run.finish()
 
 
-def test_a_delivery_says_how_old_the_spool_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delivery_reports_the_spool_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool.create(tmp_path, IDENTITY)
     delivery = Delivery(spool, resolve({}, dir=tmp_path, silent="1"), patience_s=1)
     for now, age_s in ((IDENTITY.started_at + 5, 5.0), (IDENTITY.started_at - 5, 0.0)):
@@ -97,9 +93,7 @@ def test_a_delivery_says_how_old_the_spool_is(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("status", [502, 200])
-async def test_a_proxy_that_answers_the_post_by_itself_is_tried_again(
-    status: int, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_post_answered_by_a_proxy_is_retried(status: int, caplog: pytest.LogCaptureFixture) -> None:
     asked = 0
 
     async def page(request: web.Request) -> web.Response:
@@ -148,7 +142,7 @@ class serve_post:
         await self._runner.cleanup()
 
 
-async def test_the_attach_reply_names_the_refused_frames_that_the_sender_may_not_know_of(worker: Worker) -> None:
+async def test_attach_reply_lists_unknown_rejections(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as one:
         await one.attach(session)

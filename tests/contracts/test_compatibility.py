@@ -59,13 +59,13 @@ def names_in(file: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def test_it_goes_through_all_of_it() -> None:
+def test_document_covers_every_topic() -> None:
     assert re.findall(r"^## (.*)$", TEXT, re.MULTILINE) == HEADINGS
     assert len(ROWS) > 200
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table[1][0][:40])
-def test_every_table_has_a_column_of_tests_and_whole_rows(table: list[Row]) -> None:
+def test_tables_have_tests_and_complete_rows(table: list[Row]) -> None:
     head, *rows = table
     assert head[-1] == "test"
     assert {len(row) for row in rows} == {len(head)}
@@ -73,14 +73,14 @@ def test_every_table_has_a_column_of_tests_and_whole_rows(table: list[Row]) -> N
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])
-def test_every_row_names_tests_that_exist(row: Row) -> None:
+def test_rows_name_existing_tests(row: Row) -> None:
     for name in row[-1].split("<br>"):
         found = re.fullmatch(r"`([\w/]+\.py)::(test_\w+)`", name)
         assert found is not None, name
         assert found[2] in names_in(found[1]), name
 
 
-def test_the_sequences_of_calls_are_those_that_are_tested() -> None:
+def test_documented_steps_match_the_tests() -> None:
     shown = [(row.name, row.shown_rows or "–", str(row.step)) for row in STEP_TABLE]
     assert len(shown) == 14
     assert [(calls.strip("`"), rows, step) for calls, rows, step, *_ in TABLES[0][1:]] == shown

@@ -25,7 +25,7 @@ def names_in(file: str) -> frozenset[str]:
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds) and node.name.startswith("test_"))
 
 
-def test_every_test_that_a_promise_names_exists() -> None:
+def test_promises_name_existing_tests() -> None:
     gone = [f"{file}::{name}" for file, name in NAMED if name not in names_in(file)]
     assert gone == []
 
@@ -36,10 +36,10 @@ def test_every_promise_names_a_test() -> None:
     assert [promise.splitlines()[0] for promise in promises if "::" not in promise] == []
 
 
-def test_the_table_has_every_fault_once() -> None:
+def test_table_lists_every_fault_once() -> None:
     assert [int(number) for number, *_ in ROWS] == list(range(1, FAULTS + 1))
 
 
-def test_a_fault_has_tests_or_says_that_it_has_none() -> None:
+def test_faults_have_tests_or_say_why_not() -> None:
     odd = [int(number) for number, _, mark, tests in ROWS if mark.startswith("none") == bool(tests.strip())]
     assert odd == []

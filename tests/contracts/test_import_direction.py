@@ -76,27 +76,27 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_modules_are_found() -> None:
     assert {"stepwell.wire", "stepwell_ingest.server.worker", "stepwell_schema"} <= set(MODULES)
     assert "stepwell.wire" in set(imports(MODULES["stepwell_ingest.write.intake"]))
 
 
-def test_the_sdk_imports_nothing_of_the_server() -> None:
+def test_sdk_does_not_import_the_server() -> None:
     assert broken("stepwell", "stepwell_ingest", "stepwell_schema") == []
 
 
-def test_the_schema_imports_nothing_of_ours() -> None:
+def test_schema_imports_no_other_package() -> None:
     assert broken("stepwell_schema", "stepwell", "stepwell_ingest") == []
 
 
-def test_the_server_knows_only_wire_and_errors_of_the_sdk() -> None:
+def test_server_imports_only_wire_and_errors() -> None:
     everywhere = broken("stepwell_ingest", "stepwell", allowed=SHARED)
     in_commands = broken("stepwell_ingest.commands", "stepwell", allowed=SHARED)
     assert [line for line in everywhere if line not in in_commands] == []
     assert broken("stepwell_ingest.commands", "stepwell", allowed=SHARED | FOR_COMMANDS) == []
 
 
-def test_the_wire_knows_only_the_errors() -> None:
+def test_wire_imports_only_errors() -> None:
     assert broken("stepwell.wire", "stepwell", allowed={"stepwell.wire", "stepwell.errors"}) == []
     assert broken("stepwell.errors", *PACKAGES) == []
 
@@ -129,13 +129,13 @@ APART = {
 
 
 @pytest.mark.parametrize("station", STATIONS)
-def test_the_rooms_of_the_server_import_only_downwards(station: str) -> None:
+def test_server_rooms_import_only_lower_rooms(station: str) -> None:
     above = STATIONS[STATIONS.index(station) + 1 :]
     forbidden = [*above, *APART.get(station, ())]
     assert broken(f"stepwell_ingest.{station}", *(f"stepwell_ingest.{name}" for name in forbidden)) == []
 
 
-def test_every_room_of_the_server_has_its_place() -> None:
+def test_every_server_room_is_listed() -> None:
     inner = {name.split(".")[1] for name in MODULES if name.startswith("stepwell_ingest.")}
     assert inner == set(STATIONS)
 
@@ -153,6 +153,6 @@ def test_pure_modules_import_no_io(module: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_imports_itself_round_a_corner(package: str) -> None:
+def test_there_are_no_import_cycles(package: str) -> None:
     """Imports for types and inside functions count: whoever reads one module of a circle has to read all of them."""
     assert import_graph().within(package).circles() == []

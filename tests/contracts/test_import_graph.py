@@ -18,22 +18,22 @@ ORDER = [
 ]
 
 
-def test_no_rooms_of_the_sdk_import_each_other() -> None:
+def test_sdk_has_no_import_cycles() -> None:
     assert ROOMS.circles() == []
 
 
 @pytest.mark.parametrize("room", ORDER)
-def test_a_room_imports_only_what_stands_below_it(room: str) -> None:
+def test_sdk_rooms_import_only_lower_rooms(room: str) -> None:
     allowed = {f"stepwell.{name}" for name in ORDER[: ORDER.index(room)]}
     assert ROOMS.arrows[f"stepwell.{room}"] - allowed == set()
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_sdk_room_is_listed() -> None:
     above = {"stepwell", "stepwell.cli", "stepwell.commands", "stepwell.demo", "stepwell.__main__"}
     assert set(ROOMS.arrows) - above == {f"stepwell.{name}" for name in ORDER}
 
 
-def test_the_report_counts_rooms_floors_arrows_and_circles(tmp_path: Path) -> None:
+def test_report_counts_rooms_floors_arrows_and_circles(tmp_path: Path) -> None:
     for package, folder in (("stepwell", "sdk"), ("stepwell_ingest", "ingest"), ("stepwell_schema", "schema")):
         (tmp_path / folder / package).mkdir(parents=True)
         (tmp_path / folder / package / "__init__.py").touch()
@@ -48,7 +48,7 @@ def test_the_report_counts_rooms_floors_arrows_and_circles(tmp_path: Path) -> No
     assert "  circle: stepwell.wire.frame ↔ stepwell.wire.names" in lines
 
 
-def test_a_node_stands_one_floor_above_what_it_imports() -> None:
+def test_node_is_one_floor_above_its_imports() -> None:
     graph = Graph({"a.b": frozenset({"a.c"}), "a.c": frozenset(), "a": frozenset()})
     assert graph.floors() == {"a": 1, "a.c": 1, "a.b": 2}
     assert graph.count == 1

@@ -23,30 +23,30 @@ def commands(target: str, *variables: str) -> str:
     return done.stdout
 
 
-def test_the_demo_installs_nothing_but_what_it_needs() -> None:
+def test_demo_installs_only_what_it_needs() -> None:
     ran = commands("demo")
     assert "--editable '.[server]'" in ran
     assert "--editable '.[demo]'" in ran
     assert not [tool for tool in ("pytest", "mypy", "ruff", "moto", "rdkit", "matplotlib") if tool in ran]
 
 
-def test_the_demo_says_how_long_its_set_up_takes_and_how_far_it_is() -> None:
+def test_demo_shows_setup_progress() -> None:
     ran = commands("demo")
     assert "about half a minute" in ran
     assert [line for line in ran.splitlines() if " of 3  " in line][2].endswith('3 of 3  the extras: demo"')
 
 
-def test_the_tests_install_their_tools_on_top_of_it() -> None:
+def test_tests_install_their_tools_on_top() -> None:
     ran = commands("test")
     assert ran.index("--editable '.[demo]'") < ran.index("pytest pytest-asyncio")
     assert ran.index("touch") < ran.rindex("touch")  # a stamp each
 
 
-def test_the_integrations_do_not_install_the_demo() -> None:
+def test_integrations_do_not_install_the_demo() -> None:
     assert "BASE=server EXTRAS=server" in (ROOT / "Makefile").read_text()
 
 
-def test_web_pages_are_built_only_for_a_demo_that_stays() -> None:
+def test_web_pages_are_built_only_for_make_keep() -> None:
     assert "workspace" not in commands("demo")
     assert "--keep" not in commands("demo")
     assert "workspace" in commands("demo", "KEEP=1")

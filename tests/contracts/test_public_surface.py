@@ -17,7 +17,7 @@ from stepwell.data_types._exports import __all__ as MEDIA
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_public_names_are_these() -> None:
+def test_public_names() -> None:
     assert sorted({*stepwell.__all__} - {*MEDIA}) == [
         "Account",
         "AlertLevel",
@@ -67,7 +67,7 @@ def test_the_public_names_are_these() -> None:
     assert len({*stepwell.__all__}) == len(stepwell.__all__)
 
 
-def test_every_media_type_is_in_both_packages_and_in_the_documentation() -> None:
+def test_media_types_are_exported_and_documented() -> None:
     """Those in `_exports.py`, and nothing else that is a type of media."""
     assert {*MEDIA} <= {*stepwell.__all__} & {*stepwell.data_types.__all__}
     assert [name for name in MEDIA if getattr(stepwell, name) is not getattr(stepwell.data_types, name)] == []
@@ -76,13 +76,13 @@ def test_every_media_type_is_in_both_packages_and_in_the_documentation() -> None
 
 
 @pytest.mark.parametrize("name", stepwell.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     thing = getattr(stepwell, name)
     described = thing.__doc__ or f"{name} " in str(stepwell.errors.__doc__)  # the errors are, in their tree
     assert described
 
 
-def test_a_name_that_is_not_there_says_so() -> None:
+def test_missing_name_is_an_error() -> None:
     with pytest.raises(AttributeError, match="module 'stepwell' has no attribute 'logg'"):
         _ = stepwell.logg
 
@@ -127,14 +127,14 @@ def imported() -> set[str]:
         "stepwell.testing",
     ],
 )
-def test_importing_stepwell_does_not_import(module: str, imported: set[str]) -> None:
+def test_import_of_stepwell_is_light(module: str, imported: set[str]) -> None:
     assert not any(name == module or name.startswith(f"{module}.") for name in imported)
 
 
 @pytest.mark.parametrize(
     "module", ["PIL", "av", "soundfile", "plotly", "matplotlib", "pandas", "bokeh", "rdkit", "sklearn"]
 )
-def test_naming_all_media_does_not_import(module: str) -> None:
+def test_naming_media_types_is_light(module: str) -> None:
     """Libraries that encode come when something is made of them."""
     code = "import sys, stepwell; all(getattr(stepwell, name) for name in stepwell.__all__); print(*sys.modules)"
     done = subprocess.run(
@@ -147,7 +147,7 @@ def test_naming_all_media_does_not_import(module: str) -> None:
     assert module not in {name.partition(".")[0] for name in done.stdout.split()}
 
 
-def test_a_training_node_needs_numpy_orjson_and_aiohttp_only(imported: set[str]) -> None:
+def test_sdk_dependencies(imported: set[str]) -> None:
     """Beside what these three bring, nothing but the standard library."""
     third_party = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
     brought = {"aiohappyeyeballs", "aiosignal", "attr", "attrs", "brotli", "frozenlist", "idna", "multidict"}

@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.S)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 
 
-def test_the_first_program_logs_each_evaluation_at_the_step_that_it_belongs_to() -> None:
+def test_first_program_logs_evaluations_at_their_steps() -> None:
     with capture() as captured:
         exec(PYTHON[0], {})
     rows = captured.history
@@ -28,23 +28,23 @@ def test_the_first_program_logs_each_evaluation_at_the_step_that_it_belongs_to()
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.strip().splitlines()[0][:40])
-def test_every_program_is_valid_python(code: str) -> None:
+def test_programs_are_valid_python(code: str) -> None:
     compile(code, "README.md", "exec")
 
 
 @pytest.mark.parametrize("place", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", TEXT))))
-def test_every_link_leads_to_a_file(place: str) -> None:
+def test_links_lead_to_files(place: str) -> None:
     assert (ROOT / place).exists()
 
 
-def test_every_command_is_there() -> None:
+def test_commands_exist() -> None:
     shell = "\n".join(code for language, code in BLOCKS if language == "sh")
     named = set(re.findall(r"^stepwell (\w+)", shell, re.M)) | set(re.findall(r"`stepwell (\w+)", TEXT))
     assert named >= {"up", "sql", "status", "sync", "delete", "demo"}
     assert named <= cli._COMMANDS.keys()
 
 
-def test_every_target_of_make_is_there() -> None:
+def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"`?make ([a-z-]+)", TEXT)):
         assert re.search(rf"^{target}:", makefile, re.M), target

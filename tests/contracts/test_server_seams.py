@@ -41,11 +41,11 @@ def opens_postgres(path: Path) -> bool:
     return by_name or any(owner == "asyncpg" and name in OPENS_POSTGRES for owner, name in calls(path))
 
 
-def test_one_module_opens_postgres() -> None:
+def test_only_one_module_opens_postgres() -> None:
     assert files_that(opens_postgres) == {"db/connect.py"}
 
 
-def test_the_route_table_is_the_only_place_that_registers_a_route() -> None:
+def test_only_the_route_table_registers_routes() -> None:
     """`api/app.py` registers what `api/routes.py` lists, in one call; no other file registers or lists any."""
     registrations = [
         (path.relative_to(SERVER).as_posix(), name)
@@ -65,6 +65,6 @@ def test_every_route_names_its_right(route: Route) -> None:
     assert (route.right is Right.PUBLIC) == (route.path in open_to_all)
 
 
-def test_no_two_routes_share_a_place() -> None:
+def test_no_routes_overlap() -> None:
     places = [(method, route.path) for route in routes(Reads()) for method in route.methods]
     assert len(places) == len(set(places))

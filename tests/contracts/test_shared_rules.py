@@ -69,7 +69,7 @@ def numbers_in(path: Path) -> Iterator[float]:
             yield eval(compile(ast.Expression(node), "", "eval"), {})
 
 
-def test_the_numbers_of_the_rules_are_spelled_out_only_in_wire() -> None:
+def test_limits_are_defined_only_in_wire() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {value}"
         for folder in ("sdk/stepwell", "ingest/stepwell_ingest")
@@ -80,7 +80,7 @@ def test_the_numbers_of_the_rules_are_spelled_out_only_in_wire() -> None:
     assert found == []
 
 
-def test_the_server_takes_what_the_sdk_may_send_by_default() -> None:
+def test_server_accepts_sdk_defaults() -> None:
     config = Limits()
     assert (config.object_bytes, config.message_bytes) == (wire.MAX_ROW_BYTES, wire.MAX_FRAME_BYTES)
 
@@ -103,7 +103,7 @@ def accepted_by_the_server(cut: Any) -> int:
 @example(calls=[({"v": 1, "t": "x", "_timestamp": math.nextafter(253_402_300_800, 0)}, None)])
 @example(calls=[({"v": 2**1023 - 1, "w": [2**1023 - 1, -(2**1023) + 1]}, None), ({"v": 2**1023}, None)])
 @example(calls=[({"a" * 16_383: {"b" * 16_383: 1}, "x": {"k" * 32_766: "t"}}, None)])
-def test_what_the_stage_lets_through_the_server_takes(calls: list[tuple[dict[str, Any], int | None]]) -> None:
+def test_server_accepts_what_the_stage_accepts(calls: list[tuple[dict[str, Any], int | None]]) -> None:
     stage = new_stage()
     for data, step in calls:
         try:
@@ -120,7 +120,7 @@ def test_what_the_stage_lets_through_the_server_takes(calls: list[tuple[dict[str
 @given(kind=st.sampled_from(["config", "summary", "meta"]), value=VALUES)
 @example(kind="config", value=nested(wire.MAX_DEPTH))
 @example(kind="summary", value={"\0": "\ud800", "n": 2**1023 - 1})
-def test_the_server_takes_notes_of_any_value(kind: str, value: Any) -> None:
+def test_server_accepts_notes_of_any_value(kind: str, value: Any) -> None:
     try:
         body = dump({"set": {"key": jsonable(value)}})
     except DataError:
@@ -133,7 +133,7 @@ def test_the_server_takes_notes_of_any_value(kind: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "ü" * 128, "\U0001f600" * 128, "a b"])
-def test_the_server_takes_the_names_that_settings_take(name: str) -> None:
+def test_server_accepts_names_from_settings(name: str) -> None:
     made = resolve({}, entity=name, project=name, run_id=name, writer=name)
     message = {"type": "attach", "protocol": wire.PROTOCOL_VERSION, "session": "0" * 32, "writer": made.writer}
     request = parse_attach(orjson.dumps(message | {"entity": made.entity, "project": made.project, "run": made.run_id}))
@@ -150,7 +150,7 @@ def test_tags_have_one_limit() -> None:
         _changes(orjson.dumps({"tags": [longest + "t"]}))
 
 
-def test_a_change_over_http_obeys_the_rules_of_what_is_logged() -> None:
+def test_http_changes_follow_the_logging_rules() -> None:
     """An escaped backslash before u0000 is text, and a config is no deeper than readers take."""
     assert _changes(rb'{"notes": "\\u0000"}') == {"notes": r"\u0000"}
     with pytest.raises(DataError, match="NUL"):

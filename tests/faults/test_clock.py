@@ -77,7 +77,7 @@ def logged(times: Iterable[float], monkeypatch: pytest.MonkeyPatch) -> list[byte
     return made
 
 
-async def test_frames_whose_times_go_back_are_stored_in_the_order_of_their_steps(
+async def test_frames_with_decreasing_times_are_ordered_by_step(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = [NOON + jump for jump in JUMPS]
@@ -91,7 +91,7 @@ async def test_frames_whose_times_go_back_are_stored_in_the_order_of_their_steps
     assert [tuple(row) for row in rows] == [(step, float(step), at) for step, at in enumerate(times)]
 
 
-async def test_times_that_jump_inside_a_frame_are_kept_as_they_are(
+async def test_jumping_times_in_a_frame_are_kept(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage, clock = Stage(1 << 20, lambda: True), itertools.cycle(NOON + jump for jump in JUMPS)
@@ -108,7 +108,7 @@ async def test_times_that_jump_inside_a_frame_are_kept_as_they_are(
     assert await pg.fetchval("SELECT count(DISTINCT time) FROM stepwell.history") == len(set(JUMPS))
 
 
-async def test_a_time_that_nothing_can_show_is_refused_and_the_next_frame_is_stored(
+async def test_time_out_of_range_is_refused_alone(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before 1970 or after 9999: on record as a rejection, not silently another time."""
@@ -122,7 +122,7 @@ async def test_a_time_that_nothing_can_show_is_refused_and_the_next_frame_is_sto
     assert await pg.fetchval("SELECT array_agg(step) FROM stepwell.history") == [2]
 
 
-async def test_a_retry_is_a_duplicate_whatever_the_clocks_say_by_then(
+async def test_retry_is_a_duplicate_despite_clock_jumps(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = logged([NOON, NOON - YEAR_S], monkeypatch)
@@ -134,7 +134,7 @@ async def test_a_retry_is_a_duplicate_whatever_the_clocks_say_by_then(
     assert await pg.fetchval("SELECT count(*) FROM stepwell.history") == 2
 
 
-async def test_frames_of_the_same_moment_are_told_apart(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_frames_with_equal_times_are_distinct(worker: Worker, pg: asyncpg.Connection) -> None:
     """Same time, same value: seq and step are what tells them apart."""
     await attach(worker.url)
     body = b"".join(wire.encode(SESSION, seq, [block(["loss"], [seq], [10**15], [[0.5]])]) for seq in range(50))
@@ -143,9 +143,7 @@ async def test_frames_of_the_same_moment_are_told_apart(worker: Worker, pg: asyn
     assert await pg.fetchval("SELECT count(*) FROM stepwell.history") == 50
 
 
-async def test_server_times_that_go_back_change_neither_order_nor_fencing(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_server_clock_jumps_change_neither_order_nor_fencing(worker: Worker, pg: asyncpg.Connection) -> None:
     """What the server's clock wrote is turned back and forth between the frames; nothing that follows differs."""
     rng, old, new = random.Random(1), secrets.token_bytes(16), secrets.token_bytes(16)
     first = await attach(worker.url, old)
@@ -174,13 +172,13 @@ async def _turn_clock(pg: asyncpg.Connection, rng: random.Random) -> None:
     )
 
 
-def test_a_clock_that_stands_still_does_not_stop_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_clock_does_not_stop_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [wire.decode(frame) for frame in logged([NOON] * 5, monkeypatch)]
     assert [frame.blocks[0].steps.tolist() for frame in made] == [[0], [1], [2], [3], [4]]
     assert {int(frame.blocks[0].times[0]) for frame in made} == {int(NOON * 1e6)}
 
 
-def test_no_decision_of_the_server_reads_the_wall_clock() -> None:
+def test_server_decisions_ignore_the_wall_clock() -> None:
     """The one place in the write path that reads a clock measures durations."""
     package = Path(__file__).parents[2] / "ingest" / "stepwell_ingest"
     found = {

@@ -64,7 +64,7 @@ def files_that_cannot_grow(cluster: Cluster, pids: list[int]) -> Iterator[None]:
         limit("unlimited")
 
 
-async def test_a_disk_that_takes_no_more_is_waited_for(  # [38]
+async def test_full_disk_is_waited_for(  # [38]
     stepwell: Service, pg: asyncpg.Connection, pg_cluster: Cluster
 ) -> None:
     session = Session(project=PROJECT)
@@ -97,7 +97,7 @@ async def _post(stepwell: Service, frame: bytes) -> tuple[int, str, bool] | None
         assert "TimeoutError" in str(error["detail"]), error  # the worker's patience is short here
 
 
-async def test_a_server_that_only_reads_is_waited_for(stepwell: Service, pg: asyncpg.Connection) -> None:  # [38]
+async def test_read_only_server_is_waited_for(stepwell: Service, pg: asyncpg.Connection) -> None:  # [38]
     """What a worker meets whose address leads to a standby for a while, or to a primary that has become one."""
     logger, database = stepwell.logger(), await pg.fetchval("SELECT current_database()")
     logger.log(20)
@@ -110,7 +110,7 @@ async def test_a_server_that_only_reads_is_waited_for(stepwell: Service, pg: asy
     assert (await stepwell.verdict()).clean
 
 
-async def test_a_partition_that_is_dropped_during_a_copy_is_made_again_and_filled(  # [39]
+async def test_partition_dropped_during_copy_is_recreated(  # [39]
     stepwell: Service, pg: asyncpg.Connection, postgres_dsn: str
 ) -> None:
     await pg.execute(
@@ -144,7 +144,7 @@ async def _waits(pg: asyncpg.Connection, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["under load", "under load, and behind a long transaction"])
-async def test_a_migration_under_load_is_done_or_given_up_and_nobody_queues_behind_it(  # [40]
+async def test_migration_under_load_blocks_nobody(  # [40]
     stepwell: Service, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch, held: bool
 ) -> None:
     sql = "ALTER TABLE stepwell.ledger ADD COLUMN more int; ALTER TABLE stepwell.hot_block ADD COLUMN more int"

@@ -96,9 +96,7 @@ async def pair() -> AsyncIterator[Pair]:
                 await made.run(lambda: made.standby.stop("immediate"))
 
 
-async def test_after_a_failover_to_a_synchronous_standby_nothing_acknowledged_is_missing(
-    pair: Pair, tmp_path: Path
-) -> None:
+async def test_failover_to_a_synchronous_standby_loses_nothing(pair: Pair, tmp_path: Path) -> None:
     made = Service(pair.primary.dsn(), pair.primary, tmp_path)
     made.postgres = Proxy(pair.open, PostgresWire)
     await made.start()

@@ -70,7 +70,7 @@ async def put_back(pool: asyncpg.Pool, file: str, right: str, wrong: str) -> Non
 
 
 @pytest.mark.parametrize("to_the_end", [False, True])
-async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families, to_the_end: bool) -> None:
+async def test_all_reads_agree(pool: asyncpg.Pool, families: Families, to_the_end: bool) -> None:
     await story(pool, to_the_end=to_the_end)
     assert await pool.fetchval("SELECT last_step FROM stepwell.runs") == (MAX_STEP if to_the_end else 2935)
     assert await families.complaints() == []
@@ -103,7 +103,7 @@ async def test_all_ways_to_read_agree(pool: asyncpg.Pool, families: Families, to
         *("beyond the end", "the width of all steps"),
     ],
 )
-async def test_a_mistake_in_sql_is_seen(
+async def test_mistakes_in_sql_are_detected(
     pool: asyncpg.Pool,
     families: Families,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +125,7 @@ async def test_a_mistake_in_sql_is_seen(
 
 
 @pytest.mark.slow
-async def test_a_live_view_that_keeps_what_a_fork_inherited_is_seen(
+async def test_live_view_that_keeps_inherited_points_is_detected(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await story(pool)
@@ -140,7 +140,7 @@ async def test_a_live_view_that_keeps_what_a_fork_inherited_is_seen(
 
 
 @pytest.mark.slow
-async def test_a_merge_that_loses_a_value_is_seen(
+async def test_merge_that_loses_a_value_is_detected(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The view shows the same as all else; the totals do not."""
@@ -159,7 +159,7 @@ async def test_a_merge_that_loses_a_value_is_seen(
 
 
 @pytest.mark.slow
-async def test_a_read_that_does_not_say_that_it_was_cut_is_seen(
+async def test_unreported_cut_of_a_read_is_detected(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await story(pool)

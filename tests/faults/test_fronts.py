@@ -88,7 +88,7 @@ async def test_http_proxy(
         assert f"\r\nHost: {HOST}:8770\r\n" in head
 
 
-async def test_tls_with_a_private_authority_below_a_prefix(
+async def test_tls_with_private_ca_and_path_prefix(
     server: Backend, authority: Authority, start_run: StartRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEPWELL_CA_FILE", str(authority.file))
@@ -120,7 +120,7 @@ async def test_tls_through_a_proxy(
 
 # asyncio leaves the transport of a failed handshake to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_certificate_that_nobody_trusts_gets_nothing(
+async def test_untrusted_certificate_is_refused(
     server: Backend,
     authority: Authority,
     start_run: StartRun,

@@ -41,19 +41,19 @@ async def worker(postgres_dsn: str, caplog: pytest.LogCaptureFixture) -> AsyncIt
     assert caplog.messages == []
 
 
-def test_mutants_are_refused_with_a_named_error_or_are_consistent() -> None:
+def test_mutants_are_refused_or_consistent() -> None:
     seen = fuzz(20_000, "test")
     assert seen.keys() >= EVERY_KIND
 
 
-def test_the_fuzzer_sees_a_decoder_that_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_a_crashing_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = frame_with(b"1")
     monkeypatch.setattr(decoder, "MAX_FRAME_BYTES", "no number")
     with pytest.raises(FindingError, match="TypeError"):
         outcome(frame)
 
 
-def test_the_fuzzer_sees_a_decoder_that_believes_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fuzzer_detects_a_decoder_that_trusts_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = decoder.decode_body
 
     def believing(header: wire.Header, view: memoryview) -> wire.Frame:
@@ -65,7 +65,7 @@ def test_the_fuzzer_sees_a_decoder_that_believes_a_count(monkeypatch: pytest.Mon
         outcome(frame_with(b"1"))
 
 
-async def test_mutants_by_post_leave_exactly_the_accepted_frames(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_only_accepted_mutants_are_stored_by_post(worker: Worker, pg: asyncpg.Connection) -> None:
     client = Client(worker.url, "post")
     await client.post(500)
     await client.fresh_frame()
@@ -74,7 +74,7 @@ async def test_mutants_by_post_leave_exactly_the_accepted_frames(worker: Worker,
     assert {"200", "frame_corrupt", "frame_version", "sequence_gap"} <= client.answers.keys()
 
 
-async def test_mutants_by_stream_leave_exactly_the_accepted_frames(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_only_accepted_mutants_are_stored_by_stream(worker: Worker, pg: asyncpg.Connection) -> None:
     client = Client(worker.url, "stream")
     await client.stream(200)
     await client.fresh_frame()
@@ -83,7 +83,7 @@ async def test_mutants_by_stream_leave_exactly_the_accepted_frames(worker: Worke
     assert {"ack", "frame_corrupt", "sequence_gap"} <= client.answers.keys()
 
 
-async def test_the_verdict_sees_a_row_that_is_missing_or_changed(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_verdict_detects_missing_and_changed_rows(worker: Worker, pg: asyncpg.Connection) -> None:
     client = Client(worker.url, "control")
     await client.fresh_frame()
     await verdict(pg, [client])
@@ -98,7 +98,7 @@ async def test_the_verdict_sees_a_row_that_is_missing_or_changed(worker: Worker,
 @pytest.mark.parametrize(
     "number", [b"1e-16384", b"[1.5e-16383]", b"0." + b"0" * 16_383 + b"1", b"0e9999999999", b'{"a": ["e", 1E-20000]}']
 )
-def test_a_number_with_more_decimals_than_jsonb_takes_is_refused(number: bytes) -> None:
+def test_number_with_too_many_decimals_is_refused(number: bytes) -> None:
     """Found by the fuzzer: they reached Postgres, which refused the whole batch."""
     assert outcome(frame_with(number)) == "object"
 
@@ -107,6 +107,6 @@ def test_a_number_with_more_decimals_than_jsonb_takes_is_refused(number: bytes) 
     "number",
     [b"1e-16383", b"0." + b"0" * 16_382 + b"1", b"0e99999", b'"1e-20000"', b'{"\\"1e-20000": "\\\\"}', b"1e308"],
 )
-async def test_what_jsonb_takes_is_stored(number: bytes, worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_numbers_that_jsonb_accepts_are_stored(number: bytes, worker: Worker, pg: asyncpg.Connection) -> None:
     assert outcome(frame_with(number)) == "accepted"
     await pg.execute("SELECT $1::text::jsonb", number.decode())

@@ -81,7 +81,7 @@ async def _some(pg: asyncpg.Connection, query: str) -> bool:
 
 
 @pytest.mark.parametrize("stopped", [3600.0], indirect=True)
-async def test_writers_of_another_worker_do_not_wait_for_one_that_stands_still(
+async def test_stalled_worker_does_not_block_other_workers(
     stopped: Stopped, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     """Nor do they when the writer that it has locked comes to their worker."""
@@ -98,7 +98,7 @@ async def test_writers_of_another_worker_do_not_wait_for_one_that_stands_still(
 
 
 @pytest.mark.parametrize("stopped", [2.0], indirect=True)
-async def test_a_worker_that_stands_still_is_killed_and_replaced(stopped: Stopped, pg: asyncpg.Connection) -> None:
+async def test_stalled_worker_is_killed_and_replaced(stopped: Stopped, pg: asyncpg.Connection) -> None:
     await eventually(lambda: len(stopped.said) > 1)
     assert stopped.said[0] == f"worker {stopped.pid} has stood still for 2 s, so it is killed"
     assert stopped.said[1] == f"worker {stopped.pid} ended with exit code -9; starting another one"

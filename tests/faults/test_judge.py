@@ -37,48 +37,48 @@ async def _verdict(stepwell: Service) -> Verdict:
     return await Judge(stepwell.dsn, PROJECT).verdict({RUN: [logger.journal for logger in stepwell.loggers]})
 
 
-async def test_a_row_that_is_gone_is_lost(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_missing_row_is_lost(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute(f"DELETE FROM stepwell.hot_block WHERE {_ONE_BLOCK}")
     assert (await _verdict(stepwell)).wrong == {"lost", "complaints"}  # the ledger counts it still
 
 
 @pytest.mark.parametrize("seq", ["seq", "seq + 1000"], ids=["same frame", "another frame"])
-async def test_a_row_that_is_there_twice_is_duplicated(stepwell: Service, pg: asyncpg.Connection, seq: str) -> None:
+async def test_repeated_row_is_duplicated(stepwell: Service, pg: asyncpg.Connection, seq: str) -> None:
     await pg.execute(_COPY_OF_IT.format(seq=seq, steps="steps"))
     assert (await _verdict(stepwell)).wrong == {"duplicated", "complaints"}
 
 
-async def test_a_row_that_nobody_logged_is_unknown(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_unlogged_row_is_unknown(stepwell: Service, pg: asyncpg.Connection) -> None:
     far = "(SELECT array_agg(s + 100000) FROM unnest(steps) s)"
     await pg.execute(_COPY_OF_IT.format(seq="seq", steps=far))
     assert (await _verdict(stepwell)).wrong == {"unknown", "complaints"}
 
 
-async def test_one_bit_of_difference_is_unequal(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_changed_bit_is_unequal(stepwell: Service, pg: asyncpg.Connection) -> None:
     """A NaN is no other NaN, and 0.0 is not −0.0."""
     await pg.execute(f"UPDATE stepwell.hot_block SET vals[1][1] = 'NaN' WHERE {_ONE_BLOCK}")
     verdict = await _verdict(stepwell)
     assert (verdict.wrong, verdict.unequal) == ({"unequal"}, 1)
 
 
-async def test_a_rejection_that_nobody_caused_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_unexpected_rejection_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute("UPDATE stepwell.ledger SET rejected = 1")
     assert (await _verdict(stepwell)).wrong == {"complaints"}
 
 
-async def test_a_position_of_the_ledger_without_rows_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_ledger_position_without_rows_is_a_complaint(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute("UPDATE stepwell.ledger SET next_seq = next_seq + 1")
     assert (await _verdict(stepwell)).wrong == {"complaints"}
 
 
 @pytest.mark.parametrize("line", ["N page 68", "N alert 58", "X 5\nY 5"], ids=["page", "alert", "nested call"])
-async def test_what_goes_with_a_step_and_is_not_there_is_lost(stepwell: Service, line: str) -> None:
+async def test_missing_page_or_alert_is_lost(stepwell: Service, line: str) -> None:
     _tell(stepwell, line)
     assert "lost" in (verdict := await _verdict(stepwell)).wrong
     assert verdict.lost == 1
 
 
-async def test_an_interrupted_row_is_there_whole_or_not_at_all(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_interrupted_row_is_complete_or_absent(stepwell: Service, pg: asyncpg.Connection) -> None:
     two = "ctid = (SELECT ctid FROM stepwell.hot_block WHERE cardinality(keys) > 1 ORDER BY seq, step_lo LIMIT 1)"
     steps = await pg.fetchval(f"SELECT steps FROM stepwell.hot_block WHERE {two}")
     _tell(stepwell, *(f"I {step}" for step in steps))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.db
 
 
 @pytest.mark.slow
-def test_any_stage_may_be_the_last_one_of_its_process() -> None:
+def test_kill_at_any_stage_loses_nothing() -> None:
     points = all_points()
     churned = asyncio.run(churn(len(points), seed=1))
     assert churned.verdict.clean, str(churned)
@@ -28,7 +28,7 @@ def test_any_stage_may_be_the_last_one_of_its_process() -> None:
 
 
 @pytest.mark.slow
-def test_killed_parts_and_a_broken_network_together_lose_nothing() -> None:
+def test_kills_and_network_faults_lose_nothing() -> None:
     churned = asyncio.run(churn(20, seed=2, network=True))
     assert churned.verdict.clean, str(churned)
 
@@ -39,29 +39,29 @@ def controls() -> Controls:
 
 
 @pytest.mark.slow
-def test_a_commit_that_does_not_wait_for_the_disk_is_seen_to_lose(controls: Controls) -> None:
+def test_asynchronous_commit_is_detected(controls: Controls) -> None:
     for found in controls.careless.values():
         assert "lost" in found[-1].wrong, str(found[-1])
         assert not any(verdict.wrong & {"duplicated", "unknown", "unequal"} for verdict in found)
 
 
 @pytest.mark.slow
-def test_the_worker_waits_for_the_disk_whatever_the_database_is_set_to(controls: Controls) -> None:
+def test_worker_enforces_synchronous_commit(controls: Controls) -> None:
     for found in controls.durable.values():
         assert all(verdict.clean and verdict.obligations for verdict in found), str(found[-1])
 
 
 @pytest.mark.slow
-def test_processes_that_were_replaced_and_go_on_get_nothing_into_their_old_place() -> None:
+def test_replaced_processes_are_fenced() -> None:
     assert (verdict := asyncio.run(control.take_overs(seed=1, fencing=True))).clean, str(verdict)
 
 
 @pytest.mark.slow
-def test_a_ledger_that_knows_no_fence_is_seen_to_lose() -> None:
+def test_ledger_without_fencing_is_detected() -> None:
     verdict = asyncio.run(control.take_overs(seed=1, fencing=False))
     assert verdict.wrong == {"lost"}, str(verdict)
 
 
 @pytest.mark.parametrize("point", stages.POINTS.values(), ids=stages.POINTS)
-def test_every_stage_names_a_function_of_the_product(point: stages.Point) -> None:
+def test_every_stage_names_a_product_function(point: stages.Point) -> None:
     assert stages.resolve(point.target)

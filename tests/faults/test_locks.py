@@ -47,9 +47,7 @@ async def attached(worker: Worker, *sessions: Session) -> AsyncIterator[list[Cli
             await client.__aexit__()
 
 
-async def test_locked_ledger_rows_stop_their_writers_and_no_other(
-    any_worker: Worker, any_pg: asyncpg.Connection
-) -> None:
+async def test_locked_ledger_rows_block_only_their_writers(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     stuck = [Session(run="locked", writer=str(rank)) for rank in range(4)]
     others = [Session(writer=str(rank)) for rank in range(3)]
     async with attached(any_worker, *stuck, *others) as clients:
@@ -67,7 +65,7 @@ async def test_locked_ledger_rows_stop_their_writers_and_no_other(
         assert await stored_steps(any_pg, session.writer, "locked") == list(range(11))
 
 
-async def test_a_writer_that_stays_locked_hears_why(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
+async def test_writer_that_stays_locked_is_told_why(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     session = Session(run="locked")
     async with start_worker(any_postgres_dsn, timeouts=Timeouts(locked_s=0.2)) as worker, Client(worker) as client:
         await client.attach(session)
@@ -79,9 +77,7 @@ async def test_a_writer_that_stays_locked_hears_why(any_postgres_dsn: str, any_p
 
 
 @pytest.mark.parametrize("what", [RUN, WRITER], ids=["the run", "its writers"])
-async def test_attaches_to_a_locked_run_wait_and_others_do_not(
-    any_postgres_dsn: str, any_pg: asyncpg.Connection, what: str
-) -> None:
+async def test_only_attaches_to_a_locked_run_wait(any_postgres_dsn: str, any_pg: asyncpg.Connection, what: str) -> None:
     async with start_worker(any_postgres_dsn, timeouts=Timeouts(locked_s=60.0)) as worker:
         await _others_attach_meanwhile(worker, any_pg, what)
 
@@ -104,9 +100,7 @@ async def _others_attach_meanwhile(worker: Worker, pg: asyncpg.Connection, what:
     assert {status for status, _, _ in await asyncio.gather(*waiting)} == {200}
 
 
-async def test_who_attaches_to_a_run_that_stays_locked_hears_why(
-    any_postgres_dsn: str, any_pg: asyncpg.Connection
-) -> None:
+async def test_attach_to_a_run_that_stays_locked_is_told_why(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     async with start_worker(any_postgres_dsn, timeouts=Timeouts(locked_s=0.2, failing_s=0.0)) as worker:
         await post(worker, "/v1/attach", Session(run="locked").attach())
         async with held(any_pg, RUN):
@@ -118,9 +112,7 @@ async def test_who_attaches_to_a_run_that_stays_locked_hears_why(
             check()  # the matter of one run does not make the worker unready
 
 
-async def test_names_that_are_new_in_a_locked_run_stop_no_other_run(
-    any_worker: Worker, any_pg: asyncpg.Connection
-) -> None:
+async def test_new_names_of_a_locked_run_block_no_other_run(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     stuck, other, third = Session(run="locked"), Session(), Session(run="run-2")
     async with attached(any_worker, stuck, other, third) as clients:
         async with held(any_pg, RUN):
@@ -131,7 +123,7 @@ async def test_names_that_are_new_in_a_locked_run_stop_no_other_run(
         assert (await clients[0].hear())["stored"] == 1
 
 
-async def test_what_an_epoch_supersedes_may_be_locked(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_superseded_epochs_may_be_locked(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     first, second, other = Session(run="locked"), Session(run="locked"), Session()
     await post(any_worker, "/v1/attach", first.attach())
     await post(any_worker, "/v1/frames", first.frame(5))
@@ -144,7 +136,7 @@ async def test_what_an_epoch_supersedes_may_be_locked(any_worker: Worker, any_pg
     assert await stored_steps(any_pg, run="locked") == [0]
 
 
-async def test_the_end_of_a_writer_waits_for_its_run_alone(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_finish_waits_only_for_its_run(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     stuck = [Session(run="locked", writer=str(rank)) for rank in range(8)]
     others = [Session(run=f"run-{number}") for number in range(8)]
     async with attached(any_worker, *stuck, *others) as clients:
@@ -158,9 +150,7 @@ async def test_the_end_of_a_writer_waits_for_its_run_alone(any_worker: Worker, a
     assert await any_pg.fetchval("SELECT count(*) FROM stepwell.run WHERE state = 'finished'") == 9
 
 
-async def test_silent_writers_of_a_locked_run_keep_no_others_from_being_found(
-    write_path: WritePath, any_pg: asyncpg.Connection
-) -> None:
+async def test_locked_runs_do_not_delay_crash_detection(write_path: WritePath, any_pg: asyncpg.Connection) -> None:
     for run in ("locked", "run-1"):
         await write_path.attach(Session(run=run))
     await any_pg.execute("UPDATE stepwell.writer SET heartbeat_at = heartbeat_at - interval '1 hour'")

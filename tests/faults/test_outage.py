@@ -151,7 +151,7 @@ async def assert_every_step_once_in_order(pg: asyncpg.Connection) -> None:
     assert await pg.fetchval("SELECT count(*) FROM stepwell.rejections") == 0
 
 
-async def test_after_two_days_the_oldest_frame_arrives_first_and_every_frame_once(
+async def test_every_frame_arrives_once_after_a_two_day_outage(
     training: Training, spool: Spool, port: int, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     source = Deliveries(training.outbox)
@@ -171,7 +171,7 @@ async def test_after_two_days_the_oldest_frame_arrives_first_and_every_frame_onc
     assert not spool.directory.exists()
 
 
-async def test_it_tries_again_for_two_days_without_hurry_and_without_end(
+async def test_retries_last_for_two_days_at_bounded_rate(
     training: Training, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries = 0
@@ -193,7 +193,7 @@ async def test_it_tries_again_for_two_days_without_hurry_and_without_end(
     training.outbox.close()
 
 
-async def test_a_process_that_died_in_the_outage_is_delivered_from_its_oldest_frame_on(
+async def test_dead_process_is_delivered_from_its_oldest_frame(
     training: Training, spool: Spool, port: int, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     training.pause_often()
@@ -207,7 +207,7 @@ async def test_a_process_that_died_in_the_outage_is_delivered_from_its_oldest_fr
     left.close()
 
 
-async def test_a_spool_that_is_too_small_for_the_outage_keeps_the_oldest_and_counts_the_rest(
+async def test_small_spool_keeps_the_oldest_and_counts_the_rest(
     training: Training,
     tmp_path: Path,
     port: int,

@@ -125,7 +125,7 @@ async def status(server: RealServer) -> dict[str, Any]:
         return dict(orjson.loads(await answer.read()))
 
 
-async def test_ten_times_what_fits_is_refused_or_waits_and_arrives_later(
+async def test_tenfold_overload_arrives_eventually(
     start: Callable[..., RealServer], postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     server = start(SMALL)
@@ -155,7 +155,7 @@ async def test_ten_times_what_fits_is_refused_or_waits_and_arrives_later(
     assert server.peak_mib() - idle < SMALL_BOUND_MIB
 
 
-async def test_a_copy_that_waits_too_long_is_given_up_and_tried_again(
+async def test_stuck_copy_is_cancelled_and_retried(
     start: Callable[..., RealServer], postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     server = start(timeouts=Timeouts(statement_s=0.2))
@@ -174,9 +174,7 @@ async def test_a_copy_that_waits_too_long_is_given_up_and_tried_again(
     assert await pg.fetchval("SELECT count(*) FROM stepwell.hot_block") == 2
 
 
-async def test_a_stall_that_is_longer_than_the_heartbeats_costs_no_connection(
-    start: Callable[..., RealServer], postgres_dsn: str
-) -> None:
+async def test_long_stall_closes_no_connection(start: Callable[..., RealServer], postgres_dsn: str) -> None:
     """A server without room is not dead to the client, nor a client whose pong was not read yet to the server."""
     server = start(SMALL, Timeouts(heartbeat_s=0.3))
     sources = [Prebuilt(FRAMES) for _ in range(STREAMS)]
@@ -198,7 +196,7 @@ async def test_a_stall_that_is_longer_than_the_heartbeats_costs_no_connection(
     assert sum(made.counts.frames_duplicate for made in streams) == 0
 
 
-async def test_hundreds_of_slow_clients_cost_their_partial_messages_and_hinder_nobody(
+async def test_slow_clients_hold_only_their_partial_messages(
     start: Callable[..., RealServer], postgres_dsn: str
 ) -> None:
     server = start()
@@ -225,9 +223,7 @@ def bomb(encoding: str) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_decompression_bomb_is_refused_and_never_inflated(
-    encoding: str, start: Callable[..., RealServer]
-) -> None:
+async def test_decompression_bomb_is_never_inflated(encoding: str, start: Callable[..., RealServer]) -> None:
     server, body = start(), bomb(encoding)
     idle = server.rss_mib()
     async with aiohttp.ClientSession(server.url) as http:
@@ -239,7 +235,7 @@ async def test_a_decompression_bomb_is_refused_and_never_inflated(
 
 
 @pytest.mark.parametrize("path", ["/v1/frames", "/v1/attach"])
-async def test_what_is_behind_a_refused_body_is_read_as_it_came(path: str, start: Callable[..., RealServer]) -> None:
+async def test_bytes_after_a_refused_body_are_not_inflated(path: str, start: Callable[..., RealServer]) -> None:
     """Something that would inflate it stumbles over these bytes, and closes the connection."""
     server = start()
     host, port = server.url.removeprefix("http://").split(":")
@@ -253,7 +249,7 @@ async def test_what_is_behind_a_refused_body_is_read_as_it_came(path: str, start
     assert answers.count("HTTP/1.1 200") == 1
 
 
-async def test_compression_of_messages_is_not_negotiated_and_not_accepted(start: Callable[..., RealServer]) -> None:
+async def test_message_compression_is_not_accepted(start: Callable[..., RealServer]) -> None:
     client = SlowClient(start().url, "writer", 0)
     await client.connect()
     await client.upgrade()  # offers permessage-deflate, and demands that the answer does not
@@ -264,7 +260,7 @@ async def test_compression_of_messages_is_not_negotiated_and_not_accepted(start:
     await client.close()
 
 
-async def test_a_body_that_announces_too_much_is_refused_before_it_comes(start: Callable[..., RealServer]) -> None:
+async def test_oversized_body_is_refused_before_it_arrives(start: Callable[..., RealServer]) -> None:
     server = start()
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))

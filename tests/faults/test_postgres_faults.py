@@ -35,7 +35,7 @@ async def stepwell(postgres_dsn: str, pg_cluster: Cluster, tmp_path: Path) -> As
     [("> COMMIT", False), ("> COMMIT", True), ("< COMMIT", False)],
     ids=["before COMMIT", "COMMIT was sent", "COMMIT was answered"],
 )
-async def test_a_commit_of_unknown_outcome_is_settled_by_the_ledger(  # [34]
+async def test_ambiguous_commit_is_settled_by_the_ledger(  # [34]
     stepwell: Service, at: str, after: bool
 ) -> None:
     await _survives(stepwell, *(Rule(at, action, after=after) for action in (Action.CUT, Action.RESET, Action.HANG)))
@@ -46,7 +46,7 @@ async def test_a_commit_of_unknown_outcome_is_settled_by_the_ledger(  # [34]
     [("> CopyData", False), ("> CopyData", True), ("> CopyDone", False), ("> CopyDone", True), ("< COPY", False)],
     ids=["before the rows", "the rows were sent", "before CopyDone", "CopyDone was sent", "COPY was answered"],
 )
-async def test_a_copy_that_ends_nowhere_is_done_again(  # [35] [42]
+async def test_incomplete_copy_is_repeated(  # [35] [42]
     stepwell: Service, at: str, after: bool
 ) -> None:
     await _survives(stepwell, *(Rule(at, action, after=after) for action in (Action.CUT, Action.RESET, Action.HANG)))
@@ -64,7 +64,7 @@ async def _survives(stepwell: Service, *rules: Rule) -> None:
     assert (await stepwell.verdict()).clean
 
 
-async def test_a_copy_that_postgres_does_not_read_is_given_up(stepwell: Service) -> None:  # [42]
+async def test_copy_that_postgres_does_not_read_is_cancelled(stepwell: Service) -> None:  # [42]
     """The link takes bytes until every buffer is full, and then no more."""
     stalled = Rule("> CopyData", Action.STALL)
     stepwell.postgres.rules.append(stalled)
@@ -87,7 +87,7 @@ async def test_a_copy_that_postgres_does_not_read_is_given_up(stepwell: Service)
     assert stepwell.worker.services.batcher.idle
 
 
-async def test_postgres_notices_when_the_host_of_a_worker_is_gone(stepwell: Service) -> None:  # [38]
+async def test_postgres_notices_a_lost_worker_host(stepwell: Service) -> None:  # [38]
     """Until it does, the ledger rows of a COPY under way are locked for every other worker."""
     pool = stepwell.worker._pool
     assert pool is not None
@@ -95,11 +95,11 @@ async def test_postgres_notices_when_the_host_of_a_worker_is_gone(stepwell: Serv
     assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") != "0"
 
 
-async def test_a_count_of_rows_that_is_not_ours_undoes_the_batch(stepwell: Service) -> None:  # [36]
+async def test_wrong_row_count_rolls_back_the_batch(stepwell: Service) -> None:  # [36]
     await _survives(stepwell, Rule("< COPY", lambda _: command_complete(b"COPY 0")))
 
 
-async def test_a_text_of_an_error_as_long_as_a_book_hangs_nothing(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_very_long_error_text_does_not_hang(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute(  # [43]
         """
         CREATE FUNCTION pg_temp_refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -115,7 +115,7 @@ async def test_a_text_of_an_error_as_long_as_a_book_hangs_nothing(stepwell: Serv
     assert (await stepwell.verdict()).clean
 
 
-async def test_two_workers_that_get_the_same_frames_at_once_store_them_once(stepwell: Service) -> None:  # [31]
+async def test_same_frames_at_two_workers_are_stored_once(stepwell: Service) -> None:  # [31]
     stepwell.web.rules.append(Rule("> frames", Action.CUT, count=None))
     other = await stepwell.start_worker()
     loggers = [stepwell.logger(name) for name in "0123"]

@@ -28,7 +28,7 @@ async def stepwell(postgres_dsn: str, pg_cluster: Cluster, tmp_path: Path) -> As
         yield made
 
 
-async def test_a_frame_whose_acknowledgement_was_lost_is_stored_once(stepwell: Service) -> None:  # [14]
+async def test_frame_with_lost_acknowledgement_is_stored_once(stepwell: Service) -> None:  # [14]
     lost = Rule("< ack", Action.CUT, count=5)
     stepwell.web.rules.append(lost)
     logger = stepwell.logger()
@@ -38,7 +38,7 @@ async def test_a_frame_whose_acknowledgement_was_lost_is_stored_once(stepwell: S
     assert (await stepwell.verdict()).clean
 
 
-async def test_a_post_whose_answer_was_lost_is_stored_once(stepwell: Service) -> None:  # [14]
+async def test_post_with_lost_answer_is_stored_once(stepwell: Service) -> None:  # [14]
     logger = stepwell.logger()
     logger.log(50)
     await logger.flush()
@@ -62,13 +62,13 @@ async def test_a_post_whose_answer_was_lost_is_stored_once(stepwell: Service) ->
 
 @pytest.mark.parametrize("end", [Action.CUT, Action.RESET])
 @pytest.mark.parametrize("direction", ["up", "down"])
-async def test_a_connection_may_end_after_any_byte(stepwell: Service, direction: str, end: Action) -> None:  # [15]
+async def test_connection_may_end_after_any_byte(stepwell: Service, direction: str, end: Action) -> None:  # [15]
     await _survives_ends(stepwell, direction, end, [*range(0, 1200, 90), *range(1200, 5000, 700)])
 
 
 @pytest.mark.parametrize("end", [Action.HANG, Action.HALF_OPEN])
 @pytest.mark.parametrize("direction", ["up", "down"])
-async def test_a_connection_may_fall_silent_after_any_byte(stepwell: Service, direction: str, end: Action) -> None:
+async def test_connection_may_stall_after_any_byte(stepwell: Service, direction: str, end: Action) -> None:
     await _survives_ends(stepwell, direction, end, [0, 400, 1000, 2500])  # [15]
 
 
@@ -90,7 +90,7 @@ async def _survives_ends(stepwell: Service, direction: str, end: Action, ends: l
     [Shape(slice_bytes=1), Shape(slice_bytes=7), Shape(latency_s=0.002, jitter_s=0.01), Shape(bytes_per_s=100_000)],
     ids=["byte by byte", "slices", "jitter", "narrow"],
 )
-async def test_a_slow_way_changes_nothing(stepwell: Service, shape: Shape) -> None:  # [15]
+async def test_slow_network_changes_nothing(stepwell: Service, shape: Shape) -> None:  # [15]
     stepwell.web.up = stepwell.web.down = stepwell.postgres.up = stepwell.postgres.down = shape
     stepwell.postgres.end_all(Action.CUT)
     loggers = [stepwell.logger(name) for name in "01"]
@@ -102,7 +102,7 @@ async def test_a_slow_way_changes_nothing(stepwell: Service, shape: Shape) -> No
     assert (await stepwell.verdict()).clean
 
 
-async def test_a_portal_that_answers_200_has_stored_nothing(stepwell: Service) -> None:  # [18]
+async def test_answer_200_from_a_portal_is_not_success(stepwell: Service) -> None:  # [18]
     stepwell.web.rules.append(Rule("> request", _says(_HTML), count=None))
     logger = stepwell.logger()
     logger.log(50)
@@ -125,7 +125,7 @@ async def test_a_portal_that_answers_200_has_stored_nothing(stepwell: Service) -
     ],
     ids=["wrong checksum", "far ahead", "no checksum", "empty", "finished", "another protocol"],
 )
-async def test_an_acknowledgement_that_echoes_no_checksum_is_none(  # [18]
+async def test_acknowledgement_without_checksum_is_ignored(  # [18]
     stepwell: Service, invented: dict[str, object]
 ) -> None:
     stepwell.web.rules.append(Rule("> frames", _says(message(orjson.dumps(invented))), count=None))

@@ -104,7 +104,7 @@ async def shows_all(view: View, pg: asyncpg.Connection) -> bool:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_a_live_view_never_goes_back_and_misses_nothing_wherever_it_is_cut_off(  # [49, 52]
+async def test_interrupted_live_view_misses_nothing(  # [49, 52]
     workers: list[Worker], pg: asyncpg.Connection, seed: int
 ) -> None:
     view, done = View("loss"), asyncio.Event()
@@ -124,7 +124,7 @@ async def test_a_live_view_never_goes_back_and_misses_nothing_wherever_it_is_cut
         assert all(value == step for step, value in view.points[writer].items())
 
 
-async def test_sampled_answers_keep_the_extremes_over_all_pages_and_name_what_they_stand_for(  # [50]
+async def test_sampled_pages_keep_the_extremes(  # [50]
     workers: list[Worker],
 ) -> None:
     """Pages are far smaller than the run, and extremes lie on their edges as elsewhere."""
@@ -161,7 +161,7 @@ async def test_sampled_answers_keep_the_extremes_over_all_pages_and_name_what_th
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_a_scan_that_is_cut_off_anywhere_has_every_row_once(workers: list[Worker], seed: int) -> None:  # [52]
+async def test_interrupted_scan_returns_every_row_once(workers: list[Worker], seed: int) -> None:  # [52]
     session = Session()
     await store(workers[0], session, frame(session, range(3000), {"loss": np.arange(3000.0)}))
     # Most answers are cut off; each brings a page at least, or the SDK would rightly give up.

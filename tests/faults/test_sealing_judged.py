@@ -81,7 +81,7 @@ async def two_at_once(pool: asyncpg.Pool, **changed: str) -> list[Pass | BaseExc
     return await asyncio.gather(*(sealer.seal(epoch, whole=True) for sealer in sealers), return_exceptions=True)
 
 
-async def test_what_is_sealed_half_or_merged_or_emptied_is_judged_clean(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_partly_sealed_and_merged_history_is_clean(stepwell: Service, pool: asyncpg.Pool) -> None:
     first = (await epochs(pool))[0]
     await Sealer(pool, SEALING).seal(first, whole=True)
     assert (await verdict(stepwell)).clean
@@ -95,30 +95,30 @@ async def test_what_is_sealed_half_or_merged_or_emptied_is_judged_clean(stepwell
     assert found.obligations > 500
 
 
-async def test_a_pass_without_a_claim_is_stopped_by_the_comparison(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_pass_without_a_claim_is_stopped(stepwell: Service, pool: asyncpg.Pool) -> None:
     done = await two_at_once(pool, **NO_CLAIM)
     assert {type(item) for item in done} == {ChangedError, Pass}
     assert (await verdict(stepwell)).clean
 
 
-async def test_a_hand_over_that_does_not_compare_is_seen_to_double(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_handover_without_comparison_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     done = await two_at_once(pool, **NO_CLAIM, **NO_COMPARISON)
     assert [type(item) for item in done] == [Pass, Pass]
     assert "duplicated" in (await verdict(stepwell)).wrong
 
 
-async def test_a_hand_over_that_does_not_happen_is_seen_to_double(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_missing_handover_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     await seal(pool)
     await pool.execute("UPDATE stepwell.ledger SET sealed_below = 0")
     assert (await verdict(stepwell)).wrong == {"duplicated", "complaints"}
 
 
-async def test_a_hand_over_without_chunks_is_seen_to_lose(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_handover_without_chunks_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     await pool.execute("UPDATE stepwell.ledger SET sealed_below = last_step - 20")
     assert (await verdict(stepwell)).wrong == {"lost", "complaints"}
 
 
-async def test_a_chunk_that_is_gone_or_there_twice_is_seen(stepwell: Service, pool: asyncpg.Pool) -> None:
+async def test_missing_or_duplicate_chunk_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     await seal(pool)
     one = "(SELECT (tableoid, ctid)::text FROM stepwell.chunk ORDER BY points DESC LIMIT 1)"
     await pool.execute(f"INSERT INTO stepwell.chunk SELECT * FROM stepwell.chunk WHERE (tableoid, ctid)::text = {one}")
@@ -129,9 +129,7 @@ async def test_a_chunk_that_is_gone_or_there_twice_is_seen(stepwell: Service, po
     assert (await verdict(stepwell)).wrong == {"lost", "complaints"}
 
 
-async def test_a_view_that_shows_hot_points_that_are_sealed_is_seen_to_double(
-    stepwell: Service, pool: asyncpg.Pool
-) -> None:
+async def test_view_that_shows_sealed_hot_points_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     (points,) = (file.sql for file in stepwell_schema.functions() if file.name == "050_points")
     assert points.count("greatest(l.sealed_below, ") == 4
     await seal(pool)
@@ -140,9 +138,7 @@ async def test_a_view_that_shows_hot_points_that_are_sealed_is_seen_to_double(
     assert (await verdict(stepwell)).wrong == {"duplicated"}
 
 
-async def test_a_slot_that_is_emptied_before_all_snapshots_saw_it_is_seen_by_a_reader(
-    stepwell: Service, pool: asyncpg.Pool
-) -> None:
+async def test_slot_truncated_under_a_snapshot_is_detected(stepwell: Service, pool: asyncpg.Pool) -> None:
     async def turn() -> None:
         await asyncio.sleep(0.1)
         await seal(pool)

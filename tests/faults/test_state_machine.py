@@ -9,7 +9,7 @@ from faults.soak import machine
 pytestmark = [pytest.mark.db, pytest.mark.slow]
 
 
-def test_whatever_happens_in_whatever_order_each_value_is_there_once() -> None:
+def test_each_value_is_stored_once_in_random_histories() -> None:
     verdicts = machine(seed=1, examples=5, steps=12)
     assert verdicts
     assert all(verdict.clean for verdict in verdicts)

@@ -41,7 +41,7 @@ def replacement(stepwell: Service) -> Logger:
     return stepwell.loggers[-1]
 
 
-async def test_a_process_that_comes_after_its_replacement_hides_nothing_and_stops_nobody(
+async def test_replaced_process_that_attaches_late_hides_nothing(
     stepwell: Service, pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     stepwell.web.rules.append(Rule("> request", Action.CUT, count=None))
@@ -66,9 +66,7 @@ async def test_a_process_that_comes_after_its_replacement_hides_nothing_and_stop
     assert [tuple(row) for row in shown] == [("0", 100), (name, 100)]
 
 
-async def test_a_process_that_was_there_before_its_replacement_is_fenced_and_keeps_the_rest(
-    stepwell: Service, pg: asyncpg.Connection
-) -> None:
+async def test_replaced_process_is_fenced_and_keeps_its_frames(stepwell: Service, pg: asyncpg.Connection) -> None:
     old = stepwell.logger(age_s=60)
     old.log(3)
     assert await old.flush()
@@ -85,7 +83,7 @@ async def test_a_process_that_was_there_before_its_replacement_is_fenced_and_kee
     assert read_journal(old.journal).stored == 2
 
 
-async def test_a_process_that_is_restarted_at_once_takes_over(stepwell: Service, pg: asyncpg.Connection) -> None:
+async def test_immediate_restart_takes_over(stepwell: Service, pg: asyncpg.Connection) -> None:
     """Within the same second, and although its attach took as long: who comes last is the newer one in doubt."""
     old = stepwell.logger(age_s=1)
     old.log(20)

@@ -55,7 +55,7 @@ def test_pictures_and_files_are_stored_at_the_limit(
     assert run.account.left == 0
 
 
-def test_uploads_begin_by_themselves_when_there_are_threads_again(
+def test_uploads_start_when_threads_are_available_again(
     file_server: Backend, start_run: StartRun, limit: Callable[[bool], None]
 ) -> None:
     run = start_run(file_server.url)
@@ -67,7 +67,7 @@ def test_uploads_begin_by_themselves_when_there_are_threads_again(
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
-def test_the_spool_is_synced_at_the_limit(
+def test_spool_is_synced_at_the_limit(
     start_run: StartRun, limit: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     synced: list[int] = []

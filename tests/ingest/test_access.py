@@ -68,9 +68,7 @@ def names_project(route: Route) -> bool:
 
 
 @pytest.mark.parametrize(("method", "route"), ROUTES, ids=lambda part: getattr(part, "path", part))
-async def test_a_route_asks_for_its_right_before_its_handler_runs(
-    guarded: Worker, guard: Guard, method: str, route: Route
-) -> None:
+async def test_right_is_checked_before_the_handler(guarded: Worker, guard: Guard, method: str, route: Route) -> None:
     guard.rights = {Right.PUBLIC}
     status, body = await send(guarded, method, place(route))
     named = ("team", "mnist") if names_project(route) else (None, None)
@@ -82,7 +80,7 @@ async def test_a_route_asks_for_its_right_before_its_handler_runs(
         assert method == "HEAD" or b'"forbidden"' in body
 
 
-async def test_an_attach_message_asks_for_the_project_that_it_names(guarded: Worker, guard: Guard) -> None:
+async def test_attach_checks_its_project(guarded: Worker, guard: Guard) -> None:
     async with Client(guarded) as client:
         assert (await client.attach(Session()))["type"] == "attached"
     assert guard.asked == [(None, None, Right.WRITE), ("team", "mnist", Right.WRITE)]
@@ -90,7 +88,7 @@ async def test_an_attach_message_asks_for_the_project_that_it_names(guarded: Wor
     assert guard.asked[2:] == [(None, None, Right.WRITE), ("team", "other", Right.WRITE)]
 
 
-async def test_a_project_that_is_closed_to_the_caller_takes_no_attach(guarded: Worker, guard: Guard) -> None:
+async def test_attach_to_a_forbidden_project_is_refused(guarded: Worker, guard: Guard) -> None:
     guard.closed_project = "secret"
     refusal = "permission to write denied"
     async with Client(guarded) as client:
@@ -103,7 +101,7 @@ async def test_a_project_that_is_closed_to_the_caller_takes_no_attach(guarded: W
     assert (status, reply["error"]["message"], reply["error"]["retryable"]) == (403, refusal, False)
 
 
-async def test_the_local_user_may_do_everything_and_a_stranger_only_what_is_public() -> None:
+async def test_rights_of_local_user_and_stranger() -> None:
     for right in Right:
         assert await authorize(LOCAL, "team", "mnist", right)
         assert await authorize(Principal("stranger"), None, None, right) == (right is Right.PUBLIC)

@@ -20,7 +20,7 @@ def takes(room: Room, *sizes: int) -> list[asyncio.Task[None]]:
     return [asyncio.create_task(room.reserve(size)) for size in sizes]
 
 
-async def test_what_fits_is_held_at_once() -> None:
+async def test_request_that_fits_is_admitted_at_once() -> None:
     room = Room(100, 1.0)
     await room.reserve(60)
     room.reserve_now(40)
@@ -30,7 +30,7 @@ async def test_what_fits_is_held_at_once() -> None:
     assert room.held_bytes == 0
 
 
-async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
+async def test_refusal_reports_fill_and_retry_time() -> None:
     room = Room(100, 2.5)
     await room.reserve(60)
     with pytest.raises(OverloadedError, match=r"the server has no room .*41 bytes; 60 of 100 are held") as caught:
@@ -41,7 +41,7 @@ async def test_a_refusal_says_how_full_it_is_and_when_to_come_back() -> None:
     assert room.held_bytes == 60
 
 
-async def test_what_is_larger_than_the_limit_is_let_in_alone() -> None:
+async def test_request_larger_than_the_limit_is_admitted_alone() -> None:
     room = Room(100, 1.0)
     await room.reserve(1000)
     with pytest.raises(OverloadedError):
@@ -54,7 +54,7 @@ async def test_what_is_larger_than_the_limit_is_let_in_alone() -> None:
     assert room.held_bytes == 1000
 
 
-async def test_those_who_wait_come_in_order_even_when_a_later_one_would_fit() -> None:
+async def test_waiting_requests_are_admitted_in_order() -> None:
     room = Room(100, 1.0)
     await room.reserve(90)
     large, small = takes(room, 50, 5)
@@ -67,7 +67,7 @@ async def test_those_who_wait_come_in_order_even_when_a_later_one_would_fit() ->
     assert room.held_bytes == 55
 
 
-async def test_one_that_gives_up_lets_those_behind_it_in() -> None:
+async def test_cancelled_request_lets_others_in() -> None:
     room = Room(100, 1.0)
     await room.reserve(90)
     large, small = takes(room, 50, 5)
@@ -79,7 +79,7 @@ async def test_one_that_gives_up_lets_those_behind_it_in() -> None:
     room.reserve_now(5)
 
 
-async def test_one_that_gives_up_when_its_turn_has_come_gives_its_bytes_back() -> None:
+async def test_cancelled_admitted_request_releases_its_bytes() -> None:
     room = Room(100, 1.0)
     await room.reserve(100)
     first, second = takes(room, 80, 80)
@@ -92,7 +92,7 @@ async def test_one_that_gives_up_when_its_turn_has_come_gives_its_bytes_back() -
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_nothing_is_lost_or_over_the_limit_whatever_happens(seed: int) -> None:
+async def test_room_is_never_lost_or_exceeded(seed: int) -> None:
     rng = random.Random(seed)
     room = Room(1000, 1.0)
 

@@ -37,7 +37,7 @@ def taken(batch: Batch) -> list[Submission]:
     return [item for queue in batch.writers.values() for item in queue]
 
 
-async def test_a_lone_submission_is_handed_out_at_once() -> None:
+async def test_lone_submission_is_not_delayed() -> None:
     batcher = Batcher(1000, 100)
     waiting = asyncio.create_task(batcher.next_batch())
     await asyncio.sleep(0)
@@ -51,7 +51,7 @@ async def test_a_lone_submission_is_handed_out_at_once() -> None:
     assert batcher.idle
 
 
-async def test_what_gathers_while_the_copiers_are_busy_is_one_batch() -> None:
+async def test_submissions_gather_while_copiers_are_busy() -> None:
     batcher = Batcher(100_000, 1000)
     one, two = cursor(1), cursor(2)
     items = [submission(where, seq) for seq in range(5) for where in (one, two)]
@@ -63,7 +63,7 @@ async def test_what_gathers_while_the_copiers_are_busy_is_one_batch() -> None:
     assert batcher.waiting == 0
 
 
-async def test_a_writer_is_in_one_batch_at_a_time() -> None:
+async def test_writer_is_in_one_batch_at_a_time() -> None:
     batcher = Batcher(100_000, 1000)
     where, other = cursor(1), cursor(2)
     batcher.put(submission(where, 0))
@@ -79,7 +79,7 @@ async def test_a_writer_is_in_one_batch_at_a_time() -> None:
     assert [item.last.seq for item in taken(await third)] == [1]
 
 
-async def test_a_batch_ends_at_its_bytes_and_the_rest_follows_in_order() -> None:
+async def test_batch_is_limited_by_bytes() -> None:
     batcher = Batcher(250, 1000)
     where = cursor(1)
     for seq in range(5):
@@ -93,7 +93,7 @@ async def test_a_batch_ends_at_its_bytes_and_the_rest_follows_in_order() -> None
     assert seen == [0, 1, 2, 3, 4]
 
 
-async def test_a_batch_ends_at_its_frames() -> None:
+async def test_batch_is_limited_by_frames() -> None:
     batcher = Batcher(100_000, 3)
     for writer in range(5):
         batcher.put(submission(cursor(writer)))
@@ -101,7 +101,7 @@ async def test_a_batch_ends_at_its_frames() -> None:
     assert (await batcher.next_batch()).frames == 2
 
 
-async def test_what_is_larger_than_a_batch_goes_alone() -> None:
+async def test_oversized_submission_is_a_batch_alone() -> None:
     batcher = Batcher(100, 1000)
     batcher.put(submission(cursor(1), size=1000))
     batcher.put(submission(cursor(2), size=10))
@@ -109,7 +109,7 @@ async def test_what_is_larger_than_a_batch_goes_alone() -> None:
     assert (await batcher.next_batch()).size == 10
 
 
-async def test_the_writer_that_did_not_fit_comes_first_in_the_next_batch() -> None:
+async def test_writer_that_did_not_fit_is_first_next_time() -> None:
     batcher = Batcher(150, 1000)
     for writer in (1, 2, 3):
         batcher.put(submission(cursor(writer), size=100))
@@ -117,7 +117,7 @@ async def test_the_writer_that_did_not_fit_comes_first_in_the_next_batch() -> No
     assert list((await batcher.next_batch()).writers) == [cursor(2).key]
 
 
-async def test_the_queue_behind_a_stale_cursor_is_answered_and_another_cursors_is_kept() -> None:
+async def test_stale_cursor_fails_only_its_queue() -> None:
     batcher = Batcher(100_000, 1000)
     old, new, other = cursor(1), cursor(1), cursor(2)
     items = [submission(old, 0), submission(old, 1), submission(new, 0), submission(other, 0)]
@@ -147,7 +147,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_small_frames_gather_until_they_are_worth_a_batch() -> None:
+async def test_small_frames_are_gathered() -> None:
     batcher = await slow_batcher()
     waiting = asyncio.create_task(batcher.next_batch())
     for writer in range(3):
@@ -158,7 +158,7 @@ async def test_small_frames_gather_until_they_are_worth_a_batch() -> None:
     assert (await waiting).frames == 4
 
 
-async def test_a_large_frame_does_not_wait_for_others() -> None:
+async def test_large_frame_is_not_delayed() -> None:
     batcher = await slow_batcher()
     waiting = asyncio.create_task(batcher.next_batch())
     batcher.put(submission(cursor(1)))
@@ -167,7 +167,7 @@ async def test_a_large_frame_does_not_wait_for_others() -> None:
     assert (await waiting).size == 10_064
 
 
-async def test_a_server_that_stops_stores_what_has_gathered_at_once() -> None:
+async def test_stopping_server_stores_gathered_frames() -> None:
     batcher = await slow_batcher()
     waiting = asyncio.create_task(batcher.next_batch())
     batcher.put(submission(cursor(1)))
@@ -177,7 +177,7 @@ async def test_a_server_that_stops_stores_what_has_gathered_at_once() -> None:
     assert (await waiting).frames == 1
 
 
-async def test_a_batch_is_parted_by_writers() -> None:
+async def test_batch_is_split_by_writers() -> None:
     batcher = Batcher(100_000, 1000)
     quick, slow = cursor(1), cursor(2)
     items = [submission(quick), submission(slow), submission(slow, 1)]
@@ -194,7 +194,7 @@ async def test_a_batch_is_parted_by_writers() -> None:
     assert list((await batcher.next_batch()).writers) == [slow.key]
 
 
-async def test_a_queue_that_fails_whole_leaves_nothing_behind() -> None:
+async def test_failed_queue_leaves_nothing_behind() -> None:
     batcher = Batcher(100_000, 1000)
     where = cursor(1)
     batcher.put(submission(where, 0))
@@ -205,7 +205,7 @@ async def test_a_queue_that_fails_whole_leaves_nothing_behind() -> None:
     assert len(taken(await batcher.next_batch())) == 1
 
 
-async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
+async def test_closed_batcher_hands_out_the_rest() -> None:
     batcher = Batcher(100_000, 1000)
     batcher.check_open()
     batcher.put(submission(cursor(1)))
@@ -215,7 +215,7 @@ async def test_a_closed_batcher_is_not_open_but_hands_out_what_it_has() -> None:
     assert len(taken(await batcher.next_batch())) == 1
 
 
-async def test_an_outcome_counts_what_became_of_each_frame() -> None:
+async def test_outcome_counts_each_frame() -> None:
     item = submission(cursor(1), 4, frames=3)
     refusal, conflict = StepOrderError("back"), Error("conflict")
     item.entries[1].rejection = refusal
@@ -232,7 +232,7 @@ async def test_an_outcome_counts_what_became_of_each_frame() -> None:
     }
 
 
-async def test_whoever_has_gone_is_not_answered() -> None:
+async def test_cancelled_submission_is_not_answered() -> None:
     item = submission(cursor(1))
     item.done.cancel()
     item.succeed()

@@ -84,7 +84,7 @@ async def is_there(worker: Worker, store: Store, pg: asyncpg.Connection, sha256:
 
 
 class TestWhatGoes:
-    async def test_what_no_run_names_goes_when_its_grace_is_over(
+    async def test_unused_blobs_are_removed_after_grace(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection
     ) -> None:
         named, young, old = [await upload(blob_worker, 100, seed) for seed in range(3)]
@@ -94,7 +94,7 @@ class TestWhatGoes:
         assert [await is_there(blob_worker, store, pg, item) for item in (named, young, old)] == [True, True, False]
         assert await collect(collector) == Collected(0, 0)
 
-    async def test_a_picture_goes_with_the_last_run_that_names_it(
+    async def test_picture_is_removed_with_its_last_run(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection
     ) -> None:
         shared, own = await upload(blob_worker, 1000), await upload(blob_worker, 3 * PART)
@@ -108,7 +108,7 @@ class TestWhatGoes:
             assert (await collect(collector)).blobs == 1
             assert [await is_there(blob_worker, store, pg, item) for item in (shared, own)] == left
 
-    async def test_more_than_one_look_has_rows_for(
+    async def test_more_blobs_than_one_pass_handles(
         self, blob_worker: Worker, collector: Collector, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(collector_module, "_ROWS", 3)
@@ -118,7 +118,7 @@ class TestWhatGoes:
         assert await collect(collector) == Collected(4, 40)
         assert await pg.fetchval("SELECT count(*) FROM stepwell.blob") == 4
 
-    async def test_a_server_collects_by_itself_after_a_sweep(
+    async def test_server_collects_after_a_sweep(
         self,
         postgres_dsn: str,
         place: str,
@@ -142,7 +142,7 @@ class TestWhatGoes:
             await eventually(gone)
             assert not await is_there(worker, store, pg, sha256)
 
-    async def test_a_store_that_is_away_keeps_rows_marked_for_a_later_pass(
+    async def test_unavailable_store_leaves_rows_marked(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection, bucket: str
     ) -> None:
         sha256 = await upload(blob_worker)
@@ -176,7 +176,7 @@ class TestWhatNames:
         ],
     )
     @pytest.mark.parametrize("kind", ["note", "object"])
-    async def test_objects_and_notes_name_blobs_at_any_depth(
+    async def test_nested_references_are_found(
         self, any_pg: asyncpg.Connection, any_worker: Worker, body: bytes, kind: str
     ) -> None:
         sha256, session = "ab" * 32, Session()
@@ -192,7 +192,7 @@ class TestWhatNames:
         rows = await any_pg.fetch("SELECT run_id, sha256 FROM stepwell.blob_use")
         assert [tuple(row) for row in rows] == [(attached["run_id"], bytes.fromhex(sha256))]
 
-    async def test_other_values_name_none(self, any_pg: asyncpg.Connection, any_worker: Worker) -> None:
+    async def test_other_values_reference_nothing(self, any_pg: asyncpg.Connection, any_worker: Worker) -> None:
         session = Session()
         values = [{"sha256": "no hash"}, "sha256", {"x": "ab" * 32}, {"sha256": 5}, {"sha256": ["ab" * 32]}]
         async with Client(any_worker) as client:
@@ -201,7 +201,7 @@ class TestWhatNames:
         assert await any_pg.fetchval("SELECT count(*) FROM stepwell.hot_object") == len(values)
         assert await any_pg.fetchval("SELECT count(*) FROM stepwell.blob_use") == 0
 
-    async def test_a_plan_and_sizes_say_how_much(
+    async def test_plan_and_sizes_report_amounts(
         self, blob_worker: Worker, pg: asyncpg.Connection, postgres_dsn: str
     ) -> None:
         shared, own = await upload(blob_worker, 1000), await upload(blob_worker, 234)
@@ -224,7 +224,7 @@ class TestWhatIsSaid:
     """Who is told that a blob is there finds it there; others are told to send it."""
 
     @pytest.mark.parametrize("ask", ["put", "head"])
-    async def test_the_answer_that_it_is_there_keeps_it(
+    async def test_reported_blob_is_kept(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection, ask: str
     ) -> None:
         sha256 = await upload(blob_worker)
@@ -236,7 +236,7 @@ class TestWhatIsSaid:
         assert await collect(collector) == Collected(0, 0)
         assert await is_there(blob_worker, store, pg, sha256)
 
-    async def test_to_read_it_keeps_nothing(
+    async def test_reading_does_not_keep_a_blob(
         self, blob_worker: Worker, collector: Collector, pg: asyncpg.Connection
     ) -> None:
         sha256 = await upload(blob_worker)
@@ -244,7 +244,7 @@ class TestWhatIsSaid:
         assert (await fetch(blob_worker, sha256))[0] == 200
         assert await collect(collector) == Collected(1, 100)
 
-    async def test_who_reads_it_as_it_goes_is_told_that_there_is_none(
+    async def test_read_during_removal_is_404(
         self, blob_worker: Worker, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sha256 = await upload(blob_worker)
@@ -261,7 +261,7 @@ class TestWhatIsSaid:
         assert (status, b"there is no such blob" in reply) == (404, True)
 
     @pytest.mark.parametrize("size", [100, 3 * PART])
-    async def test_who_sends_it_while_it_is_removed_is_told_to_try_again(
+    async def test_upload_during_removal_is_told_to_retry(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection, size: int
     ) -> None:
         sha256, data = make_blob(size)
@@ -288,7 +288,7 @@ class TestWhatIsSaid:
 
     @pytest.mark.parametrize("meanwhile", ["nobody else collects", "another collector removes it first"])
     @pytest.mark.parametrize("then", ["it goes on", "it is killed at once"])
-    async def test_a_collector_that_sleeps_beyond_its_lease_takes_no_file_that_came_again(
+    async def test_suspended_collector_removes_no_new_upload(
         self,
         blob_worker: Worker,
         place: str,
@@ -326,7 +326,7 @@ class TestWhatIsSaid:
         assert await is_there(blob_worker, store, pg, sha256)
         assert await store.below("removing/") == []
 
-    async def test_a_removal_that_ends_between_put_and_row_is_noticed(
+    async def test_removal_between_put_and_row_is_noticed(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection
     ) -> None:
         sha256, data = make_blob(100)
@@ -346,7 +346,7 @@ class TestWhatIsSaid:
         assert (await put(blob_worker, sha256, data))[0] == 201
         assert await is_there(blob_worker, store, pg, sha256)
 
-    async def test_an_upload_that_has_half_come_goes_on(
+    async def test_partial_upload_continues(
         self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection
     ) -> None:
         sha256, data = make_blob(3 * PART)
@@ -355,7 +355,7 @@ class TestWhatIsSaid:
         assert (await put(blob_worker, sha256, data[PART:], (PART, len(data))))[0] == 201
         assert await is_there(blob_worker, store, pg, sha256)
 
-    async def test_uploads_at_two_workers_and_two_collectors_agree_on_every_blob(
+    async def test_concurrent_uploads_and_collectors_agree(
         self, postgres_dsn: str, place: str, store: Store, pg: asyncpg.Connection
     ) -> None:
         """After each acknowledgement the blob is there, whatever was being removed meanwhile."""

@@ -55,7 +55,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("owner", "name", "when", "calls", "marked", "files", "rows"), KILLS)
-async def test_a_collector_that_is_killed_leaves_nothing_for_ever_and_no_lie(
+async def test_killed_collector_leaves_a_consistent_state(
     blob_worker: Worker,
     postgres_dsn: str,
     place: str,

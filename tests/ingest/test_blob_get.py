@@ -42,14 +42,14 @@ async def test_ranges(blob_worker: Worker, wish: str, first: int, end: int) -> N
 
 
 @pytest.mark.parametrize("wish", [f"bytes={SIZE}-", "bytes=-0"])
-async def test_a_range_behind_the_end_is_416(blob_worker: Worker, wish: str) -> None:
+async def test_range_beyond_the_end_is_416(blob_worker: Worker, wish: str) -> None:
     sha256, data = make_blob(SIZE)
     await put(blob_worker, sha256, data)
     status, _, headers = await fetch(blob_worker, sha256, Range=wish)
     assert (status, headers["Content-Range"]) == (416, f"bytes */{SIZE}")
 
 
-async def test_a_blob_may_be_cached_for_ever(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_blob_may_be_cached_forever(postgres_dsn: str, tmp_path: Path) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
         sha256, data = make_blob(100)
         await put(worker, sha256, data)
@@ -61,13 +61,13 @@ async def test_a_blob_may_be_cached_for_ever(postgres_dsn: str, tmp_path: Path) 
         assert (await fetch(worker, sha256, Range="bytes=0-9", If_Range='"other"'))[:2] == (200, data)
 
 
-async def test_a_blob_that_is_not_there_is_404_and_says_where_it_may_be(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_missing_blob_is_404_with_a_hint(postgres_dsn: str, tmp_path: Path) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
         status, got, headers = await fetch(worker, "0" * 64)
         assert (status, b"stepwell sync" in got, headers["Content-Type"]) == (404, True, "application/json")
 
 
-async def test_html_is_never_of_this_origin(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_html_is_sandboxed(postgres_dsn: str, tmp_path: Path) -> None:
     import hashlib
 
     page = b"<html><script>alert(1)</script>"
@@ -97,15 +97,15 @@ async def test_html_is_never_of_this_origin(postgres_dsn: str, tmp_path: Path) -
         ("a.glb", b"glTF", "model/gltf-binary"),
     ],
 )
-def test_the_type_is_that_of_the_name_else_of_harmless_first_bytes(name: str | None, start: bytes, kind: str) -> None:
+def test_content_type_comes_from_name_or_safe_bytes(name: str | None, start: bytes, kind: str) -> None:
     assert content_type(name, start) == kind
 
 
-def test_a_name_cannot_make_headers() -> None:
+def test_name_cannot_inject_headers() -> None:
     headers = content_headers("a" * 64, 'x/ü"\r\nSet-Cookie: a=b\r\n.png', b"")
     assert headers["Content-Disposition"] == "inline; filename*=UTF-8''%C3%BC%22%0D%0ASet-Cookie%3A%20a%3Db%0D%0A.png"
 
 
-def test_what_a_browser_does_not_show_is_a_download() -> None:
+def test_other_types_are_downloads() -> None:
     assert content_headers("a" * 64, "model.pt", b"")["Content-Disposition"] == "attachment; filename*=UTF-8''model.pt"
     assert "Content-Security-Policy" not in content_headers("a" * 64, "a.png", b"")

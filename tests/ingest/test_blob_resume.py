@@ -42,7 +42,7 @@ async def send_cut(worker: Worker, sha256: str, data: bytes, total: int) -> None
     await writer.wait_closed()
 
 
-async def test_parts_in_order_make_the_blob(blob_worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_parts_make_the_blob(blob_worker: Worker, pg: asyncpg.Connection) -> None:
     sha256, data = make_blob(3 * PART + 100)
     total = len(data)
     for start in range(0, total, PART):
@@ -54,7 +54,7 @@ async def test_parts_in_order_make_the_blob(blob_worker: Worker, pg: asyncpg.Con
     assert (await fetch(blob_worker, sha256))[1] == data
 
 
-async def test_a_part_behind_a_gap_is_refused_with_the_place_to_go_on(blob_worker: Worker) -> None:
+async def test_part_after_a_gap_is_refused_with_the_offset(blob_worker: Worker) -> None:
     sha256, data = make_blob(4 * PART)
     await put(blob_worker, sha256, data[:PART], (0, len(data)))
     status, reply, headers = await put(blob_worker, sha256, data[2 * PART : 3 * PART], (2 * PART, len(data)))
@@ -62,7 +62,7 @@ async def test_a_part_behind_a_gap_is_refused_with_the_place_to_go_on(blob_worke
     assert (reply["error"]["retryable"], headers["Upload-Offset"]) == (True, str(PART))
 
 
-async def test_parts_may_overlap_and_come_twice(blob_worker: Worker) -> None:
+async def test_parts_may_overlap_and_repeat(blob_worker: Worker) -> None:
     """As when two senders of the same file cut it in their own ways."""
     sha256, data = make_blob(3 * PART)
     total = len(data)
@@ -72,7 +72,7 @@ async def test_parts_may_overlap_and_come_twice(blob_worker: Worker) -> None:
     assert (status, (await fetch(blob_worker, sha256))[1]) == (201, data)
 
 
-async def test_a_connection_that_breaks_leaves_what_came(blob_worker: Worker) -> None:
+async def test_broken_connection_keeps_stored_parts(blob_worker: Worker) -> None:
     sha256, data = make_blob(5 * PART)
     await send_cut(blob_worker, sha256, data[: 2 * PART + 5000], len(data))
     rest = await offset(blob_worker, sha256)
@@ -81,7 +81,7 @@ async def test_a_connection_that_breaks_leaves_what_came(blob_worker: Worker) ->
     assert (await fetch(blob_worker, sha256))[1] == data
 
 
-async def test_half_an_upload_survives_a_restart_and_goes_on_at_another_worker(postgres_dsn: str, place: str) -> None:
+async def test_partial_upload_survives_a_restart(postgres_dsn: str, place: str) -> None:
     sha256, data = make_blob(4 * PART)
     total = len(data)
     async with start_blob_worker(postgres_dsn, place) as worker:
@@ -93,7 +93,7 @@ async def test_half_an_upload_survives_a_restart_and_goes_on_at_another_worker(p
         assert (await fetch(first, sha256))[1] == data
 
 
-async def test_an_upload_that_was_cut_before_it_was_put_together_is_completed(
+async def test_upload_cut_before_completion_is_completed(
     postgres_dsn: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server dies between the last part and the blob; the sender asks to complete it."""
@@ -113,14 +113,14 @@ async def test_an_upload_that_was_cut_before_it_was_put_together_is_completed(
         assert (await fetch(worker, sha256))[1] == data
 
 
-async def test_to_complete_what_is_not_all_there_says_how_far_it_is(blob_worker: Worker) -> None:
+async def test_completing_a_partial_upload_returns_the_offset(blob_worker: Worker) -> None:
     sha256, data = make_blob(3 * PART)
     await put(blob_worker, sha256, data[:PART], (0, len(data)))
     status, reply, _ = await put(blob_worker, sha256, b"", (0, len(data)))
     assert (status, reply["stored"], reply["offset"]) == (202, False, PART)
 
 
-async def test_parts_of_other_bytes_are_refused_in_the_end_and_forgotten(blob_worker: Worker) -> None:
+async def test_parts_with_wrong_hash_are_discarded(blob_worker: Worker) -> None:
     sha256, data = make_blob(3 * PART)
     _, other = make_blob(3 * PART, seed=2)
     await put(blob_worker, sha256, other[:PART], (0, len(data)))
@@ -130,7 +130,7 @@ async def test_parts_of_other_bytes_are_refused_in_the_end_and_forgotten(blob_wo
     assert (await put(blob_worker, sha256, data))[0] == 201
 
 
-async def test_more_bytes_than_the_blob_has_are_forgotten(blob_worker: Worker) -> None:
+async def test_excess_bytes_are_discarded(blob_worker: Worker) -> None:
     sha256, data = make_blob(3 * PART)
     await put(blob_worker, sha256, data[: 2 * PART], (0, len(data)))
     status, reply, _ = await put(blob_worker, sha256, b"", (0, PART))
@@ -138,7 +138,7 @@ async def test_more_bytes_than_the_blob_has_are_forgotten(blob_worker: Worker) -
     assert await offset(blob_worker, sha256) == 0
 
 
-async def test_parts_that_nobody_goes_on_with_are_removed(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_abandoned_parts_are_removed(postgres_dsn: str, tmp_path: Path) -> None:
     old, new = make_blob(3 * PART, 1), make_blob(3 * PART, 2)
     folder = tmp_path / "blobs"
     async with start_blob_worker(postgres_dsn, str(folder)) as worker:
@@ -156,7 +156,7 @@ async def test_parts_that_nobody_goes_on_with_are_removed(postgres_dsn: str, tmp
         assert not (folder / "incoming" / old[0]).exists()
 
 
-async def test_an_upload_that_is_cut_off_takes_nothing_from_what_is_there(blob_worker: Worker) -> None:
+async def test_interrupted_upload_keeps_existing_parts(blob_worker: Worker) -> None:
     """Two senders of one file: the second breaks off inside of a part that the first has sent whole."""
     sha256, data = make_blob(3 * PART)
     await put(blob_worker, sha256, data[:PART], (0, len(data)))
@@ -177,7 +177,7 @@ async def test_an_upload_that_is_cut_off_takes_nothing_from_what_is_there(blob_w
     assert (await fetch(blob_worker, sha256))[1] == data
 
 
-async def test_parts_of_an_earlier_version_go_on(blob_worker: Worker) -> None:
+async def test_parts_of_an_earlier_version_continue(blob_worker: Worker) -> None:
     sha256, data = make_blob(2 * PART)
     assert blob_worker.services.blobs is not None
     store = blob_worker.services.blobs.store

@@ -28,7 +28,7 @@ async def rows(pg: asyncpg.Connection) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_blob_comes_back_as_it_was(blob_worker: Worker, pg: asyncpg.Connection, size: int) -> None:
+async def test_blob_round_trip(blob_worker: Worker, pg: asyncpg.Connection, size: int) -> None:
     sha256, data = make_blob(size)
     assert (await head(blob_worker, sha256))[0] == 404
     status, reply, _ = await put(blob_worker, sha256, data)
@@ -39,7 +39,7 @@ async def test_a_blob_comes_back_as_it_was(blob_worker: Worker, pg: asyncpg.Conn
     assert (await fetch(blob_worker, sha256))[:2] == (200, data)
 
 
-async def test_a_blob_of_several_parts_of_the_stores_own(postgres_dsn: str, place: str) -> None:
+async def test_multipart_blob(postgres_dsn: str, place: str) -> None:
     """Above 8 MiB, S3 gets a multipart upload; refused bytes must end that, too."""
     sha256, data = make_blob(21 * 1024 * 1024)
     async with start_blob_worker(postgres_dsn, place, Limits()) as worker:
@@ -50,7 +50,7 @@ async def test_a_blob_of_several_parts_of_the_stores_own(postgres_dsn: str, plac
         assert (await fetch(worker, sha256, Range="bytes=8388600-16777300"))[1] == data[8388600:16777301]
 
 
-async def test_a_body_without_a_length_is_taken(blob_worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_body_without_length_is_accepted(blob_worker: Worker, pg: asyncpg.Connection) -> None:
     sha256, data = make_blob(3 * PART + 5)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -63,9 +63,7 @@ async def test_a_body_without_a_length_is_taken(blob_worker: Worker, pg: asyncpg
 
 
 @pytest.mark.parametrize("size", [1000, 4 * PART])
-async def test_bytes_of_another_hash_are_refused_and_nothing_is_visible(
-    blob_worker: Worker, pg: asyncpg.Connection, size: int
-) -> None:
+async def test_wrong_hash_is_refused(blob_worker: Worker, pg: asyncpg.Connection, size: int) -> None:
     sha256, data = make_blob(size)
     status, reply, _ = await put(blob_worker, sha256, bytes([data[0] ^ 1]) + data[1:])
     assert (status, reply["error"]["code"], reply["error"]["retryable"]) == (422, "blob_mismatch", False)
@@ -77,7 +75,7 @@ async def test_bytes_of_another_hash_are_refused_and_nothing_is_visible(
     assert (await put(blob_worker, sha256, data))[0] == 201
 
 
-async def test_a_blob_that_is_there_is_not_taken_again(blob_worker: Worker) -> None:
+async def test_stored_blob_is_not_uploaded_again(blob_worker: Worker) -> None:
     sha256, data = make_blob(1000)
     await put(blob_worker, sha256, data)
     status, reply, _ = await put(blob_worker, sha256, data)
@@ -87,9 +85,7 @@ async def test_a_blob_that_is_there_is_not_taken_again(blob_worker: Worker) -> N
     assert "stepwell_blob_bytes_stored_total 1000.0" in page
 
 
-async def test_a_row_whose_object_is_gone_heals_by_an_upload(
-    postgres_dsn: str, pg: asyncpg.Connection, tmp_path: Path
-) -> None:
+async def test_missing_object_is_restored_by_upload(postgres_dsn: str, pg: asyncpg.Connection, tmp_path: Path) -> None:
     sha256, data = make_blob(1000)
     async with start_blob_worker(postgres_dsn, str(tmp_path / "first")) as worker:
         await put(worker, sha256, data)
@@ -100,9 +96,7 @@ async def test_a_row_whose_object_is_gone_heals_by_an_upload(
         assert (await fetch(worker, sha256))[1] == data
 
 
-async def test_the_same_blob_at_two_workers_at_once_is_stored_once(
-    postgres_dsn: str, pg: asyncpg.Connection, place: str
-) -> None:
+async def test_same_blob_at_two_workers_is_stored_once(postgres_dsn: str, pg: asyncpg.Connection, place: str) -> None:
     blobs = [make_blob(size, seed) for seed, size in enumerate([10, PART, 3 * PART + 1])]
     async with start_blob_worker(postgres_dsn, place) as first, start_blob_worker(postgres_dsn, place) as second:
 
@@ -119,9 +113,7 @@ async def test_the_same_blob_at_two_workers_at_once_is_stored_once(
     assert await rows(pg) == {sha256: len(data) for sha256, data in blobs}
 
 
-async def test_a_blob_over_the_limit_is_refused_before_it_is_read(
-    postgres_dsn: str, place: str, pg: asyncpg.Connection
-) -> None:
+async def test_oversized_blob_is_refused_unread(postgres_dsn: str, place: str, pg: asyncpg.Connection) -> None:
     sha256, data = make_blob(3 * PART)
     async with start_blob_worker(postgres_dsn, place, Limits(blob_bytes=2 * PART, blob_part_bytes=PART)) as worker:
         for part in (None, (0, 3 * PART)):
@@ -153,7 +145,7 @@ async def test_a_blob_over_the_limit_is_refused_before_it_is_read(
         ("a" * 64, {"Content_Encoding": "gzip"}, "must not be compressed"),
     ],
 )
-async def test_a_request_that_makes_no_sense_is_told_why(
+async def test_invalid_request_gives_the_reason(
     postgres_dsn: str, tmp_path: Path, sha256: str, headers: dict[str, str], message: str
 ) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
@@ -161,7 +153,7 @@ async def test_a_request_that_makes_no_sense_is_told_why(
         assert (status, message in reply["error"]["message"]) == (409 if "earlier" in message else 400, True), reply
 
 
-async def test_a_server_without_a_place_for_files_says_so(postgres_dsn: str) -> None:
+async def test_server_without_blob_store_reports_it(postgres_dsn: str) -> None:
     async with start_blob_worker(postgres_dsn, None) as worker:
         status, reply, _ = await put(worker, "a" * 64, b"hello")
         assert (status, reply["error"]["retryable"]) == (503, True)
@@ -169,15 +161,13 @@ async def test_a_server_without_a_place_for_files_says_so(postgres_dsn: str) -> 
 
 
 @pytest.mark.parametrize("place", ["ftp://host/x", "s3://", "/proc/nowhere/blobs"])
-async def test_a_place_that_cannot_be_is_found_at_the_start(postgres_dsn: str, place: str) -> None:
+async def test_invalid_blob_store_fails_at_startup(postgres_dsn: str, place: str) -> None:
     with pytest.raises(SettingError, match="blobs"):
         async with start_blob_worker(postgres_dsn, place):
             pass
 
 
-async def test_a_store_that_is_away_is_retryable_and_frames_do_not_notice(
-    postgres_dsn: str, bucket: str, pg: asyncpg.Connection
-) -> None:
+async def test_unavailable_store_does_not_affect_frames(postgres_dsn: str, bucket: str, pg: asyncpg.Connection) -> None:
     sha256, data = make_blob(100)
     async with start_blob_worker(postgres_dsn, bucket.replace("bucket-", "never-")) as worker:
         status, reply, _ = await put(worker, sha256, data)
@@ -187,7 +177,7 @@ async def test_a_store_that_is_away_is_retryable_and_frames_do_not_notice(
     assert await rows(pg) == {}
 
 
-async def test_uploads_wait_for_room_and_memory_is_bounded(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_uploads_use_bounded_memory(postgres_dsn: str, tmp_path: Path) -> None:
     limits = Limits(blob_part_bytes=PART, blob_memory_bytes=2 * PART)
     blobs = [make_blob(PART, seed) for seed in range(20)]
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs"), limits) as worker:
@@ -196,7 +186,7 @@ async def test_uploads_wait_for_room_and_memory_is_bounded(postgres_dsn: str, tm
         assert worker.services.blobs.room.held_bytes == 0
 
 
-async def test_a_body_that_takes_too_long_gives_its_room_back(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_slow_body_releases_its_room(postgres_dsn: str, tmp_path: Path) -> None:
     sha256, data = make_blob(PART)
 
     async def slow() -> AsyncIterator[bytes]:
@@ -210,7 +200,7 @@ async def test_a_body_that_takes_too_long_gives_its_room_back(postgres_dsn: str,
         await eventually(lambda: worker.services.blobs.room.held_bytes == 0)
 
 
-async def test_the_files_of_a_folder_are_named_by_their_hash(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_folder_files_are_named_by_hash(postgres_dsn: str, tmp_path: Path) -> None:
     async with start_blob_worker(postgres_dsn, str(tmp_path / "blobs")) as worker:
         for size in (10, 3 * PART):
             await put(worker, *make_blob(size))

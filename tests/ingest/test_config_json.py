@@ -42,7 +42,7 @@ async def children() -> AsyncIterator[Children]:
     await children.kill()
 
 
-def test_no_field_of_the_unusual_configuration_has_its_default() -> None:
+def test_unusual_configuration_has_no_defaults() -> None:
     usual = dict(leaves(Config("postgresql://")))
     unusual = dict(leaves(unusual_config()))
     assert unusual.keys() == usual.keys()
@@ -50,20 +50,20 @@ def test_no_field_of_the_unusual_configuration_has_its_default() -> None:
 
 
 @pytest.mark.parametrize("config", [unusual_config(), Config("postgresql://"), Config("x", limits=Limits(copiers=7))])
-def test_a_configuration_survives_json(config: Config) -> None:
+def test_configuration_survives_json(config: Config) -> None:
     line = encode(config)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert decode(line) == config
 
 
-def test_an_infinite_time_out_survives_json() -> None:
+def test_infinite_timeout_survives_json() -> None:
     config = Config("x", timeouts=Timeouts(drain_s=math.inf))
     assert decode(encode(config)) == config
 
 
 @pytest.mark.parametrize("path", [name for name, _ in leaves(Config("x"))])
-def test_a_missing_field_is_refused_by_name(path: str) -> None:
+def test_missing_field_is_named(path: str) -> None:
     message = json.loads(encode(Config("x")))
     *parents, name = path.split(".")
     inner = message
@@ -74,7 +74,7 @@ def test_a_missing_field_is_refused_by_name(path: str) -> None:
         decode(json.dumps(message).encode())
 
 
-def test_unknown_fields_are_refused_by_name_and_values_stay_secret() -> None:
+def test_unknown_fields_are_named_without_values() -> None:
     message = json.loads(encode(Config("postgresql://u:secret@h/d")))
     message["seal"]["colour"] = "red"
     with pytest.raises(SettingError, match=r"unknown field config\.seal\.colour") as raised:
@@ -83,13 +83,13 @@ def test_unknown_fields_are_refused_by_name_and_values_stay_secret() -> None:
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{", b"[]\n", b'"x"\n', b"{}\n", b'{"limits": 3}\n'])
-def test_anything_else_is_refused(line: bytes) -> None:
+def test_other_input_is_refused(line: bytes) -> None:
     with pytest.raises(SettingError, match="the configuration of this process"):
         decode(line)
 
 
 @pytest.mark.parametrize("module", [WORKER, SEALER])
-async def test_a_real_child_process_receives_every_field(
+async def test_child_process_receives_every_field(
     module: str, children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(REPORTS_ITS_CONFIG)
@@ -99,13 +99,13 @@ async def test_a_real_child_process_receives_every_field(
 
 
 @pytest.mark.parametrize("module", [WORKER, SEALER])
-async def test_a_child_that_cannot_use_its_configuration_says_why(module: str, children: Children) -> None:
+async def test_child_reports_invalid_configuration(module: str, children: Children) -> None:
     with pytest.raises(SettingError, match=r"missing field config\.dsn"):
         await children.start("child", module, b"{}\n")
 
 
 @pytest.mark.db
-async def test_a_worker_process_works_with_the_limits_that_it_receives(postgres_dsn: str, children: Children) -> None:
+async def test_worker_process_applies_its_limits(postgres_dsn: str, children: Children) -> None:
     limits = Limits(memory_bytes=12_345_678, attach_bytes=99)
     config = Config(postgres_dsn, port=0, limits=limits, timeouts=Timeouts(retry_after_s=7.0), reads=Reads(keys=3))
     url = (await children.start("worker", WORKER, encode(config)))["url"]
@@ -119,7 +119,7 @@ async def test_a_worker_process_works_with_the_limits_that_it_receives(postgres_
 
 
 @pytest.mark.db
-async def test_a_sealer_process_seals_as_its_settings_say(
+async def test_sealer_process_applies_its_settings(
     postgres_dsn: str, pg: asyncpg.Connection, children: Children
 ) -> None:
     session = Session()

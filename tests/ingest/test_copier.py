@@ -63,7 +63,7 @@ async def test_many_writers_share_a_transaction(write_path: WritePath) -> None:
         assert await stored_steps(write_path.pool, session.writer, session.run) == [0, 1, 2, 3]
 
 
-async def test_copiers_side_by_side_store_every_frame_once(write_path: WritePath) -> None:
+async def test_concurrent_copiers_store_every_frame_once(write_path: WritePath) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(8)]
     cursors = [await write_path.attach(session) for session in sessions]
     write_path.batcher._batch_frames = 4
@@ -79,7 +79,7 @@ async def test_copiers_side_by_side_store_every_frame_once(write_path: WritePath
 
 
 @pytest.mark.usefixtures("unchecked_objects")
-async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: WritePath) -> None:
+async def test_frame_refused_by_postgres_is_rejected_alone(write_path: WritePath) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(5)]
     cursors = [await write_path.attach(session) for session in sessions]
     submissions = []
@@ -107,9 +107,7 @@ async def test_a_frame_that_postgres_refuses_is_rejected_alone(write_path: Write
 
 @pytest.mark.usefixtures("unchecked_objects")
 @pytest.mark.parametrize(("poisoned", "dead"), [(1, 127), (64, 64 * 7)], ids=["one of 64", "all of 64"])
-async def test_a_refused_frame_leaves_a_bounded_number_of_dead_rows(
-    any_postgres_dsn: str, poisoned: int, dead: int
-) -> None:
+async def test_refused_frame_leaves_few_dead_rows(any_postgres_dsn: str, poisoned: int, dead: int) -> None:
     """The batch is halved down to the frame: less than two rows for each one of the batch. At the worst, 1 + log2."""
     async with open_write_path(any_postgres_dsn) as path:
         session = Session()
@@ -138,7 +136,7 @@ async def _at_least(count: Callable[[], Awaitable[int]], least: int) -> bool:
 
 
 @pytest.mark.usefixtures("unchecked_objects")
-async def test_a_batch_of_nothing_but_poison_is_rejected_whole(write_path: WritePath) -> None:
+async def test_batch_of_bad_frames_is_rejected(write_path: WritePath) -> None:
     session = Session()
     cursor = await write_path.attach(session)
     frames = [make_frame(session.id, seq, [seq], objects=[(seq, "note", NUL)]) for seq in range(9)]
@@ -148,7 +146,7 @@ async def test_a_batch_of_nothing_but_poison_is_rejected_whole(write_path: Write
     assert tuple(await write_path.pool.fetchrow(LEDGER)) == (9, -1, 0, 0, 9, 36)
 
 
-async def test_a_run_with_too_many_metrics_hears_its_limit(any_postgres_dsn: str) -> None:
+async def test_too_many_metrics_report_the_limit(any_postgres_dsn: str) -> None:
     async with open_write_path(any_postgres_dsn, metrics_per_run=3) as path:
         session, neighbour = Session(), Session(run="run-2")
         cursor, other = await path.attach(session), await path.attach(neighbour)
@@ -168,7 +166,7 @@ async def test_a_run_with_too_many_metrics_hears_its_limit(any_postgres_dsn: str
         ]
 
 
-async def test_names_that_the_database_cannot_tell_apart_are_refused_alone(write_path: WritePath) -> None:
+async def test_colliding_names_are_refused_alone(write_path: WritePath) -> None:
     # Two names of the same MD5, by Marc Stevens (2024).
     name = "TEXTCOLLBYfGiJUETHQ4h{}cKSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak"
     one, two = name.format("A"), name.format("E")
@@ -183,9 +181,7 @@ async def test_names_that_the_database_cannot_tell_apart_are_refused_alone(write
     assert [item.done.result().stored for item in submissions] == [1, 1, 1]
 
 
-async def test_more_key_sets_than_are_remembered_can_be_stored(
-    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_key_sets_than_cached_can_be_stored(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepwell_ingest.write.names._MAX_KEY_SETS", 3)
     session = Session()
     cursor = await write_path.attach(session)
@@ -198,7 +194,7 @@ async def test_more_key_sets_than_are_remembered_can_be_stored(
     assert await write_path.pool.fetchval(wrong) == 0
 
 
-async def test_key_sets_are_remembered_up_to_a_limit(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_set_cache_is_bounded(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepwell_ingest.write.names._MAX_KEY_SET_BYTES", 200)
     session = Session()
     cursor = await write_path.attach(session)
@@ -211,7 +207,7 @@ async def test_key_sets_are_remembered_up_to_a_limit(write_path: WritePath, monk
     assert await write_path.pool.fetchval("SELECT count(*) FROM stepwell.history") == 100
 
 
-async def test_writers_with_new_names_do_not_hold_up_the_others(write_path: WritePath) -> None:
+async def test_new_names_do_not_delay_other_writers(write_path: WritePath) -> None:
     session, stranger = Session(), Session(run="run-2")
     cursor, other = await write_path.attach(session), await write_path.attach(stranger)
     write_path.put(cursor, session.frame())
@@ -232,9 +228,7 @@ async def test_writers_with_new_names_do_not_hold_up_the_others(write_path: Writ
     await asyncio.gather(task, second, return_exceptions=True)
 
 
-async def test_new_names_of_many_runs_are_looked_up_at_once(
-    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_new_names_are_looked_up_together(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = [Session(run=f"run-{number}") for number in range(5)]
     looked_up: list[list[int]] = []
     intern = MetricNames._intern
@@ -252,9 +246,7 @@ async def test_new_names_of_many_runs_are_looked_up_at_once(
     assert [row["run"] for row in names] == [session.run for session in sessions]
 
 
-async def test_another_count_of_rows_than_was_sent_is_rolled_back(
-    write_path: WritePath, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_wrong_row_count_is_rolled_back(write_path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     def lossy(rows: object) -> Iterator[bytes]:
         yield pgcopy.SIGNATURE
         yield pgcopy.TRAILER
@@ -275,7 +267,7 @@ async def test_another_count_of_rows_than_was_sent_is_rolled_back(
     assert await stored_steps(write_path.pool) == [0]
 
 
-async def test_a_position_that_another_worker_moved_fails_its_writer_alone(write_path: WritePath) -> None:
+async def test_position_moved_by_another_worker_fails_alone(write_path: WritePath) -> None:
     session, neighbours = Session(), [Session(writer=str(rank)) for rank in range(1, 4)]
     elsewhere = WritePath(write_path.pool, write_path.limits)
     frames = [session.frame() for _ in range(3)]
@@ -299,7 +291,7 @@ async def test_a_position_that_another_worker_moved_fails_its_writer_alone(write
     assert await stored_steps(write_path.pool) == [0, 1, 2]
 
 
-async def test_frames_of_a_deleted_run_are_refused_and_neighbours_are_stored(write_path: WritePath) -> None:
+async def test_frames_of_a_deleted_run_are_refused_alone(write_path: WritePath) -> None:
     session, neighbour = Session(), Session(run="run-2")
     cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
     write_path.put(cursor, session.frame())

@@ -59,9 +59,7 @@ async def end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_terminated_backend_is_retryable_and_the_retry_stores_once(
-    write_path: WritePath, any_postgres_dsn: str
-) -> None:
+async def test_terminated_backend_is_retried_and_stored_once(write_path: WritePath, any_postgres_dsn: str) -> None:
     session, neighbour = Session(), Session(writer="1")
     cursor, other = await write_path.attach(session), await write_path.attach(neighbour)
     frames, beside = [session.frame() for _ in range(3)], neighbour.frame()
@@ -86,7 +84,7 @@ async def test_a_terminated_backend_is_retryable_and_the_retry_stores_once(
     assert await stored_steps(write_path.pool, "1") == [0]
 
 
-async def test_a_commit_whose_answer_was_lost_is_settled_by_the_ledger(
+async def test_commit_with_lost_answer_is_settled_by_the_ledger(
     write_path: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(_: object) -> None:
@@ -109,7 +107,7 @@ async def test_a_commit_whose_answer_was_lost_is_settled_by_the_ledger(
     assert await stored_steps(write_path.pool) == [0, 1, 2, 3]
 
 
-async def test_a_cancelled_copier_answers_its_batch_and_its_queue(write_path: WritePath, any_postgres_dsn: str) -> None:
+async def test_cancelled_copier_answers_everything(write_path: WritePath, any_postgres_dsn: str) -> None:
     session = Session()
     cursor = await write_path.attach(session)
     frame = session.frame()
@@ -127,9 +125,7 @@ async def test_a_cancelled_copier_answers_its_batch_and_its_queue(write_path: Wr
     assert again.done.result().stored == 1
 
 
-async def test_a_session_that_is_read_anew_in_the_middle_of_its_batch_is_still_answered(
-    write_path: WritePath, any_postgres_dsn: str
-) -> None:
+async def test_session_reloaded_during_a_batch_is_answered(write_path: WritePath, any_postgres_dsn: str) -> None:
     session = Session()
     cursor = await write_path.attach(session)
     frame = session.frame()
@@ -146,7 +142,7 @@ async def test_a_session_that_is_read_anew_in_the_middle_of_its_batch_is_still_a
     assert await stored_steps(write_path.pool) == [0]
 
 
-async def test_a_fence_in_the_middle_of_a_batch_comes_after_it(write_path: WritePath, any_postgres_dsn: str) -> None:
+async def test_fence_during_a_batch_takes_effect_after_it(write_path: WritePath, any_postgres_dsn: str) -> None:
     old, new = Session(), Session()
     submission = write_path.put(await write_path.attach(old), old.frame(5))
     async with held(any_postgres_dsn) as holder:
@@ -160,7 +156,7 @@ async def test_a_fence_in_the_middle_of_a_batch_comes_after_it(write_path: Write
 
 
 @pytest.mark.parametrize("table", ["hot_object", "metric"])
-async def test_a_missing_partition_waits_for_one_and_neighbours_are_stored(write_path: WritePath, table: str) -> None:
+async def test_missing_partition_delays_only_its_writer(write_path: WritePath, table: str) -> None:
     session, neighbour = Session(), Session(run="run-2")
     await write_path.attach(session)
     # The run belongs to a month of which this table has no partition (any more).
@@ -210,7 +206,7 @@ def asyncpg_complains(loop_errors: list[dict[str, Any]]) -> Iterator[None]:
             loop_errors.remove(item)
 
 
-async def test_streams_live_through_a_storm_of_terminated_backends(
+async def test_streams_survive_terminated_backends(
     asyncpg_complains: None, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(4)]

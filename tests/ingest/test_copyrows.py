@@ -62,7 +62,7 @@ def tracks(draw: st.DrawFn) -> Track:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(track=tracks())
-async def test_postgres_gives_back_the_bytes_that_it_was_given(connection: asyncpg.Connection, track: Track) -> None:
+async def test_postgres_returns_the_same_bytes(connection: asyncpg.Connection, track: Track) -> None:
     transaction = connection.transaction()
     await transaction.start()
     try:
@@ -113,7 +113,7 @@ async def there_and_back(
     return out
 
 
-async def test_the_reader_goes_through_every_kind_of_field(connection: asyncpg.Connection) -> None:
+async def test_reader_handles_every_field_type(connection: asyncpg.Connection) -> None:
     query = """
         SELECT * FROM (VALUES
             (1::int2, 2::int4, -3::int8, NULL::float8[], ARRAY[1.5, 'NaN', '-0']::float8[], '{}'::int4[], 'text'),
@@ -141,7 +141,7 @@ async def test_the_reader_goes_through_every_kind_of_field(connection: asyncpg.C
     assert not reader.next_row()
 
 
-async def test_no_rows_are_read_as_none(connection: asyncpg.Connection) -> None:
+async def test_no_rows_are_read_as_empty(connection: asyncpg.Connection) -> None:
     assert not Reader(await copy_out(connection, "SELECT 1 WHERE false")).next_row()
 
 
@@ -149,7 +149,7 @@ async def test_no_rows_are_read_as_none(connection: asyncpg.Connection) -> None:
     shape=st.none() | st.tuples(st.integers(0, 5)) | st.tuples(st.integers(0, 3), st.integers(0, 3)),
     kind=st.sampled_from(["int4", "int8", "float4", "float8", "timestamptz"]),
 )
-def test_the_reader_reads_what_a_template_makes(shape: tuple[int, ...] | None, kind: str) -> None:
+def test_reader_reads_template_output(shape: tuple[int, ...] | None, kind: str) -> None:
     row = row_template([("a", "int8"), ArrayColumn("b", kind, shape), ("c", "int2")])
     numbers = count(1)
     row["a"], row["c"] = -5, 6

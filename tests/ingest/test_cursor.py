@@ -28,7 +28,7 @@ def take_in(where: Cursor, *seqs: int) -> None:
         where.take_in(header(seq), seq * 10)
 
 
-def test_the_next_seq_is_new_and_moves_the_tail_only() -> None:
+def test_next_seq_is_new_and_moves_only_the_tail() -> None:
     where = cursor()
     take_in(where, 0, 1)
     assert (where.tail_seq, where.tail_step) == (2, 10)
@@ -38,7 +38,7 @@ def test_the_next_seq_is_new_and_moves_the_tail_only() -> None:
     assert where.tail_seq == 2
 
 
-def test_a_later_seq_is_a_gap_that_names_what_is_expected() -> None:
+def test_later_seq_is_a_gap() -> None:
     where = cursor()
     take_in(where, 0)
     with pytest.raises(SequenceGapError, match="seq 5, expected 1") as caught:
@@ -48,7 +48,7 @@ def test_a_later_seq_is_a_gap_that_names_what_is_expected() -> None:
 
 
 @pytest.mark.parametrize("committed", [0, 2, 3])
-def test_what_was_taken_in_is_a_duplicate_and_other_bytes_are_a_conflict(committed: int) -> None:
+def test_accepted_seq_is_duplicate_or_conflict(committed: int) -> None:
     where = cursor()
     take_in(where, 0, 1, 2)
     where.commit(committed, 0, 0)
@@ -60,7 +60,7 @@ def test_what_was_taken_in_is_a_duplicate_and_other_bytes_are_a_conflict(committ
             where.judge(header(seq, checksum=1))
 
 
-def test_a_cursor_read_from_the_ledger_judges_as_the_one_that_wrote_it() -> None:
+def test_reloaded_cursor_gives_the_same_verdicts() -> None:
     where = cursor()
     take_in(where, *range(5))
     where.commit(5, 40, 0)
@@ -71,7 +71,7 @@ def test_a_cursor_read_from_the_ledger_judges_as_the_one_that_wrote_it() -> None
     assert again.judge(header(5)) is Verdict.NEW
 
 
-def test_checksums_are_remembered_for_more_than_a_window_and_no_longer() -> None:
+def test_checksum_memory_is_bounded() -> None:
     where = cursor()
     count = REMEMBERED_FRAMES + 10
     take_in(where, *range(count))

@@ -35,7 +35,7 @@ async def connection(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]
     await connection.close()
 
 
-async def test_the_list_of_tables_here_is_complete(connection: asyncpg.Connection) -> None:
+async def test_list_of_tables_is_complete(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id' "
         "WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
@@ -43,9 +43,7 @@ async def test_the_list_of_tables_here_is_complete(connection: asyncpg.Connectio
     assert {row[0] for row in rows} == {*TABLES, "lineage_epoch", "hot_block", "deleted_run", "deleted_session"}
 
 
-async def test_a_deleted_run_leaves_no_row_and_its_neighbour_keeps_all(
-    write_path: WritePath, connection: asyncpg.Connection
-) -> None:
+async def test_deleted_run_leaves_no_rows(write_path: WritePath, connection: asyncpg.Connection) -> None:
     session, neighbour = Session(), Session(run="run-2")
     gone, stays = await fill(write_path, session), await fill(write_path, neighbour)
     before = await rows_of(connection, stays.run_id)
@@ -62,16 +60,14 @@ async def test_a_deleted_run_leaves_no_row_and_its_neighbour_keeps_all(
     assert (await Sweeper(connection).sweep()).runs == 0  # type: ignore[union-attr]  # nobody else sweeps here
 
 
-async def test_what_is_hot_of_a_deleted_run_does_not_keep_its_slot(
-    write_path: WritePath, connection: asyncpg.Connection
-) -> None:
+async def test_hot_rows_of_a_deleted_run_free_their_slot(write_path: WritePath, connection: asyncpg.Connection) -> None:
     cursor = await fill(write_path, Session(), seal=False)
     assert not await connection.fetchval("SELECT stepwell.slot_sealed_v1(0::smallint)")
     await remove(connection, [cursor.run_id])
     assert await connection.fetchval("SELECT stepwell.slot_sealed_v1(0::smallint)")
 
 
-async def test_its_sessions_are_refused_for_good_and_the_name_is_free(
+async def test_deleted_sessions_are_refused_and_the_name_is_free(
     write_path: WritePath, connection: asyncpg.Connection
 ) -> None:
     session = Session()
@@ -88,7 +84,7 @@ async def test_its_sessions_are_refused_for_good_and_the_name_is_free(
     assert await connection.fetchval("SELECT count(*) FROM stepwell.runs WHERE run = 'run-1'") == 1
 
 
-async def test_a_writer_that_still_sends_is_told_on_every_way(any_postgres_dsn: str) -> None:
+async def test_active_writer_learns_of_the_delete(any_postgres_dsn: str) -> None:
     async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
         session = Session()
         attached = await client.attach(session)
@@ -107,14 +103,16 @@ async def test_a_writer_that_still_sends_is_told_on_every_way(any_postgres_dsn: 
         await connection.close()
 
 
-async def test_an_idle_writer_is_told_when_it_ends(any_postgres_dsn: str, connection: asyncpg.Connection) -> None:
+async def test_idle_writer_learns_of_the_delete_at_finish(
+    any_postgres_dsn: str, connection: asyncpg.Connection
+) -> None:
     async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
         attached = await client.attach(Session())
         await remove(connection, [attached["run_id"]])
         assert (await client.finish())["code"] == "run_deleted"
 
 
-async def test_deleting_waits_for_a_commit_and_leaves_nothing_of_it(any_postgres_dsn: str) -> None:
+async def test_delete_waits_for_commits_and_sweeps_them(any_postgres_dsn: str) -> None:
     """Batches that are under way when the run goes are stored whole and swept, or refused."""
     async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
         session = Session()
@@ -139,7 +137,7 @@ async def test_deleting_waits_for_a_commit_and_leaves_nothing_of_it(any_postgres
 
 
 class TestSealing:
-    async def test_a_pass_under_way_is_undone(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_running_sealing_pass_is_undone(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         cursor = await fill(write_path, Session(), seal=False)
         sealer = Sealer(write_path.pool, SMALL)
         begun, go_on = _held(sealer, "_hand_over")
@@ -154,9 +152,7 @@ class TestSealing:
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}
 
-    async def test_a_merge_under_way_is_waited_for_and_swept(
-        self, write_path: WritePath, connection: asyncpg.Connection
-    ) -> None:
+    async def test_running_merge_is_waited_for(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         session = Session()
         cursor = await fill(write_path, session)
         await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True)
@@ -172,7 +168,9 @@ class TestSealing:
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}
 
-    async def test_neither_begins_on_a_deleted_run(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_deleted_run_is_not_sealed_or_merged(
+        self, write_path: WritePath, connection: asyncpg.Connection
+    ) -> None:
         cursor = await fill(write_path, Session())
         await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True)
         await remove(connection, [cursor.run_id])
@@ -204,9 +202,7 @@ async def _waits_for_a_lock(pool: asyncpg.Pool) -> None:
 class TestMonths:
     AT = datetime(2025, 11, 17, tzinfo=UTC)
 
-    async def test_a_month_without_runs_drops_whole(
-        self, write_path: WritePath, connection: asyncpg.Connection
-    ) -> None:
+    async def test_empty_month_is_dropped(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         first = await move_to(connection, await fill(write_path, Session()), self.AT)
         second = await move_to(connection, await fill(write_path, Session(run="run-2")), self.AT + timedelta(days=1))
         stays = await fill(write_path, Session(run="run-3"))
@@ -225,7 +221,7 @@ class TestMonths:
         assert await stored_steps(connection, run="run-3") == list(range(23))
         assert stays.run_id > second
 
-    async def test_a_table_that_is_read_waits_for_the_next_sweep(
+    async def test_table_in_use_waits_for_the_next_sweep(
         self, write_path: WritePath, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("stepwell_ingest.delete.sweeper._DETACH_MS", 50)
@@ -240,7 +236,7 @@ class TestMonths:
         assert swept.left == 0
         assert await month_tables(connection, "2025_11") == []
 
-    async def test_dropping_a_month_that_is_read_keeps_nobody_from_writing(
+    async def test_dropping_a_month_does_not_block_writers(
         self, write_path: WritePath, connection: asyncpg.Connection
     ) -> None:
         await remove(connection, [await move_to(connection, await fill(write_path, Session()), self.AT)])
@@ -258,9 +254,7 @@ class TestMonths:
             assert not sweeping.done()
         assert (await sweeping).months == 1  # type: ignore[union-attr]  # nobody else sweeps here
 
-    async def test_a_table_that_somebody_took_out_to_keep_it_stays(
-        self, write_path: WritePath, connection: asyncpg.Connection
-    ) -> None:
+    async def test_detached_partition_is_kept(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         run_id = await move_to(connection, await fill(write_path, Session()), self.AT)
         await connection.execute("ALTER TABLE stepwell.hot_object DETACH PARTITION stepwell.hot_object_2025_11")
         await remove(connection, [run_id])
@@ -277,9 +271,7 @@ class TestForks:
         )
         return parent, run_id
 
-    async def test_a_run_whose_points_a_fork_shows_stays(
-        self, write_path: WritePath, connection: asyncpg.Connection
-    ) -> None:
+    async def test_run_with_forks_is_kept(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         parent, _ = await self.fork(write_path)
         with pytest.raises(UsageError, match="forks show their points") as caught:
             await plan_runs(connection, ["run-1"])
@@ -288,14 +280,16 @@ class TestForks:
             await remove(connection, [parent.run_id])
         assert await stored_steps(connection, run="fork") == list(range(11))
 
-    async def test_both_go_together_the_fork_first(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_parent_and_fork_are_deleted_together(
+        self, write_path: WritePath, connection: asyncpg.Connection
+    ) -> None:
         parent, fork = await self.fork(write_path)
         plan = await plan_runs(connection, ["run-1", "fork"])
         order: list[int] = []
         await remove(connection, [target.run_id for target in plan.targets], order.append)
         assert order == [fork, parent.run_id]
 
-    async def test_an_old_parent_of_a_young_fork_is_kept(
+    async def test_old_parent_of_a_new_fork_is_kept(
         self, write_path: WritePath, connection: asyncpg.Connection
     ) -> None:
         parent, _ = await self.fork(write_path)
@@ -308,16 +302,14 @@ class TestForks:
 
 
 class TestPlan:
-    async def test_it_says_how_much_goes(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_plan_reports_amounts(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         await fill(write_path, Session())
         for name in ("run-1", "mnist/run-1", "team/mnist/run-1"):
             (target,) = (await plan_runs(connection, [name])).targets
             assert (target.path, target.points, target.objects) == ("team/mnist/run-1", 43, 1)
             assert 3 * 12 < target.size_bytes < 1_000_000
 
-    async def test_a_name_of_several_runs_is_asked_about(
-        self, write_path: WritePath, connection: asyncpg.Connection
-    ) -> None:
+    async def test_ambiguous_name_is_refused(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         for project in ("mnist", "cifar"):
             await fill(write_path, Session(project=project), seal=False)
         with pytest.raises(UsageError, match="matches 2 runs") as caught:
@@ -326,7 +318,7 @@ class TestPlan:
         with pytest.raises(UsageError, match="there is no run nope"):
             await plan_runs(connection, ["nope"])
 
-    async def test_a_project(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_deletes_a_project(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         for entity, run in (("team", "a"), ("team", "b"), ("other", "c")):
             await write_path.attach(Session(entity=entity, run=run))
         assert [item.path for item in (await plan_project(connection, "team/mnist")).targets] == [
@@ -338,7 +330,7 @@ class TestPlan:
         with pytest.raises(UsageError, match="there is no project team/x"):
             await plan_project(connection, "team/x")
 
-    async def test_old_runs_that_run_are_kept(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
+    async def test_running_old_runs_are_kept(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         for run in ("a", "b", "c"):
             await write_path.attach(Session(run=run))
         await connection.execute(
@@ -349,7 +341,7 @@ class TestPlan:
         assert ([item.path for item in plan.targets], plan.kept_running) == (["team/mnist/a"], 1)
 
 
-async def test_a_run_that_is_locked_stays_and_says_so(
+async def test_locked_run_is_kept_and_reported(
     write_path: WritePath, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remover, "_LOCK_MS", 10)
@@ -368,7 +360,7 @@ async def test_one_sweep_at_a_time(any_postgres_dsn: str, connection: asyncpg.Co
         assert await Sweeper(connection).sweep() is None
 
 
-async def test_a_worker_sweeps_what_a_killed_delete_has_left(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_worker_completes_a_killed_delete(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     async with Client(any_worker) as client:
         session = Session()
         attached = await client.attach(session)

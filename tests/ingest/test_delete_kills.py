@@ -51,7 +51,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("place", "name", "calls", "gone", "dropped"), KILLS)
-async def test_a_delete_that_is_killed_leaves_whole_runs_or_none(
+async def test_killed_delete_leaves_whole_runs_or_none(
     write_path: WritePath, any_postgres_dsn: str, place: str, name: str, calls: int, gone: list[str], dropped: list[str]
 ) -> None:
     ids = {}

@@ -44,7 +44,7 @@ async def door(write_path: WritePath, room: Room) -> AsyncIterator[Door]:
     await asyncio.gather(copier, return_exceptions=True)
 
 
-async def test_rows_are_in_the_history_when_write_returns(door: Door, room: Room, write_path: WritePath) -> None:
+async def test_rows_are_stored_when_write_returns(door: Door, room: Room, write_path: WritePath) -> None:
     session = await door.open(request())
     outcome = await session.write([rows(0, 3, "loss", "acc")], [Object(1, 1000, "note", b'"hello"')])
     assert (outcome.next_seq, outcome.stored, outcome.rejected) == (1, 1, [])
@@ -58,7 +58,7 @@ async def test_rows_are_in_the_history_when_write_returns(door: Door, room: Room
     assert await write_path.pool.fetchval("SELECT state FROM stepwell.runs") == "finished"
 
 
-async def test_rows_that_break_a_rule_are_refused_and_on_record(door: Door, write_path: WritePath) -> None:
+async def test_invalid_rows_are_refused_and_recorded(door: Door, write_path: WritePath) -> None:
     session = await door.open(request())
     await session.write([rows(10, 1, "loss")])
     refused = (await session.write([rows(5, 1, "loss")])).rejected
@@ -68,7 +68,7 @@ async def test_rows_that_break_a_rule_are_refused_and_on_record(door: Door, writ
     assert await write_path.pool.fetchval("SELECT code FROM stepwell.rejections") == "step_order"
 
 
-async def test_a_newer_session_fences_it(door: Door, room: Room, write_path: WritePath) -> None:
+async def test_newer_session_fences_the_door(door: Door, room: Room, write_path: WritePath) -> None:
     session = await door.open(request())
     await session.write([rows(0, 1, "loss")])
     newer = Session(writer="0")
@@ -79,7 +79,7 @@ async def test_a_newer_session_fences_it(door: Door, room: Room, write_path: Wri
     assert room.held_bytes == 0
 
 
-async def test_it_goes_on_where_another_worker_moved_it(door: Door, write_path: WritePath) -> None:
+async def test_door_continues_from_another_workers_position(door: Door, write_path: WritePath) -> None:
     session = await door.open(request())
     await session.write([rows(0, 1, "loss")])
     session.cursor.stale = True

@@ -39,9 +39,7 @@ async def taken_in(worker: Worker, size: int) -> None:
     await eventually(lambda: worker.services.room.held_bytes >= size)
 
 
-async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_accepted_frames_are_committed_before_exit(worker: Worker, pg: asyncpg.Connection) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(3)]
     clients = [Client(worker) for _ in sessions]
     async with clients[0], clients[1], clients[2]:
@@ -66,7 +64,7 @@ async def test_everything_taken_in_is_committed_and_acknowledged_before_the_end(
         assert await stored_steps(pg, session.writer) == list(range(10))
 
 
-async def test_an_idle_stream_is_told_to_come_back(worker: Worker) -> None:
+async def test_idle_stream_is_told_to_reconnect(worker: Worker) -> None:
     async with Client(worker) as attached, Client(worker) as silent:
         await attached.attach(Session())
         draining = asyncio.create_task(worker.drain())
@@ -76,7 +74,7 @@ async def test_an_idle_stream_is_told_to_come_back(worker: Worker) -> None:
         await asyncio.wait_for(draining, PATIENCE_S)
 
 
-async def test_a_stopping_server_takes_nothing_new(worker: Worker) -> None:
+async def test_stopping_server_accepts_nothing(worker: Worker) -> None:
     session = Session()
     await post(worker, "/v1/attach", session.attach())
     await worker.drain()
@@ -92,7 +90,7 @@ async def test_a_stopping_server_takes_nothing_new(worker: Worker) -> None:
     assert_empty(worker)
 
 
-async def test_a_post_under_way_is_answered_before_the_end(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_pending_post_is_answered_before_exit(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     await post(worker, "/v1/attach", session.attach())
     async with held(pg):
@@ -105,9 +103,7 @@ async def test_a_post_under_way_is_answered_before_the_end(worker: Worker, pg: a
     await asyncio.wait_for(draining, PATIENCE_S)
 
 
-async def test_a_drain_ends_when_postgres_does_not_answer_and_the_senders_keep_their_frames(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_drain_ends_without_postgres(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(3)]
     async with start_worker(postgres_dsn, timeouts=Timeouts(drain_s=0.1)) as worker, Client(worker) as client:
@@ -127,7 +123,7 @@ async def test_a_drain_ends_when_postgres_does_not_answer_and_the_senders_keep_t
     assert await stored_steps(pg) == [0, 1, 2]
 
 
-async def test_a_full_server_reads_no_further_and_everything_arrives(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_full_server_stops_reading_and_loses_nothing(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     sessions = [Session(writer=str(rank)) for rank in range(4)]
     frame_size = len(Session().frame(100))
     limits = Limits(memory_bytes=5 * frame_size, connection_bytes=2 * frame_size)
@@ -159,7 +155,7 @@ async def test_a_full_server_reads_no_further_and_everything_arrives(postgres_ds
         assert await stored_steps(pg, session.writer) == list(range(3000))
 
 
-async def test_a_message_that_is_larger_than_all_room_is_taken_alone(postgres_dsn: str) -> None:
+async def test_message_larger_than_all_room_is_admitted_alone(postgres_dsn: str) -> None:
     session = Session()
     limits = Limits(memory_bytes=100, connection_bytes=10)
     async with start_worker(postgres_dsn, limits=limits) as worker:
@@ -171,9 +167,7 @@ async def test_a_message_that_is_larger_than_all_room_is_taken_alone(postgres_ds
         assert_empty(worker)
 
 
-async def test_a_client_that_leaves_while_it_waits_for_room_gives_it_to_the_others(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_client_that_leaves_gives_up_its_place(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     gone, waiting, stays = Session(writer="gone"), Session(writer="waiting"), Session(writer="stays")
     frame = gone.frame(50)
     async with start_worker(postgres_dsn, limits=Limits(memory_bytes=len(frame) + 10)) as worker:
@@ -196,9 +190,7 @@ async def test_a_client_that_leaves_while_it_waits_for_room_gives_it_to_the_othe
     assert await stored_steps(pg, "gone") == list(range(50))
 
 
-async def test_a_stream_that_waits_for_room_longer_than_the_heartbeat_lives_on(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_stream_waiting_for_room_outlives_heartbeats(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame(1000) for _ in range(50)]
     limits, timeouts = Limits(connection_bytes=1000), Timeouts(heartbeat_s=0.05)

@@ -11,7 +11,7 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 
-async def test_a_second_session_of_a_writer_fences_the_first(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_second_session_fences_the_first(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with Client(any_worker) as one, Client(any_worker) as two:
         await one.attach(old)
@@ -32,7 +32,7 @@ async def test_a_second_session_of_a_writer_fences_the_first(any_worker: Worker,
     assert_empty(any_worker)
 
 
-async def test_a_fenced_session_cannot_end_the_writer(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_fenced_session_cannot_end_the_writer(worker: Worker, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(old)
@@ -44,9 +44,7 @@ async def test_a_fenced_session_cannot_end_the_writer(worker: Worker, pg: asyncp
     assert await pg.fetchval("SELECT state FROM stepwell.runs") == "finished"
 
 
-async def test_steps_of_a_new_epoch_start_anew_and_supersede_from_the_first_one_on(
-    any_worker: Worker, any_pg: asyncpg.Connection
-) -> None:
+async def test_new_epoch_supersedes_from_its_first_step(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with Client(any_worker) as one, Client(any_worker) as two:
         await one.attach(old)
@@ -64,9 +62,7 @@ async def test_steps_of_a_new_epoch_start_anew_and_supersede_from_the_first_one_
     assert await stored_steps(any_pg) == [0, 1, 2, 3, 4, 5, 6, 20, 21]
 
 
-async def test_a_resumed_epoch_goes_on_behind_the_last_step_and_no_earlier_one_is_taken(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_resumed_epoch_continues_after_the_last_step(worker: Worker, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(old)
@@ -78,9 +74,7 @@ async def test_a_resumed_epoch_goes_on_behind_the_last_step_and_no_earlier_one_i
     assert await stored_steps(pg) == list(range(11))
 
 
-async def test_frames_in_flight_of_a_fenced_session_are_stored_or_refused_but_never_lost_between(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_frames_in_flight_of_a_fenced_session_are_not_lost(worker: Worker, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(old)
@@ -99,7 +93,7 @@ async def test_frames_in_flight_of_a_fenced_session_are_stored_or_refused_but_ne
     assert_empty(worker)
 
 
-async def test_a_restarted_writer_makes_its_finished_run_run_again(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_restarted_writer_reopens_its_run(worker: Worker, pg: asyncpg.Connection) -> None:
     async with Client(worker) as client:
         await client.attach(Session())
         await client.finish(1)
@@ -109,9 +103,7 @@ async def test_a_restarted_writer_makes_its_finished_run_run_again(worker: Worke
         assert tuple(row) == ("running", None, None)
 
 
-async def test_a_late_session_gets_a_writer_of_its_own_and_fences_nobody(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_late_session_gets_its_own_writer(worker: Worker, pg: asyncpg.Connection) -> None:
     live, late = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(live)
@@ -126,9 +118,7 @@ async def test_a_late_session_gets_a_writer_of_its_own_and_fences_nobody(
     assert await stored_steps(pg, name) == [0, 1, 2, 3]
 
 
-async def test_a_process_that_comes_after_its_replacement_supersedes_nothing_of_it(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_replaced_process_supersedes_nothing(worker: Worker, pg: asyncpg.Connection) -> None:
     heir, old = Session(), Session()
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(heir, age_s=10)
@@ -145,12 +135,12 @@ async def test_a_process_that_comes_after_its_replacement_supersedes_nothing_of_
     assert await pg.fetchval("SELECT count(*) FROM stepwell.history_superseded") == 0
 
 
-async def test_a_late_session_of_an_unknown_writer_gets_the_plain_name(worker: Worker) -> None:
+async def test_late_session_of_a_new_writer_gets_its_name(worker: Worker) -> None:
     async with Client(worker) as client:
         assert (await client.attach(Session(), late=True))["writer"] == "0"
 
 
-async def test_what_a_fenced_session_had_left_comes_home_late_and_once(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_remaining_frames_of_a_fenced_session_arrive_once(worker: Worker, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     frames = [old.frame() for _ in range(4)]
     async with Client(worker) as one, Client(worker) as two:
@@ -172,7 +162,7 @@ async def test_what_a_fenced_session_had_left_comes_home_late_and_once(worker: W
     assert await stored_steps(pg, name) == [2, 3]
 
 
-async def test_a_session_belongs_to_one_run(worker: Worker) -> None:
+async def test_session_belongs_to_one_run(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -183,7 +173,7 @@ async def test_a_session_belongs_to_one_run(worker: Worker) -> None:
         assert error["hint"] == "a spool directory was mixed up; each run has its own"
 
 
-async def test_fencing_reaches_a_session_on_another_worker(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_fencing_works_across_workers(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with (
         start_worker(postgres_dsn) as first,

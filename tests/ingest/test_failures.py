@@ -30,7 +30,7 @@ class Clock:
         return self.now
 
 
-def test_failures_are_told_after_a_while_then_every_minute_and_when_they_are_over(
+def test_failures_are_logged_periodically_until_resolved(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
@@ -57,7 +57,7 @@ def test_failures_are_told_after_a_while_then_every_minute_and_when_they_are_ove
     assert caplog.messages == [f"recovered: a batch was stored after 149 s and 150 failures; the last one: {cause}"]
 
 
-def test_one_failure_among_successes_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_single_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     failures = Failures("batch was stored", 10.0, clock)
     for second in range(100):
@@ -68,7 +68,7 @@ def test_one_failure_among_successes_is_not_told(caplog: pytest.LogCaptureFixtur
     assert caplog.messages == []
 
 
-def test_a_worker_that_nobody_sends_to_any_more_is_ready_again() -> None:
+def test_idle_worker_becomes_ready_again() -> None:
     """Else it would never be sent anything again, where who is ready decides that."""
     clock = Clock()
     failures = Failures("batch was stored", 10.0, clock)
@@ -109,7 +109,7 @@ def test_a_worker_that_nobody_sends_to_any_more_is_ready_again() -> None:
     ],
     ids=["a table renamed", "the ledger renamed", "read-only", "a trigger that raises"],
 )
-async def test_a_cause_that_lasts_is_told_and_so_is_its_end(
+async def test_lasting_failure_and_recovery_are_reported(
     any_postgres_dsn: str, any_pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture, begin: str, end: str, says: str
 ) -> None:
     session, database = Session(), await any_pg.fetchval("SELECT current_database()")
@@ -145,7 +145,7 @@ async def _first_of_this_cause(worker: Worker, frame: bytes, says: str) -> dict[
 
 
 @pytest.mark.db
-async def test_attaches_that_fail_are_told_too(
+async def test_failed_attaches_are_reported(
     any_postgres_dsn: str, any_pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Senders that cannot attach send no batches that could fail."""
@@ -161,7 +161,7 @@ async def test_attaches_that_fail_are_told_too(
 
 
 @pytest.mark.db
-async def test_settings_of_the_database_do_not_end_batches(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
+async def test_database_timeouts_do_not_end_batches(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     """Time-outs that somebody has set for all sessions of the database or the role."""
     session, database = Session(), await any_pg.fetchval("SELECT current_database()")
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):

@@ -117,7 +117,7 @@ class Family:
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=ops(4), back=st.integers(0, 6), between=ops(3), again=st.integers(0, 6), after=ops(8))
-async def test_a_fork_shows_the_same_whatever_its_ancestors_do(
+async def test_fork_is_unaffected_by_its_ancestors(
     pool: asyncpg.Pool, before: list[Any], back: int, between: list[Any], again: int, after: list[Any]
 ) -> None:
     family = Family(pool)
@@ -158,7 +158,7 @@ async def test_every_step_of_a_family_is_shown_once(pool: asyncpg.Pool, back: in
             await family.fork(back)
 
 
-async def test_a_process_that_was_not_heard_of_yet_is_left_out_where_it_could_log_steps_again(
+async def test_silent_process_is_left_out_of_the_fork(
     pool: asyncpg.Pool,
 ) -> None:
     """The parent was started again, and its new process has stored nothing when the fork is made."""
@@ -172,7 +172,7 @@ async def test_a_process_that_was_not_heard_of_yet_is_left_out_where_it_could_lo
     await family.histories.check()
 
 
-async def test_a_process_that_goes_on_behind_what_is_there_is_heard_in_the_fork(pool: asyncpg.Pool) -> None:
+async def test_process_above_the_shown_steps_is_in_the_fork(pool: asyncpg.Pool) -> None:
     family = Family(pool)
     await family.begin()
     fresh = await family.histories.attach(family.names[0], "0", resume_="must")
@@ -183,7 +183,7 @@ async def test_a_process_that_goes_on_behind_what_is_there_is_heard_in_the_fork(
     await family.histories.check()
 
 
-async def test_a_fork_that_is_deleted_leaves_nothing_and_its_parent_as_it_was(write_path: WritePath) -> None:
+async def test_deleted_fork_leaves_its_parent_unchanged(write_path: WritePath) -> None:
     parent = await fill(write_path, Session())
     fork = await write_path.pool.fetchval(
         "SELECT run_id FROM stepwell.attach_v1('team', 'mnist', 'fork', '0', gen_random_uuid(), false, '{}', "

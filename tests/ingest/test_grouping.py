@@ -28,7 +28,7 @@ class Desk:
         return [number * number for number in numbers]
 
 
-async def test_requests_gather_while_a_group_is_under_way() -> None:
+async def test_requests_are_grouped_while_busy() -> None:
     desk = Desk()
     grouping = Grouping(desk.answer, most=3)
     asked = [asyncio.create_task(grouping.answer(number)) for number in range(6)]
@@ -39,7 +39,7 @@ async def test_requests_gather_while_a_group_is_under_way() -> None:
     assert await grouping.answer(7) == 49
 
 
-async def test_an_error_is_that_of_its_group_alone() -> None:
+async def test_error_affects_only_its_group() -> None:
     desk = Desk()
     desk.open.set()
     grouping = Grouping(desk.answer, most=2)
@@ -47,7 +47,7 @@ async def test_an_error_is_that_of_its_group_alone() -> None:
     assert [type(answer) for answer in answers] == [UnavailableError, UnavailableError, int]
 
 
-async def test_whoever_has_gone_is_not_asked_for() -> None:
+async def test_cancelled_request_is_skipped() -> None:
     desk = Desk()
     grouping = Grouping(desk.answer, most=1)
     first, gone, last = (asyncio.create_task(grouping.answer(number)) for number in (1, 2, 3))
@@ -65,7 +65,7 @@ def request(session: Session, resume: str | None = None) -> AttachRequest:
 
 
 @pytest.mark.db
-async def test_sessions_that_attach_together_each_hear_their_own_answer(write_path: WritePath) -> None:
+async def test_grouped_attaches_get_their_own_answers(write_path: WritePath) -> None:
     old, deleted = Session(run="gone", writer="7"), Session(run="deleted")
     fenced, newer = Session(run="gone", writer="8"), Session(run="gone", writer="8")
     for session in (old, deleted, fenced, newer):
@@ -86,7 +86,7 @@ async def test_sessions_that_attach_together_each_hear_their_own_answer(write_pa
 
 
 @pytest.mark.db
-async def test_writers_that_end_together_are_recorded_together(write_path: WritePath) -> None:
+async def test_grouped_finishes_are_recorded_together(write_path: WritePath) -> None:
     sessions = [Session(writer=str(number)) for number in range(10)]
     cursors = [await write_path.attach(session) for session in sessions]
     await write_path.attach(Session(writer="3"))

@@ -32,7 +32,7 @@ async def connect(worker: Worker) -> tuple[asyncio.StreamReader, asyncio.StreamW
 
 
 @pytest.mark.parametrize("said", [b"", b"G", HALF, WHOLE, WHOLE + HALF], ids=["nothing", "a byte", "half", "1", "1½"])
-async def test_what_is_no_whole_head_ends(worker: Worker, said: bytes) -> None:
+async def test_incomplete_heads_are_closed(worker: Worker, said: bytes) -> None:
     reader, writer = await connect(worker)
     writer.write(said)
     async with asyncio.timeout(PATIENCE_S):
@@ -41,7 +41,7 @@ async def test_what_is_no_whole_head_ends(worker: Worker, said: bytes) -> None:
     writer.close()
 
 
-async def test_a_head_that_never_ends_is_not_waited_for_although_it_grows(worker: Worker) -> None:
+async def test_endless_head_is_closed(worker: Worker) -> None:
     reader, writer = await connect(worker)
     writer.write(HALF)
     ended = asyncio.create_task(reader.read())
@@ -54,7 +54,7 @@ async def test_a_head_that_never_ends_is_not_waited_for_although_it_grows(worker
     writer.close()
 
 
-async def test_a_stream_that_is_silent_and_a_body_that_comes_slowly_are_served(worker: Worker) -> None:
+async def test_idle_streams_and_slow_bodies_are_served(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)

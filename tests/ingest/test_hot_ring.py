@@ -81,7 +81,7 @@ async def points(connection: asyncpg.Connection) -> list[Any]:
     ]
 
 
-async def test_the_space_of_what_is_sealed_is_given_back(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_space_of_sealed_rows_is_freed(made: Histories, pool: asyncpg.Pool) -> None:
     assert await sizes(pool) == [0]
     await made.ring.turn()
     assert await sizes(pool) == [0]  # not sealed
@@ -90,9 +90,7 @@ async def test_the_space_of_what_is_sealed_is_given_back(made: Histories, pool: 
     await made.check()
 
 
-async def test_a_snapshot_older_than_all_that_sealing_does_sees_the_same_points(
-    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
-) -> None:
+async def test_old_snapshot_sees_the_same_points(made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str) -> None:
     async def much_happens() -> None:
         await seal_and_turn(made)
         await put(made, made.epochs[0])
@@ -109,7 +107,7 @@ async def test_a_snapshot_older_than_all_that_sealing_does_sees_the_same_points(
     await made.check()
 
 
-async def test_a_snapshot_of_between_hand_over_and_mark_holds_the_slot_too(
+async def test_snapshot_between_handover_and_mark_holds_the_slot(
     made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
 ) -> None:
     async def turn() -> None:
@@ -123,7 +121,7 @@ async def test_a_snapshot_of_between_hand_over_and_mark_holds_the_slot_too(
     assert after == before
 
 
-async def test_a_snapshot_taken_while_the_mark_commits_holds_the_slot(
+async def test_snapshot_during_the_mark_holds_the_slot(
     made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
 ) -> None:
     await rotate(pool)
@@ -142,9 +140,7 @@ async def test_a_snapshot_taken_while_the_mark_commits_holds_the_slot(
         assert await ask(pool, "empty_slot") == 0
 
 
-async def test_a_slot_that_is_emptied_too_early_is_seen_by_such_a_snapshot(
-    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
-) -> None:
+async def test_early_truncation_is_detected(made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str) -> None:
     """The tests above could see it."""
     await pool.execute(
         "CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer LANGUAGE sql AS 'SELECT 0'"
@@ -153,7 +149,7 @@ async def test_a_slot_that_is_emptied_too_early_is_seen_by_such_a_snapshot(
     assert (len(before), after) == (2 * COUNT, [])
 
 
-async def test_a_long_select_outside_of_a_transaction_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_long_select_sees_all_points(made: Histories, pool: asyncpg.Pool) -> None:
     """It has locked the tables that it reads, and its snapshot is seen."""
     slow = "SELECT count(*) FROM stepwell.history WHERE pg_sleep(0.1) IS NOT NULL"
     async with pool.acquire() as reader:
@@ -168,7 +164,7 @@ async def test_a_long_select_outside_of_a_transaction_sees_all_its_points(made: 
     assert await sizes(pool) == []
 
 
-async def test_who_reads_for_long_makes_nobody_wait(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_long_reads_block_nobody(made: Histories, pool: asyncpg.Pool) -> None:
     """Its snapshot is new enough, but it holds a lock on the slot: emptying would wait, and all behind it."""
     await rotate(pool)
     await made.seal(whole=True)
@@ -184,7 +180,7 @@ async def test_who_reads_for_long_makes_nobody_wait(made: Histories, pool: async
     assert await ask(pool, "empty_slot") == 0
 
 
-async def test_a_slot_that_is_vacuumed_keeps_no_other_from_being_emptied(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_vacuumed_slot_does_not_block_others(made: Histories, pool: asyncpg.Pool) -> None:
     """Autovacuum leaves the slots alone, but for wrap-around; and a person may vacuum."""
     await made.put(made.epochs[0], ["large"], np.ones((1, 50_000)))
     for slot in (1, 2):
@@ -211,7 +207,7 @@ async def test_a_slot_that_is_vacuumed_keeps_no_other_from_being_emptied(made: H
     await made.check()
 
 
-async def test_autovacuum_leaves_every_slot_alone(pool: asyncpg.Pool) -> None:
+async def test_autovacuum_skips_the_slots(pool: asyncpg.Pool) -> None:
     left = await pool.fetchval(
         "SELECT count(*) FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid "
         "WHERE c.relname ~ '^hot_block_[0-9]$' "
@@ -220,7 +216,7 @@ async def test_autovacuum_leaves_every_slot_alone(pool: asyncpg.Pool) -> None:
     assert left == 6
 
 
-async def test_a_cursor_that_is_read_slowly_sees_all_its_points(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_slow_cursor_sees_all_points(made: Histories, pool: asyncpg.Pool) -> None:
     async with pool.acquire() as reader, reader.transaction():
         cursor = await reader.cursor("SELECT metric, step FROM stepwell.history")
         rows = await cursor.fetch(1)
@@ -230,9 +226,7 @@ async def test_a_cursor_that_is_read_slowly_sees_all_its_points(made: Histories,
         assert len(rows) == 2 * COUNT
 
 
-async def test_a_statement_of_read_committed_sees_what_is_there_when_it_begins(
-    made: Histories, pool: asyncpg.Pool
-) -> None:
+async def test_read_committed_statement_sees_its_snapshot(made: Histories, pool: asyncpg.Pool) -> None:
     async with pool.acquire() as reader, reader.transaction(isolation="read_committed"):
         before = await points(reader)
         await made.seal(whole=True)
@@ -242,7 +236,7 @@ async def test_a_statement_of_read_committed_sees_what_is_there_when_it_begins(
         assert len(await points(reader)) == 4 * COUNT
 
 
-async def test_a_writer_in_flight_holds_its_slot_until_it_has_committed(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_uncommitted_writer_holds_its_slot(made: Histories, pool: asyncpg.Pool) -> None:
     async with pool.acquire() as writer:
         writing = writer.transaction()
         await writing.start()
@@ -268,7 +262,7 @@ async def test_a_writer_in_flight_holds_its_slot_until_it_has_committed(made: Hi
     assert await ask(pool, "empty_slot") == slot
 
 
-async def test_no_row_lands_in_a_slot_after_it_was_found_sealed(pool: asyncpg.Pool) -> None:
+async def test_no_row_enters_a_sealed_slot(pool: asyncpg.Pool) -> None:
     """Writers, sealers and turners at once: at the end every point is there once."""
     made = Histories(pool)
     for name in ("a", "b", "c"):
@@ -297,7 +291,7 @@ async def test_no_row_lands_in_a_slot_after_it_was_found_sealed(pool: asyncpg.Po
     assert await pool.fetchval("SELECT sum(points) FROM stepwell.metric_total") == 3 * 25 * 2 * COUNT
 
 
-async def test_a_full_ring_keeps_writing_where_it_is(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_full_ring_keeps_its_current_slot(made: Histories, pool: asyncpg.Pool) -> None:
     for slot in range(1, 6):
         assert await rotate(pool) == slot
         await put(made, made.epochs[0])
@@ -312,13 +306,13 @@ async def test_a_full_ring_keeps_writing_where_it_is(made: Histories, pool: asyn
     await made.check()
 
 
-async def test_servers_that_turn_at_once_turn_once(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_concurrent_servers_turn_the_ring_once(made: Histories, pool: asyncpg.Pool) -> None:
     turned = await asyncio.gather(*(rotate(pool) for _ in range(6)))
     assert sorted(turned, key=str) == [1, *[None] * 5]  # the new slot is empty, so nobody turns again
     assert await pool.fetchval("SELECT array_agg(ring) FROM stepwell.hot_ring WHERE current") == [1]
 
 
-async def test_a_transaction_that_is_prepared_holds_the_slot(pool: asyncpg.Pool, made: Histories) -> None:
+async def test_prepared_transaction_holds_the_slot(pool: asyncpg.Pool, made: Histories) -> None:
     if await pool.fetchval("SHOW max_prepared_transactions") == "0":
         pytest.fail("the clusters of the tests allow prepared transactions")
     await rotate(pool)
@@ -335,7 +329,7 @@ async def test_a_transaction_that_is_prepared_holds_the_slot(pool: asyncpg.Pool,
     assert await sizes(pool) == []
 
 
-async def test_a_role_that_cannot_see_snapshots_empties_nothing_and_says_so_once(
+async def test_role_without_snapshot_access_truncates_nothing(
     made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     role = "blind_" + (await pool.fetchval("SELECT current_database()"))
@@ -368,7 +362,7 @@ async def dsn_of(pool: asyncpg.Pool) -> str:
     return str(arguments[0])
 
 
-async def test_a_slot_that_another_cluster_marked_is_emptied(pool: asyncpg.Pool) -> None:
+async def test_slot_marked_by_another_cluster_is_truncated(pool: asyncpg.Pool) -> None:
     """After a restore from a dump: the transaction that found it sealed has not begun here."""
     made = Histories(pool)
     stored = await made.attach("run", "0")
@@ -382,7 +376,7 @@ async def test_a_slot_that_another_cluster_marked_is_emptied(pool: asyncpg.Pool)
     await made.check()
 
 
-async def test_a_slot_that_another_cluster_marked_is_not_emptied_too_early(pool: asyncpg.Pool) -> None:
+async def test_slot_marked_by_another_cluster_is_kept_long_enough(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     stored = await made.attach("run", "0")
     await made.put(stored, ["loss"], np.ones((1, 10)))

@@ -36,7 +36,7 @@ def split(*frames: bytes) -> Frames:
     return wire.split(b"".join(frames))
 
 
-async def test_what_is_taken_is_queued_and_counted(intake: Intake, batcher: Batcher) -> None:
+async def test_accepted_frames_are_queued_and_counted(intake: Intake, batcher: Batcher) -> None:
     session = Session()
     where = cursor(session)
     frames = [session.frame(2), session.frame(3)]
@@ -47,7 +47,7 @@ async def test_what_is_taken_is_queued_and_counted(intake: Intake, batcher: Batc
     assert [item for queue in (await batcher.next_batch()).writers.values() for item in queue] == [submission]
 
 
-async def test_frames_before_a_bad_one_are_queued_and_those_behind_it_are_not(intake: Intake) -> None:
+async def test_frames_after_a_bad_one_are_not_queued(intake: Intake) -> None:
     session = Session()
     where = cursor(session)
     frames = [session.frame() for _ in range(4)]
@@ -58,7 +58,7 @@ async def test_frames_before_a_bad_one_are_queued_and_those_behind_it_are_not(in
     assert error.code == "frame_corrupt"
 
 
-async def test_nothing_good_is_no_submission(intake: Intake, batcher: Batcher) -> None:
+async def test_no_valid_frame_gives_no_submission(intake: Intake, batcher: Batcher) -> None:
     session = Session()
     where = cursor(session)
     submission, error = intake.take(where, split(flip(session.frame())))
@@ -68,7 +68,7 @@ async def test_nothing_good_is_no_submission(intake: Intake, batcher: Batcher) -
     assert (batcher.idle, where.tail_seq, where.stale) == (True, 0, False)
 
 
-async def test_a_refused_frame_takes_up_its_seq_but_not_its_steps(intake: Intake) -> None:
+async def test_refused_frame_uses_its_seq_but_not_its_steps(intake: Intake) -> None:
     session = Session()
     where = cursor(session)
     bad = make_frame(session.id, 0, [9, 8])
@@ -78,7 +78,7 @@ async def test_a_refused_frame_takes_up_its_seq_but_not_its_steps(intake: Intake
     assert [entry.rejection is None for entry in submission.entries] == [False, True]
 
 
-async def test_a_stopping_server_takes_nothing_and_moves_nothing(intake: Intake, batcher: Batcher) -> None:
+async def test_stopping_intake_changes_nothing(intake: Intake, batcher: Batcher) -> None:
     session = Session()
     where = cursor(session)
     batcher.close()
@@ -87,7 +87,7 @@ async def test_a_stopping_server_takes_nothing_and_moves_nothing(intake: Intake,
     assert (where.tail_seq, where.in_flight) == (0, [])
 
 
-async def test_a_failure_without_a_name_makes_the_position_be_read_anew(
+async def test_unknown_failure_reloads_the_position(
     intake: Intake, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Else the frames before it would be duplicates from now on, though nobody has stored them.

@@ -50,7 +50,7 @@ def single(dsn: str) -> dict[str, Callable[[], Awaitable[Any]]]:
 
 
 @pytest.mark.parametrize("kind", ["sweep", "delete", "write", "seal"])
-async def test_a_parent_does_not_go_under_its_fork(strict: str, kind: str) -> None:
+async def test_parent_is_not_deleted_under_its_fork(strict: str, kind: str) -> None:
     """The fork is made while the delete waits for the run."""
     async with AsyncExitStack() as stack:
         opened = await single(strict)[kind]()

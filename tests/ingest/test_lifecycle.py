@@ -51,9 +51,7 @@ CRASHED: State = ("crashed", None, True)
 FINISHED: State = ("finished", 0, True)
 
 
-async def test_an_open_stream_keeps_its_writer_running(
-    worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
-) -> None:
+async def test_open_stream_keeps_its_writer_running(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     life = lifecycle(pool, worker=worker)
     async with Client(worker) as client:
         await client.attach(Session())
@@ -64,7 +62,7 @@ async def test_an_open_stream_keeps_its_writer_running(
             assert await state(pg) == RUNNING
 
 
-async def test_a_silent_writer_has_crashed(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+async def test_silent_writer_has_crashed(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     life, session = lifecycle(pool, worker=worker), Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -78,16 +76,14 @@ async def test_a_silent_writer_has_crashed(worker: Worker, pg: asyncpg.Connectio
     assert await state(pg) == CRASHED
 
 
-async def test_a_writer_that_was_heard_of_lately_is_not_reaped(
-    worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
-) -> None:
+async def test_recent_writer_is_not_reaped(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     async with Client(worker) as client:
         await client.attach(Session())
     await lifecycle(pool).reap()
     assert await state(pg) == RUNNING
 
 
-async def test_what_a_post_stores_is_a_sign_of_life(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+async def test_posts_count_as_heartbeats(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     life, session = lifecycle(pool, worker=worker), Session()
     await post(worker, "/v1/attach", session.attach())
     for _ in range(3):
@@ -102,9 +98,7 @@ async def test_what_a_post_stores_is_a_sign_of_life(worker: Worker, pg: asyncpg.
     assert await state(pg) == CRASHED
 
 
-async def test_a_crashed_writer_that_returns_runs_again(
-    worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
-) -> None:
+async def test_returning_writer_runs_again(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     life, session = lifecycle(pool, worker=worker), Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -129,7 +123,7 @@ async def test_a_crashed_writer_that_returns_runs_again(
         assert await state(pg) == FINISHED
 
 
-async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
+async def test_heartbeat_of_a_fenced_epoch_is_ignored(
     worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
 ) -> None:
     old, new = Session(), Session()
@@ -148,9 +142,7 @@ async def test_the_heartbeat_of_a_fenced_epoch_counts_for_nothing(
         assert await state(pg) == RUNNING
 
 
-async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_late_finish_of_an_old_epoch_is_ignored(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     old, new = Session(), Session()
     async with (
         start_worker(postgres_dsn) as first,
@@ -171,9 +163,7 @@ async def test_a_delayed_end_of_an_old_epoch_cannot_close_the_new_one(
         assert await state(pg) == ("failed", 3, True)
 
 
-async def test_an_end_and_a_restart_at_once_leave_the_newest_epoch_running(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_concurrent_finish_and_restart_leave_it_running(worker: Worker, pg: asyncpg.Connection) -> None:
     async with Client(worker) as one, Client(worker) as two:
         for _ in range(20):
             await one.attach(Session())
@@ -186,7 +176,7 @@ async def test_an_end_and_a_restart_at_once_leave_the_newest_epoch_running(
         await one.__aexit__()
 
 
-async def test_two_workers_that_reap_at_once_reap_each_writer_once(
+async def test_concurrent_reapers_reap_each_writer_once(
     worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
 ) -> None:
     for number in range(20):
@@ -204,7 +194,7 @@ async def test_two_workers_that_reap_at_once_reap_each_writer_once(
         assert await state(pg, f"run-{number}") == CRASHED
 
 
-async def test_reaping_and_returning_at_once_never_block_each_other(
+async def test_reaping_and_attaching_do_not_deadlock(
     worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool
 ) -> None:
     sessions = [Session(writer=str(number)) for number in range(5)]
@@ -224,7 +214,7 @@ async def test_reaping_and_returning_at_once_never_block_each_other(
     assert await state(pg) == RUNNING
 
 
-async def test_a_heartbeat_waits_for_nobody(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
+async def test_heartbeats_skip_locked_rows(worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool) -> None:
     sessions = [Session(writer=str(number)) for number in range(3)]
     for session in sessions:
         await post(worker, "/v1/attach", session.attach())
@@ -252,7 +242,7 @@ async def test_a_heartbeat_waits_for_nobody(worker: Worker, pg: asyncpg.Connecti
         ([None, 1, "silent"], RUNNING),
     ],
 )
-async def test_the_state_of_a_run_is_the_worst_of_its_writers_once_none_runs(
+async def test_ended_run_has_the_worst_writer_state(
     worker: Worker, pg: asyncpg.Connection, pool: asyncpg.Pool, ends: list[object], expected: State
 ) -> None:
     async with Client(worker) as client:
@@ -267,7 +257,7 @@ async def test_the_state_of_a_run_is_the_worst_of_its_writers_once_none_runs(
         assert await state(pg) == expected
 
 
-async def test_a_worker_beats_and_reaps_by_itself(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_worker_sends_heartbeats_and_reaps(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     timeouts = Timeouts(beat_s=0.02, silent_s=0.1)
     async with start_worker(postgres_dsn, timeouts=timeouts) as worker:
         session = Session()
@@ -288,9 +278,7 @@ async def test_a_worker_beats_and_reaps_by_itself(postgres_dsn: str, pg: asyncpg
             await eventually(is_running)
 
 
-async def test_nobody_is_reaped_before_all_workers_could_say_whom_they_hear(
-    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_reaping_waits_for_all_workers(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a start, after an outage of Postgres of more than `silent_s`, and after the process stood still that long."""
     timeouts, now = Timeouts(beat_s=15, silent_s=120), 0.0
     away = {number: UnavailableError("Postgres is away") for number in range(20, 30)}

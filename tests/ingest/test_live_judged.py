@@ -117,9 +117,7 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_readers_have_what_the_views_show_whenever_they_look(
-    worker: Worker, pg: asyncpg.Connection, seed: int
-) -> None:
+async def test_live_readers_match_the_views(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
     """Points, media, files, restarts, resumes and rewinds; three readers that look at different times."""
     await store(worker, Session(writer="idle"))
     story = Story(
@@ -145,9 +143,7 @@ async def test_readers_have_what_the_views_show_whenever_they_look(
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_readers_of_a_fork_have_what_the_views_show_whenever_they_look(
-    worker: Worker, pg: asyncpg.Connection, seed: int
-) -> None:
+async def test_live_readers_of_a_fork_match_the_views(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
     """The fork is rewound and restarted below and above its fork step, while its parent logs on or is rewound."""
     parents = {writer: Session(writer=writer) for writer in "012"}
     for session in parents.values():

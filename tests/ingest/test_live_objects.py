@@ -39,7 +39,7 @@ async def delta(events: Events) -> Any:
     return data
 
 
-async def test_a_picture_that_comes_after_its_step_is_told(worker: Worker) -> None:
+async def test_late_picture_is_sent(worker: Worker) -> None:
     """The points of steps 0 to 9 were told before; the picture's note has a seq and no step of its own."""
     session, (sha256, data) = Session(), make_blob(1000)
     await put(worker, sha256, data)
@@ -53,7 +53,7 @@ async def test_a_picture_that_comes_after_its_step_is_told(worker: Worker) -> No
         assert told["rows"] == [row]
 
 
-async def test_a_picture_is_told_when_the_last_of_its_files_comes(worker: Worker) -> None:
+async def test_picture_is_sent_with_its_last_file(worker: Worker) -> None:
     session, blobs = Session(), [make_blob(1000, seed) for seed in (1, 2)]
     await store(worker, session, frame(session, [0], {"x": [0]}))
     async with listen(worker.url, RUN, ["x", "img"]) as events:
@@ -70,7 +70,7 @@ async def test_a_picture_is_told_when_the_last_of_its_files_comes(worker: Worker
         assert "waiting" not in told
 
 
-async def test_a_file_that_comes_while_the_reader_is_away_is_told_when_it_is_back_and_once(worker: Worker) -> None:
+async def test_missed_file_is_sent_once_after_reconnect(worker: Worker) -> None:
     session, (sha256, data) = Session(), make_blob(1000)
     await store(worker, session, frame(session, [0], {"x": [0]}), picture(session, (0, "img", image(sha256))))
     async with listen(worker.url, RUN, ["img"]) as events:
@@ -86,7 +86,7 @@ async def test_a_file_that_comes_while_the_reader_is_away_is_told_when_it_is_bac
         assert (await delta(events))["rows"] == []
 
 
-async def test_many_files_are_asked_for_in_turns(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_files_are_checked_in_turns(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_FILES_A_LOOK", 2)
     session, blobs = Session(), [make_blob(100, seed) for seed in range(7)]
     await store(
@@ -99,7 +99,7 @@ async def test_many_files_are_asked_for_in_turns(worker: Worker, monkeypatch: py
             assert [row["_step"] for row in (await delta(events))["rows"]] == [step]
 
 
-async def test_a_cursor_serves_other_keys_than_those_it_was_made_with(worker: Worker) -> None:
+async def test_cursor_works_with_other_keys(worker: Worker) -> None:
     session, (sha256, data) = Session(), make_blob(1000)
     await store(worker, session, picture(session, (0, "img", image(sha256))))
     async with listen(worker.url, RUN) as events:
@@ -109,7 +109,7 @@ async def test_a_cursor_serves_other_keys_than_those_it_was_made_with(worker: Wo
         assert (await delta(events))["rows"][0]["img"] == image(sha256)
 
 
-async def test_a_restart_that_hides_a_picture_above_the_last_step_is_a_cut(worker: Worker) -> None:
+async def test_restart_that_hides_a_picture_is_a_cut(worker: Worker) -> None:
     first, second = Session(), Session()
     await store(
         worker, first, frame(first, range(5), {"x": range(5)}), picture(first, (6, "img", {"_type": "histogram"}))
@@ -123,7 +123,7 @@ async def test_a_restart_that_hides_a_picture_above_the_last_step_is_a_cut(worke
         assert told["cuts"] == [{"writer": "0", "from_step": 5}]
 
 
-async def test_notes_of_other_kinds_are_counted(worker: Worker) -> None:
+async def test_other_notes_are_counted(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -137,7 +137,7 @@ async def test_notes_of_other_kinds_are_counted(worker: Worker) -> None:
         assert (await delta(events))["said"] == {"config": 1}
 
 
-async def test_a_cursor_from_before_objects_were_followed_starts_over(worker: Worker) -> None:
+async def test_old_cursor_without_objects_starts_over(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0], {"x": [0]}))
     async with listen(worker.url, RUN, ["x"], "eJyLVioqzcvLzEtX0qlWMlCyijbUMYitjQUAWVcHFQ==") as events:
@@ -145,7 +145,7 @@ async def test_a_cursor_from_before_objects_were_followed_starts_over(worker: Wo
         assert (kind, told["reason"]) == ("reset", "the cursor comes from an older version of the server")
 
 
-async def test_a_frame_that_is_committed_late_is_not_skipped(worker: Worker, postgres_dsn: str) -> None:
+async def test_late_committed_frame_is_not_skipped(worker: Worker, postgres_dsn: str) -> None:
     """Writer 0's transaction holds its ledger row; writer 1, which began later, is committed and told before it."""
     slow, quick = Session(), Session(writer="1")
     await store(worker, slow, frame(slow, [0], {"x": [0]}))
@@ -177,7 +177,7 @@ async def test_a_frame_that_is_committed_late_is_not_skipped(worker: Worker, pos
     assert after.page.writers == ["0"]
 
 
-async def test_what_a_cursor_has_no_room_for_is_said(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_cursor_overflow_is_reported(postgres_dsn: str, tmp_path: Path) -> None:
     """Every other picture is there, so that each of the others is a range of its own."""
     session, (there, data) = Session(), make_blob(10)
     some = Reads(live_poll_s=0.02, live_waiting=3)

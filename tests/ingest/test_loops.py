@@ -98,7 +98,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.db
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_worker_ends_when_one_of_its_loops_does(
+async def test_worker_ends_when_a_loop_ends(
     postgres_dsn: str,
     tmp_path: Path,
     name: str,
@@ -152,7 +152,7 @@ async def _watch(served: Worker) -> None:
 
 
 @pytest.mark.db
-async def test_every_loop_of_a_worker_is_in_this_test(postgres_dsn: str, tmp_path: Path) -> None:
+async def test_every_worker_loop_is_tested(postgres_dsn: str, tmp_path: Path) -> None:
     served = Worker(Config(postgres_dsn, port=0, blobs=str(tmp_path), limits=Limits(points_per_run=10**9)))
     await served.start()
     names = served.loops.names
@@ -160,7 +160,7 @@ async def test_every_loop_of_a_worker_is_in_this_test(postgres_dsn: str, tmp_pat
     assert {*names, "live views"} == set(CALLS)
 
 
-def test_no_other_loop_is_started_in_the_server() -> None:
+def test_server_starts_no_other_loops() -> None:
     found = {
         path.relative_to(SERVER).as_posix()
         for path in SERVER.rglob("*.py")
@@ -172,7 +172,7 @@ def test_no_other_loop_is_started_in_the_server() -> None:
 
 
 @pytest.mark.parametrize("how", ["returns", "is cancelled"])
-async def test_a_loop_that_returns_or_is_cancelled_has_ended_too(how: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_returned_or_cancelled_loop_has_ended(how: str, caplog: pytest.LogCaptureFixture) -> None:
     async def rest() -> None:
         await asyncio.sleep(0 if how == "returns" else 3600)
 
@@ -190,7 +190,7 @@ async def test_a_loop_that_returns_or_is_cancelled_has_ended_too(how: str, caplo
     await loops.stop()
 
 
-async def test_loops_that_are_stopped_have_not_failed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_stopped_loops_have_not_failed(caplog: pytest.LogCaptureFixture) -> None:
     loops, asked = Loops(), asyncio.Event()
     loops.start("idler", asyncio.sleep(3600))
     await loops.start("done", asyncio.sleep(0), may_return=True)
@@ -217,7 +217,7 @@ def _ends_once(place: Path, module: str, owner: str, method: str) -> None:
 
 
 @pytest.mark.db
-async def test_another_worker_process_takes_the_place(
+async def test_failed_worker_process_is_replaced(
     postgres_dsn: str,
     pg: asyncpg.Connection,
     keep: tuple[Children, list[str]],
@@ -246,7 +246,7 @@ async def _stores(http: aiohttp.ClientSession, session: Session) -> bool:
 
 
 @pytest.mark.db
-async def test_another_sealer_process_takes_the_place(
+async def test_failed_sealer_process_is_replaced(
     postgres_dsn: str, pg: asyncpg.Connection, keep: tuple[Children, list[str]], tmp_path: Path
 ) -> None:
     _ends_once(tmp_path, "seal.keeper", "Keeper", "look")
@@ -262,7 +262,7 @@ async def test_another_sealer_process_takes_the_place(
     await eventually(seals)
 
 
-async def test_a_process_that_cannot_be_made_is_tried_again(
+async def test_failed_process_start_is_retried(
     keep: tuple[Children, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the machine is short of processes: the keeper goes on."""

@@ -52,7 +52,7 @@ async def put_steps(made: Histories, stored: Stored, steps: int, *, always: bool
     await made.put(stored, ["loss", "acc"] if always else ["loss"], np.vstack([at, -at])[: 1 + always])
 
 
-async def test_long_chunks_between_short_ones_are_left_alone(pool: asyncpg.Pool) -> None:
+async def test_long_chunks_are_not_merged(pool: asyncpg.Pool) -> None:
     made = Histories(pool, SealSettings())
     stored = await slow_run(made, 65, 130)
     assert await pool.fetchval(_OVERLAPS) == 0
@@ -66,7 +66,7 @@ async def test_long_chunks_between_short_ones_are_left_alone(pool: asyncpg.Pool)
     assert tuple(stats) == (1500.0, 3001)
 
 
-async def test_short_chunks_still_become_long_ones(pool: asyncpg.Pool) -> None:
+async def test_short_chunks_are_merged(pool: asyncpg.Pool) -> None:
     made = Histories(pool, dataclasses.replace(EAGER, merge_passes=8))
     stored = await slow_run(made, 130, 10)
     chunks = await pool.fetchval(
@@ -77,7 +77,7 @@ async def test_short_chunks_still_become_long_ones(pool: asyncpg.Pool) -> None:
     assert await wrong(pool, made) == []
 
 
-async def test_tracks_with_nothing_to_join_are_not_looked_at_for_ever(pool: asyncpg.Pool) -> None:
+async def test_tracks_without_candidates_are_skipped(pool: asyncpg.Pool) -> None:
     made = Histories(pool, SealSettings())
     await slow_run(made, 65, 130)
     while candidates := await made.merger.candidates():
@@ -107,7 +107,7 @@ async def overlapping(made: Histories) -> Stored:
 
 
 @pytest.mark.parametrize("end", [0, 15, 16, 700, 1040, 1050, 1060, 1500, 2094, 3000])
-async def test_a_database_with_chunks_that_overlap_is_read_right(pool: asyncpg.Pool, end: int) -> None:
+async def test_overlapping_chunks_are_read_correctly(pool: asyncpg.Pool, end: int) -> None:
     made = Histories(pool)
     await overlapping(made)
     assert await wrong(pool, made) == []
@@ -117,7 +117,7 @@ async def test_a_database_with_chunks_that_overlap_is_read_right(pool: asyncpg.P
     await made.check()
 
 
-async def test_steps_at_the_end_of_all_steps_are_sealed_and_merged(pool: asyncpg.Pool) -> None:
+async def test_maximal_steps_are_sealed_and_merged(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     stored = await made.attach("run", "0")
     await made.put(stored, ["loss"], np.array([[1.0, 2.0]]))

@@ -27,7 +27,7 @@ def notes(session: Session, *items: tuple[int, str, object]) -> bytes:
     return frame
 
 
-async def test_notes_are_stored_in_their_order_between_frames_of_data(write_path: WritePath) -> None:
+async def test_notes_are_stored_in_order(write_path: WritePath) -> None:
     session = Session()
     cursor = await write_path.attach(session)
     frames = [session.frame(3), notes(session, (3, "summary", {"set": {"a": 1}}), (0, "meta", {})), session.frame(2)]
@@ -53,7 +53,7 @@ async def test_notes_alone_supersede_nothing(write_path: WritePath) -> None:
     assert await write_path.pool.fetchval("SELECT first_step FROM stepwell.ledger WHERE epoch = 2") is None
 
 
-async def test_notes_that_come_again_are_duplicates(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_repeated_notes_are_duplicates(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     session = Session()
     frame = notes(session, (0, "config", {"set": {"lr": 1}}))
     async with Client(any_worker) as client:
@@ -90,9 +90,7 @@ BAD_NOTES = [
 
 
 @pytest.mark.parametrize(("kind", "value"), BAD_NOTES)
-async def test_a_bad_note_is_refused_alone_counted_and_on_record(
-    worker: Worker, postgres_dsn: str, kind: str, value: object
-) -> None:
+async def test_bad_note_is_refused_alone(worker: Worker, postgres_dsn: str, kind: str, value: object) -> None:
     session = Session()
     picture = {"key": "a", "step": 0, "time": T0, "value": {"_type": "image-file"}}
     async with Client(worker) as client:
@@ -119,7 +117,7 @@ async def test_a_bad_note_is_refused_alone_counted_and_on_record(
     assert "stepwell_notes_stored_total 2.0" in page
 
 
-async def test_a_frame_of_nothing_but_bad_notes_is_refused(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
+async def test_frame_of_bad_notes_is_refused(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(any_worker) as client:
         await client.attach(session)
@@ -128,7 +126,7 @@ async def test_a_frame_of_nothing_but_bad_notes_is_refused(any_worker: Worker, a
     assert await any_pg.fetchval("SELECT count(*) FROM stepwell.note") == 0
 
 
-async def test_an_attach_message_is_nested_no_deeper_than_readers_take(worker: Worker) -> None:
+async def test_attach_nesting_is_limited(worker: Worker) -> None:
     async with Client(worker) as client:
         await client.say(Session().attach(info={"config": {"a": nested(200)}}))
         reply = await client.hear()
@@ -138,7 +136,7 @@ async def test_an_attach_message_is_nested_no_deeper_than_readers_take(worker: W
         assert (await client.hear())["type"] == "attached"
 
 
-async def test_partitions_for_notes_are_made_for_months_that_were_there_before(any_empty_dsn: str) -> None:
+async def test_note_partitions_are_added_for_earlier_months(any_empty_dsn: str) -> None:
     """A database of an earlier version, whose runs go on saying things."""
     connection = await asyncpg.connect(any_empty_dsn)
     try:
@@ -158,7 +156,7 @@ async def test_partitions_for_notes_are_made_for_months_that_were_there_before(a
         await connection.close()
 
 
-async def test_without_a_partition_notes_and_a_changed_config_wait_for_one(write_path: WritePath) -> None:
+async def test_notes_wait_for_a_missing_partition(write_path: WritePath) -> None:
     session = Session()
     cursor = await write_path.attach(session)
     partition = await write_path.pool.fetchval(

@@ -28,12 +28,12 @@ async def document(worker: Worker) -> Any:
     return document
 
 
-async def test_it_is_valid(document: Any) -> None:
+async def test_document_is_valid(document: Any) -> None:
     assert document["openapi"] == "3.1.0"
     validate(document)
 
 
-async def test_it_describes_every_route_and_no_other(worker: Worker, document: Any) -> None:
+async def test_document_describes_every_route(worker: Worker, document: Any) -> None:
     served = {
         (route.method, route.resource.canonical)
         for route in create_app(worker.services).router.routes()
@@ -43,7 +43,7 @@ async def test_it_describes_every_route_and_no_other(worker: Worker, document: A
     assert described == served == {(method, route.path) for route in ROUTES for method in route.methods}
 
 
-async def test_parameters_are_described_as_they_are_checked(document: Any) -> None:
+async def test_described_parameters_match_validation(document: Any) -> None:
     history = document["paths"]["/v1/runs/{entity}/{project}/{run}/history"]["get"]
     found = {item["name"]: item for item in history["parameters"]}
     assert [name for name, item in found.items() if item["in"] == "path"] == ["entity", "project", "run"]
@@ -56,7 +56,7 @@ async def test_parameters_are_described_as_they_are_checked(document: Any) -> No
     }
 
 
-async def test_it_names_the_right_of_every_operation(document: Any) -> None:
+async def test_every_operation_names_its_right(document: Any) -> None:
     paths = document["paths"]
     assert paths["/healthz"]["get"]["x-right"] == Right.PUBLIC
     assert paths["/v1/blobs/{sha256}"]["put"]["x-right"] == Right.WRITE
@@ -66,7 +66,7 @@ async def test_it_names_the_right_of_every_operation(document: Any) -> None:
 
 
 @pytest.mark.parametrize("route", STRICT, ids=lambda route: route.path.rpartition("/")[2])
-async def test_an_unknown_parameter_gets_the_described_error(worker: Worker, route: Route) -> None:
+async def test_unknown_parameter_gets_the_described_error(worker: Worker, route: Route) -> None:
     path = route.path.replace("/v1/runs/{entity}/{project}/{run}", RUN)
     status, answer = await ask(worker, path, colour="red")
     assert status == 400
@@ -74,7 +74,7 @@ async def test_an_unknown_parameter_gets_the_described_error(worker: Worker, rou
     assert answer["error"].keys() >= {"code", "retryable", "message", "hint"}
 
 
-def test_every_route_says_what_it_is_for() -> None:
+def test_every_route_has_a_description() -> None:
     for route in ROUTES:
         assert route.about.endswith(".")
         assert all(parameter.about for parameter in route.parameters)

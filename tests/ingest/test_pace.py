@@ -9,7 +9,7 @@ from stepwell_ingest.write.pace import LEAST_MS, MOST_MS, Pace
 
 
 @pytest.mark.parametrize(("busy", "late_s", "batch_s"), [(0.9, 0.0, 0.0), (0.1, 0.5, 0.0), (0.1, 0.0, 2.0)])
-def test_a_worker_that_is_behind_asks_for_fewer_frames(busy: float, late_s: float, batch_s: float) -> None:
+def test_overloaded_worker_asks_for_fewer_frames(busy: float, late_s: float, batch_s: float) -> None:
     pace = Pace(lambda: batch_s)
     advice = []
     for _ in range(20):
@@ -20,7 +20,7 @@ def test_a_worker_that_is_behind_asks_for_fewer_frames(busy: float, late_s: floa
     assert advice[-1] == MOST_MS
 
 
-def test_an_idle_worker_takes_its_advice_back_step_by_step() -> None:
+def test_idle_worker_withdraws_its_advice() -> None:
     pace = Pace(lambda: 0.0)
     pace.advised_ms = 1000
     pace.look(0.1, 0.0)
@@ -30,7 +30,7 @@ def test_an_idle_worker_takes_its_advice_back_step_by_step() -> None:
     assert pace.advised_ms == LEAST_MS
 
 
-def test_a_worker_that_is_just_busy_enough_keeps_its_advice() -> None:
+def test_busy_worker_keeps_its_advice() -> None:
     pace = Pace(lambda: 0.0)
     pace.advised_ms = 1000
     pace.look(0.5, 0.0)

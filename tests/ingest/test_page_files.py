@@ -43,7 +43,7 @@ async def client(tmp_path: Path, worker: Worker) -> AsyncIterator[TestClient]:
         "/team/a%2Fb/runs/%C3%BC/console",
     ],
 )
-async def test_every_address_of_a_page_is_the_document(built: Path, client: TestClient, path: str) -> None:
+async def test_every_page_address_returns_the_document(built: Path, client: TestClient, path: str) -> None:
     reply = await client.get(URL(path, encoded=True))
     assert (reply.status, reply.content_type) == (200, "text/html")
     assert reply.headers["Cache-Control"] == "no-cache"
@@ -55,11 +55,11 @@ async def test_every_address_of_a_page_is_the_document(built: Path, client: Test
 
 
 @pytest.mark.parametrize("path", ["/v1/typo", "/v1/typo/runs", "/team", "/team/mnist/other"])
-async def test_other_addresses_are_not(built: Path, client: TestClient, path: str) -> None:
+async def test_other_addresses_are_404(built: Path, client: TestClient, path: str) -> None:
     assert (await client.get(path)).status == 404
 
 
-async def test_a_built_file_is_kept_for_ever_and_comes_compressed(built: Path, client: TestClient) -> None:
+async def test_built_files_are_cached_and_compressed(built: Path, client: TestClient) -> None:
     reply = await client.get("/assets/index-abc.js", headers={"Accept-Encoding": "gzip"})
     assert "immutable" in reply.headers["Cache-Control"]
     assert reply.headers["Content-Type"].startswith("text/javascript")
@@ -69,14 +69,14 @@ async def test_a_built_file_is_kept_for_ever_and_comes_compressed(built: Path, c
 
 
 @pytest.mark.parametrize("name", ["..%2Findex.html", "%2e%2e%2fsecret", "nothing.js"])
-async def test_nothing_beside_the_built_files_is_served(built: Path, client: TestClient, name: str) -> None:
+async def test_only_built_files_are_served(built: Path, client: TestClient, name: str) -> None:
     (built / "secret").write_text("secret")
     reply = await client.get(URL(f"/assets/{name}", encoded=True))
     assert reply.status != 200
     assert b"secret" not in await reply.read() or name == "%2e%2e%2fsecret"
 
 
-async def test_where_pages_are_not_built_the_page_says_how(tmp_path: Path, client: TestClient) -> None:
+async def test_unbuilt_pages_explain_how_to_build(tmp_path: Path, client: TestClient) -> None:
     reply = await client.get("/")
     assert reply.status == 503
     assert "make workspace" in await reply.text()
@@ -85,7 +85,7 @@ async def test_where_pages_are_not_built_the_page_says_how(tmp_path: Path, clien
     assert await (await client.get("/")).text() == "now"
 
 
-def test_the_client_is_not_asked_to_load_from_elsewhere() -> None:
+def test_document_loads_only_own_files() -> None:
     """The document names its own files only, as far as the source says."""
     source = Path(__file__).parents[2] / "workspace" / "index.html"
     assert "//" not in source.read_text().replace("<!--", "")

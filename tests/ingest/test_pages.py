@@ -18,13 +18,13 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 
-async def test_a_worker_is_alive_and_ready(worker: Worker) -> None:
+async def test_worker_is_alive_and_ready(worker: Worker) -> None:
     for path, text in (("/healthz", "alive"), ("/readyz", "ready")):
         status, body, _ = await get(worker, path)
         assert (status, json.loads(body)) == (200, {"status": text})
 
 
-async def test_without_postgres_it_is_alive_but_not_ready_and_frames_are_503(clusters: Clusters) -> None:
+async def test_without_postgres_worker_is_not_ready(clusters: Clusters) -> None:
     session = Session()
     with clusters.database("18-embedded") as dsn:
         async with start_worker(dsn, timeouts=Timeouts(connect_s=2)) as worker, Client(worker) as client:
@@ -54,7 +54,7 @@ async def test_without_postgres_it_is_alive_but_not_ready_and_frames_are_503(clu
             assert (status, reply["writers"][0]["stored"]) == (200, 1)
 
 
-async def test_when_all_connections_are_busy_nobody_waits_for_one_for_ever(postgres_dsn: str) -> None:
+async def test_wait_for_a_connection_times_out(postgres_dsn: str) -> None:
     session = Session()
     async with start_worker(postgres_dsn, timeouts=Timeouts(connect_s=0.5)) as worker, Client(worker) as client:
         await client.attach(session)
@@ -72,7 +72,7 @@ async def test_when_all_connections_are_busy_nobody_waits_for_one_for_ever(postg
         assert status == 200
 
 
-async def test_the_metrics_count_what_happened(worker: Worker) -> None:
+async def test_metrics_count_events(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -100,7 +100,7 @@ async def test_the_metrics_count_what_happened(worker: Worker) -> None:
         assert {key: float(values[key]) for key in expected} == expected
 
 
-async def test_the_status_says_how_full_it_is(worker: Worker) -> None:
+async def test_status_reports_fill(worker: Worker) -> None:
     async with Client(worker) as client:
         await client.attach(Session())
         worker.services.room.reserve_now(100)
@@ -113,13 +113,13 @@ async def test_the_status_says_how_full_it_is(worker: Worker) -> None:
         assert about["held_bytes_limit"] == worker.config.limits.memory_bytes
 
 
-async def test_an_unknown_page_and_a_wrong_method_are_said_so(worker: Worker) -> None:
+async def test_unknown_page_and_wrong_method_are_errors(worker: Worker) -> None:
     assert (await get(worker, "/v1/nothing"))[0] == 404
     assert (await get(worker, "/v1/frames"))[0] == 405
     assert (await get(worker, "/v1/stream"))[0] == 400
 
 
-async def test_a_taken_port_is_called_so_before_anything_starts(postgres_dsn: str) -> None:
+async def test_port_in_use_is_reported_first(postgres_dsn: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -130,7 +130,7 @@ async def test_a_taken_port_is_called_so_before_anything_starts(postgres_dsn: st
             await Worker(Config(postgres_dsn, port=port)).start()
 
 
-async def test_postgres_that_is_down_at_the_start_is_called_so_and_the_port_is_free_again(postgres_dsn: str) -> None:
+async def test_start_without_postgres_is_reported(postgres_dsn: str) -> None:
     dead = Worker(Config("postgresql://nobody@127.0.0.1:1/nothing", port=0))
     with pytest.raises(
         UnavailableError, match=r"Postgres could not be reached \(.*\n.*this ends when Postgres is reachable again"

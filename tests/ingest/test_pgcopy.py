@@ -115,7 +115,7 @@ LIMITS = settings(
 
 @LIMITS
 @given(rows=st.lists(blocks(), min_size=1, max_size=6))
-async def test_blocks_come_back_bit_for_bit(connection: asyncpg.Connection, rows: list[BlockRow]) -> None:
+async def test_blocks_are_bit_exact(connection: asyncpg.Connection, rows: list[BlockRow]) -> None:
     await connection.execute("TRUNCATE hot_block")
     data = list(pgcopy.block_pieces(rows))
     assert await copy_in(connection, "hot_block", pgcopy.BLOCK_COLUMNS, data) == f"COPY {len(rows)}"
@@ -134,9 +134,7 @@ async def test_blocks_come_back_bit_for_bit(connection: asyncpg.Connection, rows
 
 @LIMITS
 @given(rows=st.lists(blocks(), min_size=1, max_size=6))
-async def test_blocks_are_the_bytes_that_postgres_writes_itself(
-    connection: asyncpg.Connection, rows: list[BlockRow]
-) -> None:
+async def test_block_bytes_match_postgres(connection: asyncpg.Connection, rows: list[BlockRow]) -> None:
     await connection.execute("TRUNCATE hot_block")
     data = b"".join(pgcopy.block_pieces(rows))
     await copy_in(connection, "hot_block", pgcopy.BLOCK_COLUMNS, [data])
@@ -145,7 +143,7 @@ async def test_blocks_are_the_bytes_that_postgres_writes_itself(
 
 @LIMITS
 @given(rows=st.lists(objects(), min_size=1, max_size=20))
-async def test_objects_come_back_equal(connection: asyncpg.Connection, rows: list[ObjectRow]) -> None:
+async def test_objects_round_trip(connection: asyncpg.Connection, rows: list[ObjectRow]) -> None:
     await connection.execute("TRUNCATE hot_object")
     data = b"".join(pgcopy.object_pieces(rows))
     assert await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, [data]) == f"COPY {len(rows)}"
@@ -157,7 +155,7 @@ async def test_objects_come_back_equal(connection: asyncpg.Connection, rows: lis
         assert exact(back["value"]) == exact(row.value)
 
 
-async def test_objects_are_the_bytes_that_postgres_writes_itself(connection: asyncpg.Connection) -> None:
+async def test_object_bytes_match_postgres(connection: asyncpg.Connection) -> None:
     # In jsonb's own notation, so that the text comes back as it went.
     bodies = [b'{"a": [1, 2.5, null, true]}', b'"\xc3\xa9 \\\\ \\" \\n"', b"[]", b"{}", b"false", b"-0.5", b'""']
     rows = [ObjectRow(1, n, 2**63 - 1, 3, 4, 10**15 + n, f"key {n}".encode(), body) for n, body in enumerate(bodies)]
@@ -166,7 +164,7 @@ async def test_objects_are_the_bytes_that_postgres_writes_itself(connection: asy
     assert await copy_out(connection, "hot_object", pgcopy.OBJECT_COLUMNS) == data
 
 
-async def test_notes_are_the_bytes_that_postgres_writes_itself(connection: asyncpg.Connection) -> None:
+async def test_note_bytes_match_postgres(connection: asyncpg.Connection) -> None:
     bodies = [b'{"set": {"a": [1, 2.5, null, true]}}', b'"\xc3\xa9"', b"{}"]
     rows = [NoteRow(1, 2, 3, 2**63 - 1, n, n, 10**15 + n, f"ü{n}".encode(), body) for n, body in enumerate(bodies)]
     data = b"".join(pgcopy.note_pieces(rows))
@@ -182,7 +180,7 @@ def wide(count: int, keys: int, steps: int) -> list[BlockRow]:
 
 
 @pytest.mark.parametrize(("count", "keys", "steps"), [(20_000, 1, 1), (300, 100, 100), (3, 700, 1000), (2, 100_000, 1)])
-async def test_pieces_are_bounded_and_join_to_whole_rows(
+async def test_pieces_are_bounded_and_join_to_rows(
     connection: asyncpg.Connection, count: int, keys: int, steps: int
 ) -> None:
     rows = wide(count, keys, steps)
@@ -202,7 +200,7 @@ async def test_pieces_of_objects_are_bounded_by_one_object(connection: asyncpg.C
     assert await copy_in(connection, "hot_object", pgcopy.OBJECT_COLUMNS, pieces) == "COPY 40"
 
 
-def test_templates_that_are_kept_are_small_and_few() -> None:
+def test_template_cache_is_bounded() -> None:
     # A template is as large as its row: frames of many large shapes must not stay in memory.
     pgcopy._kept_template.cache_clear()
     for steps in range(200, 210):
@@ -213,6 +211,6 @@ def test_templates_that_are_kept_are_small_and_few() -> None:
     assert pgcopy._row_template(100, 100).nbytes * pgcopy._kept_template.cache_info().maxsize < 64 * 1024 * 1024
 
 
-def test_no_rows_are_an_empty_copy() -> None:
+def test_no_rows_give_an_empty_copy() -> None:
     assert b"".join(pgcopy.block_pieces([])) == pgcopy.SIGNATURE + pgcopy.TRAILER
     assert b"".join(pgcopy.object_pieces([])) == pgcopy.SIGNATURE + pgcopy.TRAILER

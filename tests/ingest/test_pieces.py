@@ -41,7 +41,7 @@ PLACES = st.lists(st.integers(0, 1 << 20), max_size=12)
 
 @settings(max_examples=150, deadline=None)
 @given(made=st.lists(frames(), max_size=5), places=PLACES)
-def test_any_cutting_of_any_frames_gives_the_same_frames(made: list[bytes], places: list[int]) -> None:
+def test_any_split_gives_the_same_frames(made: list[bytes], places: list[int]) -> None:
     pieces, whole, fed = Pieces(), [], 0
     for piece in cut(b"".join(made), places):
         fed += len(piece)
@@ -56,7 +56,7 @@ def test_any_cutting_of_any_frames_gives_the_same_frames(made: list[bytes], plac
 
 @given(made=frames())
 @settings(max_examples=20, deadline=None)
-def test_a_frame_may_come_byte_by_byte(made: bytes) -> None:
+def test_frame_may_arrive_byte_by_byte(made: bytes) -> None:
     pieces = Pieces()
     whole = [bytes(view) for at in range(len(made)) for _, view in pieces.feed(made[at : at + 1])]
     assert whole == [made]
@@ -64,9 +64,7 @@ def test_a_frame_may_come_byte_by_byte(made: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(before=st.lists(frames(), max_size=2), garbage=st.binary(min_size=64, max_size=300), places=PLACES)
-def test_garbage_is_an_error_of_ours_and_the_frames_before_it_come_out(
-    before: list[bytes], garbage: bytes, places: list[int]
-) -> None:
+def test_garbage_is_an_error_after_valid_frames(before: list[bytes], garbage: bytes, places: list[int]) -> None:
     pieces, whole = Pieces(), []
     with pytest.raises(Error) as caught:
         for piece in cut(b"".join(before) + garbage, places):
@@ -78,7 +76,7 @@ def test_garbage_is_an_error_of_ours_and_the_frames_before_it_come_out(
 
 @settings(max_examples=100, deadline=None)
 @given(made=frames(), at=st.integers(0, wire.HEADER_BYTES - 1), bit=st.integers(0, 7), places=PLACES)
-def test_a_damaged_header_never_claims_bytes(made: bytes, at: int, bit: int, places: list[int]) -> None:
+def test_damaged_header_claims_no_bytes(made: bytes, at: int, bit: int, places: list[int]) -> None:
     damaged = bytearray(made)
     damaged[at] ^= 1 << bit
     pieces = Pieces()
@@ -98,7 +96,7 @@ async def send(client: Client, raw: bytes, size: int = wire.MAX_MESSAGE_BYTES) -
 
 @pytest.mark.db
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_stream_cut_anywhere_is_stored_once(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
+async def test_stream_split_anywhere_is_stored_once(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
     chance, session = random.Random(seed), Session()
     steps = [chance.choice([1, 10, 500, 5000]) for _ in range(20)]
     raw = b"".join(session.frame(count) for count in steps)
@@ -119,7 +117,7 @@ async def test_a_stream_cut_anywhere_is_stored_once(worker: Worker, pg: asyncpg.
 
 
 @pytest.mark.db
-async def test_a_large_frame_holds_room_once_from_its_first_piece_until_it_is_committed(worker: Worker) -> None:
+async def test_large_frame_holds_room_until_committed(worker: Worker) -> None:
     session = Session()
     small, large = session.frame(), session.frame(LARGE)
     async with Client(worker) as client:
@@ -148,9 +146,7 @@ def cut_off(reply: dict[str, object]) -> bool:
 
 
 @pytest.mark.db
-async def test_a_client_that_leaves_in_the_middle_of_a_frame_gives_its_room_back(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_disconnect_inside_a_frame_releases_room(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     large = session.frame(LARGE)
     async with Client(worker) as client:
@@ -167,7 +163,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_frame_gives_its_room_back
 
 
 @pytest.mark.db
-async def test_a_frame_that_does_not_arrive_in_time_gives_its_room_back(postgres_dsn: str) -> None:
+async def test_late_frame_releases_its_room(postgres_dsn: str) -> None:
     session = Session()
     large = session.frame(LARGE)
     async with start_worker(postgres_dsn, timeouts=Timeouts(body_s=0.05)) as worker:
@@ -190,9 +186,7 @@ async def test_a_frame_that_does_not_arrive_in_time_gives_its_room_back(postgres
 
 
 @pytest.mark.db
-async def test_connections_with_halves_of_frames_never_wait_for_each_other(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_partial_frames_do_not_deadlock(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     """Each message ends one frame and begins the next; all together want many times the room that there is."""
     sessions = [Session(writer=str(number)) for number in range(12)]
     size = len(Session().frame(3000))
@@ -214,7 +208,7 @@ async def test_connections_with_halves_of_frames_never_wait_for_each_other(
 
 
 @pytest.mark.db
-async def test_halves_that_never_end_hold_the_others_up_for_their_time_only(postgres_dsn: str) -> None:
+async def test_incomplete_frames_block_others_for_bounded_time(postgres_dsn: str) -> None:
     session = Session(writer="good")
     idle = [Session(writer=str(number)) for number in range(6)]
     large = [item.frame(LARGE) for item in idle]
@@ -237,7 +231,7 @@ async def test_halves_that_never_end_hold_the_others_up_for_their_time_only(post
 
 
 @pytest.mark.db
-async def test_a_post_has_whole_frames_only(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_post_needs_whole_frames(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     await post(worker, "/v1/attach", session.attach())
     whole, half = session.frame(), session.frame()

@@ -33,7 +33,7 @@ async def attached(worker: Worker, **more: str) -> Session:
     return session
 
 
-async def test_attach_answers_as_the_stream_does(worker: Worker) -> None:
+async def test_attach_answers_like_the_stream(worker: Worker) -> None:
     session = Session()
     status, reply, headers = await post(worker, "/v1/attach", session.attach())
     expected = {"type": "attached", "protocol": 1, "writer": "0", "epoch": 1, "next_seq": 0, "last_step": -1}
@@ -58,7 +58,7 @@ async def test_frames_are_stored_when_the_answer_is_200(any_worker: Worker, any_
     assert_empty(any_worker)
 
 
-async def test_a_body_may_hold_frames_of_several_sessions(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_body_may_contain_several_sessions(worker: Worker, pg: asyncpg.Connection) -> None:
     sessions = [await attached(worker, writer=str(rank), run=f"run-{rank % 2}") for rank in range(4)]
     frames = [session.frame() for _ in range(3) for session in sessions]
     status, reply, _ = await post(worker, "/v1/frames", b"".join(frames))
@@ -68,7 +68,7 @@ async def test_a_body_may_hold_frames_of_several_sessions(worker: Worker, pg: as
         assert await stored_steps(pg, session.writer, session.run) == [0, 1, 2]
 
 
-async def test_one_sessions_problem_does_not_stop_the_others(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_failed_session_does_not_affect_others(worker: Worker, pg: asyncpg.Connection) -> None:
     good, ahead, unknown = await attached(worker), await attached(worker, writer="1"), Session(writer="2")
     ahead.frame()
     status, reply, _ = await post(worker, "/v1/frames", ahead.frame() + unknown.frame() + good.frame())
@@ -77,7 +77,7 @@ async def test_one_sessions_problem_does_not_stop_the_others(worker: Worker, pg:
     assert await stored_steps(pg) == [0]
 
 
-async def test_an_unknown_session_is_404_whatever_its_seq(worker: Worker) -> None:
+async def test_unknown_session_is_404(worker: Worker) -> None:
     for seq in (0, 5):
         status, reply, _ = await post(worker, "/v1/frames", make_frame(bytes(16), seq, [0]))
         assert (status, reply["error"]["code"], reply["error"]["retryable"]) == (404, "unknown_writer", False)
@@ -85,7 +85,7 @@ async def test_an_unknown_session_is_404_whatever_its_seq(worker: Worker) -> Non
         assert reply["error"]["hint"].startswith("attach first (POST /v1/attach, or the first message of a stream)")
 
 
-async def test_a_gap_and_a_conflict_are_409(worker: Worker) -> None:
+async def test_gap_and_conflict_are_409(worker: Worker) -> None:
     session = await attached(worker)
     first, _, third = session.frame(), session.frame(), session.frame()
     status, reply, _ = await post(worker, "/v1/frames", first + third)
@@ -95,9 +95,7 @@ async def test_a_gap_and_a_conflict_are_409(worker: Worker) -> None:
     assert (status, reply["error"]["code"], reply["error"]["retryable"]) == (409, "sequence_conflict", False)
 
 
-async def test_a_frame_that_is_refused_for_good_is_422_and_the_others_are_stored(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_rejected_frame_is_422_and_others_are_stored(worker: Worker, pg: asyncpg.Connection) -> None:
     session = await attached(worker)
     body = make_frame(session.id, 0, [5]) + make_frame(session.id, 1, [5]) + make_frame(session.id, 2, [6])
     for stored in (2, 0):
@@ -109,7 +107,7 @@ async def test_a_frame_that_is_refused_for_good_is_422_and_the_others_are_stored
     assert await pg.fetchval("SELECT count(*) FROM stepwell.rejections") == 1
 
 
-async def test_a_body_that_holds_no_frames_is_400(worker: Worker) -> None:
+async def test_body_without_frames_is_400(worker: Worker) -> None:
     bodies = [
         (b"", "usage", "the body holds no frame"),
         (b"garbage", "frame_corrupt", "a frame is cut off"),
@@ -121,9 +119,7 @@ async def test_a_body_that_holds_no_frames_is_400(worker: Worker) -> None:
     assert_empty(worker)
 
 
-async def test_a_damaged_or_newer_frame_is_400_and_those_before_it_are_stored(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_damaged_or_newer_frame_is_400(worker: Worker, pg: asyncpg.Connection) -> None:
     session = await attached(worker)
     first, second = session.frame(), session.frame()
     status, reply, _ = await post(worker, "/v1/frames", first + flip(second))
@@ -138,7 +134,7 @@ async def test_a_damaged_or_newer_frame_is_400_and_those_before_it_are_stored(
     assert await stored_steps(pg) == [0]
 
 
-async def test_a_body_over_the_limit_is_413_unread(postgres_dsn: str) -> None:
+async def test_oversized_body_is_413(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn, limits=Limits(message_bytes=1000, attach_bytes=1000)) as worker:
         session = await attached(worker)
         for path in ("/v1/frames", "/v1/attach"):
@@ -150,7 +146,7 @@ async def test_a_body_over_the_limit_is_413_unread(postgres_dsn: str) -> None:
         assert_empty(worker)
 
 
-async def test_a_compressed_body_and_one_without_a_length_are_400(worker: Worker) -> None:
+async def test_compressed_or_unsized_body_is_400(worker: Worker) -> None:
     session = await attached(worker)
     frame = session.frame()
 
@@ -191,7 +187,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
     assert await stored_steps(pg) == list(range(100))
 
 
-async def test_a_body_that_never_comes_gives_its_room_back(postgres_dsn: str) -> None:
+async def test_missing_body_releases_its_room(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn, timeouts=Timeouts(body_s=0.05)) as worker:
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -204,7 +200,7 @@ async def test_a_body_that_never_comes_gives_its_room_back(postgres_dsn: str) ->
         await writer.wait_closed()
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_body_gives_its_room_back(worker: Worker) -> None:
+async def test_disconnect_inside_a_body_releases_room(worker: Worker) -> None:
     host, port = worker.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\nabc")
@@ -214,9 +210,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_gives_its_room_bac
     await eventually(lambda: worker.services.room.held_bytes == 0)
 
 
-async def test_a_client_that_leaves_before_its_answer_has_its_frames_stored(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_frames_are_stored_after_a_disconnect(worker: Worker, pg: asyncpg.Connection) -> None:
     session = await attached(worker)
     async with pg.transaction():
         await pg.execute("LOCK TABLE stepwell.hot_block IN ACCESS EXCLUSIVE MODE")
@@ -230,9 +224,7 @@ async def test_a_client_that_leaves_before_its_answer_has_its_frames_stored(
     assert_empty(worker)
 
 
-async def test_many_posts_of_one_session_at_once_are_stored_in_order_or_sent_again(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_concurrent_posts_of_a_session_are_ordered(worker: Worker, pg: asyncpg.Connection) -> None:
     session = await attached(worker)
     frames = [session.frame() for _ in range(12)]
     left = set(range(12))

@@ -29,7 +29,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("statement", MISTAKES.values(), ids=MISTAKES)
-async def test_a_mistake_does_not_pass_by_itself(any_shared_dsn: str, statement: str) -> None:
+async def test_bugs_are_not_retryable(any_shared_dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(any_shared_dsn)
     try:
         with pytest.raises(UnavailableError) as caught, postgres_errors("store a batch"):
@@ -41,7 +41,7 @@ async def test_a_mistake_does_not_pass_by_itself(any_shared_dsn: str, statement:
     assert caught.value.retryable  # nothing that was logged is thrown away for it
 
 
-async def test_a_mistake_in_a_read_does_not_pass_by_itself(any_shared_dsn: str) -> None:
+async def test_bugs_in_reads_are_not_retryable(any_shared_dsn: str) -> None:
     database = Database(await read_pool(any_shared_dsn, Reads(), 5.0), Reads())
     try:
         with pytest.raises(UnavailableError, match="report it") as caught:
@@ -69,6 +69,6 @@ async def test_a_mistake_in_a_read_does_not_pass_by_itself(any_shared_dsn: str) 
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_the_state_of_the_server_has_its_own_hint(error: Exception, hint: str) -> None:
+def test_server_states_have_hints(error: Exception, hint: str) -> None:
     assert hint in hint_for(error)
     assert "report it" not in hint_for(error)

@@ -18,19 +18,19 @@ def pressure(unsealed_bytes: int) -> Pressure:
     return made
 
 
-def test_nobody_rests_while_sealing_keeps_up() -> None:
+def test_no_pause_while_sealing_keeps_up() -> None:
     assert pressure(0).pause_s(1.0) == 0
     assert pressure(100 * MIB).pause_s(1.0) == 0
 
 
-def test_the_pause_grows_with_what_waits_up_to_three_times_the_batch() -> None:
+def test_pause_grows_with_the_backlog() -> None:
     assert pressure(150 * MIB).pause_s(0.2) == pytest.approx(0.2)
     assert pressure(200 * MIB).pause_s(0.2) == pytest.approx(0.4)
     assert pressure(100_000 * MIB).pause_s(0.2) == pytest.approx(0.6)
 
 
 @pytest.mark.db
-async def test_what_waits_counts_only_while_a_sealer_is_connected(any_postgres_dsn: str) -> None:
+async def test_backlog_counts_only_with_a_sealer(any_postgres_dsn: str) -> None:
     ask = queries("write")["unsealed_bytes"]
     connection = await asyncpg.connect(any_postgres_dsn)
     await connection.execute(

@@ -39,7 +39,7 @@ async def until_refused(client: Client, session: Session) -> dict[str, object]:
     ("limits", "setting"),
     [(Limits(points_per_run=5), "--points-per-run"), (Limits(bytes_per_run=500), "--bytes-per-run")],
 )
-async def test_a_full_run_refuses_frames_on_record_and_others_go_on(
+async def test_full_run_records_refusals_and_others_continue(
     any_postgres_dsn: str, limits: Limits, setting: str
 ) -> None:
     connection = await asyncpg.connect(any_postgres_dsn)
@@ -62,7 +62,7 @@ async def test_a_full_run_refuses_frames_on_record_and_others_go_on(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_full_run_is_full_for_new_processes_and_other_workers(postgres_dsn: str) -> None:
+async def test_full_run_is_full_everywhere(postgres_dsn: str) -> None:
     limits = Limits(points_per_run=5)
     async with start_worker(postgres_dsn, limits=limits) as worker, Client(worker) as client:
         session = Session()
@@ -74,7 +74,7 @@ async def test_a_full_run_is_full_for_new_processes_and_other_workers(postgres_d
         assert (await until_refused(client, again))["code"] == "run_full"
 
 
-async def test_bytes_are_those_of_the_frames_that_are_stored(any_postgres_dsn: str) -> None:
+async def test_quota_counts_stored_bytes(any_postgres_dsn: str) -> None:
     async with open_write_path(any_postgres_dsn) as path:
         session = Session()
         cursor = await path.attach(session)
@@ -86,7 +86,7 @@ async def test_bytes_are_those_of_the_frames_that_are_stored(any_postgres_dsn: s
         assert stored == sum(map(len, frames))
 
 
-async def test_a_limit_that_postgres_cannot_check_now_stays_as_it_was(any_postgres_dsn: str) -> None:
+async def test_quota_is_unchanged_when_postgres_fails(any_postgres_dsn: str) -> None:
     async with open_write_path(any_postgres_dsn) as path:
         session = Session()
         cursor = await path.attach(session)
@@ -109,5 +109,5 @@ async def test_a_limit_that_postgres_cannot_check_now_stays_as_it_was(any_postgr
         assert cursor.tail_step == 9  # refused frames move no step
 
 
-async def test_without_limits_nobody_looks(worker: Worker) -> None:
+async def test_no_quota_no_queries(worker: Worker) -> None:
     assert "quota" not in worker.loops.names

@@ -21,9 +21,7 @@ BITS = np.array([0x7FF8000000000001, 0xFFF0000000000000, 1 << 63, 1], np.uint64)
 
 @pytest.mark.parametrize(("kind", "item"), [("float8", ">f8"), ("float4", ">f4"), ("int4", ">i4")])
 @pytest.mark.parametrize("length", [0, 1, 5])
-async def test_elements_come_as_postgres_sends_them(
-    any_pg: asyncpg.Connection, kind: str, item: str, length: int
-) -> None:
+async def test_elements_match_postgres(any_pg: asyncpg.Connection, kind: str, item: str, length: int) -> None:
     numbers = [-2, 1, 3, 4, 5][:length]
     flat = await any_pg.fetchval(f"SELECT array_send($1::{kind}[])", numbers)
     assert decode_array(flat, item).tolist() == numbers
@@ -32,7 +30,7 @@ async def test_elements_come_as_postgres_sends_them(
         assert decode_array(matrix, item).tolist() == numbers * 2
 
 
-async def test_every_bit_of_a_float_comes(any_pg: asyncpg.Connection) -> None:
+async def test_floats_are_bit_exact(any_pg: asyncpg.Connection) -> None:
     sent = await any_pg.fetchval("SELECT array_send($1::float8[])", BITS.tolist())
     assert decode_array(sent, ">f8").astype(np.float64).view(np.uint64).tolist() == BITS.view(np.uint64).tolist()
 
@@ -75,7 +73,7 @@ async def read(
 
 
 @pytest.mark.parametrize("run", ["run-1", "child"])
-async def test_any_range_of_any_names_is_what_the_view_shows(stored: asyncpg.Connection, run: str) -> None:
+async def test_any_range_matches_the_view(stored: asyncpg.Connection, run: str) -> None:
     for names in (None, ["m0"], ["m1", "m19", "nobody"], [f"m{i}" for i in range(18)]):
         for start, end in ((0, 100), (5, 6), (9, 11), (0, 0), (3, 17), (33, 34), (30, 41), (34, 99)):
             expected: dict[str, dict[int, float]] = {}
@@ -88,7 +86,7 @@ async def test_any_range_of_any_names_is_what_the_view_shows(stored: asyncpg.Con
             assert await read(stored, names, start, end, run) == expected, (names, start, end)
 
 
-async def test_more_than_was_allowed_is_not_kept(stored: asyncpg.Connection) -> None:
+async def test_cache_is_bounded(stored: asyncpg.Connection) -> None:
     with pytest.raises(TooMuch):
         await read(stored, None, 0, 100, room=1000)
     small: Any = await read(stored, ["m0"], 0, 1, room=1000)

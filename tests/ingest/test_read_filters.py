@@ -122,12 +122,12 @@ FITTING = [
 ]
 
 
-async def test_the_runs_that_fit(worker: Worker) -> None:
+async def test_filters_select_matching_runs(worker: Worker) -> None:
     found = [(filters, "".join(await names(worker, filters))) for filters, _ in FITTING]
     assert found == FITTING
 
 
-async def test_not_is_the_exact_opposite(worker: Worker) -> None:
+async def test_not_is_the_complement(worker: Worker) -> None:
     for filters, expected in FITTING:
         opposite = await names(worker, {"$nor": [filters]})
         assert sorted([*expected, *opposite]) == list("abcd"), filters
@@ -148,7 +148,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
-async def test_orders_page_by_page(worker: Worker, limit: int) -> None:
+async def test_orders_are_paged(worker: Worker, limit: int) -> None:
     found = dict.fromkeys(ORDERS, "")
     for order in ORDERS:
         cursor: dict[str, str] = {}
@@ -188,18 +188,18 @@ async def test_orders_page_by_page(worker: Worker, limit: int) -> None:
     ],
     ids=lambda value: value[:30],
 )
-def test_what_cannot_be_used_is_named(filters: str, problem: str) -> None:
+def test_invalid_filter_is_named(filters: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
         compile_filter(filters)
 
 
-def test_an_order_that_cannot_be_used_is_named() -> None:
+def test_invalid_order_is_named() -> None:
     for order in ("+nope", "config", "-config.", "name; DROP TABLE stepwell.run", ""):
         with pytest.raises(UsageError, match="runs cannot be ordered by"):
             parse_order(order)
 
 
-async def test_a_hostile_value_is_a_value(worker: Worker) -> None:
+async def test_hostile_value_is_a_value(worker: Worker) -> None:
     for value in ("(", "x\x00y", "'; DROP TABLE stepwell.run; --", "$1", "\\", "😀", "{}", "%s", "NULL"):
         for field in ("name", "config.lr", "tags", "summary_metrics.loss", f"config.{value}"):
             for operator in ("$eq", "$regex", "$gt", "$in"):
@@ -229,7 +229,7 @@ HOSTILE = st.text(st.characters(codec="utf-8"), max_size=20)
         max_leaves=5,
     )
 )
-def test_nothing_of_a_filter_is_in_the_sql(filters: dict[str, Any]) -> None:
+def test_filter_text_never_enters_the_sql(filters: dict[str, Any]) -> None:
     """The SQL is made of a fixed set of pieces, whatever the filter says."""
     try:
         condition = compile_filter(filters)
@@ -261,7 +261,7 @@ def compile_pieces() -> list[str]:
     return found
 
 
-async def test_an_empty_page_has_the_total_of_its_filter_all_the_same(worker: Worker) -> None:
+async def test_empty_page_has_the_total(worker: Worker) -> None:
     _, page = await ask(worker, "/v1/runs", path="team/mnist", order="+created_at", limit=2)
     narrower = {"order": "+created_at", "cursor": page["next"], "filters": '{"name": {"$in": ["a", "b"]}}'}
     _, answer = await ask(worker, "/v1/runs", path="team/mnist", **narrower)
@@ -280,20 +280,20 @@ async def test_cursors_of_other_lists_are_refused(worker: Worker) -> None:
         assert (status, answer["error"]["message"]) == (400, "this cursor belongs to another list")
 
 
-async def test_a_project_that_is_not_there_says_which_are(worker: Worker) -> None:
+async def test_missing_project_suggests_others(worker: Worker) -> None:
     status, answer = await ask(worker, "/v1/runs", path="team/nope")
     assert (status, answer["error"]["hint"]) == (404, "projects of 'team' are mnist")
     assert await names(worker, {"name": "nobody"}) == []
 
 
-async def test_a_run_has_links_and_all_that_was_said_of_it(worker: Worker) -> None:
+async def test_run_has_links_and_metadata(worker: Worker) -> None:
     _, run = await ask(worker, "/v1/runs/team/mnist/a")
     assert (run["tags"], run["group"], run["config"]["lr"], run["metadata"]) == (["x", "y"], "g", 0.1, {"host": "h1"})
     for link in ("metrics", "summary", "objects", "history"):
         assert (await ask(worker, run["links"][link]))[0] == 200
 
 
-async def test_a_run_without_a_writer_is_listed_and_read(worker: Worker, project: str) -> None:
+async def test_run_without_a_writer_is_readable(worker: Worker, project: str) -> None:
     connection = await asyncpg.connect(project)
     await connection.execute(
         "WITH made AS (INSERT INTO stepwell.run (run_id, entity, project, name, state, slot) "

@@ -27,7 +27,7 @@ def row(step: int, writer: str = "0", **values: Any) -> dict[str, Any]:
     return {"_step": step, "_writer": writer, **values}
 
 
-async def test_whole_rows_have_what_was_logged_and_nothing_else(any_worker: Worker) -> None:
+async def test_rows_have_exactly_the_logged_values(any_worker: Worker) -> None:
     session = Session()
     await store(
         any_worker,
@@ -43,7 +43,7 @@ async def test_whole_rows_have_what_was_logged_and_nothing_else(any_worker: Work
     ]
 
 
-async def test_with_keys_only_rows_that_have_all_of_them(worker: Worker) -> None:
+async def test_rows_with_keys_have_all_of_them(worker: Worker) -> None:
     session = Session()
     await store(
         worker,
@@ -57,7 +57,7 @@ async def test_with_keys_only_rows_that_have_all_of_them(worker: Worker) -> None
     assert await rows(worker, keys=["_step"]) == [row(step) for step in range(4)]
 
 
-async def test_series_have_every_point_of_each_key(worker: Worker) -> None:
+async def test_series_have_every_point(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0, 1], {"a": [1, 2]}), frame(session, [2], {"b": [3]}))
     assert await rows(worker, "series", keys=["a", "b"]) == [row(0, a=1), row(1, a=2), row(2, b=3)]
@@ -80,7 +80,7 @@ async def test_doubles_arrive_bit_for_bit(any_worker: Worker) -> None:
     assert batch.numbers("x").view(np.uint64).tolist() == bits
 
 
-async def test_writers_stay_apart_where_they_log_the_same_steps(worker: Worker) -> None:
+async def test_equal_steps_of_writers_are_kept_separate(worker: Worker) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)
         await store(worker, session, frame(session, [0, 1], {"x": [int(writer), 10 + int(writer)]}))
@@ -88,14 +88,14 @@ async def test_writers_stay_apart_where_they_log_the_same_steps(worker: Worker) 
     assert await rows(worker) == await rows(worker, keys="x") == await rows(worker, "series", keys="x") == expected
 
 
-async def test_superseded_points_are_left_out(worker: Worker) -> None:
+async def test_superseded_points_are_omitted(worker: Worker) -> None:
     first, second = Session(), Session()
     await store(worker, first, frame(first, [0, 1, 2, 3], {"x": [0, 1, 2, 3]}, objects=[(3, "o", "old")]))
     await store(worker, second, frame(second, [2], {"x": [20]}))
     assert await rows(worker) == [row(0, x=0), row(1, x=1), row(2, x=20)]
 
 
-async def test_a_fork_shows_its_parents_rows(worker: Worker) -> None:
+async def test_fork_shows_parent_rows(worker: Worker) -> None:
     parent, child = Session(), Session(run="child")
     await store(worker, parent, frame(parent, [0, 1, 2], {"x": [0, 1, 2]}, objects=[(1, "o", "p"), (2, "o", "q")]))
     await store(worker, child, frame(child, [2], {"x": [20]}), fork_run="run-1", fork_step=1)
@@ -103,7 +103,7 @@ async def test_a_fork_shows_its_parents_rows(worker: Worker) -> None:
     assert rows_of(batches) == [row(0, x=0), row(1, x=1, o="p"), row(2, x=20)]
 
 
-async def test_steps_are_bounded_from_below_and_above(worker: Worker) -> None:
+async def test_step_bounds(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, range(10), {"x": range(10)}, objects=[(5, "o", 1), (9, "o", 2)]))
     found = await rows(worker, min_step=3, max_step=6)
@@ -111,7 +111,7 @@ async def test_steps_are_bounded_from_below_and_above(worker: Worker) -> None:
     assert await rows(worker, min_step=10) == await rows(worker, min_step=5, max_step=5) == []
 
 
-async def test_json_says_the_same_with_words_for_what_it_does_not_have(worker: Worker) -> None:
+async def test_json_equals_binary_with_names_for_nan(worker: Worker) -> None:
     session = Session()
     values = [float("nan"), float("inf"), float("-inf"), -0.0]
     await store(worker, session, frame(session, range(4), {"x": values}, objects=[(3, "big", 2**60)]))
@@ -127,14 +127,14 @@ async def test_json_says_the_same_with_words_for_what_it_does_not_have(worker: W
     }
 
 
-async def test_json_of_a_run_without_rows_is_json(worker: Worker) -> None:
+async def test_empty_run_is_valid_json(worker: Worker) -> None:
     await store(worker, Session())
     assert (await ask(worker, f"{RUN}/history"))[1]["items"] == []
     assert (await ask(worker, f"{RUN}/series", keys="x", buckets=5))[1]["items"][0]["sampled"]["from"] == 0
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
-async def test_a_limit_says_where_to_go_on(worker: Worker, limit: int) -> None:
+async def test_limit_returns_a_cursor(worker: Worker, limit: int) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)
         await store(worker, session, frame(session, range(0, 50, 5), {"x": range(10)}))
@@ -158,7 +158,7 @@ async def small(postgres_dsn: str) -> AsyncIterator[Worker]:
     await worker.stop()
 
 
-async def test_pages_end_where_they_are_full_and_nothing_is_missing_or_double(small: Worker) -> None:
+async def test_full_pages_lose_and_repeat_nothing(small: Worker) -> None:
     """Dense, sparse and single steps; objects that are larger than pages' worth of points."""
     session = Session()
     sparse = [10**6 * step for step in range(1, 30)]
@@ -178,7 +178,7 @@ async def test_pages_end_where_they_are_full_and_nothing_is_missing_or_double(sm
     assert rows_of(await ask_batches(small, f"{RUN}/series", keys="c")) == [row(step, "1", c=step) for step in sparse]
 
 
-async def test_a_step_that_no_page_holds_is_an_error_that_names_it(small: Worker) -> None:
+async def test_step_too_large_for_a_page_is_an_error(small: Worker) -> None:
     session = Session()
     names = {f"m{i}": [1.0] for i in range(500)}
     await store(small, session, frame(session, [0], {"x": [1]}), frame(session, [1], names))
@@ -210,14 +210,14 @@ async def test_frames_of_many_shapes_are_joined(worker: Worker) -> None:
     assert batch.numbers("x").tolist() == expected
 
 
-async def test_a_frame_of_two_blocks_is_two_kinds_of_rows(worker: Worker) -> None:
+async def test_two_blocks_give_two_kinds_of_rows(worker: Worker) -> None:
     session = Session()
     blocks = [block([0, 2], {"a": [0, 2]}), block([1, 3], {"b": [1, 3]})]
     await store(worker, session, make_frame(session.id, 0, [], blocks=blocks))
     assert await rows(worker) == [row(0, a=0), row(1, b=1), row(2, a=2), row(3, b=3)]
 
 
-async def test_a_client_that_goes_away_frees_its_connection(postgres_dsn: str) -> None:
+async def test_disconnected_client_frees_its_connection(postgres_dsn: str) -> None:
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(connections=1, page_points=1000, wait_s=5)))
     await worker.start()
     try:
@@ -237,7 +237,7 @@ async def test_a_client_that_goes_away_frees_its_connection(postgres_dsn: str) -
         await worker.stop()
 
 
-async def test_reads_that_find_no_connection_are_told_to_come_back(postgres_dsn: str) -> None:
+async def test_reads_without_a_connection_are_told_to_retry(postgres_dsn: str) -> None:
     limits = dataclasses.replace(Reads(), connections=1, wait_s=0.05)
     worker = Worker(Config(postgres_dsn, port=0, reads=limits))
     await worker.start()
@@ -251,7 +251,7 @@ async def test_reads_that_find_no_connection_are_told_to_come_back(postgres_dsn:
         await worker.stop()
 
 
-async def test_reads_that_take_every_connection_keep_no_frame_waiting(postgres_dsn: str) -> None:
+async def test_busy_read_pool_does_not_delay_frames(postgres_dsn: str) -> None:
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(connections=2)))
     await worker.start()
     try:
@@ -264,7 +264,7 @@ async def test_reads_that_take_every_connection_keep_no_frame_waiting(postgres_d
         await worker.stop()
 
 
-async def test_a_read_can_change_nothing_and_ends_in_time(postgres_dsn: str) -> None:
+async def test_reads_are_read_only_with_timeout(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn) as worker:
         with pytest.raises(UnavailableError, match="read-only transaction"):
             async with worker.services.reads.snapshot() as connection:

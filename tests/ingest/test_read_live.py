@@ -33,7 +33,7 @@ def rows(data: Any) -> list[tuple[str, int, Any]]:
     return [(row["_writer"], row["_step"], row.get("x")) for row in data["rows"]]
 
 
-async def test_it_begins_with_where_the_run_stands_and_goes_on_with_what_is_new(worker: Worker) -> None:
+async def test_live_view_sends_the_position_then_new_points(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0, 5], {"x": [1, 2]}))
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -50,7 +50,7 @@ async def test_it_begins_with_where_the_run_stands_and_goes_on_with_what_is_new(
         assert data["rows"][0].keys() == {"_step", "_writer", "_timestamp", "x"}
 
 
-async def test_without_keys_it_says_where_writers_stand_and_no_values(worker: Worker) -> None:
+async def test_live_view_without_keys_has_positions_only(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     async with listen(worker.url, RUN) as events:
@@ -60,7 +60,7 @@ async def test_without_keys_it_says_where_writers_stand_and_no_values(worker: Wo
         assert (await events.next())[2] == {"state": "running", "cuts": [], "moved": moved}
 
 
-async def test_objects_are_among_what_is_new(worker: Worker) -> None:
+async def test_new_objects_are_sent(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     async with listen(worker.url, RUN, ["o"]) as events:
@@ -69,7 +69,7 @@ async def test_objects_are_among_what_is_new(worker: Worker) -> None:
         assert (await events.next())[2]["rows"][0]["o"] == {"a": "line\nbreak"}
 
 
-async def test_a_restart_is_a_cut_with_what_took_its_place(worker: Worker) -> None:
+async def test_restart_is_a_cut_followed_by_new_points(worker: Worker) -> None:
     first, second = Session(), Session()
     await store(worker, first, frame(first, range(5), {"x": range(5)}))
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -82,7 +82,7 @@ async def test_a_restart_is_a_cut_with_what_took_its_place(worker: Worker) -> No
         assert rows(data) == [("0", 2, 20.0), ("0", 3, 30.0)]
 
 
-async def test_what_a_fork_shows_of_its_parent_is_no_news(worker: Worker) -> None:
+async def test_inherited_points_are_not_news(worker: Worker) -> None:
     parent, child = Session(), Session(run="child")
     await store(worker, parent, frame(parent, range(5), {"x": range(5)}, objects=[(2, "o", "parent's")]))
     await store(worker, child, fork_run="run-1", fork_step=3)
@@ -93,7 +93,7 @@ async def test_what_a_fork_shows_of_its_parent_is_no_news(worker: Worker) -> Non
         assert (kind, rows(data), data["rows"][0]["o"]) == ("delta", [("0", 4, 40.0)], "child's")
 
 
-async def test_the_end_of_a_run_is_told(worker: Worker) -> None:
+async def test_end_of_a_run_is_sent(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -104,7 +104,7 @@ async def test_the_end_of_a_run_is_told(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("header", [True, False])
-async def test_a_reader_that_was_away_gets_what_it_has_missed_and_nothing_twice(worker: Worker, header: bool) -> None:
+async def test_reconnected_reader_gets_missed_events_once(worker: Worker, header: bool) -> None:
     session, view = Session(), View("x")
     await store(worker, session)
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -116,7 +116,7 @@ async def test_a_reader_that_was_away_gets_what_it_has_missed_and_nothing_twice(
     assert sorted(view.points["0"]) == list(range(50))
 
 
-async def test_a_reader_that_is_far_behind_starts_over(worker: Worker) -> None:
+async def test_reader_far_behind_starts_over(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -130,7 +130,7 @@ async def test_a_reader_that_is_far_behind_starts_over(worker: Worker) -> None:
         assert (kind, rows(data)) == ("delta", [("0", 3000, 1.0)])
 
 
-async def test_a_writer_that_joins_late_costs_no_more_than_its_own_points(worker: Worker) -> None:
+async def test_late_writer_sends_only_its_points(worker: Worker) -> None:
     """The others' points lie in the same range of steps and are not sent again."""
     first, second = Session(), Session(writer="1")
     await store(worker, first, frame(first, range(1900), {"x": np.zeros(1900)}))
@@ -144,7 +144,7 @@ async def test_a_writer_that_joins_late_costs_no_more_than_its_own_points(worker
         assert rows(data) == [("1", 5, 1.0), ("1", 6, 2.0)]
 
 
-async def test_a_cursor_of_another_history_starts_over_and_none_at_all_is_refused(worker: Worker) -> None:
+async def test_cursor_of_another_history_starts_over(worker: Worker) -> None:
     session = Session(run="other")
     await store(worker, session, frame(session, [7], {"x": [1]}))
     async with listen(worker.url, "/v1/runs/team/mnist/other") as events:
@@ -157,7 +157,7 @@ async def test_a_cursor_of_another_history_starts_over_and_none_at_all_is_refuse
     assert (status, answer["error"]["code"]) == (400, "usage")
 
 
-async def test_listeners_that_stand_together_share_one_read_and_one_poller(worker: Worker) -> None:
+async def test_listeners_at_one_position_share_a_read(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     reads = 0
@@ -189,14 +189,14 @@ async def test_listeners_that_stand_together_share_one_read_and_one_poller(worke
     await eventually(lambda: worker.services.live.listeners == 0)
 
 
-async def test_a_silent_run_says_that_it_is_still_connected(worker: Worker) -> None:
+async def test_idle_live_view_sends_keepalives(worker: Worker) -> None:
     await store(worker, Session())
     async with listen(worker.url, RUN) as events:
         await events.next()
         assert await events.comment() == ": still here"
 
 
-async def test_more_listeners_than_the_worker_takes_are_told_to_come_back(postgres_dsn: str) -> None:
+async def test_excess_listeners_are_told_to_retry(postgres_dsn: str) -> None:
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(listeners=1)))
     await worker.start()
     try:
@@ -209,7 +209,7 @@ async def test_more_listeners_than_the_worker_takes_are_told_to_come_back(postgr
         await worker.stop()
 
 
-async def test_a_server_that_stops_ends_its_live_views(worker: Worker) -> None:
+async def test_stopping_server_ends_live_views(worker: Worker) -> None:
     await store(worker, Session())
     async with listen(worker.url, RUN) as events:
         await events.next()
@@ -219,7 +219,7 @@ async def test_a_server_that_stops_ends_its_live_views(worker: Worker) -> None:
     assert (await get(worker, "/healthz"))[0] == 200
 
 
-async def test_a_poll_that_fails_is_made_again(worker: Worker) -> None:
+async def test_failed_poll_is_retried(worker: Worker) -> None:
     session = Session()
     await store(worker, session)
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -233,7 +233,7 @@ async def test_a_poll_that_fails_is_made_again(worker: Worker) -> None:
         assert rows((await events.next())[2]) == [("0", 0, 1.0)]
 
 
-async def test_a_fork_that_starts_below_its_fork_step_cuts_what_it_inherited(worker: Worker) -> None:
+async def test_fork_started_below_its_fork_step_cuts_inherited_points(worker: Worker) -> None:
     parent, fork = Session(), Session(run="fork")
     await store(worker, parent, frame(parent, range(10), {"x": range(10)}))
     await store(worker, Session(run="fork", writer="other"), fork_run="run-1", fork_step=7)
@@ -248,7 +248,7 @@ async def test_a_fork_that_starts_below_its_fork_step_cuts_what_it_inherited(wor
         assert rows(data) == [("0", 4, 40.0), ("0", 5, 50.0)]
 
 
-async def test_a_deleted_run_ends_its_views(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_deleted_run_ends_its_live_views(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     await store(worker, session, frame(session, [0], {"x": [1]}))
     async with listen(worker.url, RUN, ["x"]) as events, listen(worker.url, RUN) as others:
@@ -263,7 +263,7 @@ async def test_a_deleted_run_ends_its_views(worker: Worker, pg: asyncpg.Connecti
     assert (status, answer["error"]["code"]) == (404, "not_found")
 
 
-async def test_a_fork_that_is_rewound_is_a_cut_of_every_writer_it_inherited(worker: Worker) -> None:
+async def test_rewound_fork_cuts_all_inherited_writers(worker: Worker) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)
         await store(worker, session, frame(session, range(10), {"x": range(10)}))
@@ -284,7 +284,7 @@ async def test_a_fork_that_is_rewound_is_a_cut_of_every_writer_it_inherited(work
         assert (data["cuts"], rows(data)) == ([{"writer": "1", "from_step": 2}], [("1", 2, 20.0)])
 
 
-async def test_what_a_parent_had_on_the_way_reaches_the_views_of_its_fork(worker: Worker) -> None:
+async def test_pending_parent_points_reach_live_views_of_the_fork(worker: Worker) -> None:
     parent = Session()
     await store(worker, parent, frame(parent, range(5), {"x": range(5)}))
     await store(worker, Session(run="child"), fork_run="run-1", fork_step=7)

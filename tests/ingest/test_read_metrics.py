@@ -16,7 +16,7 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 
-async def test_names_come_in_order_with_the_sizes_of_their_sections(worker: Worker) -> None:
+async def test_names_are_sorted_with_section_sizes(worker: Worker) -> None:
     session = Session()
     names = ["loss", "train/loss", "train/acc", "train/deep/er", "Éa/b"]
     await store(worker, session, frame(session, [0], {name: [1.0] for name in names}))
@@ -26,7 +26,7 @@ async def test_names_come_in_order_with_the_sizes_of_their_sections(worker: Work
     )
 
 
-async def test_a_forks_names_are_its_parents_and_its_own(worker: Worker) -> None:
+async def test_fork_names_include_its_parents(worker: Worker) -> None:
     parent, child = Session(), Session(run="child")
     await store(worker, parent, frame(parent, [0], {"a": [1], "b": [1]}))
     await store(worker, child, frame(child, [1], {"b": [1], "c": [1]}), fork_run="run-1", fork_step=0)
@@ -38,7 +38,7 @@ def without_row_keys(summary: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in summary.items() if key not in ("_step", "_timestamp", "_runtime")}
 
 
-async def test_the_summary_has_the_last_value_of_each_key(any_worker: Worker) -> None:
+async def test_summary_has_the_last_value_of_each_key(any_worker: Worker) -> None:
     session = Session()
     await store(
         any_worker,
@@ -54,7 +54,7 @@ async def test_the_summary_has_the_last_value_of_each_key(any_worker: Worker) ->
     assert without_row_keys((await ask(any_worker, f"{RUN}/summary"))[1]) == {"a": 7, "gone": 1, "o": 1}
 
 
-async def test_an_empty_run_has_no_names_and_no_values(worker: Worker) -> None:
+async def test_empty_run_has_no_names_or_values(worker: Worker) -> None:
     await store(worker, Session())
     assert await ask(worker, f"{RUN}/metrics") == (200, {"metrics": [], "sections": {}})
     assert await ask(worker, f"{RUN}/summary") == (200, {})
@@ -65,7 +65,7 @@ def numbers(batch: Any, name: str) -> list[Any]:
     return list(batch.numbers(name).tolist())
 
 
-async def test_buckets_lose_no_spike_no_nan_and_no_inf_and_say_what_they_stand_for(any_worker: Worker) -> None:
+async def test_buckets_keep_spikes_nan_and_inf(any_worker: Worker) -> None:
     values = np.zeros(1000)
     values[[100, 200, 300, 301, 302]] = [1e9, -1e9, np.nan, np.inf, -np.inf]
     values[[900, 901]] = 1.7e308
@@ -89,7 +89,7 @@ async def test_buckets_lose_no_spike_no_nan_and_no_inf_and_say_what_they_stand_f
     assert (numbers(x, "first_step")[0], numbers(x, "last_step")[-1]) == (5, 1004)
 
 
-async def test_buckets_of_every_writer_and_of_a_range(worker: Worker) -> None:
+async def test_buckets_by_writer_and_range(worker: Worker) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)
         await store(worker, session, frame(session, range(100), {"x": np.full(100, float(writer))}))
@@ -101,7 +101,7 @@ async def test_buckets_of_every_writer_and_of_a_range(worker: Worker) -> None:
     ]
 
 
-async def test_a_bucket_of_nothing_finite_has_counts(worker: Worker) -> None:
+async def test_bucket_without_finite_values_has_counts(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0], {"x": [math.nan]}))
     status, answer = await ask(worker, f"{RUN}/series", keys="x", buckets=1)
@@ -110,7 +110,7 @@ async def test_a_bucket_of_nothing_finite_has_counts(worker: Worker) -> None:
     assert (found["count"], found["nans"], found["min"], found["first"]) == ([1], [1], ["NaN"], ["NaN"])
 
 
-async def test_names_near_one_that_the_run_has_not_are_told(worker: Worker) -> None:
+async def test_unknown_metric_gets_suggestions(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, range(5), {"train/loss": range(5)}, objects=[(0, "pictures", 1)]))
     for buckets in ({}, {"buckets": 5}):
@@ -122,7 +122,7 @@ async def test_names_near_one_that_the_run_has_not_are_told(worker: Worker) -> N
     assert "unknown" not in (await ask(worker, f"{RUN}/objects", key="pictures", min_step=1))[1]
 
 
-async def test_objects_come_in_order_page_by_page(any_worker: Worker) -> None:
+async def test_objects_are_paged_in_order(any_worker: Worker) -> None:
     for writer in ("0", "1"):
         session = Session(writer=writer)
         objects = [(step, "o", {"w": writer, "big": 2**60}) for step in range(5)] + [(0, "other", None)]
@@ -149,7 +149,7 @@ async def test_objects_come_in_order_page_by_page(any_worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "ünï cödé", "100%", "..", "a?b&c=d", "%2F", "+ +"])
-async def test_runs_of_any_name_are_found(worker: Worker, name: str) -> None:
+async def test_runs_with_any_name_are_found(worker: Worker, name: str) -> None:
     session = Session(run=name, project="p q")
     await store(worker, session, frame(session, [0], {"x": [1]}))
     status, answer = await ask(worker, f"{run_path(name, project='p q')}/summary")
@@ -176,14 +176,16 @@ async def test_runs_of_any_name_are_found(worker: Worker, name: str) -> None:
         ("/v1/runs", {"path": "a/b/c"}, "'path' must be entity/project"),
     ],
 )
-async def test_bad_parameters_are_400_and_named(worker: Worker, path: str, query: dict[str, Any], problem: str) -> None:
+async def test_invalid_parameters_are_400_and_named(
+    worker: Worker, path: str, query: dict[str, Any], problem: str
+) -> None:
     await store(worker, Session())
     status, answer = await ask(worker, path, **query)
     assert status == 400
     assert problem in answer["error"]["message"]
 
 
-async def test_a_run_that_is_not_there_is_404_and_says_what_is(worker: Worker) -> None:
+async def test_missing_run_is_404_with_suggestions(worker: Worker) -> None:
     status, answer = await ask(worker, f"{RUN}/history")
     assert (status, answer["error"]["hint"]) == (404, "no run was ever logged to this server")
     await store(worker, Session(run="run-2"))

@@ -143,9 +143,7 @@ OPERATIONS = st.lists(
 
 @settings(deadline=None, max_examples=500)
 @given(OPERATIONS, st.none() | st.integers(1, 12))
-def test_readers_have_what_is_shown_whenever_they_look(
-    operations: list[tuple[object, ...]], inherited: int | None
-) -> None:
+def test_readers_match_the_shown_points(operations: list[tuple[object, ...]], inherited: int | None) -> None:
     history, readers = History(inherited), {"first": Reader(), "second": Reader()}
     for reader in readers.values():  # of a fork: they have read the history
         reader.points = {writer: history.shown(writer) for writer in WRITERS}
@@ -169,7 +167,7 @@ def test_readers_have_what_is_shown_whenever_they_look(
                     assert reader.points.get(writer, []) == history.shown(writer)
 
 
-def test_a_cursor_of_another_history_is_noticed() -> None:
+def test_cursor_of_another_history_is_detected() -> None:
     epochs = [ShownEpoch("0", 1, 0, 10, None)]
     now = current("running", epochs)
     assert moves(LivePosition("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
@@ -178,7 +176,7 @@ def test_a_cursor_of_another_history_is_noticed() -> None:
     assert moves(now, epochs, now) == []
 
 
-def test_an_object_above_the_last_step_that_is_hidden_is_a_cut_once() -> None:
+def test_hidden_object_above_the_last_step_is_one_cut() -> None:
     """An object at step 9 was seen, and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
     seen = current("running", [ShownEpoch("0", 1, 0, 5, None, 10)], {"0": 9})
     epochs = [ShownEpoch("0", 1, 0, 5, 7, 10), ShownEpoch("0", 2, 7, 7, None, 1)]
@@ -189,7 +187,7 @@ def test_an_object_above_the_last_step_that_is_hidden_is_a_cut_once() -> None:
     assert moves(now, epochs, current("running", epochs, {"0": 9})) == [Move("0", 4, 4, 3)]
 
 
-def test_frames_that_were_not_seen_are_those_behind_the_cursor() -> None:
+def test_unseen_frames_are_those_after_the_cursor() -> None:
     old, new = ShownEpoch("0", 1, 0, 5, None, 10), ShownEpoch("0", 2, None, -1, None, 3)
     seen = current("running", [old])
     assert unread(seen, [old]) == []
@@ -198,12 +196,12 @@ def test_frames_that_were_not_seen_are_those_behind_the_cursor() -> None:
     assert unread(seen, [old._replace(next_seq=9)]) is None  # a history that went back: a backup
 
 
-def test_ranges_are_joined_where_they_touch() -> None:
+def test_adjacent_ranges_are_joined() -> None:
     found = [Move("0", None, 5, 9), Move("1", None, 0, 4), Move("2", None, 20, 30), Move("3", 3, 3, 2)]
     assert intervals(found) == [(0, 10), (20, 31)]
 
 
-def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
+def test_cursor_of_ten_thousand_writers_fits_a_header() -> None:
     """All of them wait for a file."""
     names = [str(rank) for rank in range(10_000)]
     writers = {
@@ -217,6 +215,6 @@ def test_a_cursor_of_ten_thousand_writers_fits_in_a_header() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "e30=", "eJwDAAAAAAE=", "ü", "eJyLVgIAAZUAuQ=="])
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="invalid live-view cursor"):
         LivePosition.decode(text)

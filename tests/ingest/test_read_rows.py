@@ -60,7 +60,7 @@ def equal(left: Any, right: Any) -> bool:
 
 @settings(deadline=None, max_examples=200)
 @given(LOGGED, st.one_of(st.none(), st.sets(st.sampled_from(KEYS), min_size=1)))
-def test_rows_are_what_each_writer_logged_at_each_step(logged: Logged, keys: set[str] | None) -> None:
+def test_rows_match_the_logged_values(logged: Logged, keys: set[str] | None) -> None:
     page = assemble(*pieces(logged), 99, with_times=True, require=None if keys is None else sorted(keys))
 
     expected = [
@@ -79,7 +79,7 @@ def test_rows_are_what_each_writer_logged_at_each_step(logged: Logged, keys: set
 
 @settings(deadline=None, max_examples=100)
 @given(LOGGED, st.data())
-def test_a_selection_has_these_rows_and_no_others(logged: Logged, data: st.DataObject) -> None:
+def test_selection_has_exactly_its_rows(logged: Logged, data: st.DataObject) -> None:
     page = assemble(*pieces(logged), 99, with_times=True)
     chosen = data.draw(st.lists(st.booleans(), min_size=len(page.steps), max_size=len(page.steps)))
     found = rows_of(page.select(np.array(chosen, np.bool_)))
@@ -94,7 +94,7 @@ VALUES = st.lists(
 
 @settings(deadline=None, max_examples=200)
 @given(VALUES, st.integers(0, 5))
-def test_a_sample_keeps_the_extremes_of_every_bucket(values: list[float], shift: int) -> None:
+def test_sample_keeps_bucket_extremes(values: list[float], shift: int) -> None:
     steps = np.arange(len(values), dtype=np.int64) * 3
     page = assemble([Series("x", "0", steps, np.array(values), None)], [], 999)
     kept = choose_rows(page, Grid(shift, True))
@@ -113,7 +113,7 @@ def test_a_sample_keeps_the_extremes_of_every_bucket(values: list[float], shift:
         assert len(chosen) <= 7
 
 
-def test_writers_have_buckets_of_their_own() -> None:
+def test_writers_have_separate_buckets() -> None:
     steps = np.arange(64, dtype=np.int64)
     low, high = np.zeros(64), np.zeros(64)
     low[10], high[20] = -5, 5
@@ -126,7 +126,7 @@ def test_writers_have_buckets_of_their_own() -> None:
     assert len(spikes) <= 8
 
 
-def test_with_very_many_metrics_the_first_and_last_row_of_a_bucket_stay_and_the_answer_says_so() -> None:
+def test_many_metrics_keep_first_and_last_rows_only() -> None:
     grid = choose_grid(100, 0, 10**6, MAX_METRICS + 1, 1)
     assert not grid.extremes
     assert "extremes are not kept" in grid.by
@@ -135,9 +135,7 @@ def test_with_very_many_metrics_the_first_and_last_row_of_a_bucket_stay_and_the_
 
 
 @given(st.integers(1, 5000), st.integers(0, 10**6), st.integers(0, 2**62), st.integers(1, 200), st.integers(1, 100))
-def test_the_grid_has_about_as_many_buckets_as_samples_allow(
-    samples: int, first: int, length: int, metrics: int, writers: int
-) -> None:
+def test_grid_size_follows_the_sample_limit(samples: int, first: int, length: int, metrics: int, writers: int) -> None:
     grid = choose_grid(samples, first, first + length, metrics, writers)
     buckets = ((first + length) >> grid.shift) - (first >> grid.shift) + 1
     per_bucket = (4 * metrics if grid.extremes else 2) * writers

@@ -41,7 +41,7 @@ async def pages(worker: Worker) -> AsyncIterator[Any]:
     return read_pages(worker.services.reads, row, Wanted())
 
 
-async def test_a_read_that_a_delete_overtakes_says_so(small: Worker, pg: asyncpg.Connection) -> None:
+async def test_delete_during_a_read_is_reported(small: Worker, pg: asyncpg.Connection) -> None:
     await stored(small)
     reading = await pages(small)
     await anext(reading)
@@ -51,7 +51,7 @@ async def test_a_read_that_a_delete_overtakes_says_so(small: Worker, pg: asyncpg
 
 
 @pytest.mark.parametrize("fork", [False, True])
-async def test_a_read_that_a_rewind_overtakes_says_so(small: Worker, fork: bool) -> None:
+async def test_rewind_during_a_read_is_reported(small: Worker, fork: bool) -> None:
     await stored(small)
     name = "run-1"
     if fork:
@@ -65,7 +65,7 @@ async def test_a_read_that_a_rewind_overtakes_says_so(small: Worker, fork: bool)
         await anext(reading)
 
 
-async def test_a_rewind_behind_what_was_read_does_not_end_the_read(small: Worker) -> None:
+async def test_rewind_above_the_read_position_is_harmless(small: Worker) -> None:
     await stored(small)
     reading = await pages(small)
     taken = [await anext(reading)]
@@ -74,7 +74,7 @@ async def test_a_rewind_behind_what_was_read_does_not_end_the_read(small: Worker
     assert [step for page in taken for step in page.steps.tolist()] == list(range(71))
 
 
-async def test_a_read_goes_on_while_its_run_goes_on(small: Worker) -> None:
+async def test_read_continues_while_the_run_logs(small: Worker) -> None:
     session = await stored(small)
     reading = await pages(small)
     taken = [await anext(reading)]
@@ -83,7 +83,7 @@ async def test_a_read_goes_on_while_its_run_goes_on(small: Worker) -> None:
     assert [step for page in taken for step in page.steps.tolist()][:100] == list(range(100))
 
 
-async def test_buckets_of_several_keys_are_of_one_history(small: Worker) -> None:
+async def test_buckets_of_several_keys_share_a_snapshot(small: Worker) -> None:
     await stored(small)
     row = await find_run(small.services.reads, "team", "mnist", "run-1")
     reading = read_buckets(small.services.reads, row, ["x", "x"], 10, None, None)
@@ -93,7 +93,7 @@ async def test_buckets_of_several_keys_are_of_one_history(small: Worker) -> None
         await anext(reading)
 
 
-async def test_an_answer_that_has_begun_ends_with_the_error(small: Worker, pg: asyncpg.Connection) -> None:
+async def test_started_answer_ends_with_the_error(small: Worker, pg: asyncpg.Connection) -> None:
     """Not with "end": the client must not take it for whole."""
     await stored(small)
     original = small.services.reads.snapshot
@@ -126,7 +126,7 @@ async def test_an_answer_that_has_begun_ends_with_the_error(small: Worker, pg: a
     assert (status, cut["error"]["code"], "end" in cut) == (200, "not_found", False)
 
 
-async def test_a_cursor_of_objects_knows_its_history(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_object_cursor_detects_another_history(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [frame(session, [step], {"x": [step]}, objects=[(step, "o", step)]) for step in range(6)]
     await store(worker, session, *frames)
@@ -143,9 +143,7 @@ async def test_a_cursor_of_objects_knows_its_history(worker: Worker, pg: asyncpg
 
 @pytest.mark.parametrize("samples", [5, 50, 146, 500])
 @pytest.mark.parametrize(("first", "rows"), [(0, 20), (1_000_000, 146), (1_000_000, 5000), (2**62, 1000)])
-async def test_a_sample_has_about_as_many_rows_as_were_asked_for(
-    worker: Worker, samples: int, first: int, rows: int
-) -> None:
+async def test_sample_size_is_about_as_requested(worker: Worker, samples: int, first: int, rows: int) -> None:
     session = Session()
     await store(worker, session, frame(session, range(first, first + rows), {"x": [float(i) for i in range(rows)]}))
     batches = await ask_batches(worker, f"{RUN}/history", samples=samples)
@@ -158,7 +156,7 @@ async def test_a_sample_has_about_as_many_rows_as_were_asked_for(
     assert sampled is None if rows <= samples else sampled["from_rows"] == rows
 
 
-async def test_a_fork_is_read_to_its_end(worker: Worker) -> None:
+async def test_fork_is_read_to_its_end(worker: Worker) -> None:
     parent, child = Session(), Session(run="child")
     frames = [frame(parent, [step], {"x": [step]}, objects=[(step, "o", step)]) for step in range(51)]
     await store(worker, parent, *frames)
@@ -178,7 +176,7 @@ async def test_a_fork_is_read_to_its_end(worker: Worker) -> None:
     assert (await ask(worker, path))[1]["last_step"] == 10
 
 
-async def test_steps_at_the_end_of_all_steps_are_read(worker: Worker) -> None:
+async def test_maximal_steps_are_read(worker: Worker) -> None:
     session, last = Session(), 2**63 - 2
     await store(worker, session, frame(session, [1, last - 2, last], {"x": [1, 2, 3]}, objects=[(last, "o", "x")]))
     assert (await ask(worker, RUN))[1]["last_step"] == last

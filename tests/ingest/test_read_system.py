@@ -29,7 +29,7 @@ async def pages(worker: Worker, limit: int) -> list[list[dict[str, Any]]]:
         cursor = {"cursor": answer["next"]}
 
 
-async def test_pages_have_each_measurement_once_in_the_order_of_time(worker: Worker) -> None:
+async def test_pages_are_in_time_order_without_duplicates(worker: Worker) -> None:
     """Among them: two of one moment in one frame, and one of a writer that delivers late."""
     first, second = Session(), Session(writer="1")
     await store(worker, first, note(first, measurement(5.5, a=1), measurement(5.5, a=2), measurement(9, a=3)))
@@ -41,7 +41,7 @@ async def test_pages_have_each_measurement_once_in_the_order_of_time(worker: Wor
         assert [(row["_writer"], row["_timestamp"], row["a"]) for page in found for row in page] == expected
 
 
-async def test_what_is_no_number_is_left_out_as_in_the_view(worker: Worker) -> None:
+async def test_non_numbers_are_omitted_as_in_the_view(worker: Worker) -> None:
     session = Session()
     odd: list[tuple[str, Any]] = [("system", 5), ("system", {"metrics": [1]}), ("system", {"preempting": True})]
     odd += [measurement(1, a="x"), measurement(2, a="NaN", b={"c": 1}, d=True), measurement(3, _writer=7, e=1)]
@@ -51,7 +51,7 @@ async def test_what_is_no_number_is_left_out_as_in_the_view(worker: Worker) -> N
     assert plain == {"e": 1.0, "_writer": "0", "_timestamp": 3.0}
 
 
-async def test_a_sample_has_some_of_each_writer_and_its_last(worker: Worker) -> None:
+async def test_sample_covers_each_writer_and_its_last_value(worker: Worker) -> None:
     for writer in "01":
         session = Session(writer=writer)
         await store(worker, session, note(session, *(measurement(t, a=t) for t in range(1, 51))))
@@ -72,7 +72,7 @@ async def test_a_sample_has_some_of_each_writer_and_its_last(worker: Worker) -> 
         ({"limit": 10_001}, "limit"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(worker: Worker, query: dict[str, Any], message: str) -> None:
+async def test_invalid_arguments_are_refused(worker: Worker, query: dict[str, Any], message: str) -> None:
     await store(worker, Session())
     status, answer = await ask(worker, f"{RUN}/system", **query)
     assert (status, answer["error"]["code"]) == (400, "usage")

@@ -19,7 +19,7 @@ def told(ranges: list[Range], objects: list[Place], there: set[Place]) -> list[P
 
 @settings(deadline=None, max_examples=400)
 @given(ROUNDS)
-def test_each_object_is_told_once_when_its_file_is_there(rounds: list[tuple[list[bool], int, bool, bool]]) -> None:
+def test_each_object_is_sent_once_with_its_file(rounds: list[tuple[list[bool], int, bool, bool]]) -> None:
     """`new_epoch`: a frame of the next epoch, whose numbers begin anew."""
     objects: list[Place] = []
     there: set[Place] = set()
@@ -40,7 +40,7 @@ def test_each_object_is_told_once_when_its_file_is_there(rounds: list[tuple[list
         assert [place for place in objects if inside(waiting, place)] == [p for p in objects if p not in there]
 
 
-def test_what_waits_in_a_row_is_one_range() -> None:
+def test_consecutive_waiting_objects_are_one_range() -> None:
     """A picture each second frame; the first hundred files are there."""
     waiting: list[Range] = []
     objects = [Place(1, seq, 0) for seq in range(0, 2000, 2)]
@@ -50,6 +50,6 @@ def test_what_waits_in_a_row_is_one_range() -> None:
     assert waiting == [Range(Place(1, 200, 0), Place(1, 2000, 0))]
 
 
-def test_what_is_superseded_is_forgotten() -> None:
+def test_superseded_objects_are_forgotten() -> None:
     ranges = [Range(Place(1, 0, 0), Place(1, 9, 0))]
     assert still_waiting(ranges, []) == []

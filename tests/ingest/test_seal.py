@@ -127,7 +127,7 @@ actions = st.one_of(blocks(), st.sampled_from(["whole", "part", "merge"]))
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(todo=st.lists(actions, max_size=14))
-async def test_history_is_the_same_whatever_is_sealed_or_merged_when(history: History, todo: list[object]) -> None:
+async def test_history_is_unchanged_by_sealing_and_merging(history: History, todo: list[object]) -> None:
     history.expected = []
     await history.open()
     for action in todo:

@@ -48,7 +48,7 @@ async def sealed_below(pool: asyncpg.Pool, stored: Stored) -> int:
     return int(below)
 
 
-async def test_a_living_epoch_is_sealed_in_full_chunks(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_active_epoch_is_sealed_in_full_chunks(made: Histories, pool: asyncpg.Pool) -> None:
     stored = await made.attach("run", "0")
     await put(made, stored, POINTS - 1)
     assert await Keeper(pool, PATIENT).look() == 0
@@ -58,7 +58,7 @@ async def test_a_living_epoch_is_sealed_in_full_chunks(made: Histories, pool: as
     await made.check()
 
 
-async def test_rows_of_one_step_count_as_one(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_single_step_blocks_count_as_one(made: Histories, pool: asyncpg.Pool) -> None:
     """Steps that lie apart look like many, and arrays of one step like larger ones."""
     stored = await made.attach("run", "0")
     for _ in range(20):
@@ -82,7 +82,7 @@ async def test_rows_of_one_step_count_as_one(made: Histories, pool: asyncpg.Pool
     ],
     ids=["idle", "old", "fenced", "finished", "crashed"],
 )
-async def test_an_epoch_that_is_over_or_waits_long_is_sealed_whole(
+async def test_ended_or_old_epoch_is_sealed_completely(
     made: Histories, pool: asyncpg.Pool, settings: SealSettings, statement: str
 ) -> None:
     stored = await made.attach("run", "0")
@@ -95,7 +95,7 @@ async def test_an_epoch_that_is_over_or_waits_long_is_sealed_whole(
     await made.check()
 
 
-async def test_an_epoch_without_anything_hot_is_not_looked_at_again(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_epoch_without_hot_rows_is_skipped(made: Histories, pool: asyncpg.Pool) -> None:
     """One that resumed begins behind the steps of the epoch before it."""
     first = await made.attach("run", "0")
     await put(made, first, 5)
@@ -108,7 +108,7 @@ async def test_an_epoch_without_anything_hot_is_not_looked_at_again(made: Histor
     assert await Sealer(pool, EAGER).candidates() == []
 
 
-async def test_an_epoch_that_cannot_be_sealed_stops_no_other_one_and_rests(
+async def test_failing_epoch_pauses_and_blocks_no_other(
     made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken, fine = await made.attach("broken", "0"), await made.attach("fine", "0")
@@ -130,7 +130,7 @@ async def test_an_epoch_that_cannot_be_sealed_stops_no_other_one_and_rests(
     await made.check()
 
 
-async def test_a_mistake_of_ours_in_one_epoch_stops_no_other_one(
+async def test_bug_in_one_epoch_blocks_no_other(
     made: Histories, pool: asyncpg.Pool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, fine = await made.attach("broken", "0"), await made.attach("fine", "0")
@@ -148,7 +148,7 @@ async def test_a_mistake_of_ours_in_one_epoch_stops_no_other_one(
     assert "ZeroDivisionError" in caplog.text
 
 
-async def test_epochs_that_are_not_worth_a_pass_hide_no_others(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_small_epochs_hide_no_others(made: Histories, pool: asyncpg.Pool) -> None:
     settings = dataclasses.replace(PATIENT, at_once=2)
     for name in ("a", "b", "c"):  # many steps by their numbers, two in truth
         stored = await made.attach(name, "0")
@@ -167,7 +167,7 @@ async def ended(made: Histories, pool: asyncpg.Pool, run: str, count: int) -> St
     return stored
 
 
-async def test_small_epochs_do_not_wait_behind_large_ones_nor_these_behind_them(
+async def test_small_and_large_epochs_take_turns(
     made: Histories, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(PATIENT, points=50, at_once=3, pass_bytes=1000, every_s=0.0)
@@ -214,7 +214,7 @@ async def test_several_sealers_seal_each_point_once(made: Histories, pool: async
     assert await pool.fetchval("SELECT sum(points) FROM stepwell.metric_total") == done
 
 
-async def test_sealing_under_a_living_writer(any_postgres_dsn: str, pool: asyncpg.Pool) -> None:
+async def test_sealing_during_writes(any_postgres_dsn: str, pool: asyncpg.Pool) -> None:
     keeper = Keeper(pool, dataclasses.replace(EAGER, lock_ms=50))
     sealed = 0
     async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
@@ -233,7 +233,7 @@ async def test_sealing_under_a_living_writer(any_postgres_dsn: str, pool: asyncp
     assert sealed == 2000
 
 
-async def test_a_keeper_waits_for_postgres_and_goes_on(
+async def test_keeper_survives_a_postgres_outage(
     made: Histories, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stepwell_ingest.seal.keeper._RETRY_S", 0.01)

@@ -83,7 +83,7 @@ def steps_without_metrics(stretches: Sequence[Stretch]) -> list[int]:
 
 
 @given(blocks=one_epoch())
-def test_joining_and_regrouping_keep_every_value_once_with_its_step_and_time(blocks: list[Stretch]) -> None:
+def test_regrouping_keeps_every_value_once(blocks: list[Stretch]) -> None:
     joined = join(blocks)
     groups = regroup(joined)
     assert points(blocks) == points(joined) == points(groups)
@@ -95,7 +95,7 @@ def test_joining_and_regrouping_keep_every_value_once_with_its_step_and_time(blo
 
 
 @given(blocks=one_epoch(), data=st.data())
-def test_a_cut_leaves_each_value_on_one_side(blocks: list[Stretch], data: st.DataObject) -> None:
+def test_cut_puts_each_value_on_one_side(blocks: list[Stretch], data: st.DataObject) -> None:
     everything = sorted(step for item in blocks for step in item.steps.tolist())
     cut = data.draw(st.sampled_from([*everything, everything[-1] + 1, everything[0] - 1 if everything[0] else 0]))
     joined = join(blocks)
@@ -105,7 +105,7 @@ def test_a_cut_leaves_each_value_on_one_side(blocks: list[Stretch], data: st.Dat
     assert all((item.steps < cut).all() for item in below)
 
 
-def test_nothing_becomes_nothing() -> None:
+def test_empty_input_gives_empty_output() -> None:
     assert join([]) == []
     assert regroup([]) == []
     assert windows(np.empty(0, np.int64)) == []
@@ -134,7 +134,7 @@ long_steps = st.one_of(
 @example(steps=np.arange(POINTS))
 @example(steps=np.arange(1, POINTS + 1))
 @example(steps=np.array([0]))
-def test_windows_lie_in_squares_of_a_grid_and_are_full_at_most(steps: npt.NDArray[np.int64]) -> None:
+def test_windows_are_aligned_and_bounded(steps: npt.NDArray[np.int64]) -> None:
     cuts = windows(steps)
     assert [at for cut in cuts for at in range(*cut)] == list(range(len(steps)))
     for first, last in cuts:
@@ -154,7 +154,7 @@ def test_regular_steps_fill_their_chunks() -> None:
 
 
 @given(steps=long_steps)
-def test_the_grid_is_one_that_a_bigint_can_be_shifted_by(steps: npt.NDArray[np.int64]) -> None:
+def test_grid_fits_a_bigint_shift(steps: npt.NDArray[np.int64]) -> None:
     assert 0 <= grid_of(steps) <= 62
 
 
@@ -180,13 +180,13 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.float64(a).tobytes() == np.float64(b).tobytes())
 
 
-def test_a_sum_that_no_float_holds_is_not_finite() -> None:
+def test_overflowing_sum_is_not_finite() -> None:
     found = chunks.statistics(np.array([[1e308, 1e308], [-1e308, -1e308], [1e308, -1e308]]))
     assert found.sum.tolist() == [math.inf, -math.inf, 0.0]
 
 
 @given(drawn=st.lists(values, min_size=1, max_size=20))
-def test_what_is_stored_as_float4_comes_back_bit_for_bit(drawn: list[float]) -> None:
+def test_float4_values_are_bit_exact(drawn: list[float]) -> None:
     part = Stretch(np.array([9], np.int32), np.arange(len(drawn)), np.arange(len(drawn)), np.array([drawn]))
     ((row,),), _ = chunks.chunk_rows(EPOCH, chunks.Track(1, part))
     narrow = "vals4" in row.dtype.names
@@ -199,7 +199,7 @@ def test_what_is_stored_as_float4_comes_back_bit_for_bit(drawn: list[float]) -> 
 
 
 @given(blocks=st.lists(one_epoch(), min_size=1, max_size=3))
-def test_totals_are_those_of_all_chunks(blocks: list[list[Stretch]]) -> None:
+def test_totals_cover_all_chunks(blocks: list[list[Stretch]]) -> None:
     totals, made = Totals(), count(1)
     groups = regroup(join(blocks[0]))
     for track in chunks.tracks(groups, made):

@@ -101,7 +101,7 @@ numbers = iter(range(10**6))
 @given(
     todo=st.lists(actions, max_size=16), buckets=st.integers(1, 40), low=st.integers(0, 3000), high=st.integers(0, 4000)
 )
-async def test_every_way_to_read_shows_the_same_points_whatever_happened(
+async def test_all_reads_show_the_same_points(
     pool: asyncpg.Pool, todo: list[Any], buckets: int, low: int, high: int
 ) -> None:
     life = Life(pool, f"run-{next(numbers)}")
@@ -233,7 +233,7 @@ async def check_totals(pool: asyncpg.Pool, histories: Histories) -> None:
     ],
     ids=[*("overflow", "cancelled", "largest", "lowest", "denormals", "vanishes", "remainder", "tiny", "odd", "none")],
 )
-async def test_a_mean_is_right_where_sums_overflow_or_vanish(
+async def test_mean_is_correct_on_overflow_and_underflow(
     pool: asyncpg.Pool, values: list[float], mean: float | None
 ) -> None:
     made = Histories(pool)
@@ -250,14 +250,14 @@ async def test_a_mean_is_right_where_sums_overflow_or_vanish(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(a=floats.filter(math.isfinite), b=floats.filter(math.isfinite))
-async def test_sums_of_totals_become_infinite_only_where_they_must(pool: asyncpg.Pool, a: float, b: float) -> None:
+async def test_total_sums_overflow_only_if_necessary(pool: asyncpg.Pool, a: float, b: float) -> None:
     assert await pool.fetchval("SELECT stepwell.add_v1($1, $2)", a, b) == a + b
     for near in (MAX - abs(a), math.nextafter(MAX - abs(a), math.inf), math.nextafter(MAX - abs(a), 0.0)):
         signed = math.copysign(near, a)
         assert await pool.fetchval("SELECT stepwell.add_v1($1, $2)", a, signed) == a + signed
 
 
-async def test_bounds_at_the_ends_of_bigint_are_no_error(pool: asyncpg.Pool) -> None:
+async def test_bigint_bounds_are_no_error(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     stored = await made.attach(f"run-{next(numbers)}", "0")
     stored.next_step = 2**63 - 4
@@ -278,7 +278,7 @@ async def test_bounds_at_the_ends_of_bigint_are_no_error(pool: asyncpg.Pool) -> 
         await made.seal(whole=True)
 
 
-async def test_a_position_of_a_run_says_nothing_of_its_forks(pool: asyncpg.Pool) -> None:
+async def test_position_of_a_run_excludes_its_forks(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     name = f"run-{next(numbers)}"
     parent = await made.attach(name, "0")
@@ -291,10 +291,10 @@ async def test_a_position_of_a_run_says_nothing_of_its_forks(pool: asyncpg.Pool)
 
 
 @pytest.mark.parametrize("buckets", [0, -1, None])
-async def test_no_buckets_are_refused(pool: asyncpg.Pool, buckets: int | None) -> None:
+async def test_zero_buckets_are_refused(pool: asyncpg.Pool, buckets: int | None) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError, match="at least 1 bucket"):
         await pool.fetch("SELECT * FROM stepwell.history_sample(1, 'loss', $1)", buckets)
 
 
-def test_the_settings_make_every_pass_worth_it() -> None:
+def test_settings_allow_every_pass() -> None:
     assert (EAGER.steps, EAGER.points, EAGER.slot_bytes) == (1, 1, 0)

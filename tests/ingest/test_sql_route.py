@@ -58,7 +58,7 @@ async def worker_with(dsn: str, **sql: Any) -> AsyncIterator[Worker]:
         await worker.stop()
 
 
-async def test_an_answer_has_columns_rows_and_what_it_took(any_worker: Worker) -> None:
+async def test_answer_has_columns_rows_and_time(any_worker: Worker) -> None:
     session = Session(run="a")
     await store(any_worker, session, frame(session, range(3), {"x": [1, 2, float("nan")]}))
     status, kind, raw = await post(any_worker, "SELECT run, step, value FROM history ORDER BY step")
@@ -89,20 +89,20 @@ async def test_csv_by_parameter_or_by_header(worker: Worker, path: str, accept: 
     assert raw.decode() == 'a,b,c,d,e,f\n1,,"x,""y""","{""k"": 1}",NaN,9007199254740993\n'
 
 
-async def test_an_answer_without_rows_is_whole(worker: Worker) -> None:
+async def test_empty_answer_is_complete(worker: Worker) -> None:
     assert (await ask(worker, "SELECT run FROM runs WHERE false"))["rows"] == []
     assert (await post(worker, "SELECT run FROM runs WHERE false", "/v1/sql?format=csv"))[2] == b"run\n"
 
 
 @pytest.mark.parametrize(("rows", "truncated"), [(1, True), (9, True), (10, False), (11, False)])
-async def test_an_answer_stops_at_the_limit_of_rows_and_says_so(postgres_dsn: str, rows: int, truncated: bool) -> None:
+async def test_answer_is_truncated_at_the_row_limit(postgres_dsn: str, rows: int, truncated: bool) -> None:
     async with worker_with(postgres_dsn, rows=rows) as worker:
         answer = await ask(worker, "SELECT generate_series(1, 10)")
         assert answer["rows"] == [[number + 1] for number in range(min(rows, 10))]
         assert answer["truncated"] is truncated
 
 
-async def test_an_answer_stops_at_the_limit_of_bytes_and_says_so(postgres_dsn: str) -> None:
+async def test_answer_is_truncated_at_the_byte_limit(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, answer_bytes=1000) as worker:
         answer = await ask(worker, "SELECT repeat('x', 96) FROM generate_series(1, 50)")
         assert (len(answer["rows"]), answer["truncated"]) == (10, True)
@@ -112,14 +112,14 @@ async def test_an_answer_stops_at_the_limit_of_bytes_and_says_so(postgres_dsn: s
             await post(worker, "SELECT repeat('x', 96) FROM generate_series(1, 50)", "/v1/sql?format=csv")
 
 
-async def test_many_rows_come_in_many_batches_and_are_all_there(postgres_dsn: str) -> None:
+async def test_many_rows_arrive_in_batches(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, batch_bytes=10_000) as worker:
         answer = await ask(worker, "SELECT i, repeat('x', i % 500) FROM generate_series(1, 20000) i")
         assert [row[0] for row in answer["rows"]] == list(range(1, 20001))
         assert all(len(text) == number % 500 for number, text in answer["rows"])
 
 
-async def test_an_error_after_the_first_row_ends_the_answer(worker: Worker) -> None:
+async def test_error_after_the_first_row_ends_the_answer(worker: Worker) -> None:
     answer = await ask(worker, "SELECT 1 / (5 - i) FROM generate_series(1, 9) i")
     assert answer["error"]["message"] == "division by zero"
     assert "truncated" not in answer
@@ -135,7 +135,7 @@ async def test_an_error_after_the_first_row_ends_the_answer(worker: Worker) -> N
         ("SELECT run FROM stepwell.histroy", 17, "similar names: history"),
     ],
 )
-async def test_an_unknown_name_is_shown_in_its_place_with_names_near_it(
+async def test_unknown_name_gives_position_and_suggestions(
     any_worker: Worker, query: str, position: int, hint: str
 ) -> None:
     status, _, raw = await post(any_worker, query)
@@ -146,7 +146,7 @@ async def test_an_unknown_name_is_shown_in_its_place_with_names_near_it(
     assert error["detail"].endswith("^")
 
 
-async def test_a_syntax_error_has_its_line_and_a_mark(worker: Worker) -> None:
+async def test_syntax_error_shows_the_line(worker: Worker) -> None:
     error = (await ask(worker, "SELECT 'ü'\n  FRM runs"))["error"]
     assert error["sqlstate"] == "42601"
     line, mark = error["detail"].split("\n")
@@ -166,6 +166,6 @@ async def test_a_syntax_error_has_its_line_and_a_mark(worker: Worker) -> None:
         (b'{"query": "' + b"x" * 2**20 + b'"}', "the query is too long"),
     ],
 )
-async def test_a_body_that_makes_no_sense_is_refused(worker: Worker, body: bytes, message: str) -> None:
+async def test_invalid_body_is_refused(worker: Worker, body: bytes, message: str) -> None:
     async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", data=io.BytesIO(body)) as reply:
         assert (reply.status, (await reply.json())["error"]["message"]) == (400, message)

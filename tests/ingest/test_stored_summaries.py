@@ -73,7 +73,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
-async def test_stored_values_are_read_until_the_run_moves(made: Histories, pool: asyncpg.Pool, move: Any) -> None:
+async def test_stored_values_are_used_until_the_run_changes(made: Histories, pool: asyncpg.Pool, move: Any) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.5, 2.5)
     summaries = Summaries(pool, AT_ONCE)
@@ -88,7 +88,7 @@ async def test_stored_values_are_read_until_the_run_moves(made: Histories, pool:
     assert await shown(pool, to.key.run_id) == 2.5
 
 
-async def test_a_fork_is_made_anew_when_its_parent_moves(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_fork_summary_is_recomputed_when_its_parent_changes(made: Histories, pool: asyncpg.Pool) -> None:
     parent = await made.attach("run", "0")
     await put(made, parent, 1.0)
     fork = await made.attach("fork", "1", fork_run="run", fork_step_=5)
@@ -103,7 +103,7 @@ async def test_a_fork_is_made_anew_when_its_parent_moves(made: Histories, pool: 
     assert await shown(pool, fork.key.run_id) == 3
 
 
-async def test_sealing_leaves_stored_values_as_they_are(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_sealing_keeps_stored_values(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, *range(9))
     await Summaries(pool, AT_ONCE).store([to.key.run_id])
@@ -113,7 +113,7 @@ async def test_sealing_leaves_stored_values_as_they_are(made: Histories, pool: a
     assert await shown(pool, to.key.run_id) == 8
 
 
-async def test_values_that_no_float8_is_are_stored_as_they_are(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_values_beyond_float8_are_stored_exactly(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, float("nan"))
     await put(made, to, float("-inf"), key="low")
@@ -130,9 +130,7 @@ async def test_values_that_no_float8_is_are_stored_as_they_are(made: Histories, 
     assert {"one", "tenth", "_step"} <= {row["key"] for row in numbers}
 
 
-async def test_a_summary_whose_file_is_missing_is_stored_when_the_file_is_there(
-    made: Histories, pool: asyncpg.Pool
-) -> None:
+async def test_summary_is_stored_once_its_file_is_stored(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     await say(made, to, "object", {"key": "image", "step": 0, "time": 5, "value": IMAGE})
@@ -147,7 +145,7 @@ async def test_a_summary_whose_file_is_missing_is_stored_when_the_file_is_there(
     assert await shown(pool, to.key.run_id, "image") == IMAGE
 
 
-async def test_a_file_that_an_edit_names_counts_as_used(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_file_named_by_an_edit_is_in_use(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     note = json.dumps({"image": IMAGE})
@@ -158,7 +156,7 @@ async def test_a_file_that_an_edit_names_counts_as_used(made: Histories, pool: a
     assert await shown(pool, to.key.run_id, "image") == IMAGE
 
 
-async def test_what_looks_like_a_hash_in_a_config_is_no_missing_file(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_hash_in_a_config_is_no_missing_file(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     await say(made, to, "config", {"set": {"data": {"sha256": SHA256}}})
@@ -166,7 +164,7 @@ async def test_what_looks_like_a_hash_in_a_config_is_no_missing_file(made: Histo
     assert await is_stored(pool, to.key.run_id)
 
 
-async def test_a_key_that_is_too_long_for_an_index_is_shown_all_the_same(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_key_too_long_for_an_index_is_shown(made: Histories, pool: asyncpg.Pool) -> None:
     key = "".join(map(chr, range(0x4E00, 0x4E00 + 1000)))  # 3,000 bytes that compress badly
     to, other = await made.attach("run", "0"), await made.attach("other", "0")
     await put(made, to, 1.0, key=key)
@@ -176,7 +174,7 @@ async def test_a_key_that_is_too_long_for_an_index_is_shown_all_the_same(made: H
     assert await shown(pool, to.key.run_id, key) == 1
 
 
-async def test_a_key_that_is_gone_is_gone_from_what_is_stored(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_removed_key_is_removed_from_stored_values(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     await say(made, to, "summary", {"set": {"best": 1}})
@@ -188,7 +186,7 @@ async def test_a_key_that_is_gone_is_gone_from_what_is_stored(made: Histories, p
     assert await shown(pool, to.key.run_id, "best") is None
 
 
-async def test_what_another_form_of_the_summary_has_stored_counts_no_more(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_values_stored_by_another_version_are_ignored(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     summaries = Summaries(pool, AT_ONCE)
@@ -200,9 +198,7 @@ async def test_what_another_form_of_the_summary_has_stored_counts_no_more(made: 
     assert await is_stored(pool, to.key.run_id)
 
 
-async def test_a_run_is_stored_when_it_rests_and_a_wide_one_that_runs_later(
-    made: Histories, pool: asyncpg.Pool
-) -> None:
+async def test_inactive_runs_are_stored_and_wide_ones_later(made: Histories, pool: asyncpg.Pool) -> None:
     narrow, wide, ended = [await made.attach(run, "0") for run in ("narrow", "wide", "ended")]
     for to, count in ((narrow, 1), (wide, 9), (ended, 9)):
         await made.put(to, [f"metric-{n}" for n in range(count)], np.ones((count, 1)))
@@ -216,7 +212,7 @@ async def test_a_run_is_stored_when_it_rests_and_a_wide_one_that_runs_later(
     assert found == {90: 0, 110: 1, 150: 2, 290: 2, 310: 3}
 
 
-async def test_a_turn_stores_all_that_waits_in_transactions_of_some_runs(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_one_pass_stores_all_waiting_summaries(made: Histories, pool: asyncpg.Pool) -> None:
     for number in range(7):
         await put(made, await made.attach(f"run-{number}", "0"), 1.0)
     summaries = Summaries(pool, dataclasses.replace(AT_ONCE, summary_names=4))
@@ -225,7 +221,7 @@ async def test_a_turn_stores_all_that_waits_in_transactions_of_some_runs(made: H
     assert await summaries.turn() == 0
 
 
-async def test_a_summary_that_cannot_be_stored_stops_no_other(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_failing_summary_blocks_no_other(made: Histories, pool: asyncpg.Pool) -> None:
     runs = [await made.attach(f"run-{number}", "0") for number in range(4)]
     for to in runs:
         await put(made, to, 1.0)
@@ -248,9 +244,7 @@ async def test_only_one_process_stores_at_a_time(made: Histories, pool: asyncpg.
     assert await Summaries(pool, AT_ONCE).store([to.key.run_id]) == 1
 
 
-async def test_a_table_that_somebody_has_locked_is_not_waited_for_again_and_again(
-    made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str
-) -> None:
+async def test_locked_table_is_not_retried_at_once(made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str) -> None:
     for number in range(3):
         await put(made, await made.attach(f"run-{number}", "0"), 1.0)
     async with asyncpg.create_pool(any_postgres_dsn, min_size=1, server_settings={"lock_timeout": "50ms"}) as impatient:
@@ -262,9 +256,7 @@ async def test_a_table_that_somebody_has_locked_is_not_waited_for_again_and_agai
         assert await summaries.turn() == 3
 
 
-async def test_a_snapshot_shows_the_summary_of_its_own_commits_while_summaries_are_stored(
-    made: Histories, pool: asyncpg.Pool
-) -> None:
+async def test_snapshot_is_consistent_while_summaries_are_stored(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 0.0)
     summaries = Summaries(pool, AT_ONCE)
@@ -296,7 +288,7 @@ async def test_a_snapshot_shows_the_summary_of_its_own_commits_while_summaries_a
     await asyncio.gather(write(), store(), read(), read())
 
 
-async def test_the_reader_role_reads_stored_values(made: Histories, pool: asyncpg.Pool) -> None:
+async def test_reader_role_reads_stored_values(made: Histories, pool: asyncpg.Pool) -> None:
     to = await made.attach("run", "0")
     await put(made, to, 1.0)
     await Summaries(pool, AT_ONCE).store([to.key.run_id])

@@ -17,9 +17,7 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 
-async def test_frames_are_in_the_history_when_they_are_acknowledged(
-    any_worker: Worker, any_pg: asyncpg.Connection
-) -> None:
+async def test_acknowledged_frames_are_in_history(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(any_worker) as client:
         attached = await client.attach(session, info={"config": {"lr": 0.1}, "host": "node-1"})
@@ -50,7 +48,7 @@ async def test_frames_are_in_the_history_when_they_are_acknowledged(
     assert_empty(any_worker)
 
 
-async def test_many_frames_in_flight_come_out_in_order_and_once(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_frames_in_flight_are_stored_in_order_once(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -62,7 +60,7 @@ async def test_many_frames_in_flight_come_out_in_order_and_once(worker: Worker, 
     assert_empty(worker)
 
 
-async def test_acknowledgements_never_go_back_and_echo_the_last_frame(worker: Worker) -> None:
+async def test_acknowledgements_are_monotonic_with_checksum(worker: Worker) -> None:
     session = Session()
     frames = [session.frame() for _ in range(50)]
     async with Client(worker) as client:
@@ -77,7 +75,7 @@ async def test_acknowledgements_never_go_back_and_echo_the_last_frame(worker: Wo
             assert ack["checksum"] == wire.peek(frames[reached - 1]).checksum
 
 
-async def test_a_committed_frame_that_comes_again_is_a_duplicate(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_repeated_committed_frame_is_a_duplicate(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame(), session.frame()]
     async with Client(worker) as client:
@@ -88,7 +86,7 @@ async def test_a_committed_frame_that_comes_again_is_a_duplicate(worker: Worker,
     assert await stored_steps(pg) == [0, 1, 2]
 
 
-async def test_a_frame_in_flight_that_comes_again_is_a_duplicate(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_repeated_frame_in_flight_is_a_duplicate(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frame = session.frame()
     async with Client(worker) as client:
@@ -99,7 +97,7 @@ async def test_a_frame_in_flight_that_comes_again_is_a_duplicate(worker: Worker,
     assert await stored_steps(pg) == [0]
 
 
-async def test_two_connections_of_one_session_share_its_position(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_connections_of_a_session_share_its_position(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(20)]
     async with Client(worker) as half_open, Client(worker) as fresh:
@@ -114,7 +112,7 @@ async def test_two_connections_of_one_session_share_its_position(worker: Worker,
     assert await stored_steps(pg) == list(range(20))
 
 
-async def test_a_reconnect_is_told_where_to_go_on(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_reconnect_gets_the_position(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         first = await client.attach(session)
@@ -126,9 +124,7 @@ async def test_a_reconnect_is_told_where_to_go_on(worker: Worker, pg: asyncpg.Co
     assert await stored_steps(pg) == list(range(9))
 
 
-async def test_a_client_that_leaves_without_listening_has_its_frames_stored(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_frames_of_a_disconnected_client_are_stored(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -143,7 +139,7 @@ async def test_a_client_that_leaves_without_listening_has_its_frames_stored(
     assert_empty(worker)
 
 
-async def test_a_config_counts_with_the_first_attach_of_a_session(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_config_is_taken_from_the_first_attach(worker: Worker, pg: asyncpg.Connection) -> None:
     """Later changes are notes; a reconnect, which says again what the session began with, must not undo them."""
     first, second = Session(), Session()
 
@@ -160,7 +156,7 @@ async def test_a_config_counts_with_the_first_attach_of_a_session(worker: Worker
         assert await config() == {"lr": 0.3, "depth": 3}
 
 
-async def test_one_stream_may_carry_several_writers_one_after_the_other(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_stream_may_carry_writers_in_sequence(worker: Worker, pg: asyncpg.Connection) -> None:
     ranks = [Session(writer=str(rank)) for rank in range(3)]
     async with Client(worker) as client:
         for rank in ranks:
@@ -170,7 +166,7 @@ async def test_one_stream_may_carry_several_writers_one_after_the_other(worker: 
         assert await stored_steps(pg, rank.writer) == [0, 1]
 
 
-async def test_writers_of_a_run_never_touch_each_others_position(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_writers_have_independent_positions(worker: Worker, pg: asyncpg.Connection) -> None:
     slow, fast = Session(writer="0"), Session(writer="1")
     async with Client(worker) as one, Client(worker) as two:
         await one.attach(slow)
@@ -184,7 +180,7 @@ async def test_writers_of_a_run_never_touch_each_others_position(worker: Worker,
     assert await stored_steps(pg, "1") == list(range(1000))
 
 
-async def test_the_last_writer_to_finish_ends_the_run(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_last_finish_ends_the_run(worker: Worker, pg: asyncpg.Connection) -> None:
     look = "SELECT state, exit_code, finished_at > created_at FROM stepwell.runs WHERE run = $1"
     ends = {"good": ([0, 0], "finished", 0), "bad": ([0, 3], "failed", 3), "killed": ([-9, 0], "failed", -9)}
     for run, (exit_codes, state, exit_code) in ends.items():
@@ -197,7 +193,7 @@ async def test_the_last_writer_to_finish_ends_the_run(worker: Worker, pg: asyncp
             assert tuple(await pg.fetchrow(look, run)) == (state, exit_code, True)
 
 
-async def test_finish_is_answered_after_the_frames_before_it(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_finish_is_answered_after_earlier_frames(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -209,9 +205,7 @@ async def test_finish_is_answered_after_the_frames_before_it(worker: Worker, pg:
     assert await stored_steps(pg) == list(range(20))
 
 
-async def test_blocks_of_different_keys_in_one_frame_are_one_step_sequence(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_blocks_of_a_frame_share_one_step_sequence(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     blocks = [make_block([0, 2, 4]), make_block([1, 3], ["loss", "evaluation/acc"]), make_block([5], [])]
     async with Client(worker) as client:
@@ -222,7 +216,7 @@ async def test_blocks_of_different_keys_in_one_frame_are_one_step_sequence(
     assert await pg.fetchval("SELECT last_step FROM stepwell.runs") == 5
 
 
-def test_the_servers_own_loop_serves_a_writer(postgres_dsn: str) -> None:
+def test_uvloop_serves_a_writer(postgres_dsn: str) -> None:
     async def main() -> None:
         assert type(asyncio.get_running_loop()).__module__ == "uvloop"
         session = Session()
@@ -239,7 +233,7 @@ def test_the_servers_own_loop_serves_a_writer(postgres_dsn: str) -> None:
 
 
 @pytest.mark.parametrize("wants", [True, False])
-async def test_a_client_whose_frames_wait_is_told_that_others_are_stored(
+async def test_waiting_client_learns_that_others_are_stored(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, wants: bool
 ) -> None:
     monkeypatch.setattr(stream, "_TELL_S", 0.05)

@@ -28,9 +28,7 @@ def forged(frame: bytes, offset: int, value: int) -> bytes:
     ("at", "message"),
     [(-1, "a frame is damaged"), (70, "a frame is damaged"), (40, "header of a frame is damaged"), (0, "not a frame")],
 )
-async def test_a_flipped_bit_is_retryable_and_frames_before_it_are_stored(
-    worker: Worker, pg: asyncpg.Connection, at: int, message: str
-) -> None:
+async def test_flipped_bit_is_retryable(worker: Worker, pg: asyncpg.Connection, at: int, message: str) -> None:
     session = Session()
     frames = [session.frame() for _ in range(3)]
     async with Client(worker) as client:
@@ -49,7 +47,7 @@ async def test_a_flipped_bit_is_retryable_and_frames_before_it_are_stored(
     assert_empty(worker)
 
 
-async def test_counts_that_lie_are_called_so(worker: Worker) -> None:
+async def test_wrong_counts_are_reported(worker: Worker) -> None:
     lies = [
         (40, 10**9, "the header of a frame has impossible values"),  # blocks
         (40, wire.MAX_BLOCKS, "a block"),
@@ -71,9 +69,7 @@ async def test_counts_that_lie_are_called_so(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, wire.HEADER_BYTES - 1, wire.HEADER_BYTES, wire.HEADER_BYTES + 20, -1])
-async def test_a_frame_that_is_cut_off_is_called_so_once_something_else_than_its_rest_comes(
-    worker: Worker, pg: asyncpg.Connection, kept: int
-) -> None:
+async def test_truncated_frame_is_reported(worker: Worker, pg: asyncpg.Connection, kept: int) -> None:
     session = Session()
     frames = [session.frame() for _ in range(2)]
     async with Client(worker) as client:
@@ -91,9 +87,7 @@ async def test_a_frame_that_is_cut_off_is_called_so_once_something_else_than_its
     assert await stored_steps(pg) == [0, 1]
 
 
-async def test_a_length_that_lies_takes_what_follows_for_its_rest_and_stores_nothing_of_it(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_wrong_length_stores_nothing(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(3)]
     longer = forged(frames[1], 8, len(frames[1]) + 72)
@@ -106,7 +100,7 @@ async def test_a_length_that_lies_takes_what_follows_for_its_rest_and_stores_not
     assert_empty(worker)
 
 
-async def test_a_frame_of_a_newer_version_is_refused_for_good(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_frame_of_a_newer_version_is_rejected(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     newer = bytearray(session.frame())
     newer[4] = 2
@@ -119,9 +113,7 @@ async def test_a_frame_of_a_newer_version_is_refused_for_good(worker: Worker, pg
     assert await stored_steps(pg) == []
 
 
-async def test_a_frame_of_another_session_is_refused_and_those_before_it_are_stored(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_frame_of_another_session_is_refused(worker: Worker, pg: asyncpg.Connection) -> None:
     mine, other = Session(), Session(run="run-2")
     async with Client(worker) as client:
         await client.attach(other)
@@ -137,9 +129,7 @@ async def test_a_frame_of_another_session_is_refused_and_those_before_it_are_sto
     assert_empty(worker)
 
 
-async def test_names_that_do_not_fit_their_block_refuse_that_frame_alone(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_wrong_names_reject_only_their_frame(worker: Worker, pg: asyncpg.Connection) -> None:
     session, neighbour = Session(), Session(writer="1")
     honest = make_block([5])
     lying = wire.Block(honest.names, honest.steps, honest.times, honest.values.repeat(3, axis=0))

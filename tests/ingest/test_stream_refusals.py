@@ -33,9 +33,7 @@ async def rejections(pg: asyncpg.Connection) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in rows]
 
 
-async def test_the_same_seq_with_other_bytes_is_a_conflict_and_the_first_copy_stays(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_same_seq_with_other_bytes_is_a_conflict(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -51,7 +49,7 @@ async def test_the_same_seq_with_other_bytes_is_a_conflict_and_the_first_copy_st
     assert await stored_steps(pg) == [0, 1]
 
 
-async def test_a_conflict_with_a_frame_in_flight_is_seen_too(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_conflict_with_a_frame_in_flight(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -60,7 +58,7 @@ async def test_a_conflict_with_a_frame_in_flight_is_seen_too(worker: Worker, pg:
     assert await stored_steps(pg) == [0]
 
 
-async def test_a_gap_is_refused_with_the_seq_that_is_expected(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_gap_is_refused_with_the_expected_seq(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(4)]
     async with Client(worker) as client:
@@ -100,7 +98,7 @@ async def test_frames_before_a_gap_are_stored(worker: Worker, pg: asyncpg.Connec
     ],
     ids=["equal", "back", "before the last frame", "across blocks", "negative"],
 )
-async def test_steps_that_go_back_are_refused_and_recorded_and_later_frames_go_on(
+async def test_decreasing_steps_are_rejected_and_later_frames_stored(
     worker: Worker, pg: asyncpg.Connection, steps: list[list[int]], message: str, detail: str
 ) -> None:
     session = Session()
@@ -129,7 +127,7 @@ async def test_steps_that_go_back_are_refused_and_recorded_and_later_frames_go_o
     assert len(await rejections(pg)) == 1
 
 
-async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -139,7 +137,7 @@ async def test_a_refused_frame_does_not_move_the_step(worker: Worker, pg: asyncp
     assert await stored_steps(pg) == [0]
 
 
-async def test_text_that_is_no_message_is_called_so(worker: Worker) -> None:
+async def test_invalid_text_message_is_reported(worker: Worker) -> None:
     texts = {
         "garbage": "a text message is not JSON",
         "[1, 2]": "unknown type of message",
@@ -157,7 +155,7 @@ async def test_text_that_is_no_message_is_called_so(worker: Worker) -> None:
             assert (await client.hear()) == {"type": "closed", "code": 1013}
 
 
-async def test_nothing_comes_before_an_attach_message(worker: Worker) -> None:
+async def test_attach_must_come_first(worker: Worker) -> None:
     async with Client(worker) as client:
         assert (await client.exchange(Session().frame()))["message"] == "frames came before an attach message"
     async with Client(worker) as client:
@@ -165,7 +163,7 @@ async def test_nothing_comes_before_an_attach_message(worker: Worker) -> None:
     assert_empty(worker)
 
 
-async def test_a_message_over_the_limit_closes_the_stream_as_too_big(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_oversized_message_closes_the_stream(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame(), session.frame(5000)]
     async with Client(worker) as client:
@@ -180,7 +178,7 @@ async def test_a_message_over_the_limit_closes_the_stream_as_too_big(worker: Wor
     assert_empty(worker)
 
 
-async def test_a_message_of_exactly_the_limit_is_taken(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_message_at_the_limit_is_accepted(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     frame = make_frame(session.id, 0, [0], objects=[(0, "filler", "x")])
     filler = "x" * (wire.MAX_MESSAGE_BYTES - len(frame) + 1)
@@ -193,9 +191,7 @@ async def test_a_message_of_exactly_the_limit_is_taken(worker: Worker, pg: async
     assert await stored_steps(pg) == [0]
 
 
-async def test_an_attach_message_over_the_limit_closes_the_stream_and_goes_by_post(
-    worker: Worker, pg: asyncpg.Connection
-) -> None:
+async def test_oversized_attach_closes_the_stream_and_works_by_post(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     message = session.attach(info={"config": {"text": "x" * wire.MAX_MESSAGE_BYTES}})
     async with Client(worker) as client:
@@ -209,7 +205,7 @@ async def test_an_attach_message_over_the_limit_closes_the_stream_and_goes_by_po
     assert await pg.fetchval("SELECT length(config->>'text') FROM stepwell.runs") == wire.MAX_MESSAGE_BYTES
 
 
-async def test_one_stream_more_than_the_limit_is_told_to_come_back(postgres_dsn: str) -> None:
+async def test_stream_over_the_limit_is_told_to_retry(postgres_dsn: str) -> None:
     async with start_worker(postgres_dsn, limits=Limits(streams=2)) as worker:
         async with Client(worker) as one, Client(worker) as two:
             await one.attach(Session())
@@ -224,7 +220,7 @@ async def test_one_stream_more_than_the_limit_is_told_to_come_back(postgres_dsn:
             assert (await client.attach(Session()))["type"] == "attached"
 
 
-async def test_an_empty_message_is_nothing(worker: Worker) -> None:
+async def test_empty_message_is_ignored(worker: Worker) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -233,7 +229,7 @@ async def test_an_empty_message_is_nothing(worker: Worker) -> None:
     assert_empty(worker)
 
 
-async def test_a_tombstone_takes_up_its_seq_and_is_recorded(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_tombstone_uses_its_seq_and_is_recorded(worker: Worker, pg: asyncpg.Connection) -> None:
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)

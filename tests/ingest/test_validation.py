@@ -37,9 +37,7 @@ def with_object(body: Any, step: int = 5) -> bytes:
         ([], 12, 12),
     ],
 )
-def test_steps_that_increase_pass_and_the_last_is_returned(
-    blocks: list[list[int]], last_step: int, expected: int
-) -> None:
+def test_increasing_steps_pass(blocks: list[list[int]], last_step: int, expected: int) -> None:
     frame = make_frame(SESSION, 0, [], blocks=[make_block(steps, [str(n)]) for n, steps in enumerate(blocks)])
     assert check_frame(frame, last_step) == expected
 
@@ -58,13 +56,13 @@ def test_steps_that_increase_pass_and_the_last_is_returned(
         ([[-1]], -1, r"steps go back \(the frame begins at step -1, but the writer is already at -1\)"),
     ],
 )
-def test_steps_that_do_not_increase_are_refused(blocks: list[list[int]], last_step: int, text: str) -> None:
+def test_non_increasing_steps_are_refused(blocks: list[list[int]], last_step: int, text: str) -> None:
     frame = make_frame(SESSION, 0, [], blocks=[make_block(steps, [str(n)]) for n, steps in enumerate(blocks)])
     with pytest.raises(StepOrderError, match=text):
         check_frame(frame, last_step)
 
 
-def test_steps_that_go_back_come_with_a_hint() -> None:
+def test_decreasing_steps_give_a_hint() -> None:
     with pytest.raises(StepOrderError, match="Hint: steps must increase; a restarted process must continue after"):
         check_frame(make_frame(SESSION, 0, [1]), 1)
 
@@ -72,7 +70,7 @@ def test_steps_that_go_back_come_with_a_hint() -> None:
 @given(
     steps=st.lists(st.integers(0, 30), min_size=1, max_size=12), cut=st.integers(0, 12), last_step=st.integers(-1, 5)
 )
-def test_exactly_the_frames_whose_steps_increase_pass(steps: list[int], cut: int, last_step: int) -> None:
+def test_only_frames_with_increasing_steps_pass(steps: list[int], cut: int, last_step: int) -> None:
     parts = [part for part in (steps[:cut], steps[cut:]) if part]
     frame = make_frame(SESSION, 0, [], blocks=[make_block(part, [str(n)]) for n, part in enumerate(parts)])
     in_order = all(part == sorted(set(part)) for part in parts) and len(set(steps)) == len(steps)
@@ -84,7 +82,7 @@ def test_exactly_the_frames_whose_steps_increase_pass(steps: list[int], cut: int
 
 
 @pytest.mark.parametrize("time", [-1, MAX_TIME_US + 1, -(2**63), 2**63 - 1])
-def test_a_time_that_no_calendar_has_is_refused(time: int) -> None:
+def test_time_out_of_range_is_refused(time: int) -> None:
     block = make_block([0, 1], times=[T0, time])
     with pytest.raises(TimeRangeError, match=r"a time lies outside the years 1970 to 9999 \(seq 0\)"):
         check_frame(make_frame(SESSION, 0, [], blocks=[block]))
@@ -94,7 +92,7 @@ def test_a_time_that_no_calendar_has_is_refused(time: int) -> None:
 
 
 @pytest.mark.parametrize("time", [0, MAX_TIME_US])
-def test_the_first_and_the_last_time_pass(time: int) -> None:
+def test_first_and_last_time_pass(time: int) -> None:
     assert check_frame(make_frame(SESSION, 0, [], blocks=[make_block([3], times=[time])])) == 3
 
 
@@ -119,42 +117,42 @@ def test_every_kind_of_json_passes(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"nan", b"NaN", b"Infinity", b"{", b"{'a': 1}", b"1 2", b'"\xff"', b'"\x01"', rb'"\ud800"']
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(ObjectError, match=r"a value is not JSON \('note': "):
         check_frame(with_object(body))
 
 
-def test_json_that_is_nested_too_deep_is_refused() -> None:
+def test_deeply_nested_json_is_refused() -> None:
     raw = make_frame(SESSION, 0, [5], objects=[(5, "note", b"[" * 2000 + b"]" * 2000)])
     with pytest.raises(ObjectError, match="a value is not JSON"):
         check(wire.decode(raw), -1, 100_000)
 
 
 @pytest.mark.parametrize("body", [rb'"\u0000"', rb'"a\\\u0000"', rb'{"k\u0000": 1}', rb'["\\\\\u0000"]'])
-def test_a_nul_character_is_refused(body: bytes) -> None:
+def test_nul_character_is_refused(body: bytes) -> None:
     with pytest.raises(ObjectError, match=r"a value holds a NUL character, which jsonb cannot store \('note'\)"):
         check_frame(with_object(body))
 
 
-def test_a_large_value_is_refused_with_its_limit() -> None:
+def test_large_value_is_refused_with_the_limit() -> None:
     assert check_frame(with_object("x" * (LIMIT - 2))) == 6
     with pytest.raises(ObjectError, match=r"a value is too large \('note': 101 bytes; the limit is 100\)"):
         check_frame(with_object("x" * (LIMIT - 1)))
 
 
-def test_an_object_belongs_to_a_step_of_its_frame() -> None:
+def test_object_needs_a_step_of_its_frame() -> None:
     with pytest.raises(StepOrderError, match=r"an object belongs to a step that its frame does not have \(7\)"):
         check_frame(with_object(1, step=7))
     with pytest.raises(StepOrderError, match=r"objects without the step that they belong to \(seq 0\)"):
         check_frame(make_frame(SESSION, 0, [], blocks=[], objects=[(0, "note", 1)]))
 
 
-def test_a_step_without_numbers_may_have_objects() -> None:
+def test_step_without_numbers_may_have_objects() -> None:
     raw = make_frame(SESSION, 0, [4], [], objects=[(4, "note", 1), (4, "note", 2)])
     assert check_frame(raw) == 4
 
 
-def test_no_rejection_asks_for_another_try() -> None:
+def test_rejections_are_not_retryable() -> None:
     def subclasses(kind: type[RejectionError]) -> list[type[RejectionError]]:
         return [kind, *(item for child in kind.__subclasses__() for item in subclasses(child))]
 
@@ -164,7 +162,7 @@ def test_no_rejection_asks_for_another_try() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.0])
-def test_any_value_of_a_point_passes(value: float) -> None:
+def test_any_float_passes(value: float) -> None:
     block = make_block([1])._replace(values=np.full((1, 1), value))
     assert check_frame(make_frame(SESSION, 0, [], blocks=[block])) == 1
 
@@ -174,7 +172,7 @@ def notes(*items: tuple[int, str, bytes], time: int = T0) -> bytes:
 
 
 @pytest.mark.parametrize("last_step", [-1, 0, 4711])
-def test_notes_pass_at_any_step_and_move_none(last_step: int) -> None:
+def test_notes_pass_at_any_step(last_step: int) -> None:
     raw = notes((7, "summary", b"{}"), (0, "meta", b"[1]"), (2**63 - 1, "k" * 64, b"null"))
     assert check_frame(raw, last_step) == last_step
     assert check_frame(notes(), last_step) == last_step
@@ -192,6 +190,6 @@ def test_notes_pass_at_any_step_and_move_none(last_step: int) -> None:
         (notes((0, "meta", b"1"), time=-1), TimeRangeError, "a time lies outside the years 1970 to 9999"),
     ],
 )
-def test_notes_that_postgres_could_not_keep_are_refused(raw: bytes, kind: type[RejectionError], text: str) -> None:
+def test_notes_that_postgres_cannot_store_are_refused(raw: bytes, kind: type[RejectionError], text: str) -> None:
     with pytest.raises(kind, match=text):
         check_frame(raw)

@@ -87,7 +87,7 @@ async def postgres_takes(pg: asyncpg.Connection, body: bytes) -> bool:
 @example(text='["\\"", 1e-17000]')
 @example(text="[" * 1000 + "]" * 1000)
 @example(text='{"a":' * 1000 + "1" + "}" * 1000)
-async def test_what_passes_is_taken_by_postgres(pg: asyncpg.Connection, text: str) -> None:
+async def test_validated_values_are_accepted_by_postgres(pg: asyncpg.Connection, text: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     if passes(body):
         assert await postgres_takes(pg, body)
@@ -96,6 +96,6 @@ async def test_what_passes_is_taken_by_postgres(pg: asyncpg.Connection, text: st
 @pytest.mark.parametrize(
     "text", ["1e-16383", "0." + "0" * 16_382 + "1", "1e300", "-0.0", "12345678901234567890.5", '"1e-20000"', '"."']
 )
-async def test_what_postgres_takes_is_not_refused_for_looking_odd(pg: asyncpg.Connection, text: str) -> None:
+async def test_unusual_valid_values_are_accepted(pg: asyncpg.Connection, text: str) -> None:
     assert passes(text.encode())
     assert await postgres_takes(pg, text.encode())

@@ -14,9 +14,7 @@ from stepwell_ingest.write import catalog
 pytestmark = pytest.mark.db
 
 
-async def test_a_writer_that_moves_between_workers_is_told_where_it_stands(
-    any_postgres_dsn: str, any_pg: asyncpg.Connection
-) -> None:
+async def test_writer_that_changes_workers_gets_its_position(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     session = Session()
     async with start_worker(any_postgres_dsn) as first, start_worker(any_postgres_dsn) as second:
         for round_, worker in enumerate([first, second, first, second, first]):
@@ -29,9 +27,7 @@ async def test_a_writer_that_moves_between_workers_is_told_where_it_stands(
     assert await stored_steps(any_pg) == list(range(50))
 
 
-async def test_posts_that_alternate_between_workers_are_never_called_a_gap(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_alternating_posts_are_no_gap(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session = Session()
     async with start_worker(postgres_dsn) as first, start_worker(postgres_dsn) as second:
         assert (await post(first, "/v1/attach", session.attach()))[0] == 200
@@ -41,7 +37,7 @@ async def test_posts_that_alternate_between_workers_are_never_called_a_gap(
     assert await stored_steps(pg) == list(range(6))
 
 
-async def test_the_same_frames_at_two_workers_are_stored_once(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_equal_frames_at_two_workers_are_stored_once(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(30)]
 
@@ -64,9 +60,7 @@ async def test_the_same_frames_at_two_workers_are_stored_once(postgres_dsn: str,
     assert await stored_steps(pg) == list(range(30))
 
 
-async def test_a_position_lost_to_another_worker_is_retryable_and_neighbours_do_not_notice(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_position_lost_to_another_worker_is_retryable(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session, neighbours = Session(), [Session(writer=str(rank)) for rank in range(1, 6)]
     async with start_worker(postgres_dsn) as first, start_worker(postgres_dsn) as second:
         frames = [session.frame() for _ in range(3)]
@@ -97,9 +91,7 @@ async def test_a_position_lost_to_another_worker_is_retryable_and_neighbours_do_
         assert await stored_steps(pg, neighbour.writer) == [0, 1]
 
 
-async def test_a_frame_that_another_worker_stored_is_settled_by_the_ledger(
-    postgres_dsn: str, pg: asyncpg.Connection
-) -> None:
+async def test_frame_stored_by_another_worker_is_a_duplicate(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     session = Session()
     frames = [session.frame() for _ in range(3)]
     async with start_worker(postgres_dsn) as first, start_worker(postgres_dsn) as second, Client(first) as client:
@@ -117,7 +109,7 @@ async def test_a_frame_that_another_worker_stored_is_settled_by_the_ledger(
     assert await stored_steps(pg) == [0, 1, 2]
 
 
-async def test_a_forgotten_session_is_looked_up_again(
+async def test_forgotten_session_is_looked_up_again(
     postgres_dsn: str, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "_MAX_CURSORS", 2)
@@ -134,7 +126,7 @@ async def test_a_forgotten_session_is_looked_up_again(
         assert await stored_steps(pg, session.writer) == [0, 1]
 
 
-async def test_a_stream_whose_session_was_forgotten_attaches_again_and_stores_once(
+async def test_stream_of_a_forgotten_session_reattaches(
     postgres_dsn: str, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalog, "_MAX_CURSORS", 1)

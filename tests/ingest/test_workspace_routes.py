@@ -14,7 +14,7 @@ from stepwell_ingest.server.worker import Worker
 pytestmark = pytest.mark.db
 
 
-async def test_projects_come_with_their_runs_the_newest_first(any_worker: Worker) -> None:
+async def test_projects_list_newest_runs_first(any_worker: Worker) -> None:
     for project, run in (("old", "a"), ("new/ü", "b"), ("new/ü", "c")):
         await store(any_worker, Session(project=project, run=run))
     status, answer = await ask(any_worker, "/v1/projects")
@@ -24,11 +24,11 @@ async def test_projects_come_with_their_runs_the_newest_first(any_worker: Worker
     ]
 
 
-async def test_a_server_without_runs_has_no_projects(worker: Worker) -> None:
+async def test_empty_server_has_no_projects(worker: Worker) -> None:
     assert await ask(worker, "/v1/projects") == (200, {"projects": []})
 
 
-async def test_metrics_say_which_run_has_them(any_worker: Worker) -> None:
+async def test_metrics_name_their_runs(any_worker: Worker) -> None:
     for run, keys in (("a", ["x", "y"]), ("b", ["x"]), ("c", ["z"])):
         session = Session(run=run)
         await store(any_worker, session, frame(session, [0], {key: [1] for key in keys}))
@@ -39,7 +39,7 @@ async def test_metrics_say_which_run_has_them(any_worker: Worker) -> None:
     assert (answer["runs"], [item["name"] for item in answer["metrics"]]) == (["c", "b", "a"], ["x", "y", "z"])
 
 
-async def test_metrics_that_are_defined_as_hidden_say_so(worker: Worker) -> None:
+async def test_hidden_metrics_are_marked(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0], {"x": [1], "debug/a": [1], "debug": [1]}))
     note = wire.Object(1, 0, "define", b'{"glob": "debug/*", "hidden": true}')
@@ -48,7 +48,7 @@ async def test_metrics_that_are_defined_as_hidden_say_so(worker: Worker) -> None
     assert [item["name"] for item in answer["metrics"] if item.get("hidden")] == ["debug/a"]
 
 
-async def test_runs_come_with_the_summary_values_that_were_asked_for(any_worker: Worker) -> None:
+async def test_runs_include_requested_summary_values(any_worker: Worker) -> None:
     for run, value in (("a", 0.5), ("b", float("nan"))):
         session = Session(run=run)
         await store(any_worker, session, frame(session, [0], {"loss": [value], "other": [1]}))
@@ -57,7 +57,7 @@ async def test_runs_come_with_the_summary_values_that_were_asked_for(any_worker:
     assert "summary" not in (await ask(any_worker, "/v1/runs", path="team/mnist"))[1]["runs"][0]
 
 
-async def test_a_run_keeps_its_slot_when_others_are_deleted(worker: Worker, postgres_dsn: str) -> None:
+async def test_run_keeps_its_slot_when_others_are_deleted(worker: Worker, postgres_dsn: str) -> None:
     for run in ("a", "b", "c"):
         await store(worker, Session(run=run))
     await store(worker, Session(project="other", run="first"))
@@ -70,7 +70,7 @@ async def test_a_run_keeps_its_slot_when_others_are_deleted(worker: Worker, post
     assert (await ask(worker, run_path("first", project="other")))[1]["slot"] == 0
 
 
-async def test_writers_say_how_far_each_is_stored(any_worker: Worker) -> None:
+async def test_writers_report_their_position(any_worker: Worker) -> None:
     for writer, last in (("0", 9), ("1", 4)):
         session = Session(writer=writer)
         await store(any_worker, session, frame(session, range(last + 1), {"x": range(last + 1)}))
@@ -80,7 +80,7 @@ async def test_writers_say_how_far_each_is_stored(any_worker: Worker) -> None:
     ]
 
 
-async def test_what_was_refused_says_why(worker: Worker) -> None:
+async def test_rejections_give_the_reason(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [5], {"x": [1]}))
     status, _, _ = await post(worker, "/v1/frames", frame(session, [5], {"x": [2]}))
@@ -91,12 +91,12 @@ async def test_what_was_refused_says_why(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("name", ["writers", "rejections", "alerts", "files", "metadata", "console"])
-async def test_a_run_that_is_not_there_is_404(worker: Worker, name: str) -> None:
+async def test_missing_run_is_404(worker: Worker, name: str) -> None:
     status, answer = await ask(worker, f"{run_path('nowhere')}/{name}")
     assert (status, answer["error"]["code"]) == (404, "not_found")
 
 
-async def test_the_console_is_read_from_its_end_page_by_page(any_worker: Worker) -> None:
+async def test_console_is_paged_from_the_end(any_worker: Worker) -> None:
     session = Session()
     await store(any_worker, session)
     for number in range(0, 10, 2):
@@ -123,7 +123,7 @@ async def test_the_console_is_read_from_its_end_page_by_page(any_worker: Worker)
     assert (status, "cursor" in answer["error"]["message"]) == (400, True)
 
 
-async def test_live_news_of_several_runs_come_on_one_connection(worker: Worker) -> None:
+async def test_one_connection_carries_news_of_several_runs(worker: Worker) -> None:
     sessions = {run: Session(run=run) for run in ("a", "b")}
     for session in sessions.values():
         await store(worker, session)
@@ -139,7 +139,7 @@ async def test_live_news_of_several_runs_come_on_one_connection(worker: Worker) 
         assert "rows" not in data
 
 
-async def test_a_reader_of_live_news_that_goes_away_leaves_no_listener(worker: Worker) -> None:
+async def test_disconnected_live_reader_leaves_no_listener(worker: Worker) -> None:
     await store(worker, Session())
     async with listen(worker.url, "/v1", more=[("path", "team/mnist"), ("runs", "run-1")]) as events:
         await events.next()

@@ -19,7 +19,7 @@ DATA = """
 """
 
 
-def test_lightgbm_logs_each_round_and_a_summary(train: Train) -> None:
+def test_lightgbm_logs_rounds_and_summary(train: Train) -> None:
     seen, truth, done = train(
         DATA
         + """
@@ -53,7 +53,7 @@ def test_lightgbm_logs_each_round_and_a_summary(train: Train) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_xgboost_logs_each_round_and_the_importance_of_features(train: Train) -> None:
+def test_xgboost_logs_rounds_and_importances(train: Train) -> None:
     seen, truth, done = train(
         DATA
         + """
@@ -84,7 +84,7 @@ def test_xgboost_logs_each_round_and_the_importance_of_features(train: Train) ->
     assert "Traceback" not in done.stderr
 
 
-def test_stable_baselines_has_its_hyperparameters_gradients_and_model_with_the_run(train: Train) -> None:
+def test_stable_baselines_logs_config_gradients_and_model(train: Train) -> None:
     seen, _, done = train(
         """
     import wandb
@@ -103,7 +103,7 @@ def test_stable_baselines_has_its_hyperparameters_gradients_and_model_with_the_r
     assert "Traceback" not in done.stderr
 
 
-def test_without_a_run_a_callback_says_what_to_call(train: Train) -> None:
+def test_callback_without_a_run_gives_advice(train: Train) -> None:
     _, _, done = train(
         """
     import sys

@@ -42,7 +42,7 @@ print(json.dumps([flushed, [run.account.left for run in runs]]))
 """
 
 
-def test_two_runs_at_once_are_stored_and_flush_waits(
+def test_concurrent_runs_are_stored_and_flush_waits(
     server: Server, command_environment: dict[str, str], tmp_path: Path
 ) -> None:
     ids = [f"{tmp_path.name}-{name}" for name in "ab"]

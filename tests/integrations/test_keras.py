@@ -34,7 +34,7 @@ FIT = """
 """
 
 
-def test_metrics_of_epochs_and_batches(train: Train) -> None:
+def test_epoch_and_batch_metrics(train: Train) -> None:
     seen, truth, done = train(
         FIT
         + """
@@ -53,7 +53,7 @@ def test_metrics_of_epochs_and_batches(train: Train) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_batches_there_are_epochs_only(train: Train) -> None:
+def test_epoch_metrics_only(train: Train) -> None:
     seen, truth, _ = train(
         FIT
         + """
@@ -65,7 +65,7 @@ def test_without_batches_there_are_epochs_only(train: Train) -> None:
     assert [value for _, value in seen.metric("epoch/loss")] == truth["epochs"]["loss"]
 
 
-def test_a_checkpoint_stays_where_it_is_saved_and_says_so(train: Train) -> None:
+def test_checkpoint_stays_local_with_a_message(train: Train) -> None:
     seen, _, done = train(
         FIT
         + """
@@ -78,7 +78,7 @@ def test_a_checkpoint_stays_where_it_is_saved_and_says_so(train: Train) -> None:
     assert done.stderr.count("only, because Stepwell keeps no artifacts") == 1
 
 
-def test_callbacks_without_a_run_and_those_that_are_not_there_say_what_to_do(train: Train) -> None:
+def test_missing_run_or_callback_gives_advice(train: Train) -> None:
     _, truth, _ = train(
         FIT
         + """

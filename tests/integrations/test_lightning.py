@@ -59,7 +59,7 @@ MODEL = """
 """
 
 
-def test_a_small_model_is_trained(train: Train) -> None:
+def test_small_model_is_trained(train: Train) -> None:
     seen, truth, done = train(
         MODEL
         + """
@@ -107,7 +107,7 @@ def test_a_small_model_is_trained(train: Train) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_pictures_in_tensors_are_logged_channels_first(train: Train) -> None:
+def test_tensor_pictures_are_channels_first(train: Train) -> None:
     seen, _, _ = train(
         MODEL
         + """
@@ -123,7 +123,7 @@ def test_pictures_in_tensors_are_logged_channels_first(train: Train) -> None:
     assert [value for _, value in seen.metric("trainer/global_step")] == [5]
 
 
-def test_a_watched_model_has_its_gradients_and_parameters_as_histograms(train: Train) -> None:
+def test_watched_model_logs_histograms(train: Train) -> None:
     seen, truth, _ = train(
         MODEL
         + """
@@ -158,7 +158,7 @@ def test_a_watched_model_has_its_gradients_and_parameters_as_histograms(train: T
                 assert (one["bins"][0], one["bins"][-1]) == pytest.approx((low, high))
 
 
-def test_training_does_not_wait_for_a_server_that_is_away(train: Train) -> None:
+def test_training_does_not_wait_for_a_missing_server(train: Train) -> None:
     """The logger asks for `resume="allow"`, but an id that is made up can be nowhere yet."""
     _, truth, done = train(
         MODEL
@@ -176,7 +176,7 @@ def test_training_does_not_wait_for_a_server_that_is_away(train: Train) -> None:
     assert truth["step"] == 2, done.stderr
 
 
-def test_log_model_is_refused_when_the_logger_is_made(train: Train) -> None:
+def test_log_model_is_refused_at_construction(train: Train) -> None:
     """And not at the first checkpoint, which may be hours later."""
     _, _, done = train(
         MODEL

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.db, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("order", ["import, init", "init, import"])
-def test_what_torchs_writer_writes_is_logged(train: Train, order: str) -> None:
+def test_torch_summary_writer_is_logged(train: Train, order: str) -> None:
     imported = "from torch.utils.tensorboard import SummaryWriter"
     begun = 'run = wandb.init(project="tensorboard", sync_tensorboard=True)'
     first, second = (imported, begun) if order == "import, init" else (begun, imported)

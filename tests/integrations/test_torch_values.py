@@ -35,7 +35,7 @@ WEIGHTS = torch.nn.Parameter(torch.tensor([1.5, -2.0]))
     ],
     ids=str,
 )
-def test_a_tensor_of_one_is_a_point(
+def test_one_element_tensor_is_a_point(
     backend: Backend, start_run: StartRun, tensor: torch.Tensor, expected: float
 ) -> None:
     with start_run(backend.url) as run:
@@ -62,7 +62,7 @@ def test_a_tensor_of_one_is_a_point(
     ],
     ids=str,
 )
-def test_a_small_tensor_is_a_list(backend: Backend, start_run: StartRun, tensor: torch.Tensor, expected: Any) -> None:
+def test_small_tensor_is_a_list(backend: Backend, start_run: StartRun, tensor: torch.Tensor, expected: Any) -> None:
     with start_run(backend.url) as run:
         run.log({"value": tensor})
     assert backend.objects("run-1") == [("0", "value", 0, expected)]
@@ -87,7 +87,7 @@ def test_every_layout_is_a_list(backend: Backend, start_run: StartRun) -> None:
     ],
     ids=["requires_grad", "bfloat16", "sparse", "int64"],
 )
-def test_a_large_tensor_is_a_histogram(backend: Backend, start_run: StartRun, tensor: torch.Tensor) -> None:
+def test_large_tensor_is_a_histogram(backend: Backend, start_run: StartRun, tensor: torch.Tensor) -> None:
     with start_run(backend.url) as run:
         run.log({"value": tensor, "given": stepwell.Histogram(tensor, num_bins=16)})
     numbers = tensor.detach().to_dense().double().numpy().reshape(-1)
@@ -96,7 +96,7 @@ def test_a_large_tensor_is_a_histogram(backend: Backend, start_run: StartRun, te
         assert value == {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}, key
 
 
-def test_what_is_no_number_yet_is_refused_by_name(backend: Backend, start_run: StartRun) -> None:
+def test_meta_tensors_are_refused(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url) as run:
         for tensor in (torch.empty(3, device="meta"), torch.full((40,), float("nan"))):
             with pytest.raises(DataError, match="value"):
@@ -104,7 +104,7 @@ def test_what_is_no_number_yet_is_refused_by_name(backend: Backend, start_run: S
         assert run.step == 0
 
 
-def test_the_caller_may_change_a_tensor_at_once(backend: Backend, start_run: StartRun) -> None:
+def test_tensor_may_be_changed_after_log(backend: Backend, start_run: StartRun) -> None:
     tensor = torch.tensor([1.0, 2.0])
     with start_run(backend.url) as run:
         run.log({"value": tensor})

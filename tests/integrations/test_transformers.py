@@ -40,7 +40,7 @@ TRAINER = """
 """
 
 
-def test_a_tiny_model_is_trained(train: Train) -> None:
+def test_tiny_model_is_trained(train: Train) -> None:
     seen, truth, done = train(TRAINER, WANDB_PROJECT="tiny-bert")
     at = dict(seen.metric("train/global_step"))
     for name, shown in (("loss", "train/loss"), ("grad_norm", "train/grad_norm"), ("eval_loss", "eval/loss")):
@@ -59,20 +59,20 @@ def test_a_tiny_model_is_trained(train: Train) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_watched_model_trains_and_is_seen(train: Train) -> None:
+def test_watched_model_is_logged(train: Train) -> None:
     seen, _, _ = train(TRAINER.replace("max_steps=6", "max_steps=101"), WANDB_WATCH="all")  # it asks for each 100th
     keys = {key for _, key in seen.objects()}
     assert {"gradients/classifier.weight", "parameters/classifier.weight"} <= keys
     assert len(seen.metric("train/loss")) == 101
 
 
-def test_models_as_artifacts_are_refused_with_the_way_out(train: Train) -> None:
+def test_model_artifacts_are_refused_with_advice(train: Train) -> None:
     _, _, done = train(TRAINER, fails=True, WANDB_LOG_MODEL="end")
     assert "wandb.Artifact(): Stepwell keeps no artifacts" in done.stderr
     assert "WANDB_LOG_MODEL=false" in done.stderr
 
 
-def test_the_tracker_of_accelerate(train: Train) -> None:
+def test_accelerate_tracker(train: Train) -> None:
     seen, _, _ = train("""
         import numpy as np
         from accelerate import Accelerator

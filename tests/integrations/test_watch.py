@@ -69,7 +69,7 @@ def test_every_nth_step_has_histograms(logged: testing.Capture, run: Run, what: 
     assert [keys(row) for row in logged.history] == [expected if step in (2, 5) else set() for step in range(7)]
 
 
-def test_histograms_are_those_of_the_values(logged: testing.Capture, run: Run) -> None:
+def test_histograms_match_the_values(logged: testing.Capture, run: Run) -> None:
     model = network()
     run.watch(model, log="all", log_freq=1)
     before = model[0].weight.detach().clone()
@@ -86,7 +86,7 @@ def test_histograms_are_those_of_the_values(logged: testing.Capture, run: Run) -
     assert row["gradients/0.weight"]["bins"][-1] == pytest.approx(gradient.max().item())
 
 
-def test_the_training_is_the_same_with_and_without(run: Run) -> None:
+def test_watching_does_not_change_training(run: Run) -> None:
     plain, watched = network(), network()
     run.watch(watched, log="all", log_freq=1)
     with stepwell.init(mode="disabled", reinit="create_new") as other:
@@ -114,7 +114,7 @@ def test_several_models_are_numbered(logged: testing.Capture, run: Run) -> None:
     assert prefixes == {"parameters/", "parameters/graph_1.", "parameters/graph_7."}
 
 
-def test_unwatch_and_the_end_of_the_run_take_the_hooks_away(logged: testing.Capture, run: Run) -> None:
+def test_unwatch_and_finish_remove_hooks(logged: testing.Capture, run: Run) -> None:
     first, second = network(), network()
     run.watch([first, second], log="all", log_freq=1)
     run.unwatch(first)
@@ -126,7 +126,7 @@ def test_unwatch_and_the_end_of_the_run_take_the_hooks_away(logged: testing.Capt
     assert not any(parameter._backward_hooks for model in (first, second) for parameter in model.parameters())
 
 
-def test_watching_again_replaces_what_was_watched(logged: testing.Capture, run: Run) -> None:
+def test_second_watch_replaces_the_first(logged: testing.Capture, run: Run) -> None:
     model = network()
     run.watch(model, log="all", log_freq=1)
     run.watch(model, log="gradients", log_freq=2)
@@ -134,7 +134,7 @@ def test_watching_again_replaces_what_was_watched(logged: testing.Capture, run: 
     assert [len(keys(row)) for row in logged.history] == [0, 4]
 
 
-def test_a_failure_ends_the_watching_and_not_the_training(
+def test_failure_stops_watching_but_not_training(
     logged: testing.Capture, run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(tensor: Any) -> Any:
@@ -195,13 +195,13 @@ def test_no_value_is_lost(values: list[float], counted: int, nans: int, infs: in
     ],
 )
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
-def test_tensors_of_all_kinds_are_counted(tensor: Any, count: int) -> None:
+def test_all_tensor_types_are_counted(tensor: Any, count: int) -> None:
     found = histogram_of(tensor())
     assert found is not None
     assert sum(found.counts) == count
 
 
-def test_large_tensors_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepwell.observe.tensor_histogram._PIECE", 100)
     values = torch.randn(1001)
     values[500] = math.nan
@@ -210,7 +210,7 @@ def test_large_tensors_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatc
     assert (sum(found.counts), found.nans) == (1000, 1)
 
 
-def test_what_holds_no_values_has_no_histogram() -> None:
+def test_empty_tensors_have_no_histogram() -> None:
     assert histogram_of(torch.zeros(0, 3)) is None
     assert histogram_of(torch.zeros(3, device="meta")) is None
 
@@ -224,13 +224,13 @@ def test_what_holds_no_values_has_no_histogram() -> None:
         ({"log_freq": 0}, ValueError, "log_freq must be a positive integer"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run: Run, arguments: dict[str, Any], kind: type[Exception], text: str) -> None:
+def test_invalid_arguments_are_refused(run: Run, arguments: dict[str, Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as raised:
         run.watch(**{"models": network(), **arguments})
     assert str(raised.value).startswith(text)
 
 
-def test_a_run_that_is_disabled_or_finished_watches_nothing(run: Run) -> None:
+def test_disabled_or_finished_run_does_not_watch(run: Run) -> None:
     model = network()
     run.finish()
     with pytest.raises(stepwell.UsageError, match=r"is finished, so watch\(\) cannot"):
@@ -241,12 +241,12 @@ def test_a_run_that_is_disabled_or_finished_watches_nothing(run: Run) -> None:
     assert not model._forward_hooks
 
 
-def test_the_graph_is_a_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_graph_gives_a_warning(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     stepwell.watch(network(), log_graph=True)
     assert "log_graph=True) has no effect" in caplog.text
 
 
-def test_without_torch_nothing_of_it_is_imported() -> None:
+def test_torch_is_not_imported_needlessly() -> None:
     code = """
 import sys, stepwell
 run = stepwell.init(mode="disabled")

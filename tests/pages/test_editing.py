@@ -29,7 +29,7 @@ def stored(site: str, run: str) -> stepwell.api.Run:
     return stepwell.Api({"base_url": site}).run(f"team/edited/{run}")
 
 
-def test_name_tags_and_note_are_edited_by_keyboard_and_stored(page: Page, site: str) -> None:
+def test_name_tags_and_note_are_edited(page: Page, site: str) -> None:
     page.goto(RUN)
     expect(page.get_by_role("heading", name="one")).to_be_visible()
     page.keyboard.press("t")
@@ -50,7 +50,7 @@ def test_name_tags_and_note_are_edited_by_keyboard_and_stored(page: Page, site: 
     )
 
 
-def test_escape_leaves_everything_as_it_was_and_a_nameless_run_is_refused(page: Page, site: str) -> None:
+def test_escape_cancels_and_empty_name_is_refused(page: Page, site: str) -> None:
     page.goto("/team/edited/runs/two")
     page.get_by_role("button", name="Edit").click()
     page.get_by_label("Name").fill(" ")
@@ -61,7 +61,7 @@ def test_escape_leaves_everything_as_it_was_and_a_nameless_run_is_refused(page: 
     assert stored(site, "two").name == "two"
 
 
-def test_a_run_is_deleted_after_a_question_that_says_what_goes(page: Page, site: str) -> None:
+def test_run_is_deleted_after_confirmation(page: Page, site: str) -> None:
     page.goto("/team/edited/runs/two")
     page.get_by_role("button", name="Delete this run").click()
     question = page.get_by_role("alertdialog")

@@ -67,7 +67,7 @@ def test_axe_finds_nothing_serious(page: Page, path: str, scheme: Any) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, site: str, path: str) -> None:
+def test_phone_needs_no_horizontal_scrolling(browser: Browser, site: str, path: str) -> None:
     context = browser.new_context(base_url=site, viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()
     page.goto(path)
@@ -78,7 +78,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, site: str, path: 
 
 
 @pytest.mark.parametrize("path", ["/", "/team/all"])
-def test_the_first_route_loads_little_javascript(page: Page, path: str) -> None:
+def test_first_route_loads_little_javascript(page: Page, path: str) -> None:
     bodies: dict[str, bytes] = {}
     page.on("response", lambda reply: reply.url.endswith(".js") and bodies.update({reply.url: reply.body()}))
     page.goto(path)
@@ -87,7 +87,7 @@ def test_the_first_route_loads_little_javascript(page: Page, path: str) -> None:
     assert sum(len(gzip.compress(body)) for body in bodies.values()) <= BUDGET
 
 
-def test_an_address_that_is_no_page_of_ours_says_so(page: Page) -> None:
+def test_unknown_address_is_reported(page: Page) -> None:
     page.goto("/team/all/runs/one/nonsense")
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
 

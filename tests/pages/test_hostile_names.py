@@ -52,7 +52,7 @@ def address(*more: str) -> str:
         (address("runs", RUN_ID, "files"), "evil.svg"),
     ],
 )
-def test_it_is_text_and_runs_nowhere(page: Page, path: str, shown: str) -> None:
+def test_hostile_names_are_text(page: Page, path: str, shown: str) -> None:
     page.goto(path)
     expect(page.get_by_text(shown).first).to_be_visible()
     if path.endswith("media"):
@@ -64,12 +64,12 @@ def test_it_is_text_and_runs_nowhere(page: Page, path: str, shown: str) -> None:
     assert page.get_by_text("ü'", exact=True).count() == 0  # `<b>` is text, too
 
 
-def test_the_rest_of_the_page_goes_on(page: Page) -> None:
+def test_rest_of_the_page_works(page: Page) -> None:
     page.goto(address("runs", RUN_ID, "charts"))
     drawn(page, "plain")
 
 
-def test_a_logged_svg_that_is_opened_alone_runs_nothing(page: Page) -> None:
+def test_logged_svg_runs_no_script(page: Page) -> None:
     page.goto(address("runs", RUN_ID, "files"))
     href = page.get_by_role("link", name="evil.svg").get_attribute("href")
     assert href is not None

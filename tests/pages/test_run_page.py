@@ -38,7 +38,7 @@ def run(log: Log) -> None:
     """)
 
 
-def test_the_overview_says_what_the_run_is(page: Page) -> None:
+def test_overview_describes_the_run(page: Page) -> None:
     page.goto(RUN)
     expect(page.get_by_role("heading", name="The whole thing")).to_be_visible()
     expect(page.get_by_text("Finished")).to_be_visible()
@@ -51,7 +51,7 @@ def test_the_overview_says_what_the_run_is(page: Page) -> None:
     expect(page.get_by_text("optim.lr")).to_have_count(0)
 
 
-def test_its_charts_mark_what_is_not_a_number_and_say_all_points(page: Page) -> None:
+def test_charts_mark_nan_and_report_all_points(page: Page) -> None:
     page.goto(RUN)
     page.get_by_role("link", name="Charts").click()
     drawn(page, "loss")
@@ -63,7 +63,7 @@ def test_its_charts_mark_what_is_not_a_number_and_say_all_points(page: Page) -> 
     expect(page.locator(".tip")).to_contain_text("NaN")
 
 
-def test_the_console_begins_at_its_end_with_its_colours(page: Page) -> None:
+def test_console_starts_at_the_end_with_colours(page: Page) -> None:
     page.goto(f"{RUN}/console")
     expect(page.get_by_text(re.compile(r"30\d lines"))).to_be_visible()  # and what the SDK itself says
     expect(page.get_by_text("299", exact=False).first).to_be_visible()
@@ -73,7 +73,7 @@ def test_the_console_begins_at_its_end_with_its_colours(page: Page) -> None:
     expect(page.locator(".term .ln")).to_have_text(["line 123"])
 
 
-def test_pictures_are_stepped_through_with_their_captions(page: Page) -> None:
+def test_pictures_have_a_step_slider_and_captions(page: Page) -> None:
     page.goto(f"{RUN}/media")
     card = page.locator('[data-key="samples"]')
     expect(card.locator("img")).to_have_count(2)
@@ -86,7 +86,7 @@ def test_pictures_are_stepped_through_with_their_captions(page: Page) -> None:
     page.wait_for_function(pictures)
 
 
-def test_a_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
+def test_logged_table_is_sorted_and_filtered(page: Page, log: Log) -> None:
     log("""
         run = stepwell.init(project="digits", entity="team", id="tables", url=url)
         rows = [[f"prompt {number}", number / 8 if number else float("nan")] for number in range(60)]
@@ -122,7 +122,7 @@ def test_files_are_fetched(page: Page) -> None:
     assert download.value.path().read_text() == "kept"
 
 
-def test_a_run_of_several_writers_draws_a_band_and_names_the_outlier(page: Page, log: Log) -> None:
+def test_several_writers_draw_a_band(page: Page, log: Log) -> None:
     log("""
         for rank in range(4):
             run = stepwell.init(project="ranks", entity="team", id="wide", writer=rank, url=url, reinit=True)
@@ -143,7 +143,7 @@ def test_a_run_of_several_writers_draws_a_band_and_names_the_outlier(page: Page,
     expect(page.locator(".rk .one")).to_have_count(4)
 
 
-def test_a_run_without_points_says_so(page: Page, log: Log) -> None:
+def test_run_without_points_is_reported(page: Page, log: Log) -> None:
     log("""
         stepwell.init(project="digits", entity="team", id="nothing", url=url).finish()
     """)
@@ -151,7 +151,7 @@ def test_a_run_without_points_says_so(page: Page, log: Log) -> None:
     expect(page.get_by_role("heading", name="No numbers yet")).to_be_visible()
 
 
-def test_a_run_that_is_deleted_says_so(page: Page, log: Log, server: Server, stepwell_command: Run) -> None:
+def test_deleted_run_is_reported(page: Page, log: Log, server: Server, stepwell_command: Run) -> None:
     log("""
         run = stepwell.init(project="digits", entity="team", id="goes", url=url)
         run.log({"loss": 1.0})

@@ -52,7 +52,7 @@ def names(page: Page) -> list[str]:
     return page.locator("tbody .name a").all_inner_texts()
 
 
-def test_columns_are_the_metrics_and_configs_that_tell_runs_apart(page: Page) -> None:
+def test_columns_distinguish_runs(page: Page) -> None:
     page.goto(TABLE)
     expect(page.get_by_text("12 of 12 runs read")).to_be_visible()
     expect(page.get_by_role("columnheader", name="eval/loss")).to_be_visible()
@@ -68,7 +68,7 @@ def test_columns_are_the_metrics_and_configs_that_tell_runs_apart(page: Page) ->
     expect(page.locator('tr[data-run="run-11"]')).to_contain_text("Failed")
 
 
-def test_a_click_on_a_head_sorts_by_a_summary_value(page: Page) -> None:
+def test_click_on_a_header_sorts(page: Page) -> None:
     page.goto(TABLE)
     page.get_by_role("button", name="eval/loss").click()
     expect(page.get_by_role("columnheader", name="eval/loss")).to_have_attribute("aria-sort", "descending")
@@ -95,7 +95,7 @@ def test_runs_are_filtered_by_config_summary_state_and_tag(page: Page) -> None:
     expect(page.locator("tbody .name a")).to_have_count(12)
 
 
-def test_columns_are_found_by_typing_and_stay_in_the_link(page: Page) -> None:
+def test_columns_are_searched_and_linked(page: Page) -> None:
     page.goto(TABLE)
     page.get_by_role("button", name="Columns").click()
     page.get_by_label("Find a column").fill("seed")
@@ -118,7 +118,7 @@ def test_selected_runs_are_drawn_in_the_workspace(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/team/sweep\?runs=run-01&runs=run-02"))
 
 
-def test_the_csv_has_every_run_and_no_formula(page: Page, tmp_path: Path) -> None:
+def test_csv_has_every_run_and_no_formulas(page: Page, tmp_path: Path) -> None:
     page.goto(TABLE)
     expect(page.get_by_text("12 of 12 runs read")).to_be_visible()
     expect(page.get_by_role("columnheader", name="eval/loss")).to_be_visible()
@@ -131,7 +131,7 @@ def test_the_csv_has_every_run_and_no_formula(page: Page, tmp_path: Path) -> Non
     assert sum("run-03,run-03,finished,,2.5,1,0.001,adamw" in line for line in lines) == 1
 
 
-def test_twenty_thousand_runs_hold_only_the_rows_in_sight(page: Page) -> None:
+def test_twenty_thousand_runs_render_only_visible_rows(page: Page) -> None:
     page.goto("/team/many/runs")
     expect(page.get_by_text("100 of 20,000 runs read")).to_be_visible()
     assert names(page)[0] == "n19999"

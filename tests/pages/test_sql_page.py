@@ -42,7 +42,7 @@ def write(page: Page, query: str) -> None:
     page.keyboard.type(query)
 
 
-def test_the_first_query_runs_as_it_stands(page: Page) -> None:
+def test_example_query_runs(page: Page) -> None:
     page.goto(PATH)
     run(page)
     expect(page.get_by_text("2 rows, 5 columns")).to_be_visible()
@@ -50,7 +50,7 @@ def test_the_first_query_runs_as_it_stands(page: Page) -> None:
     expect(page.get_by_role("cell", name="two <b>")).to_be_visible()
 
 
-def test_a_linked_query_waits_until_somebody_runs_it(page: Page) -> None:
+def test_linked_query_is_not_run_automatically(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.post_data or ""))
     page.goto(linked(LOSS))
@@ -62,7 +62,7 @@ def test_a_linked_query_waits_until_somebody_runs_it(page: Page) -> None:
     assert [body for body in asked if "train/loss" in body]
 
 
-def test_a_result_is_drawn_and_the_link_keeps_the_choice(page: Page) -> None:
+def test_result_chart_and_link(page: Page) -> None:
     page.goto(linked(LOSS))
     run(page)
     drawing = page.get_by_role("img", name="value over step, 2 lines")
@@ -91,7 +91,7 @@ def test_metrics_and_columns_are_completed(page: Page) -> None:
     expect(page.get_by_role("option", name="step")).to_be_visible()
 
 
-def test_keys_run_a_query_and_a_wrong_one_says_what_is_wrong(page: Page) -> None:
+def test_keyboard_runs_queries_and_errors_are_shown(page: Page) -> None:
     page.goto(PATH)
     write(page, "SELECT count(*) AS n FROM runs")
     page.keyboard.press("Control+Enter")
@@ -103,14 +103,14 @@ def test_keys_run_a_query_and_a_wrong_one_says_what_is_wrong(page: Page) -> None
     page.wait_for_url("**nonsense**")
 
 
-def test_a_query_that_takes_long_is_cancelled(page: Page) -> None:
+def test_long_query_is_cancelled(page: Page) -> None:
     page.goto(linked("SELECT count(*) FROM generate_series(1, 1000000000)"))
     run(page)
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Run")).to_be_visible()
 
 
-def test_a_large_result_scrolls_and_is_saved_whole(page: Page, tmp_path: Path) -> None:
+def test_large_result_scrolls_and_is_saved(page: Page, tmp_path: Path) -> None:
     page.goto(linked("SELECT i, CASE WHEN i = 5 THEN '=1+1' END AS formula FROM generate_series(1, 20000) AS i"))
     run(page)
     grid = page.get_by_role("region", name="Result")
@@ -126,7 +126,7 @@ def test_a_large_result_scrolls_and_is_saved_whole(page: Page, tmp_path: Path) -
     assert (rows[5], rows[-1]) == (["5", "'=1+1"], ["20000", ""])
 
 
-def test_the_views_are_listed_with_their_columns(page: Page) -> None:
+def test_views_are_listed_with_their_columns(page: Page) -> None:
     page.goto(PATH)
     names = page.get_by_role("complementary", name="Names")
     names.get_by_text("history", exact=True).click()

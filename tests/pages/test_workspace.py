@@ -32,7 +32,7 @@ def runs(log: Log) -> None:
     """)
 
 
-def test_the_newest_runs_are_overlaid_and_the_list_is_their_legend(page: Page) -> None:
+def test_newest_runs_are_overlaid_with_a_legend(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     expect(page.locator(chart(page, "train/loss"))).to_contain_text(re.compile(r"buckets of 60,000, extremes exact"))
@@ -41,7 +41,7 @@ def test_the_newest_runs_are_overlaid_and_the_list_is_their_legend(page: Page) -
     assert page.locator(".rr .name").all_inner_texts() == ["third", "second", "first"]
 
 
-def test_the_eye_takes_a_run_out_of_all_charts(page: Page) -> None:
+def test_eye_button_hides_a_run(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     page.get_by_role("button", name="Draw second").click()
@@ -50,7 +50,7 @@ def test_the_eye_takes_a_run_out_of_all_charts(page: Page) -> None:
     expect(page).to_have_url(re.compile(r"runs=third&runs=first"))
 
 
-def test_metrics_are_searched_with_regular_expressions(page: Page) -> None:
+def test_metrics_are_searched_by_regex(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     page.keyboard.press("m")
@@ -66,7 +66,7 @@ def test_metrics_are_searched_with_regular_expressions(page: Page) -> None:
     drawn(page, "train/loss")
 
 
-def test_a_spike_of_one_step_shows_and_zooming_gives_its_exact_value(page: Page) -> None:
+def test_spike_is_shown_and_exact_when_zoomed(page: Page) -> None:
     page.goto(f"{WORKSPACE}?runs=second")
     drawn(page, "train/loss")
     plot = page.locator(f"{chart(page, 'train/loss')} .u-over")
@@ -100,7 +100,7 @@ def test_a_spike_of_one_step_shows_and_zooming_gives_its_exact_value(page: Page)
     expect(page.locator(chart(page, "train/loss"))).to_contain_text("buckets of 20,000")
 
 
-def test_the_cursor_is_shared_and_the_tooltip_names_the_nearest_run(page: Page) -> None:
+def test_cursor_is_shared_and_tooltip_names_the_run(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     drawn(page, "train/lr")
@@ -113,7 +113,7 @@ def test_the_cursor_is_shared_and_the_tooltip_names_the_nearest_run(page: Page) 
     expect(page.locator(".tip")).to_have_count(1)
 
 
-def test_smoothing_axis_and_scale_are_in_the_link_which_shows_the_same(page: Page) -> None:
+def test_smoothing_axis_and_scale_are_in_the_link(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     page.get_by_label("x-axis").select_option(label="Relative time")
@@ -131,7 +131,7 @@ def test_smoothing_axis_and_scale_are_in_the_link_which_shows_the_same(page: Pag
     expect(again.get_by_role("button", name="Log y")).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_link_with_parts_that_make_no_sense_says_so_and_shows_the_rest(page: Page) -> None:
+def test_invalid_parts_of_a_link_are_reported(page: Page) -> None:
     page.goto(f"{WORKSPACE}?w=abc&runs=first&runs=gone")
     drawn(page, "train/loss")
     expect(page.get_by_text("1 run that is gone")).to_be_visible()
@@ -140,7 +140,7 @@ def test_a_link_with_parts_that_make_no_sense_says_so_and_shows_the_rest(page: P
     drawn(page, "train/loss")
 
 
-def test_full_screen_goes_from_chart_to_chart_with_the_arrow_keys(page: Page) -> None:
+def test_arrow_keys_switch_charts_in_full_screen(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "eval/loss")
     page.locator(chart(page, "eval/loss")).hover()
@@ -168,7 +168,7 @@ def test_runs_are_filtered_by_typing(page: Page) -> None:
     expect(page.locator(".rr")).to_have_count(3)
 
 
-def test_a_running_run_grows_without_a_reload_and_the_zoom_stays(page: Page, log: Log) -> None:
+def test_running_run_updates_and_keeps_the_zoom(page: Page, log: Log) -> None:
     log("""
         run = stepwell.init(project="growing", entity="team", id="live", url=url)
         for step in range(10):
@@ -191,7 +191,7 @@ def test_a_running_run_grows_without_a_reload_and_the_zoom_stays(page: Page, log
     expect(page.locator(".rr .num").first).to_have_text("39")
 
 
-def test_a_network_that_goes_is_said_so_while_the_charts_stay(page: Page) -> None:
+def test_network_loss_is_reported_and_charts_stay(page: Page) -> None:
     page.goto(WORKSPACE)
     drawn(page, "train/loss")
     page.context.set_offline(True)
@@ -203,7 +203,7 @@ def test_a_network_that_goes_is_said_so_while_the_charts_stay(page: Page) -> Non
     expect(page.get_by_text("The server does not answer.")).to_have_count(0)
 
 
-def test_a_project_that_is_not_there_says_what_is(page: Page) -> None:
+def test_missing_project_is_reported(page: Page) -> None:
     page.goto("/team/nowhere")
     expect(page.get_by_role("heading", name="There is no such project")).to_be_visible()
     page.get_by_role("link", name="All projects", exact=True).click()

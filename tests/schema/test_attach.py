@@ -45,7 +45,7 @@ async def finish(pool: asyncpg.Pool, row: dict[str, Any], exit_code: int = 0) ->
     )
 
 
-async def test_twenty_writers_that_attach_together_to_a_new_run_share_it(pool: asyncpg.Pool) -> None:
+async def test_concurrent_writers_share_a_new_run(pool: asyncpg.Pool) -> None:
     rows = await asyncio.gather(*(attach(pool, str(rank)) for rank in range(20)))
     assert len({row["run_id"] for row in rows}) == 1
     assert sorted(row["writer_id"] for row in rows) == list(range(1, 21))
@@ -54,7 +54,7 @@ async def test_twenty_writers_that_attach_together_to_a_new_run_share_it(pool: a
     assert await pool.fetchval("SELECT count(*) FROM stepwell.run") == 1
 
 
-async def test_twenty_sessions_of_one_writer_get_an_epoch_each_and_only_the_newest_stands(pool: asyncpg.Pool) -> None:
+async def test_concurrent_sessions_of_a_writer_get_distinct_epochs(pool: asyncpg.Pool) -> None:
     rows = await asyncio.gather(*(attach(pool) for _ in range(20)))
     assert sorted(row["epoch"] for row in rows) == list(range(1, 21))
     assert {row["writer_id"] for row in rows} == {1}
@@ -62,7 +62,7 @@ async def test_twenty_sessions_of_one_writer_get_an_epoch_each_and_only_the_newe
     assert [row["epoch"] for row in standing] == [20]
 
 
-async def test_a_session_that_attaches_many_times_together_is_one(pool: asyncpg.Pool) -> None:
+async def test_repeated_concurrent_attaches_are_one_session(pool: asyncpg.Pool) -> None:
     session = uuid.uuid4()
     rows = await asyncio.gather(*(attach(pool, session=session) for _ in range(20)))
     assert {(row["run_id"], row["writer_id"], row["epoch"], row["fenced"]) for row in rows} == {
@@ -72,7 +72,7 @@ async def test_a_session_that_attaches_many_times_together_is_one(pool: asyncpg.
     assert (await attach(pool))["resumed"]
 
 
-async def test_runs_of_many_names_are_apart_and_their_ids_grow(pool: asyncpg.Pool) -> None:
+async def test_runs_with_different_names_get_increasing_ids(pool: asyncpg.Pool) -> None:
     ids = [(await attach(pool, run=f"run-{number}"))["run_id"] for number in range(20)]
     assert ids == sorted(set(ids))
     together = await asyncio.gather(*(attach(pool, run=f"other-{number}") for number in range(20)))
@@ -80,7 +80,7 @@ async def test_runs_of_many_names_are_apart_and_their_ids_grow(pool: asyncpg.Poo
     assert min(row["run_id"] for row in together) > max(ids)
 
 
-async def test_a_fenced_session_is_told_so_and_changes_nothing(pool: asyncpg.Pool) -> None:
+async def test_fenced_session_is_told_and_changes_nothing(pool: asyncpg.Pool) -> None:
     old, new = uuid.uuid4(), uuid.uuid4()
     await attach(pool, session=old)
     await attach(pool, session=new)
@@ -89,7 +89,7 @@ async def test_a_fenced_session_is_told_so_and_changes_nothing(pool: asyncpg.Poo
     assert (await attach(pool, session=new))["fenced"] is False
 
 
-async def test_a_late_session_takes_no_writer_and_revives_no_run(pool: asyncpg.Pool) -> None:
+async def test_late_session_takes_no_writer_and_revives_no_run(pool: asyncpg.Pool) -> None:
     live, late = await attach(pool), uuid.uuid4()
     await finish(pool, live)
     row = await attach(pool, session=late, late=True)
@@ -98,7 +98,7 @@ async def test_a_late_session_takes_no_writer_and_revives_no_run(pool: asyncpg.P
     assert await pool.fetchval("SELECT count(*) FROM stepwell.ledger WHERE fenced") == 0
 
 
-async def test_who_started_earlier_and_comes_later_takes_no_writer_and_runs(pool: asyncpg.Pool) -> None:
+async def test_replaced_session_that_attaches_late_gets_its_own_writer(pool: asyncpg.Pool) -> None:
     heir, old = await attach(pool, age_s=60), uuid.uuid4()
     row = await attach(pool, session=old, age_s=3600)
     assert (row["writer"], row["writer_id"], row["epoch"], row["resumed"]) == (f"0+{str(old)[:8]}", 2, 1, False)
@@ -111,20 +111,20 @@ async def test_who_started_earlier_and_comes_later_takes_no_writer_and_runs(pool
     assert (await attach(pool, session=old, age_s=3800))["fenced"] is False
 
 
-async def test_who_started_earlier_takes_no_writer_that_has_ended_either(pool: asyncpg.Pool) -> None:
+async def test_older_session_does_not_take_an_ended_writer(pool: asyncpg.Pool) -> None:
     await finish(pool, await attach(pool, age_s=60))
     assert (await attach(pool, age_s=3600))["writer_id"] == 2
 
 
 @pytest.mark.parametrize("age_s", [0.0, 59.0, 60.0, 61.0])
-async def test_who_started_later_or_within_two_seconds_takes_over(pool: asyncpg.Pool, age_s: float) -> None:
+async def test_newer_session_takes_over(pool: asyncpg.Pool, age_s: float) -> None:
     """A process that was restarted at once, and one whose attach took a while, are the newer ones in doubt."""
     await attach(pool, age_s=60)
     row = await attach(pool, age_s=age_s)
     assert (row["writer_id"], row["epoch"], row["fenced"]) == (1, 2, False)
 
 
-async def test_ages_grow_by_the_clock_of_postgres_between_two_attaches(pool: asyncpg.Pool) -> None:
+async def test_ages_are_measured_by_the_clock_of_postgres(pool: asyncpg.Pool) -> None:
     await attach(pool, age_s=60)
     await pool.execute("UPDATE stepwell.ledger SET started_at = started_at - interval '1 hour'")  # an hour has passed
     assert (await attach(pool, age_s=3600))["epoch"] == 2
@@ -132,25 +132,25 @@ async def test_ages_grow_by_the_clock_of_postgres_between_two_attaches(pool: asy
 
 
 @pytest.mark.parametrize("resume", ["allow", "must"])
-async def test_who_asks_where_to_go_on_takes_over_whatever_its_age(pool: asyncpg.Pool, resume: str) -> None:
+async def test_resuming_session_takes_over_at_any_age(pool: asyncpg.Pool, resume: str) -> None:
     await attach(pool, age_s=60)
     assert (await attach(pool, age_s=3600, resume=resume))["epoch"] == 2
 
 
-async def test_an_epoch_of_which_no_start_is_known_is_taken_over(pool: asyncpg.Pool) -> None:
+async def test_epoch_without_a_start_time_is_taken_over(pool: asyncpg.Pool) -> None:
     """It attached before the ledger had the column."""
     await attach(pool)
     await pool.execute("UPDATE stepwell.ledger SET started_at = NULL")
     assert (await attach(pool, age_s=3600))["epoch"] == 2
 
 
-async def test_a_spool_that_came_first_is_taken_over_by_what_started_later_only(pool: asyncpg.Pool) -> None:
+async def test_late_sessions_are_ordered_by_start_time(pool: asyncpg.Pool) -> None:
     await attach(pool, late=True, age_s=60)
     assert (await attach(pool, age_s=3600))["writer_id"] == 2
     assert (await attach(pool, age_s=30))["epoch"] == 2
 
 
-async def test_a_session_of_another_run_is_an_error_of_its_own(pool: asyncpg.Pool) -> None:
+async def test_session_of_another_run_has_its_own_error(pool: asyncpg.Pool) -> None:
     session = uuid.uuid4()
     await attach(pool, session=session)
     with pytest.raises(asyncpg.PostgresError, match=f"session {session} belongs to another run") as caught:
@@ -159,7 +159,7 @@ async def test_a_session_of_another_run_is_an_error_of_its_own(pool: asyncpg.Poo
     assert await pool.fetchval("SELECT count(*) FROM stepwell.run") == 1
 
 
-async def test_config_is_merged_and_kept_out_of_the_writers_info(pool: asyncpg.Pool) -> None:
+async def test_config_is_merged_and_not_in_writer_info(pool: asyncpg.Pool) -> None:
     await attach(pool, config={"lr": 1, "model": {"depth": 3}}, host="a", display_name="My run")
     await attach(pool, "1", config={"lr": 2}, host="b")
     await attach(pool, "2", host="c")
@@ -170,7 +170,7 @@ async def test_config_is_merged_and_kept_out_of_the_writers_info(pool: asyncpg.P
     assert not any("config" in json.loads(row["info"]) for row in infos)
 
 
-async def test_a_run_without_a_display_name_shows_its_own(pool: asyncpg.Pool) -> None:
+async def test_run_without_a_display_name_shows_its_id(pool: asyncpg.Pool) -> None:
     await attach(pool)
     assert await pool.fetchval("SELECT display_name FROM stepwell.runs") == "run-1"
 
@@ -185,14 +185,14 @@ async def test_only_the_newest_epoch_can_end_a_writer(pool: asyncpg.Pool) -> Non
     assert await pool.fetchval("SELECT state FROM stepwell.run") == "finished"
 
 
-async def test_writers_that_finish_together_end_the_run(pool: asyncpg.Pool) -> None:
+async def test_concurrent_finishes_end_the_run(pool: asyncpg.Pool) -> None:
     rows = await asyncio.gather(*(attach(pool, str(rank)) for rank in range(20)))
     assert all(await asyncio.gather(*(finish(pool, row, row["writer_id"] // 20) for row in rows)))
     run = await pool.fetchrow("SELECT state, exit_code FROM stepwell.runs")
     assert tuple(run) == ("failed", 1)
 
 
-async def test_restarts_and_ends_of_one_writer_never_block_each_other(pool: asyncpg.Pool) -> None:
+async def test_restarts_and_finishes_of_a_writer_do_not_deadlock(pool: asyncpg.Pool) -> None:
     for round_ in range(10):
         row = await attach(pool)
         # A deadlock would be an error of one of them.

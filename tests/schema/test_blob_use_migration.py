@@ -14,7 +14,7 @@ pytestmark = pytest.mark.db
 RUN = 158_000_000_000 << 20
 
 
-async def test_what_older_objects_and_notes_name_is_kept(any_empty_dsn: str) -> None:
+async def test_blobs_of_older_objects_and_notes_are_kept(any_empty_dsn: str) -> None:
     connection = await asyncpg.connect(any_empty_dsn)
     await connection.execute(migrations._BOOTSTRAP)
     for file in stepwell_schema.migrations():

@@ -37,11 +37,11 @@ async def there(pg: asyncpg.Connection, value: Any) -> bool:
         (None, []),
     ],
 )
-async def test_the_hashes_of_an_object(any_pg: asyncpg.Connection, value: Any, hashes: list[str]) -> None:
+async def test_hashes_of_an_object(any_pg: asyncpg.Connection, value: Any, hashes: list[str]) -> None:
     assert await blobs_of(any_pg, value) == hashes
 
 
-async def test_an_object_is_there_when_all_its_blobs_are(any_pg: asyncpg.Connection) -> None:
+async def test_object_is_shown_when_all_its_blobs_are_stored(any_pg: asyncpg.Connection) -> None:
     one, two = {"_type": "image-file", "sha256": A}, [{"_type": "x", "sha256": A}, {"_type": "y", "sha256": B}]
     assert (await there(any_pg, one), await there(any_pg, two)) == (False, False)
     for sha256, expected in ((A, (True, False)), (B, (True, True))):
@@ -52,12 +52,12 @@ async def test_an_object_is_there_when_all_its_blobs_are(any_pg: asyncpg.Connect
 @pytest.mark.parametrize(
     "value", [None, 5, "text", "_type", [], ["_type"], [{"sha256": A}], {"sha256": A}, {"_type": "x"}]
 )
-async def test_what_is_no_media_object_is_there(any_pg: asyncpg.Connection, value: Any) -> None:
+async def test_other_objects_are_always_shown(any_pg: asyncpg.Connection, value: Any) -> None:
     """A user's own dict with a field `sha256` is a value like any other."""
     assert await there(any_pg, value)
 
 
-async def test_for_other_objects_the_planner_puts_a_look_for_a_key(any_pg: asyncpg.Connection) -> None:
+async def test_planner_checks_one_key_for_other_objects(any_pg: asyncpg.Connection) -> None:
     plan = await any_pg.fetch(
         "EXPLAIN (VERBOSE) SELECT count(*) FROM stepwell.run r WHERE stepwell.blobs_there_v1(r.config)"
     )

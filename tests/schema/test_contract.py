@@ -76,7 +76,7 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_the_views_have_exactly_the_columns_of_the_contract(connection: asyncpg.Connection) -> None:
+async def test_views_have_exactly_the_contract_columns(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type FROM pg_class c "
         "JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relnamespace = 'stepwell'::regnamespace "
@@ -88,7 +88,7 @@ async def test_the_views_have_exactly_the_columns_of_the_contract(connection: as
     assert views == CONTRACT
 
 
-async def test_every_unique_constraint_and_index_holds_the_run_id(connection: asyncpg.Connection) -> None:
+async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch(
         "SELECT t.relname AS table, i.relname AS index, array_agg(a.attname::text) AS columns FROM pg_index x "
         "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid "
@@ -110,14 +110,14 @@ async def test_every_unique_constraint_and_index_holds_the_run_id(connection: as
     assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")}
 
 
-async def test_nothing_points_from_table_to_table(connection: asyncpg.Connection) -> None:
+async def test_there_are_no_foreign_keys_or_triggers(connection: asyncpg.Connection) -> None:
     # Foreign keys and triggers would cost every COPY, and a month could not be dropped whole.
     where = "connamespace = 'stepwell'::regnamespace AND contype = 'f'"
     assert await connection.fetchval(f"SELECT count(*) FROM pg_constraint WHERE {where}") == 0
     assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
 
 
-async def test_history_is_partitioned_by_the_run_id_and_hot_blocks_by_their_ring(
+async def test_history_is_partitioned(
     connection: asyncpg.Connection,
 ) -> None:
     rows = await connection.fetch(
@@ -151,7 +151,7 @@ async def test_arrays_are_never_compressed(connection: asyncpg.Connection) -> No
     assert {row["attstorage"] for row in rows} == {b"e"}
 
 
-async def test_functions_carry_their_version_but_for_those_of_the_contract(connection: asyncpg.Connection) -> None:
+async def test_internal_functions_have_a_version(connection: asyncpg.Connection) -> None:
     names = await connection.fetch("SELECT proname FROM pg_proc WHERE pronamespace = 'stepwell'::regnamespace")
     without = {row[0] for row in names if not row[0].rpartition("_v")[2].isdecimal()}
     assert without == {

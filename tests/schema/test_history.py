@@ -74,7 +74,7 @@ async def read(connection: asyncpg.Connection, where: str, *arguments: object) -
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=st.lists(blocks(), max_size=8))
-async def test_history_is_what_was_put_in(connection: asyncpg.Connection, made: list[Block]) -> None:
+async def test_history_shows_the_stored_points(connection: asyncpg.Connection, made: list[Block]) -> None:
     await connection.execute(
         "TRUNCATE stepwell.run, stepwell.lineage, stepwell.writer, stepwell.ledger, stepwell.metric, stepwell.hot_block"
     )
@@ -90,7 +90,7 @@ async def test_history_is_what_was_put_in(connection: asyncpg.Connection, made: 
     assert await read(connection, "run_id = $1 AND writer = '1' AND step BETWEEN 2 AND 5", run_id) == some
 
 
-async def test_a_filter_on_one_run_touches_one_partition(connection: asyncpg.Connection) -> None:
+async def test_filter_on_a_run_touches_one_partition(connection: asyncpg.Connection) -> None:
     await put(connection, "one", [(0, ["loss"], 3, [1.0, 2.0, 3.0])])
     await connection.execute("SELECT stepwell.ensure_partitions_v1('2024-01-01', 12)")
     run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs")
@@ -106,7 +106,7 @@ async def test_a_filter_on_one_run_touches_one_partition(connection: asyncpg.Con
         assert len(touched) == 1, plan
 
 
-async def test_an_empty_database_shows_empty_views(connection: asyncpg.Connection) -> None:
+async def test_empty_database_has_empty_views(connection: asyncpg.Connection) -> None:
     for view in ("history", "history_superseded", "history_objects", "runs", "rejections"):
         assert await connection.fetch(f"SELECT * FROM stepwell.{view}") == []
     await put(connection, "one", [])

@@ -135,12 +135,12 @@ async def check_samples(pool: asyncpg.Pool, ids: list[int]) -> None:
         "history_samples(ARRAY[$1::bigint], '{loss}', 0)",
     ],
 )
-async def test_senseless_numbers_are_refused(made: Histories, call: str) -> None:
+async def test_invalid_numbers_are_refused(made: Histories, call: str) -> None:
     with pytest.raises(asyncpg.InvalidParameterValueError):
         await made.pool.fetch(f"SELECT * FROM stepwell.{call}", 1)
 
 
-async def test_steps_at_the_end_of_what_there_can_be(made: Histories) -> None:
+async def test_steps_near_the_maximum(made: Histories) -> None:
     stored = await made.attach("far", "0")
     stored.next_step = 2**63 - 12
     await made.put(stored, ["loss"], np.arange(10.0).reshape(1, 10))
@@ -151,7 +151,7 @@ async def test_steps_at_the_end_of_what_there_can_be(made: Histories) -> None:
         await made.seal(whole=True)
 
 
-async def test_names_without_their_steps_look_at_no_history(made: Histories) -> None:
+async def test_names_alone_read_no_history(made: Histories) -> None:
     stored = await made.attach("run", "0")
     await made.put(stored, METRICS, np.ones((3, 10)))
     async with made.pool.acquire() as connection:

@@ -44,7 +44,7 @@ async def upgrade(pool: asyncpg.Pool) -> None:
         assert await connection.fetchval("SELECT count(*) FROM pg_proc WHERE proname = 'points_v1'") == 1
 
 
-async def test_forks_that_are_there_keep_what_they_show(pool: asyncpg.Pool) -> None:
+async def test_existing_forks_keep_their_points(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     await log(made, "one", 20)
     await log(made, "one", 10, rewind_to=4)  # 0…4 and 5…14
@@ -65,7 +65,7 @@ async def test_forks_that_are_there_keep_what_they_show(pool: asyncpg.Pool) -> N
     await made.check()
 
 
-async def test_a_process_that_was_not_heard_of_is_left_out(pool: asyncpg.Pool) -> None:
+async def test_process_that_stored_nothing_is_left_out(pool: asyncpg.Pool) -> None:
     """It had attached, and would have come with steps that the fork shows already."""
     made = Histories(pool)
     await log(made, "one", 20)
@@ -76,7 +76,7 @@ async def test_a_process_that_was_not_heard_of_is_left_out(pool: asyncpg.Pool) -
     await made.check()
 
 
-async def test_a_database_without_forks_is_upgraded(pool: asyncpg.Pool) -> None:
+async def test_database_without_forks_is_upgraded(pool: asyncpg.Pool) -> None:
     made = Histories(pool)
     await log(made, "one", 20)
     await upgrade(pool)

@@ -34,20 +34,20 @@ async def intern(pool: asyncpg.Pool, run_id: int, names: list[str], limit: int =
     return dict(rows)
 
 
-async def test_names_get_the_next_ids_in_their_order_and_keep_them(pool: asyncpg.Pool) -> None:
+async def test_names_get_consecutive_permanent_ids(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     assert await intern(pool, run_id, ["b", "a"]) == {"b": 1, "a": 2}
     assert await intern(pool, run_id, ["c", "a", "d"]) == {"c": 3, "a": 2, "d": 4}
     assert await intern(pool, run_id, ["d"]) == {"d": 4}
 
 
-async def test_each_run_counts_for_itself(pool: asyncpg.Pool) -> None:
+async def test_ids_are_counted_per_run(pool: asyncpg.Pool) -> None:
     one, two = await new_run(pool), await new_run(pool)
     await intern(pool, one, ["x", "y"])
     assert await intern(pool, two, ["y"]) == {"y": 1}
 
 
-async def test_ids_stay_dense_and_agree_when_many_ask_together(pool: asyncpg.Pool) -> None:
+async def test_concurrent_callers_get_dense_consistent_ids(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     names = [f"layer/{number}/grad" for number in range(60)]
     rng = random.Random(7)
@@ -60,7 +60,7 @@ async def test_ids_stay_dense_and_agree_when_many_ask_together(pool: asyncpg.Poo
     assert sorted(known.values()) == list(range(1, len(known) + 1))
 
 
-async def test_the_limit_is_kept_exactly_and_a_refusal_leaves_nothing(pool: asyncpg.Pool) -> None:
+async def test_limit_is_exact_and_refusal_leaves_nothing(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     await intern(pool, run_id, ["a", "b"], 3)
     with pytest.raises(asyncpg.PostgresError, match="the run would have 4 metric names; its limit is 3") as caught:
@@ -70,7 +70,7 @@ async def test_the_limit_is_kept_exactly_and_a_refusal_leaves_nothing(pool: asyn
     assert await intern(pool, run_id, ["c"], 3) == {"c": 3}
 
 
-async def test_the_limit_holds_when_many_ask_together(pool: asyncpg.Pool) -> None:
+async def test_limit_holds_for_concurrent_callers(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     answers = await asyncio.gather(
         *(intern(pool, run_id, [f"n{number}", f"m{number}"], 10) for number in range(20)), return_exceptions=True
@@ -81,13 +81,13 @@ async def test_the_limit_holds_when_many_ask_together(pool: asyncpg.Pool) -> Non
     assert [row[0] for row in ids] == list(range(1, 11))
 
 
-async def test_a_run_that_does_not_exist_is_an_error_of_its_own(pool: asyncpg.Pool) -> None:
+async def test_missing_run_has_its_own_error(pool: asyncpg.Pool) -> None:
     with pytest.raises(asyncpg.PostgresError, match="run 5 does not exist") as caught:
         await intern(pool, 5, ["a"])
     assert caught.value.sqlstate == "ST002"
 
 
-async def test_names_may_be_long_and_of_any_script(pool: asyncpg.Pool) -> None:
+async def test_names_may_be_long_and_in_any_script(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     rng = random.Random(1)
     # Random, so that no compression makes room for them in an index.
@@ -98,5 +98,5 @@ async def test_names_may_be_long_and_of_any_script(pool: asyncpg.Pool) -> None:
     assert await intern(pool, run_id, names[::-1]) == ids
 
 
-async def test_no_names_are_no_ids(pool: asyncpg.Pool) -> None:
+async def test_no_names_give_no_ids(pool: asyncpg.Pool) -> None:
     assert await intern(pool, await new_run(pool), []) == {}

@@ -48,7 +48,7 @@ FIRST = {"0001_a": "CREATE TABLE stepwell.a (n int); INSERT INTO stepwell.a VALU
 SECOND = {**FIRST, "0002_b": "CREATE TABLE stepwell.b (n int)"}
 
 
-async def test_the_schema_is_applied_once(database: asyncpg.Connection) -> None:
+async def test_schema_is_applied_once(database: asyncpg.Connection) -> None:
     names = [file.name for file in stepwell_schema.migrations()]
     assert await migrate(database) == [*names, REPLACEABLE]
     recorded = dict(await database.fetch("SELECT name, checksum FROM stepwell.migration"))
@@ -56,7 +56,7 @@ async def test_the_schema_is_applied_once(database: asyncpg.Connection) -> None:
     assert await migrate(database) == []
 
 
-async def test_two_servers_that_start_together_apply_it_once(any_empty_dsn: str) -> None:
+async def test_two_servers_apply_the_schema_once(any_empty_dsn: str) -> None:
     connections = [await asyncpg.connect(any_empty_dsn) for _ in range(3)]
     applied = await asyncio.gather(*(migrate(connection) for connection in connections))
     assert sorted(map(bool, applied)) == [False, False, True]
@@ -65,7 +65,7 @@ async def test_two_servers_that_start_together_apply_it_once(any_empty_dsn: str)
         await connection.close()
 
 
-async def test_only_what_is_missing_is_applied(database: asyncpg.Connection, install: Install) -> None:
+async def test_only_missing_migrations_are_applied(database: asyncpg.Connection, install: Install) -> None:
     install(FIRST)
     assert await migrate(database) == ["0001_a", REPLACEABLE]
     install(SECOND)
@@ -73,7 +73,7 @@ async def test_only_what_is_missing_is_applied(database: asyncpg.Connection, ins
     assert await database.fetchval("SELECT count(*) FROM stepwell.a") == 1
 
 
-async def test_changed_functions_and_views_are_applied_again(database: asyncpg.Connection, install: Install) -> None:
+async def test_changed_functions_and_views_are_reapplied(database: asyncpg.Connection, install: Install) -> None:
     function = "CREATE OR REPLACE FUNCTION stepwell.f() RETURNS int LANGUAGE sql AS $$ SELECT %d $$"
     view = {"v": "CREATE OR REPLACE VIEW stepwell.v AS SELECT stepwell.f() AS n"}
     install(FIRST, {"f": function % 1}, view)
@@ -83,7 +83,7 @@ async def test_changed_functions_and_views_are_applied_again(database: asyncpg.C
     assert await database.fetchval("SELECT n FROM stepwell.v") == 2
 
 
-async def test_an_older_server_that_starts_again_leaves_newer_functions_alone(
+async def test_older_server_keeps_newer_functions(
     database: asyncpg.Connection, install: Install, caplog: pytest.LogCaptureFixture
 ) -> None:
     function = "CREATE OR REPLACE FUNCTION stepwell.f() RETURNS int LANGUAGE sql AS $$ SELECT %d $$"
@@ -101,7 +101,7 @@ async def test_an_older_server_that_starts_again_leaves_newer_functions_alone(
     assert await migrate(database) == [REPLACEABLE]
 
 
-async def test_there_is_one_attach_after_an_upgrade_too(database: asyncpg.Connection) -> None:
+async def test_upgrade_leaves_one_attach_function(database: asyncpg.Connection) -> None:
     """Two that differ only in what has a default would make every call of an older server ambiguous."""
     await migrate(database)
     await database.execute(
@@ -113,13 +113,13 @@ async def test_there_is_one_attach_after_an_upgrade_too(database: asyncpg.Connec
     assert await database.fetchval("SELECT count(*) FROM pg_proc WHERE proname = 'attach_v1'") == 1
 
 
-async def test_a_name_without_its_schema_fails(database: asyncpg.Connection, install: Install) -> None:
+async def test_name_without_schema_fails(database: asyncpg.Connection, install: Install) -> None:
     install({"0001_a": "CREATE TABLE a (n int)"})
     with pytest.raises(Error, match=r"0001_a\.sql could not be applied"):
         await migrate(database)
 
 
-async def test_a_failing_file_leaves_nothing_and_is_named(database: asyncpg.Connection, install: Install) -> None:
+async def test_failing_file_is_rolled_back_and_named(database: asyncpg.Connection, install: Install) -> None:
     install({**FIRST, "0002_bad": "CREATE TABLE stepwell.b (n int); SELECT 1/0"})
     with pytest.raises(Error, match=r"0002_bad\.sql could not be applied \(22012: division by zero"):
         await migrate(database)
@@ -129,7 +129,7 @@ async def test_a_failing_file_leaves_nothing_and_is_named(database: asyncpg.Conn
     assert await migrate(database) == ["0002_b", REPLACEABLE]
 
 
-async def test_an_edited_migration_is_refused(database: asyncpg.Connection, install: Install) -> None:
+async def test_edited_migration_is_refused(database: asyncpg.Connection, install: Install) -> None:
     install(FIRST)
     await migrate(database)
     install({"0001_a": "CREATE TABLE stepwell.a (n bigint)", "0002_b": "CREATE TABLE stepwell.b (n int)"})
@@ -138,7 +138,7 @@ async def test_an_edited_migration_is_refused(database: asyncpg.Connection, inst
     assert await database.fetchval("SELECT to_regclass('stepwell.b')") is None
 
 
-async def test_a_newer_database_is_refused(database: asyncpg.Connection, install: Install) -> None:
+async def test_newer_database_is_refused(database: asyncpg.Connection, install: Install) -> None:
     install(SECOND)
     await migrate(database)
     install(FIRST)
@@ -146,7 +146,7 @@ async def test_a_newer_database_is_refused(database: asyncpg.Connection, install
         await migrate(database)
 
 
-async def test_a_held_table_ends_the_wait(
+async def test_wait_for_a_locked_table_times_out(
     any_empty_dsn: str, database: asyncpg.Connection, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stepwell_ingest.db.migrate._DDL_LOCK_TIMEOUT", "200ms")
@@ -162,7 +162,7 @@ async def test_a_held_table_ends_the_wait(
     assert await migrate(database) == ["0002_alter", REPLACEABLE]
 
 
-async def test_an_old_server_is_refused() -> None:
+async def test_old_postgres_is_refused() -> None:
     class Old:
         async def fetchval(self, _: str) -> str:
             return "140011"

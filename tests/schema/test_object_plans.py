@@ -56,33 +56,33 @@ def nodes(plan: Plan) -> Iterator[Plan]:
         yield from nodes(child)
 
 
-async def test_a_rare_key_reads_its_own_objects_only(connection: asyncpg.Connection) -> None:
+async def test_rare_key_reads_only_its_objects(connection: asyncpg.Connection) -> None:
     shown, rows, asked = await read(connection, "key = 'rare'")
     assert (shown, rows) == (STEPS // 500, 2 * STEPS // 500)  # and those of very long keys, which are looked through
     assert "key = 'rare'" in asked
 
 
 @pytest.mark.parametrize("keys", ["key = 'key-3'", "key = ANY ('{key-3,nope}')", "true"])
-async def test_a_range_of_steps_reads_a_few_blocks(connection: asyncpg.Connection, keys: str) -> None:
+async def test_step_range_reads_few_blocks(connection: asyncpg.Connection, keys: str) -> None:
     shown, rows, asked = await read(connection, f"{keys} AND step >= 1500 AND step < 1520")
     assert shown == (20 * 9 + 2 if keys == "true" else 20)
     assert rows < STEPS  # which a key has, and a tenth of what the run has
     assert "step >= 1500" in asked
 
 
-async def test_a_key_that_no_btree_takes_is_found_among_its_like(connection: asyncpg.Connection) -> None:
+async def test_key_too_long_for_a_btree_is_found(connection: asyncpg.Connection) -> None:
     shown, rows, _ = await read(connection, f"key = '{LONG}'")
     assert (shown, rows) == (STEPS // 500, STEPS // 500)
 
 
-async def test_without_a_key_nothing_is_shown_twice_or_missing(connection: asyncpg.Connection) -> None:
+async def test_query_without_key_shows_each_object_once(connection: asyncpg.Connection) -> None:
     shown, rows, _ = await read(connection, "step >= 0")
     assert shown == 9 * STEPS + 2 * STEPS // 500
     assert rows < 1.1 * shown  # and what its first and last blocks have of others
 
 
 @pytest.mark.parametrize("length", [1999, 2000, 2001, 32_767])
-async def test_keys_around_the_limit_are_shown_once(connection: asyncpg.Connection, length: int) -> None:
+async def test_keys_near_the_limit_are_shown_once(connection: asyncpg.Connection, length: int) -> None:
     async with connection.transaction():
         key = "".join(chr(33 + at * 7919 % 94) for at in range(length))  # which does not compress well
         await connection.execute(

@@ -46,7 +46,7 @@ async def floor(connection: asyncpg.Connection, at: datetime) -> int:
     return int(await connection.fetchval("SELECT stepwell.run_id_floor_v1($1)", at))
 
 
-async def test_partitions_are_made_for_each_table_and_month_and_only_once(connection: asyncpg.Connection) -> None:
+async def test_partitions_are_created_once_per_table_and_month(connection: asyncpg.Connection) -> None:
     assert await connection.fetchval(ENSURE, date(2025, 11, 17), 3) == 3 * len(TABLES)
     expected = [f"{table}_{month}" for table in TABLES for month in ("2025_11", "2025_12", "2026_01")]
     assert await partitions(connection) == sorted(expected)
@@ -54,7 +54,7 @@ async def test_partitions_are_made_for_each_table_and_month_and_only_once(connec
     assert await connection.fetchval(ENSURE, date(2025, 12, 1), 3) == len(TABLES)
 
 
-async def test_many_that_make_partitions_together_make_each_once(any_postgres_dsn: str) -> None:
+async def test_concurrent_calls_create_each_partition_once(any_postgres_dsn: str) -> None:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=8, max_size=8) as pool:
         made = await asyncio.gather(*(pool.fetchval(ENSURE, date(2025, 1 + number % 3, 1), 4) for number in range(12)))
         assert sum(made) == 6 * len(TABLES)
@@ -62,7 +62,7 @@ async def test_many_that_make_partitions_together_make_each_once(any_postgres_ds
             assert len(await partitions(connection)) == 6 * len(TABLES)
 
 
-async def test_partitions_are_made_while_others_read_and_write(any_postgres_dsn: str) -> None:
+async def test_partitions_are_created_during_reads_and_writes(any_postgres_dsn: str) -> None:
     async with asyncpg.create_pool(any_postgres_dsn, min_size=2, max_size=2) as pool:
         await pool.execute(ENSURE, date(2026, 2, 1), 1)
         async with pool.acquire() as writing, pool.acquire() as making, writing.transaction():
@@ -72,7 +72,7 @@ async def test_partitions_are_made_while_others_read_and_write(any_postgres_dsn:
             assert await making.fetchval(ENSURE, date(2026, 2, 1), 2) == len(TABLES)
 
 
-async def test_a_partition_has_what_its_table_has(connection: asyncpg.Connection) -> None:
+async def test_partitions_match_their_table(connection: asyncpg.Connection) -> None:
     """Storage, columns that are generated, indexes that belong to those of the table."""
     await connection.execute(ENSURE, date(2026, 2, 1), 1)
     storage = "SELECT attname, attstorage, attgenerated, attnotnull FROM pg_attribute WHERE attrelid = $1::regclass"
@@ -92,7 +92,7 @@ async def test_a_partition_has_what_its_table_has(connection: asyncpg.Connection
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
-async def test_a_run_lies_in_the_month_of_its_creation_in_utc(connection: asyncpg.Connection, zone: str) -> None:
+async def test_run_is_stored_in_its_utc_month(connection: asyncpg.Connection, zone: str) -> None:
     await connection.execute(f"SET TIME ZONE '{zone}'")
     await connection.execute(ENSURE, date(2026, 2, 10), 3)  # across a change of summer time
     april = datetime(2026, 4, 1, tzinfo=UTC)
@@ -109,7 +109,7 @@ async def test_a_run_lies_in_the_month_of_its_creation_in_utc(connection: asyncp
         await partition_of(connection, await floor(connection, datetime(2026, 2, 1, tzinfo=UTC) - tick))
 
 
-async def test_ids_are_milliseconds_with_a_counter_below(connection: asyncpg.Connection) -> None:
+async def test_ids_contain_milliseconds_and_a_counter(connection: asyncpg.Connection) -> None:
     assert await floor(connection, datetime(2020, 1, 1, tzinfo=UTC)) == 0
     at = datetime(2024, 2, 29, 12, 0, 0, 999_999, tzinfo=UTC)
     ms = (at - datetime(2020, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
@@ -117,7 +117,7 @@ async def test_ids_are_milliseconds_with_a_counter_below(connection: asyncpg.Con
     assert 0 < await floor(connection, datetime(2298, 1, 1, tzinfo=UTC)) < 2**63
 
 
-async def test_new_ids_are_of_now_distinct_and_grow(connection: asyncpg.Connection) -> None:
+async def test_new_ids_are_current_distinct_and_increasing(connection: asyncpg.Connection) -> None:
     rows = await connection.fetch("SELECT stepwell.new_run_id_v1() AS id FROM generate_series(1, 5000)")
     ids = [row["id"] for row in rows]
     assert len(set(ids)) == 5000
@@ -129,12 +129,12 @@ async def test_new_ids_are_of_now_distinct_and_grow(connection: asyncpg.Connecti
     assert [number >> 20 for number in ids] == sorted(number >> 20 for number in ids)
 
 
-async def test_the_counter_starts_again_at_its_end(connection: asyncpg.Connection) -> None:
+async def test_counter_wraps_around(connection: asyncpg.Connection) -> None:
     await connection.execute("SELECT setval('stepwell.run_serial', 1048575)")
     assert await connection.fetchval("SELECT stepwell.new_run_id_v1() & 1048575") == 0
 
 
-async def test_a_month_is_not_dropped_while_its_last_run_may_be_uncommitted(connection: asyncpg.Connection) -> None:
+async def test_month_with_an_uncommitted_run_is_not_dropped(connection: asyncpg.Connection) -> None:
     """A run id is made in the last millisecond of November, and committed in December."""
     await connection.execute(ENSURE, date(2026, 10, 1), 3)
     first, last = await connection.fetchrow(

@@ -43,7 +43,7 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def test_a_run_and_a_metric_reach_the_indexes(connection: asyncpg.Connection) -> None:
+async def test_run_and_metric_conditions_use_indexes(connection: asyncpg.Connection) -> None:
     plan = await plan_of(connection, "SELECT * FROM stepwell.history WHERE run = 'a' AND metric = 'metric-3'")
     assert "run_id" in conditions(plan, "hot_block")
     chunk = conditions(plan, "chunk")
@@ -54,7 +54,7 @@ async def test_a_run_and_a_metric_reach_the_indexes(connection: asyncpg.Connecti
 
 
 @pytest.mark.parametrize("where", ["run_id = {id}", "run_id = {id} AND run = 'b'", "project = 'mnist' AND run = 'b'"])
-async def test_a_run_alone_reads_nothing_of_other_runs(connection: asyncpg.Connection, where: str) -> None:
+async def test_run_condition_reads_no_other_runs(connection: asyncpg.Connection, where: str) -> None:
     run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'b'")
     plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.history WHERE {where.format(id=run_id)}")
     assert rows_read(plan, "chunk") == 2 * 6 * METRICS
@@ -64,7 +64,7 @@ async def test_a_run_alone_reads_nothing_of_other_runs(connection: asyncpg.Conne
 @pytest.mark.parametrize(
     ("low", "high", "chunks", "blocks"), [(0, 1024, 1, 0), (1500, 2500, 2, 0), (5990, 6010, 1, 1), (11000, 11100, 0, 1)]
 )
-async def test_steps_of_history_between_reach_the_indexes(
+async def test_history_between_uses_indexes(
     connection: asyncpg.Connection, low: int, high: int, chunks: int, blocks: int
 ) -> None:
     where = "run = 'c' AND metric = 'metric-0' AND writer = '1'"
@@ -83,7 +83,7 @@ async def test_steps_of_history_between_reach_the_indexes(
 @pytest.mark.parametrize(
     ("low", "high", "chunks"), [(None, 900, 2), (3000, 3100, 1), (1500, 2500, 2), (None, None, 6), (-20, -10, 0)]
 )
-async def test_a_range_of_time_opens_its_own_chunks_only(
+async def test_time_range_reads_only_its_chunks(
     connection: asyncpg.Connection, low: int | None, high: int | None, chunks: int
 ) -> None:
     bounds = [
@@ -99,7 +99,7 @@ async def test_a_range_of_time_opens_its_own_chunks_only(
     assert sum(node["Actual Loops"] for node in opened) <= 2 * (chunks + 2 * (chunks > 0))
 
 
-async def test_a_writer_reaches_the_indexes(connection: asyncpg.Connection) -> None:
+async def test_writer_condition_uses_indexes(connection: asyncpg.Connection) -> None:
     plan = await plan_of(
         connection, "SELECT * FROM stepwell.history WHERE run = 'a' AND metric = 'metric-3' AND writer = '0'"
     )
@@ -108,7 +108,7 @@ async def test_a_writer_reaches_the_indexes(connection: asyncpg.Connection) -> N
     assert rows_read(plan, "hot_block") == 60
 
 
-async def test_a_sample_opens_no_chunk_that_lies_in_a_bucket(connection: asyncpg.Connection) -> None:
+async def test_sample_skips_chunks_inside_a_bucket(connection: asyncpg.Connection) -> None:
     """auto_explain is not at hand, so the function's reads of large values are counted by Postgres itself."""
     run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'a'")
     count = (
@@ -130,7 +130,7 @@ async def test_a_sample_opens_no_chunk_that_lies_in_a_bucket(connection: asyncpg
     assert await read(sample, run_id) == 0
 
 
-async def test_a_superseded_view_reads_only_epochs_that_have_something_superseded(
+async def test_superseded_view_reads_only_affected_epochs(
     connection: asyncpg.Connection,
 ) -> None:
     plan = await plan_of(
@@ -140,7 +140,7 @@ async def test_a_superseded_view_reads_only_epochs_that_have_something_supersede
     assert rows_read(plan, "hot_block") == 0
 
 
-async def test_a_whole_read_of_named_metrics_reads_no_other_metric(connection: asyncpg.Connection) -> None:
+async def test_read_of_named_metrics_reads_no_other_metric(connection: asyncpg.Connection) -> None:
     run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'b'")
     arrays = f"SELECT * FROM stepwell.history_arrays_v1({run_id}, ARRAY['metric-1', 'metric-5'], 1500, 2500)"
     plan = await plan_of(connection, arrays)
@@ -148,7 +148,7 @@ async def test_a_whole_read_of_named_metrics_reads_no_other_metric(connection: a
     assert rows_read(plan, "chunk") <= 2 * 2 * 3  # metrics, writers, chunks
 
 
-async def test_a_summary_that_nobody_defined_looks_at_no_chunk_and_once_at_hot_blocks(
+async def test_default_summary_reads_no_chunks(
     connection: asyncpg.Connection,
 ) -> None:
     plan = await plan_of(connection, "SELECT * FROM stepwell.summary WHERE run = 'a' AND project = 'mnist'")
@@ -157,7 +157,7 @@ async def test_a_summary_that_nobody_defined_looks_at_no_chunk_and_once_at_hot_b
     assert rows_read(plan, "hot_block") <= 2 * 60 + 2  # to find the newest of each writer, and those
 
 
-async def test_a_config_that_points_are_grouped_by_is_made_once_a_run(connection: asyncpg.Connection) -> None:
+async def test_config_is_computed_once_per_run(connection: asyncpg.Connection) -> None:
     plan = await plan_of(
         connection,
         "SELECT h.run, max(h.value), r.config->>'lr' FROM stepwell.history h JOIN stepwell.runs r USING (run_id) "

@@ -47,7 +47,7 @@ async def reader(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("query", READS)
-async def test_it_reads_everything_of_the_contract(reader: asyncpg.Connection, query: str) -> None:
+async def test_reader_can_read_the_whole_contract(reader: asyncpg.Connection, query: str) -> None:
     rows = await reader.fetch(query)
     assert bool(rows) is not query.endswith(NOT_READ)
 
@@ -74,12 +74,12 @@ async def test_it_reads_everything_of_the_contract(reader: asyncpg.Connection, q
         "ALTER ROLE stepwell_reader SUPERUSER",
     ],
 )
-async def test_it_can_change_nothing_and_log_in_nobodys_name(reader: asyncpg.Connection, statement: str) -> None:
+async def test_reader_cannot_write_or_log(reader: asyncpg.Connection, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.execute(statement)
 
 
-async def test_a_login_of_it_is_read_only_and_has_a_timeout(any_postgres_dsn: str) -> None:
+async def test_login_is_read_only_and_has_a_timeout(any_postgres_dsn: str) -> None:
     connection = await asyncpg.connect(any_postgres_dsn, user="stepwell_reader")
     assert await connection.fetchval("SHOW default_transaction_read_only") == "on"
     assert await connection.fetchval("SHOW statement_timeout") == "1min"
@@ -87,7 +87,7 @@ async def test_a_login_of_it_is_read_only_and_has_a_timeout(any_postgres_dsn: st
 
 
 @pytest.mark.parametrize("may", ["NOCREATEROLE", "CREATEROLE"])
-async def test_a_server_whose_role_is_no_superuser_starts_all_the_same(any_empty_dsn: str, may: str) -> None:
+async def test_server_starts_without_superuser_rights(any_empty_dsn: str, may: str) -> None:
     admin = await asyncpg.connect(any_empty_dsn)
     database = await admin.fetchval("SELECT current_database()")
     role = f"owner_{database}"

@@ -50,7 +50,7 @@ async def end(made: Histories, writers: str, state: str = "finished") -> None:
 
 @pytest.mark.parametrize("state", ["running", "finished", "failed", "crashed"])
 @pytest.mark.parametrize("back_to", [4, 2])
-async def test_a_second_rewind_cuts_ranks_that_do_not_return(made: Histories, state: str, back_to: int) -> None:
+async def test_second_rewind_cuts_absent_ranks(made: Histories, state: str, back_to: int) -> None:
     await start(made, "012", 10)
     await start(made, "012", 8, first=5, rewind_to=4)
     await end(made, "012", state)
@@ -61,7 +61,7 @@ async def test_a_second_rewind_cuts_ranks_that_do_not_return(made: Histories, st
     await made.check()
 
 
-async def test_ranks_that_ran_one_after_the_other_are_cut_by_a_second_rewind(made: Histories) -> None:
+async def test_second_rewind_cuts_ranks_that_ran_in_sequence(made: Histories) -> None:
     for how in ({}, {"rewind_to": 4}):
         for writer in "01":
             await start(made, writer, 10, first=5 if how else 0, **how)
@@ -71,7 +71,7 @@ async def test_ranks_that_ran_one_after_the_other_are_cut_by_a_second_rewind(mad
 
 
 @pytest.mark.parametrize("order", ["01", "10"])
-async def test_ranks_that_rewind_together_keep_what_they_log_since(made: Histories, order: str) -> None:
+async def test_ranks_that_rewind_together_keep_their_new_points(made: Histories, order: str) -> None:
     """Three starts from one checkpoint; each rank logs before the next one comes."""
     await start(made, "01", 10)
     for last in (8, 9, 7):
@@ -82,7 +82,7 @@ async def test_ranks_that_rewind_together_keep_what_they_log_since(made: Histori
     await made.check()
 
 
-async def test_a_rank_that_is_new_joins_the_start_that_it_came_with(made: Histories) -> None:
+async def test_new_rank_joins_its_launch(made: Histories) -> None:
     await start(made, "01", 10)
     await start(made, "01", 8, first=5, rewind_to=4)
     await start(made, "2", 7, first=5, rewind_to=4)
@@ -93,7 +93,7 @@ async def test_a_rank_that_is_new_joins_the_start_that_it_came_with(made: Histor
 
 
 @pytest.mark.parametrize("state", ["running", "crashed"])
-async def test_a_process_that_lives_on_through_a_rewind_is_heard(made: Histories, state: str) -> None:
+async def test_process_that_survives_a_rewind_is_recorded(made: Histories, state: str) -> None:
     """Whatever it was taken for: what it had above the step is hidden, what it logs from now on is shown."""
     begun = await start(made, "01", 10)
     session = await made.pool.fetchval("SELECT session FROM stepwell.ledger WHERE writer_id = 2")
@@ -111,7 +111,7 @@ async def test_a_process_that_lives_on_through_a_rewind_is_heard(made: Histories
     await made.check()
 
 
-async def test_the_heartbeat_of_a_process_that_lives_on_counts(made: Histories) -> None:
+async def test_heartbeat_of_a_surviving_process_counts(made: Histories) -> None:
     begun = await start(made, "01", 10)
     await start(made, "0", 6, first=5, rewind_to=4)
     await made.pool.execute("UPDATE stepwell.writer SET state = 'crashed', heartbeat_at = now() - interval '1 h'")
@@ -121,7 +121,7 @@ async def test_the_heartbeat_of_a_process_that_lives_on_counts(made: Histories) 
     assert await made.pool.fetch(queries("lifecycle")["heartbeat"], *([part] for part in begun["0"].key)) == []
 
 
-async def test_a_writer_with_nothing_above_the_step_is_left_as_it_is(made: Histories) -> None:
+async def test_writer_below_the_step_is_unchanged(made: Histories) -> None:
     begun = await start(made, "1", 3)
     await start(made, "0", 10)
     await start(made, "0", 6, first=5, rewind_to=4)
@@ -130,7 +130,7 @@ async def test_a_writer_with_nothing_above_the_step_is_left_as_it_is(made: Histo
 
 
 @pytest.mark.parametrize(("back_to", "last"), [(1000, 4), (4, 4), (2, 2), (0, 0)])
-async def test_a_rewind_beyond_the_end_goes_on_at_the_end(made: Histories, back_to: int, last: int) -> None:
+async def test_rewind_beyond_the_end_continues_at_the_end(made: Histories, back_to: int, last: int) -> None:
     await start(made, "01", 5)
     stored = await made.attach("run", "0", rewind_to=back_to)
     assert stored.next_step == last + 1
@@ -144,14 +144,14 @@ async def test_a_rewind_beyond_the_end_goes_on_at_the_end(made: Histories, back_
     assert await made.pool.fetchval("SELECT last_step FROM stepwell.runs") == 8
 
 
-async def test_a_rewind_of_a_run_without_steps_begins_at_the_first(made: Histories) -> None:
+async def test_rewind_of_an_empty_run_starts_at_the_first_step(made: Histories) -> None:
     await made.attach("run", "0")
     assert (await made.attach("run", "0", rewind_to=7)).next_step == 0
     assert await made.pool.fetchval("SELECT last_step FROM stepwell.runs") is None
 
 
 @pytest.mark.parametrize("state", ["running", "finished"])
-async def test_a_fork_that_is_rewound_hides_what_it_inherited_of_every_writer(made: Histories, state: str) -> None:
+async def test_rewound_fork_hides_inherited_points_of_all_writers(made: Histories, state: str) -> None:
     await start(made, "01", 10)
     for writer in "01":
         await made.attach("child", writer, fork_run="run", fork_step_=8)
@@ -164,7 +164,7 @@ async def test_a_fork_that_is_rewound_hides_what_it_inherited_of_every_writer(ma
 
 
 @pytest.mark.parametrize("state", ["running", "finished"])
-async def test_a_fork_that_is_made_once_more_by_fewer_ranks_begins_anew(made: Histories, state: str) -> None:
+async def test_fork_repeated_by_fewer_ranks_starts_over(made: Histories, state: str) -> None:
     await start(made, "01", 10)
     for stored in [await made.attach("child", writer, fork_run="run", fork_step_=5) for writer in "01"]:
         await log(made, stored, 6, 9)
@@ -177,7 +177,7 @@ async def test_a_fork_that_is_made_once_more_by_fewer_ranks_begins_anew(made: Hi
         assert await steps(made, writer, "child") == list(range(6))
 
 
-async def test_processes_that_were_heard_long_before_are_of_an_earlier_start(made: Histories) -> None:
+async def test_silent_processes_belong_to_an_earlier_launch(made: Histories) -> None:
     await start(made, "0", 10)
     await start(made, "0", 8, first=5, rewind_to=4)
     await made.pool.execute(
@@ -188,7 +188,7 @@ async def test_processes_that_were_heard_long_before_are_of_an_earlier_start(mad
     assert await steps(made, "0") == list(range(5))
 
 
-async def test_refusals_are_heard_again_behind_a_cut(made: Histories) -> None:
+async def test_refusals_are_repeated_after_a_cut(made: Histories) -> None:
     begun = await start(made, "01", 10)
     key = begun["1"].key
     await made.pool.execute(

@@ -48,7 +48,7 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("column", ["config", "tags", "run_group", "display_name", "notes"])
-async def test_no_function_is_called_for_a_run(connection: asyncpg.Connection, column: str) -> None:
+async def test_no_function_is_called_per_run(connection: asyncpg.Connection, column: str) -> None:
     """Calls cost 2 ms a run, which inlined takes 0.05."""
     async with connection.transaction():
         await connection.execute("SET LOCAL track_functions = 'all'")
@@ -57,15 +57,13 @@ async def test_no_function_is_called_for_a_run(connection: asyncpg.Connection, c
         assert not {name for (name,) in called if name.endswith("_of_v1") or name.startswith("run_")}
 
 
-async def test_columns_that_are_not_asked_for_are_not_made(connection: asyncpg.Connection) -> None:
+async def test_unselected_columns_are_not_computed(connection: asyncpg.Connection) -> None:
     plan = await plan_of(connection, "SELECT run, state, created_at FROM stepwell.runs")
     assert {str(node.get("Relation Name", "run"))[:4] for node in nodes(plan)} <= {"run", "ledg"}
 
 
 @pytest.mark.parametrize("where", ["'best' = ANY (r.tags)", "r.run_group = 'g'"])
-async def test_history_of_the_runs_of_a_tag_or_group_reads_no_other_run(
-    connection: asyncpg.Connection, where: str
-) -> None:
+async def test_history_by_tag_or_group_reads_no_other_run(connection: asyncpg.Connection, where: str) -> None:
     plan = await plan_of(
         connection,
         "SELECT h.run, avg(h.value) FROM stepwell.runs r JOIN stepwell.history h USING (run_id) "
@@ -75,7 +73,7 @@ async def test_history_of_the_runs_of_a_tag_or_group_reads_no_other_run(
     assert rows_read(plan, "chunk") == RUNS // 10
 
 
-async def test_a_key_of_all_summaries_of_a_project_reads_that_key_only(connection: asyncpg.Connection) -> None:
+async def test_summary_key_of_a_project_reads_only_that_key(connection: asyncpg.Connection) -> None:
     plan = await plan_of(
         connection, "SELECT run, number FROM stepwell.summary WHERE project = 'mnist' AND key = 'loss'"
     )
@@ -87,14 +85,14 @@ async def test_a_key_of_all_summaries_of_a_project_reads_that_key_only(connectio
 
 
 @pytest.mark.parametrize("where", ["run = 'run-7'", "run_id = (SELECT run_id FROM stepwell.run WHERE name = 'run-7')"])
-async def test_the_summary_of_a_run_reads_its_own_metrics_only(connection: asyncpg.Connection, where: str) -> None:
+async def test_run_summary_reads_only_its_metrics(connection: asyncpg.Connection, where: str) -> None:
     plan = await plan_of(connection, f"SELECT key, value FROM stepwell.summary WHERE {where}")
     assert plan["Actual Rows"] >= METRICS
     assert rows_read(plan, "metric_2") == METRICS
     assert rows_read(plan, "metric_total") == METRICS
 
 
-async def test_summaries_of_a_page_of_runs_are_made_of_these_runs_only(connection: asyncpg.Connection) -> None:
+async def test_page_of_runs_computes_only_its_summaries(connection: asyncpg.Connection) -> None:
     plan = await plan_of(
         connection,
         "SELECT s.run, s.key, s.value FROM (SELECT run_id FROM stepwell.runs WHERE project = 'mnist' "
@@ -104,7 +102,7 @@ async def test_summaries_of_a_page_of_runs_are_made_of_these_runs_only(connectio
     assert rows_read(plan, "metric_total") == 5 * METRICS
 
 
-async def test_a_key_of_stored_summaries_is_looked_up_by_the_index(connection: asyncpg.Connection) -> None:
+async def test_stored_summary_key_uses_the_index(connection: asyncpg.Connection) -> None:
     transaction = connection.transaction()
     await transaction.start()
     run_ids = [row["run_id"] for row in await connection.fetch("SELECT run_id FROM stepwell.run")]

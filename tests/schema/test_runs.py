@@ -46,14 +46,14 @@ async def config(pg: asyncpg.Connection) -> Any:
     return json.loads(await pg.fetchval("SELECT config FROM stepwell.runs"))
 
 
-async def test_a_run_without_names_has_its_id(pg: asyncpg.Connection) -> None:
+async def test_run_without_names_shows_its_id(pg: asyncpg.Connection) -> None:
     await attach(pg)
     assert tuple(await pg.fetchrow(ABOUT)) == ("run-1", None, [], None, None, None)
     assert await pg.fetchval("SELECT heartbeat_at > now() - interval '1 minute' FROM stepwell.runs")
     assert await pg.fetchval("SELECT count(*) FROM stepwell.note") == 0
 
 
-async def test_names_are_those_of_the_start_and_then_those_that_were_set(pg: asyncpg.Connection) -> None:
+async def test_names_come_from_the_start_and_later_changes(pg: asyncpg.Connection) -> None:
     start = {"display_name": "first", "notes": "n", "tags": ["a", "b"], "group": "g", "job_type": "train", "host": "h1"}
     key = await attach(pg, **start)
     assert tuple(await pg.fetchrow(ABOUT)) == ("first", "n", ["a", "b"], "g", "train", "h1")
@@ -66,13 +66,13 @@ async def test_names_are_those_of_the_start_and_then_those_that_were_set(pg: asy
     assert await pg.fetchval("SELECT display_name FROM stepwell.runs") == "run-1"
 
 
-async def test_ranks_that_say_the_same_say_it_once(pg: asyncpg.Connection) -> None:
+async def test_equal_values_from_ranks_are_merged(pg: asyncpg.Connection) -> None:
     for rank in range(5):
         await attach(pg, str(rank), config={"lr": 1, "layers": [1, 2]}, tags=["x"])
     assert await pg.fetchval("SELECT count(*) FROM stepwell.note") == 1  # the tags
 
 
-async def test_a_rank_that_starts_late_undoes_nothing(pg: asyncpg.Connection) -> None:
+async def test_late_rank_does_not_undo_changes(pg: asyncpg.Connection) -> None:
     start: dict[str, Any] = {"config": {"lr": 1}, "display_name": "first", "tags": ["a"]}
     key = await attach(pg, **start, started_at=100.0)
     await say(pg, key, "config", 200, {"set": {"lr": 2}})
@@ -86,7 +86,7 @@ async def test_a_rank_that_starts_late_undoes_nothing(pg: asyncpg.Connection) ->
     assert tuple(await pg.fetchrow(ABOUT))[:3] == ("first", None, ["a"])
 
 
-async def test_the_last_word_on_each_key_of_the_config_counts(pg: asyncpg.Connection) -> None:
+async def test_last_change_of_each_config_key_wins(pg: asyncpg.Connection) -> None:
     key = await attach(pg, config={"lr": 1, "net": {"a": 1, "b": 2}, "seed": 1}, started_at=100.0)
     await say(pg, key, "config", 200, {"set": {"lr": 2, "net": {"c": 3}, "new": None}})
     assert await config(pg) == {"lr": 2, "net": {"c": 3}, "seed": 1, "new": None}
@@ -96,13 +96,13 @@ async def test_the_last_word_on_each_key_of_the_config_counts(pg: asyncpg.Connec
     assert await config(pg) == {"lr": 7, "net": {"c": 3}, "new": 5}
 
 
-async def test_a_shorter_list_is_a_change(pg: asyncpg.Connection) -> None:
+async def test_shorter_list_is_a_change(pg: asyncpg.Connection) -> None:
     await attach(pg, config={"layers": [1, 2, 3]})
     await attach(pg, config={"layers": [1]})
     assert await config(pg) == {"layers": [1]}
 
 
-async def test_a_spool_that_comes_late_does_not_have_the_last_word(pg: asyncpg.Connection) -> None:
+async def test_late_spool_does_not_override_newer_values(pg: asyncpg.Connection) -> None:
     key = await attach(pg, config={"lr": 1}, started_at=500.0)
     await say(pg, key, "config", 600, {"set": {"lr": 2}})
     await attach(pg, late=True, config={"lr": 9, "old": True}, display_name="old", started_at=400.0)
@@ -110,14 +110,14 @@ async def test_a_spool_that_comes_late_does_not_have_the_last_word(pg: asyncpg.C
 
 
 @pytest.mark.parametrize("started_at", [None, "soon", -5, 1e300, [], {}])
-async def test_a_start_that_no_calendar_has_is_now(pg: asyncpg.Connection, started_at: Any) -> None:
+async def test_invalid_start_time_becomes_now(pg: asyncpg.Connection, started_at: Any) -> None:
     await attach(pg, config={"lr": 1})
     await attach(pg, config={"lr": 2}, started_at=started_at)
     assert await config(pg) == {"lr": 2}
     assert await pg.fetchval("SELECT time > now() - interval '1 minute' FROM stepwell.note")
 
 
-async def test_a_session_that_attaches_again_repeats_nothing(pg: asyncpg.Connection) -> None:
+async def test_reattached_session_repeats_nothing(pg: asyncpg.Connection) -> None:
     session = uuid.uuid4()
     key = await attach(pg, session=session, config={"lr": 1})
     await say(pg, key, "config", 4e9, {"set": {"lr": 2}})

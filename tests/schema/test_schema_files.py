@@ -37,7 +37,7 @@ def test_every_file_in_the_package_is_read() -> None:
         assert [f"{file.name}.sql" for file in read()] == sorted(path.name for path in (ROOT / folder).iterdir())
 
 
-def test_the_checksum_is_that_of_the_text_whatever_the_line_endings(package: Path) -> None:
+def test_checksum_ignores_line_endings(package: Path) -> None:
     file = package / "migrations" / "0001_first.sql"
     file.write_bytes(b"SELECT 1;\nSELECT 2;\n")
     first = stepwell_schema.migrations()
@@ -47,7 +47,7 @@ def test_the_checksum_is_that_of_the_text_whatever_the_line_endings(package: Pat
 
 
 @pytest.mark.parametrize("name", ["1_first", "00001_first", "first", "0001", "0001_"])
-def test_a_misnamed_migration_is_refused(package: Path, name: str) -> None:
+def test_misnamed_migration_is_refused(package: Path, name: str) -> None:
     (package / "migrations" / f"{name}.sql").write_text("SELECT 1")
     with pytest.raises(ValueError, match=r"^migrations/.* is not named NNNN_name\.sql"):
         stepwell_schema.migrations()
@@ -57,7 +57,7 @@ def test_a_misnamed_migration_is_refused(package: Path, name: str) -> None:
     ("folder", "read"), [("functions", stepwell_schema.functions), ("views", stepwell_schema.views)]
 )
 @pytest.mark.parametrize("name", ["0001_first", "first", "010"])
-def test_a_function_or_view_file_without_a_number_is_refused(
+def test_unnumbered_function_or_view_file_is_refused(
     package: Path, folder: str, read: Callable[[], list[stepwell_schema.SqlFile]], name: str
 ) -> None:
     (package / folder / f"{name}.sql").write_text("SELECT 1")
@@ -65,14 +65,14 @@ def test_a_function_or_view_file_without_a_number_is_refused(
         read()
 
 
-def test_files_come_in_the_order_of_their_numbers(package: Path) -> None:
+def test_files_are_ordered_by_number(package: Path) -> None:
     for name in ("020_a", "010_b", "100_c"):
         (package / "functions" / f"{name}.sql").write_text("SELECT 1")
     assert [file.name for file in stepwell_schema.functions()] == ["010_b", "020_a", "100_c"]
 
 
 @pytest.mark.parametrize(("folder", "number"), [("migrations", "0001"), ("functions", "010"), ("views", "010")])
-def test_two_files_with_one_number_are_refused(package: Path, folder: str, number: str) -> None:
+def test_duplicate_file_numbers_are_refused(package: Path, folder: str, number: str) -> None:
     for name in ("a", "b"):
         (package / folder / f"{number}_{name}.sql").write_text("SELECT 1")
     with pytest.raises(ValueError, match=rf"{number}_b\.sql has the number of {number}_a\.sql"):
@@ -80,7 +80,7 @@ def test_two_files_with_one_number_are_refused(package: Path, folder: str, numbe
 
 
 @pytest.mark.parametrize("path", QUERY_FILES, ids=lambda path: path.stem)
-def test_every_query_says_what_it_is_for(path: Path) -> None:
+def test_every_query_has_a_description(path: Path) -> None:
     lines = path.read_text().splitlines()
     marks = [number for number, line in enumerate(lines) if line.startswith("-- name:")]
     bare = [lines[number] for number in marks if not lines[number + 1].startswith("-- ")]
@@ -88,7 +88,7 @@ def test_every_query_says_what_it_is_for(path: Path) -> None:
     assert len(stepwell_schema.queries(path.stem)) == len(marks) > 0
 
 
-def test_a_query_keeps_its_inner_comments_and_loses_its_description(package: Path) -> None:
+def test_query_keeps_inner_comments_only(package: Path) -> None:
     (package / "queries" / "one.sql").write_text(
         "-- Queries of the module one.\n\n"
         "-- name: first\n-- What it is for,\n-- in two lines.\nSELECT 1\n-- inner\n+ 1;\n\n"
@@ -106,7 +106,7 @@ def test_a_query_keeps_its_inner_comments_and_loses_its_description(package: Pat
         ("-- name: a\n-- only a description\n", "no SQL under a"),
     ],
 )
-def test_a_malformed_query_file_is_refused(package: Path, text: str, message: str) -> None:
+def test_malformed_query_file_is_refused(package: Path, text: str, message: str) -> None:
     (package / "queries" / "bad.sql").write_text(text)
     with pytest.raises(ValueError, match=message):
         stepwell_schema.queries("bad")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.db
 RUN = 158_000_000_000 << 20
 
 
-async def test_history_of_before_sealing_is_kept_and_can_be_sealed(any_empty_dsn: str) -> None:
+async def test_history_from_before_sealing_can_be_sealed(any_empty_dsn: str) -> None:
     pool = await asyncpg.create_pool(any_empty_dsn, min_size=1, max_size=2)
     (first,) = (file for file in stepwell_schema.migrations() if file.name.startswith("0001"))
     async with pool.acquire() as connection:

@@ -88,18 +88,18 @@ async def fill(made: Histories) -> None:
     )
 
 
-def test_there_are_examples_of_every_view_and_function() -> None:
+def test_every_view_and_function_has_an_example() -> None:
     for name in (name.partition("(")[0] for name in SECTIONS):
         assert any(re.search(rf"\b{name}\b", example) for example in EXAMPLES), name
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-async def test_every_example_finds_something(reader: asyncpg.Connection, example: str) -> None:
+async def test_every_example_returns_rows(reader: asyncpg.Connection, example: str) -> None:
     assert await reader.fetch(example)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_the_columns_of_a_view_are_those_of_its_table(reader: asyncpg.Connection, view: str) -> None:
+async def test_view_columns_match_the_documented_table(reader: asyncpg.Connection, view: str) -> None:
     rows = await reader.fetch(
         "SELECT attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum) "
         "FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attnum",
@@ -111,7 +111,7 @@ async def test_the_columns_of_a_view_are_those_of_its_table(reader: asyncpg.Conn
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-async def test_a_function_has_the_arguments_and_columns_of_its_table(reader: asyncpg.Connection, function: str) -> None:
+async def test_function_signatures_match_the_documented_tables(reader: asyncpg.Connection, function: str) -> None:
     name = function.partition("(")[0]
     rows = await reader.fetch(
         "SELECT replace(pg_get_function_identity_arguments(oid), '\"', '') AS arguments, "
@@ -126,7 +126,7 @@ async def test_a_function_has_the_arguments_and_columns_of_its_table(reader: asy
     assert row["said"]
 
 
-async def test_every_view_and_function_of_the_contract_is_described(reader: asyncpg.Connection) -> None:
+async def test_every_view_and_function_has_a_comment(reader: asyncpg.Connection) -> None:
     views = await reader.fetch(
         "SELECT relname, obj_description(oid) FROM pg_class "
         "WHERE relnamespace = 'stepwell'::regnamespace AND relkind = 'v'"
@@ -139,9 +139,9 @@ async def test_every_view_and_function_of_the_contract_is_described(reader: asyn
 
 
 @pytest.mark.parametrize("query", OF_README, ids=lambda query: query.strip().splitlines()[0][:50])
-async def test_every_query_of_the_readme_runs(reader: asyncpg.Connection, query: str) -> None:
+async def test_readme_queries_run(reader: asyncpg.Connection, query: str) -> None:
     await reader.fetch(query)
 
 
-def test_the_readme_has_queries() -> None:
+def test_readme_has_queries() -> None:
     assert len(OF_README) == 4

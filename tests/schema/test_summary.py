@@ -84,7 +84,7 @@ async def book(any_postgres_dsn: str) -> AsyncIterator[Book]:
     await connection.close()
 
 
-async def test_without_a_word_it_is_the_last_value_of_each_metric(book: Book) -> None:
+async def test_default_is_the_last_value_of_each_metric(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 5, loss=1.5, text="a", list=[1, {"a": None}], a__b=7)
     await book.log(key, 9, loss=0.25, text=..., acc=NAN, low=-INF, big={"_type": "float64", "value": "Infinity"})
@@ -99,7 +99,7 @@ async def test_without_a_word_it_is_the_last_value_of_each_metric(book: Book) ->
     }
 
 
-async def test_numbers_are_there_as_numbers_too(book: Book) -> None:
+async def test_numbers_are_also_shown_as_numbers(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 5, loss=0.1, acc=NAN, low=-INF, text="a", list=[1], big=2**60)
     await book.say(key, "summary", 6, {"set": {"best": 3, "high": "Infinity"}})
@@ -112,7 +112,7 @@ async def test_numbers_are_there_as_numbers_too(book: Book) -> None:
     )
 
 
-async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> None:
+async def test_step_time_and_runtime_come_from_the_last_row(book: Book) -> None:
     key = await book.attach(started_at=T0.timestamp())
     await book.log(key, 5, loss=1)
     await book.log(key, 7, text="x")
@@ -121,7 +121,7 @@ async def test_step_time_and_runtime_are_those_of_the_last_row(book: Book) -> No
     assert {row["key"]: json.loads(row["value"]) for row in rows} == {"_step": 7, "_timestamp": stamp, "_runtime": 2}
 
 
-async def test_runtime_counts_from_the_first_process_of_a_writer_whoever_came_since(book: Book) -> None:
+async def test_runtime_counts_from_the_first_process_of_a_writer(book: Book) -> None:
     at = T0.timestamp()
     for started_at in (at - 5, at - 1, "soon", at - 9, at):
         key = await book.attach(started_at=started_at)
@@ -130,14 +130,14 @@ async def test_runtime_counts_from_the_first_process_of_a_writer_whoever_came_si
     assert json.loads(runtime) == 1 + 9
 
 
-async def test_a_metric_that_is_number_and_text_by_turns_shows_the_later(book: Book) -> None:
+async def test_metric_with_numbers_and_texts_shows_the_latest(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 1, a=1, b="x")
     await book.log(key, 2, a="y", b=2)
     assert await book.summary() == {"a": "y", "b": 2}
 
 
-async def test_the_highest_step_wins_over_writers_and_the_latest_time_among_equals(book: Book) -> None:
+async def test_highest_step_wins_then_latest_time(book: Book) -> None:
     first, second = await book.attach(), await book.attach(writer="1")
     await book.log(first, 10, loss=1, tied=1)
     await book.log(second, 9, loss=2)
@@ -145,7 +145,7 @@ async def test_the_highest_step_wins_over_writers_and_the_latest_time_among_equa
     assert await book.summary() == {"loss": 1, "tied": 2}
 
 
-async def test_what_is_set_stays_until_the_metric_is_logged_again(book: Book) -> None:
+async def test_set_value_stays_until_the_metric_is_logged_again(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 3, a=1, b=1)
     await book.say(key, "summary", 4, {"set": {"a": 9, "b": 9, "best": "x", "c.d": NAN and "NaN"}})
@@ -155,7 +155,7 @@ async def test_what_is_set_stays_until_the_metric_is_logged_again(book: Book) ->
     assert await book.summary() == {"a": 10, "b": 2, "best": "x", "c.d": "NaN"}
 
 
-async def test_media_that_are_set_are_shown_when_their_files_are_there(book: Book) -> None:
+async def test_set_media_are_shown_when_their_files_are_stored(book: Book) -> None:
     key = await book.attach()
     page = {"_type": "html-file", "sha256": "ab" * 32, "size": 5, "path": "media/html/page_summary_ab.html"}
     await book.say(key, "summary", 1, {"set": {"page": "before", "other": 1}})
@@ -166,7 +166,7 @@ async def test_media_that_are_set_are_shown_when_their_files_are_there(book: Boo
     assert await book.summary() == {"other": 1, "page": page}
 
 
-async def test_what_is_unset_is_gone_with_all_below_until_it_is_logged_or_set_again(book: Book) -> None:
+async def test_unset_removes_a_key_and_nested_keys_until_reused(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 1, a__x=1, a__y=1, ab=1)
     await book.say(key, "summary", 2, {"set": {"z": 1, "a.w": 1}})
@@ -190,9 +190,7 @@ async def test_what_is_unset_is_gone_with_all_below_until_it_is_logged_or_set_ag
         ({"summary": ["unheard of"]}, None),
     ],
 )
-async def test_a_definition_says_what_becomes_of_the_values(
-    book: Book, definition: dict[str, Any], expected: Any
-) -> None:
+async def test_definition_selects_the_aggregate(book: Book, definition: dict[str, Any], expected: Any) -> None:
     key = await book.attach()
     await book.log(key, 0, loss=3)
     await book.log(key, 1, loss=1)
@@ -201,7 +199,7 @@ async def test_a_definition_says_what_becomes_of_the_values(
     assert await book.summary() == ({} if expected is None else {"loss": expected})
 
 
-async def test_nan_is_left_out_of_extremes_and_is_first_or_last_like_any_value(book: Book) -> None:
+async def test_nan_is_excluded_from_extremes_only(book: Book) -> None:
     key = await book.attach()
     for step, value in enumerate([NAN, 4, 2, NAN]):
         await book.log(key, step, loss=value, bad=NAN, text=f"t{step}")
@@ -213,7 +211,7 @@ async def test_nan_is_left_out_of_extremes_and_is_first_or_last_like_any_value(b
     }
 
 
-async def test_names_win_over_globs_longer_globs_over_shorter_and_private_metrics_have_none(book: Book) -> None:
+async def test_precedence_of_names_and_globs(book: Book) -> None:
     key = await book.attach()
     await book.log(key, 0, a=1, abc=1, abcd=1, _p=1)
     await book.say(key, "define", 0, {"glob": "*", "summary": ["max"]})
@@ -222,7 +220,7 @@ async def test_names_win_over_globs_longer_globs_over_shorter_and_private_metric
     assert await book.summary() == {"a": {"max": 1}, "abc": {"min": 1}, "abcd": 1, "_p": 1}
 
 
-async def test_definitions_add_up_and_overwrite_starts_anew(book: Book) -> None:
+async def test_definitions_accumulate_unless_overwrite(book: Book) -> None:
     key = await book.attach()
     await book.say(key, "define", 0, {"name": "loss", "summary": ["min"], "step_metric": "epoch", "step_sync": True})
     await book.say(key, "define", 0, {"name": "loss", "summary": ["max"], "hidden": True})
@@ -235,7 +233,7 @@ async def test_definitions_add_up_and_overwrite_starts_anew(book: Book) -> None:
     ]
 
 
-async def test_a_value_that_is_set_ends_its_definition(book: Book) -> None:
+async def test_setting_a_value_ends_its_definition(book: Book) -> None:
     key = await book.attach()
     await book.say(key, "define", 0, {"name": "loss", "summary": ["min"]})
     await book.log(key, 0, loss=3)
@@ -245,7 +243,7 @@ async def test_a_value_that_is_set_ends_its_definition(book: Book) -> None:
     assert await book.summary() == {"loss": 5}
 
 
-async def test_what_a_new_epoch_supersedes_is_no_part_of_it(book: Book) -> None:
+async def test_superseded_points_are_excluded(book: Book) -> None:
     old = await book.attach()
     for step in range(10):
         await book.log(old, step, loss=step)
@@ -256,7 +254,7 @@ async def test_what_a_new_epoch_supersedes_is_no_part_of_it(book: Book) -> None:
     assert await book.summary() == {"loss": 3, "kept": 1, "behind step 3": 1}
 
 
-async def test_a_fork_shows_what_its_parent_was_at_that_step(book: Book) -> None:
+async def test_fork_shows_the_summary_of_its_parent_at_the_fork_step(book: Book) -> None:
     parent = await book.attach()
     await book.say(parent, "define", 0, {"name": "loss", "summary": ["max"]})
     for step in range(10):
@@ -279,7 +277,7 @@ NONSENSE: list[Any] = [
 ]
 
 
-async def test_notes_that_make_no_sense_break_no_view(book: Book) -> None:
+async def test_invalid_notes_break_no_view(book: Book) -> None:
     key = await book.attach(config={"lr": 1})
     await book.log(key, 0, loss=3)
     for kind in ("summary", "define", "config", "meta"):
@@ -291,6 +289,6 @@ async def test_notes_that_make_no_sense_break_no_view(book: Book) -> None:
             await book.pg.fetch("SELECT * FROM stepwell.definitions")
 
 
-async def test_a_run_that_logged_nothing_has_no_summary(book: Book) -> None:
+async def test_run_without_values_has_no_summary(book: Book) -> None:
     await book.attach()
     assert await book.pg.fetch("SELECT * FROM stepwell.summary") == []

@@ -29,7 +29,7 @@ def logged(backend: Backend, start_run: StartRun, api: stepwell.Api) -> Any:
     return api.run("run-1")
 
 
-def test_changes_are_stored_by_update(logged: Any, api: stepwell.Api, backend: Backend) -> None:
+def test_update_stores_changes(logged: Any, api: stepwell.Api, backend: Backend) -> None:
     logged.tags.append("baseline")
     logged.name = "best so far"
     logged.notes = "kept\ntwo lines"
@@ -50,7 +50,7 @@ def test_changes_are_stored_by_update(logged: Any, api: stepwell.Api, backend: B
     assert [tuple(row) for row in rows] == [("best so far", ["a", "baseline"], "kept\ntwo lines", 0.2)]
 
 
-def test_what_was_not_changed_is_not_sent(logged: Any, api: stepwell.Api) -> None:
+def test_update_sends_only_changes(logged: Any, api: stepwell.Api) -> None:
     other = api.run("run-1")
     logged.tags = ["mine"]
     logged.update()
@@ -60,7 +60,7 @@ def test_what_was_not_changed_is_not_sent(logged: Any, api: stepwell.Api) -> Non
     other.update()  # nothing is left to store
 
 
-def test_the_summary_can_be_changed_and_is_nested(logged: Any, api: stepwell.Api) -> None:
+def test_summary_can_be_changed(logged: Any, api: stepwell.Api) -> None:
     summary = logged.summary
     assert summary["nested"]["a"]["b"] == summary["nested.a.b"] == 1
     assert summary.nested.c == 2
@@ -78,7 +78,7 @@ def test_the_summary_can_be_changed_and_is_nested(logged: Any, api: stepwell.Api
         summary["nested"]["a"] = 1
 
 
-def test_a_value_that_cannot_be_stored_changes_nothing(logged: Any, api: stepwell.Api) -> None:
+def test_invalid_value_changes_nothing(logged: Any, api: stepwell.Api) -> None:
     for change in ({"tags": [""]}, {"tags": ["x" * 65]}, {"name": "a\0b"}):
         run = api.run("run-1")
         for name, value in change.items():
@@ -88,7 +88,7 @@ def test_a_value_that_cannot_be_stored_changes_nothing(logged: Any, api: stepwel
     assert (api.run("run-1").tags, api.run("run-1").name) == (["a"], "first try")
 
 
-def test_a_run_that_was_deleted_is_gone(logged: Any, api: stepwell.Api) -> None:
+def test_deleted_run_is_gone(logged: Any, api: stepwell.Api) -> None:
     logged.delete()
     with pytest.raises(CommError, match="there is no run 'run-1'"):
         api.run("run-1")
@@ -98,7 +98,7 @@ def test_a_run_that_was_deleted_is_gone(logged: Any, api: stepwell.Api) -> None:
         logged.summary.update({"a": 1})
 
 
-def test_a_run_with_forks_stays(backend: Backend, start_run: StartRun, logged: Any, api: stepwell.Api) -> None:
+def test_run_with_forks_stays(backend: Backend, start_run: StartRun, logged: Any, api: stepwell.Api) -> None:
     start_run(backend.url, run_id="run-2", fork_from="run-1?_step=0").finish()
     with pytest.raises(UsageError, match=r"forks show their points(.|\n)*run-2 is a fork of"):
         logged.delete()
@@ -106,7 +106,7 @@ def test_a_run_with_forks_stays(backend: Backend, start_run: StartRun, logged: A
     logged.delete()
 
 
-def test_names_of_older_scripts_are_there(logged: Any) -> None:
+def test_older_names_exist(logged: Any) -> None:
     assert logged.createdAt == logged.created_at
     assert logged.displayName == logged.display_name == "first try"
     assert logged.summaryMetrics == logged.summary_metrics
@@ -119,9 +119,7 @@ def test_names_of_older_scripts_are_there(logged: Any) -> None:
         _ = logged.nme
 
 
-def test_a_display_name_will_do_where_it_is_unique(
-    backend: Backend, start_run: StartRun, logged: Any, api: stepwell.Api
-) -> None:
+def test_unique_display_name_is_accepted(backend: Backend, start_run: StartRun, logged: Any, api: stepwell.Api) -> None:
     assert api.run("first try").id == "run-1"
     assert len(api.run("first try").history(pandas=False)) == 1
     start_run(backend.url, run_id="run-2", name="first try").finish()
@@ -129,7 +127,7 @@ def test_a_display_name_will_do_where_it_is_unique(
         api.run("first try")
 
 
-def test_a_file_cannot_leave_the_directory_that_it_is_written_to(api: stepwell.Api, tmp_path: Path) -> None:
+def test_file_names_cannot_escape_the_directory(api: stepwell.Api, tmp_path: Path) -> None:
     from stepwell.api import File
 
     file = File(api._client, {"name": "../../escaped", "size": 1, "sha256": "0" * 64, "time": ""})
@@ -137,7 +135,7 @@ def test_a_file_cannot_leave_the_directory_that_it_is_written_to(api: stepwell.A
         file.download(tmp_path / "out")
 
 
-def test_projects_and_the_one_who_asks(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+def test_projects_and_viewer(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     for project in ("one", "two"):
         start_run(backend.url, project=project, run_id=f"of-{project}").finish()
     start_run(backend.url, project="else", entity="other", run_id="of-else").finish()
@@ -152,7 +150,7 @@ def test_projects_and_the_one_who_asks(backend: Backend, start_run: StartRun, ap
         api.sweep("x")
 
 
-def test_a_mistyped_metric_says_what_is_near(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_mistyped_metric_gets_suggestions(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
     for read in (
         lambda: logged.history(keys=["train/los"]),
         lambda: list(logged.scan_history(keys=["train/los"])),

@@ -43,7 +43,7 @@ def logged(backend: Backend, start_run: StartRun, api: stepwell.Api) -> Any:
     return api.run("run-1")
 
 
-def test_attributes_are_what_the_run_was_started_with(logged: Any, backend: Backend) -> None:
+def test_attributes_match_the_run(logged: Any, backend: Backend) -> None:
     assert (logged.id, logged.name, logged.state, logged.exit_code) == ("run-1", "first try", "finished", 0)
     assert logged.path == ["default", "uncategorized", "run-1"]
     assert logged.config == {"lr": 0.1, "model": {"depth": 2}}
@@ -58,14 +58,14 @@ def test_attributes_are_what_the_run_was_started_with(logged: Any, backend: Back
     assert repr(logged) == "<Run default/uncategorized/run-1 (finished)>"
 
 
-def test_the_summary_has_the_last_value_of_each_key(logged: Any) -> None:
+def test_summary_has_the_last_value_of_each_key(logged: Any) -> None:
     assert dict(logged.summary) == logged.summary_metrics
     shown = {key: value for key, value in logged.summary.items() if not key.startswith("_")}
     assert shown == {"loss": 0.1, "acc": 8.0, "note": "x"}
     assert logged.summary.get("nothing") is None
 
 
-def test_load_looks_again(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+def test_load_refreshes(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     run = start_run(backend.url)
     run.log({"a": 1})
     run.flush(10)
@@ -78,7 +78,7 @@ def test_load_looks_again(backend: Backend, start_run: StartRun, api: stepwell.A
     assert (seen.state, seen.summary["a"]) == ("finished", 2)
 
 
-def test_history_is_a_dataframe_of_whole_rows(logged: Any) -> None:
+def test_history_is_a_dataframe(logged: Any) -> None:
     frame = logged.history()
     assert isinstance(frame, pd.DataFrame)
     assert list(frame.columns) == ["_step", "acc", "loss", "note", "_timestamp", "_runtime"]
@@ -90,7 +90,7 @@ def test_history_is_a_dataframe_of_whole_rows(logged: Any) -> None:
     assert frame.attrs["stepwell"] == {"sampled": None}
 
 
-def test_history_with_keys_has_rows_with_all_of_them(logged: Any) -> None:
+def test_history_with_keys(logged: Any) -> None:
     frame = logged.history(keys=["acc", "loss"])
     assert list(frame.columns) == ["_step", "acc", "loss"]
     assert frame["_step"].tolist() == [0, 2, 4, 6, 8]
@@ -98,21 +98,21 @@ def test_history_with_keys_has_rows_with_all_of_them(logged: Any) -> None:
     assert list(logged.history(keys=["loss", "_timestamp"]).columns) == ["_step", "loss", "_timestamp"]
 
 
-def test_without_pandas_history_is_a_list_of_dicts(logged: Any) -> None:
+def test_history_without_pandas_is_a_list(logged: Any) -> None:
     rows = logged.history(pandas=False)
     assert rows[1].keys() == {"_step", "loss", "_timestamp", "_runtime"}
     assert rows[3]["note"] == "x"
     assert logged.history(keys=["acc"], pandas=False) == [{"_step": s, "acc": float(s)} for s in range(0, 10, 2)]
 
 
-def test_an_x_axis_orders_the_rows_that_have_it(logged: Any) -> None:
+def test_x_axis_orders_rows(logged: Any) -> None:
     frame = logged.history(keys=["acc"], x_axis="loss")
     assert list(frame.columns) == ["_step", "acc", "loss"]
     assert frame["_step"].tolist() == [8, 6, 4, 2, 0]
     assert [row["_step"] for row in logged.history(keys=["acc"], x_axis="loss", pandas=False)] == [8, 6, 4, 2, 0]
 
 
-def test_keys_that_are_no_list_are_answered_as_wandb_does(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_keys_behave_as_in_wandb(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert logged.history(keys="loss") == []
     assert "keys must be a list of names" in caplog.text
     assert logged.history(keys=["loss"], stream="system") == []
@@ -122,7 +122,7 @@ def test_keys_that_are_no_list_are_answered_as_wandb_does(logged: Any, caplog: p
         logged.scan_history(page_size=0)
 
 
-def test_a_sampled_history_keeps_spikes_and_says_what_it_left_out(
+def test_sampled_history_keeps_spikes(
     backend: Backend, start_run: StartRun, api: stepwell.Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run(backend.url)
@@ -144,7 +144,7 @@ def test_a_sampled_history_keeps_spikes_and_says_what_it_left_out(
     assert f"kept {len(frame)} of 20000 rows" in caplog.text
 
 
-def test_scan_history_has_every_row_as_often_as_it_is_asked(logged: Any) -> None:
+def test_scan_history_can_be_repeated(logged: Any) -> None:
     scan = logged.scan_history(keys=["acc"], page_size=2)
     expected = [{"_step": step, "acc": float(step)} for step in range(0, 10, 2)]
     assert list(scan) == list(scan) == expected
@@ -155,7 +155,7 @@ def test_scan_history_has_every_row_as_often_as_it_is_asked(logged: Any) -> None
     assert list(logged.scan_history(min_step=10)) == []
 
 
-def test_integers_of_any_size_come_back_as_they_were(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+def test_integers_of_any_size_round_trip(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     run = start_run(backend.url)
     run.log({"big": 2**53 + 1})
     run.log({"big": 2**80})
@@ -165,7 +165,7 @@ def test_integers_of_any_size_come_back_as_they_were(backend: Backend, start_run
     assert api.run("run-1").history(keys=["big"])["big"].tolist() == [2**53 + 1, 2**80, 7]
 
 
-def test_series_are_arrays_of_every_point_bit_for_bit(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+def test_series_are_bit_exact_arrays(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     bits = np.array([0x7FF8000000000001, 0xFFF0000000000000, 1 << 63, 1, 0x7FEFFFFFFFFFFFFF], np.uint64)
     run = start_run(backend.url)
     for value in bits.view(np.float64).tolist():
@@ -180,9 +180,7 @@ def test_series_are_arrays_of_every_point_bit_for_bit(backend: Backend, start_ru
     assert len(api.run("run-1").series("nobody").values) == 0
 
 
-def test_a_writer_that_comes_after_the_run_was_looked_up_is_told_apart(
-    backend: Backend, start_run: StartRun, api: stepwell.Api
-) -> None:
+def test_late_writer_is_distinguished(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     first = start_run(backend.url, writer="0")
     first.log({"x": 0.0})
     first.flush(10)
@@ -196,9 +194,7 @@ def test_a_writer_that_comes_after_the_run_was_looked_up_is_told_apart(
     ]
 
 
-def test_rows_of_several_writers_say_whose_they_are(
-    backend: Backend, start_run: StartRun, api: stepwell.Api, tmp_path: Path
-) -> None:
+def test_rows_name_their_writer(backend: Backend, start_run: StartRun, api: stepwell.Api, tmp_path: Path) -> None:
     for writer in ("1", "0"):
         run = start_run(backend.url, writer=writer, dir=tmp_path / writer)
         run.log({"x": int(writer)})
@@ -213,9 +209,7 @@ def test_rows_of_several_writers_say_whose_they_are(
     assert [series.writers[number] for number in series.writer] == ["0", "1"]
 
 
-def test_arrow_and_polars_tell_what_is_missing_from_nan(
-    backend: Backend, start_run: StartRun, api: stepwell.Api
-) -> None:
+def test_arrow_and_polars_distinguish_null_and_nan(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     run = start_run(backend.url)
     run.log({"x": math.nan, "note": [1]})
     run.log({"y": 2})
@@ -244,7 +238,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return hide
 
 
-def test_a_library_that_is_not_there_is_named(logged: Any, without: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_library_is_named(logged: Any, without: Any, caplog: pytest.LogCaptureFixture) -> None:
     without("pyarrow")
     with pytest.raises(UsageError, match="pip install pyarrow"):
         logged.history_arrow()
@@ -256,7 +250,7 @@ def test_a_library_that_is_not_there_is_named(logged: Any, without: Any, caplog:
     assert "pandas is not installed" in caplog.text
 
 
-def test_a_run_that_is_not_there_is_a_comm_error_that_says_what_is(logged: Any, api: stepwell.Api) -> None:
+def test_missing_run_is_a_comm_error(logged: Any, api: stepwell.Api) -> None:
     assert logged
     with pytest.raises(CommError, match=r"no run 'run-2' in default/uncategorized\s+Hint: runs .* are run-1") as caught:
         api.run("run-2")
@@ -270,22 +264,22 @@ def test_a_run_that_is_not_there_is_a_comm_error_that_says_what_is(logged: Any, 
 @pytest.mark.parametrize(
     "path", ["run-1", "uncategorized/run-1", "default/uncategorized/run-1", "/default/uncategorized/runs/run-1"]
 )
-def test_a_path_may_leave_out_what_is_the_default(logged: Any, api: stepwell.Api, path: str) -> None:
+def test_path_may_omit_defaults(logged: Any, api: stepwell.Api, path: str) -> None:
     assert api.run(path).path == logged.path
 
 
 @pytest.mark.parametrize("path", ["", "/", "a/b/c/d", "a/b/c/d/e", 7])
-def test_a_path_that_names_no_run_is_refused(path: Any) -> None:
+def test_path_without_a_run_is_refused(path: Any) -> None:
     with pytest.raises(UsageError, match="entity/project/id"):
         stepwell.Api().run(path)
 
 
-def test_a_server_that_is_away_is_named() -> None:
+def test_unreachable_server_is_named() -> None:
     with pytest.raises(UnavailableError, match=r"http://127.0.0.1:9 cannot be reached[\s\S]*STEPWELL_URL"):
         stepwell.Api({"base_url": "http://127.0.0.1:9"}).run("x")
 
 
-def test_settings_come_from_overrides_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEPWELL_ENTITY", "team")
     monkeypatch.setenv("STEPWELL_PROJECT", "mnist")
     monkeypatch.setenv("STEPWELL_URL", "http://there:1")
@@ -295,9 +289,7 @@ def test_settings_come_from_overrides_then_the_environment(monkeypatch: pytest.M
         stepwell.Api({"projct": "p"})
 
 
-def test_a_read_that_is_cut_off_goes_on_where_it_stood(
-    backend: Backend, start_run: StartRun, api: stepwell.Api
-) -> None:
+def test_interrupted_read_continues(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     """The server goes away in the midst of a scan and comes back: every row is there once."""
     run = start_run(backend.url)
     for step in range(1000):
@@ -311,9 +303,7 @@ def test_a_read_that_is_cut_off_goes_on_where_it_stood(
     assert [row["_step"] for row in found] == list(range(1000))
 
 
-def test_runtime_counts_from_the_start_of_the_process_also_when_the_server_comes_later(
-    backend: Backend, tmp_path: Path
-) -> None:
+def test_runtime_counts_from_process_start(backend: Backend, tmp_path: Path) -> None:
     """Offline and synced: the server hears of the run long after its rows."""
     with stepwell.init("mnist", id="late", mode="offline", dir=tmp_path) as run:
         run.log({"loss": 1.0})

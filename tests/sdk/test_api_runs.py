@@ -44,7 +44,7 @@ def ids(runs: Any) -> list[str]:
     return [run.id for run in runs]
 
 
-def test_runs_are_a_sequence_that_loads_page_by_page(api: stepwell.Api, requests: list[Any]) -> None:
+def test_runs_are_a_lazy_sequence(api: stepwell.Api, requests: list[Any]) -> None:
     runs = api.runs(per_page=2)
     assert requests == []
     assert len(runs) == 5
@@ -57,7 +57,7 @@ def test_runs_are_a_sequence_that_loads_page_by_page(api: stepwell.Api, requests
         _ = runs[5]
 
 
-def test_runs_of_a_list_need_no_request_of_their_own(api: stepwell.Api, requests: list[Any]) -> None:
+def test_listed_runs_need_no_extra_request(api: stepwell.Api, requests: list[Any]) -> None:
     run = api.runs()[3]
     assert (run.config, run.state, run.lastHistoryStep) == ({"number": 3}, "finished", 0)
     assert requests == ["v1/runs"]
@@ -73,11 +73,11 @@ def test_filters_and_order(api: stepwell.Api) -> None:
 
 
 @pytest.mark.parametrize("path", [None, "uncategorized", "default/uncategorized"])
-def test_a_path_may_leave_out_what_is_the_default(api: stepwell.Api, path: str | None) -> None:
+def test_path_may_omit_defaults(api: stepwell.Api, path: str | None) -> None:
     assert len(api.runs(path)) == 5
 
 
-def test_histories_are_all_rows_with_their_runs_id(api: stepwell.Api) -> None:
+def test_histories_contain_run_ids(api: stepwell.Api) -> None:
     runs = api.runs(filters={"config.number": {"$lt": 2}})
     expected = [{"run_id": f"r{n}", "_step": 0, "x": float(n)} for n in range(2)]
     assert runs.histories(keys=["x"]) == expected
@@ -87,7 +87,7 @@ def test_histories_are_all_rows_with_their_runs_id(api: stepwell.Api) -> None:
         runs.histories(format="csv")  # type: ignore[arg-type]  # that is what is tested
 
 
-def test_what_is_wrong_is_said(api: stepwell.Api) -> None:
+def test_errors_are_explained(api: stepwell.Api) -> None:
     with pytest.raises(NotFoundError, match="projects of 'default' are uncategorized"):
         len(api.runs("default/nobody"))
     with pytest.raises(UsageError, match="no field 'colour'"):

@@ -19,7 +19,7 @@ def api(backend: Backend) -> stepwell.Api:
     return stepwell.Api({"base_url": backend.url})
 
 
-def test_rows_are_dicts_of_what_was_logged(api: stepwell.Api, backend: Backend, start_run: StartRun) -> None:
+def test_rows_are_dicts(api: stepwell.Api, backend: Backend, start_run: StartRun) -> None:
     run = start_run(backend.url, run_id="r1", config={"lr": 0.5})
     run.log({"loss": 0.25, "bad": math.nan})
     run.finish()
@@ -40,12 +40,12 @@ def test_rows_are_dicts_of_what_was_logged(api: stepwell.Api, backend: Backend, 
         *(("'NaN'::text", "NaN"), ("'12'::text", "12"), ("'[1, {}]'::jsonb", [1, {}])),
     ],
 )
-def test_values_are_those_of_python(api: stepwell.Api, expression: str, value: object) -> None:
+def test_values_are_python_values(api: stepwell.Api, expression: str, value: object) -> None:
     (row,) = api.sql(f"SELECT {expression} AS x")
     assert repr(row) == repr({"x": value})
 
 
-def test_what_is_wrong_with_a_query_is_said(api: stepwell.Api) -> None:
+def test_query_errors_are_explained(api: stepwell.Api) -> None:
     with pytest.raises(UsageError, match="hist"):
         api.sql("SELECT * FROM hist")
     with pytest.raises(UsageError, match="two columns are called 'a'"):
@@ -56,7 +56,7 @@ def test_what_is_wrong_with_a_query_is_said(api: stepwell.Api) -> None:
         stepwell.Api({"base_url": NOWHERE}, timeout=0.5).sql("SELECT 1")
 
 
-def test_rows_that_are_left_out_are_an_error(api: stepwell.Api) -> None:
+def test_truncated_answer_is_an_error(api: stepwell.Api) -> None:
     assert len(api.sql("SELECT repeat('x', 1024) FROM generate_series(1, 5000)")) == 5000
     megabytes = Sql().answer_bytes // 2**20 + 1
     with pytest.raises(UsageError, match=r"more than the [0-9]+ rows"):

@@ -44,9 +44,7 @@ def logged(backend: Backend, start_run: StartRun, api: stepwell.Api) -> Any:
 
 
 @pytest.mark.parametrize("stream", ["system", "events"])
-def test_the_system_stream_has_what_the_view_has_in_the_order_of_time(
-    logged: Any, backend: Backend, stream: str
-) -> None:
+def test_system_stream_equals_the_view(logged: Any, backend: Backend, stream: str) -> None:
     frame = logged.history(stream=stream)
     assert list(frame.columns) == ["system/cpu", "system/memory", "_timestamp", "_runtime"]
     assert frame["system/cpu"].tolist() == [10, 20]
@@ -60,30 +58,28 @@ def test_the_system_stream_has_what_the_view_has_in_the_order_of_time(
     assert [tuple(row) for row in melted.itertuples(index=False)] == rows
 
 
-def test_the_default_stream_knows_nothing_of_it(logged: Any) -> None:
+def test_default_stream_excludes_system_metrics(logged: Any) -> None:
     assert list(logged.history().columns) == ["_step", "loss", "system/mine", "_timestamp", "_runtime"]
 
 
-def test_without_pandas_it_is_a_list_of_dicts(logged: Any) -> None:
+def test_system_stream_without_pandas_is_a_list(logged: Any) -> None:
     rows = logged.history(stream="system", pandas=False)
     assert [set(row) - {"_timestamp", "_runtime"} for row in rows] == [{"system/cpu"}, {"system/cpu", "system/memory"}]
 
 
-def test_a_scan_has_every_row(logged: Any) -> None:
+def test_scan_has_every_row(logged: Any) -> None:
     assert list(logged.scan_history(stream="system")) == logged.history(stream="system", pandas=False)
     assert next(logged.scan_history(stream="events"))["system/cpu"] == 10
 
 
-def test_a_run_without_measurements_has_an_empty_frame(
-    backend: Backend, start_run: StartRun, api: stepwell.Api
-) -> None:
+def test_run_without_measurements_is_empty(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     start_run(backend.url).finish()
     frame = api.run("run-1").history(stream="system")
     assert frame.empty
     assert list(frame.columns) == ["_timestamp", "_runtime"]
 
 
-def test_rows_of_several_writers_say_whose_they_are(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+def test_rows_name_their_writer(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     for number, writer in enumerate("ab"):
         run = start_run(backend.url, writer=writer)
         measured(run, T0 + number, cpu=number)
@@ -97,7 +93,7 @@ def test_rows_of_several_writers_say_whose_they_are(backend: Backend, start_run:
     assert [(row["run_id"], row["_writer"]) for row in rows] == [("run-1", name) for name in "aabb"]
 
 
-def test_a_sample_says_what_it_left_out_and_a_scan_has_all(
+def test_sample_reports_omitted_rows(
     backend: Backend, start_run: StartRun, api: stepwell.Api, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run(backend.url)
@@ -114,7 +110,7 @@ def test_a_sample_says_what_it_left_out_and_a_scan_has_all(
     assert [row["system/cpu"] for row in seen.scan_history(stream="system")] == list(range(1000))
 
 
-def test_what_cannot_be_asked_of_it_is_answered(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unsupported_arguments_are_errors(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert logged.history(keys=["loss"], stream="system") == []
     assert "keys and stream='system' are mutually exclusive" in caplog.text
     with pytest.raises(UsageError, match="there is no stream 'gpu'"):

@@ -76,7 +76,7 @@ def make_queue(notes: Notes) -> Iterator[MakeQueue]:
         queue.finish(0)
 
 
-def test_media_come_out_in_order_with_their_files(make_queue: MakeQueue, notes: Notes) -> None:
+def test_media_are_delivered_in_order(make_queue: MakeQueue, notes: Notes) -> None:
     queue = make_queue(max_bytes=50_000)
     for step in range(50):
         queue.put("pic", step, 1_000_000 + step, ready(data=bytes([step])))
@@ -88,7 +88,7 @@ def test_media_come_out_in_order_with_their_files(make_queue: MakeQueue, notes: 
     assert (queue.counts.logged, queue.counts.encoded, queue.waiting, queue.counts.waits) == (50, 50, 0, 0)
 
 
-def test_the_caller_does_not_wait_for_the_encoding(make_queue: MakeQueue, notes: Notes) -> None:
+def test_caller_does_not_wait_for_encoding(make_queue: MakeQueue, notes: Notes) -> None:
     queue, slow = make_queue(), Picture()
     queue.put("pic", 0, 0, slow)
     queue.put("pic", 1, 0, ready())
@@ -98,7 +98,7 @@ def test_the_caller_does_not_wait_for_the_encoding(make_queue: MakeQueue, notes:
     assert [step for _, step, *_ in notes] == [0, 1]
 
 
-def test_a_full_queue_makes_the_caller_wait_and_counts_it(make_queue: MakeQueue, notes: Notes) -> None:
+def test_full_queue_makes_the_caller_wait(make_queue: MakeQueue, notes: Notes) -> None:
     queue, slow = make_queue(max_bytes=2500), Picture()
     queue.put("pic", 0, 0, slow)
     queue.put("pic", 1, 0, ready())
@@ -112,7 +112,7 @@ def test_a_full_queue_makes_the_caller_wait_and_counts_it(make_queue: MakeQueue,
     assert (queue.counts.waits, queue.counts.waited_s > 0, len(notes)) == (1, True, 3)
 
 
-def test_one_that_is_larger_than_the_queue_is_taken_alone(make_queue: MakeQueue, notes: Notes) -> None:
+def test_oversized_media_are_accepted_alone(make_queue: MakeQueue, notes: Notes) -> None:
     queue = make_queue(max_bytes=10)
     for step in range(5):
         queue.put("pic", step, 0, ready())
@@ -123,7 +123,7 @@ def test_one_that_is_larger_than_the_queue_is_taken_alone(make_queue: MakeQueue,
 @pytest.mark.parametrize(
     "error", [ValueError("bad pixels"), FileNotFoundError("clip.mp4"), BlobTooLargeError("too large"), KeyError("x")]
 )
-def test_one_that_fails_is_logged_with_its_key_and_the_others_go_on(
+def test_failed_media_are_logged_and_skipped(
     make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     queue = make_queue()
@@ -136,7 +136,7 @@ def test_one_that_fails_is_logged_with_its_key_and_the_others_go_on(
     assert str(error) in caplog.text
 
 
-def test_what_is_no_json_fails_alone(make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_json_fails_alone(make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
     class Odd(Picture):
         def encode(self, key: str, step: int, sink: Sink) -> dict[str, Any]:
             return {"_type": "odd", "value": object()}
@@ -162,9 +162,7 @@ class Full:
         return keep(data)
 
 
-def test_without_room_drop_drops_and_says_so(
-    make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_full_spool_with_drop(make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
     full = Full()
     queue = make_queue(keep=full.keep, when_full="drop")
     queue.put("pic", 3, 0, ready())
@@ -176,7 +174,7 @@ def test_without_room_drop_drops_and_says_so(
     assert "pic of step 3 is lost: there is no room for its files" in caplog.text
 
 
-def test_without_room_block_waits_and_loses_nothing(make_queue: MakeQueue, notes: Notes) -> None:
+def test_full_spool_with_block(make_queue: MakeQueue, notes: Notes) -> None:
     full = Full()
     queue = make_queue(keep=full.keep, when_full="block")
     queue.put("pic", 0, 0, ready())
@@ -187,7 +185,7 @@ def test_without_room_block_waits_and_loses_nothing(make_queue: MakeQueue, notes
     assert (queue.counts.dropped, len(notes)) == (0, 1)
 
 
-def test_without_room_raise_tells_the_next_caller_once(make_queue: MakeQueue, notes: Notes) -> None:
+def test_full_spool_with_raise(make_queue: MakeQueue, notes: Notes) -> None:
     full = Full()
     queue = make_queue(keep=full.keep, when_full="raise")
     queue.put("pic", 0, 0, ready())
@@ -200,9 +198,7 @@ def test_without_room_raise_tells_the_next_caller_once(make_queue: MakeQueue, no
     assert [step for _, step, *_ in notes] == [2]
 
 
-def test_one_that_never_ends_is_given_up_and_counted(
-    make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_hanging_encoding_is_given_up(make_queue: MakeQueue, notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
     queue, endless = make_queue(), Picture()
     queue.put("pic", 0, 0, endless)
     queue.put("pic", 1, 0, ready())
@@ -212,7 +208,7 @@ def test_one_that_never_ends_is_given_up_and_counted(
     endless.go.set()
 
 
-def test_after_the_end_nothing_is_taken(make_queue: MakeQueue, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_accepted_after_the_end(make_queue: MakeQueue, caplog: pytest.LogCaptureFixture) -> None:
     queue = make_queue()
     queue.finish(0)
     queue.put("pic", 9, 0, ready())

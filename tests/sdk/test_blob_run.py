@@ -76,7 +76,7 @@ def shown(backend: Backend, notes: list[bytes]) -> list[bool]:
     return [backend.query("SELECT stepwell.blobs_there_v1($1::jsonb)", note.decode())[0][0] for note in notes]
 
 
-def test_files_of_a_run_are_stored_when_it_is_finished(
+def test_files_are_stored_at_finish(
     file_server: Backend, start_run: StartRun, notes: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = start_run(file_server.url)
@@ -98,7 +98,7 @@ def test_flush_waits_for_encoding_frames_and_files(
     assert (stored(file_server), len(notes), shown(file_server, notes)) == (10, 10, [True] * 10)
 
 
-def test_a_run_without_files_makes_no_thread_and_no_directory(file_server: Backend, start_run: StartRun) -> None:
+def test_run_without_files_makes_no_thread_or_directory(file_server: Backend, start_run: StartRun) -> None:
     import threading
 
     run = start_run(file_server.url)
@@ -108,7 +108,7 @@ def test_a_run_without_files_makes_no_thread_and_no_directory(file_server: Backe
     assert not (Path(str(run.spool_directory)) / "blobs").exists()
 
 
-def test_offline_keeps_the_files_and_sync_delivers_them(
+def test_sync_delivers_offline_files(
     file_server: Backend,
     start_run: StartRun,
     notes: list[bytes],
@@ -129,9 +129,7 @@ def test_offline_keeps_the_files_and_sync_delivers_them(
     assert list(Path(run.settings.dir).iterdir()) == []
 
 
-def test_a_server_that_is_away_leaves_files_to_sync_with_the_reason(
-    start_run: StartRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unreachable_server_leaves_files_to_sync(start_run: StartRun, capsys: pytest.CaptureFixture[str]) -> None:
     run = start_run(f"http://127.0.0.1:{free_port()}")
     log_pictures(run, 3)
     run.finish()
@@ -141,7 +139,7 @@ def test_a_server_that_is_away_leaves_files_to_sync_with_the_reason(
     assert f"stepwell sync {run.settings.dir}" in said
 
 
-def test_files_are_left_alone_when_only_they_could_not_be_delivered(
+def test_undelivered_files_stay(
     backend: Backend,
     file_server: Backend,
     start_run: StartRun,
@@ -159,7 +157,7 @@ def test_files_are_left_alone_when_only_they_could_not_be_delivered(
     assert not any(Path(run.settings.dir).rglob("*"))
 
 
-def test_sync_says_when_the_server_is_away_and_when_it_refuses(
+def test_sync_reports_outages_and_refusals(
     backend: Backend,
     start_run: StartRun,
     stepwell_command: Callable[..., subprocess.CompletedProcess[str]],
@@ -173,7 +171,7 @@ def test_sync_says_when_the_server_is_away_and_when_it_refuses(
     assert len(blobs_of(run).spool.waiting) == 2
 
 
-def test_a_killed_process_leaves_frames_and_files_and_sync_delivers_both(
+def test_sync_delivers_frames_and_files_of_a_killed_process(
     file_server: Backend,
     tmp_path: Path,
     stepwell_command: Callable[..., subprocess.CompletedProcess[str]],
@@ -205,7 +203,7 @@ def test_a_killed_process_leaves_frames_and_files_and_sync_delivers_both(
     assert (stored(file_server), len(file_server.points("killed"))) == (20, 20)
 
 
-def test_a_process_that_forgets_finish_delivers_its_files(file_server: Backend, tmp_path: Path) -> None:
+def test_process_without_finish_delivers_its_files(file_server: Backend, tmp_path: Path) -> None:
     program = (
         MEDIA
         + f"""
@@ -223,7 +221,7 @@ def test_a_process_that_forgets_finish_delivers_its_files(file_server: Backend, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_child_has_files_of_its_own(file_server: Backend, tmp_path: Path) -> None:
+def test_forked_child_has_its_own_files(file_server: Backend, tmp_path: Path) -> None:
     program = (
         MEDIA
         + f"""
@@ -242,7 +240,7 @@ def test_a_forked_child_has_files_of_its_own(file_server: Backend, tmp_path: Pat
     assert stored(file_server) == 2
 
 
-def test_a_spool_that_is_full_of_files_drops_them_and_scalars_go_on(
+def test_full_file_spool_does_not_affect_scalars(
     start_run: StartRun, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = start_run(mode="offline", limits=Limits(blob_spool_bytes=2500))
@@ -254,7 +252,7 @@ def test_a_spool_that_is_full_of_files_drops_them_and_scalars_go_on(
     assert "3 media objects and 0 files were lost" in capsys.readouterr().err
 
 
-def test_a_spool_that_blocks_goes_on_when_the_server_comes(
+def test_blocked_spool_continues_when_the_server_arrives(
     postgres_dsn: str, start_run: StartRun, tmp_path: Path
 ) -> None:
     backend = Backend(postgres_dsn, str(tmp_path / "served"))
@@ -269,7 +267,7 @@ def test_a_spool_that_blocks_goes_on_when_the_server_comes(
         backend.stop()
 
 
-def test_a_spool_that_raises_says_so(start_run: StartRun) -> None:
+def test_full_spool_raises(start_run: StartRun) -> None:
     run = start_run(mode="offline", limits=Limits(blob_spool_bytes=2500), blobs_full="raise")
     log_pictures(run, 3)
     assert blobs_of(run).media.wait(30)
@@ -277,9 +275,7 @@ def test_a_spool_that_raises_says_so(start_run: StartRun) -> None:
         log_pictures(run, 1)
 
 
-def test_the_same_picture_at_each_step_is_stored_and_sent_once(
-    file_server: Backend, start_run: StartRun, notes: list[bytes]
-) -> None:
+def test_repeated_picture_is_stored_once(file_server: Backend, start_run: StartRun, notes: list[bytes]) -> None:
     run = start_run(file_server.url)
     for step in range(20):
         blobs_of(run).media.put("pic", step, 0, Picture(b"the same"))

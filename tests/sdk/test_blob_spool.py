@@ -37,7 +37,7 @@ def test_bytes_and_paths_give_the_same_file(spool: BlobSpool, tmp_path: Path, si
     assert (names(spool), spool.waiting, spool.stored_bytes) == ([blob.sha256], [blob], size)
 
 
-def test_a_file_is_kept_as_it_was_when_it_was_logged(spool: BlobSpool, tmp_path: Path) -> None:
+def test_file_is_kept_as_logged(spool: BlobSpool, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"before")
     blob = spool.add(source)
@@ -45,7 +45,7 @@ def test_a_file_is_kept_as_it_was_when_it_was_logged(spool: BlobSpool, tmp_path:
     assert spool.path(blob.sha256).read_bytes() == b"before"
 
 
-def test_a_file_that_is_stored_goes_and_is_not_kept_again(spool: BlobSpool, tmp_path: Path) -> None:
+def test_stored_file_is_removed_and_not_kept_again(spool: BlobSpool, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"x")
     blob = spool.add(b"x")
@@ -54,7 +54,7 @@ def test_a_file_that_is_stored_goes_and_is_not_kept_again(spool: BlobSpool, tmp_
     assert (names(spool), spool.waiting, spool.stored_bytes) == ([], [], 0)
 
 
-def test_what_the_server_said_long_ago_is_not_relied_on(spool: BlobSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_server_answers_expire(spool: BlobSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may have removed it since, if no run names it."""
     now = 1_700_000_000.0
     monkeypatch.setattr("stepwell.files.blob_spool.time.time", lambda: now)
@@ -71,13 +71,13 @@ def test_what_the_server_said_long_ago_is_not_relied_on(spool: BlobSpool, monkey
         spool.stored(blob.sha256)
 
 
-def test_a_file_over_the_limit_is_refused_with_the_limit(spool: BlobSpool) -> None:
+def test_oversized_file_is_refused_with_the_limit(spool: BlobSpool) -> None:
     with pytest.raises(BlobTooLargeError, match=r"10,485,761 bytes; the limit is 10,485,760"):
         spool.add(bytes(10 * MIB + 1))
     assert not spool.directory.exists()
 
 
-def test_a_full_spool_takes_files_again_when_others_are_stored(spool: BlobSpool) -> None:
+def test_full_spool_accepts_files_after_deliveries(spool: BlobSpool) -> None:
     first = spool.add(bytes(8 * MIB))
     with pytest.raises(SpoolFullError, match=r"5,242,880 bytes; 8,388,608 of 12,582,912 are used"):
         spool.add(os.urandom(5 * MIB))
@@ -86,13 +86,13 @@ def test_a_full_spool_takes_files_again_when_others_are_stored(spool: BlobSpool)
     spool.add(os.urandom(5 * MIB))
 
 
-def test_a_path_that_cannot_be_read_is_the_callers_error(spool: BlobSpool, tmp_path: Path) -> None:
+def test_unreadable_path_is_the_callers_error(spool: BlobSpool, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         spool.add(tmp_path / "nowhere")
     assert spool.stored_bytes == 0
 
 
-def test_a_directory_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:
+def test_unwritable_directory_is_an_error_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     spool = BlobSpool(tmp_path / "file", MIB, MIB)
     with pytest.raises(SpoolError, match="STEPWELL_DIR"):
@@ -110,7 +110,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_leaves_nothing_of_the_file_and_all_others(small_disk: Path) -> None:
+def test_full_disk_keeps_other_files(small_disk: Path) -> None:
     spool = BlobSpool(small_disk, 10 * MIB, 100 * MIB)
     first = spool.add(os.urandom(600_000))
     with pytest.raises(SpoolFullError, match="no room on the disk"):
@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_nothing_of_the_file_and_all_others(small_disk: Path)
     spool.add(os.urandom(600_000))
 
 
-def test_what_a_crash_left_half_goes_and_the_rest_is_found_oldest_first(spool: BlobSpool) -> None:
+def test_crash_leftovers_are_removed(spool: BlobSpool) -> None:
     blobs = [spool.add(bytes([number])) for number in range(5)]
     for age, blob in enumerate(blobs):
         os.utime(spool.path(blob.sha256), (age, age))
@@ -133,14 +133,14 @@ def test_what_a_crash_left_half_goes_and_the_rest_is_found_oldest_first(spool: B
     assert names(later) == sorted([f"{'0' * 64}.damaged", *(blob.sha256 for blob in blobs)])
 
 
-def test_damage_is_put_aside(spool: BlobSpool) -> None:
+def test_damaged_file_is_set_aside(spool: BlobSpool) -> None:
     good, bad = spool.add(b"good"), spool.add(b"bad")
     spool.path(bad.sha256).write_bytes(b"BAD")
     assert (spool.check(good.sha256), spool.check(bad.sha256)) == (True, False)
     assert (spool.waiting, names(spool)) == ([good], sorted([good.sha256, f"{bad.sha256}.damaged"]))
 
 
-def test_many_threads_may_add_the_same_and_other_files(spool: BlobSpool) -> None:
+def test_threads_may_add_files(spool: BlobSpool) -> None:
     contents = [bytes([number % 7]) * 1000 for number in range(70)]
     with ThreadPoolExecutor(8) as pool:
         blobs = list(pool.map(spool.add, contents))
@@ -149,7 +149,7 @@ def test_many_threads_may_add_the_same_and_other_files(spool: BlobSpool) -> None
     assert spool.stored_bytes == sum(path.stat().st_size for path in spool.directory.iterdir()) == 4000
 
 
-def test_directories_with_files_are_found_and_closed_ones_are_gone(tmp_path: Path) -> None:
+def test_directories_with_files_are_found(tmp_path: Path) -> None:
     spools = [BlobSpool(tmp_path / run / "0-aabbccdd", MIB, MIB) for run in ("b", "a", "c")]
     blobs = [spool.add(b"x") for spool in spools]
     for age, (spool, blob) in enumerate(zip(spools, blobs, strict=True)):

@@ -104,7 +104,7 @@ def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str
         server.server_close()
 
 
-def test_every_file_arrives_and_leaves_the_disk(
+def test_files_are_delivered_and_removed(
     file_server: Backend, spool: BlobSpool, upload: Callable[..., BlobUploader], small_parts: int
 ) -> None:
     blobs = fill(spool, *SIZES)
@@ -118,7 +118,7 @@ def test_every_file_arrives_and_leaves_the_disk(
 
 
 @pytest.mark.parametrize("size", [1000, 3 * PART])
-def test_what_the_server_has_already_is_not_sent_if_it_is_large(
+def test_large_stored_file_is_not_sent_again(
     file_server: Backend,
     spool: BlobSpool,
     upload: Callable[..., BlobUploader],
@@ -139,7 +139,7 @@ def test_what_the_server_has_already_is_not_sent_if_it_is_large(
     assert again.waiting == []
 
 
-def test_a_server_that_comes_later_gets_everything(
+def test_late_server_gets_everything(
     postgres_dsn: str, spool: BlobSpool, upload: Callable[..., BlobUploader], tmp_path: Path
 ) -> None:
     blobs = fill(spool, 100, 200, 300)
@@ -154,7 +154,7 @@ def test_a_server_that_comes_later_gets_everything(
         backend.stop()
 
 
-def test_a_server_that_is_killed_in_the_midst_of_an_upload_gets_the_rest_and_not_all_again(
+def test_killed_server_gets_only_the_rest_of_an_upload(
     file_server: Backend, spool: BlobSpool, upload: Callable[..., BlobUploader], small_parts: int
 ) -> None:
     [blob] = fill(spool, 60 * PART)
@@ -172,7 +172,7 @@ def test_a_server_that_is_killed_in_the_midst_of_an_upload_gets_the_rest_and_not
     assert uploader.counts.sent_bytes <= (60 + 3 * kills) * PART  # a part and what was on its way, each time
 
 
-def test_who_finishes_does_not_wait_for_a_long_pause(
+def test_finish_skips_long_pauses(
     postgres_dsn: str, spool: BlobSpool, upload: Callable[..., BlobUploader], tmp_path: Path
 ) -> None:
     """The server was away for long, is back now, and the next try would come in a minute."""
@@ -188,9 +188,7 @@ def test_who_finishes_does_not_wait_for_a_long_pause(
         backend.stop()
 
 
-def test_without_progress_finish_gives_up_and_the_files_stay(
-    spool: BlobSpool, upload: Callable[..., BlobUploader]
-) -> None:
+def test_finish_gives_up_without_progress(spool: BlobSpool, upload: Callable[..., BlobUploader]) -> None:
     blobs = fill(spool, 10, 20)
     uploader = upload(f"http://127.0.0.1:{free_port()}")
     assert not uploader.finish(0.2)
@@ -199,9 +197,7 @@ def test_without_progress_finish_gives_up_and_the_files_stay(
     assert all(spool.path(blob.sha256).exists() for blob in blobs)
 
 
-def test_to_be_told_no_room_again_and_again_is_no_progress(
-    spool: BlobSpool, upload: Callable[..., BlobUploader]
-) -> None:
+def test_repeated_overload_is_no_progress(spool: BlobSpool, upload: Callable[..., BlobUploader]) -> None:
     fill(spool, 10)
     with answering((503, {"Retry-After": "0"}, b'{"error": {"code": "unavailable", "message": "x"}}')) as (url, asked):
         assert not upload(url).finish(0.3)
@@ -209,7 +205,7 @@ def test_to_be_told_no_room_again_and_again_is_no_progress(
     assert len(spool.waiting) == 1
 
 
-def test_a_file_that_is_refused_for_good_stays_and_the_next_ones_go(
+def test_refused_file_is_kept_and_others_are_sent(
     postgres_dsn: str,
     spool: BlobSpool,
     upload: Callable[..., BlobUploader],
@@ -232,7 +228,7 @@ def test_a_file_that_is_refused_for_good_stays_and_the_next_ones_go(
         backend.stop()
 
 
-def test_a_file_that_the_disk_has_damaged_is_put_aside_and_reported(
+def test_damaged_file_is_quarantined_and_reported(
     file_server: Backend, spool: BlobSpool, upload: Callable[..., BlobUploader], caplog: pytest.LogCaptureFixture
 ) -> None:
     good, bad = fill(spool, 1000, 1000)
@@ -244,7 +240,7 @@ def test_a_file_that_the_disk_has_damaged_is_put_aside_and_reported(
     assert f"{bad.sha256}.damaged" in caplog.text
 
 
-def test_a_file_that_became_shorter_is_not_stored(
+def test_truncated_file_is_not_stored(
     file_server: Backend, spool: BlobSpool, upload: Callable[..., BlobUploader]
 ) -> None:
     [bad] = fill(spool, 1000)
@@ -256,9 +252,7 @@ def test_a_file_that_became_shorter_is_not_stored(
     assert "shorter than it was" in str(uploader.last_error)
 
 
-def test_a_file_that_was_damaged_on_its_way_is_sent_again(
-    spool: BlobSpool, upload: Callable[..., BlobUploader]
-) -> None:
+def test_file_damaged_in_transit_is_resent(spool: BlobSpool, upload: Callable[..., BlobUploader]) -> None:
     [blob] = fill(spool, 10)
     mismatch = b'{"error": {"code": "blob_mismatch", "message": "other bytes"}}'
     with answering((422, {}, mismatch), (201, {}, b"{}")) as (url, asked):
@@ -281,7 +275,7 @@ def test_a_file_that_was_damaged_on_its_way_is_sent_again(
         (401, b"who are you?", False),
     ],
 )
-def test_what_answers_mean(
+def test_meaning_of_answers(
     spool: BlobSpool, upload: Callable[..., BlobUploader], status: int, body: bytes, again: bool
 ) -> None:
     [blob] = fill(spool, 10)
@@ -292,9 +286,7 @@ def test_what_answers_mean(
     assert spool.waiting == ([] if again else [blob])
 
 
-def test_a_file_that_another_process_has_delivered_is_no_error(
-    spool: BlobSpool, upload: Callable[..., BlobUploader]
-) -> None:
+def test_file_delivered_by_another_process_is_no_error(spool: BlobSpool, upload: Callable[..., BlobUploader]) -> None:
     [blob] = fill(spool, 10)
     spool.path(blob.sha256).unlink()
     uploader = upload(f"http://127.0.0.1:{free_port()}")
@@ -302,7 +294,7 @@ def test_a_file_that_another_process_has_delivered_is_no_error(
     assert (spool.waiting, spool.stored_bytes, uploader.counts.stored) == ([], 0, 0)
 
 
-def test_two_processes_with_the_same_files_store_them_once(
+def test_same_files_of_two_processes_are_stored_once(
     file_server: Backend, spool: BlobSpool, upload: Callable[..., BlobUploader], tmp_path: Path, small_parts: int
 ) -> None:
     other = BlobSpool(tmp_path / "other", MIB, 100 * MIB)

@@ -27,7 +27,7 @@ def config(changes: list[dict[str, Any]]) -> Config:
     return Config({"lr": 0.1, "layers": [1, 2]}, changes.append)
 
 
-def test_values_are_there_by_key_and_by_attribute(config: Config) -> None:
+def test_values_by_key_and_attribute(config: Config) -> None:
     assert (
         config["lr"],
         config.lr,
@@ -40,7 +40,7 @@ def test_values_are_there_by_key_and_by_attribute(config: Config) -> None:
     assert repr(config) == "{'lr': 0.1, 'layers': [1, 2]}"
 
 
-def test_every_change_is_told_once_and_the_start_is_none(config: Config, changes: list[dict[str, Any]]) -> None:
+def test_each_change_is_sent_once(config: Config, changes: list[dict[str, Any]]) -> None:
     assert changes == []
     config["a"] = 1
     config.b = 2
@@ -53,7 +53,7 @@ def test_every_change_is_told_once_and_the_start_is_none(config: Config, changes
     assert (len(changes), config.lr, config.old) == (4, 0.1, 1)
 
 
-def test_a_key_keeps_its_value_unless_a_change_is_allowed(config: Config, changes: list[dict[str, Any]]) -> None:
+def test_key_changes_must_be_allowed(config: Config, changes: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError) as raised:
         config.update({"new": 1, "lr": 0.2})
     assert str(raised.value) == (
@@ -96,14 +96,14 @@ class Strange:
         return "strange\0\ud800"
 
 
-def test_what_is_no_json_becomes_its_text(config: Config, changes: list[dict[str, Any]]) -> None:
+def test_other_objects_become_texts(config: Config, changes: list[dict[str, Any]]) -> None:
     config.update({"good": 1, "bad": Strange(), "many": [Strange(), {"deep": Strange()}]})
     text = "strange\ufffd\ufffd"
     assert changes == [{"good": 1, "bad": text, "many": [text, {"deep": text}]}]
 
 
 @pytest.mark.parametrize("wrap", [lambda image: image, lambda image: [image], lambda image: {"deep": image}])
-def test_media_are_no_config(config: Config, changes: list[dict[str, Any]], wrap: Any) -> None:
+def test_media_are_refused_in_config(config: Config, changes: list[dict[str, Any]], wrap: Any) -> None:
     with pytest.raises(
         TypeError, match=r"config 'picture': Image objects cannot be mixed (.|\n)*a config cannot hold media"
     ):
@@ -111,7 +111,7 @@ def test_media_are_no_config(config: Config, changes: list[dict[str, Any]], wrap
     assert (config.as_dict(), changes) == ({"lr": 0.1, "layers": [1, 2]}, [])
 
 
-def test_what_is_no_config_is_refused(config: Config, changes: list[dict[str, Any]]) -> None:
+def test_invalid_config_is_refused(config: Config, changes: list[dict[str, Any]]) -> None:
     with pytest.raises(DataError, match=r"config takes a dict, not list \(\[1\]\)"):
         config.update([1])
     circular: dict[str, Any] = {}
@@ -121,13 +121,13 @@ def test_what_is_no_config_is_refused(config: Config, changes: list[dict[str, An
     assert ("circular" in config, changes) == (False, [])
 
 
-def test_nan_is_a_number_here_and_json_on_its_way(config: Config, changes: list[dict[str, Any]]) -> None:
+def test_nan_is_sent_as_json(config: Config, changes: list[dict[str, Any]]) -> None:
     config.nan = float("nan")
     assert math.isnan(config.nan)
     assert changes == [{"nan": {"_type": "float64", "value": "NaN"}}]
 
 
-def test_changes_may_be_allowed_for_all_the_run() -> None:
+def test_changes_may_be_allowed_for_the_run() -> None:
     changes: list[dict[str, Any]] = []
     config = Config({"lr": 1}, changes.append, allow_val_change=True)
     config.lr = 2
@@ -136,7 +136,7 @@ def test_changes_may_be_allowed_for_all_the_run() -> None:
     assert changes == [{"lr": 2}]
 
 
-def test_a_change_that_cannot_be_told_does_not_happen(config: Config) -> None:
+def test_refused_change_does_not_happen(config: Config) -> None:
     def finished(change: dict[str, Any]) -> None:
         raise UsageError("finished")
 
@@ -146,7 +146,7 @@ def test_a_change_that_cannot_be_told_does_not_happen(config: Config) -> None:
     assert config.as_dict() == {"lr": 1}
 
 
-def test_an_argparse_namespace_and_flags_are_configs() -> None:
+def test_argparse_and_flags_are_configs() -> None:
     class Flags:
         def flag_values_dict(self) -> dict[str, Any]:
             return {"lr": 1}
@@ -155,12 +155,12 @@ def test_an_argparse_namespace_and_flags_are_configs() -> None:
     assert Config(Flags(), print).as_dict() == {"lr": 1}
 
 
-def test_keys_lose_the_dashes_of_command_lines(config: Config) -> None:
+def test_leading_dashes_are_removed(config: Config) -> None:
     config.update({"--batch-size": 3, "x-": 1})
     assert (config["batch-size"], config.x) == (3, 1)
 
 
-def test_a_yaml_file_is_a_config(tmp_path: Path) -> None:
+def test_yaml_file_is_a_config(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("lr:\n  desc: learning rate\n  value: 0.1\nnet: {value: 1, other: 2}\nseed: 7\n")
     expected = {"lr": 0.1, "net": {"value": 1, "other": 2}, "seed": 7}
@@ -168,7 +168,7 @@ def test_a_yaml_file_is_a_config(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- 1", "a: [", ""])
-def test_a_file_that_is_no_config_says_so(tmp_path: Path, text: str) -> None:
+def test_invalid_config_file_is_an_error(tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
     with pytest.raises(SettingError, match=r"config file .*config.yaml (cannot be read|holds no keys and values)"):
@@ -177,13 +177,13 @@ def test_a_file_that_is_no_config_says_so(tmp_path: Path, text: str) -> None:
         Config(tmp_path / "none.yaml", print)
 
 
-def test_without_pyyaml_a_file_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyyaml_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(SettingError, match=r"a config file needs PyYAML(.|\n)*pip install 'stepwell.yaml.'"):
         Config(tmp_path / "config.yaml", print)
 
 
-def test_the_start_is_the_defaults_file_and_above_it_what_is_given(tmp_path: Path) -> None:
+def test_arguments_override_the_defaults_file(tmp_path: Path) -> None:
     (tmp_path / "config-defaults.yaml").write_text("lr: 1\nseed: 2\n")
     given = {"lr": 5, "a": 1, "b": 2}
     assert starting_config(given, None, None, tmp_path) == {"lr": 5, "seed": 2, "a": 1, "b": 2}
@@ -194,14 +194,14 @@ def test_the_start_is_the_defaults_file_and_above_it_what_is_given(tmp_path: Pat
         starting_config(given, ["a"], ["b"], tmp_path)
 
 
-def test_what_is_missing_is_a_key_error_or_an_attribute_error(config: Config) -> None:
+def test_missing_key_is_key_or_attribute_error(config: Config) -> None:
     with pytest.raises(KeyError):
         config["none"]
     with pytest.raises(AttributeError, match="config has no 'none'"):
         _ = config.none
 
 
-def test_keys_do_not_go_away(config: Config) -> None:
+def test_keys_cannot_be_deleted(config: Config) -> None:
     with pytest.raises(AttributeError):
         del config["lr"]
     with pytest.raises(AttributeError):
@@ -209,20 +209,20 @@ def test_keys_do_not_go_away(config: Config) -> None:
     assert config.lr == 0.1
 
 
-def test_what_charts_need_is_not_among_its_keys() -> None:
+def test_chart_layouts_are_hidden() -> None:
     with testing.capture():
         run = stepwell.init(config={"lr": 1})
         run.log({"chart": plot.line(Table(columns=["a", "b"], data=[[1, 2]]), "a", "b")})
         assert (list(run.config), run.config.as_dict()) == (["lr"], {"lr": 1})
 
 
-def test_the_copy_is_a_copy(config: Config) -> None:
+def test_copy_is_independent(config: Config) -> None:
     copy = config.as_dict()
     copy["lr"] = 9
     copy["layers"].append(3)
     assert config.as_dict() == {"lr": 0.1, "layers": [1, 2]}
 
 
-def test_keys_that_are_no_strings_become_strings(config: Config) -> None:
+def test_keys_become_strings(config: Config) -> None:
     config.update({1: "x"})
     assert config["1"] == "x"

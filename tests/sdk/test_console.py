@@ -30,7 +30,7 @@ def shown(text: str) -> list[str]:
 
 
 @given(text=TEXT, cuts=st.lists(st.integers(0, 40), max_size=5))
-def test_lines_do_not_depend_on_how_the_text_was_cut(text: str, cuts: list[int]) -> None:
+def test_lines_do_not_depend_on_write_sizes(text: str, cuts: list[int]) -> None:
     lines = Lines()
     edges = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
     found = [line for start, end in pairwise(edges) for line in lines.feed(text[start:end])]
@@ -50,7 +50,7 @@ def test_lines_do_not_depend_on_how_the_text_was_cut(text: str, cuts: list[int])
         ("x" * (MAX_LINE + 5) + "\rshort\n", ["short"]),
     ],
 )
-def test_a_line_is_what_a_terminal_shows_in_the_end(text: str, lines: list[str]) -> None:
+def test_carriage_returns_are_applied(text: str, lines: list[str]) -> None:
     found = Lines()
     assert found.feed(text) + found.rest() == lines
 
@@ -87,7 +87,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[Streams]:
     streams.console.stop()
 
 
-def test_both_streams_are_kept_in_their_order(streams: Streams) -> None:
+def test_both_streams_are_recorded_in_order(streams: Streams) -> None:
     streams.start()
     started = time.time()
     print("one")
@@ -103,7 +103,7 @@ def test_both_streams_are_kept_in_their_order(streams: Streams) -> None:
     assert streams.out.buffer.getvalue() == b"one\nthree\nfour\nopen"  # type: ignore[attr-defined]  # a BytesIO
 
 
-def test_streams_stay_the_objects_that_they_are(streams: Streams) -> None:
+def test_streams_keep_their_identity(streams: Streams) -> None:
     streams.start()
     assert sys.stdout is streams.out
     assert isinstance(sys.stdout, io.TextIOBase)
@@ -119,7 +119,7 @@ def test_streams_stay_the_objects_that_they_are(streams: Streams) -> None:
     assert streams.lines == [("stdout", "ab")]
 
 
-def test_who_watches_a_stream_later_keeps_watching(streams: Streams) -> None:
+def test_later_wrappers_keep_working(streams: Streams) -> None:
     streams.start()
     seen: list[str] = []
     ours = sys.stdout.write
@@ -135,7 +135,7 @@ def test_who_watches_a_stream_later_keeps_watching(streams: Streams) -> None:
     assert streams.lines == []
 
 
-def test_two_consoles_watch_the_same_streams(streams: Streams) -> None:
+def test_two_consoles_share_the_streams(streams: Streams) -> None:
     streams.start()
     other: list[bytes] = []
     second = Console(lambda kind, body: other.append(body), 3600)
@@ -149,7 +149,7 @@ def test_two_consoles_watch_the_same_streams(streams: Streams) -> None:
     assert "write" not in vars(streams.out)
 
 
-def test_a_stream_that_takes_no_attributes_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_without_attributes_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     class Narrow:
         __slots__ = ()
 
@@ -165,7 +165,7 @@ def test_a_stream_that_takes_no_attributes_is_left_alone(monkeypatch: pytest.Mon
     assert type(sys.stdout) is Narrow
 
 
-def test_lines_beyond_the_rate_are_counted_and_said(streams: Streams) -> None:
+def test_excess_lines_are_counted_and_reported(streams: Streams) -> None:
     streams.start()
     for number in range(2000):
         print(f"{number:999}")
@@ -179,7 +179,7 @@ def test_lines_beyond_the_rate_are_counted_and_said(streams: Streams) -> None:
     assert missing * 990 < int(said.removeprefix("[stepwell: ").partition(" ")[0].replace(",", "")) < missing * 1001
 
 
-def test_lines_keep_coming_after_there_were_too_many(streams: Streams) -> None:
+def test_recording_continues_after_a_flood(streams: Streams) -> None:
     streams.start()
     print("x" * (_console.MAX_WAITING + 10))
     for _ in range(100):
@@ -190,7 +190,7 @@ def test_lines_keep_coming_after_there_were_too_many(streams: Streams) -> None:
     assert streams.lines[-1] == ("stdout", "after it")
 
 
-def test_a_note_that_is_refused_does_not_reach_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_note_does_not_affect_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(kind: str, body: bytes) -> None:
         raise SpoolFullError("full")
 
@@ -221,7 +221,7 @@ def test_threads_write_at_the_same_time(streams: Streams) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on Windows")
-def test_a_forked_child_gives_the_streams_back(streams: Streams) -> None:
+def test_forked_child_restores_the_streams(streams: Streams) -> None:
     streams.start()
     reading, writing = os.pipe()
     print("before")
@@ -240,7 +240,7 @@ def test_a_forked_child_gives_the_streams_back(streams: Streams) -> None:
     assert streams.lines == [("stdout", "before"), ("stdout", "after")]
 
 
-def test_runs_that_overlap_leave_no_chain_of_writes(streams: Streams) -> None:
+def test_overlapping_runs_leave_no_wrapper_chain(streams: Streams) -> None:
     """Each ends before the one that began after it."""
     streams.start()
     notes: list[str] = []
@@ -255,7 +255,7 @@ def test_runs_that_overlap_leave_no_chain_of_writes(streams: Streams) -> None:
     assert "write" not in vars(streams.out)
 
 
-def test_a_program_that_watches_on_top_of_us_makes_no_chain_either(streams: Streams) -> None:
+def test_outer_wrappers_make_no_chain(streams: Streams) -> None:
     streams.start()
     seen: list[str] = []
     ours = sys.stdout.write
@@ -276,7 +276,7 @@ def test_a_program_that_watches_on_top_of_us_makes_no_chain_either(streams: Stre
 
 
 @pytest.mark.parametrize("broken", [None, object()])
-def test_a_run_needs_no_stderr(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_works_without_stderr(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
     from stepwell.terminal.stderr import tell
 
     monkeypatch.setattr(sys, "stderr", broken)

@@ -20,7 +20,7 @@ WAVE = np.sin(np.arange(400) / 9)
 STEREO = np.stack([WAVE, WAVE / 2], axis=1)
 
 
-def test_sound_is_described_as_audio_file(stored: Stored) -> None:
+def test_audio_file_json(stored: Stored) -> None:
     encoded = stored.log(Audio(WAVE, RATE, "a sine"), "sounds", 2)
     assert encoded == {
         "_type": "audio-file",
@@ -44,14 +44,14 @@ def test_sound_is_described_as_audio_file(stored: Stored) -> None:
         pytest.param(WAVE[::2], WAVE[::2], id="a view with strides"),
     ],
 )
-def test_every_sample_comes_back_to_16_bits(stored: Stored, samples: Any, expected: Any) -> None:
+def test_samples_round_trip_at_16_bits(stored: Stored, samples: Any, expected: Any) -> None:
     got, rate = soundfile.read(stored.file(stored.log(Audio(samples, RATE))["path"]))
     assert rate == RATE
     np.testing.assert_allclose(got, expected, atol=1 / 32768)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.int64, np.int8, list])
-def test_integers_of_16_bits_come_back_exactly(stored: Stored, kind: Any) -> None:
+def test_int16_samples_are_exact(stored: Stored, kind: Any) -> None:
     samples = (WAVE * 100).astype(np.int16)
     given = samples.tolist() if kind is list else samples.astype(kind)
     got, _ = soundfile.read(stored.file(stored.log(Audio(given, RATE))["path"]), dtype="int16")
@@ -59,13 +59,13 @@ def test_integers_of_16_bits_come_back_exactly(stored: Stored, kind: Any) -> Non
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.int64])
-def test_integers_of_32_bits_keep_their_upper_half(stored: Stored, kind: Any) -> None:
+def test_int32_samples_keep_their_upper_half(stored: Stored, kind: Any) -> None:
     samples = (WAVE * 2**30).astype(kind)
     got, _ = soundfile.read(stored.file(stored.log(Audio(samples, RATE))["path"]), dtype="int32")
     np.testing.assert_allclose(got, samples, atol=1 << 16)
 
 
-def test_the_caller_may_change_its_samples_at_once(stored: Stored) -> None:
+def test_samples_may_be_changed_after_log(stored: Stored) -> None:
     samples = WAVE.copy()
     audio = Audio(samples, RATE)
     samples[:] = 0
@@ -74,7 +74,7 @@ def test_the_caller_may_change_its_samples_at_once(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
-def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, kind: str) -> None:
+def test_file_is_stored_unchanged(stored: Stored, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"sound.{kind}"
     soundfile.write(path, WAVE, RATE)
     before = path.read_bytes()
@@ -86,7 +86,7 @@ def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, kind: str) ->
     assert stored.log(Audio(io.BytesIO(before)))["path"].endswith(".wav")
 
 
-def test_a_list_is_one_object(stored: Stored, tmp_path: Path) -> None:
+def test_list_is_one_object(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     soundfile.write(path, WAVE, RATE)
     encoded = stored.log([Audio(WAVE / 2, RATE, "a"), Audio(path)])
@@ -113,13 +113,13 @@ def test_a_list_is_one_object(stored: Stored, tmp_path: Path) -> None:
         (lambda: Audio("gs://bucket/a.wav"), "on other hosts"),
     ],
 )
-def test_what_makes_no_sound_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_audio_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
 
 
-def test_without_soundfile_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_soundfile_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(DataError, match=r"pip install 'stepwell\[media\]'"):
         Audio(WAVE, RATE)

@@ -18,7 +18,7 @@ from stepwell.data_types import DirectorySink, Image
 RGB = np.random.default_rng(7).integers(0, 256, (5, 7, 3), np.uint8)
 
 
-def test_the_same_object_under_a_second_key_keeps_its_first_file(stored: Stored, tmp_path: Path) -> None:
+def test_same_object_under_two_keys_is_one_file(stored: Stored, tmp_path: Path) -> None:
     image = Image(RGB)
     first = stored.log(image, "one", 1)
     assert stored.log(image, "two", 2) == first
@@ -38,16 +38,16 @@ def test_the_same_object_under_a_second_key_keeps_its_first_file(stored: Stored,
         ("..a/...", "..a/..."),
     ],
 )
-def test_the_path_is_made_of_the_key_and_leads_nowhere_else(stored: Stored, key: str, cleaned: str) -> None:
+def test_path_is_derived_from_the_key(stored: Stored, key: str, cleaned: str) -> None:
     path = stored.log(Image(RGB), key, 0)["path"]
     assert re.fullmatch(rf"media/images/{re.escape(cleaned)}_0_[0-9a-f]{{20}}\.png", path)
 
 
-def test_the_word_summary_stands_where_the_step_would(stored: Stored) -> None:
+def test_summary_replaces_the_step_in_paths(stored: Stored) -> None:
     assert "/k_summary_" in Image(RGB).encode("k", "summary", stored.sink)["path"]  # type: ignore[call-overload]  # a dict
 
 
-def test_a_list_is_one_object_with_all_files(stored: Stored) -> None:
+def test_list_is_one_object_with_all_files(stored: Stored) -> None:
     images = [Image(RGB), Image(RGB // 2), Image(RGB)]
     encoded = stored.log(images)
     paths = encoded.pop("filenames")
@@ -68,29 +68,29 @@ def test_a_list_is_one_object_with_all_files(stored: Stored) -> None:
         (["a", "b"], ["a", "b"]),
     ],
 )
-def test_captions_of_a_list_are_there_if_the_first_has_one(stored: Stored, given: list[Any], expected: Any) -> None:
+def test_list_has_captions_if_the_first_has_one(stored: Stored, given: list[Any], expected: Any) -> None:
     assert stored.log([Image(RGB, caption=caption) for caption in given]).get("captions") == expected
 
 
-def test_a_list_keeps_108_pictures(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+def test_list_keeps_108_pictures(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     encoded = stored.log([Image(np.full((1, 1), number, np.uint8)) for number in range(110)])
     assert (encoded["count"], len(encoded["filenames"])) == (108, 108)
     assert "only the first 108 of 110 Images" in caplog.text
 
 
-def test_pictures_of_different_sizes_are_warned_of(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+def test_different_picture_sizes_give_a_warning(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     encoded = stored.log((Image(RGB), Image(RGB[:2])))
     assert (encoded["width"], encoded["height"], encoded["count"]) == (7, 5, 2)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-def test_pictures_of_pillow_are_logged_as_they_are(stored: Stored) -> None:
+def test_pillow_pictures_are_logged_unchanged(stored: Stored) -> None:
     encoded = stored.log([PIL.Image.fromarray(RGB)])
     assert encoded["_type"] == "images/separated"
     assert stored.log(PIL.Image.fromarray(RGB))["_type"] == "image-file"
 
 
-def test_the_directory_keeps_the_same_content_once(tmp_path: Path) -> None:
+def test_equal_content_is_stored_once(tmp_path: Path) -> None:
     sink = DirectorySink(tmp_path / "files")
     source = tmp_path / "source"
     source.write_bytes(b"abc")

@@ -29,7 +29,7 @@ def logged(stored: Stored, data: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def test_images_of_arrays_with_captions(stored: Stored) -> None:
+def test_array_images_with_captions(stored: Stored) -> None:
     examples = []
     for number in range(3):
         pixels = RNG.integers(0, 256, (100, 100, 3))
@@ -37,20 +37,20 @@ def test_images_of_arrays_with_captions(stored: Stored) -> None:
     assert logged(stored, {"examples": examples}) == {"examples": "images/separated"}
 
 
-def test_images_of_pillow(stored: Stored) -> None:
+def test_pillow_images(stored: Stored) -> None:
     pixels = RNG.integers(0, 256, (100, 100, 3), np.uint8)
     examples = [wandb.Image(PIL.Image.fromarray(pixels).convert("RGB"), caption="random field") for _ in range(3)]
     assert logged(stored, {"examples": examples}) == {"examples": "images/separated"}
 
 
-def test_a_video_without_a_format(stored: Stored) -> None:
+def test_video_without_format(stored: Stored) -> None:
     """Time, channels, height, width; gif."""
     frames = RNG.integers(0, 256, (10, 3, 100, 100), np.uint8)
     assert logged(stored, {"video": wandb.Video(frames)}) == {"video": "video-file"}
     assert [path for path in stored.sink.paths if path.endswith(".gif")]
 
 
-def test_a_matplotlib_figure(stored: Stored) -> None:
+def test_matplotlib_figure(stored: Stored) -> None:
     figure, axes = plt.subplots()
     x = np.linspace(0, 10)
     axes.plot(x, x * x)
@@ -58,13 +58,13 @@ def test_a_matplotlib_figure(stored: Stored) -> None:
     plt.close(figure)
 
 
-def test_a_pr_curve(stored: Stored) -> None:
+def test_pr_curve(stored: Stored) -> None:
     truth = RNG.integers(0, 2, 30)
     chart = wandb.plot.pr_curve(truth, RNG.random((30, 2)), ["no", "yes"])
     assert logged(stored, {"pr": chart}) == {"pr_table": "table-file"}
 
 
-def test_three_dimensional_objects_of_open_files(stored: Stored, tmp_path: Path) -> None:
+def test_object3d_from_open_files(stored: Stored, tmp_path: Path) -> None:
     for kind in ("obj", "gltf", "glb"):
         (tmp_path / f"sample.{kind}").write_bytes(b"\xff\xfe")
     samples = []
@@ -77,5 +77,5 @@ def test_three_dimensional_objects_of_open_files(stored: Stored, tmp_path: Path)
 @pytest.mark.parametrize(
     "name", ["Audio", "Html", "Histogram", "Molecule", "Table", "Plotly", "Bokeh", "Image", "Video"]
 )
-def test_the_classes_are_names_of_the_package(name: str) -> None:
+def test_media_classes_are_exported(name: str) -> None:
     assert getattr(wandb, name) is getattr(wandb.data_types, name)

@@ -24,13 +24,13 @@ def names(found: list[Any]) -> list[tuple[str, str, str, type]]:
 
 
 @pytest.mark.parametrize("data", [{}, {"a": 1, "b": {"c": [1, 2], "d": {}}}, {"a": np.zeros(100)}, ChainMap({"a": 1})])
-def test_plain_values_stay_the_very_same_object(data: Any) -> None:
+def test_plain_values_keep_their_identity(data: Any) -> None:
     rest, found = take_media(data)
     assert rest is data
     assert found == []
 
 
-def test_media_are_found_by_their_dot_path_and_named_by_the_innermost_key() -> None:
+def test_media_paths_and_names() -> None:
     inner = {"img": IMAGE, "loss": 1.0}
     data = {"step": 1, "val/img": IMAGE, "val": inner, "only": {"deep": {"imgs": [IMAGE, IMAGE]}}}
     before = {**data, "val": dict(inner)}
@@ -44,7 +44,7 @@ def test_media_are_found_by_their_dot_path_and_named_by_the_innermost_key() -> N
     assert data == before  # the caller's dicts are as they were
 
 
-def test_a_chart_goes_by_the_key_of_its_table(stored: Stored) -> None:
+def test_chart_uses_the_key_of_its_table(stored: Stored) -> None:
     rest, found = take_media(
         {"val": {"curve": plot.line(TABLE, "x", "y")}, "k": plot.line(TABLE, "x", "y", split_table=True)}
     )
@@ -58,24 +58,24 @@ def test_a_chart_goes_by_the_key_of_its_table(stored: Stored) -> None:
     assert dict(one.media.encode(one.name, 3, stored.sink))["path"].startswith("media/table/curve_table_3_")
 
 
-def test_keys_of_nested_dicts_are_texts_as_those_of_plain_values_are() -> None:
+def test_nested_keys_become_texts() -> None:
     _, found = take_media({"a": {1: IMAGE, (1, 2): IMAGE}})
     assert [one.path for one in found] == ["a.1", "a.1,2"]
 
 
-def test_an_empty_key_at_the_top_is_dropped_and_below_it_is_not() -> None:
+def test_only_top_level_empty_keys_are_dropped() -> None:
     rest, found = take_media({"": IMAGE, "a": {"": IMAGE}})
     assert rest == {}
     assert [one.path for one in found] == ["a."]
 
 
 @pytest.mark.parametrize("kind", [dict, MappingProxyType, ChainMap])
-def test_any_mapping_will_do(kind: Any) -> None:
+def test_any_mapping_is_accepted(kind: Any) -> None:
     rest, found = take_media(kind({"a": IMAGE, "b": 1}))
     assert (dict(rest), len(found)) == ({"b": 1}, 1)
 
 
-def test_what_the_config_needs_is_complete_once_prepared() -> None:
+def test_config_entries_are_complete_after_prepare() -> None:
     table = Table(columns=["x"], data=[[BOXED]])
     _, found = take_media(
         {"a": {"img": BOXED}, "t": table, "chart": plot.histogram(table, "x"), "imgs": [IMAGE, BOXED]}
@@ -93,12 +93,12 @@ def test_what_the_config_needs_is_complete_once_prepared() -> None:
         ({"a" * 40_000: IMAGE}, "a key is too long"),
     ],
 )
-def test_what_cannot_be_logged_says_why(data: Any, text: str) -> None:
+def test_invalid_data_gives_the_reason(data: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         take_media(data)
 
 
-def test_a_dict_inside_of_itself_is_left_to_the_way_of_plain_values() -> None:
+def test_recursive_dict_is_left_to_value_conversion() -> None:
     data: dict[str, Any] = {}
     data["self"] = data
     assert take_media(data) == (data, [])

@@ -41,7 +41,7 @@ def read_plotly(stored: Stored, encoded: Any) -> Any:
     return plotly.io.from_json(stored.read(encoded["path"]).decode())
 
 
-def test_a_plotly_figure_comes_back_from_the_file(stored: Stored) -> None:
+def test_plotly_figure_round_trip(stored: Stored) -> None:
     """The row "plotly figure": plotly-file."""
     figure = go.Figure(go.Scatter(x=np.arange(3), y=[4, 5, 6], name="a"), layout={"title": "T"})
     encoded = stored.log(figure, "chart", 6)
@@ -54,7 +54,7 @@ def test_a_plotly_figure_comes_back_from_the_file(stored: Stored) -> None:
     assert read_plotly(stored, encoded) == figure
 
 
-def test_the_caller_may_change_a_plotly_figure_at_once(stored: Stored) -> None:
+def test_plotly_figure_may_be_changed_after_log(stored: Stored) -> None:
     x = np.array([1, 2])
     figure = go.Figure(go.Scatter(x=x, y=[1, 2]))
     media = Plotly(figure)
@@ -64,7 +64,7 @@ def test_the_caller_may_change_a_plotly_figure_at_once(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("what", ["figure", "axes", "pyplot", "Plotly(figure)"])
-def test_a_matplotlib_figure_becomes_one_of_plotly(stored: Stored, what: str) -> None:
+def test_matplotlib_figure_becomes_plotly(stored: Stored, what: str) -> None:
     """The row "matplotlib figure/axes/pyplot module"."""
     figure, axes = line_plot()
     value = {"figure": figure, "axes": axes, "pyplot": plt, "Plotly(figure)": None}[what]
@@ -75,14 +75,14 @@ def test_a_matplotlib_figure_becomes_one_of_plotly(stored: Stored, what: str) ->
 
 
 @pytest.mark.parametrize("what", ["figure", "axes", "pyplot"])
-def test_a_matplotlib_figure_with_a_picture_becomes_an_image(stored: Stored, what: str) -> None:
+def test_matplotlib_figure_with_image_becomes_an_image(stored: Stored, what: str) -> None:
     figure, axes = plt.subplots(1, 2)
     axes[1].imshow(np.eye(4))
     encoded = stored.log({"figure": figure, "axes": axes[0], "pyplot": plt}[what])
     assert (encoded["_type"], encoded["width"], encoded["height"]) == ("image-file", 640, 480)
 
 
-def test_what_plotly_cannot_convert_is_drawn(
+def test_inconvertible_figure_becomes_an_image(
     stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: Any) -> None:
@@ -96,7 +96,7 @@ def test_what_plotly_cannot_convert_is_drawn(
         Plotly(figure)
 
 
-def test_without_plotly_a_matplotlib_figure_is_drawn(
+def test_without_plotly_figure_becomes_an_image(
     stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.io", None)
@@ -106,7 +106,7 @@ def test_without_plotly_a_matplotlib_figure_is_drawn(
 
 
 @pytest.mark.parametrize("what", ["figure", "axes", "pyplot", "part of a figure"])
-def test_an_image_of_a_figure_is_as_savefig_draws_it(stored: Stored, tmp_path: Path, what: str) -> None:
+def test_figure_image_matches_savefig(stored: Stored, tmp_path: Path, what: str) -> None:
     figure = plt.figure()
     part = figure.subfigures(1, 2)[0]
     axes = part.subplots()
@@ -123,19 +123,19 @@ def test_figures_in_a_list_are_single_objects(stored: Stored) -> None:
     assert [one["_type"] for one in encoded] == ["plotly-file"] * 2
 
 
-def test_other_parts_of_the_libraries_are_no_media() -> None:
+def test_other_library_objects_are_no_media() -> None:
     _, axes = line_plot()
     assert not any(map(is_media, [mpl, axes.lines[0], go.Scatter(), Document(), sys]))
 
 
 @pytest.mark.parametrize("make", [lambda: Plotly(5), lambda: Plotly({"data": []}), lambda: Bokeh(5)])
-def test_what_is_no_figure_says_so(make: Any) -> None:
+def test_invalid_figure_is_an_error(make: Any) -> None:
     with pytest.raises(DataError, match="the value is n"):
         make()
 
 
 @pytest.mark.parametrize("adopted", [False, True], ids=["on its own", "in a document"])
-def test_a_bokeh_figure_comes_back_from_the_file(stored: Stored, adopted: bool) -> None:
+def test_bokeh_figure_round_trip(stored: Stored, adopted: bool) -> None:
     model = bokeh_figure(title="T")
     model.line([1, 2], [3, 4])
     document = Document()
@@ -148,7 +148,7 @@ def test_a_bokeh_figure_comes_back_from_the_file(stored: Stored, adopted: bool) 
     assert (root.title.text, model.document is document) == ("T", adopted)
 
 
-def test_a_bokeh_document_may_be_a_file(stored: Stored, tmp_path: Path) -> None:
+def test_bokeh_document_from_file(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "figure.json"
     path.write_text(json.dumps({"roots": []}))
     assert stored.json(stored.log(Bokeh(path))["path"]) == {"roots": []}

@@ -45,20 +45,18 @@ def table(cells: list[Any], **options: Any) -> Table:
         ),
     ],
 )
-def test_what_waits_is_counted_by_its_size(make: Callable[[], Any], expected: int) -> None:
+def test_waiting_media_are_counted_by_size(make: Callable[[], Any], expected: int) -> None:
     media = as_media(make())
     assert media is not None
     assert expected <= media.prepare().held_bytes < expected * 1.5 + 4 * KIB
 
 
-def test_a_long_table_is_measured_by_samples() -> None:
+def test_long_table_size_is_sampled() -> None:
     held = table(["x" * (number % 200) for number in range(50_000)]).prepare().held_bytes
     assert 0.8 < held / (50_000 * (99.5 + 2 * 64)) < 1.2
 
 
-def test_a_flood_of_pictures_makes_log_wait_says_so_once_and_loses_none(
-    start_run: StartRun, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_flood_of_pictures_makes_log_wait(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     run = start_run(mode="offline", limits=Limits(media_bytes=800 * KIB))
     assert run._session is not None
     queue, most = run._session.blobs.media, 0

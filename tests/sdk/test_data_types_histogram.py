@@ -15,7 +15,7 @@ from stepwell.data_types import Histogram
 from stepwell.errors import DataError
 
 
-def test_a_histogram_is_json_inside_of_the_row() -> None:
+def test_histogram_is_json_in_the_row() -> None:
     assert {"v": Json({"_type": "histogram", "values": [1, 2], "bins": [0.0, 1.5, 3.0]})} == logged(
         Histogram([0, 2, 3], num_bins=2)
     )
@@ -30,19 +30,19 @@ def test_a_histogram_is_json_inside_of_the_row() -> None:
         pytest.param([True, False, True], id="bools count as 0 and 1"),
     ],
 )
-def test_values_are_counted_into_64_bins_as_numpy_counts(values: Any) -> None:
+def test_bins_match_numpy(values: Any) -> None:
     counts, edges = np.histogram(np.asarray(values, float), 64)
     histogram = Histogram(values)
     assert (counts.tolist(), edges.tolist()) == (histogram.histogram, histogram.bins)
 
 
 @pytest.mark.parametrize("bins", [1, 512])
-def test_a_histogram_has_up_to_512_bins(bins: int) -> None:
+def test_histogram_has_up_to_512_bins(bins: int) -> None:
     assert len(Histogram([1, 2], num_bins=bins).histogram) == bins
     assert len(Histogram(np_histogram=([1] * bins, range(bins + 1))).bins) == bins + 1  # type: ignore[arg-type]  # as users do
 
 
-def test_what_numpy_counted_is_kept() -> None:
+def test_np_histogram_is_kept() -> None:
     counts, edges = np.histogram([1, 2, 2.5], 3, density=True)
     histogram = Histogram(np_histogram=(counts, edges))
     assert (counts.tolist(), edges.tolist()) == (histogram.histogram, histogram.bins)
@@ -65,14 +65,14 @@ def test_what_numpy_counted_is_kept() -> None:
         ({}, "needs values"),
     ],
 )
-def test_what_makes_no_histogram_says_why(arguments: dict[str, Any], text: str, kind: type[Exception]) -> None:
+def test_invalid_histogram_gives_the_reason(arguments: dict[str, Any], text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         Histogram(**arguments)
     assert isinstance(raised.value, DataError)
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)), st.integers(1, 512))
-def test_every_finite_number_falls_into_one_bin(values: list[float], bins: int) -> None:
+def test_finite_numbers_fall_into_one_bin(values: list[float], bins: int) -> None:
     histogram = Histogram(values, num_bins=bins)
     assert sum(histogram.histogram) == len(values)
     assert len(histogram.bins) == len(histogram.histogram) + 1

@@ -20,7 +20,7 @@ def text_of(stored: Stored, html: Html) -> str:
     return stored.read(stored.log(html)["path"]).decode()
 
 
-def test_a_page_is_described_as_html_file(stored: Stored) -> None:
+def test_html_file_json(stored: Stored) -> None:
     encoded = stored.log(Html("<p>text</p>"), "page", 1)
     assert encoded == {
         "_type": "html-file",
@@ -31,7 +31,7 @@ def test_a_page_is_described_as_html_file(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "str path", "path", "open file", "StringIO", "BytesIO"])
-def test_a_page_comes_from_a_text_a_path_or_a_file_object(stored: Stored, tmp_path: Path, kind: str) -> None:
+def test_html_from_text_path_or_file(stored: Stored, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "page.html"
     path.write_text(PAGE)
     with path.open() as file:
@@ -47,7 +47,7 @@ def test_a_page_comes_from_a_text_a_path_or_a_file_object(stored: Stored, tmp_pa
     assert text_of(stored, html) == PAGE
 
 
-def test_data_is_not_path_keeps_the_text(stored: Stored, tmp_path: Path) -> None:
+def test_data_is_not_path(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text(PAGE)
     assert text_of(stored, Html(str(path), inject=False, data_is_not_path=True)) == str(path)
@@ -77,12 +77,12 @@ class Tags(HTMLParser):
         ("", ["base", "style"]),
     ],
 )
-def test_inject_puts_a_style_into_the_head_that_loads_nothing(stored: Stored, text: str, order: list[str]) -> None:
+def test_inject_adds_a_local_style(stored: Stored, text: str, order: list[str]) -> None:
     page = Tags(text_of(stored, Html(text)))
     assert (page.seen, page.links) == (order, [])
 
 
-def test_a_list_is_one_object(stored: Stored) -> None:
+def test_list_is_one_object(stored: Stored) -> None:
     encoded = stored.log([Html("a"), Html("b")])
     assert (encoded["_type"], encoded["count"]) == ("html", 2)
     assert [one["path"] for one in encoded["files"]] == [one["path"] for one in encoded["html"]]
@@ -97,6 +97,6 @@ def test_a_list_is_one_object(stored: Stored) -> None:
         (lambda: Html(io.BytesIO(b"\xff")), "must be UTF-8"),
     ],
 )
-def test_what_makes_no_page_says_why(make: Any, text: str) -> None:
+def test_invalid_html_gives_the_reason(make: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         make()

@@ -58,7 +58,7 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", module)
 
 
-def test_a_picture_is_described_as_image_file(stored: Stored) -> None:
+def test_image_file_json(stored: Stored) -> None:
     encoded = stored.log(Image(RGB, caption="a cat", grouping=2), "samples/train", 12)
     data = stored.read(encoded["path"])
     digest = hashlib.sha256(data).hexdigest()
@@ -75,7 +75,7 @@ def test_a_picture_is_described_as_image_file(stored: Stored) -> None:
     }
 
 
-def test_caption_and_grouping_are_left_out_where_there_are_none(stored: Stored) -> None:
+def test_missing_caption_and_grouping_are_omitted(stored: Stored) -> None:
     assert {"_type", "sha256", "size", "path", "format", "width", "height"} == set(stored.log(Image(RGB)))
 
 
@@ -94,7 +94,7 @@ def test_caption_and_grouping_are_left_out_where_there_are_none(stored: Stored) 
         pytest.param(Image(RGB), RGB, "RGB", id="another Image"),
     ],
 )
-def test_every_pixel_comes_back(stored: Stored, data: Any, expected: Any, mode: str) -> None:
+def test_pixels_round_trip(stored: Stored, data: Any, expected: Any, mode: str) -> None:
     encoded = stored.log(Image(data))
     picture = PIL.Image.open(stored.file(encoded["path"]))
     assert (picture.mode, picture.format) == (mode, "PNG")
@@ -114,7 +114,7 @@ def test_every_pixel_comes_back(stored: Stored, data: Any, expected: Any, mode: 
         pytest.param(np.stack([GREY[None]] * 10)[:, :, :2], None, id="ten in a grid of eight a row"),
     ],
 )
-def test_tensors_of_torch_have_channels_first(stored: Stored, data: Any, expected: Any) -> None:
+def test_torch_tensors_are_channels_first(stored: Stored, data: Any, expected: Any) -> None:
     got = pixels(stored, stored.log(Image(Tensor(data))))
     if expected is None:
         assert got.shape == (4, 56)
@@ -141,12 +141,12 @@ def test_tensors_of_torch_have_channels_first(stored: Stored, data: Any, expecte
         pytest.param([[-5.0, 7.0, 256.0, np.nan]], False, [[0, 7, 255, 0]], id="not normalized, but cut off"),
     ],
 )
-def test_numbers_become_bytes_as_in_older_clients(stored: Stored, data: Any, normalize: bool, expected: Any) -> None:
+def test_floats_are_scaled_to_bytes(stored: Stored, data: Any, normalize: bool, expected: Any) -> None:
     """The row "float array 0..1" of §0: scaled by 255; negative ones are stretched; then cut off at 0 and 255."""
     np.testing.assert_array_equal(pixels(stored, stored.log(Image(np.asarray(data), normalize=normalize))), expected)
 
 
-def test_the_caller_may_change_its_pixels_at_once(stored: Stored) -> None:
+def test_pixels_may_be_changed_after_log(stored: Stored) -> None:
     data, picture = RGB.copy(), PIL.Image.fromarray(RGB)
     first, second = Image(data), Image(picture)
     data[:] = 0
@@ -184,13 +184,13 @@ def test_file_type_chooses_the_format(stored: Stored, kind: str, name: str, data
         ),
     ],
 )
-def test_mode_says_what_the_channels_are(stored: Stored, data: Any, mode: str, expected: Any) -> None:
+def test_mode_selects_the_channels(stored: Stored, data: Any, mode: str, expected: Any) -> None:
     np.testing.assert_array_equal(pixels(stored, stored.log(Image(data, mode=mode))), expected)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "webp"])
 @pytest.mark.parametrize("as_text", [True, False], ids=["str", "Path"])
-def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, kind: str, as_text: bool) -> None:
+def test_file_is_stored_unchanged(stored: Stored, tmp_path: Path, kind: str, as_text: bool) -> None:
     path = tmp_path / f"picture.{kind}"
     PIL.Image.fromarray(RGB).save(path)
     before = path.read_bytes()
@@ -201,7 +201,7 @@ def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, kind: str, as
     assert (encoded["format"], encoded["width"], encoded["height"]) == (kind, 7, 5)
 
 
-def test_a_picture_of_a_file_is_decoded_when_it_is_asked_for(stored: Stored, tmp_path: Path) -> None:
+def test_file_picture_is_decoded_lazily(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "picture"  # without an ending, its content says what it is
     PIL.Image.fromarray(RGB).save(path, "bmp")
     image = Image(path)
@@ -211,7 +211,7 @@ def test_a_picture_of_a_file_is_decoded_when_it_is_asked_for(stored: Stored, tmp
     np.testing.assert_array_equal(pixels(stored, png), RGB)
 
 
-def test_a_large_file_is_not_held_in_memory_and_not_left_open(stored: Stored, tmp_path: Path) -> None:
+def test_large_file_is_neither_loaded_nor_left_open(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "large.bmp"
     PIL.Image.new("RGB", (2400, 2400), (1, 2, 3)).save(path)
     assert path.stat().st_size > 16 << 20
@@ -222,19 +222,21 @@ def test_a_large_file_is_not_held_in_memory_and_not_left_open(stored: Stored, tm
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9).flatmap(with_channels)))
-def test_bytes_of_any_shape_come_back(tmp_path_factory: pytest.TempPathFactory, data: np.ndarray[Any, Any]) -> None:
+def test_byte_arrays_of_any_shape_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, data: np.ndarray[Any, Any]
+) -> None:
     stored = Stored(tmp_path_factory.getbasetemp() / "pictures")
     got = pixels(stored, stored.log(Image(data, normalize=False)))
     np.testing.assert_array_equal(got, data[:, :, 0] if data.shape[2:] == (1,) else data)
 
 
-def test_a_file_object_is_read(stored: Stored) -> None:
+def test_file_object_is_read(stored: Stored) -> None:
     buffer = io.BytesIO()
     PIL.Image.fromarray(RGB).save(buffer, "png")
     np.testing.assert_array_equal(pixels(stored, stored.log(Image(buffer))), RGB)
 
 
-def test_another_image_gives_what_is_not_given_again(stored: Stored) -> None:
+def test_image_from_another_image(stored: Stored) -> None:
     first = Image(RGB, caption="one", boxes={"b": {"box_data": []}}, grouping=4, file_type="bmp")
     same, other = stored.log(Image(first)), stored.log(Image(first, caption="two", file_type="png"))
     assert (same["caption"], same["grouping"], same["format"], set(same["boxes"])) == ("one", 4, "bmp", {"b"})
@@ -262,31 +264,31 @@ def test_another_image_gives_what_is_not_given_again(stored: Stored) -> None:
         (lambda: Image(RGB, caption=["a"]), "caption must be a text"),
     ],
 )
-def test_what_makes_no_picture_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_picture_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
 
 
-def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pillow_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(DataError, match=re.escape("pip install 'stepwell[media]'")):
         Image(RGB)
 
 
-def test_making_a_picture_of_224_by_224_only_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_construction_only_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """The budget of `log()` is 5 ms. Not timed here: but nothing is compressed before `encode`."""
     monkeypatch.setattr(PIL.Image.Image, "save", lambda *_, **__: pytest.fail("compressed in the caller's thread"))
     Image(np.zeros((224, 224, 3), np.float32)).prepare()
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1), (1, 4, 6), (1, 4, 6, 1), (1, 1, 4, 6), (1, 1, 4, 6, 1)])
-def test_dimensions_of_one_are_no_matter(shape: tuple[int, ...]) -> None:
+def test_dimensions_of_one_are_dropped(shape: tuple[int, ...]) -> None:
     pixels = np.arange(24, dtype=np.uint8)
     picture = Image(pixels.reshape(shape))
     assert (picture.width, picture.height, picture.image.mode) == (6, 4, "L")
     assert np.asarray(picture.image).tolist() == pixels.reshape(4, 6).tolist()
 
 
-def test_a_batch_of_one_in_colours_and_a_picture_one_pixel_high() -> None:
+def test_batch_of_one_and_one_pixel_height() -> None:
     assert (Image(np.zeros((1, 4, 6, 3), np.uint8)).width, Image(np.zeros((1, 6, 3), np.uint8)).height) == (6, 1)

@@ -23,7 +23,7 @@ def boxes(*data: Any, **more: Any) -> Any:
     return {"predictions": {"box_data": list(data), **more}}
 
 
-def test_boxes_are_a_json_file_of_their_own(stored: Stored) -> None:
+def test_boxes_are_a_json_file(stored: Stored) -> None:
     full = {
         "position": MIDDLE,
         "class_id": 2,
@@ -54,7 +54,7 @@ def test_boxes_are_a_json_file_of_their_own(stored: Stored) -> None:
         {"middle": (1, 2), "width": 3, "height": 4},
     ],
 )
-def test_positions_are_corners_or_a_middle_and_a_size(stored: Stored, position: Any) -> None:
+def test_box_positions(stored: Stored, position: Any) -> None:
     encoded = stored.log(Image(RGB, boxes=boxes({"position": position})))
     [box] = stored.json(encoded["boxes"]["predictions"]["path"])["box_data"]
     assert {key: np.asarray(value).tolist() for key, value in position.items()} == box["position"]
@@ -86,7 +86,7 @@ def test_positions_are_corners_or_a_middle_and_a_size(stored: Stored, position: 
         (boxes(class_labels=["cat"]), "class_labels must be a dict of integers and names"),
     ],
 )
-def test_boxes_of_another_form_are_refused(wrong: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_boxes_are_refused(wrong: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text):
         Image(RGB, boxes=wrong)
 
@@ -100,7 +100,7 @@ def test_boxes_of_another_form_are_refused(wrong: Any, text: str, kind: type[Exc
         pytest.param(IDS.tolist(), id="lists"),
     ],
 )
-def test_a_mask_is_a_png_of_the_class_of_each_pixel(stored: Stored, ids: Any) -> None:
+def test_mask_is_a_png_of_classes(stored: Stored, ids: Any) -> None:
     encoded = stored.log(Image(RGB, masks={"truth": {"mask_data": ids}}), "m", 0)
     described = encoded["masks"]["truth"]
     assert (described["_type"], described["size"]) == ("mask", len(stored.read(described["path"])))
@@ -110,14 +110,14 @@ def test_a_mask_is_a_png_of_the_class_of_each_pixel(stored: Stored, ids: Any) ->
     np.testing.assert_array_equal(np.asarray(picture), IDS)
 
 
-def test_a_mask_may_be_a_file(stored: Stored, tmp_path: Path) -> None:
+def test_mask_from_file(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "mask.png"
     PIL.Image.fromarray(IDS.astype(np.uint8)).save(path)
     encoded = stored.log(Image(RGB, masks={"truth": {"path": str(path), "class_labels": {1: "road"}}}))
     assert stored.read(encoded["masks"]["truth"]["path"]) == path.read_bytes()
 
 
-def test_the_caller_may_change_its_mask_at_once(stored: Stored) -> None:
+def test_mask_may_be_changed_after_log(stored: Stored) -> None:
     ids = IDS.astype(np.uint8)
     image = Image(RGB, masks={"truth": {"mask_data": ids}})
     ids[:] = 9
@@ -143,12 +143,12 @@ def test_the_caller_may_change_its_mask_at_once(stored: Stored) -> None:
         (IDS, "either 'mask_data' or 'path'"),
     ],
 )
-def test_masks_of_another_form_are_refused(wrong: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_masks_are_refused(wrong: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text):
         Image(RGB, masks={"truth": wrong})
 
 
-def test_names_of_classes_go_to_the_config() -> None:
+def test_class_names_are_in_the_config() -> None:
     """The row "class labels": type, key and value under the image's key and the name of the boxes or the mask."""
     image = Image(
         RGB,
@@ -172,7 +172,7 @@ def test_names_of_classes_go_to_the_config() -> None:
 
 
 @pytest.mark.parametrize("classes", [[{"id": 7, "name": "dog"}], Classes([{"id": 7, "name": "dog"}])])
-def test_classes_of_a_picture_name_what_has_no_labels(classes: Any) -> None:
+def test_image_classes_are_the_default_labels(classes: Any) -> None:
     image = Image(RGB, boxes=boxes({"position": CORNERS, "class_id": 7}), classes=classes)
     [entry] = image.config_entries("k")["bounding_box/class_labels"].values()
     assert entry["value"] == {"7": "dog"}
@@ -184,7 +184,7 @@ def test_classes_need_an_id_and_a_name(classes: Any) -> None:
         Image(RGB, classes=classes)
 
 
-def test_lists_have_all_boxes_and_all_masks_with_null_for_pictures_without(stored: Stored) -> None:
+def test_lists_have_null_for_missing_boxes_and_masks(stored: Stored) -> None:
     first = Image(RGB, boxes=boxes({"position": CORNERS, "class_id": 1}))
     second = Image(RGB + 1)
     third = Image(RGB + 2, masks={"truth": {"mask_data": IDS}})

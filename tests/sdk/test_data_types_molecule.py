@@ -20,7 +20,7 @@ TEXT = b"ATOM      1  N   ALA A   1\nEND\n"
 
 @pytest.mark.parametrize("kind", ["pdb", "pqr", "mmcif", "mcif", "cif", "sdf", "sd", "gro", "mol2", "mmtf"])
 @pytest.mark.parametrize("how", ["str", "Path", "open", "BytesIO"])
-def test_files_are_stored_as_they_are(stored: Stored, tmp_path: Path, kind: str, how: str) -> None:
+def test_files_are_stored_unchanged(stored: Stored, tmp_path: Path, kind: str, how: str) -> None:
     path = tmp_path / f"some.{kind}"
     path.write_bytes(TEXT)
     with path.open("rb") as file:
@@ -46,14 +46,14 @@ def atoms(stored: Stored, molecule: Molecule) -> tuple[Any, bool]:
     return rdkit.Chem.rdMolDescriptors.CalcMolFormula(read), read.GetConformer().Is3D()
 
 
-def test_smiles_become_a_molecule_in_space(stored: Stored) -> None:
+def test_smiles_become_a_3d_molecule(stored: Stored) -> None:
     assert atoms(stored, Molecule.from_smiles("CCO")) == ("C2H6O", True)
     first, again = (stored.log(Molecule.from_smiles("CCO", caption="ethanol")) for _ in range(2))
     assert first == again  # the same shape, so the same file
     assert first["caption"] == "ethanol"
 
 
-def test_a_molecule_of_rdkit_becomes_a_pdb(stored: Stored, tmp_path: Path) -> None:
+def test_rdkit_molecule_becomes_a_pdb(stored: Stored, tmp_path: Path) -> None:
     molecule = rdkit.Chem.MolFromSmiles("CCO")
     assert atoms(stored, Molecule.from_rdkit(molecule))[0] == "C2H6O"
     flat = stored.log(Molecule.from_rdkit(molecule, convert_to_3d_and_optimize=False))
@@ -64,7 +64,7 @@ def test_a_molecule_of_rdkit_becomes_a_pdb(stored: Stored, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("captions", "expected"), [(["a", None], ["a", None]), ([None, None], False)])
-def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> None:
+def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> None:
     items = [
         Molecule(io.BytesIO(TEXT + bytes([number])), caption, file_type="pdb")
         for number, caption in enumerate(captions)
@@ -87,18 +87,18 @@ def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> N
         (lambda: Molecule.from_rdkit(5), "RDKit cannot make a molecule of this value"),
     ],
 )
-def test_what_makes_no_molecule_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_molecule_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
 
 
-def test_smiles_that_make_no_sense_say_so(capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_smiles_are_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match=r"cannot read the SMILES .'C\(C'"):
         Molecule.from_smiles("C(C")
 
 
-def test_without_rdkit_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rdkit_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rdkit.Chem", None)
     with pytest.raises(DataError, match="pip install rdkit"):
         Molecule.from_smiles("CCO")

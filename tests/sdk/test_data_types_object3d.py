@@ -24,7 +24,7 @@ MESH = b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 
 @pytest.mark.parametrize("points", [XYZ, CLASSES, COLOURS], ids=["N×3", "N×4", "N×6"])
 @pytest.mark.parametrize("make", [Object3D, Object3D.from_numpy], ids=["constructor", "from_numpy"])
-def test_points_come_back_from_the_file(stored: Stored, points: Any, make: Any) -> None:
+def test_points_round_trip(stored: Stored, points: Any, make: Any) -> None:
     encoded = stored.log(make(points), "cloud", 2)
     np.testing.assert_array_equal(stored.json(encoded["path"]), points)
     assert encoded == {
@@ -35,7 +35,7 @@ def test_points_come_back_from_the_file(stored: Stored, points: Any, make: Any) 
     }
 
 
-def test_the_caller_may_change_its_points_at_once(stored: Stored) -> None:
+def test_points_may_be_changed_after_log(stored: Stored) -> None:
     points = XYZ.copy()
     first, second = Object3D(points, caption="a cloud"), Object3D.from_point_cloud(points)
     points[:] = 0
@@ -48,14 +48,14 @@ def test_the_caller_may_change_its_points_at_once(stored: Stored) -> None:
 @pytest.mark.parametrize(
     "make", [Object3D, lambda scene: Object3D.from_point_cloud(scene["points"], scene["boxes"], scene["vectors"])]
 )
-def test_a_scene_has_points_boxes_and_vectors(stored: Stored, make: Any) -> None:
+def test_scene_has_points_boxes_and_vectors(stored: Stored, make: Any) -> None:
     scene = {"type": "lidar/beta", "points": COLOURS, "boxes": [BOX], "vectors": [VECTOR]}
     encoded = stored.log(make(scene))
     assert stored.json(encoded["path"]) == {**scene, "points": COLOURS.tolist()}
     assert encoded["path"].endswith(".pts.json")
 
 
-def test_a_scene_may_lack_parts_and_boxes_may_be_arrays(stored: Stored) -> None:
+def test_scene_parts_are_optional(stored: Stored) -> None:
     box = {"corners": np.zeros((8, 3)), "label": "x", "color": np.array([1, 2, 3])}
     encoded = stored.log(Object3D({"type": "lidar/beta", "boxes": np.array([box])}))
     assert stored.json(encoded["path"]) == {
@@ -68,7 +68,7 @@ def test_a_scene_may_lack_parts_and_boxes_may_be_arrays(stored: Stored) -> None:
 
 @pytest.mark.parametrize("kind", ["obj", "gltf", "glb", "babylon", "stl", "pts.json"])
 @pytest.mark.parametrize("how", ["str", "Path", "open", "from_file", "BytesIO"])
-def test_files_are_stored_as_they_are(stored: Stored, tmp_path: Path, kind: str, how: str) -> None:
+def test_files_are_stored_unchanged(stored: Stored, tmp_path: Path, kind: str, how: str) -> None:
     path = tmp_path / f"Shape.{kind.upper() if how == 'Path' else kind}"
     path.write_bytes(MESH)
     if how == "open":
@@ -86,14 +86,14 @@ def test_files_are_stored_as_they_are(stored: Stored, tmp_path: Path, kind: str,
     assert encoded["path"].endswith(f"{encoded['sha256'][:20]}.{kind}")
 
 
-def test_a_file_that_was_opened_as_text_is_stored_as_its_bytes(stored: Stored, tmp_path: Path) -> None:
+def test_text_mode_file_is_stored_as_bytes(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "shape.glb"
     path.write_bytes(b"glTF\xff\xfe\r\n")
     with path.open() as file:
         assert stored.read(stored.log(Object3D(file))["path"]) == b"glTF\xff\xfe\r\n"
 
 
-def test_a_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> None:
+def test_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> None:
     """As the seed's page has it: files that are open while they are logged."""
     for name in ("a.obj", "b.obj"):
         (tmp_path / name).write_bytes(MESH + name.encode())
@@ -131,7 +131,7 @@ def test_a_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> N
         (lambda: Object3D.from_file(XYZ), "a path or a file object"),
     ],
 )
-def test_what_has_no_three_dimensions_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_object3d_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)

@@ -43,7 +43,7 @@ class OwnImage(Image):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_plain_values_are_no_media(value: Any) -> None:
+def test_plain_values_are_not_media(value: Any) -> None:
     assert not is_media(value)
     assert as_media(value) is None
 
@@ -58,14 +58,14 @@ def test_media_are_recognised(value: Any) -> None:
     assert as_media(value) is not None
 
 
-def test_a_list_of_different_classes_is_a_list_of_single_objects(stored: Stored) -> None:
+def test_list_of_mixed_media_is_a_list_of_objects(stored: Stored) -> None:
     """The row "list of different media classes"."""
     encoded = stored.log([Image(RGB), OwnImage(RGB)])
     assert [item["_type"] for item in encoded] == ["image-file", "image-file"]
 
 
 @pytest.mark.parametrize("kind", [TypeError, ValueError])
-def test_a_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> None:
+def test_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> None:
     """The row "list mixing media with plain values": whichever comes first."""
     with pytest.raises(kind, match="Image comes first, and item 1 is of type int"):
         as_media([Image(RGB), 1])
@@ -74,12 +74,12 @@ def test_a_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> N
 
 
 @pytest.mark.parametrize("value", [Image(RGB), [[1], [Image(RGB)]], {"a": [1, Image(RGB)]}, [{"a": Image(RGB)}]])
-def test_what_takes_plain_values_only_refuses_media(value: Any) -> None:
+def test_media_are_refused_where_values_are_required(value: Any) -> None:
     with pytest.raises(DataError, match="cannot be mixed with plain values"):
         logged(value)
 
 
-def test_looking_at_values_imports_no_library() -> None:
+def test_recognition_imports_no_library() -> None:
     code = f"import sys; sys.path.insert(0, {SDK!r})\n" + (
         "from stepwell.data_types import is_media\n"
         "assert not any(map(is_media, [object(), [object()], {}, sys]))\n"

@@ -37,24 +37,24 @@ class ShortDisk:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_of_the_system_gets_the_bytes_that_memory_would(kind: str) -> None:
+def test_file_encoding_equals_memory_encoding(kind: str) -> None:
     assert saved(PHOTO, kind) == in_memory(PHOTO, kind)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_without_a_directory_for_temporary_files_memory_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoding_works_without_a_temporary_directory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/no/such/directory")
     assert saved(PHOTO, kind) == in_memory(PHOTO, kind)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_disk_that_takes_a_part_only_costs_nothing(kind: str, share: float) -> None:
+def test_short_write_falls_back_to_memory(kind: str, share: float) -> None:
     assert saved(ShortDisk(share), kind) == in_memory(PHOTO, kind)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_a_png_has_every_pixel_in_any_mode_and_is_the_same_each_time(mode: str) -> None:
+def test_png_is_lossless_and_deterministic(mode: str) -> None:
     picture = PHOTO.convert(mode)
     data = saved(picture, "png")
     again = PIL.Image.open(io.BytesIO(data))
@@ -64,21 +64,21 @@ def test_a_png_has_every_pixel_in_any_mode_and_is_the_same_each_time(mode: str) 
 
 
 @pytest.mark.parametrize("mode", ["I", "I;16"])
-def test_a_png_has_sixteen_bits_of_large_numbers(mode: str) -> None:
+def test_png_keeps_16_bits(mode: str) -> None:
     numbers = RNG.integers(0, 65536, (20, 30), np.int32)
     picture = PIL.Image.fromarray(numbers if mode == "I" else numbers.astype(np.uint16))
     assert picture.mode == mode
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(io.BytesIO(saved(picture, "png")))), numbers)
 
 
-def test_a_png_keeps_transparency_and_colour_profile() -> None:
+def test_png_keeps_transparency_and_profile() -> None:
     picture = PHOTO.copy()
     picture.info |= {"transparency": (1, 2, 3), "icc_profile": b"profile"}
     info = PIL.Image.open(io.BytesIO(saved(picture, "png"))).info
     assert (info["transparency"], info["icc_profile"]) == ((1, 2, 3), b"profile")
 
 
-def test_a_photograph_is_searched_for_runs_only_and_not_larger_for_it() -> None:
+def test_photograph_uses_run_length_coding() -> None:
     noisy = np.asarray(PHOTO, np.int16) // 2 + RNG.integers(0, 64, (320, 240, 3))
     photo = PIL.Image.fromarray(noisy.astype(np.uint8))
     ours, usual = saved(photo, "png"), in_memory(photo, "png")
@@ -86,6 +86,6 @@ def test_a_photograph_is_searched_for_runs_only_and_not_larger_for_it() -> None:
     assert len(ours) < len(usual) * 1.02
 
 
-def test_what_pillow_cannot_write_is_an_error() -> None:
+def test_unsupported_picture_is_an_error() -> None:
     with pytest.raises(OSError, match="RGBA"):
         saved(PHOTO.convert("RGBA"), "jpg")

@@ -21,23 +21,23 @@ DAY = datetime.date(2024, 2, 29)
 
 
 @pytest.mark.parametrize("name", ["data", "rows"])
-def test_a_table_is_made_of_a_list_of_rows(name: str) -> None:
+def test_table_from_rows(name: str) -> None:
     table = Table(columns=["a", "b"], **{name: [[1, "x"], (2, "y")]})
     assert (table.columns, table.data) == (["a", "b"], [[1, "x"], [2, "y"]])
 
 
-def test_default_columns_are_input_output_expected() -> None:
+def test_default_columns() -> None:
     assert Table().columns == ["Input", "Output", "Expected"]
 
 
-def test_a_table_is_made_of_an_array_of_two_dimensions() -> None:
+def test_table_from_a_2d_array() -> None:
     assert Table(columns=["a", "b"], data=np.array([[1, 2], [3, 4]])).data == [[1, 2], [3, 4]]
     with pytest.raises(DataError, match="two dimensions"):
         Table(columns=["a"], data=np.array([1]))
 
 
 @pytest.mark.parametrize("name", ["data", "dataframe"])
-def test_a_table_is_made_of_a_dataframe(name: str) -> None:
+def test_table_from_a_dataframe(name: str) -> None:
     frame = pd.DataFrame(
         {"n": [1, 2], "f": [0.5, np.nan], "s": ["x", None], 3: [DAY, DAY], "c": pd.Categorical(["a", "b"])}
     )
@@ -50,7 +50,7 @@ def test_a_table_is_made_of_a_dataframe(name: str) -> None:
     pd.testing.assert_frame_equal(Table(dataframe=table.get_dataframe()).get_dataframe(), table.get_dataframe())
 
 
-def test_columns_of_a_dataframe_may_have_one_name_twice_and_other_names() -> None:
+def test_dataframe_columns_may_repeat() -> None:
     frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
     assert Table(dataframe=frame).data == Table(frame).data == [[1, 2]]
     assert Table(["x", "y"], frame).columns == ["x", "y"]
@@ -58,7 +58,7 @@ def test_columns_of_a_dataframe_may_have_one_name_twice_and_other_names() -> Non
         Table(["x"], frame)
 
 
-def test_a_dataframe_that_is_logged_is_a_table(stored: Stored) -> None:
+def test_logged_dataframe_is_a_table(stored: Stored) -> None:
     """The row "pandas DataFrame" of §4."""
     encoded = stored.log(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
     assert encoded["_type"] == "table-file"
@@ -86,7 +86,7 @@ def test_a_dataframe_that_is_logged_is_a_table(stored: Stored) -> None:
         (lambda: Table(columns=["a"]).set_fk("a", Table(columns=["x"]), "y"), "no column 'y'"),
     ],
 )
-def test_what_makes_no_table_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_table_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
@@ -106,7 +106,7 @@ FITTING: list[Any] = [
 
 
 @pytest.mark.parametrize("cells", FITTING)
-def test_cells_of_one_type_fit_their_column(cells: list[Any]) -> None:
+def test_cells_match_their_column_type(cells: list[Any]) -> None:
     assert len(Table(columns=["c"], data=[[cell] for cell in cells]).data) == len(cells)
 
 
@@ -123,7 +123,7 @@ CONFLICTING: list[Any] = [
 
 
 @pytest.mark.parametrize(("first", "second", "text"), CONFLICTING)
-def test_a_cell_of_another_type_is_refused_unless_types_may_mix(first: Any, second: Any, text: str) -> None:
+def test_mixed_types_must_be_allowed(first: Any, second: Any, text: str) -> None:
     table = Table(columns=["c"], data=[[first]])
     with pytest.raises(TypeError, match=text):
         table.add_data(second)
@@ -148,7 +148,7 @@ def test_a_cell_of_another_type_is_refused_unless_types_may_mix(first: Any, seco
         ([str], "a", 1),
     ],
 )
-def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad: Any) -> None:
+def test_dtype_sets_the_column_type(dtype: Any, good: Any, bad: Any) -> None:
     table = Table(columns=["c"], dtype=dtype)
     with pytest.raises(TypeError, match="does not match"):
         table.add_data(bad)
@@ -157,14 +157,14 @@ def test_dtype_names_the_type_before_there_are_cells(dtype: Any, good: Any, bad:
 
 
 @pytest.mark.parametrize("optional", [False, [False]])
-def test_none_fits_only_where_cells_are_optional(optional: Any) -> None:
+def test_none_needs_optional_cells(optional: Any) -> None:
     table = Table(columns=["c"], optional=optional)
     with pytest.raises(TypeError, match="type none does not match"):
         table.add_data(None)
     Table(columns=["c"], data=[[None]])
 
 
-def test_cells_are_copies_from_the_beginning() -> None:
+def test_cells_are_copied() -> None:
     array, items, nested = np.zeros(3), [1, [2]], {"a": [1]}
     table = Table(columns=["a", "b", "c"], data=[[array, items, nested]])
     array[:] = 9
@@ -190,17 +190,17 @@ def test_columns_are_added_and_read() -> None:
     assert table.get_index() == [0, 1]
 
 
-def test_a_table_of_no_columns_takes_its_length_from_the_first() -> None:
+def test_first_column_sets_the_length() -> None:
     table = Table(columns=[])
     table.add_column("a", [1, 2])
     assert table.data == [[1], [2]]
 
 
-def test_rows_are_iterated_with_their_numbers() -> None:
+def test_rows_are_iterated_with_indexes() -> None:
     assert list(Table(columns=["a"], data=[[5], [6]]).iterrows()) == [(0, [5]), (1, [6])]
 
 
-def test_computed_columns_are_made_of_each_row() -> None:
+def test_computed_columns() -> None:
     table = Table(columns=["a"], data=[[1], [2]])
     table.add_computed_columns(lambda number, row: {"twice": 2 * row["a"], "number": number})
     assert (table.columns, table.data) == (["a", "twice", "number"], [[1, 2, 0], [2, 4, 1]])
@@ -208,7 +208,7 @@ def test_computed_columns_are_made_of_each_row() -> None:
         table.add_computed_columns(lambda number, row: {f"c{number}": 1})
 
 
-def test_a_column_can_be_cast() -> None:
+def test_column_can_be_cast() -> None:
     table = Table(columns=["a"], data=[[1], [2]])
     table.cast("a", float)
     with pytest.raises(TypeError, match="does not match"):
@@ -223,7 +223,7 @@ def test_primary_and_foreign_keys_can_be_named() -> None:
     Table(columns=["name"], data=[["a"]]).set_fk("name", names, "id")
 
 
-def test_get_dataframe_gives_the_same_cells_and_needs_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_dataframe_needs_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table(columns=["a", "b"], data=[[1, "x"], [2, None]])
     frame = table.get_dataframe()
     assert (list(frame.columns), frame["a"].tolist()) == (["a", "b"], [1, 2])
@@ -233,7 +233,7 @@ def test_get_dataframe_gives_the_same_cells_and_needs_pandas(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("method", ["add_column", "add_computed_columns"])
-def test_columns_cannot_be_added_to_incremental_tables(method: str) -> None:
+def test_incremental_tables_have_fixed_columns(method: str) -> None:
     table = Table(columns=["a"], log_mode="INCREMENTAL")
     with pytest.raises(Error, match=f"{method} does not work with INCREMENTAL tables") as raised:
         getattr(table, method)(*(["b", []] if method == "add_column" else [lambda *_: {}]))
@@ -248,7 +248,7 @@ CELLS = st.one_of(
 
 
 @given(st.lists(st.tuples(CELLS, CELLS)))
-def test_plain_cells_come_back_from_the_file(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+def test_plain_cells_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     stored = Stored(tmp_path_factory.getbasetemp() / "tables")
     encoded = stored.log(Table(columns=["a", "b"], data=rows, allow_mixed_types=True))
     assert stored.json(encoded["path"])["data"] == [list(row) for row in rows]

@@ -18,7 +18,7 @@ from stepwell.errors import DataError, UsageError
 RGB = np.random.default_rng(3).integers(0, 256, (4, 5, 3), np.uint8)
 
 
-def test_a_table_is_described_as_table_file(stored: Stored) -> None:
+def test_table_file_json(stored: Stored) -> None:
     encoded = stored.log(Table(columns=["a", "b"], data=[[1, "x"]]), "val/t", 4)
     data = stored.read(encoded["path"])
     digest = hashlib.sha256(data).hexdigest()
@@ -35,7 +35,7 @@ def test_a_table_is_described_as_table_file(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 999, 1000, 1001, 2500])
-def test_a_long_table_is_one_file_with_every_row_in_order(stored: Stored, count: int) -> None:
+def test_long_table_keeps_every_row(stored: Stored, count: int) -> None:
     encoded = stored.log(Table(columns=["n", "big"], data=[[number, 2**70] for number in range(count)]))
     content = {"columns": ["n", "big"], "data": [[number, 2**70] for number in range(count)]}
     assert (stored.json(encoded["path"]), encoded["nrows"]) == (content, count)
@@ -57,12 +57,12 @@ CELLS: list[Any] = [
 
 
 @pytest.mark.parametrize(("cell", "expected"), CELLS)
-def test_cells_are_json_in_the_file(stored: Stored, cell: Any, expected: Any) -> None:
+def test_cells_are_json(stored: Stored, cell: Any, expected: Any) -> None:
     encoded = stored.log(Table(columns=["c"], data=[[cell]]))
     assert stored.json(encoded["path"])["data"] == [[expected]]
 
 
-def test_media_in_cells_are_files_of_their_own(stored: Stored) -> None:
+def test_media_in_cells_are_files(stored: Stored) -> None:
     boxed = Image(RGB // 2, boxes={"b": {"box_data": [], "class_labels": {1: "cat"}}}, caption="half")
     table = Table(columns=["id", "one", "more"], data=[[1, Image(RGB), [Image(RGB)]], [2, boxed, None]])
     encoded = stored.log(table, "t", 0)
@@ -75,13 +75,13 @@ def test_media_in_cells_are_files_of_their_own(stored: Stored) -> None:
     assert set(table.prepare().config_entries("t")) == {"bounding_box/class_labels"}
 
 
-def test_what_is_logged_is_what_the_table_held_then(stored: Stored) -> None:
+def test_table_is_logged_as_it_was(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[1]], log_mode="MUTABLE")
     encoded = stored.log(table, change=lambda: (table.add_data(2), table.data[0].append(3)))
     assert (encoded["nrows"], stored.json(encoded["path"])["data"]) == (1, [[1]])
 
 
-def test_an_immutable_table_keeps_its_first_content(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+def test_immutable_table_keeps_its_content(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     table = Table(columns=["a"], data=[[1]])
     first = stored.log(table, "t", 0)
     assert stored.log(table, "t", 1) == first
@@ -92,7 +92,7 @@ def test_an_immutable_table_keeps_its_first_content(stored: Stored, caplog: pyte
     assert 'log_mode="MUTABLE"' in caplog.text
 
 
-def test_a_mutable_table_is_a_new_file_each_time(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+def test_mutable_table_is_a_new_file_each_time(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     table = Table(columns=["a"], data=[[1]], log_mode="MUTABLE")
     first = stored.log(table, "t", 0)
     table.add_data(2)
@@ -103,7 +103,7 @@ def test_a_mutable_table_is_a_new_file_each_time(stored: Stored, caplog: pytest.
     assert caplog.text == ""
 
 
-def test_an_incremental_table_stores_only_what_is_new(stored: Stored) -> None:
+def test_incremental_table_stores_new_rows(stored: Stored) -> None:
     table = Table(columns=["a"], log_mode="INCREMENTAL")
     encoded = []
     for step in range(3):
@@ -116,14 +116,14 @@ def test_an_incremental_table_stores_only_what_is_new(stored: Stored) -> None:
     assert encoded[2]["previous_increments_paths"] == [encoded[0]["path"], encoded[1]["path"]]
 
 
-def test_a_log_that_failed_loses_no_row_of_an_incremental_table(stored: Stored) -> None:
+def test_failed_log_loses_no_incremental_row(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
     table.prepare()  # and then another value of the same call was refused
     table.add_data(1)
     assert stored.json(stored.log(table)["path"])["data"] == [[0], [1]]
 
 
-def test_increments_that_wait_are_encoded_one_after_the_other(stored: Stored) -> None:
+def test_waiting_increments_are_encoded_in_order(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
     first = table.prepare()
     table.add_data(1)
@@ -133,7 +133,7 @@ def test_increments_that_wait_are_encoded_one_after_the_other(stored: Stored) ->
     assert contents == [[[0]], [[1]]]
 
 
-def test_an_incremental_table_names_its_latest_hundred(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+def test_incremental_table_names_its_last_100_files(stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     table = Table(columns=["a"], log_mode="INCREMENTAL")
     for step in range(102):
         table.add_data(step)
@@ -143,14 +143,14 @@ def test_an_incremental_table_names_its_latest_hundred(stored: Stored, caplog: p
     assert "more than 100 increments" in caplog.text
 
 
-def test_an_incremental_table_belongs_to_one_run(stored: Stored, tmp_path: Path) -> None:
+def test_incremental_table_belongs_to_one_run(stored: Stored, tmp_path: Path) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
     stored.log(table)
     with pytest.raises(UsageError, match="belongs to the run"):
         Stored(tmp_path / "another").log(table)
 
 
-def test_an_incremental_table_goes_on_after_a_resume(stored: Stored) -> None:
+def test_incremental_table_continues_after_resume(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
     before = stored.log(table, "t", 0)
     resumed = Table(columns=["a"], data=[[1]], log_mode="INCREMENTAL")
@@ -166,7 +166,7 @@ def test_an_incremental_table_goes_on_after_a_resume(stored: Stored) -> None:
         resumed.continue_from({"_type": "incremental-table-file", "increment_num": 3})
 
 
-def test_a_table_that_goes_on_names_no_more_than_the_latest_hundred(stored: Stored) -> None:
+def test_resumed_table_names_its_last_100_files(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
     previous = {"_type": "incremental-table-file", "increment_num": 101, "nrows": 102, "path": "99"}
     table.continue_from({**previous, "previous_increments_paths": [str(number) for number in range(99)]})
@@ -175,7 +175,7 @@ def test_a_table_that_goes_on_names_no_more_than_the_latest_hundred(stored: Stor
     assert (encoded["increment_num"], encoded["nrows"]) == (102, 103)
 
 
-def test_rows_beyond_the_cap_are_cut_off_with_a_warning(
+def test_excess_rows_are_dropped_with_a_warning(
     stored: Stored, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Table.MAX_ROWS == Table.MAX_ARTIFACT_ROWS == 200_000
@@ -186,7 +186,7 @@ def test_rows_beyond_the_cap_are_cut_off_with_a_warning(
     assert "3 of its 5 rows are logged" in caplog.text
 
 
-def test_a_list_of_tables_is_a_list_of_single_objects(stored: Stored) -> None:
+def test_list_of_tables_is_a_list_of_objects(stored: Stored) -> None:
     encoded = stored.log([Table(columns=["a"], data=[[1]]), Table(columns=["b"], data=[[2]])])
     assert [stored.json(one["path"])["columns"] for one in encoded] == [["a"], ["b"]]
 
@@ -205,7 +205,7 @@ class Fickle:
 
 
 @pytest.mark.parametrize("cell", [object(), [object()], {"a": {1: object()}}, 2**2000, b"\xff", np.array([object()])])
-def test_a_cell_that_makes_no_json_is_refused_when_it_is_added(cell: Any) -> None:
+def test_invalid_cell_is_refused_when_added(cell: Any) -> None:
     table = Table(columns=["a"], data=[[1]], allow_mixed_types=True)
     with pytest.raises(DataError):
         table.add_data(cell)
@@ -215,9 +215,7 @@ def test_a_cell_that_makes_no_json_is_refused_when_it_is_added(cell: Any) -> Non
 
 
 @pytest.mark.parametrize("mode", ["IMMUTABLE", "MUTABLE", "INCREMENTAL"])
-def test_a_row_that_fails_later_costs_that_row_alone(
-    stored: Stored, caplog: pytest.LogCaptureFixture, mode: str
-) -> None:
+def test_row_that_fails_later_is_dropped_alone(stored: Stored, caplog: pytest.LogCaptureFixture, mode: str) -> None:
     table = Table(columns=["a"], data=[[1], [Fickle()], [3]], allow_mixed_types=True, log_mode=mode)
     first = stored.log(table)
     assert (stored.json(first["path"])["data"], first["nrows"]) == ([[1], [3]], 2)
@@ -229,7 +227,7 @@ def test_a_row_that_fails_later_costs_that_row_alone(
 
 
 @pytest.mark.parametrize("mode", ["IMMUTABLE", "MUTABLE", "INCREMENTAL"])
-def test_cells_are_those_of_the_moment_of_log(stored: Stored, mode: str) -> None:
+def test_cells_are_logged_as_they_were(stored: Stored, mode: str) -> None:
     table = Table(columns=["a", "b"], data=[[[1, [2]], np.zeros(2)]], log_mode=mode)
     logged = table.prepare()
     table.data[0][0][1].append(9)
@@ -239,7 +237,7 @@ def test_cells_are_those_of_the_moment_of_log(stored: Stored, mode: str) -> None
     assert stored.json(encoded["path"])["data"] == [[[1, [2]], [0, 0]]]
 
 
-def test_nan_is_nothing_in_a_column_of_texts_and_a_number_among_numbers(stored: Stored) -> None:
+def test_nan_in_text_and_number_columns(stored: Stored) -> None:
     nan, json_nan = float("nan"), {"_type": "float64", "value": "NaN"}
     table = Table(
         columns=["text", "number", "late"], data=[[nan, nan, nan], ["a", 1, nan], [np.float64("nan"), 2, "x"]]
@@ -247,7 +245,7 @@ def test_nan_is_nothing_in_a_column_of_texts_and_a_number_among_numbers(stored: 
     assert stored.json(stored.log(table)["path"])["data"] == [[None, json_nan, None], ["a", 1, None], [None, 2, "x"]]
 
 
-def test_columns_may_be_an_index_of_pandas(stored: Stored) -> None:
+def test_columns_may_be_a_pandas_index(stored: Stored) -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None]})
     table = Table(data=frame, columns=frame.columns)

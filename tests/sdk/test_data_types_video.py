@@ -38,7 +38,7 @@ def decoded(file: io.BytesIO) -> tuple[np.ndarray[Any, Any], float, str]:
         return np.stack(frames), float(stream.guessed_rate or 0), stream.codec_context.name
 
 
-def test_a_video_is_a_gif_of_four_pictures_a_second_by_default(stored: Stored) -> None:
+def test_default_video_is_a_gif_at_4_fps(stored: Stored) -> None:
     encoded = stored.log(Video(FRAMES, caption="all colours"), "rollout", 7)
     frames, shown = gif_frames(stored.file(encoded["path"]))
     np.testing.assert_array_equal(frames, np.moveaxis(FRAMES, 1, -1))
@@ -55,14 +55,14 @@ def test_a_video_is_a_gif_of_four_pictures_a_second_by_default(stored: Stored) -
 
 
 @pytest.mark.parametrize(("kind", "codec"), [("mp4", "h264"), ("webm", "vp9"), ("ogg", "vp8")])
-def test_every_frame_is_in_the_file(stored: Stored, kind: str, codec: str) -> None:
+def test_video_contains_every_frame(stored: Stored, kind: str, codec: str) -> None:
     encoded = stored.log(Video(FRAMES, fps=10, format=kind))
     frames, rate, name = decoded(stored.file(encoded["path"]))
     assert (frames.shape, rate, name, Path(encoded["path"]).suffix) == ((5, 16, 24, 3), 10, codec, f".{kind}")
     np.testing.assert_allclose(frames.astype(float), np.moveaxis(FRAMES, 1, -1), atol=12)  # the colours are lossy
 
 
-def test_the_size_of_an_mp4_is_even(stored: Stored) -> None:
+def test_mp4_size_is_even(stored: Stored) -> None:
     encoded = stored.log(Video(FRAMES[:, :, :15, :23], format="mp4"))
     frames, _, _ = decoded(stored.file(encoded["path"]))
     assert frames.shape[1:3] == (encoded["height"], encoded["width"]) == (16, 24)
@@ -79,7 +79,7 @@ def test_the_size_of_an_mp4_is_even(stored: Stored) -> None:
         pytest.param(FRAMES.tolist(), FRAMES, id="nested lists"),
     ],
 )
-def test_arrays_are_time_channels_height_width(stored: Stored, data: Any, expected: Any) -> None:
+def test_arrays_are_tchw(stored: Stored, data: Any, expected: Any) -> None:
     frames, _ = gif_frames(stored.file(stored.log(Video(data))["path"]))
     kept = expected[np.append(True, (np.diff(expected.astype(int), axis=0) != 0).any((1, 2, 3)))]  # the same one is one
     np.testing.assert_array_equal(frames, np.moveaxis(kept, 1, -1))
@@ -88,7 +88,7 @@ def test_arrays_are_time_channels_height_width(stored: Stored, data: Any, expect
 @pytest.mark.parametrize(
     ("count", "rows", "columns"), [(2, 1, 2), (3, 2, 2), (4, 2, 2), (5, 2, 4), (8, 2, 4), (9, 4, 4)]
 )
-def test_a_batch_is_tiled_in_a_grid(stored: Stored, count: int, rows: int, columns: int) -> None:
+def test_batch_is_tiled(stored: Stored, count: int, rows: int, columns: int) -> None:
     batch = np.zeros((count, 2, 3, 4, 4), np.uint8)
     batch[:, 1] = np.arange(1, count + 1)[:, None, None, None] * 10
     encoded = stored.log(Video(batch))
@@ -99,7 +99,7 @@ def test_a_batch_is_tiled_in_a_grid(stored: Stored, count: int, rows: int, colum
     np.testing.assert_array_equal(frames[1][::4, ::4, 0], expected.reshape(rows, columns))
 
 
-def test_the_caller_may_change_its_frames_at_once(stored: Stored) -> None:
+def test_frames_may_be_changed_after_log(stored: Stored) -> None:
     data = FRAMES.copy()
     video = Video(data)
     data[:] = 7
@@ -112,7 +112,7 @@ def mp4(stored: Stored) -> bytes:
     return stored.read(stored.log(Video(FRAMES, format="mp4"), "made before")["path"])
 
 
-def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, mp4: bytes) -> None:
+def test_file_is_stored_unchanged(stored: Stored, tmp_path: Path, mp4: bytes) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(mp4)
     video = Video(str(path))
@@ -123,7 +123,7 @@ def test_a_file_is_stored_as_it_is(stored: Stored, tmp_path: Path, mp4: bytes) -
     assert encoded["path"].endswith(".mp4")
 
 
-def test_a_large_file_is_kept_aside_and_removed_in_the_end(stored: Stored, tmp_path: Path) -> None:
+def test_large_file_is_copied_and_removed(stored: Stored, tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     path.write_bytes(b"\0\0\0\x18ftyp" + bytes(17 << 20))
     video = Video(path)
@@ -137,9 +137,7 @@ def test_a_large_file_is_kept_aside_and_removed_in_the_end(stored: Stored, tmp_p
 
 
 @pytest.mark.parametrize(("format", "suffix"), [(None, "mp4"), ("mp4", "mp4"), ("webm", "webm")])
-def test_a_file_object_says_its_format_by_its_beginning_unless_it_is_given(
-    stored: Stored, mp4: bytes, format: Any, suffix: str
-) -> None:
+def test_format_of_a_file_object_is_detected(stored: Stored, mp4: bytes, format: Any, suffix: str) -> None:
     encoded = stored.log(Video(io.BytesIO(mp4), format=format))
     assert stored.read(encoded["path"]) == mp4
     assert encoded["path"].endswith(f".{suffix}")
@@ -149,7 +147,7 @@ def test_a_file_object_says_its_format_by_its_beginning_unless_it_is_given(
 @pytest.mark.parametrize(
     "make", [lambda path: path, lambda path: io.BytesIO(path.read_bytes())], ids=["path", "BytesIO"]
 )
-def test_fps_of_an_encoded_video_is_only_warned_of(
+def test_fps_of_an_encoded_video_gives_a_warning(
     tmp_path: Path, mp4: bytes, make: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "clip.mp4"
@@ -161,7 +159,7 @@ def test_fps_of_an_encoded_video_is_only_warned_of(
 
 
 @pytest.mark.parametrize(("captions", "expected"), [(["a", None], ["a", None]), ([None, "b"], False)])
-def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> None:
+def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> None:
     encoded = stored.log([Video(FRAMES[number:], caption=caption) for number, caption in enumerate(captions)])
     assert (encoded["_type"], encoded["count"], encoded["captions"]) == ("videos", 2, expected)
     assert [one["_type"] for one in encoded["videos"]] == ["video-file"] * 2
@@ -184,13 +182,13 @@ def test_a_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> N
         (lambda: Video(np.array(["a"])), "cannot be a video"),
     ],
 )
-def test_what_makes_no_video_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_video_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
 
 
-def test_without_pyav_the_error_says_what_to_install(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyav_error_names_the_package(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DataError, match=r"a video in mp4 needs PyAV.*\n.*pip install 'stepwell\[media\]'"):
         stored.log(Video(FRAMES, format="mp4"))

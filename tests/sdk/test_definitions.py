@@ -61,13 +61,13 @@ def completing(stage: Stage, *metrics: Metric) -> Definitions:
         ("loss", {"overwrite": "no"}, "define_metric: overwrite must be a bool, not str"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(name: Any, arguments: dict[str, Any], text: str) -> None:
+def test_invalid_arguments_are_named(name: Any, arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text) as raised:
         checked(name, **arguments)
     assert isinstance(raised.value, Error)
 
 
-def test_a_definition_keeps_what_was_said() -> None:
+def test_definition_keeps_its_arguments() -> None:
     assert checked() == Metric("loss")
     assert checked(summary="MAX,min,max", goal="Maximize").summary == ("min", "max")
     assert checked(step_metric="epoch") == Metric("loss", "epoch", True)
@@ -76,7 +76,7 @@ def test_a_definition_keeps_what_was_said() -> None:
     assert checked("*").is_glob
 
 
-def test_its_arguments_are_those_of_wandb_of_any_age() -> None:
+def test_wandb_arguments_are_accepted() -> None:
     for function in (stepwell.define_metric, stepwell.Run.define_metric):
         names = [name for name in inspect.signature(function).parameters if name != "self"]
         assert names == ["name", "step_metric", "step_sync", "hidden", "summary", "goal", "overwrite"]
@@ -84,7 +84,7 @@ def test_its_arguments_are_those_of_wandb_of_any_age() -> None:
     assert fields == ["name", "step_metric", "step_sync", "hidden", "summary", "goal"]
 
 
-def test_what_travels_leaves_out_what_says_nothing() -> None:
+def test_defaults_are_not_sent() -> None:
     assert checked().as_note(False) == {"name": "loss"}
     assert checked("a*", step_metric="e", summary="best", goal="maximize", hidden=True).as_note(True) == {
         "glob": "a*",
@@ -97,7 +97,7 @@ def test_what_travels_leaves_out_what_says_nothing() -> None:
     }
 
 
-def test_calls_add_up_and_overwrite_replaces() -> None:
+def test_calls_accumulate_and_overwrite_replaces() -> None:
     definitions = defined(checked(summary="min", step_metric="epoch"))
     merged = definitions.add(checked(summary="max", hidden=True), False, {})
     assert merged == Metric("loss", "epoch", True, True, ("min", "max"))
@@ -105,7 +105,7 @@ def test_calls_add_up_and_overwrite_replaces() -> None:
     assert definitions.of("loss") == Metric("loss", summary=("last",))
 
 
-def test_names_win_over_globs_and_longer_globs_over_shorter() -> None:
+def test_names_and_longer_globs_win() -> None:
     definitions = defined(checked("*", summary="max"), checked("ab*", summary="min"), checked("abcd"))
     found = {key: definitions.of(key) for key in ("a", "abc", "abcd", "_private")}
     assert {key: metric and metric.summary for key, metric in found.items()} == {
@@ -120,7 +120,7 @@ def test_names_win_over_globs_and_longer_globs_over_shorter() -> None:
     assert not definitions.follows("abc")
 
 
-def test_rows_get_the_step_metric_that_they_lack() -> None:
+def test_rows_get_the_missing_step_metric() -> None:
     stage = new_stage()
     completing(stage, checked("loss", step_metric="epoch"))
     stage.log_completed({"loss": 1.0})
@@ -139,7 +139,7 @@ def test_rows_get_the_step_metric_that_they_lack() -> None:
     }
 
 
-def test_a_step_metric_that_was_logged_before_the_definition_counts() -> None:
+def test_earlier_step_metric_values_count() -> None:
     stage = new_stage()
     stage.log({"epoch": 7.0})
     stage.cut()
@@ -148,7 +148,7 @@ def test_a_step_metric_that_was_logged_before_the_definition_counts() -> None:
     assert rows(stage) == {1: {"loss": 1, "epoch": 7}}
 
 
-def test_a_row_that_was_open_at_the_definition_is_completed_too() -> None:
+def test_open_row_gets_the_step_metric() -> None:
     stage = new_stage()
     stage.log({"loss": 1.0})
     stage.log({"loss": 2.0}, step=5)  # the short way
@@ -158,7 +158,7 @@ def test_a_row_that_was_open_at_the_definition_is_completed_too() -> None:
     assert rows(stage) == {0: {"loss": 1}, 5: {"loss": 2, "epoch": 0}, 6: {"loss": 3, "epoch": 0}}
 
 
-def test_a_step_metric_that_is_text_is_inserted_as_it_is() -> None:
+def test_text_step_metric_is_inserted() -> None:
     stage = new_stage()
     completing(stage, checked("*", step_metric="phase"))
     stage.log_completed({"phase": "warm-up"})
@@ -171,12 +171,12 @@ def test_a_step_metric_that_is_text_is_inserted_as_it_is() -> None:
     }
 
 
-def test_without_step_sync_rows_stay_as_they_are() -> None:
+def test_without_step_sync_rows_are_unchanged() -> None:
     definitions = defined(checked("loss", step_metric="epoch", step_sync=False))
     assert not definitions.completes
 
 
-def test_completed_rows_merge_and_go_back_as_any() -> None:
+def test_completed_rows_follow_the_step_rules() -> None:
     """The six rules of steps hold on the slow way, too."""
     stage = new_stage()
     completing(stage, checked("b", step_metric="a"))
@@ -189,7 +189,7 @@ def test_completed_rows_merge_and_go_back_as_any() -> None:
     assert list(rows(stage)) == [0, 9]
 
 
-def test_threads_log_while_definitions_are_made() -> None:
+def test_threads_log_during_define_metric() -> None:
     stage, definitions = new_stage(), Definitions()
     stage.complete_rows(definitions)
     ended = threading.Event()
@@ -232,9 +232,7 @@ CALLS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(calls=CALLS, late=st.integers(0, 25))
-def test_rows_are_completed_alike_on_the_short_way_and_on_the_long_one(
-    calls: list[tuple[list[str], float, Any]], late: int
-) -> None:
+def test_fast_and_slow_path_complete_rows_alike(calls: list[tuple[list[str], float, Any]], late: int) -> None:
     stage, definitions = new_stage(), Definitions()
     stage.complete_rows(definitions)
     wanted = {"loss": "epoch", "val/a": "phase", "val/b": "phase"}

@@ -13,7 +13,7 @@ from stepwell.settings import resolve
 from stepwell.settings.names import words_of
 
 
-def test_a_run_with_an_id_that_was_made_up_has_a_name_that_can_be_said() -> None:
+def test_generated_id_has_a_readable_name() -> None:
     settings = resolve({})
     assert settings.name is not None
     assert re.fullmatch(r"[a-z]+-[a-z]+-\d{1,3}", settings.name)
@@ -34,11 +34,11 @@ def test_ids_give_many_names() -> None:
         ({"WANDB_NAME": "theirs"}, {}, "theirs"),
     ],
 )
-def test_what_was_chosen_stays(environment: dict[str, str], arguments: dict[str, str], name: str | None) -> None:
+def test_chosen_name_is_kept(environment: dict[str, str], arguments: dict[str, str], name: str | None) -> None:
     assert resolve(environment, **arguments).name == name
 
 
-def test_the_run_has_it_and_says_it(tmp_path: Path) -> None:
+def test_run_has_and_prints_the_name(tmp_path: Path) -> None:
     done = script(
         """
         run = stepwell.init(mode="offline", dir=sys.argv[1])
@@ -52,7 +52,7 @@ def test_the_run_has_it_and_says_it(tmp_path: Path) -> None:
     assert f"logging run {name} ({run_id}) of default/uncategorized offline, into" in done.stderr
 
 
-def test_ranks_of_one_run_say_so_once(tmp_path: Path) -> None:
+def test_ranks_of_a_run_print_once(tmp_path: Path) -> None:
     program = """
         os.environ |= {"WORLD_SIZE": "4", "RANK": sys.argv[2]}
         stepwell.init(mode="offline", dir=sys.argv[1], id="shared").finish(quiet=True)
@@ -63,7 +63,7 @@ def test_ranks_of_one_run_say_so_once(tmp_path: Path) -> None:
     assert said[1] == ""
 
 
-def test_processes_that_share_no_id_are_not_called_one_run(tmp_path: Path) -> None:
+def test_processes_with_different_ids_are_different_runs(tmp_path: Path) -> None:
     done = script(
         """
         os.environ["WORLD_SIZE"] = "4"
@@ -74,6 +74,6 @@ def test_processes_that_share_no_id_are_not_called_one_run(tmp_path: Path) -> No
     assert "processes log to this run" not in done.stderr
 
 
-def test_the_name_is_public() -> None:
+def test_name_is_public() -> None:
     with stepwell.init(mode="disabled", id="x", name="y") as run:
         assert run.name == "y"

@@ -43,7 +43,7 @@ def test_parts_of_a_url(url: str, parts: tuple[str, str, int, str]) -> None:
         *("http://host:8770:8770", "http://host\\path", "http://ex\u0001ample"),
     ],
 )
-def test_an_impossible_url_is_refused_when_the_settings_are_made(url: str) -> None:
+def test_invalid_url_is_refused_by_settings(url: str) -> None:
     with pytest.raises(SettingError, match="URL"):
         of(url)
     if url:  # an empty variable is one that is not set
@@ -57,7 +57,7 @@ class TestCredentials:
         assert settings.endpoint.headers["Authorization"] == "Bearer k-123"
         assert "k-123" not in repr(settings) + repr(settings.endpoint) + str(settings.endpoint)
 
-    def test_name_and_password_are_basic_authentication_and_leave_the_url(self) -> None:
+    def test_url_credentials_become_basic_auth(self) -> None:
         settings = resolve({"STEPWELL_URL": "https://ann:p%40ss@host/base"})
         expected = "Basic " + base64.b64encode(b"ann:p@ss").decode()
         assert settings.endpoint.headers["Authorization"] == expected
@@ -65,16 +65,16 @@ class TestCredentials:
         assert "p%40ss" not in repr(settings)
         assert expected not in repr(settings)
 
-    def test_settings_made_without_resolve_send_them_too(self) -> None:
+    def test_settings_without_resolve_send_credentials(self) -> None:
         assert Settings(url="http://ann:pass@host").endpoint.headers["Authorization"].startswith("Basic ")
 
-    def test_only_one_of_them_can_be_sent(self) -> None:
+    def test_key_and_password_are_exclusive(self) -> None:
         with pytest.raises(SettingError) as raised:
             resolve({"STEPWELL_URL": "http://ann:secret@host", "STEPWELL_API_KEY": "k"})
         assert "secret" not in str(raised.value)
 
     @pytest.mark.parametrize("key", ["k-123\n", " k-123", "k-123\r\nX-Other: 1", "k-123ü"])
-    def test_a_key_that_no_header_can_carry_is_refused(self, key: str) -> None:
+    def test_key_invalid_in_a_header_is_refused(self, key: str) -> None:
         with pytest.raises(SettingError, match="API key") as raised:
             authorization("http://host", key)
         assert "k-123" not in str(raised.value)
@@ -103,12 +103,12 @@ class TestCredentials:
             ("/srv/git/repo.git", "/srv/git/repo.git"),
         ],
     )
-    def test_urls_are_shown_without_them(self, url: str, safe: str) -> None:
+    def test_shown_urls_have_no_credentials(self, url: str, safe: str) -> None:
         assert shown(url) == safe
 
 
 class TestProxy:
-    def test_scheme_chooses_the_variable(self) -> None:
+    def test_proxy_variable_depends_on_scheme(self) -> None:
         names = {"HTTP_PROXY": "http://one:3128", "https_proxy": "two:3129/"}
         plain, secure = of("http://host:8770", **names), of("https://host", **names)
         assert plain.proxy is not None
@@ -118,7 +118,7 @@ class TestProxy:
         assert http.target(plain, "/v1/x") == "http://host:8770/v1/x"
         assert http.target(secure, "/v1/x") == "/v1/x"
 
-    def test_credentials_go_to_the_proxy_only(self) -> None:
+    def test_proxy_credentials_go_only_to_the_proxy(self) -> None:
         made = of("https://host", HTTPS_PROXY="http://ann:secret@proxy:3128")
         assert made.proxy is not None
         assert made.proxy.headers["Proxy-Authorization"] == "Basic " + base64.b64encode(b"ann:secret").decode()
@@ -126,7 +126,7 @@ class TestProxy:
         assert "secret" not in made.proxy.url + repr(made)
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.1.1", "[::1]"])
-    def test_this_machine_is_reached_without(self, host: str) -> None:
+    def test_localhost_needs_no_proxy(self, host: str) -> None:
         assert of(f"http://{host}:8770", HTTP_PROXY="http://proxy").proxy is None
 
     @pytest.mark.parametrize(
@@ -138,21 +138,21 @@ class TestProxy:
             ("http://[fd00::1]:8770", "fd00::/8"),
         ],
     )
-    def test_no_proxy_names_a_server(self, url: str, excluded: str) -> None:
+    def test_no_proxy_excludes_the_server(self, url: str, excluded: str) -> None:
         assert of(url, HTTP_PROXY="http://proxy", NO_PROXY=excluded).proxy is None
 
     @pytest.mark.parametrize("excluded", ["", "host:8771", "ost", "11.0.0.0/8", "other"])
-    def test_no_proxy_names_others(self, excluded: str) -> None:
+    def test_no_proxy_with_other_names(self, excluded: str) -> None:
         assert of("http://host:8770", HTTP_PROXY="http://proxy", NO_PROXY=excluded).proxy is not None
 
     @pytest.mark.parametrize("url", ["socks5://proxy:1080", "https://proxy", "http://", "http://proxy:99999"])
-    def test_one_that_cannot_be_used_is_refused(self, url: str) -> None:
+    def test_invalid_proxy_is_refused(self, url: str) -> None:
         with pytest.raises(SettingError, match="HTTP_PROXY"):
             of("http://host", HTTP_PROXY=url)
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate"])
-def test_a_ca_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_unreadable_ca_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)

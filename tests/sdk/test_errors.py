@@ -43,7 +43,7 @@ def example(kind: type[Error]) -> Error:
     return kind("what happened", detail="the numbers", hint="what to do")
 
 
-def test_the_docstring_draws_every_class_at_its_place() -> None:
+def test_docstring_shows_every_class() -> None:
     assert errors.__doc__
     drawn = [
         (len(match[1]) // 4, match[2]) for match in re.finditer(r"^    ([│├└─ ]*)(\w*Error)\b", errors.__doc__, re.M)
@@ -51,7 +51,7 @@ def test_the_docstring_draws_every_class_at_its_place() -> None:
     assert [(depth, kind.__name__) for depth, kind in tree(Error)] == drawn
 
 
-def test_the_docstring_says_which_are_worth_another_try() -> None:
+def test_docstring_marks_retryable_errors() -> None:
     assert errors.__doc__
     marked = {re.findall(r"\w+Error", line)[0] for line in errors.__doc__.splitlines() if "(retryable)" in line}
     own = {kind.__name__ for kind in CLASSES if "retryable" in vars(kind) and kind.retryable}
@@ -65,7 +65,7 @@ def test_codes_are_unique() -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_an_error_arrives_at_the_other_end_as_it_was(kind: type[Error]) -> None:
+def test_error_round_trip(kind: type[Error]) -> None:
     sent = example(kind)
     received = from_dict(sent.as_dict())
     assert (type(sent), str(sent), sent.as_dict(), sent.retryable) == (
@@ -77,35 +77,35 @@ def test_an_error_arrives_at_the_other_end_as_it_was(kind: type[Error]) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_a_text_has_detail_and_hint(kind: type[Error]) -> None:
+def test_text_has_detail_and_hint(kind: type[Error]) -> None:
     error = example(kind)
     assert f"{error.message} ({error.detail})\n  Hint: {error.hint}" == str(error)
     assert kind.code == error.as_dict()["code"]
 
 
-def test_without_detail_and_hint_there_is_only_the_message() -> None:
+def test_text_without_detail_and_hint() -> None:
     assert (
         str(Error("alone")),
         Error("alone").as_dict(),
     ) == ("alone", {"code": "error", "retryable": False, "message": "alone"})
 
 
-def test_bad_data_is_a_type_error_and_a_value_error() -> None:
+def test_bad_data_is_type_and_value_error() -> None:
     assert issubclass(DataError, TypeError)
     assert issubclass(DataError, ValueError)
     assert issubclass(SettingError, ValueError)
 
 
 @pytest.mark.parametrize(("retryable", "kind"), [(True, ServerError), (False, RejectionError)])
-def test_an_error_of_a_newer_server_keeps_its_meaning_for_retries(retryable: bool, kind: type[Error]) -> None:
+def test_unknown_error_keeps_its_retry_meaning(retryable: bool, kind: type[Error]) -> None:
     error = from_dict({"code": "moon_phase", "retryable": retryable, "message": "wrong moon", "hint": "wait"})
     assert (kind, "wrong moon [moon_phase]\n  Hint: wait") == (type(error), str(error))
 
 
-def test_an_empty_answer_is_a_rejection_without_a_reason() -> None:
+def test_empty_answer_is_a_rejection() -> None:
     assert (RejectionError, "the server did not give a reason [None]") == (type(from_dict({})), str(from_dict({})))
 
 
-def test_what_users_catch_is_public() -> None:
+def test_user_errors_are_public() -> None:
     for name in ("Error", "UsageError", "DataError", "RejectionError", "ServerError", "SpoolError"):
         assert getattr(errors, name) is getattr(stepwell, name)

@@ -39,7 +39,7 @@ def cut(stage: Stage, target_bytes: int, first_seq: int = 0) -> list[bytes]:
     cuts=st.lists(st.lists(st.tuples(ROWS, st.integers(1, 1000)), max_size=20), max_size=3),
     target_bytes=st.sampled_from([1, 100, 300, 1000, 1 << 20]),
 )
-def test_every_row_and_object_is_in_one_frame_and_steps_rise(
+def test_every_row_is_in_one_frame_in_step_order(
     cuts: list[list[tuple[dict[str, Any], int]]], target_bytes: int
 ) -> None:
     stage = new_stage()
@@ -56,7 +56,7 @@ def test_every_row_and_object_is_in_one_frame_and_steps_rise(
     assert all(low[1] < high[0] for low, high in itertools.pairwise(frames.ranges))
 
 
-def test_frames_are_halved_by_steps_until_they_fit() -> None:
+def test_large_frames_are_halved() -> None:
     stage = new_stage()
     for number in range(1000):
         stage.log({"a": number, "b": -number})
@@ -66,14 +66,14 @@ def test_frames_are_halved_by_steps_until_they_fit() -> None:
     assert max(map(len, frames)) < 4200
 
 
-def test_a_step_larger_than_the_target_goes_alone() -> None:
+def test_oversized_step_is_a_frame_alone() -> None:
     stage = new_stage()
     for size in (10, 5000, 10):
         stage.log({"text": "x" * size})
     assert [wire.peek(frame).objects for frame in cut(stage, target_bytes=1000)] == [1, 1, 1]
 
 
-def test_what_fits_stays_together() -> None:
+def test_rows_that_fit_share_a_frame() -> None:
     stage = new_stage()
     for number in range(100):
         stage.log({"a": number} if number % 2 else {"b": number, "text": "x"})
@@ -82,7 +82,7 @@ def test_what_fits_stays_together() -> None:
     assert len(frame.objects) == 50
 
 
-def test_values_are_turned_to_one_metric_after_the_other() -> None:
+def test_values_are_transposed_by_metric() -> None:
     stage = new_stage()
     for number in range(3):
         stage.log({"a": number, "b": 10 + number})
@@ -92,14 +92,14 @@ def test_values_are_turned_to_one_metric_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 1_700_000_000.123456, 1_753_000_000.0000005, 253_402_300_799.0])
-def test_times_are_whole_microseconds_the_same_for_points_and_objects(seconds: float) -> None:
+def test_times_are_microseconds(seconds: float) -> None:
     stage = new_stage()
     stage.log({"_timestamp": seconds, "a": 1, "text": "x"})
     (frame,) = map(wire.decode, cut(stage, 1 << 20))
     assert round(seconds * 1e6) == frame.blocks[0].times[0] == frame.objects[0].time
 
 
-def test_the_same_cut_gives_the_same_bytes() -> None:
+def test_equal_cuts_give_equal_bytes() -> None:
     stage = new_stage()
     for number in range(10):
         stage.log({"a": number, "text": str(number)})
@@ -108,7 +108,7 @@ def test_the_same_cut_gives_the_same_bytes() -> None:
     assert list(_framer.frames(taken, SESSION, 0, 300)) == list(_framer.frames(taken, SESSION, 0, 300))
 
 
-def test_a_frame_that_cannot_be_made_costs_its_place_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_frame_becomes_a_tombstone(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = new_stage()
     for number in range(3):
         stage.log({"a": float(number)})

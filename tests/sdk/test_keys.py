@@ -34,17 +34,17 @@ def test_any_text_is_a_key(key: str) -> None:
     assert {key: 1.0} == stored({key: 1})
 
 
-def test_an_empty_key_is_dropped() -> None:
+def test_empty_key_is_dropped() -> None:
     assert stored({"": 5, "a": 1}) == {"a": 1.0}
 
 
-def test_a_lone_surrogate_or_nul_in_a_key_becomes_the_replacement_character() -> None:
+def test_surrogates_and_nul_in_keys_are_replaced() -> None:
     assert stored({"a\0": 1, "n": {"\0b": 2}}) == {"a\ufffd": 1.0, "n.\ufffdb": 2.0}
     first, second = "a\ud800", "a\udfff"
     assert stored({first: 1, second: 2, "?": 3, "n": {"\ud800": 4}}) == {"a\ufffd": 2.0, "?": 3.0, "n.\ufffd": 4.0}
 
 
-def test_keys_that_are_a_kind_of_string_are_that_string() -> None:
+def test_string_subclass_keys_are_strings() -> None:
     data = {Metric.LOSS: 1, "n": {Metric.LOSS: 2}, "l": [{Metric.LOSS: 3}], np.str_("np"): 4}
     expected = {"loss": 1.0, "n.loss": 2.0, "l": Json([{"loss": 3}]), "np": 4.0}
     stage = new_stage()
@@ -53,7 +53,7 @@ def test_keys_that_are_a_kind_of_string_are_that_string() -> None:
     assert {0: expected, 1: expected, 2: expected} == rows(stage)
 
 
-def test_keys_that_are_equal_share_a_metric() -> None:
+def test_equal_keys_share_a_metric() -> None:
     stage = new_stage()
     stage.log({"loss": 1})
     stage.log({Metric.LOSS: 2})
@@ -87,7 +87,7 @@ def test_keys_that_are_equal_share_a_metric() -> None:
         ),
     ],
 )
-def test_nested_dicts_are_paths_and_merge(calls: list[dict[str, Any]], expected: dict[str, Any]) -> None:
+def test_nested_dicts_become_paths(calls: list[dict[str, Any]], expected: dict[str, Any]) -> None:
     assert expected == stored(*calls)
 
 
@@ -122,7 +122,7 @@ def test_nested_dicts_are_paths_and_merge(calls: list[dict[str, Any]], expected:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("how", [{}, {"step": 3}, {"commit": False}])
-def test_what_cannot_be_logged_says_why_and_changes_nothing(data: Any, text: str, how: dict[str, Any]) -> None:
+def test_invalid_data_is_refused_and_changes_nothing(data: Any, text: str, how: dict[str, Any]) -> None:
     stage = new_stage()
     stage.log({"a": 1}, commit=False)
     with pytest.raises(DataError) as raised:
@@ -134,7 +134,7 @@ def test_what_cannot_be_logged_says_why_and_changes_nothing(data: Any, text: str
     assert rows(stage) == {0: {"a": 1.0, "b": 2.0}}
 
 
-def test_a_step_that_grows_too_large_by_merging_keeps_what_it_had() -> None:
+def test_step_too_large_to_merge_keeps_its_values() -> None:
     stage = new_stage()
     stage.log({"a": "x" * 6_000_000}, step=0)
     with pytest.raises(DataError, match="a step is too large"):
@@ -143,7 +143,7 @@ def test_a_step_that_grows_too_large_by_merging_keeps_what_it_had() -> None:
     assert {"a", "c"} == set(rows(stage)[0])
 
 
-def test_the_largest_rows_fit_into_a_frame() -> None:
+def test_largest_rows_fit_a_frame() -> None:
     stage = new_stage()
     stage.log({"blob": "x" * (10_383_360 - 4 - 2)})
     stage.log({f"{number:06}": number for number in range(100_000)})

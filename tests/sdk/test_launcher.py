@@ -42,7 +42,7 @@ def task(rank: int = 0, job: str = "99", step: str = "0") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["none", "exp-1"])
-def test_ranks_of_one_torchrun_share_a_run_over_restarts_and_two_starts_do_not(name: str) -> None:
+def test_torchrun_ranks_share_a_run_across_restarts(name: str) -> None:
     ids = {launch_id(worker(rank, restart, TORCHELASTIC_RUN_ID=name)) for rank in range(4) for restart in range(3)}
     (first,) = ids
     assert first is not None
@@ -50,7 +50,7 @@ def test_ranks_of_one_torchrun_share_a_run_over_restarts_and_two_starts_do_not(n
     assert launch_id(worker(agent="/tmp/torchelastic_def/none_uvw", TORCHELASTIC_RUN_ID=name)) not in ids
 
 
-def test_without_the_agents_directory_its_process_tells_starts_apart() -> None:
+def test_torchrun_without_agent_directory() -> None:
     program = "import os, sys; from stepwell.settings.launcher import launch_id; print(launch_id(dict(os.environ)))"
     outer = (
         "import subprocess, sys\n"
@@ -105,9 +105,7 @@ def on_node(node: int, root: Path, restart: int = 0) -> dict[str, str]:
     return worker(0, restart, str(agent), MASTER_ADDR="node-0", MASTER_PORT="29400", **nodes)
 
 
-def test_ranks_of_several_nodes_agree_by_their_store_also_when_a_restart_has_a_new_one(
-    store: type[Store], tmp_path: Path
-) -> None:
+def test_nodes_agree_through_the_torch_store(store: type[Store], tmp_path: Path) -> None:
     (first,) = {launch_id(on_node(node, tmp_path)) for node in (0, 1)}
     assert first is not None
     assert first.startswith("exp-1-")
@@ -119,7 +117,7 @@ def test_ranks_of_several_nodes_agree_by_their_store_also_when_a_restart_has_a_n
     assert {launch_id(on_node(node, elsewhere)) for node in (0, 1)} != {first}
 
 
-def test_several_nodes_that_cannot_agree_share_the_name_and_are_warned(
+def test_nodes_without_a_store_get_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.distributed", None)
@@ -128,7 +126,7 @@ def test_several_nodes_that_cannot_agree_share_the_name_and_are_warned(
     assert launch_id({**on_node(0, tmp_path), "TORCHELASTIC_RUN_ID": "none"}) is None
 
 
-def test_under_slurm_the_step_tells_starts_apart_also_those_of_torchrun() -> None:
+def test_slurm_step_distinguishes_launches() -> None:
     nodes = {"GROUP_WORLD_SIZE": "2", "WORLD_SIZE": "8", "TORCHELASTIC_RUN_ID": "exp-1"}
     ids = {
         launch_id({**worker(agent=f"/tmp/{node}/x", **nodes), **task(job=job, step=step)})
@@ -148,7 +146,7 @@ def test_under_slurm_the_step_tells_starts_apart_also_those_of_torchrun() -> Non
         ({**task(), "STEPWELL_RUN_ID": "mine"}, "mine"),
     ],
 )
-def test_ranks_of_one_srun_share_a_run(given: dict[str, str], run_id: str) -> None:
+def test_srun_ranks_share_a_run(given: dict[str, str], run_id: str) -> None:
     assert resolve(given).run_id == run_id
 
 
@@ -162,14 +160,12 @@ def test_ranks_of_one_srun_share_a_run(given: dict[str, str], run_id: str) -> No
         worker(WORLD_SIZE="many"),
     ],
 )
-def test_a_process_alone_has_a_run_of_its_own(given: dict[str, str]) -> None:
+def test_single_process_has_its_own_run(given: dict[str, str]) -> None:
     assert resolve(given).run_id != resolve(given).run_id
 
 
 @pytest.mark.parametrize("given", [worker(), task(), {"STEPWELL_RUN_ID": "job-7"}])
-def test_each_init_of_a_job_is_a_run_of_its_own_that_all_ranks_and_a_restart_find(
-    given: dict[str, str], tmp_path: Path
-) -> None:
+def test_each_init_of_a_launch_is_a_run(given: dict[str, str], tmp_path: Path) -> None:
     folds = (
         "import stepwell\n"
         "for fold in range(3):\n"
@@ -191,9 +187,7 @@ def test_each_init_of_a_job_is_a_run_of_its_own_that_all_ranks_and_a_restart_fin
     assert ranks[0][1:] == [f"{ranks[0][0]}-2", f"{ranks[0][0]}-3"]
 
 
-def test_an_id_that_the_program_gives_and_a_run_that_it_resumes_are_taken_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_given_ids_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("STEPWELL_RUN_ID", "SLURM_", "TORCHELASTIC_")):
             monkeypatch.delenv(name)

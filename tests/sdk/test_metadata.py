@@ -30,7 +30,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_repository_is_described_without_secrets(repository: Path) -> None:
+def test_repository_is_described_without_secrets(repository: Path) -> None:
     (repository / "below").mkdir()
     found = of_git(repository / "below")
     assert os.path.samefile(found["root"], repository)
@@ -44,7 +44,7 @@ def test_a_repository_is_described_without_secrets(repository: Path) -> None:
     assert of_git(repository)["dirty"] is True
 
 
-def test_a_repository_without_commits_or_branch_is_described_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_repository_without_commits_is_described(tmp_path: Path) -> None:
     git(tmp_path, "init", "-b", "trunk")
     assert set(of_git(tmp_path)) == {"root", "branch", "dirty"}
     (tmp_path / "a").write_text("1")
@@ -54,15 +54,13 @@ def test_a_repository_without_commits_or_branch_is_described_as_far_as_it_goes(t
     assert set(of_git(tmp_path)) == {"root", "commit", "dirty"}
 
 
-def test_without_a_repository_or_git_there_is_nothing(
-    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_repository_gives_no_entry(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert of_git(Path("/")) == {}
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert of_git(repository) == {}
 
 
-def test_a_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_git_is_given_up(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository / "bin").mkdir()
     slow = repository / "bin" / "git"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -85,11 +83,11 @@ def test_a_git_that_hangs_is_given_up(repository: Path, monkeypatch: pytest.Monk
         ("https://example.org:port/x", ""),
     ],
 )
-def test_remotes_lose_what_is_secret(url: str, clean: str) -> None:
+def test_remotes_have_no_credentials(url: str, clean: str) -> None:
     assert without_secrets(url) == clean
 
 
-def test_the_process_and_its_packages_are_described() -> None:
+def test_process_and_packages_are_described() -> None:
     found = of_process(Path("/x/train.py"))
     assert (found["executable"], found["pid"], found["program"]) == (sys.executable, os.getpid(), "/x/train.py")
     assert found["arguments"] == sys.argv[1:]
@@ -105,7 +103,7 @@ def gathered(whole: bool) -> dict[str, Any]:
     return {name: value for note in notes for name, value in note.items()}
 
 
-def test_other_ranks_do_not_repeat_what_is_the_same_for_all() -> None:
+def test_other_ranks_omit_shared_metadata() -> None:
     assert "packages" in gathered(whole=True)
     assert not {"packages", "git"} & set(gathered(whole=False))
 
@@ -124,17 +122,17 @@ def test_other_ranks_do_not_repeat_what_is_the_same_for_all() -> None:
         ("a:b", "a:b"),
     ],
 )
-def test_arguments_lose_the_credentials_of_urls(monkeypatch: pytest.MonkeyPatch, argument: str, kept: str) -> None:
+def test_arguments_have_no_url_credentials(monkeypatch: pytest.MonkeyPatch, argument: str, kept: str) -> None:
     monkeypatch.setattr(sys, "argv", ["train.py", argument])
     assert of_process(None)["arguments"] == [kept]
 
 
-def test_arguments_may_hold_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_may_contain_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "a\udcff\0"])
     assert gathered(whole=False)["arguments"] == ["a\ufffd\ufffd"]
 
 
-def test_what_cannot_be_found_out_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_metadata_is_omitted(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> Any:
         raise OSError("broken")
 

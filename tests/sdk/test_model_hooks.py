@@ -33,7 +33,7 @@ class Counting:
         self.passes += 1
 
 
-def test_only_the_watched_model_itself_is_counted() -> None:
+def test_copies_of_a_watched_model_are_not_counted() -> None:
     model = Model()
     watch = Counting(model)
     model.hooks[0] = _ForwardHook(watch)  # type: ignore[arg-type]

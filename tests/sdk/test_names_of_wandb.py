@@ -32,21 +32,21 @@ THERE = [
 
 
 @pytest.mark.parametrize("path", THERE)
-def test_it_is_there(path: str) -> None:
+def test_names_exist(path: str) -> None:
     thing = wandb
     for name in path.split("."):
         thing = getattr(thing, name)
     assert thing is not None
 
 
-def test_all_of_it_is_there_for_those_who_import_wandb() -> None:
+def test_names_exist_in_wandb() -> None:
     modules = sorted({path.rpartition(".")[0] for path in THERE} - {""})
     lines = [f"import wandb.{module}" for module in modules] + [f"assert wandb.{path} is not None" for path in THERE]
     script("stepwell.install_as_wandb()\nimport wandb\n" + "\n".join(lines))
 
 
 @pytest.mark.parametrize("path", sorted(names.MODULE))
-def test_what_is_not_there_says_what_to_use(path: str) -> None:
+def test_missing_names_name_a_replacement(path: str) -> None:
     thing = wandb
     *parents, last = path.split(".")
     for name in parents:
@@ -57,7 +57,7 @@ def test_what_is_not_there_says_what_to_use(path: str) -> None:
             getattr(thing, last)
 
 
-def test_an_import_of_what_is_not_there_says_what_to_use() -> None:
+def test_missing_imports_name_a_replacement() -> None:
     done = script(
         """
         stepwell.install_as_wandb()
@@ -82,7 +82,7 @@ def test_an_import_of_what_is_not_there_says_what_to_use() -> None:
     assert "Ultralytics logs automatically after stepwell.install_as_wandb()" in done.stdout
 
 
-def test_a_library_that_can_do_without_a_module_does() -> None:
+def test_optional_imports_fail_cleanly() -> None:
     script(
         """
         stepwell.install_as_wandb()
@@ -97,7 +97,7 @@ def test_a_library_that_can_do_without_a_module_does() -> None:
     )
 
 
-def test_a_name_of_nobody_is_an_attribute_error_with_a_suggestion() -> None:
+def test_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(AttributeError, match="module 'stepwell' has no attribute 'logg'") as caught:
         _ = wandb.logg
     assert not isinstance(caught.value, AbsentNameError)
@@ -106,7 +106,7 @@ def test_a_name_of_nobody_is_an_attribute_error_with_a_suggestion() -> None:
         _ = wandb.sdk.logg
 
 
-def test_the_version_is_one_of_wandb_and_says_ours() -> None:
+def test_version_is_a_wandb_version() -> None:
     from packaging.version import Version
 
     assert Version("0.12.10") < Version("0.19.11") < Version(wandb.__version__) < Version("0.20")
@@ -114,7 +114,7 @@ def test_the_version_is_one_of_wandb_and_says_ours() -> None:
     assert tuple(int(part) for part in wandb.__version__.split(".")[:2]) == (0, 19)
 
 
-def test_hints_of_util() -> None:
+def test_util_hints() -> None:
     assert len(wandb.util.generate_id()) == 8
     assert len(wandb.util.generate_id(12)) == 12
     assert wandb.util.get_module("json").__name__ == "json"
@@ -125,7 +125,7 @@ def test_hints_of_util() -> None:
         _ = wandb.util.to_json
 
 
-def test_a_run_has_the_names_of_older_clients() -> None:
+def test_run_has_older_names() -> None:
     with capture():
         run = wandb.init(project="p", id="r", url="http://host:1", mode="online")
         assert (run.sweep_id, run.sweep_url, run.get_sweep_url()) == (None, None, None)
@@ -141,14 +141,14 @@ def test_a_run_has_the_names_of_older_clients() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(names.RUN.keys() - {"status", "write_logs"}))
-def test_what_a_run_has_not_says_what_to_use(name: str) -> None:
+def test_missing_run_names_name_a_replacement(name: str) -> None:
     with wandb.init(mode="disabled") as run:
         assert not hasattr(run, name)
         with pytest.raises(AbsentNameError, match=re.escape(names.RUN[name])):
             getattr(run, name)
 
 
-def test_a_slip_of_the_pen_on_a_run_is_an_attribute_error() -> None:
+def test_typo_on_a_run_is_an_attribute_error() -> None:
     with (
         wandb.init(mode="disabled") as run,
         pytest.raises(AttributeError, match="'Run' object has no attribute 'sumary'"),
@@ -156,7 +156,7 @@ def test_a_slip_of_the_pen_on_a_run_is_an_attribute_error() -> None:
         _ = run.sumary
 
 
-def test_a_run_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     wandb.init(mode="disabled").finish(0, quiet=True)
     wandb.init(mode="disabled")
     wandb.finish(quiet=True)
@@ -164,7 +164,7 @@ def test_a_run_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_lines_to_the_terminal_have_a_prefix(capsys: pytest.CaptureFixture[str]) -> None:
+def test_terminal_lines_have_a_prefix(capsys: pytest.CaptureFixture[str]) -> None:
     wandb.errors.term.termsetup(None, None)
     wandb.termlog("one")
     wandb.termwarn("two", repeat=False)
@@ -172,7 +172,7 @@ def test_lines_to_the_terminal_have_a_prefix(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == "stepwell: one\nstepwell: two\nstepwell: three"
 
 
-def test_the_errors_are_of_the_kinds_that_programs_catch() -> None:
+def test_errors_have_the_expected_base_classes() -> None:
     assert issubclass(AbsentNameError, AttributeError)
     assert issubclass(AbsentModuleError, ImportError)
     assert issubclass(AbsentNameError, wandb.UsageError)

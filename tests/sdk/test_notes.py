@@ -24,7 +24,7 @@ def cut(stage: Stage, target_bytes: int = 1 << 20) -> list[wire.Frame]:
     return [wire.decode(raw) for raw in _framer.frames(taken, SESSION, 5, target_bytes)]
 
 
-def test_a_note_carries_the_step_that_was_open() -> None:
+def test_note_has_the_open_step() -> None:
     stage = new_stage()
     stage.note("meta", b"0")
     stage.log({"a": 1.0})
@@ -40,7 +40,7 @@ def test_a_note_carries_the_step_that_was_open() -> None:
     ]
 
 
-def test_notes_alone_are_cut_and_the_open_step_stays_open() -> None:
+def test_notes_are_cut_without_closing_the_step() -> None:
     stage = new_stage()
     stage.log({"a": 1.0}, commit=False)
     stage.note("meta", b"{}")
@@ -52,7 +52,7 @@ def test_notes_alone_are_cut_and_the_open_step_stays_open() -> None:
 
 
 @given(bodies=st.lists(BODIES, max_size=12), rows=st.integers(0, 5), target=st.sampled_from([1, 60, 200, 1 << 20]))
-def test_every_note_is_in_one_frame_behind_the_data_and_in_order(bodies: list[bytes], rows: int, target: int) -> None:
+def test_notes_follow_the_data_in_order(bodies: list[bytes], rows: int, target: int) -> None:
     stage = new_stage()
     for number in range(rows):
         stage.log({"a": float(number), "b": "text"})
@@ -71,7 +71,7 @@ def test_every_note_is_in_one_frame_behind_the_data_and_in_order(bodies: list[by
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
-def test_times_of_notes_follow_no_step_of_the_clock(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
+def test_note_times_ignore_clock_jumps(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
     """Else a jump into the future would make the notes of this process the newest for good."""
     one, other = new_stage(), new_stage()
     now = time.time
@@ -85,12 +85,12 @@ def test_times_of_notes_follow_no_step_of_the_clock(monkeypatch: pytest.MonkeyPa
     assert all(abs(each - now()) < 600 for each in times)
 
 
-def test_a_note_that_no_frame_can_hold_is_refused() -> None:
+def test_oversized_note_is_refused() -> None:
     with pytest.raises(DataError, match="the value is too large"):
         new_stage().note("config", b"x" * (wire.MAX_ROW_BYTES + 1))
 
 
-def test_notes_wait_for_room_or_are_dropped_and_counted() -> None:
+def test_notes_wait_for_room_or_are_dropped() -> None:
     stage = Stage(100, lambda: False)
     for _ in range(5):
         stage.note("x", b"y" * 49)
@@ -108,7 +108,7 @@ def test_notes_are_refused_when_the_spool_must_raise() -> None:
     assert len(cut(stage)[0].objects) == 1
 
 
-def test_lost_notes_are_no_lost_values() -> None:
+def test_lost_notes_are_not_lost_values() -> None:
     outbox = Outbox(None, SESSION, memory_bytes=10)
     outbox.append(wire.encode_notes(SESSION, 0, [wire.Object(0, 0, "x", b"1")] * 3))
     assert (outbox.counts.dropped, outbox.counts.notes_dropped) == (0, 3)

@@ -51,7 +51,7 @@ def told(outage: Outage, clock: Clock, seen: Seen, seconds: int) -> list[tuple[f
     return lines
 
 
-def test_a_server_that_is_away_is_told_once_and_its_return(outage: Outage, clock: Clock) -> None:
+def test_outage_and_recovery_are_logged_once(outage: Outage, clock: Clock) -> None:
     away = f"the server at http://host:8770 cannot be reached: Connection refused. {KEPT} is back"
     assert told(outage, clock, AWAY, 3600) == [(3.0, away)]
     assert told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 5) == []  # nothing has been stored yet
@@ -60,14 +60,14 @@ def test_a_server_that_is_away_is_told_once_and_its_return(outage: Outage, clock
     assert [at for at, _ in told(outage, clock, AWAY._replace(first_seq=3), 60)] == [3618.0]
 
 
-def test_a_short_absence_is_not_told(outage: Outage, clock: Clock) -> None:
+def test_short_outage_is_not_logged(outage: Outage, clock: Clock) -> None:
     for connections in range(1, 100):
         assert told(outage, clock, AWAY._replace(attached=connections), 2) == []
         assert told(outage, clock, Seen(True, connections, connections, 0, None), 1) == []
 
 
 @pytest.mark.parametrize("connected", [True, False])
-def test_a_server_that_stores_nothing_is_told_with_cause_and_lag(outage: Outage, clock: Clock, connected: bool) -> None:
+def test_server_that_stores_nothing_is_logged(outage: Outage, clock: Clock, connected: bool) -> None:
     """Also one that takes connections, and ends each after a moment."""
     cause = UnavailableError("the database takes no frames", detail="disk full")
     lines = told(outage, clock, Seen(True, 1, 7, 0, OSError("overcome long ago")), 1)
@@ -79,7 +79,7 @@ def test_a_server_that_stores_nothing_is_told_with_cause_and_lag(outage: Outage,
     assert [line for _, line in told(outage, clock, Seen(True, 300, 12, 0, None), 5)] == [over]
 
 
-def test_a_server_without_work_is_not_told(outage: Outage, clock: Clock) -> None:
+def test_idle_server_is_not_logged(outage: Outage, clock: Clock) -> None:
     assert told(outage, clock, Seen(True, 1, 7, 0, None), 3600) == []
 
 
@@ -88,9 +88,7 @@ def logged_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.db
-def test_a_run_tells_that_its_server_is_away_and_back(
-    postgres_dsn: str, start_run: StartRun, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_run_logs_outage_and_recovery(postgres_dsn: str, start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     backend = Backend(postgres_dsn)
     run = start_run(backend.url, timeouts=TOLD_SOON)
     run.log({"loss": 1.0})
@@ -108,7 +106,7 @@ def test_a_run_tells_that_its_server_is_away_and_back(
     assert (run.account.stored, len(logged_lines(caplog))) == (1, 2)
 
 
-def test_one_process_of_a_host_tells_of_a_server_that_is_away(clock: Clock) -> None:
+def test_one_process_per_host_logs_the_outage(clock: Clock) -> None:
     """The others tell of what may hold them alone up."""
     outage = Outage("http://host:8770", "/spool", 3.0, 30.0, clock, tells_away=False)
     assert told(outage, clock, AWAY, 3600) == []
@@ -121,12 +119,12 @@ def test_one_process_of_a_host_tells_of_a_server_that_is_away(clock: Clock) -> N
 
 
 @pytest.mark.parametrize(("rank", "tells"), [("0", True), ("1", False), ("7", False)])
-def test_the_first_process_of_a_launch_on_a_host_tells(start_run: StartRun, rank: str, tells: bool) -> None:
+def test_first_process_of_a_launch_logs(start_run: StartRun, rank: str, tells: bool) -> None:
     assert start_run(mode="offline", local_rank=rank)._session.sender._outage()._tells_away is tells
 
 
 @pytest.mark.db
-def test_a_run_tells_that_its_server_stores_nothing_and_why(
+def test_run_logs_that_nothing_is_stored(
     backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = start_run(backend.url, timeouts=dataclasses.replace(TOLD_SOON, away_s=PATIENCE_S))
@@ -188,18 +186,20 @@ def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> st
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer does not come from a Stepwell server (status 400)"),
     ],
 )
-def test_what_else_answers_there_is_said(
+def test_other_answers_are_described(
     start_run: StartRun, caplog: pytest.LogCaptureFixture, reply: bytes, why: str
 ) -> None:
     with answering(reply) as url:
         assert cause(start_run, caplog, url) == f"cannot be reached: {why}"
 
 
-def test_nobody_answers_there(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_connection_refused_is_described(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     assert cause(start_run, caplog, NOWHERE) == "cannot be reached: Connection refused"
 
 
-def test_no_such_host(start_run: StartRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_host_is_described(
+    start_run: StartRun, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -210,7 +210,7 @@ def test_no_such_host(start_run: StartRun, caplog: pytest.LogCaptureFixture, mon
     )
 
 
-def test_tls_where_there_is_none(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
+def test_tls_mismatch_is_described(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     with answering(b"HTTP/1.1 400 Bad\r\n\r\n") as url:
         why = cause(start_run, caplog, url.replace("http:", "https:"))
     assert why == "cannot be reached: it does not speak TLS; does its URL begin with http://?"

@@ -46,7 +46,7 @@ def kinds(frames: list[bytes]) -> list[int]:
     return [wire.peek(frame).kind for frame in frames]
 
 
-def test_frames_are_in_the_spool_as_long_as_it_takes_them(spool: Spool) -> None:
+def test_frames_go_to_the_spool(spool: Spool) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     frames = append(outbox, 10)
     assert (
@@ -59,7 +59,7 @@ def test_frames_are_in_the_spool_as_long_as_it_takes_them(spool: Spool) -> None:
     assert frames == read_all(outbox)
 
 
-def test_a_full_spool_sends_frames_to_memory_and_says_so_once(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_spool_falls_back_to_memory(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     frames = append(outbox, 100)
     assert 10 < spool.next_seq < 40
@@ -75,7 +75,7 @@ def test_a_full_spool_sends_frames_to_memory_and_says_so_once(spool: Spool, capl
     assert ", the limit is 4096)\n  Hint: frames leave it when the server acknowledges them" in message
 
 
-def test_full_memory_turns_frames_into_counted_tombstones(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_full_memory_makes_tombstones(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(spool, SESSION, 3 * FRAME_BYTES)
     frames = append(outbox, 100)
     spooled = spool.next_seq
@@ -93,9 +93,7 @@ def test_full_memory_turns_frames_into_counted_tombstones(spool: Spool, caplog: 
     )
 
 
-def test_what_waits_in_memory_goes_to_the_spool_when_it_takes_frames_again(
-    spool: Spool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_frames_in_memory_return_to_the_spool(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     frames = append(outbox, 40)
     spooled = spool.next_seq
@@ -111,7 +109,7 @@ def test_what_waits_in_memory_goes_to_the_spool_when_it_takes_frames_again(
     assert (41, frames[spooled:]) == (spool.next_seq, read_all(outbox))
 
 
-def test_a_new_frame_never_overtakes_one_in_memory(spool: Spool) -> None:
+def test_new_frame_does_not_overtake_memory(spool: Spool) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     append(outbox, 40)
     waiting_from = spool.next_seq
@@ -122,7 +120,7 @@ def test_a_new_frame_never_overtakes_one_in_memory(spool: Spool) -> None:
     assert (41, frames) == (spool.next_seq, spool.read(40, 1 << 20, 1))
 
 
-def test_what_is_acknowledged_from_memory_keeps_only_its_place(spool: Spool) -> None:
+def test_acknowledged_memory_frames_keep_only_their_seq(spool: Spool) -> None:
     outbox = Outbox(spool, SESSION, 5 * FRAME_BYTES)
     append(outbox, 1)
     while spool.next_seq == outbox.next_seq:
@@ -140,7 +138,7 @@ def test_what_is_acknowledged_from_memory_keeps_only_its_place(spool: Spool) -> 
     assert kinds(spool.read(first + 3, 1 << 20, 10)) == [wire.KIND_DATA] * 3
 
 
-def test_without_a_spool_everything_waits_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_spool_frames_wait_in_memory(caplog: pytest.LogCaptureFixture) -> None:
     outbox = Outbox(None, SESSION, 3 * FRAME_BYTES)
     frames = append(outbox, 3)
     assert (frames, 0, 3) == (read_all(outbox), outbox.counts.spooled, outbox.counts.unspooled)
@@ -156,9 +154,7 @@ def test_without_a_spool_everything_waits_in_memory(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("make", [lambda spool: spool, lambda _: None], ids=["spool", "no spool"])
-def test_reading_keeps_to_its_limits_but_gives_at_least_one_frame(
-    spool: Spool, make: Callable[[Spool], Spool | None]
-) -> None:
+def test_reads_respect_limits_but_return_one_frame(spool: Spool, make: Callable[[Spool], Spool | None]) -> None:
     outbox = Outbox(make(spool), SESSION, 1 << 20)
     frames = append(outbox, 10)
     assert frames[3:4] == outbox.read(3, 1, 10)
@@ -167,14 +163,14 @@ def test_reading_keeps_to_its_limits_but_gives_at_least_one_frame(
     assert outbox.read(10, 1 << 20, 3) == []
 
 
-def test_an_acknowledgement_beyond_the_end_is_one_of_everything() -> None:
+def test_acknowledgement_beyond_the_end_covers_everything() -> None:
     outbox = Outbox(None, SESSION, 1 << 20)
     append(outbox, 3)
     outbox.acknowledge(10)
     assert (outbox.first_seq, outbox.next_seq) == (3, 3)
 
 
-def test_a_delivered_spool_is_gone_after_close(spool: Spool, tmp_path: Path) -> None:
+def test_delivered_spool_is_removed_on_close(spool: Spool, tmp_path: Path) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     spool_state.save(spool.directory, {}, 0)
     append(outbox, 3)
@@ -183,7 +179,7 @@ def test_a_delivered_spool_is_gone_after_close(spool: Spool, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_undelivered_spool_stays_after_close_with_what_waited_in_memory(spool: Spool, tmp_path: Path) -> None:
+def test_undelivered_spool_keeps_memory_frames_on_close(spool: Spool, tmp_path: Path) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     frames = append(outbox, 40)
     spooled = spool.next_seq
@@ -194,7 +190,7 @@ def test_an_undelivered_spool_stays_after_close_with_what_waited_in_memory(spool
     again.close()
 
 
-def test_a_tombstone_of_the_outbox_counts_points_and_objects() -> None:
+def test_tombstone_counts_points_and_objects() -> None:
     outbox = Outbox(None, SESSION, 0)
     objects = [wire.Object(0, 0, "text", b'"x"')] * 3
     outbox.append(wire.encode(SESSION, 0, wire.decode(make_frame(0, 5)).blocks, objects))
@@ -224,7 +220,7 @@ class TestDiskThatGoesOnFailing:
 
     @pytest.mark.parametrize("spooled", [0, 1, 30])
     @pytest.mark.parametrize("left", [0, 3])
-    def test_spool_goes_on_behind_them_when_the_disk_is_back(
+    def test_spool_continues_after_disk_recovery(
         self, tmp_path: Path, spooled: int, left: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         spool = Spool.create(tmp_path / "here", IDENTITY, SMALL)
@@ -261,7 +257,7 @@ def raising(frame: bytes) -> None:
     raise SpoolError("the spool could not store a frame")
 
 
-def test_a_folder_that_was_removed_is_made_again_with_what_is_in_memory(tmp_path: Path) -> None:
+def test_removed_spool_directory_is_recreated(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits())
     outbox = Outbox(spool, SESSION, 1 << 20)
     frames = append(outbox, 5)

@@ -20,7 +20,7 @@ async def log_slowly(run: Run, steps: int) -> None:
         await asyncio.sleep(0.06)
 
 
-async def test_rows_gather_until_the_acknowledgement_comes(start_run: StartRun) -> None:
+async def test_rows_gather_until_acknowledged(start_run: StartRun) -> None:
     gathered = asyncio.Event()
 
     async def busy(peer: Peer) -> None:
@@ -44,7 +44,7 @@ async def test_rows_gather_until_the_acknowledgement_comes(start_run: StartRun) 
     assert steps == [[0], list(range(1, 11))]
 
 
-async def test_a_flush_does_not_wait_for_the_pace(start_run: StartRun) -> None:
+async def test_flush_ignores_the_pace(start_run: StartRun) -> None:
     async def busy(peer: Peer) -> None:
         await peer.hear()
         await peer.say(type="attached", next_seq=0, pace_ms=10_000)
@@ -68,5 +68,5 @@ async def test_a_flush_does_not_wait_for_the_pace(start_run: StartRun) -> None:
     ("said", "seconds"),
     [({"pace_ms": 250}, 0.25), ({"pace_ms": 10**9}, 10.0), ({}, 0.0), ({"pace_ms": -1}, 0.0), ({"pace_ms": "x"}, 0.0)],
 )
-def test_advice_that_makes_no_sense_is_none(said: dict[str, object], seconds: float) -> None:
+def test_invalid_advice_is_ignored(said: dict[str, object], seconds: float) -> None:
     assert pace_s(said) == seconds

@@ -45,15 +45,13 @@ TABLE = Table(columns=["a", "b", "c"], data=[[1, 2.5, "x"], [2, 3.5, "y"]])
         pytest.param(plot.plot_table("me/own", TABLE, {}), "me/own", {}, {}, id="plot_table of nothing"),
     ],
 )
-def test_charts_of_a_table_name_their_specification_and_columns(
-    chart: plot.CustomChart, spec: str, fields: Any, strings: Any
-) -> None:
+def test_table_charts_name_spec_and_columns(chart: plot.CustomChart, spec: str, fields: Any, strings: Any) -> None:
     config = chart.config_entry("k")["panel_config"]
     assert (config["panelDefId"], config["fieldSettings"], config["stringSettings"]) == (spec, fields, strings)
     assert chart.table is TABLE
 
 
-def test_the_row_gets_the_table_and_the_config_the_layout(stored: Stored) -> None:
+def test_chart_table_is_in_the_row_and_layout_in_config(stored: Stored) -> None:
     chart = plot.line(Table(columns=["x", "y"], data=[[1, 2]]), "x", "y", title="T")
     key = chart.row_key("val.curve")
     encoded = stored.log(chart, key, 3)
@@ -93,7 +91,7 @@ def test_the_row_gets_the_table_and_the_config_the_layout(stored: Stored) -> Non
     }
 
 
-def test_only_charts_are_stored_under_another_key() -> None:
+def test_only_charts_change_their_key() -> None:
     assert (TABLE.row_key("k"), Image(np.zeros((1, 1))).row_key("k")) == ("k", "k")
 
 
@@ -111,14 +109,14 @@ def test_only_charts_are_stored_under_another_key() -> None:
         lambda: plot.plot_table("me/own", TABLE, {"x": "a"}, split_table=True),
     ],
 )
-def test_all_charts_can_keep_their_table_apart(make: Any) -> None:
+def test_split_table_works_for_all_charts(make: Any) -> None:
     chart = make()
     assert chart.table_key("k") == "Custom Chart Tables/k_table"
     [query] = chart.config_entry("k")["panel_config"]["userQuery"]["queryFields"]
     assert query["fields"][-1]["args"] == [{"name": "tableKey", "value": "Custom Chart Tables/k_table"}]
 
 
-def test_a_chart_shows_what_its_table_held_when_it_was_logged(stored: Stored) -> None:
+def test_chart_shows_the_table_as_logged(stored: Stored) -> None:
     table = Table(columns=["x", "y"], data=[[1, 2]], log_mode="MUTABLE")
     encoded = stored.log(plot.line(table, "x", "y"), "k_table", change=lambda: table.add_data(3, 4))
     assert stored.json(encoded["path"])["data"] == [[1, 2]]
@@ -138,7 +136,7 @@ def test_a_chart_shows_what_its_table_held_when_it_was_logged(stored: Stored) ->
         (lambda: plot.line_series([1], [5]), "sequence of values .int."),  # type: ignore[list-item]  # likewise
     ],
 )
-def test_a_chart_that_cannot_be_drawn_says_why(make: Any, text: str, kind: type[Exception]) -> None:
+def test_invalid_chart_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=text) as raised:
         make()
     assert isinstance(raised.value, DataError)
@@ -153,7 +151,7 @@ SERIES: list[Any] = [
 
 
 @pytest.mark.parametrize(("xs", "ys", "keys"), SERIES)
-def test_line_series_is_a_table_of_steps_names_and_values(xs: Any, ys: Any, keys: Any) -> None:
+def test_line_series_table(xs: Any, ys: Any, keys: Any) -> None:
     chart = plot.line_series(xs, ys, keys, title="T", xname="epoch")
     assert chart.table.columns == ["step", "lineKey", "lineVal"]
     assert chart.table.data == [[0, "line_0", 2], [1, "line_0", 3], [0, "line_1", 4], [1, "line_1", 5]]
@@ -173,7 +171,7 @@ def test_line_series_is_a_table_of_steps_names_and_values(xs: Any, ys: Any, keys
         ),
     ],
 )
-def test_a_confusion_matrix_has_a_row_for_each_pair_of_classes(given: Any, names: Any, expected: Any) -> None:
+def test_confusion_matrix_has_all_class_pairs(given: Any, names: Any, expected: Any) -> None:
     chart = plot.confusion_matrix(y_true=[0, 0, 1], class_names=names, **given)
     names = names or ["Class_1", "Class_2"]
     assert chart.table.columns == ["Actual", "Predicted", "nPredictions"]
@@ -186,7 +184,7 @@ def test_a_confusion_matrix_has_a_row_for_each_pair_of_classes(given: Any, names
     assert chart.fields == {name: name for name in chart.table.columns}
 
 
-def test_a_confusion_matrix_numbers_the_classes_that_occur() -> None:
+def test_confusion_matrix_numbers_occurring_classes() -> None:
     chart = plot.confusion_matrix(y_true=[5, 9], preds=[9, 9], title="T")
     assert chart.table.data == [
         ["Class_1", "Class_1", 0],
@@ -209,6 +207,6 @@ def test_a_confusion_matrix_numbers_the_classes_that_occur() -> None:
         ({"y_true": ["cat"], "preds": ["cat"], "class_names": ["cat"]}, "class 'cat' has no name"),
     ],
 )
-def test_a_confusion_matrix_of_wrong_arguments_is_a_value_error(given: Any, text: str) -> None:
+def test_confusion_matrix_rejects_wrong_arguments(given: Any, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         plot.confusion_matrix(**given)

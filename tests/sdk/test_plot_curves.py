@@ -22,7 +22,7 @@ SAMPLES = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.50
 
 
 @given(SAMPLES)
-def test_precision_and_recall_are_those_of_scikit_learn(samples: list[tuple[bool, float]]) -> None:
+def test_precision_and_recall_match_scikit_learn(samples: list[tuple[bool, float]]) -> None:
     truth, scores = np.array([one[0] for one in samples]), np.array([one[1] for one in samples])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where there is nothing to find
@@ -31,7 +31,7 @@ def test_precision_and_recall_are_those_of_scikit_learn(samples: list[tuple[bool
 
 
 @given(SAMPLES)
-def test_false_and_true_positive_rates_are_those_of_scikit_learn(samples: list[tuple[bool, float]]) -> None:
+def test_roc_rates_match_scikit_learn(samples: list[tuple[bool, float]]) -> None:
     truth, scores = np.array([one[0] for one in samples]), np.array([one[1] for one in samples])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -45,7 +45,7 @@ def of_class(chart: plot.CustomChart, name: Any) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("size", [21, 5])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_pr_curve_has_the_best_precision_at_each_of_21_recalls(size: int, number: int) -> None:
+def test_pr_curve_has_21_recalls(size: int, number: int) -> None:
     chart = plot.pr_curve(TRUTH, SCORES, **({} if size == 21 else {"interp_size": size}))  # type: ignore[arg-type]  # an int
     assert chart is not None
     precision, recall, _ = metrics.precision_recall_curve(number == TRUTH, SCORES[:, number])
@@ -54,7 +54,7 @@ def test_pr_curve_has_the_best_precision_at_each_of_21_recalls(size: int, number
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_roc_curve_has_the_points_of_scikit_learn(number: int) -> None:
+def test_roc_curve_matches_scikit_learn(number: int) -> None:
     chart = plot.roc_curve(TRUTH, SCORES)
     assert chart is not None
     expected = metrics.roc_curve(number == TRUTH, SCORES[:, number])[:2]
@@ -78,7 +78,7 @@ def test_roc_curve_has_the_points_of_scikit_learn(number: int) -> None:
         ),
     ],
 )
-def test_curves_are_areas_under_a_curve(function: Any, columns: Any, fields: Any, strings: Any) -> None:
+def test_curves_have_the_auc_chart_type(function: Any, columns: Any, fields: Any, strings: Any) -> None:
     chart = function(TRUTH.tolist(), SCORES.tolist())
     assert (chart.spec, chart.table.columns) == ("wandb/area-under-curve/v0", columns)
     assert (chart.fields, chart.strings) == (fields, strings)
@@ -86,7 +86,7 @@ def test_curves_are_areas_under_a_curve(function: Any, columns: Any, fields: Any
 
 
 @pytest.mark.parametrize("function", [plot.pr_curve, plot.roc_curve])
-def test_labels_name_classes_and_some_of_them_can_be_chosen(function: Any) -> None:
+def test_labels_and_selected_classes(function: Any) -> None:
     chart = function(TRUTH, SCORES, labels=["cat", "dog", "car"], classes_to_plot=[0, 2])
     assert {row[0] for row in chart.table.data} == {"cat", "car"}
     np.testing.assert_array_equal(of_class(chart, "car"), of_class(function(TRUTH, SCORES), 2))
@@ -95,16 +95,14 @@ def test_labels_name_classes_and_some_of_them_can_be_chosen(function: Any) -> No
 
 
 @pytest.mark.parametrize("function", [plot.pr_curve, plot.roc_curve])
-def test_classes_may_have_names_of_their_own(function: Any) -> None:
+def test_classes_may_have_names(function: Any) -> None:
     chart = function(np.array(list("abc"))[TRUTH], SCORES, labels=["not", "for", "these"])
     np.testing.assert_array_equal(of_class(chart, "b"), of_class(function(TRUTH, SCORES), 1))
 
 
 @pytest.mark.parametrize("function", [plot.pr_curve, plot.roc_curve])
 @pytest.mark.parametrize("arguments", [(None, None), (TRUTH, None), (None, SCORES), ("text", SCORES), (TRUTH, 5)])
-def test_missing_arguments_give_none_and_a_warning(
-    function: Any, arguments: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_arguments_give_a_warning(function: Any, arguments: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert function(*arguments) is None
     assert "no curve is drawn" in caplog.text
 
@@ -121,12 +119,12 @@ def test_missing_arguments_give_none_and_a_warning(
         ([0, 1], [["a", "b"], ["c", "d"]], "finite numbers"),
     ],
 )
-def test_what_does_not_fit_together_says_so(function: Any, truth: Any, scores: Any, text: str) -> None:
+def test_mismatched_arguments_are_errors(function: Any, truth: Any, scores: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         function(truth, scores)
 
 
-def test_a_long_roc_curve_is_thinned_evenly(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_roc_curve_is_thinned(caplog: pytest.LogCaptureFixture) -> None:
     truth = RNG.integers(0, 2, 60_000)
     scores = RNG.random(60_000)
     chart = plot.roc_curve(truth, np.stack([1 - scores, scores], 1))

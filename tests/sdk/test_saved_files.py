@@ -51,7 +51,7 @@ def logged() -> Iterator[testing.Capture]:
         ("nothing*", None, []),
     ],
 )
-def test_files_are_named_below_their_base(
+def test_files_are_named_relative_to_the_base(
     logged: testing.Capture, place: Path, pattern: str, base: str | None, names: list[str]
 ) -> None:
     base = base and base.format(place=place)
@@ -61,12 +61,12 @@ def test_files_are_named_below_their_base(
     assert all(Path(path).is_absolute() and Path(path).read_bytes() in logged.files.values() for path in paths)
 
 
-def test_a_path_object_will_do(logged: testing.Capture, place: Path) -> None:
+def test_path_object_is_accepted(logged: testing.Capture, place: Path) -> None:
     assert stepwell.save(place / "a.txt", place) == [str(place / "a.txt")]
     assert logged.files == {"a.txt": b"a.txt"}
 
 
-def test_a_file_outside_of_the_base_is_refused(logged: testing.Capture, place: Path) -> None:
+def test_file_outside_the_base_is_refused(logged: testing.Capture, place: Path) -> None:
     with pytest.raises(stepwell.UsageError, match=r"is not below .*\n.*base_path"):
         stepwell.save("a.txt", "models")
     with pytest.raises(stepwell.UsageError, match="is not below"):
@@ -74,19 +74,19 @@ def test_a_file_outside_of_the_base_is_refused(logged: testing.Capture, place: P
     assert logged.files == {}
 
 
-def test_an_unknown_policy_is_a_value_error(logged: testing.Capture) -> None:
+def test_unknown_policy_is_a_value_error(logged: testing.Capture) -> None:
     with pytest.raises(ValueError, match="policy must be one of live, now, end, not 'soon'"):
         stepwell.save("a.txt", policy="soon")
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/x", "s3://bucket/x"])
-def test_a_url_of_a_cloud_is_a_warning(logged: testing.Capture, caplog: pytest.LogCaptureFixture, url: str) -> None:
+def test_cloud_url_gives_a_warning(logged: testing.Capture, caplog: pytest.LogCaptureFixture, url: str) -> None:
     assert stepwell.save(url) == []
     assert "only files of this host are kept" in caplog.text
 
 
 @pytest.mark.parametrize(("policy", "content"), [("now", b"old"), ("live", b"new!"), ("end", b"new!")])
-def test_a_policy_says_which_content_counts(policy: str, content: bytes, place: Path) -> None:
+def test_policy_selects_the_content(policy: str, content: bytes, place: Path) -> None:
     (place / "a.txt").write_bytes(b"old")
     with testing.capture() as logged:
         run = stepwell.init()
@@ -97,7 +97,7 @@ def test_a_policy_says_which_content_counts(policy: str, content: bytes, place: 
     assert logged.files == {"a.txt": content}
 
 
-def test_at_the_end_all_that_match_then_are_kept(place: Path) -> None:
+def test_matching_files_are_saved_at_the_end(place: Path) -> None:
     with testing.capture() as logged:
         run = stepwell.init()
         assert run.save("models/*.pt", policy="end") == [str(place / "models" / "b.pt")]
@@ -107,7 +107,7 @@ def test_at_the_end_all_that_match_then_are_kept(place: Path) -> None:
     assert logged.files == {"models/b.pt": b"models/b.pt", "models/later.pt": b"later"}
 
 
-def test_a_disabled_run_keeps_nothing_and_says_false() -> None:
+def test_disabled_run_saves_nothing() -> None:
     with stepwell.init(mode="disabled") as run:
         assert run.save("a.txt") is False
         with pytest.raises(ValueError, match="policy"):
@@ -115,14 +115,14 @@ def test_a_disabled_run_keeps_nothing_and_says_false() -> None:
     assert run.save("a.txt") is False
 
 
-def test_a_finished_run_keeps_nothing(logged: testing.Capture) -> None:
+def test_finished_run_saves_nothing(logged: testing.Capture) -> None:
     run = logged.runs[0].run
     run.finish()
     with pytest.raises(stepwell.UsageError, match=r"is finished, so save\(\) cannot be called"):
         run.save("a.txt")
 
 
-def test_without_a_run_it_says_so() -> None:
+def test_save_without_a_run_is_an_error() -> None:
     with pytest.raises(stepwell.Error, match=r"wandb\.save\(\)"):
         stepwell.save("a.txt")
 
@@ -147,7 +147,7 @@ class Kept:
             assert self._more.wait_for(lambda: content in self.contents, PATIENCE_S)
 
 
-def test_a_live_file_is_kept_again_when_it_has_changed(place: Path) -> None:
+def test_changed_live_file_is_saved_again(place: Path) -> None:
     kept = Kept()
     files = SavedFiles(kept.queue, lambda: 0, look_s=0.01)
     files.save("a.txt", None, "live")
@@ -162,7 +162,7 @@ def test_a_live_file_is_kept_again_when_it_has_changed(place: Path) -> None:
     assert kept.queue.counts.failed == 0
 
 
-def test_a_file_that_is_written_meanwhile_is_copied_again(place: Path) -> None:
+def test_file_written_during_copy_is_copied_again(place: Path) -> None:
     kept = Kept()
     original = kept._keep
 
@@ -179,7 +179,7 @@ def test_a_file_that_is_written_meanwhile_is_copied_again(place: Path) -> None:
     assert kept.contents == [b"a.txt", b"written while it was copied"]
 
 
-def test_a_file_that_is_gone_is_counted_and_said(
+def test_missing_file_is_counted_and_reported(
     start_run: StartRun, place: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = start_run(mode="offline")
@@ -199,6 +199,6 @@ def test_a_file_that_is_gone_is_counted_and_said(
 @pytest.mark.parametrize(
     "name", ["log_artifact", "use_artifact", "log_model", "use_model", "link_artifact", "log_code"]
 )
-def test_artifacts_say_what_to_use_instead(logged: testing.Capture, name: str) -> None:
+def test_artifacts_name_a_replacement(logged: testing.Capture, name: str) -> None:
     with pytest.raises(stepwell.UsageError, match=r"keeps no artifacts\n  Hint: .*run\.save"):
         getattr(logged.runs[0].run, name)("x")

@@ -13,7 +13,7 @@ SERVER = ServerFile("http://127.0.0.1:8770", "postgresql://stepwell:secret@/step
 
 
 @pytest.mark.parametrize("planted", ["file", "link", "dangling"])
-def test_a_planted_temporary_file_is_not_written_to(tmp_path: Path, planted: str) -> None:
+def test_planted_temporary_file_is_not_used(tmp_path: Path, planted: str) -> None:
     data, victim = tmp_path / "data", tmp_path / "victim"
     data.mkdir()
     victim.write_text("untouched")

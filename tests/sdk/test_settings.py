@@ -14,7 +14,7 @@ from stepwell.settings.given import as_arguments
 from stepwell.settings.names import words_of
 
 
-def test_defaults_are_those_of_the_documentation() -> None:
+def test_documented_defaults() -> None:
     settings = resolve({})
     assert (
         "http://127.0.0.1:8770",
@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert re.fullmatch("[0-9a-z]{8}", settings.run_id)
 
 
-def test_made_up_run_ids_differ() -> None:
+def test_generated_run_ids_differ() -> None:
     assert len({resolve({}).run_id for _ in range(100)}) == 100
 
 
@@ -69,12 +69,12 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
 }
 
 
-def test_every_variable_has_an_example_here() -> None:
+def test_every_variable_is_tested() -> None:
     assert set(EXAMPLES) == set(ENVIRONMENT)
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> None:
+def test_environment_wins_over_the_default(variable: str) -> None:
     text, value = EXAMPLES[variable]
     renamed = {"resume": "start", "api_key": "authorization"}
     attribute = renamed.get(ENVIRONMENT[variable], ENVIRONMENT[variable])
@@ -82,7 +82,7 @@ def test_a_variable_of_the_environment_wins_over_the_default(variable: str) -> N
 
 
 @pytest.mark.parametrize("variable", FALLBACKS)
-def test_a_variable_of_wandb_counts_where_ours_is_not_set(variable: str) -> None:
+def test_wandb_variables_are_fallbacks(variable: str) -> None:
     ours = next(name for name, attribute in ENVIRONMENT.items() if attribute == FALLBACKS[variable])
     text, value = EXAMPLES[ours]
     if variable == "WANDB_DIR":
@@ -94,11 +94,11 @@ def test_a_variable_of_wandb_counts_where_ours_is_not_set(variable: str) -> None
 
 
 @pytest.mark.parametrize("variable", ["WANDB_BASE_URL", "WANDB_API_KEY"])
-def test_the_server_of_wandb_is_not_ours(variable: str) -> None:
+def test_wandb_server_variables_are_ignored(variable: str) -> None:
     assert resolve({variable: "https://elsewhere"}, run_id="same") == resolve({}, run_id="same")
 
 
-def test_processes_that_share_a_run_are_writers_of_their_own() -> None:
+def test_processes_of_a_run_are_separate_writers() -> None:
     one, two = resolve({}, mode="shared"), resolve({}, mode="shared")
     assert (one.mode, one.writer == two.writer) == ("online", False)
     assert resolve({"RANK": "3"}, mode="shared").writer == "3"
@@ -106,18 +106,18 @@ def test_processes_that_share_a_run_are_writers_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("tags", [[""], ["x" * 65], [5], ["good", None]])
-def test_a_tag_that_cannot_be_is_a_value_error(tags: list[Any]) -> None:
+def test_invalid_tag_is_a_value_error(tags: list[Any]) -> None:
     with pytest.raises(ValueError, match="a tag must have 1 to 64 characters"):
         resolve({}, tags=tags)
 
 
-def test_tags_come_once_and_a_lone_one_is_one() -> None:
+def test_tags_are_deduplicated() -> None:
     assert resolve({}, tags=["b", "a", "b"]).tags == ("b", "a")
     assert resolve({"STEPWELL_TAGS": "a,b"}, tags="one, two").tags == ("one, two",)
 
 
 @pytest.mark.parametrize("variable", ENVIRONMENT)
-def test_an_empty_variable_counts_as_none(variable: str) -> None:
+def test_empty_variable_is_unset(variable: str) -> None:
     attribute = ENVIRONMENT[variable]
     fixed = {} if attribute == "run_id" else {"run_id": "same"}
     if attribute != "run_id":
@@ -126,7 +126,7 @@ def test_an_empty_variable_counts_as_none(variable: str) -> None:
         assert resolve({variable: ""}).run_id
 
 
-def test_an_argument_wins_over_the_environment_and_none_is_no_argument() -> None:
+def test_arguments_win_over_the_environment() -> None:
     environment = {"STEPWELL_PROJECT": "outside", "STEPWELL_MODE": "offline", "STEPWELL_WRITER": "3"}
     settings = resolve(environment, project="inside", mode=None, writer=5)
     assert (settings.project, settings.mode, settings.writer) == ("inside", "offline", "5")
@@ -145,7 +145,7 @@ def test_an_argument_wins_over_the_environment_and_none_is_no_argument() -> None
         ({"STEPWELL_WRITER": "loader", "RANK": "3"}, "loader"),
     ],
 )
-def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], writer: str) -> None:
+def test_writer_is_the_rank(environment: dict[str, str], writer: str) -> None:
     assert writer == resolve(environment).writer
 
 
@@ -159,7 +159,7 @@ def test_the_writer_is_the_rank_of_the_launcher(environment: dict[str, str], wri
         ({"MPI_LOCALRANKID": "3"}, "3"),
     ],
 )
-def test_the_local_rank_is_that_of_the_launcher(environment: dict[str, str], rank: str) -> None:
+def test_local_rank_comes_from_the_launcher(environment: dict[str, str], rank: str) -> None:
     assert rank == resolve(environment).local_rank
 
 
@@ -202,20 +202,20 @@ def test_modes(given: str, mode: str) -> None:
         ({"writer": "a/b"}, UsageError, "invalid writer 'a/b'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name(arguments: dict[str, Any], kind: type[Error], text: str) -> None:
+def test_invalid_arguments_are_named(arguments: dict[str, Any], kind: type[Error], text: str) -> None:
     with pytest.raises(kind) as raised:
         resolve({}, **arguments)
     assert str(raised.value).startswith(text)
 
 
 @pytest.mark.parametrize("forbidden", "/\\#?%:")
-def test_a_project_has_no_character_that_a_url_cannot_carry(forbidden: str) -> None:
+def test_project_characters_are_validated(forbidden: str) -> None:
     with pytest.raises(UsageError, match="invalid project"):
         resolve({}, project=f"a{forbidden}b")
 
 
 @pytest.mark.parametrize("run_id", ["", " a", "a ", *(f"a{forbidden}b" for forbidden in ":;,#?/'")])
-def test_a_run_id_is_what_a_url_can_carry(run_id: str) -> None:
+def test_run_id_characters_are_validated(run_id: str) -> None:
     with pytest.raises(UsageError, match="invalid run id"):
         resolve({}, run_id=run_id)
 
@@ -236,7 +236,7 @@ def test_silence(text: str, silent: bool) -> None:
 
 
 @pytest.mark.parametrize("word", ["wrap", "auto", "redirect", "wrap_raw", "wrap_emu"])
-def test_all_of_wandbs_ways_to_watch_the_console_are_one(word: str) -> None:
+def test_wandb_console_modes_are_equivalent(word: str) -> None:
     assert resolve({"WANDB_CONSOLE": word}).console == "wrap"
 
 
@@ -250,6 +250,6 @@ def test_all_of_wandbs_ways_to_watch_the_console_are_one(word: str) -> None:
         ({"console": "off", "save_code": True}, {"console": "off", "save_code": True}),
     ],
 )
-def test_settings_of_wandb_turn_off_what_goes_on_beside(given: dict[str, Any], arguments: dict[str, Any]) -> None:
+def test_wandb_settings_disable_observers(given: dict[str, Any], arguments: dict[str, Any]) -> None:
     assert as_arguments(given) == arguments
     resolve({}, **arguments)

@@ -26,12 +26,12 @@ def test_control_characters_are_escaped(sent: str, shown: str, code: str) -> Non
 
 
 @pytest.mark.parametrize("pause", [1e300, float("inf"), float("nan"), -1])
-def test_pauses_end(pause: float) -> None:
+def test_server_cannot_pause_forever(pause: float) -> None:
     error = from_dict({"code": "overloaded", "message": "full", "retry_after_s": pause})
     assert isinstance(error, OverloadedError)
     assert 0 <= error.retry_after_s <= 3600
 
 
-def test_a_command_shows_an_error_of_its_own_without_control_characters() -> None:
+def test_command_errors_have_no_control_characters() -> None:
     error = UsageError("no\x1b[2J such", detail="line 1: x\x1b]0;t\x07\n        ^", hint="a\x9bb")
     assert describe(error) == ("stepwell: no\\x1b[2J such\n  line 1: x\\x1b]0;t\\x07\n          ^\n  Hint: a\\x9bb\n")

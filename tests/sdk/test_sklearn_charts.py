@@ -29,7 +29,7 @@ def table_of(captured: Capture, key: str) -> list[list[Any]]:
     return rows
 
 
-def test_curves_and_matrices_are_logged_under_their_names() -> None:
+def test_curves_and_matrices_are_logged() -> None:
     model = LogisticRegression(max_iter=500).fit(SAMPLES, LABELS)
     chances, predicted = model.predict_proba(SAMPLES), model.predict(SAMPLES)
     with capture() as captured:
@@ -45,7 +45,7 @@ def test_curves_and_matrices_are_logged_under_their_names() -> None:
     assert matrix["versicolor", "virginica"] == ((LABELS == 1) & (predicted == 2)).sum()
 
 
-def test_classes_may_be_texts() -> None:
+def test_class_labels_may_be_texts() -> None:
     with capture() as captured:
         stepwell.init()
         charts.plot_confusion_matrix(np.array(["cat", "dog", "dog"]), np.array(["cat", "cat", "dog"]))
@@ -55,7 +55,7 @@ def test_classes_may_be_texts() -> None:
     ]
 
 
-def test_the_largest_importances_come_first() -> None:
+def test_importances_are_sorted() -> None:
     model = RandomForestClassifier(10, random_state=7).fit(SAMPLES, LABELS)
     with capture() as captured:
         stepwell.init()
@@ -65,7 +65,7 @@ def test_the_largest_importances_come_first() -> None:
     assert rows == [["abcd"[at], float(model.feature_importances_[at])] for at in order]
 
 
-def test_a_model_without_importances_is_refused() -> None:
+def test_model_without_importances_is_refused() -> None:
     with pytest.raises(UsageError, match="neither feature_importances_ nor coef_"):
         charts.plot_feature_importances(object())
 
@@ -80,7 +80,7 @@ def test_class_proportions_count_both_sets() -> None:
     ]
 
 
-def test_summary_metrics_are_those_of_classifiers_or_of_regressions() -> None:
+def test_summary_metrics_depend_on_the_model_type() -> None:
     classifier = LogisticRegression(max_iter=500).fit(SAMPLES, LABELS)
     regression = LinearRegression().fit(SAMPLES[:, :3], SAMPLES[:, 3])
     with capture() as captured:
@@ -97,11 +97,11 @@ def test_summary_metrics_are_those_of_classifiers_or_of_regressions() -> None:
     assert of_numbers.value["nrows"] == 3
 
 
-def test_other_charts_say_what_to_do() -> None:
+def test_other_charts_give_advice() -> None:
     with pytest.raises(AbsentNameError, match=r"plot_elbow_curve(.|\n)*wandb\.plot\.line"):
         _ = charts.plot_elbow_curve
 
 
-def test_without_a_run_it_says_what_to_call() -> None:
+def test_chart_without_a_run_is_an_error() -> None:
     with pytest.raises(Error, match=r"You must call wandb\.init\(\) before plot_confusion_matrix\(\)"):
         charts.plot_confusion_matrix([0, 1], [0, 1])

@@ -57,13 +57,13 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_frames_come_back_as_they_were_appended(spool: Spool) -> None:
+def test_frames_round_trip(spool: Spool) -> None:
     frames = fill(spool, 50)
     assert read_all(spool) == frames
     assert (spool.first_seq, spool.next_seq, spool.pending_frames) == (0, 50, 50)
 
 
-def test_reading_keeps_to_its_limits_but_gives_at_least_one_frame(spool: Spool) -> None:
+def test_reads_respect_limits_but_return_one_frame(spool: Spool) -> None:
     frames = fill(spool, 20)
     size = len(frames[0])
     assert spool.read(3, 1, 10) == frames[3:4]
@@ -85,7 +85,7 @@ def test_frames_from_disk_and_from_memory_are_the_same(tmp_path: Path, cache_byt
     spool.close()
 
 
-def test_reading_goes_on_while_the_same_segment_is_appended_to(tmp_path: Path) -> None:
+def test_read_during_append(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(cache_bytes=0))
     frames: list[bytes] = []
     for _ in range(30):
@@ -95,7 +95,7 @@ def test_reading_goes_on_while_the_same_segment_is_appended_to(tmp_path: Path) -
     spool.close()
 
 
-def test_a_full_segment_is_followed_by_a_new_one_and_acknowledged_ones_are_deleted(spool: Spool) -> None:
+def test_segments_rotate_and_are_deleted(spool: Spool) -> None:
     fill(spool, 40)
     names = [int(path.stem) for path in segments(spool.directory)]
     assert len(names) > 3
@@ -110,7 +110,7 @@ def test_a_full_segment_is_followed_by_a_new_one_and_acknowledged_ones_are_delet
     assert (spool.first_seq, spool.pending_frames) == (40, 0)
 
 
-def test_acknowledging_again_or_less_changes_nothing_and_more_than_there_is_is_refused(spool: Spool) -> None:
+def test_repeated_acknowledgements_are_harmless(spool: Spool) -> None:
     frames = fill(spool, 10)
     spool.acknowledge(4)
     spool.acknowledge(4)
@@ -121,7 +121,7 @@ def test_acknowledging_again_or_less_changes_nothing_and_more_than_there_is_is_r
         spool.acknowledge(11)
 
 
-def test_a_frame_that_is_not_the_next_one_is_refused(spool: Spool) -> None:
+def test_out_of_order_frame_is_refused(spool: Spool) -> None:
     fill(spool, 2)
     frame = make_frame(2)
     for wrong in (
@@ -138,7 +138,7 @@ def test_a_frame_that_is_not_the_next_one_is_refused(spool: Spool) -> None:
     assert spool.next_seq == 3
 
 
-def test_reading_outside_of_what_is_kept_is_refused(spool: Spool) -> None:
+def test_read_out_of_range_is_refused(spool: Spool) -> None:
     fill(spool, 5)
     spool.acknowledge(2)
     for seq in (1, 6):
@@ -146,7 +146,7 @@ def test_reading_outside_of_what_is_kept_is_refused(spool: Spool) -> None:
             spool.read(seq, 1, 1)
 
 
-def test_files_are_for_their_owner_only_and_say_whose_they_are(spool: Spool) -> None:
+def test_files_are_private_and_name_their_session(spool: Spool) -> None:
     fill(spool, 20)
     assert spool.directory.stat().st_mode & 0o777 == 0o700
     assert spool.directory.parent.stat().st_mode & 0o777 == 0o700
@@ -160,7 +160,7 @@ def test_files_are_for_their_owner_only_and_say_whose_they_are(spool: Spool) -> 
     alone.close()
 
 
-def test_close_removes_what_is_delivered_and_keeps_what_is_not(tmp_path: Path) -> None:
+def test_close_removes_only_delivered_spools(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 30)
     spool.acknowledge(7)
@@ -176,7 +176,7 @@ def test_close_removes_what_is_delivered_and_keeps_what_is_not(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_close_can_leave_an_empty_spool(tmp_path: Path) -> None:
+def test_close_can_keep_an_empty_spool(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     fill(spool, 3)
     spool.acknowledge(3)
@@ -187,7 +187,7 @@ def test_close_can_leave_an_empty_spool(tmp_path: Path) -> None:
     again.close()
 
 
-def test_spools_are_discovered_oldest_session_first(tmp_path: Path) -> None:
+def test_spools_are_found_oldest_first(tmp_path: Path) -> None:
     made = []
     for number, started in enumerate([30.0, 10.0, 20.0]):
         identity = SpoolIdentity("e", "p", f"run {number}", "a/b", bytes([number]) * 16, started, {})
@@ -208,7 +208,7 @@ def test_spools_are_discovered_oldest_session_first(tmp_path: Path) -> None:
         Spool.open(never_begun)
 
 
-def test_a_spool_of_a_thousand_segments_opens(tmp_path: Path) -> None:
+def test_spool_of_a_thousand_segments_opens(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(segment_bytes=1, cache_bytes=0))
     frames = fill(spool, 1000)
     assert len(segments(spool.directory)) == 1000
@@ -232,17 +232,17 @@ def test_a_spool_of_a_thousand_segments_opens(tmp_path: Path) -> None:
         ("\ud800", "%ED%A0%80"),
     ],
 )
-def test_any_name_becomes_a_file_name_for_every_platform(text: str, name: str) -> None:
+def test_names_become_portable_file_names(text: str, name: str) -> None:
     assert file_name(text) == name
 
 
-def test_long_names_are_cut_and_stay_different() -> None:
+def test_long_names_are_shortened_uniquely() -> None:
     one, other = file_name("x" * 300), file_name("x" * 301)
     assert len(one) == len(other) == 80
     assert one != other
 
 
-def test_a_second_process_is_refused_and_told_who_owns_it(spool: Spool) -> None:
+def test_second_process_is_refused_with_the_owner(spool: Spool) -> None:
     fill(spool, 3)
     code = "import sys, pathlib; from stepwell.spool import Spool; Spool.open(pathlib.Path(sys.argv[1]))"
     result = run_python(code, str(spool.directory))
@@ -271,7 +271,7 @@ def test_a_second_process_is_refused_and_told_who_owns_it(spool: Spool) -> None:
     ],
 )
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="start times of processes come from /proc")
-def test_a_lock_is_taken_over_when_its_owner_is_no_more(
+def test_lock_of_a_dead_owner_is_taken_over(
     tmp_path: Path, changes: dict[str, object] | None, age_s: int, live: bool
 ) -> None:
     spool = Spool.create(tmp_path, IDENTITY)
@@ -298,7 +298,7 @@ def test_a_lock_is_taken_over_when_its_owner_is_no_more(
     again.close()
 
 
-def test_sync_keeps_the_lock_fresh(spool: Spool) -> None:
+def test_sync_refreshes_the_lock(spool: Spool) -> None:
     lock = spool.directory / "lock"
     os.utime(lock, (0, 0))
     spool.sync()
@@ -309,7 +309,7 @@ def test_sync_keeps_the_lock_fresh(spool: Spool) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_cannot_touch_the_spool_of_its_parent(spool: Spool) -> None:
+def test_forked_child_cannot_use_the_spool(spool: Spool) -> None:
     frames = fill(spool, 2)
     child = os.fork()
     if child == 0:
@@ -327,7 +327,7 @@ def test_a_forked_child_cannot_touch_the_spool_of_its_parent(spool: Spool) -> No
     assert (spool.directory / "lock").exists()
 
 
-def test_the_size_limit_refuses_frames_until_some_are_acknowledged(tmp_path: Path) -> None:
+def test_size_limit_refuses_frames_until_acknowledged(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(segment_bytes=1 << 20, max_bytes=8000, cache_bytes=0))
     with pytest.raises(SpoolFullError, match="size limit") as caught:
         fill(spool, 1000)
@@ -350,7 +350,7 @@ def test_the_size_limit_refuses_frames_until_some_are_acknowledged(tmp_path: Pat
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("stored_anyway", [0, 1, 63, 100])
-def test_a_write_that_fails_half_way_leaves_earlier_frames_whole(
+def test_partial_write_keeps_earlier_frames(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, code: int, stored_anyway: int
 ) -> None:
     frames = fill(spool, 12)
@@ -381,9 +381,7 @@ def _raise(code: int) -> int:
     raise OSError(code, os.strerror(code))
 
 
-def test_a_half_record_that_cannot_be_cut_off_is_left_behind_by_a_new_segment(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_partial_record_is_abandoned_with_its_segment(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = fill(spool, 3)
     real_write, real_truncate = os.write, os.ftruncate
     monkeypatch.setattr(os, "ftruncate", lambda fd, length: _raise(errno.EIO))
@@ -400,7 +398,7 @@ def test_a_half_record_that_cannot_be_cut_off_is_left_behind_by_a_new_segment(
     again.close()
 
 
-def test_a_limit_on_file_size_is_reported_and_a_new_segment_goes_on(tmp_path: Path) -> None:
+def test_file_size_limit_starts_a_new_segment(tmp_path: Path) -> None:
     pytest.importorskip("resource", reason="limits of a process")
     code = """
 import sys, pathlib, resource
@@ -440,7 +438,7 @@ def small_disk() -> Iterator[Path]:
     directory.rmdir()
 
 
-def test_a_full_disk_is_reported_and_appending_works_when_there_is_room(small_disk: Path) -> None:
+def test_full_disk_is_reported_and_recovers(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(32 * 1024))
     spool = Spool.create(small_disk / "spools", IDENTITY, SpoolLimits(segment_bytes=8192, cache_bytes=0))
@@ -460,7 +458,7 @@ def test_a_full_disk_is_reported_and_appending_works_when_there_is_room(small_di
     again.close()
 
 
-def test_on_a_full_disk_acknowledged_frames_give_their_room_back(small_disk: Path) -> None:
+def test_full_disk_reuses_acknowledged_space(small_disk: Path) -> None:
     spool = Spool.create(small_disk / "spools", IDENTITY, SpoolLimits(cache_bytes=0))
     for _ in range(3):
         with pytest.raises(SpoolFullError):
@@ -474,7 +472,7 @@ def test_on_a_full_disk_acknowledged_frames_give_their_room_back(small_disk: Pat
     spool.close()
 
 
-def test_no_room_for_a_new_spool_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_creation_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "write", lambda fd, data: _raise(errno.ENOSPC))
     with pytest.raises(SpoolFullError, match="could not be created"):
         Spool.create(tmp_path, IDENTITY)
@@ -483,7 +481,7 @@ def test_no_room_for_a_new_spool_leaves_nothing_behind(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("synced", [0, 3])
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
-def test_a_failed_fsync_is_not_believed_and_its_frames_are_written_anew(
+def test_failed_fsync_rewrites_its_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: int, cache_bytes: int
 ) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(1024, 1 << 20, cache_bytes))
@@ -527,9 +525,7 @@ def _is_new(fd: int, directory: Path) -> bool:
     return any(path.stat().st_ino == os.fstat(fd).st_ino for path in directory.glob("*.tmp"))
 
 
-def test_a_rewrite_that_fails_too_is_an_error_and_is_tried_again(
-    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_rewrite_is_retried(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = fill(spool, 20)
     real_fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: _raise(errno.EIO))
@@ -548,7 +544,7 @@ def test_a_rewrite_that_fails_too_is_an_error_and_is_tried_again(
     spool.sync()
 
 
-def test_everything_appended_is_synced_once_and_not_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_appended_frames_are_synced_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     real_fsync, synced = os.fsync, []
 
     def fsync(fd: int) -> None:
@@ -568,7 +564,7 @@ def test_everything_appended_is_synced_once_and_not_again(spool: Spool, monkeypa
     assert len(synced) == 1
 
 
-def test_a_spool_that_is_never_synced_does_not_run_out_of_descriptors(tmp_path: Path) -> None:
+def test_unsynced_spool_keeps_few_descriptors(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource", reason="limits of a process")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(segment_bytes=1, cache_bytes=0))
@@ -583,7 +579,7 @@ def test_a_spool_that_is_never_synced_does_not_run_out_of_descriptors(tmp_path: 
     spool.close()
 
 
-def test_another_thread_may_sync_while_frames_are_appended_and_acknowledged(tmp_path: Path) -> None:
+def test_concurrent_sync_and_append(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, SpoolLimits(2048, 1 << 20, 1000))
     stop, failures = threading.Event(), []
 

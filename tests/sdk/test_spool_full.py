@@ -45,9 +45,7 @@ def make_outbox(tmp_path: Path) -> Iterator[MakeOutbox]:
         spool.close()
 
 
-def test_drop_oldest_gives_up_the_oldest_frames_and_counts_them(
-    make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_drop_oldest_drops_and_counts(make_outbox: MakeOutbox, caplog: pytest.LogCaptureFixture) -> None:
     outbox = make_outbox("drop_oldest")
     for seq in range(100):
         outbox.append(frame(seq))
@@ -60,7 +58,7 @@ def test_drop_oldest_gives_up_the_oldest_frames_and_counts_them(
     assert "the spool is full: its oldest frames, seq 0 to" in caplog.text
 
 
-def test_what_is_acknowledged_is_not_counted_as_dropped(make_outbox: MakeOutbox) -> None:
+def test_acknowledged_frames_are_not_counted_as_dropped(make_outbox: MakeOutbox) -> None:
     outbox = make_outbox("drop_oldest")
     for seq in range(10):
         outbox.append(frame(seq))
@@ -71,7 +69,7 @@ def test_what_is_acknowledged_is_not_counted_as_dropped(make_outbox: MakeOutbox)
 
 
 @pytest.mark.parametrize("policy", ["block", "raise"])
-def test_block_and_raise_keep_every_frame_and_ask_for_no_more(make_outbox: MakeOutbox, policy: WhenFull) -> None:
+def test_block_and_raise_keep_every_frame(make_outbox: MakeOutbox, policy: WhenFull) -> None:
     outbox = make_outbox(policy)
     count = 0
     while outbox.has_room:
@@ -85,9 +83,7 @@ def test_block_and_raise_keep_every_frame_and_ask_for_no_more(make_outbox: MakeO
     assert frames == [frame(seq) for seq in range(count + 1)]
 
 
-def test_a_run_that_drops_the_oldest_delivers_the_newest_and_the_loss_is_on_record(
-    postgres_dsn: str, start_run: StartRun
-) -> None:
+def test_drop_oldest_run_delivers_the_newest(postgres_dsn: str, start_run: StartRun) -> None:
     backend = Backend(postgres_dsn)
     run = start_run(backend.url, limits=FULL, spool_full="drop_oldest", timeouts=QUICK)
     for step in range(60):
@@ -108,7 +104,7 @@ def test_a_run_that_drops_the_oldest_delivers_the_newest_and_the_loss_is_on_reco
         backend.stop()
 
 
-def test_a_run_that_raises_says_so_and_loses_nothing_that_it_took(postgres_dsn: str, start_run: StartRun) -> None:
+def test_raise_run_keeps_accepted_values(postgres_dsn: str, start_run: StartRun) -> None:
     backend = Backend(postgres_dsn)
     run = start_run(backend.url, limits=FULL, spool_full="raise", timeouts=QUICK)
     taken = 0
@@ -127,7 +123,7 @@ def test_a_run_that_raises_says_so_and_loses_nothing_that_it_took(postgres_dsn: 
         backend.stop()
 
 
-def test_a_run_that_blocks_goes_on_when_the_server_comes(postgres_dsn: str, start_run: StartRun) -> None:
+def test_blocked_run_continues_when_the_server_arrives(postgres_dsn: str, start_run: StartRun) -> None:
     backend = Backend(postgres_dsn)
     run = start_run(backend.url, limits=FULL, spool_full="block", timeouts=QUICK)
     blocked = threading.Event()

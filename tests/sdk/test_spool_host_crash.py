@@ -62,7 +62,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_host_crash_costs_what_came_after_the_last_sync_at_most(tmp_path: Path, disk: Disk, seed: int) -> None:
+def test_host_crash_loses_only_unsynced_frames(tmp_path: Path, disk: Disk, seed: int) -> None:
     chance, root = random.Random(seed), tmp_path / "root"
     root.mkdir()
     spool = Spool.create(root, IDENTITY, TINY)
@@ -95,7 +95,7 @@ def test_a_host_crash_costs_what_came_after_the_last_sync_at_most(tmp_path: Path
     spool.close()
 
 
-def test_what_a_run_has_flushed_to_the_disk_is_there_after_a_host_crash(tmp_path: Path, disk: Disk) -> None:
+def test_flushed_values_survive_a_host_crash(tmp_path: Path, disk: Disk) -> None:
     root = tmp_path / "root"
     root.mkdir()
     run = Run(resolve({}, dir=root, project="p", run_id="r", mode="offline", silent="1"), {})

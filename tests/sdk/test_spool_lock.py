@@ -32,7 +32,7 @@ os.execv(sys.executable, [sys.executable, "-c", "print('here', flush=True); inpu
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="programs are told apart by /proc")
-def test_what_a_process_left_before_exec_is_free(tmp_path: Path) -> None:
+def test_spool_is_free_after_exec(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((SDK, str(Path(__file__).parents[1])))}
     with subprocess.Popen(
         [sys.executable, "-c", EXEC, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
@@ -51,7 +51,7 @@ def test_what_a_process_left_before_exec_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("age_s", [0.0, 700.0])
 @pytest.mark.parametrize("off_s", [-HOUR_S, HOUR_S])
-def test_another_host_is_judged_by_the_clock_of_the_file_system(
+def test_lock_age_uses_the_file_system_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off_s: float, age_s: float
 ) -> None:
     spool = Spool.create(tmp_path, IDENTITY)
@@ -70,9 +70,7 @@ def test_another_host_is_judged_by_the_clock_of_the_file_system(
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.EBADF, errno.EIO])
-def test_a_file_system_that_syncs_no_directories_takes_frames_and_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_file_system_without_directory_fsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fsync = os.fsync
 
     def fsync_files(fd: int) -> None:

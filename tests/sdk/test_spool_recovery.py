@@ -38,7 +38,7 @@ def is_tombstone(frame: bytes, seq: int, dropped: int | None = None) -> bool:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 @pytest.mark.parametrize("after", [1, 40, 333])
-def test_every_append_that_returned_survives_sigkill(tmp_path: Path, after: int) -> None:
+def test_completed_appends_survive_sigkill(tmp_path: Path, after: int) -> None:
     code = """
 import sys, pathlib
 from fixtures.spools import *
@@ -66,7 +66,7 @@ while True:
     spool.close()
 
 
-def test_a_tail_torn_at_any_byte_loses_only_the_last_frame(tmp_path: Path) -> None:
+def test_torn_tail_loses_only_the_last_frame(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, ONE_SEGMENT)
     frames = fill(spool, 4)
     directory = abandon(spool)
@@ -85,7 +85,7 @@ def test_a_tail_torn_at_any_byte_loses_only_the_last_frame(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("where", ["header", "body"])
-def test_any_flipped_bit_costs_its_own_frame_and_no_other(tmp_path: Path, where: str) -> None:
+def test_flipped_bit_costs_only_its_frame(tmp_path: Path, where: str) -> None:
     spool = Spool.create(tmp_path, IDENTITY, ONE_SEGMENT)
     frames = fill(spool, 5)
     directory = abandon(spool)
@@ -108,7 +108,7 @@ def test_any_flipped_bit_costs_its_own_frame_and_no_other(tmp_path: Path, where:
             assert path.read_bytes() == damaged
 
 
-def test_a_flipped_bit_in_any_record_never_gives_a_wrong_frame(tmp_path: Path) -> None:
+def test_flipped_bit_never_gives_a_wrong_frame(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 25)
     directory = abandon(spool)
@@ -131,7 +131,7 @@ def test_a_flipped_bit_in_any_record_never_gives_a_wrong_frame(tmp_path: Path) -
             path.write_bytes(whole)
 
 
-def test_a_damaged_body_at_the_very_end_keeps_its_seq_and_counts_what_was_lost(tmp_path: Path) -> None:
+def test_damaged_last_frame_keeps_its_seq(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, ONE_SEGMENT)
     frames = fill(spool, 3, points=1000)
     directory = abandon(spool)
@@ -147,7 +147,7 @@ def test_a_damaged_body_at_the_very_end_keeps_its_seq_and_counts_what_was_lost(t
 
 
 @pytest.mark.parametrize("zeros", [1, 8, 64, 4096, 100_000])
-def test_zero_pages_at_the_tail_are_cut_off(tmp_path: Path, zeros: int) -> None:
+def test_zero_pages_at_the_tail_are_removed(tmp_path: Path, zeros: int) -> None:
     spool = Spool.create(tmp_path, IDENTITY, ONE_SEGMENT)
     frames = fill(spool, 3)
     directory = abandon(spool)
@@ -182,7 +182,7 @@ def test_pages_lost_in_the_middle_become_tombstones(tmp_path: Path, garbage: byt
     again.close()
 
 
-def test_a_segment_that_is_gone_becomes_tombstones(tmp_path: Path) -> None:
+def test_missing_segment_becomes_tombstones(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 30)
     directory = abandon(spool)
@@ -198,7 +198,7 @@ def test_a_segment_that_is_gone_becomes_tombstones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1, -1])
-def test_a_damaged_head_costs_nothing_while_another_segment_has_a_good_one(tmp_path: Path, which: int) -> None:
+def test_damaged_header_is_recovered_from_another_segment(tmp_path: Path, which: int) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 30)
     directory = abandon(spool)
@@ -213,7 +213,7 @@ def test_a_damaged_head_costs_nothing_while_another_segment_has_a_good_one(tmp_p
     again.close()
 
 
-def test_a_head_torn_at_any_byte_is_removed(tmp_path: Path) -> None:
+def test_torn_header_is_removed(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 12)
     directory = abandon(spool)
@@ -231,7 +231,7 @@ def test_a_head_torn_at_any_byte_is_removed(tmp_path: Path) -> None:
             again.close()
 
 
-def test_a_damaged_head_without_frames_does_not_keep_the_other_segments_from_delivery(tmp_path: Path) -> None:
+def test_damaged_empty_segment_does_not_block_delivery(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 12)
     directory = abandon(spool)
@@ -246,7 +246,7 @@ def test_a_damaged_head_without_frames_does_not_keep_the_other_segments_from_del
         again.close()
 
 
-def test_a_foreign_file_is_refused_and_not_deleted(tmp_path: Path) -> None:
+def test_foreign_file_is_refused_and_kept(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     fill(spool, 12)
     directory = abandon(spool)
@@ -261,7 +261,7 @@ def test_a_foreign_file_is_refused_and_not_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no spool at all, but quite a long text"])
-def test_what_is_no_spool_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_other_directory_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / f"{0:020}.seg").write_bytes(content)
     with pytest.raises(SpoolFormatError, match=r"not a spool|no frames"):
@@ -274,9 +274,7 @@ def test_what_is_no_spool_is_refused(tmp_path: Path, content: bytes | None) -> N
 @pytest.mark.parametrize(
     ("field", "value", "hint"), [("format", 2, "upgrade"), ("wire", 9, "upgrade"), ("wire", 0, "deliver")]
 )
-def test_a_spool_of_another_version_is_refused_and_left_alone(
-    tmp_path: Path, field: str, value: int, hint: str
-) -> None:
+def test_spool_of_another_version_is_refused(tmp_path: Path, field: str, value: int, hint: str) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     fill(spool, 20)
     directory = abandon(spool)
@@ -295,7 +293,7 @@ def test_a_spool_of_another_version_is_refused_and_left_alone(
     assert Spool.discover(tmp_path) == [directory]
 
 
-def test_the_head_is_as_documented(tmp_path: Path) -> None:
+def test_segment_header_is_as_documented(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 1)
     data = segments(abandon(spool))[0].read_bytes()
@@ -329,7 +327,7 @@ def test_segments_of_two_sessions_do_not_mix(tmp_path: Path) -> None:
     assert stray.exists()
 
 
-def test_a_rewrite_that_a_crash_interrupted_is_forgotten(tmp_path: Path) -> None:
+def test_interrupted_rewrite_is_discarded(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, TINY)
     frames = fill(spool, 12)
     directory = abandon(spool)
@@ -340,7 +338,7 @@ def test_a_rewrite_that_a_crash_interrupted_is_forgotten(tmp_path: Path) -> None
     again.close()
 
 
-def test_a_payload_that_looks_like_a_header_of_this_session_is_not_taken_for_a_frame(tmp_path: Path) -> None:
+def test_payload_that_looks_like_a_header_is_no_frame(tmp_path: Path) -> None:
     spool = Spool.create(tmp_path, IDENTITY, ONE_SEGMENT)
     fake = wire.encode_tombstone(SESSION, 900, 0)
     body = wire.Object(0, 0, "k" * 8, b'"' + bytes(fake) + b'"')
@@ -362,7 +360,7 @@ def test_a_payload_that_looks_like_a_header_of_this_session_is_not_taken_for_a_f
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_kill_at_any_system_call_leaves_a_spool_that_opens(tmp_path: Path) -> None:
+def test_kill_at_any_system_call_leaves_a_valid_spool(tmp_path: Path) -> None:
     """Dies before the n-th write, truncate, unlink, rename or fsync, for every n, and looks at what is there."""
     for deadline in range(1, 200):
         root = tmp_path / str(deadline)

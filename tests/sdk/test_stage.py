@@ -123,7 +123,7 @@ StageAgainstModel.TestCase.settings = settings(deadline=None, max_examples=150, 
 test_any_sequence_of_calls_obeys_the_six_rules = StageAgainstModel.TestCase
 
 
-def test_calls_alike_keep_exact_values_on_the_short_way() -> None:
+def test_fast_path_keeps_exact_values() -> None:
     stage = new_stage()
     values = [1, -1, 2**53, -(2**53), 2**53 + 1, 5, -(2**64), 0, 2**53 - 1]
     for value in values:
@@ -137,7 +137,7 @@ def test_calls_alike_keep_exact_values_on_the_short_way() -> None:
 
 
 @pytest.mark.parametrize("by_step", [False, True], ids=["plain", "by step"])
-def test_calls_alike_take_the_short_way_from_the_second_on(monkeypatch: pytest.MonkeyPatch, by_step: bool) -> None:
+def test_similar_calls_take_the_fast_path(monkeypatch: pytest.MonkeyPatch, by_step: bool) -> None:
     """The cost of `log()` depends on it."""
     stage = new_stage()
     long_way: list[int | None] = []
@@ -155,7 +155,7 @@ def test_calls_alike_take_the_short_way_from_the_second_on(monkeypatch: pytest.M
     assert list(range(100)) == [row["a"] for _, row in sorted(rows(stage).items())]
 
 
-def test_more_key_sets_than_are_remembered_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_key_sets_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_plans, "MAX_PLANS", 4)
     stage = new_stage()
     frames = Frames(stage)
@@ -175,7 +175,7 @@ def test_more_key_sets_than_are_remembered_lose_no_row(monkeypatch: pytest.Monke
     "data", [{"a": 1.0, "b": 2.0}, {"text": "x" * 100}, {"a": 1.0, "text": "x" * 100}], ids=["points", "object", "both"]
 )
 @pytest.mark.parametrize("by_step", [False, True], ids=["plain", "by step"])
-def test_a_full_stage_asks_for_room_and_goes_on(data: dict[str, Any], by_step: bool) -> None:
+def test_full_stage_waits_for_room(data: dict[str, Any], by_step: bool) -> None:
     asked: list[int] = []
     stage: Stage
 
@@ -197,9 +197,7 @@ def test_a_full_stage_asks_for_room_and_goes_on(data: dict[str, Any], by_step: b
 @pytest.mark.parametrize(
     "data", [{"a": 1.0, "b": 2.0}, {"text": "x" * 100}, {"a": 1.0, "text": "x" * 100}], ids=["points", "object", "both"]
 )
-def test_a_stage_that_stays_full_drops_whole_rows_and_counts_them(
-    data: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_blocked_stage_drops_whole_rows(data: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(1000, lambda: False)
     with caplog.at_level(logging.WARNING, "stepwell"):
         for _ in range(500):
@@ -214,7 +212,7 @@ def test_a_stage_that_stays_full_drops_whole_rows_and_counts_them(
     assert {500} == set(rows(stage))
 
 
-def test_threads_that_wait_for_room_keep_steps_in_order() -> None:
+def test_waiting_threads_keep_step_order() -> None:
     """While one call waits, others go on, also to higher steps."""
     stage: Stage
 

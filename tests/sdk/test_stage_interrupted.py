@@ -55,7 +55,7 @@ def at_every_point(prepare: Callable[[], Stage], call: Callable[[Stage], Any], h
 @pytest.mark.parametrize(
     "before", [(FLAT, STORED), (MIXED, STORED_MIXED), None], ids=["open short", "open long", "none"]
 )
-def test_ctrl_c_leaves_whole_rows_and_those_of_calls_that_returned(
+def test_ctrl_c_leaves_whole_rows(
     how: dict[str, Any], data: dict[str, Any], stored: dict[str, Any], before: tuple[dict[str, Any], ...] | None
 ) -> None:
     def prepare() -> Stage:
@@ -82,9 +82,7 @@ def test_ctrl_c_leaves_whole_rows_and_those_of_calls_that_returned(
 
 @CALLS
 @DATA
-def test_a_call_from_inside_of_a_call_waits_until_that_one_has_ended(
-    how: dict[str, Any], data: dict[str, Any], stored: dict[str, Any]
-) -> None:
+def test_nested_call_is_deferred(how: dict[str, Any], data: dict[str, Any], stored: dict[str, Any]) -> None:
     """As a signal handler, a finalizer or a handler of logging may log."""
 
     def prepare() -> Stage:
@@ -106,7 +104,7 @@ def test_a_call_from_inside_of_a_call_waits_until_that_one_has_ended(
         assert ("i" in together) or not got.keys() - {how.get("step", 2)}
 
 
-def test_a_call_from_inside_is_refused_to_its_own_caller() -> None:
+def test_nested_call_raises_to_its_caller() -> None:
     stage = new_stage()
 
     class Nasty:
@@ -124,7 +122,7 @@ def test_a_call_from_inside_is_refused_to_its_own_caller() -> None:
     assert rows(stage) == {0: {"inner": 1.0}, 1: {"outer": Json("text")}}
 
 
-def test_finalizers_that_log_tear_nothing() -> None:
+def test_finalizers_may_log() -> None:
     """The garbage collector runs them wherever memory is asked for, so inside of log(), too."""
     stage = new_stage()
     frames = Frames(stage)
@@ -161,7 +159,7 @@ def test_finalizers_that_log_tear_nothing() -> None:
     assert sum("gone" in row.points for row in got) == 2000
 
 
-def test_a_handler_of_logging_that_logs_metrics_does_so_after_the_call_that_warned() -> None:
+def test_logging_handlers_may_log_metrics() -> None:
     stage = new_stage()
 
     class Counting(logging.Handler):
@@ -179,7 +177,7 @@ def test_a_handler_of_logging_that_logs_metrics_does_so_after_the_call_that_warn
     assert rows(stage) == {5: {"a": 1.0, "warnings": 1.0}, 7: {"a": 3.0}}
 
 
-def test_signals_at_random_moments_neither_tear_nor_lose_nor_double_rows() -> None:
+def test_random_signals_keep_rows_intact() -> None:
     """Real signals: every other one raises, the others log."""
     stage = new_stage()
     frames = Frames(stage)
@@ -227,7 +225,7 @@ def test_signals_at_random_moments_neither_tear_nor_lose_nor_double_rows() -> No
     assert all("s" in row.objects for row in got if "h" in row.points)
 
 
-def test_a_slow_value_holds_no_other_thread_up() -> None:
+def test_slow_value_does_not_block_other_threads() -> None:
     stage = new_stage()
     entered, go_on = threading.Event(), threading.Event()
 

@@ -17,7 +17,7 @@ ABSENT_OF_A_RUN = ["log_artifact", "upsert_artifact", "finish_artifact", "use_ar
 ABSENT_OF_A_RUN += ["log_model", "use_model", "link_model"]
 
 
-def test_importlib_knows_the_version_that_stands_in_while_it_does() -> None:
+def test_importlib_reports_the_stand_in_version() -> None:
     script(
         """
         from importlib import metadata, util
@@ -48,7 +48,7 @@ def test_importlib_knows_the_version_that_stands_in_while_it_does() -> None:
     )
 
 
-def test_modules_that_libraries_import_are_there_and_heavy_ones_come_when_they_are_used() -> None:
+def test_stand_in_modules_are_lazy() -> None:
     script(
         """
         stepwell.install_as_wandb()
@@ -69,7 +69,7 @@ def test_modules_that_libraries_import_are_there_and_heavy_ones_come_when_they_a
     )
 
 
-def test_without_keras_its_callbacks_say_that_it_is_missing() -> None:
+def test_keras_callbacks_report_missing_keras() -> None:
     script(
         """
         sys.modules["keras"] = None  # as if it were not installed
@@ -84,20 +84,20 @@ def test_without_keras_its_callbacks_say_that_it_is_missing() -> None:
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_is_not_there_says_what_to_do_instead(name: str) -> None:
+def test_missing_names_give_advice(name: str) -> None:
     with pytest.raises(UsageError, match=rf"^wandb\.{name}\(\): Stepwell (keeps no artifacts|has no sweeps)") as caught:
         getattr(stepwell, name)("anything", aliases=["latest"])
     assert caught.value.hint
 
 
-def test_an_artifact_cannot_be_made_but_asked_for() -> None:
+def test_artifacts_cannot_be_created() -> None:
     assert not isinstance("a path", stepwell.Artifact)
     with pytest.raises(UsageError, match="log_model=False"):
         stepwell.Artifact(name="model", type="model")
 
 
 @pytest.mark.parametrize("name", ABSENT_OF_A_RUN)
-def test_what_a_run_has_not_says_what_to_do_instead(name: str) -> None:
+def test_missing_run_methods_give_advice(name: str) -> None:
     with (
         stepwell.init(mode="disabled") as run,
         pytest.raises(UsageError, match=rf"^run\.{name}\(\): Stepwell keeps no artifacts"),
@@ -106,12 +106,12 @@ def test_what_a_run_has_not_says_what_to_do_instead(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "instead"), [("status", "run.stats"), ("write_logs", r"print\(\)")])
-def test_smaller_things_that_a_run_has_not_say_so_too(name: str, instead: str) -> None:
+def test_minor_missing_run_methods_are_reported(name: str, instead: str) -> None:
     with stepwell.init(mode="disabled") as run, pytest.raises(UsageError, match=rf"^run\.{name}\(\): (.|\n)*{instead}"):
         getattr(run, name)("anything")
 
 
-def test_an_id_that_is_made_up_need_not_be_asked_for() -> None:
+def test_generated_id_needs_no_request() -> None:
     """`resume="allow"` is the default of Lightning's logger; without an id, no server can know the run."""
     assert resolve({}, resume="allow").start == Start()
     assert resolve({}, resume="allow", run_id="x").start == Start(resume="allow")

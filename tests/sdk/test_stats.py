@@ -41,7 +41,7 @@ def durable(run: Run, step: int | None) -> Callable[[], bool]:
     return lambda: run.durable_step == step
 
 
-async def test_durable_step_moves_with_acknowledgements_and_with_nothing_else(start_run: StartRun) -> None:
+async def test_durable_step_follows_acknowledgements(start_run: StartRun) -> None:
     acknowledge = asyncio.Queue[int]()
 
     async def on_demand(peer: Peer) -> None:
@@ -79,7 +79,7 @@ async def test_durable_step_moves_with_acknowledgements_and_with_nothing_else(st
         run._session.sender.abandon()  # type: ignore[union-attr]
 
 
-async def test_what_the_attach_reply_acknowledges_is_durable_too(start_run: StartRun) -> None:
+async def test_attach_reply_makes_steps_durable(start_run: StartRun) -> None:
     async def commit_and_cut(peer: Peer) -> None:
         await peer.attach()
         await peer.take(2)
@@ -95,9 +95,7 @@ async def test_what_the_attach_reply_acknowledges_is_durable_too(start_run: Star
         run._session.sender.abandon()  # type: ignore[union-attr]
 
 
-async def test_marks_become_coarse_and_never_promise_too_much(
-    start_run: StartRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_durable_marks_are_conservative(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is away for long: 200 cuts, of which 8 marks at the most are remembered."""
     monkeypatch.setattr(module, "_MAX_MARKS", 8)
     acknowledge = asyncio.Queue[int]()
@@ -125,7 +123,7 @@ async def test_marks_become_coarse_and_never_promise_too_much(
         run._session.sender.abandon()
 
 
-async def test_rejections_of_an_attach_reply_reach_the_callback_once_and_the_account(start_run: StartRun) -> None:
+async def test_attach_reply_rejections_are_counted_once(start_run: StartRun) -> None:
     """Committed and refused, but the acknowledgement was lost."""
     seen: list[tuple[int, str]] = []
     refusal = {"seq": 1, "code": "limit", "message": "too many metrics", "retryable": False}
@@ -158,7 +156,7 @@ async def test_rejections_of_an_attach_reply_reach_the_callback_once_and_the_acc
         run._session.sender.abandon()  # type: ignore[union-attr]
 
 
-async def test_offline_nothing_is_durable_and_everything_is_left(start_run: StartRun) -> None:
+async def test_offline_nothing_is_durable(start_run: StartRun) -> None:
     run = start_run(mode="offline")
     await cut(run, 7)
     assert await run.flush()
@@ -167,14 +165,14 @@ async def test_offline_nothing_is_durable_and_everything_is_left(start_run: Star
     assert (run.stats.values_spooled, run.stats.frames_sent, run.stats.connections) == (7, 0, 0)
 
 
-def test_disabled_has_no_numbers(start_run: StartRun) -> None:
+def test_disabled_run_has_no_counts(start_run: StartRun) -> None:
     with start_run(mode="disabled") as run:
         run.log({"a": 1})
         assert (run.stats, run.durable_step, run.account) == (None, None, stepwell.Account(0, 0, 0, 0, 0))
 
 
 @pytest.mark.db
-def test_the_account_adds_up_at_every_moment_and_at_the_end(postgres_dsn: str, start_run: StartRun) -> None:
+def test_counts_always_add_up(postgres_dsn: str, start_run: StartRun) -> None:
     """Disk and memory are small, the server comes late, and some frames are refused."""
     backend = Backend(postgres_dsn)
     limits = Limits(spool_bytes=64 * 1024, memory_bytes=32 * 1024, frame_bytes=4096)
@@ -205,7 +203,7 @@ def test_the_account_adds_up_at_every_moment_and_at_the_end(postgres_dsn: str, s
 
 
 @pytest.mark.db
-def test_durable_step_of_a_run_is_in_the_history_when_it_is_read(backend: Backend, start_run: StartRun) -> None:
+def test_durable_step_is_in_history(backend: Backend, start_run: StartRun) -> None:
     run = start_run(backend.url)
     for round_ in range(5):
         for _ in range(200):

@@ -32,7 +32,7 @@ def closed(made: Stage) -> dict[int, dict[str, object]]:
     return rows(made)
 
 
-def test_warn_drops_the_call_and_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+def test_warn_drops_the_call_with_advice(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("warn")
     made.log({"a": 2}, step=3)
     assert (made.dropped_steps, made.quarantined_steps, made.step) == (1, 0, 5)
@@ -43,7 +43,7 @@ def test_warn_drops_the_call_and_says_what_to_do(caplog: pytest.LogCaptureFixtur
     assert closed(made) == OPEN
 
 
-def test_warnings_become_rare_and_the_count_stays_exact(caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_are_rate_limited(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("warn")
     for _ in range(2500):
         made.log({"a": 2}, step=3)
@@ -52,7 +52,7 @@ def test_warnings_become_rare_and_the_count_stays_exact(caplog: pytest.LogCaptur
     assert caplog.messages[-1].endswith("(2000 calls dropped so far)")
 
 
-def test_raise_refuses_the_call_and_nothing_changes(caplog: pytest.LogCaptureFixture) -> None:
+def test_raise_refuses_the_call(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("raise")
     for commit in (None, True, False):
         with pytest.raises(
@@ -67,7 +67,7 @@ def test_raise_refuses_the_call_and_nothing_changes(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("how", ["warn", "raise", "quarantine"])
-def test_the_open_step_and_later_ones_are_no_step_back(how: StepBack) -> None:
+def test_open_and_later_steps_are_accepted(how: StepBack) -> None:
     made = stage(how)
     made.log({"b": 2}, step=5)
     made.log({"a": 3}, step=6)
@@ -77,14 +77,14 @@ def test_the_open_step_and_later_ones_are_no_step_back(how: StepBack) -> None:
 
 
 @pytest.mark.parametrize("how", ["warn", "raise", "quarantine"])
-def test_bad_data_is_bad_whatever_its_step(how: StepBack) -> None:
+def test_bad_data_is_refused_at_any_step(how: StepBack) -> None:
     made = stage(how)
     with pytest.raises(DataError):
         made.log({"a": object()}, step=3)
     assert (made.dropped_steps, made.quarantined_steps) == (0, 0)
 
 
-def test_quarantine_puts_the_call_aside_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+def test_quarantine_keeps_the_call(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("quarantine")
     made.log({"a": 2, "deep": {"b": 2.5}, "text": "x", "list": [1, None]}, step=3)
     made.log({"a": math.inf}, step=4)
@@ -99,7 +99,7 @@ def test_quarantine_puts_the_call_aside_as_it_was(caplog: pytest.LogCaptureFixtu
     assert closed(made) == OPEN
 
 
-def test_quarantine_is_bounded_and_what_it_cannot_hold_is_dropped_loudly(caplog: pytest.LogCaptureFixture) -> None:
+def test_quarantine_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("quarantine", max_bytes=4096)
     for _ in range(200):
         made.log({"text": "x" * 100}, step=3)
@@ -111,15 +111,13 @@ def test_quarantine_is_bounded_and_what_it_cannot_hold_is_dropped_loudly(caplog:
     assert len(made.take_quarantined()) == 1
 
 
-def test_a_word_that_is_none_of_the_three_is_refused(start_run: StartRun) -> None:
+def test_other_step_back_values_are_refused(start_run: StartRun) -> None:
     with pytest.raises(SettingError, match="step_back must be one of warn, raise, quarantine, not 'ignore'"):
         start_run(mode="disabled", step_back="ignore")
 
 
 @pytest.mark.db
-def test_the_quarantine_stays_beside_the_spool_after_everything_was_delivered(
-    backend: Backend, start_run: StartRun
-) -> None:
+def test_quarantine_stays_after_delivery(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, step_back="quarantine") as run:
         run.log({"a": 1}, step=10)
         for step in range(5):
@@ -135,9 +133,7 @@ def test_the_quarantine_stays_beside_the_spool_after_everything_was_delivered(
 
 
 @pytest.mark.db
-def test_raise_reaches_the_caller_and_the_run_goes_on(
-    backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_run_continues_after_raise(backend: Backend, start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     with start_run(backend.url, step_back="raise") as run:
         run.log({"a": 1}, step=10)

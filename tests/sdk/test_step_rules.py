@@ -44,7 +44,7 @@ TABLE = [pytest.param(row.calls, row.rows, row.step, row.dropped, id=row.name) f
 
 @pytest.mark.parametrize(("calls", "expected", "step_before_finish", "dropped"), [*TABLE, *BESIDE])
 @pytest.mark.parametrize("warm", [False, True], ids=["first time", "known keys"])
-def test_the_rows_are_those_of_the_table(
+def test_rows_match_the_table(
     calls: list[Call], expected: dict[int, dict[str, Any]], step_before_finish: int, dropped: int, warm: bool
 ) -> None:
     stage = new_stage()
@@ -61,7 +61,7 @@ def test_the_rows_are_those_of_the_table(
     assert expected == rows(stage)
 
 
-def test_a_dropped_call_warns_with_both_numbers_and_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_call_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     stage = new_stage()
     stage.log({"a": 1}, step=7)
     with caplog.at_level(logging.WARNING, "stepwell"):
@@ -72,7 +72,7 @@ def test_a_dropped_call_warns_with_both_numbers_and_what_to_do(caplog: pytest.Lo
     ]
 
 
-def test_a_loop_of_dropped_calls_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_calls_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     stage = new_stage(first_step=5)
     for _ in range(2500):
         stage.log({"a": 1}, step=0)
@@ -96,9 +96,7 @@ def test_a_loop_of_dropped_calls_does_not_flood_the_log(caplog: pytest.LogCaptur
         ({"step": 2**63 - 1}, "step is too large (9223372036854775807; the limit is 9223372036854775806)"),
     ],
 )
-def test_a_step_or_commit_that_makes_no_sense_is_both_errors_and_changes_nothing(
-    how: dict[str, Any], text: str
-) -> None:
+def test_invalid_step_or_commit_is_refused(how: dict[str, Any], text: str) -> None:
     stage = new_stage()
     stage.log({"a": 1}, commit=False)
     for kind in (TypeError, ValueError, DataError):
@@ -111,9 +109,7 @@ def test_a_step_or_commit_that_makes_no_sense_is_both_errors_and_changes_nothing
 
 @pytest.mark.parametrize("opened_with", [{}, {"commit": False}, {"step": 4}])
 @pytest.mark.parametrize("bad", [{}, {"commit": False}, {"step": 4}, {"step": 9}, {"step": 9, "commit": True}])
-def test_a_call_that_raises_writes_nothing_and_consumes_no_step(
-    opened_with: dict[str, Any], bad: dict[str, Any]
-) -> None:
+def test_failed_call_changes_nothing(opened_with: dict[str, Any], bad: dict[str, Any]) -> None:
     stage = new_stage()
     stage.log({"a": 1}, **opened_with)
     before = stage.step
@@ -125,7 +121,7 @@ def test_a_call_that_raises_writes_nothing_and_consumes_no_step(
     assert {"a"} == {key for row in rows(stage).values() for key in row}
 
 
-def test_four_threads_of_fifty_calls_give_two_hundred_steps() -> None:
+def test_threads_share_the_steps() -> None:
     stage = new_stage()
     start = threading.Barrier(4)
 
@@ -151,7 +147,7 @@ def test_four_threads_of_fifty_calls_give_two_hundred_steps() -> None:
         assert list(range(50)) == in_order
 
 
-def test_the_callers_dict_is_not_changed_and_may_be_changed_after_the_call() -> None:
+def test_callers_dict_is_independent() -> None:
     stage = new_stage()
     array, nested, items = np.array([1.0, 2.0]), {"x": [1]}, [1, 2]
     data = {"a": array, "b": nested, "c": items, "": 0, "_step": 9, "n": 1.0}
@@ -175,7 +171,7 @@ def test_the_callers_dict_is_not_changed_and_may_be_changed_after_the_call() -> 
     ],
     ids=lambda data: type(data).__name__,
 )
-def test_any_mapping_is_taken(data: Any) -> None:
+def test_any_mapping_can_be_logged(data: Any) -> None:
     stage = new_stage()
     stage.log(data)
     assert rows(stage) == {0: {"a": 1.0}}
@@ -185,14 +181,14 @@ def test_log_returns_none() -> None:
     assert None is new_stage().log({"a": 1})  # type: ignore[func-returns-value]
 
 
-def test_a_users_step_and_runtime_are_discarded() -> None:
+def test_user_step_and_runtime_are_ignored() -> None:
     stage = new_stage()
     stage.log({"_step": 77, "_runtime": 5.0, "a": 1, "_wandb": {"runtime": 3}})
     stage.log({"_step": 77, "_runtime": 5.0, "a": 2})
     assert rows(stage) == {0: {"a": 1.0}, 1: {"a": 2.0}}
 
 
-def test_a_users_timestamp_is_the_time_of_the_step() -> None:
+def test_user_timestamp_is_the_time_of_the_step() -> None:
     stage = new_stage()
     frames = Frames(stage)
     stage.log({"_timestamp": 1_700_000_000.123456, "a": 1, "text": "x"})
@@ -201,7 +197,7 @@ def test_a_users_timestamp_is_the_time_of_the_step() -> None:
     assert row.points == {"a": 1.0}
 
 
-def test_a_merged_step_has_the_time_of_its_last_call() -> None:
+def test_merged_step_has_the_last_time() -> None:
     stage = new_stage()
     frames = Frames(stage)
     for seconds in (100, 300, 200):
@@ -211,20 +207,20 @@ def test_a_merged_step_has_the_time_of_its_last_call() -> None:
 
 
 @pytest.mark.parametrize("time", ["soon", None, math.nan, math.inf, -1, 253_402_300_800])
-def test_a_timestamp_that_no_calendar_has_is_refused(time: Any) -> None:
+def test_invalid_timestamp_is_refused(time: Any) -> None:
     stage = new_stage()
     with pytest.raises(DataError, match="'_timestamp' must"):
         stage.log({"_timestamp": time, "a": 1})
     assert (stage.step, rows(stage)) == (0, {})
 
 
-def test_keys_with_an_underscore_are_ordinary_values() -> None:
+def test_underscore_keys_are_ordinary() -> None:
     stage = new_stage()
     stage.log({"_private": 1, "_wandbish": "x", "a_": 2})
     assert {0: {"_private": 1.0, "_wandbish": Json("x"), "a_": 2.0}} == rows(stage)
 
 
-def test_behind_the_last_step_calls_are_refused_and_rows_stay() -> None:
+def test_calls_after_the_last_step_are_refused() -> None:
     stage = new_stage()
     stage.log({"a": 1.0}, step=2**63 - 2)
     stage.log({"a": 2.0})
@@ -238,7 +234,7 @@ def test_behind_the_last_step_calls_are_refused_and_rows_stay() -> None:
     assert stage.cut() is None
 
 
-def test_plain_calls_count_up_to_the_last_step() -> None:
+def test_calls_count_up_to_the_last_step() -> None:
     stage = new_stage(first_step=2**63 - 4)
     for value in range(3):
         stage.log({"a": value})
@@ -249,7 +245,7 @@ def test_plain_calls_count_up_to_the_last_step() -> None:
 
 @pytest.mark.parametrize("first", [{"a.b": 1}, {"a": {"b": 1}}])
 @pytest.mark.parametrize("second", [{"a.b": 2}, {"a": {"b": 2}}])
-def test_the_later_of_a_dotted_and_a_nested_key_wins(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_later_of_dotted_and_nested_key_wins(first: dict[str, Any], second: dict[str, Any]) -> None:
     stage = new_stage()
     for data in ({"a": {"b": 0}}, {"a.b": 0}, first, second):
         stage.log(data, commit=False)

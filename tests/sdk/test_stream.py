@@ -17,7 +17,7 @@ from stepwell.errors import (
 from stepwell.settings import Limits
 
 
-async def test_everything_is_sent_once_and_finish_comes_after_all_acknowledgements() -> None:
+async def test_finish_follows_all_acknowledgements() -> None:
     order: list[str] = []
 
     async def slow(peer: Peer) -> None:
@@ -39,7 +39,7 @@ async def test_everything_is_sent_once_and_finish_comes_after_all_acknowledgemen
     assert (made.stream.counts.frames_sent, made.stream.counts.values_acknowledged) == (10, 10)
 
 
-async def test_a_cut_connection_resumes_where_the_server_stands_with_the_same_bytes() -> None:
+async def test_reconnect_resends_the_same_bytes() -> None:
     async def take_four_acknowledge_two_and_cut(peer: Peer) -> None:
         await peer.attach()
         frames = await peer.take(4)
@@ -55,7 +55,7 @@ async def test_a_cut_connection_resumes_where_the_server_stands_with_the_same_by
     assert made.stream.counts.values_acknowledged == 4
 
 
-async def test_what_the_attach_reply_acknowledges_is_not_sent_again_and_counts_as_stored() -> None:
+async def test_attach_reply_acknowledges_frames() -> None:
     """Committed, but the acknowledgement was lost."""
 
     async def commit_three_and_cut(peer: Peer) -> None:
@@ -70,7 +70,7 @@ async def test_what_the_attach_reply_acknowledges_is_not_sent_again_and_counts_a
     assert (made.stream.counts.values_acknowledged, made.outbox.first_seq) == (4, 4)
 
 
-async def test_cuts_at_every_moment_lose_and_reorder_nothing() -> None:
+async def test_disconnects_lose_and_reorder_nothing() -> None:
     async def cut_after(peer: Peer, taken: int) -> None:
         await peer.attach()
         frames = await peer.take(1)
@@ -97,7 +97,7 @@ async def sent(stream: Stream) -> int:
     return stream.counts.frames_sent
 
 
-async def test_no_more_frames_are_in_flight_than_the_window_holds() -> None:
+async def test_window_limits_frames_in_flight() -> None:
     async def hold_back(peer: Peer) -> None:
         await peer.attach()
         frames = await peer.take(wire.WINDOW_FRAMES)
@@ -114,7 +114,7 @@ async def test_no_more_frames_are_in_flight_than_the_window_holds() -> None:
     assert made.stream.counts.frames_sent == 1000
 
 
-async def test_no_more_bytes_are_in_flight_than_the_limit_says() -> None:
+async def test_limit_on_bytes_in_flight() -> None:
     size = len(make_frame(0))
     limits = Limits(in_flight_bytes=3 * size, message_bytes=2 * size)
 
@@ -131,7 +131,7 @@ async def test_no_more_bytes_are_in_flight_than_the_limit_says() -> None:
     assert server.seqs == list(range(30))
 
 
-async def test_a_frame_larger_than_every_limit_goes_alone() -> None:
+async def test_oversized_frame_is_sent_alone() -> None:
     limits = Limits(in_flight_bytes=100, message_bytes=100)
     async with unruly() as server, client(server, 0, limits=limits) as made:
         made.log(1, points=1000)
@@ -141,7 +141,7 @@ async def test_a_frame_larger_than_every_limit_goes_alone() -> None:
     assert server.frames == made.frames
 
 
-async def test_frames_that_come_later_are_sent_when_woken() -> None:
+async def test_later_frames_are_sent_when_woken() -> None:
     async with unruly() as server, client(server) as made:
         for count in range(1, 6):
             made.log(2)
@@ -163,21 +163,21 @@ class FailingDisk(Outbox):
         return super().read(from_seq, max_bytes, max_frames)
 
 
-async def test_a_disk_that_cannot_be_read_now_is_tried_again() -> None:
+async def test_unreadable_disk_is_retried() -> None:
     source = FailingDisk(*[SpoolError("the spool cannot read a frame back", detail="Input/output error")] * 3)
     async with unruly() as server, client(server, 2, source=source) as made:
         await made.stream.acknowledged(2)
     assert (server.seqs, server.connections) == ([0, 1], 4)
 
 
-async def test_a_spool_that_another_process_took_ends_the_stream() -> None:
+async def test_lost_spool_ends_the_stream() -> None:
     source = FailingDisk(SpoolLockedError("another process owns the spool"))
     async with unruly() as server, client(server, 2, source=source) as made:
         await made.ended()
     assert (type(made.stream.failed), server.seqs) == (SpoolLockedError, [])
 
 
-async def test_an_end_that_was_not_confirmed_is_told_again() -> None:
+async def test_unconfirmed_finish_is_resent() -> None:
     async def hear_the_end_and_cut(peer: Peer) -> None:
         await peer.attach()
         await peer.acknowledge((await peer.take(1))[0])

@@ -68,7 +68,7 @@ async def malformed_error(peer: Peer, _: list[bytes]) -> None:
         pytest.param(malformed_error, "the server sent an invalid error", id="malformed error"),
     ],
 )
-async def test_an_answer_that_is_no_acknowledgement_frees_nothing(
+async def test_other_answers_acknowledge_nothing(
     answer: Callable[[Peer, list[bytes]], Awaitable[None]], text: str
 ) -> None:
     first_seq_at_reconnect: list[int] = []
@@ -94,7 +94,7 @@ async def test_an_answer_that_is_no_acknowledgement_frees_nothing(
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])
-async def test_a_web_server_that_is_not_stepwell_is_tried_again(status: int) -> None:
+async def test_other_web_server_is_retried(status: int) -> None:
     asked = 0
     enough = asyncio.Event()
 
@@ -111,7 +111,7 @@ async def test_a_web_server_that_is_not_stepwell_is_tried_again(status: int) -> 
     assert f"{status}" in str(made.stream.last_error)
 
 
-async def test_a_websocket_that_is_not_stepwell_is_tried_again() -> None:
+async def test_other_websocket_is_retried() -> None:
     async def chat(peer: Peer) -> None:
         await peer.say(type="hello")
         await peer.hear()
@@ -134,7 +134,7 @@ async def test_a_websocket_that_is_not_stepwell_is_tried_again() -> None:
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("when", ["attach", "frames"])
-async def test_a_final_error_stops_the_stream_and_reaches_all_who_wait(error: Error, when: str) -> None:
+async def test_permanent_error_stops_the_stream(error: Error, when: str) -> None:
     async def refuse(peer: Peer) -> None:
         if when == "frames":
             await peer.attach()
@@ -157,7 +157,7 @@ async def test_a_final_error_stops_the_stream_and_reaches_all_who_wait(error: Er
     [UnavailableError("draining"), OverloadedError("no room", retry_after_s=0.01)],
     ids=["draining", "overload"],
 )
-async def test_an_error_that_may_pass_is_tried_again(error: Error) -> None:
+async def test_retryable_error_is_retried(error: Error) -> None:
     async def refuse(peer: Peer) -> None:
         await peer.attach()
         await peer.take(1)
@@ -169,7 +169,7 @@ async def test_an_error_that_may_pass_is_tried_again(error: Error) -> None:
     assert type(made.stream.last_error) is type(error)
 
 
-async def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     sleep = asyncio.sleep
 
@@ -189,7 +189,7 @@ async def test_an_overloaded_server_is_left_alone_as_long_as_it_asks(monkeypatch
     assert all(7.5 <= pause < 7.6 for pause in asked)
 
 
-async def test_frames_that_arrive_damaged_again_and_again_are_not_blamed_on_the_way_for_ever() -> None:
+async def test_repeatedly_damaged_frame_is_given_up() -> None:
     async def damaged(peer: Peer) -> None:
         await peer.attach()
         await peer.take(1)
@@ -201,7 +201,7 @@ async def test_frames_that_arrive_damaged_again_and_again_are_not_blamed_on_the_
     assert (type(made.stream.failed), made.outbox.first_seq) == (FrameCorruptError, 0)
 
 
-async def test_frames_that_neither_side_has_are_recorded_as_dropped(caplog: pytest.LogCaptureFixture) -> None:
+async def test_frames_missing_on_both_sides_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
     """A server that was restored from an older backup: what is left arrives behind tombstones for what is gone."""
 
     async def first(peer: Peer) -> None:
@@ -224,7 +224,7 @@ async def test_frames_that_neither_side_has_are_recorded_as_dropped(caplog: pyte
     assert made.stream.failed is None
 
 
-async def test_a_rejected_frame_reaches_the_callback_before_it_is_forgotten() -> None:
+async def test_rejection_reaches_the_callback_first() -> None:
     refusal = {"seq": 1, **StepOrderError("steps go back", detail="step 3 follows 5").as_dict()}
 
     async def refuse_one(peer: Peer) -> None:
@@ -245,7 +245,7 @@ async def test_a_rejected_frame_reaches_the_callback_before_it_is_forgotten() ->
     assert server.connections == 1
 
 
-async def test_a_server_that_never_answers_the_attach_message_is_left() -> None:
+async def test_unanswered_attach_times_out() -> None:
     async def silent(peer: Peer) -> None:
         await peer.hear()
         await peer.hear()

@@ -42,7 +42,7 @@ def made() -> Made:
 
 
 @pytest.mark.parametrize("cuts", [False, True])
-def test_it_is_the_last_value_of_each_metric_whether_cut_or_not(made: Made, cuts: bool) -> None:
+def test_summary_has_last_values_before_and_after_a_cut(made: Made, cuts: bool) -> None:
     for row in ({"a": 1.0, "b": 2}, {"a": 3.0}, {"c": {"d": 4.5}, "text": "x"}, {"text": None, "n": math.inf}):
         made.stage.log(row)
         if cuts:
@@ -52,7 +52,7 @@ def test_it_is_the_last_value_of_each_metric_whether_cut_or_not(made: Made, cuts
     assert abs(made.summary["_timestamp"] - made.summary["_runtime"]) == 0
 
 
-def test_a_row_that_is_open_is_not_in_it(made: Made) -> None:
+def test_summary_excludes_the_open_row(made: Made) -> None:
     made.stage.log({"a": 1.0})
     made.stage.log({"a": 2.0}, commit=False)
     assert made.values == {"a": 1}
@@ -62,7 +62,7 @@ def test_a_row_that_is_open_is_not_in_it(made: Made) -> None:
     assert made.summary["a"] == 2
 
 
-def test_a_metric_in_several_key_sets_shows_its_highest_step(made: Made) -> None:
+def test_metric_in_several_key_sets_shows_the_highest_step(made: Made) -> None:
     made.stage.log({"a": 1.0, "b": 1.0})
     made.stage.log({"a": 2.0})
     made.stage.cut()
@@ -73,7 +73,7 @@ def test_a_metric_in_several_key_sets_shows_its_highest_step(made: Made) -> None
     assert made.values == {"a": "text", "b": 3}
 
 
-def test_values_outlive_the_plans_that_the_stage_forgets(made: Made) -> None:
+def test_values_outlive_forgotten_plans(made: Made) -> None:
     for number in range(MAX_PLANS + 2):
         made.stage.log({f"k{number}": float(number)})
     made.stage.cut()
@@ -82,7 +82,7 @@ def test_values_outlive_the_plans_that_the_stage_forgets(made: Made) -> None:
     assert (made.summary["k0"], made.summary["k1"], len(made.values)) == (0, 9, MAX_PLANS + 2)
 
 
-def test_values_are_set_by_key_by_attribute_and_by_update(made: Made) -> None:
+def test_values_are_set_by_key_attribute_and_update(made: Made) -> None:
     made.summary["best"] = 1
     made.summary.other = np.float32(0.5)
     made.summary.update({"list": (1, 2), "nested": {"x": {"y": 1}}, "none": None})
@@ -101,7 +101,7 @@ def test_values_are_set_by_key_by_attribute_and_by_update(made: Made) -> None:
     assert (len(made.summary), made.summary.values()[0], made.summary.items()[0]) == (4, 1, ("best", 1))
 
 
-def test_a_nested_value_is_set_without_its_siblings(made: Made) -> None:
+def test_setting_a_nested_value_keeps_siblings(made: Made) -> None:
     made.summary["a"] = {"b": {"c": 1, "d": 1}}
     made.summary["a"]["b"]["d"] = 2
     made.summary["a"].e = 3
@@ -112,7 +112,7 @@ def test_a_nested_value_is_set_without_its_siblings(made: Made) -> None:
     assert made.said[3] == {"unset": ["a.b"], "set": {"a.b.f": 4}}
 
 
-def test_what_is_set_stays_until_the_metric_is_logged_again(made: Made) -> None:
+def test_set_value_stays_until_the_metric_is_logged_again(made: Made) -> None:
     made.stage.log({"a": 1.0, "b": 1.0})
     made.summary["a"] = 10
     made.stage.log({"b": 2.0})
@@ -121,7 +121,7 @@ def test_what_is_set_stays_until_the_metric_is_logged_again(made: Made) -> None:
     assert made.values == {"a": 3, "b": 2}
 
 
-def test_what_is_deleted_is_gone_until_it_is_logged_again(made: Made) -> None:
+def test_deleted_key_returns_when_logged_again(made: Made) -> None:
     made.stage.log({"a": 1.0, "n": {"x": 1.0, "y": 1.0}, "nx": 1.0})
     made.summary["s"] = 1
     del made.summary["a"]
@@ -134,7 +134,7 @@ def test_what_is_deleted_is_gone_until_it_is_logged_again(made: Made) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_definitions_say_what_becomes_of_the_values(made: Made, late: bool) -> None:
+def test_definitions_select_the_aggregate(made: Made, late: bool) -> None:
     def define() -> None:
         made.define("loss", "min,max,mean,first,last")
         made.define("acc", "best", "maximize")
@@ -163,7 +163,7 @@ def test_definitions_say_what_becomes_of_the_values(made: Made, late: bool) -> N
     }
 
 
-def test_a_value_that_is_set_ends_its_definition(made: Made) -> None:
+def test_setting_a_value_ends_its_definition(made: Made) -> None:
     made.define("loss", "min")
     made.stage.log({"loss": 3.0})
     made.summary["loss"] = 7
@@ -171,7 +171,7 @@ def test_a_value_that_is_set_ends_its_definition(made: Made) -> None:
     assert made.values == {"loss": 5}
 
 
-def test_what_is_missing_is_a_key_error_or_an_attribute_error(made: Made) -> None:
+def test_missing_key_is_key_or_attribute_error(made: Made) -> None:
     with pytest.raises(KeyError):
         made.summary["none"]
     with pytest.raises(KeyError):
@@ -191,7 +191,7 @@ def test_what_is_missing_is_a_key_error_or_an_attribute_error(made: Made) -> Non
         ("a", {"b": {"c": object()}}, "summary 'a.b.c': a value of type object"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_and_changes_nothing(made: Made, key: Any, value: Any, text: str) -> None:
+def test_invalid_value_is_refused_and_changes_nothing(made: Made, key: Any, value: Any, text: str) -> None:
     with pytest.raises(DataError, match=text):
         made.summary[key] = value
     with pytest.raises(DataError, match=text):
@@ -199,7 +199,7 @@ def test_what_cannot_be_kept_is_refused_and_changes_nothing(made: Made, key: Any
     assert (made.said, made.values) == ([], {})
 
 
-def test_what_cannot_be_said_changes_nothing() -> None:
+def test_refused_note_changes_nothing() -> None:
     def finished(note: dict[str, Any]) -> None:
         raise UsageError("finished")
 
@@ -210,13 +210,13 @@ def test_what_cannot_be_said_changes_nothing() -> None:
     assert len(summary) == 0
 
 
-def test_nan_travels_as_json_and_reads_as_a_number(made: Made) -> None:
+def test_nan_round_trip(made: Made) -> None:
     made.summary["a"] = math.nan
     assert made.said == [{"set": {"a": {"_type": "float64", "value": "NaN"}}}]
     assert math.isnan(made.summary["a"])
 
 
-def test_a_large_array_becomes_its_statistics(made: Made) -> None:
+def test_large_array_becomes_statistics(made: Made) -> None:
     made.summary["a"] = np.arange(101)
     made.summary["small"] = np.arange(3)
     assert made.values == {
@@ -236,7 +236,7 @@ def test_a_large_array_becomes_its_statistics(made: Made) -> None:
     }
 
 
-def test_a_large_tensor_says_that_it_was_one(made: Made) -> None:
+def test_large_tensor_has_its_type(made: Made) -> None:
     class Tensor(np.ndarray[Any, Any]):
         """What is asked of torch's."""
 
@@ -251,12 +251,12 @@ def test_a_large_tensor_says_that_it_was_one(made: Made) -> None:
     assert (made.values["a"]["_type"], made.values["a"]["mean"], made.values["a"]["size"]) == ("torch.Tensor", 50, 101)
 
 
-def test_what_is_larger_than_a_mebibyte_is_left_to_sql(made: Made) -> None:
+def test_values_above_a_mebibyte_are_only_in_sql(made: Made) -> None:
     made.stage.log({"text": "x" * (1 << 20), "short": "x" * 1000})
     assert made.values == {"short": "x" * 1000}
 
 
-def test_following_does_not_hinder_logging() -> None:
+def test_summary_does_not_delay_logging() -> None:
     """numpy's views of the rows must be gone when the next row is appended."""
     made = Made()
     made.define("*", "min")

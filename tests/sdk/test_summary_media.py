@@ -51,7 +51,7 @@ def slow() -> Iterator[Slow]:
     Slow.may.set()
 
 
-def test_what_was_logged_last_is_in_it(logged: testing.Capture, run: Run) -> None:
+def test_summary_has_the_last_logged_media(logged: testing.Capture, run: Run) -> None:
     run.log({"page": Html("one"), "nested": {"page": Html("x")}})
     run.log({"page": Html("two")})
     assert logged.summary["page"] == logged.media[-1].value
@@ -60,7 +60,7 @@ def test_what_was_logged_last_is_in_it(logged: testing.Capture, run: Run) -> Non
     assert logged.summary["page"] == 5
 
 
-def test_one_that_is_encoded_late_does_not_hide_a_later_value() -> None:
+def test_late_encoding_does_not_hide_later_values() -> None:
     stage = Stage(1 << 20, lambda: True)
     stage.log({"a": 1})
     stage.log({"a": "later"})
@@ -70,7 +70,7 @@ def test_one_that_is_encoded_late_does_not_hide_a_later_value() -> None:
     assert (latest["a"].value, latest["b"].step) == (b'"later"', 0)
 
 
-def test_what_is_set_is_kept_with_the_word_summary_in_its_name(logged: testing.Capture, run: Run) -> None:
+def test_set_media_have_summary_in_their_name(logged: testing.Capture, run: Run) -> None:
     run.log({"loss": 1})
     run.summary["page"] = Html("<b>one</b>", inject=False)
     run.summary.update({"table": Table(columns=["a"], data=[[1]]), "best": {"picture": Image(RGB), "loss": 0.5}})
@@ -82,7 +82,7 @@ def test_what_is_set_is_kept_with_the_word_summary_in_its_name(logged: testing.C
     assert (logged.summary["_step"], run.step, logged.history) == (0, 1, [{"_step": 0, "loss": 1}])
 
 
-def test_something_else_that_is_set_meanwhile_stays(logged: testing.Capture, run: Run, slow: Slow) -> None:
+def test_value_set_during_encoding_stays(logged: testing.Capture, run: Run, slow: Slow) -> None:
     run.summary["a"] = 1
     run.summary["a"] = slow
     run.summary["b"] = slow
@@ -95,7 +95,7 @@ def test_something_else_that_is_set_meanwhile_stays(logged: testing.Capture, run
     assert logged.summary["b"]["sha256"] != logged.summary["c"]["sha256"]
 
 
-def test_media_and_plain_values_in_one_list_are_refused_and_change_nothing(logged: testing.Capture, run: Run) -> None:
+def test_mixed_list_is_refused_and_changes_nothing(logged: testing.Capture, run: Run) -> None:
     with pytest.raises(stepwell.DataError):
         run.summary["a"] = [Html("x"), 1]
     with pytest.raises(stepwell.DataError):
@@ -103,7 +103,7 @@ def test_media_and_plain_values_in_one_list_are_refused_and_change_nothing(logge
     assert logged.summary == {}
 
 
-def test_a_run_that_is_disabled_or_finished_keeps_none(logged: testing.Capture, run: Run) -> None:
+def test_disabled_or_finished_run_keeps_none(logged: testing.Capture, run: Run) -> None:
     run.finish()
     with pytest.raises(stepwell.UsageError, match="its summary cannot be set"):
         run.summary["page"] = Html("x")
@@ -114,7 +114,7 @@ def test_a_run_that_is_disabled_or_finished_keeps_none(logged: testing.Capture, 
 
 
 @pytest.mark.db
-def test_sql_has_them_with_their_files(file_server: Backend, start_run: StartRun) -> None:
+def test_sql_shows_media_with_their_files(file_server: Backend, start_run: StartRun) -> None:
     with start_run(file_server.url) as run:
         run.log({"page": Html("logged", inject=False), "other": Html("other", inject=False)})
         run.summary["page"] = Html("set", inject=False)

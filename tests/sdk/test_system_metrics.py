@@ -35,7 +35,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc el
 
 @linux
 @pytest.mark.parametrize("probe", [Linux, Psutil])
-def test_the_host_is_measured(probe: Callable[[], Any]) -> None:
+def test_host_is_measured(probe: Callable[[], Any]) -> None:
     measure = probe()
     busy()
     found = measure()
@@ -55,7 +55,7 @@ def test_proc_and_psutil_agree() -> None:
 
 
 @linux
-def test_what_proc_says_is_read_as_it_is_meant(tmp_path: Path) -> None:
+def test_proc_files_are_parsed(tmp_path: Path) -> None:
     for name, text in {
         "self/statm": "900 5 3 1 0 2 0\n",
         "stat": "cpu  100 0 100 700 100 0 0 0 50 0\ncpu0 1 1 1 1\n",
@@ -74,7 +74,7 @@ def test_what_proc_says_is_read_as_it_is_meant(tmp_path: Path) -> None:
     assert found["system/network/sent_bytes_s"] == 0
 
 
-def test_rates_leave_out_counters_that_are_new_or_were_reset() -> None:
+def test_rates_skip_new_and_reset_counters() -> None:
     rates = Rates()
     assert rates({"a": 10, "b": 10}) == {}
     busy()
@@ -83,7 +83,7 @@ def test_rates_leave_out_counters_that_are_new_or_were_reset() -> None:
     assert found["a"] > 0
 
 
-def test_this_process_and_the_disk_are_measured(tmp_path: Path) -> None:
+def test_process_and_disk_are_measured(tmp_path: Path) -> None:
     process = ThisProcess()
     busy()
     assert process()["system/process/cpu"] > 0
@@ -92,7 +92,7 @@ def test_this_process_and_the_disk_are_measured(tmp_path: Path) -> None:
     assert found["system/disk/free_bytes"] > 0
 
 
-def test_each_gpu_tells_what_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_gpu_reports_available_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for NVIDIA's library: GPUs are rare where tests run."""
 
     class NVMLError(Exception):
@@ -148,7 +148,7 @@ class Notes:
             assert self._more.wait_for(lambda: len(self.all) >= count, PATIENCE_S)
 
 
-def test_measurements_become_notes_until_the_end(tmp_path: Path) -> None:
+def test_measurements_become_notes(tmp_path: Path) -> None:
     notes = Notes()
     metrics = SystemMetrics(notes, probes_of_host(tmp_path), 0.01)
     metrics.start()
@@ -161,7 +161,7 @@ def test_measurements_become_notes_until_the_end(tmp_path: Path) -> None:
     assert abs(note["time"] - notes.all[0][1]["time"]) < PATIENCE_S
 
 
-def test_what_fails_is_left_out_and_the_rest_goes_on() -> None:
+def test_failed_measurements_are_omitted() -> None:
     def missing() -> Any:
         raise ImportError("nothing there")
 
@@ -179,7 +179,7 @@ def test_what_fails_is_left_out_and_the_rest_goes_on() -> None:
     assert notes.all[2][1]["metrics"] == {"system/good": 2.0}
 
 
-def test_a_driver_that_hangs_does_not_hold_the_end_up() -> None:
+def test_hanging_driver_does_not_delay_finish() -> None:
     hangs, asked = threading.Event(), threading.Event()
 
     def probe() -> dict[str, float]:

@@ -15,7 +15,7 @@ from stepwell import testing
 tensorboardX = __import__("tensorboardX")
 
 
-def test_scalars_pictures_histograms_and_texts_become_rows_by_step(tmp_path: Path) -> None:
+def test_tensorboard_values_become_rows(tmp_path: Path) -> None:
     with testing.capture() as logged:
         run = stepwell.init(sync_tensorboard=True)
         writer = tensorboardX.SummaryWriter(str(tmp_path))
@@ -48,7 +48,7 @@ def test_scalars_pictures_histograms_and_texts_become_rows_by_step(tmp_path: Pat
         (["exp", "exp"], ["loss"]),
     ],
 )
-def test_one_tag_of_two_directories_is_two_metrics(tmp_path: Path, places: list[str], keys: list[str]) -> None:
+def test_equal_tags_of_two_directories_are_two_metrics(tmp_path: Path, places: list[str], keys: list[str]) -> None:
     with testing.capture() as logged:
         run = stepwell.init(sync_tensorboard=True)
         writers = [tensorboardX.SummaryWriter(str(tmp_path / place)) for place in places]
@@ -60,7 +60,7 @@ def test_one_tag_of_two_directories_is_two_metrics(tmp_path: Path, places: list[
     assert [key for key in row if key.endswith("loss")] == keys
 
 
-def test_a_library_that_is_imported_later_is_patched_then() -> None:
+def test_later_import_is_patched() -> None:
     program = """
         import sys, tempfile, stepwell
         from stepwell import testing

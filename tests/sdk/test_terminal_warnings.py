@@ -11,27 +11,27 @@ run.log({"a": 1}, step=3)
 """
 
 
-def test_a_warning_says_who_speaks() -> None:
+def test_warning_names_stepwell() -> None:
     lines = script(DROPPED).stderr.splitlines()
     assert lines
     assert lines[0].startswith("stepwell: ")
     assert "step" in lines[0]
 
 
-def test_a_program_with_logging_gets_the_record_and_no_second_line() -> None:
+def test_configured_logging_gets_one_record() -> None:
     done = script("import logging; logging.basicConfig(format='mine %(name)s %(message)s')\n" + DROPPED)
     assert done.stderr.startswith("mine stepwell ")
     assert "\nstepwell: " not in done.stderr
 
 
-def test_a_handler_that_the_program_gives_our_logger_stands_alone() -> None:
+def test_custom_handler_replaces_the_default() -> None:
     done = script("import logging; logging.getLogger('stepwell').handlers[:] = [logging.NullHandler()]\n" + DROPPED)
     assert done.stderr == ""
 
 
-def test_warnings_can_be_turned_off_by_level() -> None:
+def test_warnings_can_be_disabled_by_level() -> None:
     assert script("import logging; logging.getLogger('stepwell').setLevel('ERROR')\n" + DROPPED).stderr == ""
 
 
-def test_a_program_without_stderr_goes_on() -> None:
+def test_program_without_stderr_continues() -> None:
     script("sys.stderr = None\n" + DROPPED + "print('done')")

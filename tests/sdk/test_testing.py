@@ -18,7 +18,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_history_has_a_row_a_step() -> None:
+def test_history_has_one_row_per_step() -> None:
     with testing.capture() as logged:
         with stepwell.init(project="p") as run:
             run.log({"loss": 0.5, "n": 1, "nested": {"a": 2.0}, "text": "x"})
@@ -33,7 +33,7 @@ def test_history_has_a_row_a_step() -> None:
     assert run.account.logged == run.account.stored == 6
 
 
-def test_the_open_step_comes_when_it_is_closed() -> None:
+def test_open_step_is_captured_when_closed() -> None:
     with testing.capture() as logged:
         run = stepwell.init()
         run.log({"a": 1}, commit=False)
@@ -42,7 +42,7 @@ def test_the_open_step_comes_when_it_is_closed() -> None:
     assert logged.history == [{"_step": 0, "a": 1.0, "b": 2.0}]
 
 
-def test_summary_config_alerts_and_names_are_there() -> None:
+def test_summary_config_alerts_and_names_are_captured() -> None:
     with testing.capture() as logged:
         run = stepwell.init(config={"lr": 0.1, "layers": [1, 2]}, name="my run")
         run.define_metric("loss", summary="min")
@@ -58,7 +58,7 @@ def test_summary_config_alerts_and_names_are_there() -> None:
     assert logged.runs[0].run.name == "my run"
 
 
-def test_media_are_encoded_and_their_files_are_there() -> None:
+def test_media_files_are_captured() -> None:
     with testing.capture() as logged:
         run = stepwell.init()
         run.log({"page": stepwell.Html("<b>hello</b>", inject=False), "loss": 1.0})
@@ -72,7 +72,7 @@ def test_media_are_encoded_and_their_files_are_there() -> None:
     assert logged.history[2]["values"]["_type"] == "histogram"
 
 
-def test_nothing_is_left_on_the_disk_and_nothing_is_sent(elsewhere: Path) -> None:
+def test_capture_writes_and_sends_nothing(elsewhere: Path) -> None:
     before = threading.active_count()
     with testing.capture():
         run = stepwell.init(url="http://203.0.113.1:9", resume="allow", id="again")
@@ -103,7 +103,7 @@ def test_bad_data_fails_as_in_production() -> None:
     assert run.stats.steps_back == 1
 
 
-def test_every_run_is_kept_and_the_newest_is_the_one_that_is_shown() -> None:
+def test_all_runs_are_kept_and_the_newest_is_default() -> None:
     with testing.capture() as logged:
         for number in range(3):
             with stepwell.init(config={"number": number}) as run:
@@ -113,7 +113,7 @@ def test_every_run_is_kept_and_the_newest_is_the_one_that_is_shown() -> None:
     assert logged.config == {"number": 2}
 
 
-def test_variables_that_turn_logging_off_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mode_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("STEPWELL_MODE", "disabled")
     monkeypatch.setenv("STEPWELL_PROJECT", "from the environment")
@@ -123,7 +123,7 @@ def test_variables_that_turn_logging_off_do_not_count(monkeypatch: pytest.Monkey
     assert run.project == "from the environment"
 
 
-def test_a_run_that_is_disabled_logs_nothing() -> None:
+def test_disabled_run_captures_nothing() -> None:
     with testing.capture() as logged:
         with stepwell.init(mode="disabled") as run:
             run.log({"a": 1})
@@ -132,7 +132,7 @@ def test_a_run_that_is_disabled_logs_nothing() -> None:
             _ = logged.history
 
 
-def test_a_run_that_was_current_is_so_again() -> None:
+def test_previous_run_is_restored() -> None:
     with testing.capture() as outer:
         first = stepwell.init()
         with pytest.raises(stepwell.UsageError, match="active already"), testing.capture():
@@ -148,7 +148,7 @@ def test_a_run_that_was_current_is_so_again() -> None:
     first.finish()
 
 
-def test_an_exception_fails_the_run_and_ends_the_capture() -> None:
+def test_exception_fails_the_run() -> None:
     with pytest.raises(ZeroDivisionError), testing.capture() as logged:
         run = stepwell.init()
         run.log({"a": 1 / 0})
@@ -158,7 +158,7 @@ def test_an_exception_fails_the_run_and_ends_the_capture() -> None:
         pass
 
 
-def test_more_than_the_stage_holds_is_kept() -> None:
+def test_capture_exceeds_the_stage_limit() -> None:
     with testing.capture() as logged:
         run = stepwell.init()
         for number in range(300):

@@ -33,7 +33,7 @@ def test_only_what_cannot_be_stored_is_replaced(text: str) -> None:
         assert after == ("\ufffd" if before == "\0" or "\ud800" <= before <= "\udfff" else before)
 
 
-def test_a_kind_of_string_is_that_string() -> None:
+def test_string_subclass_is_a_string() -> None:
     assert type(storable(Word.A)) is str
     assert storable(Word.A) == "a"
 
@@ -47,7 +47,7 @@ def cleaned(value: Any) -> Any:
 
 
 @given(ANY_JSON)
-def test_any_value_becomes_json_that_holds_it(value: Any) -> None:
+def test_any_value_becomes_valid_json(value: Any) -> None:
     raw = dump(value)
     assert json.loads(raw) == cleaned(value)
     assert all(char not in json.dumps(json.loads(raw), ensure_ascii=False) for char in "\0\ud800\udfff")
@@ -66,6 +66,6 @@ def test_keys_integers_and_escapes_are_exact(value: Any, raw: bytes) -> None:
     assert dump(value) == raw
 
 
-def test_what_is_no_json_is_an_error() -> None:
+def test_invalid_json_is_an_error() -> None:
     with pytest.raises(TypeError):
         dump({"a": object()})

@@ -144,7 +144,7 @@ POINTS = [
 
 @pytest.mark.parametrize(("value", "expected"), POINTS)
 @pytest.mark.parametrize("times", [1, 3], ids=["first time", "again"])
-def test_a_number_is_stored_as_a_point_with_every_bit(value: Any, expected: float, times: int) -> None:
+def test_numbers_are_bit_exact_points(value: Any, expected: float, times: int) -> None:
     stage = new_stage()
     for _ in range(times):
         stage.log({"v": value})
@@ -236,7 +236,7 @@ OBJECTS = [
 
 
 @pytest.mark.parametrize(("value", "expected"), OBJECTS)
-def test_what_is_no_number_is_stored_as_json(value: Any, expected: Any) -> None:
+def test_other_values_are_stored_as_json(value: Any, expected: Any) -> None:
     stage = new_stage()
     stage.log({"v": value})
     row = Frames(stage).collect()[0]
@@ -245,11 +245,11 @@ def test_what_is_no_number_is_stored_as_json(value: Any, expected: Any) -> None:
     assert (expected, repr(expected)) == (stored, repr(stored))  # repr: 1 is not True, 0.0 is not -0.0
 
 
-def test_a_dataclass_is_a_dict_and_nests_like_one() -> None:
+def test_dataclass_is_a_nested_dict() -> None:
     assert {"v.x": 1.0, "v.y.x": 2.0, "v.y.y": Json(None)} == logged(Point(1, Point(2, None)))
 
 
-def test_a_generator_is_a_list() -> None:
+def test_generator_is_a_list() -> None:
     assert {"v": Json([0, 1, 4])} == logged(number**2 for number in range(3))
 
 
@@ -264,7 +264,7 @@ def test_a_generator_is_a_list() -> None:
     ],
     ids=["33 floats", "8×8 ints", "uint8", "bool", "tensor"],
 )
-def test_an_array_of_more_than_32_becomes_a_histogram_of_32_bins(array: Any) -> None:
+def test_large_array_becomes_a_histogram(array: Any) -> None:
     numbers = np.asarray(array._values if isinstance(array, Tensor) else array).reshape(-1).astype(float)
     counts, edges = np.histogram(numbers, 32)
     histogram = {"_type": "histogram", "values": counts.tolist(), "bins": edges.tolist()}
@@ -283,7 +283,7 @@ def test_an_array_of_more_than_32_becomes_a_histogram_of_32_bins(array: Any) -> 
     ],
     ids=["all the same and large", "as far apart as can be", "as close as can be", "large ints"],
 )
-def test_numbers_that_no_32_bins_can_hold_fall_into_one(values: list[float], bins: list[float]) -> None:
+def test_extreme_numbers_fall_into_one_bin(values: list[float], bins: list[float]) -> None:
     assert {"v": Json({"_type": "histogram", "values": [40], "bins": bins})} == logged(np.array(values))
 
 
@@ -366,9 +366,7 @@ REFUSED: list[Any] = [
 
 @pytest.mark.parametrize(("make", "text"), REFUSED)
 @pytest.mark.parametrize("kind", [TypeError, ValueError, DataError, Error])
-def test_what_cannot_be_stored_is_a_type_error_and_a_value_error_that_names_the_key(
-    make: Callable[[], Any], text: str, kind: type[Exception]
-) -> None:
+def test_invalid_value_error_names_the_key(make: Callable[[], Any], text: str, kind: type[Exception]) -> None:
     stage = new_stage()
     with pytest.raises(kind) as raised:
         stage.log({"good": 1, "my key": make()})
@@ -377,12 +375,12 @@ def test_what_cannot_be_stored_is_a_type_error_and_a_value_error_that_names_the_
 
 
 @given(st.floats())
-def test_every_float_is_stored_with_its_bits(value: float) -> None:
+def test_floats_keep_their_bits(value: float) -> None:
     assert struct.pack("<d", value) == struct.pack("<d", logged(value)["v"])
 
 
 @given(st.integers(-(2**200), 2**200) | st.integers(-(2**53) - 3, -(2**53) + 3) | st.integers(2**53 - 3, 2**53 + 3))
-def test_every_int_is_stored_exactly(value: int) -> None:
+def test_integers_are_exact(value: int) -> None:
     stage = new_stage()
     stage.log({"v": value})
     row = Frames(stage).collect()[0]
@@ -397,7 +395,7 @@ JSON_VALUES = st.recursive(
 
 
 @given(st.lists(JSON_VALUES))
-def test_every_list_is_stored_as_json_that_postgres_takes(value: list[Any]) -> None:
+def test_lists_become_json_for_postgres(value: list[Any]) -> None:
     stage = new_stage()
     stage.log({"v": value})
     body = Frames(stage).collect()[0].objects["v"].decode()
@@ -405,7 +403,7 @@ def test_every_list_is_stored_as_json_that_postgres_takes(value: list[Any]) -> N
     assert len(value) == len(json.loads(body, parse_constant=pytest.fail))
 
 
-def test_masked_values_are_left_out() -> None:
+def test_masked_values_are_omitted() -> None:
     many = np.ma.masked_greater(np.arange(40.0), 9)
     histogram = logged(many)["v"].value
     assert (sum(histogram["values"]), histogram["bins"][0], histogram["bins"][-1]) == (10, 0.0, 9.0)

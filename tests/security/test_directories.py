@@ -29,7 +29,7 @@ def strangers(path: Path) -> Path:
     return path
 
 
-def test_a_spool_directory_of_another_user_is_left_alone(
+def test_spool_directory_of_another_user_is_not_used(
     tmp_path: Path, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = strangers(tmp_path / ".stepwell")
@@ -41,13 +41,13 @@ def test_a_spool_directory_of_another_user_is_left_alone(
     ]
 
 
-def test_a_place_that_is_no_directory_is_replaced(tmp_path: Path, home: Path) -> None:
+def test_path_that_is_no_directory_is_replaced(tmp_path: Path, home: Path) -> None:
     (tmp_path / "file").touch()
     assert usable_directory(tmp_path / "file" / ".stepwell") == home
     assert usable_directory(tmp_path / ".stepwell") == tmp_path / ".stepwell"
 
 
-def test_a_data_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+def test_data_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     theirs = strangers(tmp_path / "data")
     with pytest.raises(SettingError, match=rf"belongs to another user \(uid {STRANGER}\)"), held(theirs):
         pass
@@ -55,7 +55,7 @@ def test_a_data_directory_of_another_user_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["link", "dangling", "theirs"])
-def test_a_planted_lock_is_neither_followed_nor_emptied(tmp_path: Path, planted: str) -> None:
+def test_planted_lock_is_not_followed(tmp_path: Path, planted: str) -> None:
     data, victim = tmp_path / "data", tmp_path / "victim"
     data.mkdir()
     victim.write_text("untouched")
@@ -72,7 +72,7 @@ def test_a_planted_lock_is_neither_followed_nor_emptied(tmp_path: Path, planted:
         assert (data / "server.lock").read_text() == "untouched"
 
 
-def test_the_lock_and_the_log_of_postgres_are_the_owners_alone(tmp_path: Path) -> None:
+def test_postgres_lock_and_log_are_private(tmp_path: Path) -> None:
     with held(tmp_path / "data"):
         assert stat.S_IMODE((tmp_path / "data" / "server.lock").stat().st_mode) == 0o600
     log = tmp_path / "postgres.log"

@@ -45,7 +45,7 @@ def head(status: str, kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("status", ["200 OK", "500 Oops"])
-def test_a_process_that_logs_holds_a_bounded_part(status: str) -> None:
+def test_logging_process_reads_a_bounded_answer(status: str) -> None:
     with server(head(status, "application/json"), CHUNK) as url:
         tracemalloc.start()
         try:
@@ -57,7 +57,7 @@ def test_a_process_that_logs_holds_a_bounded_part(status: str) -> None:
     assert peak < 4 * MAX_JSON_BYTES
 
 
-def test_a_batch_that_claims_gigabytes_is_refused_before_they_are_allocated() -> None:
+def test_huge_batch_is_refused_before_allocation() -> None:
     claim = columns._HEADER.pack(columns.MAGIC, columns.VERSION, 0, 8, 0, MAX_ANSWER_BYTES + 8)
     body = f"{len(claim):x}\r\n".encode() + claim + b"\r\n"
     with (
@@ -67,7 +67,7 @@ def test_a_batch_that_claims_gigabytes_is_refused_before_they_are_allocated() ->
         list(Client(Endpoint.of(url), 5.0).get_batches(("v1",), {}))
 
 
-def test_an_api_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_api_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepwell.api.MAX_ANSWER_BYTES", MAX_JSON_BYTES)
     with server(head("200 OK", "application/json"), CHUNK) as url:
         monkeypatch.setenv("STEPWELL_URL", url)

@@ -36,7 +36,7 @@ async def serving(dsn: str, **settings: Any) -> AsyncIterator[Worker]:
 
 
 @pytest.mark.parametrize("filler", ["one header", "many headers", "a second request behind the first"])
-async def test_the_head_of_a_request_is_bounded_as_a_whole(postgres_dsn: str, filler: str) -> None:
+async def test_request_head_is_bounded(postgres_dsn: str, filler: str) -> None:
     async with serving(postgres_dsn) as worker:
         host, _, port = worker.url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -61,7 +61,7 @@ async def test_the_head_of_a_request_is_bounded_as_a_whole(postgres_dsn: str, fi
         del reader
 
 
-async def test_bodies_and_streams_are_not_counted_as_heads(postgres_dsn: str) -> None:
+async def test_bodies_and_streams_do_not_count_as_heads(postgres_dsn: str) -> None:
     async with serving(postgres_dsn, limits=Limits(head_bytes=1 * MIB)) as worker:
         session = Session()
         body = session.attach(info={"config": {"text": "x" * 900_000}})
@@ -79,7 +79,7 @@ async def test_bodies_and_streams_are_not_counted_as_heads(postgres_dsn: str) ->
                 assert answer["stored"] == 1, answer
 
 
-async def test_attaches_with_large_configs_wait_for_their_turn(postgres_dsn: str) -> None:
+async def test_large_attaches_wait_their_turn(postgres_dsn: str) -> None:
     limits = Limits(attach_burst_bytes=2 * MIB, attach_bytes_per_s=MIB)
     async with serving(postgres_dsn, limits=limits) as worker:
         refused = 0
@@ -99,7 +99,7 @@ async def test_attaches_with_large_configs_wait_for_their_turn(postgres_dsn: str
         assert (status, answer["total"]) == (200, 5)
 
 
-def test_a_rate_lets_in_what_was_promised_and_says_when_to_come_back() -> None:
+def test_rate_limit_and_retry_time() -> None:
     now = [0.0]
     rate = Rate(100, 10, lambda: now[0])
     rate.take(100)
@@ -114,7 +114,7 @@ def test_a_rate_lets_in_what_was_promised_and_says_when_to_come_back() -> None:
         rate.take(1)
 
 
-async def test_a_regular_expression_cannot_hold_all_reads(postgres_dsn: str) -> None:
+async def test_slow_regex_does_not_block_reads(postgres_dsn: str) -> None:
     reads = Reads(connections=2, costly=1, costly_s=0.5, wait_s=0.2)
     async with serving(postgres_dsn, reads=reads) as worker:
         await store(worker, Session(), info={"notes": "a" * 501 + "x"})
@@ -134,7 +134,7 @@ async def test_a_regular_expression_cannot_hold_all_reads(postgres_dsn: str) -> 
                 assert answer["error"]["message"] == "the read took longer than 0.5 s"
 
 
-async def test_frames_and_files_are_refused_before_the_disk_is_full_and_taken_later(
+async def test_frames_and_files_are_refused_before_the_disk_is_full(
     postgres_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = os.statvfs(tmp_path)
@@ -164,7 +164,7 @@ async def test_frames_and_files_are_refused_before_the_disk_is_full_and_taken_la
             assert "takes no files" in await reply.text()
 
 
-def test_a_small_disk_keeps_a_part_of_itself_and_a_disk_elsewhere_is_not_judged(tmp_path: Path) -> None:
+def test_disk_reserve_is_relative_and_local(tmp_path: Path) -> None:
     Space(str(tmp_path / "not-there"), None, 2**60).check_frames()
     Space(None, None, 2**60).check_files()
     disk = os.statvfs(tmp_path)

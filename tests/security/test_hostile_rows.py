@@ -131,7 +131,7 @@ async def pg(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_one_bad_note_hides_or_replaces_itself_alone(worker: Worker, pg: asyncpg.Connection, kind: str) -> None:
+async def test_bad_note_affects_only_itself(worker: Worker, pg: asyncpg.Connection, kind: str) -> None:
     run_id = await _runs(worker, pg)
     before = await _everything(worker, pg)
     values = hostile(kind)
@@ -152,7 +152,9 @@ async def test_one_bad_note_hides_or_replaces_itself_alone(worker: Worker, pg: a
 @pytest.mark.parametrize(
     "value", ["5", "null", "[]", deep(1_100), f'{{"odd": {deep(300)}}}', f'{{"started_at": {DIGITS}}}']
 )
-async def test_one_bad_config_info_or_object_harms_no_other(worker: Worker, pg: asyncpg.Connection, value: str) -> None:
+async def test_bad_config_info_or_object_affects_only_itself(
+    worker: Worker, pg: asyncpg.Connection, value: str
+) -> None:
     run_id = await _runs(worker, pg)
     before = await _everything(worker, pg)
     kept = [await pg.fetchval(f"SELECT {column}::text FROM stepwell.{where}", run_id) for where, column in PLACES]

@@ -47,9 +47,7 @@ async def reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-async def test_ingest_goes_on_whatever_advisory_locks_a_reader_holds(
-    any_postgres_dsn: str, any_pg: asyncpg.Connection
-) -> None:
+async def test_advisory_locks_do_not_stop_ingest(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     known, late = Session(run="run-1"), Session(run="run-2")
     async with start_worker(any_postgres_dsn) as worker:
         await post(worker, "/v1/attach", known.attach())
@@ -75,7 +73,7 @@ async def test_ingest_goes_on_whatever_advisory_locks_a_reader_holds(
     assert await stored_steps(any_pg, run="run-2") == list(range(10))
 
 
-async def test_a_reader_has_no_rights_on_what_the_server_locks(any_postgres_dsn: str) -> None:
+async def test_reader_cannot_lock_server_tables(any_postgres_dsn: str) -> None:
     async with start_worker(any_postgres_dsn), reader(any_postgres_dsn) as person:
         for table in TABLES:
             for statement in (f"SELECT FROM stepwell.{table}", f"DELETE FROM stepwell.{table}"):
@@ -88,13 +86,13 @@ async def test_a_reader_has_no_rights_on_what_the_server_locks(any_postgres_dsn:
 
 
 @pytest.mark.parametrize("statement", NEEDLESS)
-async def test_a_reader_has_nothing_that_reading_does_not_need(any_postgres_dsn: str, statement: str) -> None:
+async def test_reader_has_minimal_privileges(any_postgres_dsn: str, statement: str) -> None:
     async with start_worker(any_postgres_dsn), reader(any_postgres_dsn) as person:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await person.execute(statement)
 
 
-async def test_a_reader_that_vacuums_does_nothing(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
+async def test_reader_cannot_vacuum(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     async with start_worker(any_postgres_dsn), reader(any_postgres_dsn) as person:
         for statement in ("VACUUM stepwell.run", "ANALYZE stepwell.run", "VACUUM FULL stepwell.run"):
             await person.execute(statement)  # Postgres warns, and passes the table over
@@ -102,9 +100,7 @@ async def test_a_reader_that_vacuums_does_nothing(any_postgres_dsn: str, any_pg:
     assert await any_pg.fetchval(counts) == 0
 
 
-async def test_what_a_reader_has_set_for_its_later_sessions_is_put_back(
-    any_postgres_dsn: str, any_pg: asyncpg.Connection
-) -> None:
+async def test_reader_role_settings_are_reset(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     database = await any_pg.fetchval("SELECT current_database()")
     async with start_worker(any_postgres_dsn), reader(any_postgres_dsn) as person:
         for where in ("", f"IN DATABASE {database} "):
@@ -117,7 +113,7 @@ async def test_what_a_reader_has_set_for_its_later_sessions_is_put_back(
         await later.close()
 
 
-async def test_a_database_that_others_use_keeps_what_everybody_may(
+async def test_shared_database_keeps_public_privileges(
     any_postgres_dsn: str, any_pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     await any_pg.execute("CREATE TABLE public.of_another_program (x int)")
@@ -134,7 +130,7 @@ async def test_a_database_that_others_use_keeps_what_everybody_may(
         await person.execute("SELECT pg_advisory_lock(7)")
 
 
-async def test_a_server_that_is_no_superuser_does_what_it_may_and_warns(
+async def test_server_without_superuser_warns(
     any_postgres_dsn: str, any_pg: asyncpg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     database = await any_pg.fetchval("SELECT current_database()")
@@ -158,7 +154,7 @@ async def test_a_server_that_is_no_superuser_does_what_it_may_and_warns(
         await any_pg.execute(f"ALTER DATABASE {database} OWNER TO CURRENT_USER; DROP OWNED BY tenant; DROP ROLE tenant")
 
 
-async def test_servers_of_older_versions_are_waited_for(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
+async def test_migration_waits_for_older_servers(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     """Their transactions hold advisory locks, which count when the role that holds them may write."""
     session = Session()
     async with start_worker(any_postgres_dsn) as worker:

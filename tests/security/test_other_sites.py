@@ -83,7 +83,7 @@ def attach_body() -> bytes:
     ],
     ids=str,
 )
-async def test_nothing_answers_a_page_of_another_site(
+async def test_cross_site_requests_are_refused(
     worker: Worker, logged: Session, pg: asyncpg.Connection, headers: dict[str, str]
 ) -> None:
     asked = [
@@ -107,9 +107,7 @@ async def test_nothing_answers_a_page_of_another_site(
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-async def test_a_post_that_browsers_send_without_asking_is_refused(
-    worker: Worker, pg: asyncpg.Connection, kind: str
-) -> None:
+async def test_simple_cross_site_post_is_refused(worker: Worker, pg: asyncpg.Connection, kind: str) -> None:
     for path in ("/v1/attach", "/v1/frames"):
         status, _ = await ask(worker, "POST", path, {"Content-Type": kind}, attach_body())
         # A body without a type counts as bytes (RFC 9110), and browsers send none.
@@ -117,13 +115,13 @@ async def test_a_post_that_browsers_send_without_asking_is_refused(
     assert await pg.fetchval("SELECT count(*) FROM stepwell.run") == (0 if kind else 1)
 
 
-async def test_a_link_from_another_site_may_be_followed(worker: Worker, logged: Session) -> None:
+async def test_link_from_another_site_works(worker: Worker, logged: Session) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert (await ask(worker, "GET", RUN, headers))[0] == 200
     assert (await ask(worker, "POST", "/v1/attach", {**JSON, **headers}, attach_body()))[0] == 403
 
 
-async def test_our_own_pages_and_programs_are_served(worker: Worker, logged: Session) -> None:
+async def test_own_pages_and_programs_are_served(worker: Worker, logged: Session) -> None:
     port = worker.url.rsplit(":", 1)[1]
     for headers in (
         {},
@@ -140,7 +138,7 @@ async def test_our_own_pages_and_programs_are_served(worker: Worker, logged: Ses
     assert (await ask(worker, "GET", "/v1/stream", {**UPGRADE, **origin}))[0] == 101
 
 
-async def test_a_public_name_is_known_with_and_without_a_proxy_that_rewrites_it(postgres_dsn: str) -> None:
+async def test_public_host_works_with_and_without_a_proxy(postgres_dsn: str) -> None:
     async with served(postgres_dsn, public_hosts="stepwell.example,other.example") as worker:
         for headers in (
             {"Host": "stepwell.example"},
@@ -151,12 +149,12 @@ async def test_a_public_name_is_known_with_and_without_a_proxy_that_rewrites_it(
         assert (await ask(worker, "GET", "/v1/status", {"Origin": "https://evil.example"}))[0] == 403
 
 
-async def test_probes_and_scrapers_may_use_any_name(worker: Worker) -> None:
+async def test_probes_may_use_any_host(worker: Worker) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
         assert (await ask(worker, "GET", path, {"Host": "10-0-0-7.pods.cluster.local"}))[0] == 200
 
 
-async def test_all_answers_stay_with_this_origin(worker: Worker, logged: Session) -> None:
+async def test_answers_are_same_origin(worker: Worker, logged: Session) -> None:
     for path in (RUN, f"{RUN}/history", f"{RUN}/live", "/healthz", "/v1/nothing", f"/v1/blobs/{'0' * 64}"):
         _, answer = await ask(worker, "GET", path, {})
         assert answer["cross-origin-resource-policy"] == "same-origin"

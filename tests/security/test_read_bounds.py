@@ -70,7 +70,7 @@ async def _get(server: RealServer, path: str, /, **query: str) -> tuple[int, Any
         return reply.status, orjson.loads(await reply.read())
 
 
-async def test_pages_of_large_objects_end_early_and_go_on(server: RealServer) -> None:
+async def test_pages_of_large_objects_are_short(server: RealServer) -> None:
     steps, query = [], {"key": "wide"}
     while True:
         status, page = await _get(server, f"{RUN}/objects", **query)
@@ -85,7 +85,7 @@ async def test_pages_of_large_objects_end_early_and_go_on(server: RealServer) ->
     assert server.peak_mib() < PEAK_MIB
 
 
-async def test_lists_of_runs_with_large_configs_end_early_and_go_on(server: RealServer) -> None:
+async def test_lists_of_large_configs_are_short(server: RealServer) -> None:
     names, query = [], {"path": "team/wide", "limit": "1000"}
     while True:
         status, page = await _get(server, "/v1/runs", **query)
@@ -100,14 +100,14 @@ async def test_lists_of_runs_with_large_configs_end_early_and_go_on(server: Real
     assert server.peak_mib() < PEAK_MIB
 
 
-async def test_a_large_summary_is_one_answer_that_is_never_held_whole(server: RealServer) -> None:
+async def test_large_summary_is_streamed(server: RealServer) -> None:
     status, summary = await _get(server, f"{RUN}/summary")
     assert status == 200
     assert {len(summary[f"s{number}"]) for number in range(1, VALUES + 1)} == {VALUE_BYTES}
     assert server.peak_mib() < PEAK_MIB
 
 
-async def test_who_does_not_read_holds_bounded_room_and_is_given_up(server: RealServer) -> None:
+async def test_stalled_client_uses_bounded_memory(server: RealServer) -> None:
     silent = [_ask_and_wait(server, f"{RUN}/summary") for _ in range(12)]
     refused: list[Any] = []
 
@@ -142,7 +142,7 @@ async def test_who_does_not_read_holds_bounded_room_and_is_given_up(server: Real
         "VALUES (repeat(repeat('x', 1000000), 400))",
     ],
 )
-async def test_sql_holds_no_row_that_is_too_large(server: RealServer, query: str) -> None:
+async def test_sql_refuses_oversized_rows(server: RealServer, query: str) -> None:
     async with aiohttp.ClientSession() as http, http.post(f"{server.url}/v1/sql", json={"query": query}) as reply:
         answer = orjson.loads(await reply.read())
     if reply.status == 200:

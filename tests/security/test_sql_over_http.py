@@ -117,7 +117,7 @@ async def worker_with(server_dsn: str, **sql: Any) -> AsyncIterator[Worker]:
         await worker.stop()
 
 
-async def test_the_session_began_as_the_reader_so_it_has_no_other_role_to_return_to(any_worker: Worker) -> None:
+async def test_session_cannot_leave_the_reader_role(any_worker: Worker) -> None:
     status, answer = await ask(any_worker, WHO)
     assert (status, answer["rows"]) == (200, [["stepwell_reader", "stepwell_reader"]])
     for name in ("role", "session_authorization"):
@@ -126,7 +126,7 @@ async def test_the_session_began_as_the_reader_so_it_has_no_other_role_to_return
     assert (await ask(any_worker, WHO))[1]["rows"] == [["stepwell_reader", "stepwell_reader"]]
 
 
-async def test_a_statement_without_rows_is_not_run(worker: Worker) -> None:
+async def test_statement_without_rows_is_not_run(worker: Worker) -> None:
     answers = {statement: await ask(worker, statement) for statement in STATEMENTS_WITHOUT_ROWS}
     told = {
         statement: (status, answer.get("error", {}).get("message")) for statement, (status, answer) in answers.items()
@@ -139,7 +139,7 @@ async def test_hostile_queries_are_refused(any_worker: Worker) -> None:
     assert {query: answer for query, (status, answer) in answers.items() if status != 400} == {}
 
 
-async def test_a_query_leaves_nothing_behind(any_worker: Worker) -> None:
+async def test_query_leaves_nothing_behind(any_worker: Worker) -> None:
     await ask(any_worker, "EXPLAIN ANALYZE CREATE TEMP TABLE mine AS SELECT 1")
     await ask(any_worker, "SELECT query_to_xml('EXPLAIN ANALYZE CREATE TEMP TABLE mine AS SELECT 1', true, true, '')")
     await ask(any_worker, "SELECT lo_from_bytea(0, 'x')")
@@ -149,7 +149,7 @@ async def test_a_query_leaves_nothing_behind(any_worker: Worker) -> None:
     assert (await ask(any_worker, left))[1]["rows"] == [[0, 0]]
 
 
-async def test_settings_of_a_query_end_with_it(postgres_dsn: str) -> None:
+async def test_settings_end_with_the_query(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, connections=1, statement_s=7.0) as worker:
         status, _ = await ask(worker, "SELECT set_config('statement_timeout', '0', false)")
         assert status == 200
@@ -165,7 +165,7 @@ async def test_settings_of_a_query_end_with_it(postgres_dsn: str) -> None:
         "FROM generate_series(1, 9) i",
     ],
 )
-async def test_a_query_ends_at_its_time_out(postgres_dsn: str, pg: asyncpg.Connection, query: str) -> None:
+async def test_query_times_out(postgres_dsn: str, pg: asyncpg.Connection, query: str) -> None:
     async with worker_with(postgres_dsn, statement_s=0.5) as worker:
         status, answer = await ask(worker, query)
         assert answer["error"]["message"] == "the query took longer than 0.5 s"
@@ -173,14 +173,14 @@ async def test_a_query_ends_at_its_time_out(postgres_dsn: str, pg: asyncpg.Conne
         await eventually(lambda: _idle(pg))
 
 
-async def test_a_client_may_ask_for_less_time_and_not_for_more(postgres_dsn: str) -> None:
+async def test_client_may_only_reduce_the_timeout(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, statement_s=0.5) as worker:
         for timeout_s, shown in ((0.2, 0.2), (60, 0.5)):
             status, answer = await ask(worker, "SELECT pg_sleep(60)", timeout_s=timeout_s)
             assert (status, answer["error"]["message"]) == (400, f"the query took longer than {shown} s")
 
 
-async def test_a_query_is_cancelled_when_its_client_goes(worker: Worker, pg: asyncpg.Connection) -> None:
+async def test_query_is_cancelled_on_disconnect(worker: Worker, pg: asyncpg.Connection) -> None:
     host, port = worker.url.removeprefix("http://").split(":")
     body = b'{"query": "SELECT pg_sleep(600)"}'
     head = f"POST /v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -190,7 +190,7 @@ async def test_a_query_is_cancelled_when_its_client_goes(worker: Worker, pg: asy
     await eventually(lambda: _idle(pg))
 
 
-async def test_more_queries_than_connections_are_told_to_come_back(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_excess_queries_are_told_to_retry(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     async with worker_with(postgres_dsn, connections=1, wait_s=2.0) as worker:
         first = asyncio.create_task(ask(worker, "SELECT pg_sleep(600)"))
         await eventually(lambda: _busy(pg))
@@ -204,13 +204,13 @@ async def test_more_queries_than_connections_are_told_to_come_back(postgres_dsn:
         await eventually(lambda: _idle(pg))
 
 
-async def test_a_login_that_could_write_is_refused(postgres_dsn: str) -> None:
+async def test_login_that_could_write_is_refused(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, dsn=postgres_dsn) as worker:
         status, answer = await ask(worker, "SELECT 1")
         assert (status, answer["error"]["message"]) == (503, "SQL over HTTP is off: its login could change data")
 
 
-async def test_a_login_that_is_only_a_member_of_the_reader_will_do(postgres_dsn: str, pg: asyncpg.Connection) -> None:
+async def test_reader_member_login_is_accepted(postgres_dsn: str, pg: asyncpg.Connection) -> None:
     await pg.execute("CREATE ROLE sql_over_http_test LOGIN IN ROLE stepwell_reader")
     try:
         dsn = _as_user(postgres_dsn, "sql_over_http_test")
@@ -222,7 +222,7 @@ async def test_a_login_that_is_only_a_member_of_the_reader_will_do(postgres_dsn:
         await pg.execute("DROP ROLE sql_over_http_test")
 
 
-async def test_the_dsn_for_sql_is_not_shown() -> None:
+async def test_sql_dsn_is_not_shown() -> None:
     assert "secret" not in repr(dataclasses.replace(Config("x"), sql=Sql(dsn="postgresql://u:secret@h/d")))
 
 

@@ -58,7 +58,7 @@ def bits(column: Column) -> tuple[str, Any, Any]:
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(a_batch(), max_size=3))
-def test_batches_come_back_as_they_went_in(batches: list[tuple[list[Column], int, dict[str, Any]]]) -> None:
+def test_batches_round_trip(batches: list[tuple[list[Column], int, dict[str, Any]]]) -> None:
     found = list(columns.split(b"".join(map(encoded, batches))))
 
     assert [batch.head for batch in found] == [{**head, "rows": rows} for _, rows, head in batches]
@@ -67,7 +67,7 @@ def test_batches_come_back_as_they_went_in(batches: list[tuple[list[Column], int
 
 @settings(deadline=None, max_examples=100)
 @given(a_batch(), st.data())
-def test_every_turned_bit_is_found(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
+def test_every_flipped_bit_is_found(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
     raw = bytearray(encoded(batch))
     at = data.draw(st.integers(0, len(raw) * 8 - 1))
     if at // 8 in (6, 7):  # the reserved bytes are no part of the batch
@@ -79,7 +79,7 @@ def test_every_turned_bit_is_found(batch: tuple[list[Column], int, dict[str, Any
 
 @given(a_batch(), st.data())
 @settings(deadline=None, max_examples=100)
-def test_a_batch_that_is_cut_off_is_found(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
+def test_truncated_batch_is_detected(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
     raw = encoded(batch)
     with pytest.raises(FrameCorruptError):
         list(columns.split(raw[: data.draw(st.integers(1, len(raw) - 1))]))
@@ -99,12 +99,12 @@ def example() -> tuple[list[Column], int, dict[str, Any]]:
     )
 
 
-def test_the_bytes_are_pinned() -> None:
+def test_bytes_are_pinned() -> None:
     pinned = [line for line in GOLDEN.read_text().splitlines() if not line.startswith("#")]
     assert encoded(example()).hex(" ", 8).split() == pinned
 
 
-def test_numbers_are_views_of_what_came_and_begin_at_multiples_of_8() -> None:
+def test_numbers_are_aligned_views() -> None:
     raw = encoded(example())
     (batch,) = columns.split(raw)
     for column in batch.columns:
@@ -124,7 +124,7 @@ def test_numbers_are_found_by_name() -> None:
         batch.numbers("a")
 
 
-def test_another_version_is_told_from_damage() -> None:
+def test_other_version_is_distinguished_from_damage() -> None:
     raw = bytearray(encoded(example()))
     raw[4] = 2
     with pytest.raises(FrameVersionError, match="columns of version 2 are not supported"):
@@ -139,7 +139,7 @@ def test_another_version_is_told_from_damage() -> None:
         (Column("a", np.zeros(1), np.zeros(2, np.int32)), "1 values for other rows"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(column: Column, problem: str) -> None:
+def test_mismatched_columns_are_refused(column: Column, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         columns.encode([column], 2)
 
@@ -173,11 +173,11 @@ def lying(**changes: Any) -> bytes:
         {"which": 1, "data": 0, "texts": 0, "length": 2, "rows": 16},
     ],
 )
-def test_a_head_that_lies_is_refused(changes: dict[str, Any]) -> None:
+def test_inconsistent_header_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(FrameCorruptError, match="its head"):
         columns.decode(lying(**changes))
 
 
-def test_a_length_that_nobody_would_send_is_refused_before_it_is_allocated() -> None:
+def test_huge_length_is_refused_before_allocation() -> None:
     with pytest.raises(FrameCorruptError, match="claims"):
         columns.length(struct.pack("<4sHHIIQ", b"SWCB", 1, 0, 8, 0, 1 << 50))

@@ -49,12 +49,12 @@ def test_every_truncation_is_detected() -> None:
             wire.decode(FRAME[:end])
 
 
-def test_bytes_behind_the_frame_are_detected() -> None:
+def test_trailing_bytes_are_detected() -> None:
     with pytest.raises(FrameCorruptError, match=f"{len(FRAME) + 8} of {len(FRAME)} bytes"):
         wire.decode(FRAME + bytes(8))
 
 
-def test_a_cut_off_frame_behind_whole_ones_is_detected_after_they_were_given() -> None:
+def test_truncated_last_frame_is_detected() -> None:
     given_out = []
     with pytest.raises(FrameCorruptError, match=f"a frame is cut off .seq 5: {len(FRAME) - 1} of {len(FRAME)} bytes"):
         for header, _ in wire.split(FRAME + FRAME[:-1]):
@@ -62,7 +62,7 @@ def test_a_cut_off_frame_behind_whole_ones_is_detected_after_they_were_given() -
     assert given_out == [5]
 
 
-def test_bytes_that_are_no_frame_say_what_they_are() -> None:
+def test_other_bytes_are_described() -> None:
     with pytest.raises(
         FrameCorruptError, match=r"these bytes are not a frame \(they begin with b'<htm', not b'SWFR'\)"
     ):
@@ -70,7 +70,7 @@ def test_bytes_that_are_no_frame_say_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])
-def test_another_version_says_who_must_be_upgraded(version: int) -> None:
+def test_other_version_names_the_side_to_upgrade(version: int) -> None:
     newer = bytearray(FRAME)
     newer[4] = version
     with pytest.raises(FrameVersionError) as raised:
@@ -114,7 +114,7 @@ def lie(offset: int, value: int) -> Callable[[], bytes]:
         pytest.param(lie(OBJECTS + 40, 2**32 - 1), "objects are cut off", id="body-bytes"),
     ],
 )
-def test_a_length_that_lies_is_refused_without_allocating_for_it(tell: Callable[[], bytes], text: str) -> None:
+def test_wrong_length_is_refused_without_allocation(tell: Callable[[], bytes], text: str) -> None:
     frame = tell()
     tracemalloc.start()
     try:
@@ -126,14 +126,14 @@ def test_a_length_that_lies_is_refused_without_allocating_for_it(tell: Callable[
     assert peak < 1_000_000
 
 
-def test_keys_and_rows_whose_product_overflows_are_refused() -> None:
+def test_overflowing_block_size_is_refused() -> None:
     frame = bytearray(FRAME)
     struct.pack_into("<II", frame, BLOCK_1, 2**32 - 1, 2**32 - 1)
     with pytest.raises(FrameCorruptError, match="4294967295 keys × 4294967295 steps"):
         wire.decode(with_checksums(frame))
 
 
-def test_a_seq_beyond_63_bits_is_refused() -> None:
+def test_seq_beyond_63_bits_is_refused() -> None:
     frame = bytearray(FRAME)
     struct.pack_into("<Q", frame, 32, 2**63)
     with pytest.raises(FrameCorruptError, match="has impossible values"):
@@ -144,7 +144,7 @@ def test_a_seq_beyond_63_bits_is_refused() -> None:
     ("key", "text"),
     [(b"\xff\xfe\xfd\xfc", "the key of an object is not UTF-8"), (b"a\0bc", "holds a NUL character")],
 )
-def test_a_malformed_key_of_an_object_is_refused(key: bytes, text: str) -> None:
+def test_malformed_object_key_is_refused(key: bytes, text: str) -> None:
     frame = bytearray(FRAME)
     at = frame.index(b"note")
     frame[at : at + 4] = key
@@ -166,9 +166,7 @@ def test_a_malformed_key_of_an_object_is_refused(key: bytes, text: str) -> None:
         max_size=4,
     ),
 )
-def test_a_frame_with_any_damage_and_right_checksums_is_refused_or_consistent(
-    frame: bytes, patches: list[tuple[int, bytes]]
-) -> None:
+def test_damage_with_valid_checksums_is_refused_or_consistent(frame: bytes, patches: list[tuple[int, bytes]]) -> None:
     damaged = bytearray(frame)
     for place, patch in patches:
         at = place % len(frame) // len(patch) * len(patch)
@@ -201,7 +199,7 @@ def test_notes_with_blocks_or_points_are_refused(at: int, text: str) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=200))
-def test_any_bytes_are_refused_with_an_error_of_the_wire(raw: bytes) -> None:
+def test_any_bytes_give_a_wire_error(raw: bytes) -> None:
     with pytest.raises(WireError):
         wire.decode(raw)
     with pytest.raises(WireError):

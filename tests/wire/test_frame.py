@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @settings(deadline=None, max_examples=150)
 @given(made.SESSIONS, made.SEQS, st.lists(made.blocks(), max_size=3), st.lists(made.OBJECTS, max_size=4))
-def test_a_frame_comes_back_as_it_went_in(session: bytes, seq: int, blocks: list[Block], objects: list[Object]) -> None:
+def test_frame_round_trip(session: bytes, seq: int, blocks: list[Block], objects: list[Object]) -> None:
     raw = wire.encode(session, seq, blocks, objects)
     frame = wire.decode(raw)
 
@@ -42,7 +42,7 @@ def test_a_frame_comes_back_as_it_went_in(session: bytes, seq: int, blocks: list
 
 
 @given(made.SESSIONS, made.SEQS, st.integers(0, 2**32 - 1))
-def test_a_tombstone_comes_back_as_it_went_in(session: bytes, seq: int, dropped: int) -> None:
+def test_tombstone_round_trip(session: bytes, seq: int, dropped: int) -> None:
     frame = wire.decode(wire.encode_tombstone(session, seq, dropped))
     header = frame.header
     assert (wire.KIND_TOMBSTONE, session, seq, dropped) == (header.kind, header.session, header.seq, header.dropped)
@@ -58,17 +58,17 @@ def test_special_numbers_keep_their_bits(value: float) -> None:
     assert struct.pack("<d", value) == wire.decode(raw).blocks[0].values.tobytes()
 
 
-def test_a_block_without_keys_keeps_its_steps() -> None:
+def test_block_without_keys_keeps_its_steps() -> None:
     frame = wire.decode(wire.encode(SESSION, 0, [block([], [3, 9], [1, 2], [])]))
     assert made.bits(frame.blocks) == [(b"", (0, 2), [3, 9], [1, 2], b"")]
     assert frame.header.points == 0
 
 
-def test_a_frame_of_nothing_is_a_frame() -> None:
+def test_empty_frame_is_a_frame() -> None:
     assert wire.decode(wire.encode(SESSION, 0, []))[1:] == ([], [])
 
 
-def test_an_array_in_any_memory_layout_gives_the_same_bytes() -> None:
+def test_memory_layout_does_not_change_bytes() -> None:
     rows = np.arange(12.0).reshape(4, 3)  # a row a step, as they are logged
     names, steps = wire.pack_names(["a", "b", "c"]), np.arange(4)
     turned = wire.encode(SESSION, 0, [Block(names, steps, steps, rows.T)])
@@ -79,24 +79,24 @@ def test_an_array_in_any_memory_layout_gives_the_same_bytes() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(made.frames(), max_size=5))
-def test_frames_one_after_the_other_are_split_where_they_were_joined(frames: list[bytes]) -> None:
+def test_joined_frames_are_split(frames: list[bytes]) -> None:
     parts = list(wire.split(b"".join(frames)))
     assert frames == [bytes(view) for _, view in parts]
     assert [wire.peek(frame) for frame in frames] == [header for header, _ in parts]
 
 
-def test_decoding_reads_in_place() -> None:
+def test_decoding_does_not_copy() -> None:
     raw = wire.encode(SESSION, 0, [block(["a"], [0, 1], [0, 0], [[1, 2]])])
     assert not wire.decode(raw).blocks[0].values.flags.owndata
 
 
-def test_shapes_that_do_not_agree_are_refused() -> None:
+def test_mismatched_shapes_are_refused() -> None:
     steps = np.arange(3)
     with pytest.raises(ValueError, match="block of 2 columns has 3 steps and 3 times"):
         wire.encode(SESSION, 0, [Block(wire.pack_names(["a"]), steps, steps, np.zeros((1, 2)))])
 
 
-def test_a_frame_over_the_limit_is_refused() -> None:
+def test_oversized_frame_is_refused() -> None:
     body = bytes(wire.MAX_FRAME_BYTES)
     with pytest.raises(FrameTooLargeError, match=r"a frame is too large \(16777312 bytes; the limit is 16777216\)"):
         wire.encode(SESSION, 0, [], [Object(0, 0, "a", body)])
@@ -104,7 +104,7 @@ def test_a_frame_over_the_limit_is_refused() -> None:
     assert wire.MAX_FRAME_BYTES == len(largest) == wire.decode(largest).header.length
 
 
-def test_every_row_that_may_be_logged_fits_into_a_frame() -> None:
+def test_every_valid_row_fits_a_frame() -> None:
     """A row of the largest size in the dearest shape: as many objects as a row has keys."""
     count = wire.MAX_ROW_KEYS
     each = wire.MAX_ROW_BYTES // count
@@ -128,7 +128,7 @@ GOLDEN_OBJECTS = [
 LAST_STEP = 2**63 - 2
 
 
-def test_the_bytes_of_a_data_frame_are_pinned() -> None:
+def test_data_frame_bytes_are_pinned() -> None:
     golden = read_golden("two_blocks_two_objects")
     assert golden.hex() == wire.encode(SESSION, 7, GOLDEN_BLOCKS, GOLDEN_OBJECTS).hex()
     frame = wire.decode(golden)
@@ -138,14 +138,14 @@ def test_the_bytes_of_a_data_frame_are_pinned() -> None:
     assert wire.unpack_names(frame.blocks[0].names, 2) == ["loss", "größe/ä"]
 
 
-def test_the_bytes_of_a_step_without_numbers_are_pinned() -> None:
+def test_empty_step_bytes_are_pinned() -> None:
     golden = read_golden("step_without_numbers")
     blocks, objects = [block([], [LAST_STEP], [0], [])], [Object(LAST_STEP, 0, "x", b"null")]
     assert golden.hex() == wire.encode(SESSION, 0, blocks, objects).hex()
     assert (made.bits(blocks), objects) == (made.bits(wire.decode(golden).blocks), wire.decode(golden).objects)
 
 
-def test_the_bytes_of_a_tombstone_are_pinned() -> None:
+def test_tombstone_bytes_are_pinned() -> None:
     golden = read_golden("tombstone")
     assert golden.hex() == wire.encode_tombstone(SESSION, 2**63 - 1, 4_000_000_000).hex()
     header = wire.decode(golden).header
@@ -155,7 +155,7 @@ def test_the_bytes_of_a_tombstone_are_pinned() -> None:
 GOLDEN_NOTES = [Object(4, TIME, "summary", b'{"set":{"a":null}}'), Object(0, 1, "meta", b"{}")]
 
 
-def test_the_bytes_of_a_frame_of_notes_are_pinned() -> None:
+def test_notes_frame_bytes_are_pinned() -> None:
     golden = read_golden("two_notes")
     assert golden.hex() == wire.encode_notes(SESSION, 9, GOLDEN_NOTES).hex()
     frame = wire.decode(golden)
@@ -164,7 +164,7 @@ def test_the_bytes_of_a_frame_of_notes_are_pinned() -> None:
 
 
 @given(made.SESSIONS, made.SEQS, st.lists(made.OBJECTS, max_size=6))
-def test_notes_come_back_as_they_went_in(session: bytes, seq: int, notes: list[Object]) -> None:
+def test_notes_round_trip(session: bytes, seq: int, notes: list[Object]) -> None:
     raw = wire.encode_notes(session, seq, notes)
     header, blocks, objects = wire.decode(raw)
     assert (header.session, header.seq, header.length % 8, blocks, objects) == (session, seq, 0, [], notes)
@@ -177,17 +177,17 @@ def test_points_and_objects_are_values_and_notes_are_not() -> None:
     assert (wire.peek(read_golden("two_notes")).values, wire.peek(read_golden("two_notes")).notes) == (0, 2)
 
 
-def test_the_limits_are_pinned() -> None:
+def test_limits_are_pinned() -> None:
     """Both ends must agree on them, over versions: a smaller one would refuse what lies in spools."""
     limits = (wire.MAX_FRAME_BYTES, wire.MAX_ROW_BYTES, wire.MAX_ROW_KEYS, wire.MAX_KEY_BYTES)
     assert (*limits, wire.MAX_NOTE_KIND_BYTES) == (16_777_216, 10_383_360, 100_000, 32_767, 64)
 
 
-def test_an_object_keeps_its_key_and_the_order_of_logging() -> None:
+def test_objects_keep_keys_and_order() -> None:
     objects = [Object(5, 1, "b", b"1"), Object(5, 1, "a", b""), Object(4, 0, "b", b"[]")]
     assert objects == wire.decode(wire.encode(SESSION, 0, [], objects)).objects
 
 
-def test_a_key_that_no_frame_can_hold_is_refused_before_it_is_encoded() -> None:
+def test_oversized_key_is_refused_before_encoding() -> None:
     with pytest.raises(DataError, match="a key cannot be stored"):
         block([""], [0], [0], [[1]])

@@ -14,18 +14,18 @@ from stepwell.errors import DataError, FrameCorruptError
 
 
 @given(st.lists(KEYS, unique=True, max_size=8))
-def test_keys_come_back_as_they_went_in(keys: list[str]) -> None:
+def test_keys_round_trip(keys: list[str]) -> None:
     packed = wire.pack_names(keys)
     assert keys == wire.unpack_names(packed, len(keys))
     assert len(packed) % 8 == 0
 
 
-def test_the_bytes_of_names_are_pinned() -> None:
+def test_name_bytes_are_pinned() -> None:
     assert "0400 0300 6c6f7373 c3a462 00 00000000".replace(" ", "") == wire.pack_names(["loss", "äb"]).hex()
     assert wire.pack_names([]) == b""
 
 
-def test_the_longest_key_comes_back() -> None:
+def test_longest_key_round_trip() -> None:
     longest = "k" * 32_767
     assert [longest, "a"] == wire.unpack_names(wire.pack_names([longest, "a"]), 2)
 
@@ -35,7 +35,7 @@ def test_the_longest_key_comes_back() -> None:
     [("", "'', 0 bytes"), ("a\0b", r"'a\x00b', 3 bytes"), ("k" * 32_768, f"{'k' * 60!r}, 32768 bytes")],
     ids=["empty", "NUL", "too-long"],
 )
-def test_a_key_that_cannot_be_stored_is_refused(key: str, detail: str) -> None:
+def test_invalid_key_is_refused(key: str, detail: str) -> None:
     with pytest.raises(DataError) as raised:
         wire.pack_names(["good", key])
     assert (
@@ -74,7 +74,7 @@ def test_malformed_names_are_refused(packed: bytes, count: int, text: str) -> No
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=64), st.integers(0, 40))
-def test_any_bytes_give_distinct_keys_or_an_error_of_the_wire(packed: bytes, count: int) -> None:
+def test_any_bytes_give_distinct_keys_or_a_wire_error(packed: bytes, count: int) -> None:
     try:
         keys = wire.unpack_names(packed, count)
     except FrameCorruptError:
