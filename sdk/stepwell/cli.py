@@ -13,30 +13,36 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import NamedTuple
 
 import stepwell
-from stepwell.errors import Error, SettingError, harmless
+from stepwell.errors import Error, SettingError
 from stepwell.settings.server_file import ServerFile, data_directory, default_data
 from stepwell.spool.place import foreign_owner
 from stepwell.terminal.command import Command
-from stepwell.terminal.display import Progress, number, size, table
+from stepwell.terminal.display import Progress, describe, number, size, table
+from stepwell.terminal.rows import Column, Writer, rows_writer
+from stepwell.terminal.server_commands import GROUP, is_server_command, server_command
+from stepwell.terminal.sql_prompt import SqlPrompt
 
 __all__ = [
+    "GROUP",
+    "Column",
     "Command",
     "Progress",
     "ServerFile",
+    "SqlPrompt",
+    "Writer",
     "data_directory",
     "default_data",
+    "describe",
     "foreign_owner",
     "main",
     "number",
+    "rows_writer",
     "size",
     "table",
 ]
-
-GROUP = "stepwell.commands"
 
 
 class _Entry(NamedTuple):
@@ -48,7 +54,7 @@ class _Entry(NamedTuple):
 _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
     "demo": _Entry("train a small model on four ranks, log it, and read it back with SQL", "stepwell.commands.demo"),
-    "sql": _Entry("query the stored history with SQL, read-only", ""),
+    "sql": _Entry("query the stored history with SQL, read-only", "stepwell.commands.sql"),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
     "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
@@ -80,17 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stderr.isatty():
             sys.stderr.write("\n")
         return 130
-
-
-def describe(error: Error) -> str:
-    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
-    # What Postgres or a file system says may hold what somebody stored: it must not steer the terminal.
-    lines = [f"stepwell: {harmless(error.message)}"]
-    if error.detail:
-        lines += [f"  {harmless(line)}" for line in error.detail.split("\n")]
-    if error.hint:
-        lines.append(f"  Hint: {harmless(error.hint)}")
-    return "\n".join(lines) + "\n"
 
 
 def _of_system(error: OSError) -> Error:
@@ -136,22 +131,9 @@ def _load(name: str) -> Command:
     entry = _COMMANDS.get(name)
     if entry is not None and entry.target:
         command = importlib.import_module(entry.target).COMMAND
+    elif entry is None and not is_server_command(name):
+        raise SettingError(f"there is no command {name!r}", hint=f"the commands are {', '.join(_COMMANDS)}")
     else:
-        found = next(iter(entry_points(group=GROUP, name=name)), None)
-        if found is None and entry is None:
-            raise SettingError(f"there is no command {name!r}", hint=f"the commands are {', '.join(_COMMANDS)}")
-        if found is None:
-            raise SettingError(
-                f"`stepwell {name}` was not found in this installation",
-                hint="Stepwell must be installed, not only on the path: pip install 'stepwell[server]'",
-            )
-        try:
-            command = found.load()
-        except ModuleNotFoundError as error:
-            raise SettingError(
-                f"`stepwell {name}` belongs to the server, whose dependencies are not installed here",
-                detail=f"Python finds no module named {error.name}",
-                hint="pip install 'stepwell[server]'",
-            ) from error
+        command = server_command(name)
     assert isinstance(command, Command)
     return command

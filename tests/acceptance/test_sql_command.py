@@ -81,8 +81,9 @@ def test_terminal_truncates_long_texts_but_not_hashes(command_environment: dict[
     assert shown.endswith("(1 row; long texts are cut here, but not in a pipe or with --format csv)\n")
 
 
-def test_help_at_the_prompt(command_environment: dict[str, str], server: Server) -> None:
-    terminal = Terminal(command_environment, "sql", "--data", str(server.data))
+@pytest.mark.parametrize("option", ["--data", "--url"])
+def test_help_at_the_prompt(command_environment: dict[str, str], server: Server, option: str) -> None:
+    terminal = Terminal(command_environment, "sql", option, str(server.data) if option == "--data" else server.url)
     terminal.until("stepwell> ")
     for word in ("help", "HELP;", "\\?"):
         terminal.type(word)
@@ -91,6 +92,10 @@ def test_help_at_the_prompt(command_environment: dict[str, str], server: Server)
     terminal.until("...> ")
     terminal.type("1 AS two;")
     assert "(1 row)" in terminal.until("stepwell> ")
+    terminal.type("SELECT nothing FROM runs;")
+    assert 'column "nothing" does not exist' in terminal.until("stepwell> ")
+    terminal.type("\\d")
+    assert "history_objects" in terminal.until("stepwell> ")
     terminal.type("quit;")
     assert terminal.end() == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -162,6 +163,8 @@ async def test_syntax_error_shows_the_line(worker: Worker) -> None:
         (b'{"query": 3}', "the body has no query"),
         (b'{"query": " ; "}', "the body has no query"),
         (b'{"query": "SELECT 1", "timeout_s": 0}', "'timeout_s' must be a number of seconds above 0"),
+        (b'{"query": "SELECT 1", "values": "csv"}', "'values' must be json or text"),
+        (b'{"query": "SELECT 1", "hints": 1}', "'hints' must be true or false"),
         (b'{"query": "SELECT 1", "colour": 1}', "unknown field 'colour'"),
         (b'{"query": "' + b"x" * 2**20 + b'"}', "the query is too long"),
     ],
@@ -169,3 +172,29 @@ async def test_syntax_error_shows_the_line(worker: Worker) -> None:
 async def test_invalid_body_is_refused(worker: Worker, body: bytes, message: str) -> None:
     async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", data=io.BytesIO(body)) as reply:
         assert (reply.status, (await reply.json())["error"]["message"]) == (400, message)
+
+
+async def test_values_as_text_are_those_of_csv(worker: Worker) -> None:
+    query = f"SELECT {', '.join(expression for expression, _ in VALUES)}"
+    body = {"query": query, "values": "text"}
+    async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", json=body) as reply:
+        (row,) = (await reply.json())["rows"]
+    csv_row = next(
+        csv.reader(io.StringIO((await post(worker, query, "/v1/sql?format=csv"))[2].decode().split("\n")[1]))
+    )
+    assert [value or "" for value in row] == csv_row
+    assert row[:4] == ["9007199254740992", "9007199254740993", "-9223372036854775808", "[1, 9223372036854775807]"]
+
+
+async def test_hints_name_what_does_not_exist_when_they_are_asked_for(any_worker: Worker) -> None:
+    session = Session(run="a")
+    await store(any_worker, session, frame(session, range(3), {"train/loss": [1, 2, 3]}))
+    query = "SELECT max(value) FROM history WHERE run = 'a' AND metric = '{}'"
+    for metric, hints, told in (
+        ("train/los", True, ["there is no metric 'train/los'; similar names: train/loss"]),
+        ("train/los", False, None),
+        ("train/loss", True, None),
+    ):
+        body = {"query": query.format(metric), "hints": hints}
+        async with aiohttp.ClientSession() as http, http.post(f"{any_worker.url}/v1/sql", json=body) as reply:
+            assert (await reply.json()).get("hints") == told

@@ -1,9 +1,9 @@
 """The handler of `POST /v1/sql`: runs a user's query and sends its rows as JSON or CSV while they are read.
 
-Receives JSON, {"query": "SELECT …", "timeout_s": 10}; the time-out is optional. JSON answers are {"columns": [{"name",
-"type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; where something fails after the first byte,
-"error" takes the place of "truncated". CSV has neither, so an incomplete answer ends without its last chunk. The query
-is cancelled when its client disconnects.
+Receives JSON, {"query": "SELECT …", "timeout_s": 10, "values": "text", "hints": true}; all but the query is optional.
+JSON answers are {"columns": [{"name", "type"}, …], "rows": [[…], …], "truncated": false, "elapsed_ms": 12}; where
+something fails after the first byte, "error" takes the place of "truncated". CSV has neither, so an incomplete answer
+ends without its last chunk. The query is cancelled when its client disconnects.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from stepwell_ingest.read.sql import Column, Rows, SqlReader
 from stepwell_ingest.read.values import as_safe_json, as_text
 
 _MAX_BATCH_ROWS = 4096
+_FIELDS = ("query", "timeout_s", "values", "hints")
 _HINT = '{"query": "SELECT run, state FROM runs LIMIT 10"}'
 
 
@@ -43,10 +44,14 @@ class Wanted:
     Attributes:
         query: one statement.
         timeout_s: the time-out of the query in seconds.
+        texts: each value is sent as text, exactly as in CSV; NULL stays null.
+        hints: a JSON answer without values lists names in the query that do not exist.
     """
 
     query: str
     timeout_s: float
+    texts: bool = False
+    hints: bool = False
 
 
 async def sql(services: SqlServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -59,7 +64,7 @@ async def sql(services: SqlServices, request: web.Request, query: Query) -> web.
     limits = services.sql.limits
     wanted = await _wanted(request, limits)
     as_csv = query["format"] == "csv" or (query["format"] is None and _prefers_csv(request.headers.get("Accept", "")))
-    answer = (CsvAnswer if as_csv else JsonAnswer)(request, limits)
+    answer = CsvAnswer(request, limits) if as_csv else JsonAnswer(request, limits, wanted.texts)
     work = asyncio.ensure_future(_answer(services.sql, wanted, answer))
     try:
         while not work.done():
@@ -90,9 +95,14 @@ async def _wanted(request: web.Request, limits: Sql) -> Wanted:
     timeout_s = body.get("timeout_s", limits.statement_s)
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
         raise UsageError("'timeout_s' must be a number of seconds above 0", detail=repr(timeout_s)[:80])
-    if unknown := sorted(set(body) - {"query", "timeout_s"}):
-        raise UsageError(f"unknown field {unknown[0][:80]!r}", hint="known fields are query and timeout_s")
-    return Wanted(query, timeout_s)
+    if unknown := sorted(set(body) - set(_FIELDS)):
+        raise UsageError(f"unknown field {unknown[0][:80]!r}", hint=f"known fields are {', '.join(_FIELDS)}")
+    values, hints = body.get("values", "json"), body.get("hints", False)
+    if values not in ("json", "text"):
+        raise UsageError("'values' must be json or text", detail=repr(values)[:80])
+    if not isinstance(hints, bool):
+        raise UsageError("'hints' must be true or false", detail=repr(hints)[:80])
+    return Wanted(query, timeout_s, values == "text", hints)
 
 
 def _prefers_csv(accept: str) -> bool:
@@ -103,26 +113,32 @@ def _prefers_csv(accept: str) -> bool:
 async def _answer(reader: SqlReader, wanted: Wanted, answer: JsonAnswer | CsvAnswer) -> web.StreamResponse:
     try:
         async with asyncio.timeout(reader.limits.answer_s), reader.ask(wanted.query, wanted.timeout_s) as rows:
-            truncated = await _send(rows, answer, reader.limits)
+            truncated, empty = await _send(rows, answer, reader.limits)
+            hints = await rows.absent_names(wanted.query) if wanted.hints and empty else []
     except Error as error:
         return await answer.fail(error)
-    return await answer.end(truncated)
+    return await answer.end(truncated, hints)
 
 
-async def _send(rows: Rows, answer: JsonAnswer | CsvAnswer, limits: Sql) -> bool:
-    """Sends rows up to the limits; returns whether more rows remain."""
+async def _send(rows: Rows, answer: JsonAnswer | CsvAnswer, limits: Sql) -> tuple[bool, bool]:
+    """Sends rows up to the limits.
+
+    Returns:
+        Whether more rows remain, and whether no value was found: avg() and count() of nothing are NULL and 0.
+    """
     count = 1  # the first row shows how large rows are
-    sent = 0
+    sent, empty = 0, True
     while True:
         count = min(count, limits.rows - sent + 1)
         found = [tuple(row)[: len(rows.columns)] for row in await rows.fetch(count)]
         ended, kept = len(found) < count, found[: limits.rows - sent]
         size = await answer.send(rows.columns, kept)
         sent += len(kept)
+        empty = empty and not any(value for row in kept for value in row)
         if size is None or len(kept) < len(found):
-            return True
+            return True, empty
         if ended:
-            return False
+            return False, empty
         count = max(1, min(_MAX_BATCH_ROWS, 4 * count, count * limits.batch_bytes // max(1, size)))
 
 
@@ -166,14 +182,22 @@ class Answer:
 
 
 class JsonAnswer(Answer):
-    """An answer as one JSON object."""
+    """An answer as one JSON object.
+
+    Args:
+        texts: send each value as text.
+    """
 
     content_type = "application/json"
     _first = True
 
+    def __init__(self, request: web.Request, limits: Sql, texts: bool = False) -> None:
+        super().__init__(request, limits)
+        self._convert = _text_or_null if texts else as_safe_json
+
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
         """Sends a batch; returns its size in bytes, or None where not all rows fit."""
-        lines = [orjson.dumps([as_safe_json(value) for value in row]) for row in rows]
+        lines = [orjson.dumps([self._convert(value) for value in row]) for row in rows]
         fits = self._fits(lines)
         head = b""
         if self._response is None:
@@ -184,10 +208,12 @@ class JsonAnswer(Answer):
         self._first = self._first and not fits
         return len(body) if fits == len(lines) else None
 
-    async def end(self, truncated: bool) -> web.StreamResponse:
+    async def end(self, truncated: bool, hints: Sequence[str] = ()) -> web.StreamResponse:
         """Sends the end of the answer."""
-        elapsed_ms = round((time.monotonic() - self._began) * 1000)
-        await self._write(b"],", orjson.dumps({"truncated": truncated, "elapsed_ms": elapsed_ms})[1:], b"\n")
+        end: dict[str, Any] = {"truncated": truncated, "elapsed_ms": round((time.monotonic() - self._began) * 1000)}
+        if hints:
+            end["hints"] = list(hints)
+        await self._write(b"],", orjson.dumps(end)[1:], b"\n")
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
@@ -205,14 +231,14 @@ class CsvAnswer(Answer):
 
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
         """As in `JsonAnswer`."""
-        lines = [_csv_line(["" if value is None else _csv_text(value) for value in row]) for row in rows]
+        lines = [_csv_line([_text_or_null(value) for value in row]) for row in rows]
         fits = self._fits(lines)
         head = _csv_line([column.name for column in columns]) if self._response is None else b""
         body = b"".join(lines[:fits])
         await self._write(head, body)
         return len(body) if fits == len(lines) else None
 
-    async def end(self, truncated: bool) -> web.StreamResponse:
+    async def end(self, truncated: bool, hints: Sequence[str] = ()) -> web.StreamResponse:
         """Ends the answer; a truncated one is left without its last chunk, so that no client takes it for complete."""
         if truncated:
             raise ConnectionAbortedError("the answer is larger than the limit")
@@ -225,13 +251,22 @@ class CsvAnswer(Answer):
         raise ConnectionAbortedError(str(error)) from error
 
 
-def _csv_text(value: Any) -> str:
-    if isinstance(value, orjson.Fragment | list | tuple):
+def _text_or_null(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, orjson.Fragment) or (isinstance(value, list | tuple) and _has_fragment(value)):
         return orjson.dumps(as_safe_json(value)).decode()
     return as_text(value)
 
 
-def _csv_line(cells: list[str]) -> bytes:
+def _has_fragment(values: Sequence[Any]) -> bool:
+    return any(
+        isinstance(value, orjson.Fragment) or (isinstance(value, list | tuple) and _has_fragment(value))
+        for value in values
+    )
+
+
+def _csv_line(cells: list[str | None]) -> bytes:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(cells)
     return out.getvalue().encode()

@@ -28,7 +28,8 @@ def find_dsn(argument: str | None, data_option: str | None) -> str:
     if found is None:
         raise UnavailableError(
             f"no server runs on the data directory {data}",
-            hint="start one with `stepwell up`; or name another directory with --data, or a Postgres with --dsn",
+            hint="start one with `stepwell up`, or name another directory with --data, a Postgres with --dsn, or (for "
+            "`stepwell sql`) a server elsewhere with STEPWELL_URL",
         )
     return found.dsn
 

@@ -21,6 +21,7 @@ import orjson
 from stepwell.errors import OverloadedError, UnavailableError, UsageError
 from stepwell_ingest.config import Sql
 from stepwell_ingest.db.errors import hint_for
+from stepwell_ingest.read.nearby import explain_nothing
 from stepwell_ingest.read.sql_errors import QueryError, explained
 from stepwell_schema import queries
 
@@ -55,6 +56,7 @@ class Rows:
     """The rows of one query.
 
     Args:
+        connection: the connection of the query.
         cursor: an open cursor, in a transaction.
         columns: the columns of each row.
         seconds: how long Postgres may still work on the query.
@@ -63,8 +65,11 @@ class Rows:
         columns: the columns of each row.
     """
 
-    def __init__(self, cursor: asyncpg.cursor.Cursor, columns: list[Column], seconds: float) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, cursor: asyncpg.cursor.Cursor, columns: list[Column], seconds: float
+    ) -> None:
         self.columns = columns
+        self._connection = connection
         self._cursor = cursor
         self._seconds = self._left = seconds
 
@@ -88,6 +93,16 @@ class Rows:
             raise _away(error) from error
         self._left -= time.monotonic() - before
         return rows
+
+    async def absent_names(self, query: str) -> list[str]:
+        """A line for each metric, run and project in the query that does not exist, with the names near it.
+
+        Called after the last row. Empty where the names cannot be read in time.
+        """
+        try:
+            return await explain_nothing(self._connection, query)
+        except asyncpg.PostgresError:
+            return []
 
 
 class SqlReader:
@@ -152,7 +167,7 @@ class SqlReader:
                 hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN",
             )
         bounded = await self._bounded(connection, query)
-        return Rows(await (bounded or statement).cursor(), columns, timeout_s)
+        return Rows(connection, await (bounded or statement).cursor(), columns, timeout_s)
 
     async def _bounded(self, connection: asyncpg.Connection, query: str) -> Any:
         """The query with one more column, which raises before a row that is too large leaves Postgres.

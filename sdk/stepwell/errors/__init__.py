@@ -273,6 +273,8 @@ def from_dict(message: Mapping[str, Any]) -> Error:
     code = message.get("code")
     text = harmless(str(message.get("message", "the server did not give a reason")))
     detail, hint = (harmless(str(value)) if value else None for value in (message.get("detail"), message.get("hint")))
+    if detail and code == UsageError.code:  # that of a query has a line of it and a mark below
+        detail = "\n".join(map(harmless, str(message["detail"]).split("\n")))
     if code == OverloadedError.code:
         pause_s = float(message.get("retry_after_s", 1.0))
         pause_s = pause_s if 0 <= pause_s <= _LONGEST_PAUSE_S else _LONGEST_PAUSE_S

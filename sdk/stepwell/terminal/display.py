@@ -1,4 +1,4 @@
-"""Formats numbers and tables for commands, and shows progress. Pure except `Progress`, which writes to stderr."""
+"""Formats numbers, tables and errors for commands, and shows progress. Only `Progress` writes (to stderr)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+
+from stepwell.errors import Error, harmless
 
 _UNITS = ("kB", "MB", "GB", "TB")
 
@@ -60,6 +62,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def describe(error: Error) -> str:
+    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
+    # What Postgres or a file system says may hold what somebody stored: it must not steer the terminal.
+    lines = [f"stepwell: {harmless(error.message)}"]
+    if error.detail:
+        lines += [f"  {harmless(line)}" for line in error.detail.split("\n")]
+    if error.hint:
+        lines.append(f"  Hint: {harmless(error.hint)}")
+    return "\n".join(lines) + "\n"
 
 
 class Progress:

@@ -113,10 +113,17 @@ class HttpClient:
         Raises:
             Error: as `get_json`.
         """
+        with self._send(method, path, body, "application/json") as reply:
+            return self._parsed(reply)
+
+    def post(self, path: Sequence[str], body: object, accept: str) -> Exchange:
+        """Sends JSON that may be sent repeatedly, for a `with` block, which gets the reply."""
+        return self._send("POST", path, body, accept)
+
+    def _send(self, method: str, path: Sequence[str], body: object, accept: str) -> Exchange:
         where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
         sent = None if body is None else json.dumps(body).encode()  # integers of any size
-        with Exchange(lambda: self._ask(where, "application/json", method, sent), self._give_back, self._lost) as reply:
-            return self._parsed(reply)
+        return Exchange(lambda: self._ask(where, accept, method, sent), self._give_back, self._lost)
 
     def _parsed(self, reply: http.client.HTTPResponse) -> Any:
         try:
@@ -172,6 +179,9 @@ class HttpClient:
                 if kept is None:
                     raise self._lost(error) from error
                 # The server may have closed a kept connection meanwhile: try once more with a new one.
+            except BaseException:  # Ctrl-C: the server notices that nobody waits any more
+                used.close()
+                raise
 
     def _give_back(self, used: http.client.HTTPConnection, reply: http.client.HTTPResponse) -> None:
         with self._lock:

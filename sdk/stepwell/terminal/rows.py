@@ -1,18 +1,18 @@
 """Writes the rows of a query as a table, CSV or JSON. Pure except for the given output.
 
-Receives column descriptions and batches of rows from asyncpg, and writes text batch by batch, so that a result of any
-size needs little memory. Promises that no value is changed: NaN and infinities become strings in JSON, which has no
-numbers for them, and integers keep all digits.
+Receives column descriptions and batches of rows, from Postgres or over HTTP, and writes text batch by batch, so that a
+result of any size needs little memory. Tables and CSV take each value as text, JSON takes values that `json.dumps`
+accepts. Promises that no value is changed: integers keep all digits.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TextIO
-
-from stepwell_ingest.read.values import as_json, as_text
 
 #: A SHA-256 in hexadecimal is never cut.
 _MAX_WIDTH = 64
@@ -28,7 +28,13 @@ class Column(NamedTuple):
 
 
 class Writer(Protocol):
-    """Receives batches of rows in order, the first one with `begin`."""
+    """Receives batches of rows in order, the first one with `begin`.
+
+    Attributes:
+        texts: its values are texts, or None for NULL; else, `json.dumps` accepts them.
+    """
+
+    texts: bool
 
     def begin(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None: ...
     def more(self, rows: Sequence[Sequence[Any]]) -> None: ...
@@ -44,6 +50,8 @@ class TableWriter:
         so.
             None: nothing is cut, as `out` is a file or a pipe.
     """
+
+    texts = True
 
     def __init__(self, out: TextIO, columns: int | None = None) -> None:
         self._out = out
@@ -90,6 +98,8 @@ class TableWriter:
 class CsvWriter:
     """Writes CSV: a head, then one line for each row; NULL is empty."""
 
+    texts = True
+
     def __init__(self, out: TextIO) -> None:
         self._csv = csv.writer(out, lineterminator="\n")
 
@@ -99,13 +109,15 @@ class CsvWriter:
 
     def more(self, rows: Sequence[Sequence[Any]]) -> None:
         for row in rows:
-            self._csv.writerow(["" if value is None else as_text(value) for value in row])
+            self._csv.writerow(row)
 
     def end(self, count: int) -> None: ...
 
 
 class JsonWriter:
     """Writes JSON: one array of objects, one row on each line. Columns of the same name get numbers."""
+
+    texts = False
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -123,7 +135,7 @@ class JsonWriter:
 
     def more(self, rows: Sequence[Sequence[Any]]) -> None:
         for row in rows:
-            values = dict(zip(self._names, map(as_json, row), strict=True))
+            values = dict(zip(self._names, row, strict=True))
             self._out.write(self._separator + json.dumps(values, ensure_ascii=False, allow_nan=False))
             self._separator = ",\n "
 
@@ -131,5 +143,14 @@ class JsonWriter:
         self._out.write("]\n" if count else "[]\n")
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else as_text(value).translate(_CONTROL)
+def rows_writer(format_: str) -> Writer:
+    """The writer to stdout for `table`, `csv` or `json`."""
+    if format_ == "csv":
+        return CsvWriter(sys.stdout)
+    if format_ == "json":
+        return JsonWriter(sys.stdout)
+    return TableWriter(sys.stdout, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
+
+
+def _cell(value: str | None) -> str:
+    return "" if value is None else value.translate(_CONTROL)

@@ -1,7 +1,7 @@
 """Explains why a query found nothing: lists the metrics, runs and projects that it names and that do not exist.
 
-Used by `stepwell sql` after a query without rows. Receives the text of the query; returns lines for the user at the
-terminal. A query that is misread leads to a missing line, never to an error.
+Used by `stepwell sql` and by `POST /v1/sql` after a query without values. Receives the text of the query; returns lines
+for the user. A query that is misread leads to a missing line, never to an error.
 """
 
 from __future__ import annotations

@@ -1,0 +1,183 @@
+"""`stepwell sql` where only STEPWELL_URL is known: the output of a direct connection, from a server over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+import stepwell
+from fixtures.commands import Run, Server
+from stepwell.cli import main
+from stepwell_ingest.config import Config, Sql
+from stepwell_ingest.server.worker import Worker
+
+pytestmark = pytest.mark.db
+
+#: Values that JSON, float64 or a careless program would change.
+VALUES = """SELECT 9007199254740993 AS big, -9223372036854775808 AS least,
+    0.1234567890123456789012345::numeric AS exact,
+    12345678901234567890123456789::numeric AS whole, 'NaN'::float8 AS nan, '-Infinity'::float4 AS inf, 0.1::float8 AS f,
+    NULL AS nothing, true AS yes, '2026-01-02 03:04:05.000006+00'::timestamptz AS at, '2026-01-02'::date AS day,
+    interval '1 day 2 hours' AS span, '\\x00ff'::bytea AS bytes, ARRAY[1, 9223372036854775807] AS numbers,
+    '{"a": [1, null], "b": 9223372036854775808123}'::jsonb AS doc, E'a,"b"\\n ü' AS text, ARRAY['x', NULL] AS texts,
+    gen.n FROM generate_series(1, 3) AS gen (n)"""
+
+
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ask(at_url: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """`stepwell sql` in this process, with no settings but the URL."""
+    for name in [name for name in os.environ if name.startswith("STEPWELL_")]:
+        monkeypatch.delenv(name)
+    for name, value in at_url.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = main(["sql", *arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def at_url(server: Server) -> dict[str, str]:
+    with stepwell.init(
+        project="far", id="first", name="silver-harbour", url=server.url, settings={"silent": True}
+    ) as run:
+        run.log({"train/loss": 0.5, "eval/loss": 0.7})
+    return {"STEPWELL_URL": server.url, "STEPWELL_DATA": "/nowhere"}
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "json"])
+def test_the_output_is_that_of_a_direct_connection(
+    stepwell_command: Run, server: Server, ask: Ask, format_: str
+) -> None:
+    direct = stepwell_command("sql", VALUES, "--format", format_, "--data", server.data)
+    done = ask(VALUES, "--format", format_)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == direct.stdout
+
+
+def test_big_integers_keep_all_digits(ask: Ask) -> None:
+    done = ask(VALUES, "--format", "json")
+    row = json.loads(done.stdout)[0]
+    assert (row["big"], row["least"], row["numbers"]) == (9007199254740993, -(2**63), [1, 2**63 - 1])
+    assert row["doc"]["b"] == 9223372036854775808123
+    assert row["whole"] == 12345678901234567890123456789
+    done = ask(VALUES, "--format", "csv")
+    assert "9007199254740993,-9223372036854775808,0.1234567890123456789012345,12345678901234567890123456789," in (
+        done.stdout
+    )
+
+
+def test_it_needs_nothing_but_the_sdk(stepwell_command: Run, at_url: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError(\"No module named 'asyncpg'\", name='asyncpg')")
+    query = "SELECT run, session_user AS login FROM runs WHERE project = 'far'"
+    done = stepwell_command("sql", query, "--format", "csv", environment=at_url, cwd=tmp_path)
+    assert done.stdout == "run,login\nfirst,stepwell_reader\n"
+
+
+def test_a_url_of_the_server_on_this_machine_leads_to_its_postgres(stepwell_command: Run, server: Server) -> None:
+    query = "SELECT current_setting('application_name') AS via"
+    both = {"STEPWELL_URL": server.url, "STEPWELL_DATA": str(server.data)}
+    assert stepwell_command("sql", query, "--format", "csv", environment=both).stdout == "via\nstepwell sql\n"
+    done = stepwell_command("sql", query, "--format", "csv", "--url", server.url, environment=both)
+    assert done.stdout == "via\nstepwell sql over http\n"
+
+
+def test_without_rows(ask: Ask) -> None:
+    for format_, shown in (("table", "a\n─\n(0 rows)\n"), ("csv", "a\n"), ("json", "[]\n")):
+        done = ask("SELECT 1 AS a WHERE false", "--format", format_)
+        assert done.stdout == shown
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (
+            "SELECT avg(value) FROM history WHERE metric = 'train/los'",
+            "no metric 'train/los'; similar names: train/loss",
+        ),
+        ("SELECT * FROM runs WHERE run = 'frst'", "there is no run 'frst'; similar names: first"),
+    ],
+)
+def test_a_query_that_finds_nothing_names_what_is_near(ask: Ask, query: str, said: str) -> None:
+    done = ask(query)
+    assert done.returncode == 0
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT metrc FROM history", ["line 1: SELECT metrc", "               ^", "similar names: metric"]),
+        ("SELECT 1 / (5000 - i) FROM generate_series(1, 9000) i", ["division by zero"]),
+        ("SET ROLE none", ["the statement returns no rows, so it was not run"]),
+        ("SELECT pg_sleep(9)", ["the query took longer than 0.5 s"]),
+    ],
+)
+def test_an_error_of_the_server_is_shown(ask: Ask, query: str, said: list[str]) -> None:
+    done = ask(query, "--timeout", "0.5")
+    assert done.returncode == 1
+    assert all(text in done.stderr for text in said), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_that_is_away(ask: Ask) -> None:
+    done = ask("SELECT 1", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "the server at http://127.0.0.1:9 cannot be reached" in done.stderr
+
+
+async def test_ctrl_c_cancels_the_query(
+    command_environment: dict[str, str], server: Server, at_url: dict[str, str]
+) -> None:
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    busy += " AND state = 'active'"
+    connection = await asyncpg.connect(server.dsn)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "stepwell", "sql", "SELECT pg_sleep(600)"),
+        stdin=subprocess.DEVNULL,
+        env=command_environment | at_url,
+    )
+    try:
+        await _until(connection, busy, 1)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 20) == 130
+        await _until(connection, busy, 0)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await connection.close()
+
+
+async def _until(connection: asyncpg.Connection, query: str, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while await connection.fetchval(query) != count:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_an_answer_that_the_server_cuts_is_an_error_after_its_rows(ask: Ask, postgres_dsn: str) -> None:
+    worker = Worker(Config(postgres_dsn, port=0, sql=Sql(rows=3)))
+    await worker.start()
+    try:
+        for format_, shown in (("csv", "n\n1\n2\n3\n"), ("json", '[{"n": 1},\n {"n": 2},\n {"n": 3}]\n')):
+            query = ("SELECT generate_series(1, 9) AS n", "--format", format_, "--url", worker.url)
+            done = await asyncio.to_thread(ask, *query)
+            assert (done.returncode, done.stdout) == (1, shown)
+            assert "there are more than these 3 rows" in done.stderr
+    finally:
+        await worker.stop()
