@@ -61,7 +61,7 @@ def at_url(server: Server) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("format_", ["table", "csv", "json"])
-def test_the_output_is_that_of_a_direct_connection(
+def test_output_equals_that_of_a_direct_connection(
     stepwell_command: Run, server: Server, ask: Ask, format_: str
 ) -> None:
     direct = stepwell_command("sql", VALUES, "--format", format_, "--data", server.data)
@@ -82,14 +82,14 @@ def test_big_integers_keep_all_digits(ask: Ask) -> None:
     )
 
 
-def test_it_needs_nothing_but_the_sdk(stepwell_command: Run, at_url: dict[str, str], tmp_path: Path) -> None:
+def test_sdk_alone_suffices(stepwell_command: Run, at_url: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError(\"No module named 'asyncpg'\", name='asyncpg')")
     query = "SELECT run, session_user AS login FROM runs WHERE project = 'far'"
     done = stepwell_command("sql", query, "--format", "csv", environment=at_url, cwd=tmp_path)
     assert done.stdout == "run,login\nfirst,stepwell_reader\n"
 
 
-def test_a_url_of_the_server_on_this_machine_leads_to_its_postgres(stepwell_command: Run, server: Server) -> None:
+def test_url_of_the_local_server_uses_its_postgres(stepwell_command: Run, server: Server) -> None:
     query = "SELECT current_setting('application_name') AS via"
     both = {"STEPWELL_URL": server.url, "STEPWELL_DATA": str(server.data)}
     assert stepwell_command("sql", query, "--format", "csv", environment=both).stdout == "via\nstepwell sql\n"
@@ -97,7 +97,7 @@ def test_a_url_of_the_server_on_this_machine_leads_to_its_postgres(stepwell_comm
     assert done.stdout == "via\nstepwell sql over http\n"
 
 
-def test_without_rows(ask: Ask) -> None:
+def test_empty_result(ask: Ask) -> None:
     for format_, shown in (("table", "a\n─\n(0 rows)\n"), ("csv", "a\n"), ("json", "[]\n")):
         done = ask("SELECT 1 AS a WHERE false", "--format", format_)
         assert done.stdout == shown
@@ -113,7 +113,7 @@ def test_without_rows(ask: Ask) -> None:
         ("SELECT * FROM runs WHERE run = 'frst'", "there is no run 'frst'; similar names: first"),
     ],
 )
-def test_a_query_that_finds_nothing_names_what_is_near(ask: Ask, query: str, said: str) -> None:
+def test_empty_result_suggests_names(ask: Ask, query: str, said: str) -> None:
     done = ask(query)
     assert done.returncode == 0
     assert said in done.stderr
@@ -128,14 +128,14 @@ def test_a_query_that_finds_nothing_names_what_is_near(ask: Ask, query: str, sai
         ("SELECT pg_sleep(9)", ["the query took longer than 0.5 s"]),
     ],
 )
-def test_an_error_of_the_server_is_shown(ask: Ask, query: str, said: list[str]) -> None:
+def test_server_errors_are_shown(ask: Ask, query: str, said: list[str]) -> None:
     done = ask(query, "--timeout", "0.5")
     assert done.returncode == 1
     assert all(text in done.stderr for text in said), done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_server_that_is_away(ask: Ask) -> None:
+def test_unreachable_server(ask: Ask) -> None:
     done = ask("SELECT 1", "--url", "http://127.0.0.1:9")
     assert done.returncode == 1
     assert "the server at http://127.0.0.1:9 cannot be reached" in done.stderr
@@ -170,7 +170,7 @@ async def _until(connection: asyncpg.Connection, query: str, count: int) -> None
         await asyncio.sleep(0.05)
 
 
-async def test_an_answer_that_the_server_cuts_is_an_error_after_its_rows(ask: Ask, postgres_dsn: str) -> None:
+async def test_truncated_answer_is_an_error(ask: Ask, postgres_dsn: str) -> None:
     worker = Worker(Config(postgres_dsn, port=0, sql=Sql(rows=3)))
     await worker.start()
     try:

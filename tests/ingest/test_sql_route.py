@@ -174,7 +174,7 @@ async def test_invalid_body_is_refused(worker: Worker, body: bytes, message: str
         assert (reply.status, (await reply.json())["error"]["message"]) == (400, message)
 
 
-async def test_values_as_text_are_those_of_csv(worker: Worker) -> None:
+async def test_text_values_equal_csv(worker: Worker) -> None:
     query = f"SELECT {', '.join(expression for expression, _ in VALUES)}"
     body = {"query": query, "values": "text"}
     async with aiohttp.ClientSession() as http, http.post(f"{worker.url}/v1/sql", json=body) as reply:
@@ -186,7 +186,7 @@ async def test_values_as_text_are_those_of_csv(worker: Worker) -> None:
     assert row[:4] == ["9007199254740992", "9007199254740993", "-9223372036854775808", "[1, 9223372036854775807]"]
 
 
-async def test_hints_name_what_does_not_exist_when_they_are_asked_for(any_worker: Worker) -> None:
+async def test_hints_name_unknown_metrics(any_worker: Worker) -> None:
     session = Session(run="a")
     await store(any_worker, session, frame(session, range(3), {"train/loss": [1, 2, 3]}))
     query = "SELECT max(value) FROM history WHERE run = 'a' AND metric = '{}'"

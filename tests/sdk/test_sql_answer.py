@@ -40,13 +40,13 @@ def test_pieces_of_any_size(size: int) -> None:
     assert (answer.columns[0].name, answer.truncated, answer.hints) == ("n", False, ["x"])
 
 
-def test_a_cut_anywhere_is_an_error() -> None:
+def test_cut_answer_is_an_error() -> None:
     for length in range(len(WHOLE) - 2):  # the last two: a bracket and a line feed
         with pytest.raises((UnavailableError, CommError)):
             read(WHOLE[:length])
 
 
-def test_an_error_at_the_end_is_raised_after_the_rows() -> None:
+def test_error_after_rows_is_raised() -> None:
     answer = SqlAnswer("")
     body = b'{"columns":[],"rows":[[1],[2]],"error":{"code":"usage","message":"division by zero"}}'
     batches = answer.read(cast(Any, Reply(body, 9)))
@@ -56,6 +56,6 @@ def test_an_error_at_the_end_is_raised_after_the_rows() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"columns":3,"rows":[]}', b'{"columns":[1],"rows":[]}', b"[]"])
-def test_what_is_no_answer(body: bytes) -> None:
+def test_foreign_answer_is_an_error(body: bytes) -> None:
     with pytest.raises((CommError, UnavailableError)):
         read(body)
