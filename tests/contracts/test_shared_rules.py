@@ -110,7 +110,7 @@ def test_server_accepts_what_the_stage_accepts(calls: list[tuple[dict[str, Any],
             stage.log(data, step)
         except DataError:
             continue
-    stage.close_row()
+    stage.close()
     cut = stage.cut()
     if cut is not None:
         accepted_by_the_server(cut)

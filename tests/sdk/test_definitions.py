@@ -154,7 +154,7 @@ def test_open_row_gets_the_step_metric() -> None:
     stage.log({"loss": 2.0}, step=5)  # the short way
     completing(stage, checked("loss", step_metric="epoch"))
     stage.log_completed({"loss": 3.0}, step=6)
-    stage.close_row()
+    stage.close()
     assert rows(stage) == {0: {"loss": 1}, 5: {"loss": 2, "epoch": 0}, 6: {"loss": 3, "epoch": 0}}
 
 
@@ -276,5 +276,5 @@ def test_fast_and_slow_path_complete_rows_alike(calls: list[tuple[list[str], flo
             for at in stage_rows:
                 del expected[at]
     close()
-    stage.close_row()
+    stage.close()
     assert rows(stage) == expected

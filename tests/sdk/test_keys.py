@@ -23,7 +23,7 @@ def stored(*calls: dict[str, Any]) -> dict[str, Any]:
     stage = new_stage()
     for data in calls:
         stage.log(data, step=0)
-    stage.close_row()
+    stage.close()
     return rows(stage).get(0, {})
 
 

@@ -105,7 +105,7 @@ class StageAgainstModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.model.row:
             self.model.write()
-        self.stage.close_row()
+        self.stage.close()
         got = {
             step: {**row.points, **{key: Json(_loads(body)) for key, body in row.objects.items()}}
             for step, row in self.frames.collect().items()
@@ -150,7 +150,7 @@ def test_similar_calls_take_the_fast_path(monkeypatch: pytest.MonkeyPatch, by_st
     monkeypatch.setattr(Stage, "_log_any", count)
     for number in range(100):
         stage.log({"a": number, "b": 0.5, "c": np.float32(1)}, step=number if by_step else None)
-    stage.close_row()
+    stage.close()
     assert long_way == [0 if by_step else None]
     assert list(range(100)) == [row["a"] for _, row in sorted(rows(stage).items())]
 
@@ -165,7 +165,7 @@ def test_many_key_sets_lose_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
         stage.log({key: number}, step=2 * number + 1)
         if number % 5 == 0:
             frames.collect()
-    stage.close_row()
+    stage.close()
     assert {step: {f"k{step // 2 % 7}": step // 2} for step in range(200)} == {
         step: row.points for step, row in frames.collect().items()
     }
@@ -188,7 +188,7 @@ def test_full_stage_waits_for_room(data: dict[str, Any], by_step: bool) -> None:
     frames = Frames(stage)
     for number in range(500):
         stage.log(data, step=number if by_step else None)
-    stage.close_row()
+    stage.close()
     assert list(range(500)) == sorted(frames.collect())
     assert asked
     assert stage.dropped_full == 0
@@ -243,6 +243,6 @@ def test_waiting_threads_keep_step_order() -> None:
     finally:
         logging.getLogger("stepwell").setLevel(logging.NOTSET)
         sys.setswitchinterval(interval)
-    stage.close_row()
+    stage.close()
     assert 4 * 300 >= len(frames.collect()) > 100  # a step that came twice would have failed
     assert [pair for pair in itertools.pairwise(frames.ranges) if pair[0][1] >= pair[1][0]] == []

@@ -17,7 +17,8 @@ import pytest
 
 from fixtures.interrupts import interrupted_at
 from fixtures.stages import Frames, Json, new_stage, rows
-from stepwell.errors import DataError
+from stepwell.errors import DataError, UsageError
+from stepwell.notes.definitions import Definitions
 from stepwell.stage.stage import Stage
 
 FLAT = {"a": 3.0, "b": 4}
@@ -246,3 +247,50 @@ def test_slow_value_does_not_block_other_threads() -> None:
     go_on.set()
     thread.join()
     assert rows(stage) == {1: {"slow": Json("slow")}}
+
+
+@pytest.mark.parametrize("completes", [False, True], ids=["plain", "completed"])
+@pytest.mark.parametrize("step", [None, 0, 7], ids=["next step", "late", "step"])
+@pytest.mark.parametrize("data", [{"a": 1.0}, {"a": 1.0, "b": "text"}, {}], ids=["same", "text", "empty"])
+def test_a_closed_stage_refuses_every_call(data: dict[str, Any], step: int | None, completes: bool) -> None:
+    stage = new_stage()
+    if completes:
+        stage.complete_rows(Definitions())
+    log = stage.log_completed if completes else stage.log
+    log({"a": 0.0})
+    log({"a": 0.5})
+    stage.close()
+    with pytest.raises(UsageError, match="the run is finished"):
+        log(data, step)
+    assert rows(stage) == {0: {"a": 0.0}, 1: {"a": 0.5}}
+    assert stage.latest()["a"].value == 0.5
+
+
+def test_a_call_that_is_still_reading_its_values_when_the_stage_closes_raises() -> None:
+    stage = new_stage()
+    raised: list[BaseException] = []
+    reading, closed = threading.Event(), threading.Event()
+
+    class Slow:
+        def __fspath__(self) -> str:
+            return ""
+
+        def __str__(self) -> str:
+            reading.set()
+            assert closed.wait(10)
+            return "slow"
+
+    def log() -> None:
+        try:
+            stage.log({"slow": Slow()})
+        except UsageError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    assert reading.wait(10)
+    stage.close()
+    closed.set()
+    thread.join()
+    assert len(raised) == 1
+    assert rows(stage) == {}

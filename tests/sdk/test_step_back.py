@@ -28,7 +28,7 @@ OPEN = {5: {"a": 1.0}}
 
 
 def closed(made: Stage) -> dict[int, dict[str, object]]:
-    made.close_row()
+    made.close()
     return rows(made)
 
 

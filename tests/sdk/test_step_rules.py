@@ -57,7 +57,7 @@ def test_rows_match_the_table(
     for data, how in calls:
         stage.log(data, **how)
     assert (step_before_finish, dropped) == (stage.step, stage.dropped_steps)
-    stage.close_row()
+    stage.close()
     assert expected == rows(stage)
 
 
@@ -117,7 +117,7 @@ def test_failed_call_changes_nothing(opened_with: dict[str, Any], bad: dict[str,
         stage.log({"good": 1, "bad": object()}, **bad)
     assert before == stage.step
     stage.log({"a": 2})
-    stage.close_row()
+    stage.close()
     assert {"a"} == {key for row in rows(stage).values() for key in row}
 
 
@@ -202,7 +202,7 @@ def test_merged_step_has_the_last_time() -> None:
     frames = Frames(stage)
     for seconds in (100, 300, 200):
         stage.log({"_timestamp": seconds, f"k{seconds}": 1}, step=5)
-    stage.close_row()
+    stage.close()
     assert frames.collect()[5].time_us == 200_000_000
 
 
@@ -229,7 +229,7 @@ def test_calls_after_the_last_step_are_refused() -> None:
             stage.log({"a": 3.0})
     with pytest.raises(DataError, match="step is too large"):
         stage.log({"a": 4.0}, step=2**63 - 1)
-    stage.close_row()
+    stage.close()
     assert rows(stage) == {2**63 - 2: {"a": 2.0}}
     assert stage.cut() is None
 
@@ -249,5 +249,5 @@ def test_later_of_dotted_and_nested_key_wins(first: dict[str, Any], second: dict
     stage = new_stage()
     for data in ({"a": {"b": 0}}, {"a.b": 0}, first, second):
         stage.log(data, commit=False)
-    stage.close_row()
+    stage.close()
     assert rows(stage) == {0: {"a.b": 2.0}}

@@ -115,7 +115,7 @@ class Session:
     def finish_steps(self, exit_code: int) -> list[Callable[[], object]]:
         """The steps that end the session, in order; each may be repeated when an exception has interrupted it."""
         return [
-            self.stage.close_row,
+            self.stage.close,
             lambda: self.save_state(exit_code),
             self.saved.finish,
             self.blobs.finish_media,

@@ -26,7 +26,7 @@ from functools import partial
 from time import time
 from typing import Any
 
-from stepwell.errors import DataError, Error, SpoolFullError
+from stepwell.errors import DataError, Error, SpoolFullError, UsageError
 from stepwell.files.media_door import MediaDoor, Taken
 from stepwell.settings import StepBack
 from stepwell.stage.call import Call, checked_commit, checked_step, converted_row
@@ -58,7 +58,7 @@ class Stage(Rows):
     ) -> None:
         super().__init__(first_step)
         self._lock = threading.RLock()
-        self._busy = False
+        self._busy = self._closed = False
         self._queued: deque[Call] = deque()
         self._max_values = max_bytes // 8
         self._max_object_bytes = max_bytes
@@ -81,6 +81,7 @@ class Stage(Rows):
 
         Raises:
             DataError: `data`, `step` or `commit` is invalid; nothing has changed.
+            UsageError: the stage is closed.
         """
         if type(data) is dict and not (self._busy and self.in_use):
             with self._lock:
@@ -243,8 +244,8 @@ class Stage(Rows):
             self._notes.append(Object(self._step, self._note_time, kind, body))
             self._object_bytes += len(kind) + len(body)
 
-    def close_row(self) -> None:
-        """Closes the open step, if it has anything (the end of the run)."""
+    def close(self) -> None:
+        """Closes the open step, if it has anything, and the stage: later calls of `log` raise. Notes may still come."""
         if self.in_use:  # the enclosing call continues
             return
         with self._lock:
@@ -252,7 +253,9 @@ class Stage(Rows):
             closed = self._close()
             if closed is not None:
                 self._step, self._open = behind(closed)
-            self._busy = False
+            for plan in self._plans:
+                plan.types = None  # so that no call takes the fast path
+            self._closed, self._busy = True, False
         self._end(closed)
 
     def cut(self) -> Cut | None:
@@ -318,9 +321,17 @@ class Stage(Rows):
             self._end(self._take(call))
 
     def _take(self, call: Call) -> int | None:
-        """Takes a call; returns the step that it has closed, if any."""
+        """Takes a call; returns the step that it has closed, if any.
+
+        Raises:
+            UsageError: the stage is closed.
+        """
         closed = deliver = None
         with self._lock:
+            if self._closed:  # by another thread, or a signal handler, while this call examined its values
+                raise UsageError(
+                    "the run is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
+                )
             if self._busy:
                 self._heal()
             open_step = self._step
