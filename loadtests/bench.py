@@ -31,7 +31,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.settings import Limits, Timeouts
 from stepwell.transport.endpoint import Endpoint
 
-#: The paced latency measurement: what a fast training loop does, and no more points than a million a second.
+#: The rates of the latency measurement: those of a fast training loop, and at most a million points per second.
 PACED_CALLS_PER_S = 5000
 PACED_POINTS_PER_S = 1_000_000
 SEEN = "SELECT value FROM stepwell.history WHERE run = $1 AND metric = 'loss' AND step = $2"
@@ -61,7 +61,7 @@ def measure_log(stack: Stack, scalars: int, calls: int, paced: bool) -> None:
             if paced:
                 following += gap
                 while clock() < following:
-                    pass  # as a training step would: this thread computes, it does not sleep
+                    pass  # compute instead of sleeping, like a training step
             before = clock()
             run.log(data)
             times[index] = clock() - before
@@ -119,7 +119,7 @@ async def measure_visible(stack: Stack, points: int) -> None:
 
 
 class Prebuilt:
-    """Frames that are there already: the source of a stream, without stage and spool."""
+    """A source of prebuilt frames for a stream, without stage and spool."""
 
     def __init__(self, frames: list[bytes]) -> None:
         self.frames = frames
@@ -172,7 +172,7 @@ async def send_prebuilt(stack: Stack, run: str, frames: list[bytes], session: by
 
 
 def measure_frames(stack: Stack, steps: int, metrics: int, count: int, rounds: int) -> None:
-    """Prebuilt frames over the real stream, in turn with psql's COPY of exactly the same rows from a file."""
+    """Measures prebuilt frames over the real stream, alternating with psql's COPY of the same rows from a file."""
     streamed, copied = [], []
     rows = stack.directory / "rows.bin"
     for turn in range(rounds):
@@ -225,7 +225,7 @@ def main() -> None:
     def sized(count: int) -> int:
         return max(100, int(count * share))
 
-    # Without sealing: psql's COPY needs the rows as they came. With it: loadtests/bench_history.py.
+    # Sealing is off, because psql's COPY needs the rows as they arrived; loadtests/bench_history.py measures it.
     with running("--no-seal") as stack:
         report("machine", cores=os.cpu_count(), cpu=cpu(), python=platform.python_version(), system=platform.system())
         for scalars in (1, 10, 100, 1000):
@@ -243,7 +243,7 @@ def main() -> None:
 
 
 def print_table() -> None:
-    """The results for people: one line each, the units in the figures' names."""
+    """The results as text: one line each, with the unit in each name."""
     print()
     for result in results[1:]:
         figures = [f"{key} {value:,}" for key, value in result.items() if key not in ("name", "calls", "rounds")]

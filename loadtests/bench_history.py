@@ -62,7 +62,7 @@ def report(name: str, **figures: Any) -> None:
 
 @contextlib.contextmanager
 def loading(stack: Stack, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`load.py` in a process of its own; ended with the block, unless it has ended by itself."""
+    """Runs `load.py` in a separate process, and ends it with the block."""
     script = Path(__file__).with_name("load.py")
     load = subprocess.Popen([sys.executable, str(script), stack.url, *options])
     try:
@@ -73,7 +73,7 @@ def loading(stack: Stack, *options: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def store(stack: Stack, connection: asyncpg.Connection, name: str, *options: str) -> None:
-    """One run, stored and sealed; says what its points take."""
+    """Stores and seals one run, and reports the size of its points."""
     before = await connection.fetchrow(STATE)
     with loading(stack, "--runs", "1", "--prefix", name, *options) as load:
         while load.poll() is None:  # noqa: ASYNC110 - another process ends; no event says so
@@ -85,7 +85,7 @@ async def store(stack: Stack, connection: asyncpg.Connection, name: str, *option
 
 
 async def timed(question: Callable[[], Awaitable[object]], turns: int) -> dict[str, float]:
-    """Median and longest of some turns, in ms, after one that warms up."""
+    """The median and maximum of some turns, in ms, after a warm-up turn."""
     await question()
     times = []
     for _ in range(turns):
@@ -96,7 +96,7 @@ async def timed(question: Callable[[], Awaitable[object]], turns: int) -> dict[s
 
 
 async def measure_reads(stack: Stack, connection: asyncpg.Connection, when: str, turns: int) -> None:
-    """Every kind of reading, with the row table in turn where it has an answer."""
+    """Measures every kind of read, alternating with the row-per-point table where it can answer."""
     long = await connection.fetchval("SELECT run_id FROM stepwell.run WHERE name = 'long-0'")
     api = stepwell.Api(overrides={"base_url": stack.url})
 
@@ -127,7 +127,7 @@ async def measure_reads(stack: Stack, connection: asyncpg.Connection, when: str,
 
 
 async def measure_ingest(stack: Stack, connection: asyncpg.Connection, minutes: float, turns: int) -> None:
-    """Four runs at full speed; the rate in slices of ten seconds, and what waits to be sealed."""
+    """Loads four runs at full speed; reports the rate per ten seconds, and the backlog of sealing."""
     slices: list[tuple[float, float, int, int, int]] = []
     start = await connection.fetchrow(STATE)
     watcher = await asyncpg.connect(stack.dsn)
@@ -153,7 +153,7 @@ async def measure_ingest(stack: Stack, connection: asyncpg.Connection, minutes: 
         await asyncio.sleep(max(0.0, minutes * 60 - len(slices) * 10))
         watching.cancel()
     await watcher.close()
-    slices = slices[min(6, len(slices) // 3) :]  # the first minute: ingest is ahead until sealing has something to do
+    slices = slices[min(6, len(slices) // 3) :]  # skip the first minute, in which sealing has little to do
     rates = [rate for rate, *_ in slices]
     sixth = max(1, len(rates) // 6)
     early, late = statistics.median(rates[:sixth]), statistics.median(rates[-sixth:])
@@ -186,7 +186,7 @@ async def measure_ingest(stack: Stack, connection: asyncpg.Connection, minutes: 
 
 
 async def measure(minutes: float, share: float, turns: int) -> None:
-    """All of it."""
+    """Runs the benchmark."""
     with running() as stack:
         report("machine", cores=os.cpu_count(), python=platform.python_version(), system=platform.system())
         connection = await asyncpg.connect(stack.dsn)

@@ -29,7 +29,7 @@ from bench import cpu
 from stack import Stack, psql, running
 
 SIZE, SCALARS = 224, 100
-#: How often it is looked whether steps are committed; delays are too long by up to this.
+#: The interval between checks for commits; measured delays are too long by up to this.
 LOOK_S = 0.001
 KINDS = ("scalars alone", "with pictures")
 
@@ -44,12 +44,12 @@ def report(name: str, **figures: Any) -> None:
 
 @dataclass(frozen=True)
 class Turn:
-    """What was measured.
+    """The measurements of one turn.
 
     Attributes:
-        log_ms: of each step, the time of `log()`.
-        delay_ms: of each step, from the return of `log()` to the commit.
-        pictures_s: from the last commit of a step until all pictures are stored.
+        log_ms: for each step, the duration of `log()`.
+        delay_ms: for each step, the time from the return of `log()` to the commit.
+        pictures_s: the time from the last commit of a step until all pictures are stored.
     """
 
     log_ms: np.ndarray[Any, Any]
@@ -58,18 +58,18 @@ class Turn:
 
 
 def picture(seed: int) -> np.ndarray[Any, Any]:
-    """Like a photograph: smooth, with some noise, so that it compresses to about half."""
+    """A picture like a photograph: smooth, with some noise, so that it compresses to about half its size."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (8, 8, 3)).repeat(SIZE // 8, axis=0).repeat(SIZE // 8, axis=1)
     return (coarse * 0.8 + random.normal(25, 6, (SIZE, SIZE, 3))).clip(0, 255).astype(np.uint8)
 
 
 def measure(stack: Stack, steps: int, rate: float, pictures: list[np.ndarray[Any, Any]]) -> Turn:
-    """One turn; without pictures when the list is empty."""
+    """Runs one turn; an empty list means no pictures."""
     scalars = {f"train/metric_{index}": 0.5 for index in range(SCALARS)}
     clock = time.perf_counter
     log_s, delay_s = np.zeros(steps), np.zeros(steps)
-    logged: deque[tuple[int, float]] = deque()  # steps that are not known to be committed, and when they were logged
+    logged: deque[tuple[int, float]] = deque()  # steps not known to be committed, with their times
 
     def look() -> None:
         durable = run.durable_step
@@ -86,7 +86,7 @@ def measure(stack: Stack, steps: int, rate: float, pictures: list[np.ndarray[Any
                 look()
             if pictures:
                 pixels = pictures[step % len(pictures)]
-                pixels[0, :8] = np.frombuffer(secrets.token_bytes(24), np.uint8).reshape(8, 3)  # no file is there yet
+                pixels[0, :8] = np.frombuffer(secrets.token_bytes(24), np.uint8).reshape(8, 3)  # no file is stored yet
             before = clock()
             if pictures:
                 run.log(scalars | {"sample": stepwell.Image(pixels)})
@@ -135,7 +135,7 @@ def main() -> None:
         load=round(os.getloadavg()[0], 1),
     )
     with running() as stack:
-        measure(stack, 50, arguments.rate, pictures)  # imports, connections, caches
+        measure(stack, 50, arguments.rate, pictures)  # warm up imports, connections and caches
         for number in range(arguments.turns):
             for kind, shown in zip(KINDS, ([], pictures), strict=True):
                 turn = measure(stack, arguments.steps, arguments.rate, shown)
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def print_table() -> None:
-    """For people: medians over the turns."""
+    """The results as text: medians over the turns."""
     print(f"\n{'medians of the turns':<48}{'p50 ms':>10}{'p99 ms':>10}{'max ms':>10}")
     for name in dict.fromkeys(result["name"] for result in results[1:]):
         turns = [result for result in results if result["name"] == name]

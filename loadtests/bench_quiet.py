@@ -24,7 +24,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and all below it."""
+    """A process and all its descendants."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -41,14 +41,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def cpu_of(pid: int) -> dict[str, float]:
-    """CPU seconds so far of the server's Python and of its Postgres, and the resident MiB of the Python."""
+    """The CPU seconds used by the server's Python and by its Postgres, and the resident MiB of the Python processes."""
     cpu = {"python": 0.0, "postgres": 0.0, "python_mib": 0.0}
     for one in descendants(pid):
         try:
             text = (Path("/proc") / str(one) / "stat").read_text()
             fields = text.rpartition(")")[2].split()
             kind = "postgres" if "(postgres" in text else "python"
-            # Children that have ended count with their parent (Postgres' short-lived workers).
+            # Children that have ended (short-lived workers of Postgres) count with their parent.
             cpu[kind] += sum(map(int, fields[11:13])) / _TICKS
             if kind == "python":
                 cpu["python_mib"] += int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -58,7 +58,7 @@ def cpu_of(pid: int) -> dict[str, float]:
 
 
 def calibration() -> dict[str, float]:
-    """How quick this machine is just now: 400,000 dict updates, in seconds."""
+    """The current speed of this machine: the seconds for 400,000 dict updates."""
     began = time.perf_counter()
     table: dict[int, int] = {}
     for number in range(400_000):

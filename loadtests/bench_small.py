@@ -1,4 +1,4 @@
-"""`make bench-small`: how long new small runs wait to be sealed, and what it costs to seal and to sum them up.
+"""`make bench-small`: the time until new small runs are sealed, and the cost of sealing and summarizing them.
 
 Starts a server and, for some time, a number of runs a second; each sends two frames and ends. Then waits, and reads
 from the ledger how long each run waited from its last commit to the pass that sealed it. Prints a JSON line.
@@ -27,7 +27,7 @@ from quiet import Results, Template, Writer
 from stack import running
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: What has not been sealed after so long counts as waiting until then.
+#: Runs that are not sealed after this time count as having waited for it.
 _PATIENCE_S = 60.0
 LAGS = """
 SELECT extract(epoch FROM CASE WHEN l.last_step < l.sealed_below THEN l.sealed_at ELSE clock_timestamp() END
@@ -52,7 +52,7 @@ async def one_run(url: str, run: str, template: Template, results: Results) -> N
 
 
 async def load(url: str, options: argparse.Namespace) -> Results:
-    """New runs at a fixed rate."""
+    """Starts new runs at a fixed rate."""
     template, results = Template(options.steps, options.metrics), Results()
     start, count = time.perf_counter(), int(options.rate * options.seconds)
     async with asyncio.TaskGroup() as group:
@@ -63,7 +63,7 @@ async def load(url: str, options: argparse.Namespace) -> Results:
 
 
 def sealer_cpu_s(pid: int, backends: list[int]) -> float:
-    """CPU seconds so far of the sealing process and of its connections to Postgres."""
+    """The CPU seconds used by the sealing process and by its connections to Postgres."""
     proc, total = Path("/proc"), 0
     for one in descendants(pid):
         if one in backends or b"sealer_process" in (proc / str(one) / "cmdline").read_bytes():
@@ -94,10 +94,10 @@ async def main() -> None:
             wide.terminate()
             await asyncio.to_thread(wide.wait, 60)
         lags = [float(row["lag_s"]) for row in rows]
-        await asyncio.sleep(10)  # until their summaries are stored
+        await asyncio.sleep(10)  # wait until their summaries are stored
         backends = await pg.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = 'stepwell seal'")
         cpu_s = sealer_cpu_s(stack.pid, [row["pid"] for row in backends])
-        stored = None  # of a version without stored summaries
+        stored = None  # in a version without stored summaries
         if await pg.fetchval("SELECT to_regclass('stepwell.stored_summary')"):
             stored = await pg.fetchval("SELECT count(*) FROM stepwell.stored_summary WHERE stored")
         out = {

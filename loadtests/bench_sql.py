@@ -32,7 +32,7 @@ from stepwell_ingest.db.cluster import Cluster, embedded_binaries
 from stepwell_ingest.db.migrate import migrate
 
 _TURNS = 3
-#: Longer ones are not waited for.
+#: Longer queries are cancelled.
 _TIMEOUT_S = 60
 
 
@@ -60,7 +60,7 @@ async def main() -> None:
 
 
 async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any]:
-    """Milliseconds of each form of a query (median of some turns), and whether all return the same rows."""
+    """The milliseconds of each form of a query (median of some turns), and whether all forms return the same rows."""
     out: dict[str, Any] = {"name": query.name}
     since = str(await connection.fetchval(SINCE_QUERY))
     rows: list[list[tuple[Any, ...]]] = []
@@ -82,7 +82,7 @@ async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any
         except asyncpg.QueryCanceledError:
             out[f"{form}_ms"] = f"> {_TIMEOUT_S * 1000}"
         except (asyncpg.UndefinedFunctionError, asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError):
-            out[f"{form}_ms"] = None  # of a checkout in which there is no such way yet
+            out[f"{form}_ms"] = None  # this checkout does not have this form yet
     if len(rows) > 1:
         out["equal"] = all(other == rows[0] for other in rows)
     best = [out[key] for key in ("stepwell_ms", "better_ms") if isinstance(out.get(key), float)]
@@ -121,7 +121,7 @@ def _database(options: argparse.Namespace) -> Iterator[str]:
     with contextlib.ExitStack() as exits:
         place = options.keep or Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="stepwell-bench-sql-")))
         place.mkdir(parents=True, exist_ok=True)
-        place.chmod(0o755)  # the account that Postgres runs under must be able to enter
+        place.chmod(0o755)  # the account of Postgres needs access
         cluster = exits.enter_context(Cluster(place / "data", embedded_binaries()))
         yield cluster.dsn()
 

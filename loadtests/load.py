@@ -30,7 +30,7 @@ class Endless:
     """Frames of one writer, made on demand.
 
     Args:
-        points: how many in all; None: until `stop`.
+        points: the total number of points; None: no limit, until `stop`.
     """
 
     def __init__(self, session: bytes, steps: int, metrics: int, points: int | None, float32: bool) -> None:
@@ -66,12 +66,12 @@ class Endless:
         self.first_seq = next_seq
 
     def stop(self) -> None:
-        """What was sent is all."""
+        """Ends the sequence with the frames sent so far."""
         self.next_seq = min(self.next_seq, max(self._sent, self.first_seq))
 
 
 def attach_message(run: str, session: bytes) -> dict[str, Any]:
-    """What a writer of the benchmarks' project says first."""
+    """The attach message of a writer in the project of the benchmarks."""
     return {
         "type": "attach",
         "protocol": wire.PROTOCOL_VERSION,
@@ -85,7 +85,7 @@ def attach_message(run: str, session: bytes) -> dict[str, Any]:
 
 
 async def send(url: str, run: str, source: Endless, session: bytes, stopped: asyncio.Event) -> None:
-    """Delivers until the source is at its end, or `stopped` is set; then finishes the run."""
+    """Delivers until the source ends or `stopped` is set, then finishes the run."""
     stream = Stream(
         *(Endpoint.of(url), source, lambda: attach_message(run, session), Limits(), Timeouts()),
         lambda seq, error: print(seq, error),

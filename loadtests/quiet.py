@@ -143,10 +143,10 @@ class Writer(asyncio.Protocol):
     def _send(self, kind: int, body: bytes) -> None:
         size = len(body)
         head = struct.pack("!BB", kind, 0x80 | size) if size < 126 else struct.pack("!BBH", kind, 0xFE, size)
-        self._transport.write(head + b"\0\0\0\0" + body)  # a mask of zeros leaves the bytes as they are
+        self._transport.write(head + b"\0\0\0\0" + body)  # a mask of zeros does not change the bytes
 
     async def send(self, first_at: float, every_s: float, until: float) -> None:
-        """A frame at `first_at` and every `every_s` after it (perf_counter)."""
+        """Sends a frame at `first_at` and every `every_s` after it (perf_counter)."""
         due = first_at
         while due < until:
             if (wait := due - time.perf_counter()) > 0:
@@ -166,7 +166,7 @@ class Writer(asyncio.Protocol):
 
 
 class Results:
-    """What all writers saw. Seconds."""
+    """The measurements of all writers, in seconds."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []

@@ -2,7 +2,7 @@
 
 Makes the catalog, ledgers, notes and points of some projects and stores them as the server would: sealed history
 through the sealer's own writer, hot history as blocks. The schema `bench` holds the same runs and points as a plain
-table, as one would store them without Stepwell, so that rows and times of every query can be compared.
+table, as one would store them without Stepwell, so that the rows and the duration of every query can be compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stepwell_ingest.seal.stretches import Stretch
 from stepwell_schema import queries
 
 LARGE, SPECIAL = "large", "special"
-#: Of an ordinary run.
+#: The metrics of an ordinary run.
 METRICS = ("train/loss", "train/lr", "train/grad_norm", "val/loss", "val/acc", *(f"layer/{n}" for n in range(5)))
 STEPS = 200
 FORK_STEP, REWOUND_BELOW, SEALED_BELOW = 100, 150, 100
@@ -52,15 +52,15 @@ CREATE INDEX ON bench.point USING brin (time);
 
 @dataclass(frozen=True)
 class Shape:
-    """How much history.
+    """The size of the history.
 
     Attributes:
-        large: runs of the largest project.
-        small: runs of each of four others.
-        wide: metrics of each of three wide runs.
-        long: steps of the longest run.
-        fresh: names of a hot run that logs a new one at each step.
-        writers: of the run with the most.
+        large: number of runs in the largest project.
+        small: number of runs in each of four other projects.
+        wide: number of metrics in each of three wide runs.
+        long: number of steps in the longest run.
+        fresh: number of metrics in a hot run that logs a new one at each step.
+        writers: number of writers in the run that has the most.
     """
 
     large: int = 1000
@@ -73,7 +73,7 @@ class Shape:
 
 @dataclass
 class _Run:
-    """One run: its row in the catalog, and what is logged to it."""
+    """One run: its row in the catalog, and the values logged to it."""
 
     run_id: int
     project: str
@@ -90,7 +90,7 @@ class _Run:
 
 
 async def load(connection: asyncpg.Connection, shape: Shape, seed: int) -> int:
-    """Fills a migrated database in which there are no runs; returns how many points it has then."""
+    """Fills a migrated database without runs; returns the number of points."""
     rng = np.random.default_rng(seed)
     await connection.execute("SELECT stepwell.ensure_partitions_v1((now() - interval '90 days')::date, 5)")
     await connection.execute(TABLES)
@@ -101,9 +101,9 @@ async def load(connection: asyncpg.Connection, shape: Shape, seed: int) -> int:
         async with connection.transaction():
             total += await _history(connection, sql, run, _points(run, shape, rng))
     await connection.execute(POINTS)
-    for start in range(0, len(made), 200):  # of all runs: those that run have not moved since, either
+    for start in range(0, len(made), 200):  # for all runs, since running ones have not changed either
         await connection.execute(sql["store_summaries"], [run.run_id for run in made[start : start + 200]])
-    # As autovacuum would, which never looks at the parents of partitions.
+    # Autovacuum does the same, except for the parents of partitions, which it never analyzes.
     for (table,) in await connection.fetch(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace IN "
         "('stepwell'::regnamespace, 'bench'::regnamespace) AND c.relname NOT LIKE 'hot_block%'"
@@ -116,7 +116,7 @@ def _runs(shape: Shape, rng: np.random.Generator) -> Iterator[_Run]:
     projects = [(LARGE, shape.large), *((f"small-{n}", shape.small) for n in range(4)), (SPECIAL, 6)]
     count = sum(runs for _, runs in projects)
     began = datetime.now(UTC).replace(microsecond=0) - timedelta(days=75)
-    # Runs of all projects are mixed in time.
+    # The runs of all projects are interleaved in time.
     order = rng.permutation([at for at, (_, runs) in enumerate(projects) for _ in range(runs)])
     numbers = [0] * len(projects)
     first: _Run | None = None
@@ -162,7 +162,7 @@ def _points(
     else:
         start = FORK_STEP + 1 if run.parent else 0
         values = rng.random((len(METRICS), STEPS - start))
-        values[:2] = values[:2].astype(np.float32)  # which is stored in half of the room
+        values[:2] = values[:2].astype(np.float32)  # float4 takes half the space
         yield 1, start, list(METRICS), values
 
 
@@ -231,7 +231,7 @@ async def _history(
     run: _Run,
     parts: Iterator[tuple[int, int, list[str], np.ndarray[Any, Any]]],
 ) -> int:
-    """Stores the points of a run, and of its writers the rows of writer and ledger; returns how many points."""
+    """Stores the points of a run and the writer and ledger rows of its writers; returns the number of points."""
     ids: dict[str, int] = {}
     ledgers: dict[int, list[int]] = {}
     rows, total = [], 0
@@ -293,7 +293,7 @@ async def _history(
 
 
 async def _hot(connection: asyncpg.Connection, run: _Run, writer_id: int, stretch: Stretch) -> None:
-    """Blocks of ten steps."""
+    """Stores blocks of ten steps."""
     for start in range(int(stretch.steps[0]), int(stretch.steps[-1]) + 1, 10):
         part = stretch.between(start, start + 10)
         await connection.execute(

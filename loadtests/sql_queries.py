@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Project, run and time that queries are about: placeholders that `bench_sql.py` replaces.
+#: Placeholders for project, run and time, which `bench_sql.py` replaces.
 _LARGE = "project = 'large'"
 _LONG = "(SELECT run_id FROM stepwell.run WHERE name = 'long')"
 _PLAIN_LONG = "(SELECT run_id FROM bench.run WHERE name = 'long')"
@@ -16,10 +16,10 @@ _WIDE = "(SELECT run_id FROM stepwell.run WHERE name = 'wide-0')"
 _PLAIN_WIDE = "(SELECT run_id FROM bench.run WHERE name = 'wide-0')"
 _FRESH = "(SELECT run_id FROM stepwell.run WHERE name = 'fresh')"
 _PLAIN_FRESH = "(SELECT run_id FROM bench.run WHERE name = 'fresh')"
-#: Stands for the time at which the newest hundredth of the data begins. A value, as dashboards send it: with a subquery
-#: for an argument, Postgres does not inline a function.
+#: Placeholder for the time at which the newest hundredth of the data begins. It is replaced by a value, as dashboards
+#: send it: if an argument is a subquery, Postgres does not inline a function.
 SINCE = "'$SINCE'::timestamptz"
-#: The value.
+#: The value that replaces it.
 SINCE_QUERY = "SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM bench.run"
 _LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.metric = '{0}'
            ORDER BY p.step DESC LIMIT 1)"""
@@ -27,13 +27,13 @@ _LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.me
 
 @dataclass(frozen=True)
 class Query:
-    """One question.
+    """One query.
 
     Attributes:
-        name: what it asks for.
-        stepwell: of the views and functions of the SQL contract.
-        plain: of `bench.run` and `bench.point`; empty: there is nothing to compare with.
-        better: of the contract, in the way that docs/sql.md recommends; empty: there is none.
+        name: a description of the query.
+        stepwell: the query over the views and functions of the SQL contract.
+        plain: the query over `bench.run` and `bench.point`; empty: no equivalent.
+        better: the form that docs/sql.md recommends; empty: none.
     """
 
     name: str

@@ -22,7 +22,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Stack:
-    """url: of the server. dsn: of its Postgres. psql: the program of the same Postgres. directory: room for files."""
+    """The addresses of the server and its Postgres, the path of its psql, and a directory for files."""
 
     url: str
     dsn: str
@@ -33,9 +33,9 @@ class Stack:
 
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[Stack]:
-    """A running server; `options` are further ones of `stepwell up`."""
+    """A running server; `options` are additional options of `stepwell up`."""
     directory = Path(tempfile.mkdtemp(prefix="stepwell-bench-"))
-    directory.chmod(0o755)  # the account that Postgres runs under must be able to enter
+    directory.chmod(0o755)  # the account of Postgres needs access
     data = directory / "data"
     server = subprocess.Popen(
         [sys.executable, "-m", "stepwell", "up", "--port", "0", "--data", str(data), *options],
@@ -68,7 +68,7 @@ def _psql_program() -> Path:
 
 
 def psql(stack: Stack, script: str) -> str:
-    """What psql prints for `script`, unaligned and without headers; its errors end the measurement."""
+    """The output of psql for `script`, unaligned and without headers. Errors end the measurement."""
     return subprocess.run(
         [str(stack.psql), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", stack.dsn],
         input=script,

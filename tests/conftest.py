@@ -1,7 +1,7 @@
-"""What every test has: the fixture plug-ins, and the rule that no exception ends unseen in an event loop's handler.
+"""The setup of every test: the fixture plugins, and the rule that no exception may end in an event loop's handler.
 
-Stands around all tests. Every loop of the process is watched, asyncio's and uvloop's, in any thread; what reached a
-handler fails the test that ran. `loop_errors` is for tests that provoke it.
+Every loop of the process is watched, of asyncio and uvloop, in any thread; an exception that reaches a handler fails
+the current test. `loop_errors` is for tests that provoke such exceptions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from fixtures.memory import use_memory
 from fixtures.programs import ALONE
 
-# In an order in which none imports a later one: pytest rewrites the asserts of a plug-in when it imports it.
+# In an order in which no plugin imports a later one: pytest rewrites the asserts of a plugin when it imports it.
 pytest_plugins = [
     *("fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server", "fixtures.media"),
     *("fixtures.blobs", "fixtures.web_fronts"),
@@ -31,12 +31,12 @@ _LOOP_ERRORS = pytest.StashKey[list[Context]]()
 
 @pytest.fixture
 def loop_errors(request: pytest.FixtureRequest) -> list[Context]:
-    """What reached a loop's handler so far. A test that provokes such an error looks at it and clears the list."""
+    """The exceptions that have reached a loop's handler; a test that provokes one checks it and clears the list."""
     return request.config.stash[_LOOP_ERRORS]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch all event loops of the process, the SDK's thread included."""
+    """Watches all event loops of the process, including those in threads of the SDK."""
     os.environ.update(ALONE)
     use_memory()
     errors = config.stash[_LOOP_ERRORS] = []
@@ -48,20 +48,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def old_objects() -> None:
-    """Collections after a module's tests look at what it made, not at all libraries: that took up to a second each."""
+    """Garbage collections after a module's tests check its own objects only: all libraries took up to a second each."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail the test whose tasks or callbacks raised where nobody looked."""
+    """Fails the test if its tasks or callbacks raised unhandled exceptions."""
     try:
         return (yield)
     finally:
         errors = item.config.stash[_LOOP_ERRORS]
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
-            # A task's unseen exception is reported when the task is collected.
+            # The unhandled exception of a task is reported when the task is garbage-collected.
             gc.collect()
         seen, errors[:] = list(errors), []
         if seen:

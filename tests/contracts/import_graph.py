@@ -43,7 +43,7 @@ class Graph:
     def floors(self) -> dict[str, int]:
         """The floor of each node, from 1. The nodes of a circle share a floor."""
         floors: dict[str, int] = {}
-        for group in _components(self.arrows):  # what a group imports comes before it
+        for group in _components(self.arrows):  # the imports of a group come before it
             below = {target for node in group for target in self.arrows[node]} - group
             floor = 1 + max((floors[node] for node in below), default=0)
             floors |= dict.fromkeys(group, floor)
@@ -147,4 +147,4 @@ def _components(arrows: Arrows) -> list[set[str]]:
 
 
 if __name__ == "__main__":
-    print(report(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT))  # noqa: T201 - a command prints
+    print(report(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT))  # noqa: T201 - this is a command

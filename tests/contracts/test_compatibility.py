@@ -1,5 +1,4 @@
-"""docs/compatibility.md names tests for each row, each of them exists, and the table of steps equals that of the
-tests."""
+"""docs/compatibility.md names existing tests for each row, and its table of steps equals that of the tests."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ def cells(line: str) -> Row:
 
 
 def tables(text: str) -> Iterator[list[Row]]:
-    """The rows of each table, its head first."""
+    """The rows of each table, starting with the header."""
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         head, line, *rows = map(cells, block.splitlines())
         assert set("".join(line)) == {"-"}

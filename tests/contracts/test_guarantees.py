@@ -16,7 +16,7 @@ ROWS = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]*) \| ([^|]*) \|$", TEXT, re.MU
 
 @lru_cache
 def names_in(file: str) -> frozenset[str]:
-    """The names of the tests of a file, methods of classes included."""
+    """The names of the tests in a file, including methods of classes."""
     path = TESTS / file
     if not path.exists():
         return frozenset()

@@ -13,7 +13,8 @@ from contracts.import_graph import import_graph
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"stepwell": "sdk", "stepwell_ingest": "ingest", "stepwell_schema": "schema"}
 
-#: What the server may know of the SDK. `stepwell.cli` is for its commands, which plug into `stepwell`.
+#: The modules of the SDK that the server may import. `stepwell.cli` is for its commands, which are plugins of
+#: `stepwell`.
 SHARED = {"stepwell.wire", "stepwell.errors"}
 FOR_COMMANDS = {"stepwell.cli"}
 
@@ -35,7 +36,7 @@ MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules of ours that a file imports: at run time, for types only (TYPE_CHECKING), or inside functions."""
+    """Our modules that a file imports: at run time, for types only (TYPE_CHECKING), or inside functions."""
     nodes = [ast.parse(path.read_text())]
     while nodes:
         node = nodes.pop()
@@ -48,7 +49,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def absolute(node: ast.ImportFrom, path: Path) -> str:
-    """The module that `from … import` names, also when it is relative."""
+    """The module that `from … import` names, absolute or relative."""
     if not node.level:
         return str(node.module)
     package = path.parents[node.level - 1]
@@ -57,7 +58,7 @@ def absolute(node: ast.ImportFrom, path: Path) -> str:
 
 
 def resolve(*names: str) -> str | None:
-    """The first of `names` that is a module of ours."""
+    """The first of `names` that is one of our modules."""
     return next((name for name in names if name in MODULES), None)
 
 
@@ -101,7 +102,7 @@ def test_wire_imports_only_errors() -> None:
     assert broken("stepwell.errors", *PACKAGES) == []
 
 
-#: The rooms of the server from the bottom up: each may import those before it, and what it may not is named.
+#: The rooms of the server from the bottom up: each may import those before it, except the named ones.
 STATIONS = [
     "config",
     "config_json",
@@ -117,7 +118,7 @@ STATIONS = [
     "server",
     "commands",
 ]
-#: Neighbours that must not know each other although one stands above.
+#: Rooms that must not import each other although one is above the other.
 APART = {
     "config_json": {"metrics"},
     "metrics": {"config", "config_json"},
@@ -154,5 +155,5 @@ def test_pure_modules_import_no_io(module: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_there_are_no_import_cycles(package: str) -> None:
-    """Imports for types and inside functions count: whoever reads one module of a circle has to read all of them."""
+    """Imports for types and inside functions count, because a reader of one module of a cycle must read all of them."""
     assert import_graph().within(package).circles() == []

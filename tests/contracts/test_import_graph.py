@@ -10,7 +10,7 @@ from contracts.import_graph import Graph, import_graph, report
 
 ROOMS = import_graph().within("stepwell").grouped(depth=2)
 
-#: From the ground up: a room may import what stands before it, and nothing else.
+#: The rooms from the bottom up: each may import only those before it.
 ORDER = [
     *("errors", "terminal", "transport", "compat"),
     *("wire", "values", "observe", "spool", "settings", "data_types", "api", "plot", "files"),

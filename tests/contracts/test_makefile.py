@@ -1,4 +1,4 @@
-"""What `make` installs: the demo comes without the test tools, and the test tools come on top of the demo."""
+"""The packages that `make` installs: the demo has no test tools, and the tests add their tools to those of the demo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def commands(target: str, *variables: str) -> str:
-    """What `make TARGET` would run in a checkout without an environment, as from a shell, also below `make test`."""
+    """The commands that `make TARGET` would run in a checkout without an environment, even if called by `make test`."""
     ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     done = subprocess.run(
         ["make", "--dry-run", "VENV=no-environment", *variables, target],
@@ -39,7 +39,7 @@ def test_demo_shows_setup_progress() -> None:
 def test_tests_install_their_tools_on_top() -> None:
     ran = commands("test")
     assert ran.index("--editable '.[demo]'") < ran.index("pytest pytest-asyncio")
-    assert ran.index("touch") < ran.rindex("touch")  # a stamp each
+    assert ran.index("touch") < ran.rindex("touch")  # one stamp each
 
 
 def test_integrations_do_not_install_the_demo() -> None:

@@ -68,7 +68,7 @@ def test_public_names() -> None:
 
 
 def test_media_types_are_exported_and_documented() -> None:
-    """Those in `_exports.py`, and nothing else that is a type of media."""
+    """The media types in `_exports.py`."""
     assert {*MEDIA} <= {*stepwell.__all__} & {*stepwell.data_types.__all__}
     assert [name for name in MEDIA if getattr(stepwell, name) is not getattr(stepwell.data_types, name)] == []
     text = (ROOT / "docs" / "compatibility.md").read_text()
@@ -78,7 +78,7 @@ def test_media_types_are_exported_and_documented() -> None:
 @pytest.mark.parametrize("name", stepwell.__all__)
 def test_public_names_exist_and_are_documented(name: str) -> None:
     thing = getattr(stepwell, name)
-    described = thing.__doc__ or f"{name} " in str(stepwell.errors.__doc__)  # the errors are, in their tree
+    described = thing.__doc__ or f"{name} " in str(stepwell.errors.__doc__)  # errors are documented in their tree
     assert described
 
 
@@ -89,7 +89,7 @@ def test_missing_name_is_an_error() -> None:
 
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
-    """What `import stepwell` imports in a fresh interpreter, with the server's packages at hand, too."""
+    """The modules that `import stepwell` imports in a fresh interpreter with access to the server's packages."""
     code = "import json, sys; before = {*sys.modules}; import stepwell; print(json.dumps([*{*sys.modules} - before]))"
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
@@ -135,7 +135,7 @@ def test_import_of_stepwell_is_light(module: str, imported: set[str]) -> None:
     "module", ["PIL", "av", "soundfile", "plotly", "matplotlib", "pandas", "bokeh", "rdkit", "sklearn"]
 )
 def test_naming_media_types_is_light(module: str) -> None:
-    """Libraries that encode come when something is made of them."""
+    """Encoding libraries are imported when they are first used."""
     code = "import sys, stepwell; all(getattr(stepwell, name) for name in stepwell.__all__); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
@@ -148,7 +148,7 @@ def test_naming_media_types_is_light(module: str) -> None:
 
 
 def test_sdk_dependencies(imported: set[str]) -> None:
-    """Beside what these three bring, nothing but the standard library."""
+    """Except for these three and their dependencies, only the standard library is needed."""
     third_party = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
     brought = {"aiohappyeyeballs", "aiosignal", "attr", "attrs", "brotli", "frozenlist", "idna", "multidict"}
     brought |= {"propcache", "cython_runtime", "typing_extensions", "yarl", "numpy", "orjson", "aiohttp"}

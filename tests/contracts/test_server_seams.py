@@ -22,7 +22,7 @@ REGISTERS_A_ROUTE = {
 
 
 def calls(path: Path) -> Iterator[tuple[str, str]]:
-    """Object and name of every call `object.name(…)` in a file; the object is "" for `name(…)`."""
+    """The object and name of every call `object.name(…)` in a file; the object is "" for `name(…)`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
@@ -60,7 +60,7 @@ def test_only_the_route_table_registers_routes() -> None:
 @pytest.mark.parametrize("route", routes(Reads()), ids=lambda route: f"{route.method} {route.path}")
 def test_every_route_names_its_right(route: Route) -> None:
     assert isinstance(route.right, Right)
-    # Pages are the same document for everybody; what they show, they ask of routes that have rights.
+    # Pages are the same document for everybody; their data comes from routes with rights.
     open_to_all = {"/healthz", "/readyz", "/metrics", "/v1/openapi.json", "/assets/{file}", *PAGES}
     assert (route.right is Right.PUBLIC) == (route.path in open_to_all)
 

@@ -27,12 +27,12 @@ from stepwell_ingest.config import Limits
 from stepwell_ingest.write.validation import check
 
 ROOT = Path(__file__).parents[2]
-#: Those that stand for one thing only; 64 KiB, say, may be many things.
+#: Numbers with a single meaning; 64 KiB, for example, has several.
 TELLING = {
     *(wire.MAX_ROW_BYTES, wire.MAX_KEY_BYTES, wire.MAX_INT_BITS, wire.MAX_DECIMALS),
     *(wire.MAX_STEP, wire.MAX_STEP + 1, wire.MAX_TIME_US, 253_402_300_800),
 }
-#: Where 2**63 - 1 is the largest bigint.
+#: Modules in which 2**63 - 1 is the largest bigint.
 OTHERWISE = {"query.py": {2**63 - 1}, "deltas.py": {2**63 - 1}}
 
 ARITHMETIC = {ast.BinOp, ast.Constant, ast.Add, ast.Sub, ast.Mult, ast.Pow}
@@ -61,7 +61,7 @@ def nested(levels: int, wrap: str = "list") -> Any:
 
 
 def numbers_in(path: Path) -> Iterator[float]:
-    """The numbers that a module spells out; 2**63 - 2 counts as one."""
+    """The numeric literals of a module; 2**63 - 2 counts as one."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Constant) and type(node.value) in (int, float):
             yield node.value
@@ -151,7 +151,7 @@ def test_tags_have_one_limit() -> None:
 
 
 def test_http_changes_follow_the_logging_rules() -> None:
-    """An escaped backslash before u0000 is text, and a config is no deeper than readers take."""
+    """An escaped backslash before u0000 is text, and the nesting of a config is limited to what readers accept."""
     assert _changes(rb'{"notes": "\\u0000"}') == {"notes": r"\u0000"}
     with pytest.raises(DataError, match="NUL"):
         _changes(rb'{"notes": "\u0000"}')

@@ -1,10 +1,10 @@
-"""How fast is the spool delivered after an outage, while training goes on? Against the live rate, and at the most.
+"""The rate at which a spool is delivered after an outage while training continues, and the maximum rates.
 
     PYTHONPATH=tests:sdk:ingest:schema python -m faults.catch_up --outage 60
 
-One process logs 100 scalars at 1,000 steps/s all the time. For the outage there is no server; then one comes. From the
-first connection to the moment when nothing but live data is left, points are acknowledged at the catch-up rate. Then
-the most that each way can do: `log()` as fast as it goes, and a spool that is delivered with nobody logging.
+One process logs 100 scalars at 1,000 steps/s throughout. During the outage there is no server; then one starts. The
+catch-up rate is the rate of acknowledgements from the first connection until only live data is left. Afterwards, two
+maximum rates are measured: `log()` at full speed, and a spool that is delivered while nothing is logged.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from stepwell.transport.endpoint import Endpoint
 METRICS, STEPS_PER_S = 100, 1000
 LIVE = METRICS * STEPS_PER_S
 _DATA = {f"train/metric_{index}": index / 7 for index in range(METRICS)}
-#: Points that are under way when a process is not behind: the linger time, a round trip, and some noise.
+#: Points in flight when a process has caught up: the linger time, a round trip, and some noise.
 _NOT_BEHIND = LIVE // 4
 
 
 def live(run: Run) -> Iterator[float]:
-    """Logs at the live rate for as long as somebody asks; gives the time after each step."""
+    """Logs at the live rate as long as it is iterated; yields the time after each step."""
     following = time.perf_counter()
     while True:
         run.log(_DATA)
@@ -51,7 +51,7 @@ def run_until(steps: Iterator[float], moment: float) -> None:
 
 
 def measure_outage(dsn: str, directory: Path, outage_s: float, live_s: float) -> None:
-    """An outage, what comes after it, and the live rate of the same process."""
+    """Measures an outage, the catch-up after it, and the live rate of the same process."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
@@ -85,7 +85,7 @@ def measure_outage(dsn: str, directory: Path, outage_s: float, live_s: float) ->
 
 
 def measure_most(dsn: str, directory: Path, count: int) -> None:
-    """`log()` to COMMIT as fast as it goes, and a spool delivered on its own."""
+    """Measures the maximum rates: from `log()` to COMMIT, and from a spool alone."""
     with worker_process(dsn, directory) as server:
         with stepwell.init(project="catch-up", url=server.url, dir=directory / "spool") as run:
             began = time.perf_counter()
@@ -115,7 +115,7 @@ def measure_most(dsn: str, directory: Path, count: int) -> None:
 
 
 async def _check(dsn: str, run: str, points: int) -> None:
-    """All points are there once."""
+    """Checks that each point is stored exactly once."""
     connection = await asyncpg.connect(dsn)
     total = await connection.fetchval(
         "SELECT sum(cardinality(vals)) FROM stepwell.hot_block JOIN stepwell.run USING (run_id) WHERE name = $1", run

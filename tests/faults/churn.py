@@ -1,18 +1,18 @@
-"""A Stepwell whose parts die all the time, each at the stage that is its turn, and the verdict at the end.
+"""A complete Stepwell whose parts are killed continually, each at a given stage, and the verdict at the end.
 
-    writers     log, flush, finish; each life is armed with a stage of the SDK; what a dead one left is delivered by
-                `stepwell sync`, before or while its successor logs, itself armed with a stage of its own. While only
-                stages of `sync` are to come, they log offline, so that there is always something to deliver
-    a slow one  logs a few steps at a time and lives throughout, so that its epoch has many short tracks to merge
-    zombies     one writer that is taken over again and again, by processes that all live on (`faults.zombies`)
+    writers     log, flush and finish; each life is armed with a stage of the SDK. What a dead one leaves is delivered
+                by `stepwell sync`, which has its own stage, before or while its successor logs. While only stages of
+                `sync` remain, writers log offline, so that there is always something to deliver
+    slow one    a writer that logs a few steps at a time throughout, so that its epoch has many short tracks to merge
+    zombies     one writer that is taken over repeatedly, by processes that all keep running (`faults.zombies`)
     workers     two on one port; each life is armed with a stage of the worker
-    sealers     two on one Postgres, in a hurry; each life is armed with a stage of the sealer
-    a reader    with a snapshot that is older than what sealers do meanwhile; it must see the same points twice
-    Postgres    one strike after the other, at places of the protocol or at any moment
+    sealers     two on one Postgres, with short intervals; each life is armed with a stage of the sealer
+    reader      has a snapshot that is older than the work of the sealers; it must see the same points twice
+    Postgres    one kill after the other, at places of the protocol or at random moments
 
-Comes in: a seed and a number of kills, which are spread evenly over all stages. It ends when all of them have fired;
-then everything is left to recover, spools are delivered, a fresh writer logs, and the judge is asked. At last all ways
-to read are held against each other, with sealers still at work (`faults.families`).
+The input is a seed and a number of kills, which are spread evenly over all stages. The churn ends when all kills have
+fired; then everything recovers, spools are delivered, a fresh writer logs, and the judge gives its verdict. Finally,
+all ways to read are compared with each other, while sealers are still at work (`faults.families`).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from faults.stages import Point, PostgresPoint, Victim
 from faults.zombies import Zombies
 from stepwell.spool import Spool
 
-#: From outside, whatever it does just now.
+#: A kill from outside, at a random moment.
 ANY_MOMENT = {side: Point(f"{side}: at any moment", "", stages.How.BEFORE) for side in ("sdk", "worker", "sealer")}
-#: Without a kill for so long, something hangs. On a crowded machine a sealer may get no time for minutes.
+#: If there is no kill for this long, something hangs. On a busy machine, a sealer may get no CPU time for minutes.
 _STALL_S = 600.0
-#: Lives in which a stage may be missed before it counts as unreachable.
+#: The number of lives in which a stage may be missed before it counts as unreachable.
 _TRIES = 40
 
 
@@ -53,7 +53,7 @@ def all_points() -> list[Point | PostgresPoint]:
 
 
 def spread(kills: int, seed: int) -> list[Point | PostgresPoint]:
-    """So many stages, each as often as every other one (± 1), in a random order."""
+    """`count` stages in random order, each equally often (± 1)."""
     shuffler = random.Random(seed)
     chosen: list[Point | PostgresPoint] = []
     while len(chosen) < kills:
@@ -65,7 +65,7 @@ def spread(kills: int, seed: int) -> list[Point | PostgresPoint]:
 
 @dataclass(slots=True)
 class Churned:
-    """What happened, and what came of it."""
+    """What happened, and the result."""
 
     seed: int
     verdict: Verdict
@@ -94,13 +94,13 @@ class _Turn:
 
 @dataclass(slots=True)
 class Churn:
-    """One run of it.
+    """One run of the churn.
 
     Args:
-        stack: started, without workers.
+        stack: a started stack without workers.
         points: the stages, one kill each.
-        seed: of everything that is random here.
-        network: whether the proxies cut connections besides.
+        seed: the seed of all random choices here.
+        network: whether the proxies also cut connections.
     """
 
     stack: Stack
@@ -121,7 +121,7 @@ class Churn:
     _random: random.Random = field(init=False)
 
     async def run(self) -> Churned:
-        """All kills, the recovery and the verdict."""
+        """Runs all kills and the recovery, and returns the verdict."""
         self._random = random.Random(self.seed)
         strikes = [point for point in self.points if isinstance(point, PostgresPoint)]
         for point in self.points:
@@ -174,7 +174,7 @@ class Churn:
         return Armed(turn.point.name, self._random.randint(1, turn.point.hits) if not turn.tries else 1)
 
     def _settled(self, turn: _Turn | None, child: Child) -> None:
-        """A life has ended: its kill counts, or its stage waits for another one."""
+        """Records the end of a life: its kill counts, or its stage waits for another life."""
         if turn is None:
             return
         if child.fired or (not turn.point.target and child.status == -9):
@@ -211,7 +211,7 @@ class Churn:
             first_step = max(first_step, read_journal(journal).last_tried + self._random.randint(1, 10))
             if delivery is not None:
                 await delivery
-            # Before its successor attaches (the session goes on), or meanwhile (it may have been fenced).
+            # Delivered before its successor attaches (the session continues) or concurrently (it may have been fenced).
             delivery = asyncio.create_task(self._deliver(directory))
             if self._random.random() < 0.5:
                 await delivery
@@ -240,7 +240,7 @@ class Churn:
             await self._watch(turn, child)
 
     async def _read(self) -> None:
-        # The last one is what asyncpg raises when Postgres dies between two of its messages.
+        # asyncpg raises the last one when Postgres dies between two of its messages.
         away = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
         while True:
             with contextlib.suppress(*away):
@@ -265,7 +265,7 @@ class Churn:
         self._settled(turn, child)
 
     async def _watch_progress(self) -> None:
-        """Raises when nothing dies any more, though something should."""
+        """Raises an error if no process dies any more although one should."""
         while not self._done.is_set():
             before = self.kills.total()
             await asyncio.sleep(_STALL_S)
@@ -277,7 +277,7 @@ class Churn:
                 )
 
     async def _deliver(self, directory: Path) -> bool:
-        """One `stepwell sync`; whether it has delivered everything."""
+        """Runs `stepwell sync`; returns whether it has delivered everything."""
         # A delivery with nothing to deliver reaches no stage.
         turn = self._next("sync") if Spool.discover(directory) else None
         child = await self.stack.run(Sync(self.stack.url, str(directory), armed=self._armed(turn)))
@@ -332,7 +332,7 @@ class Churn:
         ]
 
     async def _settle(self) -> Verdict:
-        """Delivers every spool, logs something new, and asks the judge."""
+        """Delivers every spool, logs new values, and returns the judge's verdict."""
         parts = [*map(str, range(self.writers)), "zombies", "slow"]
         directories = [self.stack.place / f"{self.project}-{part}" for part in parts]
         async with asyncio.timeout(PATIENCE_S):

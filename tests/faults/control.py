@@ -1,9 +1,9 @@
-"""The negative controls: answers before COMMIT is on the disk, and a ledger that knows no fence; then the same judge.
+"""The negative controls: acknowledgements before COMMIT is on disk, and a ledger without fencing.
 
-If the judge finds nothing lost here, its clean verdicts elsewhere prove nothing. The database is set to
-`synchronous_commit=off` and takes its time with writing its log. The worker insists on `on` for its own connections:
-a careless one has that undone in its child (`faults.programs.Worker`), a durable one is as it is. The
-fence is undone likewise.
+If the judge finds no loss here, its clean verdicts elsewhere prove nothing. The database is set to
+`synchronous_commit=off` and delays writing its log. The worker sets `on` for its own connections; in a careless worker,
+the child process undoes that (`faults.programs.Worker`), while a durable worker is unchanged. Fencing is undone in the
+same way.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _VICTIMS = (Victim.BACKEND, Victim.POSTMASTER)
 
 @dataclass(slots=True)
 class Controls:
-    """What the judge said after each kill.
+    """The verdicts of the judge after each kill.
 
     Attributes:
-        careless: of the worker that does not wait for the disk; the last one of each victim should have found loss.
-        durable: of the worker as it is, on the same database.
+        careless: for the worker that does not wait for the disk; the last verdict for each victim should report a loss.
+        durable: for the unchanged worker, on the same database.
     """
 
     careless: dict[Victim, list[Verdict]] = field(default_factory=dict)
@@ -37,12 +37,12 @@ class Controls:
 
 
 async def controls(seed: int, tries: int) -> Controls:
-    """Both controls; a careless worker is tried until something was lost, or `tries` are over."""
+    """Runs both controls; repeats the careless one until something is lost, at most `tries` times."""
     found, chance, numbers = Controls(), random.Random(seed), count()
     async with stack(synchronous_commit="off", extra=CARELESS) as made:
         for durable, verdicts in ((False, found.careless), (True, found.durable)):
             worker = await made.run_worker(made.worker(durable=durable))
-            await made.fetch("CHECKPOINT")  # else the schema is lost, too, and the judge has nothing to read
+            await made.fetch("CHECKPOINT")  # keeps the schema, or the judge could not read anything
             for victim in _VICTIMS:
                 judged = verdicts[victim] = [await _kill_once(made, victim, f"control-{next(numbers)}", chance)]
                 while not durable and not judged[-1].lost and len(judged) < tries:
@@ -69,7 +69,7 @@ async def _kill_once(made: Stack, victim: Victim, project: str, chance: random.R
 
 
 async def take_overs(seed: int, *, fencing: bool) -> Verdict:
-    """What the judge says after some processes were replaced and went on."""
+    """The verdict after some processes were replaced and continued to log."""
     async with stack() as made:
         await made.run_worker(made.worker(fencing=fencing))
         journals: list[Path] = []

@@ -1,4 +1,4 @@
-"""One line of JSON for each thing that happens in a child: written to a pipe that all children share.
+"""One line of JSON for each event in a child, written to a pipe that all children share.
 
 Lines are shorter than PIPE_BUF, so those of several processes never mix.
 """
@@ -14,7 +14,7 @@ _descriptor: list[int] = []
 
 
 def use(descriptor: int) -> None:
-    """Events go to `descriptor` from now on, in this process and its children."""
+    """Sends later events to `descriptor`, in this process and its children."""
     _descriptor[:] = [descriptor]
 
 

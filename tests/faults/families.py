@@ -1,9 +1,10 @@
-"""All ways to read the runs of a project, held against each other: as they are, forked, and rewound together with their
-forks, which are deleted in the end. Reads in pages are under way meanwhile.
+"""Compares all ways to read the runs of a project: as they are, forked, rewound, and with deleted forks.
 
-Beside the judge, which holds the view `history` against the journals. Takes the database and a server; gives one
-sentence for each difference. Everything that is compared is read while sealers may be at work. It ends the runs:
-afterwards they show what their last rewind left.
+The forks are rewound together with their runs, and deleted at the end. Meanwhile, paged reads are in progress.
+
+Complements the judge, which compares the view `history` with the journals. Takes the database and a server; returns one
+sentence for each difference. Sealers may be active during all reads that are compared. It changes the runs: afterwards
+they show what their last rewind left.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from stepwell_ingest.read.positions import LivePosition
 from stepwell_ingest.read.rows import Page
 from stepwell_ingest.read.runs import find_run
 
-#: Into how many pages a read that something overtakes is cut, about; and how many it takes before that.
+#: The approximate number of pages of a read that is overtaken by a change, and the number of pages read before it.
 _PAGES, _TAKEN = 6, 3
 _POINTS = "SELECT writer, step, metric AS key, value FROM stepwell.history WHERE run_id = $1"
 _OBJECTS = "SELECT writer, step, key, value FROM stepwell.history_objects WHERE run_id = $1"
@@ -37,7 +38,7 @@ Shown = dict[tuple[str, int, str], int]
 
 
 async def shown(connection: asyncpg.Connection, run_id: int) -> Shown:
-    """The view `history` of a run: (writer, step, key) → the 64 bits of the value."""
+    """The view `history` of a run: maps (writer, step, key) to the 64 bits of the value."""
     rows = await connection.fetch(_POINTS, run_id)
     return {(row["writer"], row["step"], row["key"]): bits(row["value"]) for row in rows}
 
@@ -55,11 +56,11 @@ def points_of(page: Page) -> Shown:
 
 
 class PagedRead:
-    """A read of a run's history in pages that something is about to overtake.
+    """A paged read of a run's history that a change is about to overtake.
 
     Args:
-        database: of the server.
-        name: of the run, of entity `default`.
+        database: the database of the server.
+        name: the name of the run, in the entity `default`.
     """
 
     def __init__(self, database: Database, project: str, name: str) -> None:
@@ -68,7 +69,7 @@ class PagedRead:
         self._points: Shown = {}
 
     async def begin(self) -> None:
-        """Takes the first pages."""
+        """Reads the first pages."""
         run = await find_run(self._database, "default", *self._place)
         small = Database(self._database._pool, Reads(page_points=max(1, run.points // _PAGES)))
         self._pages = read_pages(small, run, Wanted())
@@ -78,11 +79,11 @@ class PagedRead:
                 break
 
     async def end(self, before: Shown, now: Shown | None) -> list[str]:
-        """Takes the others. What is wrong with a read that does not say that it was cut.
+        """Reads the other pages; returns the errors of a read that does not report that it was cut.
 
         Args:
-            before: what the run showed when the read began, which may have been at its end already.
-            now: what the run shows; None: it was deleted.
+            before: the points that the run showed when the read began, which may be complete already.
+            now: the points that the run shows now; None: it was deleted.
         """
         expected = NotFoundError if now is None else RewoundError
         try:
@@ -97,7 +98,7 @@ class PagedRead:
 
 @dataclass
 class LiveReader:
-    """Somebody who has read the history once, and follows the run's events since."""
+    """A reader that has read the history once, and has followed the run's events since."""
 
     project: str
     name: str
@@ -107,7 +108,7 @@ class LiveReader:
     points: Shown = field(default_factory=dict)
 
     async def look(self, database: Database, connection: asyncpg.Connection) -> list[str]:
-        """Takes what is new; what then is not as the view shows it."""
+        """Reads new events; returns the differences from the view."""
         run = await find_run(database, "default", self.project, self.name)
         event = await event_since(database, run, self.keys, self.cursor)
         seen, self.cursor = self.cursor, event.cursor
@@ -128,13 +129,13 @@ class LiveReader:
 
 @dataclass
 class Families:
-    """See the module.
+    """See the docstring of the module.
 
     Args:
-        dsn: Postgres itself, past any proxy.
-        url: a server.
-        project: of entity `default`.
-        seed: of the steps to fork at and to rewind to.
+        dsn: the DSN of Postgres itself, without a proxy.
+        url: the URL of a server.
+        project: a project of the entity `default`.
+        seed: the seed of the fork and rewind steps.
     """
 
     dsn: str
@@ -143,7 +144,7 @@ class Families:
     seed: int
 
     async def complaints(self) -> list[str]:
-        """What is wrong."""
+        """All differences."""
         chance = random.Random(self.seed)
         database = Database(await read_pool(self.dsn, Reads(), 10.0), Reads())
         connection = await asyncpg.connect(self.dsn)
@@ -205,7 +206,7 @@ class Families:
         return found + await overtaken.end(before, None)
 
     async def _beyond_the_end(self, connection: asyncpg.Connection, name: str, run_id: int, last: int) -> list[str]:
-        """A rewind to a step that the run has not reached changes nothing, and the run goes on at its end."""
+        """A rewind to a step that the run has not reached changes nothing, and the run continues at its end."""
         before = await shown(connection, run_id)
         beyond = min(last + 1000, MAX_STEP)
         writer = await connection.fetchval("SELECT min(name) FROM stepwell.writer WHERE run_id = $1", run_id)
@@ -220,14 +221,14 @@ class Families:
         return []
 
     async def ways(self, connection: asyncpg.Connection, name: str, run_id: int) -> list[str]:
-        """What the ways to read one run say differently."""
+        """The differences between the ways to read one run."""
         points = await shown(connection, run_id)
         objects = {(row["writer"], row["step"], row["key"]) for row in await connection.fetch(_OBJECTS, run_id)}
         found = await disagreements(connection, run_id)
         return found + await asyncio.to_thread(self._api, name, points, objects)
 
     def _api(self, name: str, points: Shown, objects: set[tuple[str, int, str]]) -> list[str]:
-        """Over HTTP."""
+        """The differences of reads over HTTP."""
         api = stepwell.Api({"base_url": self.url, "entity": "default", "project": self.project})
         try:
             run = api.run(name)
@@ -258,7 +259,7 @@ class Families:
                 found.append(f"series {key!r} of {name}: {len(told)} points")
             last = max(step for _, step, metric in points if metric == key)
             fits = [value for at, value in points.items() if at[1:] == (last, key)]
-            # As floats: JSON in Postgres has no −0.0, and writes large ones as integers.
+            # Compared as floats: jsonb has no −0.0, and writes large floats as integers.
             value = summary.get(key)
             if isinstance(value, int | float) and float(value) not in [as_float(pattern) for pattern in fits]:
                 found.append(f"the summary of {name} has {value} for {key!r}")

@@ -1,7 +1,7 @@
-"""Forks of a run that things happen to: what each showed when it was made, and whether it shows the same later.
+"""Forks of a run under faults: the points that each fork showed when it was made, compared with those it shows later.
 
-Beside the state machine. Forks are made by SQL and moved to a project of their own, so that the judge need not know
-them. Steps of processes that live on arrive up to the fork step; nothing that was shown goes, or becomes another value.
+Used by the state machine. Forks are made by SQL and moved to a separate project, so that the judge does not see them.
+Steps of running processes may still arrive up to the fork step; shown points never disappear or change.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Forks:
     """The forks of the run `run` of a project.
 
     Args:
-        dsn: of the database, past all proxies.
-        project: of entity `default`.
+        dsn: the DSN of the database, without proxies.
+        project: a project of the entity `default`.
     """
 
     def __init__(self, dsn: str, project: str) -> None:
@@ -44,7 +44,7 @@ class Forks:
         self._made: list[_Fork] = []
 
     async def make(self, back: int) -> None:
-        """One more, so many steps below the highest that is stored; none while there is no step."""
+        """Makes another fork, `below` steps below the highest stored step; none while there is no step."""
         connection = await asyncpg.connect(self._dsn)
         try:
             last = await connection.fetchval(
@@ -62,7 +62,7 @@ class Forks:
             await connection.close()
 
     async def complaints(self) -> list[str]:
-        """What is not as it was, before and after a rewind of the run to step 0, which ends what it can show itself."""
+        """The changed points, before and after a rewind of the run to step 0, which hides its own later points."""
         connection = await asyncpg.connect(self._dsn)
         try:
             found = await self._compare(connection, "later")

@@ -1,8 +1,8 @@
-"""A mutation fuzzer for frames: the decoder and the validation must refuse or understand whatever comes, quickly.
+"""A mutation fuzzer for frames: decoder and validation must quickly refuse or accept any input.
 
-In come mutants (`faults.fuzz_frames`); out goes one word for each: the code of its refusal, or "accepted". What is
-accepted must say the same after another trip through the encoder, obey the rules, and become COPY data whose lengths
-add up. Anything else is a finding, and is raised with the mutant's bytes.
+The inputs are mutants (`faults.fuzz_frames`); the output is one word for each: the code of the refusal, or "accepted".
+An accepted frame must be unchanged by another encoding, obey the rules, and become COPY data with consistent lengths.
+Anything else is a finding, which is raised with the bytes of the mutant.
 
     PYTHONPATH=tests:sdk:ingest:schema python -m faults.fuzz --mutants 1000000 --seed 1
     PYTHONPATH=tests:sdk:ingest:schema python -m faults.fuzz --endpoint --mutants 20000 --seed 1
@@ -33,19 +33,20 @@ from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.validation import check
 
 SESSION = bytes(range(16))
-#: A piece of the long run, and the seconds after which one of its mutants is said to hang: a hundred times the usual.
+#: The number of mutants per piece of the long run, and the seconds after which a piece counts as hanging: a hundred
+#: times the usual.
 PIECE, HANG_S = 1000, 30
 
 
 class FindingError(AssertionError):
-    """A mutant did what no bytes may do."""
+    """A mutant had an effect that no input may have."""
 
 
 def outcome(raw: bytes, last_step: int = -1) -> str:
-    """What decoder and validation make of `raw`: "accepted", or the code of the refusal.
+    """The outcome of decoding and validating `raw`: "accepted", or the code of the refusal.
 
     Raises:
-        FindingError: they crashed, or accepted what is not consistent.
+        FindingError: they crashed, or accepted inconsistent data.
     """
     try:
         frame = wire.decode(raw)
@@ -93,7 +94,7 @@ def _check_accepted(frame: Frame, keys: list[list[str]], last_step: int) -> None
 
 
 def _rows_in(copy: bytes, columns: int) -> int:
-    """How many rows COPY would find; walks every length."""
+    """The number of rows that COPY would find; checks every length."""
     at, rows = len(pgcopy.SIGNATURE), 0
     while copy[at:] != pgcopy.TRAILER:
         (count,) = struct.unpack_from("!h", copy, at)
@@ -108,7 +109,7 @@ def _rows_in(copy: bytes, columns: int) -> int:
 
 
 def fuzz(mutants: int, seed: int | str) -> Counter[str]:
-    """How many mutants had which outcome.
+    """The number of mutants for each outcome.
 
     Raises:
         FindingError: see `outcome`.
@@ -126,7 +127,7 @@ def fuzz(mutants: int, seed: int | str) -> Counter[str]:
 
 
 def peak_mib() -> float:
-    """The most memory that this process ever had, in MiB."""
+    """The peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -139,7 +140,7 @@ def main() -> None:
     seed = arguments.seed or str(random.SystemRandom().getrandbits(32))
     say(f"{arguments.mutants:,} mutants, seed {seed}")
     if arguments.endpoint:
-        from faults import fuzz_verdict  # starts a Postgres: not for those who fuzz the decoder only
+        from faults import fuzz_verdict  # starts a Postgres, which is not needed for the decoder alone
 
         asyncio.run(fuzz_verdict.long_run(arguments.mutants, seed))
         return
@@ -147,7 +148,7 @@ def main() -> None:
 
 
 def _long_run(mutants: int, seed: str) -> None:
-    """In pieces, with a progress line each; an alarm ends it with a traceback when a mutant hangs."""
+    """Runs in pieces with a progress line each; if a mutant hangs, an alarm ends the process with a traceback."""
 
     def hang(number: int, frame: FrameType | None) -> None:
         raise FindingError(f"no outcome within {HANG_S} s")
@@ -167,13 +168,13 @@ def _long_run(mutants: int, seed: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """Prints a progress line."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def report(seen: Counter[str], began: float, before_mib: float, **more: Any) -> None:
-    """One line of where the run is."""
+    """The text of a progress line."""
     outcomes = ", ".join(f"{name} {count:,}" for name, count in seen.most_common())
     took = time.perf_counter() - began
     extra = "".join(f", {name} {value}" for name, value in more.items())

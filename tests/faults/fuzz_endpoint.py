@@ -1,8 +1,8 @@
-"""Mutants against a real worker, by POST and by stream; a reference of a few lines says what must be in Postgres.
+"""Mutants sent to a real worker, by POST and by stream; a short reference model says what must be in Postgres.
 
-Each client sends to sessions of its own, one message after the other, so what the server must do with a message is a
-function of what came before. Afterwards Postgres must hold exactly the frames that decoder and validation accept, in
-their order, and a record of each that they refused; Postgres itself must have refused nothing.
+Each client has its own sessions and sends one message after the other, so the correct result of a message depends only
+on the messages before it. Afterwards, Postgres must contain exactly the frames that decoder and validation accept, in
+order, and a record of each refused one; Postgres itself must have refused nothing.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ANSWER_S = 60
 
 @dataclass
 class Expected:
-    """What the server must make of one session's frames.
+    """The expected result of one session's frames.
 
     Attributes:
         stored: the frames that must be in Postgres, by seq.
-        rejected: code of the refusal, by seq.
+        rejected: the codes of the refusals, by seq.
     """
 
     session: bytes
@@ -43,7 +43,7 @@ class Expected:
     rejected: dict[int, str] = field(default_factory=dict)
 
     def take(self, frames: Iterable[tuple[Header, memoryview]]) -> bool:
-        """Whether all of `frames` are taken; else those before the first that is not."""
+        """Whether all of `frames` are accepted; otherwise only those before the first refused one are."""
         for header, view in frames:
             if header.seq > self.next_seq:
                 return False
@@ -77,7 +77,7 @@ class Expected:
 
     @property
     def worn_out(self) -> bool:
-        """Whether another session should go on: this one has many frames, or steps that leave no room for more."""
+        """Whether a new session should be used: this one has many frames, or steps close to the maximum."""
         return self.next_seq >= 25 or self.last_step > 2**61
 
     def attach_message(self) -> dict[str, Any]:
@@ -86,12 +86,12 @@ class Expected:
 
 
 class Client:
-    """Sends mutants to one server and keeps account of what must come of them.
+    """Sends mutants to one server and records the expected results.
 
     Attributes:
-        sessions: what must be in Postgres, by session.
-        sent: mutants so far.
-        answers: by status or code.
+        sessions: the expected contents of Postgres, by session.
+        sent: the number of mutants so far.
+        answers: counts by status or code.
     """
 
     def __init__(self, url: str, seed: str) -> None:
@@ -103,7 +103,7 @@ class Client:
         self.answers: Counter[str] = Counter()
 
     async def post(self, mutants: int) -> None:
-        """Sends that many by POST."""
+        """Sends `count` mutants by POST."""
         goal = self.sent + mutants
         async with aiohttp.ClientSession(self._url) as http:
             while self.sent < goal:
@@ -118,7 +118,7 @@ class Client:
                         break
 
     async def stream(self, mutants: int) -> None:
-        """Sends that many over WebSockets; an error ends a connection, and the next one goes on."""
+        """Sends `count` mutants over WebSockets; an error ends a connection, and the next one continues."""
         goal = self.sent + mutants
         async with aiohttp.ClientSession(self._url) as http:
             while self.sent < goal:
@@ -132,7 +132,7 @@ class Client:
                             pass
 
     async def fresh_frame(self) -> None:
-        """An honest frame of a new session still gets through."""
+        """Checks that a valid frame of a new session is still accepted."""
         expected = self._new_session()
         async with aiohttp.ClientSession(self._url) as http:
             await (await http.post("/v1/attach", data=orjson.dumps(expected.attach_message()))).read()
@@ -142,14 +142,14 @@ class Client:
                 self._demand(answer.status == 200, "a fresh frame", await answer.text(), 200)
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, expected: Expected) -> bool:
-        """Whether the connection goes on."""
+        """Whether the connection continues."""
         body = self._message(expected)
         own, whole = _split(body)
         others = next((index for index, (header, _) in enumerate(own) if header.session != expected.session), len(own))
         taken = expected.take(own[:others]) and others == len(own) and whole
         for start in range(0, len(body), wire.MAX_MESSAGE_BYTES):
             await socket.send_bytes(body[start : start + wire.MAX_MESSAGE_BYTES])
-        if not taken:  # what looks like the beginning of a frame would wait for its rest
+        if not taken:  # the beginning of a frame would wait for the rest
             await socket.send_json({"type": "nothing"})
         while True:
             reply = await self._reply(socket)
@@ -204,11 +204,11 @@ class Client:
 
 
 def _split(body: bytes) -> tuple[list[tuple[Header, memoryview]], bool]:
-    """The frames of a message, and whether nothing but frames was in it."""
+    """The frames of a message, and whether it contains nothing else."""
     frames = []
     try:
         for item in wire.split(body):
-            frames.append(item)  # noqa: PERF402 - those before an error count
+            frames.append(item)  # noqa: PERF402 - frames before an error count
     except WireError:
         return frames, False
     return frames, True

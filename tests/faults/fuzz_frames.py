@@ -1,9 +1,9 @@
-"""Frames that no honest sender makes: real ones of every shape, changed where it hurts, mostly with right checksums.
+"""Malicious frames: valid ones of every shape with targeted changes, mostly with correct checksums.
 
-In comes a seed; out come mutants, the same for the same seed. A mutant is made in two layers: the parts of a frame are
-changed as a buggy sender would (steps that go back, swapped blocks, JSON that Postgres refuses), then its bytes as an
-attacker would (lengths that lie, counts of 10⁹, truncation, splices). Three of four get their checksums made right, so
-that they come past them.
+The input is a seed; the outputs are mutants, which depend only on the seed. A mutant is made in two steps: first the
+parts of a frame are changed like a buggy sender would (decreasing steps, swapped blocks, JSON that Postgres refuses),
+then its bytes like an attacker would (wrong lengths, counts of 10⁹, truncation, splices). Three of four mutants get
+correct checksums, so that they pass that check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fixtures.frames import with_checksums
 from stepwell import wire
 from stepwell.wire import Block, Frame, Object
 
-#: Share of mutants whose checksums are made right, and of those whose claimed length is, too.
+#: The share of mutants whose checksums are corrected, and of those whose claimed length is also corrected.
 FIXED, LENGTH_FIXED = 0.75, 0.8
 
 _TIME = 1_700_000_000_000_000
@@ -44,14 +44,14 @@ _JSON = (
 
 
 class Mutator:
-    """Honest frames and mutants of them, all drawn from one seed."""
+    """Valid frames and mutants of them, all derived from one seed."""
 
     def __init__(self, seed: int | str) -> None:
         self.rng = random.Random(seed)
         self._values = np.random.default_rng(self.rng.getrandbits(64))
 
     def honest(self, session: bytes, seq: int, step: int) -> bytes:
-        """A frame as the SDK makes them, of any shape, whose steps begin at `step` or above."""
+        """A frame of any shape as the SDK makes it, whose steps begin at `step` or above."""
         draw = self.rng.random()
         if draw < 0.04:
             return wire.encode_tombstone(session, seq, self.rng.randrange(10_000))
@@ -70,7 +70,7 @@ class Mutator:
         return wire.encode(session, seq, blocks, objects)
 
     def mutant(self, session: bytes, seq: int, step: int, others: list[bytes] | None = None) -> bytes:
-        """A changed frame. `others`: sessions that it may claim to be of."""
+        """A mutant of a frame. `others`: other sessions that it may claim to belong to."""
         frame = self.honest(session, seq, step)
         if self.rng.random() < 0.6:
             parts = wire.decode(frame)
@@ -100,7 +100,7 @@ class Mutator:
         return bytes(raw)
 
     def number(self, old: int) -> int:
-        """Another value for a field of 32 bits: one that often hurts, or a neighbour of the old one."""
+        """Another value for a field of 32 bits: a typically harmful one, or a neighbour of the old one."""
         near = (old + 1, old - 1, old + 8, old - 8, old * 2, old // 2, old ^ 1 << self.rng.randrange(32))
         return self.rng.choice((*_U32, *near, *near)) % 2**32
 
@@ -177,7 +177,7 @@ class Mutator:
 
     def _json(self) -> bytes:
         rng = self.rng
-        if rng.random() < 0.2:  # numbers: the two parsers have different limits
+        if rng.random() < 0.2:  # numbers, for which the two parsers have different limits
             digits = "".join(rng.choices("0123456789", k=rng.choice((1, 17, 20, 310))))
             return f"{rng.choice(('', '-'))}{rng.choice(('1', '0'))}.{digits}e{rng.randint(-20_000, 400)}".encode()
         body = bytearray(rng.choice(_JSON))
@@ -205,7 +205,7 @@ def _lie_in_header(self: Mutator, raw: bytearray) -> bytearray:
 
 
 def _lie_anywhere(self: Mutator, raw: bytearray) -> bytearray:
-    """Any field of the body, most of all those near its start, where the first block says how large it is."""
+    """Any field of the body, most often one near its start, where the first block has its size."""
     body = (len(raw) - wire.HEADER_BYTES) // 4
     if body > 0:
         at = wire.HEADER_BYTES + 4 * self.rng.randrange(min(body, self.rng.choice((4, 4, 64, body))))

@@ -1,4 +1,4 @@
-"""After the fuzzing: does Postgres hold exactly what it must? And the long run, against a worker process of its own."""
+"""Compares Postgres with the expected contents after fuzzing; the long run, against a separate worker process."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _CLIENTS = 4
 
 
 async def verdict(connection: asyncpg.Connection, clients: list[Client]) -> Counter[str]:
-    """What became of all frames, when Postgres holds exactly those that it must.
+    """The results of all frames, if Postgres contains exactly the expected ones.
 
     Raises:
-        FindingError: it does not, or it refused rows that had passed validation.
+        FindingError: it does not, or it has refused rows that had passed validation.
     """
     every = {session: expected for client in clients for session, expected in client.sessions.items()}
     seen: Counter[str] = Counter()
@@ -68,7 +68,7 @@ Rows = tuple[list[Any], list[Any], list[Any]]
 
 
 async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, Rows]:
-    """Blocks, objects and notes of a run, by seq, as `rows_of` gives them."""
+    """The blocks, objects and notes of a run, by seq, in the form of `rows_of`."""
     names = dict(await connection.fetch("SELECT metric_id, name FROM stepwell.metric WHERE run_id = $1", run_id))
     out: dict[int, Rows] = defaultdict(lambda: ([], [], []))
     for row in await connection.fetch("SELECT * FROM stepwell.hot_block WHERE run_id = $1", run_id):
@@ -87,7 +87,7 @@ async def stored_rows(connection: asyncpg.Connection, run_id: int) -> dict[int, 
 
 
 def rows_of(frame: Frame) -> Rows:
-    """Blocks, objects and notes of a frame, as `stored_rows` gives them: notes in their order."""
+    """The blocks, objects and notes of a frame, in the form of `stored_rows`, with notes in order."""
     blocks = [
         (wire.unpack_names(names, len(values)), steps.tolist(), times.tolist(), values.tobytes())
         for names, steps, times, values in frame.blocks
@@ -99,7 +99,7 @@ def rows_of(frame: Frame) -> Rows:
 
 
 def _canonical(text: str | bytes) -> str:
-    """A JSON value as jsonb may write it, too: 0e9 and -0.0 are 0 there, and 1e2 is 100."""
+    """A JSON value in the form in which jsonb writes it: 0e9 and -0.0 are 0, and 1e2 is 100."""
     return repr(
         json.loads(text, parse_int=lambda digits: float(digits) + 0.0, parse_float=lambda digits: float(digits) + 0.0)
     )
@@ -110,7 +110,7 @@ def _microseconds(at: datetime.datetime) -> int:
 
 
 async def long_run(mutants: int, seed: str) -> None:
-    """`mutants` by POST and a tenth as many by stream; prints what came of them.
+    """Sends `mutants` by POST and a tenth as many by stream; prints the results.
 
     Raises:
         FindingError: see `verdict`; also when the worker has written an error to its log.

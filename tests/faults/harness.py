@@ -2,8 +2,8 @@
 
     writers, syncs  →  web proxy  →  workers (one port)  →  Postgres proxy  →  Postgres (socket)  ←  judge
 
-Comes in: nothing but a place on the disk. Goes out: a `Stack` whose parts are started, told, killed and awaited by
-name. Everything but Postgres is a child of the zygote (`faults.zygote`); proxies run in the caller's loop.
+The result is a `Stack`, whose parts are started, given commands, killed and awaited by name. Everything except Postgres
+is a child of the zygote (`faults.zygote`); proxies run in the caller's event loop.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binari
 
 T = TypeVar("T")
 
-#: After a kill, one syncfs instead of an fsync of a thousand files; the operating system is not what dies here.
+#: After a kill, recovery uses one syncfs instead of an fsync of a thousand files; the operating system does not crash
+#: here.
 QUICK = {"recovery_init_sync_method": "syncfs"}
-#: For the negative control: nothing makes Postgres write its log but a COMMIT that waits for it.
+#: For the negative control: Postgres writes its log only for a COMMIT that waits for it.
 CARELESS = {**QUICK, "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "wal_buffers": "64MB"}
-#: Whatever is waited for comes within this, or the harness gives up: no result hangs on it.
+#: The longest time that the harness waits for anything; no result depends on it.
 PATIENCE_S = 120.0
 
 
@@ -47,10 +48,10 @@ class Child:
     """A process of the zygote.
 
     Attributes:
-        ready: set when the program said that it works, or has ended.
-        fired: the kill point at which it died by its own hand.
-        status: as `waitpid` says it, once `ended` is set.
-        told: answers of a program that does what it is told.
+        ready: set when the program has reported that it works, or has ended.
+        fired: the kill point at which it has killed itself.
+        status: the status from `waitpid`, once `ended` is set.
+        told: the answers of a program that executes commands.
     """
 
     program: Program
@@ -64,21 +65,21 @@ class Child:
     forked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Sends a signal, if it still lives."""
+        """Sends a signal if the process is still alive."""
         if not self.ended.is_set():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
 
 class Stack:
-    """All parts. Made by `stack`.
+    """All parts, created by `stack`.
 
     Attributes:
-        place: its directory: data, spools, journals, logs.
+        place: the directory for data, spools, journals and logs.
         cluster: Postgres.
-        postgres_proxy: what the workers connect to.
-        web_proxy: what the writers connect to.
-        port: where all workers listen.
+        postgres_proxy: the proxy between the workers and Postgres.
+        web_proxy: the proxy between the writers and the workers.
+        port: the port on which all workers listen.
     """
 
     def __init__(self, place: Path, settings: ClusterSettings) -> None:
@@ -87,7 +88,7 @@ class Stack:
         self.port = free_port()
         self.postgres_proxy = Proxy(self._open_postgres, PostgresWire)
         self.web_proxy = Proxy(lambda: asyncio.open_connection("127.0.0.1", self.port), WebWire)
-        # One thread that lives as long as this: Postgres is stopped with the thread that started it.
+        # A thread that lives as long as this object, because Postgres stops with the thread that started it.
         self._thread = ThreadPoolExecutor(1)
         self._zygote: asyncio.subprocess.Process | None = None
         self._children: dict[int, Child] = {}
@@ -97,21 +98,21 @@ class Stack:
 
     @property
     def dsn(self) -> str:
-        """Postgres itself, past the proxy."""
+        """The DSN of Postgres itself, without the proxy."""
         return self.cluster.dsn()
 
     @property
     def blobs(self) -> Path:
-        """Where the workers keep files."""
+        """The directory in which workers store files."""
         return self.place / "blobs"
 
     @property
     def url(self) -> str:
-        """The workers, through the proxy."""
+        """The URL of the workers, through the proxy."""
         return f"http://127.0.0.1:{self.web_proxy.port}"
 
     async def start(self) -> None:
-        """Postgres, proxies and the zygote; no worker yet."""
+        """Starts Postgres, the proxies and the zygote, but no worker."""
         await self._in_thread(self.cluster.start)
         await self.postgres_proxy.start()
         await self.web_proxy.start()
@@ -128,7 +129,7 @@ class Stack:
         self._listening = asyncio.create_task(self._listen(self._zygote))
 
     async def stop(self) -> None:
-        """Kills all that still runs."""
+        """Kills everything that is still running."""
         if self._zygote is not None and self._zygote.stdin is not None:
             self._zygote.stdin.close()
             await self._zygote.wait()
@@ -140,7 +141,7 @@ class Stack:
         self._thread.shutdown()
 
     async def run(self, program: Program) -> Child:
-        """Starts a program; returns when it has a pid."""
+        """Starts a program; returns once it has a pid."""
         self._numbers += 1
         child = self._starting[self._numbers] = Child(program)
         log = str(self.place / f"{type(program).__name__.lower()}.log")
@@ -156,7 +157,7 @@ class Stack:
         return child
 
     async def run_worker(self, program: Worker | Sealer | None = None) -> Child:
-        """A worker that serves, or a sealer; tried again while Postgres is not there."""
+        """Starts a worker or sealer, and retries while Postgres is down."""
         while True:
             child = await self.run(program or self.worker())
             async with asyncio.timeout(PATIENCE_S):
@@ -167,11 +168,11 @@ class Stack:
             await asyncio.sleep(0.1)
 
     def worker(self, **named: Any) -> Worker:
-        """A worker behind the stack's port and the Postgres proxy."""
+        """The settings of a worker on the stack's port that uses the Postgres proxy."""
         return Worker(self._proxied, self.port, blobs=str(self.blobs), **named)
 
     def sealer(self, **named: Any) -> Sealer:
-        """A sealer behind the Postgres proxy."""
+        """The settings of a sealer that uses the Postgres proxy."""
         return Sealer(self._proxied, **named)
 
     @property
@@ -179,7 +180,7 @@ class Stack:
         return f"postgresql://stepwell@127.0.0.1:{self.postgres_proxy.port}/stepwell"
 
     async def tell(self, child: Child, line: str) -> Any:
-        """Tells a program a line; its answer, or None if it died instead."""
+        """Sends a line to a program; returns its answer, or None if it has died."""
         self._order({"tell": child.pid, "line": line})
         answer = asyncio.create_task(child.told.get())
         end = asyncio.create_task(child.ended.wait())
@@ -192,10 +193,10 @@ class Stack:
         return answer.result()
 
     def strike(self, victim: Victim, backend: int | None = None) -> None:
-        """Kills, at once. `recover` must follow.
+        """Kills a part of Postgres immediately. `recover` must follow.
 
         Args:
-            backend: the pid of the one to kill.
+            backend: the pid of the backend to kill.
         """
         pid, number = self.cluster.pid, signal.SIGKILL
         if victim is Victim.BACKEND:
@@ -207,16 +208,16 @@ class Stack:
                 os.kill(pid, number)
 
     async def recover(self, victim: Victim, backend: int | None = None) -> None:
-        """Starts Postgres again where nobody else does; returns when it answers.
+        """Restarts Postgres if it does not restart itself; returns when it answers.
 
         Args:
-            backend: the pid of the one that was killed.
+            backend: the pid of the backend that was killed.
         """
         if victim is not Victim.BACKEND:
             await self._in_thread(self.cluster.stop, "immediate")
             await self._in_thread(self.cluster.start)
         elif backend is not None:
-            # Until Postgres has seen that it is gone, it answers, and recovers a moment later.
+            # Until Postgres notices the death, it still answers; it recovers a moment later.
             async with asyncio.timeout(PATIENCE_S):
                 while psutil.pid_exists(backend):  # noqa: ASYNC110 - another process's state has no event
                     await asyncio.sleep(0.01)
@@ -232,7 +233,7 @@ class Stack:
         return None
 
     async def fetch(self, query: str, *arguments: Any) -> Any:
-        """One value, past all proxies."""
+        """The single value of a query, without proxies."""
         connection = await asyncpg.connect(self.dsn)
         try:
             return await connection.fetchval(query, *arguments)
@@ -263,7 +264,7 @@ class Stack:
 
     async def _listen(self, zygote: asyncio.subprocess.Process) -> None:
         assert zygote.stdout is not None
-        # A line of a child may come before the zygote has told its pid.
+        # A line of a child may arrive before the zygote has reported its pid.
         early: dict[int, list[dict[str, Any]]] = {}
         async for line in zygote.stdout:
             event = json.loads(line)
@@ -299,7 +300,7 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def stack(**settings: Any) -> AsyncIterator[Stack]:
-    """A started stack in a place of its own; `settings` are those of the cluster."""
+    """A started stack in a temporary directory; `settings` are those of the cluster."""
     defaults: dict[str, Any] = {"shared_buffers_mb": 64, "max_wal_size_mb": 1024, "min_wal_size_mb": 80, "extra": QUICK}
     with temporary_directory() as place:
         made = Stack(place, ClusterSettings(**{**defaults, **settings}))
@@ -311,7 +312,7 @@ async def stack(**settings: Any) -> AsyncIterator[Stack]:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
+    """A free port of the loopback interface."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

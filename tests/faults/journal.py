@@ -1,15 +1,15 @@
-"""The journal of a logging process: what it tried to log, and what was acknowledged to it. One file a process.
+"""The journal of a logging process: the values that it tried to log, and their acknowledgements. One file per process.
 
 Each line is one `write`, so that a SIGKILL leaves whole lines. Only acknowledgements create obligations; a step that
-was tried but never acknowledged may or may not be stored, yet nothing else may.
+was tried but never acknowledged may or may not be stored, and nothing else may be stored.
 
     O <session> <writer>      a session was opened
     L <step>                  log() is about to be called
-    I <step>                  that call has raised KeyboardInterrupt: its row is there whole, or not at all
-    X <step>                  a signal handler is about to log to a step in the midst of that call
+    I <step>                  that call has raised KeyboardInterrupt: its row is complete or absent
+    X <step>                  a signal handler is about to log to a step during that call
     Y <step>                  that inner call has returned
-    S <seq> <step>            the spool has taken frame `seq`, whose last step is `step`; −1: a frame of notes
-    N <kind> <step>           the spool has taken a note: the page or the alert of `step`
+    S <seq> <step>            the spool has accepted frame `seq`, whose last step is `step`; −1: a frame of notes
+    N <kind> <step>           the spool has accepted a note: the page or the alert of `step`
     A <step>                  flush() has returned True; every step up to `step` was closed before
     F <logged> <stored> <rejected> <dropped> <left>      finish() has returned, with this account
 """
@@ -66,18 +66,18 @@ class Journal:
 
 @dataclass(slots=True)
 class Record:
-    """What one process wrote.
+    """The contents of one journal.
 
     Attributes:
-        session, writer: who it was; "" when it died before it had a session.
+        session, writer: the session and writer of the process; "" if it died before it had a session.
         tried: every step for which log() was called.
-        interrupted: those of which the call raised KeyboardInterrupt.
-        nesting, nested: steps to which a signal handler tried to log, and those where its call returned.
-        pages, alerts: steps whose page or alert the spool has taken.
+        interrupted: the steps whose call raised KeyboardInterrupt.
+        nesting, nested: the steps to which a signal handler tried to log, and those whose call returned.
+        pages, alerts: the steps whose page or alert the spool has accepted.
         stored: the highest step that the server has acknowledged; −1: none.
-        kept: the highest step that the spool has taken, so that it survives this process; −1: none.
-        spooled: how many frames that were.
-        account: of a process that finished.
+        kept: the highest step that the spool has accepted, so that it survives the process; −1: none.
+        spooled: the number of frames in the spool.
+        account: the account of a process that finished.
     """
 
     session: str = ""
@@ -99,7 +99,7 @@ class Record:
 
 
 def read_journal(path: Path) -> Record:
-    """The record in `path`; an empty one when there is none."""
+    """The record in `path`; an empty one if the file does not exist."""
     record = Record()
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     for line in lines:

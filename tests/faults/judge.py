@@ -1,15 +1,15 @@
-"""The judge: reads the journals and, through SQL, the database, and says what was lost, doubled, invented or changed.
+"""The judge: compares the journals with the database, and reports lost, duplicated, unknown and changed values.
 
-Comes in: one project, its journals, a DSN. Goes out: a `Verdict`. What it holds against the database:
+The input is one project, its journals and a DSN; the output is a `Verdict`. It reports:
 
-    lost         an acknowledged step of which a value is not in the view `history` or `history_objects`
-    duplicated   a value that is there more than once, under whatever writer, session or epoch
+    lost         an acknowledged step with a value that is not in the view `history` or `history_objects`
+    duplicated   a value that is stored more than once, under any writer, session or epoch
     unknown      a row that nobody tried to log
     unequal      a row whose 64 bits (or JSON) are not those that were logged
-    complaints   accounts that do not add up, ledgers that disagree with the rows, rejections nobody caused, rows of an
-                 interrupted call that are there in part, pages whose file is not that which was logged
+    complaints   accounts that do not add up, ledgers that disagree with the rows, unexpected rejections, incomplete
+                 rows of an interrupted call, pages with a wrong file
 
-Pages (files) and alerts (notes) count as values that were acknowledged when the spool had taken their notes.
+Pages (files) and alerts (notes) count as values that are acknowledged once the spool has accepted their notes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from faults.journal import Record, read_journal
 from faults.payload import NESTED_KEY, PAGE_KEY, alert, bits, nested, page, payload, writer_of
 from stepwell_ingest.blobs.incoming import path_of
 
-#: What can be wrong with a value.
+#: The possible errors of a value.
 KINDS = ("lost", "duplicated", "unknown", "unequal")
 _SAMPLES = 5
 
-#: Seqs of an epoch and what is stored of each: rows of blocks and objects, and rejections. What is sealed has no seq
-#: any more, so from `open_seq` on all must be there.
+#: The seqs of an epoch and the stored rows of each: blocks, objects and rejections. Sealed rows have no seq, so only
+#: from `open_seq` on must all be present.
 _LEDGERS = """
 SELECT encode(uuid_send(l.session), 'hex') AS session, l.run_id, l.writer_id, l.epoch, l.next_seq, l.points, l.objects,
        l.rejected, b.seqs AS block_seqs, b.points + c.points AS block_points, o.seqs AS object_seqs,
@@ -68,13 +68,13 @@ WHERE r.project = $1
 
 @dataclass(slots=True)
 class Verdict:
-    """What the judge found. Counts are of values (points and objects).
+    """The findings of the judge. Counts refer to values (points and objects).
 
     Attributes:
-        sessions, obligations, present: how much was looked at.
-        lost, duplicated, unknown, unequal: see the module.
-        complaints: what else is wrong, one sentence each.
-        samples: some of the values that are wrong.
+        sessions, obligations, present: the amounts that were compared.
+        lost, duplicated, unknown, unequal: see the docstring of the module.
+        complaints: other errors, one sentence each.
+        samples: some of the wrong values.
     """
 
     sessions: int = 0
@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def wrong(self) -> set[str]:
-        """The kinds of what was found, by their names here."""
+        """The kinds of errors that were found."""
         return {kind for kind in (*KINDS, "complaints") if getattr(self, kind)}
 
     @property
@@ -115,12 +115,12 @@ class Judge:
     """Judges one project.
 
     Args:
-        dsn: Postgres itself, past any proxy.
-        project: what was logged to.
-        delivered: every spool was; then what a spool had taken is due, and the accounts must add up. Else only what the
-            server acknowledged is.
+        dsn: the DSN of Postgres itself, without a proxy.
+        project: the project that was logged to.
+        delivered: whether every spool was delivered. If so, everything that a spool accepted must be stored, and the
+            accounts must add up; otherwise, only acknowledged values must be stored.
         rejections: whether frames may have been refused (by default none may).
-        blobs: the folder of the server's files; None: it has none.
+        blobs: the directory of the server's files; None: it has none.
     """
 
     dsn: str
@@ -130,10 +130,10 @@ class Judge:
     blobs: Path | None = None
 
     async def verdict(self, journals: Mapping[str, Sequence[Path]]) -> Verdict:
-        """What became of everything.
+        """The verdict on a project.
 
         Args:
-            journals: by run; one file for each process that ever logged to it.
+            journals: the journals by run, one for each process that logged to it.
         """
         records = {run: [read_journal(path) for path in paths] for run, paths in journals.items()}
         connection = await asyncpg.connect(self.dsn)
@@ -249,7 +249,7 @@ class Judge:
         self._count(found, notes if self.delivered else (), verdict)
 
     def _count(self, found: Counter[Any], due: Iterable[tuple[Any, ...]], verdict: Verdict) -> None:
-        """Each is there once, and what is due is there."""
+        """Checks that each value is stored once, and that all required values are stored."""
         for at, count in found.items():
             if count > 1:
                 verdict._wrong("duplicated", count - 1, " ".join(map(str, at)))
@@ -263,7 +263,7 @@ class Judge:
         refused: Counter[str] = Counter()
         seqs: dict[str, Counter[int]] = defaultdict(Counter)
         goal: dict[str, int] = defaultdict(int)
-        opened: dict[str, int] = defaultdict(int)  # before that, seqs may be sealed
+        opened: dict[str, int] = defaultdict(int)  # earlier seqs may be sealed
         for row in ledgers:
             session, where = row["session"], f"run {row['run_id']} writer {row['writer_id']} epoch {row['epoch']}"
             if (row["points"], row["objects"]) != (row["block_points"], row["object_rows"]):
@@ -326,5 +326,5 @@ class Judge:
 
 
 def values_of(run: str, writer: str, steps: Iterable[int]) -> int:
-    """How many values these steps have."""
+    """The number of values of these steps."""
     return sum(len(payload(run, writer, step)) for step in steps)

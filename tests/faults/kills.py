@@ -1,7 +1,7 @@
 """`python -m faults.kills --kills 200 --seed 1`: kills spread over every stage of SDK, sync, worker and Postgres.
 
-Prints the seed first, then how often each stage was the end of something, then the judge's verdict. The exit code says
-whether the verdict is clean.
+Prints the seed first, then the number of kills at each stage, then the judge's verdict. The exit code says whether the
+verdict is clean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from faults.harness import stack
 
 
 async def churn(kills: int, seed: int, *, network: bool = False) -> Churned:
-    """One churn on a stack of its own."""
+    """Runs one churn on a new stack."""
     async with stack() as made:
         return await Churn(made, spread(kills, seed), seed, network=network).run()
 

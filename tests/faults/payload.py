@@ -1,6 +1,6 @@
-"""What writers of the fault tests log: a pure function of (run, writer, step, i), so that the judge knows it unasked.
+"""The values of the fault tests: a pure function of (run, writer, step, i), so that the judge can compute them.
 
-Values are any 64 bits that a float64 can have, NaN payloads, infinities and −0.0 among them; key sets change from step
+Values are arbitrary 64-bit patterns of float64, including NaN payloads, infinities and −0.0; key sets change from step
 to step, and some steps have an object. Names of server-side writers (`<writer>+<session>`) count as their `<writer>`.
 """
 
@@ -23,7 +23,7 @@ _SPECIAL = (
     0x7FEFFFFFFFFFFFFF,
 )
 OBJECT_KEY = "note"
-#: Logged beside the payload of a step: by a signal handler in the midst of another call, and as a file.
+#: Keys that are logged in addition to the payload of a step: by a signal handler during another call, and as a file.
 NESTED_KEY, PAGE_KEY = "nested", "page"
 
 Payload = dict[str, float | str]
@@ -38,9 +38,9 @@ def splitmix64(x: int) -> int:
 
 
 def payload(run: str, writer: str, step: int) -> Payload:
-    """What `writer` of `run` logs at `step`."""
+    """The values that `writer` of `run` logs at `step`."""
     seed = splitmix64((zlib.crc32(f"{run}\0{writer}".encode()) << 32) ^ step)
-    # Key sets come in bursts, as they do in training loops: then blocks have many steps.
+    # Key sets change in bursts, as they do in training loops, so that blocks have many steps.
     keys = _KEY_SETS[splitmix64(step // 16) % len(_KEY_SETS)]
     values: Payload = {key: as_float(_bits(seed, i)) for i, key in enumerate(keys)}
     if seed % 32 == 0:
@@ -49,7 +49,7 @@ def payload(run: str, writer: str, step: int) -> Payload:
 
 
 def nested(run: str, writer: str, step: int) -> float:
-    """What a signal handler logs at `step`, if one does."""
+    """The values that a signal handler logs at `step`, if any."""
     return as_float(splitmix64(zlib.crc32(f"{run}\0{writer}\0nested".encode()) ^ step) >> 2)
 
 
@@ -75,7 +75,7 @@ def as_float(pattern: int) -> float:
 
 
 def writer_of(name: str) -> str:
-    """Who logged what the server has under the name of a writer: spools that came late have a suffix."""
+    """The writer that logged the values stored under a name; late spools have names with a suffix."""
     return name.partition("+")[0]
 
 

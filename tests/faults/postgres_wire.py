@@ -20,7 +20,7 @@ class PostgresWire:
     """One connection.
 
     Attributes:
-        peer: pid of the backend, once it has said it.
+        peer: the pid of the backend, once it has sent it.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class PostgresWire:
         self._up = bytearray()
         self._down = bytearray()
         self._started = False
-        self._asked = 0  # answers of one byte that are due: to requests for TLS or GSS
+        self._asked = 0  # one-byte answers that are due, to requests for TLS or GSS
 
     def up(self, data: bytes) -> Pieces:
         self._up += data

@@ -1,5 +1,7 @@
-"""The programs that are killed: a logging process, a delivery, an ingest worker, a sealer. Each is the product's own,
-started in a child of the zygote, with small segments and short pauses, and with at most one armed kill point.
+"""The programs that the fault tests kill: a logging process, a delivery, an ingest worker and a sealer.
+
+Each is the real program, started in a child of the zygote, with small segments, short pauses and at most one armed kill
+point.
 """
 
 from __future__ import annotations
@@ -59,14 +61,14 @@ SEALING = SealSettings(
     summary_share=0.5,
     summary_look_share=0.5,
 )
-#: A statement that is not answered is given up long before anything here that waits for it.
+#: A statement that is not answered is cancelled long before anything that waits for it gives up.
 HURRIED = config.Timeouts(statement_s=2.0, connect_s=2.0, drain_s=5.0)
 LIMITS = Limits(frame_bytes=4 * 1024, message_bytes=16 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """The kill point of a process: its name, and the call at which it fires."""
+    """The kill point of a process: its name, and the number of the call at which it fires."""
 
     point: str
     hit: int = 1
@@ -80,13 +82,13 @@ class Writer:
     """A logging process.
 
     Attributes:
-        url, directory, project, run, name: of the run and its spool.
-        first_step, steps: what it logs; with `steps` 0 it does what it is told on stdin, line by line.
-        journal: where it writes what it does.
-        seed: of its pauses and its ways to call log().
-        armed: where it dies.
-        age_s: how much older it is than it seems.
-        offline: it knows no server, and leaves everything to `stepwell sync`.
+        url, directory, project, run, name: arguments of the run and its spool.
+        first_step, steps: the steps that it logs; with `steps` 0 it executes commands from stdin, one per line.
+        journal: the path of its journal.
+        seed: the seed of its pauses and of its ways to call log().
+        armed: the kill point.
+        age_s: the seconds by which its start is predated.
+        offline: whether it uses no server and leaves the delivery to `stepwell sync`.
     """
 
     url: str
@@ -131,7 +133,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """`stepwell sync DIR`."""
+    """The command `stepwell sync DIR`."""
 
     url: str
     directory: str
@@ -148,11 +150,11 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One of the workers behind a port; what `stepwell up --workers` starts.
+    """One of the workers of a port, as `stepwell up --workers` starts them.
 
     Attributes:
-        blobs: where files go.
-        durable: False for the negative control: commits are answered before they are on the disk.
+        blobs: the directory for files.
+        durable: False for the negative control: commits are acknowledged before they are on disk.
         fencing: False for the negative control: frames of a fenced epoch are stored.
     """
 
@@ -170,7 +172,7 @@ class Worker:
             _commit_carelessly()
         if not self.fencing:
             _move_fenced_epochs()
-        # Its stdout, where it says where it listens, is a log here.
+        # Its stdout, to which it writes its address, is a log file here.
         child.say = lambda reply: events.say("error" if "error" in reply else "ready", **reply)
         return child.run(worker_process.work)
 
@@ -184,7 +186,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """The sealing process that `stepwell up` has beside its workers, in a hurry: whatever is there is worth a pass."""
+    """The sealing process of `stepwell up`, with settings for which any number of blocks is worth a pass."""
 
     dsn: str
     armed: Armed | None = None
@@ -206,12 +208,12 @@ KINDS: dict[str, Any] = {"Writer": Writer, "Sync": Sync, "Worker": Worker, "Seal
 
 
 def encode(program: Program) -> dict[str, Any]:
-    """What the zygote is told."""
+    """The message to the zygote."""
     return {"kind": type(program).__name__, **asdict(program)}
 
 
 def decode_program(message: dict[str, Any]) -> Program:
-    """What `encode` made."""
+    """The inverse of `encode`."""
     fields = dict(message)
     kind = KINDS[fields.pop("kind")]
     if fields.get("armed"):
@@ -221,7 +223,7 @@ def decode_program(message: dict[str, Any]) -> Program:
 
 
 class _Logging:
-    """What a logging process does, with a journal of it."""
+    """The actions of a logging process, recorded in its journal."""
 
     def __init__(self, run: Run, journal: Journal, options: Writer) -> None:
         self._run = run
@@ -244,7 +246,7 @@ class _Logging:
         self.finish()
 
     def as_told(self) -> None:
-        """Lines of stdin: `log N`, `skip N`, `flush SECONDS`, `finish`; an event answers each."""
+        """Executes lines of stdin: `log N`, `skip N`, `flush SECONDS`, `finish`; answers each with an event."""
         for line in sys.stdin:
             word, *arguments = line.split()
             answer = getattr(self, word)(*map(float, arguments))
@@ -259,7 +261,7 @@ class _Logging:
             values: dict[str, Any] = {**payload(run, name, step)}
             if (text := page(run, name, step)) is not None:
                 values[PAGE_KEY] = stepwell.Html(text, inject=False)
-            # Both ways that close a step: at once, and by the next one.
+            # The two ways to close a step: at once, and with the next step.
             closes = self._random.random() < 0.5
             self._journal.logging(step)
             try:
@@ -274,9 +276,9 @@ class _Logging:
                 self._run.alert(title)
 
     def _set_alarm(self, closes: bool) -> None:
-        """Now and then, something happens in the midst of the next call: Ctrl-C, or a handler that logs itself."""
+        """Sometimes interrupts the next call: with Ctrl-C, or with a handler that logs."""
         if self._options.steps and self._random.random() < 0.1:
-            # What is logged to the same step beside the call itself would come too late for a call that closes it.
+            # A nested call to the same step would come too late if the call itself closes the step.
             self._at_alarm = "interrupt" if closes or self._random.random() < 0.3 else "log"
             signal.setitimer(signal.ITIMER_REAL, self._random.uniform(1e-6, 1e-4))
 
@@ -310,7 +312,7 @@ class _Logging:
 
 
 def aged(uptime: Callable[[], float], age_s: float) -> Callable[[], float]:
-    """A clock for a run that is about to be made: it reads it first when it starts, which was `age_s` ago."""
+    """A clock for a new run: its first reading, the start of the run, is `age_s` ago."""
     reads = count()
     return lambda: uptime() - (0.0 if next(reads) else age_s)
 
@@ -324,7 +326,7 @@ def _shrink_spools() -> None:
 
 
 def _keep_journal(journal: Journal) -> None:
-    """Notes each session, and each frame that the spool has taken: from then on it is due."""
+    """Records each session and each frame that the spool has accepted; from then on it must be delivered."""
 
     def append(spool: Spool, frame: bytes) -> None:
         if spool.next_seq == 0:
@@ -344,7 +346,7 @@ def _keep_journal(journal: Journal) -> None:
 
 
 def _commit_carelessly() -> None:
-    """The negative control: undoes what the worker insists on."""
+    """For the negative control: undoes the worker's setting of `synchronous_commit`."""
     original = asyncpg.create_pool
 
     def create_pool(*arguments: Any, server_settings: dict[str, str], **named: Any) -> Any:
@@ -354,7 +356,7 @@ def _commit_carelessly() -> None:
 
 
 def _move_fenced_epochs() -> None:
-    """The negative control: the compare-and-set does not look whether the epoch is fenced."""
+    """For the negative control: the compare-and-set does not check whether the epoch is fenced."""
     sql = queries("write")
     fence = " AND NOT l.fenced"
     assert sql["move_ledger"].count(fence) == 1

@@ -1,8 +1,8 @@
-"""A TCP proxy on the loopback that breaks things: by the byte, and at places that the protocol names.
+"""A TCP proxy on loopback that injects faults: after any byte, or at named messages of the protocol.
 
-Stands between two real parts, in the event loop of the test. A `Wire` per connection cuts each direction into pieces at
-message boundaries and names them (`faults.postgres_wire`, `faults.web_wire`); a `Rule` says what happens at the n-th
-piece of a name; a `Shape` says what happens to the bytes of one direction whatever they mean.
+It runs between two real parts, in the event loop of the test. A `Wire` per connection splits each direction into pieces
+at message boundaries and names them (`faults.postgres_wire`, `faults.web_wire`). A `Rule` acts on the n-th piece of a
+name; a `Shape` acts on the bytes of one direction, whatever their meaning.
 
     client  ──up──►  proxy  ──►  server         names of pieces: "> CopyDone" up, "< COMMIT" down
             ◄─down──        ◄──
@@ -26,15 +26,15 @@ _CHUNK = 64 * 1024
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-#: Bytes that go on together, and what they are (None: nothing that has a name).
+#: Bytes that are forwarded together, and their name (None: unnamed).
 Pieces = Iterator[tuple[bytes, str | None]]
 
 
 class Wire(Protocol):
-    """Understands one connection.
+    """The parser of one connection.
 
     Attributes:
-        peer: what the server said of itself that a rule may want to know (the pid of a Postgres backend).
+        peer: what the server has sent about itself and a rule may need (the pid of a Postgres backend).
     """
 
     peer: int | None
@@ -44,7 +44,7 @@ class Wire(Protocol):
 
 
 class PlainWire:
-    """Knows no messages."""
+    """Recognizes no messages."""
 
     peer: int | None = None
 
@@ -56,28 +56,28 @@ class PlainWire:
 
 
 class Action(Enum):
-    """What becomes of the connection when a rule fires, or when a shape's byte is reached."""
+    """The fate of the connection when a rule fires, or when a shape's byte is reached."""
 
-    CUT = auto()  # both ends are closed in good manners (FIN)
+    CUT = auto()  # both ends are closed normally (FIN)
     RESET = auto()  # both ends get an RST
-    HANG = auto()  # both ends stay open, nothing passes any more
-    STALL = auto()  # likewise, and nothing is read any more: buffers fill until the sender must wait
-    HALF_OPEN = auto()  # the server's end is closed, the client never hears of it
+    HANG = auto()  # both ends stay open, but nothing is forwarded any more
+    STALL = auto()  # like HANG, and nothing is read any more, so buffers fill until the sender must wait
+    HALF_OPEN = auto()  # the server's end is closed, and the client is not told
 
 
 @dataclass(slots=True)
 class Rule:
-    """Something that happens at a place of the protocol.
+    """An action at a place of the protocol.
 
     Attributes:
-        at: the name of a piece; a trailing * stands for anything.
-        action: what happens; a function is called with the link (and the piece passes, when it returns None; else
-            what it returns passes in its place).
-        after: the piece goes on before it happens; else it is lost (but for functions).
-        skip: so many pieces of that name pass first.
-        count: so often it happens; None: always.
-        probability, seed: whether it happens to a piece that counts.
-        fired: how often it has happened.
+        at: the name of a piece; a trailing * matches anything.
+        action: the action; a function is called with the link. If it returns None, the piece is forwarded; otherwise,
+            its result is forwarded instead.
+        after: whether the piece is forwarded before the action; otherwise it is lost (except with functions).
+        skip: the number of pieces of that name to forward first.
+        count: the maximum number of actions; None: no limit.
+        probability, seed: the probability of the action for a matching piece, and the seed of that choice.
+        fired: the number of actions so far.
     """
 
     at: str
@@ -94,7 +94,7 @@ class Rule:
         self._random = random.Random(self.seed)
 
     def fires(self, name: str) -> bool:
-        """Whether it happens to this piece."""
+        """Whether the rule acts on this piece."""
         matches = name.startswith(self.at[:-1]) if self.at.endswith("*") else name == self.at
         if not matches or (self.count is not None and self.fired >= self.count):
             return False
@@ -109,13 +109,13 @@ class Rule:
 
 @dataclass(slots=True)
 class Shape:
-    """What happens to the bytes of one direction.
+    """The treatment of the bytes of one direction.
 
     Attributes:
-        latency_s, jitter_s: before each piece.
-        bytes_per_s: 0: no limit.
-        slice_bytes: pieces are cut into slices of so many bytes, each a packet of its own; 0: they are not.
-        end_after: after so many bytes of the connection, in the midst of a piece, `end` happens.
+        latency_s, jitter_s: the delay before each piece.
+        bytes_per_s: the bandwidth; 0: no limit.
+        slice_bytes: the size of the slices, each a separate packet, into which pieces are cut; 0: pieces are not cut.
+        end_after: the number of bytes after which, possibly inside a piece, `end` is applied.
     """
 
     latency_s: float = 0.0
@@ -140,16 +140,16 @@ class Link:
 
     @property
     def peer(self) -> int | None:
-        """Of the wire."""
+        """The peer of the wire."""
         return self.wire.peer
 
     def reply(self, data: bytes) -> None:
-        """Bytes to the client, then the end of the connection; the server hears nothing of it."""
+        """Sends bytes to the client and ends the connection; the server is not told."""
         self._client[1].write(data)
         self._over.set()
 
     def end(self, action: Action) -> None:
-        """Does to both ends what `action` says."""
+        """Applies `action` to both ends."""
         if action in (Action.HANG, Action.STALL):
             self._silent = True
             self._stalled = action is Action.STALL
@@ -163,7 +163,7 @@ class Link:
             self._over.set()
 
     async def run(self, rules: list[Rule]) -> None:
-        """Passes bytes on, until one side or a rule ends it."""
+        """Forwards bytes until one side or a rule ends the connection."""
         client, server, shapes = self._client, self._server, self._shapes
         up = asyncio.create_task(self._pump(client[0], server[1], self.wire.up, shapes[0], rules))
         down = asyncio.create_task(self._pump(server[0], client[1], self.wire.down, shapes[1], rules))
@@ -171,7 +171,7 @@ class Link:
         over = asyncio.create_task(self._over.wait())
         try:
             await asyncio.wait({*pumps, over}, return_when=asyncio.FIRST_COMPLETED)
-            if self._silent:  # until the client gives up; the end of the server is not to be seen
+            if self._silent:  # until the client gives up, which must not see that the server has ended
                 await asyncio.wait({up, over}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (*pumps, over):
@@ -234,15 +234,16 @@ class Proxy:
     """Listens on a free port of the loopback.
 
     Args:
-        connect: opens a connection to the server.
-        wire: makes what understands a connection.
-        tls: how connections from clients are encrypted; None: they are not.
+        connect: a function that opens a connection to the server.
+        wire: a function that makes the parser of a connection.
+        tls: the TLS context for connections from clients; None: no TLS.
 
     Attributes:
-        rules: asked in order, for each piece that has a name; may be changed at any time.
-        up, down: the shapes of new connections; a function makes one for each connection, by its number from 0 on.
-        port: once started.
-        links: how many connections there were.
+        rules: the rules, checked in order for each named piece; may be changed at any time.
+        up, down: the shapes of new connections; a function makes one for each connection from its number, starting at
+            0.
+        port: the port, once started.
+        links: the number of connections so far.
     """
 
     def __init__(
@@ -264,7 +265,7 @@ class Proxy:
 
     async def start(self) -> None:
         listener = socket.socket(proto=socket.IPPROTO_TCP)  # named, or asyncio would not switch Nagle's algorithm off
-        # Small, so that a stalled link makes its sender wait at once.
+        # Small, so that a stalled link soon makes its sender wait.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _CHUNK)
         listener.bind(("127.0.0.1", 0))
         self._server = await asyncio.start_server(self._serve, sock=listener, ssl=self._tls)
@@ -278,7 +279,7 @@ class Proxy:
         await asyncio.gather(*self._open.values(), return_exceptions=True)
 
     def end_all(self, action: Action) -> None:
-        """Does `action` to every connection that is open now."""
+        """Applies `action` to every open connection."""
         for link in self._open:
             link.end(action)
 

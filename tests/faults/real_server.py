@@ -1,4 +1,4 @@
-"""A worker in a process of its own, with limits of one's choice: for what can only be measured from outside.
+"""A worker in a separate process, with chosen limits: for properties that can only be measured from outside.
 
     with real_server() as server: …             with a Postgres of its own
     with worker_process(dsn, directory) as …    with one that is there
@@ -34,7 +34,7 @@ _LIMITS, _TIMEOUTS, _READS = Limits(), Timeouts(), Reads()
 
 @dataclass(frozen=True)
 class RealServer:
-    """url, pid: of the worker. dsn: of its Postgres. directory: room for files."""
+    """url, pid: the URL and pid of the worker. dsn: the DSN of its Postgres. directory: a directory for files."""
 
     url: str
     dsn: str
@@ -42,25 +42,25 @@ class RealServer:
     directory: Path
 
     def rss_mib(self, line: str = "VmRSS") -> float:
-        """What the worker has resident now, in MiB."""
+        """The resident memory of the worker, in MiB."""
         found = re.search(rf"{line}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found
         return int(found[1]) / 1024
 
     def peak_mib(self) -> float:
-        """The most that it ever had."""
+        """The peak of that memory."""
         return self.rss_mib("VmHWM")
 
     def log(self) -> str:
-        """What the worker has written: nothing, unless something is wrong."""
+        """The log of the worker, which is empty unless something is wrong."""
         return (self.directory / "worker.log").read_text()
 
 
 @contextlib.contextmanager
 def real_postgres() -> Iterator[tuple[str, Path]]:
-    """The DSN of a Postgres, and the directory that it is in, removed at the end."""
+    """The DSN of a Postgres and its directory, which is removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="stepwell-faults-"))
-    directory.chmod(0o755)  # Postgres' account must be able to enter
+    directory.chmod(0o755)  # the account of Postgres needs access
     settings = ClusterSettings(shared_buffers_mb=128, max_wal_size_mb=1024, min_wal_size_mb=80)
     try:
         with Cluster(directory / "data", embedded_binaries(), settings) as cluster:
@@ -85,7 +85,7 @@ def worker_process(
     port: int = 0,
     reads: Reads = _READS,
 ) -> Iterator[RealServer]:
-    """A worker that serves into `dsn`, on a free port unless one is given; its log goes to `directory`."""
+    """A worker over `dsn`, on a free port unless one is given; its log is in `directory`."""
     with (directory / "worker.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "faults.real_server"],

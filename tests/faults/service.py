@@ -1,8 +1,8 @@
-"""One worker in the loop of a test, a proxy on each side of it, writers that keep a journal: for faults of the network.
+"""A worker in the event loop of a test, with a proxy on each side and writers that keep journals, for network faults.
 
     Logger (a real Run)  →  web proxy  →  Worker  →  Postgres proxy  →  Postgres  ←  judge
 
-Comes in: a fresh database. The worker is the product's own; only its patience is short.
+The input is a fresh database. The worker is the real one, with short timeouts.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from stepwell_ingest.server.worker import Worker
 
 PROJECT = "faults"
 RUN = "run"
-#: Of the SDK: what does not answer is given up at once.
+#: Short timeouts of the SDK.
 IMPATIENT = dataclasses.replace(TIMEOUTS, connect_s=0.5, heartbeat_s=0.4, retry_max_s=0.1)
-#: Of the worker, likewise.
+#: Short timeouts of the worker.
 SHORT = Timeouts(statement_s=0.7, connect_s=0.7, failing_s=0.0, drain_s=5.0, heartbeat_s=1.0)
 
 
@@ -41,8 +41,8 @@ class Logger:
     """A writer in this process, with its journal.
 
     Args:
-        first_step: what it logs first.
-        age_s: how long ago it started.
+        first_step: the first step that it logs.
+        age_s: the age of the process in seconds.
     """
 
     def __init__(self, url: str, place: Path, name: str = "0", first_step: int = 0, age_s: float = 0.0) -> None:
@@ -58,14 +58,14 @@ class Logger:
         self._next = first_step
 
     def log(self, count: int) -> None:
-        """So many steps, all of them closed."""
+        """Logs `count` steps, all of them closed."""
         for _ in range(count):
             step, self._next = self._next, self._next + 1
             self._notes.logging(step)
             self.run.log(payload(RUN, self.name, step), step=step, commit=True)
 
     async def flush(self, timeout_s: float | None = 60.0) -> bool:
-        """Whether everything is acknowledged."""
+        """Whether everything was acknowledged."""
         last = self._next - 1
         done = await self.run.flush(timeout_s)
         if done:
@@ -78,7 +78,7 @@ class Logger:
 
 
 class Service:
-    """See the module. Made by `service`."""
+    """A worker with its proxies and writers, made by `service`."""
 
     def __init__(self, dsn: str, cluster: Cluster, place: Path) -> None:
         self.dsn = dsn
@@ -94,19 +94,19 @@ class Service:
         self.worker = await self.start_worker()
 
     async def start_worker(self) -> Worker:
-        """One more worker, on a port of its own."""
+        """Starts another worker on a separate port."""
         dsn = f"postgresql://stepwell@127.0.0.1:{self.postgres.port}/{self.database}?sslmode=disable"
         worker = Worker(Config(dsn, port=0, timeouts=SHORT))
         await worker.start()
         return worker
 
     def logger(self, name: str = "0", **options: Any) -> Logger:
-        """A writer that goes through the web proxy."""
+        """Starts a writer that uses the web proxy."""
         self.loggers.append(Logger(f"http://127.0.0.1:{self.web.port}", self.place, name, **options))
         return self.loggers[-1]
 
     async def verdict(self) -> Verdict:
-        """All loggers finish, then the judge is asked."""
+        """Finishes all loggers, then returns the verdict of the judge."""
         await asyncio.gather(*(logger.finish() for logger in self.loggers))
         return await Judge(self.dsn, PROJECT).verdict({RUN: [logger.journal for logger in self.loggers]})
 
@@ -120,7 +120,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def service(dsn: str, cluster: Cluster, place: Path) -> AsyncIterator[Service]:
-    """A started service; what its loggers hold is delivered or left at the end."""
+    """A started service; at the end, the data of its loggers is delivered or left in their spools."""
     made = Service(dsn, cluster, place)
     try:
         await made.start()

@@ -1,11 +1,11 @@
-"""Ten thousand slow clients against one worker: what memory does it take, and does honest data still get through?
+"""Ten thousand slow clients of one worker: its memory, and whether complete frames are still stored.
 
     PYTHONPATH=tests:sdk:ingest:schema python -m faults.slow_clients --clients 10000
 
-Several processes open the connections, phase by phase, so that the worker's memory can be told apart: connected,
-upgraded, attached, dribbling. Most clients attach as writers and send the first part of a message of 64 KiB, in small
-pieces, and no more. Some never send a request, some never attach, some announce messages of 2⁶² bytes. Then the honest
-ones send the rest and must be acknowledged, and the frames must be in Postgres.
+Several processes open the connections in phases (connect, upgrade, attach, dribble), so that the worker's memory can be
+measured for each. Most clients attach as writers and send only the first part of a message of 64 KiB, in small pieces.
+Some never send a request, some never attach, some announce messages of 2⁶² bytes. Finally, the well-behaved ones send
+the rest; they must be acknowledged, and the frames must be in Postgres.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from faults.real_server import RealServer, real_server
 from fixtures.frames import with_checksums
 from stepwell import wire
 
-#: What the clients are, and their shares.
+#: The kinds of clients and their shares.
 KINDS = {"writer": 0.85, "announcer": 0.05, "mute": 0.05, "nameless": 0.05}
 PHASES = ("connect", "upgrade", "attach", "dribble", "complete", "close")
 MESSAGE_BYTES = 64 * 1024
@@ -41,7 +41,7 @@ _TEXT, _BINARY = 1, 2
 
 
 class SlowClient:
-    """One connection of a kind; each phase does its next part. An error ends it and is its `end`."""
+    """One client of a kind; each phase is a method. An error ends it and is recorded as `end`."""
 
     def __init__(self, url: str, kind: str, number: int) -> None:
         self._address = urlsplit(url)
@@ -65,7 +65,7 @@ class SlowClient:
             f"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
         )
         if self._kind == "mute":
-            self._writer.write(request.encode())  # the empty line that ends it never comes
+            self._writer.write(request.encode())  # the empty line that ends the head is never sent
             return
         self._writer.write(f"{request}\r\n".encode())
         answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -82,7 +82,7 @@ class SlowClient:
         assert reply["type"] == "attached", reply
 
     async def dribble(self) -> None:
-        """All but the last bytes of a message, in pieces; of an announced huge one, as much as of the others."""
+        """Sends all but the last bytes of a message in pieces; of a huge announced message, sends the same amount."""
         if self._kind == "mute":
             return
         if self._kind == "announcer":
@@ -113,7 +113,7 @@ class SlowClient:
         await self._writer.drain()
 
     async def _receive(self) -> dict[str, Any]:
-        """The next message of the server; pings are answered."""
+        """Returns the next message of the server; answers pings."""
         while True:
             head = await self._reader.readexactly(2)
             size = head[1]
@@ -129,7 +129,7 @@ class SlowClient:
 
 
 def _head(opcode: int, size: int) -> bytes:
-    """Masked with zeros, so the payload travels as it is."""
+    """Sends a message that is masked with zeros, which leaves the payload unchanged."""
     if size < 126:
         return struct.pack("!BB4s", 0x80 | opcode, 0x80 | size, bytes(4))
     if size < 2**16:
@@ -138,7 +138,7 @@ def _head(opcode: int, size: int) -> bytes:
 
 
 def _template() -> bytes:
-    """A frame of exactly `MESSAGE_BYTES`: a block of 9 metrics, and an object that fills it up."""
+    """A frame of exactly `MESSAGE_BYTES`: a block of 9 metrics, and an object that fills the rest."""
     steps = np.arange(700, dtype=np.int64)
     block = wire.Block(wire.pack_names([f"m/{k}" for k in range(9)]), steps, 10**15 + steps, np.ones((9, 700)))
     room = MESSAGE_BYTES - len(wire.encode(bytes(16), 0, [block], [wire.Object(0, 0, "x" * 8, b"")]))
@@ -151,20 +151,20 @@ _TEMPLATE = _template()
 
 
 def frame(session: bytes) -> bytes:
-    """The message that a client of this session sends."""
+    """The message of a client with this session."""
     made = bytearray(_TEMPLATE)
     made[16:32] = session
     return with_checksums(made)
 
 
 def kinds_of(clients: int) -> list[str]:
-    """A kind for each client, by the shares."""
+    """The kind of each client, according to the shares."""
     bounds = np.cumsum(list(KINDS.values()))
     return [list(KINDS)[int(np.searchsorted(bounds, (n % 100) / 100 + 1e-9))] for n in range(clients)]
 
 
 async def run_phase(clients: list[SlowClient], phase: str) -> None:
-    """All clients that are still there do their part; `connect` to `attach` by turns, as a crowd would arrive."""
+    """Runs a phase for all open clients; `connect` to `attach` run in groups, like arriving clients."""
     gate = asyncio.Semaphore(_AT_ONCE if phase in ("connect", "upgrade", "attach") else len(clients))
 
     async def one(client: SlowClient) -> None:
@@ -179,7 +179,7 @@ async def run_phase(clients: list[SlowClient], phase: str) -> None:
 
 
 def _process(url: str, kinds: list[str], first: int, pipe: Connection) -> None:
-    """A process of clients: does the phases that it is told, and answers each with its counts."""
+    """The main function of a client process: runs the requested phases, and answers each with its counts."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     clients = [SlowClient(url, kind, first + number) for number, kind in enumerate(kinds)]
@@ -194,7 +194,7 @@ def _process(url: str, kinds: list[str], first: int, pipe: Connection) -> None:
 
 
 def crowd(server: RealServer, clients: int, processes: int) -> None:
-    """All phases, with the worker's memory after each. Raises when an acknowledged frame is not in Postgres."""
+    """Runs all phases and prints the worker's memory after each. Raises if an acknowledged frame is not in Postgres."""
     context = multiprocessing.get_context("spawn")
     kinds, share = kinds_of(clients), -(-clients // processes)
     pipes: list[Connection] = []
@@ -230,7 +230,7 @@ def crowd(server: RealServer, clients: int, processes: int) -> None:
 
 
 async def check_stored(dsn: str, sessions: list[bytes]) -> None:
-    """Each of these sessions has its one frame in Postgres."""
+    """Checks that each of these sessions has its one frame in Postgres."""
     connection = await asyncpg.connect(dsn)
     sql = "SELECT l.session::text FROM stepwell.ledger l JOIN stepwell.hot_block b USING (run_id, writer_id, epoch)"
     found = Counter(row[0].replace("-", "") for row in await connection.fetch(sql))

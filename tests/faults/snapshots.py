@@ -1,4 +1,4 @@
-"""A reader with an old snapshot: what it shows first, and what when much was sealed, merged and emptied since."""
+"""A reader with an old snapshot: its points before and after much was sealed, merged and truncated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Look = Callable[[asyncpg.Connection], Awaitable[Any]]
 
 
 async def read_twice(dsn: str, project: str, pause_s: float, run: str | None = None) -> tuple[list[Any], list[Any]]:
-    """The points of a project (or of one run, of its metric loss) as one snapshot shows them, now and after a pause."""
+    """The points of a project (or of the metric `loss` of one run) in one snapshot, now and after a pause."""
 
     async def look(connection: asyncpg.Connection) -> list[Any]:
         rows = await connection.fetch(
@@ -31,10 +31,10 @@ async def read_twice(dsn: str, project: str, pause_s: float, run: str | None = N
 
 
 async def look_around(dsn: str, look: Look, meanwhile: Callable[[], Awaitable[None]]) -> tuple[Any, Any]:
-    """What `look` finds with one snapshot, before and after `meanwhile`.
+    """The results of `look` in one snapshot, before and after `meanwhile`.
 
-    The first look is another session's that has imported the snapshot and has ended: what a session has read is locked
-    until it ends, and so could not be emptied whatever the server thought of snapshots.
+    The first look is made in another session, which imports the snapshot and ends: tables that a session has read are
+    locked until it ends, so they could not be truncated even if the server ignored snapshots.
     """
     holder = await asyncpg.connect(dsn)
     try:

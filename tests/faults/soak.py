@@ -1,6 +1,6 @@
-"""`python -m faults.soak --seconds 3600 --seed 1`: churns and state machines in turn, each with a seed of its own.
+"""`python -m faults.soak --seconds 3600 --seed 1`: churns and state machines in turn, each with its own seed.
 
-Until the time is over or a verdict is not clean. Prints the seed first, each verdict as it comes, and the sum.
+It ends after that time, or when a verdict is not clean. Prints the seed first, then each verdict, then the totals.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _KILLS = 120
 
 
 def machine(seed: int, examples: int, steps: int) -> list[Verdict]:
-    """So many examples of the state machine on a ground of their own.
+    """Runs `examples` examples of the state machine on a new ground.
 
     Raises:
-        AssertionError: a verdict that is not clean; hypothesis has printed the shortest way to it.
+        AssertionError: a verdict is not clean; hypothesis has printed the shortest example.
     """
     settings = hypothesis.settings(
         max_examples=examples,
@@ -34,7 +34,7 @@ def machine(seed: int, examples: int, steps: int) -> list[Verdict]:
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
-        phases=[hypothesis.Phase.generate],  # what depends on the moment of a kill does not shrink
+        phases=[hypothesis.Phase.generate],  # failures that depend on the time of a kill do not shrink
         print_blob=False,
     )
     with Ground() as ground:
@@ -45,7 +45,7 @@ def machine(seed: int, examples: int, steps: int) -> list[Verdict]:
 
         try:
             run_state_machine_as_test(hypothesis.seed(seed)(Grounded), settings=settings)
-        except hypothesis.errors.HypothesisException as error:  # a failure that a second run does not repeat
+        except hypothesis.errors.HypothesisException as error:  # a failure that the second run does not reproduce
             raise AssertionError("\n".join(ground.failures) or str(error)) from error
         return ground.verdicts
 

@@ -1,8 +1,8 @@
-"""The kill points: named stages of the SDK, of `stepwell sync`, of ingest worker and sealer, and of Postgres.
+"""The kill points: named stages of the SDK, `stepwell sync`, the ingest worker, the sealer and Postgres.
 
 The product has no hooks for this. A point of SDK, sync, worker or sealer names a function of the product; `arm` wraps
-it in the child process that is to die, and at the n-th call the process sends itself SIGKILL. A point of Postgres names
-a place in the conversation with Postgres (`faults.postgres_wire`), and who is killed there.
+it in the child process, which sends itself SIGKILL at the n-th call. A point of Postgres names a message of the
+protocol (`faults.postgres_wire`) and the process to kill there.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from typing import Any
 
 
 class How(Enum):
-    """Where in the call the process dies."""
+    """The time of the kill relative to the call."""
 
     BEFORE = "before"
     AFTER = "after"
-    HALF_WRITTEN = "half written"  # of write_all(fd, data): after half of the data
-    FIRST_PIECE = "first piece"  # of a generator: when the second piece is asked for
+    HALF_WRITTEN = "half written"  # for write_all(fd, data): after half of the data
+    FIRST_PIECE = "first piece"  # for a generator: when the second piece is requested
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place to die.
+    """A kill point.
 
     Attributes:
-        name: as the tables show it; its first word is the side: sdk, sync, worker, sealer.
+        name: the name in tables; its first word is the side: sdk, sync, worker, sealer.
         target: module:function or module:Class.method.
-        only: which calls count; given the arguments.
-        hits: up to which call the process may live.
-        drained: the worker must be asked to stop to come here.
-        result: only calls that return something count.
+        only: a predicate of the arguments that selects the calls that count.
+        hits: the maximum number of calls before the kill.
+        drained: whether the worker reaches this point only when it is asked to stop.
+        result: whether only calls with a result count.
     """
 
     name: str
@@ -157,7 +157,7 @@ SEALER_POINTS = (
 
 
 class Victim(Enum):
-    """Who dies, of Postgres, and how."""
+    """The process of Postgres to kill, and the signal."""
 
     BACKEND = "a backend is killed"
     POSTMASTER = "the postmaster is killed"
@@ -166,7 +166,7 @@ class Victim(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PostgresPoint:
-    """A place in the conversation with Postgres, seen by the proxy before it passes on what it saw.
+    """A message between worker and Postgres, seen by the proxy before it forwards it.
 
     Attributes:
         trigger: an event of `faults.postgres_wire`; None: at any moment.
@@ -197,10 +197,10 @@ POINTS = {point.name: point for point in (*SDK_POINTS, *SYNC_POINTS, *WORKER_POI
 
 
 def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
-    """Wraps the target of `point` in this process, which dies at the `hit`-th call that counts, right after `fired`.
+    """Wraps the target of `point` in this process, which is killed at the `hit`-th counting call, after `fired`.
 
     Raises:
-        AttributeError: the product has no such function any more.
+        AttributeError: the product no longer has this function.
     """
     holder, name, raw = resolve(point.target)
     function = raw.__func__ if isinstance(raw, classmethod) else raw
@@ -247,10 +247,10 @@ def arm(point: Point, hit: int, fired: Callable[[], None]) -> None:
 
 
 def resolve(target: str) -> tuple[Any, str, Any]:
-    """Where the function of that name is, its name there, and itself.
+    """The owner of the function with that name, its attribute name, and the function.
 
     Raises:
-        AttributeError: the product has no such function any more.
+        AttributeError: the product no longer has this function.
     """
     module, _, path = target.partition(":")
     holder: Any = importlib.import_module(module)

@@ -1,7 +1,7 @@
-"""A hypothesis state machine over a whole Stepwell: it picks what is logged, cut, killed and restarted, and when.
+"""A hypothesis state machine over a whole Stepwell: it chooses what is logged, disconnected, killed and restarted.
 
-Real processes on a real Postgres, on one `Stack` that all examples share; each example has a project of its own. The
-judge speaks at the end of each. Small settings run in `make test`, large ones in the soak (`faults.soak`).
+It uses real processes on a real Postgres, in one `Stack` that all examples share. Each example has its own project,
+which the judge checks at the end. Small settings run in `make test`, large ones in the soak (`faults.soak`).
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ T = TypeVar("T")
 
 _WRITERS = 2
 _NAMES = st.integers(0, _WRITERS - 1)
-#: Steps between a process and the one that takes it over.
+#: The number of steps between a process and its replacement.
 _GAP = 10_000
 _CUTS = st.sampled_from([Action.CUT, Action.RESET, Action.HALF_OPEN])
 
 
 class Ground:
-    """A stack with one worker, and the loop that it lives in: a thread, since a state machine has no loop."""
+    """A stack with one worker, and its event loop in a thread, since a state machine has no loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -63,7 +63,7 @@ class Ground:
         self._loop.close()
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Has the loop do it. What it raises is kept as well: what hypothesis makes of it depends on a second run."""
+        """Runs an action in the loop, and keeps its exception, which hypothesis may not reproduce in a second run."""
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
         except BaseException:
@@ -72,7 +72,7 @@ class Ground:
 
 
 class Machine(RuleBasedStateMachine):
-    """One example: two writers of one run, and everything that may happen to them."""
+    """One example: two writers of one run, and all actions on them."""
 
     def __init__(self, ground: Ground) -> None:
         super().__init__()
@@ -81,9 +81,9 @@ class Machine(RuleBasedStateMachine):
         self._place: Path = ground.stack.place / self._project
         self._place.mkdir()
         self._writers: dict[int, Child] = {}
-        #: Processes that live on although another one has taken their writer over, and that one.
+        #: Processes that keep running after another one has taken over their writer, and that other one.
         self._replaced: list[tuple[Child, Child]] = []
-        self._far: set[Child] = set()  # those of them that log above the other one
+        self._far: set[Child] = set()  # those that log steps above the other one
         self._journals: list[Path] = []
         self._next_step = [0] * _WRITERS
         self._sent: list[bytes] = []
@@ -196,15 +196,15 @@ class Machine(RuleBasedStateMachine):
             journal = self._place / f"{len(self._journals)}.journal"
             self._journals.append(journal)
             options = (self._ground.stack.url, str(self._place), self._project, "run", str(name), self._next_step[name])
-            number = len(self._journals)  # who starts later is younger, by more than the server asks for
+            number = len(self._journals)  # the replacement is younger by more than the server requires
             writer = Writer(*options, str(journal), seed=number, age_s=3600.0 - 10 * number)
             self._writers[name] = await self._ground.stack.run(writer)
         await self._ground.stack.tell(self._writers[name], line)
 
     async def _take_over(self, name: int, steps: int) -> None:
-        """Whether the old one was ever at the server or not: it comes back as somebody else, or not at all."""
+        """Whether or not the old process has ever reached the server, it returns as a separate writer or not at all."""
         old = self._writers.pop(name)
-        self._next_step[name] = max(self._next_step[name], _record(old).last_tried) + _GAP  # the old one goes on below
+        self._next_step[name] = max(self._next_step[name], _record(old).last_tried) + _GAP  # the old one logs below
         await self._tell(name, f"log {steps}")
         await self._tell(name, "flush 0.5")
         self._replaced.append((old, self._writers[name]))
@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     async def _log_late(self, steps: int) -> None:
         old, heir = self._replaced[-1]
         if old not in self._far and _record(heir).stored >= 0:
-            # Were it not fenced by now, this would be acknowledged, and superseded by what its heir has logged.
+            # If it were not fenced, this would be acknowledged, and superseded by what its replacement has logged.
             self._far.add(old)
             await self._ground.stack.tell(old, f"skip {_GAP * 3 // 2}")
         await self._ground.stack.tell(old, f"log {steps}")
@@ -237,7 +237,7 @@ class Machine(RuleBasedStateMachine):
         await self._ground.stack.recover(victim, backend)
 
     async def _post_again(self) -> None:
-        """Frames that the spools of this example hold now, or held before, as some retry through another way would."""
+        """Sends frames that the spools of this example contain or contained, like a retry over another path."""
         for directory in Spool.discover(self._place):
             for segment in sorted(directory.glob("*.seg")):
                 data = segment.read_bytes()

@@ -1,7 +1,7 @@
-"""Jumping clocks of the training process and of the server: order and de-duplication do not depend on them.
+"""Clock jumps of the training process and of the server: order and de-duplication do not depend on clocks.
 
-A client's clock is faked where the stage reads it. A server's cannot be turned here: what its wall clock decides is
-shown to be nothing, by tables whose times are all alike, and by an order that is that of seqs and steps.
+A client's clock is faked where the stage reads it. The server's clock cannot be changed here; instead, the tests show
+that its wall clock decides nothing: with equal times in the tables, the order is that of seqs and steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from stepwell_ingest.server.worker import Worker
 SESSION = bytes(range(16))
 NOON = 1_700_000_000.0
 YEAR_S = 365 * 86_400
-#: A clock that jumps: back by an hour (a wrong time zone), to 1970 (no battery), far ahead, and stands still.
+#: The times of a clock that jumps: back by an hour (a wrong time zone), to 1970 (no battery), far ahead; and that
+#: stops.
 JUMPS = [0.0, 1.0, -3600.0, -3599.0, -NOON, -NOON + 1, 50 * YEAR_S, 50 * YEAR_S, 0.0, 0.0]
 
 
@@ -60,13 +61,13 @@ async def post(url: str, body: bytes) -> dict[str, Any]:
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
-    """The clock by which `log()` stamps rows, the short way and the long one."""
+    """Replaces the clock with which `log()` timestamps rows, on the fast and on the slow path."""
     for module in (_stage, _call):
         monkeypatch.setattr(module, "time", clock)
 
 
 def logged(times: Iterable[float], monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """A step for each of these times, each in a frame of its own, as the SDK makes them."""
+    """A step for each of these times, each in a separate frame, as the SDK makes them."""
     stage, made = Stage(1 << 20, lambda: True), []
     for number, now in enumerate(times):
         set_clock(monkeypatch, lambda now=now: now)
@@ -111,7 +112,7 @@ async def test_jumping_times_in_a_frame_are_kept(
 async def test_time_out_of_range_is_refused_alone(
     worker: Worker, pg: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before 1970 or after 9999: on record as a rejection, not silently another time."""
+    """A time before 1970 or after 9999 is recorded as a rejection, not silently changed."""
     before, after, now = logged([-1.0, 8000 * YEAR_S + NOON, NOON], monkeypatch)
     await attach(worker.url)
     for frame in (before, after):
@@ -135,7 +136,7 @@ async def test_retry_is_a_duplicate_despite_clock_jumps(
 
 
 async def test_frames_with_equal_times_are_distinct(worker: Worker, pg: asyncpg.Connection) -> None:
-    """Same time, same value: seq and step are what tells them apart."""
+    """Frames with equal times and values differ in seq and step."""
     await attach(worker.url)
     body = b"".join(wire.encode(SESSION, seq, [block(["loss"], [seq], [10**15], [[0.5]])]) for seq in range(50))
     ack = await post(worker.url, body)
@@ -144,7 +145,7 @@ async def test_frames_with_equal_times_are_distinct(worker: Worker, pg: asyncpg.
 
 
 async def test_server_clock_jumps_change_neither_order_nor_fencing(worker: Worker, pg: asyncpg.Connection) -> None:
-    """What the server's clock wrote is turned back and forth between the frames; nothing that follows differs."""
+    """Times written by the server's clock are changed between the frames; later results are the same."""
     rng, old, new = random.Random(1), secrets.token_bytes(16), secrets.token_bytes(16)
     first = await attach(worker.url, old)
     for seq in range(10):

@@ -29,7 +29,7 @@ from stepwell_schema import Migration
 
 pytestmark = pytest.mark.db
 
-#: More than a segment of the WAL, which is as large from the beginning; less than four wide frames.
+#: More than a segment of the WAL, whose files have their full size from the beginning; less than four wide frames.
 _DISK_BYTES = 24 << 20
 _OURS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'stepwell'"
 
@@ -48,7 +48,7 @@ def _wide_frame(session: bytes, seq: int) -> bytes:
 
 @contextmanager
 def files_that_cannot_grow(cluster: Cluster, pids: list[int]) -> Iterator[None]:
-    """For these processes of Postgres and their later children: a file of a table ends where a disk would be full."""
+    """Limits the size of files for these processes of Postgres and their later children, like a full disk."""
     owner = cluster.data_dir.stat()
     whose = {"user": owner.st_uid, "group": owner.st_gid} if owner.st_uid != os.getuid() else {}
 
@@ -86,7 +86,7 @@ async def test_full_disk_is_waited_for(  # [38]
 
 
 async def _post(stepwell: Service, frame: bytes) -> tuple[int, str, bool] | None:
-    """Until it is stored (None), or refused for another reason than time: status, code, whether to send it again."""
+    """Retries until the frame is stored (None) or refused for another reason: status, code, retryable."""
     while True:
         status, reply, _ = await post(stepwell.worker, "/v1/frames", io.BytesIO(frame))
         if status == 200:
@@ -94,11 +94,11 @@ async def _post(stepwell: Service, frame: bytes) -> tuple[int, str, bool] | None
         error = reply["error"]
         if "could not extend file" in str(error["detail"]) or error["code"] != "unavailable":
             return status, error["code"], error["retryable"]
-        assert "TimeoutError" in str(error["detail"]), error  # the worker's patience is short here
+        assert "TimeoutError" in str(error["detail"]), error  # the worker has short timeouts here
 
 
 async def test_read_only_server_is_waited_for(stepwell: Service, pg: asyncpg.Connection) -> None:  # [38]
-    """What a worker meets whose address leads to a standby for a while, or to a primary that has become one."""
+    """The state that a worker sees if its DSN leads to a standby for a while."""
     logger, database = stepwell.logger(), await pg.fetchval("SELECT current_database()")
     logger.log(20)
     assert await logger.flush()
@@ -127,7 +127,7 @@ async def test_partition_dropped_during_copy_is_recreated(  # [39]
         logger.log(50)
         await eventually(lambda: _waits(pg, "advisory"))
         dropping = asyncio.create_task(other.execute(f"DROP TABLE stepwell.hot_object_{month}"))
-        await eventually(lambda: _waits(pg, "relation"))  # behind the COPY, which is given up after a while
+        await eventually(lambda: _waits(pg, "relation"))  # waits for the COPY, which is cancelled after a while
         await dropping
         await pg.execute("SELECT pg_advisory_unlock(4711)")
         assert not await logger.flush(0.5)
@@ -171,7 +171,7 @@ async def test_migration_under_load_blocks_nobody(  # [40]
                     with pytest.raises(UnavailableError, match=r"0999_more\.sql waited 300ms for a table"):
                         await migrations.migrate(connection)
                     for logger in loggers:
-                        assert await logger.flush()  # while the long transaction is still there
+                        assert await logger.flush()  # while the long transaction is still open
             else:
                 assert "0999_more" in await migrations.migrate(connection)
             ended.set()

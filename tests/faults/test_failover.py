@@ -1,7 +1,7 @@
-"""A failover: the primary is gone, its standby takes over, and the address of the database leads there. [38]
+"""A failover: the primary is lost, its standby takes over, and the address of the database points to it. [38]
 
-With synchronous replication the standby has every COMMIT that was answered, so nothing acknowledged is lost. Without it
-Postgres promises nothing, and neither do we (docs/guarantees.md, promise 1).
+With synchronous replication, the standby has every acknowledged COMMIT, so nothing acknowledged is lost. Without it,
+Postgres promises nothing, and neither does Stepwell (docs/guarantees.md, promise 1).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUICK = {"shared_buffers_mb": 64, "max_wal_size_mb": 256, "min_wal_size_mb": 80}
 
 
 def standby_of(primary: Cluster, place: Path) -> Cluster:
-    """A copy of a stopped cluster that follows it, until it is promoted."""
+    """A copy of a stopped cluster that replicates it until it is promoted."""
     source = f"host={primary.data_dir} port=5432 user={datadir.ROLE}"
     made = Cluster(place, primary.bin_dir, ClusterSettings(**QUICK, extra={"primary_conninfo": source}))
     shutil.copytree(primary.data_dir, made.data_dir)
@@ -38,7 +38,7 @@ def standby_of(primary: Cluster, place: Path) -> Cluster:
 
 
 class Pair:
-    """A primary, its synchronous standby, and a service whose database is the one of them that `active` names."""
+    """A primary, its synchronous standby, and a service whose database is the one in `active`."""
 
     def __init__(self, place: Path, thread: ThreadPoolExecutor) -> None:
         self._thread = thread
@@ -56,7 +56,7 @@ class Pair:
         await self.wait_for("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
 
     async def fail_over(self) -> None:
-        """The primary dies as it stands."""
+        """Kills the primary."""
         await self.run(lambda: self.primary.stop("immediate"))
         self.active = self.standby
         await self.execute("SELECT pg_promote()")
@@ -74,12 +74,12 @@ class Pair:
     async def wait_for(self, sql: str) -> None:
         connection = await asyncpg.connect(self.active.dsn())
         async with asyncio.timeout(60):
-            while not await connection.fetchval(sql):  # noqa: ASYNC110 - what Postgres says
+            while not await connection.fetchval(sql):  # noqa: ASYNC110 - Postgres sends no event
                 await asyncio.sleep(0.02)
         await connection.close()
 
     async def run(self, work: Callable[[], None]) -> None:
-        """In the thread with which Postgres lives."""
+        """Runs in the thread that owns Postgres."""
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
@@ -108,7 +108,7 @@ async def test_failover_to_a_synchronous_standby_loses_nothing(pair: Pair, tmp_p
             for logger in loggers:
                 assert await logger.flush()
         for logger in loggers:
-            logger.log(500)  # on its way while the primary dies
+            logger.log(500)  # in flight while the primary dies
         await pair.fail_over()
         made.postgres.end_all(Action.CUT)
         for logger in loggers:

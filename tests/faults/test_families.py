@@ -1,4 +1,4 @@
-"""All ways to read agree over forks, rewinds and merges; every mistake ever made there, reintroduced, is found."""
+"""All ways to read agree after forks, rewinds and merges; reintroduced bugs of the past are detected."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ async def families(postgres_dsn: str) -> AsyncIterator[Families]:
 
 
 async def story(pool: asyncpg.Pool, *, to_the_end: bool = False) -> None:
-    """A run of two writers, sealed little by little and merged; the last steps are hot.
+    """A run of two writers, sealed in small passes and merged; the last steps are hot.
 
     Args:
-        to_the_end: it jumps to the last steps that there can be.
+        to_the_end: whether it jumps to the maximal steps.
     """
     made = Histories(pool)
     both = [await made.attach("run", writer) for writer in "01"]
@@ -62,7 +62,7 @@ async def story(pool: asyncpg.Pool, *, to_the_end: bool = False) -> None:
 
 
 async def put_back(pool: asyncpg.Pool, file: str, right: str, wrong: str) -> None:
-    """A function or a view as it was before it was mended."""
+    """Restores a function or view as it was before a fix."""
     every = [*stepwell_schema.functions(), *stepwell_schema.views()]
     (sql,) = (item.sql for item in every if item.name == file)
     assert right in sql
@@ -113,7 +113,7 @@ async def test_mistakes_in_sql_are_detected(
     seen: str,
 ) -> None:
     to_the_end = "<< k" in wrong
-    if file == "060_history_reads" and not to_the_end:  # is seen where chunks overlap only, as merges once left them
+    if file == "060_history_reads" and not to_the_end:  # visible only if chunks overlap, as merges once left them
         joined = stretches.regroup
         monkeypatch.setattr(stretches, "regroup", lambda found, _=(): joined(found))
         monkeypatch.setattr(
@@ -143,7 +143,7 @@ async def test_live_view_that_keeps_inherited_points_is_detected(
 async def test_merge_that_loses_a_value_is_detected(
     pool: asyncpg.Pool, families: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The view shows the same as all else; the totals do not."""
+    """The view agrees with all other reads; the totals do not."""
     right = stretches.regroup
 
     def wrong(found: Any, begins: Any = ()) -> list[Stretch]:

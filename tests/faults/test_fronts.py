@@ -1,4 +1,4 @@
-"""Every client of the SDK through a front of the server: a proxy, TLS with a private authority, a path prefix.
+"""Every client of the SDK behind a proxy, with TLS from a private authority, and with a path prefix.
 
 One run uses them all: the stream (frames), uploads (a file), reads (`Api`) and the command `status`.
 """
@@ -48,7 +48,7 @@ def port_of(backend: Backend) -> int:
 
 
 def use_all_clients(start_run: StartRun, url: str, directory: Path) -> None:
-    """A run with values and a file, read back."""
+    """Logs a run with values and a file, and reads it back."""
     run = start_run(url, api_key=KEY, ca_file=_ca_file(), run_id="r", timeouts=PATIENT)
     (directory / "notes.txt").write_text("kept")
     run.save(directory / "notes.txt", policy="now")
@@ -118,7 +118,7 @@ async def test_tls_through_a_proxy(
     assert not any("Proxy-Authorization" in head for head in end.heads)
 
 
-# asyncio leaves the transport of a failed handshake to the collector.
+# asyncio leaves the transport of a failed handshake to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_untrusted_certificate_is_refused(
     server: Backend,

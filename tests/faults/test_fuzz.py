@@ -1,6 +1,6 @@
 """Mutated frames are refused or understood, by decoder and server alike; Postgres holds exactly the accepted ones.
 
-The long run is `python -m faults.fuzz`; see there.
+The long run is `python -m faults.fuzz`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def frame_with(body: bytes) -> bytes:
 
 @pytest.fixture
 async def worker(postgres_dsn: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Worker]:
-    """A worker that fails the test when it has anything to say."""
+    """A worker that fails the test if it writes to its log."""
     caplog.set_level(logging.WARNING)
     made = Worker(Config(postgres_dsn, port=0))
     await made.start()
@@ -99,7 +99,7 @@ async def test_verdict_detects_missing_and_changed_rows(worker: Worker, pg: asyn
     "number", [b"1e-16384", b"[1.5e-16383]", b"0." + b"0" * 16_383 + b"1", b"0e9999999999", b'{"a": ["e", 1E-20000]}']
 )
 def test_number_with_too_many_decimals_is_refused(number: bytes) -> None:
-    """Found by the fuzzer: they reached Postgres, which refused the whole batch."""
+    """The fuzzer found that these numbers reached Postgres, which refused the whole batch."""
     assert outcome(frame_with(number)) == "object"
 
 

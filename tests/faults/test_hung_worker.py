@@ -20,7 +20,7 @@ from stepwell_ingest.server.children import Children
 
 pytestmark = pytest.mark.db
 
-#: COPY stands in this trigger for as long as the test wants.
+#: A trigger that blocks COPY for as long as the test needs.
 STANDS = """
 CREATE FUNCTION public.stand() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NEW; END $$;
@@ -34,7 +34,7 @@ WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT grant
 
 @dataclass
 class Stopped:
-    """A worker process that was stopped in a transaction that has moved the position of `session`."""
+    """A worker process that was suspended in a transaction that has moved the position of `session`."""
 
     children: Children
     pid: int
@@ -84,7 +84,7 @@ async def _some(pg: asyncpg.Connection, query: str) -> bool:
 async def test_stalled_worker_does_not_block_other_workers(
     stopped: Stopped, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
-    """Nor do they when the writer that it has locked comes to their worker."""
+    """They do not wait either if the locked writer connects to their worker."""
     others = [Session(writer=str(rank)) for rank in range(3)]
     await eventually(lambda: _some(pg, OPEN))
     async with start_worker(postgres_dsn) as worker:
@@ -94,7 +94,7 @@ async def test_stalled_worker_does_not_block_other_workers(
                 for seq in range(5):
                     await client.send(other.frame(keys=(f"new-{seq}",)))
                 await client.hear_acks(5)
-        assert await _some(pg, OPEN)  # it has stood there all the time
+        assert await _some(pg, OPEN)  # it was blocked all the time
 
 
 @pytest.mark.parametrize("stopped", [2.0], indirect=True)

@@ -1,4 +1,4 @@
-"""The judge finds errors: each kind of damage, done by hand to a correct database, is found and named."""
+"""The judge detects errors: each kind of damage to a correct database is found and named."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def _verdict(stepwell: Service) -> Verdict:
 
 async def test_missing_row_is_lost(stepwell: Service, pg: asyncpg.Connection) -> None:
     await pg.execute(f"DELETE FROM stepwell.hot_block WHERE {_ONE_BLOCK}")
-    assert (await _verdict(stepwell)).wrong == {"lost", "complaints"}  # the ledger counts it still
+    assert (await _verdict(stepwell)).wrong == {"lost", "complaints"}  # the ledger still counts it
 
 
 @pytest.mark.parametrize("seq", ["seq", "seq + 1000"], ids=["same frame", "another frame"])
@@ -55,7 +55,7 @@ async def test_unlogged_row_is_unknown(stepwell: Service, pg: asyncpg.Connection
 
 
 async def test_changed_bit_is_unequal(stepwell: Service, pg: asyncpg.Connection) -> None:
-    """A NaN is no other NaN, and 0.0 is not −0.0."""
+    """NaNs with different payloads are unequal, and so are 0.0 and −0.0."""
     await pg.execute(f"UPDATE stepwell.hot_block SET vals[1][1] = 'NaN' WHERE {_ONE_BLOCK}")
     verdict = await _verdict(stepwell)
     assert (verdict.wrong, verdict.unequal) == ({"unequal"}, 1)
@@ -89,6 +89,6 @@ async def test_interrupted_row_is_complete_or_absent(stepwell: Service, pg: asyn
 
 
 def _tell(stepwell: Service, *lines: str) -> None:
-    """Has the journal say more than happened."""
+    """Adds lines to the journal for actions that did not happen."""
     with stepwell.loggers[0].journal.open("a") as journal:
         journal.writelines(f"{line}\n" for line in lines)

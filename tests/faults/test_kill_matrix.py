@@ -1,7 +1,7 @@
 """SIGKILL at every named stage of SDK, sync, worker and Postgres: no acknowledged frame is lost or stored twice.
 
-The small version; `python -m faults.kills --kills 200` is the long one. The negative controls prove that the same judge
-would see a loss.
+This is the short version; `python -m faults.kills --kills 200` is the long one. The negative controls prove that the
+same judge would detect a loss.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Locked rows stop only those that need them.
 
-In each test the lock is still held when unrelated writers are acknowledged, so no clock is needed to see that they do
+In each test, the lock is still held when unrelated writers are acknowledged, which proves without a clock that they do
 not wait for it.
 """
 
@@ -28,7 +28,7 @@ WRITER = "SELECT FROM stepwell.writer w JOIN stepwell.run r USING (run_id) WHERE
 
 @asynccontextmanager
 async def held(pg: asyncpg.Connection, query: str) -> AsyncIterator[None]:
-    """The rows of a query are locked meanwhile."""
+    """Locks the rows of a query while the block runs."""
     async with pg.transaction():
         assert await pg.fetch(query)
         yield
@@ -59,7 +59,7 @@ async def test_locked_ledger_rows_block_only_their_writers(any_worker: Worker, a
                     await client.send(session.frame())
                 for client in clients[len(stuck) :]:
                     assert (await client.hear_acks(round_))["stored"] == 1
-        for client in clients[: len(stuck)]:  # nobody was told of it, and all of it is stored now
+        for client in clients[: len(stuck)]:  # no sender saw an error, and everything is stored now
             assert (await client.hear_acks(11))["stored"] == 10
     for session in stuck:
         assert await stored_steps(any_pg, session.writer, "locked") == list(range(11))
@@ -95,7 +95,7 @@ async def _others_attach_meanwhile(worker: Worker, pg: asyncpg.Connection, what:
         assert {status for status, _, _ in answers} == {200}
         for other in others[:3]:
             assert (await post(worker, "/v1/frames", other.frame()))[0] == 200
-        # With the writers locked, new ones of the run need not wait.
+        # New writers of the run do not wait for locked writers.
         assert not any(task.done() for task in (waiting if what == RUN else waiting[-1:]))
     assert {status for status, _, _ in await asyncio.gather(*waiting)} == {200}
 
@@ -109,7 +109,7 @@ async def test_attach_to_a_run_that_stays_locked_is_told_why(any_postgres_dsn: s
                 assert (status, reply["error"]["code"]) == (503, "locked")
                 assert "run team/mnist/locked is locked by another transaction" in reply["error"]["message"]
         for check in worker.services.checks:
-            check()  # the matter of one run does not make the worker unready
+            check()  # a problem of one run does not make the worker unready
 
 
 async def test_new_names_of_a_locked_run_block_no_other_run(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
@@ -118,7 +118,7 @@ async def test_new_names_of_a_locked_run_block_no_other_run(any_worker: Worker, 
         async with held(any_pg, RUN):
             await clients[0].send(stuck.frame(keys=("new",)))
             for client, session in zip(clients[1:], (other, third), strict=True):
-                for name in ("a", "b", "c"):  # new ones, which a batch looks up for all its runs together
+                for name in ("a", "b", "c"):  # new names, which a batch looks up for all its runs together
                     assert (await client.exchange(session.frame(keys=(name,))))["type"] == "ack"
         assert (await clients[0].hear())["stored"] == 1
 

@@ -1,7 +1,7 @@
-"""Two days without a server, on a faked clock: nothing is given up, and the oldest frame arrives first.
+"""Two days without a server, with a fake clock: nothing is given up, and the oldest frame arrives first.
 
-The clock moves when the stream pauses: each pause is skipped, and its seconds are added. Training goes on meanwhile, a
-step every fake minute, through the real stage, framer, outbox and spool, until a real server comes.
+The clock advances when the stream pauses: each pause is skipped, and its seconds are added. Meanwhile training
+continues, with a step every fake minute, through the real stage, framer, outbox and spool, until a real server starts.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ DAY_S = 86_400
 START_S = 1_700_000_000.0
 STEP_EVERY_S = 60
 STEPS = 2 * DAY_S // STEP_EVERY_S
-#: Pauses are at most 30 s and at least half of that: so many tries are in two days.
+#: The bounds on the number of attempts in two days, with pauses of 15 to 30 s.
 TRIES = 2 * DAY_S // 30
 
 
 class Training:
-    """A process that logs while there is no server: a step a fake minute, each in a frame of its own."""
+    """A process that logs while there is no server: a step per fake minute, each in a separate frame."""
 
     def __init__(self, spool: Spool) -> None:
         self.now_s = START_S
@@ -51,7 +51,7 @@ class Training:
         self._steps = 0
 
     def pause(self, seconds: float) -> None:
-        """The clock moves on, and training with it."""
+        """Advances the clock, and training with it."""
         self.now_s += seconds
         while self._steps < STEPS and START_S + self._steps * STEP_EVERY_S <= self.now_s:
             self._stage.log({"loss": float(self._steps), "note": f"step {self._steps}"})
@@ -64,13 +64,13 @@ class Training:
             self.over.set()
 
     def pause_often(self) -> None:
-        """Two days, of which nobody knows but the clock."""
+        """Runs for two days of the fake clock."""
         while not self.over.is_set():
             self.pause(STEP_EVERY_S)
 
 
 class Deliveries:
-    """A source that remembers in which order the stream asked and the server acknowledged."""
+    """A source that records the order of reads by the stream and acknowledgements by the server."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -91,7 +91,7 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 async def training(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Training:
-    """The clock is this training's from now on."""
+    """Replaces the clock by that of this training."""
     made = Training(spool)
     next_s = Backoff.next_s
 
@@ -107,7 +107,7 @@ async def training(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> Training:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port on which nobody listens yet, and nobody else will."""
+    """A reserved port on which nothing listens yet."""
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
@@ -125,7 +125,7 @@ def stream_to(port: int, source: Any) -> Stream:
 
 
 async def deliver(stream: Stream, dsn: str, port: int, delivery: asyncio.Task[None]) -> None:
-    """The server comes, and stays until the writer's end is confirmed."""
+    """Runs the server until the end of the writer is confirmed."""
     worker = Worker(Config(dsn, port=port))
     await worker.start()
     try:
@@ -137,7 +137,7 @@ async def deliver(stream: Stream, dsn: str, port: int, delivery: asyncio.Task[No
 
 
 async def assert_every_step_once_in_order(pg: asyncpg.Connection) -> None:
-    # ctid: where the rows lie in the table, which is the order in which they came.
+    # ctid is the place of a row in the table, and thus the order of arrival.
     seqs = await pg.fetchval("SELECT array_agg(seq ORDER BY ctid) FROM stepwell.hot_block")
     assert seqs == list(range(STEPS))
     rows = await pg.fetch(

@@ -1,7 +1,7 @@
 """More load than the server can handle: memory stays bounded, refused frames are retried, acknowledged ones are stored.
 
-Each test has a worker in a process of its own, so that its memory can be measured. Ten thousand slow clients are the
-long run of `python -m faults.slow_clients`; see there.
+Each test has a worker in a separate process, so that its memory can be measured. The long run with ten thousand slow
+clients is `python -m faults.slow_clients`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from stepwell_ingest.config import Limits, Timeouts
 
 MIB = 1 << 20
 SMALL = Limits(memory_bytes=4 * MIB, connection_bytes=MIB, batch_bytes=MIB, copiers=1)
-#: What a worker may have beyond its idle size with `SMALL`: the frames that it holds, what aiohttp and asyncpg hold of
-#: the same bytes on their way in and out, and the allocator's slack.
+#: The memory that a worker with `SMALL` may use beyond its idle size: the frames that it holds, copies of these bytes
+#: in aiohttp and asyncpg, and slack of the allocator.
 SMALL_BOUND_MIB = 40
-#: What one slow client may cost: a partial message of 64 KiB, and the connection.
+#: The memory that one slow client may use: a partial message of 64 KiB, and the connection.
 SLOW_CLIENT_KIB = 128
 
 STREAMS, POSTERS, FRAMES = 8, 8, 30
@@ -60,7 +60,7 @@ def _assert_silent(server: RealServer) -> None:
 
 
 class Prebuilt:
-    """Frames of 100 KiB or more, already cut: the source of a stream."""
+    """A source of prebuilt frames of at least 100 KiB for a stream."""
 
     def __init__(self, count: int, rows: int = 128) -> None:
         self.session = secrets.token_bytes(16)
@@ -91,7 +91,7 @@ async def stream(url: str, source: Prebuilt) -> None:
 
 
 async def post(url: str, source: Prebuilt, answers: Counter[int]) -> None:
-    """Delivers all frames by POST; one that is refused for want of room is sent again, until it is taken."""
+    """Delivers all frames by POST; resends a frame that is refused for lack of room until it is accepted."""
     async with aiohttp.ClientSession(url) as http:
         while (await http.post("/v1/attach", data=orjson.dumps(source.attach()))).status == 503:
             answers[503] += 1
@@ -110,7 +110,7 @@ async def post(url: str, source: Prebuilt, answers: Counter[int]) -> None:
 
 @asynccontextmanager
 async def postgres_that_takes_nothing(dsn: str) -> AsyncIterator[None]:
-    """While it lasts, every COPY waits for a lock."""
+    """Makes every COPY wait for a lock while the block runs."""
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -159,7 +159,7 @@ async def test_stuck_copy_is_cancelled_and_retried(
     start: Callable[..., RealServer], postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
     server = start(timeouts=Timeouts(statement_s=0.2))
-    source = Prebuilt(2, rows=8000)  # more than the socket to Postgres holds: the time is over between two pieces
+    source = Prebuilt(2, rows=8000)  # more than the socket buffer holds, so the timeout expires between two pieces
     made = Stream(
         Endpoint.of(server.url), source, source.attach, SdkLimits(), SdkTimeouts(retry_min_s=0.01), lambda *_: None
     )
@@ -175,7 +175,7 @@ async def test_stuck_copy_is_cancelled_and_retried(
 
 
 async def test_long_stall_closes_no_connection(start: Callable[..., RealServer], postgres_dsn: str) -> None:
-    """A server without room is not dead to the client, nor a client whose pong was not read yet to the server."""
+    """The client does not take a full server for dead, nor the server a client whose pong it has not read yet."""
     server = start(SMALL, Timeouts(heartbeat_s=0.3))
     sources = [Prebuilt(FRAMES) for _ in range(STREAMS)]
     timeouts = SdkTimeouts(retry_min_s=0.01, retry_max_s=0.1, heartbeat_s=0.3)
@@ -215,7 +215,7 @@ async def test_slow_clients_hold_only_their_partial_messages(
 
 
 def bomb(encoding: str) -> bytes:
-    """Half a gigabyte of zeros in half a megabyte."""
+    """Sends half a gigabyte of zeros in half a megabyte."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, {"gzip": 31, "deflate": 15}[encoding])
     piece = bytes(MIB)
     first, again = (deflate.compress(piece) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
@@ -236,7 +236,7 @@ async def test_decompression_bomb_is_never_inflated(encoding: str, start: Callab
 
 @pytest.mark.parametrize("path", ["/v1/frames", "/v1/attach"])
 async def test_bytes_after_a_refused_body_are_not_inflated(path: str, start: Callable[..., RealServer]) -> None:
-    """Something that would inflate it stumbles over these bytes, and closes the connection."""
+    """A server that inflated the body would fail on these bytes and close the connection."""
     server = start()
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -252,7 +252,7 @@ async def test_bytes_after_a_refused_body_are_not_inflated(path: str, start: Cal
 async def test_message_compression_is_not_accepted(start: Callable[..., RealServer]) -> None:
     client = SlowClient(start().url, "writer", 0)
     await client.connect()
-    await client.upgrade()  # offers permessage-deflate, and demands that the answer does not
+    await client.upgrade()  # offers permessage-deflate, and checks that the answer does not accept it
     await client.attach()
     client._writer.write(bytes([0xC2, 0x80 | 4, 0, 0, 0, 0]) + zlib.compress(bytes(100))[:4])  # RSV1: compressed
     with pytest.raises(ConnectionError, match="closed by the server"):

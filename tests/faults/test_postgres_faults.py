@@ -65,7 +65,7 @@ async def _survives(stepwell: Service, *rules: Rule) -> None:
 
 
 async def test_copy_that_postgres_does_not_read_is_cancelled(stepwell: Service) -> None:  # [42]
-    """The link takes bytes until every buffer is full, and then no more."""
+    """The link accepts bytes until all buffers are full."""
     stalled = Rule("> CopyData", Action.STALL)
     stepwell.postgres.rules.append(stalled)
     session = bytes(range(16))
@@ -88,7 +88,7 @@ async def test_copy_that_postgres_does_not_read_is_cancelled(stepwell: Service) 
 
 
 async def test_postgres_notices_a_lost_worker_host(stepwell: Service) -> None:  # [38]
-    """Until it does, the ledger rows of a COPY under way are locked for every other worker."""
+    """Until then, the ledger rows of the running COPY are locked for all other workers."""
     pool = stepwell.worker._pool
     assert pool is not None
     assert await pool.fetchval("SHOW tcp_keepalives_idle") == "15"
@@ -123,7 +123,7 @@ async def test_same_frames_at_two_workers_are_stored_once(stepwell: Service) -> 
         for _ in range(5):
             for logger in loggers:
                 logger.log(60)
-                await logger.flush(0.05)  # into the spool, and no further
+                await logger.flush(0.05)  # into the spool only
             bodies = [b"".join(_waiting(logger)) for logger in loggers]
             body = b"".join(bodies)
             async with aiohttp.ClientSession() as client:

@@ -1,4 +1,4 @@
-"""Faults of the network between SDK and worker: whatever happens, acknowledged frames are stored exactly once.
+"""Network faults between SDK and worker: acknowledged frames are stored exactly once in all cases.
 
 Each test ends with the judge. Numbers in brackets are those of the list of faults in docs/guarantees.md.
 """
@@ -81,7 +81,7 @@ async def _survives_ends(stepwell: Service, direction: str, end: Action, ends: l
     while stepwell.web.links <= len(ends):
         logger.log(100)
         assert await logger.flush()
-        stepwell.web.end_all(Action.CUT)  # a new connection, with the next end
+        stepwell.web.end_all(Action.CUT)  # a new connection, which ends after the next byte
     assert (await stepwell.verdict()).clean
 
 
@@ -96,7 +96,7 @@ async def test_slow_network_changes_nothing(stepwell: Service, shape: Shape) -> 
     loggers = [stepwell.logger(name) for name in "01"]
     for _ in range(3):
         for logger in loggers:
-            logger.log(100)  # no more at once than a busy machine copies byte by byte within a statement's time
+            logger.log(100)  # as much as a busy machine copies byte by byte within the timeout of a statement
         for logger in loggers:
             assert await logger.flush()
     assert (await stepwell.verdict()).clean

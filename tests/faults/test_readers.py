@@ -1,7 +1,7 @@
 """Faults of readers: live views and reads whose connection ends at any point, while writers restart.
 
-Numbers in brackets are those of the list of faults in docs/guarantees.md. `View` is strict: it fails when an event
-shows a point twice, or one that lies behind what was shown without a cut.
+Numbers in brackets are those of the list of faults in docs/guarantees.md. `View` is strict: it fails if an event
+repeats a point, or shows an earlier point without a cut.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUICK = Reads(live_poll_s=0.01, live_keep_alive_s=0.2, page_points=300)
 
 @pytest.fixture
 async def workers(postgres_dsn: str) -> AsyncIterator[list[Worker]]:
-    """Two on the same Postgres: any request may come to any of them."""
+    """Two workers on one Postgres; any request may reach either."""
     both = [Worker(Config(postgres_dsn, port=0, reads=QUICK)) for _ in range(2)]
     for worker in both:
         await worker.start()
@@ -46,7 +46,7 @@ async def workers(postgres_dsn: str) -> AsyncIterator[list[Worker]]:
 
 @asynccontextmanager
 async def breaking(workers: list[Worker], ends: random.Random, most: int) -> AsyncIterator[str]:
-    """The URL of a proxy to both workers in turn, whose connections end after any byte of the answers."""
+    """The URL of a proxy to both workers in turn, whose connections end after a random byte of the answers."""
     turn = 0
 
     async def connect() -> Any:
@@ -56,7 +56,7 @@ async def breaking(workers: list[Worker], ends: random.Random, most: int) -> Asy
         return await asyncio.open_connection(url.hostname, url.port)
 
     proxy = Proxy(connect)
-    # Mostly early; now and then late enough for whatever has gathered meanwhile.
+    # Usually early; sometimes late enough for everything that has gathered.
     proxy.down = lambda _: Shape(
         end_after=ends.randrange(1, most * ends.choice([1, 1, 100])), end=ends.choice([Action.CUT, Action.RESET])
     )
@@ -68,7 +68,7 @@ async def breaking(workers: list[Worker], ends: random.Random, most: int) -> Asy
 
 
 async def write(workers: list[Worker], writer: str, luck: random.Random, frames: int) -> None:
-    """Logs, and starts again from an earlier step now and then, through either worker."""
+    """Logs through either worker, and sometimes restarts from an earlier step."""
     session, step = Session(writer=writer), 0
     for _ in range(frames):
         if luck.random() < 0.2:
@@ -80,7 +80,7 @@ async def write(workers: list[Worker], writer: str, luck: random.Random, frames:
 
 
 async def watch(url: str, view: View, done: asyncio.Event, pg: asyncpg.Connection) -> int:
-    """Follows the run until it shows what is stored; returns how often it connected."""
+    """Follows the run until it shows everything stored; returns the number of connections."""
     connections = 0
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -90,7 +90,7 @@ async def watch(url: str, view: View, done: asyncio.Event, pg: asyncpg.Connectio
                     while True:
                         if done.is_set() and await shows_all(view, pg):
                             return connections
-                        with contextlib.suppress(TimeoutError):  # nothing is new: look whether that is all
+                        with contextlib.suppress(TimeoutError):  # no news: check whether this is everything
                             async with asyncio.timeout(0.5):
                                 event = await events.next()
                             view.take(*event)
@@ -127,7 +127,7 @@ async def test_interrupted_live_view_misses_nothing(  # [49, 52]
 async def test_sampled_pages_keep_the_extremes(  # [50]
     workers: list[Worker],
 ) -> None:
-    """Pages are far smaller than the run, and extremes lie on their edges as elsewhere."""
+    """Pages are much smaller than the run, and some extremes are at their edges."""
     rng = np.random.default_rng(7)
     every: dict[tuple[str, int], float] = {}
     for writer in WRITERS:
@@ -138,7 +138,7 @@ async def test_sampled_pages_keep_the_extremes(  # [50]
         every |= {(writer, step): value for step, value in enumerate(values.tolist())}
 
     batches = await ask_batches(workers[0], f"{RUN}/history", keys="loss", samples=300)
-    assert len(batches) > 3  # pages, and the end
+    assert len(batches) > 3  # pages and the final message
     kept = {(row["_writer"], row["_step"]): row["loss"] for row in rows_of(batches)}
     sampled = batches[-1].head["sampled"]
     assert (sampled["from"], sampled["from_rows"], sampled["rows"]) == (6000, 6000, len(kept))
@@ -164,7 +164,7 @@ async def test_sampled_pages_keep_the_extremes(  # [50]
 async def test_interrupted_scan_returns_every_row_once(workers: list[Worker], seed: int) -> None:  # [52]
     session = Session()
     await store(workers[0], session, frame(session, range(3000), {"loss": np.arange(3000.0)}))
-    # Most answers are cut off; each brings a page at least, or the SDK would rightly give up.
+    # Most answers are cut off, but each contains at least one page; otherwise the SDK would rightly give up.
     async with breaking(workers, random.Random(seed), 60_000) as url:
 
         def scan() -> list[int]:

@@ -1,4 +1,4 @@
-"""The judge reads through sealing, and finds every possible mistake of a sealer, a view or the ring."""
+"""The judge reads during sealing, and detects every possible bug of a sealer, a view or the ring."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def verdict(stepwell: Service) -> Verdict:
 
 
 async def two_at_once(pool: asyncpg.Pool, **changed: str) -> list[Pass | BaseException | None]:
-    """Two sealers that have both read what is there before either writes."""
+    """Two sealers that have both read the same rows before either writes."""
     both = asyncio.Barrier(2)
 
     class Slow(Sealer):

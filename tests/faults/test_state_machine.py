@@ -1,4 +1,4 @@
-"""Random sequences of actions: the short run of the state machine. `python -m faults.soak` is the long one."""
+"""Random sequences of actions: a short run of the state machine. `python -m faults.soak` is the long one."""
 
 from __future__ import annotations
 

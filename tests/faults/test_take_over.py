@@ -1,7 +1,7 @@
-"""A process replaces another that is still alive: whichever reaches the server first, nothing is lost or hidden.
+"""A process replaces one that is still alive: whichever reaches the server first, nothing is lost or hidden.
 
-The process that started first is cut off and replaced; later its way is open again. The judge knows only what was
-acknowledged, to either of them.
+The process that started first is disconnected and replaced; later it is connected again. The judge checks only what was
+acknowledged to either of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def superseded(pg: asyncpg.Connection) -> int:
 
 
 def replacement(stepwell: Service) -> Logger:
-    """On another node: its way to the worker is its own."""
+    """Starts a logger on another node, which has its own proxy."""
     place = stepwell.place / "elsewhere"
     place.mkdir()
     stepwell.loggers.append(Logger(stepwell.worker.url, place, first_step=5))
@@ -84,7 +84,7 @@ async def test_replaced_process_is_fenced_and_keeps_its_frames(stepwell: Service
 
 
 async def test_immediate_restart_takes_over(stepwell: Service, pg: asyncpg.Connection) -> None:
-    """Within the same second, and although its attach took as long: who comes last is the newer one in doubt."""
+    """Within 2 s, the process that attaches last counts as the newer one, even if its attach was slow."""
     old = stepwell.logger(age_s=1)
     old.log(20)
     assert await old.flush()

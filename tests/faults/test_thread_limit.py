@@ -1,5 +1,4 @@
-"""A host that starts no more threads for a while (a limit on pids): work continues without them, and later with
-them."""
+"""A host that temporarily starts no more threads (a limit on pids): work continues without them."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.db
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """limit(True): no thread of ours can be started; limit(False): again they can."""
+    """limit(True): the SDK can start no threads; limit(False): it can again."""
     start = threading.Thread.start
     reached = False
 
@@ -79,6 +78,6 @@ def test_spool_is_synced_at_the_limit(
         before = len(synced)
         run.log({"loss": float(step)})
         assert run.flush(30, durable=False)
-        until(lambda before=before: len(synced) >= before + 2)  # that of `flush`, and the one that comes by itself
+        until(lambda before=before: len(synced) >= before + 2)  # the attempt of `flush`, and the automatic one
     assert synced == sorted(synced)
     assert synced[-1] >= 3

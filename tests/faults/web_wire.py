@@ -1,11 +1,11 @@
-"""HTTP and WebSocket, as far as the proxy must know them: where messages end, and what they are in Stepwell's protocol.
+"""HTTP and WebSocket, as far as the proxy must know them: message boundaries, and their meaning in Stepwell's protocol.
 
     > request              < answer  < upgraded         the head of an HTTP message; bodies follow without a name
     > attach  > finish     < attached  < finished       control messages on the stream
     > frames               < ack       < error
     > close   > ping …     < close     < pong …         WebSocket's own
 
-A message is passed on as it came, mask and all.
+Messages are forwarded unchanged, including their masks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Side:
         self._head = prefix + head
         self._answers = answers
         self._buffer = bytearray()
-        self._body = 0  # bytes of an HTTP body that are still to come
+        self._body = 0  # the remaining bytes of an HTTP body
         self._upgraded = False
 
     def feed(self, data: bytes) -> Pieces:
@@ -80,7 +80,7 @@ class _Side:
 
 
 def answer(status: str, body: bytes, content_type: str = "text/html") -> bytes:
-    """An HTTP answer, as a captive portal or a load balancer would give it."""
+    """An HTTP answer like that of a captive portal or a load balancer."""
     head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
     return head.encode() + b"\r\n" + body
 

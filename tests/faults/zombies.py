@@ -1,9 +1,9 @@
-"""Processes that live on although they have been replaced, in the midst of a churn: what a missing fence would let in.
+"""Processes that keep running after they were replaced, during a churn; they detect missing fencing.
 
-Comes in: a stack whose other parts die meanwhile, and a run. One process after the other takes the same writer over;
-the one before it goes on, above the first step of the new one. Fenced, it keeps what it logs there in its spool, and
-`stepwell sync` brings that home under a name of its own. Were it not, the server would acknowledge steps that the new
-epoch has superseded: the judge misses them.
+The input is a stack whose other parts are killed meanwhile, and a run. One process after another takes over the same
+writer; the previous one continues to log above the first step of the new one. Since it is fenced, its new frames stay
+in its spool, and `stepwell sync` delivers them under a separate name. Without fencing, the server would acknowledge
+steps that the new epoch has superseded, and the judge would report them as lost.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from faults.harness import Child, Stack
 from faults.journal import Record, read_journal
 from faults.programs import Writer
 
-#: Steps between a process and its replacement. Half of it beyond that, a replaced one goes on.
+#: The number of steps between a process and its replacement. A replaced process continues half of that above it.
 _GAP = 10_000
 
 
 @dataclass(slots=True)
 class Zombies:
-    """One writer that is taken over again and again.
+    """One writer that is taken over repeatedly.
 
     Args:
-        directory: of spools and journals.
-        journals: where the journals of all processes are noted.
-        seed: of how much they log.
+        directory: the directory of spools and journals.
+        journals: the list to which the journals of all processes are added.
+        seed: the seed of the number of steps that they log.
 
     Attributes:
-        lives: how many processes there were.
-        fenced: how many of them logged on after their replacement had stored something.
+        lives: the number of processes so far.
+        fenced: the number of processes that continued to log after their replacement had stored something.
     """
 
     stack: Stack
@@ -50,14 +50,14 @@ class Zombies:
         self.directory.mkdir()
 
     async def until(self, done: asyncio.Event) -> None:
-        """Take-over after take-over, and the end of all of them."""
+        """Runs takeovers, and ends all processes at the end."""
         old = await self._start()
         while not done.is_set():
             await self._log(old)
             heir = await self._start()
             while not done.is_set() and _record(heir).stored < 0:
                 await self._log(heir)
-            if _record(heir).stored >= 0:  # its COMMIT is on the disk, so the fence is
+            if _record(heir).stored >= 0:  # its COMMIT is on disk, so the fence is, too
                 self.fenced += 1
                 await self.stack.tell(old, f"skip {_GAP * 3 // 2}")
             for _ in range(self._random.randint(1, 3)):
@@ -79,7 +79,7 @@ class Zombies:
             self.lives * _GAP,
             str(journal),
         )
-        # Who starts later is younger, by more than the server asks for.
+        # The replacement is younger by more than the server requires.
         writer = Writer(*options, seed=self._random.getrandbits(32), age_s=100_000.0 - 10 * self.lives)
         self.lives += 1
         return await self.stack.run(writer)
@@ -87,7 +87,7 @@ class Zombies:
     async def _log(self, child: Child) -> None:
         await self.stack.tell(child, f"log {self._random.randint(1, 40)}")
         await self.stack.tell(child, "flush 0.3")
-        # Else these log more than all others, and to compare all ways to read it takes longer than the kills.
+        # Otherwise these would log more than all others, and comparing all reads would take longer than the kills.
         await asyncio.sleep(0.1)
 
     async def _end(self, child: Child) -> None:

@@ -5,7 +5,7 @@
                                 what the children say (`faults.events`)
 
 A child has a pipe as its stdin and its log file as stdout and stderr. When stdin of the zygote ends, all children are
-killed. Nothing here has threads, so that a fork is as good as a start, and 30 times as fast.
+killed. The zygote has no threads, so a fork is equivalent to a new process, and 30 times as fast.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 def _obey(order: dict[str, Any], stdins: dict[int, int]) -> None:
     if "tell" in order:
         if order["tell"] in stdins:
-            with contextlib.suppress(BrokenPipeError):  # it has died, which `_reap` will tell
+            with contextlib.suppress(BrokenPipeError):  # it has died, which `_reap` will report
                 os.write(stdins[order["tell"]], order["line"].encode() + b"\n")
         return
     ours, theirs = os.pipe()
@@ -75,7 +75,7 @@ def _become(program: dict[str, Any], stdin: int, log: str) -> NoReturn:
         os.dup2(output, 2)
         status = programs.decode_program(program).main()
         sys.stdout.flush()
-    except BaseException:  # noqa: BLE001 - the end of the process: its log has it, its status says it
+    except BaseException:  # noqa: BLE001 - the process ends; the error is in its log and its status
         traceback.print_exc()
     finally:
         sys.stderr.flush()

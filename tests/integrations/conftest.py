@@ -1,4 +1,4 @@
-"""Programs of third-party code in processes of their own, with Stepwell in the place of wandb.
+"""Programs with third-party code in separate processes, with Stepwell instead of wandb.
 
 train   runs one against `stepwell up`, without network for the libraries; returns what readers see of its run, and the
         truth: what the program itself wrote into truth.json.
@@ -20,7 +20,7 @@ from fixtures.commands import Server
 from fixtures.seen import Seen
 
 PATIENCE_S = 240.0
-#: All that is asked of a program.
+#: The settings of all programs.
 STAND_IN = "import stepwell\nstepwell.install_as_wandb()\n"
 
 

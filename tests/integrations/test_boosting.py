@@ -47,7 +47,7 @@ def test_lightgbm_logs_rounds_and_summary(train: Train) -> None:
     assert seen.about()["config"]["objective"] == "binary"
     summary = seen.summary()
     assert summary["test_auc"] == {"max": max(truth["test"]["auc"])}
-    assert summary["best_iteration"] == 0  # LightGBM's word for: no early stopping
+    assert summary["best_iteration"] == 0  # this disables early stopping in LightGBM
     assert (5, "Feature Importance_table") in seen.objects()
     assert seen.files().keys() == {"model.txt"}
     assert "Traceback" not in done.stderr

@@ -150,16 +150,16 @@ def test_watched_model_logs_histograms(train: Train) -> None:
     assert sorted(found) == sorted(f"{kind}/net.{name}" for kind in ("gradients", "parameters") for name in names)
     for name in names:
         shown = found[f"gradients/net.{name}"]
-        for one, (numel, low, high) in zip(shown, truth[name][1::2], strict=True):  # each second pass
+        for one, (numel, low, high) in zip(shown, truth[name][1::2], strict=True):  # every second batch
             assert sum(one["values"]) == numel
-            if numel == 1:  # then the bins reach to both sides of it
+            if numel == 1:  # then the bins extend to both sides of it
                 assert one["bins"][0] <= low <= one["bins"][-1]
             else:
                 assert (one["bins"][0], one["bins"][-1]) == pytest.approx((low, high))
 
 
 def test_training_does_not_wait_for_a_missing_server(train: Train) -> None:
-    """The logger asks for `resume="allow"`, but an id that is made up can be nowhere yet."""
+    """The logger uses `resume="allow"`, but a generated id cannot exist yet."""
     _, truth, done = train(
         MODEL
         + """
@@ -177,7 +177,7 @@ def test_training_does_not_wait_for_a_missing_server(train: Train) -> None:
 
 
 def test_log_model_is_refused_at_construction(train: Train) -> None:
-    """And not at the first checkpoint, which may be hours later."""
+    """The error must not occur only at the first checkpoint, which may be hours later."""
     _, _, done = train(
         MODEL
         + """

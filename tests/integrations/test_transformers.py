@@ -60,7 +60,7 @@ def test_tiny_model_is_trained(train: Train) -> None:
 
 
 def test_watched_model_is_logged(train: Train) -> None:
-    seen, _, _ = train(TRAINER.replace("max_steps=6", "max_steps=101"), WANDB_WATCH="all")  # it asks for each 100th
+    seen, _, _ = train(TRAINER.replace("max_steps=6", "max_steps=101"), WANDB_WATCH="all")  # it logs every 100th step
     keys = {key for _, key in seen.objects()}
     assert {"gradients/classifier.weight", "parameters/classifier.weight"} <= keys
     assert len(seen.metric("train/loss")) == 101

@@ -80,7 +80,7 @@ def test_histograms_match_the_values(logged: testing.Capture, run: Run) -> None:
     assert found["_type"] == "histogram"
     assert np.allclose(found["bins"], edges)
     assert sum(found["values"]) == before.numel()
-    assert np.abs(np.cumsum(found["values"]) - np.cumsum(counts)).max() <= 1  # a value on an edge, in float32
+    assert np.abs(np.cumsum(found["values"]) - np.cumsum(counts)).max() <= 1  # a value on a bin edge in float32
     gradient = model[0].weight.grad
     assert row["gradients/0.weight"]["bins"][0] == pytest.approx(gradient.min().item())
     assert row["gradients/0.weight"]["bins"][-1] == pytest.approx(gradient.max().item())

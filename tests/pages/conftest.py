@@ -4,7 +4,7 @@
     site    the address of the server of the module, with nothing logged yet
     log     log(code): runs a program that logs to it; `url` and `np` are names there
 
-Nothing waits for a time: `expect` and `wait_for_function` wait for what a person would see.
+Nothing waits for a fixed time: `expect` and `wait_for_function` wait for visible changes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-#: A hang is a failure that says where.
+#: A timeout turns a hang into a failure that shows its place.
 PATIENCE_MS = 20_000
 
 Log = Callable[..., None]
 
 
-# Not for the session: its event loop counts as running in this thread, so `asyncio.run` would fail in later tests.
+# Per module, not per session: its event loop counts as running in this thread, so `asyncio.run` would fail later.
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as running:
@@ -83,7 +83,7 @@ def page(browser: Browser, site: str) -> Iterator[Page]:
 
 
 def _expected(said: ConsoleMessage) -> bool:
-    """A 404, a refused query or no network, which the page shows; what a frame with logged HTML may not do."""
+    """Expected errors: a 404, a refused query or no network, which the page shows; blocked actions of logged HTML."""
     if said.location["url"].endswith("/v1/sql") and "status of 400" in said.text:
         return True
     if "status of 404" in said.text or "ERR_INTERNET_DISCONNECTED" in said.text:
@@ -92,7 +92,7 @@ def _expected(said: ConsoleMessage) -> bool:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keeps a picture for the eye where STEPWELL_SCREENSHOTS names a folder."""
+    """Saves a screenshot if STEPWELL_SCREENSHOTS names a directory."""
     if folder := os.environ.get("STEPWELL_SCREENSHOTS"):
         test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0].replace("/", "-")
         page.screenshot(path=Path(folder) / f"{test}-{name}.png")

@@ -1,4 +1,4 @@
-"""People change a run in the browser: its name, tags and note; they delete one, or several."""
+"""Editing a run in the browser: its name, tags and note; and deleting one run or several."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PAGES = (
     RUN,
     *(f"{RUN}/{tab}" for tab in ("charts", "media", "system", "console", "files")),
 )
-#: JavaScript of the first route, compressed.
+#: The limit on compressed JavaScript of the first route.
 BUDGET = 100_000
 
 
@@ -40,13 +40,13 @@ def runs(log: Log) -> None:
 
 
 def settled(page: Page) -> None:
-    """Waits until the page shows what it was asked for."""
+    """Waits until the page shows its contents."""
     expect(page.locator("main")).to_be_visible()
     page.wait_for_load_state("networkidle")
 
 
 def serious(page: Page) -> list[Any]:
-    """What axe finds that keeps people out."""
+    """The serious findings of axe."""
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run()")
     return [

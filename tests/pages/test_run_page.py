@@ -65,10 +65,10 @@ def test_charts_mark_nan_and_report_all_points(page: Page) -> None:
 
 def test_console_starts_at_the_end_with_colours(page: Page) -> None:
     page.goto(f"{RUN}/console")
-    expect(page.get_by_text(re.compile(r"30\d lines"))).to_be_visible()  # and what the SDK itself says
+    expect(page.get_by_text(re.compile(r"30\d lines"))).to_be_visible()  # and the lines of the SDK itself
     expect(page.get_by_text("299", exact=False).first).to_be_visible()
     expect(page.locator(".term .a-red").first).to_have_text("line")
-    assert page.locator(".term .ln").count() < 120  # those in sight
+    assert page.locator(".term .ln").count() < 120  # the visible ones
     page.get_by_label("Find lines").fill("line 123")
     expect(page.locator(".term .ln")).to_have_text(["line 123"])
 

@@ -44,7 +44,7 @@ def runs(log: Log, server: Server) -> None:
         )
         await connection.close()
 
-    with ThreadPoolExecutor(1) as pool:  # Playwright keeps a loop in this thread
+    with ThreadPoolExecutor(1) as pool:  # Playwright has a loop in this thread
         pool.submit(asyncio.run, many()).result()
 
 

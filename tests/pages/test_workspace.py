@@ -12,7 +12,7 @@ from pages.conftest import Log, chart, drawn
 pytestmark = [pytest.mark.db, pytest.mark.slow]
 
 WORKSPACE = "/team/tiny"
-#: A spike of one step, whose exact value must show.
+#: A spike of one step, whose exact value must be shown.
 SPIKE = 61.27345678901234
 
 
@@ -84,7 +84,7 @@ def test_spike_is_shown_and_exact_when_zoomed(page: Page) -> None:
     expect(page.locator(chart(page, "train/loss"))).not_to_contain_text("of 20,000")
     drag(0.43, 0.47)
     expect(page.locator(chart(page, "train/loss"))).to_contain_text(re.compile(r"all \d+ points"))
-    # Arrow keys go from point to point, so the spike is passed in any case.
+    # Arrow keys move from point to point, so they must reach the spike.
     page.locator(f"{chart(page, 'train/loss')} .plot").focus()
     page.keyboard.press("ArrowRight")
     for _ in range(400):
@@ -163,7 +163,7 @@ def test_runs_are_filtered_by_typing(page: Page) -> None:
     expect(page.locator(chart(page, "eval/loss"))).to_contain_text("1 point")
     page.get_by_label("Filter runs").fill("lr <")
     expect(page.get_by_text("a value after “<” is missing at the end")).to_be_visible()
-    expect(page.locator(".rr")).to_have_count(1)  # what was there stays
+    expect(page.locator(".rr")).to_have_count(1)  # existing points stay
     page.get_by_role("button", name="Clear the filter").click()
     expect(page.locator(".rr")).to_have_count(3)
 
@@ -187,7 +187,7 @@ def test_running_run_updates_and_keeps_the_zoom(page: Page, log: Log) -> None:
         os._exit(0)
     """)
     expect(page.locator(chart(page, "x"))).to_contain_text("all 40 points")
-    drawn(page, "later")  # a metric that is new
+    drawn(page, "later")  # a new metric
     expect(page.locator(".rr .num").first).to_have_text("39")
 
 
