@@ -1,4 +1,4 @@
-"""Texts that neither JSON nor Postgres can hold, in every place where a run has a text: no data is stuck or refused."""
+"""Texts that JSON or Postgres cannot store, wherever a run has a text: no data is stuck or refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fixtures.server import Backend, StartRun
 
 pytestmark = pytest.mark.db
 
-#: NUL, the bytes of a file name that is no text, and one half of a pair.
+#: NUL, bytes of an undecodable file name, and a lone surrogate.
 BAD = "a\0b\udcffc\ud800d"
 GOOD = "a\ufffdb\ufffdc\ufffdd"
 

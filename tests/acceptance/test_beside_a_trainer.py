@@ -1,4 +1,4 @@
-"""A process that starts with the id of an existing run: beside a live trainer, or after one that has ended."""
+"""A process that starts with the id of an existing run, while its trainer runs or after it has ended."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ run.finish()
 
 
 class Program:
-    """A program under way."""
+    """A running program."""
 
     def __init__(self, path: Path, backend: Backend, *more: str) -> None:
         self.process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Program:
         assert self.process.stdout.readline() == "logged\n"
 
     def end(self) -> str:
-        """Lets it go on; what it said."""
+        """Lets the program continue; returns its output."""
         _, said = self.process.communicate("\n", timeout=PATIENCE_S)
         assert self.process.returncode == 0, said
         return said
@@ -74,7 +74,7 @@ def trainer(backend: Backend, tmp_path: Path) -> Iterator[Program]:
 
 
 def until_left(backend: Backend) -> None:
-    """Waits until the server has seen that the connection of writer 0 has ended."""
+    """Waits until the server has noticed that the connection of writer 0 has ended."""
     for _ in range(1000):
         if backend.query("SELECT left_at IS NOT NULL FROM stepwell.writer WHERE name = '0'") == [(True,)]:
             return

@@ -14,7 +14,7 @@ from stepwell.cli import main
 
 pytestmark = pytest.mark.db
 
-#: Each child starts a run and does not finish it; `argv` has how to start children, the server and a directory.
+#: Each child starts a run and does not finish it; `argv` contains the start method, the server and a directory.
 CHILDREN = """
 import multiprocessing, sys, stepwell
 

@@ -118,7 +118,7 @@ class TestUp:
         def workers() -> list[psutil.Process]:
             found = []
             for child in psutil.Process(running.process.pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):  # the killed one: gone, or not yet waited for
+                with contextlib.suppress(psutil.NoSuchProcess):  # the killed one is gone or a zombie
                     if "stepwell_ingest.server.worker_process" in child.cmdline():
                         found.append(child)
             return found
@@ -153,7 +153,7 @@ class TestUp:
         assert done.returncode == 1
         assert done.stderr.startswith(f"stepwell: cannot listen on 127.0.0.1 port {port}\n  Address already in use\n")
         assert "Take another port with --port" in done.stderr
-        assert not (data_place / "data" / "postgres").exists()  # found before Postgres was made
+        assert not (data_place / "data" / "postgres").exists()  # detected before Postgres was created
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_postgres_down_at_start(self, stepwell_command: Run, data_place: Path, workers: str) -> None:
@@ -320,7 +320,7 @@ class TestSync:
         ask: Callable[[str], list[dict[str, object]]],
         tmp_path: Path,
     ) -> None:
-        # Killed while it delivers: what the server has already is not stored twice.
+        # A delivery is killed: frames that the server already has are not stored twice.
         assert train(ID="killed", KILL="1", STEPWELL_URL=server.url) == -signal.SIGKILL
         assert spools(tmp_path)
         done = stepwell_command("sync", "--url", server.url, cwd=tmp_path)

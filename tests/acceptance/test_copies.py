@@ -1,4 +1,4 @@
-"""Runs, configs and summaries that are copied or pickled: for a spawned child, a checkpoint, an averaged model."""
+"""Copied or pickled runs, configs and summaries, as for a spawned child, a checkpoint or an averaged model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place of a user's database, and the move of one from an older version."""
+"""The directory of a user's database, and the move from the directory of an older version."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def database(place: Path) -> None:
 
 def test_data_is_separate_from_home_spools(home: Path) -> None:
     assert data_directory() == home / ".local" / "share" / "stepwell"
-    (home / ".stepwell" / "default" / "p").mkdir(parents=True)  # spools of a run that began here
+    (home / ".stepwell" / "default" / "p").mkdir(parents=True)  # spools of a run that was started here
     assert data_directory() == home / ".local" / "share" / "stepwell"
 
 
 def test_environment_sets_the_data_directory(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     assert data_directory() == home / "data" / "stepwell"
-    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # which the specification says to ignore
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")  # a relative path, which the specification says to ignore
     assert data_directory() == home / ".local" / "share" / "stepwell"
     monkeypatch.setenv("STEPWELL_DATA", "~/mine")
     assert data_directory() == home / "mine"

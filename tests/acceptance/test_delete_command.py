@@ -1,4 +1,4 @@
-"""`stepwell delete`: the command, its effect on a training process, and on spools."""
+"""`stepwell delete`: the command, and its effect on training processes and spools."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SLOW_SCRIPT = """
     print(sorted(path.name for path in pathlib.Path(".stepwell").rglob("*.seg")))
 """
 
-#: Dies with a frame on its disk that the server has not.
+#: A program that dies with a frame in its spool that the server does not have.
 KILLED = """
 import os, subprocess, sys
 code = '''
@@ -202,7 +202,7 @@ def test_process_of_a_deleted_run_keeps_training(
         done = delete("slow", "--yes")
         assert done.returncode == 0, done.stderr
         assert "1 of them runs: its processes are told so" in done.stdout
-        time.sleep(0.5)  # it goes on logging
+        time.sleep(0.5)  # it continues to log
         (tmp_path / "stop").touch()
         out, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
@@ -260,7 +260,7 @@ class TestSync:
     def test_spool_of_a_deleted_run_can_be_discarded(
         self, delete: Any, runs: Any, stepwell_command: Run, tmp_path: Path, server: Server, train: Any
     ) -> None:
-        """A process that was killed with frames on its disk; its run is deleted; its spool is found."""
+        """A process is killed with frames in its spool; after its run is deleted, the spool is synced."""
         train(KILLED)
         assert delete("late", "--yes").returncode == 0
         done = stepwell_command("sync", tmp_path / ".stepwell", "--url", server.url)

@@ -1,4 +1,4 @@
-"""The demo, with few steps: it ends, its counts agree, and it leaves nothing behind."""
+"""The demo with few steps: it ends, its counts agree, and it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.db, pytest.mark.slow]
 def test_demo(stepwell_command: Run, data_place: Path) -> None:
     done = stepwell_command("demo", "--steps", "66", environment={"TMPDIR": str(data_place)}, timeout_s=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    # 18 metrics a step, 2 more every eleventh step and at the last one.
+    # 18 metrics per step, and 2 more at every eleventh step and the last one.
     counted = 66 * 18 + 2 * (6 + 1)
     for rank in range(4):
         assert re.search(rf"^ +{rank} +{counted:,} +{counted:,} +20  equal$", done.stdout, re.MULTILINE)
@@ -35,7 +35,7 @@ def test_demo(stepwell_command: Run, data_place: Path) -> None:
 
 
 def test_missing_scikit_learn(stepwell_command: Run, tmp_path: Path) -> None:
-    # A finder that knows no sklearn, as in an installation without the extra.
+    # A finder that hides sklearn, as in an installation without the extra.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name, package=None: None if name == 'sklearn' else find(name, package)\n"
@@ -51,7 +51,7 @@ def test_missing_scikit_learn(stepwell_command: Run, tmp_path: Path) -> None:
 def test_no_process_survives_the_demo(
     command_environment: dict[str, str], data_place: Path, number: signal.Signals
 ) -> None:
-    # Under nohup a child would inherit that SIGHUP is ignored.
+    # under nohup, a child would inherit ignored SIGHUP
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         _survives_nothing(command_environment, data_place, number)
@@ -83,6 +83,6 @@ def test_kept_demo_runs_until_stopped(command_environment: dict[str, str], data_
         assert next(demo.stdout) == "The server runs until Ctrl-C.\n"
         with urllib.request.urlopen(page) as answer:
             assert answer.headers["Content-Type"].startswith("text/html")
-        demo.send_signal(signal.SIGTERM)  # a shell's background job may ignore SIGINT
+        demo.send_signal(signal.SIGTERM)  # background jobs of a shell may ignore SIGINT
         assert demo.wait(60) == 0
     assert list(data_place.iterdir()) == []

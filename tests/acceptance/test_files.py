@@ -1,4 +1,4 @@
-"""Files at a complete server: `stepwell up` with two workers, a kill in the middle of an upload, and a restart."""
+"""Files and a complete server: `stepwell up` with two workers, a kill during an upload, and a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`finish` when exceptions interrupt it, a callback calls it, or threads race for it. Nothing is lost."""
+"""`finish` is interrupted by exceptions, called by a callback, or called by several threads: nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def no_run_is_left() -> Iterator[None]:
 
 
 class Alarm(Exception):
-    """What a program's own handler of a signal raises."""
+    """An exception from a program's own signal handler."""
 
 
 @contextmanager
 def alarm(error: type[BaseException], after_s: float = 0.2) -> Iterator[None]:
-    """Raises `error` in this thread, wherever it is by then."""
+    """Raises `error` in this thread after a while, wherever it is then."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise error
@@ -54,7 +54,7 @@ def alarm(error: type[BaseException], after_s: float = 0.2) -> Iterator[None]:
 
 
 class SlowPicture:
-    """Is encoded when it may be."""
+    """A media object whose encoding waits for an event."""
 
     held_bytes = 1
 
@@ -182,7 +182,7 @@ def test_rejection_callback_may_finish_the_run(backend: Backend, start_run: Star
         first.log({"a": 1}, step=9)
     run = start_run(backend.url, on_rejection=on_rejection, resume="allow")
     calls.append(lambda: run.finish(5))
-    run._stage._step = 0  # as if it did not know where it is: the server rejects the frame
+    run._stage._step = 0  # a wrong step, so the server rejects the frame
     run.log({"a": 2})
     deadline = time.monotonic() + PATIENCE_S
     while not run._life.over and time.monotonic() < deadline:
@@ -230,7 +230,7 @@ def test_racing_init_and_finish_end_cleanly(backend: Backend, tmp_path: Path) ->
 
 
 async def test_finish_waits_while_the_server_makes_progress(start_run: StartRun) -> None:
-    """Nothing of this run moves for several times the patience of `finish`."""
+    """The run makes no progress for several times the timeout of `finish`."""
 
     async def busy(peer: Peer) -> None:
         assert (await peer.attach())["progress"] is True

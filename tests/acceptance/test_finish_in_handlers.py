@@ -1,5 +1,4 @@
-"""A program's own signal handler calls `finish` or `flush`, wherever inside of `log()` the signal comes. Neither waits
-for itself, and nothing that was logged is lost."""
+"""A program's own signal handler calls `finish` or `flush` at any point in `log()`: nothing hangs or is lost."""
 
 from __future__ import annotations
 

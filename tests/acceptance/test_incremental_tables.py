@@ -1,4 +1,4 @@
-"""INCREMENTAL tables over resumes: the increments of all processes are one sequence, at a real server."""
+"""INCREMENTAL tables across resumes: the increments of all processes form one sequence on a real server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(run: Run, table: stepwell.Table, *numbers: int, key: str = "t") -> None:
 
 
 def increments(server: Backend, key: str = "t") -> list[Increment]:
-    """(step, increment_num, nrows, rows of its file) of what is shown; each names those before it."""
+    """The shown increments as (step, increment_num, nrows, rows of its file); each lists the ones before it."""
     rows = server.query("SELECT step, value FROM stepwell.history_objects WHERE key = $1 ORDER BY step", key)
     found, paths = [], []
     for step, value in rows:
@@ -48,7 +48,7 @@ def one_after_the_other(numbers: range) -> list[Increment]:
 def test_resumed_run_continues_its_tables(file_server: Backend, start_run: StartRun, word: str) -> None:
     with start_run(file_server.url) as run:
         add(run, new_table(), 0, 1)
-    for start in (2, 4):  # twice: what is resumed can be resumed
+    for start in (2, 4):  # twice: a resumed run can be resumed again
         with start_run(file_server.url, resume=word) as run:
             add(run, new_table(), start, start + 1)
     assert increments(file_server) == one_after_the_other(range(6))
@@ -77,7 +77,7 @@ def test_rewound_run_continues_after_remaining_increments(file_server: Backend, 
 
 
 def test_restart_without_resume_starts_over(file_server: Backend, start_run: StartRun) -> None:
-    """It supersedes what was logged from its first step on."""
+    """The restart supersedes everything from its first step on."""
     for _ in range(2):
         with start_run(file_server.url) as run:
             add(run, new_table(), 0, 1)

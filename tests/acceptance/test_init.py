@@ -1,4 +1,4 @@
-"""`init` with all arguments that scripts use: settings objects, files, environment, an active run, libraries."""
+"""`init` as scripts use it: arguments, settings objects, files, environment, an active run, libraries."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_wandb_environment_is_understood(backend: Backend, monkeypatch: pytest.M
 
 
 class Shell:
-    """IPython's, in a notebook or in a terminal."""
+    """A stand-in for IPython's shell, in a notebook or a terminal."""
 
     def __init__(self, **attributes: Any) -> None:
         self.__dict__ |= attributes
@@ -247,7 +247,7 @@ def test_older_script_calls_exist() -> None:
 
 @pytest.fixture
 def as_wandb() -> Iterator[Any]:
-    """`import wandb`, as a library says it."""
+    """Imports wandb like a library does."""
     before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "wandb"}
     for name in before:
         del sys.modules[name]

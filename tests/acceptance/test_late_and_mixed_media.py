@@ -1,4 +1,4 @@
-"""Pictures in place of numbers: under a key that also has numbers, and in calls for steps that have passed."""
+"""Pictures under a key that also has numbers, and in calls for steps that have passed."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ run.finish()
 
 
 def killed(environment: Mapping[str, str], directory: Path, backend: Backend, more: int = 0) -> None:
-    """A run whose process is killed, with `more` rows that the server does not have."""
+    """A run whose process was killed with `more` rows that the server does not have."""
     script = f"MORE = {more}\n" + KILLED
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, cwd=directory
@@ -69,7 +69,7 @@ def states(backend: Backend) -> list[tuple[str, str, bool]]:
 
 
 def silence(backend: Backend) -> None:
-    """Nothing is heard of anybody for an hour, and the server notices."""
+    """Moves all heartbeats back by an hour, and lets the server notice."""
     backend.query("UPDATE stepwell.writer SET heartbeat_at = heartbeat_at - interval '1 h'")
     backend.query("SELECT stepwell.reap_v1('1 min')")
 

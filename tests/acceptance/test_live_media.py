@@ -21,7 +21,7 @@ STEPS = 30
 
 
 async def watch(url: str, told: list[tuple[int, str]], began: threading.Event) -> None:
-    """Reads with a new connection for each event, until all has come."""
+    """Reads each event with a new connection until everything has arrived."""
     cursor: str | None = None
     async with asyncio.timeout(60):
         while len(told) < 2 * STEPS:

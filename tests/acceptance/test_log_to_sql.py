@@ -91,7 +91,7 @@ async def test_async_with_and_await_flush_inside_a_running_loop(backend: Backend
         run.log({"a": 1})
         assert await run.flush()
         assert await asyncio.to_thread(backend.points, "run-1") == [("0", "a", 0, 1.0)]
-        run.log({"a": 2}, step=5)  # open, so a flush leaves it
+        run.log({"a": 2}, step=5)  # open, so flush does not send it
         assert await run.flush()
         assert len(await asyncio.to_thread(backend.points, "run-1")) == 1
     assert backend.points("run-1") == [("0", "a", 0, 1.0), ("0", "a", 5, 2.0)]
@@ -200,7 +200,7 @@ def test_late_server_gets_everything(postgres_dsn: str, start_run: StartRun) -> 
 
 @pytest.mark.parametrize("end", [Backend.kill, Backend.stop], ids=["killed", "stopped"])
 def test_restarted_server_has_every_point_once(backend: Backend, start_run: StartRun, end: Any) -> None:
-    """It goes while frames are under way, again and again, so some were committed and not acknowledged."""
+    """The server stops repeatedly with frames in flight, so some are committed but not acknowledged."""
     progress, gone = threading.Semaphore(0), threading.Event()
     run = start_run(backend.url)
 
@@ -250,7 +250,7 @@ def test_finish_without_a_server_leaves_the_spool(
 
 
 def test_rejected_frame_is_reported_everywhere(backend: Backend, start_run: StartRun) -> None:
-    """Another worker's ledger says that the writer is further on already."""
+    """The ledger already has a higher step for the writer."""
     seen: list[tuple[int, RejectionError]] = []
     with start_run(backend.url) as first:
         for step in range(10):
@@ -258,7 +258,7 @@ def test_rejected_frame_is_reported_everywhere(backend: Backend, start_run: Star
     second = start_run(
         backend.url, on_rejection=lambda seq, error: seen.append((seq, error)), timeouts=QUICK, resume="allow"
     )
-    second._stage._step = 0  # as if it did not know where it is
+    second._stage._step = 0  # a wrong step
     second.log({"a": 0, "text": "x"})
     second.flush()
     second.log({"a": 100}, step=100)
@@ -275,7 +275,7 @@ def test_rejected_frame_is_reported_everywhere(backend: Backend, start_run: Star
 def test_overflow_is_counted_and_the_rest_stored(
     postgres_dsn: str, start_run: StartRun, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The spool is full, then memory: the server is away for longer than both last."""
+    """The spool and then memory fill up, because the outage is longer than both last."""
     limits = Limits(spool_bytes=64 * 1024, memory_bytes=32 * 1024, frame_bytes=4096)
     backend = Backend(postgres_dsn)
     seen: list[str] = []

@@ -1,6 +1,6 @@
-"""A notebook: cells that run again, fail or are interrupted, and kernels that are restarted or killed.
+"""Notebooks: cells that are repeated, fail or are interrupted, and kernels that are restarted or killed.
 
-Real kernels (ipykernel), driven as Jupyter does it, against a real server.
+Real kernels (ipykernel), driven like Jupyter does, against a real server.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PATIENCE_S = 60
 
 
 class Notebook:
-    """A kernel and the cells that were run in it.
+    """A kernel and the cells that it has run.
 
     Args:
-        place: where the kernel works; its spools are there.
+        place: the working directory of the kernel, with its spools.
     """
 
     def __init__(self, url: str, place: Path) -> None:
@@ -42,7 +42,7 @@ class Notebook:
         self._client.wait_for_ready(PATIENCE_S)
 
     def run(self, code: str, expected: str = "ok") -> str:
-        """Runs a cell; returns what it printed."""
+        """Runs a cell; returns its output."""
         printed: list[str] = []
 
         def output(message: dict[str, Any]) -> None:
@@ -53,19 +53,19 @@ class Notebook:
         return "".join(printed)
 
     def begin(self, code: str) -> None:
-        """Runs a cell and returns when it has printed something, while it goes on."""
+        """Starts a cell; returns once it has printed something, while it continues."""
         self._client.execute(code)
         while self._client.get_iopub_msg(timeout=PATIENCE_S)["msg_type"] != "stream":
             pass
 
     def interrupt(self) -> None:
-        """The button with the square."""
+        """Interrupts the kernel, like the stop button."""
         self._manager.interrupt_kernel()
-        reply = self._client.get_shell_msg(timeout=PATIENCE_S)["content"]  # of the cell that `begin` has begun
+        reply = self._client.get_shell_msg(timeout=PATIENCE_S)["content"]  # for the cell of `begin`
         assert reply.get("ename") == "KeyboardInterrupt", reply
 
     def restart(self, *, kill: bool) -> None:
-        """The button with the circle; with `kill` the kernel has no time to end."""
+        """Restarts the kernel; with `kill`, it has no time to end."""
         self._manager.restart_kernel(now=kill)
         self._client.wait_for_ready(PATIENCE_S)
 
@@ -96,7 +96,7 @@ async def database(server: Server) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def shown(database: asyncpg.Connection, project: str) -> list[tuple[str, list[int]]]:
-    """State and steps of each run, in the order of their beginning."""
+    """The state and steps of each run, in the order of creation."""
     rows = await database.fetch(
         "SELECT state, array(SELECT step FROM stepwell.history h WHERE h.run_id = r.run_id ORDER BY step) AS steps "
         "FROM stepwell.runs r WHERE project = $1 ORDER BY run_id",
@@ -119,7 +119,7 @@ async def test_repeated_and_failed_cells_continue_the_run(
     assert "is still active, so init() returned it; call finish() first for a new one" in said
     notebook.run("run.log({'loss': 1 / 0})", "error")
     notebook.run("run.log({'loss': object()})", "error")
-    notebook.run("run.config.lr = 1\nrun.config.lr = 2")  # as a cell does that was edited
+    notebook.run("run.config.lr = 1\nrun.config.lr = 2")  # like an edited cell
     notebook.run(LOG + "run.finish()")
     notebook.run(INIT + LOG + "run.finish()")
     steps = list(range(10))
@@ -161,7 +161,7 @@ async def test_killed_kernel_leaves_its_spool(
     notebook.run(INIT + LOG + "run.finish()")
     stepwell_command("sync", notebook.place / ".stepwell", "--url", server.url)
     steps = list(range(10))
-    # "running" until nobody has heard of it for two minutes; then "crashed" (ingest/test_lifecycle.py).
+    # "running" until there was no heartbeat for two minutes; then "crashed" (ingest/test_lifecycle.py).
     assert await shown(database, notebook.place.name) == [("running", steps), ("finished", steps)]
 
 

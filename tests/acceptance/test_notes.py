@@ -1,4 +1,4 @@
-"""Notes of a run arrive once and in order, whatever the network or the server do."""
+"""Notes of a run arrive once and in order, whatever the network or the server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that runs offline in several slots, each from a checkpoint: all are synced later, in any order."""
+"""A job that runs offline in several time slots, each from a checkpoint; all are synced later, in any order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stepwell.cli import main
 
 pytestmark = pytest.mark.db
 
-#: First and last step of each slot; each logs its own number.
+#: The first and last step of each slot; each slot logs its own number.
 SLOTS = [(0, 100), (80, 200), (150, 210)]
 
 
 @pytest.fixture
 def slots(tmp_path: Path) -> list[Path]:
-    """The spools of the slots, one directory each, as if each ran on a node of its own."""
+    """The spools of the slots, one directory each, as if each ran on a separate node."""
     roots = []
     for number, (first, end) in enumerate(SLOTS):
         roots.append(tmp_path / f"node-{number}")

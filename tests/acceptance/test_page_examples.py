@@ -1,8 +1,8 @@
-"""Every kind of example in documentation of W&B's `log`: run with only the import changed, and read back.
+"""Every kind of example in W&B's documentation of `log`, run with only the import changed, and read back.
 
-The scripts say `import wandb`, as users have them; that line alone is replaced. Each runs in a process of its own, in
-an empty directory, against `stepwell up`. What comes back through SQL, `stepwell.Api` and HTTP is held against what the
-script had, which its seeds make known: values to the bit, pixels of pictures, bytes of files.
+The scripts contain `import wandb`, like users' scripts; only that line is replaced. Each runs in a process of its own,
+in an empty directory, against `stepwell up`. The results from SQL, `stepwell.Api` and HTTP are compared with the
+script's data, which is known from its seeds: values to the bit, pixels of pictures, bytes of files.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def test_pillow_images(run_example: RunExample) -> None:
 
 
 def test_numpy_video(run_example: RunExample) -> None:
-    """Of few colours, as a gif has 256 a picture; each picture another, as it has one of equal ones that follow."""
+    """A video with few colours and different frames, since a gif has 256 colours and merges equal frames."""
     seen = run_example("""
         import numpy as np
         import wandb
@@ -205,11 +205,11 @@ def test_numpy_video(run_example: RunExample) -> None:
     assert film["caption"] == "a film"
     shape, worst = decoded_film(seen.file(film), np.moveaxis(frames, 1, -1))
     assert shape == (10, 64, 48, 3)
-    assert worst < 20  # H.264 loses; the mean over a picture, of 255
+    assert worst < 20  # H.264 is lossy; this is the mean difference per picture, of 255
 
 
 def decoded_film(data: bytes, expected: np.ndarray[Any, Any]) -> tuple[tuple[int, ...], float]:
-    """Shape of the film, and how far its worst picture is off."""
+    """The shape of the video, and the difference of its worst frame."""
     with av.open(io.BytesIO(data)) as container:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     return frames.shape, float(np.abs(frames.astype(int) - expected).mean(axis=(1, 2, 3)).max())
@@ -238,11 +238,11 @@ def test_matplotlib_plot(run_example: RunExample) -> None:
     assert drawn["_type"] == "image-file"
     picture = PIL.Image.open(io.BytesIO(seen.file(drawn)))
     assert picture.size == (drawn["width"], drawn["height"])
-    assert len(picture.convert("RGB").getcolors(1 << 24)) > 2  # a line is on it, and letters
+    assert len(picture.convert("RGB").getcolors(1 << 24)) > 2  # it shows a line and letters
 
 
 def numbers(axis: Any) -> np.ndarray[Any, Any]:
-    """Of a trace of plotly: a list, or its binary form."""
+    """The values of a plotly trace, which are a list or in binary form."""
     if isinstance(axis, dict):
         return np.frombuffer(base64.b64decode(axis["bdata"]), np.dtype(axis["dtype"]))
     return np.asarray(axis)

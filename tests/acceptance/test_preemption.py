@@ -31,10 +31,10 @@ WAIT = """
 
 
 def terminated(code: str, *arguments: object, by_itself: bool = False) -> tuple[int, str]:
-    """Sends SIGTERM once the program has printed a line; returns how it ended, and what it said.
+    """Sends SIGTERM once the program has printed a line; returns its exit status and output.
 
     Args:
-        by_itself: the program sends the signal.
+        by_itself: whether the program sends the signal.
     """
     process = subprocess.Popen(
         command(code, *arguments),

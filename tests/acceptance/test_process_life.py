@@ -1,4 +1,4 @@
-"""Modes, and the ends of processes: forks, exits without finish, kills. Logged values are always accounted for."""
+"""Modes, forks, exits without finish, and kills: logged values are always accounted for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def no_run_is_left() -> Iterator[None]:
 
 
 def spooled_steps(root: Path) -> list[int]:
-    """The steps in all spools below `root`, in the order of the frames."""
+    """The steps in all spools below `root`, in frame order."""
     steps: list[int] = []
     for directory in Spool.discover(root):
         spool = Spool.open(directory)
@@ -53,7 +53,7 @@ def test_offline_logs_only_to_disk(start_run: StartRun, capsys: pytest.CaptureFi
 
 
 def spooled_steps_of(run: stepwell.Run) -> list[int]:
-    """What another process finds in the files of a run that is in use."""
+    """The data that another process reads from the files of a run in use."""
     files = b"".join(path.read_bytes() for path in sorted(Path(str(run.spool_directory)).glob("*.seg")))
     steps, at = [], files.find(wire.MAGIC)
     while at >= 0:
@@ -164,7 +164,7 @@ def test_silent_run_prints_nothing(start_run: StartRun, capsys: pytest.CaptureFi
 
 
 def test_forked_child_is_a_separate_writer(backend: Backend, tmp_path: Path) -> None:
-    """While the parent's threads log at full speed, so locks are held when it forks."""
+    """The parent's threads log at full speed, so locks are held when it forks."""
     done = script(
         """
         import threading

@@ -1,4 +1,4 @@
-"""Where a run continues: the four kinds of resume, and a restart without it. SQL shows every point exactly once."""
+"""The step at which a run continues, with the four kinds of resume and without. SQL shows every point exactly once."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def log(run: Run, steps: Iterable[int], value: float) -> None:
 
 
 def shown(backend: Backend, run: str = "run-1", writer: str = "0") -> dict[int, float]:
-    """{step: value} of a writer; a step that is shown twice is an error."""
+    """The points of a writer as {step: value}; fails if a step is shown twice."""
     points = [(step, value) for who, _, step, value in backend.points(run) if who == writer]
     assert len(dict(points)) == len(points)
     return dict(points)
 
 
 def superseded(backend: Backend, run: str = "run-1") -> list[tuple[int, int, float]]:
-    """(epoch, step, value)."""
+    """The superseded points as (epoch, step, value)."""
     sql = "SELECT epoch, step, value FROM stepwell.history_superseded WHERE run = $1 ORDER BY 1, 2"
     return [(epoch, step, value) for epoch, step, value in backend.query(sql, run)]
 
 
 def assert_nothing_lost(backend: Backend, run: str, logged: int) -> None:
-    """Each point that was logged is either shown or superseded, and none is both."""
+    """Checks that each logged point is either shown or superseded, and none is both."""
     assert backend.query("SELECT points FROM stepwell.runs WHERE run = $1", run) == [(logged,)]
     assert len(backend.points(run)) + len(superseded(backend, run)) == logged
 
@@ -76,7 +76,7 @@ def test_resume_must_without_a_run_leaves_nothing(
     assert backend.query("SELECT count(*) FROM stepwell.runs") == [(0,)]
     assert left_behind(tmp_path / "spool") == []
     assert caplog.messages == []
-    with start_run(backend.url) as run:  # the process can go on
+    with start_run(backend.url) as run:  # the process can continue
         log(run, [0], 1)
 
 
@@ -124,7 +124,7 @@ def test_resume_auto_continues_an_unclean_run(backend: Backend, start_run: Start
 def test_resume_auto_forgets_only_its_own_run(backend: Backend, start_run: StartRun) -> None:
     first = start_run(backend.url, resume="auto", run_id=None)
     second = start_run(backend.url, resume="auto", run_id="other")
-    first.finish()  # the directory remembers the second one by now
+    first.finish()  # by now the directory names the second run
     third = start_run(backend.url, resume="auto", run_id=None)
     assert third.id == "other"
     assert (second.id, third.resumed) == ("other", True)
@@ -136,7 +136,7 @@ def test_restart_supersedes_from_its_first_step(backend: Backend, start_run: Sta
             first.log({"a": 1, "note": "old"}, step=step)
     with start_run(backend.url) as second:
         assert (second.step, second.resumed) == (0, False)
-        assert shown(backend) == dict.fromkeys(range(10), 1)  # nothing has come yet
+        assert shown(backend) == dict.fromkeys(range(10), 1)  # nothing has arrived yet
         second.log({"a": 2, "note": "new"}, step=6)  # from a checkpoint of its own
         second.log({"a": 2}, step=7)
     assert shown(backend) == {**dict.fromkeys(range(6), 1), 6: 2, 7: 2}
@@ -173,7 +173,7 @@ def test_spool_of_a_killed_process_becomes_a_separate_writer(
     first.finish()
     backend.start()
     with start_run(backend.url, resume="allow") as second:
-        assert second.step == 4  # step 4 was open at the flush, so it was not on the server yet
+        assert second.step == 4  # step 4 was open at the flush, so the server does not have it yet
         log(second, range(4, 6), 2)
     assert shown(backend) == {**dict.fromkeys(range(4), 1), 4: 2, 5: 2}
     assert first.account.left == 4

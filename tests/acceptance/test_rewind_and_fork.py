@@ -1,5 +1,4 @@
-"""`resume_from` and `fork_from`: the points that a run shows afterwards, with other writers present. Nothing is
-lost."""
+"""`resume_from` and `fork_from`: the points that a run with several writers shows afterwards. Nothing is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ def log(run: Run, steps: Iterable[int], value: float) -> None:
 
 
 def shown(backend: Backend, run: str = "run-1", writer: str = "0") -> dict[int, float]:
-    """{step: value} of a writer; a step that is shown twice is an error."""
+    """The points of a writer as {step: value}; fails if a step is shown twice."""
     points = [(step, value) for who, _, step, value in backend.points(run) if who == writer]
     assert len(dict(points)) == len(points)
     return dict(points)
@@ -31,7 +30,7 @@ def values(*parts: tuple[Iterable[int], float]) -> dict[int, float]:
 
 
 def assert_nothing_lost(backend: Backend, run: str, logged: int) -> None:
-    """Each point is either shown or superseded."""
+    """Checks that each point is either shown or superseded."""
     count = backend.query("SELECT count(*) FROM stepwell.history_superseded WHERE run = $1", run)[0][0]
     assert len(backend.points(run)) + count == logged
 
@@ -105,7 +104,7 @@ def test_ranks_that_rewind_together_continue_together(backend: Backend, start_ru
 
 
 def test_late_rank_keeps_new_points_of_others(backend: Backend, start_run: StartRun) -> None:
-    """Rank 1 has rewound, logged and ended before rank 0 comes."""
+    """Rank 1 rewinds, logs and ends before rank 0 attaches."""
     for rank in "01":
         with start_run(backend.url, writer=rank) as run:
             log(run, range(10), 1)
@@ -114,7 +113,7 @@ def test_late_rank_keeps_new_points_of_others(backend: Backend, start_run: Start
             log(run, range(5, 7), 2)
     for rank in "01":
         assert shown(backend, writer=rank) == values((range(5), 1), (range(5, 7), 2))
-    for rank in "01":  # and once more, all of them
+    for rank in "01":  # and again with all ranks
         with start_run(backend.url, writer=rank, resume_from="run-1?_step=4") as run:
             log(run, range(5, 6), 3)
     for rank in "01":
@@ -144,7 +143,7 @@ def test_cut_process_continues(backend: Backend, start_run: StartRun) -> None:
     assert shown(backend, writer="1") == values((range(5), 1))
     log(evaluator, range(10, 12), 2)
     evaluator.finish()
-    # Step 9 was still open at the rewind: it arrived behind it.
+    # Step 9 was still open at the rewind and arrived after it.
     assert shown(backend, writer="1") == values((range(5), 1), ([9], 1), (range(10, 12), 2))
     assert (evaluator.account.stored, evaluator.account.left) == (12, 0)
     assert backend.query("SELECT state FROM stepwell.runs") == [("finished",)]
@@ -213,7 +212,7 @@ def test_fork_of_a_fork_shows_all_ancestors(backend: Backend, start_run: StartRu
 def test_fork_can_be_rewound_and_restarted(backend: Backend, start_run: StartRun) -> None:
     with start_run(backend.url, run_id="parent") as run:
         log(run, range(10), 1)
-    for value in (2, 3):  # the second time a restart with the same arguments: it supersedes
+    for value in (2, 3):  # the second time is a restart with the same arguments, which supersedes
         with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
             assert run.step == 6
             log(run, range(6, 10), value)
@@ -268,7 +267,7 @@ def test_fork_keeps_points_that_its_parent_rewinds(backend: Backend, start_run: 
         log(run, range(3, 9), 3)
     assert shown(backend, "parent") == values((range(3), 1), (range(3, 9), 3))
     assert (backend.points("fork"), backend.objects("fork")) == before
-    with start_run(backend.url, run_id="parent") as run:  # and all over again
+    with start_run(backend.url, run_id="parent") as run:  # and again
         log(run, range(20), 4)
     assert shown(backend, "parent") == values((range(20), 4))
     assert (backend.points("fork"), backend.objects("fork")) == before
@@ -290,7 +289,7 @@ def test_fork_after_a_rewind_shows_visible_points(backend: Backend, start_run: S
     assert shown(backend, "three") == values((range(4), 1), (range(4, 7), 2), ([7], 3), ([8], 4))
     assert shown(backend, "two") == values(([0], 1), (range(1, 10), 5))
     superseded = "SELECT epoch, step, value FROM stepwell.history_superseded WHERE run = 'three' ORDER BY 1, 2"
-    assert backend.query(superseded) == [(1, step, 1.0) for step in (4, 5, 6)]  # as they were when it was made
+    assert backend.query(superseded) == [(1, step, 1.0) for step in (4, 5, 6)]  # as they were when the fork was made
 
 
 def test_pending_parent_points_reach_the_fork(backend: Backend, start_run: StartRun) -> None:
@@ -312,7 +311,7 @@ def test_fork_restart_supersedes_inherited_points(backend: Backend, start_run: S
                 run.log({"a": 1, "note": "x"}, step=step)
     with start_run(backend.url, run_id="fork", fork_from="parent?_step=5") as run:
         log(run, range(6, 8), 2)
-    with start_run(backend.url, run_id="fork") as run:  # no arguments: it logs steps that its parent has logged
+    with start_run(backend.url, run_id="fork") as run:  # without arguments, it logs steps that its parent has logged
         log(run, range(3, 5), 3)
     assert shown(backend, "fork") == values((range(3), 1), (range(3, 5), 3))
     assert shown(backend, "fork", "1") == values((range(6), 1))

@@ -1,4 +1,4 @@
-"""The sealing process of `stepwell up`: it seals, is restarted when killed, and never outlives its server."""
+"""The sealing process of `stepwell up`: it seals, is restarted when it is killed, and never outlives its server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def running(start_server: Callable[..., Server], data_place: Path) -> Iterator[t
     yield server, sealers(server)[0]
     if server.process.poll() is None:
         server.end()
-    # Postgres of a server that was killed notices it by itself; it is not ours to wait for that here.
+    # The Postgres of a killed server stops by itself; this test does not wait for it.
     for process in family:
         if process.is_running() and "postgres" in process.name():
             process.terminate()
@@ -85,7 +85,7 @@ def test_killed_sealer_is_restarted(running: tuple[Server, psutil.Process]) -> N
     sealer.kill()
     await_true(lambda: [child for child in sealers(server) if child.pid != sealer.pid])
     assert "sealer " in server.output
-    # It may have been killed before it had said that it works.
+    # It may have been killed before it reported that it works.
     assert "starting another one" in server.output or "which is tried again" in server.output
     assert server.end() == 0
 

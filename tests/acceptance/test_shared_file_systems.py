@@ -1,7 +1,7 @@
-"""Spools on a file system that has neither mmap nor locks, as NFS, Lustre and FUSE mounts may: they need neither.
+"""Spools on a file system without mmap and locks, as some NFS, Lustre and FUSE mounts are: spools need neither.
 
-A shim takes them away in every process here: the calls exist, and fail as they do there. Of what there is, a spool uses
-O_EXCL, append, rename and unlink.
+A shim disables them in every process here: the calls exist, and fail as they do there. A spool uses only O_EXCL,
+append, rename and unlink.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def test_run_and_sync_without_mmap_and_locks(tmp_path: Path, server: Server) -> 
 
 
 def test_spool_owner_is_known_without_locks(tmp_path: Path) -> None:
-    """One process logs, another one wants its spool: refused while the first lives, and given it afterwards."""
+    """A second process is refused the spool while the first is alive, and gets it afterwards."""
     code = """
     import subprocess
     from pathlib import Path

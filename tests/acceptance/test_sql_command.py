@@ -28,7 +28,7 @@ def logged(server: Server) -> None:
 
 
 class Terminal:
-    """`stepwell` on a terminal of its own."""
+    """Runs `stepwell` on a pseudo-terminal."""
 
     def __init__(self, environment: dict[str, str], *arguments: str) -> None:
         self._end, theirs = pty.openpty()
@@ -44,7 +44,7 @@ class Terminal:
         self._seen = ""
 
     def until(self, text: str) -> str:
-        """What it has shown up to `text`; a dead process ends the waiting."""
+        """Returns the output up to `text`; stops waiting if the process has ended."""
         deadline = time.monotonic() + 60
         while text not in self._seen:
             assert time.monotonic() < deadline, self._seen

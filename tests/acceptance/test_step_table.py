@@ -1,4 +1,4 @@
-"""Steps and commits: the rows in memory and in SQL after sequences of `run.log` calls."""
+"""Steps and commits: the rows in memory and in SQL after sequences of `run.log()` calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stepwell.runs.run import Run
 
 @pytest.fixture(scope="module")
 def one_backend(clusters: Clusters) -> Iterator[Backend]:
-    """One server for all rows of the table: each is a run of its own."""
+    """One server for all rows of the table; each row is a separate run."""
     with clusters.database("18-embedded") as dsn:
         backend = Backend(dsn)
         backend.start()
@@ -49,7 +49,7 @@ def test_memory_rows_match_the_table(sequence: Sequence, caplog: pytest.LogCaptu
 @pytest.mark.db
 @pytest.mark.parametrize("sequence", STEP_TABLE, ids=str)
 def test_sql_rows_match_the_table(sequence: Sequence, one_backend: Backend, tmp_path: Path) -> None:
-    """A row is there as its points, so one without any is not; its step is taken all the same."""
+    """SQL has no rows without points, but their steps are used all the same."""
     run_id = f"sequence-{STEP_TABLE.index(sequence)}"
     run = stepwell.init(project="steps", id=run_id, url=one_backend.url, dir=tmp_path)
     log(run, sequence)

@@ -18,7 +18,7 @@ ABOUT = "SELECT display_name, notes, tags, config, run_group, job_type FROM step
 
 
 def summary(backend: Backend, run: str = "run-1") -> dict[str, Any]:
-    """What SQL shows, with numbers that JSON has no word for as numbers."""
+    """The summary in SQL, with NaN and infinities as numbers."""
     numbers = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
     rows = backend.query("SELECT key, value FROM stepwell.summary WHERE run = $1", run)
     return {key: numbers.get(value, value) if isinstance(value, str) else value for key, value in rows}
@@ -58,7 +58,7 @@ def test_process_summary_equals_sql(backend: Backend, start_run: StartRun) -> No
     assert {key: value for key, value in shown.items() if key not in own} == expected
     assert {key: value for key, value in summary(backend).items() if key not in own} == expected
     assert abs(summary(backend)["_timestamp"] - shown["_timestamp"]) < 0.001
-    # Rows that lacked their step metric have got it.
+    # Rows without their step metric have received it.
     epochs = [value for _, metric, step, value in backend.points("run-1") if metric == "epoch" and step % 2 == 0]
     assert epochs == [0, 1, 2, 3, 4]
 
@@ -141,7 +141,7 @@ def test_resumed_run_continues_extremes(backend: Backend, start_run: StartRun) -
             for value in values:
                 run.log({"loss": value, "acc": value})
             shown = run.summary.as_dict()
-    assert shown["loss"] == {"min": 3, "max": 9, "first": 3, "last": 4, "mean": 4.5}  # the mean: of this process
+    assert shown["loss"] == {"min": 3, "max": 9, "first": 3, "last": 4, "mean": 4.5}  # the mean is of this process only
     assert shown["acc"] == {"best": 9}
     found = summary(backend)
     assert (found["loss"], found["acc"]) == ({"min": 3, "max": 9, "first": 3, "last": 4, "mean": 5.25}, {"best": 9})

@@ -1,4 +1,4 @@
-"""The attach message over the real wire: a config of any size, and refusals whose acknowledgement was lost."""
+"""The attach message over a real connection: a config of any size, and rejections whose acknowledgement was lost."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_post_answered_by_a_proxy_is_retried(status: int, caplog: pytest.L
         stream = Stream(Endpoint.of(url), Outbox(None, bytes(16), 1 << 20), attach, Limits(), QUICK, lambda *_: None)
         task = asyncio.create_task(stream.run())
         async with asyncio.timeout(30):
-            while asked < 3:  # noqa: ASYNC110 - the page is asked by another task
+            while asked < 3:  # noqa: ASYNC110 - another task serves the page
                 await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -148,7 +148,7 @@ async def test_attach_reply_lists_unknown_rejections(worker: Worker) -> None:
         await one.attach(session)
         frames = [
             make_frame(session.id, 0, [5]),
-            make_frame(session.id, 1, [5]),  # steps go back
+            make_frame(session.id, 1, [5]),  # decreasing steps
             make_frame(session.id, 2, [6]),
             wire.encode_tombstone(session.id, 3, dropped=7),
         ]

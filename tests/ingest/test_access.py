@@ -25,7 +25,7 @@ Question = tuple[str | None, str | None, Right]
 
 @dataclass
 class Guard:
-    """Notes what is asked, and grants `rights` in all projects but one."""
+    """Records the requested rights, and grants `rights` in all projects but one."""
 
     rights: set[Right] = field(default_factory=lambda: set(Right))
     closed_project: str = ""
@@ -56,7 +56,7 @@ async def send(worker: Worker, method: str, path: str) -> tuple[int, bytes]:
 
 
 def place(route: Route) -> str:
-    """A path at which the route answers, with the parameters that it requires."""
+    """A path of the route, with its required parameters."""
     names = {"entity": "team", "project": "mnist", "run": "r", "sha256": "0" * 64, "tab": "charts", "file": "x.js"}
     samples = {"project": "team/mnist", "integer": "1"}
     required = {item.name: samples.get(item.kind, "x") for item in route.parameters if item.required}

@@ -1,4 +1,4 @@
-"""Room: bytes are admitted first come, first served, and every byte is given back, even after a cancellation."""
+"""Admission: bytes are admitted first come, first served, and every byte is released, even after a cancellation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_cancelled_admitted_request_releases_its_bytes() -> None:
     await room.reserve(100)
     first, second = takes(room, 80, 80)
     await settle()
-    room.give_back(100)  # the turn of `first` has come, but it has not run yet
+    room.give_back(100)  # `first` was admitted, but has not run yet
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     await asyncio.wait_for(second, 5)

@@ -131,7 +131,7 @@ async def test_stream_and_post_report_the_error(worker: Worker) -> None:
 
 @pytest.mark.db
 async def test_longest_names_can_be_stored(any_worker: Worker, any_pg: asyncpg.Connection) -> None:
-    # No two characters alike, so that no compression helps an index entry to fit.
+    # No repeated characters, so that compression cannot make an index entry fit.
     names = ["".join(chr(0x4E00 + 256 * n + i) for i in range(256)) for n in range(4)]
     session = Session(entity=names[0], project=names[1], run=names[2], writer=names[3])
     async with Client(any_worker) as client:

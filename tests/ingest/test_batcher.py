@@ -131,7 +131,7 @@ async def test_stale_cursor_fails_only_its_queue() -> None:
 
 
 async def slow_batcher() -> Batcher:
-    """One that has stored a slow batch a moment ago, so that small frames gather now (for up to a minute)."""
+    """A batcher that has just stored a slow batch, so that small frames gather (for up to a minute)."""
     batcher = Batcher(100_000, 1000, gather_s=60, gather_bytes=10_000, gather_frames=4)
     batcher.put(submission(cursor(9)))
     batch = await batcher.next_batch()
@@ -241,7 +241,7 @@ async def test_cancelled_submission_is_not_answered() -> None:
 
 
 class BatcherMachine(RuleBasedStateMachine):
-    """Copiers take and release in any order while writers put and fail: nothing is lost, doubled or out of order."""
+    """Copiers take and release in any order while writers put and fail: nothing is lost, duplicated or reordered."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Unused blobs are removed, file and row; blobs that a client was told about stay. In a folder and on S3."""
+"""Unused blobs are removed with file and row, and blobs that a client was told about stay, in a directory and on S3."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def collect(collector: Collector) -> Collected:
 
 
 async def age(pg: asyncpg.Connection, *hashes: str) -> None:
-    """As if the grace period of these blobs were over."""
+    """Ends the grace period of these blobs."""
     await pg.execute(
         "UPDATE stepwell.blob SET touched_at = touched_at - interval '15 days' WHERE sha256 = ANY ($1)",
         [bytes.fromhex(sha256) for sha256 in hashes],
@@ -59,7 +59,7 @@ async def upload(worker: Worker, size: int = 100, seed: int = 1) -> str:
 
 
 async def name_them(worker: Worker, run: str, *hashes: str) -> int:
-    """A run with pictures of these hashes; its id."""
+    """Makes a run with pictures of these hashes; returns its id."""
     session = Session(run=run)
     notes = [
         wire.Object(0, T0, "object", orjson.dumps({"key": "x", "step": 0, "time": T0, "value": _picture(sha256)}))
@@ -77,7 +77,7 @@ def _picture(sha256: str) -> dict[str, Any]:
 
 
 async def is_there(worker: Worker, store: Store, pg: asyncpg.Connection, sha256: str) -> bool:
-    """Row, file and answer agree, or this fails."""
+    """Checks that row, file and answer agree."""
     row = await pg.fetchval("SELECT sha256 FROM stepwell.blob WHERE sha256 = $1", bytes.fromhex(sha256)) is not None
     assert row == (await store.size(path_of(sha256)) is not None) == ((await fetch(worker, sha256))[0] == 200)
     return row
@@ -150,15 +150,15 @@ class TestWhatGoes:
         nowhere = open_store("s3://no-such-bucket/x")
         with pytest.raises(UnavailableError, match="could not list its blobs"):
             await Collector(collector._dsn, nowhere, Timeouts()).collect()
-        assert (await head(blob_worker, sha256))[0] == 200  # nothing was begun
+        assert (await head(blob_worker, sha256))[0] == 200  # no removal has started
         await age(pg, sha256)
-        original, store.move = store.move, nowhere.move  # type: ignore[method-assign]  # it is away from then on
+        original, store.move = store.move, nowhere.move  # type: ignore[method-assign]  # the store fails from then on
         with pytest.raises(UnavailableError, match="could not move a blob"):
             await collect(collector)
-        store.move = original  # type: ignore[method-assign]  # it is back
+        store.move = original  # type: ignore[method-assign]  # the store works again
         assert (await head(blob_worker, sha256))[0] == 404
         assert await store.size(path_of(sha256)) == 100
-        assert await collect(collector) == Collected(0, 0)  # whoever marked it may still be at work
+        assert await collect(collector) == Collected(0, 0)  # the collector that marked it may still be running
         await pg.execute("UPDATE stepwell.blob SET removing_at = removing_at - interval '6 minutes'")
         assert await collect(collector) == Collected(1, 100)
         assert not await is_there(blob_worker, store, pg, sha256)
@@ -221,7 +221,7 @@ class TestWhatNames:
 
 
 class TestWhatIsSaid:
-    """Who is told that a blob is there finds it there; others are told to send it."""
+    """A client that is told that a blob is stored can read it; others are told to send it."""
 
     @pytest.mark.parametrize("ask", ["put", "head"])
     async def test_reported_blob_is_kept(
@@ -304,7 +304,7 @@ class TestWhatIsSaid:
         original, settle = store.move, collector._settle
 
         async def sleepy(path: str, to: str) -> None:
-            store.move = original  # type: ignore[method-assign]  # the next ones are quick
+            store.move = original  # type: ignore[method-assign]  # the next ones are fast
             await pg.execute("UPDATE stepwell.blob SET removing_at = removing_at - interval '6 minutes'")
             if meanwhile != "nobody else collects":
                 assert await Collector(collector._dsn, open_store(place), Timeouts())._pass(pg) == Collected(1, 100)
@@ -331,7 +331,7 @@ class TestWhatIsSaid:
     ) -> None:
         sha256, data = make_blob(100)
         await upload(blob_worker)
-        await store.remove(path_of(sha256))  # a row without its file: heals by an upload
+        await store.remove(path_of(sha256))  # a row without a file is repaired by an upload
         mine = blob_worker.services.blobs.store
         original = mine.put
 
@@ -358,14 +358,14 @@ class TestWhatIsSaid:
     async def test_concurrent_uploads_and_collectors_agree(
         self, postgres_dsn: str, place: str, store: Store, pg: asyncpg.Connection
     ) -> None:
-        """After each acknowledgement the blob is there, whatever was being removed meanwhile."""
+        """After each acknowledgement the blob is stored, whatever was removed concurrently."""
         removed, done = 0, False
 
         async def keep_collecting() -> None:
             nonlocal removed
             mine = Collector(postgres_dsn, open_store(place), Timeouts())
             connection = await asyncpg.connect(postgres_dsn)
-            while not done:  # without the lock, which is there to spare work only
+            while not done:  # without the lock, which only avoids duplicate work
                 removed += (await mine._pass(connection)).blobs
             await connection.close()
 
@@ -374,7 +374,7 @@ class TestWhatIsSaid:
                 status, reply, _ = await put(worker, sha256, data)
                 if status in (200, 201):
                     return
-                # 202: two uploads of one content were at it at once, and more is to come.
+                # 202: two uploads of the same content were concurrent, and the rest is still missing.
                 assert status == 202 or reply["error"]["retryable"], (status, reply)
 
         async def go_round(number: int, workers: list[Worker]) -> None:

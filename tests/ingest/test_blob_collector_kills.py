@@ -1,4 +1,4 @@
-"""A collector that is killed between two steps of a removal: a later pass or an upload completes it."""
+"""A collector is killed between two steps of a removal: a later pass or an upload completes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stepwell_ingest.server.worker import Worker
 
 pytestmark = [pytest.mark.db, pytest.mark.usefixtures("nobody_else_collects")]
 
-#: Collects, and kills itself before or after the n-th call of a method.
+#: A program that collects, and kills itself before or after the n-th call of a method.
 PROGRAM = """
 import asyncio, os, signal, sys
 from stepwell_ingest.blobs import collector, store
@@ -41,7 +41,7 @@ async def deadly(*arguments):
 setattr(kind, name, deadly)
 asyncio.run(collector.Collector(dsn, store.open_store(place), Timeouts()).collect())
 """
-#: Where, and then: rows that are marked, files that are gone, rows that are gone; of three.
+#: The kill point, and the numbers of marked rows, removed files and removed rows (of three).
 KILLS = [
     ("collector", "_claim", "before", 1, 0, 0, 0),
     ("collector", "_claim", "after", 1, 3, 0, 0),
@@ -81,7 +81,7 @@ async def test_killed_collector_leaves_a_consistent_state(
     assert await pg.fetchval("SELECT count(removing_at) FROM stepwell.blob") == marked
     assert await pg.fetchval("SELECT count(*) FROM stepwell.blob") == 3 - rows
     assert [await store.size(path_of(sha256)) for sha256 in blobs].count(None) == files
-    for sha256 in blobs:  # a marked row says that nothing is there, wherever its file is
+    for sha256 in blobs:  # a blob with a marked row counts as missing, wherever its file is
         assert (await fetch(blob_worker, sha256))[0] == (404 if marked or rows else 200)
     if marked:
         first = min(blobs)
@@ -89,7 +89,7 @@ async def test_killed_collector_leaves_a_consistent_state(
         await pg.execute("UPDATE stepwell.blob SET removing_at = removing_at - interval '6 minutes'")
     else:
         first = max(blobs)
-    # One is sent again before the next pass, and stays.
+    # one blob is sent again before the next pass, and stays
     assert (await put(blob_worker, first, blobs[first]))[0] == (200 if not marked and not rows else 201)
     collector = Collector(postgres_dsn, store, Timeouts())
     while (collected := await collector.collect()) is None:  # noqa: ASYNC110 - of Postgres, which tells nobody

@@ -1,4 +1,4 @@
-"""Answers with a blob: ranges, caching forever, and nothing that a browser would execute in this origin."""
+"""Answers with a blob: ranges, unlimited caching, and nothing that a browser would execute in this origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large blobs are sent in parts: an upload continues after an interruption or a restart, at any worker."""
+"""Large blobs are sent in parts: an upload continues after an interruption or a restart, on any worker."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_part_after_a_gap_is_refused_with_the_offset(blob_worker: Worker) 
 
 
 async def test_parts_may_overlap_and_repeat(blob_worker: Worker) -> None:
-    """As when two senders of the same file cut it in their own ways."""
+    """Two senders of the same file split it differently."""
     sha256, data = make_blob(3 * PART)
     total = len(data)
     for start, end in [(0, 1000), (500, PART), (0, 700), (PART - 10, 2 * PART), (1000, 1100), (2 * PART, total)]:
@@ -96,7 +96,7 @@ async def test_partial_upload_survives_a_restart(postgres_dsn: str, place: str) 
 async def test_upload_cut_before_completion_is_completed(
     postgres_dsn: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server dies between the last part and the blob; the sender asks to complete it."""
+    """The server dies before the parts are joined; the sender requests the completion."""
     sha256, data = make_blob(3 * PART)
 
     async def die(*_: object) -> None:
@@ -146,7 +146,7 @@ async def test_abandoned_parts_are_removed(postgres_dsn: str, tmp_path: Path) ->
             await put(worker, sha256, data[:PART], (0, len(data)))
         for path in [*(folder / "incoming" / old[0]).iterdir()]:
             os.utime(path, (0, 0))
-        staged = folder / "stored" / f"{old[0]}#1"  # what the library leaves when it is killed
+        staged = folder / "stored" / f"{old[0]}#1"  # a leftover of the library after a kill
         staged.parent.mkdir(exist_ok=True)
         staged.write_bytes(b"half")
         os.utime(staged, (0, 0))
@@ -157,7 +157,7 @@ async def test_abandoned_parts_are_removed(postgres_dsn: str, tmp_path: Path) ->
 
 
 async def test_interrupted_upload_keeps_existing_parts(blob_worker: Worker) -> None:
-    """Two senders of one file: the second breaks off inside of a part that the first has sent whole."""
+    """Two senders of one file: the second stops inside a part that the first has sent completely."""
     sha256, data = make_blob(3 * PART)
     await put(blob_worker, sha256, data[:PART], (0, len(data)))
     await put(blob_worker, sha256, data[PART : 2 * PART], (PART, len(data)))

@@ -1,4 +1,4 @@
-"""Blobs at the server: stored under their hash or not at all, in a folder and on S3, acknowledged when safe."""
+"""Blobs on the server: stored under their hash or not at all, in a directory and on S3, acknowledged when safe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_blob_round_trip(blob_worker: Worker, pg: asyncpg.Connection, size
 
 
 async def test_multipart_blob(postgres_dsn: str, place: str) -> None:
-    """Above 8 MiB, S3 gets a multipart upload; refused bytes must end that, too."""
+    """Above 8 MiB, S3 gets a multipart upload, which refused bytes must abort."""
     sha256, data = make_blob(21 * 1024 * 1024)
     async with start_blob_worker(postgres_dsn, place, Limits()) as worker:
         status, reply, _ = await put(worker, sha256, b"x" + data[1:])
@@ -101,7 +101,7 @@ async def test_same_blob_at_two_workers_is_stored_once(postgres_dsn: str, pg: as
     async with start_blob_worker(postgres_dsn, place) as first, start_blob_worker(postgres_dsn, place) as second:
 
         async def send(worker: Worker, sha256: str, data: bytes) -> None:
-            while True:  # the parts that one worker has used up may be missed by the other
+            while True:  # the other worker may miss parts that this one has consumed
                 status, reply, _ = await put(worker, sha256, data)
                 if status in (200, 201):
                     return
@@ -127,7 +127,7 @@ async def test_oversized_blob_is_refused_unread(postgres_dsn: str, place: str, p
             while True:
                 yield bytes(PART)
 
-        with contextlib.suppress(ConnectionError):  # it may be cut while the rest is still being sent
+        with contextlib.suppress(ConnectionError):  # the connection may end while the rest is still being sent
             assert (await put(worker, sha256, endless()))[0] == 413
     assert await rows(pg) == {}
 

@@ -23,7 +23,7 @@ db = pytest.mark.db
 
 
 async def charts(worker: Worker, *wanted: dict[str, Any], times: bool = False) -> list[Batch]:
-    """The batches of an answer, without the last one."""
+    """The batches of an answer except the last one."""
     body = {"charts": list(wanted), "times": times}
     status, raw = await send(worker, orjson.dumps(body))
     assert status == 200, raw
@@ -185,7 +185,7 @@ VALUES = st.floats(width=64) | st.sampled_from([math.nan, math.inf, -math.inf, 1
 
 @given(st.lists(st.lists(VALUES, min_size=1, max_size=5), min_size=2, max_size=5))
 def test_merged_statistics_cover_all_points(given_values: list[list[float]]) -> None:
-    """Each writer's points are one bucket: the merge must equal what all points together come to."""
+    """Each writer's points are one bucket; the merged bucket must equal the bucket of all points."""
     writers = [str(number) for number in range(len(given_values))]
     finite = [[value for value in values if math.isfinite(value)] for values in given_values]
 

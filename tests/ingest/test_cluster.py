@@ -40,7 +40,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """The directory of a stopped cluster. Shared, as making one takes a second: tests leave it able to start."""
+    """The directory of a stopped cluster, shared because creating one takes a second; tests keep it startable."""
     with temporary_directory() as path:
         with Cluster(path / "data", embedded_binaries(), SETTINGS):
             pass
@@ -49,7 +49,7 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture
 def copied(place: Path, data: Path) -> Path:
-    """A copy of it, for tests that change the directory itself."""
+    """A copy of that directory, for tests that change it."""
     target = place / "data"
     shutil.copytree(data, target)
     owner = data.stat()
@@ -72,7 +72,7 @@ def query(dsn: str, sql: str) -> object:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait until it holds, or fail."""
+    """Waits until the condition holds, or fails."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -80,7 +80,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody has reaped yet counts."""
+    """Whether the process has ended or is a zombie."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -20,7 +20,7 @@ from stepwell_ingest.server.children import Children
 
 WORKER, SEALER = "stepwell_ingest.server.worker_process", "stepwell_ingest.server.sealer_process"
 
-#: Makes each child of a test answer with the configuration that it would work with.
+#: Makes each child of a test answer with the configuration that it has received.
 REPORTS_ITS_CONFIG = """
 from stepwell_ingest.config_json import encode
 from stepwell_ingest.server import child
@@ -126,7 +126,7 @@ async def test_sealer_process_applies_its_settings(
     async with start_worker(postgres_dsn) as worker:
         await post(worker, "/v1/attach", session.attach())
         await post(worker, "/v1/frames", session.frame(20))
-    # By default, 20 rows of a living epoch wait for a minute.
+    # By default, 20 rows of an active epoch wait for a minute.
     seal = SealSettings(every_s=0.05, steps=5, points=5)
     await children.start("sealer", SEALER, encode(Config(postgres_dsn, seal=seal)))
 

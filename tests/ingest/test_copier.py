@@ -1,4 +1,4 @@
-"""One batch, one transaction: rows and ledger move together, and what Postgres refuses fails alone."""
+"""One batch is one transaction: rows and ledger are updated together, and frames that Postgres refuses fail alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUL = rb'"\u0000"'
 
 @pytest.fixture
 def unchecked_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation lets any object through, so that Postgres has something to refuse."""
+    """Disables the validation of objects, so that Postgres has something to refuse."""
     monkeypatch.setattr(validation, "_check_object", lambda *_: None)
 
 
@@ -97,7 +97,7 @@ async def test_frame_refused_by_postgres_is_rejected_alone(write_path: WritePath
     for rank, session in enumerate(sessions):
         steps = [step for step in range(14) if rank not in (1, 3) or step not in (8, 9)]
         assert await stored_steps(write_path.pool, session.writer) == steps
-    # The position has not been lost: the writer goes on, and a retry hears the refusal again.
+    # The position is not lost: the writer continues, and a retry gets the same refusal.
     again = write_path.put(cursors[1], make_frame(sessions[1].id, 4, [8, 9], objects=[(9, "note", NUL)]))
     further = write_path.put(cursors[1], sessions[1].frame())
     await write_path.store()
@@ -108,7 +108,7 @@ async def test_frame_refused_by_postgres_is_rejected_alone(write_path: WritePath
 @pytest.mark.usefixtures("unchecked_objects")
 @pytest.mark.parametrize(("poisoned", "dead"), [(1, 127), (64, 64 * 7)], ids=["one of 64", "all of 64"])
 async def test_refused_frame_leaves_few_dead_rows(any_postgres_dsn: str, poisoned: int, dead: int) -> None:
-    """The batch is halved down to the frame: less than two rows for each one of the batch. At the worst, 1 + log2."""
+    """The batch is halved down to the frame: less than two dead rows per row of the batch, at worst 1 + log2."""
     async with open_write_path(any_postgres_dsn) as path:
         session = Session()
         cursor = await path.attach(session)
@@ -116,7 +116,7 @@ async def test_refused_frame_leaves_few_dead_rows(any_postgres_dsn: str, poisone
         frames += [make_frame(session.id, seq, [seq], objects=[(seq, "k", NUL)]) for seq in range(64 - poisoned, 64)]
         path.put(cursor, *frames)
         await path.store()
-    connection = await asyncpg.connect(any_postgres_dsn)  # a backend tells what it did when it ends: the pool's have
+    connection = await asyncpg.connect(any_postgres_dsn)  # ended backends have reported statistics
 
     async def inserted() -> int:
         return int(
@@ -214,7 +214,7 @@ async def test_new_names_do_not_delay_other_writers(write_path: WritePath) -> No
     await write_path.store()
     run_locked = "SELECT FROM stepwell.run WHERE run_id = $1 FOR UPDATE"
     async with write_path.pool.acquire() as connection, connection.transaction():
-        await connection.execute(run_locked, other.run_id)  # new names wait for this
+        await connection.execute(run_locked, other.run_id)  # new names wait for this lock
         known, unknown = write_path.put(cursor, session.frame(1)), write_path.put(other, stranger.frame())
         task = write_path.start()
         assert (await known.done).stored == 1

@@ -1,4 +1,4 @@
-"""Postgres goes away, hangs or loses a partition in the middle of a batch: nothing is lost, doubled or unanswered."""
+"""Postgres stops, hangs or loses a partition during a batch: nothing is lost, duplicated or unanswered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAITING = (
 
 @asynccontextmanager
 async def held(dsn: str, table: str = "hot_block") -> AsyncIterator[asyncpg.Connection]:
-    """Nobody can write to the table meanwhile; yields the connection that holds it."""
+    """Locks the table against writes; yields the connection that holds the lock."""
     connection = await asyncpg.connect(dsn)
     transaction = connection.transaction()
     await transaction.start()
@@ -41,7 +41,7 @@ async def in_the_middle(connection: asyncpg.Connection) -> int:
     """Waits until a COPY waits for the table; returns its backend."""
 
     async def there() -> bool:
-        await connection.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees one state of it otherwise
+        await connection.execute("SELECT pg_stat_clear_snapshot()")  # otherwise pg_stat_activity is cached
         return bool(await connection.fetchval(WAITING))
 
     await eventually(there)
@@ -49,7 +49,7 @@ async def in_the_middle(connection: asyncpg.Connection) -> int:
 
 
 async def outcome(submission: Submission) -> object:
-    """What a submission was answered; a hang fails."""
+    """The answer to a submission; fails if there is none."""
     async with asyncio.timeout(PATIENCE_S):
         return (await asyncio.gather(submission.done, return_exceptions=True))[0]
 
@@ -159,7 +159,7 @@ async def test_fence_during_a_batch_takes_effect_after_it(write_path: WritePath,
 async def test_missing_partition_delays_only_its_writer(write_path: WritePath, table: str) -> None:
     session, neighbour = Session(), Session(run="run-2")
     await write_path.attach(session)
-    # The run belongs to a month of which this table has no partition (any more).
+    # The table has no partition (any more) for the month of the run.
     others = {"hot_object", "metric"} - {table}
     for name in others:
         await write_path.pool.execute(

@@ -20,10 +20,10 @@ from stepwell_ingest.seal.stretches import Stretch
 
 pytestmark = pytest.mark.db
 
-#: Of 2026-11, so that it has a partition.
+#: A run id of 2026-11, for which there is a partition.
 RUN = int((np.datetime64("2026-11-10") - np.datetime64("2020-01-01")) / np.timedelta64(1, "ms")) << 20
 EPOCH = EpochKey(RUN, 2, 3)
-#: Microseconds since 2000 of the years 1970 and 9999.
+#: The microseconds since 2000 for the years 1970 and 9999.
 FIRST_TIME, LAST_TIME = -946_684_800_000_000, 252_455_615_999_999_999
 
 
@@ -93,7 +93,7 @@ def image(arrays: list[Any]) -> bytes:
 async def there_and_back(
     connection: asyncpg.Connection, table: str, columns: tuple[str, ...], arrays: list[Any]
 ) -> list[bytes]:
-    """The rows as Postgres sends them, one by one."""
+    """The rows as Postgres sends them, in separate messages."""
 
     async def source() -> AsyncIterator[bytes]:
         yield SIGNATURE + image(arrays) + TRAILER

@@ -1,4 +1,4 @@
-"""The position of a writer: every verdict on a seq, compared with a model that remembers everything."""
+"""The position of a writer: every verdict on a seq, compared with a model that stores everything."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_checksum_memory_is_bounded() -> None:
 
 
 class CursorMachine(RuleBasedStateMachine):
-    """Frames come, commits follow, and the position is now and then read anew from what the ledger would hold."""
+    """Frames arrive, commits follow, and the position is sometimes reloaded from the expected ledger row."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Deleting runs: invisible at once for all readers, rows removed later, and nothing of them returns."""
+"""Deleted runs disappear immediately for all readers; their rows are removed later, and nothing of them returns."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_idle_writer_learns_of_the_delete_at_finish(
 
 
 async def test_delete_waits_for_commits_and_sweeps_them(any_postgres_dsn: str) -> None:
-    """Batches that are under way when the run goes are stored whole and swept, or refused."""
+    """Batches in progress during the delete are either stored completely and swept, or refused."""
     async with start_worker(any_postgres_dsn) as worker, Client(worker) as client:
         session = Session()
         attached = await client.attach(session)
@@ -179,7 +179,7 @@ class TestSealing:
 
 
 def _held(thing: object, method: str) -> tuple[asyncio.Event, asyncio.Event]:
-    """The method says when it is called (first event), and waits for the second one."""
+    """The method sets the first event when it is called, and waits for the second."""
     begun, go_on, original = asyncio.Event(), asyncio.Event(), getattr(thing, method)
 
     async def wait(*arguments: object) -> object:
@@ -276,7 +276,7 @@ class TestForks:
         with pytest.raises(UsageError, match="forks show their points") as caught:
             await plan_runs(connection, ["run-1"])
         assert caught.value.detail == "team/mnist/fork is a fork of team/mnist/run-1"
-        with pytest.raises(UsageError, match="forked during"):  # one that was made since it was asked about
+        with pytest.raises(UsageError, match="forked during"):  # a run that was created after the confirmation
             await remove(connection, [parent.run_id])
         assert await stored_steps(connection, run="fork") == list(range(11))
 

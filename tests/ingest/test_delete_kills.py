@@ -1,4 +1,4 @@
-"""`stepwell delete` killed between any two transactions: a run is whole or gone, and the next sweep completes it."""
+"""`stepwell delete` is killed between two transactions: runs are complete or gone, and the next sweep completes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepwell_ingest.delete.sweeper import Sweeper
 
 pytestmark = pytest.mark.db
 
-#: Deletes both runs, and kills itself at the n-th call of a method.
+#: A program that deletes both runs, and kills itself at the n-th call of a method.
 PROGRAM = """
 import os, signal, sys
 from stepwell.cli import main

@@ -26,7 +26,7 @@ def request(run: str = "run-1", writer: str = "0") -> AttachRequest:
 
 
 def rows(first: int, count: int, *keys: str) -> Block:
-    """Steps from `first` on whose values are their step."""
+    """Rows with steps from `first` on, whose values are their steps."""
     steps = np.arange(first, first + count)
     return Block(wire.pack_names(keys), steps, steps * 1000, np.tile(steps.astype(float), (len(keys), 1)))
 
@@ -74,7 +74,7 @@ async def test_newer_session_fences_the_door(door: Door, room: Room, write_path:
     newer = Session(writer="0")
     await write_path.attach(newer)
     with pytest.raises(FencedError):
-        for _ in range(2):  # the first one learns of it at COMMIT
+        for _ in range(2):  # the first session learns of it at COMMIT
             await session.write([rows(1, 1, "loss")])
     assert room.held_bytes == 0
 

@@ -1,4 +1,4 @@
-"""Stopping and waiting: a stopping server loses no accepted frame, and a full one makes its clients wait."""
+"""Stopping and overload: a stopping server loses no accepted frame, and a full one makes its clients wait."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.db
 
 @asynccontextmanager
 async def held(pg: asyncpg.Connection) -> AsyncIterator[None]:
-    """No batch can be committed meanwhile."""
+    """Prevents commits of batches while the block runs."""
     async with pg.transaction():
         await pg.execute("LOCK TABLE stepwell.hot_block IN ACCESS EXCLUSIVE MODE")
         yield
@@ -112,7 +112,7 @@ async def test_drain_ends_without_postgres(postgres_dsn: str, pg: asyncpg.Connec
             await client.send(*frames)
             await eventually(lambda: not worker.services.batcher.idle)
             await asyncio.wait_for(worker.drain(), PATIENCE_S)
-            # Streams are part of the server: nobody waits for them for ever.
+            # Streams belong to the server, so the stop does not wait for them forever.
             await asyncio.wait_for(worker.stop(), PATIENCE_S)
         reply = await client.hear()
         assert reply["type"] == "closed" or reply["retryable"], reply
@@ -147,8 +147,8 @@ async def test_full_server_stops_reading_and_loses_nothing(postgres_dsn: str, pg
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(deliver(session) for session in sessions))
         watching.cancel()
-        # What was let in is charged for its frames and blocks as well: 3 KiB for a message of one frame of one block,
-        # and each stream may have been let in at the same moment.
+        # Admitted messages are also charged for their frames and blocks: 3 KiB for one frame with one block; and all
+        # streams may have been admitted at the same time.
         assert 0 < highest <= limits.memory_bytes + len(sessions) * 3 * 1024
         assert_empty(worker)
     for session in sessions:
@@ -182,7 +182,7 @@ async def test_client_that_leaves_gives_up_its_place(postgres_dsn: str, pg: asyn
                     await second.send(waiting.frame(50))
                     await eventually(lambda: bool(worker.services.room._waiting))
                     await last.send(stays.frame())
-                    first.socket._response.close()  # without a word
+                    first.socket._response.close()  # without a close frame
                     second.socket._response.close()
             assert (await last.hear())["stored"] == 1
         await eventually(lambda: not worker.services.streams)
@@ -204,7 +204,7 @@ async def test_stream_waiting_for_room_outlives_heartbeats(postgres_dsn: str, pg
         async with held(pg):
             sending = asyncio.create_task(send())
             await eventually(lambda: not worker.services.batcher.idle)
-            await asyncio.sleep(0.3)  # several heartbeats, while nobody reads what the client says
+            await asyncio.sleep(0.3)  # several heartbeats, while nobody reads the client's messages
         assert (await client.hear_acks(50))["stored"] == 50
         await sending
         assert_empty(worker)

@@ -1,4 +1,4 @@
-"""Fencing: a newer session fences the older one at all workers, and late sessions take over no writer."""
+"""Fencing: a newer session fences the older one on all workers, and late sessions take over no writer."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_frames_in_flight_of_a_fenced_session_are_not_lost(worker: Worker,
         for _ in range(50):
             await one.send(old.frame())
         await two.attach(new)
-        last_step = await pg.fetchval("SELECT last_step FROM stepwell.ledger WHERE fenced")  # it moves no more
+        last_step = await pg.fetchval("SELECT last_step FROM stepwell.ledger WHERE fenced")  # it is final
         acknowledged = 0
         while (reply := await one.hear())["type"] == "ack":
             acknowledged = reply["next_seq"]

@@ -1,4 +1,4 @@
-"""Batches that fail for a lasting cause: the worker is not ready and reports why, in its log and to its senders."""
+"""Batches that fail permanently: the worker is not ready, and reports the cause in its log and to its senders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write.failures import Failures
 
 CAUSE = UnavailableError("Postgres could not store a batch", detail="DiskFullError: no space left on device")
-#: The sessions of a worker end, as when Postgres has restarted with other settings.
+#: Ends the sessions of a worker, as a restart of Postgres with other settings does.
 RECONNECT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'stepwell'"""
 
@@ -69,7 +69,7 @@ def test_single_failure_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_idle_worker_becomes_ready_again() -> None:
-    """Else it would never be sent anything again, where who is ready decides that."""
+    """Otherwise a load balancer that sends only to ready workers would never send it anything again."""
     clock = Clock()
     failures = Failures("batch was stored", 10.0, clock)
     failures.add(CAUSE)
@@ -137,7 +137,7 @@ async def test_lasting_failure_and_recovery_are_reported(
 async def _first_of_this_cause(worker: Worker, frame: bytes, says: str) -> dict[str, object]:
     error: dict[str, object] = {"detail": ""}
     async with asyncio.timeout(PATIENCE_S):
-        while says not in str(error["detail"]):  # but that a session was ended, which asyncpg has many words for
+        while says not in str(error["detail"]):  # messages about the ended session come first
             status, reply, _ = await post(worker, "/v1/frames", frame)
             error = reply["error"]
             assert status == 503
@@ -162,7 +162,7 @@ async def test_failed_attaches_are_reported(
 
 @pytest.mark.db
 async def test_database_timeouts_do_not_end_batches(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
-    """Time-outs that somebody has set for all sessions of the database or the role."""
+    """Timeouts that are set for all sessions of the database or the role."""
     session, database = Session(), await any_pg.fetchval("SELECT current_database()")
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         await any_pg.execute(f"ALTER DATABASE {database} SET {name} = 1")

@@ -31,13 +31,13 @@ async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 def ops(max_size: int) -> st.SearchStrategy[list[Any]]:
-    """(what, run counted from the newest, writer, how far back or how many)."""
+    """An action: (kind, run counted from the newest, writer, distance or count)."""
     kinds = st.sampled_from(["put", "put", "restart", "rewind", "resume", "seal whole", "seal part", "merge", "turn"])
     return st.lists(st.tuples(kinds, st.integers(0, 2), st.sampled_from(WRITERS), st.integers(1, 9)), max_size=max_size)
 
 
 class Family:
-    """A run and its forks; everything that is logged is a point, an object and a summary."""
+    """A run and its forks; each logged step has a point, an object and a summary value."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.histories = Histories(pool)
@@ -49,7 +49,7 @@ class Family:
             await self.put(await self.histories.attach(self.names[0], writer), 9)
 
     async def fork(self, back: int) -> int:
-        """A fork of the newest run at a step that all its writers have reached; returns its id."""
+        """Forks the newest run at a step that all its writers have reached; returns the id."""
         parent, child = self.names[-1], f"{self.names[0]}-{len(self.names)}"
         run_id = dict(self.histories.runs)[parent]
         ends = [self.histories.current(run_id, writer).next_step - 1 for writer in WRITERS]
@@ -60,7 +60,7 @@ class Family:
 
     async def put(self, to: Stored, count: int) -> None:
         made = self.histories
-        # A metric a writer: among equal times of two writers no value is the last.
+        # one metric per writer, because with equal times of two writers, neither value is the last
         await made.put(to, [f"loss-{to.writer}", f"acc-{to.writer}"], np.full((2, count), float(next(numbers))))
         run_id, writer_id, epoch = to.key
         key, last = f"note-{to.writer}", to.next_step - 1
@@ -92,7 +92,7 @@ class Family:
                 await self.put(stored, size)
 
     async def seen(self, run_id: int) -> dict[str, Any]:
-        """All that SQL shows of the history of a run; what is read in arrays, as their points."""
+        """Everything that SQL shows of the history of a run, with arrays as points."""
         queries = {
             "points": "SELECT writer, metric, step, time, value FROM stepwell.history WHERE run_id = $1",
             "superseded": "SELECT writer, epoch, metric, step FROM stepwell.history_superseded WHERE run_id = $1",
@@ -161,11 +161,11 @@ async def test_every_step_of_a_family_is_shown_once(pool: asyncpg.Pool, back: in
 async def test_silent_process_is_left_out_of_the_fork(
     pool: asyncpg.Pool,
 ) -> None:
-    """The parent was started again, and its new process has stored nothing when the fork is made."""
+    """The parent was restarted, and its new process has stored nothing when the fork is made."""
     family = Family(pool)
     await family.begin()
     fresh = await family.histories.attach(family.names[0], "0")
-    fork = await family.fork(-100)  # far above what is there
+    fork = await family.fork(-100)  # far above the existing steps
     seen = await family.seen(fork)
     await family.put(fresh, 5)
     assert await family.seen(fork) == seen

@@ -1,4 +1,4 @@
-"""Requests that arrive together are answered together, each with its own answer."""
+"""Requests that arrive at the same time are processed as a group, each with its own answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stepwell_ingest.write.grouping import Grouping
 
 
 class Desk:
-    """Answers each number with its square when the test says so, and remembers the groups."""
+    """Answers each number with its square on demand, and records the groups."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""A connection without a complete head of a request is closed; one that is being served is not."""
+"""A connection without a complete request head is closed; one with a request in progress is not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_incomplete_heads_are_closed(worker: Worker, said: bytes) -> None:
     reader, writer = await connect(worker)
     writer.write(said)
     async with asyncio.timeout(PATIENCE_S):
-        answers = await reader.read()  # to the end of the connection
+        answers = await reader.read()  # until the end of the connection
     assert answers.count(b"200 OK") == said.count(WHOLE)
     writer.close()
 
@@ -49,7 +49,7 @@ async def test_endless_head_is_closed(worker: Worker) -> None:
         while not ended.done():
             writer.write(b"x")
             await asyncio.sleep(HEAD_S / 10)
-    with contextlib.suppress(ConnectionError):  # a reset, when bytes were still under way
+    with contextlib.suppress(ConnectionError):  # a reset, if bytes were still in flight
         assert await ended == b""
     writer.close()
 
@@ -65,7 +65,7 @@ async def test_idle_streams_and_slow_bodies_are_served(worker: Worker) -> None:
         )
         writer.write(head.encode() + body[:10])
         idle, idle_writer = await connect(worker)
-        await idle.read()  # closed: so long have the other two lasted
+        await idle.read()  # closed: the other two have lasted as long
         idle_writer.close()
         writer.write(body[10:])
         assert b"200 OK" in await reader.read()

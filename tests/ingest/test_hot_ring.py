@@ -1,4 +1,4 @@
-"""The hot ring: readers see the same points, whenever their snapshot was taken."""
+"""The hot ring: readers see the same points, whenever they took their snapshot."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def put(made: Histories, stored: Stored) -> None:
 
 
 async def sizes(pool: asyncpg.Pool) -> list[int]:
-    """The slots that hold anything."""
+    """The slots that contain rows."""
     rows = await pool.fetch("SELECT ring FROM stepwell.hot_ring ORDER BY ring")
     return [
         slot
@@ -67,7 +67,7 @@ async def seal_and_turn(made: Histories) -> None:
 
 
 async def one_more(pool: asyncpg.Pool, query: str, *arguments: Any) -> None:
-    """Waits until the query counts something."""
+    """Waits until the query returns a count above zero."""
 
     async def counts() -> bool:
         return bool(await pool.fetchval(query, *arguments))
@@ -141,7 +141,7 @@ async def test_snapshot_during_the_mark_holds_the_slot(
 
 
 async def test_early_truncation_is_detected(made: Histories, pool: asyncpg.Pool, any_postgres_dsn: str) -> None:
-    """The tests above could see it."""
+    """Checks that the tests above would detect the error."""
     await pool.execute(
         "CREATE OR REPLACE FUNCTION stepwell.oldest_snapshot_age_v1() RETURNS integer LANGUAGE sql AS 'SELECT 0'"
     )
@@ -150,7 +150,7 @@ async def test_early_truncation_is_detected(made: Histories, pool: asyncpg.Pool,
 
 
 async def test_long_select_sees_all_points(made: Histories, pool: asyncpg.Pool) -> None:
-    """It has locked the tables that it reads, and its snapshot is seen."""
+    """The reader has locked the tables that it reads, and its snapshot is visible."""
     slow = "SELECT count(*) FROM stepwell.history WHERE pg_sleep(0.1) IS NOT NULL"
     async with pool.acquire() as reader:
         counting = asyncio.create_task(reader.fetchval(slow))
@@ -165,7 +165,7 @@ async def test_long_select_sees_all_points(made: Histories, pool: asyncpg.Pool) 
 
 
 async def test_long_reads_block_nobody(made: Histories, pool: asyncpg.Pool) -> None:
-    """Its snapshot is new enough, but it holds a lock on the slot: emptying would wait, and all behind it."""
+    """The snapshot is new enough, but the reader holds a lock on the slot: TRUNCATE would wait, and block others."""
     await rotate(pool)
     await made.seal(whole=True)
     assert await ask(pool, "mark_sealed") == 1
@@ -181,7 +181,7 @@ async def test_long_reads_block_nobody(made: Histories, pool: asyncpg.Pool) -> N
 
 
 async def test_vacuumed_slot_does_not_block_others(made: Histories, pool: asyncpg.Pool) -> None:
-    """Autovacuum leaves the slots alone, but for wrap-around; and a person may vacuum."""
+    """Autovacuum skips the slots except to prevent wraparound, but a person may vacuum them."""
     await made.put(made.epochs[0], ["large"], np.ones((1, 50_000)))
     for slot in (1, 2):
         assert await rotate(pool) == slot
@@ -244,7 +244,7 @@ async def test_uncommitted_writer_holds_its_slot(made: Histories, pool: asyncpg.
         turning = asyncio.create_task(rotate(pool))
         await one_more(pool, "SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND NOT granted")
         await made.seal(whole=True)
-        assert await ask(pool, "mark_sealed") == 0  # still current
+        assert await ask(pool, "mark_sealed") == 0  # still the current slot
         late = Stored(made.epochs[0].key, "0", 100, seq=9)
         await writer.execute(
             f"INSERT INTO stepwell.hot_block_{slot} SELECT run_id, 9, 100, 100, writer_id, epoch, keys[:1], '{{100}}', "
@@ -253,7 +253,7 @@ async def test_uncommitted_writer_holds_its_slot(made: Histories, pool: asyncpg.
         await writer.execute("UPDATE stepwell.ledger SET last_step = 100, points = points + 1")
         await writing.commit()
     assert await turning == slot + 1
-    assert await ask(pool, "mark_sealed") == 0  # it has something that is not sealed
+    assert await ask(pool, "mark_sealed") == 0  # it has rows that are not sealed
     assert await ask(pool, "empty_slot") is None
     async with pool.acquire() as reader:
         assert ("loss", 100, 7.0) in await points(reader)
@@ -263,7 +263,7 @@ async def test_uncommitted_writer_holds_its_slot(made: Histories, pool: asyncpg.
 
 
 async def test_no_row_enters_a_sealed_slot(pool: asyncpg.Pool) -> None:
-    """Writers, sealers and turners at once: at the end every point is there once."""
+    """Writers, sealers and turns of the ring run concurrently: at the end, every point is stored once."""
     made = Histories(pool)
     for name in ("a", "b", "c"):
         await made.attach(name, "0")
@@ -308,7 +308,7 @@ async def test_full_ring_keeps_its_current_slot(made: Histories, pool: asyncpg.P
 
 async def test_concurrent_servers_turn_the_ring_once(made: Histories, pool: asyncpg.Pool) -> None:
     turned = await asyncio.gather(*(rotate(pool) for _ in range(6)))
-    assert sorted(turned, key=str) == [1, *[None] * 5]  # the new slot is empty, so nobody turns again
+    assert sorted(turned, key=str) == [1, *[None] * 5]  # the new slot is empty, so the ring is not turned again
     assert await pool.fetchval("SELECT array_agg(ring) FROM stepwell.hot_ring WHERE current") == [1]
 
 
@@ -347,7 +347,7 @@ async def test_role_without_snapshot_access_truncates_nothing(
         assert len(caplog.messages) == 1
         assert "GRANT pg_read_all_stats" in caplog.messages[0]
         await pool.execute(f"GRANT pg_read_all_stats TO {role}")
-        await pool.execute(f"ALTER TABLE stepwell.hot_block_0 OWNER TO {role}")  # TRUNCATE of toast needs no more
+        await pool.execute(f"ALTER TABLE stepwell.hot_block_0 OWNER TO {role}")  # enough to truncate TOAST
         await ring.turn()
         assert await sizes(pool) == []
     finally:
@@ -363,7 +363,7 @@ async def dsn_of(pool: asyncpg.Pool) -> str:
 
 
 async def test_slot_marked_by_another_cluster_is_truncated(pool: asyncpg.Pool) -> None:
-    """After a restore from a dump: the transaction that found it sealed has not begun here."""
+    """After a restore from a dump, the id of the transaction that marked the slot is in the future."""
     made = Histories(pool)
     stored = await made.attach("run", "0")
     await made.put(stored, ["loss"], np.ones((1, 10)))

@@ -1,5 +1,4 @@
-"""From messages to queues: a cursor's tail counts exactly the queued frames, or a lost frame would look like a
-duplicate."""
+"""The path from messages to queues: the tail of a cursor counts exactly the queued frames."""
 
 from __future__ import annotations
 
@@ -90,7 +89,7 @@ async def test_stopping_intake_changes_nothing(intake: Intake, batcher: Batcher)
 async def test_unknown_failure_reloads_the_position(
     intake: Intake, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Else the frames before it would be duplicates from now on, though nobody has stored them.
+    # Otherwise the frames before it would count as duplicates although they are not stored.
     def broken(*_: object) -> int:
         raise MemoryError
 

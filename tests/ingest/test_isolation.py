@@ -22,7 +22,7 @@ WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database(
 
 @pytest.fixture
 async def strict(postgres_dsn: str) -> str:
-    """A database whose default is the strictest isolation."""
+    """A database with the strictest isolation level as its default."""
     connection = await asyncpg.connect(postgres_dsn)
     await connection.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
     await connection.execute(

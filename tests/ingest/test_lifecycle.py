@@ -1,4 +1,4 @@
-"""Heartbeats: silence, return, and that an older epoch cannot keep a newer one alive."""
+"""Heartbeats: silent and returning writers; an older epoch cannot keep a newer one alive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stepwell_ingest.write.ledger import Cursor
 
 pytestmark = pytest.mark.db
 
-State = tuple[str, int | None, bool]  # state, exit code, whether it has an end
+State = tuple[str, int | None, bool]  # state, exit code, whether it has an end time
 
 
 @pytest.fixture
@@ -27,14 +27,14 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 def lifecycle(pool: asyncpg.Pool, *attached: Cursor, worker: Worker | None = None) -> Lifecycle:
-    """Beats and reaps when the test says so; the workers of these tests do so after 15 s first."""
+    """Sends heartbeats and reaps on demand; the workers of these tests first do so after 15 s."""
     if worker is not None:
         return Lifecycle(pool, Timeouts(), worker.services.streams.cursors, worker.services.catalog.cursors)
     return Lifecycle(pool, Timeouts(), lambda: attached, list)
 
 
 async def age(pg: asyncpg.Connection, writer: str = "%") -> None:
-    """Nobody has heard of these writers for an hour."""
+    """Moves the heartbeats of these writers back by an hour."""
     await pg.execute("UPDATE stepwell.writer SET heartbeat_at = now() - interval '1 hour' WHERE name LIKE $1", writer)
 
 
@@ -46,7 +46,7 @@ async def state(pg: asyncpg.Connection, run: str = "run-1") -> State:
 
 
 RUNNING: State = ("running", None, False)
-#: Nobody knows with which code it ended.
+#: The exit code is unknown.
 CRASHED: State = ("crashed", None, True)
 FINISHED: State = ("finished", 0, True)
 
@@ -105,7 +105,7 @@ async def test_returning_writer_runs_again(worker: Worker, pg: asyncpg.Connectio
         await age(pg)
         await life.reap()
         assert await state(pg) == CRASHED
-        await life.beat()  # the stream was open all the time: Postgres was away, or the worker
+        await life.beat()  # the stream was open all the time, and Postgres or the worker was unavailable
         assert await state(pg) == RUNNING
         await age(pg)
         await life.reap()
@@ -115,7 +115,7 @@ async def test_returning_writer_runs_again(worker: Worker, pg: asyncpg.Connectio
         assert await state(pg) == RUNNING
         await age(pg)
         await life.reap()
-        assert await client.finish(0) == {"type": "finished"}  # known to have ended: better than "crashed"
+        assert await client.finish(0) == {"type": "finished"}  # more precise than "crashed"
         assert await state(pg) == FINISHED
         await age(pg)
         await life.beat()
@@ -153,7 +153,7 @@ async def test_late_finish_of_an_old_epoch_is_ignored(postgres_dsn: str, pg: asy
         await one.attach(old)
         cursor = await first.services.catalog.cursor(old.id)
         await two.attach(new)
-        with pytest.raises(FencedError):  # a worker that knows the old epoch only
+        with pytest.raises(FencedError):  # a worker that knows only the old epoch
             await first.services.catalog.finish(cursor, 0)
         assert await state(pg) == RUNNING
         assert (await one.finish())["code"] == "fenced"
@@ -188,7 +188,7 @@ async def test_concurrent_reapers_reap_each_writer_once(
         lifecycle(pool).reap(),
     )
     counts.append(await pool.fetchval("SELECT stepwell.reap_v1(interval '1 minute')"))
-    assert sum(count or 0 for count in counts) in (0, 20)  # 0: one of the Lifecycles was first
+    assert sum(count or 0 for count in counts) in (0, 20)  # 0: one of the Lifecycles was faster
     assert counts[-1] == 0
     for number in range(20):
         assert await state(pg, f"run-{number}") == CRASHED
@@ -203,7 +203,7 @@ async def test_reaping_and_attaching_do_not_deadlock(
     cursors = [await worker.services.catalog.cursor(session.id) for session in sessions]
     for _ in range(10):
         await age(pg)
-        # A deadlock would be an error of one of them.
+        # a deadlock would raise an error in one of them
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(
                 lifecycle(pool).reap(),
@@ -279,7 +279,7 @@ async def test_worker_sends_heartbeats_and_reaps(postgres_dsn: str, pg: asyncpg.
 
 
 async def test_reaping_waits_for_all_workers(pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a start, after an outage of Postgres of more than `silent_s`, and after the process stood still that long."""
+    """Applies at a start, and after Postgres or the process itself was stopped for more than `silent_s`."""
     timeouts, now = Timeouts(beat_s=15, silent_s=120), 0.0
     away = {number: UnavailableError("Postgres is away") for number in range(20, 30)}
     beats, reaped, stands_still = 0, [], {40: 600.0}

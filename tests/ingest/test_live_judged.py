@@ -1,4 +1,4 @@
-"""A reader that applies live events has the contents of the views, whatever happens and whenever it looks."""
+"""A reader that applies live events has the contents of the views at any time, whatever happens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def worker(postgres_dsn: str) -> AsyncIterator[Worker]:
 
 @dataclass
 class Story:
-    """Random events of a run, and readers of it. Every value that is logged is another number."""
+    """Random events of a run, and its readers. All logged values are different numbers."""
 
     worker: Worker
     pg: asyncpg.Connection
@@ -99,7 +99,7 @@ class Story:
             items.append((step, key, image(*(name.hex() for name in files), n=self.logged)))
         if not items:
             return
-        if self.dice.random() < 0.3:  # as a client without notes has them: in a row
+        if self.dice.random() < 0.3:  # as from a client without notes: in a row
             step = max(session.step, *(step for step, _, _ in items))
             items = [
                 (step, f"{key}", value) for _, key, value in items[:1] if (session.writer, step, key) not in self.used
@@ -118,7 +118,7 @@ class Story:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_live_readers_match_the_views(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
-    """Points, media, files, restarts, resumes and rewinds; three readers that look at different times."""
+    """Points, media, files, restarts, resumes and rewinds, with three readers that read at different times."""
     await store(worker, Session(writer="idle"))
     story = Story(
         worker, pg, "run-1", await find_run(worker.services.reads, "team", "mnist", "run-1"), random.Random(seed)
@@ -144,7 +144,7 @@ async def test_live_readers_match_the_views(worker: Worker, pg: asyncpg.Connecti
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_live_readers_of_a_fork_match_the_views(worker: Worker, pg: asyncpg.Connection, seed: int) -> None:
-    """The fork is rewound and restarted below and above its fork step, while its parent logs on or is rewound."""
+    """The fork is rewound and restarted below and above its fork step, while its parent continues or is rewound."""
     parents = {writer: Session(writer=writer) for writer in "012"}
     for session in parents.values():
         objects = [(step, "a", image(n=-step)) for step in range(0, 6, 2)]

@@ -1,4 +1,4 @@
-"""Live views of objects: media after their step, files after these, and notes."""
+"""Live views of objects: media that arrive after their step, files that arrive after their media, and notes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def delta(events: Events) -> Any:
 
 
 async def test_late_picture_is_sent(worker: Worker) -> None:
-    """The points of steps 0 to 9 were told before; the picture's note has a seq and no step of its own."""
+    """The points of steps 0 to 9 were sent before; the note of the picture has a seq, but no step of its own."""
     session, (sha256, data) = Session(), make_blob(1000)
     await put(worker, sha256, data)
     await store(worker, session, frame(session, range(10), {"x": range(10)}))
@@ -77,7 +77,7 @@ async def test_missed_file_is_sent_once_after_reconnect(worker: Worker) -> None:
         kind, cursor, about = await events.next()
         assert (kind, about["waiting"]) == ("start", 1)
     await put(worker, sha256, data)
-    for _ in range(2):  # a reader that took nothing is told again
+    for _ in range(2):  # a reader that stored nothing gets it again
         async with listen(worker.url, RUN, ["img"], cursor) as events:
             _, after, told = await events.next()
             assert [row["_step"] for row in told["rows"]] == [0]
@@ -132,7 +132,7 @@ async def test_other_notes_are_counted(worker: Worker) -> None:
         await store(worker, session, note(session, *said))
         nothing: dict[str, Any] = {"state": "running", "cuts": [], "moved": [], "rows": []}
         assert (await delta(events)) == nothing | {"said": {"config": 1, "summary": 2}}
-        # A resume that changes the config says so with its attach message, which is no frame.
+        # A resume can change the config in its attach message, which is not a frame.
         await store(worker, Session(), resume="allow", info={"config": {"lr": 2}})
         assert (await delta(events))["said"] == {"config": 1}
 
@@ -146,7 +146,7 @@ async def test_old_cursor_without_objects_starts_over(worker: Worker) -> None:
 
 
 async def test_late_committed_frame_is_not_skipped(worker: Worker, postgres_dsn: str) -> None:
-    """Writer 0's transaction holds its ledger row; writer 1, which began later, is committed and told before it."""
+    """The transaction of writer 0 holds its ledger row; writer 1 starts later, but is committed and sent first."""
     slow, quick = Session(), Session(writer="1")
     await store(worker, slow, frame(slow, [0], {"x": [0]}))
     await store(worker, quick, frame(quick, [0], {"x": [0]}))
@@ -157,7 +157,7 @@ async def test_late_committed_frame_is_not_skipped(worker: Worker, postgres_dsn:
     other = await asyncpg.connect(postgres_dsn)
     try:
         async with other.transaction():
-            # As the copier does it: ledger and notes in one transaction.
+            # Like the copier: ledger and notes in one transaction.
             await other.execute("UPDATE stepwell.ledger SET next_seq = next_seq + 1 WHERE writer_id = 1")
             await other.execute(
                 "INSERT INTO stepwell.note SELECT run_id, 1, 1, next_seq - 1, 0, 0, now(), 'object', $1::text::jsonb "
@@ -178,7 +178,7 @@ async def test_late_committed_frame_is_not_skipped(worker: Worker, postgres_dsn:
 
 
 async def test_cursor_overflow_is_reported(postgres_dsn: str, tmp_path: Path) -> None:
-    """Every other picture is there, so that each of the others is a range of its own."""
+    """Every other picture is stored, so each of the others is a separate range."""
     session, (there, data) = Session(), make_blob(10)
     some = Reads(live_poll_s=0.02, live_waiting=3)
     worker = Worker(Config(postgres_dsn, port=0, reads=some, blobs=str(tmp_path / "blobs")))
@@ -195,7 +195,7 @@ async def test_cursor_overflow_is_reported(postgres_dsn: str, tmp_path: Path) ->
             await put(worker, *name)
         async with listen(worker.url, RUN, ["img"], cursor) as events:
             steps: list[int] = []
-            while len(steps) < 3:  # files that are still coming come in events of their own
+            while len(steps) < 3:  # files that arrive later are sent in separate events
                 told = await delta(events)
                 assert "forgotten" not in told
                 steps += [row["_step"] for row in told["rows"]]

@@ -32,7 +32,7 @@ from stepwell_ingest.server.worker import Worker
 from stepwell_ingest.write import batcher, pace, pressure, quota
 
 SERVER = Path(worker.__file__).parents[1]
-#: What each loop of a worker calls in every round.
+#: The function that each loop of a worker calls in every round.
 CALLS: dict[str, tuple[Any, str]] = {
     "copier 1": (batcher.Batcher, "next_batch"),
     "copier 2": (batcher.Batcher, "next_batch"),
@@ -45,16 +45,16 @@ CALLS: dict[str, tuple[Any, str]] = {
     "collector": (collector, "postgres_errors"),
     "live views": (live.Live, "_come"),
 }
-#: Tasks that belong to a request, a connection or the start of the process, and end with it.
+#: Tasks that end with a request, a connection or the start of the process.
 SHORT_LIVED = {
     *("api/stream.py", "api/sql.py", "api/workspace.py", "api/replies.py", "write/grouping.py", "commands/up.py"),
     *("server/serving.py", "server/supervisor.py"),
-    "read/live.py",  # one read of an event; the poller is started by `Loops`
+    "read/live.py",  # reads one event; `Loops` starts the poller
     "server/loops.py",
-    "server/children.py",  # a keeper, which handles whatever a start may raise
-    "server/child.py",  # the sign of life, whose end its parent notices
+    "server/children.py",  # a keeper, which handles all errors of a start
+    "server/child.py",  # the sign of life, whose end the parent notices
 }
-#: A child whose loop ends in its first life, and not in the next one.
+#: A child whose loop ends in its first life only.
 ENDS_ONCE = """
 import asyncio, os
 from stepwell_ingest.{module} import {owner}
@@ -73,7 +73,7 @@ async def once(self, *arguments):
 
 
 def break_loop(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """From now on, the loop of that name meets an error that nobody expects."""
+    """Makes the loop of that name raise an unexpected error."""
     owner, method = CALLS[name]
     original = getattr(owner, method)
 
@@ -127,7 +127,7 @@ async def test_worker_ends_when_a_loop_ends(
     with pytest.raises(UnavailableError, match=f"the task '{name}' of this worker has ended unexpectedly"):
         async with asyncio.timeout(PATIENCE_S):
             while not serving.done():
-                await _send(served, session)  # a copier comes back for the next batch
+                await _send(served, session)  # a copier returns for the next batch
                 await asyncio.sleep(0.02)
             await serving
     if watching is not None:
@@ -203,7 +203,7 @@ async def test_stopped_loops_have_not_failed(caplog: pytest.LogCaptureFixture) -
 
 @pytest.fixture
 async def keep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Children, list[str]]]:
-    """Children of this process, and what is said of them."""
+    """The children of this process, and the log messages about them."""
     said: list[str] = []
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     kept = Children(said.append)
@@ -265,7 +265,7 @@ async def test_failed_sealer_process_is_replaced(
 async def test_failed_process_start_is_retried(
     keep: tuple[Children, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the machine is short of processes: the keeper goes on."""
+    """The machine has no more processes; the keeper continues."""
     (tmp_path / "stands_ready.py").write_text("import sys; print('{}', flush=True); sys.stdin.read()")
     children, said = keep
     spawn, refused = asyncio.create_subprocess_exec, [BlockingIOError(11, "Resource temporarily unavailable")]

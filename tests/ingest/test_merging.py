@@ -1,4 +1,4 @@
-"""Merging joins only chunks that belong together; reads are correct, also over chunks that overlap."""
+"""Merging joins only adjacent chunks; reads are correct even if chunks overlap."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def wrong(pool: asyncpg.Pool, made: Histories) -> list[str]:
 
 
 async def slow_run(made: Histories, passes: int, steps: int) -> Stored:
-    """A run whose sealer comes by every so many steps, and merges whatever it can."""
+    """A run that is sealed every `every` steps and then merged."""
     stored = await made.attach("run", "0")
     for number in range(passes):
         await put_steps(made, stored, steps, always=number % 3 == 0)
@@ -89,7 +89,7 @@ async def test_tracks_without_candidates_are_skipped(pool: asyncpg.Pool) -> None
 
 
 async def overlapping(made: Histories) -> Stored:
-    """A run with chunks as earlier versions left them: short ones joined across a long one."""
+    """A run with chunks of earlier versions, which joined short chunks across a long one."""
     stored = await made.attach("run", "0")
     for steps in (16, 1024, 16, 1024, 16):
         await put_steps(made, stored, steps, always=False)

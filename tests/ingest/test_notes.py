@@ -20,7 +20,7 @@ STORED = "SELECT writer_id, epoch, seq, ord, step, kind, value::text FROM stepwe
 
 
 def notes(session: Session, *items: tuple[int, str, object]) -> bytes:
-    """The session's next frame, of notes."""
+    """The session's next frame, with notes."""
     objects = [wire.Object(step, T0 + step, kind, orjson.dumps(value)) for step, kind, value in items]
     frame = wire.encode_notes(session.id, session.seq, objects)
     session.seq += 1
@@ -100,7 +100,7 @@ async def test_bad_note_is_refused_alone(worker: Worker, postgres_dsn: str, kind
         assert ([item["code"] for item in reply["rejected"]], reply["stored"]) == (["object"], 1)
         assert "1 of 3 notes are refused, and the others are stored" in str(reply["rejected"])
         assert (await client.exchange(session.frame(1)))["stored"] == 1
-    async with Client(worker) as client:  # a retry hears it again
+    async with Client(worker) as client:  # a retry gets it again
         await client.attach(session)
         again = await client.exchange(frame)
         assert ([item["seq"] for item in again["rejected"]], again["duplicate"]) == ([0], 1)
@@ -137,7 +137,7 @@ async def test_attach_nesting_is_limited(worker: Worker) -> None:
 
 
 async def test_note_partitions_are_added_for_earlier_months(any_empty_dsn: str) -> None:
-    """A database of an earlier version, whose runs go on saying things."""
+    """A database of an earlier version, whose runs continue to send notes."""
     connection = await asyncpg.connect(any_empty_dsn)
     try:
         await connection.execute(_BOOTSTRAP)

@@ -1,4 +1,4 @@
-"""The pages as files: one document for every page, built files cached forever, and a strict policy for each."""
+"""The pages as files: one document for all pages, unlimited caching of built files, and a strict policy."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ async def test_unbuilt_pages_explain_how_to_build(tmp_path: Path, client: TestCl
     reply = await client.get("/")
     assert reply.status == 503
     assert "make workspace" in await reply.text()
-    # Built meanwhile: no restart is needed.
+    # built later: no restart is needed
     (tmp_path / "index.html").write_text("now")
     assert await (await client.get("/")).text() == "now"
 
 
 def test_document_loads_only_own_files() -> None:
-    """The document names its own files only, as far as the source says."""
+    """The document references only its own files, judging by the source."""
     source = Path(__file__).parents[2] / "workspace" / "index.html"
     assert "//" not in source.read_text().replace("<!--", "")

@@ -1,4 +1,4 @@
-"""The pages for operators: health, readiness, metrics and status, and clear errors of a failed start."""
+"""The pages for operators (health, readiness, metrics, status), and clear errors of a failed start."""
 
 from __future__ import annotations
 

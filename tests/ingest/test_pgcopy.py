@@ -1,4 +1,4 @@
-"""The bytes of COPY: Postgres reads back the same values, bit for bit, and would have written the same bytes."""
+"""The bytes of COPY: Postgres returns the same values, bit for bit, and would write the same bytes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ JSON = st.recursive(
 
 @st.composite
 def blocks(draw: st.DrawFn) -> BlockRow:
-    """Any shape; most numbers from a seed, the odd ones where hypothesis puts them."""
+    """Arrays of any shape; most numbers come from a seed, special ones from hypothesis."""
     keys, steps = draw(st.integers(0, 40)), draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    some = np.array(draw(st.lists(I64, max_size=3)), np.int64)  # an empty list would make floats of them all
+    some = np.array(draw(st.lists(I64, max_size=3)), np.int64)  # an empty list would convert all to floats
     moments = np.unique(np.append(rng.integers(-(2**63), 2**63 - 1, 3 * steps), some))
     times = rng.integers(wire.MIN_TIME_US, wire.MAX_TIME_US, steps, endpoint=True)
     times[draw(st.integers(0, steps - 1))] = draw(TIMES)
-    values = rng.integers(0, 2**64, keys * steps, np.uint64).view(np.float64)  # any 64 bits are a value
+    values = rng.integers(0, 2**64, keys * steps, np.uint64).view(np.float64)  # any 64 bits are a valid value
     for place, value in draw(st.dictionaries(st.integers(0, 1600), st.sampled_from(SPECIAL), max_size=8)).items():
         if values.size:
             values[place % values.size] = value
@@ -63,7 +63,7 @@ def objects() -> st.SearchStrategy[ObjectRow]:
 
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Tables that hold any row, with the columns of the real ones."""
+    """Tables with the columns of the real ones, but without constraints."""
     connection = await asyncpg.connect(any_shared_dsn)
     await connection.execute(
         "; ".join(
@@ -92,7 +92,7 @@ async def copy_out(connection: asyncpg.Connection, table: str, columns: tuple[st
 
 
 def by_shape(rows: Iterable[BlockRow]) -> list[BlockRow]:
-    """The order in which rows are written: by shape, shapes as they first came."""
+    """The order in which rows are written: by shape, in the order of first occurrence."""
     groups: dict[tuple[int, ...], list[BlockRow]] = {}
     for row in rows:
         groups.setdefault(row.values.shape, []).append(row)
@@ -156,7 +156,7 @@ async def test_objects_round_trip(connection: asyncpg.Connection, rows: list[Obj
 
 
 async def test_object_bytes_match_postgres(connection: asyncpg.Connection) -> None:
-    # In jsonb's own notation, so that the text comes back as it went.
+    # in jsonb's own notation, so that the text round-trips
     bodies = [b'{"a": [1, 2.5, null, true]}', b'"\xc3\xa9 \\\\ \\" \\n"', b"[]", b"{}", b"false", b"-0.5", b'""']
     rows = [ObjectRow(1, n, 2**63 - 1, 3, 4, 10**15 + n, f"key {n}".encode(), body) for n, body in enumerate(bodies)]
     data = b"".join(pgcopy.object_pieces(rows))
@@ -201,7 +201,7 @@ async def test_pieces_of_objects_are_bounded_by_one_object(connection: asyncpg.C
 
 
 def test_template_cache_is_bounded() -> None:
-    # A template is as large as its row: frames of many large shapes must not stay in memory.
+    # A template is as large as its row, so those of many large shapes must not stay in memory.
     pgcopy._kept_template.cache_clear()
     for steps in range(200, 210):
         list(pgcopy.block_pieces(wide(1, 100, steps)))

@@ -86,7 +86,7 @@ def test_damaged_header_claims_no_bytes(made: bytes, at: int, bit: int, places: 
             assert pieces.missing == 0
 
 
-LARGE = 12_000  # steps: a frame of about 280 KiB
+LARGE = 12_000  # steps, for a frame of about 280 KiB
 
 
 async def send(client: Client, raw: bytes, size: int = wire.MAX_MESSAGE_BYTES) -> None:
@@ -122,7 +122,7 @@ async def test_large_frame_holds_room_until_committed(worker: Worker) -> None:
     small, large = session.frame(), session.frame(LARGE)
     async with Client(worker) as client:
         await client.attach(session)
-        # The large frame begins in the message of a small one.
+        # the large frame begins in the message of a small one
         await client.socket.send_bytes(small + large[:100])
         assert (await client.hear())["next_seq"] == 1
         await eventually(lambda: worker.services.room.held_bytes == len(large))
@@ -141,7 +141,7 @@ async def test_large_frame_holds_room_until_committed(worker: Worker) -> None:
 
 
 def cut_off(reply: dict[str, object]) -> bool:
-    """Something else than the rest of a frame came."""
+    """Whether something other than the rest of a frame arrived."""
     return (reply["type"], reply["code"], reply["retryable"]) == ("error", "frame_corrupt", True)
 
 
@@ -153,7 +153,7 @@ async def test_disconnect_inside_a_frame_releases_room(worker: Worker, pg: async
         await client.attach(session)
         await send(client, large[:150_000])
         await eventually(lambda: worker.services.room.held_bytes == len(large))
-        client.socket._response.close()  # without a word
+        client.socket._response.close()  # without a close frame
         await eventually(lambda: not worker.services.streams)
     assert_empty(worker)
     async with Client(worker) as client:
@@ -187,7 +187,7 @@ async def test_late_frame_releases_its_room(postgres_dsn: str) -> None:
 
 @pytest.mark.db
 async def test_partial_frames_do_not_deadlock(postgres_dsn: str, pg: asyncpg.Connection) -> None:
-    """Each message ends one frame and begins the next; all together want many times the room that there is."""
+    """Each message ends one frame and begins the next; together they need many times the available room."""
     sessions = [Session(writer=str(number)) for number in range(12)]
     size = len(Session().frame(3000))
     limits = Limits(memory_bytes=2 * size + 1000, connection_bytes=size + 1000)

@@ -170,7 +170,7 @@ async def test_overload_is_answered_before_the_body_is_read(postgres_dsn: str, p
         worker.services.room.reserve_now(900)
         host, port = worker.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        # Only the head of the request is sent: the answer comes without its body.
+        # only the head of the request is sent: the answer does not need the body
         writer.write(b"POST /v1/frames HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(frame))
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")

@@ -1,4 +1,4 @@
-"""Hints for errors of Postgres: only temporary ones promise an end."""
+"""Hints for errors of Postgres: only those for temporary errors promise an end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_bugs_are_not_retryable(any_shared_dsn: str, statement: str) -> No
         await connection.close()
     assert PASSES not in str(caught.value)
     assert "report it" in (caught.value.hint or "")
-    assert caught.value.retryable  # nothing that was logged is thrown away for it
+    assert caught.value.retryable  # no logged value is discarded because of it
 
 
 async def test_bugs_in_reads_are_not_retryable(any_shared_dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""Ingest rests when sealing is behind, never for long, and never where nobody seals."""
+"""Ingest pauses while sealing is behind, never for long, and never without a sealer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 def pressure(unsealed_bytes: int) -> Pressure:
-    made = Pressure(None, SealSettings(calm_bytes=100 * MIB))  # type: ignore[arg-type] - it is not asked
+    made = Pressure(None, SealSettings(calm_bytes=100 * MIB))  # type: ignore[arg-type] - it is not used
     made.unsealed_bytes = unsealed_bytes
     return made
 

@@ -1,4 +1,4 @@
-"""Runs that are full: refused for good, on record, with the setting named; their neighbours go on."""
+"""Full runs: their frames are rejected and recorded, with the name of the setting; other runs continue."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.db
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks often."""
+    """A quota that is checked often."""
     monkeypatch.setattr("stepwell_ingest.write.quota._EVERY_S", 0.01)
 
 
 async def until_refused(client: Client, session: Session) -> dict[str, object]:
-    """The first refusal that the client hears."""
+    """The first refusal that the client receives."""
     while True:
         reply = await client.exchange(session.frame())
         assert reply["type"] == "ack"
@@ -106,7 +106,7 @@ async def test_quota_is_unchanged_when_postgres_fails(any_postgres_dsn: str) -> 
         looking.cancel()
         intake: Callable[..., object] = Intake(path.batcher, 100, quota.refusal).take
         intake(cursor, wire.split(session.frame()))
-        assert cursor.tail_step == 9  # refused frames move no step
+        assert cursor.tail_step == 9  # refused frames do not change the step
 
 
 async def test_no_quota_no_queries(worker: Worker) -> None:

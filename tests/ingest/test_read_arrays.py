@@ -1,4 +1,4 @@
-"""Arrays come out of Postgres' binary form as they went in, whatever their shapes; ranges are cut exactly."""
+"""Arrays of any shape survive the binary format of Postgres, and ranges are cut exactly."""
 
 from __future__ import annotations
 

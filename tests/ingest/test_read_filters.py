@@ -1,4 +1,4 @@
-"""Filters and orders of runs: what fits, in Mongo's sense; what is refused, and how; and that no text becomes SQL."""
+"""Filters (as in MongoDB) and orders of run lists: matches and refusals; no text of a filter becomes SQL."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LAST = {"a": 0.5, "b": 0.25, "c": float("nan")}
 
 @pytest.fixture(scope="module")
 def project(any_shared_dsn: str) -> str:
-    """Runs a, b, c and d; the summaries of a and c are stored, those of the others made when they are read."""
+    """Runs a, b, c and d; the summaries of a and c are stored, those of b and d are computed when they are read."""
 
     async def fill() -> None:
         async with start_worker(any_shared_dsn) as worker:
@@ -138,12 +138,12 @@ ORDERS = {
     "created_at": "abcd",
     "-created_at": "dcba",
     "-name": "dcba",
-    "+summary_metrics.loss": "cbad",  # texts before numbers, as jsonb has it; what is missing last
+    "+summary_metrics.loss": "cbad",  # texts before numbers, as in jsonb; missing values last
     "-summary_metrics.loss": "abcd",
     "+config.model.depth": "abcd",
     "-config.model.depth.value": "badc",
     "+heartbeat_at": "abcd",
-    "+finished_at": "abcd",  # none has
+    "+finished_at": "abcd",  # no run has it
 }
 
 
@@ -205,7 +205,7 @@ async def test_hostile_value_is_a_value(worker: Worker) -> None:
             for operator in ("$eq", "$regex", "$gt", "$in"):
                 filters = json.dumps({field: {operator: [value] if operator == "$in" else value}})
                 status, answer = await ask(worker, "/v1/runs", path="team/mnist", filters=filters)
-                # Postgres refuses NUL and broken patterns; everything else compares.
+                # Postgres refuses NUL and invalid patterns; everything else is compared.
                 assert status == 200 or (status, answer["error"]["code"]) == (400, "usage"), filters
     assert await names(worker) == list("abcd")
 
@@ -230,7 +230,7 @@ HOSTILE = st.text(st.characters(codec="utf-8"), max_size=20)
     )
 )
 def test_filter_text_never_enters_the_sql(filters: dict[str, Any]) -> None:
-    """The SQL is made of a fixed set of pieces, whatever the filter says."""
+    """The SQL consists of a fixed set of pieces, whatever the filter contains."""
     try:
         condition = compile_filter(filters)
     except UsageError:
@@ -241,7 +241,7 @@ def test_filter_text_never_enters_the_sql(filters: dict[str, Any]) -> None:
 
 
 def compile_pieces() -> list[str]:
-    """All the pieces that filters with harmless values are made of."""
+    """All pieces of the SQL for filters with harmless values."""
     found: list[str] = []
     for name in [*FIELDS, "config.x", "summary_metrics.x"]:
         for value in ("x", 1, "2020-01-01", None):

@@ -143,7 +143,7 @@ async def test_limit_returns_a_cursor(worker: Worker, limit: int) -> None:
     while start is not None:
         batches = await ask_batches(worker, f"{RUN}/history", limit=limit, min_step=start)
         some = rows_of(batches)
-        assert len(some) <= max(limit, 2)  # both rows of a step come together
+        assert len(some) <= max(limit, 2)  # both rows of a step are on one page
         found += some
         start = batches[-1].head["next_step"]
     assert found == await rows(worker)
@@ -151,7 +151,7 @@ async def test_limit_returns_a_cursor(worker: Worker, limit: int) -> None:
 
 @pytest.fixture
 async def small(postgres_dsn: str) -> AsyncIterator[Worker]:
-    """A worker whose pages hold little."""
+    """A worker with small pages."""
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(page_points=20, page_bytes=4000, connections=2)))
     await worker.start()
     yield worker
@@ -159,7 +159,7 @@ async def small(postgres_dsn: str) -> AsyncIterator[Worker]:
 
 
 async def test_full_pages_lose_and_repeat_nothing(small: Worker) -> None:
-    """Dense, sparse and single steps; objects that are larger than pages' worth of points."""
+    """Dense, sparse and single steps, and objects that are larger than the points of a page."""
     session = Session()
     sparse = [10**6 * step for step in range(1, 30)]
     await store(

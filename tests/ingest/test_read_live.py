@@ -1,4 +1,4 @@
-"""Live views: what happens in a run, event by event, and how a reader goes on after it was away."""
+"""Live views: the events of a run, and how a reader continues after it was disconnected."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_reader_far_behind_starts_over(worker: Worker) -> None:
 
 
 async def test_late_writer_sends_only_its_points(worker: Worker) -> None:
-    """The others' points lie in the same range of steps and are not sent again."""
+    """The points of the other writers are in the same range of steps, and are not sent again."""
     first, second = Session(), Session(writer="1")
     await store(worker, first, frame(first, range(1900), {"x": np.zeros(1900)}))
     async with listen(worker.url, RUN, ["x"]) as events:
@@ -241,7 +241,7 @@ async def test_fork_started_below_its_fork_step_cuts_inherited_points(worker: Wo
         await events.next()
         await store(worker, fork, frame(fork, [4, 5], {"x": [40, 50]}))
         _, _, data = await events.next()
-        while not data["rows"]:  # the writer attached
+        while not data["rows"]:  # the attach of the writer
             _, _, data = await events.next()
         assert data["cuts"] == [{"writer": "0", "from_step": 4}]
         assert data["moved"] == [{"writer": "0", "from_step": 4, "to_step": 5}]

@@ -50,7 +50,7 @@ async def test_summary_has_the_last_value_of_each_key(any_worker: Worker) -> Non
     status, found = await ask(any_worker, f"{RUN}/summary")
     assert (status, without_row_keys(found)) == (200, expected)
     second = Session()
-    await store(any_worker, second, frame(second, [1], {"a": [7]}))  # supersedes what lies above
+    await store(any_worker, second, frame(second, [1], {"a": [7]}))  # supersedes the points above
     assert without_row_keys((await ask(any_worker, f"{RUN}/summary"))[1]) == {"a": 7, "gone": 1, "o": 1}
 
 

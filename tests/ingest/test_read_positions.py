@@ -1,4 +1,4 @@
-"""A reader that applies cuts and moves has, after every event, exactly the points that are shown."""
+"""A reader that applies cuts and moves has exactly the shown points after every event."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEVER = 2**63 - 1
 
 @dataclass
 class Row:
-    """An epoch as the write path keeps it."""
+    """An epoch in the form of the write path."""
 
     number: int
     last_step: int = -1
@@ -41,19 +41,19 @@ class Row:
 
 
 class History:
-    """What attach, store and rewind do to the ledger and the points (functions/140_attach.sql, queries/write.sql)."""
+    """A model of attach, store and rewind on ledger and points (functions/140_attach.sql, queries/write.sql)."""
 
     def __init__(self, inherited: int | None = None) -> None:
         self.rows: dict[str, list[Row]] = {}
-        #: Of a fork: below which step it shows what its parent's writers logged.
+        #: For a fork: the step below which it shows the points of its parent's writers.
         self.inherited: dict[str, int] = {} if inherited is None else dict.fromkeys(WRITERS, inherited)
-        #: How far the ancestor has come.
+        #: The position of the ancestor.
         self.arrived = 4
 
     def attach(self, writer: str, rewind_to: int | None = None, others: bool = False) -> None:
         older = self.rows.setdefault(writer, [])
         if rewind_to is not None:
-            # Writers that have ended are rewound, too.
+            # ended writers are rewound, too
             for row in [row for name, rows in self.rows.items() if others or name == writer for row in rows]:
                 row.hide(rewind_to + 1)
             for name in self.inherited if others else {writer} & self.inherited.keys():
@@ -82,7 +82,7 @@ class History:
         ]
 
     def bounds(self) -> list[Inherited]:
-        """Two epochs of an ancestor for each writer: one that has ended at step 2, and one that is under way."""
+        """Two epochs of an ancestor for each writer: one that has ended at step 2, and the current one."""
         return [
             Inherited(writer, min(below, first), min(below, first, end))
             for writer, below in sorted(self.inherited.items())
@@ -90,12 +90,12 @@ class History:
         ]
 
     def shown(self, writer: str) -> list[tuple[int, int]]:
-        """(step, epoch) of what the views show."""
+        """The points that the views show, as (step, epoch)."""
         inherited = range(min(self.inherited[writer], self.arrived)) if writer in self.inherited else ()
         return [(step, 0) for step in inherited] + self.own(writer)
 
     def own(self, writer: str) -> list[tuple[int, int]]:
-        """Those of them that it has logged itself."""
+        """The shown points that the run has logged itself."""
         return sorted(
             (step, row.number)
             for row in self.rows.get(writer, [])
@@ -106,7 +106,7 @@ class History:
 
 @dataclass
 class Reader:
-    """Applies events and keeps what it has been shown."""
+    """Applies events and keeps the shown points."""
 
     cursor: LivePosition = field(default_factory=lambda: LivePosition("running", {}))
     points: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
@@ -122,9 +122,9 @@ class Reader:
                 mine[:] = [point for point in mine if point[0] < move.cut]
             ranges = [range(first, last + 1) for first, last in move.ranges]
             new = [p for p in history.shown(move.writer) if any(p[0] in some for some in ranges)]
-            assert not set(new) & set(mine)  # nothing twice
+            assert not set(new) & set(mine)  # no point is repeated
             own = [p for p in new if p[1]]
-            assert not mine or not own or own[0][0] > mine[-1][0]  # and never behind what was shown
+            assert not mine or not own or own[0][0] > mine[-1][0]  # and none is before a shown one
             mine[:] = sorted(mine + new)
         self.cursor = LivePosition.decode(now.encode())
 
@@ -145,7 +145,7 @@ OPERATIONS = st.lists(
 @given(OPERATIONS, st.none() | st.integers(1, 12))
 def test_readers_match_the_shown_points(operations: list[tuple[object, ...]], inherited: int | None) -> None:
     history, readers = History(inherited), {"first": Reader(), "second": Reader()}
-    for reader in readers.values():  # of a fork: they have read the history
+    for reader in readers.values():  # readers of a fork have read the history
         reader.points = {writer: history.shown(writer) for writer in WRITERS}
         reader.cursor = current("running", [], None, history.bounds())
     for operation in [*operations, ("look", "first"), ("look", "second")]:
@@ -170,14 +170,14 @@ def test_readers_match_the_shown_points(operations: list[tuple[object, ...]], in
 def test_cursor_of_another_history_is_detected() -> None:
     epochs = [ShownEpoch("0", 1, 0, 10, None)]
     now = current("running", epochs)
-    assert moves(LivePosition("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there is
+    assert moves(LivePosition("running", {"0": Position(1, 11)}), epochs, now) is None  # more than there are
     assert moves(LivePosition("running", {"0": Position(2, 5)}), epochs, now) is None
     assert moves(LivePosition("running", {"9": Position(1, 5)}), epochs, now) is None
     assert moves(now, epochs, now) == []
 
 
 def test_hidden_object_above_the_last_step_is_one_cut() -> None:
-    """An object at step 9 was seen, and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
+    """The reader has an object at step 9 and no step above 5; epoch 2 begins at step 7, and a rewind to 3 follows."""
     seen = current("running", [ShownEpoch("0", 1, 0, 5, None, 10)], {"0": 9})
     epochs = [ShownEpoch("0", 1, 0, 5, 7, 10), ShownEpoch("0", 2, 7, 7, None, 1)]
     now = current("running", epochs, {"0": 9})
@@ -193,7 +193,7 @@ def test_unseen_frames_are_those_after_the_cursor() -> None:
     assert unread(seen, [old]) == []
     assert unread(seen, [old._replace(next_seq=12), new]) == [(old._replace(next_seq=12), 10), (new, -1)]
     assert unread(LivePosition("running", {}), [old]) == [(old, -1)]
-    assert unread(seen, [old._replace(next_seq=9)]) is None  # a history that went back: a backup
+    assert unread(seen, [old._replace(next_seq=9)]) is None  # an older history, as after a restore of a backup
 
 
 def test_adjacent_ranges_are_joined() -> None:
@@ -202,7 +202,7 @@ def test_adjacent_ranges_are_joined() -> None:
 
 
 def test_cursor_of_ten_thousand_writers_fits_a_header() -> None:
-    """All of them wait for a file."""
+    """All of the objects wait for a file."""
     names = [str(rank) for rank in range(10_000)]
     writers = {
         name: Position(3, 10**6 + int(name) * 7919 % 5000, 3, 50_000 + int(name) * 31 % 999, 10**6 + 5000, (-1,))

@@ -1,4 +1,4 @@
-"""Rows are put together from series and objects as a plain loop would do it; sampled ones keep every extreme."""
+"""Rows are assembled from series and objects like in a simple loop; sampled rows keep every extreme."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stepwell_ingest.read.sampling import MAX_METRICS, Grid, choose_grid, choose
 
 KEYS = ("a", "b", "c")
 WRITERS = ("0", "1", "10")
-#: (writer, step) → key → value; an object where the value is bytes.
+#: (writer, step) → key → value; a value of bytes is an object.
 Logged = dict[tuple[str, int], dict[str, float | bytes]]
 
 LOGGED = st.dictionaries(
@@ -84,7 +84,7 @@ def test_selection_has_exactly_its_rows(logged: Logged, data: st.DataObject) -> 
     chosen = data.draw(st.lists(st.booleans(), min_size=len(page.steps), max_size=len(page.steps)))
     found = rows_of(page.select(np.array(chosen, np.bool_)))
     expected = [row for row, keep in zip(rows_of(page), chosen, strict=True) if keep]
-    assert repr(found) == repr(expected)  # NaN equals itself here
+    assert repr(found) == repr(expected)  # NaN counts as equal here
 
 
 VALUES = st.lists(

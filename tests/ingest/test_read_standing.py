@@ -1,4 +1,4 @@
-"""A read of several pages shows one history, or says that it does not; forks and late media are read to their end."""
+"""A paged read shows a single history or reports that it changed; forks and late media are read to the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.db
 
 @pytest.fixture
 async def small(postgres_dsn: str) -> AsyncIterator[Worker]:
-    """A worker whose pages hold little."""
+    """A worker with small pages."""
     worker = Worker(Config(postgres_dsn, port=0, reads=Reads(page_points=20)))
     await worker.start()
     yield worker
@@ -94,7 +94,7 @@ async def test_buckets_of_several_keys_share_a_snapshot(small: Worker) -> None:
 
 
 async def test_started_answer_ends_with_the_error(small: Worker, pg: asyncpg.Connection) -> None:
-    """Not with "end": the client must not take it for whole."""
+    """It has no "end", so that the client does not take it for complete."""
     await stored(small)
     original = small.services.reads.snapshot
     asked = 0

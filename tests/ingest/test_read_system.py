@@ -1,4 +1,4 @@
-"""`…/system` over HTTP: pages in the order of time, whatever order they came in; samples; and what is refused."""
+"""`…/system` over HTTP: pages in time order whatever the order of arrival, samples, and invalid requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def pages(worker: Worker, limit: int) -> list[list[dict[str, Any]]]:
 
 
 async def test_pages_are_in_time_order_without_duplicates(worker: Worker) -> None:
-    """Among them: two of one moment in one frame, and one of a writer that delivers late."""
+    """Measurements that include two of the same time in one frame, and one of a late writer."""
     first, second = Session(), Session(writer="1")
     await store(worker, first, note(first, measurement(5.5, a=1), measurement(5.5, a=2), measurement(9, a=3)))
     await store(worker, second, note(second, measurement(7.25, a=4)))

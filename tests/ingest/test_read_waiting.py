@@ -1,4 +1,4 @@
-"""Ranges of places remember exactly the objects that wait for their files, and are few when files come in order."""
+"""Ranges contain exactly the objects that wait for their files, and are few if files arrive in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from stepwell_ingest.read.waiting import Place, Range, inside, still_waiting
 
-#: A frame's objects (True: it needs a file), and how many files come then, from the front or from the back.
+#: The objects of a frame (True: needs a file), and the number of files that then arrive, from the front or the back.
 ROUNDS = st.lists(
     st.tuples(st.lists(st.booleans(), max_size=4), st.integers(0, 4), st.booleans(), st.booleans()), max_size=30
 )
@@ -20,7 +20,7 @@ def told(ranges: list[Range], objects: list[Place], there: set[Place]) -> list[P
 @settings(deadline=None, max_examples=400)
 @given(ROUNDS)
 def test_each_object_is_sent_once_with_its_file(rounds: list[tuple[list[bool], int, bool, bool]]) -> None:
-    """`new_epoch`: a frame of the next epoch, whose numbers begin anew."""
+    """Adds a frame; with `new_epoch`, to the next epoch, whose seqs start over."""
     objects: list[Place] = []
     there: set[Place] = set()
     heard: list[Place] = []
@@ -41,7 +41,7 @@ def test_each_object_is_sent_once_with_its_file(rounds: list[tuple[list[bool], i
 
 
 def test_consecutive_waiting_objects_are_one_range() -> None:
-    """A picture each second frame; the first hundred files are there."""
+    """Every second frame has a picture; the first hundred files are stored."""
     waiting: list[Range] = []
     objects = [Place(1, seq, 0) for seq in range(0, 2000, 2)]
     for seq in range(0, 2000, 10):

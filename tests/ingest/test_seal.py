@@ -1,4 +1,4 @@
-"""Sealed history: the same points as before, whatever was sealed when."""
+"""Sealed history shows the same points as before, whatever is sealed and when."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class History:
         ]
 
     async def check(self) -> None:
-        """The view shows exactly what was put in."""
+        """Checks that the view shows exactly the stored points."""
         rows = await self.pool.fetch(
             "SELECT metric, step, time, value FROM stepwell.history WHERE run_id = $1", self.epoch.run_id
         )
@@ -80,7 +80,7 @@ class History:
         await self._check_stats()
 
     async def _check_stats(self) -> None:
-        """Last values and statistics are those of what was put in."""
+        """Checks that last values and statistics match the stored points."""
         points: dict[str, list[tuple[int, float]]] = {}
         for key, step, _, raw in self.expected:
             points.setdefault(key, []).append((step, float(np.frombuffer(raw)[0])))
@@ -99,7 +99,7 @@ class History:
             assert (row["pos_infs"], row["neg_infs"]) == ((values == np.inf).sum(), (values == -np.inf).sum())
             assert str(row["first"]) == str(values[0])
             assert (row["min"], row["max"]) == ((finite.min(), finite.max()) if len(finite) else (None, None))
-            if len(finite) and np.abs(finite).max() < 1e300:  # a sum that overflows within a chunk is infinite
+            if len(finite) and np.abs(finite).max() < 1e300:  # a sum that overflows within a chunk becomes infinite
                 assert row["mean"] == pytest.approx(finite.mean(), rel=1e-9, abs=1e-12 * np.abs(finite).max() + 1e-280)
 
 

@@ -1,4 +1,4 @@
-"""The sealing loop: which epochs it takes and when, several of them at once, and that one that fails stops no other."""
+"""The sealing loop: the order of epochs, several of them at once, and failing epochs, which block no others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stepwell_ingest.seal.windows import POINTS
 
 pytestmark = pytest.mark.db
 
-#: Never for its age, and never because of silence.
+#: Epochs are sealed neither because of age nor because of silence.
 PATIENT = SealSettings(idle_s=3600.0, age_s=3600.0)
 
 
@@ -54,12 +54,12 @@ async def test_active_epoch_is_sealed_in_full_chunks(made: Histories, pool: asyn
     assert await Keeper(pool, PATIENT).look() == 0
     await put(made, stored, 1500)
     assert await Keeper(pool, PATIENT).look() == 2 * POINTS
-    assert await sealed_below(pool, stored) == 2 * POINTS  # the rest waits until its chunk is full
+    assert await sealed_below(pool, stored) == 2 * POINTS  # the rest waits for a full chunk
     await made.check()
 
 
 async def test_single_step_blocks_count_as_one(made: Histories, pool: asyncpg.Pool) -> None:
-    """Steps that lie apart look like many, and arrays of one step like larger ones."""
+    """Steps with gaps look like many, and arrays of one step look like larger ones."""
     stored = await made.attach("run", "0")
     for _ in range(20):
         await made.put(stored, ["loss"], np.array([[1.0]]))
@@ -96,7 +96,7 @@ async def test_ended_or_old_epoch_is_sealed_completely(
 
 
 async def test_epoch_without_hot_rows_is_skipped(made: Histories, pool: asyncpg.Pool) -> None:
-    """One that resumed begins behind the steps of the epoch before it."""
+    """A resumed epoch begins after the steps of the previous epoch."""
     first = await made.attach("run", "0")
     await put(made, first, 5)
     second = await made.attach("run", "0", resume_="allow")
@@ -115,7 +115,7 @@ async def test_failing_epoch_pauses_and_blocks_no_other(
     await put(made, broken, 64)
     await put(made, fine, 4)
     await pool.execute(
-        "ALTER TABLE stepwell.chunk ADD CONSTRAINT no CHECK (run_id <> %d)" % broken.key.run_id  # noqa: UP031 - no argument may stand here
+        "ALTER TABLE stepwell.chunk ADD CONSTRAINT no CHECK (run_id <> %d)" % broken.key.run_id  # noqa: UP031 - no parameters here
     )
     keeper = Keeper(pool, EAGER)
     assert await keeper.look() == 4
@@ -123,7 +123,7 @@ async def test_failing_epoch_pauses_and_blocks_no_other(
     assert "cannot seal" in caplog.messages[0]
     await put(made, fine, 4)
     assert await keeper.look() == 4
-    assert len(caplog.messages) == 1  # it rests
+    assert len(caplog.messages) == 1  # it pauses
     await made.check()
     await pool.execute("ALTER TABLE stepwell.chunk DROP CONSTRAINT no")
     assert await Keeper(pool, EAGER).look() == 64
@@ -150,7 +150,7 @@ async def test_bug_in_one_epoch_blocks_no_other(
 
 async def test_small_epochs_hide_no_others(made: Histories, pool: asyncpg.Pool) -> None:
     settings = dataclasses.replace(PATIENT, at_once=2)
-    for name in ("a", "b", "c"):  # many steps by their numbers, two in truth
+    for name in ("a", "b", "c"):  # many steps by their numbers, but only two
         stored = await made.attach(name, "0")
         await made.put(stored, ["loss"], np.ones((1, 2)), 5000)
     over = await made.attach("over", "0")

@@ -1,4 +1,4 @@
-"""The numpy part of sealing: stretches, windows, statistics. Nothing is lost, doubled or changed, to the last bit."""
+"""The numpy part of sealing (stretches, windows, statistics): no bit is lost, duplicated or changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stepwell_ingest.seal.windows import POINTS, grid_of, windows
 
 LAST_STEP = 2**63 - 2
 EPOCH = EpochKey(2**60, 3, 2)
-#: Quiet NaNs with payloads, signs of zero, denormals, and neighbours of what float4 can hold.
+#: Quiet NaNs with payloads, signed zeros, denormals, and neighbours of float4 values.
 PATTERNS = (
     *(0x7FF8000000000000, 0x7FF8000000000BAD, 0xFFF8000000000001, 0x7FF0000000000000, 0xFFF0000000000000),
     *(0x8000000000000000, 0, 1, 0x8000000000000001, 0x000FFFFFFFFFFFFF, 0x7FEFFFFFFFFFFFFF),
@@ -48,7 +48,7 @@ def matrix(drawn: Sequence[float], rows: int, columns: int) -> npt.NDArray[np.fl
 
 @st.composite
 def one_epoch(draw: st.DrawFn) -> list[Stretch]:
-    """Blocks as an epoch has them: each step in one block; blocks of one key set may come in any order."""
+    """The blocks of an epoch: each step is in one block; blocks of a key set are in any order."""
     steps = draw(steps_of)
     homes = draw(st.lists(st.integers(0, 3), min_size=len(steps), max_size=len(steps)))
     out = []
@@ -119,7 +119,7 @@ long_steps = st.one_of(
     st.builds(
         lambda lo, stride, n: lo + stride * np.arange(n), st.integers(0, 2**40), st.integers(1, 5000), st.just(4000)
     ),
-    # Dense here and sparse there.
+    # Some ranges of steps are dense, others sparse.
     st.builds(
         lambda dense, gap: np.concatenate([np.arange(dense), dense + gap * np.arange(1, 50)]),
         *(st.integers(1, 5000), st.integers(1, 2**40)),
@@ -140,9 +140,10 @@ def test_windows_are_aligned_and_bounded(steps: npt.NDArray[np.int64]) -> None:
     for first, last in cuts:
         assert 0 < last - first <= POINTS
         low, high = int(steps[first]), int(steps[last - 1])
-        k = (low ^ high).bit_length()  # the smallest grid with both in a square
+        k = (low ^ high).bit_length()  # the smallest grid with both in one cell
         inside = (steps >= low >> k << k) & (steps < ((low >> k) + 1) << k) if k < 63 else steps >= 0
-        # No other window has a step in that square, so a bucket of this size or larger has this one or nothing of it.
+        # No other window has a step in that cell, so a bucket of this size or larger contains the whole window or
+        # nothing of it.
         assert inside.nonzero()[0].tolist() == list(range(first, last))
 
 
@@ -176,7 +177,7 @@ def test_statistics_are_exact(rows: list[list[float]]) -> None:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Of the same 64 bits."""
+    """Whether both have the same 64 bits."""
     return bool(np.float64(a).tobytes() == np.float64(b).tobytes())
 
 
@@ -193,7 +194,7 @@ def test_float4_values_are_bit_exact(drawn: list[float]) -> None:
     stored = row["vals4" if narrow else "vals8"]["value"].astype(np.float64)
     assert stored.tobytes() == np.array(drawn).tobytes()
     assert row["vals8_length" if narrow else "vals4_length"] == -1
-    if not narrow:  # only because it had to be
+    if not narrow:  # only if it must be
         with np.errstate(all="ignore"):
             assert np.array(drawn).astype(np.float32).astype(np.float64).tobytes() != np.array(drawn).tobytes()
 

@@ -1,4 +1,4 @@
-"""What SQL shows is the same, whatever was restarted, rewound, forked, sealed, merged or emptied, and when."""
+"""SQL shows the same points, whatever was restarted, rewound, forked, sealed, merged or truncated, and when."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 @st.composite
 def blocks(draw: st.DrawFn) -> tuple[Any, ...]:
     keys = draw(st.lists(st.sampled_from(METRICS), unique=True, max_size=3))
-    if draw(st.integers(0, 19)) == 0:  # more than a chunk holds
+    if draw(st.integers(0, 19)) == 0:  # more than fits in a chunk
         seed = draw(st.integers(0, 2**32))
         values = np.random.default_rng(seed).standard_normal((len(keys), 1500)).astype(draw(st.sampled_from("fd")))
         matrix = values.astype(np.float64)
@@ -54,7 +54,7 @@ actions = st.tuples(st.integers(0, 99), st.one_of(blocks(), blocks(), at_a_write
 
 
 class Life:
-    """Carries out what hypothesis thought up, on two writers and up to three runs."""
+    """Executes the actions from hypothesis on two writers and up to three runs."""
 
     def __init__(self, pool: asyncpg.Pool, name: str) -> None:
         self.histories = Histories(pool)
@@ -190,7 +190,7 @@ def check_bucket(row: Any, points: Sequence[Point]) -> None:
 
 
 async def check_totals(pool: asyncpg.Pool, histories: Histories) -> None:
-    """metric_total says of each epoch what its sealed points come to; here all are sealed."""
+    """Checks that metric_total has the aggregates of each epoch's points, which are all sealed here."""
     for stored in histories.epochs:
         rows = await pool.fetch(
             "SELECT m.name, t.* FROM stepwell.metric_total t JOIN stepwell.metric m USING (run_id, metric_id) "

@@ -1,4 +1,4 @@
-"""`POST /v1/sql`: answers as JSON and CSV, their bounds, and errors that say where a query is wrong."""
+"""`POST /v1/sql`: answers as JSON and CSV, their limits, and errors that show the position in a query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
 
-#: SQL expressions and what they are in JSON.
+#: SQL expressions and their values in JSON.
 VALUES: list[tuple[str, Any]] = [
     ("9007199254740992", 9007199254740992),
     ("9007199254740993", "9007199254740993"),

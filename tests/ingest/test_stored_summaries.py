@@ -1,4 +1,4 @@
-"""Stored summaries: a reader sees the summary that would be made of the history and the notes of its snapshot."""
+"""Stored summaries: a reader sees the summary that would be computed from the history and notes of its snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stepwell_schema import queries
 
 pytestmark = pytest.mark.db
 
-#: Every run rests.
+#: Every run counts as inactive.
 AT_ONCE = dataclasses.replace(
     EAGER, summary_rest_s=0.0, summary_rest_per_name_s=0.0, every_s=0.0, summary_share=1.0, summary_look_share=1e9
 )
@@ -54,7 +54,7 @@ async def is_stored(pool: asyncpg.Pool, run_id: int) -> bool:
 
 
 async def falsify(pool: asyncpg.Pool) -> None:
-    """Stored values become such that a reader who takes them is found out."""
+    """Changes stored values so that reads of them are detected."""
     assert await pool.execute("UPDATE stepwell.stored_value SET number = -1, value = NULL WHERE key = 'loss'")
 
 
@@ -83,7 +83,7 @@ async def test_stored_values_are_used_until_the_run_changes(made: Histories, poo
     assert await pool.fetchval("SELECT number FROM stepwell.summary WHERE key = 'loss'") == -1
     await move(made, to)
     assert await shown(pool, to.key.run_id) == 2.5
-    assert await summaries.turn() == 1  # finds the run again
+    assert await summaries.turn() == 1  # looks at the run again
     assert await is_stored(pool, to.key.run_id)
     assert await shown(pool, to.key.run_id) == 2.5
 
@@ -165,7 +165,7 @@ async def test_hash_in_a_config_is_no_missing_file(made: Histories, pool: asyncp
 
 
 async def test_key_too_long_for_an_index_is_shown(made: Histories, pool: asyncpg.Pool) -> None:
-    key = "".join(map(chr, range(0x4E00, 0x4E00 + 1000)))  # 3,000 bytes that compress badly
+    key = "".join(map(chr, range(0x4E00, 0x4E00 + 1000)))  # 3,000 incompressible bytes
     to, other = await made.attach("run", "0"), await made.attach("other", "0")
     await put(made, to, 1.0, key=key)
     await put(made, other, 2.0)
@@ -231,7 +231,7 @@ async def test_failing_summary_blocks_no_other(made: Histories, pool: asyncpg.Po
     summaries = Summaries(pool, AT_ONCE)
     assert await summaries.turn() == 3
     assert [await is_stored(pool, to.key.run_id) for to in runs] == [True, False, True, True]
-    assert await summaries.turn() == 0  # it rests
+    assert await summaries.turn() == 0  # it is inactive
     assert await shown(pool, runs[1].key.run_id) == 1
 
 

@@ -1,4 +1,4 @@
-"""Whatever is logged, said, sealed, rewound, forked, edited, stored or deleted: stored summaries are the exact ones."""
+"""Stored summaries are exact, whatever is logged, noted, sealed, rewound, forked, edited, stored or deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stepwell_ingest.seal.summaries import Summaries
 pytestmark = pytest.mark.db
 
 WRITERS = ("0", "1")
-#: Of files, which come later than what names them, if at all.
+#: The hashes of files, which arrive after their references, if at all.
 FILES = [f"{number:064x}" for number in range(4)]
 VALUES = [1.0, -2.5, 0.0, float("nan"), float("inf"), float("-inf"), 1e300, 5e-324]
 SUMMARIES = [["min"], ["max", "mean"], ["first", "last"], ["best"], ["none"], ["copy"], []]
@@ -37,7 +37,7 @@ async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 class Team:
-    """A run and its forks. Each writer has keys of its own: at equal times of two writers, no value is the last."""
+    """A run and its forks, with separate keys per writer: at equal times of two writers, no value is the last."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
@@ -59,7 +59,7 @@ class Team:
         await self.histories.put(to, [f"loss-{to.writer}", f"acc-{to.writer}"], values, jitter_us=to.seq)
 
     async def log_object(self, to: Stored, size: int) -> None:
-        """A value that is no number; its key may be that of a metric."""
+        """A value that is not a number; its key may be that of a metric."""
         value: Any = ["text", None, [1, {"a": 2}], {"_type": "float64", "value": "Infinity"}, 7][size % 5]
         await self.histories.put(to, [], np.empty((0, 1)))
         await self.pool.execute(
@@ -69,7 +69,7 @@ class Team:
         )
 
     async def do(self, what: str, run: str, writer: str, size: int) -> None:
-        """One action; `size` says how far, how many, or which."""
+        """Executes one action; `size` is its distance, count or index."""
         made, run_id = self.histories, dict(self.histories.runs)[run]
         to = made.current(run_id, writer) if any(item.key.run_id == run_id for item in made.epochs) else None
         assert to is not None

@@ -1,4 +1,4 @@
-"""The stream over a real socket, when nothing goes wrong: attach, frames, acknowledgements, finish."""
+"""The stream over a real socket without faults: attach, frames, acknowledgements, finish."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_repeated_frame_in_flight_is_a_duplicate(worker: Worker, pg: async
     frame = session.frame()
     async with Client(worker) as client:
         await client.attach(session)
-        # One message: the second copy is judged before the first can have been committed.
+        # One message, so the second copy is checked before the first can be committed.
         ack = await client.exchange(frame, frame)
         assert (ack["next_seq"], ack["stored"], ack["duplicate"]) == (1, 1, 1)
     assert await stored_steps(pg) == [0]
@@ -140,7 +140,7 @@ async def test_frames_of_a_disconnected_client_are_stored(worker: Worker, pg: as
 
 
 async def test_config_is_taken_from_the_first_attach(worker: Worker, pg: asyncpg.Connection) -> None:
-    """Later changes are notes; a reconnect, which says again what the session began with, must not undo them."""
+    """Later changes are notes; a reconnect, which repeats the initial config, must not undo them."""
     first, second = Session(), Session()
 
     async def config() -> object:
@@ -242,7 +242,7 @@ async def test_waiting_client_learns_that_others_are_stored(
         await waiting.attach(first, **({"progress": True} if wants else {}))
         await storing.attach(other)
         frame = first.frame(5)
-        await waiting.socket.send_bytes(frame[:100])  # held by the server, which waits for the rest
+        await waiting.socket.send_bytes(frame[:100])  # the server waits for the rest
         for _ in range(5):
             await storing.exchange(other.frame(1))
             await asyncio.sleep(0.1)

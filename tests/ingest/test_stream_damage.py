@@ -1,4 +1,4 @@
-"""Frames whose bytes do not agree with themselves, with this version or with their stream, sent over a real one."""
+"""Frames that are inconsistent, of another version or of another session, sent over a real stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.db
 
 
 def forged(frame: bytes, offset: int, value: int) -> bytes:
-    """`frame` with another uint32 in its header, and checksums that agree."""
+    """`frame` with another uint32 in its header and correct checksums."""
     raw = bytearray(frame)
     struct.pack_into("<I", raw, offset, value)
     struct.pack_into("<I", raw, 12, zlib.crc32(raw[64:]))
@@ -136,14 +136,14 @@ async def test_wrong_names_reject_only_their_frame(worker: Worker, pg: asyncpg.C
     async with Client(worker) as client, Client(worker) as other:
         await client.attach(session)
         await other.attach(neighbour)
-        await client.exchange(session.frame())  # the name is known from here on
+        await client.exchange(session.frame())  # from here on, the name is known
         await client.send(make_frame(session.id, 1, [], blocks=[lying]), make_frame(session.id, 2, [6]))
         await other.send(neighbour.frame())
         ack = await client.hear()
         assert (ack["next_seq"], ack["stored"]) == (3, 1)
         assert [(item["seq"], item["code"], item["retryable"]) for item in ack["rejected"]] == [(1, "rows", False)]
         assert (await other.hear())["stored"] == 1
-        # The same in one frame, for a name that is new.
+        # the same in one frame, for a new name
         new = make_block([7], ["new"])
         both = [new, lying._replace(names=new.names, steps=new.steps + 1)]
         ack = await client.exchange(make_frame(session.id, 3, [], blocks=both))

@@ -1,4 +1,4 @@
-"""What the stream says to frames and messages that are wrong, and that nothing around them is lost."""
+"""Errors of the stream for invalid frames and messages; frames around them are not lost."""
 
 from __future__ import annotations
 

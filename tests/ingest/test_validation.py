@@ -1,4 +1,4 @@
-"""The rules for a frame before it may reach Postgres: each with its error and its text."""
+"""The rules for frames before they reach Postgres, each with its error and text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What passes validation cannot make COPY fail: asked of Postgres itself, about JSON of every kind."""
+"""Validated data cannot make COPY fail, checked against Postgres itself with JSON of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several workers over one Postgres: any of them may receive any frame, and none trusts what it remembers."""
+"""Several workers on one Postgres: any of them may receive any frame, and none trusts its cache."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_stream_of_a_forgotten_session_reattaches(
         async with Client(worker) as client:
             await client.attach(session)
             await post(worker, "/v1/attach", other.attach())
-            # The old position must not live on beside a new one: both would call the same seq new.
+            # The old position must not coexist with a new one, or both would accept the same seq as new.
             status, _, _ = await post(worker, "/v1/frames", frame)
             assert status == 200
             error = await client.exchange(frame)

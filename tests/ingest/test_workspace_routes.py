@@ -1,4 +1,4 @@
-"""What pages read beside charts: projects, metrics of several runs, what a run says of itself, live news."""
+"""Data of pages besides charts: projects, metrics of several runs, the description of a run, live news."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""attach_v1 and finish_v1: sessions become writers, together and against each other, on both versions."""
+"""attach_v1 and finish_v1: sessions become writers, concurrently and in conflict, on both versions of Postgres."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_replaced_session_that_attaches_late_gets_its_own_writer(pool: asy
     assert await pool.fetchval("SELECT count(*) FROM stepwell.ledger WHERE fenced") == 0
     await finish(pool, heir)
     assert await pool.fetchval("SELECT state FROM stepwell.run") == "running"
-    # It keeps what it got, whatever comes: its own retry, and the next process of the writer.
+    # It keeps its writer after its own retry and after the next process of the writer.
     assert (await attach(pool, session=old, age_s=3700))["writer_id"] == 2
     assert (await attach(pool))["epoch"] == 2
     assert (await attach(pool, session=old, age_s=3800))["fenced"] is False
@@ -118,7 +118,7 @@ async def test_older_session_does_not_take_an_ended_writer(pool: asyncpg.Pool) -
 
 @pytest.mark.parametrize("age_s", [0.0, 59.0, 60.0, 61.0])
 async def test_newer_session_takes_over(pool: asyncpg.Pool, age_s: float) -> None:
-    """A process that was restarted at once, and one whose attach took a while, are the newer ones in doubt."""
+    """A process that was restarted immediately, or whose attach was slow, counts as the newer one."""
     await attach(pool, age_s=60)
     row = await attach(pool, age_s=age_s)
     assert (row["writer_id"], row["epoch"], row["fenced"]) == (1, 2, False)
@@ -138,7 +138,7 @@ async def test_resuming_session_takes_over_at_any_age(pool: asyncpg.Pool, resume
 
 
 async def test_epoch_without_a_start_time_is_taken_over(pool: asyncpg.Pool) -> None:
-    """It attached before the ledger had the column."""
+    """The session attached before the ledger had the column."""
     await attach(pool)
     await pool.execute("UPDATE stepwell.ledger SET started_at = NULL")
     assert (await attach(pool, age_s=3600))["epoch"] == 2
@@ -195,7 +195,7 @@ async def test_concurrent_finishes_end_the_run(pool: asyncpg.Pool) -> None:
 async def test_restarts_and_finishes_of_a_writer_do_not_deadlock(pool: asyncpg.Pool) -> None:
     for round_ in range(10):
         row = await attach(pool)
-        # A deadlock would be an error of one of them.
+        # a deadlock would raise an error in one of them
         await asyncio.gather(
             finish(pool, row), attach(pool, config={"round": round_}), finish(pool, row, 1), attach(pool, "1")
         )

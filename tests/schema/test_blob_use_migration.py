@@ -1,4 +1,4 @@
-"""A database from before `blob_use`: the files that its objects and notes name are known after the migration."""
+"""A database from before `blob_use`: after the migration, the files of its objects and notes are known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stepwell_ingest.db import migrate as migrations
 
 pytestmark = pytest.mark.db
 
-#: Of a run of January 2025.
+#: The id of a run of January 2025.
 RUN = 158_000_000_000 << 20
 
 
@@ -44,6 +44,6 @@ async def test_blobs_of_older_objects_and_notes_are_kept(any_empty_dsn: str) -> 
     assert "0011_blob_use_object_index" in await migrations.migrate(connection)
     rows = await connection.fetch("SELECT run_id, sha256 FROM stepwell.blob_use ORDER BY sha256")
     assert [(row["run_id"], row["sha256"].hex()) for row in rows] == [(RUN, sha256) for sha256 in hashes[:3]]
-    # Nobody knows for how long the others have not been asked for, so their grace begins now.
+    # The others have an unknown age, so their grace period begins now.
     assert await connection.fetchval("SELECT now() - touched_at < interval '1 hour' FROM stepwell.blob")
     await connection.close()

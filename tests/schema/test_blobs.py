@@ -1,4 +1,4 @@
-"""The blobs that an object needs, and whether they are stored."""
+"""The blobs that an object references, and whether they are stored."""
 
 from __future__ import annotations
 

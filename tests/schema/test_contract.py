@@ -97,7 +97,7 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run: the same file may be in many. `lock` is never changed; `run_being_made` is always empty.
+    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
         *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")
     }
@@ -111,7 +111,7 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
 
 
 async def test_there_are_no_foreign_keys_or_triggers(connection: asyncpg.Connection) -> None:
-    # Foreign keys and triggers would cost every COPY, and a month could not be dropped whole.
+    # Foreign keys and triggers would slow down every COPY, and a month could not be dropped as a whole.
     where = "connamespace = 'stepwell'::regnamespace AND contype = 'f'"
     assert await connection.fetchval(f"SELECT count(*) FROM pg_constraint WHERE {where}") == 0
     assert await connection.fetchval("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == 0
@@ -137,7 +137,7 @@ async def test_history_has_no_index_per_point(
         "SELECT t.relname, x.indisunique FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid "
         "WHERE t.relname ~ '^(hot_block|hot_object|chunk)'"
     )
-    assert len(indexes) == 7 + 4 * 3 + 2 * 3  # a parent's and its partitions'
+    assert len(indexes) == 7 + 4 * 3 + 2 * 3  # of the parent and its partitions
     assert not any(row["indisunique"] for row in indexes)
 
 
@@ -175,7 +175,7 @@ async def test_every_query_can_be_prepared(connection: asyncpg.Connection, modul
 
 
 async def test_no_table_is_unlogged_or_temporary(any_shared_dsn: str) -> None:
-    """Nothing that was acknowledged lies where a crash empties it."""
+    """Acknowledged data is never in a table that a crash truncates."""
     connection = await asyncpg.connect(any_shared_dsn)
     try:
         kinds = await connection.fetch(

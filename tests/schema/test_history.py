@@ -1,4 +1,4 @@
-"""The view `history`: one row for each point, exactly the stored ones, whatever blocks hold them."""
+"""The view `history`: one row for each stored point, for any division into blocks."""
 
 from __future__ import annotations
 

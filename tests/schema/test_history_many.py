@@ -1,4 +1,4 @@
-"""Reads of the end of history and of many runs at once agree with the view `history`, after restarts and forks."""
+"""Reads of the end of history and of many runs agree with the view `history`, after restarts and forks."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def check_times(pool: asyncpg.Pool) -> None:
 
 
 def comparable(row: Iterable[object]) -> list[str]:
-    """A sum of floats, which a mean is made of, depends on the order of its terms."""
+    """The sum in a mean depends on the order of its terms."""
     return [f"{value:.12g}" if isinstance(value, float) else str(value) for value in row]
 
 

@@ -1,5 +1,4 @@
-"""Forks from before `lineage_epoch` keep the points that they showed at the migration, whatever their parents do
-later."""
+"""Forks from before `lineage_epoch` keep the points that they showed at the migration, whatever their parents do."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ async def log(made: Histories, run: str, steps: int, **attach: object) -> None:
 
 
 async def upgrade(pool: asyncpg.Pool) -> None:
-    """As a database of before; then the migration and all that is replaceable."""
+    """Restores the state before the migration, then applies it and the replaceable files."""
     async with pool.acquire() as connection:
         await connection.execute("DROP TABLE stepwell.lineage_epoch CASCADE")
         await connection.execute("DELETE FROM stepwell.migration WHERE name = $1", NAME)
@@ -51,11 +50,11 @@ async def test_existing_forks_keep_their_points(pool: asyncpg.Pool) -> None:
     await log(made, "two", 5, fork_run="one", fork_step_=9)  # … 9 and 10…14
     await log(made, "three", 5, fork_run="two", fork_step_=11)
     await log(made, "anew", 3, fork_run="two", fork_step_=11)
-    await log(made, "anew", 3)  # started again without its arguments: 0…2
+    await log(made, "anew", 3)  # restarted without its arguments: 0…2
     await made.check()
     rows = "SELECT * FROM stepwell.lineage_epoch ORDER BY 1, 2, 3, 4"
     before = await pool.fetch(rows)
-    # Writer 1 has an epoch more in "one": its process was cut by the rewind of writer 0 before it rewound itself.
+    # Writer 1 has one more epoch in "one": the rewind of writer 0 cut its process before it rewound itself.
     assert len(before) == 2 * (2 + 3 + 3) + 3
     await upgrade(pool)
     assert await pool.fetch(rows) == before
@@ -66,7 +65,7 @@ async def test_existing_forks_keep_their_points(pool: asyncpg.Pool) -> None:
 
 
 async def test_process_that_stored_nothing_is_left_out(pool: asyncpg.Pool) -> None:
-    """It had attached, and would have come with steps that the fork shows already."""
+    """The process had attached, and could have sent steps that the fork already shows."""
     made = Histories(pool)
     await log(made, "one", 20)
     fresh = await made.attach("one", "0")

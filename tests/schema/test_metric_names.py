@@ -90,7 +90,7 @@ async def test_missing_run_has_its_own_error(pool: asyncpg.Pool) -> None:
 async def test_names_may_be_long_and_in_any_script(pool: asyncpg.Pool) -> None:
     run_id = await new_run(pool)
     rng = random.Random(1)
-    # Random, so that no compression makes room for them in an index.
+    # random, so that compression cannot make them fit in an index
     long = ["".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(5000)) for _ in range(3)]
     names = [*long, long[0][:-1], " ", "a.b", "A", "a", "é", "e\u0301", "🦊", "%s", "'; --"]
     ids = await intern(pool, run_id, names)

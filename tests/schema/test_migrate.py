@@ -1,4 +1,4 @@
-"""migrate() on the oldest and the newest Postgres: once, concurrently, and not on databases that do not fit."""
+"""migrate() on the oldest and the newest Postgres: repeated, concurrent, and on unsuitable databases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 async def database(any_empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to a database with nothing in it."""
+    """A connection to an empty database."""
     connection = await asyncpg.connect(any_empty_dsn)
     yield connection
     await connection.close()
@@ -29,7 +29,7 @@ async def database(any_empty_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Puts other files in the place of the schema's."""
+    """Replaces the files of the schema."""
 
     def files(kind: type[SqlFile], texts: dict[str, str]) -> list[SqlFile]:
         return [kind(name, sql, hashlib.sha256(sql.encode()).hexdigest()) for name, sql in texts.items()]
@@ -102,7 +102,7 @@ async def test_older_server_keeps_newer_functions(
 
 
 async def test_upgrade_leaves_one_attach_function(database: asyncpg.Connection) -> None:
-    """Two that differ only in what has a default would make every call of an older server ambiguous."""
+    """Two overloads that differ only in default arguments would make every call of an older server ambiguous."""
     await migrate(database)
     await database.execute(
         "CREATE FUNCTION stepwell.attach_v1(text, text, text, text, uuid, boolean, jsonb, text DEFAULT NULL, "

@@ -1,4 +1,4 @@
-"""Conditions on run, key and steps use the indexes of objects, also for keys that are too long for a btree."""
+"""Conditions on run, key and steps use the indexes of objects, even for keys that are too long for a btree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Plan = dict[str, Any]
 
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Two runs of ten keys, an object a key and step; `rare` and a very long key at every 500th step; analyzed."""
+    """Two runs with ten keys at every step, and `rare` and a very long key at every 500th step; analyzed."""
     connection = await asyncpg.connect(any_shared_dsn, server_settings={"jit": "off"})
     if not await connection.fetchval("SELECT count(*) FROM stepwell.run"):
         await connection.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 2)")
@@ -36,7 +36,7 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def read(connection: asyncpg.Connection, where: str, *arguments: object) -> tuple[int, float, str]:
-    """Of the view: its rows, how many were read of the table, and the conditions that its indexes were asked for."""
+    """For the view: its rows, the number of rows read from the table, and the index conditions."""
     query = f"SELECT * FROM stepwell.history_objects WHERE project = 'mnist' AND run = 'a' AND {where}"
     found = await connection.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {query}", *arguments)
     plan = json.loads(found)[0]["Plan"]
@@ -58,7 +58,7 @@ def nodes(plan: Plan) -> Iterator[Plan]:
 
 async def test_rare_key_reads_only_its_objects(connection: asyncpg.Connection) -> None:
     shown, rows, asked = await read(connection, "key = 'rare'")
-    assert (shown, rows) == (STEPS // 500, 2 * STEPS // 500)  # and those of very long keys, which are looked through
+    assert (shown, rows) == (STEPS // 500, 2 * STEPS // 500)  # and those of very long keys, which are filtered
     assert "key = 'rare'" in asked
 
 
@@ -66,7 +66,7 @@ async def test_rare_key_reads_only_its_objects(connection: asyncpg.Connection) -
 async def test_step_range_reads_few_blocks(connection: asyncpg.Connection, keys: str) -> None:
     shown, rows, asked = await read(connection, f"{keys} AND step >= 1500 AND step < 1520")
     assert shown == (20 * 9 + 2 if keys == "true" else 20)
-    assert rows < STEPS  # which a key has, and a tenth of what the run has
+    assert rows < STEPS  # the objects of a key, a tenth of those of the run
     assert "step >= 1500" in asked
 
 
@@ -78,13 +78,13 @@ async def test_key_too_long_for_a_btree_is_found(connection: asyncpg.Connection)
 async def test_query_without_key_shows_each_object_once(connection: asyncpg.Connection) -> None:
     shown, rows, _ = await read(connection, "step >= 0")
     assert shown == 9 * STEPS + 2 * STEPS // 500
-    assert rows < 1.1 * shown  # and what its first and last blocks have of others
+    assert rows < 1.1 * shown  # and others in its first and last block
 
 
 @pytest.mark.parametrize("length", [1999, 2000, 2001, 32_767])
 async def test_keys_near_the_limit_are_shown_once(connection: asyncpg.Connection, length: int) -> None:
     async with connection.transaction():
-        key = "".join(chr(33 + at * 7919 % 94) for at in range(length))  # which does not compress well
+        key = "".join(chr(33 + at * 7919 % 94) for at in range(length))  # incompressible
         await connection.execute(
             "INSERT INTO stepwell.hot_object SELECT run_id, 0, 7, 1, 1, now(), $1, '1' FROM stepwell.run "
             "WHERE name = 'a'",

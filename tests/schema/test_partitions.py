@@ -1,4 +1,4 @@
-"""Run ids and their months, to the millisecond, and partitions that are created once, however many create them."""
+"""Run ids and their months, to the millisecond, and partitions, which concurrent calls create only once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_partitions_are_created_during_reads_and_writes(any_postgres_dsn: 
 
 
 async def test_partitions_match_their_table(connection: asyncpg.Connection) -> None:
-    """Storage, columns that are generated, indexes that belong to those of the table."""
+    """The storage, generated columns and indexes, which belong to those of the table."""
     await connection.execute(ENSURE, date(2026, 2, 1), 1)
     storage = "SELECT attname, attstorage, attgenerated, attnotnull FROM pg_attribute WHERE attrelid = $1::regclass"
     for table in TABLES:
@@ -94,7 +94,7 @@ async def test_partitions_match_their_table(connection: asyncpg.Connection) -> N
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/New_York"])
 async def test_run_is_stored_in_its_utc_month(connection: asyncpg.Connection, zone: str) -> None:
     await connection.execute(f"SET TIME ZONE '{zone}'")
-    await connection.execute(ENSURE, date(2026, 2, 10), 3)  # across a change of summer time
+    await connection.execute(ENSURE, date(2026, 2, 10), 3)  # across a change to or from daylight saving time
     april = datetime(2026, 4, 1, tzinfo=UTC)
     tick = timedelta(microseconds=1)
     counter = 2**20 - 1
@@ -135,7 +135,7 @@ async def test_counter_wraps_around(connection: asyncpg.Connection) -> None:
 
 
 async def test_month_with_an_uncommitted_run_is_not_dropped(connection: asyncpg.Connection) -> None:
-    """A run id is made in the last millisecond of November, and committed in December."""
+    """A run id is created in the last millisecond of November, and committed in December."""
     await connection.execute(ENSURE, date(2026, 10, 1), 3)
     first, last = await connection.fetchrow(
         "SELECT stepwell.run_id_floor_v1($1), stepwell.run_id_floor_v1($2)",

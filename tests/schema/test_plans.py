@@ -20,7 +20,7 @@ STEPS, METRICS = 6000, 8
 
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Three runs of two writers; 5 blocks of each sealed to 6 chunks a metric, 6 blocks hot; analyzed."""
+    """Three runs of two writers: 5 blocks of each are sealed to 6 chunks per metric, and 6 are hot; analyzed."""
     pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=2)
     if not await pool.fetchval("SELECT count(*) FROM stepwell.run"):
         await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
@@ -75,7 +75,7 @@ async def test_history_between_uses_indexes(
     if blocks:
         assert "step_hi" in conditions(plan, "hot_block")
     assert rows_read(plan, "chunk") <= 2 * chunks
-    # What lies above is found from the index; step_lo is no part of it, so higher blocks are read, but not opened.
+    # The upper bound is in the index. step_lo is not, so higher blocks are read, but their arrays are not.
     opened = sum(node["Actual Rows"] * node["Actual Loops"] for node in scans(plan, "hot_block"))
     assert opened <= 2 * blocks
 
@@ -95,7 +95,7 @@ async def test_time_range_reads_only_its_chunks(
         f"SELECT * FROM stepwell.history_in_time({', '.join(bounds)}) WHERE run = 'a' AND metric = 'metric-3'",
     )
     opened = [node for node in nodes(plan) if node.get("Alias") == "a" and node["Node Type"] == "Subquery Scan"]
-    # Of two writers. Times of the last 1,000 steps are those of the first 1,000 again.
+    # Two writers. The last 1,000 steps have the same times as the first 1,000.
     assert sum(node["Actual Loops"] for node in opened) <= 2 * (chunks + 2 * (chunks > 0))
 
 
@@ -109,7 +109,7 @@ async def test_writer_condition_uses_indexes(connection: asyncpg.Connection) -> 
 
 
 async def test_sample_skips_chunks_inside_a_bucket(connection: asyncpg.Connection) -> None:
-    """auto_explain is not at hand, so the function's reads of large values are counted by Postgres itself."""
+    """auto_explain is not available, so reads of large values are counted with the statistics of Postgres."""
     run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'a'")
     count = (
         "SELECT coalesce(sum(heap_blks_hit + heap_blks_read), 0) FROM pg_statio_all_tables WHERE relid IN "
@@ -154,7 +154,7 @@ async def test_default_summary_reads_no_chunks(
     plan = await plan_of(connection, "SELECT * FROM stepwell.summary WHERE run = 'a' AND project = 'mnist'")
     assert plan["Actual Rows"] >= METRICS
     assert rows_read(plan, "chunk") == 0
-    assert rows_read(plan, "hot_block") <= 2 * 60 + 2  # to find the newest of each writer, and those
+    assert rows_read(plan, "hot_block") <= 2 * 60 + 2  # to find the newest of each writer, and to read those
 
 
 async def test_config_is_computed_once_per_run(connection: asyncpg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""stepwell_reader sees the whole contract and nothing that allows logging, and can change nothing."""
+"""stepwell_reader sees the whole contract and nothing that allows logging, and cannot change anything."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOT_READ = ("history_superseded", "history_objects", "rejections")
 
 @pytest.fixture
 async def reader(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """It reads a run of which half is sealed, and has taken every brake off that it may."""
+    """A reader of a half-sealed run, which has removed all limits that it may change."""
     pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=2)
     await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
     made = Histories(pool)

@@ -1,4 +1,4 @@
-"""attach_v1 with rewind_to and fork_run: the hidden points, where writers continue, and that no writer is muted."""
+"""attach_v1 with rewind_to and fork_run: the hidden points, and the steps at which all writers continue."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ async def made(any_postgres_dsn: str) -> AsyncIterator[Histories]:
 
 
 async def log(made: Histories, stored: Stored, first: int, end: int) -> None:
-    """Steps first … end − 1; the value of a step is the number of the epoch."""
+    """Logs the steps first … end − 1; the value of a step is the number of the epoch."""
     stored.next_step = first
     await made.put(stored, ["a"], np.full((1, end - first), float(stored.key.epoch)))
 
 
 async def start(made: Histories, writers: str, end: int, *, first: int = 0, **how: Any) -> dict[str, Stored]:
-    """Processes of these writers, started together; each logs the steps first … end − 1."""
+    """Starts processes of these writers together; each logs the steps first … end − 1."""
     begun = {writer: await made.attach("run", writer, **how) for writer in writers}
     for stored in begun.values():
         await log(made, stored, first, end)
@@ -72,7 +72,7 @@ async def test_second_rewind_cuts_ranks_that_ran_in_sequence(made: Histories) ->
 
 @pytest.mark.parametrize("order", ["01", "10"])
 async def test_ranks_that_rewind_together_keep_their_new_points(made: Histories, order: str) -> None:
-    """Three starts from one checkpoint; each rank logs before the next one comes."""
+    """Three launches from one checkpoint; each rank logs before the next one attaches."""
     await start(made, "01", 10)
     for last in (8, 9, 7):
         for writer in order:
@@ -94,7 +94,7 @@ async def test_new_rank_joins_its_launch(made: Histories) -> None:
 
 @pytest.mark.parametrize("state", ["running", "crashed"])
 async def test_process_that_survives_a_rewind_is_recorded(made: Histories, state: str) -> None:
-    """Whatever it was taken for: what it had above the step is hidden, what it logs from now on is shown."""
+    """In any case, its points above the step are hidden, and its new points are shown."""
     begun = await start(made, "01", 10)
     session = await made.pool.fetchval("SELECT session FROM stepwell.ledger WHERE writer_id = 2")
     await end(made, "1", state)

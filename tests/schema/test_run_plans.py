@@ -1,4 +1,4 @@
-"""Lists of runs cost only what they show, and history is read only for the runs that a query names."""
+"""Lists of runs compute only the selected columns, and history is read only for the runs that a query selects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RUNS, METRICS, STEPS = 60, 40, 20
 
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """Runs of one writer and 40 metrics, sealed; every tenth has the tag `best`. Analyzed as autovacuum does."""
+    """Sealed runs of one writer and 40 metrics; every tenth has the tag `best`. Analyzed like autovacuum does."""
     pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=2)
     if not await pool.fetchval("SELECT count(*) FROM stepwell.run"):
         await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 2)")
@@ -49,7 +49,7 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.mark.parametrize("column", ["config", "tags", "run_group", "display_name", "notes"])
 async def test_no_function_is_called_per_run(connection: asyncpg.Connection, column: str) -> None:
-    """Calls cost 2 ms a run, which inlined takes 0.05."""
+    """A call costs 2 ms per run, and 0.05 ms inlined."""
     async with connection.transaction():
         await connection.execute("SET LOCAL track_functions = 'all'")
         assert len(await connection.fetch(f"SELECT {column} FROM stepwell.runs")) == RUNS
@@ -78,7 +78,7 @@ async def test_summary_key_of_a_project_reads_only_that_key(connection: asyncpg.
         connection, "SELECT run, number FROM stepwell.summary WHERE project = 'mnist' AND key = 'loss'"
     )
     assert plan["Actual Rows"] == RUNS
-    assert rows_read(plan, "metric_2") <= RUNS * METRICS  # the names of each run once
+    assert rows_read(plan, "metric_2") <= RUNS * METRICS  # the names of each run, once
     assert rows_read(plan, "metric_total") <= RUNS * METRICS
     assert rows_read(plan, "chunk") == 0
     assert not [node for node in nodes(plan) if node.get("Function Name") == "summary_end_v1" and node["Actual Loops"]]
@@ -119,7 +119,7 @@ async def test_stored_summary_key_uses_the_index(connection: asyncpg.Connection)
         assert "key = 'loss'" in conditions(plan, "stored_value")
         for table in ("metric", "note", "chunk", "hot"):
             assert rows_read(plan, table) == 0, table
-    await connection.execute("SET LOCAL track_functions = 'all'")  # a call for each run takes some µs
+    await connection.execute("SET LOCAL track_functions = 'all'")  # a call per run takes some µs
     assert len(await connection.fetch("SELECT value, number FROM stepwell.summary WHERE key = 'loss'")) == RUNS
     assert await connection.fetch(f"SELECT funcname FROM pg_stat_xact_user_functions WHERE calls >= {RUNS}") == []
     await transaction.rollback()

@@ -1,4 +1,4 @@
-"""The view `runs`: the latest config and names, from whichever session."""
+"""The view `runs`: the latest config and names from all sessions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_names_come_from_the_start_and_later_changes(pg: asyncpg.Connectio
     await attach(pg, "1", **{**start, "host": "h2"})
     await say(pg, key, "meta", 4e9, {"name": "second", "tags": []})
     assert tuple(await pg.fetchrow(ABOUT)) == ("second", "n", [], "g", "train", "h1")
-    await attach(pg)  # a restart that gives nothing
+    await attach(pg)  # a restart without arguments
     assert tuple(await pg.fetchrow(ABOUT))[:2] == ("second", "n")
     await say(pg, key, "meta", 5e9, {"name": None}, 1)
     assert await pg.fetchval("SELECT display_name FROM stepwell.runs") == "run-1"
@@ -80,9 +80,9 @@ async def test_late_rank_does_not_undo_changes(pg: asyncpg.Connection) -> None:
     await attach(pg, "1", **start, started_at=300.0)
     assert await config(pg) == {"lr": 2}
     assert tuple(await pg.fetchrow(ABOUT))[:3] == ("second", None, ["b"])
-    await attach(pg, "2", config={"lr": 1, "own": 3}, started_at=400.0)  # says more than the run began with
+    await attach(pg, "2", config={"lr": 1, "own": 3}, started_at=400.0)  # adds to the initial config
     assert await config(pg) == {"lr": 1, "own": 3}
-    await attach(pg, "1", **start, started_at=500.0)  # a restart means what it says
+    await attach(pg, "1", **start, started_at=500.0)  # the values of a restart count
     assert tuple(await pg.fetchrow(ABOUT))[:3] == ("first", None, ["a"])
 
 

@@ -13,7 +13,7 @@ from stepwell_ingest.seal.sealer import Sealer
 
 pytestmark = pytest.mark.db
 
-#: Of a run of January 2025.
+#: The id of a run of January 2025.
 RUN = 158_000_000_000 << 20
 
 
@@ -29,7 +29,7 @@ async def test_history_from_before_sealing_can_be_sealed(any_empty_dsn: str) -> 
                 f"CREATE TABLE stepwell.{table}_2025_01 PARTITION OF stepwell.{table} "
                 f"FOR VALUES FROM ({157_852_800_000 << 20}) TO ({160_531_200_000 << 20})"
             )
-        # As then: views stood on one that migrations had to drop.
+        # As in that version: views depended on one that migrations had to drop.
         await connection.execute("CREATE VIEW stepwell.all_points AS SELECT * FROM stepwell.hot_block")
         await connection.execute("CREATE VIEW stepwell.history AS SELECT * FROM stepwell.all_points")
         await connection.execute(

@@ -1,4 +1,4 @@
-"""docs/sql.md: every example runs and finds something, every column is listed with its type, and \\d+ agrees."""
+"""docs/sql.md: every example returns rows, every column is listed with its type, and \\d+ agrees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_README = [
     ),
     *re.findall(r'^stepwell sql "(.*?)"', README, re.M | re.S),
 ]
-#: Heading of a view or function, and (column, type, meaning) of its table.
+#: The heading of each view or function, and (column, type, meaning) of its table.
 SECTIONS = {
     head.strip("`"): re.findall(r"^\| `(\w+)` \| ([^|]+?) \| ([^|]*?) ?\|$", body.split("\n## ")[0], re.MULTILINE)
     for head, _, body in (section.partition("\n") for section in re.split(r"^### ", TEXT, flags=re.MULTILINE)[1:])
@@ -38,7 +38,7 @@ FUNCTIONS = [name for name in SECTIONS if "(" in name]
 
 @pytest.fixture
 async def reader(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """The reader of a database with a bit of everything in it, half of it sealed."""
+    """The reader of a database with a bit of everything, half of it sealed."""
     pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=2)
     if not await pool.fetchval("SELECT count(*) FROM stepwell.run"):
         await fill(Histories(pool))

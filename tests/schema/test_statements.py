@@ -1,8 +1,8 @@
 """Every statement that the server can send is accepted by the oldest and the newest supported PostgreSQL.
 
 Named queries are prepared in test_contract.py, and bodies of SQL functions and views are checked when they are created.
-Here are the others: the statements inside PL/pgSQL functions, constants in Python, and the queries that filters and
-orders of run lists are compiled to.
+This module checks the others: the statements inside PL/pgSQL functions, constants in Python, and the queries that
+filters and orders of run lists are compiled to.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ORDERS = [*FIELDS, "config.lr.value", "summary_metrics.loss"]
 
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """With the path that the schema's files have: a name without its schema fails."""
+    """A connection with the search path of the schema's files, with which a name without its schema fails."""
     connection = await asyncpg.connect(any_shared_dsn, server_settings={"search_path": "pg_catalog"})
     yield connection
     await connection.close()
 
 
 def constants(node: ast.AST) -> Iterator[str]:
-    """The texts of a module, without those that are only parts of an f-string."""
+    """The string constants of a module, except parts of f-strings."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif not isinstance(node, ast.JoinedStr):
@@ -109,7 +109,7 @@ async def test_statements_in_python(connection: asyncpg.Connection) -> None:
         (path.name, text)
         for path in sorted(Path(stepwell_ingest.__file__).parent.rglob("*.py"))
         for text in constants(ast.parse(path.read_text()))
-        if re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE) (?!\d)", text)  # "UPDATE 1" is an answer
+        if re.match(r"\s*(SELECT|WITH|INSERT|UPDATE|DELETE) (?!\d)", text)  # "UPDATE 1" is a command tag
         if "$$" not in text  # which is a part of a query; see test_orders_of_run_lists
     ]
     assert len(found) > 5

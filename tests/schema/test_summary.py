@@ -18,7 +18,7 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Book:
-    """Writes what a run would have logged and said, in order of time, straight into the tables."""
+    """Inserts logged values and notes directly into the tables, in order of time."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.pg = connection
@@ -34,7 +34,7 @@ class Book:
         return tuple(row)
 
     async def log(self, key: tuple[int, int, int], step: int, **row: Any) -> None:
-        """Numbers are points, Ellipsis is None, everything else an object."""
+        """Stores numbers as points, Ellipsis as None, and everything else as an object."""
         at = T0 + timedelta(seconds=next(self.clock))
         for name, value in row.items():
             name = name.replace("__", ".")
@@ -64,14 +64,14 @@ class Book:
         )
 
     async def summary(self, run: str = "run-1") -> dict[str, Any]:
-        """Without `_step` and the like. Each key asked for alone has the same value."""
+        """The summary without `_step` and the like; checks that each key queried alone has the same value."""
         rows = await self.pg.fetch("SELECT key, value, number FROM stepwell.summary WHERE run = $1", run)
         found = {row["key"]: json.loads(row["value"]) for row in rows}
         assert len(found) == len(rows)
         for row in rows:
             query = f"SELECT key, value, number FROM stepwell.summary WHERE project = 'mnist' AND key = '{row['key']}'"
             alone = await self.pg.fetch(f"{query} AND run = $1", run)
-            assert repr(alone) == repr([row])  # NaN is equal to nothing
+            assert repr(alone) == repr([row])  # NaN is not equal to itself
             assert repr(row) in map(repr, await self.pg.fetch(query))
         return {key: value for key, value in found.items() if key not in ("_step", "_timestamp", "_runtime")}
 

@@ -1,4 +1,4 @@
-"""Attributes that a script reads and changes of a run: files, names, config, summary; and its deletion."""
+"""Attributes of a run that scripts read and change (files, names, config, summary), and its deletion."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_update_sends_only_changes(logged: Any, api: stepwell.Api) -> None:
     other.notes = "and this"
     other.update()
     assert (api.run("run-1").tags, api.run("run-1").notes) == (["mine"], "and this")
-    other.update()  # nothing is left to store
+    other.update()  # nothing remains to be stored
 
 
 def test_summary_can_be_changed(logged: Any, api: stepwell.Api) -> None:

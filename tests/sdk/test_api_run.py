@@ -283,14 +283,14 @@ def test_overrides_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("STEPWELL_ENTITY", "team")
     monkeypatch.setenv("STEPWELL_PROJECT", "mnist")
     monkeypatch.setenv("STEPWELL_URL", "http://there:1")
-    monkeypatch.setenv("STEPWELL_RESUME", "must")  # a setting of runs that log
+    monkeypatch.setenv("STEPWELL_RESUME", "must")  # a setting for runs that log
     assert stepwell.Api({"project": "p"}).settings == {"entity": "team", "project": "p", "base_url": "http://there:1"}
     with pytest.raises(stepwell.Error, match="unknown override 'projct'"):
         stepwell.Api({"projct": "p"})
 
 
 def test_interrupted_read_continues(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
-    """The server goes away in the midst of a scan and comes back: every row is there once."""
+    """The server restarts during a scan, which returns every row once."""
     run = start_run(backend.url)
     for step in range(1000):
         run.log({"x": float(step)})
@@ -304,7 +304,7 @@ def test_interrupted_read_continues(backend: Backend, start_run: StartRun, api: 
 
 
 def test_runtime_counts_from_process_start(backend: Backend, tmp_path: Path) -> None:
-    """Offline and synced: the server hears of the run long after its rows."""
+    """An offline run that is synced: the server learns of it long after its rows were logged."""
     with stepwell.init("mnist", id="late", mode="offline", dir=tmp_path) as run:
         run.log({"loss": 1.0})
         time.sleep(0.1)

@@ -28,7 +28,7 @@ def api(backend: Backend, start_run: StartRun) -> stepwell.Api:
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The paths that were asked for."""
+    """The requested paths."""
     seen: list[Any] = []
     asked = Client.get_json
 

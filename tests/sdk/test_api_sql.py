@@ -1,4 +1,4 @@
-"""`stepwell.Api().sql`: the rows of a query as values of Python, from a real server."""
+"""`stepwell.Api().sql`: the rows of a query as Python values, from a real server."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ def api(backend: Backend) -> stepwell.Api:
 
 
 def measured(run: Any, time: float, **metrics: Any) -> None:
-    """As the thread that measures says it."""
+    """Notes a measurement like the measuring thread does."""
     named = {f"system/{name}": value for name, value in metrics.items()}
     run._stage.note("system", orjson.dumps({"time": time, "metrics": named}))
 
 
 @pytest.fixture
 def logged(backend: Backend, start_run: StartRun, api: stepwell.Api) -> Any:
-    """Two measurements beside two steps, and what is none."""
+    """Two measurements, two steps, and invalid measurements."""
     run = start_run(backend.url)
     run.log({"loss": 1, "system/mine": 50})
     measured(run, T0 + 15, cpu=20, memory=50)

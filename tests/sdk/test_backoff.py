@@ -1,4 +1,4 @@
-"""Pauses double within bounds, with jitter, without end."""
+"""Pauses double up to a bound, with jitter, without a limit on their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media are encoded beside the caller, in order, within bounds; failures are counted and affect nothing else."""
+"""Media are encoded in the background, in order and within bounds; failures are counted and affect nothing else."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def keep(data: bytes | os.PathLike[str] | os.PathLike[bytes]) -> Blob:
 
 
 class Notes(list[tuple[str, int, int, Any]]):
-    """What was delivered."""
+    """The delivered objects and files."""
 
     def take(self, key: str, step: int, time_us: int, value: bytes) -> None:
         self.append((key, step, time_us, orjson.loads(value)))
@@ -149,7 +149,7 @@ def test_invalid_json_fails_alone(make_queue: MakeQueue, notes: Notes, caplog: p
 
 
 class Full:
-    """A spool without room until it is told otherwise."""
+    """A spool that has no room until it is given some."""
 
     def __init__(self) -> None:
         self.room = threading.Event()
@@ -217,11 +217,11 @@ def test_nothing_is_accepted_after_the_end(make_queue: MakeQueue, caplog: pytest
 
 
 def test_finish_may_interrupt_put_in_the_same_thread(make_queue: MakeQueue, notes: Notes) -> None:
-    """As a signal handler does while `put` waits for room: no deadlock."""
+    """A signal handler calls `finish` while `put` waits for room, without a deadlock."""
     queue, slow = make_queue(max_bytes=10), Picture()
     queue.put("pic", 0, 0, slow)
     assert not queue.in_use
-    with queue._changed:  # what `put` holds
+    with queue._changed:  # the lock that `put` holds
         assert queue.in_use
         slow.go.set()
         assert queue.finish(PATIENCE_S)

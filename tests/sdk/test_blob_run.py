@@ -1,4 +1,4 @@
-"""A run with files, from the media object to the row that says that they are stored: online, offline, crashed, full."""
+"""A run with files, from the media object to the row that confirms their storage: online, offline, crashed, full."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stepwell.settings import Limits
 
 pytestmark = pytest.mark.db
 
-#: What a program of its own needs for the same.
+#: The beginning of separate programs that do the same.
 MEDIA = """
     from stepwell.runs.session import Session
 
@@ -50,7 +50,7 @@ class Picture:
 
 @pytest.fixture(autouse=True)
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The JSON of media objects, as it would go into frames."""
+    """The JSON of media objects, as it is in frames."""
     found: list[bytes] = []
     monkeypatch.setattr(Session, "_media_encoded", lambda self, key, step, time_us, value: found.append(value))
     return found
@@ -145,8 +145,8 @@ def test_undelivered_files_stay(
     start_run: StartRun,
     stepwell_command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """The frames are stored and their spool is gone; the files are found all the same."""
-    run = start_run(backend.url)  # which takes no files
+    """The frames are stored and their spool is removed; sync still finds the files."""
+    run = start_run(backend.url)  # which does not accept files
     log_pictures(run, 3)
     run.finish()
     assert run.account.left == 0

@@ -1,4 +1,4 @@
-"""Files wait on the disk under their hash: whole or not at all, once, within their limit, until they are stored."""
+"""Files wait on disk under their hash, complete, once and within their limit, until they are stored."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_stored_file_is_removed_and_not_kept_again(spool: BlobSpool, tmp_path: P
 
 
 def test_old_server_answers_expire(spool: BlobSpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server may have removed it since, if no run names it."""
+    """A server may have removed the file since, if no run references it."""
     now = 1_700_000_000.0
     monkeypatch.setattr("stepwell.files.blob_spool.time.time", lambda: now)
     blob = spool.add(b"the same bytes")
@@ -63,7 +63,7 @@ def test_old_server_answers_expire(spool: BlobSpool, monkeypatch: pytest.MonkeyP
     now += 11 * 3600
     assert spool.add(b"the same bytes") == blob
     assert not spool.has(blob.sha256)
-    for later in (now + 2 * 3600, now - 12 * 3600):  # a clock that went back says nothing
+    for later in (now + 2 * 3600, now - 12 * 3600):  # a clock that went back proves nothing
         now = later
         assert spool.add(b"the same bytes") == blob
         assert spool.has(blob.sha256)
@@ -81,7 +81,7 @@ def test_full_spool_accepts_files_after_deliveries(spool: BlobSpool) -> None:
     first = spool.add(bytes(8 * MIB))
     with pytest.raises(SpoolFullError, match=r"5,242,880 bytes; 8,388,608 of 12,582,912 are used"):
         spool.add(os.urandom(5 * MIB))
-    assert spool.add(bytes(8 * MIB)) == first  # is there already
+    assert spool.add(bytes(8 * MIB)) == first  # exists already
     spool.stored(first.sha256)
     spool.add(os.urandom(5 * MIB))
 

@@ -1,4 +1,4 @@
-"""The uploader at a real server: every file arrives once, whatever happens, and is then removed from the disk."""
+"""The uploader with a real server: every file arrives once, whatever happens, and is then removed from disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def spool(tmp_path: Path) -> BlobSpool:
 
 @pytest.fixture
 def upload(spool: BlobSpool) -> Iterator[Callable[..., BlobUploader]]:
-    """Starts an uploader of what is in the spool."""
+    """Starts an uploader for the files in the spool."""
     made: list[BlobUploader] = []
 
     def start(url: str, **timeouts: float) -> BlobUploader:
@@ -59,7 +59,7 @@ def stored(backend: Backend) -> dict[str, int]:
 
 
 def on_disk(backend: Backend) -> dict[str, bytes]:
-    """The blobs in the server's folder, by name."""
+    """The blobs in the server's directory, by name."""
     assert backend.blobs is not None
     return {path.name: path.read_bytes() for path in Path(backend.blobs).glob("stored/*/*")}
 
@@ -73,7 +73,7 @@ SIZES = [0, 1, 1000, PART - 1, PART, PART + 1, 10 * PART + 3]
 
 @contextmanager
 def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server that gives each answer once and the last one for ever; its URL, and what it was asked."""
+    """A server that gives each answer once, and the last one forever; yields its URL and the requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -169,13 +169,13 @@ def test_killed_server_gets_only_the_rest_of_an_upload(
             file_server.start()
     assert kills
     assert on_disk(file_server) == {blob.sha256: content}
-    assert uploader.counts.sent_bytes <= (60 + 3 * kills) * PART  # a part and what was on its way, each time
+    assert uploader.counts.sent_bytes <= (60 + 3 * kills) * PART  # a part and the bytes in flight, each time
 
 
 def test_finish_skips_long_pauses(
     postgres_dsn: str, spool: BlobSpool, upload: Callable[..., BlobUploader], tmp_path: Path
 ) -> None:
-    """The server was away for long, is back now, and the next try would come in a minute."""
+    """The server is back after a long outage, and the next attempt would be in a minute."""
     fill(spool, 10, 20)
     backend = Backend(postgres_dsn, str(tmp_path / "served"))
     uploader = upload(backend.url, retry_min_s=60.0, retry_max_s=60.0)

@@ -1,4 +1,4 @@
-"""`run.config`: a dict with attributes whose values do not change by accident."""
+"""`run.config`: a dict with attribute access, whose values do not change by accident."""
 
 from __future__ import annotations
 

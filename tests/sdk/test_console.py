@@ -1,4 +1,4 @@
-"""The output of a program becomes notes: lines as a terminal shows them, bounded, with unchanged streams."""
+"""The output of a program becomes notes: a bounded number of lines as a terminal shows them; streams are unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = st.text(st.sampled_from("ab\r\n"), max_size=40)
 
 
 def shown(text: str) -> list[str]:
-    """The lines that a terminal ends with, if each return begins a line wholly anew."""
+    """The final lines of a terminal on which each carriage return clears the line."""
     return [[part for part in ("", *line.split("\r")) if part or not line.strip("\r")][-1] for line in text.split("\n")]
 
 
@@ -56,7 +56,7 @@ def test_carriage_returns_are_applied(text: str, lines: list[str]) -> None:
 
 
 class Streams:
-    """Two streams in the place of the process' own, and the notes of a console that watches them."""
+    """Two streams that replace those of the process, and the notes of a console that watches them."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
@@ -66,7 +66,7 @@ class Streams:
         self.console = Console(self.note, 3600)
 
     def start(self) -> None:
-        """To be called in the test itself: pytest sets the process' streams anew before it."""
+        """Must be called inside the test, because pytest replaces the streams before it."""
         self._patch.setattr(sys, "stdout", self.out)
         self._patch.setattr(sys, "stderr", self.err)
         self.console.start()
@@ -128,7 +128,7 @@ def test_later_wrappers_keep_working(streams: Streams) -> None:
         seen.append(text)
         return ours(text)
 
-    sys.stdout.write = later  # type: ignore[method-assign]  # as such libraries do
+    sys.stdout.write = later  # type: ignore[method-assign]  # like such libraries do
     streams.console.stop()
     print("x")
     assert seen == ["x", "\n"]
@@ -241,7 +241,7 @@ def test_forked_child_restores_the_streams(streams: Streams) -> None:
 
 
 def test_overlapping_runs_leave_no_wrapper_chain(streams: Streams) -> None:
-    """Each ends before the one that began after it."""
+    """Each run ends before the one that started after it."""
     streams.start()
     notes: list[str] = []
     consoles = [streams.console]

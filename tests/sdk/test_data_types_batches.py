@@ -1,4 +1,4 @@
-"""Media in general and lists of them: names of files, one object for a list, the directory."""
+"""Media in general, and lists of media: names of files, one object for a list, the directory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_list_is_one_object_with_all_files(stored: Stored) -> None:
     paths = encoded.pop("filenames")
     files = encoded.pop("files")
     assert encoded == {"_type": "images/separated", "count": 3, "width": 7, "height": 5, "format": "png"}
-    assert paths[0] == paths[2] != paths[1]  # the same content is one file
+    assert paths[0] == paths[2] != paths[1]  # equal content is one file
     assert {file["path"] for file in files} == set(paths)
     assert all(hashlib.sha256(stored.read(file["path"])).hexdigest() == file["sha256"] for file in files)
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(stored.file(paths[1]))), RGB // 2)

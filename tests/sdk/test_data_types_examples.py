@@ -1,4 +1,4 @@
-"""Examples of media from documentation of W&B's `log`: each kind runs with `import stepwell as wandb`."""
+"""Examples of media from W&B's documentation of `log`: each kind runs with `import stepwell as wandb`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def logged(stored: Stored, data: dict[str, Any]) -> dict[str, Any]:
-    """{metric: _type} of what the row gets."""
+    """The values in the row as {metric: _type}."""
     rest, found = take_media(data)
     assert not rest
     row = {}
@@ -44,7 +44,7 @@ def test_pillow_images(stored: Stored) -> None:
 
 
 def test_video_without_format(stored: Stored) -> None:
-    """Time, channels, height, width; gif."""
+    """The array has the axes time, channels, height and width; the file is a gif."""
     frames = RNG.integers(0, 256, (10, 3, 100, 100), np.uint8)
     assert logged(stored, {"video": wandb.Video(frames)}) == {"video": "video-file"}
     assert [path for path in stored.sink.paths if path.endswith(".gif")]

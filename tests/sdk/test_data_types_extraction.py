@@ -41,7 +41,7 @@ def test_media_paths_and_names() -> None:
         ("val.img", "val.img", "img", Image),
         ("only.deep.imgs", "only.deep.imgs", "imgs", MediaList),
     ]
-    assert data == before  # the caller's dicts are as they were
+    assert data == before  # the caller's dicts are unchanged
 
 
 def test_chart_uses_the_key_of_its_table(stored: Stored) -> None:

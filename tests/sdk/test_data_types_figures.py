@@ -42,7 +42,7 @@ def read_plotly(stored: Stored, encoded: Any) -> Any:
 
 
 def test_plotly_figure_round_trip(stored: Stored) -> None:
-    """The row "plotly figure": plotly-file."""
+    """Covers the row "plotly figure": plotly-file."""
     figure = go.Figure(go.Scatter(x=np.arange(3), y=[4, 5, 6], name="a"), layout={"title": "T"})
     encoded = stored.log(figure, "chart", 6)
     assert encoded == {
@@ -65,7 +65,7 @@ def test_plotly_figure_may_be_changed_after_log(stored: Stored) -> None:
 
 @pytest.mark.parametrize("what", ["figure", "axes", "pyplot", "Plotly(figure)"])
 def test_matplotlib_figure_becomes_plotly(stored: Stored, what: str) -> None:
-    """The row "matplotlib figure/axes/pyplot module"."""
+    """Covers the row "matplotlib figure/axes/pyplot module"."""
     figure, axes = line_plot()
     value = {"figure": figure, "axes": axes, "pyplot": plt, "Plotly(figure)": None}[what]
     encoded = stored.log(Plotly(figure) if value is None else value)

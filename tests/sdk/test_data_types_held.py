@@ -1,4 +1,4 @@
-"""The memory of waiting media: counted by size, so that a flood of them is bounded, with a warning."""
+"""The memory of waiting media is counted by size, so that a flood of them is bounded, with a warning."""
 
 from __future__ import annotations
 

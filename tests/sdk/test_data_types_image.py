@@ -32,7 +32,7 @@ def pixels(stored: Stored, encoded: Any) -> np.ndarray[Any, Any]:
 
 
 class Tensor:
-    """What `Image` needs of a tensor of torch."""
+    """The methods of a torch tensor that `Image` needs."""
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
         self._values, self.shape = values, values.shape
@@ -52,7 +52,7 @@ def with_channels(shape: tuple[int, ...]) -> st.SearchStrategy[tuple[int, ...]]:
 
 @pytest.fixture
 def torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module torch whose tensors are those above."""
+    """A fake torch module with these tensors."""
     module = ModuleType("torch")
     module.Tensor = Tensor  # type: ignore[attr-defined]  # that is the point
     monkeypatch.setitem(sys.modules, "torch", module)
@@ -142,7 +142,7 @@ def test_torch_tensors_are_channels_first(stored: Stored, data: Any, expected: A
     ],
 )
 def test_floats_are_scaled_to_bytes(stored: Stored, data: Any, normalize: bool, expected: Any) -> None:
-    """The row "float array 0..1" of §0: scaled by 255; negative ones are stretched; then cut off at 0 and 255."""
+    """Covers the row "float array 0..1" of §0: scaled by 255; negative ones are stretched, then clipped to 0…255."""
     np.testing.assert_array_equal(pixels(stored, stored.log(Image(np.asarray(data), normalize=normalize))), expected)
 
 
@@ -202,7 +202,7 @@ def test_file_is_stored_unchanged(stored: Stored, tmp_path: Path, kind: str, as_
 
 
 def test_file_picture_is_decoded_lazily(stored: Stored, tmp_path: Path) -> None:
-    path = tmp_path / "picture"  # without an ending, its content says what it is
+    path = tmp_path / "picture"  # without an extension, its content determines the format
     PIL.Image.fromarray(RGB).save(path, "bmp")
     image = Image(path)
     np.testing.assert_array_equal(np.asarray(image.image), RGB)
@@ -277,7 +277,7 @@ def test_missing_pillow_error_names_the_package(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_construction_only_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budget of `log()` is 5 ms. Not timed here: but nothing is compressed before `encode`."""
+    """The budget of `log()` is 5 ms. This is not timed here, but nothing is compressed before `encode`."""
     monkeypatch.setattr(PIL.Image.Image, "save", lambda *_, **__: pytest.fail("compressed in the caller's thread"))
     Image(np.zeros((224, 224, 3), np.float32)).prepare()
 

@@ -41,7 +41,7 @@ def test_files_are_stored_unchanged(stored: Stored, tmp_path: Path, kind: str, h
 
 
 def atoms(stored: Stored, molecule: Molecule) -> tuple[Any, bool]:
-    """The formula of what is in the file, and whether it has a shape in space."""
+    """The formula of the molecule in the file, and whether it has 3D coordinates."""
     read = rdkit.Chem.MolFromPDBBlock(stored.read(stored.log(molecule)["path"]).decode(), removeHs=False)
     return rdkit.Chem.rdMolDescriptors.CalcMolFormula(read), read.GetConformer().Is3D()
 
@@ -49,7 +49,7 @@ def atoms(stored: Stored, molecule: Molecule) -> tuple[Any, bool]:
 def test_smiles_become_a_3d_molecule(stored: Stored) -> None:
     assert atoms(stored, Molecule.from_smiles("CCO")) == ("C2H6O", True)
     first, again = (stored.log(Molecule.from_smiles("CCO", caption="ethanol")) for _ in range(2))
-    assert first == again  # the same shape, so the same file
+    assert first == again  # equal coordinates, so the same file
     assert first["caption"] == "ethanol"
 
 

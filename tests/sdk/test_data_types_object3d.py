@@ -94,7 +94,7 @@ def test_text_mode_file_is_stored_as_bytes(stored: Stored, tmp_path: Path) -> No
 
 
 def test_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> None:
-    """As the seed's page has it: files that are open while they are logged."""
+    """As in the documentation: files that are open while they are logged."""
     for name in ("a.obj", "b.obj"):
         (tmp_path / name).write_bytes(MESH + name.encode())
     with (tmp_path / "a.obj").open() as first, (tmp_path / "b.obj").open() as second:

@@ -1,4 +1,4 @@
-"""Values that are media: ours and those of other libraries, alone and in lists."""
+"""Recognition of media: our types and those of other libraries, alone and in lists."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_media_are_recognised(value: Any) -> None:
 
 
 def test_list_of_mixed_media_is_a_list_of_objects(stored: Stored) -> None:
-    """The row "list of different media classes"."""
+    """Covers the row "list of different media classes"."""
     encoded = stored.log([Image(RGB), OwnImage(RGB)])
     assert [item["_type"] for item in encoded] == ["image-file", "image-file"]
 
 
 @pytest.mark.parametrize("kind", [TypeError, ValueError])
 def test_list_of_media_and_plain_values_is_refused(kind: type[Exception]) -> None:
-    """The row "list mixing media with plain values": whichever comes first."""
+    """Covers the row "list mixing media with plain values", in either order."""
     with pytest.raises(kind, match="Image comes first, and item 1 is of type int"):
         as_media([Image(RGB), 1])
     with pytest.raises(kind, match="'v': Image objects cannot be mixed with plain values"):

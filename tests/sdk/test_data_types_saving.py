@@ -1,4 +1,4 @@
-"""Encoded pictures: complete, and the same as Pillow's in memory, wherever they are written."""
+"""Encoded pictures are complete, and equal to Pillow's in-memory encoding, wherever they are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def in_memory(picture: Any, kind: str) -> bytes:
 
 
 class ShortDisk:
-    """A picture of which the system takes `share` of the file, and says nothing."""
+    """A picture of whose file the system silently writes only `share`."""
 
     mode = "RGB"
 
@@ -82,7 +82,7 @@ def test_photograph_uses_run_length_coding() -> None:
     noisy = np.asarray(PHOTO, np.int16) // 2 + RNG.integers(0, 64, (320, 240, 3))
     photo = PIL.Image.fromarray(noisy.astype(np.uint8))
     ours, usual = saved(photo, "png"), in_memory(photo, "png")
-    assert ours != usual  # Pillow took the option
+    assert ours != usual  # Pillow has applied the option
     assert len(ours) < len(usual) * 1.02
 
 

@@ -59,7 +59,7 @@ def test_dataframe_columns_may_repeat() -> None:
 
 
 def test_logged_dataframe_is_a_table(stored: Stored) -> None:
-    """The row "pandas DataFrame" of §4."""
+    """Covers the row "pandas DataFrame" of §4."""
     encoded = stored.log(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}))
     assert encoded["_type"] == "table-file"
     assert stored.json(encoded["path"]) == {"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]]}

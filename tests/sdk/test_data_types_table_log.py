@@ -118,7 +118,7 @@ def test_incremental_table_stores_new_rows(stored: Stored) -> None:
 
 def test_failed_log_loses_no_incremental_row(stored: Stored) -> None:
     table = Table(columns=["a"], data=[[0]], log_mode="INCREMENTAL")
-    table.prepare()  # and then another value of the same call was refused
+    table.prepare()  # then another value of the same call is refused
     table.add_data(1)
     assert stored.json(stored.log(table)["path"])["data"] == [[0], [1]]
 
@@ -192,7 +192,7 @@ def test_list_of_tables_is_a_list_of_objects(stored: Stored) -> None:
 
 
 class Fickle:
-    """A cell whose JSON is there at first and not later."""
+    """A cell that can be encoded at first, but not later."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -18,12 +18,12 @@ from stepwell.data_types import Video
 from stepwell.errors import DataError
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [10, 20, 30]], np.uint8)
-#: T×C×H×W: five pictures of one colour each.
+#: T×C×H×W: five frames of one colour each.
 FRAMES = np.broadcast_to(COLOURS[:, :, None, None], (5, 3, 16, 24)).copy()
 
 
 def gif_frames(file: io.BytesIO) -> tuple[np.ndarray[Any, Any], list[int]]:
-    """T×H×W×3, and how long each is shown, in ms."""
+    """The frames as T×H×W×3, and the duration of each in ms."""
     frames = [
         (np.asarray(one.convert("RGB")), one.info["duration"])
         for one in PIL.ImageSequence.Iterator(PIL.Image.open(file))
@@ -81,7 +81,9 @@ def test_mp4_size_is_even(stored: Stored) -> None:
 )
 def test_arrays_are_tchw(stored: Stored, data: Any, expected: Any) -> None:
     frames, _ = gif_frames(stored.file(stored.log(Video(data))["path"]))
-    kept = expected[np.append(True, (np.diff(expected.astype(int), axis=0) != 0).any((1, 2, 3)))]  # the same one is one
+    kept = expected[
+        np.append(True, (np.diff(expected.astype(int), axis=0) != 0).any((1, 2, 3)))
+    ]  # equal frames are merged
     np.testing.assert_array_equal(frames, np.moveaxis(kept, 1, -1))
 
 

@@ -151,7 +151,7 @@ def test_earlier_step_metric_values_count() -> None:
 def test_open_row_gets_the_step_metric() -> None:
     stage = new_stage()
     stage.log({"loss": 1.0})
-    stage.log({"loss": 2.0}, step=5)  # the short way
+    stage.log({"loss": 2.0}, step=5)  # the fast path
     completing(stage, checked("loss", step_metric="epoch"))
     stage.log_completed({"loss": 3.0}, step=6)
     stage.close()
@@ -177,7 +177,7 @@ def test_without_step_sync_rows_are_unchanged() -> None:
 
 
 def test_completed_rows_follow_the_step_rules() -> None:
-    """The six rules of steps hold on the slow way, too."""
+    """The six rules of steps also hold on the slow path."""
     stage = new_stage()
     completing(stage, checked("b", step_metric="a"))
     stage.log_completed({"a": 1.0}, commit=False)
@@ -218,7 +218,7 @@ def test_threads_log_during_define_metric() -> None:
     assert last == {"b/z": 1, "step": 0}
 
 
-#: Few, so that most come again: then they go the short way.
+#: Few keys, so that most are repeated and take the fast path.
 ROWS = ["epoch", "loss", "epoch loss", "phase", "val/a", "phase val/b", "other _own", "epoch phase loss val/a"]
 CALLS = st.lists(
     st.tuples(

@@ -1,4 +1,4 @@
-"""The display name of a run without a given one."""
+"""The generated display name of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_ids_give_many_names() -> None:
 @pytest.mark.parametrize(
     ("environment", "arguments", "name"),
     [
-        ({}, {"run_id": "mine"}, None),  # pages show the id, which somebody chose
+        ({}, {"run_id": "mine"}, None),  # pages show the id, which was chosen by the user
         ({"STEPWELL_RUN_ID": "mine"}, {}, None),
         ({}, {"name": "first try"}, "first try"),
         ({"WANDB_NAME": "theirs"}, {}, "theirs"),

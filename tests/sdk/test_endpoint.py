@@ -46,7 +46,7 @@ def test_parts_of_a_url(url: str, parts: tuple[str, str, int, str]) -> None:
 def test_invalid_url_is_refused_by_settings(url: str) -> None:
     with pytest.raises(SettingError, match="URL"):
         of(url)
-    if url:  # an empty variable is one that is not set
+    if url:  # an empty variable counts as unset
         with pytest.raises(SettingError, match="URL"):
             resolve({"STEPWELL_URL": url})
 

@@ -1,4 +1,4 @@
-"""The tree of errors: complete in its docstring, with distinct codes, and the same at the other end of the wire."""
+"""The tree of errors: complete in its docstring, with distinct codes, and unchanged by the wire."""
 
 from __future__ import annotations
 

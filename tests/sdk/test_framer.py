@@ -1,4 +1,4 @@
-"""Every row and object of a cut is in exactly one frame, and the steps of a frame lie above those before it."""
+"""Every row and object of a cut is in exactly one frame, and the steps of a frame are above those before it."""
 
 from __future__ import annotations
 

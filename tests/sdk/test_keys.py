@@ -1,4 +1,4 @@
-"""Keys, nesting and limits of one call, and the texts of their errors."""
+"""Keys, nesting and limits of a call, and the texts of their errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Metric(str, enum.Enum):  # noqa: UP042 - the older way, which str() shows 
 
 
 def stored(*calls: dict[str, Any]) -> dict[str, Any]:
-    """What the calls store in one step."""
+    """The values that the calls store in one step."""
     stage = new_stage()
     for data in calls:
         stage.log(data, step=0)

@@ -20,7 +20,7 @@ AGENT = "/tmp/torchelastic_abc/none_xyz"
 
 
 def worker(rank: int = 0, restart: int = 0, agent: str = AGENT, **more: str) -> dict[str, str]:
-    """What torchrun gives to a worker."""
+    """The environment that torchrun gives a worker."""
     return {
         "TORCHELASTIC_RUN_ID": "none",
         "TORCHELASTIC_RESTART_COUNT": str(restart),
@@ -37,7 +37,7 @@ def worker(rank: int = 0, restart: int = 0, agent: str = AGENT, **more: str) -> 
 
 
 def task(rank: int = 0, job: str = "99", step: str = "0") -> dict[str, str]:
-    """What srun gives to a task."""
+    """The environment that srun gives a task."""
     return {"SLURM_JOB_ID": job, "SLURM_STEP_ID": step, "SLURM_PROCID": str(rank), "SLURM_STEP_NUM_TASKS": "4"}
 
 
@@ -76,7 +76,7 @@ def test_torchrun_without_agent_directory() -> None:
 
 
 class Store:
-    """The store that the agents of several nodes share, as torch has it."""
+    """A stand-in for torch's store, which the agents of several nodes share."""
 
     values: dict[str, str]
 
@@ -153,7 +153,7 @@ def test_srun_ranks_share_a_run(given: dict[str, str], run_id: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"},  # a batch script, which may start one program after another
+        {"SLURM_JOB_ID": "99", "SLURM_NTASKS": "8"},  # a batch script, which may start several programs in sequence
         {**task(), "SLURM_STEP_NUM_TASKS": "1"},
         {**task(), "SLURM_STEP_NUM_TASKS": "many"},
         worker(WORLD_SIZE="1"),

@@ -1,4 +1,4 @@
-"""The metadata of a run: facts about process, repository and packages, without secrets."""
+"""The metadata of a run: process, repository and packages, without secrets."""
 
 from __future__ import annotations
 

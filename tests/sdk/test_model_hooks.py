@@ -1,4 +1,4 @@
-"""The hook of a watched model: copies (such as an average of weights) and pickled models do not carry it along."""
+"""The hook of a watched model: copies (such as averaged models) and pickled models do not contain it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stepwell.observe.model_watch import _ForwardHook
 
 
 class Model:
-    """Has its hooks in a dict, as torch's modules do."""
+    """A model with its hooks in a dict, like torch's modules."""
 
     def __init__(self) -> None:
         self.hooks: dict[int, Any] = {}
@@ -21,12 +21,12 @@ class Model:
 
 
 class Counting:
-    """In the place of a `Watch`."""
+    """A stand-in for a `Watch`."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.passes = 0
-        self.log = lambda: None  # what no pickle takes
+        self.log = lambda: None  # cannot be pickled
 
     def after_forward(self, module: Any) -> None:
         assert module is self.model

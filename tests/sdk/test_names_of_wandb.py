@@ -101,7 +101,7 @@ def test_unknown_name_gets_a_suggestion() -> None:
     with pytest.raises(AttributeError, match="module 'stepwell' has no attribute 'logg'") as caught:
         _ = wandb.logg
     assert not isinstance(caught.value, AbsentNameError)
-    assert (caught.value.name, caught.value.obj) == ("logg", wandb)  # what Python suggests names from
+    assert (caught.value.name, caught.value.obj) == ("logg", wandb)  # the source of Python's suggestions
     with pytest.raises(AttributeError, match=r"wandb\.sdk has no attribute 'logg'"):
         _ = wandb.sdk.logg
 
@@ -134,7 +134,7 @@ def test_run_has_older_names() -> None:
             '<iframe src="http://host:1/default/p/runs/r" style="border:none;width:100%;height:99px"></iframe>'
         )
         assert run.to_html(hidden=True).startswith("<details><summary>Show the run</summary><iframe")
-        assert run.display() is False  # this is no notebook
+        assert run.display() is False  # this is not a notebook
         run.join()
         with pytest.raises(UsageError, match="is finished"):
             run.log({"a": 1})
@@ -160,7 +160,7 @@ def test_run_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
     wandb.init(mode="disabled").finish(0, quiet=True)
     wandb.init(mode="disabled")
     wandb.finish(quiet=True)
-    wandb.join()  # nothing is left to end
+    wandb.join()  # there is nothing left to finish
     assert capsys.readouterr().err == ""
 
 

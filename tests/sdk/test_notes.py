@@ -1,4 +1,4 @@
-"""Notes through stage, framer and sender: in order, in frames of their own after the data, counted separately."""
+"""Notes in stage, framer and sender: in order, in separate frames after the data, counted separately."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_notes_follow_the_data_in_order(bodies: list[bytes], rows: int, target: 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])
 def test_note_times_ignore_clock_jumps(monkeypatch: pytest.MonkeyPatch, step_s: float) -> None:
-    """Else a jump into the future would make the notes of this process the newest for good."""
+    """Otherwise, a clock jump into the future would make the notes of this process the newest forever."""
     one, other = new_stage(), new_stage()
     now = time.time
     with monkeypatch.context() as patch:

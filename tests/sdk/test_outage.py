@@ -1,4 +1,4 @@
-"""Messages about a server that is unreachable, or stores nothing: one with the cause, and one after the outage."""
+"""Messages about a server that is unreachable or stores nothing: one with the cause, and one after the outage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fixtures.server import NOWHERE, PATIENCE_S, QUICK, Backend, StartRun, until
 from stepwell.delivery.outage import Outage, Seen
 from stepwell.errors import UnavailableError
 
-#: As by default, in quick motion.
+#: The defaults, sped up.
 TOLD_SOON = dataclasses.replace(QUICK, fsync_s=0.01, away_s=0.1, stalled_s=0.3, finish_idle_s=PATIENCE_S)
 
 
@@ -42,7 +42,7 @@ KEPT = "What is logged is queued in /spool, and sent when the server"
 
 
 def told(outage: Outage, clock: Clock, seen: Seen, seconds: int) -> list[tuple[float, str]]:
-    """Looks every second."""
+    """Checks every second."""
     lines = []
     for _ in range(seconds):
         clock.now += 1.0
@@ -54,7 +54,7 @@ def told(outage: Outage, clock: Clock, seen: Seen, seconds: int) -> list[tuple[f
 def test_outage_and_recovery_are_logged_once(outage: Outage, clock: Clock) -> None:
     away = f"the server at http://host:8770 cannot be reached: Connection refused. {KEPT} is back"
     assert told(outage, clock, AWAY, 3600) == [(3.0, away)]
-    assert told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 5) == []  # nothing has been stored yet
+    assert told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 5) == []  # nothing is stored yet
     back = "the server at http://host:8770 is back after 1 h 0 min; 2 frames in the queue"
     assert told(outage, clock, Seen(True, 1, 3, 2, None), 10) == [(3606.0, back)]
     assert [at for at, _ in told(outage, clock, AWAY._replace(first_seq=3), 60)] == [3618.0]
@@ -68,7 +68,7 @@ def test_short_outage_is_not_logged(outage: Outage, clock: Clock) -> None:
 
 @pytest.mark.parametrize("connected", [True, False])
 def test_server_that_stores_nothing_is_logged(outage: Outage, clock: Clock, connected: bool) -> None:
-    """Also one that takes connections, and ends each after a moment."""
+    """Also applies to a server that accepts connections, and ends each after a moment."""
     cause = UnavailableError("the database takes no frames", detail="disk full")
     lines = told(outage, clock, Seen(True, 1, 7, 0, OSError("overcome long ago")), 1)
     for connections in range(1, 300):
@@ -107,7 +107,7 @@ def test_run_logs_outage_and_recovery(postgres_dsn: str, start_run: StartRun, ca
 
 
 def test_one_process_per_host_logs_the_outage(clock: Clock) -> None:
-    """The others tell of what may hold them alone up."""
+    """The other processes report only problems that may affect them alone."""
     outage = Outage("http://host:8770", "/spool", 3.0, 30.0, clock, tells_away=False)
     assert told(outage, clock, AWAY, 3600) == []
     lines = told(outage, clock, Seen(True, 1, 0, 5, AWAY.error), 60)
@@ -143,7 +143,7 @@ def test_run_logs_that_nothing_is_stored(
 
 @contextmanager
 def answering(reply: bytes) -> Iterator[str]:
-    """A server that answers everything so."""
+    """A server that gives every request this answer."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def handle(self) -> None:
@@ -159,7 +159,7 @@ def answering(reply: bytes) -> Iterator[str]:
 
 
 def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> str:
-    """What a run says of a server at `url`."""
+    """The messages of a run about a server at `url`."""
     run = start_run(url, timeouts=dataclasses.replace(TOLD_SOON, finish_idle_s=0.1))
     until(lambda: bool(logged_lines(caplog)))
     run.finish()

@@ -1,4 +1,4 @@
-"""The outbox while the disk fails: memory, then tombstones; the order and every seq are kept."""
+"""The outbox while the disk fails: frames go to memory, then become tombstones; order and seqs are kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stepwell.spool import Spool, SpoolLimits
 from stepwell.spool import state as spool_state
 
 FRAME_BYTES = len(make_frame(0))
-#: Room for two dozen frames, in segments of a few.
+#: Room for two dozen frames, with a few per segment.
 SMALL = SpoolLimits(segment_bytes=512, max_bytes=4096, cache_bytes=0)
 
 
@@ -113,7 +113,7 @@ def test_new_frame_does_not_overtake_memory(spool: Spool) -> None:
     outbox = Outbox(spool, SESSION, 1 << 20)
     append(outbox, 40)
     waiting_from = spool.next_seq
-    outbox.acknowledge(waiting_from)  # there is room now, but not yet for the frames behind
+    outbox.acknowledge(waiting_from)  # there is room now, but not yet for the later frames
     frames = append(outbox, 1)
     assert waiting_from == spool.next_seq
     outbox.retry_spool()
@@ -205,7 +205,7 @@ def messages_are_seen(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class TestDiskThatGoesOnFailing:
-    """The server acknowledges everything meanwhile: nothing may be kept for that, nothing lost, nothing rescanned."""
+    """The server acknowledges everything meanwhile: nothing may be kept, lost or rescanned because of that."""
 
     def test_acknowledged_frames_leave_memory(self, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(spool, "append", raising)

@@ -14,7 +14,7 @@ from stepwell.runs.run import Run
 
 
 async def log_slowly(run: Run, steps: int) -> None:
-    """Each step in a tick of its own, unless ticks are passed over."""
+    """Logs each step in a separate tick, unless ticks are skipped."""
     for _ in range(steps):
         run.log({"a": 1})
         await asyncio.sleep(0.06)
@@ -49,7 +49,7 @@ async def test_flush_ignores_the_pace(start_run: StartRun) -> None:
         await peer.hear()
         await peer.say(type="attached", next_seq=0, pace_ms=10_000)
         [first] = await peer.take(1)
-        await peer.take(1)  # by flush(), with the first one still under way
+        await peer.take(1)  # by flush(), with the first one still in flight
         await peer.acknowledge(first, pace_ms=10_000)
         await peer.acknowledge(server.frames[-1])
         await peer.serve()

@@ -25,7 +25,7 @@ SAMPLES = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.50
 def test_precision_and_recall_match_scikit_learn(samples: list[tuple[bool, float]]) -> None:
     truth, scores = np.array([one[0] for one in samples]), np.array([one[1] for one in samples])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where there is nothing to find
+        warnings.simplefilter("ignore")  # scikit-learn warns if there are no positives
         expected = metrics.precision_recall_curve(truth, scores, pos_label=True)[:2]
     np.testing.assert_array_equal(precision_and_recall(truth, scores), expected)
 

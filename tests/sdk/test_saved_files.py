@@ -128,7 +128,7 @@ def test_save_without_a_run_is_an_error() -> None:
 
 
 class Kept:
-    """A queue whose files can be waited for."""
+    """A queue that tests can wait for."""
 
     def __init__(self) -> None:
         self.contents: list[bytes] = []

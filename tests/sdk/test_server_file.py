@@ -1,4 +1,4 @@
-"""`server.json` holds a DSN with its password: no other user can read it, even after planting a file."""
+"""`server.json` contains a DSN with its password: no other user can read it, even by planting a file."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_run_id_characters_are_validated(run_id: str) -> None:
 
 
 def test_quiet_is_not_silent() -> None:
-    """What is printed are two lines, and one of them may say that data waits to be delivered."""
+    """Two lines are printed, and one of them may say that data waits for delivery."""
     assert not resolve({"WANDB_QUIET": "true"}).silent
 
 

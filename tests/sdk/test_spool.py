@@ -261,12 +261,12 @@ def test_second_process_is_refused_with_the_owner(spool: Spool) -> None:
     [
         ({}, 0, True),
         ({"pid": "dead"}, 0, False),
-        ({"started": 1}, 0, False),  # the pid was given to another process
+        ({"started": 1}, 0, False),  # the pid was reused by another process
         ({"host": "elsewhere"}, 500, True),
         ({"host": "elsewhere"}, 700, False),
-        ({"namespace": "pid:[1]", "pid": "dead"}, 500, True),  # another container with the same name
+        ({"namespace": "pid:[1]", "pid": "dead"}, 500, True),  # another container with the same host name
         ({"boot": "other", "pid": "dead"}, 700, False),
-        (None, 0, True),  # the lock is being written
+        (None, 0, True),  # the lock file is being written
         (None, 60, False),
     ],
 )
@@ -516,7 +516,7 @@ def test_failed_fsync_rewrites_its_frames(
 
 
 def keep_inodes(directory: Path, elsewhere: Path) -> None:
-    """Second links to the segments, so that no new file gets the inode of one that is gone."""
+    """Makes second links to the segments, so that no new file gets the inode of a removed one."""
     for path in segments(directory):
         os.link(path, elsewhere / f"{path.name}.kept")
 
@@ -609,7 +609,7 @@ def test_concurrent_sync_and_append(tmp_path: Path) -> None:
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """The spool against a list: whatever is done in whatever order, each frame comes back until it is acknowledged."""
+    """Compares the spool with a list: after any operations, each frame can be read until it is acknowledged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -670,7 +670,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         assert Spool.discover(self.root) == [self.spool.directory]
         self.spool = Spool.open(self.spool.directory, self.limits)
-        assert self.spool.first_seq <= self.acknowledged  # what was acknowledged may come again, no more
+        assert self.spool.first_seq <= self.acknowledged  # acknowledged frames may come again, but no others
         assert read_all(self.spool) == self.frames[self.spool.first_seq :]
         self.acknowledged = self.spool.first_seq
 

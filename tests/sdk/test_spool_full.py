@@ -75,7 +75,7 @@ def test_block_and_raise_keep_every_frame(make_outbox: MakeOutbox, policy: WhenF
     while outbox.has_room:
         outbox.append(frame(count))
         count += 1
-    outbox.append(frame(count))  # one that was cut already
+    outbox.append(frame(count))  # one that is cut already
     assert outbox.counts.dropped == 0
     frames: list[bytes] = []
     while len(frames) <= count:
@@ -132,7 +132,7 @@ def test_blocked_run_continues_when_the_server_arrives(postgres_dsn: str, start_
     def train() -> None:
         for step in range(count):
             if step == count // 2:
-                blocked.set()  # never before the server comes: the limits hold far fewer
+                blocked.set()  # never before the server starts: the limits allow far fewer
             run.log({"loss": float(step)})
 
     training = threading.Thread(target=train)

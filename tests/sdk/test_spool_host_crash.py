@@ -1,7 +1,7 @@
-"""The host goes away: of the spool, only what was forced to the disk is left. What that costs, at most.
+"""A host crash: only the synced part of the spool is left, and the possible loss is bounded.
 
-A file system may keep more than it was made to; this one keeps the least that it may: of a file the content at its last
-fsync, of a directory the names at its last fsync. Whatever else was written or unlinked has not happened.
+A file system may keep more than was synced; this one keeps the minimum: the content of a file at its last fsync, and
+the names in a directory at its last fsync. All other writes and unlinks are undone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stepwell.wire import decode
 
 
 class Disk:
-    """What of a directory tree would be left, by inode: `fsync` notes it."""
+    """The surviving state of a directory tree, by inode, as recorded at each `fsync`."""
 
     def __init__(self, fsync: Callable[[int], None]) -> None:
         self._fsync = fsync
@@ -39,7 +39,7 @@ class Disk:
             self._files[status.st_ino] = path.read_bytes()
 
     def after_a_crash(self, root: Path, copy: Path) -> Path:
-        """Puts what is left below `root`, which was there long before, into `copy`."""
+        """Copies the surviving state below `root`, which is an old directory, to `copy`."""
         self._restore(root.stat().st_ino, copy)
         return copy
 
@@ -50,7 +50,7 @@ class Disk:
                 self._restore(child, place / name)
             else:
                 (place / name).write_bytes(self._files.get(child, b""))
-                os.utime(place / name, (0, 0))  # it takes the host a while to come back
+                os.utime(place / name, (0, 0))  # the host takes a while to restart
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def test_host_crash_loses_only_unsynced_frames(tmp_path: Path, disk: Disk, seed:
         return
     (directory,) = found
     again = Spool.open(directory, TINY)
-    assert again.first_seq <= acknowledged  # what the server has may come again; it says so
+    assert again.first_seq <= acknowledged  # frames that the server has may come again; it reports duplicates
     kept = read_all(again)
     first = again.first_seq
     assert kept[acknowledged - first :] == frames[acknowledged : first + len(kept)]
     assert first + len(kept) >= synced
-    assert fill(again, 3) == read_all(again)[-3:]  # and it goes on
+    assert fill(again, 3) == read_all(again)[-3:]  # and the spool can be used
     again.close()
     spool.close()
 

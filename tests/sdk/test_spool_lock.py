@@ -1,4 +1,4 @@
-"""The owner of a spool where clocks and pids mislead: `exec`, file servers with a clock of their own."""
+"""The owner of a spool when pids and clocks mislead: `exec`, and file servers with their own clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stepwell.spool.lock import holder
 
 HOUR_S = 3600.0
 
-#: Leaves a spool and becomes another program, with the same pid, start time and arguments.
+#: A program that leaves a spool and executes another program, with the same pid, start time and arguments.
 EXEC = """
 import os, pathlib, sys
 from fixtures.spools import IDENTITY, fill
@@ -82,7 +82,7 @@ def test_file_system_without_directory_fsync(tmp_path: Path, monkeypatch: pytest
     spool = Spool.create(tmp_path, IDENTITY)
     fill(spool, 1)
     files = BlobSpool(spool.directory, 1000, 1000)
-    if number == errno.EIO:  # a disk that fails is another matter
+    if number == errno.EIO:  # a failing disk is different
         for keep in (spool.sync, lambda: files.add(b"picture")):
             with pytest.raises(Exception, match="Input/output error"):
                 keep()

@@ -121,7 +121,7 @@ def test_flipped_bit_never_gives_a_wrong_frame(tmp_path: Path) -> None:
             path.write_bytes(damaged)
             again = Spool.open(directory, TINY)
             got = read_all(again)
-            # Only the very last header has nothing behind it by which it could be told from a torn tail.
+            # Only the very last header has nothing after it that distinguishes it from a torn tail.
             assert len(got) == 25 or (last and len(got) == 24 and again.repaired_bytes == len(frames[-1]))
             wrong = [seq for seq, frame in enumerate(got) if frame != frames[seq]]
             assert len(wrong) <= 1, (number, offset)
@@ -361,7 +361,7 @@ def test_payload_that_looks_like_a_header_is_no_frame(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_kill_at_any_system_call_leaves_a_valid_spool(tmp_path: Path) -> None:
-    """Dies before the n-th write, truncate, unlink, rename or fsync, for every n, and looks at what is there."""
+    """Kills a process before the n-th write, truncate, unlink, rename or fsync, for every n, and checks the spool."""
     for deadline in range(1, 200):
         root = tmp_path / str(deadline)
         journal_read, journal_write = os.pipe()
@@ -385,7 +385,7 @@ def test_kill_at_any_system_call_leaves_a_valid_spool(tmp_path: Path) -> None:
             spool.acknowledge(spool.next_seq)
             spool.close()
         else:
-            # The last acknowledgement is noted before it is given.
+            # the last acknowledgement is recorded before it is given
             assert acknowledged == appended
         assert code in (0, 9)
         if code == 0:

@@ -19,8 +19,8 @@ from fixtures.stages import Frames, Json, new_stage, rows
 from stepwell.stage import plans as _plans
 from stepwell.stage.stage import Stage
 
-#: What is logged, and what of it is stored; nested keys as paths. Many share their keys and types, so that the short
-#: way is taken, left (an integer beyond 2^53, a string, another type) and taken again.
+#: Logged data and the stored values, with nested keys as paths. Many share their keys and types, so that the fast path
+#: is taken, left (an integer beyond 2^53, a string, another type) and taken again.
 DATA: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"a": 1.0, "b": 2}, {("a",): 1.0, ("b",): 2.0}),
     ({"a": 3.0, "b": 4}, {("a",): 3.0, ("b",): 4.0}),
@@ -45,7 +45,7 @@ DATA: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 class Model:
-    """The rules of steps and commits, as a model. A row is {path: value}."""
+    """A model of the rules of steps and commits. A row is {path: value}."""
 
     def __init__(self) -> None:
         self.cur = 0
@@ -114,7 +114,7 @@ class StageAgainstModel(RuleBasedStateMachine):
 
 
 def _loads(body: bytes) -> Any:
-    import json  # orjson would make floats of the long integers
+    import json  # orjson would convert large integers to floats
 
     return json.loads(body)
 
@@ -213,7 +213,7 @@ def test_blocked_stage_drops_whole_rows(data: dict[str, Any], caplog: pytest.Log
 
 
 def test_waiting_threads_keep_step_order() -> None:
-    """While one call waits, others go on, also to higher steps."""
+    """While one call waits, others continue, even to higher steps."""
     stage: Stage
 
     def make_room() -> bool:
@@ -244,5 +244,5 @@ def test_waiting_threads_keep_step_order() -> None:
         logging.getLogger("stepwell").setLevel(logging.NOTSET)
         sys.setswitchinterval(interval)
     stage.close()
-    assert 4 * 300 >= len(frames.collect()) > 100  # a step that came twice would have failed
+    assert 4 * 300 >= len(frames.collect()) > 100  # a repeated step would have failed
     assert [pair for pair in itertools.pairwise(frames.ranges) if pair[0][1] >= pair[1][0]] == []

@@ -1,4 +1,4 @@
-"""Interrupted calls, and calls from inside of calls: rows stay whole, and no completed call is lost."""
+"""Interrupted and nested calls: rows stay whole, and no completed call is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ctrl_c() -> None:
 
 
 def at_every_point(prepare: Callable[[], Stage], call: Callable[[Stage], Any], happens: Callable[[Stage], None]) -> Any:
-    """`call` of a new stage, interrupted at each point in turn; yields the stages, the last one without interrupt."""
+    """Interrupts `call` of a new stage at each point in turn; yields the stages, the last one without an interrupt."""
     for point in itertools.count(1):
         stage = prepare()
         came = interrupted_at(
@@ -84,7 +84,7 @@ def test_ctrl_c_leaves_whole_rows(
 @CALLS
 @DATA
 def test_nested_call_is_deferred(how: dict[str, Any], data: dict[str, Any], stored: dict[str, Any]) -> None:
-    """As a signal handler, a finalizer or a handler of logging may log."""
+    """Logs like a signal handler, a finalizer or a logging handler may do."""
 
     def prepare() -> Stage:
         stage = new_stage()
@@ -124,14 +124,14 @@ def test_nested_call_raises_to_its_caller() -> None:
 
 
 def test_finalizers_may_log() -> None:
-    """The garbage collector runs them wherever memory is asked for, so inside of log(), too."""
+    """The garbage collector runs finalizers at any allocation, so inside log(), too."""
     stage = new_stage()
     frames = Frames(stage)
     died = itertools.count()
 
     class Node:
         def __init__(self) -> None:
-            self.me = self  # garbage for the collector
+            self.me = self  # makes garbage for the collector
 
         def __del__(self) -> None:
             stage.log({"died": next(died), "kind": "node"})
@@ -171,7 +171,7 @@ def test_logging_handlers_may_log_metrics() -> None:
     logging.getLogger("stepwell").addHandler(handler)
     try:
         stage.log({"a": 1.0}, step=5)
-        stage.log({"a": 2.0}, step=3)  # warns, with the stage's lock held
+        stage.log({"a": 2.0}, step=3)  # warns with the stage's lock held
         stage.log({"a": 3.0}, step=7, commit=True)
     finally:
         logging.getLogger("stepwell").removeHandler(handler)
@@ -194,7 +194,7 @@ def test_random_signals_keep_rows_intact() -> None:
 
     returned: list[float] = []
     before = signal.signal(signal.SIGALRM, handler)
-    gc.disable()  # its callbacks, of the test's tools, are no place for an exception
+    gc.disable()  # callbacks of test tools must not raise
     try:
         number, until = 0, time.monotonic() + 2
         while time.monotonic() < until:

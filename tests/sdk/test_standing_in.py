@@ -1,6 +1,6 @@
-"""Standing in for wandb, as libraries look for it: modules, the version of the distribution, and what is not there.
+"""Standing in for wandb: its modules, the version of the distribution, and missing names.
 
-Each test is a process of its own: what `import wandb` gives cannot be taken back.
+Each test is a separate process, because `import wandb` cannot be undone.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ PATIENCE_S = 30
 
 
 def values_of(run: Run) -> tuple[int, int, int, int, int]:
-    """What was logged, and where it is."""
+    """The counts of logged values by state."""
     account = run.account
     return account.logged, account.stored, account.rejected, account.dropped, account.left
 
@@ -56,7 +56,7 @@ async def test_durable_step_follows_acknowledgements(start_run: StartRun) -> Non
     async with unruly(on_demand) as server:
         run = start_run(server.url)
         assert run.durable_step is None
-        run.log({"a": 1}, step=3)  # open: in no frame
+        run.log({"a": 1}, step=3)  # open, so it is in no frame
         for _ in range(3):
             await cut(run, 10)
         assert run.step == 33
@@ -74,7 +74,7 @@ async def test_durable_step_follows_acknowledgements(start_run: StartRun) -> Non
         assert (stats.durable_step, stats.connections, stats.frames_sent, stats.frames_rejected) == (32, 1, 3, 0)
         acknowledge.put_nowait(3)
         await cut(run)
-        run.log({"a": 1}, step=200)  # closes 101, which is in no frame yet
+        run.log({"a": 1}, step=200)  # closes step 101, which is in no frame yet
         await until(lambda: run.durable_step in (100, 101))
         run._session.sender.abandon()  # type: ignore[union-attr]
 
@@ -96,7 +96,7 @@ async def test_attach_reply_makes_steps_durable(start_run: StartRun) -> None:
 
 
 async def test_durable_marks_are_conservative(start_run: StartRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server is away for long: 200 cuts, of which 8 marks at the most are remembered."""
+    """A long outage with 200 cuts, for which at most 8 marks are stored."""
     monkeypatch.setattr(module, "_MAX_MARKS", 8)
     acknowledge = asyncio.Queue[int]()
 
@@ -124,7 +124,7 @@ async def test_durable_marks_are_conservative(start_run: StartRun, monkeypatch: 
 
 
 async def test_attach_reply_rejections_are_counted_once(start_run: StartRun) -> None:
-    """Committed and refused, but the acknowledgement was lost."""
+    """The frames were committed and rejected, but the acknowledgement was lost."""
     seen: list[tuple[int, str]] = []
     refusal = {"seq": 1, "code": "limit", "message": "too many metrics", "retryable": False}
 
@@ -173,7 +173,7 @@ def test_disabled_run_has_no_counts(start_run: StartRun) -> None:
 
 @pytest.mark.db
 def test_counts_always_add_up(postgres_dsn: str, start_run: StartRun) -> None:
-    """Disk and memory are small, the server comes late, and some frames are refused."""
+    """Disk and memory are small, the server starts late, and some frames are refused."""
     backend = Backend(postgres_dsn)
     limits = Limits(spool_bytes=64 * 1024, memory_bytes=32 * 1024, frame_bytes=4096)
     run = start_run(backend.url, limits=limits, on_rejection=lambda *_: None)

@@ -18,7 +18,7 @@ from stepwell.stage.stage import Stage
 
 
 def stage(step_back: StepBack, max_bytes: int = 1 << 20) -> Stage:
-    """At step 5, which is open and holds a=1."""
+    """A stage at step 5, which is open and contains a=1."""
     made = Stage(max_bytes, lambda: True, 0, step_back)
     made.log({"a": 1}, step=5)
     return made

@@ -26,7 +26,7 @@ def b(value: float = 1, **how: Any) -> Call:
     return {"b": value}, how
 
 
-#: What follows from the six rules, but has no row in the table.
+#: Consequences of the six rules that have no row in the table.
 BESIDE = [
     pytest.param([({}, {"step": 3}), a(1, step=4)], {4: {"a": 1}}, 4, 0, id="a jump writes no row that has no key"),
     pytest.param([a(1, step=3), a(2, step=2, commit=True), b(3)], {3: {"a": 1, "b": 3}}, 4, 1, id="drop, commit=True"),
@@ -48,7 +48,7 @@ def test_rows_match_the_table(
     calls: list[Call], expected: dict[int, dict[str, Any]], step_before_finish: int, dropped: int, warm: bool
 ) -> None:
     stage = new_stage()
-    if warm:  # calls like these have been seen, so those that can take the short way do
+    if warm:  # these key sets are known, so calls take the fast path where possible
         for data, _ in calls:
             stage.log(data)
         stage.cut()

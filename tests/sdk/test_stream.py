@@ -1,4 +1,4 @@
-"""The stream: in order, within its window, the same bytes again after a cut, and the end last."""
+"""The stream: frames in order, within the window, the same bytes after a reconnect, and the end last."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_reconnect_resends_the_same_bytes() -> None:
 
 
 async def test_attach_reply_acknowledges_frames() -> None:
-    """Committed, but the acknowledgement was lost."""
+    """The frames were committed, but the acknowledgement was lost."""
 
     async def commit_three_and_cut(peer: Peer) -> None:
         await peer.attach()
@@ -91,7 +91,7 @@ async def test_disconnects_lose_and_reorder_nothing() -> None:
 
 
 async def sent(stream: Stream) -> int:
-    """How many frames it has sent when it may send no more for now."""
+    """The number of frames that it has sent when it has to wait."""
     while not stream._more._waiters:  # noqa: ASYNC110 - nothing tells that it waits
         await asyncio.sleep(0)
     return stream.counts.frames_sent
@@ -151,7 +151,7 @@ async def test_later_frames_are_sent_when_woken() -> None:
 
 
 class FailingDisk(Outbox):
-    """Frames that cannot be read for a while."""
+    """An outbox whose frames cannot be read for a while."""
 
     def __init__(self, *errors: SpoolError) -> None:
         super().__init__(None, SESSION, 1 << 20)

@@ -1,4 +1,4 @@
-"""Answers of a server to the stream: those that it accepts, retries after, and gives up on."""
+"""Answers of a server to the stream: those that it accepts, retries after, or gives up on."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ async def test_repeatedly_damaged_frame_is_given_up() -> None:
 
 
 async def test_frames_missing_on_both_sides_are_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """A server that was restored from an older backup: what is left arrives behind tombstones for what is gone."""
+    """A server was restored from an older backup: remaining frames arrive after tombstones for the lost ones."""
 
     async def first(peer: Peer) -> None:
         await peer.attach()

@@ -19,7 +19,7 @@ OWN = ("_step", "_timestamp", "_runtime")
 
 
 class Made:
-    """A summary over a stage of its own, and the notes that it said."""
+    """A summary with its own stage, and the notes that it has sent."""
 
     def __init__(self, definitions: Definitions | None = None) -> None:
         self.stage = new_stage()
@@ -96,7 +96,7 @@ def test_values_are_set_by_key_attribute_and_update(made: Made) -> None:
     assert (made.summary.get("best"), made.summary.get("none"), made.summary.get("none", 7)) == (1, None, 7)
     assert ("best" in made.summary, "nested" in made.summary, "none" in made.summary) == (True, True, False)
     with pytest.raises(TypeError):
-        made.summary.update(best=2)  # type: ignore[call-arg]  # that is what is refused
+        made.summary.update(best=2)  # type: ignore[call-arg]  # this must be refused
     assert made.summary.keys() == list(made.summary) == ["best", "other", "list", "nested.x.y"]
     assert (len(made.summary), made.summary.values()[0], made.summary.items()[0]) == (4, 1, ("best", 1))
 
@@ -238,7 +238,7 @@ def test_large_array_becomes_statistics(made: Made) -> None:
 
 def test_large_tensor_has_its_type(made: Made) -> None:
     class Tensor(np.ndarray[Any, Any]):
-        """What is asked of torch's."""
+        """The methods of a torch tensor that are used."""
 
         __module__ = "torch"
 
@@ -257,7 +257,7 @@ def test_values_above_a_mebibyte_are_only_in_sql(made: Made) -> None:
 
 
 def test_summary_does_not_delay_logging() -> None:
-    """numpy's views of the rows must be gone when the next row is appended."""
+    """The summary must not keep numpy views of the rows when the next row is appended."""
     made = Made()
     made.define("*", "min")
     for number in range(50):

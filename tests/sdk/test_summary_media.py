@@ -1,4 +1,4 @@
-"""Media in `run.summary`: logged ones are shown, and those that are set are kept."""
+"""Media in `run.summary`: logged media are shown, and set media are kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def html(value: Any) -> bool:
 
 
 class Slow(Html):
-    """Is encoded when it may."""
+    """A media object whose encoding waits for an event."""
 
     may = threading.Event()
 

@@ -132,7 +132,7 @@ def test_each_gpu_reports_available_values(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Notes:
-    """What was noted; `wait(n)` until there are n notes."""
+    """The notes; `wait(n)` waits for n notes."""
 
     def __init__(self) -> None:
         self.all: list[Any] = []

@@ -27,7 +27,7 @@ def test_tensorboard_values_become_rows(tmp_path: Path) -> None:
         writer.add_image("picture", np.zeros((3, 4, 4), np.uint8), 20)
         writer.close()
         run.finish()
-        writer.add_scalar("loss", 9.0, 30)  # the library has its method back
+        writer.add_scalar("loss", 9.0, 30)  # the method of the library is restored
     first, second, third = logged.history
     assert (first["loss"], first["global_step"]) == (0.5, 0.0)
     assert (second["loss"], second["global_step"]) == (10.5, 10.0)

@@ -1,4 +1,4 @@
-"""`stepwell.testing.capture`: captures logged data, and bad data fails as in production."""
+"""`stepwell.testing.capture`: logged data is captured, and bad data fails as in production."""
 
 from __future__ import annotations
 

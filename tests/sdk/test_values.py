@@ -58,11 +58,11 @@ HISTOGRAM = {"_type": "histogram", "values": [1, 2], "bins": [0, 1, 2]}
 
 
 class SmallFloat:
-    """bfloat16, which numpy does not know."""
+    """A bfloat16 array, which numpy does not support."""
 
 
 class ArrayLike:
-    """What tensors of TensorFlow and JAX show: a shape, and a way to an array."""
+    """The interface of TensorFlow and JAX tensors: a shape, and a conversion to an array."""
 
     def __init__(self, values: Any) -> None:
         self._values = np.asarray(values)
@@ -73,7 +73,7 @@ class ArrayLike:
 
 
 class Tensor:
-    """What torch's tensors show: not on this device, part of a graph, and only then an array."""
+    """The interface of torch tensors: they must be detached and moved to the CPU before the conversion to an array."""
 
     def __init__(self, values: Any, dtype: Any = None, detached: bool = False) -> None:
         self._values = np.asarray(values)

@@ -1,4 +1,4 @@
-"""A server whose answers never end: a process that logs, and one that reads, give up at a bound."""
+"""A server whose answers never end: logging and reading processes give up at a limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = b"10000\r\n" + b"[" * 65536 + b"\r\n"
 
 @contextlib.contextmanager
 def server(head: bytes, forever: bytes) -> Iterator[str]:
-    """Answers every request with `head`, and then `forever`, until the client goes."""
+    """Answers every request with `head`, then repeats `forever` until the client disconnects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

@@ -1,4 +1,4 @@
-"""Floods that cost little to send: each ends at a bound, and what is honest among it arrives later."""
+"""Floods that are cheap to send: each is limited, and valid requests among them succeed later."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_request_head_is_bounded(postgres_dsn: str, filler: str) -> None:
                             sent += len(piece)
                             await writer.drain()
                         writer.write(b"\r\n")
-        assert sent < 20 * MIB  # what the kernel held, and no more
+        assert sent < 20 * MIB  # the contents of kernel buffers, and no more
         writer.close()
         del reader
 
@@ -109,7 +109,7 @@ def test_rate_limit_and_retry_time() -> None:
     now[0] += 3.0
     rate.take(30)
     now[0] += 1000
-    rate.take(1_000_000)  # more than ever fits counts as all that fits
+    rate.take(1_000_000)  # a request larger than the limit counts as the limit
     with pytest.raises(OverloadedError):
         rate.take(1)
 
@@ -118,7 +118,7 @@ async def test_slow_regex_does_not_block_reads(postgres_dsn: str) -> None:
     reads = Reads(connections=2, costly=1, costly_s=0.5, wait_s=0.2)
     async with serving(postgres_dsn, reads=reads) as worker:
         await store(worker, Session(), info={"notes": "a" * 501 + "x"})
-        # An odd number of letters is nothing twice, so Postgres tries every way to part it.
+        # An odd number of letters is never a repetition, so Postgres tries every way to split it.
         costly = orjson.dumps({"notes": {"$regex": r"^(.+)(.+)(.+)(.+)\1\2\3\4x$"}}).decode()
         asked = [asyncio.create_task(ask(worker, "/v1/runs", path="team/mnist", filters=costly)) for _ in range(4)]
         await asyncio.sleep(0)
@@ -139,7 +139,7 @@ async def test_frames_and_files_are_refused_before_the_disk_is_full(
 ) -> None:
     disk = os.statvfs(tmp_path)
     free = disk.f_bavail * disk.f_frsize
-    monkeypatch.setattr("stepwell_ingest.write.space._PART", 1e9)  # so that the reserve may be larger than what is free
+    monkeypatch.setattr("stepwell_ingest.write.space._PART", 1e9)  # the reserve may exceed the free space
     blobs = str(tmp_path / "blobs")
     settings = {"blobs": blobs, "data_dir": str(tmp_path)}
     async with serving(postgres_dsn, limits=Limits(free_bytes=free * 2), **settings) as worker:

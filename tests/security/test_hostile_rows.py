@@ -1,7 +1,7 @@
-"""One note, config or object that is stored in a form that nobody expects hides or replaces itself, and nothing else.
+"""A note, config or object that is stored in an unexpected form affects only itself.
 
-Rows are written straight into the tables, as an older version or somebody's SQL may have done. Every way to read is
-asked before and after, on PostgreSQL 15 and 18.
+Rows are inserted directly into the tables, as by an older version or by somebody's SQL. All ways to read are compared
+before and after, on PostgreSQL 15 and 18.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KINDS = (
     "alert",
     "unheard-of",
 )
-#: More levels than orjson writes (254), than it reads (1,024), and about as many as Postgres takes.
+#: More levels than orjson writes (254), more than it reads (1,024), and about as many as Postgres accepts.
 DEPTHS = (300, 1_100, 4_000)
 DIGITS = "1" + "0" * 400
 
@@ -100,17 +100,17 @@ PATHS = [
     "/v1/runs?path=team/odd&order=summary_metrics.odd&filters=" + quote('{"config.odd": {"$exists": true}}'),
     *("/v1/projects", "/v1/metrics?path=team/odd", "/v1/status?sizes"),
 ]
-#: What a note may say of a run anew, and counts of what was stored.
+#: Fields of a run that a note may change, and counts of stored rows.
 SAID_ANEW = {
     "meta": {"display_name", "notes", "tags", "group", "job_type", "objects", "heartbeat_at"},
     "metadata": {"host", "objects", "heartbeat_at"},
-    # At a step of its own, and of a key that the run did not know before.
+    # at a separate step, with a key that is new to the run
     "object": {"objects", "heartbeat_at", "_step", "_timestamp", "_runtime", "last_object", "unknown"},
 }
 
 
 def hostile(kind: str) -> list[str]:
-    """Values of notes of a kind, as JSON."""
+    """The values of notes of a kind, as JSON."""
     found = [*NO_OBJECTS, *WRONG.get(kind, [])]
     if kind in DEEP:
         found += [DEEP[kind].replace("%s", inside) for inside in (DIGITS, *map(deep, DEPTHS))]
@@ -180,7 +180,7 @@ def _change(where: str, column: str) -> str:
 
 
 async def _runs(worker: Worker, pg: asyncpg.Connection) -> int:
-    """Two runs of a project, with some of everything; the number of the first."""
+    """Makes two runs of a project, with some of everything; returns the run_id of the first."""
     found = await pg.fetchval("SELECT run_id FROM stepwell.run WHERE project = 'odd' AND name = 'run-1'")
     if found is not None:
         return int(found)
@@ -220,7 +220,7 @@ async def _runs(worker: Worker, pg: asyncpg.Connection) -> int:
 
 
 async def _everything(worker: Worker, pg: asyncpg.Connection) -> dict[str, Any]:
-    """What every way to read says of the project: all must answer, in JSON that clients can read."""
+    """The results of all reads of the project, which must succeed and be valid JSON."""
     found: dict[str, Any] = {}
     async with aiohttp.ClientSession(headers={"Accept": "application/json"}) as http:
         for path in PATHS:
@@ -239,7 +239,7 @@ async def _everything(worker: Worker, pg: asyncpg.Connection) -> dict[str, Any]:
         async with http.post(f"{worker.url}/v1/charts?path=team/odd", json=charts) as reply:
             assert reply.status == 200
             found["charts"] = orjson.loads(await reply.read())
-    rows = rows_of(await ask_batches(worker, f"{RUN}/history"))  # what `stepwell.Api` and exports read
+    rows = rows_of(await ask_batches(worker, f"{RUN}/history"))  # the data that `stepwell.Api` and exports read
     found["rows"] = [{**row, "_writer": row["_writer"]} for row in rows]
     for name in ("run-1", "Run-1") if await _is_called(pg, "Run-1") else ("run-1",):
         found["plan"] = [item.path for item in (await plan_runs(pg, [f"odd/{name}"])).targets]
@@ -259,7 +259,7 @@ async def _is_called(pg: asyncpg.Connection, name: str) -> bool:
 
 
 def _missing(before: Any, after: Any, own: Collection[str], path: str = "") -> list[str]:
-    """Where `after` lacks something that `before` has; fields named in `own` may change."""
+    """The places at which `after` lacks something that `before` has; fields named in `own` may change."""
     match before:
         case dict():
             return [

@@ -1,4 +1,4 @@
-"""Who may only read holds no lock that the server waits for, and cannot give its role more than it has."""
+"""Readers hold no lock that the server waits for, and cannot extend the privileges of their role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = """SELECT hashtextextended(n, 0) AS key FROM unnest(ARRAY[
 UNION ALL SELECT hashtextextended(concat_ws(E'\\x01', 'team', 'mnist', 'run-' || n), 1) FROM generate_series(1, 3) n
 UNION ALL SELECT hashtextextended(concat_ws('/', 'seal', r.run_id, w), 0) FROM stepwell.run r, generate_series(1, 3) w
 UNION ALL SELECT x'7374657077656c6c'::bigint"""  # that of migrations: "stepwell"
-#: As where the server's role may not revoke what everybody has.
+#: Simulates a server whose role may not revoke privileges of PUBLIC.
 GRANTS = """GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC"""
 RING = "hashtextextended('stepwell.hot_ring', 0)"
 TABLES = ("lock", "hot_ring_lock", "run_being_made")
@@ -38,7 +38,7 @@ NEEDLESS = [
 
 @asynccontextmanager
 async def reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A person in psql, who has taken off what a session may."""
+    """A session of the reader that has removed all limits that it may change."""
     connection = await asyncpg.connect(dsn, user="stepwell_reader")
     try:
         await connection.execute("SET default_transaction_read_only = off; SET statement_timeout = 0")
@@ -58,7 +58,7 @@ async def test_advisory_locks_do_not_stop_ingest(any_postgres_dsn: str, any_pg: 
             for session in (known, late):
                 assert (await post(worker, "/v1/attach", session.attach()))[0] == 200
                 assert (await post(worker, "/v1/frames", session.frame(10)))[0] == 200
-            # Turning the ring, partitions, sealing, sweeping, and the start of another server.
+            # Runs a turn of the ring, partitions, sealing, sweeping, and the start of another server.
             assert await any_pg.fetchval("SELECT stepwell.rotate_ring_v1(0, '0 s')") == 1
             await any_pg.execute("SELECT stepwell.ensure_partitions_v1('2031-01-01', 1)")
             run_id = await any_pg.fetchval("SELECT run_id FROM stepwell.run WHERE name = 'run-1'")
@@ -95,7 +95,7 @@ async def test_reader_has_minimal_privileges(any_postgres_dsn: str, statement: s
 async def test_reader_cannot_vacuum(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
     async with start_worker(any_postgres_dsn), reader(any_postgres_dsn) as person:
         for statement in ("VACUUM stepwell.run", "ANALYZE stepwell.run", "VACUUM FULL stepwell.run"):
-            await person.execute(statement)  # Postgres warns, and passes the table over
+            await person.execute(statement)  # Postgres warns, and skips the table
     counts = "SELECT vacuum_count + analyze_count FROM pg_stat_user_tables WHERE relname = 'run'"
     assert await any_pg.fetchval(counts) == 0
 
@@ -121,7 +121,7 @@ async def test_shared_database_keeps_public_privileges(
         assert "stepwell_reader may do more than read" in caplog.text
         assert "pg_advisory_lock(bigint)" in caplog.text
         assert "temporary tables" in caplog.text
-        # Over HTTP, nothing of it outlasts its query.
+        # over HTTP, settings end with the query
         assert (await post(worker, "/v1/sql", {"query": "SELECT pg_advisory_lock(7)"}))[0] == 200
         await post(worker, "/v1/sql", {"query": "SELECT lo_create(0)"})  # from PostgreSQL 16 on, this is refused
         assert await any_pg.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
@@ -142,7 +142,7 @@ async def test_server_without_superuser_warns(
     try:
         async with start_worker(dsn) as worker:
             assert "pg_advisory_lock(bigint)" in caplog.text
-            assert "temporary tables" not in caplog.text  # those the owner of a database may revoke
+            assert "temporary tables" not in caplog.text  # the owner of a database may revoke these
             assert (await post(worker, "/v1/attach", session.attach()))[0] == 200
             assert (await post(worker, "/v1/frames", session.frame(10)))[0] == 200
             async with reader(any_postgres_dsn) as person:
@@ -155,7 +155,7 @@ async def test_server_without_superuser_warns(
 
 
 async def test_migration_waits_for_older_servers(any_postgres_dsn: str, any_pg: asyncpg.Connection) -> None:
-    """Their transactions hold advisory locks, which count when the role that holds them may write."""
+    """Their transactions hold advisory locks, which count only if their role may write."""
     session = Session()
     async with start_worker(any_postgres_dsn) as worker:
         await post(worker, "/v1/attach", session.attach())

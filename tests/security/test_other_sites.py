@@ -1,4 +1,4 @@
-"""A page of another site, open in the browser of somebody who can reach the server, learns nothing and changes nothing.
+"""A page of another site in the browser of a user who can reach the server can neither read nor change anything.
 
 Requests are written byte by byte with the headers that browsers set and pages cannot.
 """
@@ -32,7 +32,7 @@ JSON = {"Content-Type": "application/json"}
 async def ask(
     worker: Worker, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
 ) -> tuple[int, dict[str, str]]:
-    """Status and headers (by lower-case name) of the answer."""
+    """The status and headers (by lower-case name) of the answer."""
     host, port = worker.url.removeprefix("http://").rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
     fields = {"Host": f"{host}:{port}", "Content-Length": str(len(body)), **headers}
@@ -55,7 +55,7 @@ async def served(dsn: str, **settings: str) -> AsyncIterator[Worker]:
 
 @pytest.fixture
 async def logged(worker: Worker) -> Session:
-    """A run that is there."""
+    """An existing run."""
     session = Session()
     async with Client(worker) as client:
         await client.attach(session)
@@ -70,12 +70,12 @@ def attach_body() -> bytes:
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Host": "evil.example"},  # a name of theirs that resolves to this server
+        {"Host": "evil.example"},  # a foreign name that resolves to this server
         {"Host": "evil.example:8770"},
         {"Host": "localhost.evil.example"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
-        {"Origin": "http://127.0.0.1:1"},  # another program of this machine
+        {"Origin": "http://127.0.0.1:1"},  # another program on this machine
         {"Origin": "file://"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
         {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
@@ -125,7 +125,7 @@ async def test_own_pages_and_programs_are_served(worker: Worker, logged: Session
     port = worker.url.rsplit(":", 1)[1]
     for headers in (
         {},
-        {"Host": ""},  # HTTP/1.0 probes
+        {"Host": ""},  # probes with HTTP/1.0
         {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
         {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},

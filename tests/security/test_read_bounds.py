@@ -1,6 +1,6 @@
-"""Reads are bounded in bytes: pages, summaries, lists and SQL, read by clients that read, and by clients that do not.
+"""Reads use bounded memory: pages, summaries, lists and SQL, for clients that read and clients that stall.
 
-The worker is a process of its own, whose peak of memory the kernel counts (VmHWM).
+The worker is a separate process, whose peak memory the kernel records (VmHWM).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RUN = "/v1/runs/team/wide/run-1"
 VALUE_BYTES = 3_000_000
 CONFIG_BYTES = 1_500_000
 VALUES = 20
-#: Idle it has some 70 MiB; all values together have 57, and several times that as rows, texts and bodies.
+#: An idle worker uses about 70 MiB; all values together are 57 MiB, and several times that as rows, texts and bodies.
 PEAK_MIB = 200
 SMALL = Reads(answer_bytes=4 * MIB, memory_bytes=16 * MIB, wait_s=0.5, send_s=2.0)
 
@@ -120,7 +120,7 @@ async def test_stalled_client_uses_bounded_memory(server: RealServer) -> None:
     await eventually(somebody_is_refused)
     assert refused[0]["retryable"]
     assert "ask again after a pause" in refused[0]["hint"]
-    for connection in silent:  # given up after send_s: its end comes behind what the kernel holds
+    for connection in silent:  # closed after send_s; the end follows the contents of kernel buffers
         await asyncio.to_thread(_read_to_its_end, connection)
 
     async def everybody_is_served() -> bool:

@@ -1,4 +1,4 @@
-"""`POST /v1/sql` only reads, whatever the query: it cannot write, change its role, or outlast its bounds."""
+"""`POST /v1/sql` only reads, whatever the query: it cannot write, change its role, or exceed its limits."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_settings_end_with_the_query(postgres_dsn: str) -> None:
     "query",
     [
         "SELECT pg_sleep(60)",
-        # The first batch lifts the time-out of Postgres for the following ones.
+        # The first batch removes the timeout of Postgres for the following ones.
         "SELECT CASE WHEN i = 1 THEN set_config('statement_timeout', '0', false) ELSE pg_sleep(60)::text END "
         "FROM generate_series(1, 9) i",
     ],
@@ -235,6 +235,6 @@ async def _busy(pg: asyncpg.Connection) -> bool:
 
 
 def _as_user(dsn: str, user: str) -> str:
-    """The same database as another user."""
+    """The DSN of the same database for another user."""
     parts = urlsplit(dsn)
     return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()

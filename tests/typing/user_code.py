@@ -1,4 +1,4 @@
-"""A user's program. It is never run: `mypy --strict` must find nothing wrong with it (`make check`)."""
+"""A user's program. It is never run, but checked with `mypy --strict` (`make check`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch of columns is read back bit for bit; its bytes are pinned; damage is found."""
+"""A batch of columns is read back bit for bit, its bytes are pinned, and damage is detected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_column(draw: st.DrawFn, rows: int) -> Column:
     count = rows if at is None else len(at)
     values: Any = draw(
         st.one_of(
-            # any 64 bits: payloads of NaNs, signalling ones, −0.0 and subnormals among them
+            # any 64 bits, including NaN payloads, signalling NaNs, −0.0 and subnormals
             st.lists(BITS, min_size=count, max_size=count).map(lambda bits: np.array(bits, np.uint64).view(np.float64)),
             st.lists(BITS, min_size=count, max_size=count).map(lambda bits: np.array(bits, np.uint64).view(np.int64)),
             st.just(np.arange(count, dtype=np.int32)),
@@ -70,7 +70,7 @@ def test_batches_round_trip(batches: list[tuple[list[Column], int, dict[str, Any
 def test_every_flipped_bit_is_found(batch: tuple[list[Column], int, dict[str, Any]], data: st.DataObject) -> None:
     raw = bytearray(encoded(batch))
     at = data.draw(st.integers(0, len(raw) * 8 - 1))
-    if at // 8 in (6, 7):  # the reserved bytes are no part of the batch
+    if at // 8 in (6, 7):  # the reserved bytes are not part of the batch
         return
     raw[at // 8] ^= 1 << at % 8
     with pytest.raises((FrameCorruptError, FrameVersionError)):
@@ -145,7 +145,7 @@ def test_mismatched_columns_are_refused(column: Column, problem: str) -> None:
 
 
 def lying(**changes: Any) -> bytes:
-    """A batch whose checksum is right and whose first column's description is not."""
+    """A batch with a correct checksum and a wrong description of the first column."""
     raw = encoded(([Column("a", np.zeros(2)), Column("t", [b"1", b"2"])], 2, {}))
     size = struct.unpack_from("<I", raw, 8)[0]
     head = orjson.loads(raw[24 : 24 + size])
@@ -165,7 +165,7 @@ def lying(**changes: Any) -> bytes:
         {"data": -8},
         {"data": 4},
         {"dtype": "<f2"},
-        {"rows": 0},  # zeros: not ascending
+        {"rows": 0},  # zeros, which are not ascending
         {"dtype": None},
         {"length": "two"},
         {"which": 1, "texts": 1 << 40},

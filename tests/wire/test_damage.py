@@ -1,4 +1,4 @@
-"""Invalid frames are refused with an error that explains why: quickly, and before anything is allocated."""
+"""Invalid frames are refused with a clear error, quickly, and before anything is allocated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FRAME = wire.encode(
     [block(["loss", "lr"], [1, 2], [10, 20], [[0.5, 0.25], [1e-3, 1e-3]]), block(["loss"], [3], [30], [[0.125]])],
     [Object(1, 10, "note", b'"a"'), Object(3, 30, "list", b"[1,2]")],
 )
-#: Where the parts of FRAME begin.
+#: The offsets of the parts of FRAME.
 BLOCK_1 = 64
 BLOCK_2 = BLOCK_1 + 16 + 16 + 16 + 16 + 32
 OBJECTS = BLOCK_2 + 16 + 8 + 8 + 8 + 8

@@ -69,7 +69,7 @@ def test_empty_frame_is_a_frame() -> None:
 
 
 def test_memory_layout_does_not_change_bytes() -> None:
-    rows = np.arange(12.0).reshape(4, 3)  # a row a step, as they are logged
+    rows = np.arange(12.0).reshape(4, 3)  # one row per step, as they are logged
     names, steps = wire.pack_names(["a", "b", "c"]), np.arange(4)
     turned = wire.encode(SESSION, 0, [Block(names, steps, steps, rows.T)])
     copied = wire.encode(SESSION, 0, [Block(names, steps, steps, rows.T.copy())])
@@ -105,7 +105,7 @@ def test_oversized_frame_is_refused() -> None:
 
 
 def test_every_valid_row_fits_a_frame() -> None:
-    """A row of the largest size in the dearest shape: as many objects as a row has keys."""
+    """A row of the maximum size in its most expensive form: with the maximum number of objects."""
     count = wire.MAX_ROW_KEYS
     each = wire.MAX_ROW_BYTES // count
     objects = [Object(0, 0, f"{number:09}", bytes(each - 9)) for number in range(count)]
@@ -178,7 +178,7 @@ def test_points_and_objects_are_values_and_notes_are_not() -> None:
 
 
 def test_limits_are_pinned() -> None:
-    """Both ends must agree on them, over versions: a smaller one would refuse what lies in spools."""
+    """Both ends must agree on the limits, across versions: a smaller limit would refuse frames in existing spools."""
     limits = (wire.MAX_FRAME_BYTES, wire.MAX_ROW_BYTES, wire.MAX_ROW_KEYS, wire.MAX_KEY_BYTES)
     assert (*limits, wire.MAX_NOTE_KIND_BYTES) == (16_777_216, 10_383_360, 100_000, 32_767, 64)
 
