@@ -39,8 +39,8 @@ def collector(postgres_dsn: str, store: Store) -> Collector:
 
 
 async def collect(collector: Collector) -> Collected:
-    while (collected := await collector.collect()) is None:  # noqa: ASYNC110 - of Postgres, which tells nobody
-        await asyncio.sleep(0.01)  # a connection of before gives its lock back when it has ended
+    while (collected := await collector.collect()) is None:  # noqa: ASYNC110 - Postgres sends no event
+        await asyncio.sleep(0.01)  # an earlier connection releases its lock when it ends
     return collected
 
 

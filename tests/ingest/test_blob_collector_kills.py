@@ -92,7 +92,7 @@ async def test_killed_collector_leaves_a_consistent_state(
     # one blob is sent again before the next pass, and stays
     assert (await put(blob_worker, first, blobs[first]))[0] == (200 if not marked and not rows else 201)
     collector = Collector(postgres_dsn, store, Timeouts())
-    while (collected := await collector.collect()) is None:  # noqa: ASYNC110 - of Postgres, which tells nobody
+    while (collected := await collector.collect()) is None:  # noqa: ASYNC110 - Postgres sends no event
         await asyncio.sleep(0.01)  # Postgres has not noticed yet that the process has died
     assert collected == Collected(0 if rows else 2, 0 if rows else 2000)
     for sha256 in blobs:

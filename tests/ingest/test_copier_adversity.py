@@ -196,8 +196,11 @@ async def test_missing_partition_delays_only_its_writer(write_path: WritePath, t
 
 @pytest.fixture
 def asyncpg_complains(loop_errors: list[dict[str, Any]]) -> Iterator[None]:
-    """What asyncpg (0.32) reports itself when a connection ends between two of its messages: a waiter of its own that
-    nobody reads, and a transaction that it could not roll back before the pool ends the connection."""
+    """Removes errors that asyncpg (0.32) reports itself if a connection ends between two of its messages.
+
+    These are an internal waiter that is never read, and a transaction that could not be rolled back before the pool ended
+    the connection.
+    """
     yield
     gc.collect()
     for item in list(loop_errors):

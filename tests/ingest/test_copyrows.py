@@ -135,7 +135,7 @@ async def test_reader_handles_every_field_type(connection: asyncpg.Connection) -
     matrix = reader.array("float8")
     assert matrix is not None
     assert matrix.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert reader.array("float8").size == 0  # type: ignore[union-attr]  # of what is not NULL
+    assert reader.array("float8").size == 0  # type: ignore[union-attr]  # not NULL
     assert reader.array("int4").tolist() == [7, -8]  # type: ignore[union-attr]  # likewise
     assert reader.raw() is None
     assert not reader.next_row()

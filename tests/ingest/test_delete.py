@@ -57,7 +57,7 @@ async def test_deleted_run_leaves_no_rows(write_path: WritePath, connection: asy
     assert await rows_of(connection, gone.run_id) == {}
     assert await rows_of(connection, stays.run_id) == before
     assert await stored_steps(connection, run="run-2") == list(range(23))
-    assert (await Sweeper(connection).sweep()).runs == 0  # type: ignore[union-attr]  # nobody else sweeps here
+    assert (await Sweeper(connection).sweep()).runs == 0  # type: ignore[union-attr]  # nothing else sweeps here
 
 
 async def test_hot_rows_of_a_deleted_run_free_their_slot(write_path: WritePath, connection: asyncpg.Connection) -> None:
@@ -149,7 +149,7 @@ class TestSealing:
         go_on.set()
         with pytest.raises(ChangedError, match="its run was deleted"):
             await sealing
-        assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
+        assert (await sweeping).left == 0  # type: ignore[union-attr]  # nothing else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}
 
     async def test_running_merge_is_waited_for(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
@@ -165,7 +165,7 @@ class TestSealing:
         await _waits_for_a_lock(write_path.pool)
         go_on.set()
         assert await merging > 0
-        assert (await sweeping).left == 0  # type: ignore[union-attr]  # nobody else sweeps here
+        assert (await sweeping).left == 0  # type: ignore[union-attr]  # nothing else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}
 
     async def test_deleted_run_is_not_sealed_or_merged(
@@ -209,7 +209,7 @@ class TestMonths:
         assert (await plan_runs(connection, ["run-1"])).months == []
         assert (await plan_runs(connection, ["run-1", "run-2"])).months == ["2025-11"]
         await remove(connection, [first])
-        assert (await Sweeper(connection).sweep()).months == 0  # type: ignore[union-attr]  # nobody else sweeps here
+        assert (await Sweeper(connection).sweep()).months == 0  # type: ignore[union-attr]  # nothing else sweeps here
         assert len(await month_tables(connection, "2025_11")) == 6
         await remove(connection, [second])
         swept = await Sweeper(connection).sweep()
@@ -252,7 +252,7 @@ class TestMonths:
             await fill(write_path, Session(run="run-2"))
             assert await stored_steps(write_path.pool, run="run-2") == list(range(23))
             assert not sweeping.done()
-        assert (await sweeping).months == 1  # type: ignore[union-attr]  # nobody else sweeps here
+        assert (await sweeping).months == 1  # type: ignore[union-attr]  # nothing else sweeps here
 
     async def test_detached_partition_is_kept(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         run_id = await move_to(connection, await fill(write_path, Session()), self.AT)

@@ -252,7 +252,7 @@ def test_slow_value_does_not_block_other_threads() -> None:
 @pytest.mark.parametrize("completes", [False, True], ids=["plain", "completed"])
 @pytest.mark.parametrize("step", [None, 0, 7], ids=["next step", "late", "step"])
 @pytest.mark.parametrize("data", [{"a": 1.0}, {"a": 1.0, "b": "text"}, {}], ids=["same", "text", "empty"])
-def test_a_closed_stage_refuses_every_call(data: dict[str, Any], step: int | None, completes: bool) -> None:
+def test_closed_stage_refuses_every_call(data: dict[str, Any], step: int | None, completes: bool) -> None:
     stage = new_stage()
     if completes:
         stage.complete_rows(Definitions())
@@ -266,7 +266,7 @@ def test_a_closed_stage_refuses_every_call(data: dict[str, Any], step: int | Non
     assert stage.latest()["a"].value == 0.5
 
 
-def test_a_call_that_is_still_reading_its_values_when_the_stage_closes_raises() -> None:
+def test_call_raises_if_the_stage_closes_during_it() -> None:
     stage = new_stage()
     raised: list[BaseException] = []
     reading, closed = threading.Event(), threading.Event()
