@@ -196,10 +196,10 @@ async def test_missing_partition_delays_only_its_writer(write_path: WritePath, t
 
 @pytest.fixture
 def asyncpg_complains(loop_errors: list[dict[str, Any]]) -> Iterator[None]:
-    """Removes errors that asyncpg (0.32) reports itself if a connection ends between two of its messages.
+    """Removes errors that asyncpg (0.32) reports when a connection ends between two messages.
 
-    These are an internal waiter that is never read, and a transaction that could not be rolled back before the pool ended
-    the connection.
+    These are an internal waiter that is never read, and a transaction that could not be rolled back before the pool
+    ended the connection.
     """
     yield
     gc.collect()
