@@ -219,10 +219,12 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """Limits on the resources that one worker process spends on `POST /v1/sql`.
+    """SQL of users: their logins, and limits on the resources that one worker process spends on `POST /v1/sql`.
 
     Attributes:
         dsn: a login that is a member of stepwell_reader; None: log in as stepwell_reader at the server's own DSN.
+        login_verifier: the SCRAM verifier of the role stepwell_sql, with which SQL clients log in to the embedded
+            Postgres (`stepwell up --listen-sql`); None: there is no such login.
         connections: connections to Postgres for these queries only; further queries wait.
         wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that Postgres may work on one query.
@@ -235,6 +237,7 @@ class Sql:
     """
 
     dsn: str | None = field(default=None, repr=False)  # may hold a password
+    login_verifier: str | None = field(default=None, repr=False)
     connections: int = 2
     wait_s: float = 10.0
     statement_s: float = 60.0

@@ -35,6 +35,9 @@ _BATCH_ROWS = 2000
 _MAY_READ = "SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = 'stepwell'"
 _BE_READER = """SELECT set_config('role', $1, false) FROM pg_roles r, pg_namespace n
 WHERE r.rolname = $1 AND n.nspname = 'stepwell' AND has_schema_privilege(r.oid, n.oid, 'USAGE')"""
+#: The role of this session, if it can change history; no row: it cannot, or there is no schema.
+_MAY_WRITE = """SELECT current_user::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'stepwell' AND c.relname = 'ledger' AND has_table_privilege(c.oid, 'UPDATE')"""
 
 ABOUT = "query a Postgres with SQL, read-only"
 
@@ -80,7 +83,14 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
             await connection.close()  # the reader role belongs to another database of this Postgres
     connection = await connect(dsn, **settings)
     with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
-        await connection.fetch(_BE_READER, _READER)
+        if await connection.fetch(_BE_READER, _READER):
+            return connection
+    if role := await connection.fetchval(_MAY_WRITE):
+        print(
+            f"stepwell: reading as the role {role}, which may also write: {_READER} is missing or cannot read here. "
+            "`stepwell up` creates it where it may: docs/operations.md, Backup and restore",
+            file=sys.stderr,
+        )
     return connection
 
 

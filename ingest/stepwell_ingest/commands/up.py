@@ -11,13 +11,11 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
-import ipaddress
 import logging
 import os
 import re
 import shlex
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -28,21 +26,24 @@ from urllib.parse import urlsplit
 
 from stepwell.cli import Command, ServerFile, data_directory, default_data
 from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_ingest.commands.addresses import is_loopback, local_url, remote_url, reserved_port
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.commands.move import move_data
+from stepwell_ingest.commands.sql_login import SqlLogin, address, shown_url, sql_login
 from stepwell_ingest.config import Config, Limits, Sql, Timeouts
 from stepwell_ingest.config_json import encode
 from stepwell_ingest.db import binaries
-from stepwell_ingest.db.cluster import Cluster, ClusterSettings, embedded_binaries
+from stepwell_ingest.db.cluster import DATABASE, Cluster, ClusterSettings, embedded_binaries
 from stepwell_ingest.server import loop
 from stepwell_ingest.server.child import LOG_FORMAT
 from stepwell_ingest.server.children import Children
-from stepwell_ingest.server.listener import cannot_listen
 from stepwell_ingest.server.serving import Stop
 from stepwell_ingest.server.supervisor import Supervisor
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
+#: Those that make_sql_login_v1 allows to the role of --listen-sql.
+_SQL_CONNECTIONS = 20
 #: Rolling back a pass in progress takes a moment.
 _SEAL_STOP_S = 5.0
 _SEAL_RETRY_S = 5.0
@@ -72,6 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
+    parser.add_argument(
+        "--listen-sql",
+        type=address,
+        metavar="HOST:PORT",
+        help="let psql, Grafana, DuckDB and the like read the embedded Postgres there, as a role that only reads, with "
+        "the password in DIR/sql-password",
+    )
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
     parser.add_argument(
         "--metrics-per-run",
@@ -139,8 +147,13 @@ def run(options: argparse.Namespace) -> int:
         before, data = data, default_data()
         move_data(before, data, _say)
     dsn = options.dsn or os.environ.get("STEPWELL_DSN")
+    if dsn and options.listen_sql:
+        raise SettingError(
+            "--listen-sql is for the Postgres that `stepwell up` runs itself",
+            hint="create a login in your own Postgres: docs/sql.md, The reader role",
+        )
     with ExitStack() as exits:
-        port = exits.enter_context(_reserved_port(options.host, options.port))
+        port = exits.enter_context(reserved_port(options.host, options.port))
         try:
             exits.enter_context(held(data))
             noted = True
@@ -151,7 +164,11 @@ def run(options: argparse.Namespace) -> int:
             noted = False
             if not isinstance(error, InUseError):
                 _say(f"{error.message}: `stepwell sql` here will need --dsn")
-        cluster = None if dsn else exits.enter_context(_embedded(data, options.workers))
+        login = None
+        if options.listen_sql:
+            sql_host, sql_port = options.listen_sql
+            login = sql_login(sql_host, sql_port, data)
+        cluster = None if dsn else exits.enter_context(_embedded(data, options.workers, login))
         config = Config(
             dsn or _dsn_of(cluster),
             options.host,
@@ -160,7 +177,10 @@ def run(options: argparse.Namespace) -> int:
             reuse_port=True,
             data_dir=str(cluster.data_dir) if cluster else None,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
-            sql=Sql(dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN")),
+            sql=Sql(
+                dsn=options.sql_dsn or os.environ.get("STEPWELL_SQL_DSN"),
+                login_verifier=login.verifier if login else None,
+            ),
             limits=Limits(
                 metrics_per_run=options.metrics_per_run,
                 points_per_run=options.points_per_run,
@@ -170,7 +190,7 @@ def run(options: argparse.Namespace) -> int:
             ),
             timeouts=Timeouts(blob_grace_s=options.blob_grace_days * 86400.0),
         )
-        server = _Server(config, options, data, cluster, noted)
+        server = _Server(config, options, data, cluster, login, noted)
         try:
             loop.run(server.run())
         except UnavailableError as error:
@@ -191,7 +211,13 @@ class _Server:
     """The part of `run` inside the event loop."""
 
     def __init__(
-        self, config: Config, options: argparse.Namespace, data: Path, cluster: Cluster | None, noted: bool
+        self,
+        config: Config,
+        options: argparse.Namespace,
+        data: Path,
+        cluster: Cluster | None,
+        login: SqlLogin | None,
+        noted: bool,
     ) -> None:
         self._config = config
         self._workers: int = options.workers
@@ -199,6 +225,7 @@ class _Server:
         self._until_stdin_ends: bool = options.until_stdin_ends
         self._data = data
         self._cluster = cluster
+        self._login = login
         self._noted = noted
         self._seal: bool = options.seal
         self._children = Children(_say, config.timeouts.hung_s)
@@ -247,7 +274,7 @@ class _Server:
     def _ready(self, url: str) -> None:
         if self._seal:  # the schema exists by now
             self._sealing = asyncio.create_task(self._start_sealing())
-        local = _local_url(url)
+        local = local_url(url)
         if self._noted:
             try:
                 ServerFile(local, self._config.dsn, os.getpid()).write(self._data)
@@ -259,6 +286,11 @@ class _Server:
         lines += [
             f"  the data is  {where}",
             f"  files are    in {self._config.blobs}",
+        ]
+        if self._login:
+            lines.append(f"  SQL clients  read {shown_url(self._login, DATABASE)}")
+            lines.append(f"               with the password in {self._login.file}")
+        lines += [
             "  stop it with Ctrl-C: accepted frames are stored first",
             "",
         ]
@@ -272,11 +304,13 @@ class _Server:
         lines += [
             '  stepwell sql "SELECT run, state, writers, points FROM runs ORDER BY created_at DESC LIMIT 10"',
         ]
-        if not _loopback(self._config.host):
+        if self._login and not is_loopback(self._login.listen.host):
+            lines += ["", "WARNING: what SQL clients read is not encrypted: docs/sql.md, psql and dashboards"]
+        if not is_loopback(self._config.host):
             lines += [
                 "",
                 "WARNING: there is no access control yet. Anyone who reaches this port can log to every run, so let",
-                "only machines that you trust reach it. On other machines: export STEPWELL_URL=" + _remote_url(url),
+                "only machines that you trust reach it. On other machines: export STEPWELL_URL=" + remote_url(url),
             ]
         print("\n".join(lines), flush=True)
 
@@ -286,11 +320,14 @@ class _Server:
 
 
 @contextmanager
-def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
+def _embedded(data: Path, workers: int, login: SqlLogin | None) -> Iterator[Cluster]:
     """Runs the embedded Postgres for the duration of the block."""
     bin_dir = embedded_binaries()
     # A worker has some twenty connections at most, those of reads included; some are for people.
-    settings = ClusterSettings(max_connections=max(100, 40 + 20 * workers))
+    settings = ClusterSettings(
+        max_connections=max(100, 40 + 20 * workers) + (_SQL_CONNECTIONS if login else 0),
+        listen=login.listen if login else None,
+    )
     cluster = Cluster(data / "postgres", bin_dir, settings)
     new = "" if (cluster.data_dir / "PG_VERSION").exists() else "making a new database and "
     _say(f"{new}starting Postgres {binaries.version(bin_dir)} in {cluster.data_dir}")
@@ -313,31 +350,6 @@ def _embedded(data: Path, workers: int) -> Iterator[Cluster]:
         cluster.stop()
 
 
-@contextmanager
-def _reserved_port(host: str, port: int) -> Iterator[int]:
-    """The port to listen on, after a trial bind, so that a taken port is found before Postgres starts.
-
-    It is held, so that 0 gives all workers the same one, now and when one is replaced.
-    """
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            attempt.bind(address)
-            # On some systems, bind alone succeeds beside a listener that has SO_REUSEPORT set.
-            attempt.listen(1)
-    except socket.gaierror as error:
-        raise SettingError(
-            f"{host} is not an address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
-        ) from error
-    except OSError as error:
-        raise cannot_listen(host, port, error) from error
-    with socket.socket(family) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
-        yield holder.getsockname()[1]
-
-
 def _dsn_of(cluster: Cluster | None) -> str:
     assert cluster is not None
     return cluster.dsn()
@@ -351,24 +363,6 @@ def _shown(dsn: str) -> str:
     user = f"{parts.username}@" if parts.username else ""
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{user}{parts.hostname}{port}{parts.path}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _local_url(url: str) -> str:
-    """The URL for clients on this machine."""
-    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-
-
-def _remote_url(url: str) -> str:
-    """The URL for clients on other machines."""
-    name = socket.gethostname()
-    return url.replace("//0.0.0.0:", f"//{name}:").replace("//[::]:", f"//{name}:")
 
 
 def _port(text: str) -> int:

@@ -2,8 +2,8 @@
 
 Used by `stepwell up` without `--dsn`, before the event loop runs. Receives a data directory and the programs
 (`embedded_binaries()`, `system_binaries()`); returns a DSN. Promises: only the directory's owner can connect (a socket
-in a 0700 directory; TCP only on request), Ctrl-C in the terminal does not reach Postgres, so that the worker can drain
-first, and on Linux Postgres never outlives this process.
+in a 0700 directory; TCP only on request, with a password), Ctrl-C in the terminal does not reach Postgres, so that the
+worker can drain first, and on Linux Postgres never outlives this process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from . import binaries, datadir, launch
 from .binaries import embedded_binaries, system_binaries
 from .datadir import DATABASE, ROLE, Postmaster
 
-__all__ = ["Cluster", "ClusterSettings", "embedded_binaries", "system_binaries"]
+__all__ = ["DATABASE", "Cluster", "ClusterSettings", "Listen", "embedded_binaries", "system_binaries"]
 
 # A socket's path may have 107 bytes on Linux and 103 on macOS; Postgres appends a slash and .s.PGSQL.NNNNN.lock.
 _SOCKET_DIR_BYTES_MAX = 80
@@ -41,12 +41,28 @@ _LOG_TAIL_LINES = 15
 _POLL_S = 0.02
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """TCP for one role, which needs its password (SCRAM). Nobody else can log in over TCP.
+
+    Args:
+        host: an address of this machine, `localhost`, or 0.0.0.0 or :: for all addresses.
+        port: a port, not 0.
+        role: the role; it reaches the database `stepwell` only.
+    """
+
+    host: str
+    port: int
+    role: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
     """Settings of Postgres, chosen for many appended rows on a small machine. `fsync` stays on.
 
     Args:
         listen_tcp: also listen on 127.0.0.1, on a free port, and trust every connection. For tests with proxies.
+        listen: also listen for logins of one role with a password.
         start_timeout_s: how long a start may take; recovery after a crash reads up to `max_wal_size_mb`.
         stop_timeout_s: how long a fast stop may take before it becomes an immediate one.
         extra: further server settings by their own names; they win over the fields.
@@ -66,6 +82,7 @@ class ClusterSettings:
     jit: bool = False
     autovacuum: bool = True
     listen_tcp: bool = False
+    listen: Listen | None = None
     start_timeout_s: float = 300.0
     stop_timeout_s: float = 60.0
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -213,20 +230,24 @@ class Cluster:
             # Too long for a socket, or with characters that the server or libpq would take for a list.
             self._socket_dir = Path(tempfile.mkdtemp(prefix="stepwell-"))
             datadir.own(self._socket_dir, self._account)
-        self._port = _free_port() if self.settings.listen_tcp else 5432
+        listen = self.settings.listen
+        self._port = listen.port if listen else _free_port() if self.settings.listen_tcp else 5432
         options = self.settings.server_settings() | {
             "unix_socket_directories": str(self._socket_dir),
             "unix_socket_permissions": "0700",
-            "listen_addresses": "127.0.0.1" if self.settings.listen_tcp else "",
+            "listen_addresses": listen.host if listen else "127.0.0.1" if self.settings.listen_tcp else "",
             "port": str(self._port),
             "logging_collector": "off",
             "log_destination": "stderr",
             "cluster_name": "stepwell",
         }
-        if self.settings.listen_tcp:
-            # The cluster's own pg_hba.conf asks for passwords on TCP and stays as it is.
+        over_tcp = "host all all 127.0.0.1/32 trust" if self.settings.listen_tcp else ""
+        if listen:
+            over_tcp = f"host {DATABASE} {listen.role} all scram-sha-256"
+        if over_tcp:
+            # The cluster's own pg_hba.conf asks every role for its password on TCP, and stays as it is.
             hba = self.data_dir / "stepwell_hba.conf"
-            hba.write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
+            hba.write_text(f"local all all trust\n{over_tcp}\n")
             datadir.own(hba, self._account)
             options["hba_file"] = str(hba)
         account = self._account

@@ -44,6 +44,7 @@ class Housekeeping:
             try:
                 with postgres_errors("make partitions"):
                     await self._pool.execute(self._sql["ensure_partitions"])
+                    await self._pool.execute(queries("sql")["restore_reader"])
                     await self._pool.execute(queries("sql")["bind_reader"])
                 await self.sweep()
             except Error as error:

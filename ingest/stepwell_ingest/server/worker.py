@@ -126,11 +126,20 @@ async def _prepare_schema(config: Config) -> None:
     try:
         applied = await migrate(connection)
         await connection.execute(queries("write")["ensure_partitions"])
+        lacks = await connection.fetchval(queries("sql")["restore_reader"])
         left = await connection.fetchval(queries("sql")["bind_reader"])
+        if config.sql.login_verifier:
+            await connection.execute(queries("sql")["make_sql_login"], config.sql.login_verifier)
     finally:
         await connection.close()
     if applied:
         log.info("applied %s", ", ".join(applied))
+    if lacks:
+        log.warning(
+            "stepwell_reader cannot read everything, and the server's role may not change that, so `stepwell sql` and "
+            "`POST /v1/sql` may fail (docs/operations.md, Backup and restore). It lacks: %s",
+            ", ".join(lacks),
+        )
     if left:
         log.warning(
             "stepwell_reader may do more than read: everybody has these rights in this database, and the server's role "

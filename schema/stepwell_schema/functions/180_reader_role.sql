@@ -48,6 +48,69 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.reader_lacks_v1() RETURNS text[]
+LANGUAGE plpgsql STABLE AS $$
+-- What stepwell_reader needs to read the contract and does not have; empty when it has everything.
+BEGIN
+    IF to_regrole('stepwell_reader') IS NULL THEN
+        RETURN '{the role stepwell_reader}';
+    END IF;
+    RETURN ARRAY(
+        SELECT 'the schema stepwell' WHERE NOT has_schema_privilege('stepwell_reader', 'stepwell', 'USAGE')
+        UNION ALL
+        (SELECT c.relname FROM pg_class c
+         WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+           AND c.relname NOT IN ('lock', 'hot_ring_lock', 'run_being_made')
+           AND NOT has_any_column_privilege('stepwell_reader', c.oid, 'SELECT')
+         ORDER BY c.relkind DESC, 1));
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.restore_reader_v1() RETURNS text[]
+LANGUAGE plpgsql AS $$
+-- Gives stepwell_reader what it lacks: after a restore into a cluster without the role, nothing of it is there. Returns what
+-- it lacks afterwards, as far as the caller may not create the role or grant the rights.
+BEGIN
+    IF stepwell.reader_lacks_v1() <> '{}' THEN
+        BEGIN
+            PERFORM stepwell.grant_reader_v1();
+        EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation THEN
+            NULL;
+        END;
+    END IF;
+    RETURN stepwell.reader_lacks_v1();
+END
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.make_sql_login_v1(verifier text) RETURNS void
+LANGUAGE plpgsql AS $$
+-- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, or gives it this password
+-- again, as the SCRAM verifier that Postgres stores. It is only a member of stepwell_reader, and its settings, which it may
+-- have changed for itself, are put back. Several workers may call this at a time: what is right already is not touched.
+DECLARE
+    settings text[] := ARRAY['default_transaction_read_only=on', 'statement_timeout=60s',
+                                      'idle_in_transaction_session_timeout=10min', 'search_path=stepwell, public'];
+BEGIN
+    LOCK TABLE stepwell.migration IN SHARE ROW EXCLUSIVE MODE;
+    IF to_regrole('stepwell_sql') IS NULL THEN
+        CREATE ROLE stepwell_sql LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 20;
+    END IF;
+    IF NOT pg_has_role('stepwell_sql', 'stepwell_reader', 'MEMBER') THEN
+        GRANT stepwell_reader TO stepwell_sql;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_authid a WHERE a.rolname = 'stepwell_sql' AND a.rolpassword = verifier) THEN
+        EXECUTE format('ALTER ROLE stepwell_sql PASSWORD %L', verifier);
+    END IF;
+    IF (SELECT r.rolconfig IS DISTINCT FROM settings FROM pg_roles r WHERE r.rolname = 'stepwell_sql') THEN
+        ALTER ROLE stepwell_sql RESET ALL;
+        ALTER ROLE stepwell_sql SET default_transaction_read_only = on;
+        ALTER ROLE stepwell_sql SET statement_timeout = '60s';
+        ALTER ROLE stepwell_sql SET idle_in_transaction_session_timeout = '10min';
+        ALTER ROLE stepwell_sql SET search_path = stepwell, public;
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.bind_reader_v1() RETURNS text[]
 LANGUAGE plpgsql AS $$
 -- Takes from stepwell_reader what Postgres grants everybody and a reader has no use for: temporary tables, large objects, advisory

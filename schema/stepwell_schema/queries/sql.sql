@@ -10,6 +10,14 @@ FROM pg_roles r, pg_namespace n WHERE r.rolname = session_user AND n.nspname = '
 -- Takes from the reader's role what it needs not; returns what is left to it. See bind_reader_v1.
 SELECT stepwell.bind_reader_v1();
 
+-- name: restore_reader
+-- Gives the reader's role what it lacks; returns what it lacks afterwards. See restore_reader_v1.
+SELECT stepwell.restore_reader_v1();
+
+-- name: make_sql_login
+-- Makes the login of SQL clients, with this SCRAM verifier. See make_sql_login_v1.
+SELECT stepwell.make_sql_login_v1($1);
+
 -- name: names
 -- The views of the contract, and the columns of each.
 SELECT c.relname::text AS relation, array_agg(a.attname::text) AS columns

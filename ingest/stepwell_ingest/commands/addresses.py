@@ -1,0 +1,69 @@
+"""Addresses on which a server listens: trial binds, and the URLs at which clients reach it."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stepwell.errors import SettingError
+from stepwell_ingest.server.listener import cannot_listen
+
+
+@contextmanager
+def reserved_port(host: str, port: int) -> Iterator[int]:
+    """The port to listen on, after a trial bind, so that a taken port is found before Postgres starts.
+
+    It is held, so that 0 gives all workers the same one, now and when one is replaced.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+            # On some systems, bind alone succeeds beside a listener that has SO_REUSEPORT set.
+            attempt.listen(1)
+    except socket.gaierror as error:
+        raise SettingError(
+            f"{host} is not an address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
+        ) from error
+    except OSError as error:
+        raise cannot_listen(host, port, error) from error
+    with socket.socket(family) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+        yield holder.getsockname()[1]
+
+
+def bind_once(host: str, port: int) -> int:
+    """Binds a socket for a moment; returns its port, which is a free one where `port` is 0.
+
+    Raises:
+        OSError: the address cannot be used.
+    """
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        attempt.bind(where)
+        attempt.listen(1)
+        found: int = attempt.getsockname()[1]
+        return found
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def local_url(url: str) -> str:
+    """The URL for clients on this machine."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def remote_url(url: str) -> str:
+    """The URL for clients on other machines."""
+    name = socket.gethostname()
+    return url.replace("//0.0.0.0:", f"//{name}:").replace("//[::]:", f"//{name}:")
