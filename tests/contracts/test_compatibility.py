@@ -17,7 +17,7 @@ TEXT = (TESTS.parent / "docs" / "compatibility.md").read_text()
 #: The sections of the document.
 HEADINGS = [
     "Steps and commits",
-    "What a row has beside its values",
+    "Additional fields of a row",
     "Keys and nesting",
     "Errors",
     "Summary",
@@ -29,7 +29,7 @@ HEADINGS = [
     "Resume, rewind, fork",
     "Modes",
     "Libraries that log to wandb by themselves",
-    "What is kept beside what is logged",
+    "Other recorded data",
     "Values, media and plots",
 ]
 
