@@ -22,7 +22,7 @@ pytestmark = pytest.mark.db
 
 
 class Listening(NamedTuple):
-    """A server that SQL clients reach."""
+    """A server that SQL clients can reach."""
 
     server: Server
     port: int
@@ -50,7 +50,7 @@ async def connect(listening: Listening, **changes: Any) -> asyncpg.Connection:
 
 @pytest.fixture
 async def client(listening: Listening) -> AsyncIterator[asyncpg.Connection]:
-    """A client that has taken every brake off that it may."""
+    """A client that has removed all limits that it may change."""
     connection = await connect(listening)
     await connection.execute("SET default_transaction_read_only = off; SET transaction_read_only = off")
     yield connection
