@@ -9,10 +9,18 @@ LANGUAGE sql STABLE AS $$
 -- too.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
-    JOIN stepwell.lineage g ON g.run_id = r.run_id
+    CROSS JOIN LATERAL (   -- as in the view
+        SELECT i.run_id, i.source_run_id, i.below_step, h.metric_ids, h.first_ends, h.last_ends
+        FROM stepwell.lineage i
+        CROSS JOIN LATERAL stepwell.hot_ranges_v1(
+            CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END) h
+        WHERE i.run_id = r.run_id
+        OFFSET 0
+    ) g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id
-    CROSS JOIN LATERAL stepwell.points_v1(
-        g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false) p
+    CROSS JOIN LATERAL stepwell.points_in_v1(
+        g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false,
+        g.first_ends[width_bucket(m.metric_id, g.metric_ids)], g.last_ends[width_bucket(m.metric_id, g.metric_ids)]) p
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_in_time(from_time timestamptz, to_time timestamptz)
@@ -58,6 +66,8 @@ LANGUAGE sql STABLE AS $$
         WHERE l.run_id = g.source_run_id AND l.last_step >= l.sealed_below
         OFFSET 0
     ) e
+    CROSS JOIN LATERAL stepwell.hot_ranges_v1(
+        CASE WHEN r.next_metric > 256 OR g.source_run_id <> r.run_id THEN g.source_run_id END) q
     CROSS JOIN LATERAL (   -- a fence that a condition on the name passes
         SELECT m.metric_id, m.name FROM stepwell.metric m WHERE m.run_id = g.source_run_id GROUP BY 1, 2
     ) m
@@ -69,7 +79,9 @@ LANGUAGE sql STABLE AS $$
         FROM stepwell.hot_block h
         CROSS JOIN LATERAL (SELECT array_position(h.keys, m.metric_id) AS j OFFSET 0) k
         WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
-          AND h.step_hi >= e.sealed_below AND h.step_lo < coalesce(e.below, 9223372036854775807) AND k.j IS NOT NULL
+          AND h.step_hi >= greatest(e.sealed_below, q.first_ends[width_bucket(m.metric_id, q.metric_ids)])
+          AND h.step_hi <= coalesce(q.last_ends[width_bucket(m.metric_id, q.metric_ids)], 9223372036854775807)
+          AND h.step_lo < coalesce(e.below, 9223372036854775807) AND k.j IS NOT NULL
         OFFSET 0
     ) b
     CROSS JOIN LATERAL generate_series(b.first, b.last) AS i

@@ -1,13 +1,23 @@
 -- History, as the SQL contract shows it: what people and dashboards query. Names and types change only with a new
 -- version of the contract.
 
--- One row per point, with the run that shows it (a fork shows points of its parent too).
+-- One row per point, with the run that shows it (a fork shows points of its parent too). The ranges of hot blocks are looked up
+-- for runs with many metrics only; of the source of a fork, this is not known here, so the function decides.
 CREATE OR REPLACE VIEW stepwell.history AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
-JOIN stepwell.lineage g ON g.run_id = r.run_id
+CROSS JOIN LATERAL (   -- `OFFSET 0`: once a run, and one relation for the join of a query that names this view
+    SELECT i.run_id, i.source_run_id, i.below_step, h.metric_ids, h.first_ends, h.last_ends
+    FROM stepwell.lineage i
+    CROSS JOIN LATERAL stepwell.hot_ranges_v1(
+        CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END) h
+    WHERE i.run_id = r.run_id
+    OFFSET 0
+) g
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
-CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false) p;
+CROSS JOIN LATERAL stepwell.points_in_v1(
+    g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false,
+    g.first_ends[width_bucket(m.metric_id, g.metric_ids)], g.last_ends[width_bucket(m.metric_id, g.metric_ids)]) p;
 
 -- The points that a later epoch of their writer has superseded (a restart from an earlier step, a rewind).
 CREATE OR REPLACE VIEW stepwell.history_superseded AS

@@ -1,0 +1,89 @@
+"""Runs that log other names all the time: their whole history is read in linear time while it is hot, and exactly."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import numpy as np
+import pytest
+
+from fixtures.histories import Histories
+from fixtures.plans import plan_of, rows_read
+
+pytestmark = pytest.mark.db
+
+HOT = 40
+RANGES = "SELECT (stepwell.hot_ranges_v1(run_id)).* FROM stepwell.run WHERE name = $1"
+
+
+def values(keys: int, steps: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.arange(keys * steps, dtype=np.float64).reshape(keys, steps)
+
+
+@pytest.fixture
+async def made(any_postgres_dsn: str) -> AsyncIterator[Histories]:
+    """Two writers of a run with 300 sealed names; then each hot step has two names of its own, and `loss`."""
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=2, server_settings={"jit": "off"})
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    histories = Histories(pool)
+    writers = [await histories.attach("changing", name) for name in ("0", "1")]
+    for start in range(0, 300, 50):
+        await histories.put(writers[0], ["loss", *(f"old/{start + n}" for n in range(50))], values(51, 2))
+    await histories.put(writers[1], ["loss"], values(1, 5))
+    await histories.seal(whole=True)
+    for step in range(HOT):
+        # The second writer has some names of the first, in another order, and names that are sealed.
+        await histories.put(writers[0], [f"new/{step}", "loss", f"also/{step}"], values(3, 1 + step % 3))
+        if step % 4 == 0:
+            await histories.put(writers[1], [f"also/{step // 2}", f"old/{step}", "loss"], values(3, 2), stride=3)
+    yield histories
+    await pool.close()
+
+
+async def check(made: Histories) -> None:
+    await made.check()
+    for name, run_id in made.runs:
+        expected = await made.expected(run_id)
+        assert await made.shown("history_in_time(NULL, NULL)", run_id) == expected, name
+        between = [point for point in expected if 7 <= point.step < 31]
+        assert await made.shown("history_between(7, 31)", run_id) == between, name
+
+
+async def test_ranges_hide_nothing(made: Histories) -> None:
+    ranges = await made.pool.fetchrow(RANGES, "changing")
+    assert ranges["metric_ids"] == sorted(ranges["metric_ids"])
+    await check(made)
+    await made.attach("fork", "0", fork_run="changing", fork_step_=25)
+    await made.put(made.current(made.runs[1][1], "0"), ["new/3", "of the fork"], values(2, 4))
+    await check(made)
+    rewound = await made.attach("changing", "0", rewind_to=20)
+    await made.put(rewound, ["new/5", "loss"], values(2, 3))
+    await check(made)
+    await made.seal(whole=False)
+    await check(made)
+
+
+async def test_whole_read_opens_each_hot_block_for_its_own_names_only(made: Histories) -> None:
+    await made.pool.execute("ANALYZE stepwell.hot_block, stepwell.chunk, stepwell.track, stepwell.metric")
+    names = await made.pool.fetchval("SELECT count(*) FROM stepwell.metric")
+    blocks = await made.pool.fetchval("SELECT count(*) FROM stepwell.hot_block")
+    async with made.pool.acquire() as connection:
+        await connection.execute("SET enable_seqscan = off")  # as for more than these few blocks
+        for relation in ("history", "history_between(0, 10000)", "history_in_time(NULL, NULL)"):
+            plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'changing'")
+            # Without ranges, it is names × blocks.
+            assert rows_read(plan, "hot_block") <= names * blocks / 10, relation
+
+
+@pytest.mark.parametrize("names", [10, 400])
+async def test_blocks_with_most_names_of_a_run_have_no_ranges(any_postgres_dsn: str, names: int) -> None:
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=2)
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    histories = Histories(pool)
+    stored = await histories.attach("even", "0")
+    for _ in range(3):
+        await histories.put(stored, [f"m/{n}" for n in range(names)], values(names, 2))
+    assert (await pool.fetchrow(RANGES, "even"))["metric_ids"] is None
+    await histories.check()
+    await pool.close()
