@@ -3,9 +3,11 @@
 Starts a Postgres of its own (or uses the database of `--dsn`), fills it from a seed (`sql_data.py`), and runs the
 queries of `sql_queries.py`. All forms of a query must return the same rows; each is timed. Prints a JSON line per
 query, then a table. With `--keep DIR` the cluster stays in that directory and is not filled again, so that two
-checkouts can be compared on the same data.
+checkouts can be compared on the same data. With `--plans FILE`, the plans of the worst queries are kept.
+`tests/schema/test_bench_queries.py` runs the same queries on a hundredth of the data, for rows and plans, not for time.
 
     python loadtests/bench_sql.py [--runs 1000] [--seed 1] [--keep DIR] [--only TEXT] [--label TEXT] [--json FILE]
+                                  [--plans FILE]
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from stepwell_ingest.db.cluster import Cluster, embedded_binaries
 from stepwell_ingest.db.migrate import migrate
 
 _TURNS = 3
+#: The number of queries whose plans are kept, and the longest line of a plan.
+_WORST = 5
+_PLAN_WIDTH = 240
 #: Longer queries are cancelled.
 _TIMEOUT_S = 60
 
@@ -50,6 +55,8 @@ async def main() -> None:
             if options.only in query.name:
                 results.append(await measure(connection, query))
                 print(json.dumps(results[-1]), flush=True)
+        if options.plans:
+            await keep_plans(connection, results, options.plans)
         await connection.close()
     _table(results)
     if options.json:
@@ -77,7 +84,7 @@ async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any
                     break
             out[f"{form}_ms"] = round(statistics.median(times), 1)
             if form != "stepwell" or query.plain:
-                rows.append(sorted(map(_comparable, found)))
+                rows.append(sorted(map(comparable, found)))
             out["rows"] = len(found)
         except asyncpg.QueryCanceledError:
             out[f"{form}_ms"] = f"> {_TIMEOUT_S * 1000}"
@@ -91,7 +98,29 @@ async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any
     return out
 
 
-def _comparable(row: asyncpg.Record) -> tuple[Any, ...]:
+async def keep_plans(connection: asyncpg.Connection, results: list[dict[str, Any]], file: Path) -> None:
+    """Writes the plans of the queries that are slowest compared with the plain table, in the recommended form."""
+    rated = {str(result["name"]): _rating(result) for result in results if "plain_ms" in result}
+    worst = sorted((query for query in QUERIES if query.name in rated), key=lambda query: -rated[query.name])[:_WORST]
+    since = str(await connection.fetchval(SINCE_QUERY))
+    await connection.execute("SET statement_timeout = 0")  # EXPLAIN ANALYZE takes longer than the query
+    parts = []
+    for query in worst:
+        ended = rated[query.name] < float("inf")
+        explain = "EXPLAIN (ANALYZE, BUFFERS)" if ended else "EXPLAIN"
+        plan = await connection.fetch(f"{explain} {(query.better or query.stepwell).replace('$SINCE', since)}")
+        lines = [f"-- {query.name}: {rated[query.name]} times the plain table", *(row[0] for row in plan)]
+        parts.append("\n".join(line[:_PLAN_WIDTH] for line in lines))
+    file.write_text("\n\n".join(parts) + "\n")
+
+
+def _rating(result: dict[str, Any]) -> float:
+    """How many times the plain table's time a query takes; infinite where it was cancelled."""
+    return float(result["ratio"]) if "ratio" in result else float("inf")
+
+
+def comparable(row: asyncpg.Record) -> tuple[Any, ...]:
+    """A row as texts that are equal for rows that should be equal."""
     # Sums of floats depend on the order of their terms.
     return tuple(f"{value:.9g}" if isinstance(value, float) else str(value) for value in row)
 
@@ -163,6 +192,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, help="where the cluster stays; used again if it is there")
     parser.add_argument("--only", default="", help="queries whose name has this text")
     parser.add_argument("--label", default="", help="for the record: which version was measured")
+    parser.add_argument("--plans", type=Path, help="file for the plans of the worst queries")
     parser.add_argument("--json", type=Path, help="file to append the results to")
     return parser.parse_args()
 

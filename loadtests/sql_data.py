@@ -106,7 +106,8 @@ async def load(connection: asyncpg.Connection, shape: Shape, seed: int) -> int:
     # Autovacuum does the same, except for the parents of partitions, which it never analyzes.
     for (table,) in await connection.fetch(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace IN "
-        "('stepwell'::regnamespace, 'bench'::regnamespace) AND c.relname NOT LIKE 'hot_block%'"
+        "('stepwell'::regnamespace, 'bench'::regnamespace) AND c.relname NOT LIKE 'hot_block%' "
+        "AND pg_relation_size(c.oid) > 0"
     ):
         await connection.execute(f"VACUUM ANALYZE {table}")
     return total
