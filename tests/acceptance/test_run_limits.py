@@ -28,6 +28,7 @@ UNTIL_FULL = """
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.slow
 def test_full_run_gives_one_warning(
     command_environment: dict[str, str],
     start_server: Callable[..., Server],

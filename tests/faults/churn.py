@@ -100,6 +100,7 @@ class Churn:
         stack: a started stack without workers.
         points: the stages, one kill each.
         seed: the seed of all random choices here.
+        thorough: whether lives are long; see also `Families`.
         network: whether the proxies also cut connections.
     """
 
@@ -110,6 +111,7 @@ class Churn:
     workers: int = 2
     sealers: int = 2
     network: bool = False
+    thorough: bool = True
     kills: Counter[str] = field(default_factory=Counter)
     lives: Counter[str] = field(default_factory=Counter)
     journals: dict[str, list[Path]] = field(default_factory=dict)
@@ -198,7 +200,7 @@ class Churn:
             child = await self.stack.run(
                 Writer(
                     *(self.stack.url, str(directory), self.project, run, name, first_step, str(journal)),
-                    steps=self._random.randint(100, 900),
+                    steps=self._random.randint(100, 900 if self.thorough else 300),
                     seed=self._random.getrandbits(32),
                     armed=self._armed(turn),
                     offline=turn is None and bool(self._queues.get("sync")),
@@ -349,7 +351,9 @@ class Churn:
         verdict.complaints += self.complaints
         for record in (read_journal(path) for paths in self.journals.values() for path in paths):
             self.lives.update(interrupt=len(record.interrupted), nested=len(record.nested), page=len(record.pages))
-        families = Families(self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed)
+        families = Families(
+            self.stack.dsn, f"http://127.0.0.1:{self.stack.port}", self.project, self.seed, self.thorough
+        )
         verdict.complaints += await families.complaints()
         account = read_journal(fresh).account
         if account is None or account.left or not account.stored:

@@ -14,12 +14,20 @@ import time
 
 from faults.churn import Churn, Churned, spread
 from faults.harness import stack
+from faults.stages import Point, PostgresPoint
 
 
-async def churn(kills: int, seed: int, *, network: bool = False) -> Churned:
-    """Runs one churn on a new stack."""
+async def churn(kills: int, seed: int, *, network: bool = False, thorough: bool = True) -> Churned:
+    """One churn with kills spread over all stages."""
+    return await churn_at(spread(kills, seed), seed, network=network, thorough=thorough)
+
+
+async def churn_at(
+    points: list[Point | PostgresPoint], seed: int, *, network: bool = False, thorough: bool = True
+) -> Churned:
+    """One churn on a stack of its own, with a kill at each of these stages."""
     async with stack() as made:
-        return await Churn(made, spread(kills, seed), seed, network=network).run()
+        return await Churn(made, points, seed, network=network, thorough=thorough).run()
 
 
 def main() -> int:

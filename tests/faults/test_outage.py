@@ -151,6 +151,7 @@ async def assert_every_step_once_in_order(pg: asyncpg.Connection) -> None:
     assert await pg.fetchval("SELECT count(*) FROM stepwell.rejections") == 0
 
 
+@pytest.mark.slow
 async def test_every_frame_arrives_once_after_a_two_day_outage(
     training: Training, spool: Spool, port: int, postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
@@ -171,6 +172,7 @@ async def test_every_frame_arrives_once_after_a_two_day_outage(
     assert not spool.directory.exists()
 
 
+@pytest.mark.slow
 async def test_retries_last_for_two_days_at_bounded_rate(
     training: Training, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

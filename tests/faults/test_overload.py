@@ -125,6 +125,7 @@ async def status(server: RealServer) -> dict[str, Any]:
         return dict(orjson.loads(await answer.read()))
 
 
+@pytest.mark.slow
 async def test_tenfold_overload_arrives_eventually(
     start: Callable[..., RealServer], postgres_dsn: str, pg: asyncpg.Connection
 ) -> None:
@@ -196,6 +197,7 @@ async def test_long_stall_closes_no_connection(start: Callable[..., RealServer],
     assert sum(made.counts.frames_duplicate for made in streams) == 0
 
 
+@pytest.mark.slow
 async def test_slow_clients_hold_only_their_partial_messages(
     start: Callable[..., RealServer], postgres_dsn: str
 ) -> None:

@@ -90,6 +90,7 @@ async def _survives_ends(stepwell: Service, direction: str, end: Action, ends: l
     [Shape(slice_bytes=1), Shape(slice_bytes=7), Shape(latency_s=0.002, jitter_s=0.01), Shape(bytes_per_s=100_000)],
     ids=["byte by byte", "slices", "jitter", "narrow"],
 )
+@pytest.mark.slow
 async def test_slow_network_changes_nothing(stepwell: Service, shape: Shape) -> None:  # [15]
     stepwell.web.up = stepwell.web.down = stepwell.postgres.up = stepwell.postgres.down = shape
     stepwell.postgres.end_all(Action.CUT)

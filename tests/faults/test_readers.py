@@ -104,6 +104,7 @@ async def shows_all(view: View, pg: asyncpg.Connection) -> bool:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.slow
 async def test_interrupted_live_view_misses_nothing(  # [49, 52]
     workers: list[Worker], pg: asyncpg.Connection, seed: int
 ) -> None:

@@ -55,6 +55,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("owner", "name", "when", "calls", "marked", "files", "rows"), KILLS)
+@pytest.mark.slow
 async def test_killed_collector_leaves_a_consistent_state(
     blob_worker: Worker,
     postgres_dsn: str,

@@ -51,6 +51,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("place", "name", "calls", "gone", "dropped"), KILLS)
+@pytest.mark.slow
 async def test_killed_delete_leaves_whole_runs_or_none(
     write_path: WritePath, any_postgres_dsn: str, place: str, name: str, calls: int, gone: list[str], dropped: list[str]
 ) -> None:

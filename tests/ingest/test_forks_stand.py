@@ -115,8 +115,9 @@ class Family:
         return found
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=ops(4), back=st.integers(0, 6), between=ops(3), again=st.integers(0, 6), after=ops(8))
+@pytest.mark.slow
 async def test_fork_is_unaffected_by_its_ancestors(
     pool: asyncpg.Pool, before: list[Any], back: int, between: list[Any], again: int, after: list[Any]
 ) -> None:
@@ -143,7 +144,7 @@ async def test_fork_is_unaffected_by_its_ancestors(
     await family.histories.check()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(back=st.integers(0, 8), todo=ops(8))
 async def test_every_step_of_a_family_is_shown_once(pool: asyncpg.Pool, back: int, todo: list[Any]) -> None:
     family = Family(pool)

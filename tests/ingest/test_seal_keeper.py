@@ -172,7 +172,7 @@ async def test_small_and_large_epochs_take_turns(
 ) -> None:
     settings = dataclasses.replace(PATIENT, points=50, at_once=3, pass_bytes=1000, every_s=0.0)
     large = await ended(made, pool, "large", 90)
-    for _ in range(120):
+    for _ in range(40):
         await put(made, large, 90)
     small = [await ended(made, pool, f"small-{number}", 7) for number in range(7)]
     larger = await ended(made, pool, "larger", 20_000)
@@ -191,7 +191,7 @@ async def test_small_and_large_epochs_take_turns(
         oldest = [stored.key for stored in small[3 * turn : 3 * turn + 3]]
         assert order[: len(oldest)] == oldest  # as many as a look takes, those that have waited longest
         assert order[len(oldest)] == (larger.key if turn == 0 else large.key)  # and a large one each time
-    assert await sealed_below(pool, large) < 90 * 121  # it has given way to the others
+    assert await sealed_below(pool, large) < 90 * 41  # it has given way to the others
     while await keeper.look():
         pass
     await made.check()

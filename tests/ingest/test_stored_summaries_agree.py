@@ -144,7 +144,7 @@ actions = st.tuples(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(todo=st.lists(actions, max_size=20))
 async def test_stored_summaries_equal_computed_ones(pool: asyncpg.Pool, todo: list[Any]) -> None:
     await pool.execute("DELETE FROM stepwell.blob")

@@ -18,6 +18,7 @@ import pytest
 
 from faults.real_server import RealServer, worker_process
 from fixtures.ingest import eventually
+from fixtures.postgres import Clusters
 from stepwell_ingest.config import MIB, Reads
 
 pytestmark = [pytest.mark.db, pytest.mark.slow]
@@ -32,9 +33,10 @@ SMALL = Reads(answer_bytes=4 * MIB, memory_bytes=16 * MIB, wait_s=0.5, send_s=2.
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, any_shared_dsn: str) -> Iterator[RealServer]:
-    with worker_process(any_shared_dsn, tmp_path_factory.mktemp("worker"), reads=SMALL) as server:
-        asyncio.run(_fill(any_shared_dsn, server.url))
+def server(tmp_path_factory: pytest.TempPathFactory, clusters: Clusters) -> Iterator[RealServer]:
+    place = tmp_path_factory.mktemp("worker")
+    with clusters.database("18-embedded") as dsn, worker_process(dsn, place, reads=SMALL) as server:
+        asyncio.run(_fill(dsn, server.url))
         yield server
 
 

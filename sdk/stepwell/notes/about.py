@@ -104,7 +104,7 @@ def checked_alert(
         wait_duration = _ALERT_WAIT_S
     if isinstance(wait_duration, datetime.timedelta):
         wait_duration = wait_duration.total_seconds()
-    if isinstance(wait_duration, bool) or not isinstance(wait_duration, int | float) or not wait_duration >= 0:
+    if isinstance(wait_duration, bool) or not isinstance(wait_duration, int | float) or not 0 <= wait_duration < 2**63:
         raise DataError("wait_duration must be seconds or a timedelta", detail=described(wait_duration))
     return {"title": str(title), "text": str(text), "level": word, "wait_duration_s": float(wait_duration)}
 

@@ -126,7 +126,7 @@ def checked_timestamp(value: Any) -> float:
     """A time in Unix seconds, in the years 1970 to 9999."""
     try:
         seconds = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError("'_timestamp' must be a number of Unix seconds", detail=described(value)) from error
     if not is_time(seconds * 1e6):
         raise DataError("'_timestamp' must lie in the years 1970 to 9999", detail=described(value))
