@@ -27,7 +27,7 @@ RUN = "/v1/runs/team/wide/run-1"
 VALUE_BYTES = 3_000_000
 CONFIG_BYTES = 1_500_000
 VALUES = 12
-#: An idle worker has about 70 MiB. All values of a key together have 34, and several times that as rows, texts and bodies.
+#: An idle worker has about 70 MiB. All values of a key have 34, and several times that as rows, texts and bodies.
 PEAK_MIB = 160
 SMALL = Reads(answer_bytes=4 * MIB, memory_bytes=16 * MIB, wait_s=0.5, send_s=2.0)
 
