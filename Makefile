@@ -8,6 +8,7 @@
 #   make test-slow                   the slow ones: kills at every stage, failovers, notebooks, the demo
 #   make bench    the measurements   make soak     random faults for SECONDS=60
 #   make bench-sql                   queries over thousands of runs, beside a table with a row per point
+#   make bench-pages                 the web pages in Chromium: opening, hover, zoom, scrolling, heap
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
 #   make test-integrations           Lightning, Transformers and Keras train for real (their libraries are large: 8 GB free)
 #   make graph    the import graph: rooms, floors, arrows, circles; ROOT=… measures another checkout
@@ -44,7 +45,7 @@ DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client m
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-small bench-media bench-sql soak graph workspace wheel clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-small bench-media bench-sql bench-pages soak graph workspace wheel clean setup
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -102,6 +103,9 @@ bench-media: $(STAMP)
 
 bench-sql: $(STAMP)
 	$(BIN)/python loadtests/bench_sql.py
+
+bench-pages: $(STAMP) $(PAGES)
+	$(BIN)/python loadtests/bench_pages.py
 
 # In a separate environment with only what these tests need, because torch takes some 4 GB.
 test-integrations:

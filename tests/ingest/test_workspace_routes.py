@@ -48,6 +48,27 @@ async def test_hidden_metrics_are_marked(worker: Worker) -> None:
     assert [item["name"] for item in answer["metrics"] if item.get("hidden")] == ["debug/a"]
 
 
+async def test_metrics_come_with_the_axis_that_was_defined(worker: Worker) -> None:
+    session = Session()
+    await store(
+        worker, session, frame(session, [0], {"epoch": [1], "val/a": [1], "val/b": [1], "val/deep/c": [1], "x": [1]})
+    )
+    for number, raw in enumerate(
+        (
+            b'{"glob": "val/*", "step_metric": "epoch"}',
+            b'{"glob": "val/deep/*", "step_metric": "x"}',
+            b'{"name": "val/b", "step_metric": "x"}',
+            b'{"glob": "*", "step_metric": "epoch", "hidden": true}',
+        )
+    ):
+        note = wire.Object(1, number, "define", raw)
+        await store(worker, session, wire.encode_notes(session.id, session.seq, [note]))
+        session.seq += 1
+    answer = (await ask(worker, "/v1/metrics", path="team/mnist", runs="run-1"))[1]
+    axes = {item["name"]: item.get("x") for item in answer["metrics"]}
+    assert axes == {"epoch": None, "val/a": "epoch", "val/b": "x", "val/deep/c": "x", "x": "epoch"}
+
+
 async def test_runs_include_requested_summary_values(any_worker: Worker) -> None:
     for run, value in (("a", 0.5), ("b", float("nan"))):
         session = Session(run=run)

@@ -19,6 +19,7 @@ PAGES = (
     "/",
     "/team/all",
     "/team/all/runs",
+    "/team/all/compare?runs=one&runs=two&same=1",
     "/team/all/sql",
     RUN,
     *(f"{RUN}/{tab}" for tab in ("charts", "media", "system", "console", "files")),

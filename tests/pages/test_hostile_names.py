@@ -32,6 +32,10 @@ def run(log: Log) -> None:
         run.save("evil.svg")
         run.alert(bad("title"), bad("alert"))
         run.finish()
+        # One to compare it with.
+        run = stepwell.init(project={PROJECT!r}, entity="team", id="other", name=bad("other"), url=url)
+        run.log({{bad("metric"): 2.0}})
+        run.finish()
     """)
 
 
@@ -45,6 +49,8 @@ def address(*more: str) -> str:
         ("/", "ü"),
         (address(), "name"),
         (address("runs"), "tag"),
+        (address("compare") + "?same=1", "value"),
+        (address("runs") + "?group=" + quote("config." + SCRIPT.format("key")), "value"),
         (address("runs", RUN_ID), "note"),
         (address("runs", RUN_ID, "charts"), "metric"),
         (address("runs", RUN_ID, "console"), "console"),
@@ -54,7 +60,7 @@ def address(*more: str) -> str:
 )
 def test_hostile_names_are_text(page: Page, path: str, shown: str) -> None:
     page.goto(path)
-    expect(page.get_by_text(shown).first).to_be_visible()
+    expect(page.get_by_text(shown).locator("visible=true").first).to_be_visible()
     if path.endswith("media"):
         page.get_by_role("button", name="Show it").click()
         expect(page.frame_locator("iframe").get_by_text("html").first).to_be_visible()
@@ -62,6 +68,20 @@ def test_hostile_names_are_text(page: Page, path: str, shown: str) -> None:
     assert page.locator("script:not([src])").count() == 0
     assert page.locator("img[src=x]").count() == 0
     assert page.get_by_text("ü'", exact=True).count() == 0  # `<b>` is text, too
+
+
+def test_the_palette_and_saved_views_show_it_as_text(page: Page) -> None:
+    page.goto(address())
+    drawn(page, "plain")
+    page.get_by_role("button", name="Views").click()
+    page.get_by_label("Name of this view").fill(SCRIPT.format("view"))
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.keyboard.press("Control+k")
+    for shown in ("name", "metric", "view"):
+        page.get_by_role("combobox", name="Go to").fill(shown)
+        expect(page.locator("#go-list [role=option]").first).to_contain_text("<img src=x onerror")
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("img[src=x]").count() == 0
 
 
 def test_rest_of_the_page_works(page: Page) -> None:

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fixtures.commands import Server
-from pages.conftest import Log, chart, drawn
+from pages.conftest import Log, chart, drawn, screenshot
 
 pytestmark = [pytest.mark.db, pytest.mark.slow]
 
@@ -107,6 +107,36 @@ def test_columns_are_searched_and_linked(page: Page) -> None:
     expect(page.get_by_role("columnheader", name="seed")).to_be_visible()
 
 
+def test_runs_are_grouped_by_columns_with_counts_and_means(page: Page) -> None:
+    page.goto(TABLE)
+    expect(page.get_by_role("columnheader", name="eval/loss")).to_be_visible()
+    page.get_by_role("button", name="Group", exact=True).click()
+    page.get_by_role("checkbox", name="optim.name").check()
+    page.get_by_role("checkbox", name="State").check()
+    page.keyboard.press("Escape")
+    rows = page.locator("tr.group")
+    expect(rows).to_have_count(3)
+    expect(page.get_by_text("3 groups, 12 runs")).to_be_visible()
+    failed = page.locator("""tr[data-group='["adamw","failed"]']""")
+    expect(failed).to_contain_text("1 run, mean")
+    muon = page.locator("""tr[data-group='["muon","finished"]']""")
+    expect(muon).to_contain_text("6 runs, mean")
+    expect(muon).to_contain_text(f"{sum(abs(n - 5) + 0.5 for n in range(0, 12, 2)) / 6:.1f} ± 1.8")
+    page.get_by_role("button", name="Runs of muon, finished").click()
+    expect(page.locator("tbody .name a")).to_have_text([f"run-{n:02}" for n in range(10, -1, -2)])
+    screenshot(page, "grouped")
+    # The link has groups, and which are open.
+    expect(page).to_have_url(re.compile("open="))
+    page.goto(page.url)
+    expect(page.locator("tbody .name a")).to_have_count(6)
+    page.get_by_label("Filter runs").fill("eval/loss < 3")
+    expect(muon).to_contain_text("2 runs, mean")
+    expect(page.locator("tbody .name a")).to_have_text(["run-06", "run-04"])
+    page.get_by_role("button", name="optim.name, State").click()
+    page.get_by_role("button", name="Reset").click()
+    expect(rows).to_have_count(0)
+
+
 def test_selected_runs_are_drawn_in_the_workspace(page: Page) -> None:
     page.goto(TABLE)
     for name in ("run-01", "run-02"):
@@ -140,5 +170,12 @@ def test_twenty_thousand_runs_render_only_visible_rows(page: Page) -> None:
         expect(page.get_by_text(f"{read} of 20,000 runs read")).to_be_visible()
         assert page.locator("tbody tr").count() < 120
     assert names(page)[0] < "n19750"
+    page.goto("/team/many/runs?group=state&open=%5B%22finished%22%5D")
+    expect(page.get_by_text("1 group, 20,000 runs")).to_be_visible()
+    expect(page.get_by_role("link", name="n19999", exact=True)).to_be_visible()
+    assert page.locator("tbody tr").count() < 120
+    page.locator(".tw").evaluate("box => box.scrollTop = box.scrollHeight")
+    expect(page.get_by_role("link", name="n19899", exact=True)).to_be_visible()  # of the next window
+    page.goto("/team/many/runs")
     page.get_by_label("Filter runs").fill("name = n77")
     expect(page.locator("tbody .name a")).to_have_text(["n77"])

@@ -5,6 +5,7 @@ import { placeOf } from "./model/place.ts";
 import { DEFAULT, parse, query, type View } from "./model/view.ts";
 
 const ADDRESS_MS = 300;
+const MOST_UNDONE = 100;
 
 const first = parse(location.search);
 export const place = signal(placeOf(location.pathname));
@@ -13,6 +14,10 @@ export const view = signal<View>(first.view);
 export const ignored = signal<string[]>(first.ignored);
 let rest = first.rest;
 let timer = 0;
+/** The views before the changes of this page, and those that were undone. */
+let past: View[] = [];
+let future: View[] = [];
+export const canUndo = signal(false);
 
 /** Opens one of our pages. */
 export function go(href: string): void {
@@ -22,9 +27,31 @@ export function go(href: string): void {
   scrollTo(0, 0);
 }
 
-/** Changes the view; the address follows a moment later. */
+/** Changes the view; the address follows a moment later. Changes until then are undone together. */
 export function change(patch: Partial<View>): void {
-  view.value = { ...view.value, ...patch };
+  if (timer === 0) past = [...past.slice(1 - MOST_UNDONE), view.value];
+  future = [];
+  show({ ...view.value, ...patch });
+}
+
+/** Takes the last change of the view back. */
+export function undo(): void {
+  const before = past.pop();
+  if (!before) return;
+  future.push(view.value);
+  show(before);
+}
+
+export function redo(): void {
+  const after = future.pop();
+  if (!after) return;
+  past.push(view.value);
+  show(after);
+}
+
+function show(shown: View): void {
+  view.value = shown;
+  canUndo.value = past.length > 0;
   clearTimeout(timer);
   timer = window.setTimeout(settle, ADDRESS_MS);
 }
@@ -43,6 +70,7 @@ export function kept(...keys: (keyof View)[]): string {
 
 function settle(): void {
   clearTimeout(timer);
+  timer = 0;
   const wanted = location.pathname + query(view.value, rest);
   if (wanted !== location.pathname + location.search) history.replaceState(null, "", wanted);
 }
@@ -53,6 +81,8 @@ function arrive(): void {
   view.value = parsed.view;
   ignored.value = parsed.ignored;
   rest = parsed.rest;
+  [past, future] = [[], []];
+  canUndo.value = false;
 }
 
 addEventListener("popstate", arrive);

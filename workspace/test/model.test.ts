@@ -40,6 +40,8 @@ test("a view reads back from its URL", () => {
     filter: 'tag = "x y"',
     order: "-summary_metrics.eval/loss",
     columns: ["config.lr"],
+    group: ["config.optim.name", "state"],
+    open: ['["adamw",null]'],
     axis: "relative",
     method: "gaussian",
     weight: 0.9,
@@ -47,6 +49,7 @@ test("a view reads back from its URL", () => {
     cut: "last",
     zoom: [1.5, 9e15],
     full: "train/loss",
+    same: true,
     sql: "SELECT '&', 1 = 1 -- ü\nFROM runs",
     chart: ["step", "a b", "run"],
   };

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { timeLabels } from "../src/chart/labels.ts";
 import { spans } from "../src/model/ansi.ts";
 import { blobHref, itemsOf } from "../src/model/media.ts";
-import { placeOf, runHref, runsHref, sqlHref, workspaceHref } from "../src/model/place.ts";
+import { compareHref, placeOf, runHref, runsHref, sqlHref, workspaceHref } from "../src/model/place.ts";
 import { arranged, cellText, parseTable } from "../src/model/table.ts";
 import { csv } from "../src/parts/csv.ts";
 
@@ -14,6 +14,7 @@ test("addresses name their page, whatever the names have in them", () => {
   assert.deepEqual(placeOf(workspaceHref(entity, project)), { page: "workspace", entity, project });
   assert.deepEqual(placeOf(runsHref(entity, project)), { page: "runs", entity, project });
   assert.deepEqual(placeOf(sqlHref(entity, project)), { page: "sql", entity, project });
+  assert.deepEqual(placeOf(compareHref(entity, project)), { page: "compare", entity, project });
   assert.deepEqual(placeOf(runHref(entity, project, run)), { page: "run", entity, project, run, tab: "overview" });
   assert.deepEqual(placeOf(runHref(entity, project, run, "console")), {
     page: "run",

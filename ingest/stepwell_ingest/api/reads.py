@@ -24,6 +24,7 @@ from stepwell_ingest.api.replies import (
 )
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.filters import compile_filter, parse_order
+from stepwell_ingest.read.groups import group_runs
 from stepwell_ingest.read.history import ALL_STEPS, RESERVED, Wanted, Window, read_pages
 from stepwell_ingest.read.objects import object_keys, read_objects
 from stepwell_ingest.read.rows import Page
@@ -47,6 +48,14 @@ async def runs(services: ReadServices, request: web.Request, query: Query) -> we
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
     page = (query["limit"], query["cursor"], query["summary"])
     return await answer_json(request, database, lambda: list_runs(database, entity, project, where, order, *page))
+
+
+async def groups(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
+    database = services.reads
+    entity, project = query["path"]
+    where, order = compile_filter(query["filters"]), parse_order(query["order"])
+    wanted = (where, query["by"], query["mean"], order, query["limit"])
+    return await answer_json(request, database, lambda: group_runs(database, entity, project, *wanted))
 
 
 async def run(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:

@@ -39,6 +39,7 @@ PAGES = (
     "/",
     "/{entity}/{project}",
     "/{entity}/{project}/runs",
+    "/{entity}/{project}/compare",
     "/{entity}/{project}/sql",
     "/{entity}/{project}/runs/{run}",
     "/{entity}/{project}/runs/{run}/{tab}",
@@ -183,17 +184,30 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
     keys = Parameter("keys", "a key, as it was logged; may be repeated", "texts", maximum=limits.keys)
     times = Parameter("times", "include the time of each row", default="false", choices=("true", "false"))
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
+    path = Parameter("path", "entity/project", "project", required=True)
+    filters = Parameter("filters", 'MongoDB operators as JSON: {"config.lr": {"$gt": 0.001}}')
     return (
         _read(
             "/v1/runs",
             reads.runs,
             "Runs of a project that match a filter.",
-            Parameter("path", "entity/project", "project", required=True),
-            Parameter("filters", 'MongoDB operators as JSON: {"config.lr": {"$gt": 0.001}}'),
+            path,
+            filters,
             Parameter("order", "+ or - and a field, config.<key> or summary_metrics.<key>", default="+created_at"),
             Parameter("limit", "runs in one answer", "integer", default=50, minimum=1, maximum=limits.runs),
             _CURSOR,
             Parameter("summary", "a key whose last value each run includes; may be repeated", "texts", maximum=100),
+        ),
+        _read(
+            "/v1/groups",
+            reads.groups,
+            "The runs of a project that match a filter, in groups: how many each has, and means.",
+            path,
+            filters,
+            Parameter("by", "a field of runs that they are grouped by; may be repeated", "texts", True, maximum=5),
+            Parameter("mean", "a field whose mean each group includes; may be repeated", "texts", maximum=100),
+            Parameter("order", "+ or - and a field: its mean, or one of `by`, or created_at", default="-created_at"),
+            Parameter("limit", "groups in one answer", "integer", default=100, minimum=1, maximum=limits.runs),
         ),
         _read(_RUN, reads.run, "A run: its state, config, counts and links."),
         _read(f"{_RUN}/metrics", reads.metrics, "The names of its metrics, and how many each section has."),

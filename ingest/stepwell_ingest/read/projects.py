@@ -30,7 +30,8 @@ async def run_ids(database: Database, entity: str, project: str, names: Sequence
 async def metrics_of_runs(
     database: Database, entity: str, project: str, names: Sequence[str], newest: int
 ) -> dict[str, Any]:
-    """Returns {"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], …}, …]}.
+    """Returns {"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], "hidden", "x"}, …]}; "hidden" and the
+    metric that is the x-axis only where `define_metric` says so.
 
     Args:
         names: names of runs; empty: the newest runs.
@@ -45,12 +46,14 @@ async def metrics_of_runs(
         found = await connection.fetch(database.sql["metrics_of_runs"], ids)
         definitions = await connection.fetch(database.sql["definitions_of_runs"], ids)
     index = {run_id: number for number, run_id in enumerate(ids)}
+    axes = _Axes([(row["name"], row["is_glob"], row["step_metric"]) for row in definitions if row["step_metric"]])
     hidden = _Names([(row["name"], row["is_glob"]) for row in definitions if row["hidden"]])
     metrics = [
         {
             "name": row["name"],
             "runs": sorted(index[run_id] for run_id in row["run_ids"]),
             **({"hidden": True} if row["name"] in hidden else {}),
+            **({"x": x} if (x := axes.of(row["name"])) else {}),
         }
         for row in found
     ]
@@ -66,6 +69,20 @@ class _Names:
 
     def __contains__(self, name: str) -> bool:
         return name in self._names or name.startswith(self._starts)
+
+
+class _Axes:
+    """The metrics that definitions name as x-axes; a name goes before globs, and a longer glob before a shorter one."""
+
+    def __init__(self, given: Sequence[tuple[str, bool, str]]) -> None:
+        self._names = {name: x for name, is_glob, x in given if not is_glob}
+        globs = {name.removesuffix("*"): x for name, is_glob, x in given if is_glob}
+        self._globs = sorted(globs.items(), key=lambda item: -len(item[0]))
+
+    def of(self, name: str) -> str | None:
+        """The x-axis of a metric; None: its steps."""
+        x = self._names.get(name) or next((x for start, x in self._globs if name.startswith(start)), None)
+        return None if x == name else x
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,7 @@
-// Labels of axes of time. Pure.
+// Labels of the x-axis: steps, times, or values of a metric. Pure.
+
+import { ticks } from "../model/format.ts";
+import { type Axis, isTimed } from "../model/view.ts";
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const SECONDS = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -25,4 +28,11 @@ function relative(at: number, step: number): string {
       : `${sign}${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")} h`;
   }
   return `${sign}${Number(seconds.toPrecision(6))} s`;
+}
+
+/** Labels of places on an axis; steps count from the origin. */
+export function labelsOf(splits: readonly number[], axis: Axis, origin: bigint): string[] {
+  if (isTimed(axis)) return timeLabels(splits, axis);
+  if (axis !== "step" || origin === 0n) return ticks(splits);
+  return splits.map((at) => `…${String(origin + BigInt(Math.round(at))).slice(-6)}`);
 }

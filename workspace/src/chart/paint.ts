@@ -2,6 +2,7 @@
 // per bucket looks as if every point were drawn: a spike of one step is visible, and "no smoothing" smooths nothing.
 
 import { dashOf } from "../model/colours.ts";
+import type { Pen } from "./pen.ts";
 import type { Line } from "./series.ts";
 import type { Theme } from "./theme.ts";
 
@@ -33,7 +34,7 @@ export interface Paint {
   marks: readonly Mark[];
 }
 
-export function paint(ctx: CanvasRenderingContext2D, frame: Frame, what: Paint, theme: Theme): void {
+export function paint(ctx: Pen, frame: Frame, what: Paint, theme: Theme): void {
   ctx.save();
   ctx.beginPath();
   ctx.rect(frame.left, frame.top - 3 * frame.ratio, frame.width + 6 * frame.ratio, frame.height + 4 * frame.ratio);
@@ -83,7 +84,7 @@ function placeY({ top, height, y: [low, high], log }: Frame): (y: number) => num
   return (y) => top + height - ((y - low) / (high - low || 1)) * height;
 }
 
-function stroke(ctx: CanvasRenderingContext2D, frame: Frame, xs: Float64Array, ys: Float64Array): void {
+function stroke(ctx: Pen, frame: Frame, xs: Float64Array, ys: Float64Array): void {
   const [atX, atY] = [placeX(frame), placeY(frame)];
   ctx.beginPath();
   let down = false;
@@ -115,7 +116,7 @@ function stroke(ctx: CanvasRenderingContext2D, frame: Frame, xs: Float64Array, y
 }
 
 /** A line through first, least, greatest and last of each bucket; values that are not finite break it. */
-function points(ctx: CanvasRenderingContext2D, frame: Frame, line: Line): void {
+function points(ctx: Pen, frame: Frame, line: Line): void {
   const { buckets: b, x0, x1, xm } = line;
   const xs = new Float64Array(4 * b.count.length);
   const ys = new Float64Array(4 * b.count.length);
@@ -139,7 +140,7 @@ function points(ctx: CanvasRenderingContext2D, frame: Frame, line: Line): void {
   stroke(ctx, frame, xs.subarray(0, n), ys.subarray(0, n));
 }
 
-function band(ctx: CanvasRenderingContext2D, frame: Frame, { buckets: b, xm }: Line): void {
+function band(ctx: Pen, frame: Frame, { buckets: b, xm }: Line): void {
   const [atX, atY] = [placeX(frame), placeY(frame)];
   const floor = frame.top + frame.height;
   const low = (i: number): number => {
@@ -160,14 +161,7 @@ function band(ctx: CanvasRenderingContext2D, frame: Frame, { buckets: b, xm }: L
 }
 
 /** The live end: a ring at the last stored step. */
-function ring(
-  ctx: CanvasRenderingContext2D,
-  frame: Frame,
-  line: Line,
-  colour: string,
-  theme: Theme,
-  smooth: boolean,
-): void {
+function ring(ctx: Pen, frame: Frame, line: Line, colour: string, theme: Theme, smooth: boolean): void {
   const last = line.xm.length - 1;
   const [x, y] = smooth
     ? place(frame, line.xm[last]!, line.smoothed[last]!)
@@ -183,7 +177,7 @@ function ring(
   ctx.stroke();
 }
 
-function lane(ctx: CanvasRenderingContext2D, frame: Frame, marks: readonly Mark[], theme: Theme): void {
+function lane(ctx: Pen, frame: Frame, marks: readonly Mark[], theme: Theme): void {
   const { left, width, ratio } = frame;
   const top = frame.top + frame.height;
   ctx.save();

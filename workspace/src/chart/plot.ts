@@ -4,8 +4,8 @@ import UPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { ticks } from "../model/format.ts";
 import { decades, places } from "../model/scale.ts";
-import { type Axis } from "../model/view.ts";
-import { timeLabels } from "./labels.ts";
+import { type Axis, isTimed } from "../model/view.ts";
+import { labelsOf } from "./labels.ts";
 import { type Frame, LANE, paint, type Paint, place } from "./paint.ts";
 import type { Theme } from "./theme.ts";
 
@@ -48,6 +48,11 @@ export class Plot {
         this.#frame = 0;
         this.#draw();
       });
+  }
+
+  /** What is shown; null: nothing yet. */
+  get picture(): Picture | null {
+    return this.#picture;
   }
 
   retheme(theme: Theme): void {
@@ -145,8 +150,8 @@ export class Plot {
           gap: LANE + 3,
           grid: { show: false },
           splits: (u, _, low, high) =>
-            places(low, high, Math.max(2, Math.floor(u.over.clientWidth / 70)), this.#picture!.axis !== "step"),
-          values: (_, splits) => this.#labels(splits),
+            places(low, high, Math.max(2, Math.floor(u.over.clientWidth / 70)), isTimed(this.#picture!.axis)),
+          values: (_, splits) => labelsOf(splits, this.#picture!.axis, this.#picture!.origin),
         },
         {
           ...axis,
@@ -189,12 +194,5 @@ export class Plot {
       cancelAnimationFrame(frame);
       this.#told.hover(null, 0);
     });
-  }
-
-  #labels(splits: number[]): string[] {
-    const { axis, origin } = this.#picture!;
-    if (axis !== "step") return timeLabels(splits, axis);
-    if (origin === 0n) return ticks(splits);
-    return splits.map((at) => `…${String(origin + BigInt(Math.round(at))).slice(-6)}`);
   }
 }

@@ -1,10 +1,11 @@
 // Converts buckets to lines: positions on the axis, smoothed values, ranges, and the point under the cursor.
 // Pure: no canvas, no framework.
 
+import { ascending } from "../model/along.ts";
 import { type Buckets, lowerBound, nearest } from "../model/buckets.ts";
 import { padded } from "../model/scale.ts";
 import { type Method, smooth } from "../model/smoothing.ts";
-import type { Axis } from "../model/view.ts";
+import { type Axis, isTimed } from "../model/view.ts";
 
 export interface Input {
   run: string;
@@ -47,7 +48,12 @@ export function originOf(inputs: readonly Input[]): bigint {
 }
 
 /** Lines in the order of the inputs, without those that have no points. */
-export function linesOf(inputs: readonly Input[], look: Look): Line[] {
+export function linesOf(given: readonly Input[], look: Look): Line[] {
+  const inputs = given.map((input) => ({
+    ...input,
+    overview: ascending(input.overview),
+    fine: input.fine && ascending(input.fine),
+  }));
   const origin = originOf(inputs);
   const full = rangeOf(inputs.map((input) => positions(input.overview, look.axis, input.startedAt, origin)));
   const range = full ? full[1] - full[0] : 0;
@@ -72,7 +78,7 @@ export function lineThrough(name: string, slot: number, x: Float64Array, y: Floa
   const buckets: Buckets = {
     ...{ origin: 0n, width: 1, start: x, count: one, min: finite, max: finite, mean: finite, first: y, last: y },
     ...{ firstStep: x, lastStep: x, odd: y.map((at) => (Number.isFinite(at) ? 0 : 1)) },
-    ...{ minWriter: null, maxWriter: null, time: null },
+    ...{ minWriter: null, maxWriter: null, time: null, along: null },
   };
   const about = { run: name, name, slot, running: false, startedAt: 0, writers: [] };
   return { ...about, buckets, x0: x, x1: x, xm: x, smoothed: finite };
@@ -130,7 +136,9 @@ export function hits(lines: readonly Line[], x: number, reach: number): Hit[] {
 function positions(b: Buckets, axis: Axis, startedAt: number, origin: bigint): Pick<Line, "x0" | "x1" | "xm"> {
   if (axis !== "step") {
     const shift = axis === "relative" ? startedAt : 0;
-    const x = (b.time ?? new Float64Array(b.start.length).fill(Number.NaN)).map((at) => at - shift);
+    const x = ((isTimed(axis) ? b.time : b.along) ?? new Float64Array(b.start.length).fill(Number.NaN)).map(
+      (at) => at - shift,
+    );
     return { x0: x, x1: x, xm: x };
   }
   const shift = Number(b.origin - origin);
@@ -149,7 +157,7 @@ function smoothed(
   range: number,
 ): Float64Array {
   if (look.method === "none" || look.weight === 0) return shown.mean;
-  if (shown === overview)
+  if (shown === overview || !overview.start.every((at, i) => i === 0 || overview.start[i - 1]! <= at))
     return smooth({ x: xm, mean: shown.mean, count: shown.count }, look.method, look.weight, range);
   // Includes the points beside the window: zooming must not change the curve.
   const whole = positions(overview, look.axis, startedAt, origin).xm;

@@ -5,6 +5,7 @@ import { PALETTE } from "../model/colours.ts";
 
 export interface Theme {
   lines: string[];
+  ink: string;
   text: string;
   grid: string;
   axis: string;
@@ -31,6 +32,7 @@ export function readTheme(): Theme {
   const root = getComputedStyle(document.documentElement);
   const made: Theme = {
     lines: Array.from({ length: PALETTE }, (_, slot) => colour(`--c${slot + 1}`)),
+    ink: colour("--text"),
     text: colour("--text-3"),
     grid: colour("--grid"),
     axis: colour("--axis"),

@@ -49,7 +49,8 @@ export interface RunPage {
 
 export interface MetricNames {
   runs: string[];
-  metrics: { name: string; runs: number[]; hidden?: boolean }[];
+  /** x: the metric that define_metric names as x-axis. */
+  metrics: { name: string; runs: number[]; hidden?: boolean; x?: string }[];
 }
 
 /** An error from the server, or the lack of an answer. */

@@ -12,12 +12,16 @@ export interface Wanted {
   minStep?: string;
   maxStep?: string;
   times: boolean;
+  /** The metric of the x-axis; without one, x is the step or the time. */
+  along?: string;
 }
 
 export interface Series {
   buckets: Buckets;
   points: number;
   writers: string[];
+  /** The metric of the x-axis, of which `buckets.along` has the values. */
+  along?: string;
 }
 
 interface Waiting {
@@ -165,6 +169,7 @@ export function seriesOf(batch: Batch): Series {
       minWriter: ints("min_writer"),
       maxWriter: ints("max_writer"),
       time: floats(batch, "time"),
+      along: null,
     },
   };
 }

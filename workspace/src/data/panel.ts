@@ -2,7 +2,7 @@
 // keeps the old picture until the new data arrives, and follows running runs. Independent of any framework.
 
 import { type Buckets, coarsen, withTail } from "../model/buckets.ts";
-import type { Axis } from "../model/view.ts";
+import { type Axis, isTimed, metricOf } from "../model/view.ts";
 import { type ApiError, isAbort, told } from "./api.ts";
 import type { Series, Wanted } from "./charts.ts";
 
@@ -19,12 +19,21 @@ export interface Spec {
   buckets: number;
 }
 
+export interface Asked {
+  buckets: number;
+  /** Steps; null: the whole run. */
+  window: readonly [string, string] | null;
+}
+
 interface Entry {
   startedAt: number;
   overview: Series | null;
   fine: Series | null;
   /** The window of `fine`, or of the pending request, as text. */
   window: string;
+  /** How the overview and the window were asked for. */
+  asked: Asked;
+  askedFine: Asked | null;
   error: ApiError | null;
   abort: AbortController;
   refine: AbortController;
@@ -79,6 +88,19 @@ export class PanelData {
     if (this.#visible) this.#soon();
   }
 
+  /** The overview and the window of a run, as far as they have places on this axis. */
+  shownOf(run: string, axis: Axis): { overview: Series | null; fine: Series | null } {
+    const { overview = null, fine = null } = this.entries.get(run) ?? {};
+    const fitting = (series: Series | null): Series | null => (series && !lacks(series, axis) ? series : null);
+    return { overview: fitting(overview), fine: fitting(fine) };
+  }
+
+  /** How the shown buckets of a run were asked for. */
+  askedFor(run: string): Asked {
+    const entry = this.entries.get(run);
+    return (entry?.fine ? entry.askedFine : entry?.asked) ?? { buckets: 1, window: null };
+  }
+
   /** Repeats failed requests. */
   retry(): void {
     for (const entry of this.entries.values()) entry.error = null;
@@ -111,13 +133,17 @@ export class PanelData {
       let entry = this.entries.get(id);
       if (!entry) {
         const [abort, refine] = [new AbortController(), new AbortController()];
-        entry = { startedAt, overview: null, fine: null, window: "", error: null, abort, refine, stale: "whole" };
+        const asked: Asked = { buckets: spec.buckets, window: null };
+        entry = {
+          ...{ startedAt, overview: null, fine: null, window: "", asked, askedFine: null, error: null, abort, refine },
+          stale: "whole",
+        };
         this.entries.set(id, entry);
       }
       entry.startedAt = startedAt;
-      const timeless = spec.axis !== "step" && entry.overview !== null && entry.overview.buckets.time === null;
-      if (entry.error === null && (entry.stale || timeless))
-        this.#read(id, entry, timeless ? "whole" : entry.stale || "whole");
+      const lacking = entry.overview !== null && lacks(entry.overview, spec.axis);
+      if (entry.error === null && (entry.stale || lacking))
+        this.#read(id, entry, lacking ? "whole" : entry.stale || "whole");
       this.#refine(id, entry);
     }
   }
@@ -125,14 +151,17 @@ export class PanelData {
   #read(run: string, entry: Entry, what: "tail" | "whole"): void {
     const spec = this.#spec!;
     const before = what === "tail" ? entry.overview : null;
-    const wanted: Wanted = { key: this.#key, run, buckets: spec.buckets, times: spec.axis !== "step" };
+    const wanted: Wanted = { key: this.#key, run, buckets: spec.buckets, ...placesOf(spec.axis) };
     const last = before?.buckets.start.at(-1);
     // A point in flight may arrive later, so the last bucket is read once more.
     if (before && last !== undefined) wanted.minStep = String(before.buckets.origin + BigInt(last));
     entry.stale = "";
     this.#want(entry, wanted, entry.abort.signal, (found) => {
-      if (wanted.minStep === undefined || !before) entry.overview = found;
-      else if (found.buckets.start.length > 0 && found.buckets.origin !== before.buckets.origin) entry.stale = "whole";
+      if (wanted.minStep === undefined || !before) {
+        entry.overview = found;
+        entry.asked = { buckets: wanted.buckets, window: null };
+      } else if (found.buckets.start.length > 0 && found.buckets.origin !== before.buckets.origin)
+        entry.stale = "whole";
       else entry.overview = grown(before, found, 2 * spec.buckets);
       entry.error = null;
       this.#refine(run, entry);
@@ -143,7 +172,7 @@ export class PanelData {
   #refine(run: string, entry: Entry): void {
     const spec = this.#spec!;
     const window = spec.zoom && entry.overview ? windowOf(entry.overview.buckets, spec, entry.startedAt) : null;
-    const text = window ? window.join(" ") : "";
+    const text = window ? [...window, metricOf(spec.axis) ?? ""].join(" ") : "";
     if (text === entry.window) return;
     entry.refine.abort();
     entry.refine = new AbortController();
@@ -158,9 +187,12 @@ export class PanelData {
       buckets: Math.round(1.5 * spec.buckets),
       minStep: window[0],
       maxStep: window[1],
-      times: spec.axis !== "step",
+      ...placesOf(spec.axis),
     };
-    this.#want(entry, wanted, entry.refine.signal, (found) => (entry.fine = found));
+    this.#want(entry, wanted, entry.refine.signal, (found) => {
+      entry.fine = found;
+      entry.askedFine = { buckets: wanted.buckets, window };
+    });
   }
 
   #want(entry: Entry, wanted: Wanted, signal: AbortSignal, take: (found: Series) => void): void {
@@ -178,6 +210,17 @@ export class PanelData {
   }
 }
 
+/** What a request has beside the values for the places on an axis. */
+function placesOf(axis: Axis): Pick<Wanted, "times" | "along"> {
+  const along = metricOf(axis);
+  return along === null ? { times: isTimed(axis) } : { times: false, along };
+}
+
+/** Whether a series has no places on this axis. */
+function lacks(series: Series, axis: Axis): boolean {
+  return (isTimed(axis) && series.buckets.time === null) || (series.along ?? null) !== metricOf(axis);
+}
+
 function grown(before: Series, tail: Series, most: number): Series {
   let buckets = withTail(before.buckets, tail.buckets);
   while (buckets.start.length > most) buckets = coarsen(buckets, buckets.width * 2);
@@ -189,14 +232,20 @@ function windowOf(b: Buckets, spec: Spec, startedAt: number): [string, string] |
   if (b.count.every((n) => n === 1) || !spec.zoom) return null;
   let [from, to] = spec.zoom;
   if (spec.axis !== "step") {
-    const time = b.time;
-    if (!time) return null;
+    const places = isTimed(spec.axis) ? b.time : b.along;
+    if (!places) return null;
     const shift = spec.axis === "relative" ? startedAt : 0;
     const inside = (at: number): boolean => at >= from + shift && at <= to + shift;
-    const first = Math.max(0, time.findIndex(inside) - 1);
-    const end = time.findLastIndex(inside);
-    if (end < 0) return null;
-    [from, to] = [b.firstStep[first]!, b.lastStep[Math.min(end + 1, b.lastStep.length - 1)]!];
+    let first = places.findIndex(inside) - 1;
+    let end = places.findLastIndex(inside) + 1;
+    if (end === 0) {
+      // The window lies between two buckets, or in the last one.
+      first = places.findLastIndex((at) => at <= from + shift);
+      end = places.findIndex((at) => at >= to + shift);
+      if (first < 0) return null;
+      if (end < 0) end = places.length;
+    }
+    [from, to] = [b.firstStep[Math.max(0, first)]!, b.lastStep[Math.min(Math.max(first, end), b.lastStep.length - 1)]!];
   }
   const margin = Math.max(1, (to - from) / 8);
   const low = b.origin + BigInt(Math.floor(from - margin));

@@ -4,9 +4,10 @@ import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { compile } from "../model/filter.ts";
 import { view } from "../state.ts";
 import { type ApiError, get, isAbort, type MetricNames, type Run, runRoute, told } from "./api.ts";
+import { AlongSource } from "./along.ts";
 import { Charts } from "./charts.ts";
 import { Live, type News } from "./live.ts";
-import type { PanelData } from "./panel.ts";
+import type { PanelData, PanelSource } from "./panel.ts";
 import { RunList } from "./runs.ts";
 
 /** How many of the newest runs are drawn by default. */
@@ -18,7 +19,7 @@ const METRICS_MS = 5000;
 export class Project {
   readonly path: string;
   readonly list = new RunList();
-  readonly charts: Charts;
+  readonly charts: PanelSource;
   readonly live: Live;
   readonly panels = new Set<PanelData>();
   readonly metrics = signal<MetricNames | null>(null);
@@ -46,7 +47,7 @@ export class Project {
     this.path = `${entity}/${project}`;
     this.#entity = entity;
     this.#project = project;
-    this.charts = new Charts(this.path);
+    this.charts = new AlongSource(new Charts(this.path));
     this.live = new Live((news) => this.#take(news));
     const wanted = computed(() => (one === null ? view.value.runs : [one])?.slice(0, MOST) ?? null);
     this.drawn = computed(() => {

@@ -21,16 +21,19 @@ export class RunList {
   /** The number of runs created since the list was read. */
   readonly news = signal(0);
 
-  #wanted: Wanted | null = null;
+  /** What is listed; null: nothing was asked for. */
+  readonly wanted = signal<Wanted | null>(null);
+
   #next: string | null = null;
   #abort = new AbortController();
   #timer = 0;
 
   /** Reads the list again when the query changes; the shown rows stay until the answer arrives. */
   want(wanted: Wanted): void {
-    if (JSON.stringify(wanted) === JSON.stringify(this.#wanted)) return;
-    const another = wanted.path !== this.#wanted?.path;
-    this.#wanted = wanted;
+    const before = this.wanted.peek();
+    if (JSON.stringify(wanted) === JSON.stringify(before)) return;
+    const another = wanted.path !== before?.path;
+    this.wanted.value = wanted;
     if (another) {
       this.runs.value = [];
       this.total.value = null;
@@ -103,7 +106,7 @@ export class RunList {
   }
 
   #read(cursor: string | null, signal: AbortSignal): Promise<RunPage> {
-    const { path, filters, order, summary } = this.#wanted!;
+    const { path, filters, order, summary } = this.wanted.peek()!;
     return get<RunPage>("/v1/runs", { path, filters, order, summary, limit: PAGE, cursor }, signal);
   }
 

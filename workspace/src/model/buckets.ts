@@ -25,14 +25,17 @@ export interface Buckets {
   maxWriter: Int32Array | null;
   /** Unix seconds of the first point, if requested. */
   time: Float64Array | null;
+  /** The value of the metric of the x-axis, where that is one (along.ts). */
+  along: Float64Array | null;
 }
 
 const FLOATS = ["start", "count", "min", "max", "mean", "first", "last", "firstStep", "lastStep", "odd"] as const;
+const OPTIONAL = ["minWriter", "maxWriter", "time", "along"] as const;
 
 export function empty(width = 1, origin = 0n): Buckets {
   const none = new Float64Array(0);
   const made = Object.fromEntries(FLOATS.map((name) => [name, none])) as Pick<Buckets, (typeof FLOATS)[number]>;
-  return { origin, width, ...made, minWriter: null, maxWriter: null, time: null };
+  return { origin, width, ...made, minWriter: null, maxWriter: null, time: null, along: null };
 }
 
 /** The same points in buckets of `width` steps, which must be at least as wide. */
@@ -64,7 +67,7 @@ export function withTail(b: Buckets, tail: Buckets): Buckets {
     out[name].set(head[name].subarray(0, keep));
     out[name].set(rest[name], keep);
   }
-  for (const name of ["minWriter", "maxWriter", "time"] as const) {
+  for (const name of OPTIONAL) {
     const [before, after] = [head[name], rest[name]];
     if (before) out[name]?.set(before.subarray(0, keep));
     if (after) out[name]?.set(after, keep);
@@ -111,6 +114,16 @@ export function fidelity(buckets: number, points: number, say: (n: number) => st
   return `${say(buckets)} buckets of ${say(points)}, extremes exact`;
 }
 
+/** Some of the buckets, in the order of their indexes. */
+export function picked(b: Buckets, indexes: readonly number[]): Buckets {
+  const out = allocate(indexes.length, b);
+  for (const name of [...FLOATS, ...OPTIONAL]) {
+    const [from, to] = [b[name], out[name]];
+    if (from && to) indexes.forEach((at, row) => (to[row] = from[at]!));
+  }
+  return out;
+}
+
 function allocate(length: number, like: Buckets): Buckets {
   const made = Object.fromEntries(FLOATS.map((name) => [name, new Float64Array(length)])) as Pick<
     Buckets,
@@ -123,6 +136,7 @@ function allocate(length: number, like: Buckets): Buckets {
     minWriter: like.minWriter && new Int32Array(length),
     maxWriter: like.maxWriter && new Int32Array(length),
     time: like.time && new Float64Array(length),
+    along: like.along && new Float64Array(length),
   };
 }
 
@@ -151,4 +165,8 @@ function mergeInto(out: Buckets, row: number, b: Buckets, from: number, to: numb
   if (out.minWriter && least >= 0) out.minWriter[row] = b.minWriter![least]!;
   if (out.maxWriter && greatest >= 0) out.maxWriter[row] = b.maxWriter![greatest]!;
   if (out.time) out.time[row] = b.time![from]!;
+  if (out.along) {
+    out.along[row] = 0;
+    for (let i = from; i < to; i += 1) out.along[row]! += (b.along![i]! * b.count[i]!) / count;
+  }
 }

@@ -5,7 +5,7 @@ export type Tab = (typeof TABS)[number];
 
 export type Place =
   | { page: "projects" }
-  | { page: "workspace" | "runs" | "sql"; entity: string; project: string }
+  | { page: "workspace" | "runs" | "compare" | "sql"; entity: string; project: string }
   | { page: "run"; entity: string; project: string; run: string; tab: Tab }
   | { page: "unknown" };
 
@@ -25,7 +25,7 @@ export function placeOf(path: string): Place {
   if (parts.length === 0) return { page: "projects" };
   if (!entity || !project || more.length > 0) return { page: "unknown" };
   if (word === undefined) return { page: "workspace", entity, project };
-  if (word === "sql" && run === undefined) return { page: "sql", entity, project };
+  if ((word === "sql" || word === "compare") && run === undefined) return { page: word, entity, project };
   if (word !== "runs") return { page: "unknown" };
   if (run === undefined) return { page: "runs", entity, project };
   const tab = TABS.find((name) => name === (given ?? "overview"));
@@ -36,6 +36,7 @@ const join = (...parts: string[]): string => `/${parts.map(encodeURIComponent).j
 
 export const workspaceHref = (entity: string, project: string): string => join(entity, project);
 export const runsHref = (entity: string, project: string): string => join(entity, project, "runs");
+export const compareHref = (entity: string, project: string): string => join(entity, project, "compare");
 export const sqlHref = (entity: string, project: string): string => join(entity, project, "sql");
 export const runHref = (entity: string, project: string, run: string, tab: Tab = "overview"): string =>
   tab === "overview" ? join(entity, project, "runs", run) : join(entity, project, "runs", run, tab);

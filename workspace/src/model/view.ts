@@ -4,9 +4,15 @@
 import { type Cut } from "./sections.ts";
 import { METHODS, type Method } from "./smoothing.ts";
 
-export type Axis = "step" | "relative" | "time";
-export const AXES: readonly Axis[] = ["step", "relative", "time"];
-export const AXIS_WORDS: Record<Axis, string> = { step: "Step", relative: "Relative time", time: "Wall time" };
+/** A metric is an axis as "metric:epoch". */
+export type Axis = "step" | "relative" | "time" | `metric:${string}`;
+export const AXES = ["step", "relative", "time"] as const;
+export const AXIS_WORDS = { step: "Step", relative: "Relative time", time: "Wall time" } as const;
+
+/** The metric of an axis; null: it is an axis of steps or times. */
+export const metricOf = (axis: Axis): string | null =>
+  axis.startsWith("metric:") ? axis.slice("metric:".length) : null;
+export const isTimed = (axis: Axis): axis is "relative" | "time" => axis === "relative" || axis === "time";
 
 export interface View {
   /** The drawn runs, by id; null: the newest ones. */
@@ -19,6 +25,10 @@ export interface View {
   order: string;
   /** Columns of the runs table beside the fixed ones: "config.lr", "summary.train/loss". Null: the usual ones. */
   columns: readonly string[] | null;
+  /** Columns by whose values the runs table is grouped: "config.optim.name", "state". */
+  group: readonly string[];
+  /** Its open groups, each as the JSON of its values. */
+  open: readonly string[];
   axis: Axis;
   method: Method;
   weight: number;
@@ -28,6 +38,8 @@ export interface View {
   zoom: readonly [number, number] | null;
   /** The metric in full screen. */
   full: string;
+  /** Whether the comparison also shows keys with the same value in all runs. */
+  same: boolean;
   /** The query of the SQL page; null: the one to start with. */
   sql: string | null;
   /** Columns of its chart: x, y, and the one whose values are lines of their own. Null: those that suggest themselves. */
@@ -40,6 +52,8 @@ export const DEFAULT: View = {
   filter: "",
   order: "-created_at",
   columns: null,
+  group: [],
+  open: [],
   axis: "step",
   method: "time",
   weight: 0,
@@ -47,14 +61,16 @@ export const DEFAULT: View = {
   cut: "first",
   zoom: null,
   full: "",
+  same: false,
   sql: null,
   chart: null,
 };
 
 const KNOWN = new Set([
-  ...["runs", "q", "filter", "order", "cols", "x", "smooth", "w", "log", "cut", "from", "to", "full"],
-  ...["sql", "chart"],
+  ...["runs", "q", "filter", "order", "cols", "group", "open", "x", "smooth", "w", "log", "cut", "from", "to", "full"],
+  ...["same", "sql", "chart"],
 ]);
+const GROUP = /^(state|tags|group|job_type|host|username|(config|summary)\..+)$/u;
 const ORDER = /^[+-](created_at|display_name|state|last_step|duration|config\..+|summary_metrics\..+)$/u;
 
 export interface Parsed {
@@ -78,6 +94,7 @@ export function parse(query: string): Parsed {
   };
   const finite = (text: string): number | undefined =>
     text !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined;
+  const flag = (text: string): boolean | undefined => (text === "1" ? true : text === "0" ? false : undefined);
   const from = one<number | null>("from", null, finite);
   const to = one<number | null>("to", null, finite);
   if ((from === null) !== (to === null) || (from !== null && to !== null && !(from < to)))
@@ -88,20 +105,28 @@ export function parse(query: string): Parsed {
     filter: given.get("filter") ?? DEFAULT.filter,
     order: one("order", DEFAULT.order, (text) => (ORDER.test(text) ? text : undefined)),
     columns: given.has("cols") ? given.getAll("cols").filter((name) => name !== "") : null,
-    axis: one("x", DEFAULT.axis, (text) => AXES.find((axis) => axis === text)),
+    group: given.getAll("group").filter((name) => GROUP.test(name)),
+    open: given.getAll("open"),
+    axis: one<Axis>("x", DEFAULT.axis, axisOf),
     method: one("smooth", DEFAULT.method, (text) => METHODS.find((method) => method === text)),
     weight: one("w", DEFAULT.weight, (text) => {
       const weight = finite(text);
       return weight !== undefined && weight >= 0 && weight < 1 ? weight : undefined;
     }),
-    log: one("log", DEFAULT.log, (text) => (text === "1" ? true : text === "0" ? false : undefined)),
+    log: one("log", DEFAULT.log, flag),
     cut: one<Cut>("cut", DEFAULT.cut, (text) => (text === "first" || text === "last" ? text : undefined)),
     zoom: from !== null && to !== null && from < to ? [from, to] : null,
     full: given.get("full") ?? DEFAULT.full,
+    same: one("same", DEFAULT.same, flag),
     sql: given.get("sql"),
     chart: given.has("chart") ? given.getAll("chart") : null,
   };
   return { view, ignored, rest: [...given].filter(([key]) => !KNOWN.has(key)) };
+}
+
+function axisOf(text: string): Axis | undefined {
+  if (text.startsWith("metric:") && text !== "metric:") return text as Axis;
+  return AXES.find((axis) => axis === text);
 }
 
 /** The query of a view, "" or beginning with "?", without defaults. */
@@ -116,6 +141,8 @@ export function query(view: View, rest: readonly [string, string][] = []): strin
   put("order", view.order, DEFAULT.order);
   if (view.columns !== null)
     for (const name of view.columns.length > 0 ? view.columns : [""]) made.append("cols", name);
+  for (const name of view.group) made.append("group", name);
+  for (const key of view.open) made.append("open", key);
   put("x", view.axis, DEFAULT.axis);
   put("smooth", view.method, DEFAULT.method);
   put("w", String(view.weight), String(DEFAULT.weight));
@@ -126,6 +153,7 @@ export function query(view: View, rest: readonly [string, string][] = []): strin
     made.set("to", String(view.zoom[1]));
   }
   put("full", view.full, DEFAULT.full);
+  if (view.same) made.set("same", "1");
   if (view.sql !== null) made.set("sql", view.sql);
   if (view.chart !== null) for (const name of view.chart) made.append("chart", name);
   for (const [key, text] of rest) made.append(key, text);

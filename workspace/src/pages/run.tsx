@@ -12,7 +12,8 @@ import { query, DEFAULT } from "../model/view.ts";
 import { Icon } from "../parts/icon.tsx";
 import { Failure, Note, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
 import { Sections } from "../parts/sections.tsx";
-import { isTyping, onChartKey, Toolbar } from "../parts/toolbar.tsx";
+import { isTyping, onChartKey } from "../parts/keys.ts";
+import { axesOf, Toolbar } from "../parts/toolbar.tsx";
 import { Top } from "../parts/top.tsx";
 import { go, view } from "../state.ts";
 import { Console } from "./run/console.tsx";
@@ -131,7 +132,7 @@ export default function RunPage({
       {problem && <Failure error={problem} again={() => project.retry()} />}
       {tab === "charts" ? (
         <main class="charts">
-          <Toolbar />
+          <Toolbar metrics={axesOf(project.metrics.value)} />
           {project.metrics.value && project.metrics.value.metrics.length === 0 ? (
             <div class="empty">
               <h1>No numbers yet</h1>

@@ -10,8 +10,10 @@ import { Failure, Note, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
 import { FilterField } from "../parts/filter.tsx";
 import { Icon } from "../parts/icon.tsx";
 import { Sections } from "../parts/sections.tsx";
-import { onChartKey, Toolbar } from "../parts/toolbar.tsx";
+import { onChartKey } from "../parts/keys.ts";
+import { axesOf, Toolbar } from "../parts/toolbar.tsx";
 import { Top } from "../parts/top.tsx";
+import { Views } from "../parts/views.tsx";
 import { VirtualList } from "../parts/virtual.tsx";
 import { change, ignored, view } from "../state.ts";
 
@@ -40,7 +42,9 @@ export default function Workspace({ entity, project: name }: { entity: string; p
       <div class={`ws${aside.value ? "" : " alone"}${sheet.value ? " sheet-open" : ""}`}>
         <Aside project={project} close={() => (sheet.value = false)} />
         <main>
-          <Toolbar />
+          <Toolbar metrics={axesOf(project.metrics.value)}>
+            <Views entity={entity} project={name} page="workspace" />
+          </Toolbar>
           <Notes project={project} />
           <Body project={project} drawn={drawn} total={total} />
         </main>

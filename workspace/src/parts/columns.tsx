@@ -1,14 +1,15 @@
-// The optional columns of the table of runs, and the list from which they are chosen by typing.
+// The optional columns of the table of runs, and the lists from which columns are chosen by typing.
 
-import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
 import type { Run } from "../data/api.ts";
 import { at } from "../data/project.ts";
-import * as format from "../model/format.ts";
+import { GROUP_FIELDS } from "../model/groups.ts";
 import { naturally } from "../model/sections.ts";
 import { change, view } from "../state.ts";
+import { Picker } from "./picker.tsx";
 
 const USUAL = 5;
+/** The server groups by that many columns. */
+const MOST_GROUPED = 5;
 
 /** "config.lr" or "summary.train/loss": the columns of the link, or some metrics and the configs that differ most. */
 export function columnsOf(runs: readonly Run[], usual: readonly string[]): readonly string[] {
@@ -21,13 +22,6 @@ export function columnsOf(runs: readonly Run[], usual: readonly string[]): reado
 export function valueOf(run: Run, column: string): unknown {
   if (column.startsWith("config.")) return at(run.config, column.slice("config.".length));
   return run.summary?.[column.slice("summary.".length)];
-}
-
-/** A value in one line. */
-export function textOf(value: unknown): string {
-  if (value === undefined || value === null) return "";
-  if (typeof value === "number") return format.value(value);
-  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Keys of configs, nested ones by their dot paths. */
@@ -58,66 +52,44 @@ interface Props {
 }
 
 export function ColumnPicker({ runs, metrics, usual, close }: Props) {
-  const text = useSignal("");
-  const box = useRef<HTMLDivElement>(null);
   const chosen = columnsOf(runs, usual);
-  const all = [...metrics.map((key) => `summary.${key}`), ...configKeys(runs).map((key) => `config.${key}`)];
-  const found = all.filter((column) => column.toLowerCase().includes(text.value.toLowerCase()));
-  useEffect(() => {
-    box.current?.querySelector("input")?.focus();
-    const outside = (event: Event): void => {
-      if (event.target instanceof Node && !box.current?.contains(event.target)) close();
-    };
-    const escape = (event: KeyboardEvent): void => {
-      if (event.key === "Escape") close();
-    };
-    addEventListener("pointerdown", outside);
-    addEventListener("keydown", escape);
-    return () => {
-      removeEventListener("pointerdown", outside);
-      removeEventListener("keydown", escape);
-    };
-  }, []);
-  const toggle = (column: string): void =>
-    change({ columns: chosen.includes(column) ? chosen.filter((name) => name !== column) : [...chosen, column] });
   return (
-    <div class="pop pick-list" ref={box} role="dialog" aria-label="Columns">
-      <label class="field on">
-        <input
-          type="search"
-          aria-label="Find a column"
-          value={text.value}
-          onInput={(event) => (text.value = event.currentTarget.value)}
-        />
-        <span class="dim">
-          {found.length} of {all.length}
-        </span>
-      </label>
-      <div class="opts">
-        {(["summary.", "config."] as const).map((place) => {
-          const mine = found.filter((column) => column.startsWith(place)).slice(0, 200);
-          return (
-            mine.length > 0 && (
-              <div key={place}>
-                <h3>{place === "summary." ? "Summary" : "Config"}</h3>
-                {mine.map((column) => (
-                  <label key={column} class="o">
-                    <input type="checkbox" checked={chosen.includes(column)} onChange={() => toggle(column)} />
-                    <span class="mono cut">{column.slice(place.length)}</span>
-                  </label>
-                ))}
-              </div>
-            )
-          );
-        })}
-        {found.length === 0 && <p class="dim">No column fits</p>}
-      </div>
-      <div class="row">
-        <span class="grow" />
-        <button class="link" onClick={() => change({ columns: null })}>
-          Reset
-        </button>
-      </div>
-    </div>
+    <Picker
+      label="Columns"
+      find="Find a column"
+      lists={[
+        { title: "Summary", options: metrics.map((key) => [`summary.${key}`, key]) },
+        { title: "Config", options: configKeys(runs).map((key) => [`config.${key}`, key]) },
+      ]}
+      chosen={chosen}
+      toggle={(column) =>
+        change({ columns: chosen.includes(column) ? chosen.filter((name) => name !== column) : [...chosen, column] })
+      }
+      reset={() => change({ columns: null })}
+      close={close}
+    />
+  );
+}
+
+/** Chooses by which columns the runs are grouped. */
+export function GroupPicker({ runs, close }: { runs: readonly Run[]; close: () => void }) {
+  const { group } = view.value;
+  const put = (next: readonly string[]): void => change({ group: next, open: [] });
+  return (
+    <Picker
+      label="Group by"
+      find="Find a column to group by"
+      lists={[
+        { title: "Config", options: configKeys(runs).map((key) => [`config.${key}`, key]) },
+        { title: "Run", options: Object.entries(GROUP_FIELDS) },
+      ]}
+      chosen={group}
+      toggle={(column) => {
+        if (group.includes(column)) put(group.filter((name) => name !== column));
+        else if (group.length < MOST_GROUPED) put([...group, column]);
+      }}
+      reset={() => put([])}
+      close={close}
+    />
   );
 }

@@ -9,12 +9,13 @@ import { theme } from "../chart/theme.ts";
 import type { Run } from "../data/api.ts";
 import { PanelData, type PanelSource } from "../data/panel.ts";
 import { startedAt } from "../data/project.ts";
-import { fidelity, lowerBound, totals } from "../model/buckets.ts";
-import * as format from "../model/format.ts";
-import type { Axis } from "../model/view.ts";
+import { type Axis, metricOf } from "../model/view.ts";
 import { change, view } from "../state.ts";
 import { Icon } from "./icon.tsx";
 import { slotOf } from "./marks.tsx";
+import { Menu } from "./menu.tsx";
+import { panelItems } from "./panel-menu.ts";
+import { oddMarks, stateOf } from "./panel-state.ts";
 import { type Shown, summaryOf, Tip } from "./tip.tsx";
 
 /** CSS pixels per bucket: at two, the picture equals that of all points. */
@@ -23,6 +24,8 @@ const NEAR = "300px";
 
 /** The shared context of a page's panels: the source of series, change events, and the cursor. */
 export interface Surroundings {
+  /** entity/project; null: SQL does not have these metrics as points. */
+  path: string | null;
   charts: PanelSource;
   panels: Set<PanelData>;
   cross: Signal<number | null>;
@@ -66,8 +69,12 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     };
   }, [data]);
 
-  const { method, weight, log, zoom } = view.value;
+  const { method, weight, log } = view.value;
   const axis = own ?? view.value.axis;
+  // A metric as the axis of this chart alone: zoom and cursor are in other units than those of the others.
+  const apart = own !== undefined && metricOf(own) !== null;
+  const alone = useSignal<readonly [number, number] | null>(null);
+  const zoom = apart ? alone.value : view.value.zoom;
   useEffect(() => {
     const width = host.current?.clientWidth || 400;
     const wanted = runs.map((run) => ({ id: run.id, startedAt: startedAt(run) }));
@@ -76,8 +83,8 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
 
   const drawn = useMemo(() => {
     const inputs: Input[] = runs.flatMap((run) => {
-      const entry = data.entries.get(run.id);
-      if (!entry?.overview) return [];
+      const { overview, fine } = data.shownOf(run.id, axis);
+      if (!overview) return [];
       return [
         {
           run: run.id,
@@ -85,9 +92,9 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
           slot: slotOf(run),
           running: run.state === "running",
           startedAt: startedAt(run),
-          writers: entry.overview.writers,
-          overview: entry.overview.buckets,
-          fine: zoom ? (entry.fine?.buckets ?? null) : null,
+          writers: overview.writers,
+          overview: overview.buckets,
+          fine: zoom ? (fine?.buckets ?? null) : null,
         },
       ];
     });
@@ -95,7 +102,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     return { lines, origin: originOf(inputs), range: zoom ? ([...zoom] as [number, number]) : rangeOf(lines) };
   }, [version.value, runs, axis, method, weight, log, zoom]);
   const { lines, origin, range } = drawn;
-  const state = stateOf(data, runs, lines, zoom);
+  const state = stateOf(data, runs, lines, zoom, axis);
   const smooth = method !== "none" && weight > 0;
   const picture = () => {
     let [from, to] = range ?? [0, 1];
@@ -104,7 +111,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
       lines,
       smooth,
       hovered: tip.value && tip.value.hits.length > 1 ? tip.value.nearest : null,
-      marks: [...marks, ...oddMarks(lines)],
+      marks: [...(apart ? [] : marks), ...oddMarks(lines)],
       axis,
       log,
       x: [from, to] as [number, number],
@@ -122,11 +129,11 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     if (!live || !element || !colours) return undefined;
     const made = new Plot(element, colours, {
       hover(x, top) {
-        project.cross.value = x;
+        if (!apart) project.cross.value = x;
         tip.value = x === null ? null : shownAt(latest.current().lines, made, x, top, element);
         made.show(latest.current());
       },
-      zoom: (wanted) => change({ zoom: wanted }),
+      zoom: (wanted) => (apart ? void (alone.value = wanted) : change({ zoom: wanted })),
     });
     plot.current = made;
     made.show(latest.current());
@@ -138,7 +145,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
       plot.current = null;
       tip.value = null;
     };
-  }, [live, metric]);
+  }, [live, metric, apart]);
   useEffect(() => plot.current?.show(picture()), [drawn, smooth, log, marks]);
   useSignalEffect(() => {
     const colours = theme.value;
@@ -146,7 +153,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
   });
   useSignalEffect(() => {
     const x = project.cross.value;
-    if (!tip.peek()) plot.current?.cross(x);
+    if (!tip.peek() && !apart) plot.current?.cross(x);
   });
 
   const onKey = (event: KeyboardEvent): void => {
@@ -157,7 +164,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     const at = tip.value ? hits([line], tip.value.x, Infinity)[0]!.index : step > 0 ? -1 : line.xm.length;
     const index = Math.min(line.xm.length - 1, Math.max(0, at + step * (event.shiftKey ? 10 : 1)));
     const x = line.xm[index]!;
-    project.cross.value = x;
+    if (!apart) project.cross.value = x;
     const [, top] = plot.current.at(x, line.smoothed[index]!);
     tip.value = shownAt(lines, plot.current, x, top, host.current!);
     plot.current.cross(x);
@@ -176,10 +183,21 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
         <span class="pt cut" title={metric}>
           <span class="dim">{metric.slice(0, slash)}</span>
           {metric.slice(slash)}
+          {apart && <span class="dim"> over {metricOf(axis)}</span>}
         </span>
         <span class="grow" />
         <span class="badge cut">{state.badge}</span>
         <span class="acts">
+          <Menu
+            label={`Save or copy ${metric}`}
+            icon="more"
+            items={() =>
+              panelItems({
+                ...{ metric, path: project.path, data, lines, axis, zoom, smooth },
+                ...{ plot: plot.current, host: host.current },
+              })
+            }
+          />
           <button
             class="btn quiet mini"
             aria-label={full ? "Close full screen" : `${metric} in full screen`}
@@ -221,61 +239,6 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
       )}
       {tip.value && <Tip shown={tip.value} axis={axis} origin={origin} smooth={smooth} />}
     </figure>
-  );
-}
-
-interface PanelState {
-  kind: "loading" | "drawn" | "empty" | "nan" | "failed";
-  badge: string;
-  points: number;
-  title?: string;
-  why?: string;
-}
-
-function stateOf(
-  data: PanelData,
-  runs: readonly Run[],
-  lines: readonly Line[],
-  zoom: readonly [number, number] | null,
-): PanelState {
-  const entries = runs.map((run) => data.entries.get(run.id));
-  const failed = entries.find((entry) => entry?.error)?.error;
-  const waiting = entries.some((entry) => !entry || (!entry.overview && !entry.error));
-  let [points, odd, buckets] = [0, 0, 0];
-  for (const line of lines) {
-    const [from, to] = zoom ? [lowerBound(line.x1, zoom[0]), lowerBound(line.x0, zoom[1])] : [0, line.x0.length];
-    const sum = totals(line.buckets, from, to);
-    points += sum.points;
-    odd += sum.odd;
-    buckets += sum.buckets;
-  }
-  if (points === 0 && waiting) return { kind: "loading", badge: "", points };
-  if (points === 0 && failed)
-    return { kind: "failed", badge: "", points, title: failed.message, why: failed.hint || failed.detail };
-  if (points === 0 && lines.length > 0) return { kind: "drawn", badge: "no points in this range", points };
-  if (points === 0)
-    return {
-      kind: "empty",
-      badge: "no points",
-      points,
-      title: "No points yet",
-      why: "None of the drawn runs has stored one.",
-    };
-  const badge = fidelity(buckets, points, format.count);
-  if (odd === points)
-    return {
-      kind: "nan",
-      badge,
-      points,
-      title: "No value is finite",
-      why: `${format.count(odd)} of ${format.count(points)} are NaN or infinite.`,
-    };
-  return { kind: "drawn", badge: failed ? "some runs could not be read" : badge, points };
-}
-
-function oddMarks(lines: readonly Line[]): Mark[] {
-  return lines.flatMap(({ buckets, x0 }) =>
-    Array.from(buckets.odd).flatMap((odd, i): Mark[] => (odd > 0 ? [{ kind: "nan", x: x0[i]! }] : [])),
   );
 }
 

@@ -6,6 +6,7 @@ import type { Mark } from "../chart/paint.ts";
 import type { Run } from "../data/api.ts";
 import type { Project } from "../data/project.ts";
 import * as format from "../model/format.ts";
+import { type Axis } from "../model/view.ts";
 import { search, type Section, sections } from "../model/sections.ts";
 import { change, view } from "../state.ts";
 import { Icon } from "./icon.tsx";
@@ -39,6 +40,15 @@ export function Sections({ project, runs, marks }: Props) {
     );
   }, [found, runs]);
   const having = (metric: string): readonly Run[] => owners.get(metric) ?? NO_RUNS;
+  const axes = useMemo(
+    () => new Map(found?.metrics.flatMap(({ name, x }): [string, Axis][] => (x ? [[name, `metric:${x}`]] : []))),
+    [found],
+  );
+  // What is chosen on the page goes before what the run has defined.
+  const axisOf = (metric: string): { axis?: Axis } => {
+    const axis = view.value.axis === "step" ? axes.get(metric) : undefined;
+    return axis === undefined ? {} : { axis };
+  };
   const shown = search(names, q);
   const made = sections(shown, cut);
   if (found && names.length > 0 && shown.length === 0)
@@ -56,7 +66,14 @@ export function Sections({ project, runs, marks }: Props) {
   return (
     <>
       {made.map((section) => (
-        <Fold key={section.name} section={section} project={project} having={having} marks={marks ?? NO_MARKS} />
+        <Fold
+          key={section.name}
+          section={section}
+          project={project}
+          having={having}
+          axisOf={axisOf}
+          marks={marks ?? NO_MARKS}
+        />
       ))}
       {full && names.includes(full) && (
         <FullScreen
@@ -64,6 +81,7 @@ export function Sections({ project, runs, marks }: Props) {
           metric={full}
           order={made.flatMap((section) => section.metrics)}
           runs={having(full)}
+          {...axisOf(full)}
           marks={marks ?? NO_MARKS}
         />
       )}
@@ -75,10 +93,11 @@ interface FoldProps {
   section: Section;
   project: Project;
   having: (metric: string) => readonly Run[];
+  axisOf: (metric: string) => { axis?: Axis };
   marks: readonly Mark[];
 }
 
-function Fold({ section, project, having, marks }: FoldProps) {
+function Fold({ section, project, having, axisOf, marks }: FoldProps) {
   const open = useSignal(true);
   const page = useSignal(0);
   const { metrics } = section;
@@ -118,7 +137,14 @@ function Fold({ section, project, having, marks }: FoldProps) {
       {open.value && (
         <div class="grid">
           {metrics.slice(from, from + PER_PAGE).map((metric) => (
-            <Panel key={metric} project={project} metric={metric} runs={having(metric)} marks={marks} />
+            <Panel
+              key={metric}
+              project={project}
+              metric={metric}
+              runs={having(metric)}
+              marks={marks}
+              {...axisOf(metric)}
+            />
           ))}
         </div>
       )}
@@ -130,11 +156,12 @@ interface FullProps {
   project: Project;
   metric: string;
   order: string[];
+  axis?: Axis;
   runs: readonly Run[];
   marks: readonly Mark[];
 }
 
-function FullScreen({ project, metric, order, runs, marks }: FullProps) {
+function FullScreen({ project, metric, order, axis, runs, marks }: FullProps) {
   useEffect(() => {
     const before = document.activeElement;
     return () => before instanceof HTMLElement && before.focus();
@@ -151,7 +178,15 @@ function FullScreen({ project, metric, order, runs, marks }: FullProps) {
   }, [metric, order.join("\n")]);
   return (
     <div class="over" role="dialog" aria-modal="true" aria-label={metric}>
-      <Panel key={metric} project={project} metric={metric} runs={runs} full marks={marks} />
+      <Panel
+        key={metric}
+        project={project}
+        metric={metric}
+        runs={runs}
+        full
+        marks={marks}
+        {...(axis ? { axis } : {})}
+      />
     </div>
   );
 }

@@ -3,7 +3,7 @@
 
 import type { Hit, Line } from "../chart/series.ts";
 import * as format from "../model/format.ts";
-import type { Axis } from "../model/view.ts";
+import { type Axis, AXIS_WORDS, isTimed, metricOf } from "../model/view.ts";
 import { Swatch } from "./marks.tsx";
 
 const ROWS = 12;
@@ -99,6 +99,8 @@ function Foot({ hit: { line, index }, smooth }: { hit: Hit; smooth: boolean }) {
 function placeWord(near: Hit | undefined, x: number, axis: Axis, origin: bigint): string {
   if (axis === "relative") return format.duration(near?.x ?? x);
   if (axis === "time") return format.when((near?.x ?? x) * 1000);
+  const metric = metricOf(axis);
+  if (metric !== null) return `${metric} ${format.value(near?.x ?? x)}`;
   if (!near) return `step ${format.step(origin + BigInt(Math.round(x)))}`;
   const first = origin + BigInt(Math.round(near.line.x0[near.index]!));
   return `step ${format.step(first)}`;
@@ -122,6 +124,6 @@ export function summaryOf(metric: string, lines: readonly Line[], axis: Axis): s
     return `${line.name}: last ${format.value(b.last.at(-1) ?? Number.NaN)}, between ${format.value(min!)} and ${format.value(max!)}`;
   });
   const more = lines.length > parts.length ? `, and ${lines.length - parts.length} more` : "";
-  const over = { step: "steps", relative: "relative time", time: "time" }[axis];
+  const over = metricOf(axis) ?? (isTimed(axis) ? AXIS_WORDS[axis].toLowerCase() : "steps");
   return `${metric} over ${over}. ${parts.join("; ")}${more}. Arrow keys move the cursor.`;
 }

@@ -1,12 +1,21 @@
 // The settings of all charts of a page: the search, the axis, smoothing, the scale, the zoom.
 
+import type { ComponentChildren } from "preact";
+import type { MetricNames } from "../data/api.ts";
 import { METHOD_WORDS, METHODS, type Method } from "../model/smoothing.ts";
-import { AXES, AXIS_WORDS, type Axis } from "../model/view.ts";
-import { change, link, view } from "../state.ts";
+import { AXES, AXIS_WORDS, type Axis, metricOf } from "../model/view.ts";
+import { canUndo, change, link, undo, view } from "../state.ts";
 import { Icon } from "./icon.tsx";
 
-export function Toolbar() {
+/** How many metrics the list of x-axes has at most. */
+const MOST_AXES = 500;
+
+/** @param metrics those that can be the x-axis */
+export function Toolbar({ metrics, children }: { metrics?: readonly string[]; children?: ComponentChildren }) {
   const { q, axis, method, weight, log, cut, zoom } = view.value;
+  const chosen = metricOf(axis);
+  const names = metrics?.slice(0, MOST_AXES) ?? [];
+  if (chosen !== null && !names.includes(chosen)) names.unshift(chosen);
   return (
     <div class="bar">
       <label class="field search">
@@ -32,6 +41,15 @@ export function Toolbar() {
               {AXIS_WORDS[name]}
             </option>
           ))}
+          {names.length > 0 && (
+            <optgroup label="Metrics">
+              {names.map((name) => (
+                <option key={name} value={`metric:${name}`}>
+                  {name}
+                </option>
+              ))}
+            </optgroup>
+          )}
         </select>
       </label>
       <span class="btn pick lg">
@@ -73,13 +91,27 @@ export function Toolbar() {
       </button>
       {zoom && (
         <button class="btn" onClick={() => change({ zoom: null })} title="Double-click in a chart does the same (0)">
-          <Icon name="undo" />
           Reset zoom
         </button>
       )}
       <span class="grow lg" />
+      {children}
+      <UndoButton />
       <CopyButton />
     </div>
+  );
+}
+
+/** The metrics that a toolbar offers as axes. */
+export function axesOf(found: MetricNames | null): string[] {
+  return found?.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) ?? [];
+}
+
+export function UndoButton() {
+  return (
+    <button class="btn quiet lg" aria-label="Undo" title="Undo (Ctrl Z)" disabled={!canUndo.value} onClick={undo}>
+      <Icon name="undo" />
+    </button>
   );
 }
 
@@ -94,27 +126,4 @@ export function CopyButton() {
       <Icon name="link" />
     </button>
   );
-}
-
-/** Whether keys go into a field. */
-export function isTyping(target: EventTarget | null): target is HTMLElement {
-  return (
-    target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement
-  );
-}
-
-/** Keyboard shortcuts, active while no field has the focus. */
-export function onChartKey(event: KeyboardEvent): void {
-  const target = event.target;
-  if (isTyping(target)) {
-    if (event.key === "Escape") target.blur();
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const field = { m: "metrics", M: "metrics", "/": "filter" }[event.key];
-  if (field) {
-    event.preventDefault();
-    document.getElementById(field)?.focus();
-  } else if (event.key === "l" || event.key === "L") change({ log: !view.value.log });
-  else if (event.key === "0") change({ zoom: null });
 }

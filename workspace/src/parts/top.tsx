@@ -4,14 +4,15 @@ import { useSignal } from "@preact/signals";
 import { pin, pinned } from "../chart/theme.ts";
 import type { Live } from "../data/live.ts";
 import * as format from "../model/format.ts";
-import { runsHref, sqlHref, workspaceHref } from "../model/place.ts";
+import { compareHref, runsHref, sqlHref, workspaceHref } from "../model/place.ts";
 import { kept } from "../state.ts";
+import { Find } from "./find.tsx";
 import { Icon } from "./icon.tsx";
 
 interface Props {
   entity?: string;
   project?: string;
-  current?: "workspace" | "runs" | "sql";
+  current?: "workspace" | "runs" | "compare" | "sql";
   live?: Live | null;
 }
 
@@ -22,6 +23,7 @@ export function Top({ entity, project, current, live = null }: Props) {
       ? ([
           ["workspace", "Workspace", workspaceHref(entity, project)],
           ["runs", "Runs", runsHref(entity, project)],
+          ["compare", "Compare", compareHref(entity, project)],
           ["sql", "SQL", sqlHref(entity, project)],
         ] as const)
       : [];
@@ -52,6 +54,7 @@ export function Top({ entity, project, current, live = null }: Props) {
       </nav>
       <span class="grow" />
       {live && <LiveMark live={live} />}
+      <Find />
       <ThemeButton />
     </header>
   );

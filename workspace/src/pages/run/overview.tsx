@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { get, type Json, type State } from "../../data/api.ts";
 import * as format from "../../model/format.ts";
-import { naturally } from "../../model/sections.ts";
+import { flat, logged } from "../../model/values.ts";
 import { Icon } from "../../parts/icon.tsx";
 import { Note, StateMark } from "../../parts/marks.tsx";
 import type { Alert, Rejection, TabProps } from "../run.tsx";
@@ -227,27 +227,6 @@ function KeyValue({ name, value }: { name: string; value: Json }) {
         {text}
       </span>
     </>
-  );
-}
-
-/** Nested objects by dot path, without W&B's {"value": …}. */
-function flat(values: Record<string, Json>, before = ""): [string, Json][] {
-  return Object.entries(values)
-    .toSorted(([a], [b]) => naturally(a, b))
-    .flatMap(([key, value]): [string, Json][] => {
-      const name = before + key;
-      if (typeof value !== "object" || value === null || Array.isArray(value)) return [[name, value]];
-      if ("_type" in value) return [[name, String(value["_type"])]];
-      const keys = Object.keys(value);
-      if (keys.length === 1 && keys[0] === "value") return [[name, value["value"]!]];
-      return keys.length === 0 ? [[name, "{}"]] : flat(value, `${name}.`);
-    });
-}
-
-// The head of the page shows step, time and duration of the last row.
-function logged(values: Record<string, Json>): Record<string, Json> {
-  return Object.fromEntries(
-    Object.entries(values).filter(([key]) => !["_step", "_timestamp", "_runtime"].includes(key)),
   );
 }
 

@@ -7,6 +7,7 @@ import type { PanelData, PanelSource } from "../../data/panel.ts";
 import { startedAt } from "../../data/project.ts";
 import { counted } from "../../model/format.ts";
 import { search, sections } from "../../model/sections.ts";
+import { isTimed } from "../../model/view.ts";
 import { Panel, type Surroundings } from "../../parts/panel.tsx";
 import { Toolbar } from "../../parts/toolbar.tsx";
 import { view } from "../../state.ts";
@@ -23,6 +24,7 @@ class Measured implements PanelSource, Surroundings {
   readonly panels = new Set<PanelData>();
   readonly cross = signal<number | null>(null);
   readonly charts = this;
+  readonly path = null;
   #rows: Row[] = [];
 
   take(rows: Row[]): void {
@@ -55,7 +57,7 @@ class Measured implements PanelSource, Surroundings {
       buckets: {
         ...{ origin: 0n, width: 1, start: steps, firstStep: steps, lastStep: steps, count: ones, odd: zeros },
         ...{ min: values, max: values, mean: values, first: values, last: values },
-        ...{ minWriter: null, maxWriter: null, time },
+        ...{ minWriter: null, maxWriter: null, time, along: null },
       },
     });
   }
@@ -125,7 +127,7 @@ export function System({ run, address }: TabProps) {
                 key={name}
                 project={measured}
                 metric={name}
-                axis={axis === "step" ? "relative" : axis}
+                axis={isTimed(axis) ? axis : "relative"}
                 runs={measured.having(name).map((writer) => runs.get(writer)!)}
               />
             ))}
