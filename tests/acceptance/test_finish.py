@@ -246,3 +246,18 @@ async def test_finish_waits_while_the_server_makes_progress(start_run: StartRun)
         run.log({"a": 1})
         await asyncio.to_thread(run.finish)
     assert (run.account.stored, run.account.left) == (1, 0)
+
+
+@pytest.mark.parametrize(("given", "stored"), [(2**40, 2**31 - 1), (-(2**40), -(2**31)), (0xC000013A, 2**31 - 1)])
+def test_exit_code_beyond_32_bits_is_clamped(backend: Backend, start_run: StartRun, given: int, stored: int) -> None:
+    run = start_run(backend.url)
+    run.log({"a": 1})
+    run.finish(given)
+    assert state(backend) == [("failed", stored)]
+
+
+@pytest.mark.parametrize("timeout_s", [float("inf"), 10**400])
+def test_flush_takes_any_timeout(backend: Backend, start_run: StartRun, timeout_s: float) -> None:
+    run = start_run(backend.url)
+    run.log({"a": 1})
+    assert run.flush(timeout_s)

@@ -205,6 +205,7 @@ def test_run_dir_is_created_on_access(tmp_path: Path) -> None:
         ({"level": "FATAL"}, "the level of an alert must be INFO, WARN or ERROR"),
         ({"wait_duration": "soon"}, "wait_duration must be seconds or a timedelta"),
         ({"wait_duration": -1}, "wait_duration must be seconds or a timedelta"),
+        ({"wait_duration": 10**400}, "wait_duration must be seconds or a timedelta"),
         ({"wait_duration": float("nan")}, "wait_duration must be seconds or a timedelta"),
     ],
 )

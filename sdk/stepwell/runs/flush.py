@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import Awaitable, Generator
 from typing import Any
 
@@ -19,7 +20,8 @@ class Flush(Awaitable[bool]):
 
     def __init__(self, done: concurrent.futures.Future[None] | None, timeout_s: float | None) -> None:
         self._done = done
-        self._timeout_s = timeout_s
+        # Python refuses longer waits, infinite ones too.
+        self._timeout_s = None if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX)
 
     def wait(self) -> bool:
         """Blocks until the flush is done, or the time is up."""

@@ -133,6 +133,7 @@ class Lifecycle:
 
     def finish(self, exit_code: int) -> None:
         """Ends the run in this process, or completes an end that an exception has interrupted; see `Run.finish`."""
+        exit_code = min(max(exit_code, -(2**31)), 2**31 - 1)  # the server stores 32 bits
         with self._changing:
             self.state = state = self.state.ended(exit_code, self._ending)
         if not isinstance(state, Finished) or state.ending is None:
