@@ -35,7 +35,7 @@ from stepwell_ingest.db.migrate import migrate
 
 _TURNS = 3
 #: The number of queries whose plans are kept, and the longest line of a plan.
-_WORST = 5
+_WORST = 3
 _PLAN_WIDTH = 240
 #: Longer queries are cancelled.
 _TIMEOUT_S = 60
@@ -109,9 +109,20 @@ async def keep_plans(connection: asyncpg.Connection, results: list[dict[str, Any
         ended = rated[query.name] < float("inf")
         explain = "EXPLAIN (ANALYZE, BUFFERS)" if ended else "EXPLAIN"
         plan = await connection.fetch(f"{explain} {(query.better or query.stepwell).replace('$SINCE', since)}")
-        lines = [f"-- {query.name}: {rated[query.name]} times the plain table", *(row[0] for row in plan)]
+        lines = [f"-- {query.name}: {rated[query.name]} times the plain table", *_executed([row[0] for row in plan])]
         parts.append("\n".join(line[:_PLAN_WIDTH] for line in lines))
     file.write_text("\n\n".join(parts) + "\n")
+
+
+def _executed(plan: list[str]) -> list[str]:
+    """The lines of a plan without nodes that were never executed."""
+    kept, skips = [], False
+    for line in plan:
+        if "->" in line:
+            skips = "(never executed)" in line
+        if not skips:
+            kept.append(line)
+    return kept
 
 
 def _rating(result: dict[str, Any]) -> float:

@@ -355,10 +355,13 @@ def _sql() -> Route:
             Parameter(
                 "format",
                 "the format; without it, the Accept header decides, else json",
-                choices=("json", "csv"),
+                choices=("json", "csv", "arrow", "parquet"),
             ),
         ),
-        answers=("application/json", "text/csv"),
+        answers=(
+            *("application/json", "text/csv"),
+            *("application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"),
+        ),
         errors=(400, 503),
         body="application/json",
     )
