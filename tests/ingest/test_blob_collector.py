@@ -143,7 +143,13 @@ class TestWhatGoes:
             assert not await is_there(worker, store, pg, sha256)
 
     async def test_unavailable_store_leaves_rows_marked(
-        self, blob_worker: Worker, collector: Collector, store: Store, pg: asyncpg.Connection, bucket: str
+        self,
+        blob_worker: Worker,
+        collector: Collector,
+        store: Store,
+        pg: asyncpg.Connection,
+        bucket: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         sha256 = await upload(blob_worker)
         await age(pg, sha256)
@@ -152,10 +158,9 @@ class TestWhatGoes:
             await Collector(collector._dsn, nowhere, Timeouts()).collect()
         assert (await head(blob_worker, sha256))[0] == 200  # no removal has started
         await age(pg, sha256)
-        original, store.move = store.move, nowhere.move  # type: ignore[method-assign]  # the store fails from then on
-        with pytest.raises(UnavailableError, match="could not move a blob"):
+        with monkeypatch.context() as patch, pytest.raises(UnavailableError, match="could not move a blob"):
+            patch.setattr(store, "move", nowhere.move)
             await collect(collector)
-        store.move = original  # type: ignore[method-assign]  # the store works again
         assert (await head(blob_worker, sha256))[0] == 404
         assert await store.size(path_of(sha256)) == 100
         assert await collect(collector) == Collected(0, 0)  # the collector that marked it may still be running
@@ -297,14 +302,15 @@ class TestWhatIsSaid:
         pg: asyncpg.Connection,
         meanwhile: str,
         then: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         sha256, data = make_blob(100)
         await upload(blob_worker)
         await age(pg, sha256)
-        original, settle = store.move, collector._settle
+        original = store.move
 
         async def sleepy(path: str, to: str) -> None:
-            store.move = original  # type: ignore[method-assign]  # the next ones are fast
+            monkeypatch.setattr(store, "move", original)  # the next ones are fast
             await pg.execute("UPDATE stepwell.blob SET removing_at = removing_at - interval '6 minutes'")
             if meanwhile != "nobody else collects":
                 assert await Collector(collector._dsn, open_store(place), Timeouts())._pass(pg) == Collected(1, 100)
@@ -315,13 +321,12 @@ class TestWhatIsSaid:
         async def killed(*_: object) -> None:
             raise ConnectionResetError
 
-        store.move = sleepy  # type: ignore[method-assign]  # of this store alone
+        monkeypatch.setattr(store, "move", sleepy)
         if then == "it is killed at once":
-            collector._settle = killed  # type: ignore[method-assign]  # of this collector alone
-            with pytest.raises(UnavailableError):
+            with monkeypatch.context() as patch, pytest.raises(UnavailableError):
+                patch.setattr(collector, "_settle", killed)
                 await collect(collector)
             assert await store.size(path_of(sha256)) is None
-            collector._settle = settle  # type: ignore[method-assign]  # as it was
         assert await collect(collector) == Collected(0, 0)
         assert await is_there(blob_worker, store, pg, sha256)
         assert await store.below("removing/") == []

@@ -6,8 +6,6 @@ import datetime
 import io
 import math
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -16,9 +14,9 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from fixtures.ingest import Session
+from fixtures.ingest import Session, start_worker
 from fixtures.reads import frame, store
-from stepwell_ingest.config import Config, Sql
+from stepwell_ingest.config import Sql
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -66,16 +64,6 @@ async def post(worker: Worker, query: str, path: str, **headers: str) -> tuple[i
         return reply.status, reply.content_type, await reply.read()
 
 
-@asynccontextmanager
-async def worker_with(dsn: str, **sql: Any) -> AsyncIterator[Worker]:
-    worker = Worker(Config(dsn, port=0, sql=Sql(**sql)))
-    await worker.start()
-    try:
-        yield worker
-    finally:
-        await worker.stop()
-
-
 @pytest.mark.parametrize("format_", ["arrow", "parquet"])
 async def test_values_and_types(worker: Worker, format_: str) -> None:
     query = "SELECT " + ", ".join(f"{expression} AS c{n}" for n, (expression, _, _) in enumerate(VALUES))
@@ -100,7 +88,7 @@ async def test_history_is_exact_and_named_by_accept(any_worker: Worker) -> None:
 
 @pytest.mark.parametrize("format_", ["arrow", "parquet"])
 async def test_many_batches_and_none(postgres_dsn: str, format_: str) -> None:
-    async with worker_with(postgres_dsn, batch_bytes=20_000) as worker:
+    async with start_worker(postgres_dsn, sql=Sql(batch_bytes=20_000)) as worker:
         path = f"/v1/sql?format={format_}"
         table = read(format_, (await post(worker, "SELECT generate_series(1, 20000) AS n", path))[2])
         assert table["n"].to_pylist() == list(range(1, 20001))
@@ -111,7 +99,7 @@ async def test_many_batches_and_none(postgres_dsn: str, format_: str) -> None:
 @pytest.mark.parametrize("format_", ["arrow", "parquet"])
 @pytest.mark.parametrize("limits", [{"rows": 10}, {"answer_bytes": 500}])
 async def test_truncated_answer_is_cut_off(postgres_dsn: str, format_: str, limits: dict[str, int]) -> None:
-    async with worker_with(postgres_dsn, **limits) as worker:
+    async with start_worker(postgres_dsn, sql=Sql(**limits)) as worker:
         with pytest.raises(aiohttp.ClientPayloadError):
             await post(worker, "SELECT generate_series(1, 5000) AS n", f"/v1/sql?format={format_}")
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
 
-from fixtures.ingest import Session
+from fixtures.ingest import Session, start_worker
 from fixtures.reads import frame, store
-from stepwell_ingest.config import Config, Sql
+from stepwell_ingest.config import Sql
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -47,16 +45,6 @@ async def post(worker: Worker, query: str, path: str = "/v1/sql", **headers: str
 
 async def ask(worker: Worker, query: str) -> Any:
     return orjson.loads((await post(worker, query))[2])
-
-
-@asynccontextmanager
-async def worker_with(dsn: str, **sql: Any) -> AsyncIterator[Worker]:
-    worker = Worker(Config(dsn, port=0, sql=Sql(**sql)))
-    await worker.start()
-    try:
-        yield worker
-    finally:
-        await worker.stop()
 
 
 async def test_answer_has_columns_rows_and_time(any_worker: Worker) -> None:
@@ -97,14 +85,14 @@ async def test_empty_answer_is_complete(worker: Worker) -> None:
 
 @pytest.mark.parametrize(("rows", "truncated"), [(1, True), (9, True), (10, False), (11, False)])
 async def test_answer_is_truncated_at_the_row_limit(postgres_dsn: str, rows: int, truncated: bool) -> None:
-    async with worker_with(postgres_dsn, rows=rows) as worker:
+    async with start_worker(postgres_dsn, sql=Sql(rows=rows)) as worker:
         answer = await ask(worker, "SELECT generate_series(1, 10)")
         assert answer["rows"] == [[number + 1] for number in range(min(rows, 10))]
         assert answer["truncated"] is truncated
 
 
 async def test_answer_is_truncated_at_the_byte_limit(postgres_dsn: str) -> None:
-    async with worker_with(postgres_dsn, answer_bytes=1000) as worker:
+    async with start_worker(postgres_dsn, sql=Sql(answer_bytes=1000)) as worker:
         answer = await ask(worker, "SELECT repeat('x', 96) FROM generate_series(1, 50)")
         assert (len(answer["rows"]), answer["truncated"]) == (10, True)
         whole = await ask(worker, "SELECT repeat('x', 96) FROM generate_series(1, 10)")
@@ -114,7 +102,7 @@ async def test_answer_is_truncated_at_the_byte_limit(postgres_dsn: str) -> None:
 
 
 async def test_many_rows_arrive_in_batches(postgres_dsn: str) -> None:
-    async with worker_with(postgres_dsn, batch_bytes=10_000) as worker:
+    async with start_worker(postgres_dsn, sql=Sql(batch_bytes=10_000)) as worker:
         answer = await ask(worker, "SELECT i, repeat('x', i % 500) FROM generate_series(1, 20000) i")
         assert [row[0] for row in answer["rows"]] == list(range(1, 20001))
         assert all(len(text) == number % 500 for number, text in answer["rows"])

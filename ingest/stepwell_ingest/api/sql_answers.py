@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from stepwell_ingest.read.sql import Column
 from stepwell_ingest.read.values import as_safe_json, as_text
 
 
-class Answer:
+class Answer(ABC):
     """An answer under way.
 
     Args:
@@ -38,9 +39,9 @@ class Answer:
         self._began = time.monotonic()
         self._response: web.StreamResponse | None = None
 
+    @abstractmethod
     async def send(self, columns: Sequence[Column], rows: Sequence[Any]) -> int | None:
         """Sends a batch; returns its size in bytes, or None where not all rows fit."""
-        raise NotImplementedError
 
     async def end(self, truncated: bool, hints: Sequence[str] = ()) -> web.StreamResponse:
         """Ends the answer; a truncated one is left without its last chunk, so that no client takes it for complete."""

@@ -32,7 +32,7 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     writer = rows_writer(format_)
     values = "text" if writer.texts else "json"
     answer = SqlAnswer(client.hint)
-    # A generator, so that an error of our own output is none of the connection.
+    # The batches come from a generator, so that an error while writing the output is not taken for a lost connection.
     batches = _batches(client, {"query": query, "timeout_s": timeout_s, "values": values, "hints": True}, answer)
     count = 0
     for rows in batches:
