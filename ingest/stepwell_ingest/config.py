@@ -92,8 +92,7 @@ class Timeouts:
         silent_s: a writer that no worker has heard from for this long counts as crashed.
         blob_part_s: how long parts of an unfinished upload are kept.
         blob_grace_s: how long a file that no run names stays after it was stored, or after a client was last told that
-        it
-            is stored: the frame that names it may wait in a spool.
+            it is stored: the frame that names it may wait in a spool.
     """
 
     statement_s: float = 60.0

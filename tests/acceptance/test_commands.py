@@ -152,7 +152,7 @@ class TestUp:
             done = stepwell_command("up", "--port", str(port), "--data", data_place / "data")
         assert done.returncode == 1
         assert done.stderr.startswith(f"stepwell: cannot listen on 127.0.0.1 port {port}\n  Address already in use\n")
-        assert "Take another port with --port" in done.stderr
+        assert "Choose another port with --port" in done.stderr
         assert not (data_place / "data" / "postgres").exists()  # detected before Postgres was created
 
     @pytest.mark.parametrize("workers", ["1", "2"])
@@ -189,7 +189,7 @@ class TestUp:
         pid = int((running.data / "postgres" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         assert running.process.wait(30) == 1
-        assert "stepwell: Postgres has ended, so the server ends too\n" in running.output
+        assert "stepwell: Postgres has stopped, so the server stops, too\n" in running.output
 
 
 class TestSql:

@@ -150,12 +150,12 @@ def test_interrupted_ending_steps_are_repeated() -> None:
         if (error := trouble.pop(0)) is not None:
             raise error
 
-    ending = Ending([lambda: done.append("first"), cut_off, lambda: ending.go_on(), lambda: done.append("last")])
+    ending = Ending([lambda: done.append("first"), cut_off, lambda: ending.complete(), lambda: done.append("last")])
     with pytest.raises(KeyboardInterrupt):
-        ending.go_on()
+        ending.complete()
     assert ending.left
-    ending.go_on()
-    ending.go_on()
+    ending.complete()
+    ending.complete()
     assert (done, ending.left, ending.in_use) == (["first", "cut off", "cut off", "last"], False, False)
 
 

@@ -206,7 +206,7 @@ def test_unreachable_server_is_named_and_nothing_is_left(
     timeouts = Timeouts(resume_s=0.2, retry_min_s=0.01, retry_max_s=0.05, finish_idle_s=0.2)
     with pytest.raises(UnavailableError) as caught:
         start_run(url, timeouts=timeouts, **how)
-    assert str(caught.value).startswith(f"the server did not answer within 0.2 s where run run-1 continues ({url})")
+    assert str(caught.value).startswith(f"the server did not say within 0.2 s where run run-1 continues ({url})")
     assert caught.value.hint == "a run can only be resumed, rewound or forked while the server answers"
     assert left_behind(tmp_path / "spool") == []
 

@@ -272,11 +272,11 @@ class TestWhatIsSaid:
         sha256, data = make_blob(size)
         await upload(blob_worker, size)
         await age(pg, sha256)
-        marked, go_on, original = asyncio.Event(), asyncio.Event(), store.move
+        marked, proceed, original = asyncio.Event(), asyncio.Event(), store.move
 
         async def slow(path: str, to: str) -> None:
             marked.set()
-            await go_on.wait()
+            await proceed.wait()
             await original(path, to)
 
         store.move = slow  # type: ignore[method-assign]  # of this store alone
@@ -286,7 +286,7 @@ class TestWhatIsSaid:
         assert (status, headers["Upload-Offset"]) == (404, "0")
         status, reply, _ = await put(blob_worker, sha256, data)
         assert (status, reply["error"]["code"], reply["error"]["retryable"]) == (503, "unavailable", True)
-        go_on.set()
+        proceed.set()
         assert await collecting == Collected(1, size)
         assert (await put(blob_worker, sha256, data))[0] == 201
         assert await is_there(blob_worker, store, pg, sha256)

@@ -167,7 +167,7 @@ async def test_interrupted_upload_keeps_existing_parts(blob_worker: Worker) -> N
 
         async def breaks_off(start: int = start) -> AsyncIterator[bytes]:
             yield data[start : start + PART // 8]
-            raise UnavailableError("the body broke off")
+            raise UnavailableError("the body was cut off")
 
         with pytest.raises(UnavailableError):
             await blobs.receive(Claim(sha256, start, PART, len(data)), breaks_off())

@@ -140,13 +140,13 @@ class TestSealing:
     async def test_running_sealing_pass_is_undone(self, write_path: WritePath, connection: asyncpg.Connection) -> None:
         cursor = await fill(write_path, Session(), seal=False)
         sealer = Sealer(write_path.pool, SMALL)
-        begun, go_on = _held(sealer, "_hand_over")
+        begun, proceed = _held(sealer, "_hand_over")
         sealing = asyncio.create_task(sealer.seal(EpochKey(*cursor.key), whole=True))
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
         await _waits_for_a_lock(write_path.pool)
-        go_on.set()
+        proceed.set()
         with pytest.raises(ChangedError, match="its run was deleted"):
             await sealing
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nothing else sweeps here
@@ -157,13 +157,13 @@ class TestSealing:
         cursor = await fill(write_path, session)
         await Sealer(write_path.pool, SMALL).seal(EpochKey(*cursor.key), whole=True)
         merger = Merger(write_path.pool, SMALL)
-        begun, go_on = _held(merger, "_read")
+        begun, proceed = _held(merger, "_read")
         merging = asyncio.create_task(merger.merge(EpochKey(*cursor.key), 0))
         await begun.wait()
         await remove(connection, [cursor.run_id])
         sweeping = asyncio.create_task(Sweeper(connection).sweep())
         await _waits_for_a_lock(write_path.pool)
-        go_on.set()
+        proceed.set()
         assert await merging > 0
         assert (await sweeping).left == 0  # type: ignore[union-attr]  # nothing else sweeps here
         assert await rows_of(connection, cursor.run_id) == {}
@@ -180,15 +180,15 @@ class TestSealing:
 
 def _held(thing: object, method: str) -> tuple[asyncio.Event, asyncio.Event]:
     """The method sets the first event when it is called, and waits for the second."""
-    begun, go_on, original = asyncio.Event(), asyncio.Event(), getattr(thing, method)
+    begun, proceed, original = asyncio.Event(), asyncio.Event(), getattr(thing, method)
 
     async def wait(*arguments: object) -> object:
         begun.set()
-        await go_on.wait()
+        await proceed.wait()
         return await original(*arguments)
 
     setattr(thing, method, wait)
-    return begun, go_on
+    return begun, proceed
 
 
 async def _waits_for_a_lock(pool: asyncpg.Pool) -> None:

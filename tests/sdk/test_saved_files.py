@@ -82,7 +82,7 @@ def test_unknown_policy_is_a_value_error(logged: testing.Capture) -> None:
 @pytest.mark.parametrize("url", ["gs://bucket/x", "s3://bucket/x"])
 def test_cloud_url_gives_a_warning(logged: testing.Capture, caplog: pytest.LogCaptureFixture, url: str) -> None:
     assert stepwell.save(url) == []
-    assert "only files of this host are kept" in caplog.text
+    assert "only files on this host can be saved" in caplog.text
 
 
 @pytest.mark.parametrize(("policy", "content"), [("now", b"old"), ("live", b"new!"), ("end", b"new!")])

@@ -228,7 +228,7 @@ def test_random_signals_keep_rows_intact() -> None:
 
 def test_slow_value_does_not_block_other_threads() -> None:
     stage = new_stage()
-    entered, go_on = threading.Event(), threading.Event()
+    entered, proceed = threading.Event(), threading.Event()
 
     class Slow:
         def __fspath__(self) -> str:
@@ -236,7 +236,7 @@ def test_slow_value_does_not_block_other_threads() -> None:
 
         def __str__(self) -> str:
             entered.set()
-            assert go_on.wait(30)
+            assert proceed.wait(30)
             return "slow"
 
     thread = threading.Thread(target=stage.log, args=({"slow": Slow()},))
@@ -244,7 +244,7 @@ def test_slow_value_does_not_block_other_threads() -> None:
     assert entered.wait(30)
     stage.log({"a": 1.0})
     assert stage.cut() is not None
-    go_on.set()
+    proceed.set()
     thread.join()
     assert rows(stage) == {1: {"slow": Json("slow")}}
 

@@ -161,7 +161,7 @@ async def test_frames_and_files_are_refused_before_the_disk_is_full(
             http.put(f"{worker.url}/v1/blobs/{'0' * 64}", data=b"x", headers={"Content-Length": "1"}) as reply,
         ):
             assert reply.status == 503, await reply.text()
-            assert "takes no files" in await reply.text()
+            assert "accepts no files" in await reply.text()
 
 
 def test_disk_reserve_is_relative_and_local(tmp_path: Path) -> None:

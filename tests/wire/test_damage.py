@@ -103,7 +103,7 @@ def lie(offset: int, value: int) -> Callable[[], bytes]:
         pytest.param(lie(44, HUGE), "a frame claims more objects than it holds", id="objects"),
         pytest.param(lie(44, 0), "a frame has unexpected bytes at its end", id="objects-none"),
         pytest.param(lie(44, 1), "objects are cut off|unexpected bytes at its end", id="objects-fewer"),
-        pytest.param(lie(48, HUGE), "a frame miscounts its points .1000000000 claimed, 5 there", id="points"),
+        pytest.param(lie(48, HUGE), "a frame miscounts its points .1000000000 claimed, 5 found", id="points"),
         pytest.param(lie(BLOCK_1, HUGE), "a block exceeds its frame .1000000000 keys", id="keys"),
         pytest.param(lie(BLOCK_1 + 4, HUGE), "a block exceeds its frame", id="rows"),
         pytest.param(lie(BLOCK_1 + 4, 2**32 - 1), "a block exceeds its frame", id="rows-most"),

@@ -61,7 +61,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
 
     Raises:
         DataError: the path holds no hash, or the headers are invalid.
-        UnavailableError: the server is stopping or has no blob store, or the body broke off.
+        UnavailableError: the server is stopping or has no blob store, or the body was cut off.
         Error: as `BlobIntake.receive`.
     """
     services.gate.check_open(hint="the SDK retries automatically")
@@ -75,7 +75,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
 def _place_of(services: BlobServices) -> BlobIntake:
     if services.blobs is None:
         raise UnavailableError(
-            "this server has no place for files", hint="start it with --blobs, a folder or s3://bucket/prefix"
+            "this server stores no files", hint="start it with --blobs and a directory or s3://bucket/prefix"
         )
     return services.blobs
 
@@ -172,7 +172,7 @@ def _claim(request: web.Request) -> Claim:
     total = int(found[3])
     if found[1] is None:
         if length:
-            raise DataError("a request to complete a blob has no body", detail=f"it has {length} bytes")
+            raise DataError("a request that completes a blob must not have a body", detail=f"it has {length} bytes")
         return Claim(sha256, 0, None, total)
     first, last = int(found[1]), int(found[2])
     if not first <= last < total or (length is not None and length != last - first + 1):
@@ -185,4 +185,4 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
         async for piece in request.content.iter_chunked(_PIECE_BYTES):
             yield piece
     except (ConnectionError, ClientError, web.RequestPayloadError) as error:
-        raise UnavailableError("the body broke off", detail=str(error)[:200] or type(error).__name__) from error
+        raise UnavailableError("the body was cut off", detail=str(error)[:200] or type(error).__name__) from error

@@ -147,25 +147,25 @@ async def _send_pages(
     reply: Reply, database: Database, row: RunRow, wanted: Wanted, limit: int | None
 ) -> web.StreamResponse:
     """Sends all rows, or whole steps until there are `limit` rows; the last batch says where to continue."""
-    sent, go_on, seen = 0, None, set[str]()
+    sent, next_step, seen = 0, None, set[str]()
     window = Window(database)
     pages = read_pages(database, row, wanted, limit, window)
     try:
         async with aclosing(pages), aclosing(ahead(pages)) as following:
             async for page in following:
                 if limit is not None and sent + len(page.steps) >= limit:
-                    page, go_on = _cut(page, limit - sent, at_least_one=not sent)
+                    page, next_step = _cut(page, limit - sent, at_least_one=not sent)
                 if len(page.steps):
                     await reply.send(page_batch(page), page_as_json(page))
                 window.sent()
                 sent += len(page.steps)
                 seen.update(column.name for column in page.columns)
-                if go_on is not None:
+                if next_step is not None:
                     break
-        if go_on is not None and go_on >= wanted.end(row):
-            go_on = None
-        unknown = await _unknown(database, row, wanted.keys, seen) if go_on is None else {}
-        return await reply.end({"end": True, "rows_sent": sent, "next_step": go_on, "sampled": None, **unknown})
+        if next_step is not None and next_step >= wanted.end(row):
+            next_step = None
+        unknown = await _unknown(database, row, wanted.keys, seen) if next_step is None else {}
+        return await reply.end({"end": True, "rows_sent": sent, "next_step": next_step, "sampled": None, **unknown})
     except Error as error:
         return await reply.fail(error)
     finally:
@@ -178,12 +178,12 @@ def _cut(page: Page, rows: int, *, at_least_one: bool) -> tuple[Page, int]:
     Args:
         at_least_one: keep the first step even when it has more rows.
     """
-    go_on = int(page.steps[rows]) if rows < len(page.steps) else page.next_step
-    kept = page.steps < go_on
+    next_step = int(page.steps[rows]) if rows < len(page.steps) else page.next_step
+    kept = page.steps < next_step
     if at_least_one and not kept.any():
-        go_on += 1
-        kept = page.steps < go_on
-    return page.select(kept), go_on
+        next_step += 1
+        kept = page.steps < next_step
+    return page.select(kept), next_step
 
 
 async def _send_sampled(

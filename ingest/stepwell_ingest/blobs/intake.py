@@ -146,7 +146,9 @@ class BlobIntake:
                 )
         end = await self._receive_parts(claim, body)
         if claim.length is not None and end - claim.start != claim.length:
-            raise DataError("the body is not as long as it says", detail=f"{end - claim.start}, not {claim.length}")
+            raise DataError(
+                "the body is shorter or longer than announced", detail=f"{end - claim.start}, not {claim.length}"
+            )
         return await self._complete(claim.sha256, end if claim.total is None else claim.total)
 
     async def _receive_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
@@ -158,7 +160,7 @@ class BlobIntake:
                     data += piece
                     digest.update(piece)
             if len(data) != total:
-                raise DataError("the body is not as long as it says", detail=f"{len(data)}, not {total}")
+                raise DataError("the body is shorter or longer than announced", detail=f"{len(data)}, not {total}")
             if digest.hexdigest() != claim.sha256:
                 raise incoming.mismatch(claim.sha256, digest.hexdigest())
             await self.store.put(incoming.path_of(claim.sha256), data)
@@ -205,7 +207,7 @@ class BlobIntake:
                 raise BlobMismatchError(
                     "more bytes have arrived than the blob has",
                     detail=f"{reached}, not {total}",
-                    hint="nothing of them was kept; send the blob again from its beginning",
+                    hint="none of them were kept; send the blob again from its beginning",
                 )
             if not total:
                 await self._put_empty(sha256)

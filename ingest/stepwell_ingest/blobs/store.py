@@ -191,14 +191,14 @@ def open_store(place: str) -> Store:
             store = LocalStore(folder)
         except (OSError, BaseError) as error:
             raise SettingError(
-                f"the folder for blobs, {folder}, cannot be used",
+                f"the directory for blobs, {folder}, cannot be used",
                 detail=getattr(error, "strerror", None) or str(error)[:300],
                 hint="name another one with --blobs or STEPWELL_BLOBS",
             ) from error
         return Store(str(folder), store, folder)
     if not place.startswith("s3://") or not place.removeprefix("s3://").strip("/"):
         raise SettingError(
-            f"blobs cannot be kept at {place!r}", hint="name a folder, or a bucket as s3://bucket/prefix"
+            f"blobs cannot be stored at {place!r}", hint="name a directory, or a bucket as s3://bucket/prefix"
         )
     # Plain HTTP is allowed: whoever runs the server has named the endpoint.
     plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
@@ -207,7 +207,7 @@ def open_store(place: str) -> Store:
         bucket = from_url(place, client_options=options, retry_config=_RETRY)  # type: ignore[call-overload]  # its stubs want a literal
     except (BaseError, ValueError) as error:
         raise SettingError(
-            f"blobs cannot be kept at {place}",
+            f"blobs cannot be stored at {place}",
             detail=_first_line(error),
             hint="s3://bucket/prefix; credentials and endpoint come from AWS_… variables",
         ) from error

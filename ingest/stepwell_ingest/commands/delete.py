@@ -40,13 +40,13 @@ A process that still logs to a deleted run is told so; it keeps training. Proces
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", nargs="*", metavar="RUN", help="id or name, alone or behind project/ or entity/project/"
+        "runs", nargs="*", metavar="RUN", help="id or display name, optionally after project/ or entity/project/"
     )
-    parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of it")
-    parser.add_argument("--older-than", metavar="AGE", help="runs created longer ago that have ended: 90d, 12w")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would go")
+    parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of this project")
+    parser.add_argument("--older-than", metavar="AGE", help="ended runs older than this, such as 90d or 12w")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--sweep", action="store_true", help="only remove what earlier deletes have left")
+    parser.add_argument("--sweep", action="store_true", help="only remove the rows that earlier deletions have left")
     parser.add_argument("--dsn", help="the Postgres; default STEPWELL_DSN, else that of the server on this machine")
     parser.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
 
@@ -115,7 +115,9 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise Error(
-            "this role may not delete", detail=str(error), hint="use the DSN of the role as which the server connects"
+            "this role has no permission to delete",
+            detail=str(error),
+            hint="use the DSN of the role as which the server connects",
         ) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise UnavailableError(

@@ -88,7 +88,7 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
     if role := await connection.fetchval(_MAY_WRITE):
         print(
             f"stepwell: reading as the role {role}, which may also write: {_READER} is missing or cannot read here. "
-            "`stepwell up` creates it where it may: docs/operations.md, Backup and restore",
+            "`stepwell up` creates it if its role may do so: docs/operations.md, Backup and restore",
             file=sys.stderr,
         )
     return connection

@@ -54,7 +54,7 @@ def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise argparse.ArgumentTypeError("must be HOST:PORT, such as 127.0.0.1:5433; port 0 takes a free one")
+        raise argparse.ArgumentTypeError("must be HOST:PORT, such as 127.0.0.1:5433; port 0 chooses a free one")
     return host, int(port)
 
 
@@ -70,7 +70,7 @@ def sql_login(host: str, port: int, data: Path) -> SqlLogin:
         raise SettingError(
             f"Postgres cannot listen on {host} port {port}",
             detail=error.strerror or str(error),
-            hint="take another address with --listen-sql; port 0 takes a free one",
+            hint="choose another address with --listen-sql; port 0 chooses a free one",
         ) from error
     file = data / FILE
     return SqlLogin(Listen(host, port, ROLE), file, scram_verifier(_password(file)))

@@ -62,14 +62,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="DIR",
-        help="where the data is; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
+        help="the data directory; default STEPWELL_DATA, else ~/.local/share/stepwell (root: /var/lib/stepwell)",
     )
     parser.add_argument(
         "--public-host",
         action="append",
         metavar="NAME",
-        help="a name by which clients and proxies reach the server; may be repeated. Known without it: addresses, "
-        "localhost, --host, and this machine's name where --host is 0.0.0.0. Default STEPWELL_PUBLIC_HOST, with commas",
+        help="a name by which clients and proxies reach the server; may be repeated. IP addresses, "
+        "localhost, --host, and (if --host is 0.0.0.0) this machine's name are always accepted. Default "
+        "STEPWELL_PUBLIC_HOST, separated by commas",
     )
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
@@ -77,32 +78,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--listen-sql",
         type=address,
         metavar="HOST:PORT",
-        help="let psql, Grafana, DuckDB and the like read the embedded Postgres there, as a role that only reads, with "
-        "the password in DIR/sql-password",
+        help="the address at which psql, Grafana, DuckDB and so on may read the embedded Postgres, as a read-only role "
+        "with the password in DIR/sql-password",
     )
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes that serve; default 1")
+    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="number of worker processes; default 1")
     parser.add_argument(
         "--metrics-per-run",
         type=_count,
         default=Limits().metrics_per_run,
         metavar="N",
-        help=f"names of metrics that one run may have; default {Limits().metrics_per_run}",
+        help=f"the most metric names of one run; default {Limits().metrics_per_run}",
     )
     parser.add_argument(
-        "--points-per-run", type=_count, metavar="N", help="points that one run may have; default: no limit"
+        "--points-per-run", type=_count, metavar="N", help="the most points of one run; default: no limit"
     )
     parser.add_argument(
         "--bytes-per-run",
         type=_bytes,
         metavar="SIZE",
-        help="bytes of frames that one run may send (500MB, 20GB); default: no limit",
+        help="the most bytes of frames that one run may send (500MB, 20GB); default: no limit",
     )
     parser.add_argument(
         "--free-bytes",
         type=_bytes,
         default=Limits().free_bytes,
         metavar="SIZE",
-        help="what stays free on the server's disks; what would fill them comes later (default: %(default)s)",
+        help="space to keep free on the server's disks; what would need it must wait (default: %(default)s)",
     )
     parser.add_argument(
         "--no-seal",
@@ -113,28 +114,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blobs",
         metavar="PLACE",
-        help="where files go that runs log: a folder, or s3://bucket/prefix with endpoint and credentials in AWS_… "
-        "variables; default STEPWELL_BLOBS, else DIR/blobs",
+        help="where to store the files of runs: a directory, or s3://bucket/prefix with endpoint and credentials in "
+        "AWS_… variables; default STEPWELL_BLOBS, else DIR/blobs",
     )
     parser.add_argument(
         "--blob-bytes",
         type=_count,
         default=Limits().blob_bytes,
         metavar="N",
-        help=f"the largest file that is taken; default {Limits().blob_bytes}",
+        help=f"the largest file to accept; default {Limits().blob_bytes}",
     )
     parser.add_argument(
         "--blob-grace-days",
         type=_count,
         default=round(Timeouts().blob_grace_s / 86400),
         metavar="N",
-        help="how long a file stays that no run names, since what names it may wait in a spool; default "
+        help="how long to keep a file that no run references, since the reference may wait in a spool; default "
         f"{round(Timeouts().blob_grace_s / 86400)}",
     )
     parser.add_argument(
         "--until-stdin-ends",
         action="store_true",
-        help="stop also when stdin ends, for programs that start a server and must not leave it behind",
+        help="also stop when stdin ends, for programs that start a server and must not leave it behind",
     )
 
 
@@ -252,7 +253,7 @@ class _Server:
             await asyncio.sleep(_WATCH_S)
             if self._cluster.pid is None:
                 self.failure = UnavailableError(
-                    "Postgres has ended, so the server ends too",
+                    "Postgres has stopped, so the server stops, too",
                     detail=f"its log is {self._cluster.log_file}",
                     hint="start it again; meanwhile, runs keep their points in their spools",
                 )

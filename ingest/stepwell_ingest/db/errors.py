@@ -50,7 +50,7 @@ def no_partition(error: BaseException) -> UnavailableError:
     return UnavailableError(
         "there is no partition for this run",
         detail=str(error)[:500],
-        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) makes it again",
+        hint="was a month of history dropped? SELECT stepwell.ensure_partitions_v1(month, 1) creates it again",
     )
 
 

@@ -76,7 +76,7 @@ class Database:
                 await self._costly.acquire()
         except TimeoutError:
             raise OverloadedError(
-                "as many filters with $regex are under way as the server takes",
+                "$regex filter limit reached",
                 retry_after_s=_RETRY_AFTER_S,
                 detail=f"{self.limits.costly} at a time",
             ) from None
@@ -109,7 +109,7 @@ class Database:
                 await self.memory.reserve(size)
         except TimeoutError:
             raise OverloadedError(
-                "answers that are under way hold the memory that the server has for reads",
+                "memory limit for reads reached",
                 retry_after_s=_RETRY_AFTER_S,
                 detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
                 hint="ask again after a pause, or for less at a time",

@@ -225,7 +225,7 @@ class _Compiler:
             self._plain(name, sign, value)
             return
         if not isinstance(value, int | float | str) or isinstance(value, bool):
-            raise UsageError(f"{name[:80]} can be compared with a number or a text", detail=repr(value)[:80])
+            raise UsageError(f"{name[:80]} can be compared with a number or a string", detail=repr(value)[:80])
         # Numbers with numbers and texts with texts: jsonb would order any number before any text.
         self._put("coalesce((SELECT jsonb_typeof(v) = jsonb_typeof(j) AND v " + sign + " j FROM (SELECT ")
         self._value(name)
@@ -243,9 +243,9 @@ class _Compiler:
 
     def _regex(self, name: str, value: Any) -> None:
         if not isinstance(value, str) or len(value) > 1000:
-            raise UsageError("$regex takes a text of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
+            raise UsageError("$regex takes a string of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
-            raise UsageError(f"{name[:80]} is not a text", hint="$regex is for texts")
+            raise UsageError(f"{name[:80]} is not a string", hint="$regex is for strings")
         self.costly = True
         self._put("coalesce((")
         self._value(name)
@@ -316,5 +316,5 @@ def _converted(name: str, kind: Type, value: Any) -> Any:
             time = None
         if time is not None:
             return time if time.tzinfo else time.replace(tzinfo=UTC)
-    wanted = {"text": "a text", "float8": "a number", "timestamptz": 'a time such as "2026-01-31T12:00:00"'}[kind]
-    raise UsageError(f"{name[:80]} is compared with {wanted}", detail=repr(value)[:80])
+    wanted = {"text": "a string", "float8": "a number", "timestamptz": 'a time such as "2026-01-31T12:00:00"'}[kind]
+    raise UsageError(f"{name[:80]} must be compared with {wanted}", detail=repr(value)[:80])

@@ -41,8 +41,7 @@ class Position(NamedTuple):
             steps yet, and all frames of older epochs, which are fenced and do not grow.
         last_object: the highest step of the objects that came as notes; it may lie above `last_step`.
         hidden: the step from which on the epochs from `epoch` to `session` were hidden, −1 for none. Whatever hides
-        more
-            of an older one hides more of these, too.
+            more of an older one hides more of these, too.
     """
 
     epoch: int

@@ -78,8 +78,7 @@ class Rows:
 
         Raises:
             QueryError: Postgres has worked on this query for too long. Its own statement time-out does not suffice,
-            since
-                a query may change it for the time after its first batch.
+                since a query may change it for the time after its first batch.
             UnavailableError: the connection to Postgres is lost.
             asyncpg.PostgresError: the query fails.
         """

@@ -92,8 +92,7 @@ class Sealer:
 
         Args:
             whole: whether to seal all steps. Otherwise the steps after the last multiple of the grid stay hot, and
-            fewer than
-                `SealSettings.steps` rows are not worth a pass.
+                fewer than `SealSettings.steps` rows are not worth a pass.
 
         Returns:
             The result; None: there was nothing to do, or another sealer has the writer.

@@ -38,5 +38,5 @@ def cannot_listen(host: str, port: int, error: OSError) -> SettingError:
     return SettingError(
         f"cannot listen on {host} port {port}",
         detail=error.strerror or str(error),
-        hint="is a Stepwell server running already? Take another port with --port, or --port 0 for a free one",
+        hint="is a Stepwell server running already? Choose another port with --port, or --port 0 for a free one",
     )

@@ -69,9 +69,9 @@ class Rate:
         self._at, size = now, min(size, self._burst_bytes)
         if size > self._left:
             raise OverloadedError(
-                "more runs and configs come in than the server takes at a time",
+                "runs and configs arrive faster than the server accepts them",
                 retry_after_s=(size - self._left) / self._per_s,
                 detail=f"{self._burst_bytes:,} bytes at once, {self._per_s:,} a second",
-                hint="the SDK tries again by itself; large values belong into files, not into configs",
+                hint="the SDK retries automatically; log large values as files, not in the config",
             )
         self._left -= size

@@ -42,7 +42,7 @@ class AttachRequest(NamedTuple):
     age_s: float = 0.0
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether it asks where to continue, and so knows about earlier history."""
         return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
 

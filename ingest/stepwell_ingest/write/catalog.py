@@ -75,7 +75,7 @@ class Catalog:
 
     async def _attach(self, request: AttachRequest) -> Attachment:
         came, row = time.monotonic(), None
-        if not request.goes_on:
+        if not request.continues:
             row, stands = await until_unlocked(
                 lambda: self._together.answer((request, came)),
                 lambda answer: answer[0] is not None and answer[0]["run_id"] is None,
@@ -153,7 +153,7 @@ class Catalog:
     async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Earlier | None:
         """See `Attachment.earlier`. A session that asks where to continue supersedes nothing that it does not know
         about."""
-        if request.late or request.goes_on or cursor.committed_seq:
+        if request.late or request.continues or cursor.committed_seq:
             return None
         if not row["resumed"] and row["writer"] == request.writer:
             return None

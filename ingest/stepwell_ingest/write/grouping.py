@@ -20,8 +20,7 @@ class Grouping(Generic[Request, Answer]):
 
     Args:
         answer: receives the requests of a group and returns their answers, in the same order. An exception is raised
-        for
-            every request of the group.
+            for every request of the group.
         most: the most requests of a group.
     """
 

@@ -54,7 +54,7 @@ class Space:
         missing = self._missing(directory, times)
         if missing > 0:
             raise OverloadedError(
-                f"the disk of the server is nearly full, so it takes no {what}",
+                f"the disk of the server is nearly full, so it accepts no {what}",
                 retry_after_s=_RETRY_AFTER_S,
                 detail=f"{directory} lacks {missing / 1e6:,.0f} MB of what it keeps free",
                 hint="make room there: docs/operations.md; the spool keeps everything until then",

@@ -65,7 +65,7 @@ def read_rows(
                     failures = 0
         except (ServerError, FrameCorruptError) as error:
             failures += 1
-            if failures > _TRIES or not _may_go_on(error, asked):
+            if failures > _TRIES or not _may_continue(error, asked):
                 raise
             time.sleep(_PAUSE_S)
 
@@ -106,6 +106,6 @@ def _warn_of_unknown(path: Sequence[str], unknown: dict[str, list[str]]) -> None
         log.warning("run %s has never logged %r%s", "/".join(path[2:]), key, alike)
 
 
-def _may_go_on(error: Error, query: Query) -> bool:
+def _may_continue(error: Error, query: Query) -> bool:
     """Returns whether a failed read may be repeated: not a sampled one that has begun, which is a single answer."""
     return error.retryable and not (query.get("samples") and query.get("min_step"))

@@ -47,8 +47,7 @@ class Run(RunAttributes):
             x_axis: another key that rows must have; rows are ordered by it.
             pandas: whether to return a DataFrame where pandas is installed; else a list of dicts.
             stream: "system" (or "events"): the system metrics of all writers in the order of time, with times and
-            without
-                steps: about `samples` rows at even distances, and each writer's last one.
+                without steps: about `samples` rows at even distances, and each writer's last one.
 
         Raises:
             UsageError: `samples` is invalid.
@@ -88,8 +87,7 @@ class Run(RunAttributes):
         Args:
             keys: the keys that rows must have; rows then hold these and `_step` only. None: whole rows.
             page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends at a time,
-            and
-                nothing is cached.
+                and nothing is cached.
             min_step, max_step: min ≤ step < max.
             stream: "system" (or "events"): the system metrics, without steps; keys cannot be chosen.
 

@@ -31,8 +31,7 @@ class Histogram:
 
     Raises:
         DataError: there are too many bins; counts and edges do not match; or `sequence` holds NaN, infinities or values
-        that
-            are not numbers.
+            that are not numbers.
     """
 
     MAX_LENGTH = 512

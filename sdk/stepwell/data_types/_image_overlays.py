@@ -107,7 +107,7 @@ def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> di
     if values is None:
         return {}
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
-        raise DataError("boxes and masks are given by name, in a dict", detail=described(values))
+        raise DataError("boxes and masks must be a dict of names", detail=described(values))
     return {name: value if isinstance(value, kind) else kind(value, classes) for name, value in values.items()}
 
 

@@ -140,7 +140,7 @@ def _checked_box(box: Any) -> dict[str, Any]:
         raise DataError("a box of a scene needs eight corners of three numbers each", detail=described(box))
     label, color, score = (box.get(name) for name in ("label", "color", "score"))
     if label is not None and not isinstance(label, str):
-        raise DataError("the label of a box must be a text", detail=described(label))
+        raise DataError("the label of a box must be a string", detail=described(label))
     if color is not None and not _has_shape(color, (3,)):
         raise DataError("the color of a box must be three numbers", detail=described(color))
     if score is not None and not _has_shape(score, ()):

@@ -108,8 +108,7 @@ class Table(Media):
 
         Raises:
             DataError: the row has more or fewer cells than there are columns, or a cell does not match its column or
-            has no
-                JSON form.
+                has no JSON form.
         """
         if len(data) != len(self.columns):
             raise DataError(

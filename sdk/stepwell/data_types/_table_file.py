@@ -128,7 +128,7 @@ class Increment(Media):
     def held_bytes(self) -> int:
         return held_bytes(self._rows)
 
-    def go_on_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
+    def continue_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
         """For a resumed run: a table without increments continues after the last one of this metric.
 
         Args:

@@ -72,7 +72,7 @@ def control(message: aiohttp.WSMessage) -> dict[str, Any]:
     )
 
 
-def told_at_attach(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
+def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
     """The warning after a live process has attached: it got another writer, or it may hide earlier steps.
 
     Args:

@@ -281,7 +281,7 @@ class Sender:
                 complained = False
             except SpoolError as error:
                 if not complained:
-                    log.error("the spool is not safe from a crash of this host. %s", error)
+                    log.error("frames in the spool may be lost if this host crashes. %s", error)
                 complained = True
             except Exception:  # a bug must not end the loop: the spool would never be synced again
                 if not complained:

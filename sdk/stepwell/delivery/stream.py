@@ -20,7 +20,7 @@ from stepwell import wire
 from stepwell.delivery.attaching import attach_text
 from stepwell.delivery.in_flight import InFlight, StreamCounts
 from stepwell.delivery.messages import messages
-from stepwell.delivery.replies import control, error_of, not_a_server, pace_s, refusals, told_at_attach
+from stepwell.delivery.replies import attach_warnings, control, error_of, not_a_server, pace_s, refusals
 from stepwell.delivery.waiters import Waiters
 from stepwell.errors import (
     Error,
@@ -207,21 +207,21 @@ class Stream:
         next_seq = reply["next_seq"]
         if next_seq < self._source.first_seq:
             log.error(
-                "frames %d to %d are neither here nor on the server; their places are recorded as dropped",
+                "frames %d to %d are neither in the spool nor on the server, and are recorded as dropped",
                 next_seq,
                 self._source.first_seq - 1,
             )
         self.connected = True
         self.counts.connections += 1
-        # Acknowledged by the attach reply instead, after the connection broke.
+        # The server has stored frames whose acknowledgement was lost with the last connection.
         self._count(next_seq, refusals(reply))
         self._in_flight.clear()
         self._finish_sent = False
         self._settle(next_seq)
         self._sent_seq = next_seq
         self._more.set()
-        for told in told_at_attach(attach, reply) if self.attached is None else ():
-            log.warning("%s", told)
+        for warning in attach_warnings(attach, reply) if self.attached is None else ():
+            log.warning("%s", warning)
         self.attached = reply
         self.pace_s = pace_s(reply)
         self._waiters.tell_attached(reply)

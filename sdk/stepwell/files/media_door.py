@@ -40,8 +40,7 @@ class MediaDoor:
         queue: the queue for media; None: they are dropped (disabled mode).
         note: adds a note about the run: kind and JSON.
         tables: by metric, the JSON of the last increment of each INCREMENTAL table of the run. Further increments
-        continue
-            from there, and are recorded here.
+            continue from there, and are recorded here.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class MediaDoor:
         for item in taken.found:
             if config := item.config:
                 self._note("layout", dump(config))
-            if item.path in self._tables and (go_on := getattr(item.media, "go_on_in", None)):
-                go_on(self._tables, item.path)
+            if item.path in self._tables and (continue_in := getattr(item.media, "continue_in", None)):
+                continue_in(self._tables, item.path)
             deliver = None if taken.deliver is None else functools.partial(taken.deliver, item.path)
             self._queue.put(item.path, taken.step, round(taken.time * 1e6), item.media, item.name, deliver)

@@ -110,7 +110,7 @@ class SavedFiles:
             UsageError: a file is not below `base`.
         """
         if pattern.startswith(_CLOUDS):
-            log.warning("save(%r): only files of this host are kept", pattern)
+            log.warning("save(%r): only files on this host can be saved", pattern)
             return []
         base = os.path.abspath(_base_of(pattern) if base is None else base)
         pattern = os.path.abspath(pattern)
@@ -212,7 +212,8 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
             continue
         if not path.is_relative_to(base):
             raise UsageError(
-                f"save() cannot name {str(path)!r}, which is not below {base!r}", hint="base_path=… above all files"
+                f"save() cannot name {str(path)!r}, which is not below {base!r}",
+                hint="pass a base_path that contains all files",
             )
         name = path.relative_to(base).as_posix()
         out.append(SavedFile(path, storable(name)))

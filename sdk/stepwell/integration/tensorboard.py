@@ -18,8 +18,7 @@ def patch(
 
     Args:
         save, tensorboard_x, pytorch, root_logdir: arguments of W&B's client, ignored: both libraries are patched, and
-        event
-            files are not kept.
+            event files are not kept.
 
     Raises:
         Error: there is no run.

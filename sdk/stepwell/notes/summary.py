@@ -64,7 +64,7 @@ class SummaryState:
         self._before: dict[str, Any] = dict(before or {})
         self._resumed: Settings | None = None
 
-    def go_on(self, settings: Settings) -> None:
+    def continue_from(self, settings: Settings) -> None:
         """Handles a resumed or forked run: the first read of the summary asks the server for the earlier one."""
         self._resumed = settings
 

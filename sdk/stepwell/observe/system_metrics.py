@@ -86,6 +86,6 @@ class SystemMetrics:
             try:
                 out |= {key: float(value) for key, value in probe().items() if math.isfinite(value)}
             except Exception as error:  # noqa: BLE001 - exceptions of drivers and systems have no common class
-                log.debug("%s: not measured any more (%s: %s)", name, type(error).__name__, error)
+                log.debug("%s: no longer measured (%s: %s)", name, type(error).__name__, error)
                 del self._probes[name]
         return out

@@ -30,10 +30,10 @@ class Ending:
 
     @property
     def in_use(self) -> bool:
-        """Whether the current thread is inside of `go_on`: a signal handler that has interrupted it must not wait."""
+        """Whether the current thread is in `complete`: a signal handler that has interrupted it must not wait."""
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
-    def go_on(self) -> None:
+    def complete(self) -> None:
         """Runs the remaining steps. Other threads wait here until they are done; a call from inside of a step returns
         at once."""
         with self._lock:

@@ -75,28 +75,24 @@ def init(
         dir: the directory for spools; default `.stepwell` in the working directory. One that cannot be written, or that
             belongs to another user, is replaced by one in this user's state directory, with a warning.
         id: the run's id; processes with the same id log to the same run, each as a writer. Generated when not given;
-        the
-            ranks of one torchrun or srun use the same one.
+            the ranks of one torchrun or srun use the same one.
         name: the display name, shown on pages.
         notes, tags, group, job_type: kept with the run. A tag has 1 to 64 characters.
         config: hyperparameters: a dict, an argparse.Namespace, absl flags, or the path of a YAML file. It takes
-        precedence
-            over `config-defaults.yaml` in the working directory.
+            precedence over `config-defaults.yaml` in the working directory.
         config_exclude_keys, config_include_keys: the keys of `config` to leave out, or to take; not both.
         allow_val_change: whether values of the config may be changed later; None: only in a notebook, whose cells may
-        run
-            again.
+            run again.
         mode: "online" (default), "offline" (only to disk; `stepwell sync` delivers later), "disabled" (nothing).
             "shared" means "online": any run may have several processes.
         reinit: what happens when a run is active. "return_previous" (or "default", False): it is returned;
-            "finish_previous" (or True): it is finished first; "create_new": both continue, and `stepwell.run` stays the
-                first.
-            resume: what to do when the run exists. "allow": continue after its last step; "must": likewise, and it must
-            exist;
-                "never": it must not exist; "auto" (or True): resume the run that did not end cleanly in `dir`, if there
-                is one. None: no check; a step that is logged again supersedes the earlier values from that step on.
-            resume_from: "<run id>?_step=N": continue after step N; later points are superseded.
-            fork_from: "<run id>?_step=N": a new run that shows the points of that run up to step N.
+            "finish_previous" (or True): it is finished first; "create_new": both continue, and `stepwell.run` stays
+            the first.
+        resume: what to do when the run exists. "allow": continue after its last step; "must": likewise, and it must
+            exist; "never": it must not exist; "auto" (or True): resume the run that did not end cleanly in `dir`, if
+            there is one. None: no check; a step that is logged again supersedes the earlier values from that step on.
+        resume_from: "<run id>?_step=N": continue after step N; later points are superseded.
+        fork_from: "<run id>?_step=N": a new run that shows the points of that run up to step N.
         settings: more of these arguments, in a dict or a `stepwell.Settings`; arguments win over them.
         url: the server; default http://127.0.0.1:8770.
         writer: the name of this process in the run; default from RANK, SLURM_PROCID or OMPI_COMM_WORLD_RANK, else 0.

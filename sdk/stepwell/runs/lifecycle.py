@@ -142,9 +142,9 @@ class Lifecycle:
         # would wait for that call, which continues only when the handler has returned or raised.
         if state.session is not None and (state.session.sender.in_own_thread or state.stage.in_use):
             with contextlib.suppress(RuntimeError):  # no thread can be started: the exit handler does it
-                threading.Thread(target=state.ending.go_on, name="stepwell-finish").start()
+                threading.Thread(target=state.ending.complete, name="stepwell-finish").start()
         else:
-            state.ending.go_on()
+            state.ending.complete()
 
     def after_fork_in_child(self) -> None:
         """Prepares a forked child, which logs as a writer of its own from its parent's step on. Its thread starts when

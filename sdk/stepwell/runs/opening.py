@@ -16,7 +16,7 @@ from stepwell.settings import Settings
 log = logging.getLogger("stepwell")
 
 
-def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
+def where_to_continue(session: Session, settings: Settings) -> Mapping[str, Any]:
     """Returns the server's answer to the attach message of `session`; empty in offline mode.
 
     Raises:
@@ -30,17 +30,17 @@ def where_to_go_on(session: Session, settings: Settings) -> Mapping[str, Any]:
         return session.sender.wait_attached(settings.timeouts.resume_s)
     except TimeoutError as error:
         raise UnavailableError(
-            f"the server did not answer within {settings.timeouts.resume_s:g} s where run {settings.run_id} continues",
+            f"the server did not say within {settings.timeouts.resume_s:g} s where run {settings.run_id} continues",
             detail=settings.url,
             hint="a run can only be resumed, rewound or forked while the server answers",
         ) from error
 
 
-def how_it_goes_on(settings: Settings, reply: Mapping[str, Any], step: int) -> str | None:
+def how_it_continues(settings: Settings, reply: Mapping[str, Any], step: int) -> str | None:
     """The line for the terminal about a run that does not start at step 0; None: no line.
 
     Args:
-        reply: see `where_to_go_on`.
+        reply: see `where_to_continue`.
         step: the first step of this process.
     """
     start = settings.start

@@ -27,7 +27,7 @@ from stepwell.runs.exits import exit_code_of
 from stepwell.runs.flush import Flush
 from stepwell.runs.identity import RunIdentity
 from stepwell.runs.lifecycle import Lifecycle, NewSession
-from stepwell.runs.opening import how_it_goes_on, where_to_go_on
+from stepwell.runs.opening import how_it_continues, where_to_continue
 from stepwell.runs.rejections import OnRejection, Rejections
 from stepwell.runs.report import report_of
 from stepwell.runs.session import Session
@@ -108,9 +108,9 @@ class Run(RunIdentity, OlderNames):
         session = self._life.open(self.settings.start)
         if self.settings.start.needs_answer:
             try:
-                if reply := where_to_go_on(session, self.settings):
-                    self._go_on(session, reply)
-                    self._continues = how_it_goes_on(self.settings, reply, self.step)
+                if reply := where_to_continue(session, self.settings):
+                    self._continue(session, reply)
+                    self._continues = how_it_continues(self.settings, reply, self.step)
             except BaseException:
                 self._life.give_up(session)
                 raise
@@ -258,8 +258,7 @@ class Run(RunIdentity, OlderNames):
 
         Args:
             glob_str: a path, or a pattern with `*`, `?`, `[…]` and `**`. Directories themselves are skipped. None, as
-            in
-                older scripts, does nothing; the files of `dir` are kept without a call.
+                in older scripts, does nothing; the files of `dir` are kept without a call.
             base_path: the directory to which the names of files are relative; None: the working directory or, for an
                 absolute pattern, its directory.
             policy: "now": once, as they are; "live": now, and again when they have changed, which is checked every
@@ -374,11 +373,11 @@ class Run(RunIdentity, OlderNames):
     def _session(self) -> Session | None:
         return self._life.state.session
 
-    def _go_on(self, session: Session, reply: Mapping[str, Any]) -> None:
+    def _continue(self, session: Session, reply: Mapping[str, Any]) -> None:
         """Takes over the server's state of the run: the first step, the config, names and tables."""
         self.resumed = bool(reply.get("resumed"))
         if self.resumed or self.settings.start.fork_run is not None:
-            self._summary_state.go_on(self.settings)
+            self._summary_state.continue_from(self.settings)
         self.starting_step = int(reply.get("last_step", -1)) + 1
         session.stage.start_at(self.starting_step)
         session.tables.update(reply.get("tables") or {})

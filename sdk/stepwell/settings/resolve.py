@@ -190,7 +190,9 @@ def _seconds(name: str, value: object) -> float:
     except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < 1e6:
-        raise SettingError(f"{name} must be seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}")
+        raise SettingError(
+            f"{name} must be a number of seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+        )
     return seconds
 
 

@@ -5,8 +5,7 @@ stream asks, until `acknowledge`. Promises:
 
 - When `append` returns, the frame survives the death of this process; after the next `sync` also a crash of the host.
 - A frame is returned with the bytes and the seq with which it was appended. A frame that the disk damaged is replaced
-by
-  a tombstone with its seq, and counted; wrong bytes are never returned.
+  by a tombstone with its seq, and counted; wrong bytes are never returned.
 - A failed `append` leaves earlier frames intact and may be repeated; a full and a failing disk raise distinct errors.
 
     <root>/<run>/<writer>-<8 hex of session>/
@@ -324,8 +323,7 @@ class Spool:
 
         Args:
             remove_if_empty: whether to remove the directory when everything is acknowledged, and that of the run if it
-            is
-                empty then.
+                is empty then.
 
         Raises:
             SpoolError: as `sync`; the spool is closed nevertheless.

@@ -61,7 +61,9 @@ class Rows:
             row = row.merged(call.row)
         if number > MAX_STEP:
             raise DataError(
-                "there is no step after the last one", detail=f"step {MAX_STEP} is closed", hint="log smaller steps"
+                "there is no step after the last one",
+                detail=f"step {MAX_STEP} is closed",
+                hint="use smaller step numbers",
             )
         plan = self._plan
         if call.types is not None and len(row.values) == len(call.types):

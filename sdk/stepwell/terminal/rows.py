@@ -47,8 +47,7 @@ class TableWriter:
     Args:
         out: receives the lines.
         columns: the width of the terminal. In wider rows, long texts are cut, with an ellipsis, and the last line says
-        so.
-            None: nothing is cut, as `out` is a file or a pipe.
+            so. None: nothing is cut, as `out` is a file or a pipe.
     """
 
     texts = True

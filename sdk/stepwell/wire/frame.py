@@ -278,7 +278,7 @@ def decode_body(header: Header, view: memoryview) -> Frame:
         points += block.values.size
         blocks.append(block)
     if points != header.points:
-        raise FrameCorruptError("a frame miscounts its points", detail=f"{header.points} claimed, {points} there")
+        raise FrameCorruptError("a frame miscounts its points", detail=f"{header.points} claimed, {points} found")
     objects: list[Object] = []
     if header.objects:
         objects, offset = _decode_objects(view, offset, end, header.objects)
@@ -322,7 +322,7 @@ def _decode_objects(view: memoryview, offset: int, end: int, count: int) -> tupl
     total = sum(lengths)
     padding = -total % 8
     if at + total + padding > end or any(view[at + total : at + total + padding]):
-        raise FrameCorruptError("objects are cut off", detail=f"{total} bytes claimed, {end - at} there")
+        raise FrameCorruptError("objects are cut off", detail=f"{total} bytes claimed, {end - at} found")
     keys = [bytes(piece) for piece in _pieces(view, at, lengths[:count])]
     try:
         texts = [key.decode() for key in keys]
