@@ -98,8 +98,9 @@ WITH slot AS MATERIALIZED (
 )
 SELECT u.run_id, u.writer_id, u.epoch, (SELECT ring FROM slot),
        CASE WHEN m.run_id IS NOT NULL THEN 'moved'
-            WHEN k.run_id IS NULL AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = u.run_id
-                                              AND l.writer_id = u.writer_id AND l.epoch = u.epoch) THEN 'locked'
+            -- not EXISTS, for which Postgres may plan to read the whole ledger
+            WHEN k.run_id IS NULL AND (SELECT true FROM stepwell.ledger l WHERE l.run_id = u.run_id
+                                       AND l.writer_id = u.writer_id AND l.epoch = u.epoch) THEN 'locked'
             ELSE 'behind' END AS state
 FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch);
 
