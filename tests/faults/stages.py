@@ -113,7 +113,7 @@ WORKER_POINTS = (
     Point("worker: after the ledger moved", f"{_COPIER}._move_ledger", How.AFTER, hits=30),
     Point("worker: mid COPY", "stepwell_ingest.write.pgcopy:block_pieces", How.FIRST_PIECE, hits=30),
     Point("worker: after COPY, before COMMIT", f"{_COPIER}._record_rejections", How.AFTER, hits=30),
-    Point("worker: after COMMIT", "stepwell_ingest.write.ledger:Cursor.commit", How.BEFORE, hits=30),
+    Point("worker: after COMMIT", "stepwell_ingest.write.ledger:LedgerCursor.commit", How.BEFORE, hits=30),
     Point("worker: before the reply", f"{_STREAM}._send", How.BEFORE, _is_ack, hits=30),
     Point("worker: after the reply", f"{_STREAM}._send", How.AFTER, _is_ack, hits=30),
     Point("worker: finish, before it is stored", "stepwell_ingest.write.catalog:Catalog.finish", How.BEFORE),

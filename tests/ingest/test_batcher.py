@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from stepwell.errors import Error, StepOrderError, UnavailableError
 from stepwell.wire import Frame, Header
 from stepwell_ingest.write.batcher import Batch, Batcher, Entry, Submission
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 
-def cursor(writer: int) -> Cursor:
-    return Cursor(1, writer, 1, str(writer), writer.to_bytes(16), 0, -1, None, b"")
+def cursor(writer: int) -> LedgerCursor:
+    return LedgerCursor(1, writer, 1, str(writer), writer.to_bytes(16), 0, -1, None, b"")
 
 
 def header(seq: int) -> Header:
@@ -25,7 +25,7 @@ def header(seq: int) -> Header:
 
 
 def submission(
-    where: Cursor, seq: int = 0, size: int = 64, frames: int = 1, loop: asyncio.AbstractEventLoop | None = None
+    where: LedgerCursor, seq: int = 0, size: int = 64, frames: int = 1, loop: asyncio.AbstractEventLoop | None = None
 ) -> Submission:
     entries = [Entry(header(seq + n), Frame(header(seq + n), [], []), -1) for n in range(frames)]
     last = header(seq + max(frames, 1) - 1)

@@ -21,7 +21,7 @@ from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
 from stepwell_ingest.seal.sealer import ChangedError, Sealer
 from stepwell_ingest.server.worker import Worker
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 pytestmark = pytest.mark.db
 
@@ -263,7 +263,7 @@ class TestMonths:
 
 
 class TestForks:
-    async def fork(self, path: WritePath) -> tuple[Cursor, int]:
+    async def fork(self, path: WritePath) -> tuple[LedgerCursor, int]:
         parent = await fill(path, Session())
         run_id = await path.pool.fetchval(
             "SELECT run_id FROM stepwell.attach_v1('team', 'mnist', 'fork', '0', gen_random_uuid(), false, '{}', "

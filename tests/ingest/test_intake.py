@@ -12,7 +12,7 @@ from stepwell.errors import UnavailableError
 from stepwell_ingest.write import intake as module
 from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.intake import Intake
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 Frames = Iterator[tuple[wire.Header, memoryview]]
 
@@ -27,8 +27,8 @@ def intake(batcher: Batcher) -> Intake:
     return Intake(batcher, 1000)
 
 
-def cursor(session: Session) -> Cursor:
-    return Cursor(1, 1, 1, session.writer, session.id, 0, -1, None, b"")
+def cursor(session: Session) -> LedgerCursor:
+    return LedgerCursor(1, 1, 1, session.writer, session.id, 0, -1, None, b"")
 
 
 def split(*frames: bytes) -> Frames:

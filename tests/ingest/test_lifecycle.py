@@ -13,7 +13,7 @@ from stepwell.errors import FencedError, UnavailableError
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.server.lifecycle import Lifecycle
 from stepwell_ingest.server.worker import Worker
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 pytestmark = pytest.mark.db
 
@@ -26,7 +26,7 @@ async def pool(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
         yield pool
 
 
-def lifecycle(pool: asyncpg.Pool, *attached: Cursor, worker: Worker | None = None) -> Lifecycle:
+def lifecycle(pool: asyncpg.Pool, *attached: LedgerCursor, worker: Worker | None = None) -> Lifecycle:
     """Sends heartbeats and reaps on demand; the workers of these tests first do so after 15 s."""
     if worker is not None:
         return Lifecycle(pool, Timeouts(), worker.services.streams.cursors, worker.services.catalog.cursors)

@@ -26,7 +26,7 @@ from stepwell_ingest.write.admission import Rate
 from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list
 from stepwell_ingest.write.catalog import Catalog
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.pace import Pace
 
 #: 317 years: Postgres can subtract it from now.
@@ -135,7 +135,9 @@ class AttachServices(Protocol):
     def pace(self) -> Pace: ...
 
 
-async def attach(services: AttachServices, principal: Principal, raw: bytes | str) -> tuple[Cursor, dict[str, Any]]:
+async def attach(
+    services: AttachServices, principal: Principal, raw: bytes | str
+) -> tuple[LedgerCursor, dict[str, Any]]:
     """Opens the session of an attach message.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 
 class OpenStream(Protocol):
     """A connection, as far as the registry needs it."""
 
-    cursor: Cursor | None
+    cursor: LedgerCursor | None
 
     def stop(self) -> None: ...
 
@@ -37,6 +37,6 @@ class OpenStreams:
         for stream in list(self._streams):
             stream.stop()
 
-    def cursors(self) -> list[Cursor]:
+    def cursors(self) -> list[LedgerCursor]:
         """The cursors of the writers that are attached now."""
         return [stream.cursor for stream in self._streams if stream.cursor is not None]

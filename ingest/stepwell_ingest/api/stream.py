@@ -39,7 +39,7 @@ from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.attachment import WrongRunError
 from stepwell_ingest.write.batcher import Outcome, Submission
 from stepwell_ingest.write.intake import Intake
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ _TELL_S = 3.0
 class _Finish:
     """A place in the queue of answers: the end of the writer, answered after everything before it."""
 
-    def __init__(self, cursor: Cursor, exit_code: int) -> None:
+    def __init__(self, cursor: LedgerCursor, exit_code: int) -> None:
         self.cursor = cursor
         self.exit_code = exit_code
 
@@ -88,7 +88,7 @@ class StreamHandler:
         self._limits, self._timeouts = services.config.limits, services.config.timeouts
         self._room = Room(self._limits.connection_bytes, self._timeouts.retry_after_s)
         self._answers: asyncio.Queue[tuple[Submission, int] | _Finish | Error | None] = asyncio.Queue()
-        self.cursor: Cursor | None = None
+        self.cursor: LedgerCursor | None = None
         self._pieces = Pieces()
         self._held = 0  # bytes of room that no submission accounts for yet
         self._piece_deadline: float | None = None
@@ -225,7 +225,7 @@ class StreamHandler:
             data = data[rest:]
         await self._take_pieces(self.cursor, data)
 
-    async def _take_pieces(self, cursor: Cursor, data: bytes) -> None:
+    async def _take_pieces(self, cursor: LedgerCursor, data: bytes) -> None:
         pieces = self._pieces
         if not pieces.missing:
             await self._reserve(len(data))
@@ -262,7 +262,7 @@ class StreamHandler:
             raise
         self._held += size
 
-    def _own_frames(self, data: bytes, cursor: Cursor) -> Iterator[tuple[wire.Header, memoryview]]:
+    def _own_frames(self, data: bytes, cursor: LedgerCursor) -> Iterator[tuple[wire.Header, memoryview]]:
         # Lazy, so that the frames before a bad one are accepted.
         for header, view in self._pieces.feed(data):
             if header.session != cursor.session:
@@ -333,7 +333,7 @@ class StreamHandler:
         if failure:
             raise failure
 
-    def _next_ready(self, cursor: Cursor) -> tuple[Submission, int] | None:
+    def _next_ready(self, cursor: LedgerCursor) -> tuple[Submission, int] | None:
         """The next answer, if it is ready and belongs to the same writer."""
         if self._answers.empty():
             return None

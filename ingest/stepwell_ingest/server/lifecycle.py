@@ -19,7 +19,7 @@ import asyncpg
 from stepwell.errors import Error
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import postgres_errors
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ class Lifecycle:
         self,
         pool: asyncpg.Pool,
         timeouts: Timeouts,
-        attached: Callable[[], Iterable[Cursor]],
-        known: Callable[[], Iterable[Cursor]],
+        attached: Callable[[], Iterable[LedgerCursor]],
+        known: Callable[[], Iterable[LedgerCursor]],
     ) -> None:
         self._pool = pool
         self._timeouts = timeouts

@@ -11,7 +11,7 @@ import asyncpg
 
 from stepwell.errors import DataError, Error, RejectionError, UsageError
 from stepwell_ingest.db.errors import caused_by_rows, is_missing_partition, no_partition
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 
 class AttachRequest(NamedTuple):
@@ -73,7 +73,7 @@ class Attachment(NamedTuple):
         earlier: what the session will supersede, or why it got another writer than it requested; None: neither.
     """
 
-    cursor: Cursor
+    cursor: LedgerCursor
     resumed: bool
     config: dict[str, Any] | None
     meta: dict[str, Any] | None

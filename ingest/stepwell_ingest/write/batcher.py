@@ -19,7 +19,7 @@ from typing import Any
 
 from stepwell.errors import Error, UnavailableError
 from stepwell.wire import Frame, Header
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 #: The memory of a frame, block or object beside its bytes. Measured: 730 bytes for a 64-byte frame, 1.3 KiB a block.
 _PIECE_BYTES = 1024
@@ -98,7 +98,7 @@ class Submission:
         tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
     """
 
-    cursor: Cursor
+    cursor: LedgerCursor
     entries: list[Entry]
     duplicates: list[int]
     conflicts: list[tuple[int, Error]]
@@ -287,7 +287,7 @@ class Batcher:
                 self._ready.append(key)
                 self._arrived.set()
 
-    def put_back(self, batch: Batch, cursor: Cursor, pause_s: float) -> None:
+    def put_back(self, batch: Batch, cursor: LedgerCursor, pause_s: float) -> None:
         """Takes a writer out of a batch; after `pause_s` it may be in another one, before what it has sent since."""
         taken = batch.writers.pop(cursor.key)
         batch.frames -= sum(len(item.entries) for item in taken)
@@ -302,7 +302,7 @@ class Batcher:
         self._ready.append(key)
         self._arrived.set()
 
-    def fail_queue(self, cursor: Cursor, error: Error) -> None:
+    def fail_queue(self, cursor: LedgerCursor, error: Error) -> None:
         """Answers everything that waits for a cursor that has become stale."""
         queue = self._queues.get(cursor.key)
         if queue is None:

@@ -28,7 +28,7 @@ from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.write.attachment import Attachment, AttachRequest, Earlier, attach_error
 from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.grouping import Grouping
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.locked import locked_error, until_unlocked
 from stepwell_schema import queries
 
@@ -53,7 +53,7 @@ class Catalog:
         self._failures = failures or Failures("writer could attach", timeouts.failing_s)
         self._connect_s = timeouts.connect_s
         self._sql = queries("write")
-        self._cursors: OrderedDict[bytes, Cursor] = OrderedDict()
+        self._cursors: OrderedDict[bytes, LedgerCursor] = OrderedDict()
         self._together = Grouping(self._attach_all)
         self._ends = Grouping(self._finish_all)
         self._leaves = Grouping(self._leave_all)
@@ -143,14 +143,14 @@ class Catalog:
         stands = {row["session"]: row for row in ledger}
         return [(attached.get(index), stands.get(session)) for index, session in enumerate(sessions)]
 
-    async def _attachment(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Attachment:
+    async def _attachment(self, request: AttachRequest, row: asyncpg.Record, cursor: LedgerCursor) -> Attachment:
         cursor.late = request.late
         rejected = []
         if request.from_seq is not None and request.from_seq < cursor.committed_seq:
             rejected = await self.rejections(cursor, request.from_seq, cursor.committed_seq)
         return Attachment(cursor, row["resumed"], None, None, None, rejected, await self._earlier(request, row, cursor))
 
-    async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: Cursor) -> Earlier | None:
+    async def _earlier(self, request: AttachRequest, row: asyncpg.Record, cursor: LedgerCursor) -> Earlier | None:
         """See `Attachment.earlier`. A session that asks where to continue supersedes nothing that it does not know
         about."""
         if request.late or request.continues or cursor.committed_seq:
@@ -162,7 +162,7 @@ class Catalog:
                 found = await connection.fetchrow(self._sql["earlier"], *cursor.key, request.writer)
         return Earlier(*found)
 
-    async def left(self, cursor: Cursor) -> None:
+    async def left(self, cursor: LedgerCursor) -> None:
         """Records that a connection has ended before its writer did.
 
         Raises:
@@ -170,14 +170,14 @@ class Catalog:
         """
         await self._leaves.answer(cursor)
 
-    async def _leave_all(self, cursors: Sequence[Cursor]) -> list[None]:
+    async def _leave_all(self, cursors: Sequence[LedgerCursor]) -> list[None]:
         with postgres_errors("record that a writer has disconnected"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 keys = zip(*(cursor.key for cursor in cursors), strict=True)
                 await connection.execute(self._sql["left"], *map(list, keys))
         return [None] * len(cursors)
 
-    async def finish(self, cursor: Cursor, exit_code: int) -> None:
+    async def finish(self, cursor: LedgerCursor, exit_code: int) -> None:
         """Records that a writer has ended.
 
         Raises:
@@ -195,7 +195,7 @@ class Catalog:
             await self.reload(cursor)  # raises the reason, if there is one
             raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
 
-    async def _finish_all(self, ended: Sequence[tuple[Cursor, int]]) -> list[bool | None]:
+    async def _finish_all(self, ended: Sequence[tuple[LedgerCursor, int]]) -> list[bool | None]:
         """Records the ends; returns for each whether it was the current epoch, or None if another transaction has
         locked its run."""
         with postgres_errors("record the end of a writer"):
@@ -206,7 +206,7 @@ class Catalog:
                 )
         return [current for _, current in sorted(rows)]
 
-    async def rejections(self, cursor: Cursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
+    async def rejections(self, cursor: LedgerCursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
         """The rejected frames of a session from `first_seq` to below `next_seq`, so that a retry is told again.
 
         Raises:
@@ -217,7 +217,7 @@ class Catalog:
                 rows = await connection.fetch(self._sql["rejections_between"], *cursor.key, first_seq, next_seq)
         return [(row["seq"], from_dict(row)) for row in rows]
 
-    async def cursor(self, session: bytes, fresh: bool = False) -> Cursor:
+    async def cursor(self, session: bytes, fresh: bool = False) -> LedgerCursor:
         """The cursor of an attached session.
 
         Args:
@@ -242,7 +242,7 @@ class Catalog:
             raise gone
         return self._adopt(session, row)
 
-    def _adopt(self, session: bytes, row: asyncpg.Record) -> Cursor:
+    def _adopt(self, session: bytes, row: asyncpg.Record) -> LedgerCursor:
         """The cursor of a session, from its row in the ledger.
 
         Raises:
@@ -258,7 +258,7 @@ class Catalog:
             if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
                 return known
             known.stale = True
-        cursor = Cursor(
+        cursor = LedgerCursor(
             *(row["run_id"], row["writer_id"], row["epoch"], row["writer"], session),
             *(row["next_seq"], row["last_step"], row["first_step"], row["checksums"]),
         )
@@ -304,7 +304,7 @@ class Catalog:
                 self.forget(session)
                 return
 
-    def cursors(self) -> list[Cursor]:
+    def cursors(self) -> list[LedgerCursor]:
         """All cursors that are cached now."""
         return list(self._cursors.values())
 
@@ -314,7 +314,7 @@ class Catalog:
         if cursor is not None:
             cursor.stale = True
 
-    async def reload(self, cursor: Cursor) -> Cursor:
+    async def reload(self, cursor: LedgerCursor) -> LedgerCursor:
         """Reads a stale cursor anew from Postgres; raises the same errors as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)

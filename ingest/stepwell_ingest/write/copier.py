@@ -24,7 +24,7 @@ from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Batch, Batcher, Submission
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.failures import Failures
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.locked import LockedError, locked_error, pause_s
 from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
@@ -175,7 +175,7 @@ class Copier:
         else:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
 
-    def _put_back(self, batch: Batch, cursor: Cursor) -> LockedError | None:
+    def _put_back(self, batch: Batch, cursor: LedgerCursor) -> LockedError | None:
         """Has a writer that is locked tried again after a while; the error for it when that has been done for long."""
         first, now = batch.writers[cursor.key][0], time.monotonic()
         if not first.tries:
@@ -186,7 +186,7 @@ class Copier:
         first.tries += 1
         return None
 
-    def _give_up(self, batch: Batch, cursor: Cursor, error: Error) -> None:
+    def _give_up(self, batch: Batch, cursor: LedgerCursor, error: Error) -> None:
         """Answers all submissions of a writer with `error`; its position must be read anew."""
         cursor.stale = True  # the catalog reads it anew at the next request
         for queue in batch.writers.values():
@@ -380,7 +380,7 @@ class Copier:
                 self._sql["insert_rejections"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
             )
 
-    async def _why_out_of_step(self, cursor: Cursor) -> Error:
+    async def _why_out_of_step(self, cursor: LedgerCursor) -> Error:
         """Finds out from the ledger why a row did not move."""
         try:
             fresh = await self._catalog.reload(cursor)

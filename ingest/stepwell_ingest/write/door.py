@@ -17,7 +17,7 @@ from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import Outcome
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 
 #: The size of a block, an object and a note beside their contents, as in a frame.
 _PART_BYTES = 24
@@ -54,7 +54,7 @@ class WriterSession:
         cursor: the writer's position; steps must lie above `cursor.tail_step`.
     """
 
-    def __init__(self, catalog: Catalog, intake: Intake, room: Room, cursor: Cursor) -> None:
+    def __init__(self, catalog: Catalog, intake: Intake, room: Room, cursor: LedgerCursor) -> None:
         self._catalog = catalog
         self._intake = intake
         self._room = room

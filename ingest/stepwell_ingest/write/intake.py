@@ -14,7 +14,7 @@ from typing import NamedTuple
 from stepwell.errors import Error, RejectionError, SequenceConflictError
 from stepwell.wire import KIND_NOTES, KIND_TOMBSTONE, Frame, Header, decode_body
 from stepwell_ingest.write.batcher import Batcher, Entry, Submission
-from stepwell_ingest.write.ledger import Cursor, Verdict
+from stepwell_ingest.write.ledger import LedgerCursor, Verdict
 from stepwell_ingest.write.validation import check, without_bad_notes
 
 
@@ -53,7 +53,7 @@ class Intake:
         self._refusal = refusal
         self._check_space = check_space
 
-    def take(self, cursor: Cursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
+    def take(self, cursor: LedgerCursor, frames: Iterable[tuple[Header, memoryview]]) -> Taken:
         """Decodes and queues `frames` of one writer, up to the first that cannot be queued.
 
         Args:
@@ -97,7 +97,7 @@ class Intake:
         self._batcher.put(submission)
         return Taken(submission, problem)
 
-    def admit(self, cursor: Cursor, frame: Frame) -> Submission:
+    def admit(self, cursor: LedgerCursor, frame: Frame) -> Submission:
         """Queues one decoded frame.
 
         Args:
@@ -118,7 +118,7 @@ class Intake:
         self._batcher.put(submission)
         return submission
 
-    def _entry(self, cursor: Cursor, frame: Frame) -> Entry:
+    def _entry(self, cursor: LedgerCursor, frame: Frame) -> Entry:
         """The entry for the queue, with a rejection where the frame breaks a rule; moves the cursor's tail."""
         header = frame.header
         entry = Entry(header, frame, cursor.tail_step)

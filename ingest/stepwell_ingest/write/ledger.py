@@ -1,8 +1,8 @@
 """The position of each writer session, as this worker knows it. Postgres decides; this is a cache of the ledger.
 
-A `Cursor` holds two positions: what Postgres has committed, and the tail, which also counts frames that this worker has
-accepted but not yet committed. New frames are checked against the tail, so a writer may keep many in flight. A cursor
-whose compare-and-set failed, or whose COMMIT may or may not have happened, is `stale` and must be read anew.
+A `LedgerCursor` holds two positions: what Postgres has committed, and the tail, which also counts frames that this
+worker has accepted but not yet committed. New frames are checked against the tail, so a writer may keep many in flight.
+A cursor whose compare-and-set failed, or whose COMMIT may or may not have happened, is `stale` and must be read again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class Cursor:
+class LedgerCursor:
     """The position of one writer session.
 
     Attributes:

@@ -17,7 +17,7 @@ import asyncpg
 from stepwell.errors import Error, RunFullError
 from stepwell_ingest.config import Limits
 from stepwell_ingest.db.errors import postgres_errors
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_schema import queries
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Quota:
         known: returns the current cursors of this worker.
     """
 
-    def __init__(self, pool: asyncpg.Pool, limits: Limits, known: Callable[[], Iterable[Cursor]]) -> None:
+    def __init__(self, pool: asyncpg.Pool, limits: Limits, known: Callable[[], Iterable[LedgerCursor]]) -> None:
         self._pool = pool
         self._points = limits.points_per_run
         self._bytes = limits.bytes_per_run

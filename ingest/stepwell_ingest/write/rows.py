@@ -11,23 +11,23 @@ from typing import NamedTuple
 
 from stepwell_ingest.write import pgcopy
 from stepwell_ingest.write.batcher import Entry
-from stepwell_ingest.write.ledger import Cursor
+from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.names import Ids
 
 
 class Group(NamedTuple):
     """The entries of one writer, in order, beginning at its committed seq."""
 
-    cursor: Cursor
+    cursor: LedgerCursor
     entries: list[Entry]
 
 
-def last_step_of(cursor: Cursor, entries: Iterable[Entry]) -> int:
+def last_step_of(cursor: LedgerCursor, entries: Iterable[Entry]) -> int:
     """The last step of the epoch once these entries are stored."""
     return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
 
 
-def first_step_of(cursor: Cursor, entries: Iterable[Entry]) -> int | None:
+def first_step_of(cursor: LedgerCursor, entries: Iterable[Entry]) -> int | None:
     """The first step of the epoch, including these entries."""
     if cursor.first_step is not None:
         return cursor.first_step

@@ -1,6 +1,6 @@
 -- Locks that only a role that may write can hold. Before migration 0016, the server used advisory locks, which any role can take.
--- During an upgrade, processes of older versions may still hold such locks. So both kinds count, except for advisory locks that a
--- reader holds.
+-- During an upgrade, processes of older versions may still hold advisory locks. So both kinds are respected, except for advisory
+-- locks that a reader holds.
 
 CREATE OR REPLACE FUNCTION stepwell.writers_hold_v1(key bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
@@ -18,7 +18,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.lock_name_v1(entity_ text, project_ text, name_ text) RETURNS void
 LANGUAGE plpgsql AS $$
--- Until the transaction ends, no other transaction makes or deletes a run of this name.
+-- Keeps other transactions from creating or deleting a run of this name until this transaction ends.
 DECLARE
     key bigint := hashtextextended(concat_ws(E'\x01', entity_, project_, name_), 1);
 BEGIN

@@ -50,7 +50,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.reader_lacks_v1() RETURNS text[]
 LANGUAGE plpgsql STABLE AS $$
--- What stepwell_reader needs to read the contract and does not have; empty when it has everything.
+-- The rights that stepwell_reader needs to read the contract and lacks; empty when it lacks none.
 BEGIN
     IF to_regrole('stepwell_reader') IS NULL THEN
         RETURN '{the role stepwell_reader}';
@@ -68,8 +68,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.restore_reader_v1() RETURNS text[]
 LANGUAGE plpgsql AS $$
--- Gives stepwell_reader what it lacks: after a restore into a cluster without the role, nothing of it is there. Returns what
--- it lacks afterwards, as far as the caller may not create the role or grant the rights.
+-- Creates stepwell_reader and grants the rights that it lacks: after a restore into another cluster, the role and all of its
+-- rights are missing. Returns the rights that it still lacks, because the caller may not create the role or grant them.
 BEGIN
     IF stepwell.reader_lacks_v1() <> '{}' THEN
         BEGIN
@@ -85,8 +85,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.make_sql_login_v1(verifier text) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, or gives it this password
--- again, as the SCRAM verifier that Postgres stores. It is only a member of stepwell_reader, and its settings, which it may
--- have changed for itself, are put back. Several workers may call this at a time: what is right already is not touched.
+-- again, as the SCRAM verifier that Postgres stores. It is a member of stepwell_reader only. Its settings, which the role may
+-- have changed, are reset. Several workers may call this at a time: what is correct already is not touched.
 DECLARE
     settings text[] := ARRAY['default_transaction_read_only=on', 'statement_timeout=60s',
                                       'idle_in_transaction_session_timeout=10min', 'search_path=stepwell, public'];
@@ -113,9 +113,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.bind_reader_v1() RETURNS text[]
 LANGUAGE plpgsql AS $$
--- Takes from stepwell_reader what Postgres grants everybody and a reader has no use for: temporary tables, large objects, advisory
--- locks, messages in the WAL and notifications. Puts its settings back, which it may have changed for its next sessions. What is
--- granted to everybody is only revoked where this database holds nothing but Stepwell's tables. Returns what is left to it.
+-- Revokes from stepwell_reader the rights that Postgres grants to everybody and that a reader does not need: temporary tables,
+-- large objects, advisory locks, messages in the WAL and notifications. Resets its settings, which the role may have changed for
+-- its next sessions. Rights of everybody are only revoked if this database holds nothing but Stepwell's tables. Returns the
+-- unneeded rights that are left.
 DECLARE
     left_  text[] := '{}';
     owner_ text := (SELECT n.nspowner::regrole::text FROM pg_namespace n WHERE n.nspname = 'stepwell');

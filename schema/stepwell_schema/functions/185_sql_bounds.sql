@@ -1,10 +1,10 @@
--- What bounds the answers of POST /v1/sql. The function runs in the session of the reader, and reads nothing.
+-- Limits the size of the answers of POST /v1/sql. The function runs in the session of the reader, and reads no table.
 
 CREATE OR REPLACE FUNCTION stepwell.row_fits_v1(row_bytes bigint, most bigint, most_in_all bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
--- True; raises where a row, or all rows of the transaction up to it, have more bytes than an answer may hold. VOLATILE, so
--- that it is asked of the rows of the answer and of no others. The sum is a setting of the transaction: a window function
--- would keep rows.
+-- Returns true, or raises an error if a row, or all rows of the transaction so far, have more bytes than an answer may have.
+-- VOLATILE, so that it is called for the rows of the answer and for no others. The sum so far is kept in a setting of the
+-- transaction, because a window function would keep the rows.
 DECLARE
     so_far bigint := coalesce(nullif(current_setting('stepwell.answered', true), ''), '0')::bigint + row_bytes;
 BEGIN

@@ -27,7 +27,7 @@ BEGIN
                  (2, 'summary', jsonb_build_object('set', summary_))) v (nr, kind, value)
     WHERE (ARRAY[meta_, config_, summary_])[v.nr + 1] IS NOT NULL;
     PERFORM stepwell.use_blobs_v1(ARRAY[run_id_], ARRAY[summary_::text]);
-    -- The ledger does not move by itself, as no frame has come; stored summaries must not be taken for current.
+    -- No frame has moved the ledger, so without this, a stored summary would still count as current.
     UPDATE stepwell.ledger l SET edits = l.edits + 1
     WHERE l.run_id = at_.run_id AND l.writer_id = at_.writer_id AND l.epoch = at_.epoch;
     RETURN true;

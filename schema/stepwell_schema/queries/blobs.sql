@@ -1,5 +1,5 @@
 -- name: touch_blob
--- The size of a blob that is stored and will stay for the grace period; see touch_blob_v1.
+-- The size of a stored blob, whose grace period begins again; see touch_blob_v1.
 SELECT stepwell.touch_blob_v1($1, $2);
 
 -- name: blob

@@ -5,14 +5,14 @@ WHERE $1 IN (s.run, concat_ws('/', s.project, s.run), concat_ws('/', s.entity, s
 ORDER BY s.run_id;
 
 -- name: run_by_display_name
--- The same by display name, alone or after project/ or entity/project/.
+-- The runs with a display name, given alone or after project/ or entity/project/.
 SELECT s.*, concat_ws('/', s.entity, s.project, s.run) AS path
 FROM stepwell.run_sizes_v1() s JOIN stepwell.runs r ON r.run_id = s.run_id
 WHERE $1 IN (r.display_name, concat_ws('/', s.project, r.display_name), concat_ws('/', s.entity, s.project, r.display_name))
 ORDER BY s.run_id;
 
 -- name: names_of_runs
--- Names that runs can be given by: ids and display names of the newest runs, alone and as entity/project/id.
+-- Names by which a user can name runs: ids and display names of the newest runs, alone and as entity/project/id.
 SELECT unnest(ARRAY[r.run, r.display_name, concat_ws('/', r.entity, r.project, r.run)]) AS name
 FROM (SELECT * FROM stepwell.run ORDER BY run_id DESC LIMIT 2000) n JOIN stepwell.runs r ON r.run_id = n.run_id;
 
@@ -24,7 +24,7 @@ WHERE ($1::text IS NULL OR $1 IN (s.project, concat_ws('/', s.entity, s.project)
 ORDER BY s.run_id;
 
 -- name: forks_that_stay
--- Forks that are not among these runs and show points of theirs.
+-- Forks that show points of these runs and are not among them.
 SELECT g.source_run_id AS run_id, concat_ws('/', r.entity, r.project, r.name) AS fork
 FROM stepwell.lineage g JOIN stepwell.run r ON r.run_id = g.run_id
 WHERE g.source_run_id = ANY ($1::bigint[]) AND g.source_run_id <> g.run_id
@@ -42,7 +42,7 @@ SELECT month, lower_id, upper_id
 FROM stepwell.months_to_drop_v1($1::bigint[], stepwell.closed_before_v1(clock_timestamp()));
 
 -- name: files_of_them
--- The number and size of the files that only these runs name.
+-- The number and size of the files that no other runs reference.
 SELECT count(*) AS files, coalesce(sum(b.size), 0)::bigint AS bytes
 FROM (SELECT DISTINCT u.sha256 FROM stepwell.blob_use u WHERE u.run_id = ANY ($1::bigint[])) m
 JOIN stepwell.blob b ON b.sha256 = m.sha256 AND b.removing_at IS NULL
@@ -64,7 +64,7 @@ SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0))
 SELECT pg_advisory_unlock(hashtextextended('stepwell.sweep', 0));
 
 -- name: to_sweep
--- Deleted runs of which rows may be left.
+-- Deleted runs that may have rows left.
 SELECT run_id, writers, stepwell.month_of_v1(run_id) AS month FROM stepwell.deleted_run WHERE swept_at IS NULL ORDER BY run_id;
 
 -- name: await_sealing
@@ -80,7 +80,7 @@ JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_n
 WHERE p.lower_id = $1 AND p.upper_id = $2 ORDER BY c.relname;
 
 -- name: half_detached
--- Partitions that were being detached when it was interrupted.
+-- Partitions whose detaching was interrupted.
 SELECT format('%I.%I', n.nspname, c.relname) AS name, format('%I.%I', n.nspname, d.relname) AS parent_name
 FROM stepwell.run_partitions_v1() p
 JOIN pg_class c ON c.oid = p.child JOIN pg_class d ON d.oid = p.parent JOIN pg_namespace n ON n.oid = c.relnamespace

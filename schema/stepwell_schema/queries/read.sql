@@ -70,7 +70,7 @@ SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.firs
 FROM stepwell.history_arrays_v1($1, $2, $3, $4) a;
 
 -- name: arrays_with_times
--- The same with their times.
+-- As `arrays`, with the times of the points.
 SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.first_step, a.stride, a.points,
        array_send(a.steps) AS steps, array_send(a.vals8) AS vals8, array_send(a.vals4) AS vals4,
        (extract(epoch FROM a.time_lo) * 1000000)::bigint AS time_lo_us, array_send(a.times_us) AS times_us,
@@ -292,7 +292,7 @@ CROSS JOIN LATERAL stepwell.points_v1(
 WHERE g.run_id = $1 GROUP BY x.step;
 
 -- name: writers
--- The writers of a run, and how far each is committed.
+-- The writers of a run, with the position up to which each is committed.
 SELECT w.name, w.state, w.exit_code, w.attached_at, w.heartbeat_at, w.info->>'host' AS host, l.epochs, l.last_step,
        l.points, l.objects, l.rejected
 FROM stepwell.writer w
@@ -319,7 +319,7 @@ SELECT f.name, f.sha256, f.size, f.time, f.writer FROM stepwell.files f
 WHERE f.run_id = $1 AND length(f.name) <= 4096 AND ($2::text IS NULL OR f.name > $2) ORDER BY f.name LIMIT $3;
 
 -- name: metadata
--- Where the writers of a run come from.
+-- The metadata of the writers of a run: host, program and so on.
 SELECT m.writer, m.metadata::text AS value FROM stepwell.metadata m WHERE m.run_id = $1 ORDER BY m.writer LIMIT $2;
 
 -- name: console

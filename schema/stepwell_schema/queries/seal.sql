@@ -1,7 +1,7 @@
 -- name: candidates
 -- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
--- (`large`), the one with the most points first. In one order, small runs would wait behind wide ones, or wide ones behind
--- thousands of small ones. `whole`: nothing more will come, or the epoch has waited long enough. $1 idle, $2 age (intervals);
+-- (`large`), the one with the most points first. With a single order, small runs would wait behind wide ones, or wide ones behind
+-- thousands of small ones. `whole`: the epoch has ended, or has waited long enough to be sealed completely. $1 idle, $2 age (intervals);
 -- $3 points and $4 steps from which on a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
 WITH worth AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
@@ -27,7 +27,7 @@ UNION ALL
 SELECT stepwell.claim_sealing_v1($1, $2);
 
 -- name: unsealed
--- The hot part of an epoch: its rows and bytes, and how far a pass of $4 bytes gets.
+-- The hot part of an epoch: its rows and bytes, and the last step that a pass of $4 bytes reaches.
 SELECT l.last_step, l.sealed_below, h.step_hi, h.pass_step_hi, h.rows, h.bytes
 FROM stepwell.ledger l
 LEFT JOIN LATERAL (
@@ -72,8 +72,8 @@ SET points = t.points + excluded.points, nans = t.nans + excluded.nans, pos_infs
     last_time = excluded.last_time;
 
 -- name: hand_over
--- From now on, points below step $5 are read from chunks. Compare-and-set, so that deleting the run or another sealer
--- wins.
+-- From now on, points below step $5 are read from chunks. Compare-and-set: nothing changes if the run was
+-- deleted or another sealer was faster.
 UPDATE stepwell.ledger SET sealed_below = $5, sealed_points = sealed_points + $6, sealed_at = clock_timestamp()
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND sealed_below = $4;
 
@@ -151,9 +151,9 @@ FROM stepwell.hot_ring h WHERE h.sealed_xid IS NULL;
 SELECT pg_has_role('pg_read_all_stats', 'USAGE');
 
 -- name: summary_candidates
--- Runs that rest and have no current stored summary, the newest first, each with its count of metric names (plus one). $1 how long
--- a run must have rested, $2 and for each name, while it runs (intervals); $3 when to look again at a summary that could not be
--- stored; $4 how many; $5 to leave out.
+-- Runs that have not changed for a while and have no current stored summary, the newest first, each with its count of metric names
+-- (plus one). $1: how long a run must not have changed; $2: how much longer for each of its names, while it runs (intervals);
+-- $3: when to try again a summary that could not be stored; $4: the most runs; $5: runs to leave out.
 SELECT r.run_id, r.next_metric AS names
 FROM (
     SELECT l.run_id, sum(l.next_seq + l.edits + 1)::bigint AS moves, max(l.moved_at) AS moved_at   -- as ledger_moves_v1
@@ -179,8 +179,8 @@ SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCK
 
 -- name: store_summaries
 -- Stores the summaries of the runs $1. One statement, so values and the position of the ledgers are of one snapshot. A summary that
--- names a file which is not there yet is not stored, because the file changes it when it comes; nor is one with a key that
--- is too long for an index.
+-- references a file which is not stored yet is left out, because it changes when the file arrives; so is one with a key that is
+-- too long for an index.
 WITH made AS MATERIALIZED (
     SELECT r.run_id, g.sources, g.moves, g.complete
     FROM stepwell.run r
@@ -189,7 +189,7 @@ WITH made AS MATERIALIZED (
                NOT bool_or(
                    EXISTS (SELECT FROM stepwell.blob_use u WHERE u.run_id = g.source_run_id AND NOT EXISTS (
                                SELECT FROM stepwell.blob b WHERE b.sha256 = u.sha256 AND b.removing_at IS NULL))
-                   -- what looks like a hash in a config is no file
+                   -- a config may have a value that looks like a hash, which is no file
                    AND (EXISTS (SELECT FROM stepwell.hot_object o WHERE o.run_id = g.source_run_id)
                         OR EXISTS (SELECT FROM stepwell.note n
                                    WHERE n.run_id = g.source_run_id AND n.kind IN ('object', 'summary')))) AS complete

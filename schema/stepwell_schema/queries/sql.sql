@@ -7,15 +7,15 @@ SELECT session_user::text AS who,
 FROM pg_roles r, pg_namespace n WHERE r.rolname = session_user AND n.nspname = 'stepwell';
 
 -- name: bind_reader
--- Takes from the reader's role what it needs not; returns what is left to it. See bind_reader_v1.
+-- Revokes the rights that the reader's role does not need; returns those that are left. See bind_reader_v1.
 SELECT stepwell.bind_reader_v1();
 
 -- name: restore_reader
--- Gives the reader's role what it lacks; returns what it lacks afterwards. See restore_reader_v1.
+-- Grants the rights that the reader's role lacks; returns those that it still lacks. See restore_reader_v1.
 SELECT stepwell.restore_reader_v1();
 
 -- name: make_sql_login
--- Makes the login of SQL clients, with this SCRAM verifier. See make_sql_login_v1.
+-- Creates the login of SQL clients, with this SCRAM verifier. See make_sql_login_v1.
 SELECT stepwell.make_sql_login_v1($1);
 
 -- name: names

@@ -26,8 +26,8 @@ WITH gone AS (
 UPDATE stepwell.writer w SET left_at = clock_timestamp() FROM gone g WHERE w.run_id = g.run_id AND w.writer_id = g.writer_id;
 
 -- name: attach_all
--- The same for many sessions that do not ask where to go on; those that fail are left out, and those whose run is
--- locked by somebody else have no run_id.
+-- As attach, for many sessions that do not ask where to continue. Sessions that fail are left out, and those whose run is
+-- locked by another transaction have no run_id.
 SELECT ord - 1 AS index, run_id, writer_id, writer, epoch, fenced, resumed
 FROM stepwell.attach_all_v2($1, $2, $3, $4, $5, $6, $7, $8);
 
@@ -70,9 +70,9 @@ SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YY
 FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
 
 -- name: move_ledger
--- Compare-and-set of many ledger rows. State: moved; behind: the row is not as expected, or not there; locked: somebody
--- else has locked it, which is not waited for. Ring: the slot of hot_block to write to until the end of the
--- transaction.
+-- Compare-and-set of many ledger rows. State: moved; behind: the row is missing or not as expected; locked: another
+-- transaction has locked it, and the statement does not wait. Ring: the slot of hot_block to write to until the end of
+-- the transaction.
 WITH slot AS MATERIALIZED (
     SELECT stepwell.hot_ring_v1() AS ring
 ), wanted AS (
@@ -105,8 +105,8 @@ SELECT u.run_id, u.writer_id, u.epoch, (SELECT ring FROM slot),
 FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch);
 
 -- name: lock_superseded
--- Locks what `supersede` will change, in the same transaction. Returns the writers of which somebody else has locked
--- some of it.
+-- Locks the rows that `supersede` will change, in the same transaction. Returns the writers of which another transaction
+-- has locked such a row.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)
@@ -163,7 +163,7 @@ SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $
                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]);
 
 -- name: rejections_between
--- The rejected seqs of an epoch's session, so that a retry is told again.
+-- The rejected seqs of an epoch's session, so that a sender that retries learns of them.
 SELECT j.seq, j.code, j.message FROM stepwell.rejection j
 WHERE j.run_id = $1 AND j.writer_id = $2 AND j.seq >= $4 AND j.seq < $5
   AND j.epoch IN (SELECT o.epoch FROM stepwell.ledger e
@@ -173,7 +173,7 @@ ORDER BY j.seq;
 
 -- name: intern_metrics
 -- Names to ids for several runs: $2 has a JSON array of names for each run of $1. Runs are locked in this order, so $1
--- must be sorted. A run that somebody else has locked has no rows here. See try_intern_metrics_v1.
+-- must be sorted. A run that another transaction has locked has no rows here. See try_intern_metrics_v1.
 SELECT u.run_id, i.name, i.metric_id
 FROM unnest($1::bigint[], $2::text[]) AS u (run_id, names)
 CROSS JOIN LATERAL stepwell.try_intern_metrics_v1(
@@ -181,7 +181,7 @@ CROSS JOIN LATERAL stepwell.try_intern_metrics_v1(
                     ORDER BY e.ord), $3) AS i;
 
 -- name: finish
--- Records the ends of writers; see finish_v1. `current` is NULL for a writer whose run is locked by somebody else.
+-- Records the ends of writers; see finish_v1. `current` is NULL for a writer whose run another transaction has locked.
 SELECT ord - 1 AS index, current FROM stepwell.finish_all_v2($1, $2, $3, $4);
 
 -- name: ensure_partitions

@@ -9,20 +9,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stepwell.errors import SequenceConflictError, SequenceGapError
 from stepwell.wire import WINDOW_FRAMES, Header
-from stepwell_ingest.write.ledger import REMEMBERED_FRAMES, Cursor, Verdict
+from stepwell_ingest.write.ledger import REMEMBERED_FRAMES, LedgerCursor, Verdict
 
 SESSION = bytes(16)
 
 
-def cursor(next_seq: int = 0, last_step: int = -1, first_step: int | None = None, checksums: bytes = b"") -> Cursor:
-    return Cursor(7, 2, 3, "rank-1", SESSION, next_seq, last_step, first_step, checksums)
+def cursor(
+    next_seq: int = 0, last_step: int = -1, first_step: int | None = None, checksums: bytes = b""
+) -> LedgerCursor:
+    return LedgerCursor(7, 2, 3, "rank-1", SESSION, next_seq, last_step, first_step, checksums)
 
 
 def header(seq: int, checksum: int | None = None) -> Header:
     return Header(0, 64, 0, SESSION, seq, 0, 0, 0, 0, 1000 + seq if checksum is None else checksum)
 
 
-def take_in(where: Cursor, *seqs: int) -> None:
+def take_in(where: LedgerCursor, *seqs: int) -> None:
     for seq in seqs:
         assert where.judge(header(seq)) is Verdict.NEW
         where.take_in(header(seq), seq * 10)
