@@ -24,6 +24,7 @@ from stepwell.terminal.display import Progress, describe, number, size, table
 from stepwell.terminal.rows import Column, Writer, rows_writer
 from stepwell.terminal.server_commands import GROUP, is_server_command, server_command
 from stepwell.terminal.sql_prompt import SqlPrompt
+from stepwell.transport.endpoint import has_password
 
 __all__ = [
     "GROUP",
@@ -59,6 +60,9 @@ _COMMANDS = {
     "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
 }
+
+#: The options that may hold a password, and the variables that take the same.
+_WITH_PASSWORDS = {"dsn": "STEPWELL_DSN", "sql_dsn": "STEPWELL_SQL_DSN", "url": "STEPWELL_URL"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,7 +109,9 @@ def _run(arguments: list[str]) -> int:
             prog=f"stepwell {name}", description=command.about, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         command.configure(parser)
-        return command.run(parser.parse_args(rest))
+        options = parser.parse_args(rest)
+        _warn_of_passwords(options)
+        return command.run(options)
     width = max(map(len, _COMMANDS))
     overview = argparse.ArgumentParser(
         prog="stepwell",
@@ -120,6 +126,18 @@ def _run(arguments: list[str]) -> int:
     overview.parse_args(arguments)
     overview.print_help()
     return 0
+
+
+def _warn_of_passwords(options: argparse.Namespace) -> None:
+    for name, variable in _WITH_PASSWORDS.items():
+        given = getattr(options, name, None)
+        if isinstance(given, str) and has_password(given):
+            option = f"--{name.replace('_', '-')}"
+            instead = "" if name == "url" else ", or put the password into ~/.pgpass"
+            sys.stderr.write(
+                f"stepwell: all users of this machine can see the password in {option}, in the list of processes\n"
+                f"  Hint: set {variable} instead{instead}\n"
+            )
 
 
 def _load(name: str) -> Command:

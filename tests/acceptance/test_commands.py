@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from fixtures.commands import Run, Server
+from stepwell_ingest.commands.addresses import reserved_port
 
 pytestmark = pytest.mark.db
 
@@ -154,6 +155,15 @@ class TestUp:
         assert done.stderr.startswith(f"stepwell: cannot listen on 127.0.0.1 port {port}\n  Address already in use\n")
         assert "Choose another port with --port" in done.stderr
         assert not (data_place / "data" / "postgres").exists()  # detected before Postgres was created
+
+    def test_port_with_closing_connections_is_free(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as program:  # without SO_REUSEPORT
+            port = program.getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                program.accept()[0].close()  # the side that closes first stays in TIME_WAIT
+                assert client.recv(1) == b""
+        with reserved_port("127.0.0.1", port) as reserved:
+            assert reserved == port
 
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_postgres_down_at_start(self, stepwell_command: Run, data_place: Path, workers: str) -> None:

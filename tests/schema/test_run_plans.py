@@ -92,6 +92,28 @@ async def test_run_summary_reads_only_its_metrics(connection: asyncpg.Connection
     assert rows_read(plan, "metric_total") == METRICS
 
 
+async def test_set_summary_values_are_not_read_per_key(connection: asyncpg.Connection) -> None:
+    """They may be large: a summary of 60 MB that was set took more than a minute."""
+    transaction = connection.transaction()
+    await transaction.start()
+    run_id = await connection.fetchval("SELECT run_id FROM stepwell.run WHERE name = 'run-7'")
+    await connection.execute(
+        "INSERT INTO stepwell.note SELECT $1, 1, 1, n, 0, 0, now(), 'summary', "
+        "jsonb_build_object('set', jsonb_build_object('set-' || n, n)) FROM generate_series(1, 50) n",
+        run_id,
+    )
+    unset = "INSERT INTO stepwell.note VALUES ($1, 1, 1, 51, 0, 0, now(), 'summary', $2)"
+    await connection.execute(unset, run_id, '{"unset": ["set-7"]}')
+    plan = await plan_of(connection, "SELECT key, value FROM stepwell.summary WHERE run = 'run-7'")
+    recordsets = [node for node in nodes(plan) if node.get("Function Name") == "jsonb_to_recordset"]
+    per_key = [node for node in recordsets if node["Alias"].startswith("n")]
+    await transaction.rollback()
+    assert plan["Actual Rows"] >= METRICS + 49
+    assert per_key
+    # Only the note that unsets a key is read for each key.
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in per_key) <= METRICS + 50
+
+
 async def test_page_of_runs_computes_only_its_summaries(connection: asyncpg.Connection) -> None:
     plan = await plan_of(
         connection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stepwell.cli import describe
+from stepwell.cli import describe, main
 from stepwell.errors import OverloadedError, UsageError, from_dict
 
 
@@ -35,3 +35,25 @@ def test_server_cannot_pause_forever(pause: float) -> None:
 def test_command_errors_have_no_control_characters() -> None:
     error = UsageError("no\x1b[2J such", detail="line 1: x\x1b]0;t\x07\n        ^", hint="a\x9bb")
     assert describe(error) == ("stepwell: no\\x1b[2J such\n  line 1: x\\x1b]0;t\\x07\n          ^\n  Hint: a\\x9bb\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "place"),
+    [
+        ("--dsn", "STEPWELL_DSN", "postgresql://me:secret@127.0.0.1:1/db"),
+        ("--dsn", "STEPWELL_DSN", "postgresql://127.0.0.1:1/db?user=me&password=secret"),
+        ("--url", "STEPWELL_URL", "http://me:secret@127.0.0.1:1"),
+    ],
+)
+def test_password_in_the_arguments_gives_a_warning(
+    option: str, variable: str, place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sql", "SELECT 1", option, place]) == 1  # nothing listens there
+    warned = capfd.readouterr().err
+    assert warned.startswith(f"stepwell: all users of this machine can see the password in {option}, ")
+    assert f"Hint: set {variable} instead" in warned
+    monkeypatch.setenv(variable, place)
+    assert main(["sql", "SELECT 1"]) == 1
+    said = capfd.readouterr().err
+    assert "list of processes" not in said
+    assert "secret" not in warned + said

@@ -16,6 +16,9 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
     """The port to listen on, after a trial bind, so that a taken port is found before Postgres starts.
 
     It is held, so that 0 gives all workers the same one, now and when one is replaced.
+
+    Raises:
+        SettingError: the address or the port cannot be used.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -31,8 +34,13 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
     except OSError as error:
         raise cannot_listen(host, port, error) from error
     with socket.socket(family) as holder:
+        # REUSEADDR also permits a port on which connections of an earlier program are still in TIME_WAIT.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
+        try:
+            holder.bind(address)
+        except OSError as error:
+            raise cannot_listen(host, port, error) from error
         yield holder.getsockname()[1]
 
 

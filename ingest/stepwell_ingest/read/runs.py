@@ -209,12 +209,12 @@ async def summary(standing: Standing, room: int, after: str | None = None) -> tu
     Returns:
         members, and the key to go on after; None: these are the last.
     """
-    query, arguments = standing.sql["summary"], list[Any]([standing.run_id])
-    if after is not None:
-        query = f'SELECT * FROM ({query.strip().removesuffix(";")}) s WHERE s.key COLLATE "C" > $2'
-        arguments.append(after)
     async with standing.snapshot() as connection:
-        found = await fetch_bounded(connection, query, ("key",), *arguments, room=room)
+        if after is None:
+            found = await fetch_bounded(connection, standing.sql["summary"], ("key",), standing.run_id, room=room)
+        else:  # a condition on the key, so that values of earlier pages are not made again
+            query, arguments = standing.sql["summary_after"], (standing.run_id, after)
+            found = await fetch_bounded(connection, query, ("key",), *arguments, room=room)
     # Values are JSON already, and may have integers that Python's floats would round: they are joined, not parsed.
     members = [orjson.dumps(row["key"]) + b":" + shown_bytes(value or "null") for row, value in found.rows]
     return members, found.rows[-1].columns["key"] if found.more else None

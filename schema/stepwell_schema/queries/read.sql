@@ -63,6 +63,12 @@ SELECT m.name FROM stepwell.metrics m WHERE m.run_id = $1 ORDER BY m.name COLLAT
 SELECT x.key, x.value::text AS value
 FROM (SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C" OFFSET 0) x;
 
+-- name: summary_after
+-- The last value of each key behind one.
+SELECT x.key, x.value::text AS value
+FROM (SELECT s.key, s.value FROM stepwell.summary s
+      WHERE s.run_id = $1 AND s.key COLLATE "C" > $2 ORDER BY s.key COLLATE "C" OFFSET 0) x;
+
 -- name: arrays
 -- The points of a step range as matrices in binary; $2 NULL: of all metrics. See history_arrays_v1.
 SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.first_step, a.stride, a.points,

@@ -95,13 +95,17 @@ LANGUAGE sql STABLE AS $$
     -- between.
     SELECT k.key, v.value
     FROM (
-        -- Definitions, and values that were set and unset, once per run.
-        SELECT d.definitions, s.said,
+        -- Definitions, and which keys were unset, once per run. Not the values that were set: they may be large, and what is
+        -- here is read again for each key.
+        SELECT d.definitions, s.unset, s.notes > 0 AS with_notes,
                d.definitions @? '$[*].summary[*] ? (@ == "min" || @ == "max" || @ == "mean" || @ == "best" || @ == "first")'
                    AS with_stats,
                d.definitions @? '$[*].summary[*] ? (@ == "first")' AS with_first
         FROM (SELECT jsonb_agg(to_jsonb(d)) AS definitions FROM stepwell.definitions_v1(run_id_) d) d,
-             (SELECT jsonb_agg(to_jsonb(s)) AS said FROM stepwell.visible_notes_v1(run_id_, 'summary') s) s
+             (SELECT count(*) AS notes,
+                     jsonb_agg(jsonb_build_object('nr', n.nr, 'step', n.step, 'keys', n.value->'unset'))
+                         FILTER (WHERE n.value ? 'unset') AS unset
+              FROM stepwell.visible_notes_v1(run_id_, 'summary') n) s
         OFFSET 0
     ) c
     CROSS JOIN LATERAL (
@@ -130,9 +134,9 @@ LANGUAGE sql STABLE AS $$
             SELECT s.key, NULL, NULL, s.step, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, s.value, s.nr
             FROM (
                 SELECT DISTINCT ON (e.key) e.key, n.step, n.nr, stepwell.plain_v1(e.value) AS value
-                FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
+                FROM stepwell.visible_notes_v1(run_id_, 'summary') n,
                      jsonb_each(stepwell.object_v1(n.value->'set')) e
-                WHERE stepwell.blobs_there_v1(e.value)   -- media in the summary: once their files are stored
+                WHERE c.with_notes AND stepwell.blobs_there_v1(e.value)   -- media: once their files are stored
                 ORDER BY e.key, n.nr DESC
             ) s
         ) fact
@@ -147,8 +151,8 @@ LANGUAGE sql STABLE AS $$
     ) d ON true
     LEFT JOIN LATERAL (   -- the last note that unset the key, or a key above it
         SELECT max(n.nr) AS nr, max(n.step) AS step
-        FROM jsonb_to_recordset(c.said) AS n (nr bigint, step bigint, value jsonb),
-             jsonb_array_elements_text(stepwell.array_v1(n.value->'unset')) u (key)
+        FROM jsonb_to_recordset(c.unset) AS n (nr bigint, step bigint, keys jsonb),
+             jsonb_array_elements_text(stepwell.array_v1(n.keys)) u (key)
         WHERE u.key = k.key OR starts_with(k.key, u.key || '.')
         GROUP BY u.key ORDER BY 1 DESC LIMIT 1
     ) u ON true

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from stepwell.errors import SettingError
@@ -17,7 +18,7 @@ the ranks counted is found in the database."""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="a running server")
-    parser.add_argument("--dsn", help="the Postgres of that server, if it runs on another machine")
+    parser.add_argument("--dsn", help="its Postgres, if it runs on another machine; default STEPWELL_DSN")
     parser.add_argument("--data", metavar="DIR", help="the data directory of that server, if it is not the default one")
     parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
     parser.add_argument(
@@ -32,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError("--steps must be at least 1")
     from stepwell.demo.driver import Demo
 
-    return Demo(options.url, options.dsn, options.data, options.steps, keep=options.keep).run()
+    dsn = options.dsn or os.environ.get("STEPWELL_DSN")
+    return Demo(options.url, dsn, options.data, options.steps, keep=options.keep).run()
 
 
 COMMAND = Command(ABOUT, configure, run)

@@ -48,10 +48,11 @@ GROUP BY epoch ORDER BY epoch"""
 
 
 class Place(NamedTuple):
-    """The server of the demo, and the options with which `stepwell sql` finds it."""
+    """The server of the demo, and the options and variables with which `stepwell sql` finds it."""
 
     url: str
     sql_options: list[str]
+    sql_variables: dict[str, str]
     temporary: bool
 
 
@@ -120,12 +121,14 @@ class Demo:
                     raise UnavailableError("the server did not start")
                 time.sleep(_POLL_S)
         _print(f"server    {found.url}, started in {time.monotonic() - began:.1f} s, with a real Postgres in {data}")
-        return Place(found.url, ["--data", str(data)], True)
+        return Place(found.url, ["--data", str(data)], {}, True)
 
     def _existing(self) -> Place:
         assert self._url is not None
-        options = ["--dsn", self._dsn] if self._dsn else []
-        if not options:
+        # Not as an argument, because every user of the machine can read those.
+        variables = {"STEPWELL_DSN": self._dsn} if self._dsn else {}
+        options: list[str] = []
+        if not self._dsn:
             data = data_directory(self._data)
             found = ServerFile.read(data)
             if found is None:
@@ -134,9 +137,10 @@ class Demo:
                     hint="pass its Postgres with --dsn, or its data directory with --data",
                 )
             options = ["--data", str(data)]
-        _ask("SELECT 1", options)
+        place = Place(self._url.rstrip("/"), options, variables, False)
+        _ask("SELECT 1", place)
         _print(f"server    {self._url}, which was running already")
-        return Place(self._url.rstrip("/"), options, False)
+        return place
 
     def _train(self, children: Children, work: Path, place: Place) -> list[dict[str, Any]]:
         environment = clean_environment(
@@ -174,7 +178,7 @@ class Demo:
 
     def _read_back(self, place: Place, reports: list[dict[str, Any]]) -> int:
         query = COUNT_BY_WRITER.format(run=self._run)
-        stored = {row["writer"]: row for row in _ask(query, place.sql_options)}
+        stored = {row["writer"]: row for row in _ask(query, place)}
         rows, equal = [], len(stored) == RANKS
         for report in sorted(reports, key=lambda report: int(report["rank"])):
             row = stored.get(str(report["rank"]), {"points": 0, "metrics": 0, "last_step": None})
@@ -193,7 +197,7 @@ class Demo:
 
         query = BY_EPOCH.format(run=self._run)
         began = time.monotonic()
-        epochs = _ask(query, place.sql_options)
+        epochs = _ask(query, place)
         took_s = time.monotonic() - began
         _print(f"\nLoss and accuracy by epoch, averaged over the ranks (queried in {took_s:.1f} s):\n")
         _print(_indent(query) + "\n")
@@ -216,14 +220,15 @@ class Demo:
         return 0
 
 
-def _ask(query: str, options: list[str]) -> list[dict[str, Any]]:
+def _ask(query: str, place: Place) -> list[dict[str, Any]]:
     """Returns the output of `stepwell sql`.
 
     Raises:
         Error: the command failed.
     """
-    command = [sys.executable, "-m", "stepwell", "sql", query, "--format", "json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "stepwell", "sql", query, "--format", "json", *place.sql_options]
+    environment = clean_environment(**place.sql_variables)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise Error("`stepwell sql` failed", detail=done.stderr.strip() or f"exit code {done.returncode}")
     rows: list[dict[str, Any]] = json.loads(done.stdout)

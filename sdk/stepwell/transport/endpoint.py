@@ -164,6 +164,14 @@ def masked(text: str) -> str:
     return _PASSWORD.sub(r"\1***", text)
 
 
+def has_password(url: str) -> bool:
+    """Whether a URL, or a Postgres DSN in any of its forms, holds a password."""
+    try:
+        return urlsplit(url).password is not None or _PASSWORD.search(url) is not None
+    except ValueError:  # it is no URL, which whoever uses it reports
+        return False
+
+
 def _parsed(url: str, what: str, schemes: tuple[str, ...], hint: str) -> tuple[str, str, int, SplitResult]:
     """Splits a URL into scheme, host, port, and the rest.
 
