@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from fixtures.histories import Histories
-from fixtures.plans import plan_of, rows_read
+from fixtures.plans import nodes, plan_of, rows_read
 
 pytestmark = pytest.mark.db
 
 HOT = 40
-RANGES = "SELECT (stepwell.hot_ranges_v1(run_id)).* FROM stepwell.run WHERE name = $1"
+RANGES = (
+    "SELECT (stepwell.hot_ranges_v1(run_id, run_id, stepwell.most_listed_v1())).* FROM stepwell.run WHERE name = $1"
+)
+NO_LISTS = (
+    "CREATE OR REPLACE FUNCTION stepwell.most_listed_v1() RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT -1 $$"
+)
 
 
 def values(keys: int, steps: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
@@ -50,9 +55,13 @@ async def check(made: Histories) -> None:
         assert await made.shown("history_between(7, 31)", run_id) == between, name
 
 
-async def test_ranges_hide_nothing(made: Histories) -> None:
+@pytest.mark.parametrize("listed", [True, False])
+async def test_ranges_hide_nothing(made: Histories, listed: bool) -> None:
+    if not listed:
+        await made.pool.execute(NO_LISTS)
     ranges = await made.pool.fetchrow(RANGES, "changing")
     assert ranges["metric_ids"] == sorted(ranges["metric_ids"])
+    assert (ranges["steps"] is not None) == listed
     await check(made)
     await made.attach("fork", "0", fork_run="changing", fork_step_=25)
     await made.put(made.current(made.runs[1][1], "0"), ["new/3", "of the fork"], values(2, 4))
@@ -65,15 +74,44 @@ async def test_ranges_hide_nothing(made: Histories) -> None:
 
 
 async def test_whole_read_opens_each_hot_block_for_its_own_names_only(made: Histories) -> None:
+    await made.pool.execute(NO_LISTS)
+    await made.attach("changing", "0", rewind_to=20)
     await made.pool.execute("ANALYZE stepwell.hot_block, stepwell.chunk, stepwell.track, stepwell.metric")
     names = await made.pool.fetchval("SELECT count(*) FROM stepwell.metric")
     blocks = await made.pool.fetchval("SELECT count(*) FROM stepwell.hot_block")
     async with made.pool.acquire() as connection:
         await connection.execute("SET enable_seqscan = off")  # as for more than these few blocks
-        for relation in ("history", "history_between(0, 10000)", "history_in_time(NULL, NULL)"):
+        for relation in ("history", "history_between(0, 10000)", "history_in_time(NULL, NULL)", "history_superseded"):
             plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'changing'")
             # Without ranges, it is names × blocks.
             assert rows_read(plan, "hot_block") <= names * blocks / 10, relation
+
+
+async def test_few_hot_points_are_listed_once_for_all_names(any_postgres_dsn: str) -> None:
+    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=1, server_settings={"jit": "off"})
+    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    histories = Histories(pool)
+    hot, sealed = [await histories.attach(name, "0") for name in ("hot", "sealed")]
+    for step in range(300):
+        await histories.put(sealed, [f"name/{step}"], values(1, 1))
+    await histories.seal(whole=True)
+    for step in range(300):
+        await histories.put(hot, [f"name/{step}"], values(1, 1))
+    await histories.check()
+    async with pool.acquire() as connection:
+        await connection.execute("SET enable_seqscan = off")
+        for relation in ("history", "history_between(0, 10000)"):
+            plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'hot'")
+            assert plan["Plans"][0]["Actual Rows"] == 300
+            assert rows_read(plan, "hot_block") == rows_read(plan, "chunk") == 0
+            (lists,) = (node for node in nodes(plan) if node.get("Function Name") == "hot_ranges_v1")
+            assert lists["Actual Loops"] == 1
+            plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'sealed'")
+            assert plan["Plans"][0]["Actual Rows"] == rows_read(plan, "chunk") == 300
+            assert not any(
+                node["Actual Loops"] for node in nodes(plan) if "hot_block" in str(node.get("Relation Name"))
+            )
+    await pool.close()
 
 
 @pytest.mark.parametrize("names", [10, 400])

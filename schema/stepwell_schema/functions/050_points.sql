@@ -50,49 +50,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
            AND (to_step IS NULL OR step_hi < to_step)
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.hot_ranges_v1(
-    run_id_ bigint, OUT metric_ids integer[], OUT first_ends bigint[], OUT last_ends bigint[]
-)
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000 AS $$
--- In which hot blocks of a run each metric is: the metric ids, in order, and the last steps of the first and of the last block
--- that has the metric. Ids without hot blocks are there, too, as ranges from an id to the next one: their last step is -1. So
--- width_bucket finds the place of any metric. A run that logs new names all the time has many hot blocks with few of its metrics
--- each; without these ranges, a read of the whole run would look for each metric in each block: 10.7 s for 4,000 names. NULL
--- for a run whose blocks have most of its metrics, since the ranges would cost more than they save; a few blocks tell that.
-DECLARE
-    per_block float8 := (
-        SELECT avg(cardinality(s.keys))
-        FROM (SELECT h.keys FROM stepwell.hot_block h WHERE h.run_id = run_id_ LIMIT 16) s);
-BEGIN
-    IF per_block * 16 > (SELECT r.next_metric FROM stepwell.run r WHERE r.run_id = run_id_) THEN
-        RETURN;
-    END IF;
-    SELECT 0 || array_agg(p.id), -1 || array_agg(p.lo), -1 || array_agg(p.hi) INTO metric_ids, first_ends, last_ends
-    FROM (
-        SELECT i.id, CASE WHEN i.id = k.id THEN k.lo END AS lo, CASE WHEN i.id = k.id THEN k.hi ELSE -1 END AS hi
-        FROM (
-            SELECT b.id, min(b.step_hi) AS lo, max(b.step_hi) AS hi, lead(b.id) OVER (ORDER BY b.id) AS next
-            FROM stepwell.ledger l
-            CROSS JOIN LATERAL (
-                SELECT h.step_hi, unnest(h.keys) AS id FROM stepwell.hot_block h
-                WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch AND h.step_hi >= l.sealed_below
-            ) b
-            WHERE l.run_id = run_id_ GROUP BY b.id
-        ) k
-        CROSS JOIN LATERAL (SELECT k.id UNION ALL SELECT k.id + 1 WHERE k.next IS DISTINCT FROM k.id + 1) i (id)
-        ORDER BY 1
-    ) p;
-END
-$$;
-
 CREATE OR REPLACE FUNCTION stepwell.points_in_v1(
     shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean,
-    hot_from bigint, hot_to bigint
+    hot_ids integer[], first_ends bigint[], last_ends bigint[], has_chunks boolean, hot_steps bigint[], hot_times timestamptz[],
+    hot_values float8[], writer_nrs integer[], writers text[]
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of a run from from_step up to but not including to_step (NULL: no limit): those that the run
 -- shown_run_id (the run itself or a fork of it) shows, or those that are superseded there.
---   * hot_from and hot_to (NULL: not known) bound the last steps of the hot blocks that have the metric (hot_ranges_v1).
+--   * hot_ids and the following are the result of hot_ranges_v1 (NULL: not known).
+--   * The CASE in the conditions on run_id leaves out a part: with a condition without columns, Postgres joins in another order.
 --   * A row of arrays is read once (`OFFSET 0` keeps the planner from repeating it), and a point is an index into it.
 --     Columns that a query does not use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with
 --     unnest of all arrays it was 135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
@@ -122,7 +89,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
         OFFSET 0
     ) a
     CROSS JOIN LATERAL generate_series(a.first, a.last) AS i
-    WHERE c.run_id = run_id_ AND c.metric_id = metric_id_
+    WHERE c.run_id = CASE WHEN has_chunks IS DISTINCT FROM false THEN run_id_ END AND c.metric_id = metric_id_
       AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
       AND CASE WHEN superseded_ THEN stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)
                                      BETWEEN 0 AND c.step_hi ELSE true END
@@ -144,15 +111,21 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
         FROM stepwell.hot_block h
         CROSS JOIN LATERAL (SELECT array_position(h.keys, metric_id_) AS j OFFSET 0) k
         WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch
-          AND h.step_hi <= coalesce(hot_to, 9223372036854775807)
-          AND h.step_hi >= greatest(l.sealed_below, from_step, hot_from, CASE WHEN superseded_ THEN
+          AND h.step_hi <= coalesce(last_ends[width_bucket(metric_id_, hot_ids)], 9223372036854775807)
+          AND h.step_hi >= greatest(l.sealed_below, from_step, first_ends[width_bucket(metric_id_, hot_ids)],
+                                    CASE WHEN superseded_ THEN
                   stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) END)
           AND h.step_lo < coalesce(to_step, 9223372036854775807) AND k.j IS NOT NULL
         OFFSET 0
     ) b
     CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
-    WHERE l.run_id = run_id_
+    WHERE l.run_id = CASE WHEN hot_steps IS NULL THEN run_id_ END
       AND (NOT superseded_ OR stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) >= 0)
+    UNION ALL
+    SELECT writers[writer_nrs[i]], NULL, hot_steps[i], hot_times[i], hot_values[i]
+    FROM generate_series(width_bucket(metric_id_ - 1, hot_ids) + 1, width_bucket(metric_id_, hot_ids)) AS i
+    WHERE hot_steps IS NOT NULL AND NOT superseded_
+      AND (from_step IS NULL OR hot_steps[i] >= from_step) AND (to_step IS NULL OR hot_steps[i] < to_step)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.points_v1(
@@ -160,7 +133,8 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
 -- points_in_v1, where nothing is known of hot blocks.
-    SELECT * FROM stepwell.points_in_v1(shown_run_id, run_id_, metric_id_, from_step, to_step, superseded_, NULL, NULL)
+    SELECT * FROM stepwell.points_in_v1(
+        shown_run_id, run_id_, metric_id_, from_step, to_step, superseded_, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.of_values_v1("values" float8[])

@@ -10,17 +10,18 @@ LANGUAGE sql STABLE AS $$
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
     CROSS JOIN LATERAL (   -- as in the view
-        SELECT i.run_id, i.source_run_id, i.below_step, h.metric_ids, h.first_ends, h.last_ends
+        SELECT i.run_id, i.source_run_id, i.below_step, h.*
         FROM stepwell.lineage i
         CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-            CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END) h
+            i.run_id, CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END,
+            stepwell.most_listed_v1()) h
         WHERE i.run_id = r.run_id
         OFFSET 0
     ) g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id
     CROSS JOIN LATERAL stepwell.points_in_v1(
         g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false,
-        g.first_ends[width_bucket(m.metric_id, g.metric_ids)], g.last_ends[width_bucket(m.metric_id, g.metric_ids)]) p
+        g.metric_ids, g.first_ends, g.last_ends, g.has_chunks, g.steps, g.times, g."values", g.writer_nrs, g.writers) p
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_in_time(from_time timestamptz, to_time timestamptz)
@@ -67,7 +68,7 @@ LANGUAGE sql STABLE AS $$
         OFFSET 0
     ) e
     CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-        CASE WHEN r.next_metric > 256 OR g.source_run_id <> r.run_id THEN g.source_run_id END) q
+        r.run_id, CASE WHEN r.next_metric > 256 OR g.source_run_id <> r.run_id THEN g.source_run_id END, -1) q
     CROSS JOIN LATERAL (   -- a fence that a condition on the name passes
         SELECT m.metric_id, m.name FROM stepwell.metric m WHERE m.run_id = g.source_run_id GROUP BY 1, 2
     ) m

@@ -7,28 +7,43 @@ CREATE OR REPLACE VIEW stepwell.history AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
 CROSS JOIN LATERAL (   -- `OFFSET 0`: once a run, and one relation for the join of a query that names this view
-    SELECT i.run_id, i.source_run_id, i.below_step, h.metric_ids, h.first_ends, h.last_ends
+    SELECT i.run_id, i.source_run_id, i.below_step, h.*
     FROM stepwell.lineage i
     CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-        CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END) h
+        i.run_id, CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END,
+        stepwell.most_listed_v1()) h
     WHERE i.run_id = r.run_id
     OFFSET 0
 ) g
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
 CROSS JOIN LATERAL stepwell.points_in_v1(
     g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false,
-    g.first_ends[width_bucket(m.metric_id, g.metric_ids)], g.last_ends[width_bucket(m.metric_id, g.metric_ids)]) p;
+    g.metric_ids, g.first_ends, g.last_ends, g.has_chunks, g.steps, g.times, g."values", g.writer_nrs, g.writers) p;
 
 -- The points that a later epoch of their writer has superseded (a restart from an earlier step, a rewind).
 CREATE OR REPLACE VIEW stepwell.history_superseded AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, p.epoch, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
-JOIN stepwell.lineage g ON g.run_id = r.run_id
+CROSS JOIN LATERAL (   -- as in history; only where something is superseded
+    SELECT i.run_id, i.source_run_id, i.below_step, h.metric_ids, h.first_ends, h.last_ends
+    FROM stepwell.lineage i
+    CROSS JOIN LATERAL stepwell.hot_ranges_v1(
+        i.run_id, CASE WHEN i.source_run_id <> r.run_id
+                         OR r.next_metric > 256 AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = r.run_id
+                                                            AND l.visible_below IS NOT NULL)
+                       THEN i.source_run_id END, -1) h
+    WHERE i.run_id = r.run_id
+    OFFSET 0
+) g
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
-CROSS JOIN LATERAL stepwell.points_v1(g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, true) p;
+CROSS JOIN LATERAL stepwell.points_in_v1(
+    g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, true,
+    g.metric_ids, g.first_ends, g.last_ends, NULL, NULL, NULL, NULL, NULL, NULL) p;
 
--- The earlier version, without shown_run_id; the views above used it until they were replaced.
+-- Earlier versions; the views above used them until they were replaced.
 DROP FUNCTION IF EXISTS stepwell.points_v1(bigint, integer, bigint, bigint, boolean);
+DROP FUNCTION IF EXISTS stepwell.points_in_v1(bigint, bigint, integer, bigint, bigint, boolean, bigint, bigint);
+DROP FUNCTION IF EXISTS stepwell.hot_ranges_v1(bigint);
 
 -- One row per object (a logged value that is not a number). Media are sent as notes; they are shown when their files
 -- are stored.
