@@ -57,6 +57,18 @@ async def test_charts_are_in_the_requested_order(any_worker: Worker) -> None:
 
 
 @db
+async def test_mistyped_metric_gets_suggestions(worker: Worker) -> None:
+    for run, key in (("a", "train/loss"), ("b", "train/acc")):
+        session = Session(run=run)
+        await store(worker, session, frame(session, range(3), {key: [1, 2, 3]}))
+    asked = [{"key": key, "runs": ["a", "b"]} for key in ("train/los", "train/loss", "train/acc")]
+    asked.append({"key": "train/loss", "runs": ["a"], "min_step": 100})  # nothing there, but the metric exists
+    status, raw = await send(worker, orjson.dumps({"charts": asked}))
+    *_, end = columns.split(raw)
+    assert (status, end.head["unknown"]) == (200, {"train/los": ["train/loss", "train/acc"]})
+
+
+@db
 async def test_single_point_buckets_send_one_value(worker: Worker) -> None:
     session = Session()
     await store(worker, session, frame(session, [0, 7, 500], {"x": [0.1, math.nan, 3]}))

@@ -284,6 +284,30 @@ async def test_missing_project_suggests_others(worker: Worker) -> None:
     status, answer = await ask(worker, "/v1/runs", path="team/nope")
     assert (status, answer["error"]["hint"]) == (404, "projects of 'team' are mnist")
     assert await names(worker, {"name": "nobody"}) == []
+    status, answer = await ask(worker, "/v1/runs", path="team/nope", filters='{"config.lr": 1}')
+    assert (status, answer["error"]["hint"]) == (404, "projects of 'team' are mnist")
+
+
+@pytest.mark.parametrize(
+    ("field", "similar"),
+    [
+        ("config.lrr", ["config.lr"]),
+        ("config.lrr.value", ["config.lr"]),
+        ("config.model.dept", ["config.model.depth"]),
+        ("summary_metrics.los", ["summary_metrics.loss"]),
+        ("config.zzzzzz", []),
+        ("config.lr", None),
+        ("config.model.depth", None),
+        ("config.a.b", None),
+        ("summary_metrics.loss", None),
+    ],
+)
+async def test_mistyped_field_gets_suggestions(worker: Worker, field: str, similar: list[str] | None) -> None:
+    expected = {"unknown": {field: similar}} if similar is not None else {}
+    for query in ({"filters": json.dumps({"$and": [{"state": "running"}, {field: -1}]})}, {"order": f"-{field}"}):
+        status, answer = await ask(worker, "/v1/runs", path="team/mnist", **query)
+        assert status == 200
+        assert {key: answer[key] for key in answer if key == "unknown"} == expected
 
 
 async def test_run_has_links_and_metadata(worker: Worker) -> None:

@@ -104,6 +104,14 @@ async def test_a_filter_and_a_limit_hold(worker: Worker) -> None:
     assert (await groups(worker, by=WIDTH, filters=json.dumps({OPT: "none"})))["groups"] == []
 
 
+async def test_mistyped_field_gets_suggestions(worker: Worker) -> None:
+    similar = {f"{OPT}x": [OPT]}
+    assert (await groups(worker, by=f"{OPT}x"))["unknown"] == similar
+    assert (await groups(worker, by="state", mean=f"{OPT}x"))["unknown"] == similar
+    assert (await groups(worker, by="state", filters=json.dumps({f"{OPT}x": 1})))["unknown"] == similar
+    assert "unknown" not in await groups(worker, by=OPT, mean=WIDTH)
+
+
 @pytest.mark.parametrize(
     ("query", "named"),
     [

@@ -150,7 +150,7 @@ def test_projects_and_viewer(backend: Backend, start_run: StartRun, api: stepwel
         api.sweep("x")
 
 
-def test_mistyped_metric_gets_suggestions(logged: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_mistyped_metric_gets_suggestions(logged: Any, api: stepwell.Api, caplog: pytest.LogCaptureFixture) -> None:
     for read in (
         lambda: logged.history(keys=["train/los"]),
         lambda: list(logged.scan_history(keys=["train/los"])),
@@ -163,3 +163,9 @@ def test_mistyped_metric_gets_suggestions(logged: Any, caplog: pytest.LogCapture
     caplog.clear()
     logged.history(keys=["train/loss"])
     assert caplog.text == ""
+    with caplog.at_level(logging.WARNING):
+        assert not api.runs("default/uncategorized", {"summary_metrics.train/los": 1})
+    assert (
+        "no run of default/uncategorized has summary_metrics.train/los; similar names: summary_metrics.train/loss"
+        in (caplog.text)
+    )

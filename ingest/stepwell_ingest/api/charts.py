@@ -21,6 +21,7 @@ from stepwell_ingest.api.reads import ReadServices
 from stepwell_ingest.api.replies import Reply, batch_as_json
 from stepwell_ingest.config import Reads
 from stepwell_ingest.read.charts import read_chart
+from stepwell_ingest.read.fields import unknown_metrics
 from stepwell_ingest.read.projects import run_ids
 
 _BUCKETS = 210
@@ -65,6 +66,7 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
     names = dict.fromkeys(name for chart in wanted.charts for name in chart.runs)
     ids = await run_ids(database, entity, project, list(names))
     reply = Reply(request, database.limits)
+    empty = {chart.key for chart in wanted.charts if not ids.keys().isdisjoint(chart.runs)}
     try:
         for number, chart in enumerate(wanted.charts):
             for name in chart.runs:
@@ -84,10 +86,13 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
                         )
                 except Error as error:
                     head = {"error": error.as_dict()}
+                if rows:
+                    empty.discard(chart.key)
                 batch = (columns, rows, {"kind": "chart", "chart": number, "run": name, "key": chart.key, **head})
                 async with database.room(_SAMPLE_BYTES * max(1, rows)):
                     await reply.send(batch, batch_as_json(batch))
-        return await reply.end({"end": True})
+        unknown = await unknown_metrics(database, list(ids.values()), sorted(empty)) if empty else {}
+        return await reply.end({"end": True} | ({"unknown": unknown} if unknown else {}))
     except Error as error:
         return await reply.fail(error)
 

@@ -30,8 +30,8 @@ _NO_LIMITS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transactio
 
 #: Statements of the write path look rows up by their keys, so one plan that uses indexes serves any number of rows, and
 #: is made once for each connection. Without these settings, Postgres would plan `move_ledger` for every batch (0.8 of
-#: about 15 ms), because it expects one row for the array of a small batch and finds such a plan cheaper than one for any
-#: batch. A plan that is made while tables are empty would scan them, and stay in use until they have been analyzed.
+#: about 15 ms), because it expects one row for the array of a small batch and finds such a plan cheaper than one for
+#: any batch. A plan that is made while tables are empty would scan them, and stay in use until they have been analyzed.
 _PLAN_ONCE = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 

@@ -45,6 +45,7 @@ FIELDS: dict[str, tuple[str, Type]] = {
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _OPERATORS = ("$eq", "$ne", *_COMPARISONS, "$in", "$nin", "$exists", "$regex", "$not")
 _KNOWN = f"fields are {', '.join(FIELDS)}, config.<key>, summary_metrics.<key>"
+_PLACES = ("config", "summary_metrics", "summary")
 _MAX_DEPTH = 20
 _MAX_ARGUMENTS = 1000
 
@@ -57,11 +58,13 @@ class Condition:
         parts: SQL; None stands for the next argument.
         arguments: in their order.
         costly: it may take Postgres long, however few runs there are: it has a regular expression.
+        fields: the names of the fields that it compares.
     """
 
     parts: tuple[str | None, ...]
     arguments: list[Any]
     costly: bool = False
+    fields: tuple[str, ...] = ()
 
     def sql_from(self, first: int) -> str:
         """The SQL with arguments from $first on."""
@@ -103,7 +106,7 @@ def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
             raise UsageError("filters must be JSON", detail=str(error), hint='{"state": "finished"}') from error
     compiler = _Compiler()
     compiler.query(filters, 0)
-    return Condition(tuple(compiler.parts), compiler.arguments, compiler.costly)
+    return Condition(tuple(compiler.parts), compiler.arguments, compiler.costly, tuple(compiler.fields))
 
 
 def parse_order(text: str) -> Order:
@@ -136,6 +139,7 @@ class _Compiler:
         self.costly = False
         self.parts: list[str | None] = []
         self.arguments: list[Any] = []
+        self.fields: dict[str, None] = {}
 
     def query(self, query: Any, depth: int) -> None:
         """The condition that all entries of a dict hold."""
@@ -256,6 +260,7 @@ class _Compiler:
 
     def _value(self, name: str) -> None:
         """The SQL for the value of a field."""
+        self.fields[name] = None
         if name in FIELDS:
             self._put(f"r.{FIELDS[name][0]}")
             return
@@ -289,9 +294,14 @@ class _Compiler:
         self.arguments.append(value)
 
 
+def is_key(name: str) -> bool:
+    """Whether a field is a key that users choose, "config.<key>" or "summary_metrics.<key>"."""
+    return name not in FIELDS and name.partition(".")[0] in _PLACES
+
+
 def _place(name: str) -> tuple[str, str]:
     place, _, key = name.partition(".")
-    if not key or place not in ("config", "summary_metrics", "summary"):
+    if not key or place not in _PLACES:
         raise UsageError(f"runs have no field {name[:80]!r}", hint=_KNOWN)
     return place, key
 

@@ -14,6 +14,7 @@ import orjson
 
 from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.fields import unknown_fields
 from stepwell_ingest.read.filters import Condition, Order, parse_order
 
 #: Larger numbers are left out of means, because float8 has no room for the sums of their squares.
@@ -31,6 +32,9 @@ async def group_runs(
     limit: int,
 ) -> dict[str, Any]:
     """Returns {"groups": […], "total": the number of groups, "runs": the number of runs that match the filter}.
+
+    If fields of the filter, of `by` or of `means` gave nothing, "unknown" names those that no run of the project has,
+    each with similar ones.
 
     A group is {"by": its values, "runs": how many it has, "filters": the filter of its runs as JSON, "means": {field:
     {"mean", "deviation", "runs"}}}; a field without a number in any run of the group is left out.
@@ -65,9 +69,14 @@ async def group_runs(
     names = ["runs", "total", "all_runs", *(f"m{i}_{part}" for i in range(len(means)) for part in ("mean", "dev", "n"))]
     async with database.costly_snapshot() if where.costly else database.snapshot() as connection:
         found = await fetch_bounded(connection, sql, names, *arguments, room=database.limits.answer_bytes)
+        groups = [_group(row, value or "[]", by, means) for row, value in found.rows]
+        suspects = [name for i, name in enumerate(by) if all(group["by"][i] is None for group in groups)]
+        suspects += [name for name in means if not any(name in group["means"] for group in groups)]
+        suspects += [] if groups else where.fields
+        unknown = await unknown_fields(connection, database, entity, project, suspects)
     first_row = found.rows[0].columns if found.rows else {"total": 0, "all_runs": 0}
-    groups = [_group(row, value or "[]", by, means) for row, value in found.rows]
-    return {"groups": groups, "total": first_row["total"], "runs": int(first_row["all_runs"])}
+    answer = {"groups": groups, "total": first_row["total"], "runs": int(first_row["all_runs"])}
+    return answer | ({"unknown": unknown} if unknown else {})
 
 
 def _value(name: str, arguments: list[Any]) -> str:

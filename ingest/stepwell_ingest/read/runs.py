@@ -19,6 +19,7 @@ import orjson
 from stepwell.errors import NotFoundError, UsageError
 from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.database import Database
+from stepwell_ingest.read.fields import unknown_fields
 from stepwell_ingest.read.filters import Condition, Order
 from stepwell_ingest.read.near import near
 from stepwell_ingest.read.shown import shown, shown_bytes
@@ -117,6 +118,9 @@ async def list_runs(
 ) -> dict[str, Any]:
     """Returns a page of runs: {"runs": […], "next": cursor or None, "total": the number of runs that match the filter}.
 
+    If no run matches the filter, or none has a value to order by, "unknown" names the config and summary fields that no
+    run of the project has, each with similar ones.
+
     Args:
         summary_keys: the keys whose values "summary" of each run includes, where it has them.
 
@@ -148,12 +152,8 @@ async def list_runs(
             total = found.rows[0].columns["total"]
         else:  # none fits, or the cursor is behind the last one
             total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:fitting])
-        if (
-            not total
-            and not where.arguments
-            and not await connection.fetchval(
-                "SELECT EXISTS (SELECT FROM stepwell.runs r WHERE r.entity = $1 AND r.project = $2)", entity, project
-            )
+        if not total and not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2)", entity, project
         ):
             nearby = await connection.fetch(database.sql["nearby"], entity, project, "")
             raise NotFoundError(
@@ -168,6 +168,10 @@ async def list_runs(
                 values[row["run_id"]][row["key"]] = shown(value or "null")
             if summaries.more:  # the last runs of the page may lack some
                 on_page = on_page[: max(1, [row["run_id"] for row, _ in on_page].index(row["run_id"]))]
+        suspects = [] if total else list(where.fields)
+        if cursor is None and found.rows and found.rows[0].columns["sort_key"] is None:  # NULLS LAST: no run has it
+            suspects.append(order.name.lstrip("+-"))
+        unknown = await unknown_fields(connection, database, entity, project, suspects)
     left_out = found.more or len(found.rows) > len(on_page)
     more = _cursor(on_page[-1].columns, order) if left_out else None
     runs = [
@@ -175,7 +179,7 @@ async def list_runs(
         | ({"summary": values[row["run_id"]]} if summary_keys else {})
         for row, value in on_page
     ]
-    return {"runs": runs, "next": more, "total": total}
+    return {"runs": runs, "next": more, "total": total} | ({"unknown": unknown} if unknown else {})
 
 
 async def metric_names(standing: Standing) -> dict[str, Any]:

@@ -261,6 +261,22 @@ SELECT m.name, array_agg(DISTINCT g.run_id) AS run_ids
 FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
 WHERE g.run_id = ANY ($1) GROUP BY m.name ORDER BY m.name COLLATE "C";
 
+-- name: metrics_of_project
+-- The names of the metrics of a project, for suggestions.
+SELECT DISTINCT m.name FROM stepwell.metrics m WHERE m.entity = $1 AND m.project = $2 LIMIT $3;
+
+-- name: config_keys
+-- The keys in the configs of a project's newest runs, nested ones as paths with dots, for suggestions.
+WITH RECURSIVE k (name, value, depth) AS (
+    SELECT e.key, e.value, 1
+    FROM (SELECT r.config FROM stepwell.runs r WHERE r.entity = $1 AND r.project = $2 ORDER BY r.run_id DESC LIMIT 200) r,
+         jsonb_each(stepwell.object_v1(r.config)) e
+    UNION ALL
+    SELECT k.name || '.' || e.key, e.value, k.depth + 1
+    FROM k, jsonb_each(stepwell.object_v1(k.value)) e WHERE k.depth < 5
+)
+SELECT DISTINCT k.name FROM k WHERE jsonb_typeof(k.value) <> 'object' LIMIT $3;
+
 -- name: definitions_of_runs
 -- The definitions of metrics of some runs, as far as pages need them.
 SELECT DISTINCT d.name, d.is_glob, d.hidden, d.step_metric

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -11,6 +12,8 @@ from stepwell.api._http import Client
 from stepwell.api._run import Run
 from stepwell.api._table import STEP, require
 from stepwell.errors import UsageError
+
+log = logging.getLogger("stepwell")
 
 
 class Runs(Sequence[Run]):
@@ -100,4 +103,7 @@ class Runs(Sequence[Run]):
         answer = self._client.get_json(("v1", "runs"), {**self._query, "cursor": self._next})
         self._runs += [Run(self._client, item["entity"], item["project"], item["id"], item) for item in answer["runs"]]
         self._total, self._next = answer["total"], answer["next"]
+        for field, near in (answer.get("unknown") or {}).items():
+            alike = f"; similar names: {', '.join(near)}" if near else ""
+            log.warning("no run of %s/%s has %s%s", self.entity, self.project, field, alike)
         return bool(answer["runs"])
