@@ -185,7 +185,7 @@ def test_completed_rows_follow_the_step_rules() -> None:
     stage.log_completed({"b": 2.0}, step=9)
     stage.log_completed({"b": 3.0}, step=4)
     stage.log_completed({"b": 4.0})
-    assert stage.dropped_steps == 1
+    assert stage.late_calls.dropped == 1
     assert list(rows(stage)) == [0, 9]
 
 

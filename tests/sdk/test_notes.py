@@ -94,7 +94,7 @@ def test_notes_wait_for_room_or_are_dropped() -> None:
     stage = Stage(100, lambda: False)
     for _ in range(5):
         stage.note("x", b"y" * 49)
-    assert (len(cut(stage)[0].objects), stage.dropped_notes, stage.dropped_full) == (2, 3, 3)
+    assert (len(cut(stage)[0].objects), stage.room.dropped_notes, stage.room.dropped) == (2, 3, 3)
 
 
 def test_notes_are_refused_when_the_spool_must_raise() -> None:

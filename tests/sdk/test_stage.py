@@ -191,7 +191,7 @@ def test_full_stage_waits_for_room(data: dict[str, Any], by_step: bool) -> None:
     stage.close()
     assert list(range(500)) == sorted(frames.collect())
     assert asked
-    assert stage.dropped_full == 0
+    assert stage.room.dropped == 0
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_blocked_stage_drops_whole_rows(data: dict[str, Any], caplog: pytest.Log
         for _ in range(500):
             stage.log(data)
     kept = rows(stage)
-    assert len(kept) + stage.dropped_full == 500
+    assert len(kept) + stage.room.dropped == 500
     assert 0 < len(kept) < 130
     assert list(range(len(kept))) == sorted(kept)
     assert [set(data)] * len(kept) == [set(row) for row in kept.values()]

@@ -35,7 +35,7 @@ def closed(made: Stage) -> dict[int, dict[str, object]]:
 def test_warn_drops_the_call_with_advice(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("warn")
     made.log({"a": 2}, step=3)
-    assert (made.dropped_steps, made.quarantined_steps, made.step) == (1, 0, 5)
+    assert (made.late_calls.dropped, made.late_calls.quarantined, made.step) == (1, 0, 5)
     assert caplog.messages == [
         "log(step=3) was dropped: the run is at step 5 already, and steps must increase. "
         "To plot against another number, log it as a metric and name it with define_metric."
@@ -47,7 +47,7 @@ def test_warnings_are_rate_limited(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("warn")
     for _ in range(2500):
         made.log({"a": 2}, step=3)
-    assert made.dropped_steps == 2500
+    assert made.late_calls.dropped == 2500
     assert len(caplog.messages) == 12  # ten, then one in a thousand
     assert caplog.messages[-1].endswith("(2000 calls dropped so far)")
 
@@ -61,7 +61,7 @@ def test_raise_refuses_the_call(caplog: pytest.LogCaptureFixture) -> None:
             made.log({"b": 2}, step=3, commit=commit)
         assert caught.value.hint is not None
         assert "define_metric" in caught.value.hint
-    assert (made.step, made.dropped_steps, caplog.messages) == (5, 0, [])
+    assert (made.step, made.late_calls.dropped, caplog.messages) == (5, 0, [])
     made.log({"c": 3}, step=5)
     assert closed(made) == {5: {"a": 1.0, "c": 3.0}}
 
@@ -73,7 +73,7 @@ def test_open_and_later_steps_are_accepted(how: StepBack) -> None:
     made.log({"a": 3}, step=6)
     made.log({"a": 4})
     assert closed(made) == {5: {"a": 1.0, "b": 2.0}, 6: {"a": 4.0}}
-    assert (made.dropped_steps, made.quarantined_steps, made.take_quarantined()) == (0, 0, [])
+    assert (made.late_calls.dropped, made.late_calls.quarantined, made.take_quarantined()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("how", ["warn", "raise", "quarantine"])
@@ -81,7 +81,7 @@ def test_bad_data_is_refused_at_any_step(how: StepBack) -> None:
     made = stage(how)
     with pytest.raises(DataError):
         made.log({"a": object()}, step=3)
-    assert (made.dropped_steps, made.quarantined_steps) == (0, 0)
+    assert (made.late_calls.dropped, made.late_calls.quarantined) == (0, 0)
 
 
 def test_quarantine_keeps_the_call(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,7 +94,7 @@ def test_quarantine_keeps_the_call(caplog: pytest.LogCaptureFixture) -> None:
     assert values == {"a": 2.0, "deep.b": 2.5, "text": "x", "list": [1, None]}
     assert isinstance(first["time"], float)
     assert (second["step"], second["values"]) == (4, {"a": math.inf})
-    assert (made.quarantined_steps, made.dropped_steps, caplog.messages) == (2, 0, [])
+    assert (made.late_calls.quarantined, made.late_calls.dropped, caplog.messages) == (2, 0, [])
     assert made.take_quarantined() == []
     assert closed(made) == OPEN
 
@@ -103,9 +103,9 @@ def test_quarantine_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     made = stage("quarantine", max_bytes=4096)
     for _ in range(200):
         made.log({"text": "x" * 100}, step=3)
-    assert 0 < made.quarantined_steps < 40
-    assert made.quarantined_steps + made.dropped_steps == 200
-    assert len(made.take_quarantined()) == made.quarantined_steps
+    assert 0 < made.late_calls.quarantined < 40
+    assert made.late_calls.quarantined + made.late_calls.dropped == 200
+    assert len(made.take_quarantined()) == made.late_calls.quarantined
     assert caplog.messages[0].startswith("log(step=3) was dropped")
     made.log({"text": "again"}, step=3)
     assert len(made.take_quarantined()) == 1

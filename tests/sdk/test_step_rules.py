@@ -56,7 +56,7 @@ def test_rows_match_the_table(
 
     for data, how in calls:
         stage.log(data, **how)
-    assert (step_before_finish, dropped) == (stage.step, stage.dropped_steps)
+    assert (step_before_finish, dropped) == (stage.step, stage.late_calls.dropped)
     stage.close()
     assert expected == rows(stage)
 
@@ -78,7 +78,7 @@ def test_dropped_calls_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) ->
         stage.log({"a": 1}, step=0)
     assert len(caplog.messages) == 12
     assert caplog.messages[-1].endswith("(2000 calls dropped so far)")
-    assert stage.dropped_steps == 2500
+    assert stage.late_calls.dropped == 2500
 
 
 @pytest.mark.parametrize(

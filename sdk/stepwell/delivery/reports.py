@@ -26,9 +26,9 @@ def stats_of(stage: Stage, collector: Collector, outbox: Outbox, counts: StreamC
     kept = outbox.counts
     return Stats(
         steps_logged=stage.rows,
-        steps_back=stage.dropped_steps,
-        steps_quarantined=stage.quarantined_steps,
-        calls_dropped=stage.dropped_full,
+        steps_back=stage.late_calls.dropped,
+        steps_quarantined=stage.late_calls.quarantined,
+        calls_dropped=stage.room.dropped,
         values_logged=collector.logged,
         values_spooled=kept.spooled,
         values_unspooled=kept.unspooled,
@@ -43,5 +43,5 @@ def stats_of(stage: Stage, collector: Collector, outbox: Outbox, counts: StreamC
         connections=counts.connections,
         durable_step=collector.durable_step,
         notes=collector.notes,
-        notes_dropped=stage.dropped_notes + kept.notes_dropped,
+        notes_dropped=stage.room.dropped_notes + kept.notes_dropped,
     )

@@ -126,9 +126,9 @@ class CapturedSender(Sender):
         logged, stage = self.account.logged, self._of.stage
         return Stats(
             steps_logged=stage.rows,
-            steps_back=stage.dropped_steps,
-            steps_quarantined=stage.quarantined_steps,
-            calls_dropped=stage.dropped_full,
+            steps_back=stage.late_calls.dropped,
+            steps_quarantined=stage.late_calls.quarantined,
+            calls_dropped=stage.room.dropped,
             values_logged=logged,
             values_spooled=logged,
             values_unspooled=0,
@@ -143,7 +143,7 @@ class CapturedSender(Sender):
             connections=0,
             durable_step=self.durable_step,
             notes=len(self._of.notes),
-            notes_dropped=stage.dropped_notes,
+            notes_dropped=stage.room.dropped_notes,
         )
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:

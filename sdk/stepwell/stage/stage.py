@@ -34,6 +34,7 @@ from stepwell.stage.clock import SteadyClock
 from stepwell.stage.late_calls import LateCalls, files_in
 from stepwell.stage.latest import Extremes, Seen
 from stepwell.stage.plan import Completion, Cut, ShortRow
+from stepwell.stage.room import Room
 from stepwell.stage.rows import FAR, Rows, behind
 from stepwell.values.convert import described
 from stepwell.values.text import dump
@@ -47,10 +48,13 @@ class Stage(Rows):
 
     Args:
         max_bytes: the most bytes that may wait for the I/O thread.
-        make_room: called at this limit, without the lock; returns whether there is room again, or raises
-            SpoolFullError.
+        make_room: called at this limit; see `Room`.
         first_step: the first step of the writer.
         step_back: how to handle a call for a step that has passed; see `Settings.step_back`.
+
+    Attributes:
+        room: waits when the stage is full, and counts what was dropped.
+        late_calls: handles and counts calls for steps that have passed.
     """
 
     def __init__(
@@ -62,14 +66,12 @@ class Stage(Rows):
         self._queued: deque[Call] = deque()
         self._max_values = max_bytes // 8
         self._max_object_bytes = max_bytes
-        self._make_room = make_room
+        self.room = Room(make_room)
         self._note_time = 0
         self._note_clock = SteadyClock()
         self.media: MediaDoor | None = None
         self.rows = 0
-        self._late = LateCalls(step_back, max_bytes)
-        self.dropped_full = 0  # calls for which there was no room
-        self.dropped_notes = 0  # notes for which there was no room
+        self.late_calls = LateCalls(step_back, max_bytes)
 
     @property
     def step(self) -> int:
@@ -236,8 +238,7 @@ class Stage(Rows):
         if len(body) > MAX_ROW_BYTES:
             raise DataError("the value is too large", detail=f"{len(body)} bytes; the limit is {MAX_ROW_BYTES}")
         # A note from inside a log() call must not wait: the I/O thread, which makes room, waits for that call.
-        if self._object_bytes >= self._max_object_bytes and not self.in_use and not self._wait_for_room():
-            self.dropped_notes += 1
+        if self._object_bytes >= self._max_object_bytes and not self.in_use and not self.room.wait_for_note():
             return
         with self._lock:
             self._note_time = max(self._note_time, round(self._note_clock.now() * 1e6))
@@ -284,17 +285,7 @@ class Stage(Rows):
     def take_quarantined(self) -> list[bytes]:
         """Takes the calls quarantined since the last time; see `LateCalls.take_quarantined`."""
         with self._lock:
-            return self._late.take_quarantined()
-
-    @property
-    def dropped_steps(self) -> int:
-        """The number of calls for a step that had passed."""
-        return self._late.dropped
-
-    @property
-    def quarantined_steps(self) -> int:
-        """The number of such calls that were quarantined."""
-        return self._late.quarantined
+            return self.late_calls.take_quarantined()
 
     def start_at(self, step: int) -> None:
         """Sets the first step, before anything is logged: a resumed run continues where it was."""
@@ -312,7 +303,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self._late.keeps:  # else they are not used
+        if number is None or number >= self._step or self.late_calls.keeps:  # else they are not used
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -337,7 +328,7 @@ class Stage(Rows):
             open_step = self._step
             if call.step is not None and call.step < open_step:
                 call.done = True
-                if not self._late.take(call, open_step):
+                if not self.late_calls.take(call, open_step):
                     return None
                 deliver = partial(self._late_encoded, call, open_step)
             else:
@@ -351,7 +342,7 @@ class Stage(Rows):
     def _late_encoded(self, call: Call, open_step: int, path: str, value: bytes) -> None:
         """Records that a media object of a quarantined call has become JSON: its files stay with the run."""
         with self._lock:
-            self._late.put_aside(call, open_step, {path: value})
+            self.late_calls.put_aside(call, open_step, {path: value})
         for file in files_in(value):
             self.note("file", dump({**file, "name": f"quarantine/{file['path']}"}))
 
@@ -386,38 +377,14 @@ class Stage(Rows):
                     self._queued.popleft()
         self._make_way_for(added)
 
-    @property
-    def _has_room(self) -> bool:
-        return self._values < self._max_values and self._object_bytes < self._max_object_bytes
-
     def _make_way_for(self, step: int | None) -> None:
-        """Makes room if a row has filled the stage; without success, removes the row and counts it as dropped.
-
-        The last part of a call: while it waits, other threads may log.
-        """
-        if step is None or self._has_room or self.in_use:
-            return
-        try:
-            room = self._wait_for_room()
-        except SpoolFullError:
-            self._give_up(step)
-            raise
-        if not room:
-            self._give_up(step)
+        """Waits for room if the row of `step` has filled the stage; see `Room.wait_with_row`."""
+        has_room = self._values < self._max_values and self._object_bytes < self._max_object_bytes
+        if step is not None and not has_room and not self.in_use:
+            self.room.wait_with_row(partial(self._give_up, step))
 
     def _give_up(self, step: int) -> None:
         with self._lock:
             self._begin(False)
             self._remove(step)
             self._busy = False
-
-    def _wait_for_room(self) -> bool:
-        room = self._make_room()
-        if not room:
-            self.dropped_full += 1
-            if self.dropped_full in (1, 10, 100, 1000) or self.dropped_full % 10_000 == 0:
-                log.warning(
-                    "%d log() calls were dropped: earlier values could not be written to disk in time",
-                    self.dropped_full,
-                )
-        return room
