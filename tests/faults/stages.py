@@ -69,8 +69,8 @@ def _is_control(_: object, text: str, *__: object) -> bool:
     return '"finish"' in text
 
 
-_FRAMES = "stepwell.delivery.stream:aiohttp.ClientWebSocketResponse.send_bytes"
-_TEXTS = "stepwell.delivery.stream:aiohttp.ClientWebSocketResponse.send_str"
+_FRAMES = "stepwell.transport.websocket:Socket.send_bytes"
+_TEXTS = "stepwell.transport.websocket:Socket.send_text"
 
 SDK_POINTS = (
     Point("sdk: before the attach", "stepwell.delivery.stream:Stream._start", How.BEFORE, hits=2),

@@ -71,7 +71,7 @@ QUERIES = [
 @pytest.fixture
 async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(any_shared_dsn)
-    await connection.execute("SELECT stepwell.ensure_partitions_v1('2026-01-01', 2)")
+    await connection.execute("SELECT stepwell.ensure_partitions_v1('2026-01-01', 2)")  # besides three of the template
     yield connection
     await connection.close()
 
@@ -137,7 +137,7 @@ async def test_history_has_no_index_per_point(
         "SELECT t.relname, x.indisunique FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid "
         "WHERE t.relname ~ '^(hot_block|hot_object|chunk)'"
     )
-    assert len(indexes) == 7 + 4 * 3 + 2 * 3  # of the parent and its partitions
+    assert len(indexes) == 7 + 4 * 6 + 2 * 6  # of the parents and their partitions
     assert not any(row["indisunique"] for row in indexes)
 
 
@@ -147,7 +147,7 @@ async def test_arrays_are_never_compressed(connection: asyncpg.Connection) -> No
         "WHERE c.relname ~ '^(hot_block|chunk|track)' AND c.relkind IN ('r', 'p') "
         "AND format_type(a.atttypid, -1) LIKE '%[]'"
     )
-    assert len(rows) == 7 * 4 + 3 * (4 + 3)
+    assert len(rows) == 7 * 4 + 6 * (4 + 3)
     assert {row["attstorage"] for row in rows} == {b"e"}
 
 

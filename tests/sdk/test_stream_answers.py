@@ -220,7 +220,7 @@ async def test_frames_missing_on_both_sides_are_dropped(caplog: pytest.LogCaptur
     async with unruly(first, forgetful) as server, client(server, 4) as made:
         await made.stream.acknowledged(4)
     assert again == [(1, wire.KIND_TOMBSTONE), (2, wire.KIND_TOMBSTONE), (3, wire.KIND_DATA)]
-    assert "frames 1 to 2 are neither here nor on the server" in caplog.text
+    assert "frames 1 to 2 are neither in the spool nor on the server" in caplog.text
     assert made.stream.failed is None
 
 

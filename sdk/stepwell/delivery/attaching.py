@@ -6,14 +6,16 @@ Called by the stream for each connection. Receives the message as a dict; return
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from stepwell import wire
 from stepwell.delivery.replies import error_of, not_a_server
-from stepwell.transport.websocket import AsyncClient
 from stepwell.values.text import dump
+
+if TYPE_CHECKING:
+    from stepwell.transport.websocket import AsyncClient
 
 
 async def attach_text(client: AsyncClient, message: Mapping[str, Any]) -> str:

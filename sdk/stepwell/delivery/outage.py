@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from stepwell.errors import Error
 from stepwell.terminal.display import duration, number
-from stepwell.transport.reasons import in_plain_words
+from stepwell.transport.reasons import LostError, in_plain_words
 
 
 class Seen(NamedTuple):
@@ -96,7 +96,8 @@ class Outage:
         why = in_plain_words(error)
         kept = f"What is logged is queued in {self._queue}, and sent when the server"
         if what == "away":
-            happens = "takes nothing" if isinstance(error, Error) else "cannot be reached"
+            answers = isinstance(error, Error) and not isinstance(error, LostError)
+            happens = "takes nothing" if answers else "cannot be reached"
             return f"the server at {self._url} {happens}: {why}. {kept} is back"
         lag = duration(self._clock() - since)
         cause = f": {why}" if error is not None else ""

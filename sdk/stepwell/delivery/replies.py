@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
 import orjson
 
 from stepwell.errors import Error, RejectionError, UnavailableError, from_dict
@@ -54,22 +53,19 @@ def not_a_server(detail: str) -> UnavailableError:
     return UnavailableError("the answer from the server's address does not come from a Stepwell server", detail=detail)
 
 
-def control(message: aiohttp.WSMessage) -> dict[str, Any]:
+def control(message: str | bytes) -> dict[str, Any]:
     """The JSON object in a message.
 
     Raises:
-        UnavailableError: the connection has ended, or this is not a message of the protocol.
+        UnavailableError: this is not a message of the protocol.
     """
-    if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-        try:
-            reply = orjson.loads(message.data)
-        except orjson.JSONDecodeError as error:
-            raise UnavailableError("the server sent a message that is not JSON", detail=str(error)) from error
-        if isinstance(reply, dict):
-            return reply
-    raise UnavailableError(
-        "the connection to the server has ended", detail=f"{message.type.name} {message.data!r:.100}"
-    )
+    try:
+        reply = orjson.loads(message)
+    except orjson.JSONDecodeError as error:
+        raise UnavailableError("the server sent a message that is not JSON", detail=str(error)) from error
+    if not isinstance(reply, dict):
+        raise UnavailableError("the server sent a message that is not a JSON object", detail=f"{reply!r:.100}")
+    return reply
 
 
 def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:

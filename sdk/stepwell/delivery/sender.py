@@ -75,6 +75,10 @@ class Sender:
     def start(self, stage: Stage) -> None:
         """Starts the thread; returns when it accepts requests."""
         self._stage = stage
+        if self._settings.mode == "online":
+            # Imports aiohttp here and not in the thread: a process that forks during another thread's import has a
+            # child in which that import never ends.
+            import stepwell.transport.websocket  # noqa: F401
         self._thread.start()
         self._ready.wait()
 

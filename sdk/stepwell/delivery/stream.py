@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aiohttp
 import orjson
 
 from stepwell import wire
@@ -34,7 +33,10 @@ from stepwell.errors import (
 from stepwell.settings import Limits, Timeouts
 from stepwell.transport.backoff import Backoff
 from stepwell.transport.endpoint import Endpoint
-from stepwell.transport.websocket import AsyncClient
+from stepwell.transport.reasons import LostError
+
+if TYPE_CHECKING:
+    from stepwell.transport.websocket import AsyncClient, Socket
 
 log = logging.getLogger("stepwell")
 
@@ -136,6 +138,8 @@ class Stream:
 
     async def run(self) -> None:
         """Delivers until `finish` is answered or the server refuses for good (`failed`)."""
+        from stepwell.transport.websocket import AsyncClient  # imports aiohttp; see `Sender.start`
+
         backoff = Backoff(self._timeouts.retry_min_s, self._timeouts.retry_max_s)
         corrupt_tries = 0
         async with AsyncClient(self._endpoint) as client:
@@ -156,7 +160,7 @@ class Stream:
                         return
                     self.last_error = error
                     pause = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
-                except (aiohttp.ClientError, OSError, TimeoutError, RuntimeError) as error:
+                except (OSError, TimeoutError, RuntimeError) as error:
                     self.last_error = error  # RuntimeError: at exit, the executor for name look-ups is gone
                 except Exception as error:
                     log.exception("unexpected error during delivery; retrying")
@@ -188,17 +192,17 @@ class Stream:
                 outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             # An error that the server has sent explains the broken socket of the sender, so it takes precedence.
             errors = [item for item in outcomes if isinstance(item, Exception)]
-            for error in sorted(errors, key=lambda item: not isinstance(item, Error)):
+            for error in sorted(errors, key=lambda item: not isinstance(item, Error) or isinstance(item, LostError)):
                 raise error
         finally:
             await socket.close()
 
-    async def _start(self, client: AsyncClient, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _start(self, client: AsyncClient, socket: Socket) -> None:
         """Attaches, and continues at the server's position."""
         attach = self._attach()
         self._session = bytes.fromhex(attach["session"])
         message = {**attach, "progress": True, "from_seq": self._source.first_seq}
-        await socket.send_str(await attach_text(client, message))
+        await socket.send_text(await attach_text(client, message))
         reply = control(await socket.receive())
         if reply.get("type") == "error":
             raise error_of(reply)
@@ -226,7 +230,7 @@ class Stream:
         self.pace_s = pace_s(reply)
         self._waiters.tell_attached(reply)
 
-    async def _send(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _send(self, socket: Socket) -> None:
         source, limits = self._source, self._limits
         while True:
             room = min(limits.message_bytes, limits.in_flight_bytes - self._in_flight.size)
@@ -248,11 +252,11 @@ class Stream:
             delivered = source.first_seq >= source.next_seq and not self._in_flight
             if self._exit_code is not None and not self._finish_sent and delivered:
                 self._finish_sent = True
-                await socket.send_str(orjson.dumps({"type": "finish", "exit_code": self._exit_code}).decode())
+                await socket.send_text(orjson.dumps({"type": "finish", "exit_code": self._exit_code}).decode())
             self._more.clear()
             await self._more.wait()
 
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _receive(self, socket: Socket) -> None:
         while True:
             reply = control(await socket.receive())
             kind = reply.get("type")
