@@ -64,3 +64,27 @@ async def test_planner_checks_one_key_for_other_objects(any_pg: asyncpg.Connecti
     text = "\n".join(row[0] for row in plan)
     assert "? '_type'" in text
     assert "blobs_there_v1(" not in text
+
+
+async def test_each_blob_of_a_media_object_is_looked_up_once(any_pg: asyncpg.Connection) -> None:
+    await any_pg.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
+    attach = "SELECT run_id FROM stepwell.attach_v1('team', 'mnist', 'media', '0', gen_random_uuid(), false, '{}')"
+    run_id = await any_pg.fetchval(attach)
+    images = [{"_type": "image-file", "sha256": hash_} for hash_ in (A, B)]
+    for step in range(10):
+        note = {"key": "samples", "step": step, "value": images}
+        await any_pg.execute(
+            "INSERT INTO stepwell.note (run_id, writer_id, epoch, seq, ord, step, time, kind, value) "
+            "VALUES ($1, 1, 1, 0, $2::integer, $2::integer, now(), 'object', $3)",
+            *(run_id, step, orjson.dumps(note).decode()),
+        )
+    for sha256 in (A, B):
+        await any_pg.execute("INSERT INTO stepwell.blob (sha256, size) VALUES ($1, 1)", bytes.fromhex(sha256))
+    async with any_pg.transaction():
+        await any_pg.execute("SET LOCAL track_functions = 'all'; SET LOCAL enable_seqscan = off")
+        lookups = "SELECT idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'blob'"
+        before = await any_pg.fetchval(lookups)
+        assert (
+            len(await any_pg.fetch("SELECT key, step, value FROM stepwell.history_objects WHERE key = 'samples'")) == 10
+        )
+        assert await any_pg.fetchval(lookups) - before == 10 * len(images)
