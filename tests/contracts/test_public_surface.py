@@ -150,7 +150,7 @@ def test_naming_media_types_is_light(module: str) -> None:
 
 
 def test_sdk_dependencies(imported: set[str]) -> None:
-    """Before `init`, only these two, what they bring, and the standard library are loaded; `init` loads aiohttp, too."""
+    """Before `init`, only these two, what they bring, and the standard library are loaded; `init` adds aiohttp."""
     third_party = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
     brought = {"cython_runtime", "typing_extensions"}
     assert {name for name in third_party if not name.startswith("_")} - brought == {"stepwell", "numpy", "orjson"}

@@ -76,6 +76,14 @@ async def _stop_in_a_batch(http: aiohttp.ClientSession, frame: bytes, pg: asyncp
         await stopping
 
 
+async def _repeat_last_frame(client: Client, session: Session) -> None:
+    """Connects the writer of a stalled worker, and sends its second frame until it is stored."""
+    await client.attach(session)
+    session.seq = session.step = 1
+    await client.send(session.frame())
+    await client.hear_acks(1)
+
+
 async def _some(pg: asyncpg.Connection, query: str) -> bool:
     return bool(await pg.fetchval(query))
 
@@ -87,7 +95,8 @@ async def test_stalled_worker_does_not_block_other_workers(
     """They do not wait either if the locked writer connects to their worker."""
     others = [Session(writer=str(rank)) for rank in range(3)]
     await eventually(lambda: _some(pg, OPEN))
-    async with start_worker(postgres_dsn) as worker:
+    async with start_worker(postgres_dsn) as worker, Client(worker) as moved:
+        moving = asyncio.create_task(_repeat_last_frame(moved, stopped.session))
         for other in others:
             async with Client(worker) as client:
                 await client.attach(other)
@@ -95,6 +104,10 @@ async def test_stalled_worker_does_not_block_other_workers(
                     await client.send(other.frame(keys=(f"new-{seq}",)))
                 await client.hear_acks(5)
         assert await _some(pg, OPEN)  # it was blocked all the time
+        assert not moving.done()
+        os.kill(stopped.pid, signal.SIGKILL)
+        await moving
+    assert await stored_steps(pg, "stuck") == [0, 1]
 
 
 @pytest.mark.parametrize("stopped", [2.0], indirect=True)

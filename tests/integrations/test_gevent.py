@@ -15,12 +15,13 @@ from integrations.conftest import PATIENCE_S
 
 pytestmark = [pytest.mark.db, pytest.mark.slow]
 
+PATCH = "from gevent import monkey; monkey.patch_all()"
 PROGRAM = """
-from gevent import monkey
-monkey.patch_all()
+{before}
 import json, sys, threading
 import numpy as np
 import stepwell
+{after}
 
 runs = [stepwell.init("gevent", id=name, url=sys.argv[1], dir=sys.argv[2], reinit="create_new") for name in ("a", "b")]
 
@@ -42,11 +43,16 @@ print(json.dumps([flushed, [run.account.left for run in runs]]))
 """
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_concurrent_runs_are_stored_and_flush_waits(
-    server: Server, command_environment: dict[str, str], tmp_path: Path
+    server: Server, command_environment: dict[str, str], tmp_path: Path, when: str
 ) -> None:
+    """gevent may patch before or after the import of stepwell, but before `init`."""
     ids = [f"{tmp_path.name}-{name}" for name in "ab"]
+    patches = {"{before}": "", "{after}": "", f"{{{when}}}": PATCH}
     named = PROGRAM.replace('("a", "b")', repr(tuple(ids)))
+    for place, patch in patches.items():
+        named = named.replace(place, patch)
     done = subprocess.run(
         [sys.executable, "-c", named, server.url, str(tmp_path)],
         env=command_environment,

@@ -1,4 +1,4 @@
-"""Rows gather while a frame is in flight, for as long as a busy server advises, and no longer."""
+"""Rows gather while a frame is in flight, for as long as a busy server advises, and while frames are lost."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from fixtures.server import StartRun
+from fixtures.server import QUICK, StartRun
 from fixtures.unruly import Peer, unruly
 from stepwell import wire
 from stepwell.delivery.replies import pace_s
 from stepwell.runs.run import Run
+from stepwell.settings import Limits
 
 
 async def log_slowly(run: Run, steps: int) -> None:
@@ -62,6 +63,26 @@ async def test_flush_ignores_the_pace(start_run: StartRun) -> None:
         run.log({"a": 1})
         assert await run.flush()
         await asyncio.to_thread(run.finish)
+
+
+async def test_rows_gather_while_frames_are_lost(
+    start_run: StartRun, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise each tick would leave a tombstone in memory, for as long as the server is away and the disk full."""
+    limits = Limits(spool_bytes=1, memory_bytes=0)
+    run = start_run(f"http://127.0.0.1:{unused_tcp_port}", limits=limits, timeouts=QUICK)
+
+    def losses() -> int:
+        return sum("were lost" in message for message in caplog.messages)
+
+    while not losses():
+        await log_slowly(run, 1)
+    before = losses()
+    await log_slowly(run, 10)
+    assert losses() == before
+    await asyncio.to_thread(run.finish)
+    assert losses() == before + 1  # all of them in one frame
+    assert run.account.logged == run.account.dropped
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.attach_all_v1(
+CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
     entities text[], projects text[], runs text[], writers text[], sessions uuid[], late boolean[], infos text[],
     ages_s double precision[]
 ) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
@@ -295,36 +295,8 @@ LANGUAGE plpgsql AS $$
 -- `attach_v1` for many sessions in one transaction; none of them may ask where to continue. A session whose attach fails
 -- has no row in the result: the caller attaches it alone, and gets the error. Existing runs and writers are locked in the
 -- order of their keys, as elsewhere; new ones, which no other session can have locked, in the order of their names.
-#variable_conflict use_column
-DECLARE
-    i integer;
-BEGIN
-    FOR i IN
-        SELECT u.i
-        FROM (SELECT n.i, stepwell.find_run_v1(entities[n.i], projects[n.i], runs[n.i]) AS id
-              FROM generate_subscripts(sessions, 1) AS n (i)) u
-        LEFT JOIN stepwell.writer w ON w.run_id = u.id AND w.name = writers[u.i]
-        ORDER BY u.id NULLS LAST, w.writer_id NULLS LAST, entities[u.i], projects[u.i], runs[u.i], u.i
-    LOOP
-        BEGIN
-            RETURN QUERY SELECT i, a.* FROM stepwell.attach_v1(
-                entities[i], projects[i], runs[i], writers[i], sessions[i], late[i], infos[i]::jsonb,
-                age_s => ages_s[i]) a;
-        EXCEPTION WHEN OTHERS THEN
-            NULL;
-        END;
-    END LOOP;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.attach_all_v2(
-    entities text[], projects text[], runs text[], writers text[], sessions uuid[], late boolean[], infos text[],
-    ages_s double precision[]
-) RETURNS TABLE (ord integer, run_id bigint, writer_id integer, writer text, epoch integer, fenced boolean,
-                 resumed boolean)
-LANGUAGE plpgsql AS $$
--- Like attach_all_v1, but without long waits for locks. The caller sets a lock_timeout; only the first session of a run
--- waits that long. A session whose run is locked gets a row without a run_id.
+-- The caller sets a lock_timeout; only the first session of a run waits that long. A session whose run is locked gets a
+-- row without a run_id.
 #variable_conflict use_column
 DECLARE
     i      integer;

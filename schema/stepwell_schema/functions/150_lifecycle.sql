@@ -51,23 +51,12 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.finish_all_v1(
-    run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
-) RETURNS TABLE (ord bigint, current boolean)
-LANGUAGE sql AS $$
--- `finish_v1` for many writers in one transaction. They are locked in the order of their keys, to avoid deadlocks.
-    SELECT u.ord, stepwell.finish_v1(u.run_id, u.writer_id, u.epoch, u.exit_code)
-    FROM (SELECT * FROM unnest(run_ids, writer_ids, epochs, exit_codes) WITH ORDINALITY
-              AS a (run_id, writer_id, epoch, exit_code, ord)
-          ORDER BY a.run_id, a.writer_id, a.epoch OFFSET 0) u
-$$;
-
 CREATE OR REPLACE FUNCTION stepwell.finish_all_v2(
     run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
 ) RETURNS TABLE (ord integer, current boolean)
 LANGUAGE plpgsql AS $$
--- As finish_all_v1, and does not wait long for a run that somebody else has locked: `current` is NULL for its writers.
--- The caller sets a lock_timeout.
+-- `finish_v1` for many writers in one transaction. They are locked in the order of their keys, to avoid deadlocks. Does not
+-- wait long for a run that somebody else has locked: `current` is NULL for its writers. The caller sets a lock_timeout.
 #variable_conflict use_column
 DECLARE
     i      integer;

@@ -45,6 +45,11 @@ class Outbox:
         session: 16 bytes.
         memory_bytes: the most bytes that may wait in memory.
         when_full: the behaviour when the spool is full; see above.
+
+    Attributes:
+        given_up: whether all frames, present and future, are dropped.
+        losing: whether the last frame was lost: it is a tombstone. Tombstones wait in memory beyond `memory_bytes`, so
+            the caller should make fewer, larger frames.
     """
 
     def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int, when_full: WhenFull = "keep") -> None:
@@ -60,6 +65,7 @@ class Outbox:
         self._complained = False
         self._disk_fails = False  # until `retry_spool` tries again
         self.given_up = False
+        self.losing = False
 
     @property
     def _memory_first(self) -> int:
@@ -77,10 +83,12 @@ class Outbox:
             return
         header = wire.peek(frame)
         values = header.values
+        self.losing = False
         if not self._memory and not self._disk_fails and self._spooled(frame, header.seq):
             self.counts.spooled += values
         else:
             if self._when_full in ("keep", "drop_oldest") and self._memory_bytes + len(frame) > self._memory_limit:
+                self.losing = True
                 self.counts.dropped += values
                 self.counts.notes_dropped += header.notes
                 log.error(

@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: How often a blocked `log()` checks whether there is room again.
 _FULL_PAUSE_S = 0.1
+#: How long rows gather while frames are lost: a tombstone takes 100 bytes, and this state may last for days.
+_LOSING_PAUSE_S = 10.0
 
 
 class Sender:
@@ -225,14 +227,15 @@ class Sender:
             self._collect()
 
     def _may_gather(self) -> bool:
-        """Whether rows should gather longer: a frame is in flight, and the server asks for fewer frames."""
+        """Whether rows should gather longer: a frame is in flight, and the server asks for fewer frames; or nothing has
+        room for frames, each of which would leave a tombstone in memory."""
         assert self._stage is not None
-        stream = self.stream
-        if stream is None or not stream.connected or self._outbox.first_seq == self._outbox.next_seq:
-            return False
-        return (
-            self._collector.waited_s < stream.pace_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
-        )
+        stream, pause_s = self.stream, 0.0
+        if self._outbox.losing:
+            pause_s = _LOSING_PAUSE_S
+        elif stream is not None and stream.connected and self._outbox.first_seq < self._outbox.next_seq:
+            pause_s = stream.pace_s
+        return self._collector.waited_s < pause_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
 
     def _collect(self, last: bool = False) -> None:
         """Moves rows from the stage into the outbox. The last time, also without room: nothing may stay behind."""
