@@ -12,9 +12,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from stepwell_ingest.server.worker import Worker
+if TYPE_CHECKING:  # the parent of the workers needs nothing of what a worker does
+    from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 
