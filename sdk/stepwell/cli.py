@@ -55,6 +55,7 @@ class _Entry(NamedTuple):
 _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
     "demo": _Entry("train a small model on four ranks, log it, and read it back with SQL", "stepwell.commands.demo"),
+    "open": _Entry("open the page of a run or project in the browser", "stepwell.commands.open"),
     "sql": _Entry("query the stored history with SQL, read-only", "stepwell.commands.sql"),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
     "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),

@@ -40,7 +40,7 @@ def test_links_lead_to_files(place: str) -> None:
 def test_commands_exist() -> None:
     shell = "\n".join(code for language, code in BLOCKS if language == "sh")
     named = set(re.findall(r"^stepwell (\w+)", shell, re.M)) | set(re.findall(r"`stepwell (\w+)", TEXT))
-    assert named >= {"up", "sql", "status", "sync", "delete", "demo"}
+    assert named >= {"up", "open", "sql", "status", "sync", "delete", "demo"}
     assert named <= cli._COMMANDS.keys()
 
 

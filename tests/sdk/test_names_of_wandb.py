@@ -130,10 +130,9 @@ def test_run_has_older_names() -> None:
         run = wandb.init(project="p", id="r", url="http://host:1", mode="online")
         assert (run.sweep_id, run.sweep_url, run.get_sweep_url()) == (None, None, None)
         assert run.get_project_url() == run.project_url == "http://host:1/default/p"
-        assert run.to_html(height=99) == (
-            '<iframe src="http://host:1/default/p/runs/r" style="border:none;width:100%;height:99px"></iframe>'
-        )
-        assert run.to_html(hidden=True).startswith("<details><summary>Show the run</summary><iframe")
+        run.name = "<first>"
+        link = '<a href="http://host:1/default/p/runs/r" target="_blank" rel="noopener">&lt;first&gt;</a>'
+        assert run.to_html(height=99, hidden=True) == run._repr_html_() == f"<p>Run {link} of default/p</p>"
         assert run.display() is False  # this is not a notebook
         run.join()
         with pytest.raises(UsageError, match="is finished"):

@@ -19,6 +19,7 @@ from stepwell.api._http import Client
 from stepwell.api._summary import Summary
 from stepwell.compat import names
 from stepwell.compat.absent import absent_name
+from stepwell.terminal.notebook import run_link
 from stepwell.values.convert import jsonable, number_of
 
 _POLL_S = 2.0
@@ -176,6 +177,17 @@ class RunAttributes:
         """The URL of the run's page."""
         entity, project, run = (quote(name, safe="") for name in self.path)
         return f"{self._client.url}/{entity}/{project}/runs/{run}"
+
+    def to_html(self, height: int = 420, hidden: bool = False) -> str:
+        """HTML with a link to the run's page, which notebooks show for a run.
+
+        Args:
+            height, hidden: accepted for scripts written for W&B, which shows its page in a frame.
+        """
+        return run_link(self.url, self.name, f"{self.entity}/{self.project}")
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
 
     @property
     def state(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import sys
 from typing import Protocol
 
 from stepwell.compat.absent import AbsentOfRun
+from stepwell.terminal.notebook import run_link
 
 
 class _Shown(Protocol):
@@ -14,6 +14,14 @@ class _Shown(Protocol):
     def url(self) -> str | None: ...
     @property
     def project_url(self) -> str | None: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def entity(self) -> str: ...
+    @property
+    def project(self) -> str: ...
     def to_html(self, height: int = 420, hidden: bool = False) -> str: ...
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None: ...
 
@@ -36,20 +44,22 @@ class OlderNames(AbsentOfRun):
         self.finish(exit_code)
 
     def to_html(self: _Shown, height: int = 420, hidden: bool = False) -> str:
-        """HTML that shows the run's page in a frame; a line of text when the run is not online.
+        """HTML with a link to the run's page; a line of text when the run is not online.
 
         Args:
-            height: the height of the frame in pixels.
-            hidden: whether the page is hidden behind a button.
+            height, hidden: accepted for older scripts. W&B shows its page in a frame; ours cannot be framed, so that no
+                other site can lay itself over it.
         """
         if self.url is None:
             return "<p>This run is not online, so it has no page.</p>"
-        url = html.escape(self.url, quote=True)
-        frame = f'<iframe src="{url}" style="border:none;width:100%;height:{height}px"></iframe>'
-        return f"<details><summary>Show the run</summary>{frame}</details>" if hidden else frame
+        return run_link(self.url, self.name or self.id, f"{self.entity}/{self.project}")
+
+    def _repr_html_(self: _Shown) -> str | None:
+        """What a notebook shows for a run; None, and with it the text of `repr`, when the run is not online."""
+        return None if self.url is None else self.to_html()
 
     def display(self: _Shown, height: int = 420, hidden: bool = False) -> bool:
-        """Shows the run's page in a notebook.
+        """Shows a link to the run's page in a notebook.
 
         Returns:
             Whether this is a notebook.
