@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import stepwell
-from fixtures.server import QUICK, Backend, StartRun, free_port
+from fixtures.server import QUICK, Backend, StartRun, free_port, log, shown
 from stepwell.errors import SettingError, UnavailableError, UsageError
 from stepwell.runs.run import Run
 from stepwell.settings import Timeouts
 
 pytestmark = pytest.mark.db
-
-
-def log(run: Run, steps: Iterable[int], value: float) -> None:
-    for step in steps:
-        run.log({"a": value}, step=step)
-
-
-def shown(backend: Backend, run: str = "run-1", writer: str = "0") -> dict[int, float]:
-    """The points of a writer as {step: value}; fails if a step is shown twice."""
-    points = [(step, value) for who, _, step, value in backend.points(run) if who == writer]
-    assert len(dict(points)) == len(points)
-    return dict(points)
 
 
 def superseded(backend: Backend, run: str = "run-1") -> list[tuple[int, int, float]]:

@@ -6,23 +6,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from fixtures.server import Backend, StartRun
+from fixtures.server import Backend, StartRun, log, shown
 from stepwell.errors import UsageError
-from stepwell.runs.run import Run
 
 pytestmark = pytest.mark.db
-
-
-def log(run: Run, steps: Iterable[int], value: float) -> None:
-    for step in steps:
-        run.log({"a": value}, step=step)
-
-
-def shown(backend: Backend, run: str = "run-1", writer: str = "0") -> dict[int, float]:
-    """The points of a writer as {step: value}; fails if a step is shown twice."""
-    points = [(step, value) for who, _, step, value in backend.points(run) if who == writer]
-    assert len(dict(points)) == len(points)
-    return dict(points)
 
 
 def values(*parts: tuple[Iterable[int], float]) -> dict[int, float]:

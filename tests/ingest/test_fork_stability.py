@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -23,11 +22,8 @@ numbers = iter(range(10**6))
 
 
 @pytest.fixture
-async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=4)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
+def pool(any_shared_pool: asyncpg.Pool) -> asyncpg.Pool:
+    return any_shared_pool
 
 
 def ops(max_size: int) -> st.SearchStrategy[list[Any]]:

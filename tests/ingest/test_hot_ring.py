@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -20,14 +19,6 @@ from stepwell_schema import queries
 pytestmark = pytest.mark.db
 
 COUNT = 5
-
-
-@pytest.fixture
-async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=8)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
 
 
 @pytest.fixture

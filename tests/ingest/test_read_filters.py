@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -13,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.ingest import Session, start_worker
-from fixtures.reads import ask, frame, store
+from fixtures.ingest import start_worker
+from fixtures.postgres import run_apart
+from fixtures.reads import ask, fill
 from stepwell.errors import UsageError
 from stepwell_ingest.config import SealSettings
 from stepwell_ingest.read.filters import FIELDS, compile_filter, parse_order
@@ -36,18 +35,22 @@ LAST = {"a": 0.5, "b": 0.25, "c": float("nan")}
 def project(any_shared_dsn: str) -> str:
     """Runs a, b, c and d; the summaries of a and c are stored, those of b and d are computed when they are read."""
 
-    async def fill() -> None:
-        async with start_worker(any_shared_dsn) as worker:
-            for name, info in RUNS.items():
-                session = Session(run=name)
-                frames = [frame(session, [0, 5], {"loss": [9.0, LAST[name]]})] if name in LAST else []
-                await store(worker, session, *frames, info={"display_name": f"run {name}", "host": "h1", **info})
+    async def store_summaries() -> None:
         async with asyncpg.create_pool(any_shared_dsn, min_size=1) as connections:
             found = await connections.fetch("SELECT run_id FROM stepwell.run WHERE name IN ('a', 'c')")
             assert await Summaries(connections, SealSettings()).store([row["run_id"] for row in found]) == 2
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, fill()).result()
+    fill(
+        any_shared_dsn,
+        {
+            name: (
+                {"display_name": f"run {name}", "host": "h1", **info},
+                {0: 9.0, 5: LAST[name]} if name in LAST else {},
+            )
+            for name, info in RUNS.items()
+        },
+    )
+    run_apart(store_summaries())
     return any_shared_dsn
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from fixtures.ingest import Session, start_worker
-from fixtures.reads import ask, frame, store
+from fixtures.ingest import start_worker
+from fixtures.reads import ask, fill
 from stepwell_ingest.server.worker import Worker
 
 pytestmark = pytest.mark.db
@@ -30,15 +28,13 @@ RUNS: dict[str, tuple[dict[str, Any], float | None]] = {
 
 @pytest.fixture(scope="module")
 def project(any_shared_dsn: str) -> str:
-    async def fill() -> None:
-        async with start_worker(any_shared_dsn) as worker:
-            for name, (config, loss) in RUNS.items():
-                session = Session(run=name)
-                frames = [] if loss is None else [frame(session, [0, 1], {"loss": [9.0, loss]})]
-                await store(worker, session, *frames, info={"config": config, "tags": ["x"] if name < "c" else []})
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, fill()).result()
+    fill(
+        any_shared_dsn,
+        {
+            name: ({"config": config, "tags": ["x"] if name < "c" else []}, {} if loss is None else {0: 9.0, 1: loss})
+            for name, (config, loss) in RUNS.items()
+        },
+    )
     return any_shared_dsn
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
 
 import asyncpg
 import numpy as np
@@ -22,14 +21,6 @@ pytestmark = pytest.mark.db
 
 #: Epochs are sealed neither because of age nor because of silence.
 PATIENT = SealSettings(idle_s=3600.0, age_s=3600.0)
-
-
-@pytest.fixture
-async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=6)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
 
 
 @pytest.fixture

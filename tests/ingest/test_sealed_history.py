@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -28,11 +28,8 @@ floats = st.one_of(
 
 
 @pytest.fixture
-async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=4)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
+def pool(any_shared_pool: asyncpg.Pool) -> asyncpg.Pool:
+    return any_shared_pool
 
 
 @st.composite

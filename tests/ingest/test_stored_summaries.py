@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -25,14 +24,6 @@ AT_ONCE = dataclasses.replace(
 )
 SHA256 = "cd" * 32
 IMAGE = {"_type": "image-file", "sha256": SHA256}
-
-
-@pytest.fixture
-async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=6)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
 
 
 @pytest.fixture

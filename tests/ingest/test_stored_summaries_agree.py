@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -29,11 +28,8 @@ numbers = itertools.count()
 
 
 @pytest.fixture
-async def pool(any_shared_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_shared_dsn, min_size=1, max_size=4)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
+def pool(any_shared_pool: asyncpg.Pool) -> asyncpg.Pool:
+    return any_shared_pool
 
 
 class Team:

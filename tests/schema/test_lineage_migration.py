@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import numpy as np
 import pytest
@@ -14,14 +12,6 @@ from stepwell_ingest.db.migrate import migrate
 pytestmark = pytest.mark.db
 
 NAME = "0008_lineage_epochs"
-
-
-@pytest.fixture
-async def pool(any_postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    pool = await asyncpg.create_pool(any_postgres_dsn, min_size=1, max_size=2)
-    await pool.execute("SELECT stepwell.ensure_partitions_v1((now() AT TIME ZONE 'UTC')::date, 1)")
-    yield pool
-    pool.terminate()
 
 
 async def log(made: Histories, run: str, steps: int, **attach: object) -> None:

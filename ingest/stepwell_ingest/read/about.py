@@ -6,14 +6,13 @@ count of rows, so rows that are added or removed between two pages do not make o
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from stepwell.errors import UsageError
 from stepwell_ingest.read.bounded import fetch_bounded
+from stepwell_ingest.read.cursor import decode_cursor, encode_cursor
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.shown import shown, shown_bytes
@@ -60,7 +59,7 @@ async def read_console(database: Database, run: RunRow, limit: int, cursor: str 
     Raises:
         UsageError: the cursor is invalid.
     """
-    before = (None,) * len(_POSITION) if cursor is None else _position(cursor)
+    before = [None] * len(_POSITION) if cursor is None else decode_cursor(cursor, [int] * len(_POSITION))
     async with database.snapshot() as connection:
         query, room, columns = database.sql["console"], database.limits.answer_bytes, ("writer", "stream", *_POSITION)
         found = await fetch_bounded(connection, query, columns, run.run_id, *before, limit + 1, room=room)
@@ -76,23 +75,13 @@ async def read_console(database: Database, run: RunRow, limit: int, cursor: str 
     ]
     earlier = None
     if found.more or len(found.rows) > limit:
-        earlier = base64.urlsafe_b64encode(orjson.dumps([kept[-1].columns[name] for name in _POSITION])).decode()
+        earlier = encode_cursor(kept[-1].columns[name] for name in _POSITION)
     return {"parts": parts, "earlier": earlier}
 
 
 def _part(value: str | None) -> dict[str, Any]:
     found = orjson.loads(shown_bytes(value or "null"))
     return found if isinstance(found, dict) else {"number": None, "lines": [found], "times": []}
-
-
-def _position(cursor: str) -> list[int]:
-    try:
-        position = orjson.loads(base64.urlsafe_b64decode(cursor))
-        if len(position) == len(_POSITION) and all(type(number) is int for number in position):
-            return list(position)
-    except (ValueError, TypeError):
-        pass
-    raise UsageError("invalid cursor", hint="start again without a cursor")
 
 
 def _plain(value: Any) -> Any:

@@ -6,13 +6,11 @@ names its run, and records what was hidden of it.
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-import orjson
-
-from stepwell.errors import RewoundError, UsageError
+from stepwell.errors import RewoundError
 from stepwell_ingest.read.bounded import fetch_bounded
+from stepwell_ingest.read.cursor import decode_cursor, encode_cursor
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.shown import shown
@@ -36,10 +34,14 @@ async def read_objects(
         UsageError: the cursor is invalid.
         RewoundError: values were hidden since the cursor was given, or another run has the name now.
     """
-    after, known = ((min_step, None), None) if cursor is None else _position(cursor)
+    after: tuple[int, str | None] = (min_step, None)
+    known = None
+    if cursor is not None:
+        step, writer, *known = decode_cursor(cursor, [int, str, int, int])
+        after = step, writer
     standing = Standing(database, run.run_id)
     async with standing.snapshot() as connection:
-        if known not in (None, (run.run_id, standing.mark)):
+        if known not in (None, [run.run_id, standing.mark]):
             raise RewoundError(
                 "the run was rewound, restarted or deleted since this cursor was given",
                 hint="start again without a cursor",
@@ -59,17 +61,5 @@ async def read_objects(
     ]
     more = None
     if found.more or len(found.rows) > limit:
-        more = base64.urlsafe_b64encode(
-            orjson.dumps([kept[-1]["step"], kept[-1]["writer"], run.run_id, standing.mark])
-        ).decode()
+        more = encode_cursor([kept[-1]["step"], kept[-1]["writer"], run.run_id, standing.mark])
     return {"key": key, "values": values, "next": more}
-
-
-def _position(cursor: str) -> tuple[tuple[int, str], tuple[int, int]]:
-    try:
-        step, writer, run_id, mark = orjson.loads(base64.urlsafe_b64decode(cursor))
-        if all(isinstance(number, int) for number in (step, run_id, mark)) and isinstance(writer, str):
-            return (step, writer), (run_id, mark)
-    except (ValueError, TypeError):
-        pass
-    raise UsageError("invalid cursor", hint="start again without a cursor")

@@ -18,6 +18,7 @@ import orjson
 
 from stepwell.errors import NotFoundError, UsageError
 from stepwell_ingest.read.bounded import fetch_bounded
+from stepwell_ingest.read.cursor import encode_cursor
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.fields import unknown_fields
 from stepwell_ingest.read.filters import Condition, Order
@@ -103,7 +104,7 @@ async def describe_run(database: Database, run: RunRow) -> dict[str, Any]:
     if not found.rows:
         raise NotFoundError("the run has been deleted")
     row, value = found.rows[0]
-    return {**_run_row(row).shown, **_said(row["run"], value)}
+    return {**_run_row(row).shown, **_described(row["run"], value)}
 
 
 async def list_runs(
@@ -175,7 +176,7 @@ async def list_runs(
     left_out = found.more or len(found.rows) > len(on_page)
     more = _cursor(on_page[-1].columns, order) if left_out else None
     runs = [
-        {**_run_row(row).shown, **_said(row["run"], value)}
+        {**_run_row(row).shown, **_described(row["run"], value)}
         | ({"summary": values[row["run_id"]]} if summary_keys else {})
         for row, value in on_page
     ]
@@ -241,8 +242,8 @@ def _run_row(row: Mapping[str, Any]) -> RunRow:
     )
 
 
-def _said(run: str, value: str | None) -> dict[str, Any]:
-    """What a run says of itself, from the column that `_VALUE` makes."""
+def _described(run: str, value: str | None) -> dict[str, Any]:
+    """The config, metadata and names of a run, from the column that `_VALUE` makes."""
     lines = (value or "").split("\n")
     if len(lines) != 3:  # it is too large; the text says so
         nothing = {name: None for name in _TEXTS} | {"display_name": run, "tags": []}
@@ -280,7 +281,7 @@ def _cursor(row: Mapping[str, Any], order: Order) -> str:
         value = value.isoformat()
     elif value is not None:
         value = repr(value) if isinstance(value, float) else str(value)
-    return base64.urlsafe_b64encode(orjson.dumps([order.name, value, row["run_id"]])).decode()
+    return encode_cursor([order.name, value, row["run_id"]])
 
 
 def _instead(nearby: list[asyncpg.Record], entity: str, project: str) -> str:

@@ -7,14 +7,13 @@ throughout. A measurement that arrives late (from a spool that was delivered lat
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from stepwell.errors import UsageError
 from stepwell_ingest.read.bounded import Row, fetch_bounded
+from stepwell_ingest.read.cursor import decode_cursor, encode_cursor
 from stepwell_ingest.read.database import Database
 from stepwell_ingest.read.runs import RunRow
 from stepwell_ingest.read.standing import Standing
@@ -30,13 +29,13 @@ async def read_system(database: Database, run: RunRow, limit: int, cursor: str |
     Raises:
         UsageError: the cursor is invalid.
     """
-    after = (None,) * len(_POSITION) if cursor is None else _position(cursor)
+    after = [None] * len(_POSITION) if cursor is None else decode_cursor(cursor, [int] * len(_POSITION))
     async with Standing(database, run.run_id).snapshot() as connection:
         query, columns, room = database.sql["system"], ("writer", *_POSITION), database.limits.answer_bytes
         found = await fetch_bounded(connection, query, columns, run.run_id, *after, limit + 1, room=room)
     more, kept = None, found.rows[:limit]
     if found.more or len(found.rows) > limit:
-        more = base64.urlsafe_b64encode(orjson.dumps([kept[-1].columns[name] for name in _POSITION])).decode()
+        more = encode_cursor(kept[-1].columns[name] for name in _POSITION)
     return {"rows": _rows(kept), "next": more, "sampled": None}
 
 
@@ -58,13 +57,3 @@ def _rows(found: Iterable[Row]) -> list[dict[str, Any]]:
         if isinstance(metrics, dict):
             rows.append({**metrics, "_writer": row["writer"], "_timestamp": row["time_us"] / 1e6})
     return rows
-
-
-def _position(cursor: str) -> list[int]:
-    try:
-        position = orjson.loads(base64.urlsafe_b64decode(cursor))
-        if len(position) == len(_POSITION) and all(type(number) is int for number in position):
-            return list(position)
-    except (ValueError, TypeError):
-        pass
-    raise UsageError("invalid cursor", hint="start again without a cursor")

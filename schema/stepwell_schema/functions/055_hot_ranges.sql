@@ -89,3 +89,20 @@ BEGIN
     ) p;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION stepwell.sources_v1(shown_run_id bigint, next_metric_ integer)
+RETURNS TABLE (run_id bigint, source_run_id bigint, below_step bigint, metric_ids integer[], first_ends bigint[],
+               last_ends bigint[], has_chunks boolean, steps bigint[], times timestamptz[], "values" float8[],
+               writer_nrs integer[], writers text[])
+LANGUAGE sql STABLE AS $$
+    -- The runs whose points a run shows (itself, and its ancestors if it is a fork), each with its hot points or ranges. They are
+    -- looked up for runs with many metrics only; of an ancestor, this is not known here, so hot_ranges_v1 decides. Inlined.
+    -- `OFFSET 0`: once a run, and one relation for the join of a query.
+    SELECT i.run_id, i.source_run_id, i.below_step, h.*
+    FROM stepwell.lineage i
+    CROSS JOIN LATERAL stepwell.hot_ranges_v1(
+        i.run_id, CASE WHEN next_metric_ > 256 OR i.source_run_id <> shown_run_id THEN i.source_run_id END,
+        stepwell.most_listed_v1()) h
+    WHERE i.run_id = shown_run_id
+    OFFSET 0
+$$;

@@ -9,15 +9,7 @@ LANGUAGE sql STABLE AS $$
 -- too.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
-    CROSS JOIN LATERAL (   -- as in the view
-        SELECT i.run_id, i.source_run_id, i.below_step, h.*
-        FROM stepwell.lineage i
-        CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-            i.run_id, CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END,
-            stepwell.most_listed_v1()) h
-        WHERE i.run_id = r.run_id
-        OFFSET 0
-    ) g
+    CROSS JOIN LATERAL stepwell.sources_v1(r.run_id, r.next_metric) g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id
     CROSS JOIN LATERAL stepwell.points_in_v1(
         g.run_id, g.source_run_id, m.metric_id, min_step, least(max_step, g.below_step), false,

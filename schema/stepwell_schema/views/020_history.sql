@@ -1,20 +1,11 @@
 -- History, as the SQL contract shows it: what people and dashboards query. Names and types change only with a new
 -- version of the contract.
 
--- One row per point, with the run that shows it (a fork shows points of its parent too). The ranges of hot blocks are looked up
--- for runs with many metrics only; of the source of a fork, this is not known here, so the function decides.
+-- One row per point, with the run that shows it (a fork shows points of its parent, too).
 CREATE OR REPLACE VIEW stepwell.history AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, p.writer, m.name AS metric, p.step, p.time, p.value
 FROM stepwell.run r
-CROSS JOIN LATERAL (   -- `OFFSET 0`: once a run, and one relation for the join of a query that names this view
-    SELECT i.run_id, i.source_run_id, i.below_step, h.*
-    FROM stepwell.lineage i
-    CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-        i.run_id, CASE WHEN r.next_metric > 256 OR i.source_run_id <> r.run_id THEN i.source_run_id END,
-        stepwell.most_listed_v1()) h
-    WHERE i.run_id = r.run_id
-    OFFSET 0
-) g
+CROSS JOIN LATERAL stepwell.sources_v1(r.run_id, r.next_metric) g
 JOIN stepwell.metric m ON m.run_id = g.source_run_id
 CROSS JOIN LATERAL stepwell.points_in_v1(
     g.run_id, g.source_run_id, m.metric_id, NULL, g.below_step, false,
