@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,13 @@ def test_invalid_histogram_gives_the_reason(arguments: dict[str, Any], text: str
     with pytest.raises(kind, match=text) as raised:
         Histogram(**arguments)
     assert isinstance(raised.value, DataError)
+
+
+def test_refused_file_stays_open(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("w+") as file:  # it has the method `detach`, as tensors have
+        with pytest.raises(DataError):
+            Histogram(file)
+        assert file.write("text") == 4
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)), st.integers(1, 512))

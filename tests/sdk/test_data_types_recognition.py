@@ -23,11 +23,18 @@ class OwnImage(Image):
     """A user's subclass."""
 
 
+def circular_list() -> list[Any]:
+    items: list[Any] = []
+    items.append(items)
+    return items
+
+
 @pytest.mark.parametrize(
     "value",
     [
         1,
         1.5,
+        circular_list(),
         "text",
         None,
         True,

@@ -182,6 +182,12 @@ def test_missing_key_is_key_or_attribute_error(made: Made) -> None:
         del made.summary.none
 
 
+def circular_dict() -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    values["x"] = values
+    return values
+
+
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
@@ -189,6 +195,7 @@ def test_missing_key_is_key_or_attribute_error(made: Made) -> None:
         (5, 1, "keys must be strings, not int"),
         ("a", object(), "summary 'a': a value of type object is not JSON serializable"),
         ("a", {"b": {"c": object()}}, "summary 'a.b.c': a value of type object"),
+        ("a", circular_dict(), r"summary 'a\.x\.x.*' is nested too deeply"),
     ],
 )
 def test_invalid_value_is_refused_and_changes_nothing(made: Made, key: Any, value: Any, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepwell.data_types._figures import figure_of, has_image, is_figure
 from stepwell.data_types._media import Media
+from stepwell.wire import MAX_DEPTH
 
 _PLAIN = frozenset({float, int, str, bool, type(None), bytes})
 #: Classes of other libraries that are media: module, class name, and our class for it.
@@ -25,14 +26,17 @@ _FOREIGN = (
 
 def is_media(value: object) -> bool:
     """Returns whether `recognised` converts the value to media. For a list, its first item decides."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return False
-    if isinstance(value, Media):
-        return True
-    if isinstance(value, list | tuple):
-        return bool(value) and is_media(value[0])
-    return _foreign(value) is not None or is_figure(value)
+    for _ in range(MAX_DEPTH):  # a list may contain itself
+        if type(value) in _PLAIN:
+            return False
+        if isinstance(value, Media):
+            return True
+        if not isinstance(value, list | tuple):
+            return _foreign(value) is not None or is_figure(value)
+        if not value:
+            return False
+        value = value[0]
+    return False
 
 
 def recognised(value: Any, table_of: Callable[[Any], Media]) -> Media | None:

@@ -35,6 +35,8 @@ LOOK_S = 15.0
 _SHARE = 0.1
 #: How often a file that is written during its copy is copied again.
 _TRIES = 3
+#: The characters of a pattern that a warning shows.
+_SHOWN = 200
 _CLOUDS = ("gs://", "s3://", "https://", "http://")
 
 
@@ -110,7 +112,7 @@ class SavedFiles:
             UsageError: a file is not below `base`.
         """
         if pattern.startswith(_CLOUDS):
-            log.warning("save(%r): only files on this host can be saved", pattern)
+            log.warning("save(%r): only files on this host can be saved", pattern[:_SHOWN])
             return []
         base = os.path.abspath(_base_of(pattern) if base is None else base)
         pattern = os.path.abspath(pattern)
@@ -118,7 +120,7 @@ class SavedFiles:
         if policy == "end":
             self._at_end.append((pattern, base))
         elif not found:
-            log.warning("save(%r): no such file yet", pattern)
+            log.warning("save(%r): no such file yet", pattern[:_SHOWN])
         for file in found if policy != "end" else []:
             if policy == "live":
                 with self._lock:

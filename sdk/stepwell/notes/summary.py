@@ -23,6 +23,7 @@ from stepwell.stage.latest import Extremes, Seen
 from stepwell.stage.stage import Stage
 from stepwell.values.convert import MAX_LIST_SIZE, described, jsonable, key_text, number_of, value_size
 from stepwell.values.text import dump
+from stepwell.wire import MAX_DEPTH
 
 if TYPE_CHECKING:
     from stepwell.data_types._extraction import Found
@@ -280,11 +281,15 @@ def _checked_key(key: object) -> str:
     return text
 
 
-def _leaves(path: str, value: Any, into: dict[str, Any]) -> None:
+def _leaves(path: str, value: Any, into: dict[str, Any], depth: int = 0) -> None:
     """`value` as JSON by dot path. None counts as no value."""
+    if depth > MAX_DEPTH:
+        raise DataError(
+            f"summary {path[:60]!r} is nested too deeply (more than {MAX_DEPTH} levels)", hint="is it circular?"
+        )
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            _leaves(f"{path}.{_checked_key(str(key))}", item, into)
+            _leaves(f"{path}.{_checked_key(str(key))}", item, into, depth + 1)
     elif value is not None:
         try:
             into[path] = _statistics(value) or jsonable(value)

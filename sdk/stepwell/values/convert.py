@@ -325,7 +325,9 @@ def as_array(value: Any) -> np.ndarray[Any, Any]:
     """
     if not isinstance(value, np.ndarray):
         try:
-            value = np.asarray(_without_graph(value) if hasattr(value, "detach") else value)
+            # Files have `detach`, too, which would take the file from its user.
+            is_tensor = hasattr(value, "detach") and hasattr(value, "cpu")
+            value = np.asarray(_without_graph(value) if is_tensor else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"a value of type {type(value).__name__} is not an array",
