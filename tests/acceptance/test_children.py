@@ -60,6 +60,30 @@ def test_children_without_finish_deliver_their_runs(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_forked_child_without_its_directory_logs_elsewhere(backend: Backend, tmp_path: Path) -> None:
+    done = script(
+        """
+        import shutil
+        os.environ["XDG_STATE_HOME"] = sys.argv[3]
+        run = stepwell.init("mnist", id="run-1", url=sys.argv[1], dir=sys.argv[2])
+        run.log({"a": 1})
+        assert run.flush()
+        shutil.rmtree(sys.argv[2])
+        open(sys.argv[2], "w").close()
+        child = os.fork()
+        run.log({"a": 2})
+        run.finish()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+            print(child)
+        """,
+        *(backend.url, tmp_path / "spool", tmp_path / "state"),
+    )
+    child = f"0-{done.stdout.strip()}"
+    assert backend.points("run-1") == [("0", "a", 0, 1.0), ("0", "a", 1, 2.0), (child, "a", 1, 2.0)]
+    assert f"so this run is kept in {tmp_path / 'state' / 'stepwell'}" in done.stderr
+
+
 def test_forked_child_that_reopens_the_run_is_a_separate_writer(backend: Backend, tmp_path: Path) -> None:
     done = script(
         """

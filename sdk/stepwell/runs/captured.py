@@ -53,6 +53,7 @@ class CapturedSession(Session):
         first_step: int,
     ) -> None:
         self._settings = settings
+        self.root = settings.dir
         self.run_id = settings.run_id
         self.writer = writer
         self._lock = threading.RLock()

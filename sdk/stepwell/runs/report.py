@@ -20,7 +20,7 @@ def report_of(session: Session, settings: Settings) -> str | None:
         return None
     error = sender.stream.last_error if sender.stream else None
     place = str(session.spool.directory) if session.spool else None
-    text = report(settings.run_id, account, sender.frames_left, place, error, settings.dir, settings.mode == "online")
+    text = report(settings.run_id, account, sender.frames_left, place, error, session.root, settings.mode == "online")
     return "\n  ".join(line for line in (text, session.blobs.balance(), files) if line)
 
 

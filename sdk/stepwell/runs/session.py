@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from stepwell.delivery.outbox import Outbox
@@ -27,6 +28,7 @@ from stepwell.files.saved_files import SavedFiles
 from stepwell.settings import Settings, Start
 from stepwell.spool import Spool, SpoolIdentity, SpoolLimits
 from stepwell.spool import state as spool_state
+from stepwell.spool.place import usable_directory
 from stepwell.stage.clock import uptime_s
 from stepwell.stage.stage import Stage
 from stepwell.values.text import dump
@@ -51,6 +53,7 @@ class Session:
 
     Attributes:
         run_id, writer: as given.
+        root: the directory of the spools.
         id: 16 random bytes, which the server maps to an epoch.
         stage, sender, spool: the stations; spool is None when it could not be created on the disk.
         blobs: files and media, which are uploaded beside the frames.
@@ -70,7 +73,9 @@ class Session:
         rejected: Rejected,
         first_step: int,
     ) -> None:
-        self._settings = settings
+        # `init` has chosen this directory, but a forked child may find it removed, or another user's.
+        self.root = usable_directory(settings.dir)
+        self._settings = settings = replace(settings, dir=self.root)
         self.run_id = settings.run_id
         self.writer = writer
         self._start = start

@@ -20,6 +20,7 @@ from stepwell.spool.reader import segment_files
 from stepwell.spool.segment import SpoolIdentity, is_torn_head, read_head
 
 _MAX_NAME = 80
+_TRIES = 5
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # on Windows
 _MAX_TORN_BYTES = 64 * 1024
 
@@ -30,14 +31,18 @@ def make_directory(root: Path, identity: SpoolIdentity) -> Path:
     Raises:
         OSError: it cannot be created; FileExistsError when the session has one already.
     """
-    root.mkdir(0o700, parents=True, exist_ok=True)
     directory = root / file_name(identity.run) / f"{file_name(identity.writer)}-{identity.session.hex()[:8]}"
-    directory.parent.mkdir(0o700, exist_ok=True)
-    try:
-        directory.mkdir(0o700)
-    except FileNotFoundError:  # another writer of the run has just ended and removed the directory of the run
-        directory.parent.mkdir(0o700, exist_ok=True)
-        directory.mkdir(0o700)
+    for remaining in reversed(range(_TRIES)):
+        try:
+            root.mkdir(0o700, parents=True, exist_ok=True)
+            directory.parent.mkdir(0o700, exist_ok=True)
+            directory.mkdir(0o700)
+        except FileNotFoundError:
+            # Another writer of the run has just ended and removed the directory of the run, or a user all of it.
+            if not remaining:
+                raise
+        else:
+            break
     return directory
 
 
