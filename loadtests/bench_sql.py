@@ -29,7 +29,7 @@ from typing import Any
 import asyncpg
 
 from sql_data import Shape, load
-from sql_queries import QUERIES, SINCE_QUERY, Query
+from sql_queries import QUERIES, TIMES_QUERY, Query, placed
 from stepwell_ingest.db.cluster import Cluster, embedded_binaries
 from stepwell_ingest.db.migrate import migrate
 
@@ -69,7 +69,7 @@ async def main() -> None:
 async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any]:
     """The milliseconds of each form of a query (median of some turns), and whether all forms return the same rows."""
     out: dict[str, Any] = {"name": query.name}
-    since = str(await connection.fetchval(SINCE_QUERY))
+    times_shown = await connection.fetchrow(TIMES_QUERY)
     rows: list[list[tuple[Any, ...]]] = []
     for form, sql in (("stepwell", query.stepwell), ("better", query.better), ("plain", query.plain)):
         if not sql:
@@ -78,7 +78,7 @@ async def measure(connection: asyncpg.Connection, query: Query) -> dict[str, Any
             times = []
             for turn in range(_TURNS):
                 began = time.perf_counter()
-                found = await connection.fetch(sql.replace("$SINCE", since))
+                found = await connection.fetch(placed(sql, *times_shown))
                 times.append((time.perf_counter() - began) * 1000)
                 if turn == 0 and times[0] > 5000:
                     break
@@ -102,13 +102,13 @@ async def keep_plans(connection: asyncpg.Connection, results: list[dict[str, Any
     """Writes the plans of the queries that are slowest compared with the plain table, in the recommended form."""
     rated = {str(result["name"]): _rating(result) for result in results if "plain_ms" in result}
     worst = sorted((query for query in QUERIES if query.name in rated), key=lambda query: -rated[query.name])[:_WORST]
-    since = str(await connection.fetchval(SINCE_QUERY))
+    times_shown = await connection.fetchrow(TIMES_QUERY)
     await connection.execute("SET statement_timeout = 0")  # EXPLAIN ANALYZE takes longer than the query
     parts = []
     for query in worst:
         ended = rated[query.name] < float("inf")
         explain = "EXPLAIN (ANALYZE, BUFFERS)" if ended else "EXPLAIN"
-        plan = await connection.fetch(f"{explain} {(query.better or query.stepwell).replace('$SINCE', since)}")
+        plan = await connection.fetch(f"{explain} {placed(query.better or query.stepwell, *times_shown)}")
         lines = [f"-- {query.name}: {rated[query.name]} times the plain table", *_executed([row[0] for row in plan])]
         parts.append("\n".join(line[:_PLAN_WIDTH] for line in lines))
     file.write_text("\n\n".join(parts) + "\n")

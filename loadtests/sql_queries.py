@@ -16,11 +16,13 @@ _WIDE = "(SELECT run_id FROM stepwell.run WHERE name = 'wide-0')"
 _PLAIN_WIDE = "(SELECT run_id FROM bench.run WHERE name = 'wide-0')"
 _FRESH = "(SELECT run_id FROM stepwell.run WHERE name = 'fresh')"
 _PLAIN_FRESH = "(SELECT run_id FROM bench.run WHERE name = 'fresh')"
-#: Placeholder for the time at which the newest hundredth of the data begins. It is replaced by a value, as dashboards
-#: send it: if an argument is a subquery, Postgres does not inline a function.
-SINCE = "'$SINCE'::timestamptz"
-#: The value that replaces it.
-SINCE_QUERY = "SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 FROM bench.run"
+#: Placeholders for the times at which the newest hundredth of the data and the newest run begin. They are replaced by
+#: values, as dashboards send them: if an argument is a subquery, Postgres does not inline a function. Not now(): the
+#: longest run may have points in the future, and all forms of a query must have the same bounds.
+SINCE, UNTIL = "'$SINCE'::timestamptz", "'$UNTIL'::timestamptz"
+#: The values that replace them.
+TIMES_QUERY = """SELECT max(created_at) - (max(created_at) - min(created_at)) / 100 AS since, max(created_at) AS until
+                 FROM bench.run"""
 _LAST = """(SELECT p.value FROM bench.point p WHERE p.run_id = r.run_id AND p.metric = '{0}'
            ORDER BY p.step DESC LIMIT 1)"""
 
@@ -40,6 +42,11 @@ class Query:
     stepwell: str
     plain: str = ""
     better: str = ""
+
+
+def placed(sql: str, since: object, until: object) -> str:
+    """A query with times in place of the placeholders."""
+    return sql.replace("$SINCE", str(since)).replace("$UNTIL", str(until))
 
 
 QUERIES = (
@@ -161,11 +168,11 @@ QUERIES = (
     Query(
         "Grafana: a metric of all runs in a range of time",
         f"""SELECT date_trunc('minute', time), avg(value) FROM stepwell.history
-            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND now() GROUP BY 1""",
+            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND {UNTIL} GROUP BY 1""",
         f"""SELECT date_trunc('minute', time), avg(value) FROM bench.point
-            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND now() GROUP BY 1""",
+            WHERE metric = 'train/loss' AND time BETWEEN {SINCE} AND {UNTIL} GROUP BY 1""",
         f"""SELECT date_trunc('minute', time), avg(value)
-            FROM stepwell.history_in_time({SINCE}, now() + interval '1 us') WHERE metric = 'train/loss' GROUP BY 1""",
+            FROM stepwell.history_in_time({SINCE}, {UNTIL} + interval '1 us') WHERE metric = 'train/loss' GROUP BY 1""",
     ),
     Query(
         "a new name at each step, hot: how many points",

@@ -10,7 +10,7 @@ import pytest
 from bench_sql import comparable
 from fixtures.plans import plan_of, rows_read
 from sql_data import Shape, load
-from sql_queries import QUERIES, SINCE_QUERY, Query
+from sql_queries import QUERIES, TIMES_QUERY, Query, placed
 
 pytestmark = pytest.mark.db
 
@@ -54,9 +54,9 @@ async def connection(any_shared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def forms(connection: asyncpg.Connection, query: Query) -> dict[str, str]:
-    since = str(await connection.fetchval(SINCE_QUERY))
+    times = await connection.fetchrow(TIMES_QUERY)
     given = {"stepwell": query.stepwell, "better": query.better, "plain": query.plain}
-    return {form: sql.replace("$SINCE", since) for form, sql in given.items() if sql}
+    return {form: placed(sql, *times) for form, sql in given.items() if sql}
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.name)

@@ -130,6 +130,22 @@ async def test_sample_skips_chunks_inside_a_bucket(connection: asyncpg.Connectio
     assert await read(sample, run_id) == 0
 
 
+@pytest.mark.parametrize(("grid", "tracks"), [(10, 0), (5, 2 * 2 * 6)])
+async def test_statistics_look_up_the_tracks_of_split_chunks_only(
+    connection: asyncpg.Connection, grid: int, tracks: int
+) -> None:
+    """Two writers, twice: regular steps and others. With a track of each chunk compared with all, it is quadratic."""
+    run_id = await connection.fetchval("SELECT run_id FROM stepwell.runs WHERE run = 'a'")
+    plan = await plan_of(
+        connection,
+        "SELECT p.* FROM stepwell.metric m "
+        f"CROSS JOIN LATERAL stepwell.parts_v1(m.run_id, m.run_id, m.metric_id, 0, 6000, {grid}) p "
+        f"WHERE m.run_id = {run_id} AND m.name = 'metric-0'",
+    )
+    assert plan["Actual Rows"] >= 2 * 6
+    assert sum(node["Actual Loops"] for node in scans(plan, "track")) <= tracks
+
+
 async def test_superseded_view_reads_only_affected_epochs(
     connection: asyncpg.Connection,
 ) -> None:

@@ -149,6 +149,27 @@ LANGUAGE sql IMMUTABLE ROWS 1 AS $$
     FROM unnest("values") v
 $$;
 
+CREATE OR REPLACE FUNCTION stepwell.split_chunks_v1(
+    shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
+) RETURNS TABLE (run_id bigint, track_id bigint, writer text, below bigint, vals8 float8[], rest8 float8[], vals4 float4[],
+                 rest4 float4[])
+LANGUAGE sql STABLE AS $$
+-- The chunks of a metric that have statistics for no square as a whole (in_square_v1), each with the step below which its points
+-- count. `OFFSET 0`: Postgres would compare the track of each chunk with all tracks of the run, where it expects few of both.
+    SELECT c.run_id, c.track_id, w.name, v.below, c.vals8, c.rest8, c.vals4, c.rest4
+    FROM stepwell.chunk c
+    JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+    JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+    CROSS JOIN LATERAL (
+        SELECT least(to_step, stepwell.shown_below_v1(
+                   shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below OFFSET 0
+    ) v
+    WHERE c.run_id = run_id_ AND c.metric_id = metric_id_
+      AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
+      AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, v.below, grid) AND abs(c.sum) < 'Infinity')
+    OFFSET 0
+$$;
+
 DROP FUNCTION IF EXISTS stepwell.slices_v1(bigint, integer, bigint, bigint, integer);   -- the earlier version, without shown_run_id
 
 CREATE OR REPLACE FUNCTION stepwell.slices_v1(
@@ -165,22 +186,15 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
     SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
            coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
     FROM (
-        SELECT w.name AS writer, t.stride, t.step_lo, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
+        SELECT c.writer, t.stride, t.step_lo, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
                stepwell.steps_below_v1(
                    coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
-               stepwell.steps_below_v1(
-                   least(to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
-                   t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
+               stepwell.steps_below_v1(c.below, t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
                t.step_hi, t.points
-        FROM stepwell.chunk c
-        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-        JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
-        WHERE c.run_id = run_id_ AND c.metric_id = metric_id_ AND t.stride > 0
-          AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
-          AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(
-                            to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), grid)
-                   AND abs(c.sum) < 'Infinity')
+        FROM stepwell.split_chunks_v1(shown_run_id, run_id_, metric_id_, from_step, to_step, grid) c
+        CROSS JOIN LATERAL (
+            SELECT * FROM stepwell.track t WHERE t.run_id = c.run_id AND t.track_id = c.track_id AND t.stride > 0 OFFSET 0
+        ) t
         OFFSET 0
     ) a
     CROSS JOIN LATERAL generate_series((a.step_lo + (a.first - 1) * a.stride) >> grid,
@@ -199,22 +213,15 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
     -- Irregular steps, and hot blocks, which store their steps beside the values.
     SELECT a.writer, a.steps[r.first], a.steps[r.last], v.*, a.vals[r.first], a.vals[r.last]
     FROM (
-        SELECT w.name AS writer, t.steps || '{}' AS steps,
+        SELECT c.writer, t.steps || '{}' AS steps,
                coalesce(c.vals8 || c.rest8, (c.vals4 || c.rest4)::float8[]) AS vals,
                stepwell.steps_below_v1(
                    coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, 0, t.points, t.steps) + 1 AS first,
-               stepwell.steps_below_v1(
-                   least(to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
-                   t.step_lo, t.step_hi, 0, t.points, t.steps) AS last
-        FROM stepwell.chunk c
-        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-        JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
-        WHERE c.run_id = run_id_ AND c.metric_id = metric_id_ AND t.stride = 0
-          AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
-          AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(
-                            to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), grid)
-                   AND abs(c.sum) < 'Infinity')
+               stepwell.steps_below_v1(c.below, t.step_lo, t.step_hi, 0, t.points, t.steps) AS last
+        FROM stepwell.split_chunks_v1(shown_run_id, run_id_, metric_id_, from_step, to_step, grid) c
+        CROSS JOIN LATERAL (
+            SELECT * FROM stepwell.track t WHERE t.run_id = c.run_id AND t.track_id = c.track_id AND t.stride = 0 OFFSET 0
+        ) t
         UNION ALL
         SELECT w.name, h.steps, ARRAY(SELECT unnest(h.vals[k.j:k.j])),
                stepwell.steps_below_v1(
@@ -244,4 +251,35 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
     ) r
     CROSS JOIN LATERAL stepwell.of_values_v1(a.vals[r.first:r.last]) v
     WHERE a.last >= a.first
+$$;
+
+CREATE OR REPLACE FUNCTION stepwell.parts_v1(
+    shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
+) RETURNS TABLE (writer text, step_lo bigint, step_hi bigint, points bigint, nans bigint, pos_infs bigint, neg_infs bigint,
+                 min float8, max float8, sum float8, large_sum float8, first float8, last float8)
+LANGUAGE sql STABLE ROWS 1000 AS $$
+-- All that shown_run_id shows of a metric from from_step up to but not including to_step, in parts that each lie in one square of
+-- a grid of 2^grid steps, with their statistics: whole chunks and slices of chunks. In squares of at most 8 steps, each point is a
+-- part, since the statistics of a slice take as long as those of some points.
+    SELECT w.name, c.step_lo, c.step_hi, c.points::bigint, c.nans::bigint, c.pos_infs::bigint, c.neg_infs::bigint, c.min, c.max,
+           CASE WHEN abs(c.sum) < 1e270 THEN c.sum END, CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END,
+           c.first, c.last
+    FROM stepwell.chunk c
+    JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
+    JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+    WHERE c.run_id = CASE WHEN grid > 3 THEN run_id_ END AND c.metric_id = metric_id_
+      AND c.step_hi >= from_step AND c.step_lo < to_step
+      AND stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(
+              to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), grid)
+      AND abs(c.sum) < 'Infinity'
+    UNION ALL
+    SELECT * FROM stepwell.slices_v1(
+        shown_run_id, CASE WHEN grid > 3 THEN run_id_ END, metric_id_, from_step, to_step, grid)
+    UNION ALL
+    SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
+           (p.value = '-Infinity')::integer, f.value, f.value, CASE WHEN abs(f.value) < 1e270 THEN f.value END,
+           CASE WHEN abs(f.value) >= 1e270 THEN f.value * 2::float8 ^ -64 END, p.value, p.value
+    FROM stepwell.points_v1(
+        shown_run_id, CASE WHEN grid <= 3 THEN run_id_ END, metric_id_, from_step, to_step, false) p
+    CROSS JOIN LATERAL (SELECT CASE WHEN abs(p.value) < 'Infinity' THEN p.value END AS value OFFSET 0) f
 $$;

@@ -120,24 +120,10 @@ BEGIN
     END LOOP;
     RETURN QUERY
     WITH part AS (
-        SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans::bigint AS nans,
-               c.pos_infs::bigint AS pos_infs, c.neg_infs::bigint AS neg_infs, c.min, c.max,
-               CASE WHEN abs(c.sum) < 1e270 THEN c.sum END AS sum,
-               CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END AS large_sum, c.first, c.last
-        FROM stepwell.lineage g
-        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-        JOIN stepwell.chunk c ON c.run_id = g.source_run_id AND c.metric_id = m.metric_id
-        JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-        JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-        WHERE g.run_id = history_sample.run_id AND c.step_hi >= lo AND c.step_lo <= hi
-          AND stepwell.in_square_v1(c.step_lo, c.step_hi, lo, least(
-                  hi + 1, stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), k)
-          AND abs(c.sum) < 'Infinity'
-        UNION ALL
         SELECT p.*
         FROM stepwell.lineage g
         JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-        CROSS JOIN LATERAL stepwell.slices_v1(
+        CROSS JOIN LATERAL stepwell.parts_v1(
             g.run_id, g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
         WHERE g.run_id = history_sample.run_id
     )
@@ -271,22 +257,8 @@ BEGIN
     ), part AS (
         SELECT s.run_id, s.metric, s.k, p.*
         FROM source s
-        CROSS JOIN LATERAL (
-            SELECT w.name AS writer, c.step_lo, c.step_hi, c.points::bigint AS points, c.nans::bigint AS nans,
-                   c.pos_infs::bigint AS pos_infs, c.neg_infs::bigint AS neg_infs, c.min, c.max,
-                   CASE WHEN abs(c.sum) < 1e270 THEN c.sum END AS sum,
-                   CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END AS large_sum, c.first, c.last
-            FROM stepwell.chunk c
-            JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-            JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-            WHERE c.run_id = s.source_run_id AND c.metric_id = s.metric_id AND c.step_hi >= s.lo AND c.step_lo <= s.hi
-              AND stepwell.in_square_v1(c.step_lo, c.step_hi, s.lo, least(
-                      s.hi + 1, stepwell.shown_below_v1(s.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), s.k)
-              AND abs(c.sum) < 'Infinity'
-            UNION ALL
-            SELECT p.* FROM stepwell.slices_v1(
-                s.run_id, s.source_run_id, s.metric_id, s.lo, least(s.hi + 1, s.below_step), s.k) p
-        ) p
+        CROSS JOIN LATERAL stepwell.parts_v1(
+            s.run_id, s.source_run_id, s.metric_id, s.lo, least(s.hi + 1, s.below_step), s.k) p
     )
     SELECT p.run_id, p.metric, p.writer, (p.step_lo >> p.k) << p.k,
            CASE WHEN p.k < 63 THEN 1::bigint << p.k ELSE 9223372036854775807 END,
