@@ -66,7 +66,7 @@ def compose(
     writing: asyncpg.Pool,
     attaching: asyncpg.Pool,
     reading: asyncpg.Pool,
-    asking: asyncpg.Pool,
+    querying: asyncpg.Pool,
     store: Store | None,
     running: Loops,
 ) -> Composition:
@@ -76,7 +76,7 @@ def compose(
         writing: connections of the write path (`db.connect.write_pool`).
         attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
-        asking: connections of SQL over HTTP (`db.connect.sql_pool`).
+        querying: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: the blob store; None: the worker accepts no files.
         running: where the caller runs the loops. Loops that are started on demand run there, too.
     """
@@ -125,7 +125,7 @@ def compose(
         edits=Edits(config.dsn, timeouts.connect_s, timeouts.statement_s),
         reads=reads,
         live=Live(reads, partial(running.start, may_return=True)),
-        sql=SqlReader(asking, config.sql),
+        sql=SqlReader(querying, config.sql),
         sizes=Sizes(writing),
         checks=(running.check, failing.check, attaches.check),
         check_postgres=partial(check_answers, writing),

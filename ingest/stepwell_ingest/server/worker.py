@@ -82,9 +82,9 @@ class Worker:
                 attaching = await attach_pool(config.dsn, config.timeouts)
                 exits.push_async_callback(_close, attaching)
                 reading = await read_pool(config.dsn, config.reads, config.timeouts.connect_s)
-                asking = await sql_pool(config.dsn, config.sql, config.timeouts.connect_s)
-            exits.push_async_callback(_close, asking)
-            composed = compose(config, writing, attaching, reading, asking, store, self.loops)
+                querying = await sql_pool(config.dsn, config.sql, config.timeouts.connect_s)
+            exits.push_async_callback(_close, querying)
+            composed = compose(config, writing, attaching, reading, querying, store, self.loops)
             self.services, self.housekeeping = composed.services, composed.housekeeping
             exits.push_async_callback(self.services.reads.close)
             exits.push_async_callback(self.services.live.stop)
@@ -111,7 +111,7 @@ class Worker:
         services.streams.stop()
         try:
             async with asyncio.timeout(self.config.timeouts.drain_s if patience_s is None else patience_s):
-                while services.streams or not services.batcher.idle:  # noqa: ASYNC110 - two conditions of two objects, once a life
+                while services.streams or not services.batcher.idle:  # noqa: ASYNC110 - two conditions of two objects, once for each worker
                     await asyncio.sleep(0.01)
         except TimeoutError:
             log.warning("stopped with uncommitted frames; their senders keep them and send them again")
