@@ -18,6 +18,7 @@ import pytest
 import stepwell
 from fixtures.commands import Run, Server
 from stepwell.cli import main
+from stepwell.commands import sql
 from stepwell_ingest.config import Config, Sql
 from stepwell_ingest.server.worker import Worker
 
@@ -95,6 +96,21 @@ def test_url_of_the_local_server_uses_its_postgres(stepwell_command: Run, server
     assert stepwell_command("sql", query, "--format", "csv", environment=both).stdout == "via\nstepwell sql\n"
     done = stepwell_command("sql", query, "--format", "csv", "--url", server.url, environment=both)
     assert done.stdout == "via\nstepwell sql over http\n"
+
+
+def test_server_of_another_user_is_asked_at_the_default_url(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("STEPWELL_URL", "STEPWELL_DSN", "STEPWELL_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sql, "data_directory", lambda _: tmp_path)  # in which this user runs no server
+    monkeypatch.setattr(sql, "DEFAULT_URL", server.url)
+    command = ["sql", "SELECT current_setting('application_name') AS via", "--format", "csv"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == "via\nstepwell sql over http\n"
+    monkeypatch.setenv("STEPWELL_DATA", str(tmp_path))
+    assert main(command) == 1
+    assert capsys.readouterr().err.startswith(f"stepwell: no server runs on the data directory {tmp_path}")
 
 
 def test_empty_result(ask: Ask) -> None:

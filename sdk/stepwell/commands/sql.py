@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import socket
 import sys
+from urllib.parse import urlsplit
 
 from stepwell.commands.sql_http import ask
 from stepwell.errors import Error, SettingError
-from stepwell.settings import resolve
+from stepwell.settings import DEFAULT_URL, resolve
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.terminal.command import Command
 from stepwell.terminal.server_commands import server_command
@@ -23,13 +25,15 @@ from stepwell.transport.http import HttpClient
 
 #: Beside the time-out of the query: the wait for one of the server's connections, and the way.
 _GRACE_S = 20.0
+#: How long a server on this machine may take to accept a connection.
+_LOOK_S = 1.0
 _OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE")
 
 ABOUT = r"""ask the stored history with SQL, read-only
 
 The query is the argument, or what comes on stdin; on a terminal, without one, there is a prompt. What is asked: --url,
---dsn or --data, else STEPWELL_DSN, else STEPWELL_URL, else the server that runs on this machine. A URL needs nothing
-else here: no Postgres, and nothing but the SDK.
+--dsn or --data, else STEPWELL_DSN, else STEPWELL_URL, else the server that you run on this machine, else the one at
+http://127.0.0.1:8770. A URL needs nothing else here: no Postgres, and nothing but the SDK.
 
   stepwell sql "SELECT run, state, points FROM runs ORDER BY created_at DESC LIMIT 10"
   stepwell sql "SELECT step, value FROM history WHERE run = 'abc' AND metric = 'train/loss'" --format csv > loss.csv"""
@@ -84,6 +88,9 @@ def _url(options: argparse.Namespace) -> str | None:
     with contextlib.suppress(Error):  # the server's command reports it
         here = ServerFile.read(data_directory(options.data))
     url = None if options.data else os.environ.get("STEPWELL_URL")
+    named = options.data or os.environ.get("STEPWELL_DATA")
+    if here is None and not url and not named and _listens(DEFAULT_URL):
+        return DEFAULT_URL  # another user's server: runs of programs without settings are there, too
     if here is None or (url and url.rstrip("/") != here.url):
         return url or None
     try:  # the Postgres of the server on this machine: it has no bounds of an answer
@@ -91,6 +98,15 @@ def _url(options: argparse.Namespace) -> str | None:
     except SettingError:
         return here.url
     return None
+
+
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), _LOOK_S).close()
+    except OSError:
+        return False
+    return True
 
 
 COMMAND = Command(ABOUT, configure, run)
