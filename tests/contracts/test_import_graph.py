@@ -12,8 +12,8 @@ ROOMS = import_graph().within("stepwell").grouped(depth=2)
 
 #: The rooms from the bottom up: each may import only those before it.
 ORDER = [
-    *("errors", "terminal", "transport", "compat"),
-    *("wire", "values", "observe", "spool", "settings", "data_types", "api", "plot", "files"),
+    *("errors", "wire", "terminal", "transport", "compat"),
+    *("values", "observe", "spool", "settings", "data_types", "api", "plot", "files"),
     *("stage", "notes", "delivery", "runs", "testing", "integration"),
 ]
 

@@ -180,6 +180,17 @@ def test_series_are_bit_exact_arrays(backend: Backend, start_run: StartRun, api:
     assert len(api.run("run-1").series("nobody").values) == 0
 
 
+def test_names_are_replaced_as_when_they_were_logged(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
+    run = start_run(backend.url)
+    run.log({"bad\ud800\0": 1.5})
+    run.flush(10)
+    read = api.run("run-1")
+    assert read.series("bad\ud800\0").values.tolist() == [1.5]
+    assert [row["bad\ufffd\ufffd"] for row in read.history(keys=["bad\ud800\0"], pandas=False)] == [1.5]
+    with pytest.raises(stepwell.CommError, match="there is no run"):
+        api.run("run-\ud800")
+
+
 def test_late_writer_is_distinguished(backend: Backend, start_run: StartRun, api: stepwell.Api) -> None:
     first = start_run(backend.url, writer="0")
     first.log({"x": 0.0})

@@ -21,6 +21,7 @@ import orjson
 from stepwell.errors import CommError, Error, OverloadedError, UnavailableError, from_dict
 from stepwell.terminal.display import reason
 from stepwell.transport.endpoint import Endpoint
+from stepwell.wire import UNSTORABLE
 
 #: The exceptions of a lost connection.
 LOST = (http.client.HTTPException, OSError)
@@ -48,6 +49,11 @@ def connection(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnecti
 def target(endpoint: Endpoint, path: str) -> str:
     """The target of a request line: the path below the prefix or, for a proxy that sees the request, the whole URL."""
     return endpoint.url + path if endpoint.proxy and endpoint.tls is None else endpoint.prefix + path
+
+
+def _quoted(part: str) -> str:
+    """A part of a path; what cannot be stored is replaced in names as it was when they were stored."""
+    return quote(UNSTORABLE.sub("\ufffd", part), safe="")
 
 
 def read_all(reply: http.client.HTTPResponse, max_bytes: int) -> bytes:
@@ -121,7 +127,7 @@ class HttpClient:
         return self._send("POST", path, body, accept)
 
     def _send(self, method: str, path: Sequence[str], body: object, accept: str) -> Exchange:
-        where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
+        where = target(self.endpoint, "/" + "/".join(map(_quoted, path)))
         sent = None if body is None else json.dumps(body).encode()  # integers of any size
         return Exchange(lambda: self._ask(where, accept, method, sent), self._give_back, self._lost)
 
@@ -135,11 +141,11 @@ class HttpClient:
         """Sends a request for a `with` block, which gets the reply. A reply that is not read to its end costs the
         connection."""
         given = [
-            (name, str(value))
+            (name, UNSTORABLE.sub("\ufffd", str(value)))
             for name, values in query.items()
             for value in ([values] if isinstance(values, str | int) else values or ())
         ]
-        where = target(self.endpoint, "/" + "/".join(quote(part, safe="") for part in path))
+        where = target(self.endpoint, "/" + "/".join(map(_quoted, path)))
         where = f"{where}?{urlencode(given)}" if given else where
         return Exchange(lambda: self._ask(where, accept), self._give_back, self._lost)
 
