@@ -1,7 +1,7 @@
 // A list of options that are found by typing, and chosen one by one.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { usePopover } from "./popover.ts";
 
 const MOST = 200;
 
@@ -23,22 +23,7 @@ interface Props {
 
 export function Picker({ label, find, lists, chosen, toggle, reset, close }: Props) {
   const text = useSignal("");
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    box.current?.querySelector("input")?.focus();
-    const outside = (event: Event): void => {
-      if (event.target instanceof Node && !box.current?.parentElement?.contains(event.target)) close();
-    };
-    const escape = (event: KeyboardEvent): void => {
-      if (event.key === "Escape") close();
-    };
-    addEventListener("pointerdown", outside);
-    addEventListener("keydown", escape);
-    return () => {
-      removeEventListener("pointerdown", outside);
-      removeEventListener("keydown", escape);
-    };
-  }, []);
+  const box = usePopover(close);
   const wanted = text.value.toLowerCase();
   const found = lists.map(({ title, options }) => ({
     title,

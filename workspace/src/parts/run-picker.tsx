@@ -1,10 +1,11 @@
 // A list from which a run is chosen by typing a part of its name.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { type ApiError, isAbort, type Run, told } from "../data/api.ts";
 import { findRuns } from "../data/find.ts";
 import { slotOf, StateMark, Swatch } from "./marks.tsx";
+import { usePopover } from "./popover.ts";
 
 const PAUSE_MS = 150;
 const MOST = 30;
@@ -21,15 +22,7 @@ export function RunPicker({ path, without, choose, close }: Props) {
   const text = useSignal("");
   const found = useSignal<readonly Run[] | null>(null);
   const error = useSignal<ApiError | null>(null);
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    box.current?.querySelector("input")?.focus();
-    const outside = (event: Event): void => {
-      if (event.target instanceof Node && !box.current?.parentElement?.contains(event.target)) close();
-    };
-    addEventListener("pointerdown", outside);
-    return () => removeEventListener("pointerdown", outside);
-  }, []);
+  const box = usePopover(close);
   useEffect(() => {
     const abort = new AbortController();
     const timer = setTimeout(
@@ -47,7 +40,6 @@ export function RunPicker({ path, without, choose, close }: Props) {
   }, [path, text.value]);
   const runs = found.value?.filter((run) => !without.has(run.id)) ?? [];
   const onKey = (event: KeyboardEvent): void => {
-    if (event.key === "Escape") close();
     if (event.key === "Enter" && runs[0] && event.target instanceof HTMLInputElement) choose(runs[0]);
   };
   return (

@@ -1,12 +1,13 @@
 // The saved views of a project: opened, saved, removed and put back.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { SavedViews } from "../data/saved.ts";
 import { compareHref, runsHref, workspaceHref } from "../model/place.ts";
 import { type Saved, withSaved } from "../model/saved.ts";
 import { go, link } from "../state.ts";
 import { Icon } from "./icon.tsx";
+import { usePopover } from "./popover.ts";
 
 interface Props {
   entity: string;
@@ -34,22 +35,7 @@ function List({ entity, project, page, close }: Props & { close: () => void }) {
   const saved = useMemo(() => new SavedViews(`${entity}/${project}`), [entity, project]);
   const name = useSignal("");
   const before = useSignal<{ name: string; views: readonly Saved[] } | null>(null);
-  const box = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    box.current?.querySelector("input")?.focus();
-    const outside = (event: Event): void => {
-      if (event.target instanceof Node && !box.current?.parentElement?.contains(event.target)) close();
-    };
-    const escape = (event: KeyboardEvent): void => {
-      if (event.key === "Escape") close();
-    };
-    addEventListener("pointerdown", outside);
-    addEventListener("keydown", escape);
-    return () => {
-      removeEventListener("pointerdown", outside);
-      removeEventListener("keydown", escape);
-    };
-  }, []);
+  const box = usePopover(close);
   const views = saved.views.value;
   const keep = (event: Event): void => {
     event.preventDefault();
