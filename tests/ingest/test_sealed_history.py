@@ -272,6 +272,9 @@ async def test_bigint_bounds_are_no_error(pool: asyncpg.Pool) -> None:
                 "SELECT * FROM stepwell.history_sample($1, 'loss', 10, $2, $3)", stored.key.run_id, low, high
             )
             assert sum(row["count"] for row in rows) == count
+            for run_id, metric in ((stored.key.run_id, "nothing"), (0, "loss"), (None, None)):
+                nothing = "SELECT * FROM stepwell.history_sample($1, $2, 10, $3, $4)"
+                assert await pool.fetch(nothing, run_id, metric, low, high) == []
         await made.seal(whole=True)
 
 

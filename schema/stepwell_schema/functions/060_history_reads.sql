@@ -106,7 +106,8 @@ BEGIN
     IF history_sample.buckets IS NULL OR history_sample.buckets < 1 THEN
         RAISE EXCEPTION 'history_sample takes at least 1 bucket, not %', history_sample.buckets USING ERRCODE = '22023';
     END IF;
-    SELECT greatest(min(e.lo), history_sample.min_step), least(max(e.hi), CASE WHEN history_sample.max_step > 0 THEN history_sample.max_step - 1
+    SELECT CASE WHEN count(e.lo) > 0 THEN greatest(min(e.lo), history_sample.min_step) END,   -- greatest ignores NULL
+           least(max(e.hi), CASE WHEN history_sample.max_step > 0 THEN history_sample.max_step - 1
                                  WHEN history_sample.max_step <= 0 THEN -1 END) INTO lo, hi
     FROM stepwell.lineage g
     JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
