@@ -117,7 +117,7 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         raise Error(
             "this role has no permission to delete",
             detail=str(error),
-            hint="use the DSN of the role as which the server connects",
+            hint="use the DSN with which the server connects",
         ) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise UnavailableError(
