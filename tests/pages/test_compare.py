@@ -50,11 +50,15 @@ def keys(page: Page) -> list[str]:
 
 
 def cells(page: Page, key: str) -> list[str]:
-    return page.locator(f'tr[data-key="{key}"] td:not(.fill)').all_inner_texts()
+    found = page.locator(f'tr[data-key="{key}"] td:not(.fill)')
+    expect(found.first).to_be_visible()
+    return found.all_inner_texts()
 
 
 def heads(page: Page) -> list[str]:
-    return page.locator("thead .name a").all_inner_texts()
+    found = page.locator("thead .name a")
+    expect(found.first).to_be_visible()
+    return found.all_inner_texts()
 
 
 def test_selected_runs_are_compared_and_the_link_reproduces_it(page: Page) -> None:

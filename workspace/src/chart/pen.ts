@@ -7,8 +7,11 @@ export interface Pen {
   globalAlpha: number;
   lineWidth: number;
   lineJoin: CanvasLineJoin;
+  lineDashOffset?: number;
   font: string;
   textAlign: CanvasTextAlign;
+  /** Whether a path of any length is drawn as it is; a canvas draws many short ones faster. */
+  readonly keepsPaths?: boolean;
   save(): void;
   restore(): void;
   beginPath(): void;
@@ -30,6 +33,7 @@ const ANCHORS: Partial<Record<CanvasTextAlign, string>> = { right: "end", end: "
 
 /** Writes what is drawn as an SVG document. Texts are escaped, so that names of metrics and runs stay texts. */
 export class SvgPen implements Pen {
+  readonly keepsPaths = true;
   strokeStyle: Pen["strokeStyle"] = "#000";
   fillStyle: Pen["fillStyle"] = "#000";
   globalAlpha = 1;
