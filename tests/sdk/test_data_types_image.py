@@ -261,7 +261,7 @@ def test_image_from_another_image(stored: Stored) -> None:
         (lambda: Image(RGB, file_type="tiff"), "no format 'tiff'"),
         (lambda: Image(RGB, mode="ABC"), "mode 'ABC'"),
         (lambda: Image(object()), "pixels must be numbers|cannot be a picture"),
-        (lambda: Image(RGB, caption=["a"]), "caption must be a text"),
+        (lambda: Image(RGB, caption=["a"]), "caption must be a string"),
     ],
 )
 def test_invalid_picture_gives_the_reason(make: Any, text: str, kind: type[Exception]) -> None:

@@ -118,7 +118,7 @@ def test_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> Non
         (lambda: Object3D({"type": "other"}), "must have the type 'lidar/beta'"),
         (lambda: Object3D.from_point_cloud(XYZ, [{"label": "x"}]), "eight corners"),
         (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "corners": [[0, 0, 0]] * 7}]), "eight corners"),
-        (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "label": 5}]), "label of a box must be a text"),
+        (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "label": 5}]), "label of a box must be a string"),
         (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "color": "red"}]), "color of a box must be three numbers"),
         (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "score": "high"}]), "score of a box must be a number"),
         (lambda: Object3D.from_point_cloud(XYZ, [], [{"start": [0, 0]}]), "a start and an end"),

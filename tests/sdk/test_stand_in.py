@@ -36,7 +36,7 @@ def test_importlib_reports_the_stand_in_version() -> None:
         stepwell.install_as_wandb()
         del sys.modules["wandb"]
         stepwell.install_as_wandb()
-        assert sum(type(finder).__module__ == "stepwell.compat.stand_in" for finder in sys.meta_path) == 1
+        assert sum(type(finder).__module__ == "stepwell.compat.finder" for finder in sys.meta_path) == 1
         del sys.modules["wandb"]
         assert util.find_spec("wandb") is None
         try:

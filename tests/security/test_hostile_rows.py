@@ -105,7 +105,7 @@ SAID_ANEW = {
     "meta": {"display_name", "notes", "tags", "group", "job_type", "objects", "heartbeat_at"},
     "metadata": {"host", "objects", "heartbeat_at"},
     # at a separate step, with a key that is new to the run
-    "object": {"objects", "heartbeat_at", "_step", "_timestamp", "_runtime", "last_object", "unknown"},
+    "object": {"objects", "heartbeat_at", "_step", "_timestamp", "_runtime", "last_object"},
 }
 
 
@@ -267,6 +267,7 @@ def _missing(before: Any, after: Any, own: Collection[str], path: str = "") -> l
                 for key, value in before.items()
                 if key not in own
                 and key not in ("elapsed_ms", "next", "storage", "size_bytes", "total", "sampled", "rows_sent")
+                and key != "unknown"  # names that no run had before
                 for lack in (
                     _missing(value, after[key], own, f"{path}.{key}")
                     if isinstance(after, dict) and key in after
