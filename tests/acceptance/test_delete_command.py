@@ -160,7 +160,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "error"),
         [
-            ([], "nothing to delete was named\n"),
+            ([], "no runs to delete were named\n"),
             (["run", "--project", "p"], "these ways to say what to delete are mutually exclusive\n"),
             (["--older-than", "90"], "'90' is not an age\n"),
             (["--older-than", "0d"], "'0d' is not an age\n"),

@@ -258,7 +258,7 @@ async def test_wrong_row_count_is_rolled_back(write_path: WritePath, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(pgcopy, "block_pieces", lossy)
         await write_path.store()
-    with pytest.raises(UnavailableError, match=r"stored another number of rows than it was given \(COPY 0 of 1\)"):
+    with pytest.raises(UnavailableError, match=r"stored a different number of rows than it was given \(COPY 0 of 1\)"):
         await submission.done
     assert tuple(await write_path.pool.fetchrow(LEDGER)) == (0, -1, 0, 0, 0, 0)
     again = write_path.put(await write_path.catalog.cursor(session.id), frame)

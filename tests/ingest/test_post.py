@@ -157,7 +157,7 @@ async def test_compressed_or_unsized_body_is_400(worker: Worker) -> None:
         status, reply, _ = await post(worker, path, frame, Content_Encoding="gzip")
         assert (status, reply["error"]["message"]) == (400, "a body must not be compressed")
         status, reply, _ = await post(worker, path, chunks())
-        assert (status, reply["error"]["message"]) == (400, "a body must say its length")
+        assert (status, reply["error"]["message"]) == (400, "a request must declare the length of its body")
         assert reply["error"]["hint"] == "set Content-Length; chunked bodies are not accepted"
     assert_empty(worker)
 

@@ -122,7 +122,7 @@ async def test_frame_of_another_session_is_refused(worker: Worker, pg: asyncpg.C
         assert (ack["next_seq"], ack["stored"]) == (1, 1)
         error = await client.hear()
         assert (error["code"], error["retryable"]) == ("wrong_run", False)
-        assert error["message"] == "a frame belongs to another writer than the one that attached"
+        assert error["message"] == "a frame belongs to a different writer than the one that attached"
         assert error["detail"] == f"session {other.id.hex()}, attached as {mine.id.hex()}"
     assert await stored_steps(pg) == [0]
     assert await stored_steps(pg, run="run-2") == []

@@ -167,5 +167,5 @@ async def test_old_postgres_is_refused() -> None:
         async def fetchval(self, _: str) -> str:
             return "140011"
 
-    with pytest.raises(SettingError, match="this server is PostgreSQL 14, and Stepwell needs 15 or newer"):
+    with pytest.raises(SettingError, match="this server is PostgreSQL 14, but Stepwell needs 15 or newer"):
         await migrate(Old())

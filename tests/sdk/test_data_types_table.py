@@ -54,7 +54,7 @@ def test_dataframe_columns_may_repeat() -> None:
     frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
     assert Table(dataframe=frame).data == Table(frame).data == [[1, 2]]
     assert Table(["x", "y"], frame).columns == ["x", "y"]
-    with pytest.raises(DataError, match="2 columns, and 1 are named"):
+    with pytest.raises(DataError, match="2 columns, but `columns` names 1"):
         Table(["x"], frame)
 
 

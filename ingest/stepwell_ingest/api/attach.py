@@ -84,7 +84,10 @@ def parse_attach(raw: bytes | str) -> AttachRequest:
     if fork_run is not None and (not isinstance(fork_run, str) or not fork_run.isprintable()):
         raise DataError("'fork_run' must be the id of a run", detail=f"it is {str(fork_run)[:80]!r}")
     if (fork_run is None) != (message.get("fork_step") is None):
-        raise DataError("'fork_run' and 'fork_step' go together", hint="name the parent run and its last step to show")
+        raise DataError(
+            "'fork_run' and 'fork_step' go together",
+            hint="give the parent run, and the last of its steps that the fork shows",
+        )
     entity, project, run, writer = names
     return AttachRequest(
         *(entity, project, run, writer, session, bool(message.get("late", False)), info),

@@ -118,7 +118,9 @@ def _check_body(request: web.Request, limit: int) -> int:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise DataError("a body must not be compressed", hint="leave Content-Encoding out")
     if size is None:
-        raise DataError("a body must say its length", hint="set Content-Length; chunked bodies are not accepted")
+        raise DataError(
+            "a request must declare the length of its body", hint="set Content-Length; chunked bodies are not accepted"
+        )
     if size > limit:
         raise FrameTooLargeError(
             "the body is too large",

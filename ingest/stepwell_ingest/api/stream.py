@@ -230,7 +230,7 @@ class StreamHandler:
         if not pieces.missing:
             await self._reserve(len(data))
         if cursor.stale:
-            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+            raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
         begun = pieces.missing
         taken = self._services.intake.take(cursor, self._own_frames(data, cursor))
         if len(data) < begun and taken.error is None:
@@ -267,7 +267,7 @@ class StreamHandler:
         for header, view in self._pieces.feed(data):
             if header.session != cursor.session:
                 raise WrongRunError(
-                    "a frame belongs to another writer than the one that attached",
+                    "a frame belongs to a different writer than the one that attached",
                     detail=f"session {header.session.hex()}, attached as {cursor.session.hex()}",
                     hint="attach again before sending the frames of another run or writer",
                 )

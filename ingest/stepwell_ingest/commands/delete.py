@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     asked_for = bool(options.runs) + bool(options.project or options.older_than) + options.sweep
     if asked_for != 1:
         raise SettingError(
-            "nothing to delete was named"
+            "no runs to delete were named"
             if not asked_for
             else "these ways to say what to delete are mutually exclusive",
             hint="name runs, or give --project and --older-than (both: the old runs of that project), or --sweep",

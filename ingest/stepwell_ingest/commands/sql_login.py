@@ -100,7 +100,7 @@ def _password(file: Path) -> str:
         if not stat.S_ISREG(about.st_mode) or about.st_mode & 0o077 or about.st_uid != os.geteuid():
             raise SettingError(
                 f"others could read or change the password in {file}",
-                detail=f"its mode is {stat.S_IMODE(about.st_mode):o}, its owner has the number {about.st_uid}",
+                detail=f"its mode is {stat.S_IMODE(about.st_mode):o}, its owner is uid {about.st_uid}",
                 hint=f"chmod 600 {file}, as the user of `stepwell up`",
             )
         text = opened.read(_LONGEST).decode("latin-1").rstrip("\r\n")

@@ -99,7 +99,7 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
     version = int(await connection.fetchval("SELECT current_setting('server_version_num')"))
     if version < _SERVER_VERSION_MIN:
         raise SettingError(
-            f"this server is PostgreSQL {version // 10000}, and Stepwell needs 15 or newer",
+            f"this server is PostgreSQL {version // 10000}, but Stepwell needs 15 or newer",
             hint="upgrade it, or leave --dsn out: stepwell up then starts a Postgres of its own",
         )
     await _lock(connection)

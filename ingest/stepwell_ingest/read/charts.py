@@ -58,11 +58,11 @@ async def read_chart(
     *,
     with_times: bool,
 ) -> tuple[list[Column], int, dict[str, Any]]:
-    """Columns, number of rows and head of the batch of one metric; there are no rows where it has no points.
+    """Returns the columns, the number of rows and the head of the batch of one metric; no rows if it has no points.
 
     Args:
         connection: a connection in a transaction.
-        buckets: the most buckets.
+        buckets: the maximum number of buckets.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
         with_times: whether to add the time of each bucket's first point, in Unix seconds.
     """
@@ -99,9 +99,10 @@ def merge_writers(
     integers: Mapping[str, Int64Array],
     doubles: Mapping[str, Float64Array],
 ) -> Sample:
-    """Merges rows of buckets and writers, ordered by bucket, then by writer, into one row for each bucket.
+    """Merges rows, one for each bucket and writer, ordered by bucket and then by writer, into one row for each bucket.
 
-    The mean is that of all points; `first` is the value at the lowest step, of the first writer that has it.
+    The mean is that of the finite values of all writers; `first` is the value at the lowest step, of the first writer
+    that has it.
     """
     if len(writers) == 1:
         return Sample(width, list(writers), integers, doubles)
@@ -140,7 +141,7 @@ def merge_writers(
 
 
 def chart_columns(sample: Sample) -> list[Column]:
-    """The columns of a batch (docs/column-format.md); columns that follow from others are left out."""
+    """The columns of a batch (docs/column-format.md); columns that can be derived from others are left out."""
     start = sample.integers["bucket_step"]
     count = sample.integers["count"]
     columns = [

@@ -187,7 +187,7 @@ async def write(
         The number of points.
 
     Raises:
-        ChangedError: Postgres stored another number of rows than it was given.
+        ChangedError: Postgres stored a different number of rows than it was given.
     """
     cuts = sum(len(windows(group.steps)) for group in groups)
     serials = await connection.fetch(sql["serials"], cuts)
@@ -230,4 +230,4 @@ async def _copy_in(
         table, schema_name="stepwell", columns=columns, source=source(), format="binary"
     )
     if tag != f"COPY {count}":
-        raise ChangedError("Postgres stored another number of rows than it was given", detail=f"{tag} of {count}")
+        raise ChangedError("Postgres stored a different number of rows than it was given", detail=f"{tag} of {count}")

@@ -78,7 +78,7 @@ def compose(
         reading: connections of reads (`db.connect.read_pool`).
         querying: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: the blob store; None: the worker accepts no files.
-        running: where the caller runs the loops. Loops that are started on demand run there, too.
+        running: the loops that the caller runs, and to which those that are started on demand are added.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()

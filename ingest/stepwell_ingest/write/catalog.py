@@ -193,7 +193,7 @@ class Catalog:
             raise locked_error("the run", time.monotonic() - began)
         if not current:
             await self.reload(cursor)  # raises the reason, if there is one
-            raise UnavailableError("the writer's position changed elsewhere", hint="attach again")
+            raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
 
     async def _finish_all(self, ended: Sequence[tuple[LedgerCursor, int]]) -> list[bool | None]:
         """Records the ends; returns for each whether it was the current epoch, or None if another transaction has

@@ -64,7 +64,7 @@ class Copier:
 
     Args:
         pool: connections to Postgres.
-        catalog: reads stale cursors anew.
+        catalog: reads stale cursors again.
         names: looks up metric ids.
         batcher: the source of batches.
         pressure: the pause between batches.
@@ -122,7 +122,7 @@ class Copier:
         began = time.perf_counter()
         try:
             stale = UnavailableError(
-                "the writer's position changed elsewhere", hint="the SDK attaches again and continues"
+                "another worker or session has advanced this writer", hint="the SDK attaches again and continues"
             )
             groups: list[Group] = []
             for queue in batch.writers.values():
@@ -176,7 +176,7 @@ class Copier:
             self._metrics.batch_stored(batch.frames, batch.size, time.perf_counter() - began)
 
     def _put_back(self, batch: Batch, cursor: LedgerCursor) -> LockedError | None:
-        """Has a writer that is locked tried again after a while; the error for it when that has been done for long."""
+        """Schedules a retry for a locked writer; returns the error instead once it has been locked for too long."""
         first, now = batch.writers[cursor.key][0], time.monotonic()
         if not first.tries:
             first.first_try = now
@@ -187,8 +187,8 @@ class Copier:
         return None
 
     def _give_up(self, batch: Batch, cursor: LedgerCursor, error: Error) -> None:
-        """Answers all submissions of a writer with `error`; its position must be read anew."""
-        cursor.stale = True  # the catalog reads it anew at the next request
+        """Answers all submissions of a writer with `error`; its position must be read again."""
+        cursor.stale = True  # the catalog reads it again at the next request
         for queue in batch.writers.values():
             for item in queue:
                 if item.cursor is cursor:
@@ -196,8 +196,8 @@ class Copier:
         self._batcher.fail_queue(cursor, error)
 
     async def _resolve_names(self, groups: Iterable[Group]) -> tuple[Ids, list[tuple[Group, Error]]]:
-        """Looks up the metric ids of every key set in the batch; returns the groups whose ids cannot be had now, and
-        why.
+        """Looks up the metric ids of every key set in the batch; returns the groups whose ids are not available now,
+        and why.
 
         A frame whose names cannot be stored becomes a rejection.
         """
@@ -259,7 +259,7 @@ class Copier:
                 first, second = halves(groups)
                 failed += await self._store(first, ids)
                 lost = {id(group.cursor) for group, _ in failed}
-                # Halves of one writer: no frame may be stored after frames that were not.
+                # Halves of one writer: if the first was not stored, the second must not be, either.
                 failed += await self._store([group for group in second if id(group.cursor) not in lost], ids)
                 break
         return failed
@@ -317,7 +317,7 @@ class Copier:
         opened = [
             (*cursor.key, first_step)
             for cursor, entries in groups
-            if cursor.first_step is None  # the first epoch, too: the run may be a fork
+            if cursor.first_step is None  # also in a first epoch: in a fork, it hides inherited points
             for first_step in [first_step_of(cursor, entries)]
             if first_step is not None
         ]
@@ -356,7 +356,7 @@ class Copier:
             )
         if tag != f"COPY {count}":
             raise UnavailableError(
-                "Postgres stored another number of rows than it was given", detail=f"{tag} of {count}"
+                "Postgres stored a different number of rows than it was given", detail=f"{tag} of {count}"
             )
 
     async def _record_rejections(self, connection: asyncpg.Connection, groups: Iterable[Group]) -> None:

@@ -109,7 +109,9 @@ class WriterSession:
         await self._room.reserve(size)
         try:
             if self.cursor.stale:  # became stale while it waited for room
-                raise UnavailableError("the writer's position changed elsewhere", hint="write these rows again")
+                raise UnavailableError(
+                    "another worker or session has advanced this writer", hint="write these rows again"
+                )
             header = Header(
                 *(kind, size, 0, self.cursor.session, self.cursor.tail_seq),
                 *(len(blocks), len(objects), points, 0, checksum),

@@ -100,7 +100,8 @@ class Run(RunAttributes):
         if is_system(stream):
             if names is not None or min_step or max_step is not None:
                 raise UsageError(
-                    f"the stream {stream!r} has no steps, and is read whole", hint="leave keys and steps out"
+                    f"the stream {stream!r} has no steps, so it is always read as a whole",
+                    hint="leave keys and steps out",
                 )
             return HistoryScan(partial(scan_system, self._client, self._path, self._shape(None)))
         query = {"keys": names, "min_step": min_step, "max_step": max_step}

@@ -293,7 +293,7 @@ class Table(Media):
 
     def _take_frame(self, frame: Any) -> None:
         if frame.shape[1] != len(self.columns):
-            raise DataError(f"the DataFrame has {frame.shape[1]} columns, and {len(self.columns)} are named")
+            raise DataError(f"the DataFrame has {frame.shape[1]} columns, but `columns` names {len(self.columns)}")
         cells = []
         for number in range(frame.shape[1]):
             column = frame.iloc[:, number]

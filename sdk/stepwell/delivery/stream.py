@@ -101,15 +101,15 @@ class Stream:
         self._more.set()
 
     def finish(self, exit_code: int) -> None:
-        """Requests the end: once all is acknowledged, the server is told that the writer has ended; `run` returns after
-        its answer."""
+        """Requests the end: once all is acknowledged, the server is told that the writer has ended; `run` returns once
+        the server has answered."""
         self._exit_code = exit_code
         self._more.set()
 
     @property
     def progress(self) -> int:
-        """A number that grows with any progress: connections, frames sent and acknowledged, and frames of others that
-        the server stores before these."""
+        """A number that grows with any progress: connections, frames sent and acknowledged, and frames of other
+        writers that the server stores ahead of ours."""
         return self._source.first_seq + self.counts.frames_sent + self.counts.connections + self._server_moved
 
     async def acknowledged(self, next_seq: int) -> None:
@@ -303,7 +303,7 @@ class Stream:
             self._on_rejection(seq, error)
 
     def _settle(self, next_seq: int) -> None:
-        """Handles the news that everything below `next_seq` is on the server."""
+        """Records that everything below `next_seq` is on the server."""
         self._in_flight.settle(next_seq)
         self._source.acknowledge(min(next_seq, self._source.next_seq))
         self._waiters.tell_acknowledged(next_seq)

@@ -120,7 +120,7 @@ class ModelWatches:
         if what is None:
             return
         if log_graph:
-            log.warning("watch(log_graph=True) has no effect here: gradients and parameters can be logged")
+            log.warning("watch(log_graph=True) has no effect: only gradients and parameters can be logged")
         self.unwatch(models)
         first = len(self._watches) if idx is None else idx
         for number, model in enumerate(models, first):

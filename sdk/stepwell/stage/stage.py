@@ -6,12 +6,13 @@ Promises: a call that raises changes nothing; the rules of steps and commits are
 bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
-compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without the lock, and
-prepares the fast path for the next call of its kind.
+compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
+and prepares the fast path for the next call of its kind.
 
 Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
-true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. A
-call that finds it set otherwise follows one that an exception (Ctrl-C) has ended, and heals the rows first.
+true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. If
+it is set but no call of this thread is running, an exception (Ctrl-C) has ended the previous call, and the rows are
+healed first.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """As `log`, for runs whose rows are completed (`complete_rows`). Complete rows take a fast path."""
+        """As `log`, for runs that add the latest values of step metrics to each row (`complete_rows`). Rows that have
+        them all take a fast path."""
         if type(data) is dict and step is None and (commit is None or commit is True) and not self.in_use:
             added: int | None = None
             with self._lock:
@@ -189,8 +191,8 @@ class Stage(Rows):
         self._end()
 
     def inherit(self, older: Stage) -> None:
-        """Adopts the latest values of another stage, which is no longer used. Does not take its lock: after a fork, a
-        thread that does not run here may hold it."""
+        """Adopts the latest values of another stage, which is no longer used. Does not take its lock: after
+        `os.fork`, it may be held by a thread that does not exist in this process."""
         with self._lock:
             older._see_objects()
             self._latest = older._latest
@@ -279,7 +281,8 @@ class Stage(Rows):
 
     @property
     def in_use(self) -> bool:
-        """Whether the current thread is inside a call: a signal handler that has interrupted it must not wait."""
+        """Whether the current thread is inside a call: a signal handler that has interrupted that call must
+        not wait."""
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition uses, too
 
     def take_quarantined(self) -> list[bytes]:
@@ -294,7 +297,7 @@ class Stage(Rows):
                 self._step, self._open = behind(step - 1)
 
     def _log_any(self, data: Mapping[str, Any], step: int | None, commit: bool | None) -> None:
-        """Takes any call, by the slow path. The user's values are examined without the lock."""
+        """Takes any call, by the slow path. The user's values are examined without holding the lock."""
         if not isinstance(data, Mapping):
             raise DataError(
                 f"log() takes a dict, not {type(data).__name__}", detail=described(data), hint='log({"loss": 0.5})'
@@ -303,7 +306,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self.late_calls.keeps:  # else they are not used
+        if number is None or number >= self._step or self.late_calls.keeps:  # otherwise the call is discarded
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -335,7 +338,7 @@ class Stage(Rows):
                 self._busy = True
                 closed = self._add_call(call)
                 self._busy = False
-        if call.found and self.media is not None:  # its queue may be full, and emptying it requires the lock
+        if call.found and self.media is not None:  # without the lock, which a full queue needs to be emptied
             self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
         return closed
 
@@ -358,7 +361,7 @@ class Stage(Rows):
             self._busy = True
 
     def _end(self, added: int | None = None) -> None:
-        """Ends a call, without the lock: takes the calls made from inside it, and makes room.
+        """Ends a call, without holding the lock: takes the calls made from inside it, and makes room.
 
         Args:
             added: the step of the row that the call has closed, which may have filled the stage.

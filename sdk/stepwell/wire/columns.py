@@ -215,7 +215,7 @@ def _column(item: dict[str, Any], body: memoryview, rows: int) -> Column:
     ends = _buffer(body, item["data"], count + 1, "<i8")
     start = item["texts"]
     if ends[0] != 0 or bool((np.diff(ends) < 0).any()) or not 0 <= start <= len(body) - int(ends[-1]):
-        raise ValueError(f"the texts of column {item['name']!r} lie outside")
+        raise ValueError(f"the texts of column {item['name']!r} extend beyond the body")
     cuts = (ends + start).tolist()
     return Column(item["name"], [bytes(body[a:b]) for a, b in pairwise(cuts)], at)
 

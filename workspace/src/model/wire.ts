@@ -122,7 +122,7 @@ function texts(item: Described, ends: BigInt64Array, body: Uint8Array): string[]
   const start = item.texts ?? 0;
   const cuts = Array.from(ends, (end) => start + Number(end));
   if (ends[0] !== 0n || cuts.some((cut, i) => cut > body.byteLength || (i > 0 && cut < cuts[i - 1]!)))
-    throw new WireError(`the texts of column ${item.name} lie outside`);
+    throw new WireError(`the texts of column ${item.name} extend beyond the body`);
   return cuts.slice(1).map((cut, i) => text(body.subarray(cuts[i], cut)));
 }
 
