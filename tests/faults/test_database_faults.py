@@ -140,7 +140,8 @@ async def test_partition_dropped_during_copy_is_recreated(  # [39]
 
 
 def _told(logger: Logger, reason: str) -> bool:
-    return reason in str(logger.run._session.sender.stream.last_error)  # type: ignore[union-attr]
+    stream = logger.run._session.sender.stream
+    return stream is not None and reason in str(stream.last_error)
 
 
 async def _waits(pg: asyncpg.Connection, kind: str) -> bool:

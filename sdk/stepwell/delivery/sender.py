@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import logging
 import threading
 import time
@@ -80,7 +81,7 @@ class Sender:
         if self._settings.mode == "online":
             # Imports aiohttp here and not in the thread: a process that forks during another thread's import has a
             # child in which that import never ends.
-            import stepwell.transport.websocket  # noqa: F401
+            importlib.import_module("stepwell.transport.websocket")
         self._thread.start()
         self._ready.wait()
 
