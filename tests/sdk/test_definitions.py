@@ -45,7 +45,7 @@ def completing(stage: Stage, *metrics: Metric) -> Definitions:
         ("", {}, "define_metric: the name is empty"),
         (5, {}, "define_metric: name must be a str, not int"),
         (None, {}, "define_metric: name must be a str, not NoneType"),
-        ("a*b", {}, r"define_metric: only a last '\*' is a glob: 'a\*b'"),
+        ("a*b", {}, r"define_metric: '\*' may only be the last character of a name: 'a\*b'"),
         ("*a", {}, r"only a last '\*' is a glob"),
         ("**", {}, r"only a last '\*' is a glob"),
         ("loss", {"step_metric": 5}, "define_metric: step_metric must be a str, not int"),
