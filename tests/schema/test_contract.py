@@ -31,6 +31,7 @@ CONTRACT = {
         ],
         *[("notes", "text"), ("tags", "text[]"), ("job_type", "text"), ("run_group", "text"), ("host", "text")],
         ("heartbeat_at", "timestamp with time zone"),
+        ("archived_at", "timestamp with time zone"),
     ],
     "summary": [*RUN[:4], ("key", "text"), ("value", "jsonb"), ("number", "double precision")],
     "metrics": [*RUN[:4], ("name", "text"), ("first_step", "bigint"), ("last_step", "bigint")],
@@ -97,9 +98,10 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty.
+    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty. Layouts
+    # and views belong to a project.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
-        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")
+        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "project_layout", "saved_view")
     }
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
@@ -107,7 +109,9 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")}
+    assert without == {
+        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "project_layout", "saved_view")
+    }
 
 
 async def test_there_are_no_foreign_keys_or_triggers(connection: asyncpg.Connection) -> None:

@@ -31,6 +31,7 @@ from stepwell.errors import (
 )
 from stepwell_ingest.api.access import ForbiddenError
 from stepwell_ingest.api.origin import MediaTypeError
+from stepwell_ingest.read.layouts import LayoutChangedError
 
 #: The first class that matches decides, so subclasses come before their parents.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
@@ -50,6 +51,7 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
     (RejectionError, 422),
     (ForbiddenError, 403),
     (MediaTypeError, 415),
+    (LayoutChangedError, 409),
     (ServerError, 503),
     (Error, 400),
 )
