@@ -173,8 +173,8 @@ WHERE (s.run_id IS NULL OR s.moves <> coalesce(f.moves, l.moves) OR s.form <> st
 ORDER BY r.run_id DESC LIMIT $4;
 
 -- name: claim_summaries
--- Takes the lock for storing summaries until the transaction ends. No row: another process has it. A statement of its own
--- before store_summaries, whose snapshot then shows what the previous holder of the lock has stored.
+-- Takes the lock for storing summaries until the transaction ends. No row: another process has it. A statement of its
+-- own before store_summaries, whose snapshot then shows what the previous holder of the lock has stored.
 SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCKED;
 
 -- name: store_summaries
