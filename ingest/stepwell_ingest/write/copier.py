@@ -66,8 +66,10 @@ class Copier:
         catalog: reads stale cursors again.
         names: looks up metric ids.
         batcher: the source of batches.
-        pressure: the pause between batches.
-        failures: is told of batches that fail.
+        metrics: counts what is stored.
+        timeouts: how long to wait for connections, statements and locked writers.
+        pressure: determines the pause between batches.
+        failures: records whether batches are stored.
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class Copier:
         return None
 
     def _give_up(self, batch: Batch, cursor: LedgerCursor, error: Error) -> None:
-        """Answers all submissions of a writer with `error`; its position must be read again."""
+        """Fails all submissions of a writer with `error`, in the batch and in its queue; the cursor becomes stale."""
         cursor.stale = True  # the catalog reads it again at the next request
         for queue in batch.writers.values():
             for item in queue:
@@ -229,7 +231,7 @@ class Copier:
         return ids, failed
 
     async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
-        """Commits the groups; returns those that could not move, with the reason.
+        """Commits the groups; returns those whose ledger rows could not be moved, with the reasons.
 
         Raises:
             UnavailableError: Postgres cannot be reached, or it is unknown whether the COMMIT happened.

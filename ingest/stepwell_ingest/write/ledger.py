@@ -40,7 +40,8 @@ class LedgerCursor:
         tail_seq, tail_step: the next seq and last step, including frames in flight.
         in_flight: checksums of the frames between committed_seq and tail_seq, in order.
         late: whether this is a late session, whose frames come from a spool that an earlier process left.
-        stale: Postgres disagreed; this cursor accepts nothing more.
+        stale: the ledger may differ from this cursor, so the catalog must read it again before more frames are
+            accepted.
     """
 
     run_id: int

@@ -1,6 +1,6 @@
-"""Turns the entries of a batch into rows for COPY, and into the steps for the ledger.
+"""Turns the entries of a batch into rows for COPY, and into the moves of ledger rows.
 
-Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Refused entries have no rows. Pure.
+Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Rejected entries have no rows.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ WHERE l.session = ANY ($1::uuid[])
 ORDER BY l.session, l.fenced, l.epoch DESC;
 
 -- name: stored_by_session
--- How much of each session is stored, and whether more of it would be accepted under its own name.
+-- How much of each session is stored, whether its epoch is fenced, and the state of its writer.
 SELECT DISTINCT ON (l.session) l.session, l.next_seq, l.fenced, w.state
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -108,8 +108,8 @@ FROM (
 ) AS unmoved;
 
 -- name: lock_superseded
--- Locks the rows that `supersede` will change, in the same transaction. Returns the writers of which another transaction
--- has locked such a row.
+-- Locks the rows that `supersede` will change in the same transaction. Returns the writers for which another
+-- transaction has locked such a row.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)
