@@ -95,7 +95,7 @@ def test_run_logs_outage_and_recovery(postgres_dsn: str, start_run: StartRun, ca
     until(lambda: len(logged_lines(caplog)) == 1)
     (line,) = logged_lines(caplog)
     assert line.startswith(f"the server at {backend.url} cannot be reached: Connection refused. What is logged is ")
-    assert f"queued in {run.spool_directory}, and sent when the server is back" in line
+    assert f"queued in {run.spool_directory} until the server is back" in line
     backend.start()
     try:
         until(lambda: len(logged_lines(caplog)) == 2)
