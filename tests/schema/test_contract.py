@@ -97,9 +97,10 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty.
+    # Blobs belong to no run, since a file may be in many, and keys neither. `lock` is never changed, and
+    # `run_being_made` is always empty.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
-        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")
+        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "api_key")
     }
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
@@ -107,7 +108,7 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made")}
+    assert without == {*("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "api_key")}
 
 
 async def test_there_are_no_foreign_keys_or_triggers(connection: asyncpg.Connection) -> None:
