@@ -120,7 +120,7 @@ class SealSettings:
 
     Attributes:
         every_s: how often to look for work.
-        steps: the number of rows of a live epoch from which on a pass is worthwhile.
+        steps: the number of rows at which a pass over a live epoch is worthwhile.
         points: likewise, the number of points; a wide run reaches it in fewer steps.
         idle_s: an epoch that has not moved for this long is sealed whole.
         age_s: no point stays hot for longer than about this.

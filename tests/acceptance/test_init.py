@@ -179,7 +179,7 @@ def test_ineffective_arguments_give_a_warning(caplog: pytest.LogCaptureFixture) 
 
 def test_unknown_run_attributes_cannot_be_set() -> None:
     run = offline()
-    with pytest.raises(UsageError, match="a run has no 'note' to set"):
+    with pytest.raises(UsageError, match="a run has no attribute 'note' that can be set"):
         run.note = "x"  # type: ignore[attr-defined]
     for name in ("id", "project", "path", "step", "group", "url", "settings"):
         with pytest.raises(AttributeError):

@@ -31,7 +31,7 @@ from stepwell_ingest.write.pace import Pace
 
 #: 317 years: Postgres can subtract it from now.
 _MAX_AGE_S = 10_000_000_000
-#: What a run takes in the tables beside its config, about.
+#: What a run takes in the tables besides its config, about.
 _ATTACH_BYTES = 4096
 
 

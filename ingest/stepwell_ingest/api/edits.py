@@ -1,4 +1,4 @@
-"""The handlers that change a run from outside (names, config, summary) or delete it. `routes` lists them."""
+"""The handlers that change a run from outside (names, config, summary, archived) or delete it. `routes` lists them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ _OBJECTS = ("config", "summary")
 
 
 class Edits(Protocol):
-    """Changes runs in the database."""
+    """Changes runs, layouts and saved views in the database."""
 
-    async def change(self, run_id: int, meta: str | None, config: str | None, summary: str | None) -> bool: ...
+    async def change(
+        self, run_id: int, meta: str | None, config: str | None, summary: str | None, archived: bool | None
+    ) -> bool: ...
     async def delete(self, run_id: int, path: str) -> int: ...
+    async def put_layout(self, entity: str, project: str, layout: str, version: int) -> int | None: ...
+    async def put_view(self, entity: str, project: str, view: tuple[str, str, str, str | None], most: int) -> bool: ...
+    async def delete_view(self, entity: str, project: str, name: str) -> bool: ...
 
 
 class EditServices(Protocol):
@@ -45,9 +50,10 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
     """
     changes = _changes(await request.read())
     row = await named_run(request, services.reads)
+    archived = changes.pop("archived", None)
     meta = {field: value for field, value in changes.items() if field not in _OBJECTS}
-    arguments = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
-    if not await services.edits.change(row.run_id, *arguments):
+    texts = [orjson.dumps(part).decode() if part else None for part in (meta, *map(changes.get, _OBJECTS))]
+    if not await services.edits.change(row.run_id, texts[0], texts[1], texts[2], archived):
         raise NotFoundError("the run was deleted during the request")
     row = await named_run(request, services.reads)
     return await answer_json(request, services.reads, lambda: describe_run(services.reads, row))
@@ -83,9 +89,13 @@ def _changes(raw: bytes) -> dict[str, Any]:
             fits = isinstance(value, dict)
         elif field == "tags":
             fits = isinstance(value, list) and all(isinstance(tag, str) and 0 < len(tag) <= MAX_TAG for tag in value)
+        elif field == "archived":
+            fits = isinstance(value, bool)
         else:
-            known = (*_TEXTS, "tags", *_OBJECTS)
-            raise UsageError(f"a run has no {field[:80]!r} to change", hint=f"known are {', '.join(known)}")
+            known = (*_TEXTS, "tags", *_OBJECTS, "archived")
+            raise UsageError(
+                f"a run has no field {field[:80]!r} that can be changed", hint=f"the fields are {', '.join(known)}"
+            )
         if not fits:
             raise DataError(f"{field!r} cannot be {str(value)[:80]}", hint=_HINTS[field])
     return changes
@@ -94,5 +104,6 @@ def _changes(raw: bytes) -> dict[str, Any]:
 _HINTS = {
     **dict.fromkeys(_TEXTS, "a text, or null"),
     **dict.fromkeys(_OBJECTS, "an object with the keys that change"),
+    "archived": "true, or false",
     "tags": f"a list of texts of 1 to {MAX_TAG} characters",
 }

@@ -32,6 +32,7 @@ from stepwell.errors import (
     WireError,
 )
 from stepwell_ingest.api.origin import MediaTypeError
+from stepwell_ingest.read.layouts import LayoutChangedError
 
 #: The first class that matches decides, so subclasses come before their parents.
 _STATUS: tuple[tuple[type[Error], int], ...] = (
@@ -52,6 +53,7 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
     (AuthenticationError, 401),
     (ForbiddenError, 403),
     (MediaTypeError, 415),
+    (LayoutChangedError, 409),
     (ServerError, 503),
     (Error, 400),
 )

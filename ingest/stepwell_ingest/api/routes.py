@@ -11,7 +11,7 @@ from aiohttp import web
 
 from stepwell.wire import columns
 from stepwell_ingest.access.rights import Right
-from stepwell_ingest.api import reads, status, workspace
+from stepwell_ingest.api import layouts, reads, status, workspace
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
 from stepwell_ingest.api.charts import charts
 from stepwell_ingest.api.edits import delete_run, patch_run
@@ -33,6 +33,7 @@ _BYTES = "application/octet-stream"
 _HTML = ("text/html",)
 _MIN_STEP = Parameter("min_step", "the first step", "integer", default=0)
 _MAX_STEP = Parameter("max_step", "the step before which to stop", "integer")
+_PATH = Parameter("path", "entity/project", "project", required=True)
 _CURSOR = Parameter("cursor", "`next` of the previous answer")
 #: Addresses of pages. All return the same document, whose code tells them apart (workspace/src/model/place.ts).
 PAGES = (
@@ -110,7 +111,7 @@ def _editing() -> tuple[Route, ...]:
             _RUN,
             Right.WRITE,
             patch_run,
-            "Changes a run's name, notes, tags, group, job type, config or summary.",
+            "Changes a run's name, notes, tags, group, job type, config or summary, or archives it.",
             body="application/json",
             errors=(400, 404, 413, 503),
         ),
@@ -120,6 +121,35 @@ def _editing() -> tuple[Route, ...]:
             Right.ADMIN,
             delete_run,
             "Deletes a run permanently.",
+            errors=(400, 404, 503),
+        ),
+        Route(
+            "PUT",
+            "/v1/layout",
+            Right.WRITE,
+            layouts.put_layout,
+            "Replaces the layout of a project's charts, if nobody else has changed it.",
+            (_PATH,),
+            body="application/json",
+            errors=(400, 404, 409, 413, 503),
+        ),
+        Route(
+            "PUT",
+            "/v1/views",
+            Right.WRITE,
+            layouts.put_view,
+            "Saves a view of a project's pages under its name.",
+            (_PATH,),
+            body="application/json",
+            errors=(400, 404, 413, 503),
+        ),
+        Route(
+            "DELETE",
+            "/v1/views",
+            Right.WRITE,
+            layouts.delete_view,
+            "Removes a saved view.",
+            (_PATH, Parameter("name", "the name of the view", required=True)),
             errors=(400, 404, 503),
         ),
     )
@@ -184,7 +214,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
     keys = Parameter("keys", "a key, as it was logged; may be repeated", "texts", maximum=limits.keys)
     times = Parameter("times", "include the time of each row", default="false", choices=("true", "false"))
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
-    path = Parameter("path", "entity/project", "project", required=True)
+    path = _PATH
     filters = Parameter("filters", 'MongoDB operators as JSON: {"config.lr": {"$gt": 0.001}}')
     return (
         _read(
@@ -283,11 +313,12 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
 
 
 def _workspace(limits: Reads) -> tuple[Route, ...]:
-    path = Parameter("path", "entity/project", "project", required=True)
+    path = _PATH
     runs = Parameter("runs", "the name of a run; may be repeated", "texts", maximum=workspace.MAX_RUNS)
     limit = Parameter("limit", "rows in one answer", "integer", default=1000, minimum=1, maximum=limits.objects)
     return (
         _read("/v1/projects", workspace.projects, "The projects of this server."),
+        _read("/v1/layout", layouts.layout, "The layout of a project's charts, and its saved views.", path),
         _read(
             "/v1/metrics",
             workspace.metrics,

@@ -9,6 +9,7 @@
                                                                    "rejected": […], "checksum"}
     {"type": "finish", "exit_code": 0}                          →
                                                                 ← {"type": "finished"}
+    while frames wait for others, if attach asked for it        ← {"type": "storing"}
     at any time                                                 ← {"type": "error", code, …}, then close
 
 Acknowledgements are sent after COMMIT, in order; each covers everything below `next_seq`. Another attach on the same
@@ -44,7 +45,8 @@ from stepwell_ingest.write.ledger import LedgerCursor
 log = logging.getLogger(__name__)
 
 
-#: How often a client learns that the worker is storing earlier frames; shorter than the time after which it gives up.
+#: The interval at which a waiting client is told that the worker is storing other frames; shorter than the time after
+#: which the client gives up.
 _TELL_S = 3.0
 
 
@@ -95,7 +97,7 @@ class StreamHandler:
         self._attach_deadline = time.monotonic() + self._timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
         self._wants_progress = False
-        self._ended = False  # the end of the connection says nothing about the writer
+        self._ended = False  # if true, the end of the connection says nothing about the writer
 
     async def run(self) -> None:
         """Serves the connection until either side ends it or `stop` is called."""
@@ -178,7 +180,7 @@ class StreamHandler:
                         )
                     await self._take_control(message.data)
                 else:
-                    return  # closed, closing, or an error of the protocol that aiohttp has answered
+                    return  # closed, closing, or a protocol error, which aiohttp has answered
         except Error as error:
             self._answers.put_nowait(error)
         except ConnectionError:
@@ -196,8 +198,8 @@ class StreamHandler:
         """The next message.
 
         Raises:
-            UnavailableError: no message came in time, before the first attach or in the middle of a frame, which holds
-                room.
+            UnavailableError: the first attach message, or the rest of a frame, did not come in time (an unfinished
+                frame holds room).
         """
         deadline = self._piece_deadline if self.cursor is not None else self._attach_deadline
         if deadline is None:

@@ -119,7 +119,7 @@ def _new_password(file: Path) -> str:
         with os.fdopen(descriptor, "w") as opened:
             opened.write(password + "\n")
     except OSError as error:
-        raise SettingError(f"the password cannot be kept in {file}", detail=error.strerror) from error
+        raise SettingError(f"the password could not be written to {file}", detail=error.strerror) from error
     return password
 
 

@@ -139,13 +139,14 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
     """Refuses a login that could do more than read.
 
     Raises:
-        UnavailableError: the login owns the schema, is a member of any role but stepwell_reader, or cannot read.
+        UnavailableError: the login owns the schema, is a member of a role other than stepwell_reader, or cannot use the
+            schema.
     """
     who, only_reads = await connection.fetchrow(queries("sql")["only_reads"])
     if not only_reads:
         raise UnavailableError(
-            "SQL over HTTP is off: its login could change data",
-            detail=f"{who} owns the schema stepwell, is a member of other roles than stepwell_reader, or cannot read",
+            "SQL over HTTP is off: its login must be able to read, and to do nothing else",
+            detail=f"{who} owns the schema stepwell, is a member of roles other than stepwell_reader, or cannot use it",
             hint="give `stepwell up --sql-dsn` a login that is only a member of stepwell_reader: docs/sql.md",
         )
 

@@ -38,6 +38,7 @@ FIELDS: dict[str, tuple[str, Type]] = {
     "heartbeat_at": ("heartbeat_at", "timestamptz"),
     "heartbeatAt": ("heartbeat_at", "timestamptz"),
     "finished_at": ("finished_at", "timestamptz"),
+    "archived_at": ("archived_at", "timestamptz"),
     "duration": ("duration_s", "float8"),
     "last_step": ("last_step", "float8"),
     "exit_code": ("exit_code", "float8"),

@@ -29,7 +29,7 @@ from stepwell_ingest.read.standing import Standing
 #: Columns of the query `runs` that answers include unchanged.
 _SHOWN = (
     *("state", "created_at", "finished_at", "heartbeat_at", "exit_code", "last_step", "points", "objects", "rejected"),
-    *("writers", "parent", "fork_step", "duration_s", "slot", "started_at"),
+    *("writers", "parent", "fork_step", "duration_s", "slot", "started_at", "archived_at"),
 )
 _SMALL = ("entity", "project", "run", "run_id", *_SHOWN, "has_objects")
 #: What runs say of themselves may be large: lines of JSON, which has no line ends.

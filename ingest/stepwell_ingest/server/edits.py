@@ -1,4 +1,4 @@
-"""Changes that readers make to runs: names, config, summary, and deletion.
+"""Changes that readers make: names, config and summary of runs, archiving and deletion; layouts and saved views.
 
 They are rare, so each opens a connection of its own, apart from those for frames and reads.
 """
@@ -18,7 +18,7 @@ from stepwell_schema import queries
 
 
 class Edits:
-    """Changes runs.
+    """Changes runs, and what people have arranged on the pages.
 
     Args:
         dsn: the DSN of Postgres.
@@ -31,14 +31,66 @@ class Edits:
         self._connect_s = connect_s
         self._statement_s = statement_s
 
-    async def change(self, run_id: int, meta: str | None, config: str | None, summary: str | None) -> bool:
-        """Stores changes, each as a JSON object; returns whether the run exists.
+    async def change(
+        self, run_id: int, meta: str | None, config: str | None, summary: str | None, archived: bool | None
+    ) -> bool:
+        """Stores changes in one transaction, the first three each as a JSON object; returns whether the run exists.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
         """
-        async with self._connection("edit") as connection:
-            return bool(await connection.fetchval(queries("write")["edit_run"], run_id, meta, config, summary))
+        sql = queries("write")
+        async with self._connection("edit a run") as connection, connection.transaction():
+            there = True
+            if (meta, config, summary) != (None, None, None):
+                there = bool(await connection.fetchval(sql["edit_run"], run_id, meta, config, summary))
+            if there and archived is not None:
+                there = bool(await connection.fetchval(sql["archive_run"], run_id, archived))
+            return there
+
+    async def put_layout(self, entity: str, project: str, layout: str, version: int) -> int | None:
+        """Replaces the layout of a project; returns its new version.
+
+        Args:
+            layout: JSON.
+            version: that of the layout that it replaces; 0: there was none.
+
+        Returns:
+            None: there is no such project, or somebody else has changed the layout.
+
+        Raises:
+            UnavailableError: Postgres cannot be reached.
+        """
+        async with self._connection("save a layout") as connection:
+            found: int | None = await connection.fetchval(
+                queries("write")["put_layout"], entity, project, layout, version
+            )
+            return found
+
+    async def put_view(self, entity: str, project: str, view: tuple[str, str, str, str | None], most: int) -> bool:
+        """Saves a view, or replaces the one of that name.
+
+        Args:
+            view: its name, page, query, and layout as JSON or None.
+            most: how many views a project may have.
+
+        Returns:
+            False: the project has too many, or does not exist.
+
+        Raises:
+            UnavailableError: Postgres cannot be reached.
+        """
+        async with self._connection("save a view") as connection:
+            return bool(await connection.fetchval(queries("write")["put_view"], entity, project, *view, most))
+
+    async def delete_view(self, entity: str, project: str, name: str) -> bool:
+        """Deletes a saved view; returns whether there was one of that name.
+
+        Raises:
+            UnavailableError: Postgres cannot be reached.
+        """
+        async with self._connection("delete a view") as connection:
+            return bool(await connection.fetchval(queries("write")["delete_view"], entity, project, name))
 
     async def delete(self, run_id: int, path: str) -> int:
         """Deletes a run for every reader; the next sweep removes its rows. Returns the number of deleted runs, 1 or 0.
@@ -50,14 +102,16 @@ class Edits:
             UsageError: forks show its points.
             UnavailableError: Postgres cannot be reached, or the run is locked.
         """
-        async with self._connection("delete") as connection:
+        async with self._connection("delete a run") as connection:
             await check_forks(connection, {run_id: path})
             return await remove(connection, [run_id])
 
     @asynccontextmanager
     async def _connection(self, purpose: str) -> AsyncIterator[asyncpg.Connection]:
-        with postgres_errors(f"{purpose} a run"):
-            connection = await maintenance_connection(self._dsn, purpose, self._connect_s, self._statement_s)
+        with postgres_errors(purpose):
+            connection = await maintenance_connection(
+                self._dsn, purpose.partition(" ")[0], self._connect_s, self._statement_s
+            )
             try:
                 yield connection
             finally:

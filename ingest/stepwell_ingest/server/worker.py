@@ -142,8 +142,8 @@ async def _prepare_schema(config: Config) -> None:
         )
     if left:
         log.warning(
-            "stepwell_reader may do more than read: everybody has these rights in this database, and the server's role "
-            "cannot or should not revoke them (docs/sql.md): %s",
+            "stepwell_reader may do more than read. In this database, everybody has rights that the server's role "
+            "cannot or should not revoke (docs/sql.md): %s",
             ", ".join(left),
         )
 

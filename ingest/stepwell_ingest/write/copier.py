@@ -30,11 +30,11 @@ from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.rows import (
     Group,
+    Move,
     block_rows,
-    first_step_of,
     halves,
     in_state,
-    last_step_of,
+    move_of,
     naming_blobs,
     note_rows,
     object_rows,
@@ -266,8 +266,9 @@ class Copier:
 
     async def _commit(self, groups: list[Group], ids: Ids) -> None:
         groups = [group for group in groups if group.entries]
+        moves = [move_of(cursor, entries) for cursor, entries in groups]
         async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection, connection.transaction():
-            slot = await self._move_ledger(connection, groups)
+            slot = await self._move_ledger(connection, groups, moves)
             blocks = list(block_rows(groups, ids))
             if blocks:
                 await self._copy(
@@ -287,40 +288,21 @@ class Copier:
                     self._sql["use_blobs"], *map(list, zip(*named, strict=True)), timeout=self._timeouts.statement_s
                 )
             await self._record_rejections(connection, groups)
-        for cursor, entries in groups:
-            self._metrics.entries_committed(entries)
-            cursor.commit(len(entries), last_step_of(cursor, entries), first_step_of(cursor, entries))
+        self._metrics.entries_committed(entry for _, entries in groups for entry in entries)
+        for move in moves:
+            move.cursor.commit(len(move.entries), move.last_step, move.first_step)
 
-    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> int | None:
+    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group], moves: list[Move]) -> int | None:
         """Moves all ledger rows, or raises; returns the slot of hot_block for the blocks (None: no groups)."""
-        rows = [
-            (
-                *cursor.key,
-                cursor.committed_seq,
-                cursor.committed_seq + len(entries),
-                last_step_of(cursor, entries),
-                sum(entry.header.points for entry in entries if entry.rejection is None),
-                sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
-                sum(entry.refusal is not None for entry in entries),
-                cursor.checksums_after(len(entries)),
-                first_step_of(cursor, entries),
-                sum(entry.header.length for entry in entries if entry.rejection is None),
-            )
-            for cursor, entries in groups
-        ]
+        rows = [move.row() for move in moves]
         moved = await connection.fetch(
             self._sql["move_ledger"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
         )
         states = {tuple(row)[:3]: row["state"] for row in moved}
         if set(states.values()) != {"moved"}:
             raise _OutOfStepError(*(in_state(groups, states, state) for state in ("behind", "locked")))
-        opened = [
-            (*cursor.key, first_step)
-            for cursor, entries in groups
-            if cursor.first_step is None  # also in a first epoch: in a fork, it hides inherited points
-            for first_step in [first_step_of(cursor, entries)]
-            if first_step is not None
-        ]
+        # In a first epoch, too: in a fork, it hides inherited points.
+        opened = [(*move.cursor.key, move.first_step) for move in moves if move.opens]
         if opened:
             rows = await connection.fetch(
                 self._sql["lock_superseded"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s

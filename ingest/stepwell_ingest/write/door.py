@@ -19,7 +19,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import LedgerCursor
 
-#: The size of a block, an object and a note beside their contents, as in a frame.
+#: The size of a block, an object and a note besides their contents, as in a frame.
 _PART_BYTES = 24
 
 

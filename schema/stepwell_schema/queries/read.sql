@@ -21,7 +21,7 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
             ELSE (SELECT count(*) FROM (SELECT w.name FROM stepwell.writer w WHERE w.run_id = r.run_id
                                         UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
             END AS writers, r.parent, r.fork_step,
-       r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host,
+       r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, r.archived_at,
        -- in the list of columns, what is not asked for is not looked up
        (SELECT w.info ->> 'user' FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
@@ -240,6 +240,15 @@ ORDER BY s.time_us, s.writer_id, s.epoch, s.seq, s.ord;
 -- Some keys of the summaries of some runs.
 SELECT s.run_id, s.key, s.value::text AS value FROM stepwell.summary s WHERE s.run_id = ANY ($1) AND s.key = ANY ($2)
 ORDER BY array_position($1, s.run_id);
+
+-- name: layout
+-- The layout of a project's charts; no row: nobody has changed it.
+SELECT l.version, l.layout::text AS layout FROM stepwell.project_layout l WHERE l.entity = $1 AND l.project = $2;
+
+-- name: saved_views
+-- The saved views of a project, by name.
+SELECT v.name, v.page, v.query, v.layout::text AS layout FROM stepwell.saved_view v
+WHERE v.entity = $1 AND v.project = $2 ORDER BY v.name COLLATE "C";
 
 -- name: projects
 -- The projects of the server, the one with the newest run first.

@@ -2,7 +2,7 @@
 -- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
 -- (`large`), the one with the most points first. With a single order, small runs would wait behind wide ones, or wide ones behind
 -- thousands of small ones. `whole`: the epoch has ended, or has waited long enough to be sealed completely. $1 idle, $2 age (intervals);
--- $3 points and $4 steps from which on a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
+-- $3 points and $4 steps at which a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
 WITH worth AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
     FROM stepwell.ledger l

@@ -191,3 +191,32 @@ SELECT stepwell.ensure_partitions_v1((clock_timestamp() AT TIME ZONE 'UTC')::dat
 -- name: edit_run
 -- See functions/190_edit_run.sql.
 SELECT stepwell.edit_run_v1($1, $2::jsonb, $3::jsonb, $4::jsonb);
+
+-- name: archive_run
+-- Archives a run, or brings it back; no row: there is no such run. A run that is archived already keeps its time.
+UPDATE stepwell.run r SET archived_at = CASE WHEN $2 THEN coalesce(r.archived_at, clock_timestamp()) END
+WHERE r.run_id = $1 RETURNING true;
+
+-- name: put_layout
+-- Replaces the layout of a project if it still has the version $4 (0: it has none); no row: it does not, or there is no
+-- such project.
+INSERT INTO stepwell.project_layout AS l (entity, project, version, layout)
+SELECT $1, $2, 1, $3::jsonb
+WHERE EXISTS (SELECT FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2)
+ON CONFLICT (entity, project) DO UPDATE
+SET version = l.version + 1, layout = excluded.layout, changed_at = clock_timestamp() WHERE l.version = $4
+RETURNING l.version;
+
+-- name: put_view
+-- Saves a view, or replaces the one of the same name; no row: the project has $7 views already, or does not exist.
+INSERT INTO stepwell.saved_view (entity, project, name, page, query, layout)
+SELECT $1, $2, $3, $4, $5, $6::jsonb
+WHERE EXISTS (SELECT FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2)
+  AND (SELECT count(*) FROM stepwell.saved_view v WHERE v.entity = $1 AND v.project = $2 AND v.name <> $3) < $7
+ON CONFLICT (entity, project, name) DO UPDATE
+SET page = excluded.page, query = excluded.query, layout = excluded.layout, changed_at = clock_timestamp()
+RETURNING true;
+
+-- name: delete_view
+-- Removes a saved view; no row: there is none of this name.
+DELETE FROM stepwell.saved_view v WHERE v.entity = $1 AND v.project = $2 AND v.name = $3 RETURNING true;

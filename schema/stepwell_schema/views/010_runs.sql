@@ -25,7 +25,8 @@ SELECT r.entity, r.project, r.name AS run, coalesce(m.meta->>'name', r.name) AS 
        m.meta->>'job_type' AS job_type, m.meta->>'group' AS run_group,
        -- of the first writer
        (SELECT w.info->>'host' FROM stepwell.writer w WHERE w.run_id = r.run_id AND w.writer_id = 1) AS host,
-       (SELECT max(w.heartbeat_at) FROM stepwell.writer w WHERE w.run_id = r.run_id) AS heartbeat_at
+       (SELECT max(w.heartbeat_at) FROM stepwell.writer w WHERE w.run_id = r.run_id) AS heartbeat_at,
+       r.archived_at
 FROM stepwell.run r
 LEFT JOIN LATERAL (
     -- The last_step of an epoch without steps is the step after which it may begin.

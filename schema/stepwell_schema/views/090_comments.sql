@@ -20,6 +20,7 @@ COMMENT ON COLUMN stepwell.runs.notes IS 'what people have written about it';
 COMMENT ON COLUMN stepwell.runs.run_group IS 'the group in which it was started';
 COMMENT ON COLUMN stepwell.runs.host IS 'the host of the first writer';
 COMMENT ON COLUMN stepwell.runs.heartbeat_at IS 'when the server last heard from any of its writers';
+COMMENT ON COLUMN stepwell.runs.archived_at IS 'when it was archived, which hides it from the usual lists; NULL: it is not';
 
 COMMENT ON VIEW stepwell.history IS 'One row per point: one value of one metric at one step of one writer';
 COMMENT ON COLUMN stepwell.history.entity IS 'of the run';

@@ -22,7 +22,7 @@ class MediaList(Media):
     Args:
         items: at least one item; a DataError is raised unless all are media.
 
-    Media of one class with a form for lists (pictures, sound, …) become one object, which has, beside W&B's fields,
+    Media of one class with a form for lists (pictures, sound, …) become one object, which has, besides W&B's fields,
     `files`: path, sha256 and size of each file. Others become a list of single objects.
     """
 

@@ -39,7 +39,7 @@ def error_of(reply: dict[str, Any]) -> Error:
     try:
         return from_dict(reply)
     except (TypeError, ValueError):
-        return UnavailableError("the server sent an invalid error", detail=f"{reply!r:.200}")
+        return UnavailableError("the server sent a malformed error message", detail=f"{reply!r:.200}")
 
 
 def pace_s(reply: dict[str, Any]) -> float:

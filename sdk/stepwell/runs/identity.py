@@ -52,7 +52,10 @@ class RunIdentity:
             if name in _READ_ONLY and name in self.__dict__:
                 raise AttributeError(f"{name!r} of a run can only be read")
             if name not in _READ_ONLY and name not in RunIdentity.__annotations__:
-                raise UsageError(f"a run has no {name!r} to set", hint="values belong in run.summary or run.config")
+                raise UsageError(
+                    f"a run has no attribute {name!r} that can be set",
+                    hint="values belong in run.summary or run.config",
+                )
         super().__setattr__(name, value)
 
     @property

@@ -61,7 +61,7 @@ class Rows:
             row = row.merged(call.row)
         if number > MAX_STEP:
             raise DataError(
-                "there is no step after the last one",
+                "the largest possible step has already been closed",
                 detail=f"step {MAX_STEP} is closed",
                 hint="use smaller step numbers",
             )

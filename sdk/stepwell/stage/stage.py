@@ -1,9 +1,9 @@
 """The stage turns `log()` calls into rows: it holds the open step, and the rows that wait until the I/O thread cuts
 them.
 
-Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) to the I/O thread.
-Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory is
-bounded. No I/O.
+Receives dicts from any thread of the training process; returns a `Cut` (blocks, objects and notes) to the I/O
+thread. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory
+is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
 compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
@@ -48,8 +48,8 @@ class Stage(Rows):
     """The open step and the closed rows of one writer.
 
     Args:
-        max_bytes: the most bytes that may wait for the I/O thread.
-        make_room: called at this limit; see `Room`.
+        max_bytes: the most bytes of numbers that may wait for the I/O thread, and also the most of objects and notes.
+        make_room: called when either limit is reached; see `Room`.
         first_step: the first step of the writer.
         step_back: how to handle a call for a step that has passed; see `Settings.step_back`.
 
@@ -85,6 +85,8 @@ class Stage(Rows):
         Raises:
             DataError: `data`, `step` or `commit` is invalid; nothing has changed.
             UsageError: the stage is closed.
+            SpoolFullError: there is no room, and `spool_full` is "raise"; the row is removed, unless it was cut
+                meanwhile.
         """
         if type(data) is dict and not (self._busy and self.in_use):
             with self._lock:
@@ -176,8 +178,8 @@ class Stage(Rows):
         self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
-        """From now on, passes each row to `completion` before it is closed; `log_completed` must be called from now
-        on."""
+        """From now on, passes each row to `completion` before it is closed; call `log_completed` instead of `log`
+        then."""
         self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
@@ -338,7 +340,7 @@ class Stage(Rows):
                 self._busy = True
                 closed = self._add_call(call)
                 self._busy = False
-        if call.found and self.media is not None:  # without the lock, which a full queue needs to be emptied
+        if call.found and self.media is not None:  # without the lock: emptying a full queue needs it
             self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
         return closed
 

@@ -71,7 +71,7 @@ class Batch(NamedTuple):
     """Decoded columns; numbers are views of the received bytes.
 
     Attributes:
-        head: the fields of the head beside "columns".
+        head: the fields of the head besides "columns".
         columns: the columns in their order.
     """
 
