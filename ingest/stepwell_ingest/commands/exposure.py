@@ -12,7 +12,7 @@ from stepwell.errors import SettingError
 from stepwell_ingest.commands.addresses import is_loopback, remote_url
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
         "--require-keys",

@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "localhost, --host, and (if --host is 0.0.0.0) this machine's name are always accepted. Default "
         "STEPWELL_PUBLIC_HOST, separated by commas",
     )
-    exposure.add_options(parser)
+    exposure.configure(parser)
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
     parser.add_argument(
