@@ -74,12 +74,13 @@ def compose(
     """Creates the parts of a worker.
 
     Args:
+        config: all settings of the server.
         writing: connections of the write path (`db.connect.write_pool`).
-        attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
+        attaching: connections for attaches, ends and disconnections of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         querying: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: the blob store; None: the worker accepts no files.
-        running: the loops that the caller runs, and to which those that are started on demand are added.
+        running: the worker's running loops; services add the loops that they start on demand.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
