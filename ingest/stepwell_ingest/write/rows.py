@@ -127,11 +127,6 @@ def naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -
             yield row.run_id, row.value.decode()
 
 
-def in_state(groups: list[Group], states: dict[tuple[int, int, int], str], state: str) -> list[Group]:
-    """The groups whose ledger row is in `state`; `states` has the keys of writers."""
-    return [group for group in groups if states.get(group.cursor.key) == state]
-
-
 def halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:
     """Splits groups into two parts to be committed one after the other, which together hold each entry once."""
     if len(groups) > 1:
