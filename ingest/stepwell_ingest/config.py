@@ -260,6 +260,7 @@ class Config:
             (`api/origin.py`).
         reuse_port: several workers share the port.
         limits, timeouts, seal, reads, sql: see there.
+        require_keys: requests need an API key; False: every caller is the local user, who may do everything.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
         data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
     """
@@ -269,6 +270,7 @@ class Config:
     port: int = 8770
     public_hosts: str = ""
     reuse_port: bool = False
+    require_keys: bool = False
     blobs: str | None = None
     data_dir: str | None = None
     limits: Limits = Limits()

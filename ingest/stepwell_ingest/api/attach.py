@@ -21,7 +21,7 @@ from stepwell.wire import (
     is_name,
     is_too_deep,
 )
-from stepwell_ingest.api.access import Authorize, Principal, Right, require
+from stepwell_ingest.access.rights import Authorize, Principal, Right, require
 from stepwell_ingest.write.admission import Rate
 from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list

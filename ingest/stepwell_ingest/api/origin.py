@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from stepwell.errors import UsageError
-from stepwell_ingest.api.access import ForbiddenError
+from stepwell.errors import ForbiddenError, UsageError
 from stepwell_ingest.config import Config
 
 #: The content types of a POST. A form of another site can send three other types only; for these, a browser asks first.

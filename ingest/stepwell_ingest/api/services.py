@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import Authorize
 from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
@@ -35,6 +36,7 @@ class Services:
     Attributes:
         config: the worker's settings.
         started_at: its start, in Unix seconds.
+        keyring: the API keys, from which callers are known.
         authorize: decides whether a caller has a right.
         metrics: counters for Prometheus.
         gate: open until the worker drains.
@@ -58,6 +60,7 @@ class Services:
 
     config: Config
     started_at: float
+    keyring: Keyring
     authorize: Authorize
     metrics: Metrics
     gate: Gate

@@ -31,7 +31,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from stepwell import wire
 from stepwell.errors import Error, FrameCorruptError, UnavailableError, UsageError
-from stepwell_ingest.api.access import Principal
+from stepwell_ingest.access.rights import Principal
 from stepwell_ingest.api.answers import Answers, Finish, Stored
 from stepwell_ingest.api.attach import AttachServices, attach
 from stepwell_ingest.api.pieces import Pieces
