@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from stepwell_ingest.api.access import authorize
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import authorize
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
@@ -104,6 +105,9 @@ def compose(
     loops["housekeeping"] = housekeeping.run
     if quota.limited:
         loops["quota"] = quota.run
+    keyring = Keyring(writing, required=config.require_keys)
+    if keyring.required:
+        loops["keys"] = keyring.run
     blobs = None
     if store is not None:
         blobs = BlobIntake(writing, store, limits, timeouts)
@@ -112,6 +116,7 @@ def compose(
     services = Services(
         config=config,
         started_at=time.time(),
+        keyring=keyring,
         authorize=authorize,
         metrics=metrics,
         gate=Gate(),
