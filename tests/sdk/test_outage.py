@@ -178,10 +178,6 @@ def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> st
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
             "the answer does not come from a Stepwell server (status 200)",
         ),
-        (
-            b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
-            "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
-        ),
         (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "it, or a proxy before it, answers with status 502"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer does not come from a Stepwell server (status 400)"),
     ],
@@ -191,6 +187,26 @@ def test_other_answers_are_described(
 ) -> None:
     with answering(reply) as url:
         assert cause(start_run, caplog, url) == f"cannot be reached: {why}"
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (None, "it requires an API key (status 401): run `stepwell login`, or set STEPWELL_API_KEY"),
+        ("stw_wrong", "it refuses the API key (status 401), which is wrong, revoked or expired: "),
+    ],
+)
+def test_refused_key_is_told_at_once(
+    start_run: StartRun, caplog: pytest.LogCaptureFixture, key: str | None, why: str
+) -> None:
+    patient = dataclasses.replace(TOLD_SOON, away_s=3600.0, stalled_s=3600.0, finish_idle_s=0.1)
+    with answering(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n") as url:
+        run = start_run(url, timeouts=patient, **({"api_key": key} if key else {}))
+        until(lambda: bool(logged_lines(caplog)))
+        run.finish()
+    (line,) = logged_lines(caplog)
+    assert f"{run.settings.url} takes nothing: {why}" in line
+    assert "queued in" in line
 
 
 def test_connection_refused_is_described(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ class Answer(ABC):
 
     Args:
         request: the request to answer.
-        limits: the most bytes of one answer.
+        limits: contains the most bytes of one answer.
     """
 
     content_type = ""
@@ -82,7 +82,7 @@ class JsonAnswer(Answer):
     """An answer as one JSON object.
 
     Args:
-        texts: send each value as text.
+        texts: whether to send each value as text.
     """
 
     content_type = "application/json"

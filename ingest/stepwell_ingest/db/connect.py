@@ -49,8 +49,8 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
 
 
 async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
-    """Opens the connections for attaches and ends of writers, apart from those that store frames. A run that is locked
-    holds none of them for long."""
+    """Opens the connections for attaches, ends and disconnections of writers, apart from those that store frames. No
+    statement holds one of them for long while it waits for a locked run."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -152,7 +152,7 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
 
 
 async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
-    """Opens the connections of the sealing process, which uses at most three at a time."""
+    """Opens the connections of the sealing process, which uses at most three at the same time."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -176,7 +176,7 @@ async def maintenance_connection(
     """Opens a single connection for work outside the pools, which may take long or hold session locks.
 
     Args:
-        purpose: the part after "stepwell" of the application name in `pg_stat_activity`.
+        purpose: what `pg_stat_activity` shows after "stepwell" as the application name.
         connect_s: the longest wait for the connection.
         statement_s: the longest that a statement may take; None: no limit.
     """
@@ -195,7 +195,7 @@ async def command_connection(
 
     Args:
         connect_s: the longest wait for the connection.
-        user: another role than the DSN's; None: the DSN's.
+        user: the role to log in as; None: the DSN's.
         settings: session settings of Postgres by name.
     """
     return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings={**_CURRENT, **settings})

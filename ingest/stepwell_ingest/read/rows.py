@@ -63,7 +63,7 @@ class Page:
 
 
 def size_of(page: Page) -> int:
-    """Bytes that a page holds, about."""
+    """The approximate number of bytes that a page holds."""
     held = page.steps.nbytes + page.writer.nbytes + (0 if page.times is None else page.times.nbytes)
     for column in page.columns:
         held += 0 if column.rows is None else column.rows.nbytes

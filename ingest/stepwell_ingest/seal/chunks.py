@@ -91,7 +91,7 @@ def statistics(values: Float64Array) -> Statistics:
 
 
 def tracks(groups: Sequence[Stretch], track_ids: Iterator[int]) -> list[Track]:
-    """The groups, cut into windows."""
+    """Cuts groups into windows; each becomes a track, with the next of `track_ids`."""
     return [
         Track(next(track_ids), Stretch(ids, steps[a:b], times[a:b], values[:, a:b]))
         for ids, steps, times, values in groups

@@ -70,7 +70,7 @@ class Worker:
         """
         config = self.config
         async with AsyncExitStack() as exits:
-            # First, so that a taken port does not lead to a migration in vain.
+            # The port comes first: if it is taken, nothing is migrated.
             listener = listen(config.host, config.port, reuse_port=config.reuse_port)
             exits.callback(listener.close)
             self._port = listener.getsockname()[1]

@@ -95,7 +95,7 @@ class Submission:
         last: the header of the last frame.
         size: the size in bytes, for the batch's limit.
         done: the future that is resolved after COMMIT.
-        tries, first_try: how often it was put back because its writer was locked, and when it was first in a batch.
+        tries, first_try: how often it was put back because its writer was locked, and the monotonic time of the first.
     """
 
     cursor: LedgerCursor
@@ -288,8 +288,8 @@ class Batcher:
                 self._arrived.set()
 
     def put_back(self, batch: Batch, cursor: LedgerCursor, pause_s: float) -> None:
-        """Takes a writer's submissions out of a batch; after `pause_s`, they are queued ahead of what it has sent
-        since."""
+        """Takes a writer's submissions out of a batch; after `pause_s`, they are queued ahead of those that the writer
+        has sent since."""
         taken = batch.writers.pop(cursor.key)
         batch.frames -= sum(len(item.entries) for item in taken)
         batch.size -= sum(item.size for item in taken)

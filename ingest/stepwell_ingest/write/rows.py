@@ -1,6 +1,6 @@
-"""Turns the entries of a batch into rows for COPY, and into the steps for the ledger.
+"""Turns the entries of a batch into rows for COPY, and into the moves of ledger rows.
 
-Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Refused entries have no rows. Pure.
+Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Rejected entries have no rows.
 """
 
 from __future__ import annotations
@@ -125,11 +125,6 @@ def naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -
         # An escape ("\\u") may spell the field's name, too.
         if b"sha256" in row.value or b"\\u00" in row.value:
             yield row.run_id, row.value.decode()
-
-
-def in_state(groups: list[Group], states: dict[tuple[int, int, int], str], state: str) -> list[Group]:
-    """The groups whose ledger row is in `state`; `states` has the keys of writers."""
-    return [group for group in groups if states.get(group.cursor.key) == state]
 
 
 def halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

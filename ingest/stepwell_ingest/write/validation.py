@@ -79,9 +79,8 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
         max_object_bytes: the most bytes of a JSON value.
 
     Raises:
-        StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
-            `last_step`; or a step above `MAX_STEP`. Objects belong to steps of the frame's blocks. Notes may belong to
-            any step from 0 on.
+        StepOrderError: steps do not increase within a block, occur in two blocks, are not above `last_step`, or exceed
+            `MAX_STEP`; or an object belongs to a step that no block has. Notes may belong to any step from 0 on.
         TimeRangeError, ObjectError: see there.
     """
     if frame.header.kind == KIND_NOTES:

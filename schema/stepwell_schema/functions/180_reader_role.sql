@@ -1,6 +1,12 @@
 -- The role stepwell_reader, for `stepwell sql`, dashboards and people. It can read everything in the SQL contract and change
 -- nothing.
 
+CREATE OR REPLACE FUNCTION stepwell.hidden_tables_v1() RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$
+    -- The tables of which a reader sees nothing: what the server locks, and who has access.
+    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit']
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- Creates the role stepwell_reader if the caller may, and lets the caller assume it. Returns whether the role exists. It has
@@ -41,7 +47,7 @@ BEGIN
         GROUP BY 1
     LOOP
         EXECUTE format('REVOKE ALL ON stepwell.%I FROM stepwell_reader', name_);
-        CONTINUE WHEN name_ IN ('lock', 'hot_ring_lock', 'run_being_made');
+        CONTINUE WHEN name_ = ANY (stepwell.hidden_tables_v1());
         EXECUTE format('GRANT SELECT (%s) ON stepwell.%I TO stepwell_reader', columns, name_);
     END LOOP;
     RETURN true;
@@ -60,7 +66,7 @@ BEGIN
         UNION ALL
         (SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-           AND c.relname NOT IN ('lock', 'hot_ring_lock', 'run_being_made')
+           AND c.relname <> ALL (stepwell.hidden_tables_v1())
            AND NOT has_any_column_privilege('stepwell_reader', c.oid, 'SELECT')
          ORDER BY c.relkind DESC, 1));
 END

@@ -85,8 +85,8 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a
--- merge writes could be left behind (await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run: rows that a merge
+-- writes for it could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -173,8 +173,8 @@ WHERE (s.run_id IS NULL OR s.moves <> coalesce(f.moves, l.moves) OR s.form <> st
 ORDER BY r.run_id DESC LIMIT $4;
 
 -- name: claim_summaries
--- Takes the lock for storing summaries until the transaction ends. No row: another process has it. Before store_summaries, so that
--- its snapshot shows what the process before has stored.
+-- Takes the lock for storing summaries until the transaction ends. No row: another process has it. A statement of its
+-- own before store_summaries, whose snapshot then shows what the previous holder of the lock has stored.
 SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCKED;
 
 -- name: store_summaries
@@ -189,7 +189,7 @@ WITH made AS MATERIALIZED (
                NOT bool_or(
                    EXISTS (SELECT FROM stepwell.blob_use u WHERE u.run_id = g.source_run_id AND NOT EXISTS (
                                SELECT FROM stepwell.blob b WHERE b.sha256 = u.sha256 AND b.removing_at IS NULL))
-                   -- a config may have a value that looks like a hash, which is no file
+                   -- a config may have a value that looks like a hash but does not name a file
                    AND (EXISTS (SELECT FROM stepwell.hot_object o WHERE o.run_id = g.source_run_id)
                         OR EXISTS (SELECT FROM stepwell.note n
                                    WHERE n.run_id = g.source_run_id AND n.kind IN ('object', 'summary')))) AS complete

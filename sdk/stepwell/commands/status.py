@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stepwell.delivery.stored import stored_sessions
-from stepwell.errors import Error, UnavailableError
+from stepwell.errors import AuthenticationError, Error, ForbiddenError, UnavailableError
 from stepwell.files.blob_spool import FOLDER, directories_with_blobs
 from stepwell.settings import resolve
 from stepwell.settings.server_file import ServerFile, data_directory
@@ -109,9 +109,11 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
         print(f"server  {url}: unreachable ({error.detail})")
         print("        Runs keep logged values in their spools until it is back. `stepwell up` starts one.")
         return False
+    except (AuthenticationError, ForbiddenError) as error:
+        about = error
     except Error:
         about = None
-    if not isinstance(about, dict) or "held_bytes" not in about:
+    if not isinstance(about, Error) and (not isinstance(about, dict) or "held_bytes" not in about):
         print(f"server  {url}: the answer does not come from a Stepwell server")
         return False
     ready = True
@@ -122,6 +124,9 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
         print(f"server  {url}: not ready: {error.message}")
     else:
         print(f"server  {url}: ready")
+    if isinstance(about, Error):
+        print(f"        {about.message}; a key that is admin of the whole server sees more")
+        return ready
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
         f"{size(about['held_bytes'])} of {size(about['held_bytes_limit'])} held until COMMIT"

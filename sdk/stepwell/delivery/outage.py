@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from stepwell.errors import Error
 from stepwell.terminal.display import duration, number
-from stepwell.transport.reasons import LostError, in_plain_words
+from stepwell.transport.reasons import LostError, RefusedError, in_plain_words
 
 
 class Seen(NamedTuple):
@@ -81,7 +81,8 @@ class Outage:
         self._attached = seen.attached
         if self._told is not None:
             return self._over(seen, now) if moved else None
-        if now - self._heard_at >= self._away_s:
+        refused = isinstance(seen.error, RefusedError) and not seen.connected  # waiting does not help
+        if refused or now - self._heard_at >= self._away_s:
             if not self._tells_away:
                 self._moved_at = now  # nothing can be stored meanwhile
                 return None

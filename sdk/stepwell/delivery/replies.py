@@ -57,7 +57,7 @@ def control(message: str | bytes) -> dict[str, Any]:
     """The JSON object in a message.
 
     Raises:
-        UnavailableError: this is not a message of the protocol.
+        UnavailableError: the message is not a JSON object, so it does not belong to the protocol.
     """
     try:
         reply = orjson.loads(message)
@@ -69,7 +69,8 @@ def control(message: str | bytes) -> dict[str, Any]:
 
 
 def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
-    """The warning after a live process has attached: it got another writer, or it may hide earlier steps.
+    """The warnings, at most one, after a live process has attached: it logs as another writer than it asked for, or it
+    may hide earlier steps.
 
     Args:
         attach: the message.

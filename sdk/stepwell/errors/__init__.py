@@ -6,10 +6,12 @@ class attribute `retryable`, never a list of types.
     Error
     ├── UsageError                 a call that this run or this moment does not allow
     │   ├── AbsentNameError        (also AttributeError) a name of W&B's client that Stepwell does not have
-    │   └── AbsentModuleError      (also ImportError) likewise a module
+    │   ├── AbsentModuleError      (also ImportError) likewise a module
+    │   └── ForbiddenError         the caller lacks a right on the server
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
+    │   ├── AuthenticationError    the server wants an API key, or refuses this one (retryable)
     │   ├── NotFoundError          (also LookupError) there is no such run,
     │   └── RewoundError           rows already read are no longer shown; read again
     ├── SettingError               (also ValueError) an invalid setting
@@ -102,6 +104,10 @@ class AbsentModuleError(UsageError, ImportError):
     code = "absent_module"
 
 
+class ForbiddenError(UsageError):
+    code = "forbidden"
+
+
 class ConfigError(Error):
     code = "config"
 
@@ -116,6 +122,13 @@ class CommError(Error):
     """Raised by `stepwell.Api` where W&B's client raises an error of this name."""
 
     code = "comm"
+
+
+class AuthenticationError(CommError):
+    """Retryable: what a process has logged waits in its spool until its key is accepted again."""
+
+    code = "unauthenticated"
+    retryable = True
 
 
 class NotFoundError(CommError, LookupError):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from stepwell.errors import (
+    AuthenticationError,
     BlobTooLargeError,
     Error,
     OverloadedError,
@@ -216,6 +217,8 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
             detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
             hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
         )
+    if answer.status == 401:  # HEAD is answered without a body
+        return AuthenticationError("the server requires an API key, or refuses this one", detail=detail)
     if answer.status >= 500 or answer.status in (404, 405, 408, 429):
         return ServerError(
             "the server cannot accept files now", detail=detail, hint="is it a Stepwell server with a blob store?"

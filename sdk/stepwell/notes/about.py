@@ -60,7 +60,7 @@ class About:
         return {name: value for name, value in now.items() if value}
 
     def set_name(self, name: str | None) -> None:
-        """None means the initial state, without a name of its own."""
+        """Sets the display name; None removes it."""
         name = _text("name", name)
         self._say({"name": name})
         self.name = name

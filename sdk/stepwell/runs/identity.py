@@ -42,7 +42,7 @@ class RunIdentity:
         self._has_dir = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets existing attributes only, so that a typing error (`run.note = …`) does not go unnoticed.
+        """Sets existing attributes only, so that a typo (`run.note = …`) does not go unnoticed.
 
         Raises:
             AttributeError: the attribute can only be read.
@@ -60,7 +60,7 @@ class RunIdentity:
 
     @property
     def path(self) -> str:
-        """entity/project/id."""
+        """The run's path, "entity/project/id"."""
         return f"{self.entity}/{self.project}/{self.id}"
 
     @property
@@ -125,7 +125,7 @@ class RunIdentity:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """1 to 64 characters each: `run.tags += ("baseline",)`."""
+        """The tags, of 1 to 64 characters each: `run.tags += ("baseline",)`."""
         return self._about.tags
 
     @tags.setter

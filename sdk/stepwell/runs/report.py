@@ -33,13 +33,16 @@ def report(
     root: Path,
     online: bool,
 ) -> str:
-    """One line, and a hint about undelivered frames.
+    """The report as one line, with further lines about undelivered frames.
 
     Args:
+        run_id: the id of the run.
+        account: the account of its values.
         frames_left: the number of unacknowledged frames; without values, they hold notes.
         spool: the directory of these frames.
         error: the reason why they were not delivered, if known.
         root: the directory to give to `stepwell sync`.
+        online: whether the run has tried to deliver them.
     """
     text = f"run {run_id}: {account.logged:,} values logged = {account.stored:,} stored"
     if account.rejected:

@@ -18,7 +18,7 @@ from pathlib import Path
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, is_torn_head, segment_path
 
 _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would turn each \n into \r\n
-#: The errors of file systems that cannot sync directories: NFS, FUSE, SMB and old network file systems differ.
+#: The errors of file systems that cannot sync directories; NFS, FUSE and SMB each report this differently.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS, errno.EISDIR)
 _APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
 

@@ -23,11 +23,14 @@ _ADVICE = "To plot against another number, log it as a metric and name it with d
 
 
 class LateCalls:
-    """What became of such calls.
+    """Handles late calls, and counts them.
 
     Args:
         how: see `Settings.step_back`.
         max_bytes: the most bytes that may wait to be written to the quarantine; beyond it, calls are dropped.
+
+    Attributes:
+        dropped, quarantined: the number of calls that were dropped or quarantined.
     """
 
     def __init__(self, how: StepBack, max_bytes: int) -> None:

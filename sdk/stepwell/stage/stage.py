@@ -48,7 +48,8 @@ class Stage(Rows):
     """The open step and the closed rows of one writer.
 
     Args:
-        max_bytes: the most bytes of numbers that may wait for the I/O thread, and also the most of objects and notes.
+        max_bytes: the most bytes of numbers that may wait for the I/O thread; objects and notes together may take as
+            many again.
         make_room: called when either limit is reached; see `Room`.
         first_step: the first step of the writer.
         step_back: how to handle a call for a step that has passed; see `Settings.step_back`.
@@ -84,6 +85,7 @@ class Stage(Rows):
 
         Raises:
             DataError: `data`, `step` or `commit` is invalid; nothing has changed.
+            StepOrderError: the step has passed, and `step_back` is "raise".
             UsageError: the stage is closed.
             SpoolFullError: there is no room, and `spool_full` is "raise"; the row is removed, unless it was cut
                 meanwhile.
@@ -144,8 +146,8 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """As `log`, for runs that add the latest values of step metrics to each row (`complete_rows`). Rows that have
-        them all take a fast path."""
+        """Does the same as `log`, for runs that add the latest values of step metrics to each row (`complete_rows`).
+        Rows that have these values already take a fast path."""
         if type(data) is dict and step is None and (commit is None or commit is True) and not self.in_use:
             added: int | None = None
             with self._lock:
@@ -178,12 +180,12 @@ class Stage(Rows):
         self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
-        """From now on, passes each row to `completion` before it is closed; call `log_completed` instead of `log`
-        then."""
+        """From now on, passes each row to `completion` before it is closed. The caller must then use `log_completed`
+        instead of `log`."""
         self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
-        """From now on, keeps the extremes of the metrics that `follows` names."""
+        """From now on, keeps the extremes of the metrics for which `follows` returns True."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -193,8 +195,8 @@ class Stage(Rows):
         self._end()
 
     def inherit(self, older: Stage) -> None:
-        """Adopts the latest values of another stage, which is no longer used. Does not take its lock: after
-        `os.fork`, it may be held by a thread that does not exist in this process."""
+        """Adopts the latest values of another stage, which is no longer used. Does not take the lock of that stage:
+        after `os.fork`, a thread that does not exist in this process may hold it."""
         with self._lock:
             older._see_objects()
             self._latest = older._latest
@@ -206,7 +208,7 @@ class Stage(Rows):
             self._latest.saw([item])
 
     def latest(self) -> dict[str, Seen]:
-        """The last value of each metric in the closed rows."""
+        """The last value of each key in the closed rows."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -250,7 +252,7 @@ class Stage(Rows):
             self._object_bytes += len(kind) + len(body)
 
     def close(self) -> None:
-        """Closes the open step, if it has anything, and the stage: later calls of `log` raise. Notes may still come."""
+        """Closes the open step, if it has values, and the stage: later calls of `log` raise. Notes are still taken."""
         if self.in_use:  # the enclosing call continues
             return
         with self._lock:
@@ -264,7 +266,7 @@ class Stage(Rows):
         self._end(closed)
 
     def cut(self) -> Cut | None:
-        """Takes all closed rows, which then belong to the caller; None when there are none."""
+        """Takes all closed rows and all notes, which then belong to the caller; None when there are neither."""
         if self.in_use:  # inside a call of the same thread, whose row is not complete
             return None
         with self._lock:
@@ -308,7 +310,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self.late_calls.keeps:  # otherwise the call is discarded
+        if number is None or number >= self._step or self.late_calls.keeps:  # otherwise it is refused or dropped
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -320,6 +322,8 @@ class Stage(Rows):
         """Takes a call; returns the step that it has closed, if any.
 
         Raises:
+            DataError: the row would become too large, or there is no further step.
+            StepOrderError: the step has passed, and late calls are refused.
             UsageError: the stage is closed.
         """
         closed = deliver = None
@@ -345,7 +349,7 @@ class Stage(Rows):
         return closed
 
     def _late_encoded(self, call: Call, open_step: int, path: str, value: bytes) -> None:
-        """Records that a media object of a quarantined call has become JSON: its files stay with the run."""
+        """Quarantines the JSON of a media object of a late call, and records its files with the run."""
         with self._lock:
             self.late_calls.put_aside(call, open_step, {path: value})
         for file in files_in(value):

@@ -14,13 +14,14 @@ import aiohttp
 
 from stepwell.errors import UnavailableError
 from stepwell.transport.endpoint import Endpoint
-from stepwell.transport.reasons import LostError, in_plain_words, untrusted
+from stepwell.transport.reasons import LostError, RefusedError, in_plain_words, untrusted
 
 _STATUSES = {
-    401: "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
-    403: "it refuses this client (status 403)",
+    403: "it refuses this client, or its key may not log (status 403)",
     407: "the proxy requires a name and password (status 407)",
 }
+_NO_KEY = "it requires an API key (status 401): run `stepwell login`, or set STEPWELL_API_KEY"
+_BAD_KEY = "it refuses the API key (status 401), which is wrong, revoked or expired: `stepwell login`, STEPWELL_API_KEY"
 
 
 class Socket:
@@ -79,9 +80,10 @@ class AsyncClient:
         """Opens a WebSocket at `path` below the endpoint's prefix.
 
         Raises:
+            RefusedError: the server refuses this client or its key.
             LostError, OSError: the server cannot be reached, or refuses the upgrade.
         """
-        with _plainly():
+        with _plainly(has_key="Authorization" in self.endpoint.headers):
             return Socket(
                 await self._session.ws_connect(
                     self.endpoint.url + path,
@@ -116,9 +118,13 @@ class AsyncClient:
 
 
 @contextlib.contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(*, has_key: bool = False) -> Iterator[None]:
     try:
         yield
+    except aiohttp.WSServerHandshakeError as error:
+        if error.status == 401:
+            raise RefusedError(_BAD_KEY if has_key else _NO_KEY) from error
+        raise (RefusedError if error.status == 403 else LostError)(_reason(error)) from error
     except aiohttp.ClientError as error:
         raise LostError(_reason(error)) from error
 

@@ -21,7 +21,7 @@ All integers are little-endian. Every buffer starts at a multiple of 8 bytes of 
                            "json": `length` JSON texts. int64[length + 1] at `data`: where each begins and the last one
                            ends, from `texts` on
                  data      offset of the buffer in the body; likewise `texts` and `rows`
-                 rows      int32[length]: the row of each value, ascending. Not there: value i is in row i
+                 rows      int32[length]: the row of each value, ascending. Absent: value i is in row i
                "rows"      how many rows the batch has
                anything else is the answer's own: see docs/column-format.md
 """
@@ -192,6 +192,7 @@ def split(raw: bytes | memoryview) -> Iterator[Batch]:
 
     Raises:
         FrameCorruptError: the last one is cut off, or one is damaged.
+        FrameVersionError: one was made by another version.
     """
     view = memoryview(raw)
     while view:

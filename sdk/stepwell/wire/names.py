@@ -35,7 +35,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     """Unpacks the keys of a block's `names` part.
 
     Raises:
-        FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated key, one that is none (see
+        FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated or invalid key (see
             `rules.is_key`), padding that is not zero.
     """
     if len(names) < 2 * count:
