@@ -51,7 +51,7 @@ class _Entry(NamedTuple):
     target: str  # module:attribute; empty: an entry point
 
 
-#: The overview repeats the first lines, because loading every command to print it would take most of a second.
+#: The first lines of the commands, repeated here because the overview would take most of a second to load them all.
 _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
     "demo": _Entry("train a small model on four ranks, log it, and read it back with SQL", "stepwell.commands.demo"),

@@ -60,8 +60,10 @@ class File:
             api: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: the local file exists and neither `replace` nor `exist_ok` is set, or its name leads out of
-            `root`. UnknownBlobError: the server does not have its bytes. OSError: the file cannot be written.
+            UsageError: the local file exists and neither `replace` nor `exist_ok` is set, the name leads out of `root`,
+                or the file was not downloaded completely.
+            UnknownBlobError: the server does not have its bytes.
+            OSError: the file cannot be written.
         """
         place = Path(root).resolve()
         path = (place / self.name).resolve()

@@ -1,4 +1,4 @@
-"""One run: its history in several forms, beside its attributes.
+"""One run: its attributes, and its history in several forms.
 
 Receives answers of the server; returns exactly the values that were logged.
 """
@@ -86,8 +86,8 @@ class Run(RunAttributes):
 
         Args:
             keys: the keys that rows must have; rows then hold these and `_step` only. None: whole rows.
-            page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends at a time,
-                and nothing is cached.
+            page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends in one
+                batch, and nothing is cached.
             min_step, max_step: min ≤ step < max.
             stream: "system" (or "events"): the system metrics, without steps; keys cannot be chosen.
 

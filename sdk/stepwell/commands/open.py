@@ -78,7 +78,7 @@ def _page(api: Api, path: str | None) -> str:
 
 
 def _way(url: str) -> str:
-    """How to see a page of this machine from another one."""
+    """A sentence that says how to open a page of this machine on another one."""
     where = urlsplit(url)
     server = os.environ.get("SSH_CONNECTION", "").split()[2:3]
     if not server or where.hostname not in ("127.0.0.1", "localhost", "::1"):

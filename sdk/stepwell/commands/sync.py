@@ -32,7 +32,7 @@ from stepwell.wire import PROTOCOL_VERSION
 # Other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.02
-#: The longest wait for the server's answer how much of a spool is stored; without it, the spool is delivered anyway.
+#: How long to wait until the server says how much of a spool it has stored; without an answer, the spool is delivered.
 _ASK_S = 5.0
 _TIMEOUTS = Timeouts(retry_max_s=2.0)
 

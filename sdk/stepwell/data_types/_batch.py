@@ -1,6 +1,6 @@
 """Lists of media: one object for a whole list of one class, or a list of objects.
 
-Sits between `as_media` and the sink, like a single value.
+Sits between `as_media` and the sink, like a single media object.
 """
 
 from __future__ import annotations

@@ -55,8 +55,13 @@ class Molecule(Media):
         """A molecule from an RDKit molecule, or from a mol, mol2, sdf or pdb file that RDKit reads, as pdb.
 
         Args:
+            data_or_path: the molecule, or the path of the file.
+            caption: a text shown with it.
             convert_to_3d_and_optimize: whether to add hydrogen and compute a 3D structure.
             mmff_optimize_molecule_max_iterations: the most iterations of its optimization.
+
+        Raises:
+            DataError: RDKit is not installed, cannot read the molecule, or finds no 3D structure for it.
         """
         chem = library("rdkit.Chem", "a molecule of RDKit", "rdkit")
         molecule = data_or_path

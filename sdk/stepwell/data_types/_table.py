@@ -149,8 +149,13 @@ class Table(Media):
         self._optional.append(optional)
 
     def add_computed_columns(self, fn: Callable[[int, dict[Any, Any]], Mapping[Any, Any]]) -> None:
-        """Appends the columns that `fn(index, row as a dict)` returns for each row as a dict, always with the same
-        names."""
+        """Appends computed columns: for each row, `fn` gets its index and its cells by column, and returns the new
+        cells by column, each time for the same columns.
+
+        Raises:
+            DataError: `fn` returned other columns than for the first row, or an existing one.
+            UsageError: the table is INCREMENTAL.
+        """
         self._refuse_if_incremental("add_computed_columns")
         columns: dict[Any, list[Any]] = {}
         for index, row in self.iterrows():

@@ -25,7 +25,7 @@ log = logging.getLogger("stepwell")
 _SUFFIX = ".table.json"
 _PIECE_ROWS = 1000
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-#: The most of the latest increments that pages show; older ones are in their rows.
+#: How many of the latest increments pages show; the run still has the older ones.
 MAX_INCREMENTS = 100
 
 
@@ -60,7 +60,7 @@ class TableFile(Media):
 
 
 class Increments:
-    """The stored part of an INCREMENTAL table. Moves when a file is stored, so a failed `log()` loses no row.
+    """The stored part of an INCREMENTAL table. It grows only when a file is stored, so a failed `log()` loses no row.
 
     Attributes:
         rows: the number of rows of this table that are finished.

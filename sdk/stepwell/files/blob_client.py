@@ -33,9 +33,9 @@ from stepwell.transport.http import LOST, connection, read_all, target
 #: Smaller files are sent in one request without asking first; larger ones in parts of this size, each acknowledged.
 PART_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
-#: The answer to the last part of a large file comes when the server has joined the parts.
+#: The longest wait for an answer. That to the last part of a large file comes when the server has joined the parts.
 _ANSWER_S = 120.0
-#: The longest wait for the answer to a part of a file.
+#: The longest answer.
 _MAX_ANSWER_BYTES = 64 * 1024
 #: The number of answers without progress after which the upload is given up for now.
 _MAX_IDLE_ANSWERS = 3

@@ -45,7 +45,7 @@ class Media(Protocol):
 
 @dataclass(slots=True)
 class MediaCounts:
-    """What became of media objects.
+    """Counts of media objects, by their fate.
 
     Attributes:
         logged: objects accepted.
@@ -115,7 +115,7 @@ class MediaQueue:
 
     @property
     def waiting(self) -> int:
-        """The number of media that are not yet encoded."""
+        """The number of media objects that are not yet encoded."""
         return self.counts.logged - self.counts.encoded - self.counts.failed - self.counts.dropped
 
     @property
@@ -135,10 +135,12 @@ class MediaQueue:
         """Accepts a media object; waits while the queue is full. The object must not be changed afterwards.
 
         Args:
-            key: the metric.
+            key: the key under which it was logged.
+            step, time_us: the step of its row, and the time in microseconds since 1970.
+            media: the prepared object.
             name: the stem for the names of its files; None: the key.
             deliver: receives the JSON of a value of the summary, which belongs to no step; None: the queue's own
-            `deliver`.
+                `deliver` does.
 
         Raises:
             SpoolFullError: there was no room for the files of an earlier object, and `when_full` is "raise".

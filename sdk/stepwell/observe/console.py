@@ -165,8 +165,8 @@ class Console:
 class _Tap:
     """Our wrapper of a stream's `write`: it passes the text to all consoles that currently watch the stream.
 
-    Runs may overlap, and end in any order: were each to wrap the `write` of the one before it, the chain would grow
-    with every run that ends before a later one does.
+    Runs may overlap, and end in any order: if each wrapped the `write` of the one before it, the chain would grow with
+    every run that ends before a later one does.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -20,7 +20,7 @@ from stepwell.values.convert import as_array, described
 log = logging.getLogger("stepwell")
 
 _SPEC = "wandb/area-under-curve/v0"
-#: The most points of a curve; larger ones are thinned evenly, with no visible difference.
+#: The most points of a chart, over all its curves; longer curves are thinned evenly, with no visible difference.
 MAX_POINTS = 10_000
 Floats = npt.NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
 def _one_against_rest(
     truth: npt.NDArray[Any], probabilities: Floats, labels: Sequence[Any] | None, to_plot: Collection[Any] | None
 ) -> list[tuple[Any, npt.NDArray[np.bool_], Floats]]:
-    """Yields (name, whether each sample has the class, its probability) for each class to draw."""
+    """Returns (name, whether each sample has the class, its probability) for each class to draw."""
     classes = np.unique(truth).tolist()
     if probabilities.shape[1] < len(classes):
         raise DataError(

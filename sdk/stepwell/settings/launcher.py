@@ -75,7 +75,7 @@ def _start_of_agent(environment: Mapping[str, str]) -> str | None:
 
 
 def _directory_of_agent(environment: Mapping[str, str]) -> Path | None:
-    """<agent's own directory>/attempt_<restart>/<local rank>/error.json"""
+    """The agent's own directory, from the path `<directory>/attempt_<restart>/<local rank>/error.json`."""
     path = environment.get("TORCHELASTIC_ERROR_FILE")
     parents = Path(path).parents if path else ()
     return parents[2] if len(parents) > 3 and parents[1].name.startswith("attempt_") else None

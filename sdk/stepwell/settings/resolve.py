@@ -87,9 +87,9 @@ def resolve(
             another run. Not called when the program gives the id, or resumes a run.
 
     Raises:
-        SettingError: a value is invalid; the message names its source.
-        SettingError: resume, resume_from and fork_from are mutually exclusive, or one is malformed.
-        UsageError: a project or run id has characters that a URL cannot hold (the rule of W&B's client).
+        SettingError: a value is invalid, or more than one of resume, resume_from and fork_from is given.
+        UsageError: an entity, project, run id or writer is empty, too long, or has characters that are not allowed
+            (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
     for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
@@ -201,7 +201,7 @@ def _first(environment: Mapping[str, str], variables: Iterable[str]) -> str:
 
 
 def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Distinct tags. A single string is one tag.
+    """The distinct tags in `tags`. A single string is one tag.
 
     Raises:
         SettingError: (a ValueError) a tag is not a string, is empty or longer than 64 characters.

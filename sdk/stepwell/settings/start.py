@@ -106,7 +106,7 @@ def remember(directory: Path, run_id: str) -> None:
 
 
 def forget(directory: Path, run_id: str) -> None:
-    """Forgets a run that has ended cleanly: the next one is a new one."""
+    """Forgets a run that has ended cleanly, so that the next start with resume="auto" begins a new run."""
     if _remembered(directory) == run_id:
         with contextlib.suppress(OSError):
             (directory / _REMEMBERED).unlink()

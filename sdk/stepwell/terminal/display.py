@@ -65,8 +65,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
 
 
 def describe(error: Error) -> str:
-    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
-    # What Postgres or a file system says may hold what somebody stored: it must not steer the terminal.
+    """The error as it is shown on a terminal: what happened, the details below it, then what to do."""
+    # Texts of Postgres or a file system may contain what users have stored, which must not control the terminal.
     lines = [f"stepwell: {harmless(error.message)}"]
     if error.detail:
         lines += [f"  {harmless(line)}" for line in error.detail.split("\n")]

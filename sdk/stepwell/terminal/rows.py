@@ -31,7 +31,7 @@ class Writer(Protocol):
     """Receives batches of rows in order, the first one with `begin`.
 
     Attributes:
-        texts: its values are texts, or None for NULL; else, `json.dumps` accepts them.
+        texts: whether it takes values as texts, with None for NULL; otherwise it takes what `json.dumps` accepts.
     """
 
     texts: bool

@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 _URL_HINT = "use http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
 
 
-#: A URL with credentials, or what git takes for one, in the midst of a text; and a password in libpq's words.
+#: URLs in a text, git's form with credentials among them; and passwords in a Postgres DSN of keywords.
 _URL_IN_TEXT = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+|(?<![^\s='\"])[^\s:/@='\"]+:[^\s/@]+@[^\s:/@]+:[^\s'\"]+"
 )
@@ -159,7 +159,7 @@ def shown(url: str) -> str:
 
 
 def masked(text: str) -> str:
-    """`text` without the names and passwords of URLs in it, and without passwords of a Postgres DSN: for arguments."""
+    """`text`, such as an argument of a command, without names and passwords in URLs, and without passwords in DSNs."""
     text = _URL_IN_TEXT.sub(lambda found: shown(found.group()), text)
     return _PASSWORD.sub(r"\1***", text)
 

@@ -1,4 +1,4 @@
-"""Opens WebSockets to an `Endpoint`, and sends the occasional POST beside them, in an asyncio loop.
+"""Opens WebSockets to an `Endpoint`, and sends an occasional POST, in an asyncio loop.
 
 The only module that uses aiohttp, whose import takes as long as that of numpy: what does not deliver over a WebSocket
 (offline runs, commands, readers of `Api`) does without. Errors of aiohttp leave here in plain words.
@@ -25,7 +25,7 @@ _BAD_KEY = "it refuses the API key (status 401), which is wrong, revoked or expi
 
 
 class Socket:
-    """An open WebSocket. All methods raise LostError once the connection has ended."""
+    """An open WebSocket. Sending and receiving raise LostError once the connection has ended."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket

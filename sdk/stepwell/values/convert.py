@@ -56,7 +56,7 @@ class Inline(Protocol):
 
 
 def key_text(key: object) -> str:
-    """The stored form of a metric's name: see `storable`.
+    """The stored form of a key: see `storable`.
 
     Raises:
         DataError: it is not a string, or is too long.
