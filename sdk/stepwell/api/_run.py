@@ -169,7 +169,7 @@ class Run(RunAttributes):
     def _warn(self, sampled: dict[str, Any] | None) -> None:
         if sampled:
             log.warning(
-                "history() of %s kept %d of %d rows (%s); scan_history() has all",
+                "history() of %s returned %d of %d rows (%s); scan_history() returns all of them",
                 *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
             )
 

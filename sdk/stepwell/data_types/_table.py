@@ -226,7 +226,9 @@ class Table(Media):
             UsageError: the table or the JSON is not INCREMENTAL.
         """
         if self.log_mode != "INCREMENTAL":
-            raise UsageError("only INCREMENTAL tables continue after a resume", detail=f"log_mode={self.log_mode!r}")
+            raise UsageError(
+                "only INCREMENTAL tables can be continued after a resume", detail=f"log_mode={self.log_mode!r}"
+            )
         self.increments.continue_from(previous)
 
     def prepare(self) -> Media:
@@ -242,8 +244,8 @@ class Table(Media):
             return self._frozen
         if self._logged != (now := (len(self.data), len(self.columns))):
             log.warning(
-                "a table that was logged before has changed, and keeps what it held then: "
-                'make it with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
+                "a table was changed after it was logged, and the change is not logged: "
+                'make the table with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
             )
             self._logged = now
         return self._frozen

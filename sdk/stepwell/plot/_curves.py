@@ -150,7 +150,7 @@ def _name(number: Any, labels: Sequence[Any] | None) -> Any:
     if labels is None or not isinstance(number, int):
         return number
     if not 0 <= number < len(labels):
-        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)}")
+        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)} labels")
     return labels[number]
 
 
@@ -164,7 +164,7 @@ def _checked(y_true: Any, y_probas: Any) -> tuple[npt.NDArray[Any], Floats] | No
         truth = truth[:, 0]
     if truth.ndim != 1 or probabilities.ndim != 2 or not len(truth) or len(truth) != len(probabilities):
         raise DataError(
-            "y_true must have a class, and y_probas a row, for each of the same samples",
+            "y_true must have one class, and y_probas one row, for each sample",
             detail=f"their shapes are {truth.shape} and {probabilities.shape}",
         )
     if probabilities.dtype.kind not in "biuf" or not np.isfinite(probabilities.astype(np.float64)).all():

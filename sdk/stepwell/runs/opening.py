@@ -24,7 +24,7 @@ def where_to_continue(session: Session, settings: Settings) -> Mapping[str, Any]
         UnavailableError: the server does not answer in `Timeouts.resume_s`.
     """
     if settings.mode == "offline":
-        log.warning("an offline run starts at step 0: there is no server to ask where it was")
+        log.warning("an offline run starts at step 0: there is no server to ask for its last step")
         return {}
     try:
         return session.sender.wait_attached(settings.timeouts.resume_s)

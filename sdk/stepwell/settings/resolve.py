@@ -192,7 +192,7 @@ def _seconds(name: str, value: object) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise SettingError(
-            f"{name} must be a number of seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+            f"{name} must be a number of seconds, 0 or more", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
         )
     return seconds
 

@@ -203,8 +203,8 @@ class SegmentChain:
                 raise SpoolFullError(
                     "the spool has reached its size limit",
                     detail=f"{self.stored_bytes} bytes in {self._directory}, the limit is {self._max_bytes}",
-                    hint="frames leave it when the server acknowledges them: see with `stepwell status` whether the "
-                    "server can be reached, or raise the limit",
+                    hint="frames are removed when the server acknowledges them: check with `stepwell status` whether "
+                    "the server can be reached, or raise the limit",
                 )
         return writer
 

@@ -81,7 +81,7 @@ class SpoolLock:
             raise SpoolLockedError(
                 "the spool was taken over by another process",
                 detail=str(self._path),
-                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there now",
+                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s, so it may not write there now",
             )
         os.utime(self._path)
 

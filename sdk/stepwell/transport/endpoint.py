@@ -129,7 +129,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         return given
     if given is not None:
         raise SettingError(
-            "the server's URL holds a name and password, and there is an API key, too",
+            "the server's URL holds a name and password, but there is also an API key",
             detail=shown(url),
             hint="both need the Authorization header: unset STEPWELL_API_KEY, or take them out of the URL",
         )
@@ -137,7 +137,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         raise SettingError(
             "the API key holds a character that is not allowed in a header",
             detail=f"{len(api_key)} characters",
-            hint="STEPWELL_API_KEY; is there a line break at its end?",
+            hint="check STEPWELL_API_KEY: is there a line break at its end?",
         )
     return f"Bearer {api_key}"
 
