@@ -24,7 +24,12 @@ _AS_PYTHON: dict[str, Callable[[Any], Any]] = {
 
 
 def ask(client: Client, query: str, timeout_s: float | None) -> list[dict[str, Any]]:
-    """See `Api.sql`."""
+    """Runs a query; see `Api.sql`.
+
+    Raises:
+        UsageError, UnavailableError: as `Api.sql`.
+        CommError: the answer does not come from a Stepwell server.
+    """
     body: dict[str, Any] = {"query": query} | ({} if timeout_s is None else {"timeout_s": timeout_s})
     answer = client.send_json("POST", ("v1", "sql"), body)
     try:

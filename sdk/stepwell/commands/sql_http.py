@@ -23,6 +23,8 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     """Runs one statement and prints its rows.
 
     Args:
+        client: the client of the server.
+        query: the statement.
         format_: `table`, `csv` or `json`.
         timeout_s: the longest that the query may take; the server has a limit, too.
 

@@ -105,7 +105,11 @@ class Mask:
 
 
 def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> dict[str, Any]:
-    """Checks boxes or masks; returns them by name."""
+    """Checks boxes or masks; returns them by name.
+
+    Raises:
+        DataError: they are malformed.
+    """
     if values is None:
         return {}
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):

@@ -87,7 +87,11 @@ class Molecule(Media):
         mmff_optimize_molecule_max_iterations: int = 200,
     ) -> Molecule:
         """A molecule from a formula in SMILES, such as "CCO". For the other arguments, see `from_rdkit` and, for
-        `sanitize`, RDKit."""
+        `sanitize`, RDKit.
+
+        Raises:
+            DataError: as `from_rdkit`.
+        """
         chem = library("rdkit.Chem", "a molecule from SMILES", "rdkit")
         molecule = chem.MolFromSmiles(data, sanitize=sanitize)
         if molecule is None:

@@ -51,7 +51,11 @@ class Object3D(Media):
 
     @classmethod
     def from_file(cls, data_or_path: Any, file_type: str | None = None) -> Object3D:
-        """An object from a path or a file object."""
+        """An object from a path or a file object; see `Object3D`.
+
+        Raises:
+            DataError: it is neither, there is no such file, or it has another format.
+        """
         if not isinstance(data_or_path, str | os.PathLike) and not hasattr(data_or_path, "read"):
             raise DataError("from_file takes a path or a file object", detail=type(data_or_path).__name__)
         return cls(data_or_path, file_type=file_type)

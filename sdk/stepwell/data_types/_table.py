@@ -171,7 +171,11 @@ class Table(Media):
             self.add_column(name, cells, optional=True)
 
     def get_column(self, name: Any, convert_to: str | None = None) -> Any:
-        """The cells of a column, as a new list; as an array with `convert_to="numpy"`."""
+        """The cells of a column as a new list or, with `convert_to="numpy"`, as an array.
+
+        Raises:
+            DataError: there is no such column, or `convert_to` is another word.
+        """
         if convert_to not in (None, "numpy"):
             raise DataError(f"a column cannot be converted to {convert_to!r}", hint='"numpy" or None')
         number = self._number(name)

@@ -131,10 +131,11 @@ class Increment(Media):
         return held_bytes(self._rows)
 
     def continue_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
-        """For a resumed run: a table without increments continues after the last one of this metric.
+        """For a resumed run: a table without increments continues after the last one under the same key.
 
         Args:
-            tables: by metric, the JSON of the last increments. Read and written in the thread that encodes.
+            tables: by key, the JSON of the last increments. Read and written in the thread that encodes.
+            metric: the key of this table.
         """
         self._last = tables, metric
 

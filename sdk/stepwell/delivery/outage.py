@@ -39,7 +39,8 @@ class Outage:
     Args:
         url: the URL of the server, for messages.
         queue: the place where frames wait, for messages.
-        away_s: how long the server may be unreachable before a line says so.
+        away_s: how long the server may be unreachable before a line says so. A refused key or client is reported at
+            once.
         stalled_s: how long it may be reachable without storing any waiting frame.
         clock: returns a monotonic time in seconds.
         tells_away: whether to report an unreachable server; one that stores nothing is always reported.

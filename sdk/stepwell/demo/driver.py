@@ -79,6 +79,7 @@ class Demo:
         """Runs the demo; returns the exit code.
 
         Raises:
+            SettingError: a library is not installed, or the Postgres of the given server is not known.
             Error: a process could not be started, or has failed.
         """
         for module, package in (("sklearn", "scikit-learn"), ("asyncpg", "asyncpg")):

@@ -43,6 +43,8 @@ def pr_curve(
         classes_to_plot: the classes to draw; default all.
         interp_size: the number of values of recall between 0 and 1; the precision at each is the highest at that recall
             or above it, to three digits.
+        title: the title of the chart.
+        split_table: see `CustomChart`.
 
     Returns:
         The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
@@ -72,7 +74,8 @@ def roc_curve(
     title: str = "ROC Curve",
     split_table: bool = False,
 ) -> CustomChart | None:
-    """A chart of true positive rate over false positive rate for each class. For the arguments, see `pr_curve`."""
+    """A chart of true positive rate over false positive rate for each class. For arguments and errors, see
+    `pr_curve`."""
     problem = _checked(y_true, y_probas)
     if problem is None:
         return None

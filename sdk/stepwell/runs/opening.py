@@ -40,6 +40,7 @@ def how_it_continues(settings: Settings, reply: Mapping[str, Any], step: int) ->
     """The line for the terminal about a run that does not start at step 0; None: no line.
 
     Args:
+        settings: the settings of the run.
         reply: see `where_to_continue`.
         step: the first step of this process.
     """

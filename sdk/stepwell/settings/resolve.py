@@ -28,7 +28,7 @@ from stepwell.wire import MAX_TAG
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 
-#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+#: Environment variable → attribute of `Settings`. Without STEPWELL_WRITER, `_RANK_VARIABLES` give the writer.
 ENVIRONMENT = {
     "STEPWELL_URL": "url",
     "STEPWELL_DIR": "dir",
@@ -83,6 +83,7 @@ def resolve(
     """The settings from arguments (None: not given) and environment.
 
     Args:
+        environment: the environment variables.
         nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
             another run. Not called when the program gives the id, or resumes a run.
 

@@ -192,6 +192,7 @@ def storage_error(error: OSError, doing: str) -> SpoolError:
     """The Stepwell error for an error of the operating system.
 
     Args:
+        error: the error; a full disk becomes a SpoolFullError.
         doing: the action, as in "the spool could not {doing}".
     """
     message = f"the spool could not {doing}"

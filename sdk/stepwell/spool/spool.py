@@ -222,6 +222,7 @@ class Spool:
 
         Args:
             from_seq: `first_seq` … `next_seq`.
+            max_bytes, max_frames: the limits.
 
         Raises:
             ValueError: a seq that was acknowledged already or never appended.

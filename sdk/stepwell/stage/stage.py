@@ -9,10 +9,9 @@ The common call — a flat dict of numbers with the keys and types of an earlier
 compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
 and prepares the fast path for the next call of its kind.
 
-Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
-true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. If
-it is set but no call of this thread is running, an exception (Ctrl-C) has ended the previous call, and the rows are
-healed first.
+Code that logs may run inside a call of the same thread: a signal handler, `__del__`, a weakref callback, a logging
+handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. When a call that
+is not inside another one finds it set, an exception (Ctrl-C) has ended the call before, and the rows are healed first.
 """
 
 from __future__ import annotations

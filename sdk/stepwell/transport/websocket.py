@@ -39,7 +39,11 @@ class Socket:
             await self._socket.send_bytes(message)
 
     async def receive(self) -> str | bytes:
-        """Waits for the next message."""
+        """Waits for the next message, and returns it.
+
+        Raises:
+            LostError: the connection has ended.
+        """
         with _plainly():
             message = await self._socket.receive()
         if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
