@@ -102,7 +102,7 @@ def test_status_works_without_a_key(guarded_server: Server, stepwell_command: Ru
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create",), "a key counts either in an entity or project, or on the whole server"),
+        (("create",), "a key is valid either in an entity or project, or on the whole server"),
         (("create", "team", "--server"), "both were given"),
         (("create", "/p"), "is neither an entity nor entity/project"),
         (("create", "team/"), "is neither an entity nor entity/project"),

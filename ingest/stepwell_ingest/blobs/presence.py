@@ -45,7 +45,7 @@ class Presence:
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
+        with postgres_errors("look up a blob"):
             row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
         return await self._if_there(sha256, row)
 
@@ -56,7 +56,7 @@ class Presence:
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
+        with postgres_errors("look up a blob"):
             row = await self._pool.fetchval(self._sql["touch_blob"], bytes.fromhex(sha256), self._fresh)
         return await self._if_there(sha256, row)
 

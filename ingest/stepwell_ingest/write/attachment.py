@@ -97,7 +97,7 @@ def attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Except
             return WrongRunError(
                 "this session belongs to another run",
                 detail=f"{path}, session {request.session.hex()}",
-                hint="a spool directory was mixed up; each run has its own",
+                hint="was a spool copied from another run? Each run needs a spool of its own",
             )
         case "ST004":
             done = "resumed" if request.rewind_to is None else "rewound"
