@@ -38,7 +38,7 @@ class Grid:
         if self.extremes:
             return f"rows with the first, last, smallest and largest value and any NaN or Inf of each key, in {width}"
         return (
-            f"the first and last row in {width}; extremes of more than {MAX_METRICS} keys are not kept: "
+            f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: "
             "name the keys to read"
         )
 
