@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION stepwell.hidden_tables_v1() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
     -- The tables of which a reader sees nothing: what the server locks, and who has access.
-    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit']
+    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit', 'blob_owner']
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean
