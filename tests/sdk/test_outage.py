@@ -205,7 +205,7 @@ def test_refused_key_is_told_at_once(
         until(lambda: bool(logged_lines(caplog)))
         run.finish()
     (line,) = logged_lines(caplog)
-    assert f"{run.settings.url} takes nothing: {why}" in line
+    assert f"{run.settings.url} accepts nothing: {why}" in line
     assert "queued in" in line
 
 
