@@ -1,1 +1,1 @@
-"""Who may do what: the form of API keys, the rights of a caller, and the keys that the database knows."""
+"""Access control: the form of API keys, the rights of callers, and a worker's cache of the keys in the database."""

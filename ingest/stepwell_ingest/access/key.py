@@ -4,8 +4,8 @@
          id (12)      secret (32)                      checksum (6)
 
 All are letters and digits of base 62. The id names the row of the key and may be shown. The secret has 190 bits; only a
-SHA-256 of id and secret is stored, for which a slow hash would be no gain. The checksum is the CRC-32 of both: scanners
-of leaked secrets can recognise a key without asking anybody, and the server refuses a mistyped one likewise.
+SHA-256 of id and secret is stored; against so long a secret, a slow hash would add nothing. The checksum is the CRC-32
+of both: with it, scanners for leaked secrets recognise a key, and the server refuses a mistyped one, without a look-up.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Key:
 
     @property
     def digest(self) -> bytes:
-        """What is stored of the key: 32 bytes."""
+        """The SHA-256 that is stored instead of the key: 32 bytes."""
         return hashlib.sha256((self.id + self.secret).encode()).digest()
 
 
@@ -52,7 +52,7 @@ def make_key() -> Key:
 
 
 def parse_key(text: str) -> Key | None:
-    """The key that a text holds; None: it has another form, or a wrong checksum."""
+    """Parses a key; None: the text has another form, or a wrong checksum."""
     found = _FORM.fullmatch(text)
     if found is None or _checksum(found[1] + found[2]) != found[3]:
         return None

@@ -1,9 +1,9 @@
 """The API keys that one worker knows: a small cache of the table `api_key`, and the requests that each key has open.
 
-Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. The answer of
-Postgres for an id, also that there is none, is used for `FRESH_S` and compared with the secret in constant time.
-Requests of a key that has been revoked or has expired are ended within `WATCH_S`, streams included, so the stream path
-asks nothing for a frame.
+Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. What Postgres
+answers for an id is used for `FRESH_S`, even that there is no such key; digests are compared in constant time. Requests
+of a key that has been revoked or has expired are ended within about `WATCH_S`, streams included, so streams need not
+look up the key for each frame.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FRESH_S = 2.0
 #: How often the keys of open requests are looked up.
 WATCH_S = 2.0
-#: How often the use of a key is recorded, at most.
+#: The shortest interval at which the use of a key is recorded.
 _NOTE_S = 60.0
 _CACHED = 10_000
 _HINT = (
@@ -42,12 +42,13 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What Postgres said about the id of a key.
+    """The answer of Postgres for the id of a key.
 
     Attributes:
-        at: when, in monotonic seconds.
-        digest: of the key; None: there is no such key.
-        refusal: why the key is not accepted any more; None: it is.
+        at: the monotonic time of the answer, in seconds.
+        digest: the digest of the key; None: there is no such key.
+        principal: the principal of the key; None: there is no such key.
+        refusal: why the key is not accepted any more; None: it is accepted.
     """
 
     at: float
@@ -77,7 +78,7 @@ class Keyring:
         """The principal of a key.
 
         Args:
-            text: the key as it came; None: there was none.
+            text: the key as the client sent it; None: it sent none.
 
         Raises:
             AuthenticationError: it is missing, mistyped, unknown, revoked or expired.
@@ -94,7 +95,7 @@ class Keyring:
         return await self.find(key)
 
     async def find(self, key: Key) -> Principal:
-        """The principal of a key whose form is right; raises as `identify` does."""
+        """The principal of a key whose form is valid; raises the same errors as `identify`."""
         known = self._known.get(key.id)
         if known is None or time.monotonic() - known.at > FRESH_S:
             await self._ask(key.id)
@@ -142,7 +143,7 @@ class Keyring:
                         transport.abort()
 
     async def _ask(self, key_id: str) -> None:
-        """Looks an id up; callers that come meanwhile wait for the same answer."""
+        """Looks up an id; concurrent callers wait for the same answer."""
         task = self._asking.get(key_id)
         if task is None:
             task = self._asking[key_id] = asyncio.create_task(self._look_up([key_id]))
@@ -161,7 +162,7 @@ class Keyring:
             self._known.popitem(last=False)
 
     async def _note(self, key_id: str) -> None:
-        """Records that a key was used, once a minute."""
+        """Records that a key was used, at most once a minute."""
         now = time.monotonic()
         if now - self._noted.get(key_id, -_NOTE_S) < _NOTE_S:
             return

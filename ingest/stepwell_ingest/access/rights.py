@@ -1,4 +1,4 @@
-"""The rights of callers: what each role allows, and where. Pure.
+"""The rights of callers: what each role allows, and in which scope. Pure.
 
 A route names the right that it needs (`Right`). A caller (`Principal`) has a role in a scope: the whole server, an
 entity or one project of it. `authorize` puts both together.
@@ -20,8 +20,8 @@ class Right(StrEnum):
     Attributes:
         PUBLIC: reveals nothing of any project: health, metrics, the description of the API.
         READ: reads runs and files.
-        QUERY: reads all projects of the server, with SQL. Such a request names no project; the right in one is not
-            enough.
+        QUERY: reads all projects of the server, with SQL. It must be held for the whole server, since such a request
+            names no project.
         WRITE: logs to runs and uploads files.
         ADMIN: deletes runs; without a project, shows or changes the server itself.
     """
@@ -53,15 +53,15 @@ class Scope:
     """Where a role counts.
 
     Attributes:
-        entity: None: the whole server.
-        project: None: all projects of the entity.
+        entity: the entity; None: the whole server.
+        project: the project; None: all projects of the entity.
     """
 
     entity: str | None = None
     project: str | None = None
 
     def covers(self, entity: str, project: str) -> bool:
-        """Whether a project lies in it."""
+        """Whether the scope includes a project."""
         return self.entity in (None, entity) and self.project in (None, project)
 
     def __str__(self) -> str:
@@ -92,9 +92,9 @@ class Principal:
     """The caller of a request.
 
     Attributes:
-        name: shown to people and in logs.
-        role: what it may do in `scope`; None: nothing, except for the local user.
-        scope: where.
+        name: its name for people and logs.
+        role: its role in `scope`; None: it may do nothing, unless it is the local user.
+        scope: the projects for which it has the role.
         key_id: the id of its key; None: it has none.
     """
 

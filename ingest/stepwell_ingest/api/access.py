@@ -1,7 +1,7 @@
 """The caller of a request: takes the API key from its headers, and looks it up.
 
 The middleware in `app` calls `identify` before a handler runs, and then checks the right that the route needs
-(`access.rights`). Where only the message names the project, its handler checks again.
+(`access.rights`). Where only the attach message names the project, the handler checks the right again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def identify(keyring: Keyring, request: web.Request, right: Right) -> Prin
     """The sender of `request`: the local user on a server without keys, else the principal of its key.
 
     Args:
-        right: what the route needs. Public routes look at no key.
+        right: the right that the route needs. For public routes, the key is ignored.
 
     Raises:
         AuthenticationError: the request has no key, or one that is unknown, revoked or expired.

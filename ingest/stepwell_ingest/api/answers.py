@@ -1,6 +1,7 @@
-"""The answers that a connection owes its client: given in the order of the messages, each when its work is done.
+"""The queue of answers that a stream owes its client: in the order of the messages, each taken out when its work is
+done.
 
-Stands between the reader of a stream, which puts an answer for each message, and the task that sends them.
+Stands between the reader of a stream, which puts in an answer for each message, and the task that sends them.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ Answer: TypeAlias = Stored | Finish | Error | None
 
 
 class Answers:
-    """A queue of answers for one reader, which wakes up only when the first of them is ready.
+    """A queue of answers for one task that sends them, which wakes up only when the first of them is ready.
 
-    A queue that wakes its reader for each answer, and lets it wait for the submission then, costs one more turn of the
-    event loop for each frame.
+    If the queue woke the task for each answer, and the task then waited for the submission, each frame would cost one
+    more turn of the event loop.
     """
 
     def __init__(self) -> None:
@@ -66,14 +67,14 @@ class Answers:
             self._waiting.set_result(None)
 
     async def next(self) -> Answer:
-        """Waits for the first answer and for its work, and takes it out."""
+        """Waits until there is a first answer and its work is done; removes and returns it."""
         while not self._ready():
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         return self._queue.popleft()
 
     def next_stored(self, cursor: LedgerCursor) -> Stored | None:
-        """Takes out the first answer if it is the acknowledgement of a stored submission of this writer."""
+        """Removes and returns the first answer if it is the acknowledgement of a finished submission of this writer."""
         head = self._queue[0] if self._ready() else None
         if isinstance(head, Stored) and head.submission.cursor is cursor:
             self._queue.popleft()

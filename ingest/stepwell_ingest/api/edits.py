@@ -60,7 +60,7 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
 
 
 async def delete_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Deletes the run for every reader; the next sweep removes its rows.
+    """Deletes the run: no reader sees it any more, and the next sweep removes its rows.
 
     Raises:
         NotFoundError: there is no such run.

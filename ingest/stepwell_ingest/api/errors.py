@@ -63,8 +63,8 @@ class ErrorReply(Exception):
     """An error whose answer has fields besides the error.
 
     Args:
-        error: what went wrong.
-        fields: these fields.
+        error: the error.
+        fields: the other fields.
     """
 
     def __init__(self, error: Error, **fields: object) -> None:

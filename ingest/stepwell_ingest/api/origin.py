@@ -18,7 +18,8 @@ from aiohttp import web
 from stepwell.errors import ForbiddenError, UsageError
 from stepwell_ingest.config import Config
 
-#: The content types of a POST. A form of another site can send three other types only; for these, a browser asks first.
+#: The content types of a POST. A form of another site can send three other types only; before a page of another site
+#: sends one of these, its browser asks the server for permission.
 _TYPES = ("application/json", "application/octet-stream")
 _READING = ("GET", "HEAD")
 _CORP = "Cross-Origin-Resource-Policy"

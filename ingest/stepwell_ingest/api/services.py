@@ -37,22 +37,22 @@ class Services:
     Attributes:
         config: the worker's settings.
         started_at: its start, in Unix seconds.
-        keyring: the API keys, from which callers are known.
+        keyring: the API keys, by which callers are identified.
         authorize: decides whether a caller has a right.
         metrics: counters for Prometheus.
         gate: open until the worker drains.
         room: the memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
-        session_projects: where each session logs.
-        attaches: how much attach messages may bring.
-        space: free space on the disks.
-        pace: for how long senders should gather rows.
+        session_projects: the project of each session.
+        attaches: the limit on the bytes of attach messages.
+        space: the free space on the disks.
+        pace: how long senders should gather rows.
         streams: the open connections.
-        edits: changes to runs that come from readers.
+        edits: changes to runs, layouts and saved views that come from readers.
         reads: the database as reads use it.
         live: live views.
         sql: answers queries that people write.
-        sizes: how much history there is.
+        sizes: the amount of stored history.
         checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
             or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.

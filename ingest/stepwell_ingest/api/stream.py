@@ -1,4 +1,4 @@
-"""One connection of GET /v1/stream: receives frames and sends acknowledgements, pipelined. A client process has one.
+"""One connection of GET /v1/stream: receives frames and sends acknowledgements, pipelined.
 
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
@@ -9,7 +9,7 @@
                                                                    "rejected": […], "checksum"}
     {"type": "finish", "exit_code": 0}                          →
                                                                 ← {"type": "finished"}
-    while frames wait for others, if attach asked for it        ← {"type": "storing"}
+    while its frames wait behind others, if attach asked for it ← {"type": "storing"}
     at any time                                                 ← {"type": "error", code, …}, then close
 
 Acknowledgements are sent after COMMIT, in order; each covers everything below `next_seq`. Another attach on the same
@@ -179,7 +179,7 @@ class StreamHandler:
             log.exception("unexpected error while reading a stream")
             self._answers.put(UnavailableError("unexpected error while reading the stream"))
         finally:
-            # Now: a client that does not answer the close may keep this connection open for a while.
+            # Given back now: a client that does not answer the close may keep this connection open for a while.
             self._give_back(self._held)
             self._held = 0
             self._pieces = Pieces()

@@ -32,7 +32,7 @@ _ITERATIONS = 4096  # the default of Postgres
 
 @dataclass(frozen=True, slots=True)
 class SqlLogin:
-    """The login, and where it is taken.
+    """The login of SQL clients.
 
     Attributes:
         listen: where Postgres listens, and for whom.
@@ -46,10 +46,10 @@ class SqlLogin:
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT of the command line; brackets around an IPv6 address.
+    """Parses HOST:PORT of the command line; an IPv6 address is in brackets.
 
     Raises:
-        argparse.ArgumentTypeError: it is something else.
+        argparse.ArgumentTypeError: the text has another form.
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")

@@ -43,7 +43,7 @@ from stepwell_ingest.server.supervisor import Supervisor
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
-#: Those that make_sql_login_v1 allows to the role of --listen-sql.
+#: The connections that make_sql_login_v1 allows the role of --listen-sql.
 _SQL_CONNECTIONS = 20
 #: Rolling back a pass in progress takes a moment.
 _SEAL_STOP_S = 5.0

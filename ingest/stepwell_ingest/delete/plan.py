@@ -107,7 +107,7 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
 
 
 async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) -> None:
-    """Checks that no fork keeps these runs.
+    """Checks that no remaining fork shows points of these runs.
 
     Args:
         paths: paths by run id, for the message.

@@ -57,6 +57,8 @@ def deliver_files(
     """Delivers the files of a session, and removes its directory if it is empty then.
 
     Args:
+        directory: the directory of the session.
+        settings: the server and the limits.
         patience_s: the longest time without progress.
         show: receives the progress.
         project: entity/project of the session; None: its frames, which name it, are gone.
