@@ -137,8 +137,11 @@ class SealSettings:
         summary_rest_per_name_s: additional time for each metric name of a live run; a wide summary is expensive.
         summary_retry_s: when to look again at a summary that could not be stored because files were missing.
         summary_names: about how many metric names the summaries that one transaction stores may have together.
-        summary_share: the largest share of its time that the sealing process spends on storing summaries.
+        summary_share: the largest share of its time that the sealing process spends on storing summaries; likewise, on
+            folding notes.
         summary_look_share: likewise, on finding the runs to store, which reads the ledgers of all runs.
+        notes_rest_s: the config and names of a run whose newest note of them is this old are folded.
+        notes_rest_per_note_s: additional time for each of these notes, since folding reads them all.
     """
 
     every_s: float = 2.0
@@ -159,6 +162,8 @@ class SealSettings:
     summary_names: int = 4000
     summary_share: float = 0.25
     summary_look_share: float = 0.02
+    notes_rest_s: float = 2.0
+    notes_rest_per_note_s: float = 0.01
 
     @property
     def idle(self) -> datetime.timedelta:

@@ -1,4 +1,4 @@
-"""The sealing loop: looks for work, seals, merges, turns the ring and stores summaries.
+"""The sealing loop: looks for work, seals, merges, turns the ring, folds notes and stores summaries.
 
 Drives the stations of `seal`. Promises: it keeps up with ingest, and while it does, leaves half of the time to others;
 small epochs and large ones get about the same time, so neither waits for the others to end; failed work is retried, and
@@ -21,6 +21,7 @@ from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
+from stepwell_ingest.seal.notes import Notes
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import Candidate, Sealer
 from stepwell_ingest.seal.summaries import Summaries
@@ -56,6 +57,7 @@ class Keeper:
         self._sealer = Sealer(pool, settings)
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
+        self._notes = Notes(pool, settings)
         self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
         self._to_merge: list[tuple[EpochKey, int]] = []
@@ -101,7 +103,8 @@ class Keeper:
                 sealed += await self._try("seal", item.epoch, self._seal(item, calm, until)) or 0
             await self._ring.turn()
             await self._merge()
-            if calm:  # readers can do without stored summaries; writers must wait for sealing
+            if calm:  # readers can do without folded notes and stored summaries; writers must wait for sealing
+                await self._notes.turn()
                 await self._summaries.turn()
         return sealed
 

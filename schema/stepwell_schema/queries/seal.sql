@@ -229,3 +229,34 @@ FROM made m
 ON CONFLICT (run_id) DO UPDATE
 SET sources = excluded.sources, moves = excluded.moves, form = excluded.form, stored = excluded.stored,
     made_at = clock_timestamp();
+
+-- name: unfolded_runs
+-- Runs with notes of config or names that are not folded yet, the newest first. $1: how long the newest of these notes must be old;
+-- $2: how much longer for each such note of the run, since folding reads them all (intervals); $3: the most runs; $4: runs to
+-- leave out.
+SELECT u.run_id
+FROM (
+    SELECT n.run_id, max(n.time) AS newest FROM stepwell.note n
+    WHERE NOT n.folded AND n.kind IN ('config', 'meta') AND n.run_id <> ALL ($4::bigint[]) GROUP BY n.run_id
+) u
+CROSS JOIN LATERAL (
+    SELECT count(*) AS notes FROM stepwell.note n WHERE n.run_id = u.run_id AND n.kind IN ('config', 'meta')
+) a
+WHERE u.newest < clock_timestamp() - $1::interval - a.notes * $2::interval
+ORDER BY u.run_id DESC LIMIT $3;
+
+-- name: fold_notes
+-- Folds the notes of config and names of the runs $1 into their columns. One statement, so the notes that are marked are those that
+-- the columns contain. Runs that another transaction has locked are left out.
+WITH due AS MATERIALIZED (
+    SELECT r.run_id, r.config, r.display_name FROM stepwell.run r
+    WHERE r.run_id = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE stepwell.note n SET folded = true
+    FROM due d WHERE n.run_id = d.run_id AND NOT n.folded AND n.kind IN ('config', 'meta')
+)
+UPDATE stepwell.run r
+SET folded_config = CASE WHEN EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = d.run_id AND n.kind = 'config')
+                         THEN (SELECT c.config FROM stepwell.config_of_v1(d.run_id, d.config) c) END,
+    folded_meta = (SELECT m.meta FROM stepwell.meta_of_v1(d.run_id, d.display_name) m)
+FROM due d WHERE r.run_id = d.run_id;
