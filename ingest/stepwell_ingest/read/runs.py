@@ -125,6 +125,9 @@ async def list_runs(
     run of the project has, each with similar ones.
 
     Args:
+        where, order: the compiled filter and order.
+        limit: the most runs.
+        cursor: "next" of the previous page; None: the first page.
         summary_keys: the keys whose values "summary" of each run includes, where it has them.
 
     Raises:

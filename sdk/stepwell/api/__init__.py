@@ -109,8 +109,10 @@ class Api:
         """A file of a run, downloaded to `root`/`name` unless it exists, and opened for reading.
 
         Args:
-            run_path: see `run`.
+            name: the name of the file in the run.
+            run_path: the path of the run; see `run`.
             replace: whether to replace an existing local file.
+            root: the directory to write the file to.
 
         Raises:
             NotFoundError: (a CommError) there is no such run or file.

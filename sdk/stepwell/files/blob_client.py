@@ -176,13 +176,13 @@ class BlobClient:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._aborted:
-            raise UnavailableError("the upload was ended")
+            raise UnavailableError("the upload was stopped")
         if self._connection is None:
             made = connection(self._endpoint, self._connect_s)
             made.connect()
             if self._aborted:  # during the connect
                 made.close()
-                raise UnavailableError("the upload was ended")
+                raise UnavailableError("the upload was stopped")
             made.sock.settimeout(_ANSWER_S)
             # A head and a small body are sent at once, without waiting for the acknowledgement of the head.
             made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -215,7 +215,7 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
         return BlobTooLargeError(
             "a proxy in front of the server rejects a body of this size",
             detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
-            hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
+            hint=f"configure the proxy to accept bodies of {PART_BYTES:,} bytes",
         )
     if answer.status == 401:  # HEAD is answered without a body
         return AuthenticationError("the server requires an API key, or refuses this one", detail=detail)

@@ -169,7 +169,7 @@ class BlobUploader:
             try:
                 thread.start()
             except RuntimeError as error:
-                log.debug("no thread for uploads: %s", error)
+                log.debug("a thread for uploads could not be started: %s", error)
                 return
             self._clients.append(client)
             self._threads.append(thread)
@@ -251,7 +251,7 @@ class BlobUploader:
         with self._changed:
             self.counts.damaged += 1
         log.error(
-            "the disk has damaged a file before it was sent; it is lost, and its remains are at %s.damaged",
+            "a file was damaged on the disk before it was sent, and is lost; its remains are at %s.damaged",
             self._spool.path(blob.sha256),
         )
         self._done(blob)

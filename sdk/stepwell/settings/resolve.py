@@ -28,7 +28,7 @@ from stepwell.wire import MAX_TAG
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 
-#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+#: Environment variable → attribute of `Settings`. Without STEPWELL_WRITER, `_RANK_VARIABLES` give the writer.
 ENVIRONMENT = {
     "STEPWELL_URL": "url",
     "STEPWELL_DIR": "dir",
@@ -83,8 +83,10 @@ def resolve(
     """The settings from arguments (None: not given) and environment.
 
     Args:
+        environment: the environment variables.
         nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
-            another run. Not called when the program gives the id, or resumes a run.
+            another run. Not called when the program gives the id, or when the environment gives that of a run to be
+            resumed.
 
     Raises:
         SettingError: a value is invalid, or more than one of resume, resume_from and fork_from is given.
@@ -191,7 +193,7 @@ def _seconds(name: str, value: object) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise SettingError(
-            f"{name} must be a number of seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+            f"{name} must be a number of seconds, 0 or more", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
         )
     return seconds
 
