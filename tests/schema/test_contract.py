@@ -98,8 +98,8 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty. Layouts
-    # and views belong to a project.
+    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty.
+    # Layouts and views belong to a project.
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
         *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "project_layout", "saved_view")
     }
