@@ -1,5 +1,6 @@
 # A Stepwell server. Build: docker build -t stepwell .
-# Run: docker run -p 8770:8770 -v stepwell:/data stepwell
+# Run: docker run --name stepwell -p 8770:8770 -v stepwell:/data stepwell
+# Requests need a key; the first one: docker exec stepwell stepwell keys create --server --role admin
 
 FROM python:3.12-slim AS build
 WORKDIR /src
@@ -24,4 +25,4 @@ EXPOSE 8770
 # On SIGTERM the server stores all accepted data before it exits. Allow time for that: docker stop -t 60.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["stepwell", "status"]
-CMD ["stepwell", "up", "--host", "0.0.0.0", "--data", "/data"]
+CMD ["stepwell", "up", "--host", "0.0.0.0", "--require-keys", "--data", "/data"]

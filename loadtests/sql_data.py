@@ -102,7 +102,9 @@ async def load(connection: asyncpg.Connection, shape: Shape, seed: int) -> int:
             total += await _history(connection, sql, run, _points(run, shape, rng))
     await connection.execute(POINTS)
     for start in range(0, len(made), 200):  # for all runs, since running ones have not changed either
-        await connection.execute(sql["store_summaries"], [run.run_id for run in made[start : start + 200]])
+        run_ids = [run.run_id for run in made[start : start + 200]]
+        await connection.execute(sql["store_summaries"], run_ids)
+        await connection.execute(sql["fold_notes"], run_ids)
     # Autovacuum does the same, except for the parents of partitions, which it never analyzes.
     for (table,) in await connection.fetch(
         "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace IN "

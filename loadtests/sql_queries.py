@@ -140,6 +140,15 @@ QUERIES = (
                                          '{{train/loss}}', 100) s JOIN stepwell.run r USING (run_id)""",
     ),
     Query(
+        "history_samples of a metric over a project, 200 buckets",
+        f"""SELECT r.name, s.bucket_step, s.count, s.min, s.max, s.mean
+            FROM stepwell.history_samples((SELECT array_agg(run_id) FROM stepwell.run WHERE {_LARGE}),
+                                         '{{train/loss}}', 200) s JOIN stepwell.run r USING (run_id)""",
+        f"""SELECT r.name, p.step, count(*), min(p.value), max(p.value), avg(p.value)
+            FROM bench.run r JOIN bench.point p USING (run_id)
+            WHERE r.{_LARGE} AND p.metric = 'train/loss' GROUP BY 1, 2""",
+    ),
+    Query(
         "metrics of a wide run with their first and last steps",
         f"SELECT name, first_step, last_step FROM stepwell.metrics WHERE run_id = {_WIDE}",
         f"SELECT metric, min(step), max(step) FROM bench.point WHERE run_id = {_PLAIN_WIDE} GROUP BY 1",

@@ -22,7 +22,7 @@ from fixtures.programs import ALONE
 # In an order in which no plugin imports a later one: pytest rewrites the asserts of a plugin when it imports it.
 pytest_plugins = [
     *("fixtures.postgres", "fixtures.ingest", "fixtures.commands", "fixtures.server", "fixtures.media"),
-    *("fixtures.blobs", "fixtures.web_fronts"),
+    *("fixtures.blobs", "fixtures.web_fronts", "fixtures.access"),
 ]
 
 Context = dict[str, Any]

@@ -23,11 +23,12 @@ class Limits:
         connection_bytes: the same for one connection; above it, the worker stops reading from that socket.
         message_bytes: the largest POST body.
         attach_bytes: the largest body of POST /v1/attach (a config).
-        attach_burst_bytes, attach_bytes_per_s: what attach messages may bring at once, and each second from then on;
-            each counts 4 KiB and its own bytes.
-        free_bytes: what stays free on the disks of the server, or a twentieth of a smaller disk: frames, and at twice
-            that files, are refused before.
-        head_bytes: the head of a request, all in all, with what a body sends before its handler begins (under 1 MiB).
+        attach_burst_bytes, attach_bytes_per_s: the bytes of attach messages that are accepted at once, and then each
+            second; a message counts 4 KiB and its own bytes.
+        free_bytes: the space that stays free on the disks of the server, but at most a twentieth of a disk. Frames are
+            refused while less is free, files while less than twice as much is free.
+        head_bytes: the largest head of a request. The part of a body that arrives before its handler begins counts, too
+            (under 1 MiB).
         post_frames, post_sessions: how many one POST body may hold.
         request_line_bytes: the longest path and query (keys are in it), and the longest header (a live view's cursor).
         streams: the most open WebSocket connections; further ones are told to come back later.
@@ -69,16 +70,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds.
+    """Time-outs and intervals, in seconds.
 
     Attributes:
         statement_s: the longest that one statement of a batch may take.
         connect_s: the longest wait for a connection to Postgres.
-        lock_s: the longest that a statement of a batch may wait for a lock, of a table that is. Writers and runs whose
-            rows are locked are left out, and tried again.
+        lock_s: the longest that a statement of a batch may wait for the lock of a table. It does not wait for locks of
+            rows: writers and runs whose rows are locked are left out, and tried again.
         attach_lock_s: the longest that an attach holds a connection while its run is locked, before it is tried again.
-        locked_s: how long a frame or an attach is tried again whose writer or run is locked; then its sender is told.
-        failing_s: how long batches may fail, whatever the cause, before the worker is not ready and says why.
+        locked_s: how long frames and attaches are tried again while their writer or run is locked; then their sender
+            gets an error.
+        failing_s: how long batches or attaches may fail, whatever the cause, before the worker is not ready and says
+            why.
         head_s: the longest that a connection may be open, or idle after an answer, without a whole head of a request.
             Longer than the 60 s for which proxies keep idle connections: else a request may meet a closing one.
         attach_s: the longest that a new stream may take to attach.
@@ -120,12 +123,12 @@ class SealSettings:
 
     Attributes:
         every_s: how often to look for work.
-        steps: the number of rows of a live epoch from which on a pass is worthwhile.
+        steps: the number of rows at which a pass over a live epoch is worthwhile.
         points: likewise, the number of points; a wide run reaches it in fewer steps.
         idle_s: an epoch that has not moved for this long is sealed whole.
         age_s: no point stays hot for longer than about this.
         pass_bytes: about how many bytes of values one pass reads; a pass needs five times as much memory.
-        at_once: the number of epochs of one look, small ones and large ones each.
+        at_once: the most small epochs, and the most large ones, that one search returns.
         merge_passes: the number of passes whose short chunks are merged into one.
         slot_bytes, slot_age_s: the size or age at which the hot ring turns to its next slot.
         calm_bytes: the amount of hot history that may wait to be sealed before sealing hurries and ingest slows down.
@@ -133,9 +136,12 @@ class SealSettings:
         summary_rest_s: the summary of a run that has not moved for this long is stored.
         summary_rest_per_name_s: additional time for each metric name of a live run; a wide summary is expensive.
         summary_retry_s: when to look again at a summary that could not be stored because files were missing.
-        summary_names: about how many metric names the runs have whose summaries one transaction stores.
-        summary_share: the largest share of its time that the sealing process spends on storing summaries.
+        summary_names: about how many metric names the summaries that one transaction stores may have together.
+        summary_share: the largest share of its time that the sealing process spends on storing summaries; likewise, on
+            folding notes.
         summary_look_share: likewise, on finding the runs to store, which reads the ledgers of all runs.
+        notes_rest_s: the config and names of a run whose newest note of them is this old are folded.
+        notes_rest_per_note_s: additional time for each of these notes, since folding reads them all.
     """
 
     every_s: float = 2.0
@@ -156,6 +162,8 @@ class SealSettings:
     summary_names: int = 4000
     summary_share: float = 0.25
     summary_look_share: float = 0.02
+    notes_rest_s: float = 2.0
+    notes_rest_per_note_s: float = 0.01
 
     @property
     def idle(self) -> datetime.timedelta:
@@ -177,17 +185,17 @@ class Reads:
         wait_s: the longest wait for a connection; then 503.
         statement_s: the longest that one statement may take.
         costly, costly_s: how many lists with $regex filters are read at a time, and the longest that one may take.
-        page_points: points that are read, held and sent at a time, about.
-        page_bytes: bytes that one page may hold; where a page would hold more, fewer steps are read at a time.
-        answer_bytes: values (objects, configs, notes) that one page of an answer in JSON may hold. A page that would
-            hold more ends earlier and says where to go on; one larger value is replaced by a text.
-        memory_bytes: what all answers hold at a time, while they are read and until they are sent; more reads wait.
-        send_s: a client that takes nothing for this long is given up.
-        runs, objects: rows of one answer.
-        keys: names that one request may ask for.
-        buckets: of one metric in one answer.
-        samples: rows that a sampled answer aims at, at most.
-        listeners: live views; further ones are told to come back later.
+        page_points: about how many points are read, held and sent at a time.
+        page_bytes: the most bytes of one page; where a page would hold more, fewer steps are read at a time.
+        answer_bytes: the most bytes of values (objects, configs, notes) in one page of an answer in JSON. A page that
+            would hold more ends earlier and says where to continue; a single larger value is replaced by a text.
+        memory_bytes: the most bytes that all answers hold, from reading until they are sent; further reads wait.
+        send_s: a client that takes nothing for this long is disconnected.
+        runs, objects: the most rows of one answer.
+        keys: the most names that one request may ask for.
+        buckets: the most buckets of one metric in one answer.
+        samples: the most rows that a request for a sample may ask for.
+        listeners: the most live views; further ones are told to come back later.
         live_poll_s: how often a worker looks for new points, for all its listeners together.
         live_points: the most points of one event; a listener that is further behind starts over.
         live_waiting: the most ranges of objects waiting for their files that the cursor of a live view records.
@@ -229,9 +237,9 @@ class Sql:
         statement_s: the longest that Postgres may work on one query.
         answer_s: the longest that one answer may take, including sending.
         query_bytes: the largest request body.
-        rows, answer_bytes: rows and bytes of one answer; beyond them, it is cut and says so.
-        row_bytes: a query with a larger row is refused, before the row is read.
-        batch_bytes: rows that are read, held and sent at a time, about; one larger row is held alone.
+        rows, answer_bytes: the most rows and bytes of one answer; a longer answer is cut off, and its client can tell.
+        row_bytes: the largest row; a query with a larger one is refused before the row is read.
+        batch_bytes: about how many bytes of rows are read, held and sent at a time; a larger row is held alone.
         look_s: how often a worker checks whether the client of a query is still there.
     """
 
@@ -256,10 +264,11 @@ class Config:
     Attributes:
         dsn: the DSN of Postgres.
         host, port: the address to listen on; port 0 picks a free one.
-        public_hosts: further names by which clients reach it, separated by commas. Others are refused
-            (`api/origin.py`).
-        reuse_port: several workers share the port.
+        public_hosts: further names by which clients reach the server, separated by commas. Requests under other names
+            are refused (`api/origin.py`).
+        reuse_port: whether several workers share the port.
         limits, timeouts, seal, reads, sql: see there.
+        require_keys: requests need an API key; False: every caller is the local user, who may do everything.
         blobs: where files go: a folder, or s3://bucket/prefix; None: this server takes none.
         data_dir: where Postgres has its data, if that is a disk of this server; None: it runs elsewhere.
     """
@@ -269,6 +278,7 @@ class Config:
     port: int = 8770
     public_hosts: str = ""
     reuse_port: bool = False
+    require_keys: bool = False
     blobs: str | None = None
     data_dir: str | None = None
     limits: Limits = Limits()

@@ -35,6 +35,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self.frames = Counter("stepwell_frames", "Frames by outcome.", ["outcome"], registry=registry)
+        self._frames_stored = self.frames.labels("stored")
         self.points = Counter("stepwell_points_stored", "Points committed.", registry=registry)
         self.objects = Counter("stepwell_objects_stored", "Objects committed.", registry=registry)
         self.notes = Counter("stepwell_notes_stored", "Notes committed.", registry=registry)
@@ -76,7 +77,7 @@ class Metrics:
                 notes += len(entry.frame.objects) if entry.header.notes else 0
             else:
                 rejected += 1
-        self.frames.labels("stored").inc(stored)
+        self._frames_stored.inc(stored)
         if rejected:
             self.frames.labels("rejected").inc(rejected)
         self.points.inc(points)

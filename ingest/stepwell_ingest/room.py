@@ -1,4 +1,4 @@
-"""A count of bytes with a limit: who wants more than is left waits, or is told to come back.
+"""A count of bytes with a limit: a request for more than is left waits, or is told to try again later.
 
 Used by `write.admission` for frames that come in, and by `read.database` for answers that go out.
 """
@@ -15,8 +15,8 @@ class Room:
     """A count of bytes with a limit, first come, first served.
 
     Args:
-        limit_bytes: how much may be held at a time. A message larger than that is let in alone.
-        retry_after_s: what `reserve_now` tells the client to wait.
+        limit_bytes: the most bytes that may be held. More than that is admitted only when nothing else is held.
+        retry_after_s: the pause that the error of `reserve_now` asks the client to make.
     """
 
     def __init__(self, limit_bytes: int, retry_after_s: float) -> None:
@@ -38,12 +38,12 @@ class Room:
         try:
             await turn
         except asyncio.CancelledError:
-            # Either the turn came at the moment of cancelling, or those behind this one may fit where it did not.
+            # If the turn has come already, its bytes are given back. If not, smaller requests behind it may fit now.
             self.give_back(0 if turn.cancelled() else size)
             raise
 
     def add(self, size: int) -> None:
-        """Holds `size` more bytes for what was let in already, even beyond the limit; the next ones wait for it."""
+        """Holds `size` more bytes for an admitted request, even beyond the limit; later requests wait for them."""
         self.held_bytes += size
 
     def reserve_now(self, size: int) -> None:
@@ -62,7 +62,7 @@ class Room:
         self.held_bytes += size
 
     def give_back(self, size: int) -> None:
-        """Frees `size` held bytes, which lets the next ones in that wait for them."""
+        """Frees `size` held bytes, and admits waiting requests in order, for as long as they fit."""
         self.held_bytes -= size
         while self._waiting:
             size, turn = self._waiting[0]

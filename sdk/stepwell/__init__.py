@@ -235,7 +235,7 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
         PROCESS.current.finish(exit_code, quiet)
 
 
-#: Its older name.
+#: The older name of `finish`.
 join = finish
 
 

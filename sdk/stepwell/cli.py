@@ -51,14 +51,15 @@ class _Entry(NamedTuple):
     target: str  # module:attribute; empty: an entry point
 
 
-#: The overview repeats the first lines, because loading every command to print it would take most of a second.
+#: The first lines of the commands, repeated here because the overview would take most of a second to load them all.
 _COMMANDS = {
     "up": _Entry("start a server, with a Postgres of its own or yours", ""),
     "demo": _Entry("train a small model on four ranks, log it, and read it back with SQL", "stepwell.commands.demo"),
     "open": _Entry("open the page of a run or project in the browser", "stepwell.commands.open"),
     "sql": _Entry("query the stored history with SQL, read-only", "stepwell.commands.sql"),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
-    "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),
+    "keys": _Entry("make, list and revoke API keys", ""),
+    "status": _Entry("show the server, and what waits in the spools below a directory", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
 }
 
@@ -136,7 +137,7 @@ def _warn_of_passwords(options: argparse.Namespace) -> None:
             option = f"--{name.replace('_', '-')}"
             instead = "" if name == "url" else ", or put the password into ~/.pgpass"
             sys.stderr.write(
-                f"stepwell: all users of this machine can see the password in {option}, in the list of processes\n"
+                f"stepwell: the password in {option} is visible to all users of this machine in the list of processes\n"
                 f"  Hint: set {variable} instead{instead}\n"
             )
 

@@ -63,7 +63,7 @@ class CapturedRun:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """`run.summary`: one value for each metric, as `define_metric` asks, and values that were set."""
+        """`run.summary`: one value for each key, as `define_metric` asks, and values that were set."""
         self._session.collect()
         return self.run.summary.as_dict()
 
@@ -82,7 +82,7 @@ class CapturedRun:
 
     @property
     def alerts(self) -> list[dict[str, Any]]:
-        """title, text, level and wait_duration_s of each alert."""
+        """Each alert as a dict: title, text, level and wait_duration_s."""
         return self._said("alert")
 
     @property
@@ -120,7 +120,7 @@ class Capture:
 
     def __enter__(self) -> Self:
         if PROCESS.recorder is not None:
-            raise UsageError("capture() is active already", hint="use the object of the outer one")
+            raise UsageError("capture() is active already", hint="use the object that the outer capture() returned")
         self._temporary = tempfile.TemporaryDirectory(prefix="stepwell-")
         self.directory = Path(self._temporary.name)
         self._outside = PROCESS.swap_current(None)

@@ -102,10 +102,10 @@ class TestUp:
         assert (server.data / "server.json").stat().st_mode & 0o777 == 0o600
 
     def test_sigterm_drains_and_leaves_no_process(self, start_server: Callable[..., Server], data_place: Path) -> None:
-        running = start_server(data_place / "data", "--host", "0.0.0.0")
+        running = start_server(data_place / "data", "--host", "0.0.0.0", "--without-keys")
         family = [psutil.Process(running.process.pid), *psutil.Process(running.process.pid).children(recursive=True)]
         assert len(family) > 2
-        assert "WARNING: there is no access control yet" in running.output
+        assert "WARNING: no key is required" in running.output
         assert running.end() == 0
         assert running.output.endswith("stepwell: stopping Postgres\nstepwell: stopped\n")
         assert psutil.wait_procs(family, timeout=5)[1] == []

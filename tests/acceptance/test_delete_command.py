@@ -300,8 +300,8 @@ class TestStatus:
         assert " MB on disk, " in history
         assert " points" in history
         assert any(line.endswith(" of 6 hot slots in use") and " not sealed yet" in line for line in lines)
-        runs = lines.index("runs    the largest, with their share of the disk (an estimate):")
-        projects = lines.index("projects the largest, with their share of the disk (an estimate):")
+        runs = lines.index("runs    the largest, with the disk space that they take (estimated):")
+        projects = lines.index("projects the largest, with the disk space that they take (estimated):")
         assert any(line.split()[:2] == ["default/p/sized", "100"] for line in lines[runs:projects])
         assert any(line.split()[0] == "default/p" for line in lines[projects:])
 

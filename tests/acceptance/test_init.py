@@ -179,7 +179,7 @@ def test_ineffective_arguments_give_a_warning(caplog: pytest.LogCaptureFixture) 
 
 def test_unknown_run_attributes_cannot_be_set() -> None:
     run = offline()
-    with pytest.raises(UsageError, match="a run has no 'note' to set"):
+    with pytest.raises(UsageError, match="a run has no attribute 'note' that can be set"):
         run.note = "x"  # type: ignore[attr-defined]
     for name in ("id", "project", "path", "step", "group", "url", "settings"):
         with pytest.raises(AttributeError):
@@ -203,10 +203,10 @@ def test_run_dir_is_created_on_access(tmp_path: Path) -> None:
     ("arguments", "text"),
     [
         ({"level": "FATAL"}, "the level of an alert must be INFO, WARN or ERROR"),
-        ({"wait_duration": "soon"}, "wait_duration must be seconds or a timedelta"),
-        ({"wait_duration": -1}, "wait_duration must be seconds or a timedelta"),
-        ({"wait_duration": 10**400}, "wait_duration must be seconds or a timedelta"),
-        ({"wait_duration": float("nan")}, "wait_duration must be seconds or a timedelta"),
+        ({"wait_duration": "soon"}, "wait_duration must be a number of seconds or a timedelta"),
+        ({"wait_duration": -1}, "wait_duration must be a number of seconds or a timedelta"),
+        ({"wait_duration": 10**400}, "wait_duration must be a number of seconds or a timedelta"),
+        ({"wait_duration": float("nan")}, "wait_duration must be a number of seconds or a timedelta"),
     ],
 )
 def test_invalid_alert_is_refused(arguments: dict[str, Any], text: str) -> None:

@@ -194,6 +194,6 @@ async def test_truncated_answer_is_an_error(ask: Ask, postgres_dsn: str) -> None
             query = ("SELECT generate_series(1, 9) AS n", "--format", format_, "--url", worker.url)
             done = await asyncio.to_thread(ask, *query)
             assert (done.returncode, done.stdout) == (1, shown)
-            assert "there are more than these 3 rows" in done.stderr
+            assert "one answer of the server holds only these 3" in done.stderr
     finally:
         await worker.stop()

@@ -109,6 +109,7 @@ STATIONS = [
     "metrics",
     "room",
     "db",
+    "access",
     "write",
     "read",
     "blobs",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stepwell_ingest.api.access import Right
+from stepwell_ingest.access.rights import Right
 from stepwell_ingest.api.route import Route
 from stepwell_ingest.api.routes import PAGES, routes
 from stepwell_ingest.config import Reads

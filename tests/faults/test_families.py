@@ -80,7 +80,7 @@ async def test_all_reads_agree(pool: asyncpg.Pool, families: Families, to_the_en
 @pytest.mark.parametrize(
     ("file", "right", "wrong", "seen"),
     [
-        ("060_history_reads", "p.last ORDER BY p.step_hi DESC", "p.last ORDER BY p.step_lo DESC", "history_sample"),
+        ("057_buckets", "p.last ORDER BY p.step_hi DESC", "p.last ORDER BY p.step_lo DESC", "history_sample"),
         ("080_metric_stats", "generate_series(1, b.last) AS i", "generate_series(1, b.last + 1) AS i", "metric_stats"),
         ("010_runs", "WHERE x.run_id = r.run_id AND", "WHERE false AND", "last_step"),
         (
@@ -92,7 +92,7 @@ async def test_all_reads_agree(pool: asyncpg.Pool, families: Families, to_the_en
         ("140_attach", "x.below_step > step_ + 1", "false", "rewound to"),
         ("140_attach", "least(back_to, stepwell.end_before_v1(id, together))", "back_to", "goes on behind step 3935"),
         (
-            "060_history_reads",
+            "057_buckets",
             "CASE WHEN k < 63 THEN 1::bigint << k ELSE 9223372036854775807 END",
             "1::bigint << k",
             "history_sample",
@@ -113,7 +113,7 @@ async def test_mistakes_in_sql_are_detected(
     seen: str,
 ) -> None:
     to_the_end = "<< k" in wrong
-    if file == "060_history_reads" and not to_the_end:  # visible only if chunks overlap, as merges once left them
+    if file == "057_buckets" and not to_the_end:  # visible only if chunks overlap, as merges once left them
         joined = stretches.regroup
         monkeypatch.setattr(stretches, "regroup", lambda found, _=(): joined(found))
         monkeypatch.setattr(

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from fixtures.ingest import Client, Session, post, start_worker
-from stepwell_ingest.api.access import LOCAL, Principal, Right, authorize
+from stepwell_ingest.access.rights import LOCAL, Principal, Right, authorize
 from stepwell_ingest.api.route import Route
 from stepwell_ingest.api.routes import routes
 from stepwell_ingest.config import Reads

@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from fixtures.reads import RUN, ask
-from stepwell_ingest.api.access import Right
+from stepwell_ingest.access.rights import Right
 from stepwell_ingest.api.app import create_app
 from stepwell_ingest.api.route import Route
 from stepwell_ingest.api.routes import routes

@@ -83,6 +83,7 @@ async def test_every_query_has_a_plan_to_check() -> None:
     assert unchecked == {
         # Functions in PL/pgSQL, whose plans EXPLAIN does not show; of the last one, time reaches no index.
         "history_sample of a metric over a project, 100 buckets",
+        "history_samples of a metric over a project, 200 buckets",
         "leaderboard: a summary that define_metric makes of a fifth of the runs",
         "since I last looked: how many points a project has logged",
     }

@@ -98,20 +98,18 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     )
     unique = {row["table"] for row in rows}
     assert {"run", "metric", "writer", "ledger", "rejection", "metric_2026_01"} <= unique
-    # Blobs belong to no run, since a file may be in many. `lock` is never changed; `run_being_made` is always empty.
-    # Layouts and views belong to a project.
-    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == {
-        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "project_layout", "saved_view")
-    }
+    # Blobs belong to no run, since a file may be in many, and keys neither. `lock` is never changed, and
+    # `run_being_made` is always empty. Layouts and views belong to a project.
+    others = {"migration", "replaced", "hot_ring", "blob", "lock", "run_being_made"}
+    others |= {"project_layout", "saved_view", "api_key"}
+    assert {row["table"] for row in rows if "run_id" not in row["columns"]} == others
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "
         "JOIN pg_class t ON t.oid = c.conrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY (c.conkey) "
         "WHERE t.relnamespace = 'stepwell'::regnamespace AND c.contype IN ('p', 'u', 'x') GROUP BY c.oid, 1"
     )
     without = {row["relname"] for row in constraints if "run_id" not in row["columns"]}
-    assert without == {
-        *("migration", "replaced", "hot_ring", "blob", "lock", "run_being_made", "project_layout", "saved_view")
-    }
+    assert without == others
 
 
 async def test_there_are_no_foreign_keys_or_triggers(connection: asyncpg.Connection) -> None:

@@ -272,7 +272,7 @@ def test_file_damaged_in_transit_is_resent(spool: BlobSpool, upload: Callable[..
         (409, b'{"error": {"code": "blob_offset", "retryable": true, "message": "gap", "offset": 0}}', True),
         (413, b"<html>nginx</html>", False),
         (400, b'{"error": {"code": "data", "retryable": false, "message": "nonsense"}}', False),
-        (401, b"who are you?", False),
+        (401, b"who are you?", True),
     ],
 )
 def test_meaning_of_answers(

@@ -10,6 +10,7 @@ import pytest
 import stepwell
 from stepwell import errors
 from stepwell.errors import (
+    AuthenticationError,
     BlobOffsetError,
     DataError,
     Error,
@@ -55,8 +56,9 @@ def test_docstring_marks_retryable_errors() -> None:
     assert errors.__doc__
     marked = {re.findall(r"\w+Error", line)[0] for line in errors.__doc__.splitlines() if "(retryable)" in line}
     own = {kind.__name__ for kind in CLASSES if "retryable" in vars(kind) and kind.retryable}
-    assert own == marked == {"FrameCorruptError", "ServerError"}
-    assert all(kind.retryable == (issubclass(kind, ServerError | FrameCorruptError)) for kind in CLASSES)
+    assert own == marked == {"AuthenticationError", "FrameCorruptError", "ServerError"}
+    again = ServerError | FrameCorruptError | AuthenticationError
+    assert all(kind.retryable == issubclass(kind, again) for kind in CLASSES)
 
 
 def test_codes_are_unique() -> None:

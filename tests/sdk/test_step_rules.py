@@ -68,7 +68,7 @@ def test_dropped_call_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
         stage.log({"a": 2}, step=-1)
     assert caplog.messages == [
         "log(step=-1) was dropped: the run is at step 7 already, and steps must increase. "
-        "To plot against another number, log it as a metric and name it with define_metric."
+        "To plot against another number, log that number as a metric, and make it the x-axis with define_metric."
     ]
 
 
@@ -225,7 +225,7 @@ def test_calls_after_the_last_step_are_refused() -> None:
     stage.log({"a": 1.0}, step=2**63 - 2)
     stage.log({"a": 2.0})
     for _ in range(2):
-        with pytest.raises(DataError, match="there is no step after the last one"):
+        with pytest.raises(DataError, match="the largest possible step has already been closed"):
             stage.log({"a": 3.0})
     with pytest.raises(DataError, match="step is too large"):
         stage.log({"a": 4.0}, step=2**63 - 1)
@@ -238,7 +238,7 @@ def test_calls_count_up_to_the_last_step() -> None:
     stage = new_stage(first_step=2**63 - 4)
     for value in range(3):
         stage.log({"a": value})
-    with pytest.raises(DataError, match="there is no step after"):
+    with pytest.raises(DataError, match="the largest possible step"):
         stage.log({"a": 3})
     assert list(rows(stage)) == [2**63 - 4, 2**63 - 3, 2**63 - 2]
 

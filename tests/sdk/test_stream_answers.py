@@ -65,7 +65,7 @@ async def malformed_error(peer: Peer, _: list[bytes]) -> None:
         pytest.param(ack_of_another_frame, "has the wrong checksum (seq 1", id="checksum of another frame"),
         pytest.param(not_json, "the server sent a message that is not JSON", id="not JSON"),
         pytest.param(malformed_rejections, "the server's list of rejections is invalid", id="malformed rejections"),
-        pytest.param(malformed_error, "the server sent an invalid error", id="malformed error"),
+        pytest.param(malformed_error, "the server sent a malformed error message", id="malformed error"),
     ],
 )
 async def test_other_answers_acknowledge_nothing(

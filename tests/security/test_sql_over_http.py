@@ -207,7 +207,10 @@ async def test_excess_queries_are_told_to_retry(postgres_dsn: str, pg: asyncpg.C
 async def test_login_that_could_write_is_refused(postgres_dsn: str) -> None:
     async with worker_with(postgres_dsn, dsn=postgres_dsn) as worker:
         status, answer = await ask(worker, "SELECT 1")
-        assert (status, answer["error"]["message"]) == (503, "SQL over HTTP is off: its login could change data")
+        assert (status, answer["error"]["message"]) == (
+            503,
+            "SQL over HTTP is off: its login must be able to read, and to do nothing else",
+        )
 
 
 async def test_reader_member_login_is_accepted(postgres_dsn: str, pg: asyncpg.Connection) -> None:

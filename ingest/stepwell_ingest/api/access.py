@@ -1,91 +1,50 @@
-"""Access control: the caller of a request, and the check of its rights that every route and attach message makes.
+"""The caller of a request: takes the API key from its headers, and looks it up.
 
-Depends on nothing else in `api`. A route names the right that it needs (`Right`); the middleware in `app` identifies
-the caller (`identify`) and checks the right (`require`). Where only the message names the project, its handler checks
-again.
+The middleware in `app` calls `identify` before a handler runs, and then checks the right that the route needs
+(`access.rights`). Where only the attach message names the project, the handler checks the right again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+import base64
+import binascii
 
 from aiohttp import web
 
-from stepwell.errors import UsageError
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import ANONYMOUS, LOCAL, Principal, Right
 
-
-class Right(StrEnum):
-    """The right that a route needs.
-
-    Attributes:
-        PUBLIC: reveals nothing of any project: health, metrics, the description of the API.
-        READ: reads runs and files.
-        QUERY: reads all projects of the server, with SQL. Such a request names no project; the right in one is not
-        enough. WRITE: logs to runs and uploads files. ADMIN: shows or changes the server itself.
-    """
-
-    PUBLIC = "public"
-    READ = "read"
-    QUERY = "query"
-    WRITE = "write"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The caller of a request.
-
-    Attributes:
-        name: shown to people and in logs.
-    """
-
-    name: str
-
-
-#: The caller of a server without keys: anybody who can reach its port.
-LOCAL = Principal("local")
 #: The key under which the middleware stores the principal of a request.
 PRINCIPAL = web.RequestKey("principal", Principal)
 
 
-class ForbiddenError(UsageError):
-    """The caller lacks the right. Answered with status 403; no retry helps."""
+async def identify(keyring: Keyring, request: web.Request, right: Right) -> Principal:
+    """The sender of `request`: the local user on a server without keys, else the principal of its key.
 
-    code = "forbidden"
-
-
-class Authorize(Protocol):
-    """Decides whether `principal` has `right` in a project.
-
-    `entity` and `project` are None where the request names no project. The principal then needs the right in some
-    project, and for `Right.QUERY` in all of them.
-    """
-
-    async def __call__(self, principal: Principal, entity: str | None, project: str | None, right: Right) -> bool: ...
-
-
-async def authorize(principal: Principal, entity: str | None, project: str | None, right: Right) -> bool:
-    """Allows the local user everything, and everybody what is public."""
-    return right is Right.PUBLIC or principal == LOCAL
-
-
-def identify(request: web.Request) -> Principal:
-    """The sender of `request`: the local user, as long as there are no keys."""
-    return LOCAL
-
-
-async def require(ask: Authorize, principal: Principal, entity: str | None, project: str | None, right: Right) -> None:
-    """Checks that `principal` has the right.
+    Args:
+        right: the right that the route needs. For public routes, the key is ignored.
 
     Raises:
-        ForbiddenError: the principal lacks it.
+        AuthenticationError: the request has no key, or one that is unknown, revoked or expired.
+        UnavailableError: Postgres does not answer.
     """
-    if not await ask(principal, entity, project, right):
-        where = "/".join(filter(None, (entity, project))) or "this server"
-        raise ForbiddenError(
-            f"permission to {right} denied",
-            detail=f"{principal.name} asked for the right {right!s} in {where}",
-            hint="ask the administrator of the server for access",
-        )
+    if not keyring.required:
+        return LOCAL
+    if right is Right.PUBLIC:
+        return ANONYMOUS
+    return await keyring.identify(_key_of(request.headers.get("Authorization")))
+
+
+def _key_of(header: str | None) -> str | None:
+    """The key in an Authorization header: `Bearer KEY`, or `Basic` with the key as password, since some
+    programs know only names and passwords."""
+    scheme, _, value = (header or "").partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer" and value:
+        return value
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().rpartition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return None

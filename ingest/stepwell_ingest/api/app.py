@@ -1,7 +1,7 @@
 """The aiohttp application: registers the route table and wraps every handler in two middlewares.
 
 The outer middleware turns errors into answers. The inner one refuses requests that a page of another site sent, finds
-the route of a request, checks its query, and checks that the caller has the right that the route needs.
+the route of a request, checks its query, identifies the caller, and checks that it has the right that the route needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from stepwell.errors import Error
-from stepwell_ingest.api.access import PRINCIPAL, Authorize, Right, identify, require
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import Authorize, Right, require
+from stepwell_ingest.api.access import PRINCIPAL, identify
 from stepwell_ingest.api.errors import ErrorReply, error_response
 from stepwell_ingest.api.heads import Connection
 from stepwell_ingest.api.origin import Origins, keep_to_this_origin
@@ -33,7 +35,10 @@ def create_app(services: Services) -> web.Application:
     """The application that serves every route of `routes` from `services`."""
     table = routes(services.config.reads)
     app = web.Application(
-        middlewares=[_errors(services.metrics), _access(table, services.authorize, Origins(services.config))],
+        middlewares=[
+            _errors(services.metrics),
+            _access(table, services.keyring, services.authorize, Origins(services.config)),
+        ],
         client_max_size=services.config.limits.message_bytes,
     )
     app.on_response_prepare.append(keep_to_this_origin)
@@ -82,7 +87,7 @@ def _errors(metrics: Metrics) -> Middleware:
     return errors
 
 
-def _access(table: Iterable[Route], authorize: Authorize, origins: Origins) -> Middleware:
+def _access(table: Iterable[Route], keyring: Keyring, authorize: Authorize, origins: Origins) -> Middleware:
     """The inner middleware: passes a request on when its origin and query are valid and its caller has the right."""
     known = {(method, route.path): route for route in table for method in route.methods}
 
@@ -94,9 +99,10 @@ def _access(table: Iterable[Route], authorize: Authorize, origins: Origins) -> M
         if route is None:
             return await handler(request)  # aiohttp's own answer: 404 or 405
         query: Query = read_query(request, route.parameters, ignore_unknown=route.ignores_unknown)
-        principal = identify(request)
+        principal = await identify(keyring, request, route.right)
         await require(authorize, principal, *route.project_of(request, query), route.right)
         request[_QUERY], request[PRINCIPAL] = query, principal
-        return await handler(request)
+        with keyring.holding(principal, request.transport):
+            return await handler(request)
 
     return access

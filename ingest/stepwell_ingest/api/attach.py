@@ -21,7 +21,7 @@ from stepwell.wire import (
     is_name,
     is_too_deep,
 )
-from stepwell_ingest.api.access import Authorize, Principal, Right, require
+from stepwell_ingest.access.rights import Authorize, Principal, Right, require
 from stepwell_ingest.write.admission import Rate
 from stepwell_ingest.write.attachment import AttachRequest
 from stepwell_ingest.write.batcher import rejections_as_list
@@ -31,7 +31,7 @@ from stepwell_ingest.write.pace import Pace
 
 #: 317 years: Postgres can subtract it from now.
 _MAX_AGE_S = 10_000_000_000
-#: What a run takes in the tables beside its config, about.
+#: About how many bytes a run takes in the tables besides its config.
 _ATTACH_BYTES = 4096
 
 
@@ -153,7 +153,7 @@ async def attach(
     Raises:
         UsageError, DataError: the message is invalid (see `parse_attach`).
         ForbiddenError: the principal may not write to this project.
-        OverloadedError: too many bytes of attach messages have come before.
+        OverloadedError: too many bytes of attach messages have arrived lately.
         Error: the session cannot be opened (see `Catalog.attach`).
     """
     request = parse_attach(raw)

@@ -25,7 +25,7 @@ from stepwell_ingest.read.fields import unknown_metrics
 from stepwell_ingest.read.projects import run_ids
 
 _BUCKETS = 210
-#: What a bucket takes in an answer, about.
+#: About how many bytes a bucket takes in an answer.
 _SAMPLE_BYTES = 200
 
 
@@ -35,7 +35,7 @@ class Chart:
 
     Attributes:
         key: the metric.
-        runs: names of runs.
+        runs: ids of runs.
         buckets: the most buckets of each run.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
     """
@@ -52,6 +52,7 @@ class Wanted:
     """The parsed body of a request.
 
     Attributes:
+        charts: the charts, in the order of the answer.
         times: whether to send the time of each bucket's first point.
     """
 

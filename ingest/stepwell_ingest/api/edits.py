@@ -60,7 +60,7 @@ async def patch_run(services: EditServices, request: web.Request, query: Query) 
 
 
 async def delete_run(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Deletes the run for every reader; the next sweep removes its rows.
+    """Deletes the run: no reader sees it any more, and the next sweep removes its rows.
 
     Raises:
         NotFoundError: there is no such run.
@@ -93,7 +93,9 @@ def _changes(raw: bytes) -> dict[str, Any]:
             fits = isinstance(value, bool)
         else:
             known = (*_TEXTS, "tags", *_OBJECTS, "archived")
-            raise UsageError(f"a run has no {field[:80]!r} to change", hint=f"known are {', '.join(known)}")
+            raise UsageError(
+                f"a run has no field {field[:80]!r} that can be changed", hint=f"the fields are {', '.join(known)}"
+            )
         if not fits:
             raise DataError(f"{field!r} cannot be {str(value)[:80]}", hint=_HINTS[field])
     return changes

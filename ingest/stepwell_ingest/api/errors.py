@@ -11,11 +11,13 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import (
+    AuthenticationError,
     BlobMismatchError,
     BlobOffsetError,
     BlobTooLargeError,
     Error,
     FencedError,
+    ForbiddenError,
     FrameTooLargeError,
     NotFoundError,
     OverloadedError,
@@ -29,7 +31,6 @@ from stepwell.errors import (
     UnknownWriterError,
     WireError,
 )
-from stepwell_ingest.api.access import ForbiddenError
 from stepwell_ingest.api.origin import MediaTypeError
 from stepwell_ingest.read.layouts import LayoutChangedError
 
@@ -49,6 +50,7 @@ _STATUS: tuple[tuple[type[Error], int], ...] = (
     (SequenceGapError, 409),
     (WireError, 400),
     (RejectionError, 422),
+    (AuthenticationError, 401),
     (ForbiddenError, 403),
     (MediaTypeError, 415),
     (LayoutChangedError, 409),
@@ -61,8 +63,8 @@ class ErrorReply(Exception):
     """An error whose answer has fields besides the error.
 
     Args:
-        error: what went wrong.
-        fields: these fields.
+        error: the error.
+        fields: the other fields.
     """
 
     def __init__(self, error: Error, **fields: object) -> None:
@@ -85,14 +87,16 @@ def json_response(body: object, status: int = 200, headers: dict[str, str] | Non
 def error_response(error: Error, **fields: object) -> web.Response:
     """`{"error": {…}, …}` with the status of the class.
 
-    The header Retry-After gives whole seconds where waiting helps, and Upload-Offset the offset at which to continue an
-    upload.
+    The header Retry-After gives whole seconds where waiting helps, WWW-Authenticate asks for a key, and Upload-Offset
+    gives the offset at which to continue an upload.
     """
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     elif status_of(error) == 503:
         headers["Retry-After"] = "1"
+    if isinstance(error, AuthenticationError):
+        headers["WWW-Authenticate"] = 'Bearer realm="stepwell"'
     if isinstance(error, BlobOffsetError):
         headers["Upload-Offset"] = str(error.offset)
     return json_response({"error": error.as_dict(), **fields}, status_of(error), headers)

@@ -1,7 +1,7 @@
 """The handlers of what people arrange on the pages of a project: the layout of its charts, and saved views.
 
-The content of a layout is that of the pages (`workspace/src/model/layout.ts`), which also check what they read; the
-server only bounds it. `routes` lists the handlers.
+The pages define what a layout contains (`workspace/src/model/layout.ts`), and check the layouts that they read; the
+server only limits size and depth. `routes` lists the handlers.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stepwell_ingest.api.access import Right
+from stepwell_ingest.access.rights import Right
 from stepwell_ingest.api.query import Parameter
 from stepwell_ingest.api.route import Route
 

@@ -25,7 +25,7 @@ class Pieces:
         self.missing = 0
 
     def feed(self, data: bytes) -> Iterator[tuple[wire.Header, memoryview]]:
-        """Yields the frames that `data` completes, and keeps the rest of it for the next call. Exhaust the iterator.
+        """Yields the frames that `data` completes; at its end, the iterator keeps the rest of `data` for the next call.
 
         Raises:
             FrameCorruptError, FrameVersionError: the bytes are not a frame; nothing more can be read.

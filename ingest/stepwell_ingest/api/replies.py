@@ -33,7 +33,7 @@ class Reply:
 
     Args:
         request: the request to answer.
-        limits: `send_s` bounds how long a client may accept no data.
+        limits: contains the longest time for which a client may accept no data (`send_s`).
     """
 
     def __init__(self, request: web.Request, limits: Reads) -> None:
@@ -94,7 +94,7 @@ async def answer_json(
         OverloadedError: there is no room; nothing was sent.
         TimeoutError: the client has taken nothing for `send_s`.
     """
-    # As rows, as texts in Python and as the body: about what is held at a time.
+    # The values are held three times: as rows, as texts in Python and as the body.
     async with database.room(3 * database.limits.answer_bytes) as held:
         body = orjson.dumps(await read(), option=orjson.OPT_APPEND_NEWLINE)
         held.resize(len(body))
@@ -118,10 +118,16 @@ async def _send_body(request: web.Request, body: bytes, send_s: float) -> web.St
 async def answer_members(
     request: web.Request, database: Database, read: Callable[[str | None], Awaitable[tuple[list[bytes], str | None]]]
 ) -> web.StreamResponse:
-    """Sends a JSON object whose members come some at a time; see `answer_json`.
+    """Sends a JSON object whose members are read in parts; see `answer_json`.
 
     Args:
-        read: from a key to the members behind it, and the key to go on after; None: from the first, and to the last.
+        read: returns members after a key (None: from the first one on), and the key after which to continue (None:
+            these are the last).
+
+    Raises:
+        Error: `read` failed before anything was sent.
+        ConnectionAbortedError: `read` failed later; the answer is left without its end.
+        TimeoutError: the client has taken nothing for `send_s`.
     """
     response: web.StreamResponse | None = None
     after: str | None = None
@@ -133,7 +139,7 @@ async def answer_members(
             except Error as error:
                 if response is None:
                     raise
-                raise ConnectionAbortedError(str(error)) from error  # an object without its end is whole to nobody
+                raise ConnectionAbortedError(str(error)) from error  # no client accepts an object without its end
             body = b"".join([b"{" if first else b",", b",".join(members), b"}\n" if after is None else b""])
             del members
             held.resize(len(body))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from stepwell_ingest.api.access import Right
+from stepwell_ingest.access.rights import Right
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.services import Services
 

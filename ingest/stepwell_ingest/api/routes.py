@@ -10,8 +10,8 @@ from dataclasses import replace
 from aiohttp import web
 
 from stepwell.wire import columns
+from stepwell_ingest.access.rights import Right
 from stepwell_ingest.api import layouts, reads, status, workspace
-from stepwell_ingest.api.access import Right
 from stepwell_ingest.api.blobs import get_blob, head_blob, put_blob
 from stepwell_ingest.api.charts import charts
 from stepwell_ingest.api.edits import delete_run, patch_run
@@ -118,7 +118,7 @@ def _editing() -> tuple[Route, ...]:
         Route(
             "DELETE",
             _RUN,
-            Right.WRITE,
+            Right.ADMIN,
             delete_run,
             "Deletes a run permanently.",
             errors=(400, 404, 503),

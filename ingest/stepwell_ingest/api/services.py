@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from stepwell_ingest.api.access import Authorize
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import Authorize
 from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
@@ -35,20 +36,21 @@ class Services:
     Attributes:
         config: the worker's settings.
         started_at: its start, in Unix seconds.
+        keyring: the API keys, by which callers are identified.
         authorize: decides whether a caller has a right.
         metrics: counters for Prometheus.
         gate: open until the worker drains.
         room: the memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
-        attaches: how much attach messages may bring.
-        space: free space on the disks.
-        pace: for how long senders should gather rows.
+        attaches: the limit on the bytes of attach messages.
+        space: the free space on the disks.
+        pace: how long senders should gather rows.
         streams: the open connections.
-        edits: changes to runs that come from readers.
+        edits: changes to runs, layouts and saved views that come from readers.
         reads: the database as reads use it.
         live: live views.
         sql: answers queries that people write.
-        sizes: how much history there is.
+        sizes: the amount of stored history.
         checks: each raises UnavailableError when the worker cannot do its work: a background loop has ended, or batches
             or attaches have been failing for a while.
         check_postgres: returns when Postgres answers; raises UnavailableError otherwise.
@@ -58,6 +60,7 @@ class Services:
 
     config: Config
     started_at: float
+    keyring: Keyring
     authorize: Authorize
     metrics: Metrics
     gate: Gate

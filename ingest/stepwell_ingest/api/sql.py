@@ -25,7 +25,7 @@ from stepwell_ingest.config import Sql
 from stepwell_ingest.read.sql import Rows, SqlReader
 
 _MAX_BATCH_ROWS = 4096
-#: By the parameter `format`; JSON takes more arguments.
+#: The classes of answers by `format`, without JSON, whose class takes one more argument.
 _ANSWERS: Mapping[str, type[Answer]] = {"csv": CsvAnswer, "arrow": ArrowAnswer, "parquet": ParquetAnswer}
 _FIELDS = ("query", "timeout_s", "values", "hints")
 _HINT = '{"query": "SELECT run, state FROM runs LIMIT 10"}'

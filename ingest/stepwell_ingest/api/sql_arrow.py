@@ -1,8 +1,8 @@
 """Answers of `POST /v1/sql` in the stream format of Arrow, and as Parquet: columns with types, for pandas and the like.
 
 Needs pyarrow (`pip install 'stepwell[arrow]'`), which is imported when somebody asks for such an answer. A column has
-the Arrow type of its Postgres type; what has none becomes text, as in CSV, and numeric becomes float64. Promises
-bounded memory: a batch of rows is encoded and sent before the next one is read.
+the Arrow type that corresponds to its Postgres type; without such a type, its values become text, as in CSV. numeric
+becomes float64. Promises bounded memory: a batch of rows is encoded and sent before the next one is read.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ArrowAnswer(Answer):
         return _pyarrow("pyarrow.ipc").new_stream(self._sink, schema)
 
     def _type(self, kind: str) -> tuple[Any, Callable[[Any], Any] | None]:
-        """The Arrow type of a Postgres type, and what a value must be converted with."""
+        """The Arrow type of a Postgres type, and the function that converts a value; None: no conversion."""
         inner = kind.removesuffix("[]")
         if inner not in _TYPES:
             return self._arrow.string(), text_or_null
@@ -151,10 +151,10 @@ def _float(value: Any) -> Any:
 
 
 def import_pyarrow() -> None:
-    """Imports what answers need.
+    """Imports the modules of pyarrow that answers need.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: pyarrow is not installed.
     """
     for name in ("pyarrow", "pyarrow.ipc", "pyarrow.parquet"):
         _pyarrow(name)

@@ -1,4 +1,4 @@
-"""The pages for operators: health, readiness, metrics and status of one worker."""
+"""The handlers for operators: health, readiness, metrics and status of one worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection of GET /v1/stream: receives frames and sends acknowledgements, pipelined. A client process has one.
+"""One connection of GET /v1/stream: receives frames and sends acknowledgements, pipelined.
 
     client                                                        server
     {"type": "attach", "protocol": 1, run, writer, session, …}  →
@@ -9,6 +9,7 @@
                                                                    "rejected": […], "checksum"}
     {"type": "finish", "exit_code": 0}                          →
                                                                 ← {"type": "finished"}
+    while its frames wait behind others, if attach asked for it ← {"type": "storing"}
     at any time                                                 ← {"type": "error", code, …}, then close
 
 Acknowledgements are sent after COMMIT, in order; each covers everything below `next_seq`. Another attach on the same
@@ -30,30 +31,24 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from stepwell import wire
 from stepwell.errors import Error, FrameCorruptError, UnavailableError, UsageError
-from stepwell_ingest.api.access import Principal
+from stepwell_ingest.access.rights import Principal
+from stepwell_ingest.api.answers import Answers, Finish, Stored
 from stepwell_ingest.api.attach import AttachServices, attach
 from stepwell_ingest.api.pieces import Pieces
 from stepwell_ingest.config import Config
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.attachment import WrongRunError
-from stepwell_ingest.write.batcher import Outcome, Submission
+from stepwell_ingest.write.batcher import Outcome
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import LedgerCursor
 
 log = logging.getLogger(__name__)
 
 
-#: How often a client learns that the worker is storing earlier frames; shorter than the time after which it gives up.
+#: The interval at which a waiting client is told that the worker is storing other frames; shorter than the time after
+#: which the client gives up.
 _TELL_S = 3.0
-
-
-class _Finish:
-    """A place in the queue of answers: the end of the writer, answered after everything before it."""
-
-    def __init__(self, cursor: LedgerCursor, exit_code: int) -> None:
-        self.cursor = cursor
-        self.exit_code = exit_code
 
 
 class StreamServices(AttachServices, Protocol):
@@ -87,7 +82,7 @@ class StreamHandler:
         self._socket = socket
         self._limits, self._timeouts = services.config.limits, services.config.timeouts
         self._room = Room(self._limits.connection_bytes, self._timeouts.retry_after_s)
-        self._answers: asyncio.Queue[tuple[Submission, int] | _Finish | Error | None] = asyncio.Queue()
+        self._answers = Answers()
         self.cursor: LedgerCursor | None = None
         self._pieces = Pieces()
         self._held = 0  # bytes of room that no submission accounts for yet
@@ -95,7 +90,7 @@ class StreamHandler:
         self._attach_deadline = time.monotonic() + self._timeouts.attach_s
         self._reader: asyncio.Task[None] | None = None
         self._wants_progress = False
-        self._ended = False  # the end of the connection says nothing about the writer
+        self._ended = False  # if true, the end of the connection says nothing about the writer
 
     async def run(self) -> None:
         """Serves the connection until either side ends it or `stop` is called."""
@@ -106,7 +101,7 @@ class StreamHandler:
         try:
             await asyncio.wait({self._reader, answerer, alive}, return_when=asyncio.FIRST_COMPLETED)
             self._reader.cancel()
-            self._answers.put_nowait(None)
+            self._answers.put(None)
             await answerer
         finally:
             self._reader.cancel()
@@ -122,15 +117,12 @@ class StreamHandler:
     def stop(self) -> None:
         """Stops reading; frames already read are still answered."""
         self._ended = True  # by the server, not by the client
-        self._answers.put_nowait(UnavailableError("the server is stopping", hint="the SDK reconnects automatically"))
+        self._answers.put(UnavailableError("the server is stopping", hint="the SDK reconnects automatically"))
 
     def _let_go(self) -> None:
         """Gives back the room of answers that will not be sent, once their frames have left the batcher."""
-        while not self._answers.empty():
-            answer = self._answers.get_nowait()
-            if isinstance(answer, tuple):
-                submission, size = answer
-                submission.done.add_done_callback(partial(self._settled, size))
+        for answer in self._answers.drop():
+            answer.submission.done.add_done_callback(partial(self._settled, answer.size))
 
     def _settled(self, size: int, _: asyncio.Future[Outcome]) -> None:
         self._give_back(size)
@@ -143,7 +135,7 @@ class StreamHandler:
         """Sends pings, so that the client does not mistake a server without room for a dead one; ends with the
         connection.
 
-        A reader that waits for room does not notice the end of the connection, and would hold its message in vain.
+        A reader that waits for room does not notice the end of the connection, and would keep its message in memory.
         """
         heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):
@@ -178,16 +170,16 @@ class StreamHandler:
                         )
                     await self._take_control(message.data)
                 else:
-                    return  # closed, closing, or an error of the protocol that aiohttp has answered
+                    return  # closed, closing, or a protocol error, which aiohttp has answered
         except Error as error:
-            self._answers.put_nowait(error)
+            self._answers.put(error)
         except ConnectionError:
             return  # the client has gone
         except Exception:
             log.exception("unexpected error while reading a stream")
-            self._answers.put_nowait(UnavailableError("unexpected error while reading the stream"))
+            self._answers.put(UnavailableError("unexpected error while reading the stream"))
         finally:
-            # Now: a client that does not answer the close may keep this connection open for a while.
+            # Given back now: a client that does not answer the close may keep this connection open for a while.
             self._give_back(self._held)
             self._held = 0
             self._pieces = Pieces()
@@ -196,8 +188,8 @@ class StreamHandler:
         """The next message.
 
         Raises:
-            UnavailableError: no message came in time, before the first attach or in the middle of a frame, which holds
-                room.
+            UnavailableError: the first attach message, or the rest of a frame, did not come in time (an unfinished
+                frame holds room).
         """
         deadline = self._piece_deadline if self.cursor is not None else self._attach_deadline
         if deadline is None:
@@ -246,7 +238,7 @@ class StreamHandler:
             overhead = taken.submission.overhead
             self._room.add(overhead)
             self._services.room.add(overhead)
-            self._answers.put_nowait((taken.submission, whole - beyond + overhead))
+            self._answers.put(Stored(taken.submission, whole - beyond + overhead))
         if taken.error is not None:
             raise taken.error
         if pieces.missing:
@@ -285,7 +277,7 @@ class StreamHandler:
             exit_code = orjson.loads(text).get("exit_code", 0)
             if not isinstance(exit_code, int) or not -(2**31) <= exit_code < 2**31:
                 raise UsageError("'exit_code' must be a 32-bit integer", detail=f"it is {exit_code!r}")
-            self._answers.put_nowait(_Finish(self.cursor, exit_code))
+            self._answers.put(Finish(self.cursor, exit_code))
         else:
             raise UsageError(
                 "unknown type of message", detail=f"{text[:100]!r}", hint="the types are attach and finish"
@@ -294,13 +286,13 @@ class StreamHandler:
     async def _answer(self) -> None:
         """Sends acknowledgements in order; consecutive ones that are ready are merged into one."""
         while True:
-            answer = await self._answers.get()
+            answer = await self._answers.next()
             if answer is None:
                 return
             try:
                 if isinstance(answer, Error):
                     raise answer
-                if isinstance(answer, _Finish):
+                if isinstance(answer, Finish):
                     await self._services.catalog.finish(answer.cursor, answer.exit_code)
                     self._ended = True
                     await self._send({"type": "finished"})
@@ -315,34 +307,22 @@ class StreamHandler:
                     await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=error.code.encode())
                 return
 
-    async def _acknowledge(self, first: tuple[Submission, int]) -> None:
+    async def _acknowledge(self, first: Stored) -> None:
         outcomes: list[Outcome] = []
         failure: Error | None = None
-        answer: tuple[Submission, int] | None = first
+        answer: Stored | None = first
         while answer is not None:
-            submission, size = answer
             try:
-                outcomes.append(await submission.done)
+                outcomes.append(answer.submission.done.result())
             except Error as error:
                 failure = error
             finally:
-                self._give_back(size)
-            answer = None if failure else self._next_ready(submission.cursor)
+                self._give_back(answer.size)
+            answer = None if failure else self._answers.next_stored(first.submission.cursor)
         if outcomes:
             await self._send({"type": "ack", **_merged(outcomes).as_dict(), "pace_ms": self._services.pace.advised_ms})
         if failure:
             raise failure
-
-    def _next_ready(self, cursor: LedgerCursor) -> tuple[Submission, int] | None:
-        """The next answer, if it is ready and belongs to the same writer."""
-        if self._answers.empty():
-            return None
-        head = self._answers._queue[0]  # type: ignore[attr-defined]  # asyncio.Queue has no peek
-        if isinstance(head, tuple) and head[0].cursor is cursor and head[0].done.done():
-            answer = self._answers.get_nowait()
-            assert isinstance(answer, tuple)
-            return answer
-        return None
 
     async def _send(self, message: dict[str, object]) -> None:
         if not self._socket.closed:

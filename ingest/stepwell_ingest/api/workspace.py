@@ -1,4 +1,4 @@
-"""The handlers that pages use beside those of `reads`: projects, metrics of several runs, and lists about one run.
+"""The handlers that pages use besides those of `reads`: projects, metrics of several runs, and lists about one run.
 
 `routes` lists their parameters.
 """
@@ -67,9 +67,11 @@ async def console(services: ReadServices, request: web.Request, query: Query) ->
 
 
 async def live_runs(services: LiveServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Sends the events of several runs: those of `…/live` without keys, each with the run's name and without an id.
+    """Sends the events of several runs: those of `…/live` without keys, each with the run's id in `run`, and without an
+    event id.
 
-    A browser opens six connections to a server, so a page follows all its runs on one. Other routes return what is new.
+    A browser opens at most six connections to a server, so a page follows all its runs on one. The events contain no
+    values; the page reads them from other routes.
     """
     entity, project = query["path"]
     names = query["runs"]
@@ -92,7 +94,7 @@ async def _follow_all(
     services: LiveServices, entity: str, project: str, names: Sequence[str]
 ) -> AsyncGenerator[tuple[str, Event | Error | None], None]:
     """Yields the events of all runs in the order in which they happen; an error ends the events of its run only."""
-    # With one slot, so that a slow client holds the runs back: what it misses arrives as one event.
+    # With one slot, a slow client holds the runs back; the changes that it misses then arrive as one event.
     happened: asyncio.Queue[tuple[str, Event | Error | None]] = asyncio.Queue(1)
 
     async def follow(name: str) -> None:

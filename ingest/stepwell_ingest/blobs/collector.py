@@ -3,8 +3,8 @@
 The last station of a blob, after the sweep of deleted runs. Takes rows of `blob` that `blob_use` does not name and that
 no client was told about for the grace period. Promises: while a row is marked, no client is told that the blob is
 stored, and an upload of it is told to retry; wherever a collector is killed, a later pass continues; any number of
-servers may collect at a time, since only one of them marks a row. Only files with a row are removed, so other files in
-the folder or bucket stay.
+servers may collect at the same time, since only one of them marks a row. Only files with a row are removed, so other
+files in the folder or bucket stay.
 
 A collector may be suspended for longer than its lease and then continue. By then the blob may have been uploaded again.
 So a file is first moved to a name that belongs to this removal, and then the row decides: if it still has our mark, the
@@ -33,7 +33,7 @@ from stepwell_schema import queries
 log = logging.getLogger(__name__)
 
 _EVERY_S = 3600.0
-#: The delay after a sweep of deleted runs.
+#: The longest delay after a sweep of deleted runs.
 _LOOK_EVERY_S = 60.0
 #: The rows of one look, and the most files removed in one lease.
 _ROWS = 500
@@ -59,6 +59,7 @@ class Collector:
     Args:
         dsn: the DSN of Postgres.
         store: the store of the files.
+        timeouts: the grace period of blobs (`blob_grace_s`), and the time-outs of Postgres.
     """
 
     def __init__(self, dsn: str, store: Store, timeouts: Timeouts) -> None:

@@ -72,7 +72,7 @@ async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearr
 
 
 async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
-    """Makes the blob from its parts, reading each byte once, and removes the parts.
+    """Makes the blob from its parts, reading each byte once. The parts stay until `forget`.
 
     Raises:
         BlobMismatchError: they have another hash; nothing became visible, and the parts were removed.

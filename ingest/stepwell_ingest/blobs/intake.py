@@ -75,6 +75,8 @@ class BlobIntake:
     Args:
         pool: connections to Postgres.
         store: the store of the bytes.
+        limits: the largest blob and part, and the memory for parts.
+        timeouts: how long bodies may take, and how long blobs and parts of uploads are kept.
     """
 
     def __init__(self, pool: asyncpg.Pool, store: Store, limits: Limits, timeouts: Timeouts) -> None:
@@ -101,7 +103,7 @@ class BlobIntake:
         return await self._presence.size(sha256)
 
     async def promise(self, sha256: str) -> int | None:
-        """Likewise, for a client that will then not send it; see `Presence.promise`."""
+        """The size of a stored blob, for a client that will then not send it; see `Presence.promise`."""
         return await self._presence.promise(sha256)
 
     async def offset(self, sha256: str) -> int:
@@ -119,7 +121,7 @@ class BlobIntake:
     async def receive(self, claim: Claim, body: AsyncIterator[bytes]) -> Outcome:
         """Receives a body, a whole blob or a part of one.
 
-        Bytes of a body that breaks off are kept if they are part of a larger blob.
+        The bytes of a body that breaks off are kept, unless it is a whole blob of at most `blob_part_bytes`.
 
         Raises:
             BlobTooLargeError: the blob is, or becomes, larger than this server accepts.

@@ -1,9 +1,8 @@
-"""The presence of blobs: a blob is stored when it has both its row and its object.
+"""The presence of blobs: a blob is stored when `stepwell.blob` has its row and the store has its object.
 
-Stands between intake and collector. Receives hashes; returns sizes. A blob is stored when `stepwell.blob` has its row
-and the store its object. Promises that a client that is told so may rely on it for the grace period (`blob_grace_s`),
-whatever a collector does at that moment: both write the row, and Postgres orders the writes
-(`functions/120_blob_collection.sql`).
+Stands between intake and collector. Receives hashes; returns sizes. Promises that a client that is told that a blob is
+stored may rely on it for the grace period (`blob_grace_s`), whatever a collector does at that moment: both write the
+row, and Postgres orders the writes (`functions/120_blob_collection.sql`).
 """
 
 from __future__ import annotations
@@ -29,7 +28,9 @@ class Presence:
     """Combines the rows and the objects of blobs.
 
     Args:
-        grace_s: how long a promise must hold.
+        pool: connections to Postgres, for the rows.
+        store: the store of the objects.
+        grace_s: how long a promise must hold, in seconds.
     """
 
     def __init__(self, pool: asyncpg.Pool, store: Store, grace_s: float) -> None:
@@ -49,17 +50,19 @@ class Presence:
         return await self._if_there(sha256, row)
 
     async def promise(self, sha256: str) -> int | None:
-        """Likewise, for a client that will then not send it: the blob stays for the grace period from now on.
+        """The size of a stored blob, or None, for a client that will then not send it: the blob stays for the grace
+        period from now on.
 
         Raises:
-            UnavailableError: likewise.
+            UnavailableError: Postgres or the store does not answer.
         """
         with postgres_errors("look a blob up"):
             row = await self._pool.fetchval(self._sql["touch_blob"], bytes.fromhex(sha256), self._fresh)
         return await self._if_there(sha256, row)
 
     async def record(self, sha256: str, size: int) -> None:
-        """Records that the store has a blob; call it after `put`, and acknowledge after it. Promises as `promise` does.
+        """Records that the store has a blob, after its `put` and before its acknowledgement. Promises what `promise`
+        does.
 
         Raises:
             UnavailableError: the blob is being removed, or was during the put, and must be put again; or as in `size`.

@@ -15,7 +15,8 @@ from stepwell_ingest.server.listener import cannot_listen
 def reserved_port(host: str, port: int) -> Iterator[int]:
     """The port to listen on, after a trial bind, so that a taken port is found before Postgres starts.
 
-    It is held, so that 0 gives all workers the same one, now and when one is replaced.
+    It stays reserved for the duration of the block. So if `port` is 0, all workers get the same port, including those
+    that replace others later.
 
     Raises:
         SettingError: the address or the port cannot be used.

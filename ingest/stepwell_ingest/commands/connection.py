@@ -38,7 +38,8 @@ async def connect(dsn: str, user: str | None = None, **settings: str) -> asyncpg
     """Connects to Postgres with these session settings.
 
     Args:
-        user: a user other than the DSN's.
+        user: the role to log in as; None: the DSN's.
+        settings: session settings of Postgres, by name.
 
     Raises:
         UnavailableError: Postgres cannot be reached.

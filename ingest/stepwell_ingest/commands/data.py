@@ -29,7 +29,7 @@ def held(data: Path) -> Iterator[None]:
     """Creates the directory, and holds its lock.
 
     Raises:
-        InUseError: another server has locked it; names its process.
+        InUseError: another server has locked it; the error names its process.
         SettingError: it cannot be created or written, or belongs to another user, who could then control the database
             and the server's files.
     """

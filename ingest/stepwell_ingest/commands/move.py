@@ -14,7 +14,7 @@ from stepwell.errors import SettingError
 from stepwell_ingest.commands.data import held
 from stepwell_ingest.db import datadir
 
-#: The server's files in its data directory, beside its lock.
+#: The server's files in its data directory, without its lock and its address.
 _OURS = ("postgres", "postgres.log", "blobs")
 
 

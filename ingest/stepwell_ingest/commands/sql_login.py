@@ -2,7 +2,7 @@
 
 Receives the address and the data directory; returns what the cluster and the workers need to know. The password is kept
 in the file `sql-password` of the data directory, which only its owner can read; Postgres and the workers get a SCRAM
-verifier, from which nobody can tell the password. Promises that there is no way to listen without a password.
+verifier, from which the password cannot be recovered. Promises that there is no way to listen without a password.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ITERATIONS = 4096  # the default of Postgres
 
 @dataclass(frozen=True, slots=True)
 class SqlLogin:
-    """The login, and where it is taken.
+    """The login of SQL clients.
 
     Attributes:
         listen: where Postgres listens, and for whom.
@@ -46,10 +46,10 @@ class SqlLogin:
 
 
 def address(text: str) -> tuple[str, int]:
-    """HOST:PORT of the command line; brackets around an IPv6 address.
+    """Parses HOST:PORT of the command line; an IPv6 address is in brackets.
 
     Raises:
-        argparse.ArgumentTypeError: it is something else.
+        argparse.ArgumentTypeError: the text has another form.
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
@@ -119,7 +119,7 @@ def _new_password(file: Path) -> str:
         with os.fdopen(descriptor, "w") as opened:
             opened.write(password + "\n")
     except OSError as error:
-        raise SettingError(f"the password cannot be kept in {file}", detail=error.strerror) from error
+        raise SettingError(f"the password could not be written to {file}", detail=error.strerror) from error
     return password
 
 

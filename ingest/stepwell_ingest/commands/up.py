@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 
 from stepwell.cli import Command, ServerFile, data_directory, default_data
 from stepwell.errors import Error, SettingError, UnavailableError
-from stepwell_ingest.commands.addresses import is_loopback, local_url, remote_url, reserved_port
+from stepwell_ingest.commands import exposure
+from stepwell_ingest.commands.addresses import is_loopback, local_url, reserved_port
 from stepwell_ingest.commands.data import InUseError, held
 from stepwell_ingest.commands.move import move_data
 from stepwell_ingest.commands.sql_login import SqlLogin, address, shown_url, sql_login
@@ -42,7 +43,7 @@ from stepwell_ingest.server.supervisor import Supervisor
 
 DEFAULT_PORT = 8770
 _WATCH_S = 1.0
-#: Those that make_sql_login_v1 allows to the role of --listen-sql.
+#: The connections that make_sql_login_v1 allows the role of --listen-sql.
 _SQL_CONNECTIONS = 20
 #: Rolling back a pass in progress takes a moment.
 _SEAL_STOP_S = 5.0
@@ -72,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "localhost, --host, and (if --host is 0.0.0.0) this machine's name are always accepted. Default "
         "STEPWELL_PUBLIC_HOST, separated by commas",
     )
+    exposure.configure(parser)
     parser.add_argument("--dsn", help="your Postgres, as postgresql://user@host/database; default STEPWELL_DSN")
     parser.add_argument("--sql-dsn", help="a login that only reads, for POST /v1/sql; default STEPWELL_SQL_DSN")
     parser.add_argument(
@@ -141,6 +143,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    exposure.check(options)
     # Until the loop handles signals, SIGTERM aborts the start, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     data = data_directory(options.data)
@@ -176,6 +179,7 @@ def run(options: argparse.Namespace) -> int:
             port,
             public_hosts=",".join(options.public_host or [os.environ.get("STEPWELL_PUBLIC_HOST", "")]),
             reuse_port=True,
+            require_keys=options.require_keys,
             data_dir=str(cluster.data_dir) if cluster else None,
             blobs=options.blobs or os.environ.get("STEPWELL_BLOBS") or str(data / "blobs"),
             sql=Sql(
@@ -221,6 +225,7 @@ class _Server:
         noted: bool,
     ) -> None:
         self._config = config
+        self._options = options
         self._workers: int = options.workers
         self._data_option: str | None = options.data
         self._until_stdin_ends: bool = options.until_stdin_ends
@@ -307,13 +312,7 @@ class _Server:
         ]
         if self._login and not is_loopback(self._login.listen.host):
             lines += ["", "WARNING: what SQL clients read is not encrypted: docs/sql.md, psql and dashboards"]
-        if not is_loopback(self._config.host):
-            lines += [
-                "",
-                "WARNING: there is no access control yet. Anyone who reaches this port can log to every run, so let",
-                "only machines that you trust reach it. On other machines: export STEPWELL_URL=" + remote_url(url),
-            ]
-        print("\n".join(lines), flush=True)
+        print("\n".join(lines + exposure.lines(self._options, url)), flush=True)
 
     def _stopping(self) -> None:
         if self.failure is None:
@@ -324,7 +323,7 @@ class _Server:
 def _embedded(data: Path, workers: int, login: SqlLogin | None) -> Iterator[Cluster]:
     """Runs the embedded Postgres for the duration of the block."""
     bin_dir = embedded_binaries()
-    # A worker has some twenty connections at most, those of reads included; some are for people.
+    # A worker has some twenty connections at most, those of reads included; at least 40 are left for others.
     settings = ClusterSettings(
         max_connections=max(100, 40 + 20 * workers) + (_SQL_CONNECTIONS if login else 0),
         listen=login.listen if login else None,

@@ -1,8 +1,8 @@
 """Finds the programs of Postgres, and the user to run them as.
 
 Used by `cluster`. Returns directories that hold `postgres` and `initdb`, their version, and the account to run them as,
-since Postgres refuses to run as root. Promises to import nothing of the wheel (its import takes file locks), to change
-no directory that it did not create, and to name a directory that is in the way.
+since Postgres refuses to run as root. Promises to import nothing of the wheel (its import takes file locks), and to
+change no directory that it did not create.
 """
 
 from __future__ import annotations

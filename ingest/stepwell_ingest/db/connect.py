@@ -49,8 +49,8 @@ async def write_pool(dsn: str, limits: Limits, timeouts: Timeouts) -> asyncpg.Po
 
 
 async def attach_pool(dsn: str, timeouts: Timeouts) -> asyncpg.Pool:
-    """Opens the connections for attaches and ends of writers, apart from those that store frames. A run that is locked
-    holds none of them for long."""
+    """Opens the connections for attaches, ends and disconnections of writers, apart from those that store frames. No
+    statement holds one of them for long while it waits for a locked run."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -139,19 +139,20 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
     """Refuses a login that could do more than read.
 
     Raises:
-        UnavailableError: the login owns the schema, is a member of any role but stepwell_reader, or cannot read.
+        UnavailableError: the login owns the schema, is a member of a role other than stepwell_reader, or cannot use the
+            schema.
     """
     who, only_reads = await connection.fetchrow(queries("sql")["only_reads"])
     if not only_reads:
         raise UnavailableError(
-            "SQL over HTTP is off: its login could change data",
-            detail=f"{who} owns the schema stepwell, is a member of other roles than stepwell_reader, or cannot read",
+            "SQL over HTTP is off: its login must be able to read, and to do nothing else",
+            detail=f"{who} owns the schema stepwell, is a member of roles other than stepwell_reader, or cannot use it",
             hint="give `stepwell up --sql-dsn` a login that is only a member of stepwell_reader: docs/sql.md",
         )
 
 
 async def seal_pool(dsn: str, connect_s: float) -> asyncpg.Pool:
-    """Opens the connections of the sealing process, which uses at most three at a time."""
+    """Opens the connections of the sealing process, which uses at most three at the same time."""
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -175,7 +176,7 @@ async def maintenance_connection(
     """Opens a single connection for work outside the pools, which may take long or hold session locks.
 
     Args:
-        purpose: the part after "stepwell" of the application name in `pg_stat_activity`.
+        purpose: what `pg_stat_activity` shows after "stepwell" as the application name.
         connect_s: the longest wait for the connection.
         statement_s: the longest that a statement may take; None: no limit.
     """
@@ -194,7 +195,7 @@ async def command_connection(
 
     Args:
         connect_s: the longest wait for the connection.
-        user: another role than the DSN's; None: the DSN's.
+        user: the role to log in as; None: the DSN's.
         settings: session settings of Postgres by name.
     """
     return await asyncpg.connect(dsn, user=user, timeout=connect_s, server_settings={**_CURRENT, **settings})

@@ -87,7 +87,7 @@ def check_reachable(data_dir: Path, account: Account | None) -> None:
     """Check that the user whom Postgres runs as can enter every directory above the data.
 
     Raises:
-        SettingError: the user cannot; names the directory in the way.
+        SettingError: the user cannot; the error names the first directory that the user cannot enter.
     """
     if account is not None and (closed := binaries.closed_parent(data_dir, account)):
         raise SettingError(
@@ -98,7 +98,7 @@ def check_reachable(data_dir: Path, account: Account | None) -> None:
 
 
 def is_cluster(data_dir: Path) -> bool:
-    """Returns whether the directory holds a cluster; False where one can be created.
+    """Returns whether the directory holds a cluster; False: it is missing or empty, so one can be created.
 
     Raises:
         SettingError: the directory holds something else.
@@ -119,7 +119,7 @@ def check_version(data_dir: Path, bin_dir: Path, version: str) -> None:
     """Check that the programs have the major version that created the directory.
 
     Raises:
-        SettingError: they do not; names both versions.
+        SettingError: they do not; the error names both versions.
     """
     theirs, ours = (data_dir / "PG_VERSION").read_text().strip(), binaries.major(version)
     if theirs != ours:
@@ -134,7 +134,7 @@ def await_predecessor(data_dir: Path, timeout_s: float) -> None:
     """Check that no server runs on the directory; wait for one that is stopping.
 
     Raises:
-        SettingError: one does; names its process id.
+        SettingError: a server runs there; the error names its process id.
     """
     deadline = time.monotonic() + timeout_s
     while (other := Postmaster.read(data_dir)) is not None and other.alive():

@@ -41,7 +41,7 @@ def caused_by_rows(error: BaseException) -> bool:
 
 
 def is_missing_partition(error: BaseException) -> bool:
-    """Returns whether a row has no partition: a check violation that names no constraint. Ends when one is created."""
+    """Returns whether the error says that a row has no partition: it is a check violation that names no constraint."""
     return isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name
 
 
@@ -57,8 +57,7 @@ def no_partition(error: BaseException) -> UnavailableError:
 def hint_for(error: BaseException) -> str:
     """The hint for an error of Postgres or of the connection to it.
 
-    Returns:
-        A text that promises an end only where waiting can help: not for bugs, such as a function that does not exist.
+    The hint says that the error will pass only where waiting can help: not for bugs, such as a missing function.
     """
     state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
     return next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), _PASSES)

@@ -37,7 +37,7 @@ _LOCK_WARN_S = 5.0
 # DDL queues in front of all later queries on its table, so it must not wait long behind an old one.
 _DDL_LOCK_TIMEOUT = "5s"
 
-# Whether a role that may migrate holds the lock. Everybody can take an advisory lock, also one who only reads.
+# Whether a role that may migrate holds the lock. Any role can take an advisory lock, even one that can only read.
 _SERVERS_HOLD = """
 SELECT EXISTS (
     SELECT FROM pg_locks k
@@ -49,7 +49,7 @@ SELECT EXISTS (
                THEN has_database_privilege(a.usesysid, current_database(), 'CREATE')
                ELSE has_table_privilege(a.usesysid, to_regclass('stepwell.migration'), 'INSERT') END)
 """
-# Held while a file is applied, by servers that go on in spite of somebody who only reads and holds the other lock.
+# Held while a file is applied: it also excludes servers that go on because only a reader holds the advisory lock.
 _ALONE = "LOCK TABLE stepwell.migration IN SHARE ROW EXCLUSIVE MODE"
 _BOOTSTRAP = """
 CREATE SCHEMA IF NOT EXISTS stepwell;
@@ -85,11 +85,11 @@ async def migrate(connection: asyncpg.Connection) -> list[str]:
 
     Args:
         connection: a direct connection, not one through a pooler that shares sessions: a session lock excludes other
-        servers.
+            servers.
 
     Returns:
         The names of the applied files, in order; `replaceable` stands for the functions and views. Empty when the
-            database was up to date.
+        database was up to date.
 
     Raises:
         SettingError: the server is older than PostgreSQL 15, or a newer Stepwell or an edited migration was applied.
@@ -153,7 +153,7 @@ def _check(known: Sequence[SqlFile], recorded: dict[str, str]) -> None:
 async def _apply(
     connection: asyncpg.Connection, name: str, checksum: str, files: Sequence[SqlFile], seen: str | None
 ) -> None:
-    """Applies files as one, unless another server has done it since their recorded checksum was `seen`."""
+    """Applies files in one transaction, unless another server has done so since the recorded checksum was `seen`."""
     place = name
     try:
         async with connection.transaction():

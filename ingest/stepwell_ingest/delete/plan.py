@@ -69,7 +69,7 @@ def parse_age(text: str) -> datetime.timedelta:
     match = _AGE.fullmatch(text.strip())
     days = int(match[1]) * (7 if match[2] == "w" else 1) if match else 0
     if not 0 < days <= 36_500:
-        raise SettingError(f"{text!r} is not an age", hint="use days or weeks: --older-than 90d, --older-than 12w")
+        raise SettingError(f"{text!r} is not an age", hint="use days or weeks, as in 90d or 12w")
     return datetime.timedelta(days=days)
 
 
@@ -107,7 +107,7 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
 
 
 async def check_forks(connection: asyncpg.Connection, paths: Mapping[int, str]) -> None:
-    """Checks that no fork keeps these runs.
+    """Checks that no remaining fork shows points of these runs.
 
     Args:
         paths: paths by run id, for the message.

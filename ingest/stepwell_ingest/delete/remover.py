@@ -30,7 +30,7 @@ async def remove(
     """Deletes the runs, forks before their parents; returns the number of runs that existed.
 
     Args:
-        on_removed: called for each deleted run, after COMMIT.
+        on_removed: called with the id of each run that is gone, after COMMIT.
 
     Raises:
         UsageError: one of the runs was forked meanwhile; those before it are deleted.

@@ -1,8 +1,9 @@
 """Removes the rows of deleted runs from the tables of history: whole months where no run is left, else row by row.
 
-Runs after `remover`, from the command and hourly from a worker. Takes rows of `deleted_run` and frees their space.
+Runs after `remover`, from the command and hourly from a worker. Takes the runs in `deleted_run` and frees their space.
 Promises: each transaction is bounded, and no COPY waits for it; wherever it is killed, the next sweep continues, since
-a deleted run stays on the list until nothing of it is left; no sealing pass or merge writes rows of the run after it.
+a deleted run stays on the list until nothing of it is left; after a run's sweep, no sealing pass or merge writes rows
+of it.
 
 Why no rows are missed: a batch or a pass that began before the run was deleted has either committed (then its rows are
 visible here) or finds no ledger row and is rolled back; a merge does not write to the ledger, so the sweep waits for
@@ -32,7 +33,7 @@ _SEALER_MS = 120_000
 _DETACH_MS = 30_000
 #: DROP removes a table that no new reader can find; only earlier readers may hold it.
 _DROP_MS = 5_000
-#: The third: another partition of the same parent is partly detached.
+#: The third one is raised while another partition of the same parent is partly detached.
 _IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.ObjectNotInPrerequisiteStateError)
 
 
@@ -56,9 +57,10 @@ class Swept:
 
 
 class Sweeper:
-    """Sweeps over one connection, which must be unshared and outside of a transaction.
+    """Sweeps deleted runs.
 
     Args:
+        connection: a connection that nothing else uses, outside of a transaction.
         on_progress: called from time to time with the work done so far.
     """
 

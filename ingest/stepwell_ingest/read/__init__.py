@@ -1,1 +1,1 @@
-"""Reads stored history as columns. Called by `api`; depends on the SQL contract only."""
+"""Reads runs and their history, and runs the SQL of users. Called by `api` and `commands`."""

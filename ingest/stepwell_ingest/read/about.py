@@ -21,7 +21,11 @@ _POSITION = ("time_us", "writer_id", "epoch", "seq", "ord")
 
 
 async def read_list(database: Database, run: RunRow, name: str, limit: int) -> dict[str, Any]:
-    """{name: rows, "more": there are more} of the query `name`: "writers", "rejections" or "alerts"."""
+    """Returns {name: rows, "more": whether there are more}.
+
+    Args:
+        name: the name of the query: "writers", "rejections" or "alerts".
+    """
     query = f"SELECT to_jsonb(l)::text AS value FROM ({database.sql[name].strip().removesuffix(';')}) l"
     async with database.snapshot() as connection:
         found = await fetch_bounded(connection, query, (), run.run_id, limit, room=database.limits.answer_bytes)
@@ -38,7 +42,7 @@ async def read_files(database: Database, run: RunRow, limit: int, after: str | N
 
 
 async def read_metadata(database: Database, run: RunRow, limit: int) -> dict[str, Any]:
-    """{"metadata": {writer: what is known of where it comes from}, "more": there are more}."""
+    """Returns {"metadata": {writer: its metadata, such as host and program}, "more": whether there are more}."""
     async with database.snapshot() as connection:
         query, room = database.sql["metadata"], database.limits.answer_bytes
         found = await fetch_bounded(connection, query, ("writer",), run.run_id, limit, room=room)

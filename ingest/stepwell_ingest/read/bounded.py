@@ -17,7 +17,7 @@ import asyncpg
 #: are fetched at a time: 16 MiB at most.
 _PIECE_BYTES = 64 * 1024
 _FETCH = 256
-#: The approximate size of a row beside its value.
+#: The approximate size of a row without its value.
 _ROW_BYTES = 500
 _WRAPPED = """-- a value in pieces
 SELECT {columns}, octet_length(v.raw) AS bytes, substring(v.raw FROM p.n * {piece} + 1 FOR {piece}) AS piece
@@ -66,7 +66,7 @@ async def fetch_bounded(
         query: an ordered query with a column `value` of type text.
         columns: the names of the other columns to return; their values are small.
         room: the bytes of values that a page may hold.
-        row_bytes: the bytes that a row counts beside its value. With 0, rows whose value is NULL take no room.
+        row_bytes: the bytes that a row counts besides its value. With 0, rows whose value is NULL take no room.
     """
     names = ", ".join(f'v."{name}"' for name in columns) or "NULL"
     sql = _WRAPPED.format(columns=names, query=query.strip().removesuffix(";"), piece=_PIECE_BYTES, most=room)

@@ -36,7 +36,7 @@ class Sample:
             pos_infs and neg_infs.
         doubles: float64 arrays by name: min, max and mean of the finite values, NaN where there are none; first and
             last, the values at the lowest and the highest step.
-        min_writer, max_writer: int32, the writers of the least and the greatest value; None when there is one writer.
+        min_writer, max_writer: int32, the writers of the smallest and the largest value; None: there is one writer.
     """
 
     width: int
@@ -62,7 +62,8 @@ async def read_chart(
 
     Args:
         connection: a connection in a transaction.
-        buckets: the maximum number of buckets.
+        key: the metric.
+        buckets: the most buckets.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
         with_times: whether to add the time of each bucket's first point, in Unix seconds.
     """

@@ -23,14 +23,14 @@ _RETRY_AFTER_S = 1.0
 
 
 class Held:
-    """What one answer holds of the room for reads. Made by `Database.room`."""
+    """The memory that one answer holds in the room for reads. Made by `Database.room` and `Database.reserve`."""
 
     def __init__(self, room: Room, size: int) -> None:
         self._room = room
         self._size = size
 
     def resize(self, size: int) -> None:
-        """From now on, it holds so many bytes."""
+        """Changes the number of held bytes to `size`."""
         more, self._size = size - self._size, size
         if more > 0:
             self._room.add(more)
@@ -66,10 +66,11 @@ class Database:
 
     @asynccontextmanager
     async def costly_snapshot(self) -> AsyncIterator[asyncpg.Connection]:
-        """The same for statements whose cost a client decides: few at a time, and each for `costly_s` at most.
+        """Like `snapshot`, for statements whose cost the client determines: `costly` at the same time, each for
+        `costly_s` at most.
 
         Raises:
-            as `snapshot`.
+            OverloadedError, UsageError, UnavailableError: as `snapshot`.
         """
         try:
             async with asyncio.timeout(self.limits.wait_s):
@@ -91,7 +92,7 @@ class Database:
         """Room for an answer in the memory that all reads of a worker share.
 
         Args:
-            size: bytes that reading it may take, about; `Held.resize` says what is left of it while it is sent.
+            size: about how many bytes reading may take; `Held.resize` then sets what is held while the answer is sent.
 
         Raises:
             OverloadedError: other answers hold the room for `wait_s`.
@@ -103,7 +104,11 @@ class Database:
             held.resize(0)
 
     async def reserve(self, size: int) -> Held:
-        """The same where no `async with` fits: the caller resizes it to 0 at the end."""
+        """Like `room`, but not a context manager: the caller resizes it to 0 at the end.
+
+        Raises:
+            OverloadedError: as `room`.
+        """
         try:
             async with asyncio.timeout(self.limits.wait_s):
                 await self.memory.reserve(size)

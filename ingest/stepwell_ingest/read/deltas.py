@@ -51,7 +51,7 @@ class Event:
             there is nothing to report, but the cursor has moved. "deleted": the run was deleted; this is the last
             event.
         cursor: the cursor of a reader who has applied the event.
-        about: the fields of the event beside its points.
+        about: the fields of the event besides its points.
         page: the new points and objects.
         awaits: files, by SHA-256 in hexadecimal digits: when one of them arrives, look again.
     """
@@ -64,7 +64,7 @@ class Event:
 
 
 class _Frames(NamedTuple):
-    """Frames of one epoch, and the step from which on their objects are wanted."""
+    """Frames of one epoch, and the lowest step of the objects that are wanted from them."""
 
     row: ShownEpoch
     from_seq: int
@@ -85,7 +85,7 @@ async def event_since(database: Database, run: RunRow, keys: tuple[str, ...], se
     """The event for a listener.
 
     Args:
-        keys: the keys whose values the event has; empty: none.
+        keys: the keys whose values the event contains; empty: none.
         seen: the listener's position; None: it has none yet.
     """
     async with database.snapshot() as connection:
@@ -142,7 +142,8 @@ class _Delta:
             return await self._begin("reset", {"reason": f"more than {limit} points are new"})
 
     async def _begin(self, kind: str, about: dict[str, Any]) -> Event:
-        """An event for a reader who reads the history now: only objects that wait for files are news to it later."""
+        """An event for a reader who reads the history after it; of the objects until now, only those that wait for
+        files will be reported later."""
         frames = [_Frames(row, 0) for row in self._epochs]
         found = await self._objects(frames, [], self._database.limits.page_bytes)
         return self._event(kind, about, *self._waiting(_ranges(frames, None), found))
@@ -181,7 +182,8 @@ class _Delta:
         return Event(kind, replace(self._now, waiting=waiting), about, page, awaits)
 
     def _frames(self, ranges: dict[str, list[Range]], cuts: dict[str, int]) -> list[_Frames]:
-        """The frames to search: those of the ranges; for writers with a cut, all frames from its step on."""
+        """The frames to search: those of the ranges, and for writers with a cut, all frames for objects from its step
+        on."""
         rows = {(row.writer, row.epoch): row for row in self._epochs}
         listed = [
             _Frames(row, item.start.seq, item.end.seq - (item.end.number == 0))
@@ -285,8 +287,8 @@ def _ranges(fresh: Iterable[_Frames], seen: LivePosition | None) -> dict[str, li
 def _new_objects(
     found: dict[str, list[_Found]], ranges: dict[str, list[Range]], fresh: Sequence[_Frames], cuts: dict[str, int]
 ) -> list[ObjectValue]:
-    """The values of the event: all shown values of new frames, values that no longer wait, and all shown values after a
-    cut, where the reader drops what it had.
+    """The values of the event: all shown values of new frames, values that no longer wait, and all shown values from a
+    cut on, because the reader drops those that it has there.
     """
     first = {(frames.row.writer, frames.row.epoch): frames.from_seq for frames in fresh}
     new = []

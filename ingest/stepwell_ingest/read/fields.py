@@ -1,4 +1,4 @@
-"""Explains why a list of runs is empty or in no order: fields that no run of the project has, with similar names.
+"""Explains why a list of runs is empty or not in order: fields that no run of the project has, with similar names.
 
 Stands beside `runs` and `groups`, which call it after a query that found nothing. Receives the config and summary
 fields that the query names; returns those that no run has. Also finds the metrics that no run of a chart has.

@@ -82,8 +82,10 @@ class Order:
 
     Attributes:
         name: the requested field, with its sign.
-        sql: the SQL of its value; `$$` stands for the first argument of `arguments`.
+        sql: the SQL of its value; `$$` stands for the only argument.
         type: Postgres' type of the value.
+        descending: whether the largest value comes first.
+        arguments: the argument, if the SQL has one.
     """
 
     name: str
@@ -143,7 +145,7 @@ class _Compiler:
         self.fields: dict[str, None] = {}
 
     def query(self, query: Any, depth: int) -> None:
-        """The condition that all entries of a dict hold."""
+        """Adds the condition that all entries of a filter hold."""
         if not isinstance(query, dict):
             raise UsageError("a filter must be an object", detail=repr(query)[:80], hint='{"state": "finished"}')
         if depth > _MAX_DEPTH:
@@ -205,7 +207,7 @@ class _Compiler:
                 )
 
     def _equal(self, name: str, value: Any) -> None:
-        """A comparison. It is true or false, never NULL, so that NOT inverts it."""
+        """Adds a comparison, which is true or false, never NULL, so that NOT inverts it."""
         if value is None:
             self._put("(")
             self._value(name)
@@ -260,7 +262,7 @@ class _Compiler:
         self._put(", false)")
 
     def _value(self, name: str) -> None:
-        """The SQL for the value of a field."""
+        """Adds the SQL for the value of a field."""
         self.fields[name] = None
         if name in FIELDS:
             self._put(f"r.{FIELDS[name][0]}")

@@ -1,7 +1,7 @@
-"""Reads the runs that match a filter in groups: how many each has, and the means of numbers.
+"""Groups the runs that match a filter: the number of runs in each group, and the means of numeric fields.
 
-Receives a condition that `filters` has compiled and names of fields; returns groups that are ready for JSON. Stands
-beside `runs`, which lists the runs of a group: each group has the filter for them.
+Receives a condition that `filters` has compiled and names of fields; returns groups that are ready for JSON. Each group
+includes a filter, with which `runs` lists the runs of the group.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ async def group_runs(
     {"mean", "deviation", "runs"}}}; a field without a number in any run of the group is left out.
 
     Args:
+        where: the compiled filter.
         by: the fields by which runs are grouped. A run without the field belongs to the group of null.
-        means: fields whose mean over each group is returned, of the runs in which it is a finite number.
+        means: fields whose means are returned: for each group, over the runs in which the field is a finite number.
         order: by one of `by`, by "created_at" (of the newest run), or by the mean of another field.
+        limit: the most groups.
     """
     arguments = [entity, project, *where.arguments]
     condition = where.sql_from(3)

@@ -69,10 +69,10 @@ class Wanted:
 
 
 class Window:
-    """The pages of one read that are read and not sent yet, and the room that they hold.
+    """The pages of one read that have been read but not sent yet, and the room that they hold.
 
     Args:
-        database: whose room it is.
+        database: grants the room.
     """
 
     def __init__(self, database: Database) -> None:
@@ -88,17 +88,17 @@ class Window:
         self._held.append(await self._database.reserve(self._database.limits.page_bytes))
 
     def settle(self, size: int) -> None:
-        """The last page has so many bytes."""
+        """Records that the newest page holds `size` bytes; 0: there is no page to send."""
         self._held[-1].resize(size)
         if not size:
             self._held.pop()
 
     def sent(self) -> None:
-        """The first page is sent."""
+        """Records that the oldest page has been sent."""
         self._held.popleft().resize(0)
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Gives all room back."""
         while self._held:
             self.sent()
 
@@ -109,8 +109,10 @@ async def read_pages(
     """Yields pages with all wanted rows; empty pages are left out.
 
     Args:
-        about_rows: the caller will stop after so many, so the first page need not be wider.
-        window: where the caller says which pages are sent; None: those before the one that it asks for.
+        wanted: which rows to read.
+        about_rows: about how many rows the caller will take, so that the first page need not be larger; None: all.
+        window: the object with which the caller records which pages have been sent; None: a page counts as sent when
+            the next one is requested.
 
     Raises:
         UsageError: one step holds more than a page may.
@@ -133,7 +135,7 @@ async def read_pages(
                     page = await read_page(database, connection, run, wanted, start, below)
             except TooMuch:
                 pages.settle(0)
-                if start >= end:  # much has come since the read began
+                if start >= end:  # many points have arrived since the read began
                     end = start + 1
                     continue
                 if width == 1:

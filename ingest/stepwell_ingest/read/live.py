@@ -1,7 +1,7 @@
 """Live views: sends the changes of watched runs since a cursor to any number of listeners.
 
 Receives watched runs; yields events, which `deltas` makes. One poller for each worker asks Postgres twice a second,
-with one query, which of the runs have changed and which awaited files have arrived. A listener has no queue, only a
+for all listeners, which runs have changed and which awaited files have arrived. A listener has no queue, only a
 cursor: when its run has changed and its client has taken the last event, it gets everything since its cursor in one
 event. Listeners at the same cursor share one read. A client that is so far behind that an event would be too large is
 told to start over.
@@ -46,7 +46,7 @@ class Live:
 
     Args:
         database: the database to read from.
-        start: runs the poller, under a name that messages have.
+        start: starts the poller as a task, under a name for messages.
     """
 
     def __init__(

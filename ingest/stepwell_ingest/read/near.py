@@ -19,6 +19,6 @@ def near(name: str, known: Iterable[str]) -> list[str]:
         names = [other for other in names if other.lower().startswith(lower[:4])][:_COMPARED]
     by_lower: dict[str, str] = {other.lower(): other for other in names}
     alike = difflib.get_close_matches(lower, by_lower, _COUNT, _ALIKE)
-    # A name that is the end or the beginning of another one ("loss" of "train/loss") counts as similar, too.
+    # A name that is a segment of another one ("loss" of "train/loss") counts as similar, too.
     parts = [other for other in by_lower if other not in alike and lower in other.replace("/", " ").split()]
     return [by_lower[other] for other in (alike + sorted(parts, key=len))[:_COUNT]]

@@ -1,7 +1,7 @@
 """Objects, the logged values that are not numbers: the keys that have any, and the values of one key in order.
 
-A cursor is a position (step and writer), so a page neither repeats nor skips a value that existed throughout. It also
-names its run, and records what was hidden of it.
+A cursor is a position (step and writer), so a page neither repeats nor skips a value that existed throughout. The
+cursor also contains the run's number, and a mark that changes when values of the run are hidden.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def read_objects(
     async with standing.snapshot() as connection:
         if known not in (None, [run.run_id, standing.mark]):
             raise RewoundError(
-                "the run was rewound, restarted or deleted since this cursor was given",
+                "the run has been rewound, restarted or deleted since this cursor was given",
                 hint="start again without a cursor",
             )
         query, columns = database.sql["objects_of_key"], ("writer", "step", "time")

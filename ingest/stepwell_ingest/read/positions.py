@@ -9,7 +9,7 @@ A fork shows each epoch of its ancestors below some step (`Inherited`). This bou
 rewound below it or logs the writer's steps again, and that is a cut, too. Below the bound the epoch may still grow,
 since frames of the ancestor's process may have been in flight.
 
-Notes (media, among others) arrive in no order of steps, so they are followed by seq: a writer's ledger row moves in the
+Notes (media, among others) are not ordered by step, so they are followed by seq: a writer's ledger row moves in the
 transaction that stores a frame, and frames are stored in order of seq, so a reader who has seen `next_seq` has seen all
 below it and none above, however long a transaction takes to commit. `read.waiting` holds those that wait for files.
 """
@@ -40,8 +40,8 @@ class Position(NamedTuple):
         session, next_seq: it has seen all frames below `next_seq` of the epoch `session`, the newest, which may have no
             steps yet, and all frames of older epochs, which are fenced and do not grow.
         last_object: the highest step of the objects that came as notes; it may lie above `last_step`.
-        hidden: the step from which on the epochs from `epoch` to `session` were hidden, −1 for none. Whatever hides
-            more of an older one hides more of these, too.
+        hidden: for each epoch from `epoch` to `session`, the step from which it was hidden, −1 for none. Older epochs
+            need no entry: whatever hides more of them hides more of these, too.
     """
 
     epoch: int
@@ -164,7 +164,10 @@ def current(
     """The position of a reader who has seen everything.
 
     Args:
+        state: the state of the run.
+        epochs: the rows of the query `positions`, ordered by writer and epoch.
         last_objects: by writer, the highest step of the objects that came as notes.
+        inherited: the rows of the query `inherited`.
     """
     writers: dict[str, Position] = {}
     for row in epochs:  # ascending

@@ -1,4 +1,4 @@
-"""The projects of the server, the runs of a project by name, and the metrics of some runs."""
+"""Reads the projects of the server, the runs of a project by id, and the metrics of some runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def list_projects(database: Database) -> dict[str, Any]:
 
 
 async def run_ids(database: Database, entity: str, project: str, names: Sequence[str]) -> dict[str, int]:
-    """The `run_id` of the runs with these names, in their order; a name that no run has is left out."""
+    """The `run_id` of the runs with these ids (`names`), in their order; an id that no run has is left out."""
     async with database.snapshot() as connection:
         rows = await connection.fetch(database.sql["named_runs"], entity, project, list(names))
     found = {row["name"]: row["run_id"] for row in rows}
@@ -30,11 +30,12 @@ async def run_ids(database: Database, entity: str, project: str, names: Sequence
 async def metrics_of_runs(
     database: Database, entity: str, project: str, names: Sequence[str], newest: int
 ) -> dict[str, Any]:
-    """Returns {"runs": names, "metrics": [{"name", "runs": [indexes of "runs"], "hidden", "x"}, …]}; "hidden" and the
-    metric that is the x-axis only where `define_metric` says so.
+    """Returns {"runs": ids, "metrics": [{"name", "runs": [indexes of "runs"], "hidden", "x"}, …]}.
+
+    "hidden" and "x", the metric of the x-axis, are present only where `define_metric` has set them.
 
     Args:
-        names: names of runs; empty: the newest runs.
+        names: ids of runs; empty: the newest runs.
         newest: the number of newest runs.
     """
     async with database.snapshot() as connection:
@@ -72,7 +73,7 @@ class _Names:
 
 
 class _Axes:
-    """The metrics that definitions name as x-axes; a name goes before globs, and a longer glob before a shorter one."""
+    """The x-axes that definitions set. A name takes precedence over globs, and a longer glob over a shorter one."""
 
     def __init__(self, given: Sequence[tuple[str, bool, str]]) -> None:
         self._names = {name: x for name, is_glob, x in given if not is_glob}

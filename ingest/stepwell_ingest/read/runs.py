@@ -32,12 +32,13 @@ _SHOWN = (
     *("writers", "parent", "fork_step", "duration_s", "slot", "started_at", "archived_at"),
 )
 _SMALL = ("entity", "project", "run", "run_id", *_SHOWN, "has_objects")
-#: What runs say of themselves may be large: lines of JSON, which has no line ends.
+#: Config, metadata and these texts may be large, so they are one bounded value: three lines, each with one JSON object,
+#: which contains no line breaks.
 _TEXTS = {"display_name": "display_name", "notes": "notes", "group": "run_group", "job_type": "job_type"} | {
     name: name for name in ("tags", "host", "username")
 }
 _VALUE = (
-    # A run without a writer has neither, and `concat_ws` leaves NULLs out.
+    # A run without a writer has neither config nor metadata, and `concat_ws` leaves NULLs out.
     "concat_ws(E'\\n', coalesce(r.config::text, '{}'), coalesce(r.metadata::text, '{}'), jsonb_build_object("
     + ", ".join(f"'{name}', r.{column}" for name, column in _TEXTS.items())
     + ")::text) AS value"
@@ -49,11 +50,12 @@ class RunRow:
     """One run, as stored in Postgres.
 
     Attributes:
-        run_id: Postgres' number for it.
-        end_step: all its steps lie below.
-        points: how many lie in its history, at most: with those of its ancestors, and superseded ones.
-        may_have_objects: whether it is worth looking for any.
-        shown: what answers show of it, ready for JSON; of a run from `find_run` without what it says of itself.
+        run_id: its number in SQL.
+        end_step: the step below which all its steps lie.
+        points: an upper bound of the number of points in its history: superseded points and all points of its ancestors
+            are included.
+        may_have_objects: False: it certainly has no objects.
+        shown: the fields that answers show, ready for JSON, without config, metadata and the names in `_TEXTS`.
     """
 
     run_id: int
@@ -123,6 +125,9 @@ async def list_runs(
     run of the project has, each with similar ones.
 
     Args:
+        where, order: the compiled filter and order.
+        limit: the most runs.
+        cursor: "next" of the previous page; None: the first page.
         summary_keys: the keys whose values "summary" of each run includes, where it has them.
 
     Raises:
@@ -132,8 +137,8 @@ async def list_runs(
     arguments = [entity, project, *where.arguments]
     key = order.sql.replace("$$", f"${len(arguments) + 1}")
     arguments += order.arguments
-    # First which runs, then what is shown of them: config and tags of a run that is not on the page are not made. Each
-    # run is asked once whether it fits and what it is ordered by, for the page and for the total.
+    # The page is chosen before the other columns are read, so config and tags are computed only for its runs. For each
+    # run, the filter and the sort key are evaluated once, for both the page and the total.
     fits = f"SELECT r.run_id, ({key})::{order.type} AS sort_key FROM ({_base(database)}) r WHERE {where.sql_from(3)}"
     fitting = len(arguments)
     behind = _behind(cursor, order, arguments)
@@ -151,7 +156,7 @@ async def list_runs(
         found = await fetch_bounded(connection, sql, (*_SMALL, "sort_key", "total"), *arguments, room=room)
         if found.rows:
             total = found.rows[0].columns["total"]
-        else:  # none fits, or the cursor is behind the last one
+        else:  # no run matches, or the cursor lies after the last one
             total = await connection.fetchval(f"SELECT count(*) FROM ({fits}) f", *arguments[:fitting])
         if not total and not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2)", entity, project
@@ -208,11 +213,11 @@ async def summary(standing: Standing, room: int, after: str | None = None) -> tu
     """The last value of each key as members of a JSON object; numbers that JSON does not have are strings ("NaN").
 
     Args:
-        room: bytes of values that may be held.
-        after: the keys behind this one.
+        room: the bytes of values that may be held.
+        after: the key after which to begin; None: begin with the first.
 
     Returns:
-        members, and the key to go on after; None: these are the last.
+        The members, and the key after which to continue; None: these are the last.
     """
     async with standing.snapshot() as connection:
         if after is None:

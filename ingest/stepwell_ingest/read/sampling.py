@@ -1,4 +1,4 @@
-"""Samples rows so that the rest still shows every extreme: chooses the rows of a page that stand for the others.
+"""Samples rows so that every extreme stays visible: chooses the rows of a page to keep.
 
 Receives pages; returns the rows to keep. For every bucket of steps, every writer and every metric, these are the rows
 with the first, last, smallest and largest finite value and the first NaN, +Inf and −Inf; where these are fewer than
@@ -44,7 +44,7 @@ class Sampler:
     """Chooses about `samples` rows of all pages of a read, which must come in the order of steps.
 
     Args:
-        samples: the number of rows to aim at. Rows with extremes are kept even where they are more.
+        samples: the number of rows to aim at. Rows with extremes are kept even if there are more of them.
         end: an estimate of the step below which all rows lie.
         metrics: the number of metrics that the run has, or that the read requests.
 
@@ -85,7 +85,7 @@ class Sampler:
 
 
 def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
-    """These rows and others at even distances, `target` in all, or all rows where there are fewer."""
+    """Adds rows at even distances to `kept`, up to `target` rows in all, or all rows if there are fewer."""
     missing = target - int(kept.sum())
     if missing > 0:
         others = np.flatnonzero(~kept)

@@ -25,10 +25,9 @@ _DOUBLES = ("min", "max", "mean", "first", "last")
 async def read_buckets(
     database: Database, run: RunRow, keys: Sequence[str], buckets: int, min_step: int | None, max_step: int | None
 ) -> AsyncGenerator[tuple[list[Column], int, dict[str, Any]], None]:
-    """The columns, number of rows and head of each metric's batch, ordered by writer and step.
+    """Yields the columns, number of rows and head of each metric's batch; rows are ordered by writer and step.
 
-    A bucket without finite values has NaN for min, max and mean; its counts of NaN and infinities tell it from a NaN
-    value.
+    A bucket without finite values has NaN for min, max and mean; its counts of NaN and infinities say what it contains.
     """
     standing = Standing(database, run.run_id)
     for key in keys:

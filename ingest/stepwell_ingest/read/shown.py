@@ -18,7 +18,8 @@ from stepwell.wire import MAX_DEPTH
 
 Flags = npt.NDArray[np.bool_]
 
-#: Twice the accepted depth, with room for levels that the SDK, tables and answers add. Parsers stop at 1,024.
+#: The most levels that are shown: twice the accepted depth, to leave room for levels that the SDK, tables and answers
+#: add. Parsers stop at 1,024.
 _LEVELS = 2 * MAX_DEPTH
 _TOO_DEEP = b'"(nested more than %d levels deep)"' % MAX_DEPTH
 #: Integers with this many digits may exceed a float64; parsers refuse such numbers.

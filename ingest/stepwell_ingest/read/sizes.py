@@ -1,7 +1,7 @@
 """The amount of stored history, by run, and the progress of sealing, for `GET /v1/status`.
 
-Reads Postgres' catalog and the ledger, from which sizes by run are estimated (`run_sizes_v1`). Promises to query
-Postgres at most once in `_KEEP_S`, and to keep a request waiting for at most `_PATIENCE_S`.
+Reads Postgres' catalog and the ledger, from which sizes by run are estimated (`run_sizes_v1`). Promises that an answer
+of Postgres is kept for `_KEEP_S`, and that each query takes at most `_PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROJECTS = 50
 
 
 class Sizes:
-    """Cached sizes, queried at most every `_KEEP_S`.
+    """Sizes, kept for `_KEEP_S`.
 
     Args:
         pool: connections to Postgres.

@@ -25,15 +25,15 @@ from stepwell_ingest.read.nearby import explain_nothing
 from stepwell_ingest.read.sql_errors import QueryError, explained
 from stepwell_schema import queries
 
-#: Around a query, on lines of its own: its last one may end with a comment. The size as Postgres holds a row comes
-#: first: as text, a gigabyte would take seconds, and two more.
+#: The query stands on lines of its own, because its last line may end with a comment. The size of a row as Postgres
+#: holds it is tested first: to convert a gigabyte to text would take seconds, and two gigabytes more.
 _BOUNDED = """-- within bounds
 SELECT q.*, stepwell.row_fits_v1(
     CASE WHEN pg_column_size(q) > {most} THEN pg_column_size(q) ELSE octet_length(q::text) END, {most}, {in_all})
 FROM (SELECT * FROM (
 {query}
 ) q OFFSET 0) q"""
-#: Runs what is no query, and raises when one of its rows is too large.
+#: Runs a statement that cannot be a subquery (EXPLAIN, SHOW), and raises an error if one of its rows is too large.
 _LOOKED_AT = """
 DECLARE line record;
 BEGIN
@@ -94,9 +94,9 @@ class Rows:
         return rows
 
     async def absent_names(self, query: str) -> list[str]:
-        """A line for each metric, run and project in the query that does not exist, with the names near it.
+        """A line for each metric, run and project in the query that does not exist, with similar names.
 
-        Called after the last row. Empty where the names cannot be read in time.
+        Called after the last row. Empty if the names cannot be read in time.
         """
         try:
             return await explain_nothing(self._connection, query)
@@ -153,14 +153,14 @@ class SqlReader:
             await self._pool.release(connection)
 
     async def _begin(self, connection: asyncpg.Connection, query: str, timeout_s: float) -> Rows:
-        for kind in ("json", "jsonb"):  # as the text that it is: answers are JSON, too
+        for kind in ("json", "jsonb"):  # kept as text, because answers are JSON, too
             await connection.set_type_codec(kind, encoder=str, decoder=orjson.Fragment, schema="pg_catalog")
         statement = await connection.prepare(query)
         if statement.get_parameters():
             raise UsageError("the query has parameters such as $1", hint="write their values into the query")
         columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
         if not columns:
-            # Postgres would refuse most of these; but DO, COPY … TO PROGRAM and SET are statements of this kind.
+            # Postgres refuses most of these in a read-only transaction, but not DO, COPY … TO PROGRAM and SET.
             raise UsageError(
                 "the statement returns no rows, so it was not run",
                 hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN",
@@ -169,15 +169,16 @@ class SqlReader:
         return Rows(connection, await (bounded or statement).cursor(), columns, timeout_s)
 
     async def _bounded(self, connection: asyncpg.Connection, query: str) -> Any:
-        """The query with one more column, which raises before a row that is too large leaves Postgres.
+        """The query with one more column, which raises an error before a row that is too large leaves Postgres, since
+        asyncpg would hold such a row whole.
 
-        asyncpg would hold such a row whole. None for what is no query (EXPLAIN, SHOW): its rows are looked at, and it
-        runs again.
+        None: the statement cannot be a subquery (EXPLAIN, SHOW). The sizes of its rows have been checked; the caller
+        runs it again.
         """
         most = self.limits.row_bytes
         in_all = (
             self.limits.answer_bytes + 4 * most
-        )  # the answer is cut before, unless a batch brings more than it takes
+        )  # an answer is cut off before this sum, unless its last batch is too large
         inner = query.strip().rstrip(";")
         try:
             async with connection.transaction():  # a savepoint

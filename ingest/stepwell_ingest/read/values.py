@@ -1,8 +1,8 @@
 """Converts values of any query to text and to JSON. Pure.
 
 Receives values as asyncpg returns them, for `stepwell sql` (`commands/sql.py`) and `POST /v1/sql` (`api/sql.py`).
-Promises that no value is changed: NaN and infinities become strings in JSON, which has no numbers for them, and
-integers keep all digits.
+Promises that integers keep all digits, and that NaN and infinities become strings in JSON, which has no numbers for
+them. A `numeric` with a fraction becomes a float64.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def still_waiting(ranges: Iterable[Range], found: Sequence[tuple[Place, bool]]) 
     """
     waiting: list[Range] = []
     opened: Place | None = None  # the place since which all objects wait
-    certain = False  # whether any object was met
+    certain = False  # whether there is any such object
     end: Place | None = None
     objects = iter(found)
     pending = next(objects, None)

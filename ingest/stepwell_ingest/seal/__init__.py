@@ -1,2 +1,1 @@
-"""Sealing: rewrites hot blocks into chunks of one metric over about a thousand steps, in a process beside the
-workers."""
+"""Sealing: rewrites hot blocks into chunks of one metric over about a thousand points, in a process of its own."""

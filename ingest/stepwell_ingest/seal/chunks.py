@@ -19,9 +19,9 @@ from stepwell_ingest.db.copyrows import ArrayColumn, row_template
 from stepwell_ingest.seal.stretches import Stretch
 from stepwell_ingest.seal.windows import windows
 
-#: A chunk's values lie in two arrays: one that fills TOAST's pieces of 1,996 bytes completely, and the rest, which
-#: stays in the row. With 1,024 values in one array, each had a small piece after the large ones, and a page held three
-#: large pieces instead of four: 5.7 instead of 4.4 bytes a point for float4 (docs/architecture.md).
+#: A chunk's values lie in two arrays: one that fills TOAST's pieces of 1,996 bytes almost completely, and the rest,
+#: which stays in the row. With 1,024 values in one array, each had a small piece after the large ones, and a page held
+#: three large pieces instead of four: 5.7 instead of 4.4 bytes a point for float4 (docs/architecture.md).
 FULL_POINTS = 992
 
 _SCALARS = (
@@ -91,7 +91,7 @@ def statistics(values: Float64Array) -> Statistics:
 
 
 def tracks(groups: Sequence[Stretch], track_ids: Iterator[int]) -> list[Track]:
-    """The groups, cut into windows."""
+    """Cuts groups into windows; each becomes a track, with the next of `track_ids`."""
     return [
         Track(next(track_ids), Stretch(ids, steps[a:b], times[a:b], values[:, a:b]))
         for ids, steps, times, values in groups

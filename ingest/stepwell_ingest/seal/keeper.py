@@ -1,8 +1,8 @@
-"""The sealing loop: looks for work, seals, merges, turns the ring and stores summaries; stops between two passes.
+"""The sealing loop: looks for work, seals, merges, turns the ring, folds notes and stores summaries.
 
-Drives the stations of `seal`. Promises: it keeps up with ingest, and leaves half of the time to others as long as it
-does; small epochs and large ones get about the same time, so neither waits for the others to end; failed work is
-retried, and loses nothing, since a pass is one transaction; an epoch that fails does not keep others from being sealed.
+Drives the stations of `seal`. Promises: it keeps up with ingest, and while it does, leaves half of the time to others;
+small epochs and large ones get about the same time, so neither waits for the others to end; failed work is retried, and
+nothing is lost, since a pass is one transaction; an epoch that fails does not keep others from being sealed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stepwell_ingest.config import SealSettings
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_ingest.seal.chunks import EpochKey
 from stepwell_ingest.seal.merger import Merger
+from stepwell_ingest.seal.notes import Notes
 from stepwell_ingest.seal.ring import Ring
 from stepwell_ingest.seal.sealer import Candidate, Sealer
 from stepwell_ingest.seal.summaries import Summaries
@@ -33,21 +34,22 @@ _MERGE_EVERY_S = 30.0
 _SMALL_AT_ONCE = 3
 #: The longest time for which merging delays sealing.
 _MERGE_S = 5.0
-#: How long an epoch rests that has nothing worth a pass, and, longer, one that failed.
+#: How long an epoch is left out after a pass that found too little, and after one that failed.
 _REST_S, _FAILED_REST_S = 10.0, 300.0
 
 Work = TypeVar("Work")
 
 
 class _LockedError(Error):
-    """Somebody else has locked rows of an epoch."""
+    """Another transaction has locked rows of an epoch."""
 
 
 class Keeper:
-    """Runs the sealing of one server. Others may run beside it, on the same Postgres.
+    """Runs the sealing of one server. Other servers may seal on the same Postgres at the same time.
 
     Args:
-        pool: connections to Postgres, of which it uses at most three at a time.
+        pool: connections to Postgres; at most three are used at the same time.
+        settings: when and how much to seal, merge and summarize.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -55,6 +57,7 @@ class Keeper:
         self._sealer = Sealer(pool, settings)
         self._merger = Merger(pool, settings)
         self._ring = Ring(pool, settings)
+        self._notes = Notes(pool, settings)
         self._summaries = Summaries(pool, settings)
         self._merged_at = time.monotonic()
         self._to_merge: list[tuple[EpochKey, int]] = []
@@ -75,7 +78,10 @@ class Keeper:
             await asyncio.sleep(pause_s)
 
     async def look(self) -> int:
-        """Seals everything that is worth a pass now; returns the number of points.
+        """Makes one round: seals epochs that are worth a pass, turns the ring, merges, folds notes, stores summaries.
+
+        Returns:
+            The number of points that were sealed.
 
         Raises:
             UnavailableError: Postgres cannot be reached; the pass in progress is rolled back.
@@ -97,15 +103,16 @@ class Keeper:
                 sealed += await self._try("seal", item.epoch, self._seal(item, calm, until)) or 0
             await self._ring.turn()
             await self._merge()
-            if calm:  # readers can do without, writers not
+            if calm:  # readers can do without folded notes and stored summaries; writers must wait for sealing
+                await self._notes.turn()
                 await self._summaries.turn()
         return sealed
 
     async def _seal_together(self, items: Sequence[Candidate], calm: bool) -> int:
-        """Seals small epochs side by side; returns how many points.
+        """Seals small epochs side by side; returns the number of points.
 
         Raises:
-            UnavailableError: Postgres is away.
+            UnavailableError: Postgres cannot be reached.
         """
         passes = (self._try("seal", item.epoch, self._seal(item, calm, math.inf)) for item in items)
         done = await asyncio.gather(*passes, return_exceptions=True)  # so that none is left running
@@ -134,7 +141,7 @@ class Keeper:
                 return sealed
 
     async def _merge(self) -> None:
-        """Merges for some seconds; what is left then is merged in the next looks."""
+        """Merges for some seconds; the rest is merged in the next rounds."""
         began = time.monotonic()
         if not self._to_merge and began - self._merged_at > _MERGE_EVERY_S:
             self._to_merge = list(reversed(await self._merger.candidates()))

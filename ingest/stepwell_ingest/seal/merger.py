@@ -1,9 +1,9 @@
 """Merges short chunks into longer ones: those of slow metrics, and of runs that log little at a time.
 
 Runs beside the sealer. Takes an epoch with short tracks of many passes; writes fewer, longer tracks of the next level,
-in one transaction. Promises: readers see each point exactly once at every moment (rows are deleted and inserted, so
-snapshots see either); a point is merged at most once at each level, so it is rewritten only a few times; only chunks
-between which the metric has no other chunk are joined, so the chunks of a metric never overlap.
+in one transaction. Promises: readers see each point exactly once at every moment (a snapshot shows either the deleted
+rows or the inserted ones); a point is merged at most once at each level, so it is rewritten only a few times; only
+chunks between which the metric has no other chunk are joined, so the chunks of a metric never overlap.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Merger:
 
     Args:
         pool: connections to Postgres.
+        settings: how many passes a merge needs, and how much it reads.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -39,13 +40,13 @@ class Merger:
         return [(EpochKey(row["run_id"], row["writer_id"], row["epoch"]), row["level"]) for row in rows]
 
     async def merge(self, epoch: EpochKey, level: int) -> int:
-        """Merges the oldest short tracks of one level; returns the number of points that it moved.
+        """Merges the oldest short tracks of one level; returns the number of points in them.
 
-        0 means that another sealer has the writer, or that no tracks can be joined; these then move to the next level
-        unchanged.
+        0 means that another sealer has the writer, that there are fewer than two passes, or that no tracks can be
+        joined. Tracks that cannot be joined move to the next level unchanged.
 
         Raises:
-            ChangedError: Postgres has not deleted the rows that were read.
+            ChangedError: the rows changed meanwhile; nothing was written.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._sql["claim"], epoch.run_id, epoch.writer_id):
@@ -74,7 +75,8 @@ class Merger:
         return points
 
     def _choose(self, tracks: list[asyncpg.Record]) -> list[int]:
-        """The tracks of the oldest passes: as many passes as fit the memory of one pass, but at least two."""
+        """The tracks of the oldest passes: of at most `merge_passes`, and of as many as fit the memory of one pass, but
+        of at least two."""
         chosen: list[int] = []
         size, passes = 0, 0
         last = None

@@ -22,6 +22,7 @@ class Ring:
 
     Args:
         pool: connections to Postgres.
+        settings: when a slot counts as full or old, and the longest wait for a lock.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:

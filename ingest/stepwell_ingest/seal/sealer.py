@@ -1,9 +1,9 @@
-"""One sealing pass: rewrites the hot blocks of an epoch below a step into chunks, in one transaction.
+"""One sealing pass: rewrites an epoch's points below some step from hot blocks into chunks, in one transaction.
 
 Stands between hot and sealed history. Receives the key of an epoch; writes rows of track, chunk and metric_total, and
-the step below which readers look there. Promises: chunks, totals and the hand-over commit together or not at all, so a
-reader sees each point exactly once, whenever its snapshot was taken; two sealers never have the same writer at once,
-and if they did, the compare-and-set of the hand-over would roll back the second.
+the step below which readers use them. Promises: chunks, totals and the hand-over commit together or not at all, so a
+reader sees each point exactly once, whenever its snapshot was taken; two sealers never work on one writer at the same
+time, and if they did, the compare-and-set of the hand-over would roll back the second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Candidate(NamedTuple):
 
     Attributes:
         whole: all of it may be sealed.
-        large: it has at least a pass of points.
+        large: it has at least `SealSettings.points` points to seal.
     """
 
     epoch: EpochKey
@@ -56,10 +56,11 @@ class Pass(NamedTuple):
 
 
 class Sealer:
-    """Seals epochs over one connection at a time.
+    """Seals epochs; each pass uses one connection.
 
     Args:
         pool: connections to Postgres.
+        settings: when a pass is worthwhile, and how much it reads.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -91,11 +92,12 @@ class Sealer:
         """Makes one pass over an epoch.
 
         Args:
-            whole: whether to seal all steps. Otherwise the steps after the last multiple of the grid stay hot, and
-                fewer than `SealSettings.steps` rows are not worth a pass.
+            epoch: the key of its ledger row.
+            whole: whether to seal all steps. Otherwise the steps after the last full chunks stay hot, and there is no
+                pass for fewer than `SealSettings.steps` rows with less than 8 bytes × `SealSettings.points`.
 
         Returns:
-            The result; None: there was nothing to do, or another sealer has the writer.
+            The result; None: nothing was worth a pass, or another sealer has the writer.
 
         Raises:
             ChangedError: the rows changed meanwhile; nothing was written.
@@ -107,7 +109,7 @@ class Sealer:
             if state is None or state["last_step"] < state["sealed_below"]:
                 return None
             begin = state["sealed_below"]
-            if state["step_hi"] is None:  # nothing is hot: the epoch began after the steps of an older one
+            if state["step_hi"] is None:  # no hot blocks: `last_step` is that of the older epoch that this continues
                 await self._hand_over(connection, epoch, begin, state["last_step"] + 1, 0)
                 return Pass(0, state["last_step"] + 1, False)
             worth = state["rows"] >= self._settings.steps or state["bytes"] >= 8 * self._settings.points
@@ -145,7 +147,7 @@ class Sealer:
 
 
 def _cut(found: Sequence[Stretch], begin: int, end: int) -> int:
-    """The step to seal up to: the last one below `end` at which the chunks of the densest metrics are full."""
+    """The step to seal up to: the last one, at most `end`, at which the chunks of the densest metrics are full."""
     most = max(found, key=lambda item: item.values.size)
     for k in range(max(grid_of(most.steps), POINTS.bit_length() - 1), -1, -1):
         cut = (end >> k) << k
@@ -181,6 +183,9 @@ async def write(
     """Stores groups as tracks and chunks, in the caller's transaction; new ones (level 0) count in metric_total.
 
     Args:
+        sql: the queries of `seal.sql`.
+        groups: stretches from `stretches.regroup`, all of `epoch`.
+        level: how often the points have been merged.
         pass_id: a serial number that is higher than those of earlier passes (`next_pass`).
 
     Returns:

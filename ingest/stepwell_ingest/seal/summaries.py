@@ -1,8 +1,8 @@
-"""Stored summaries: the summaries of runs that rest are kept as rows, so that lists of runs need not compute them.
+"""Stored summaries: the summaries of runs that do not change are kept as rows, so lists of runs need not compute them.
 
 Works beside the sealer. Receives runs whose ledgers have moved since their summary was stored; writes rows of
-`stored_value`, with the position of the ledgers that they belong to. Promises that values and position come from one
-snapshot. Readers use the values only while the ledgers still have that position (`functions/095_stored_summaries.sql`).
+`stored_value`, and the position of the ledgers for which they are valid. Promises that values and position come from
+one snapshot. Readers use the values only while the ledgers have that position (`functions/095_stored_summaries.sql`).
 So storing may be late, fail or be killed: readers see the current summary in any case. If one summary cannot be stored,
 the others still are.
 """
@@ -36,6 +36,7 @@ class Summaries:
 
     Args:
         pool: connections to Postgres.
+        settings: how long runs must not have changed, and the share of time for summaries.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -47,7 +48,7 @@ class Summaries:
         self._resting: dict[int, float] = {}  # runs that failed, and the times until which they rest
 
     async def turn(self) -> int:
-        """Stores some summaries if it is time to; returns their number.
+        """Stores some summaries, unless the pause after the last turn is still on; returns their number.
 
         Raises:
             UnavailableError: Postgres is unreachable.

@@ -30,7 +30,7 @@ LOG_FORMAT = "stepwell: %(message)s"
 def run(work: Callable[[Config], Coroutine[Any, Any, None]]) -> int:
     """Runs `work` with the configuration from stdin until it ends; returns the exit code of the process."""
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
-    # Ctrl-C in the terminal is for the parent, which then tells its children.
+    # The parent handles Ctrl-C in the terminal, and then ends its children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     if not line:

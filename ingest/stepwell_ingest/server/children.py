@@ -4,8 +4,8 @@ together.
 Used by `stepwell up` and the supervisor of the workers. A child is a module that runs with `python -m` (see `child`).
 It receives one line on stdin (not in the arguments, which every user of the machine can read, and a DSN may hold a
 password) and answers with one line of JSON: a message when it is ready, or {"error": …}. SIGTERM ends a child, and so
-does the end of stdin, so that no child outlives its parent. A stalled child, which prints no empty lines any more, is
-killed: its transactions hold locks in Postgres until then.
+does the end of stdin, so that no child outlives its parent. A child prints an empty line every second; one that stops
+doing so has stalled and is killed, because its transactions may hold locks in Postgres until then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stepwell_ingest.config import Timeouts
 _RESTART_MIN_S = 1.0
 _RESTART_MAX_S = 30.0
 _LOOK_AGAIN_S = 1.5
-#: How long a process may take before it shows life first: to load its modules, on a machine that is busy.
+#: How long a process may take to print its first line: it has to load its modules, perhaps on a busy machine.
 _START_S = 60.0
 
 
@@ -53,7 +53,7 @@ class Children:
             line: its configuration (`config_json.encode`).
 
         Returns:
-            Its message after it became ready.
+            Its first message, which it prints when it is ready.
 
         Raises:
             Error: the child could not start.
@@ -131,7 +131,7 @@ class Children:
                 patience_s = self._hung_s
             except TimeoutError:
                 if patience_s == self._hung_s:
-                    patience_s = _LOOK_AGAIN_S  # it may have been this process that stood still
+                    patience_s = _LOOK_AGAIN_S  # perhaps this process has stalled, and not the child
                     continue
                 if not self._stopping:
                     self._say(f"{name} {process.pid} has stood still for {self._hung_s:g} s, so it is killed")

@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncpg
 
-from stepwell_ingest.api.access import authorize
+from stepwell_ingest.access.keyring import Keyring
+from stepwell_ingest.access.rights import authorize
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
@@ -73,12 +74,13 @@ def compose(
     """Creates the parts of a worker.
 
     Args:
+        config: all settings of the server.
         writing: connections of the write path (`db.connect.write_pool`).
-        attaching: connections for attaches and ends of writers (`db.connect.attach_pool`).
+        attaching: connections for attaches, ends and disconnections of writers (`db.connect.attach_pool`).
         reading: connections of reads (`db.connect.read_pool`).
         querying: connections of SQL over HTTP (`db.connect.sql_pool`).
         store: the blob store; None: the worker accepts no files.
-        running: the loops that the caller runs, and to which those that are started on demand are added.
+        running: the worker's running loops; services add the loops that they start on demand.
     """
     limits, timeouts = config.limits, config.timeouts
     metrics, streams = Metrics(), OpenStreams()
@@ -103,6 +105,9 @@ def compose(
     loops["housekeeping"] = housekeeping.run
     if quota.limited:
         loops["quota"] = quota.run
+    keyring = Keyring(writing, required=config.require_keys)
+    if keyring.required:
+        loops["keys"] = keyring.run
     blobs = None
     if store is not None:
         blobs = BlobIntake(writing, store, limits, timeouts)
@@ -111,6 +116,7 @@ def compose(
     services = Services(
         config=config,
         started_at=time.time(),
+        keyring=keyring,
         authorize=authorize,
         metrics=metrics,
         gate=Gate(),

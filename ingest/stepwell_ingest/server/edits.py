@@ -34,7 +34,11 @@ class Edits:
     async def change(
         self, run_id: int, meta: str | None, config: str | None, summary: str | None, archived: bool | None
     ) -> bool:
-        """Stores changes in one transaction, the first three each as a JSON object; returns whether the run exists.
+        """Stores changes in one transaction; returns whether the run exists.
+
+        Args:
+            meta, config, summary: a JSON object each; None: unchanged.
+            archived: whether the run is archived; None: unchanged.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
@@ -53,10 +57,10 @@ class Edits:
 
         Args:
             layout: JSON.
-            version: that of the layout that it replaces; 0: there was none.
+            version: the version of the layout to replace; 0: there is none yet.
 
         Returns:
-            None: there is no such project, or somebody else has changed the layout.
+            The version; None: there is no such project, or the layout has another version by now.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
@@ -71,11 +75,11 @@ class Edits:
         """Saves a view, or replaces the one of that name.
 
         Args:
-            view: its name, page, query, and layout as JSON or None.
+            view: the view's name, page and query, and its layout as JSON or None.
             most: how many views a project may have.
 
         Returns:
-            False: the project has too many, or does not exist.
+            Whether it was saved; False: the project has too many views, or does not exist.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
@@ -93,7 +97,8 @@ class Edits:
             return bool(await connection.fetchval(queries("write")["delete_view"], entity, project, name))
 
     async def delete(self, run_id: int, path: str) -> int:
-        """Deletes a run for every reader; the next sweep removes its rows. Returns the number of deleted runs, 1 or 0.
+        """Deletes a run: no reader sees it any more, and the next sweep removes its rows. Returns 1, or 0 if there is
+        no such run.
 
         Args:
             path: entity/project/id of the run, for messages.

@@ -1,7 +1,7 @@
-"""The hourly work of a worker: creates partitions ahead of need, and sweeps deleted runs.
+"""The hourly work of a worker: creates partitions ahead of need, repairs the reader role's rights, sweeps deleted runs.
 
-Several workers may do it at a time: creating an existing partition does nothing, and a sweep that finds another one
-running ends.
+Several workers may do it at the same time: creating an existing partition does nothing, and a sweep that finds another
+one running ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _EVERY_S = 3600.0
 
 
 class Housekeeping:
-    """Maintains the tables of history.
+    """Maintains the tables of history and the rights of the reader role.
 
     Args:
         pool: connections of the write path.

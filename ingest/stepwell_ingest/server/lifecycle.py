@@ -1,8 +1,8 @@
 """Lifecycle of writers: records heartbeats of those that this worker hears from, and marks silent ones as crashed.
 
-Runs beside the write path. Reads the open streams and the positions of all cursors; writes `heartbeat_at` and the
-states `running` and `crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any
-worker may reap.
+Runs beside the write path. Reads the open streams and the positions of all ledger cursors; writes `heartbeat_at` and
+the states `running` and `crashed`. A heartbeat carries the epoch, so a fenced process cannot keep its writer alive. Any
+worker may mark writers as crashed (*reap* them).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Lifecycle:
 
     Args:
         pool: connections to Postgres.
+        timeouts: the interval of heartbeats, and the silence after which a writer counts as crashed.
         attached: returns the cursors of open streams.
         known: returns all cursors of this worker; a writer whose cursor moved since the last beat is alive.
     """
@@ -54,7 +55,7 @@ class Lifecycle:
         """Beats and reaps until cancelled. The next beat makes up for one that fails.
 
         It reaps once beats have succeeded for `silent_s`. At a start, and after Postgres was unreachable or this
-        process stood still, writers may be reconnecting, and other workers may not have recorded yet which ones they
+        process was stalled, writers may be reconnecting, and other workers may not have recorded yet which ones they
         hear from.
         """
         since = beaten = time.monotonic()
@@ -94,7 +95,7 @@ class Lifecycle:
         self._positions = positions
 
     async def reap(self) -> None:
-        """Marks writers as crashed from which no worker has heard for `silent_s`.
+        """Marks writers that no worker has heard from for `silent_s` as crashed.
 
         Raises:
             UnavailableError: Postgres cannot be reached.

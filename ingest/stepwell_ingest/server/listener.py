@@ -11,6 +11,7 @@ def listen(host: str, port: int, *, reuse_port: bool) -> socket.socket:
     """Binds a socket to `host` and `port`.
 
     Args:
+        host: an address of this machine, or a name that resolves to one; the first address is taken.
         port: the port; 0 picks a free one.
         reuse_port: whether other processes may bind the port as well.
 

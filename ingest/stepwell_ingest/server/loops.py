@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Loops:
-    """The loops of one process. It belongs to the event loop that runs when the first one starts.
+    """The background loops of one process. The object belongs to the event loop on which they run.
 
     Attributes:
         failure: the error of the first loop that ended unexpectedly; None while all loops run.

@@ -14,12 +14,13 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:  # the parent of the workers needs nothing of what a worker does
+if TYPE_CHECKING:  # the parent of several workers does not import what only a worker needs
     from stepwell_ingest.server.worker import Worker
 
 T = TypeVar("T")
 
-#: How long a worker continues that has lost a loop. Frames committed by then are answered; senders repeat the rest.
+#: How long a worker drains after one of its loops has ended unexpectedly. Frames that are committed by then are
+#: answered; senders repeat the rest.
 _FAILED_DRAIN_S = 3.0
 
 
@@ -87,12 +88,14 @@ async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_
     """Runs one worker until a stop is requested, or one of its background loops ends unexpectedly.
 
     Args:
+        worker: a worker that has not been started.
+        stop: the requests to stop.
         on_ready: called with the URL once the worker listens.
-        on_stop: called before the drain.
+        on_stop: called before the drain that a request to stop begins.
 
     Raises:
         Error: the worker could not start (see `Worker.start`).
-        UnavailableError: a loop has ended (see `Loops`), and with it the worker.
+        UnavailableError: a background loop has ended unexpectedly (see `Loops`), so the worker has ended.
     """
     try:
         if await stop.unless_asked(_started(worker)) is None:

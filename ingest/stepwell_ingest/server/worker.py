@@ -70,7 +70,7 @@ class Worker:
         """
         config = self.config
         async with AsyncExitStack() as exits:
-            # First, so that a taken port does not lead to a migration in vain.
+            # The port comes first: if it is taken, nothing is migrated.
             listener = listen(config.host, config.port, reuse_port=config.reuse_port)
             exits.callback(listener.close)
             self._port = listener.getsockname()[1]
@@ -142,8 +142,8 @@ async def _prepare_schema(config: Config) -> None:
         )
     if left:
         log.warning(
-            "stepwell_reader may do more than read: everybody has these rights in this database, and the server's role "
-            "cannot or should not revoke them (docs/sql.md): %s",
+            "stepwell_reader may do more than read. In this database, everybody has rights that the server's role "
+            "cannot or should not revoke (docs/sql.md): %s",
             ", ".join(left),
         )
 

@@ -41,14 +41,15 @@ class Gate:
 
 
 class Rate:
-    """A number of bytes that may come in at once, and how many more each second.
+    """A limit on incoming bytes: so many at once, and so many more each second.
 
-    What attaches bring (configs) goes into tables that are never emptied, outside of the bounds of runs.
+    It applies to attach messages: their configs are stored in tables that are never emptied, and no limit of a run
+    covers them.
 
     Args:
-        burst_bytes: at once.
-        per_s: bytes a second.
-        clock: seconds that never go back.
+        burst_bytes: the most bytes at once.
+        per_s: the bytes that may follow each second.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, burst_bytes: int, per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,10 +60,10 @@ class Rate:
         self._at = clock()
 
     def take(self, size: int) -> None:
-        """Lets `size` bytes in; more than `burst_bytes` count as that.
+        """Admits `size` bytes; a size above `burst_bytes` counts as `burst_bytes`.
 
         Raises:
-            OverloadedError: too many came before; it says when these may come again.
+            OverloadedError: the limit is reached; the error says after how many seconds to try again.
         """
         now = self._clock()
         self._left = min(self._burst_bytes, self._left + (now - self._at) * self._per_s)

@@ -1,6 +1,6 @@
 """The request and the answer of a writer that attaches, and the errors for Postgres' refusals.
 
-Beside the catalog, which opens the session.
+Used by the catalog, which opens the session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class AttachRequest(NamedTuple):
         info: what the run and the writer report about themselves (config, host, …).
         resume, rewind_to, fork_run, fork_step: see functions/140_attach.sql of the schema.
         from_seq: the seq below which the sender knows that everything is stored; the reply lists rejections from there
-        on. age_s: the age of the logging process, in seconds.
+            on.
+        age_s: the age of the logging process, in seconds.
     """
 
     entity: str
@@ -43,7 +44,7 @@ class AttachRequest(NamedTuple):
 
     @property
     def continues(self) -> bool:
-        """Whether it asks where to continue, and so knows about earlier history."""
+        """Whether the request asks where to continue, so that its process knows about earlier history."""
         return self.resume is not None or self.rewind_to is not None or self.fork_run is not None
 
 
@@ -52,7 +53,7 @@ class Earlier(NamedTuple):
 
     Attributes:
         last_step: the last visible step of earlier processes; None: they have none.
-        moved_s: the time since they last stored something, in seconds.
+        moved_s: the time since they last stored something, in seconds; None: they have no visible step.
         beside: another process is connected as the requested writer, so the session got a writer of its own.
     """
 
@@ -65,11 +66,11 @@ class Attachment(NamedTuple):
     """The answer to a session that attaches.
 
     Attributes:
-        cursor: the cursor of its frames.
+        cursor: the ledger cursor of the session.
         resumed: whether the writer existed before this session.
         config, meta: the run's config and metadata, for a process that resumes it; None for others.
         tables: likewise, the last increment of each INCREMENTAL table of the writer, by metric.
-        rejected: rejected seqs, from the request's `from_seq` on.
+        rejected: the seqs and errors of rejected frames, from the request's `from_seq` on.
         earlier: what the session will supersede, or why it got another writer than it requested; None: neither.
     """
 
@@ -89,7 +90,7 @@ class WrongRunError(RejectionError):
 
 
 def attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
-    """The error for an SQLSTATE that the function raises; `error` itself for all others."""
+    """The error for the sender, if attach_v1 or the values of the request caused `error`; otherwise `error` itself."""
     path = f"{request.entity}/{request.project}/{request.run}"
     match error.sqlstate:
         case "ST003":

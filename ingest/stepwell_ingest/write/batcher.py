@@ -21,10 +21,10 @@ from stepwell.errors import Error, UnavailableError
 from stepwell.wire import Frame, Header
 from stepwell_ingest.write.ledger import LedgerCursor
 
-#: The memory of a frame, block or object beside its bytes. Measured: 730 bytes for a 64-byte frame, 1.3 KiB a block.
+#: The memory of a frame, block or object besides its bytes. Measured: 730 bytes for a 64-byte frame, 1.3 KiB a block.
 _PIECE_BYTES = 1024
-#: Small batches start at least this many batch durations apart, so that transactions of a few frames take no more than
-#: that share of the time.
+#: A small batch starts no earlier than this many average batch durations after the last one (or `gather_s`, if that is
+#: shorter). So transactions of a few frames take about a quarter of the time, unless they are slow.
 _GATHER_SHARE = 4.0
 #: The weight of the newest batch in the average duration.
 _SMOOTHING = 0.2
@@ -95,7 +95,7 @@ class Submission:
         last: the header of the last frame.
         size: the size in bytes, for the batch's limit.
         done: the future that is resolved after COMMIT.
-        tries, first_try: how often it was put back because its writer was locked, and when it was in a batch first.
+        tries, first_try: how often it was put back because its writer was locked, and the monotonic time of the first.
     """
 
     cursor: LedgerCursor
@@ -110,7 +110,7 @@ class Submission:
 
     @property
     def overhead(self) -> int:
-        """Bytes of memory that the submission needs beside those of its frames; for small frames, this exceeds their
+        """Bytes of memory that the submission needs besides those of its frames; for small frames, this exceeds their
         size."""
         pieces = sum(entry.header.blocks + entry.header.objects for entry in self.entries)
         return _PIECE_BYTES * (1 + len(self.entries) + len(self.duplicates) + len(self.conflicts) + pieces)
@@ -160,7 +160,7 @@ class Batcher:
     Args:
         batch_bytes, batch_frames: the limits of a batch.
         gather_s: the longest time for which small frames gather.
-        gather_bytes, gather_frames: the size from which on a batch starts at once.
+        gather_bytes, gather_frames: the size at which a batch starts at once.
     """
 
     def __init__(
@@ -288,7 +288,8 @@ class Batcher:
                 self._arrived.set()
 
     def put_back(self, batch: Batch, cursor: LedgerCursor, pause_s: float) -> None:
-        """Takes a writer out of a batch; after `pause_s` it may be in another one, before what it has sent since."""
+        """Takes a writer's submissions out of a batch; after `pause_s`, they are queued ahead of those that the writer
+        has sent since."""
         taken = batch.writers.pop(cursor.key)
         batch.frames -= sum(len(item.entries) for item in taken)
         batch.size -= sum(item.size for item in taken)
@@ -303,7 +304,7 @@ class Batcher:
         self._arrived.set()
 
     def fail_queue(self, cursor: LedgerCursor, error: Error) -> None:
-        """Answers everything that waits for a cursor that has become stale."""
+        """Fails all queued submissions of a cursor that has become stale."""
         queue = self._queues.get(cursor.key)
         if queue is None:
             return

@@ -1,8 +1,8 @@
 """Turns a session into the cursor of its (run, writer, epoch): attaches it, and caches its position.
 
 Stands before the intake. The cache holds Postgres' answers; the copier's compare-and-set on the ledger row makes a
-stale entry harmless, and `forget` drops it. Bounded: the least recently used cursor is dropped first, but only while
-none of its frames are in flight.
+stale entry harmless, and `forget` drops it. The cache is bounded: the least recently used cursor without frames in
+flight is dropped first.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class Catalog:
 
     Args:
         pool: connections to Postgres, for look-ups.
-        attaching: others, for attaches and ends (`db.connect.attach_pool`).
-        failures: records attaches that fail because of Postgres; None: not recorded elsewhere.
+        attaching: more connections, for attaches, ends and disconnections (`db.connect.attach_pool`).
+        timeouts: how long to wait for connections and locked runs.
+        failures: records attaches that fail because of Postgres; None: the catalog makes a record of its own.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Catalog:
             FencedError: a newer session took the writer over.
             WrongRunError: the session belongs to another run.
             RunDeletedError: its run was deleted.
-            UsageError: the run exists and must not, or does not exist and must.
+            UsageError: the run exists and must not, or it (or the run to fork) must exist and does not.
             DataError: the message has a value that Postgres cannot store.
             LockedError: another transaction has had the run locked for `locked_s`.
             UnavailableError: Postgres cannot be reached.
@@ -124,7 +125,7 @@ class Catalog:
     async def _attach_all(
         self, asked: Sequence[tuple[AttachRequest, float]]
     ) -> list[tuple[asyncpg.Record | None, asyncpg.Record | None]]:
-        """The results of `attach` and the ledger rows of the sessions; None for those that must be attached alone."""
+        """The rows of `attach_all` and of the ledger for each session; None for those that must be attached alone."""
         requests = [request for request, _ in asked]
         sessions = [uuid.UUID(bytes=request.session) for request in requests]
         with postgres_errors("attach"):
@@ -181,8 +182,9 @@ class Catalog:
         """Records that a writer has ended.
 
         Raises:
-            FencedError: a newer session took the writer over; it has not ended.
+            FencedError: a newer session took the writer over, so the writer has not ended.
             RunDeletedError: the run was deleted.
+            LockedError: another transaction has had the run locked for `locked_s`.
             UnavailableError: Postgres cannot be reached.
         """
         began = time.monotonic()
@@ -196,8 +198,8 @@ class Catalog:
             raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
 
     async def _finish_all(self, ended: Sequence[tuple[LedgerCursor, int]]) -> list[bool | None]:
-        """Records the ends; returns for each whether it was the current epoch, or None if another transaction has
-        locked its run."""
+        """Records the ends; returns for each whether the epoch was the current one, or None if another transaction has
+        locked the run."""
         with postgres_errors("record the end of a writer"):
             async with self._attaching.acquire(timeout=self._connect_s) as connection:
                 rows = await connection.fetch(
@@ -207,7 +209,7 @@ class Catalog:
         return [current for _, current in sorted(rows)]
 
     async def rejections(self, cursor: LedgerCursor, first_seq: int, next_seq: int) -> list[tuple[int, Error]]:
-        """The rejected frames of a session from `first_seq` to below `next_seq`, so that a retry is told again.
+        """The rejected frames of a session, from `first_seq` to below `next_seq`, for a sender that repeats them.
 
         Raises:
             UnavailableError: Postgres cannot be reached.
@@ -221,6 +223,7 @@ class Catalog:
         """The cursor of an attached session.
 
         Args:
+            session: 16 bytes.
             fresh: whether to ask Postgres even if the session is cached: other workers may have stored frames of it.
 
         Raises:

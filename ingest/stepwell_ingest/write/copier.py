@@ -30,11 +30,10 @@ from stepwell_ingest.write.names import Ids, MetricNames
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.rows import (
     Group,
+    Move,
     block_rows,
-    first_step_of,
     halves,
-    in_state,
-    last_step_of,
+    move_of,
     naming_blobs,
     note_rows,
     object_rows,
@@ -67,8 +66,10 @@ class Copier:
         catalog: reads stale cursors again.
         names: looks up metric ids.
         batcher: the source of batches.
-        pressure: the pause between batches.
-        failures: is told of batches that fail.
+        metrics: counts what is stored.
+        timeouts: how long to wait for connections, statements and locked writers.
+        pressure: determines the pause between batches.
+        failures: records whether batches are stored.
     """
 
     def __init__(
@@ -187,7 +188,7 @@ class Copier:
         return None
 
     def _give_up(self, batch: Batch, cursor: LedgerCursor, error: Error) -> None:
-        """Answers all submissions of a writer with `error`; its position must be read again."""
+        """Fails all submissions of a writer with `error`, in the batch and in its queue; the cursor becomes stale."""
         cursor.stale = True  # the catalog reads it again at the next request
         for queue in batch.writers.values():
             for item in queue:
@@ -230,7 +231,7 @@ class Copier:
         return ids, failed
 
     async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
-        """Commits the groups; returns those that could not move, with the reason.
+        """Commits the groups; returns those whose ledger rows could not be moved, with the reasons.
 
         Raises:
             UnavailableError: Postgres cannot be reached, or it is unknown whether the COMMIT happened.
@@ -266,8 +267,9 @@ class Copier:
 
     async def _commit(self, groups: list[Group], ids: Ids) -> None:
         groups = [group for group in groups if group.entries]
+        moves = [move_of(cursor, entries) for cursor, entries in groups]
         async with self._pool.acquire(timeout=self._timeouts.connect_s) as connection, connection.transaction():
-            slot = await self._move_ledger(connection, groups)
+            slot = await self._move_ledger(connection, groups, moves)
             blocks = list(block_rows(groups, ids))
             if blocks:
                 await self._copy(
@@ -287,50 +289,32 @@ class Copier:
                     self._sql["use_blobs"], *map(list, zip(*named, strict=True)), timeout=self._timeouts.statement_s
                 )
             await self._record_rejections(connection, groups)
-        for cursor, entries in groups:
-            self._metrics.entries_committed(entries)
-            cursor.commit(len(entries), last_step_of(cursor, entries), first_step_of(cursor, entries))
+        self._metrics.entries_committed(entry for _, entries in groups for entry in entries)
+        for move in moves:
+            move.cursor.commit(len(move.entries), move.last_step, move.first_step)
 
-    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group]) -> int | None:
-        """Moves all ledger rows, or raises; returns the slot of hot_block for the blocks (None: no groups)."""
-        rows = [
-            (
-                *cursor.key,
-                cursor.committed_seq,
-                cursor.committed_seq + len(entries),
-                last_step_of(cursor, entries),
-                sum(entry.header.points for entry in entries if entry.rejection is None),
-                sum(entry.header.objects - entry.header.notes for entry in entries if entry.rejection is None),
-                sum(entry.refusal is not None for entry in entries),
-                cursor.checksums_after(len(entries)),
-                first_step_of(cursor, entries),
-                sum(entry.header.length for entry in entries if entry.rejection is None),
-            )
-            for cursor, entries in groups
-        ]
-        moved = await connection.fetch(
-            self._sql["move_ledger"], *map(list, zip(*rows, strict=True)), timeout=self._timeouts.statement_s
+    async def _move_ledger(self, connection: asyncpg.Connection, groups: list[Group], moves: list[Move]) -> int:
+        """Moves all ledger rows, or raises; returns the slot of hot_block for the blocks."""
+        rows = zip(*(move.row() for move in moves), strict=True)
+        ring: int
+        ring, behind, locked = await connection.fetchrow(
+            self._sql["move_ledger"], *map(list, rows), timeout=self._timeouts.statement_s
         )
-        states = {tuple(row)[:3]: row["state"] for row in moved}
-        if set(states.values()) != {"moved"}:
-            raise _OutOfStepError(*(in_state(groups, states, state) for state in ("behind", "locked")))
-        opened = [
-            (*cursor.key, first_step)
-            for cursor, entries in groups
-            if cursor.first_step is None  # also in a first epoch: in a fork, it hides inherited points
-            for first_step in [first_step_of(cursor, entries)]
-            if first_step is not None
-        ]
+        if behind or locked:
+            raise _OutOfStepError(*([groups[position - 1] for position in found or ()] for found in (behind, locked)))
+        # In a first epoch, too: in a fork, it hides inherited points.
+        opened = [(*move.cursor.key, move.first_step) for move in moves if move.opens]
         if opened:
-            rows = await connection.fetch(
+            held = await connection.fetch(
                 self._sql["lock_superseded"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
-            if rows:
-                raise _OutOfStepError([], in_state(groups, {tuple(row): "locked" for row in rows}, "locked"))
+            if held:
+                writers = {tuple(row) for row in held}
+                raise _OutOfStepError([], [group for group in groups if group.cursor.key in writers])
             await connection.execute(
                 self._sql["supersede"], *map(list, zip(*opened, strict=True)), timeout=self._timeouts.statement_s
             )
-        return moved[0]["ring"] if moved else None
+        return ring
 
     async def _copy(
         self,

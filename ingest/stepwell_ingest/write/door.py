@@ -1,8 +1,9 @@
 """Writer sessions for the server's own code, whose rows are made here and not sent as frames.
 
-Stands beside the stream, for other protocols that the server may speak: opens a session with an attach request, writes
-rows as arrays, and ends the writer. These rows are treated like frames: they pass admission and validation, are stored
-in one transaction with the ledger, acknowledged after COMMIT, refused by the same rules, and fenced by a newer session.
+For protocols without frames, which the server may speak besides the stream: opens a session with an attach request,
+writes rows as arrays, and ends the writer. These rows are treated like frames: they pass admission and validation, are
+stored in one transaction with the ledger, acknowledged after COMMIT, refused by the same rules, and fenced by a newer
+session.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.ledger import LedgerCursor
 
-#: The size of a block, an object and a note beside their contents, as in a frame.
+#: The size of a block, an object and a note besides their contents, as in a frame.
 _PART_BYTES = 24
 
 
@@ -29,7 +30,7 @@ class Door:
     Args:
         catalog: attaches them.
         intake: receives their rows.
-        room: the memory between here and COMMIT.
+        room: the memory for rows that are not committed yet.
     """
 
     def __init__(self, catalog: Catalog, intake: Intake, room: Room) -> None:
@@ -72,7 +73,10 @@ class WriterSession:
 
         Raises:
             FencedError, RunDeletedError: a newer session took the writer over, or its run was deleted.
-            OverloadedError, UnavailableError: try again later; nothing was stored.
+            OverloadedError: nothing was stored; try again later.
+            UnavailableError: try again later. If the connection to Postgres broke during COMMIT, the rows may be
+                stored; a second try is then rejected, because its steps do not increase.
+            SequenceGapError: another worker stored rows of this session; try again.
         """
         points = sum(block.values.size for block in blocks)
         size = sum(block.values.nbytes + 2 * block.steps.nbytes + len(block.names) + _PART_BYTES for block in blocks)

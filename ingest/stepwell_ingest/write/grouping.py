@@ -1,8 +1,8 @@
 """Groups requests of many connections into one statement: while one is running, the next requests gather.
 
-Stands between the streams and the catalog, for the requests that every writer makes once: to attach, and to be recorded
-as finished. When a cluster starts or reconnects, thousands arrive together, and a transaction for each would take
-Postgres minutes. A lone request is sent at once.
+Used by the catalog for requests that come from every writer: to attach, and to be recorded as finished or disconnected.
+When a cluster starts or reconnects, thousands arrive together, and a transaction for each would take Postgres minutes.
+A lone request is sent at once.
 """
 
 from __future__ import annotations

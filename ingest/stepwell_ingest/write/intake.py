@@ -35,10 +35,10 @@ class Intake:
     """Queues frames.
 
     Args:
-        batcher: where they wait.
-        object_bytes: the largest JSON value.
-        refusal: why nothing more of a run is stored (see `quota`); None: it is.
-        check_space: raises while nothing more may be stored at all (see `space`).
+        batcher: holds the queues.
+        object_bytes: the most bytes of a JSON value.
+        refusal: returns the error with which frames of a run are refused (see `quota`); None: they are stored.
+        check_space: raises an error while nothing more may be stored at all (see `space`).
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Intake:
 
         Args:
             cursor: the cursor of their writer, not stale.
-            frames: headers and bytes, as `wire.split` yields them; a Stepwell error that the iterator raises is caught,
-            too.
+            frames: headers and bytes, as `wire.split` yields them. An `Error` that the iterator raises ends them, and
+                is returned in `Taken.error`.
 
         Raises:
             UnavailableError: the server is stopping.
-            OverloadedError: its disk is nearly full.
+            OverloadedError: the server's disk is nearly full.
         """
         self._batcher.check_open()
         self._check_space()
@@ -102,12 +102,13 @@ class Intake:
 
         Args:
             cursor: the cursor of its writer, not stale. The frame's seq must be the cursor's tail.
-            frame: rows as `wire.decode` would give them.
+            frame: the frame, as `wire.decode` would return it.
 
         Raises:
-            SequenceGapError, SequenceConflictError: another seq than the cursor's tail.
+            SequenceGapError: the seq is above the cursor's tail.
+            SequenceConflictError: another frame with this seq was accepted.
             UnavailableError: the server is stopping.
-            OverloadedError: its disk is nearly full.
+            OverloadedError: the server's disk is nearly full.
         """
         self._batcher.check_open()
         self._check_space()

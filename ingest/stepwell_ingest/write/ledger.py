@@ -36,10 +36,12 @@ class LedgerCursor:
         committed_seq, committed_step: the ledger row in Postgres: the next seq, the last step (−1: none).
         first_step: the first step that the epoch has stored; None: none yet.
         checksums: the checksums of the newest committed frames, 4 bytes each, newest last, as in the ledger.
+        key: run_id, writer_id and epoch.
         tail_seq, tail_step: the next seq and last step, including frames in flight.
         in_flight: checksums of the frames between committed_seq and tail_seq, in order.
         late: whether this is a late session, whose frames come from a spool that an earlier process left.
-        stale: Postgres disagreed; this cursor accepts nothing more.
+        stale: the ledger may differ from this cursor, so the catalog must read it again before more frames are
+            accepted.
     """
 
     run_id: int
@@ -51,6 +53,7 @@ class LedgerCursor:
     committed_step: int
     first_step: int | None
     checksums: bytes
+    key: tuple[int, int, int] = field(init=False)
     tail_seq: int = field(init=False)
     tail_step: int = field(init=False)
     in_flight: list[int] = field(init=False, default_factory=list)
@@ -58,12 +61,9 @@ class LedgerCursor:
     stale: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        self.key = self.run_id, self.writer_id, self.epoch
         self.tail_seq = self.committed_seq
         self.tail_step = self.committed_step
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        return self.run_id, self.writer_id, self.epoch
 
     def judge(self, header: Header) -> Verdict:
         """Decides whether the frame is new or a duplicate.

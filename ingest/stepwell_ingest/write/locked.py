@@ -2,7 +2,7 @@
 
 Used by copiers, names and catalog. A row of the ledger or of a run may be locked for a long time, by a worker that has
 stalled in the middle of a batch, or by a user of psql. Waiting for it would hold up a connection, and all requests that
-share the statement. So statements leave out locked rows, and callers try these again.
+share the statement. So statements leave out locked rows, and their callers try again.
 """
 
 from __future__ import annotations

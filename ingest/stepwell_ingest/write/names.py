@@ -1,8 +1,8 @@
 """Turns the keys of blocks into metric ids, which are small integers within a run.
 
-Stands beside the copier. The cache holds Postgres' answers; ids never change, so an entry never becomes stale. Bounded:
-the least recently used key sets are dropped first. The names of all runs in a batch are looked up in one statement, so
-a hundred runs that start together cost one round trip.
+Used by the copier. The cache holds Postgres' answers; ids never change, so an entry never becomes stale. The cache is
+bounded: the least recently used key sets are dropped first. The names of all runs in a batch are looked up in one
+statement, so a hundred runs that start together cost one round trip.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ class MetricNames:
 
         Raises:
             FrameCorruptError: the names are malformed.
-            LimitError: the run would have too many.
+            LimitError: the run would have too many metrics.
+            RejectionError: two names of the run have the same hash.
+            UnknownWriterError: the run was deleted.
+            asyncpg.PostgresError: Postgres cannot store the names.
             LockedError: another transaction has locked the run; raised without waiting.
             UnavailableError: Postgres cannot be reached.
         """
@@ -110,7 +113,7 @@ class MetricNames:
         if names and not ids:
             raise locked_error("the run", 0.0)
         if strangers := [name for name in names if name not in ids]:
-            # Postgres tells names apart by their MD5, so another name has the same one.
+            # Postgres identifies names by their MD5, and another name has the same MD5.
             raise RejectionError("two metric names have the same hash", detail=strangers[0][:200])
         for packed, keys in missing.items():
             array = np.array([ids[key] for key in keys], np.int32)

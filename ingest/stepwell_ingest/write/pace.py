@@ -15,7 +15,8 @@ LEAST_MS = 50
 MOST_MS = 10_000
 
 _EVERY_S = 1.0
-#: Above this share of a core, or when the loop or a batch is this late, senders should send fewer frames.
+#: Above this share of a core, or when the event loop is this late or a batch takes this long, senders should send fewer
+#: frames.
 _BUSY, _LATE_S, _SLOW_BATCH_S = 0.6, 0.1, 0.5
 #: Below this share they may send more again. The gap between the two keeps the advice from oscillating.
 _IDLE = 0.35

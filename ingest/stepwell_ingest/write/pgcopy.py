@@ -1,6 +1,6 @@
 """Rows as COPY's binary format, built by numpy.
 
-Receives validated blocks and objects, with the ids that the catalog gave; returns bytes for `COPY … FROM STDIN (FORMAT
+Receives validated blocks, objects and notes with the server's ids; returns bytes for `COPY … FROM STDIN (FORMAT
 binary)`. Lengths and counts are computed here from the shapes of the arrays, never taken from a client's bytes. Format:
 PostgreSQL documentation, COPY, "Binary Format"; arrays as array_send writes them.
 
@@ -33,7 +33,7 @@ BLOCK_COLUMNS = ("run_id", "seq", "step_lo", "step_hi", "writer_id", "epoch", "k
 OBJECT_COLUMNS = ("run_id", "seq", "step", "writer_id", "epoch", "time", "key", "value")
 NOTE_COLUMNS = ("run_id", "writer_id", "epoch", "seq", "ord", "step", "time", "kind", "value")
 
-#: Array elements of a row, each of 8 to 12 bytes.
+#: The most array elements of a row whose template is kept; each takes 8 to 12 bytes.
 _KEPT_CELLS = 20_000
 
 

@@ -30,6 +30,7 @@ class Pressure:
 
     Args:
         pool: connections to Postgres.
+        settings: contains the amount of hot history above which copiers pause (`calm_bytes`).
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:

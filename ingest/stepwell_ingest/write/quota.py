@@ -30,6 +30,7 @@ class Quota:
 
     Args:
         pool: connections to Postgres.
+        limits: the most points and bytes of a run.
         known: returns the current cursors of this worker.
     """
 
@@ -47,7 +48,7 @@ class Quota:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit, so that `run` has something to do."""
+        """Whether there is a limit; without one, `run` is not needed."""
         return self._points is not None or self._bytes is not None
 
     async def run(self) -> None:

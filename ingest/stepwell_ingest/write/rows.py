@@ -1,6 +1,6 @@
-"""Turns the entries of a batch into rows for COPY, and into the steps for the ledger.
+"""Turns the entries of a batch into rows for COPY, and into the moves of ledger rows.
 
-Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Refused entries have no rows. Pure.
+Stands between the copier, which commits the rows, and `pgcopy`, which encodes them. Rejected entries have no rows.
 """
 
 from __future__ import annotations
@@ -22,17 +22,69 @@ class Group(NamedTuple):
     entries: list[Entry]
 
 
-def last_step_of(cursor: LedgerCursor, entries: Iterable[Entry]) -> int:
-    """The last step of the epoch once these entries are stored."""
-    return max((entry.last_step for entry in entries if entry.rejection is None), default=cursor.committed_step)
+class Move(NamedTuple):
+    """The move of one ledger row by a group.
+
+    Attributes:
+        cursor, entries: the group.
+        last_step, first_step: the last and first step of the epoch once the entries are stored; first_step None: none.
+        points, objects, size: the points, objects and bytes of the stored entries.
+        refused: the number of entries with a rejection to record.
+        checksums: the checksums that the ledger keeps from then on.
+    """
+
+    cursor: LedgerCursor
+    entries: list[Entry]
+    last_step: int
+    first_step: int | None
+    points: int
+    objects: int
+    size: int
+    refused: int
+    checksums: bytes
+
+    @property
+    def opens(self) -> bool:
+        """Whether the epoch stores its first step, which may supersede earlier epochs."""
+        return self.cursor.first_step is None and self.first_step is not None
+
+    def row(self) -> tuple[object, ...]:
+        """The arguments of `move_ledger` for this row."""
+        cursor, count = self.cursor, len(self.entries)
+        return (
+            *cursor.key,
+            cursor.committed_seq,
+            cursor.committed_seq + count,
+            self.last_step,
+            self.points,
+            self.objects,
+            self.refused,
+            self.checksums,
+            self.first_step,
+            self.size,
+        )
 
 
-def first_step_of(cursor: LedgerCursor, entries: Iterable[Entry]) -> int | None:
-    """The first step of the epoch, including these entries."""
-    if cursor.first_step is not None:
-        return cursor.first_step
-    stored = (entry for entry in entries if entry.rejection is None)
-    return min((int(block.steps[0]) for entry in stored for block in entry.frame.blocks), default=None)
+def move_of(cursor: LedgerCursor, entries: list[Entry]) -> Move:
+    """The move that stores `entries`, computed in one pass: most batches have one small frame of each writer."""
+    last_step, first_step = cursor.committed_step, cursor.first_step
+    points = objects = size = refused = 0
+    for entry in entries:
+        if entry.refusal is not None:
+            refused += 1
+        if entry.rejection is not None:
+            continue
+        header = entry.header
+        last_step = max(last_step, entry.last_step)
+        points += header.points
+        objects += header.objects - header.notes
+        size += header.length
+        if cursor.first_step is None:
+            for block in entry.frame.blocks:
+                first = int(block.steps[0])
+                first_step = first if first_step is None else min(first_step, first)
+    checksums = cursor.checksums_after(len(entries))
+    return Move(cursor, entries, last_step, first_step, points, objects, size, refused, checksums)
 
 
 def block_rows(groups: Iterable[Group], ids: Ids) -> Iterator[pgcopy.BlockRow]:
@@ -73,11 +125,6 @@ def naming_blobs(objects: list[pgcopy.ObjectRow], notes: list[pgcopy.NoteRow]) -
         # An escape ("\\u") may spell the field's name, too.
         if b"sha256" in row.value or b"\\u00" in row.value:
             yield row.run_id, row.value.decode()
-
-
-def in_state(groups: list[Group], states: dict[tuple[int, int, int], str], state: str) -> list[Group]:
-    """The groups whose ledger row is in `state`; `states` has the keys of writers."""
-    return [group for group in groups if states.get(group.cursor.key) == state]
 
 
 def halves(groups: list[Group]) -> tuple[list[Group], list[Group]]:

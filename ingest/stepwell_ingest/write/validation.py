@@ -7,6 +7,8 @@ writers can share a transaction.
 
 from __future__ import annotations
 
+from operator import lt
+
 import numpy as np
 import orjson
 
@@ -19,6 +21,7 @@ from stepwell.wire import (
     MAX_STEP,
     Block,
     Frame,
+    Int64Array,
     Object,
     has_too_many_decimals,
     holds_nul,
@@ -26,6 +29,10 @@ from stepwell.wire import (
     is_time,
     is_too_deep,
 )
+
+#: Arrays up to this length are compared as lists of numbers. Measured: order and extremes of 10 in 1.6 against
+#: 5.4 µs, of 64 in 4.9 against 5.3 µs.
+_FEW = 64
 
 
 class TimeRangeError(RejectionError):
@@ -72,9 +79,8 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
         max_object_bytes: the most bytes of a JSON value.
 
     Raises:
-        StepOrderError: a step that is not above the one before it; within a block, over the blocks, or against
-            `last_step`; or a step above `MAX_STEP`. Objects belong to steps of the frame's blocks. Notes may belong to
-            any step from 0 on.
+        StepOrderError: steps do not increase within a block, occur in two blocks, are not above `last_step`, or exceed
+            `MAX_STEP`; or an object belongs to a step that no block has. Notes may belong to any step from 0 on.
         TimeRangeError, ObjectError: see there.
     """
     if frame.header.kind == KIND_NOTES:
@@ -86,14 +92,11 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
         if frame.objects:
             raise StepOrderError("objects without the step that they belong to", detail=f"seq {frame.header.seq}")
         return last_step
-    if len(blocks) == 1:
-        steps = blocks[0].steps
-        if len(steps) > 1 and not (steps[1:] > steps[:-1]).all():
-            raise _disorder(blocks[0])
-    else:
-        for block in blocks:
-            if not (block.steps[1:] > block.steps[:-1]).all():
-                raise _disorder(block)
+    for block in blocks:
+        if not _increase(block.steps):
+            raise _disorder(block)
+    steps = blocks[0].steps
+    if len(blocks) > 1:
         steps = np.sort(np.concatenate([block.steps for block in blocks]))
         if not (steps[1:] > steps[:-1]).all():
             raise StepOrderError("a step occurs in two blocks of a frame", detail=f"seq {frame.header.seq}")
@@ -107,7 +110,7 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
     if int(steps[-1]) > MAX_STEP:
         raise StepOrderError("a step is too large", detail=f"{steps[-1]}; the limit is {MAX_STEP}")
     for block in blocks:
-        if not (is_time(int(block.times.min())) and is_time(int(block.times.max()))):
+        if not all(map(is_time, _extremes(block.times))):
             raise TimeRangeError("a time lies outside the years 1970 to 9999", detail=f"seq {frame.header.seq}")
     if frame.objects:
         known = set(steps.tolist())
@@ -116,6 +119,20 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
                 raise StepOrderError("an object belongs to a step that its frame does not have", detail=f"{item.step}")
             _check_object(item, max_object_bytes)
     return int(steps[-1])
+
+
+def _increase(steps: Int64Array) -> bool:
+    if len(steps) > _FEW:
+        return bool((steps[1:] > steps[:-1]).all())
+    numbers = steps.tolist()
+    return all(map(lt, numbers, numbers[1:]))
+
+
+def _extremes(times: Int64Array) -> tuple[int, int]:
+    if len(times) > _FEW:
+        return int(times.min()), int(times.max())
+    numbers = times.tolist()
+    return min(numbers), max(numbers)
 
 
 def _disorder(block: Block) -> StepOrderError:

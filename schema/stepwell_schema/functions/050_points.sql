@@ -41,12 +41,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN abs(value) < 1e-290 THEN 0 ELSE value * 2.3283064365386962890625e-10 END
 $$;
 
-CREATE OR REPLACE FUNCTION stepwell.in_square_v1(
-    step_lo bigint, step_hi bigint, from_step bigint, to_step bigint, grid integer
+CREATE OR REPLACE FUNCTION stepwell.in_bucket_v1(
+    step_lo bigint, step_hi bigint, from_step bigint, to_step bigint, k integer
 ) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- Whether step_lo … step_hi is within the bounds (NULL: no bound) and in one square (bucket) of a grid of 2^grid steps.
-    SELECT step_lo >> grid = step_hi >> grid AND (from_step IS NULL OR step_lo >= from_step)
+    -- Whether step_lo … step_hi is within the bounds (NULL: no bound) and in one bucket of 2^k steps (see 057_buckets.sql).
+    SELECT step_lo >> k = step_hi >> k AND (from_step IS NULL OR step_lo >= from_step)
            AND (to_step IS NULL OR step_hi < to_step)
 $$;
 
@@ -59,7 +59,8 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of a run from from_step up to but not including to_step (NULL: no limit): those that the run
 -- shown_run_id (the run itself or a fork of it) shows, or those that are superseded there.
 --   * hot_ids and the following are the result of hot_ranges_v1 (NULL: not known).
---   * The CASE in the conditions on run_id leaves out a part: with a condition without columns, Postgres joins in another order.
+--   * The CASE in the conditions on run_id switches a part off: with a condition that names no column, Postgres would
+--     join in another order.
 --   * A row of arrays is read once (`OFFSET 0` keeps the planner from repeating it), and a point is an index into it.
 --     Columns that a query does not use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with
 --     unnest of all arrays it was 135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
@@ -132,154 +133,7 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
     shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
--- points_in_v1, where nothing is known of hot blocks.
+-- As points_in_v1, for callers that have not called hot_ranges_v1.
     SELECT * FROM stepwell.points_in_v1(
         shown_run_id, run_id_, metric_id_, from_step, to_step, superseded_, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.of_values_v1("values" float8[])
-RETURNS TABLE (points bigint, nans bigint, pos_infs bigint, neg_infs bigint, min float8, max float8, sum float8,
-               large_sum float8)
-LANGUAGE sql IMMUTABLE ROWS 1 AS $$
-    -- Statistics of an array: min, max and sums (see slices_v1) of the finite values, and counts of the others.
-    SELECT count(*), count(*) FILTER (WHERE v = 'NaN'), count(*) FILTER (WHERE v = 'Infinity'),
-           count(*) FILTER (WHERE v = '-Infinity'), min(v) FILTER (WHERE abs(v) < 'Infinity'),
-           max(v) FILTER (WHERE abs(v) < 'Infinity'), sum(v) FILTER (WHERE abs(v) < 1e270),
-           sum(v * 2::float8 ^ -64) FILTER (WHERE abs(v) >= 1e270 AND abs(v) < 'Infinity')
-    FROM unnest("values") v
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.split_chunks_v1(
-    shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
-) RETURNS TABLE (run_id bigint, track_id bigint, writer text, below bigint, vals8 float8[], rest8 float8[], vals4 float4[],
-                 rest4 float4[])
-LANGUAGE sql STABLE AS $$
--- The chunks of a metric that have statistics for no square as a whole (in_square_v1), each with the step below which its points
--- count. `OFFSET 0`: Postgres would compare the track of each chunk with all tracks of the run, where it expects few of both.
-    SELECT c.run_id, c.track_id, w.name, v.below, c.vals8, c.rest8, c.vals4, c.rest4
-    FROM stepwell.chunk c
-    JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-    JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-    CROSS JOIN LATERAL (
-        SELECT least(to_step, stepwell.shown_below_v1(
-                   shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below OFFSET 0
-    ) v
-    WHERE c.run_id = run_id_ AND c.metric_id = metric_id_
-      AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
-      AND NOT (stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, v.below, grid) AND abs(c.sum) < 'Infinity')
-    OFFSET 0
-$$;
-
-DROP FUNCTION IF EXISTS stepwell.slices_v1(bigint, integer, bigint, bigint, integer);   -- the earlier version, without shown_run_id
-
-CREATE OR REPLACE FUNCTION stepwell.slices_v1(
-    shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
-) RETURNS TABLE (writer text, step_lo bigint, step_hi bigint, points bigint, nans bigint, pos_infs bigint, neg_infs bigint,
-                 min float8, max float8, sum float8, large_sum float8, first float8, last float8)
-LANGUAGE sql STABLE ROWS 1000 AS $$
--- Statistics of the points of a metric that shown_run_id shows (points_v1), for each square of a grid of 2^grid steps; a
--- square may be returned in several parts.
--- Chunks that lie in one square as a whole (in_square_v1) are left out: callers take their stored statistics. Within a
--- chunk or a block, the points of a square are a slice, so points are neither sorted nor grouped: 29 ms for 100,000 steps
--- in 1,000 buckets, where grouping the points took 87 ms. Large values have a sum of their own, scaled by 2^-64, so that
--- no sum overflows.
-    SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
-           coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
-    FROM (
-        SELECT c.writer, t.stride, t.step_lo, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
-               stepwell.steps_below_v1(
-                   coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
-               stepwell.steps_below_v1(c.below, t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
-               t.step_hi, t.points
-        FROM stepwell.split_chunks_v1(shown_run_id, run_id_, metric_id_, from_step, to_step, grid) c
-        CROSS JOIN LATERAL (
-            SELECT * FROM stepwell.track t WHERE t.run_id = c.run_id AND t.track_id = c.track_id AND t.stride > 0 OFFSET 0
-        ) t
-        OFFSET 0
-    ) a
-    CROSS JOIN LATERAL generate_series((a.step_lo + (a.first - 1) * a.stride) >> grid,
-                                       (a.step_lo + (a.last - 1) * a.stride) >> grid) AS q
-    CROSS JOIN LATERAL (
-        SELECT greatest(a.first, stepwell.steps_below_v1(
-                   q << grid, a.step_lo, a.step_hi, a.stride, a.points, NULL) + 1) AS first,
-               least(a.last, CASE WHEN q = 9223372036854775807 >> grid THEN a.last ELSE stepwell.steps_below_v1(
-                   (q + 1) << grid, a.step_lo, a.step_hi, a.stride, a.points, NULL) END) AS last
-        OFFSET 0
-    ) r
-    CROSS JOIN LATERAL stepwell.of_values_v1(
-        coalesce(a.vals8[r.first:r.last], a.vals4[r.first:r.last]::float8[])) v
-    WHERE a.last >= a.first AND r.last >= r.first
-    UNION ALL
-    -- Irregular steps, and hot blocks, which store their steps beside the values.
-    SELECT a.writer, a.steps[r.first], a.steps[r.last], v.*, a.vals[r.first], a.vals[r.last]
-    FROM (
-        SELECT c.writer, t.steps || '{}' AS steps,
-               coalesce(c.vals8 || c.rest8, (c.vals4 || c.rest4)::float8[]) AS vals,
-               stepwell.steps_below_v1(
-                   coalesce(from_step, t.step_lo), t.step_lo, t.step_hi, 0, t.points, t.steps) + 1 AS first,
-               stepwell.steps_below_v1(c.below, t.step_lo, t.step_hi, 0, t.points, t.steps) AS last
-        FROM stepwell.split_chunks_v1(shown_run_id, run_id_, metric_id_, from_step, to_step, grid) c
-        CROSS JOIN LATERAL (
-            SELECT * FROM stepwell.track t WHERE t.run_id = c.run_id AND t.track_id = c.track_id AND t.stride = 0 OFFSET 0
-        ) t
-        UNION ALL
-        SELECT w.name, h.steps, ARRAY(SELECT unnest(h.vals[k.j:k.j])),
-               stepwell.steps_below_v1(
-                   greatest(l.sealed_below, from_step), h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1,
-               stepwell.steps_below_v1(
-                   least(to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)),
-                   h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps)
-        FROM stepwell.ledger l
-        JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-        CROSS JOIN LATERAL (
-            SELECT b.steps || '{}' AS steps, b.vals, b.keys, b.step_lo, b.step_hi
-            FROM stepwell.hot_block b
-            WHERE b.run_id = l.run_id AND b.writer_id = l.writer_id AND b.epoch = l.epoch
-              AND b.step_hi >= greatest(l.sealed_below, from_step)
-              AND b.step_lo < coalesce(least(
-                  to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), 9223372036854775807)
-            OFFSET 0
-        ) h
-        CROSS JOIN LATERAL (SELECT array_position(h.keys, metric_id_) AS j OFFSET 0) k
-        WHERE l.run_id = run_id_ AND k.j IS NOT NULL
-        OFFSET 0
-    ) a
-    -- Only the squares that have a step: an irregular track may have few steps in a wide range.
-    CROSS JOIN LATERAL (
-        SELECT min(i)::integer AS first, max(i)::integer AS last
-        FROM generate_series(a.first, a.last) AS i GROUP BY a.steps[i] >> grid
-    ) r
-    CROSS JOIN LATERAL stepwell.of_values_v1(a.vals[r.first:r.last]) v
-    WHERE a.last >= a.first
-$$;
-
-CREATE OR REPLACE FUNCTION stepwell.parts_v1(
-    shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, grid integer
-) RETURNS TABLE (writer text, step_lo bigint, step_hi bigint, points bigint, nans bigint, pos_infs bigint, neg_infs bigint,
-                 min float8, max float8, sum float8, large_sum float8, first float8, last float8)
-LANGUAGE sql STABLE ROWS 1000 AS $$
--- All that shown_run_id shows of a metric from from_step up to but not including to_step, in parts that each lie in one square of
--- a grid of 2^grid steps, with their statistics: whole chunks and slices of chunks. In squares of at most 8 steps, each point is a
--- part, since the statistics of a slice take as long as those of some points.
-    SELECT w.name, c.step_lo, c.step_hi, c.points::bigint, c.nans::bigint, c.pos_infs::bigint, c.neg_infs::bigint, c.min, c.max,
-           CASE WHEN abs(c.sum) < 1e270 THEN c.sum END, CASE WHEN abs(c.sum) >= 1e270 THEN c.sum * 2::float8 ^ -64 END,
-           c.first, c.last
-    FROM stepwell.chunk c
-    JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
-    JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-    WHERE c.run_id = CASE WHEN grid > 3 THEN run_id_ END AND c.metric_id = metric_id_
-      AND c.step_hi >= from_step AND c.step_lo < to_step
-      AND stepwell.in_square_v1(c.step_lo, c.step_hi, from_step, least(
-              to_step, stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)), grid)
-      AND abs(c.sum) < 'Infinity'
-    UNION ALL
-    SELECT * FROM stepwell.slices_v1(
-        shown_run_id, CASE WHEN grid > 3 THEN run_id_ END, metric_id_, from_step, to_step, grid)
-    UNION ALL
-    SELECT p.writer, p.step, p.step, 1, (p.value = 'NaN')::integer, (p.value = 'Infinity')::integer,
-           (p.value = '-Infinity')::integer, f.value, f.value, CASE WHEN abs(f.value) < 1e270 THEN f.value END,
-           CASE WHEN abs(f.value) >= 1e270 THEN f.value * 2::float8 ^ -64 END, p.value, p.value
-    FROM stepwell.points_v1(
-        shown_run_id, CASE WHEN grid <= 3 THEN run_id_ END, metric_id_, from_step, to_step, false) p
-    CROSS JOIN LATERAL (SELECT CASE WHEN abs(p.value) < 'Infinity' THEN p.value END AS value OFFSET 0) f
 $$;

@@ -87,15 +87,16 @@ CREATE OR REPLACE FUNCTION stepwell.history_sample(
                  first float8, last float8, first_step bigint, last_step bigint, nans bigint, pos_infs bigint,
                  neg_infs bigint)
 LANGUAGE plpgsql STABLE
--- Planning took half of the time. One plan fits all runs, as long as it uses the indexes.
+-- Planning took half of the time. One plan fits all runs, as long as it uses the indexes. Memoize would hash all values of a chunk
+-- for each of its slices.
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET enable_memoize = off
 AS $$
 -- One metric of a run in at most `buckets` buckets per writer, exactly. For each bucket: the number of points, min, max
 -- and mean of the finite ones (NULL: there are none), the first and the last, and the numbers of NaN and infinite ones.
--- Buckets are the squares of a grid of 2^k steps, with the smallest k for which they are few enough over the range of
--- steps. So they stay where they are while a run grows, until k increases and two buckets become one. Chunks inside a
--- bucket are not opened. bucket_width is 2^k; for one bucket over all possible steps it is 2^63 - 1, the largest
+-- Buckets have 2^k steps, with the smallest k for which they are few enough over the range of steps (057_buckets.sql). Chunks
+-- inside a bucket are not opened. bucket_width is 2^k; for one bucket over all possible steps it is 2^63 - 1, the largest
 -- bigint. Raises 22023 (invalid_parameter_value) when buckets is below 1.
 #variable_conflict use_column
 DECLARE
@@ -120,24 +121,7 @@ BEGIN
         k := k + 1;
     END LOOP;
     RETURN QUERY
-    WITH part AS (
-        SELECT p.*
-        FROM stepwell.lineage g
-        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name = history_sample.metric
-        CROSS JOIN LATERAL stepwell.parts_v1(
-            g.run_id, g.source_run_id, m.metric_id, lo, least(hi + 1, g.below_step), k) p
-        WHERE g.run_id = history_sample.run_id
-    )
-    SELECT p.writer, (p.step_lo >> k) << k, CASE WHEN k < 63 THEN 1::bigint << k ELSE 9223372036854775807 END,
-           sum(p.points)::bigint,
-           nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
-           stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
-                            sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
-           (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_hi DESC))[1],
-           min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
-    FROM part p
-    GROUP BY p.writer, p.step_lo >> k
-    ORDER BY p.writer, p.step_lo >> k;
+    SELECT * FROM stepwell.buckets_v1(history_sample.run_id, history_sample.metric, lo, hi, k) b ORDER BY b.writer, b.bucket_step;
 END
 $$;
 
@@ -224,6 +208,7 @@ CREATE OR REPLACE FUNCTION stepwell.history_samples(
 LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET enable_memoize = off   -- as in history_sample
 AS $$
 -- history_sample of several metrics of several runs at once: the same buckets as one by one, without a call for each.
 -- The name differs, because two functions of one name would make a call with untyped parameters ambiguous. Raises 22023
@@ -253,21 +238,8 @@ BEGIN
     )
     SELECT x.run_id, x.metric, b.*
     FROM (SELECT * FROM wanted ORDER BY run_id, metric) x
-    CROSS JOIN LATERAL (   -- grouped run by run: one sort of the parts of all runs took most of the time
-        SELECT p.writer, (p.step_lo >> x.k) << x.k AS bucket_step,
-               CASE WHEN x.k < 63 THEN 1::bigint << x.k ELSE 9223372036854775807 END,
-               sum(p.points)::bigint, nullif(min(p.min), 'Infinity'), nullif(max(p.max), '-Infinity'),
-               stepwell.mean_v1(sum(p.sum), sum(p.large_sum),
-                                sum(p.points - p.nans - p.pos_infs - p.neg_infs)::bigint),
-               (array_agg(p.first ORDER BY p.step_lo))[1], (array_agg(p.last ORDER BY p.step_hi DESC))[1],
-               min(p.step_lo), max(p.step_hi), sum(p.nans)::bigint, sum(p.pos_infs)::bigint, sum(p.neg_infs)::bigint
-        FROM stepwell.lineage g
-        JOIN stepwell.metric m ON m.run_id = g.source_run_id AND m.name_hash = md5(x.metric)::uuid
-        CROSS JOIN LATERAL stepwell.parts_v1(
-            g.run_id, g.source_run_id, m.metric_id, x.lo, least(x.hi + 1, g.below_step), x.k) p
-        WHERE g.run_id = x.run_id
-        GROUP BY p.writer, p.step_lo >> x.k
-    ) b
+    -- grouped run by run: one sort of the parts of all runs took most of the time
+    CROSS JOIN LATERAL stepwell.buckets_v1(x.run_id, x.metric, x.lo, x.hi, x.k) b
     ORDER BY x.run_id, x.metric, b.writer, b.bucket_step;
 END
 $$;
@@ -315,7 +287,7 @@ RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, 
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
 -- The view history of that run as it was when history_position was called: always the same points, whatever is logged,
--- restarted or rewound later. (Deleting is the exception.) With only_metric, of that metric; conditions on other
+-- restarted or rewound later. (Deleting is the exception.) only_metric restricts it to one metric; conditions on other
 -- columns reach the indexes when the position is given as a value.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
@@ -325,7 +297,7 @@ LANGUAGE sql STABLE AS $$
                  (e->>3)::bigint + 1 AS end_step, (e->>4)::bigint AS visible_below
           FROM jsonb_array_elements("position"->'epochs') e) x ON x.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = x.run_id AND w.writer_id = x.writer_id
-    -- Points that have been superseded since were shown then.
+    -- Points that have been superseded since then belong to the result, too.
     CROSS JOIN LATERAL (
         SELECT * FROM stepwell.points_v1(
             x.run_id, x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)

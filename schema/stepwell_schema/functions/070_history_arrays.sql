@@ -53,7 +53,7 @@ LANGUAGE sql STABLE ROWS 1000 AS $$
         SELECT stepwell.steps_below_v1(
                    coalesce(min_step, t.step_lo), t.step_lo, t.step_hi, t.stride, t.points, t.steps) + 1 AS first,
                stepwell.steps_below_v1(e.below, t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last,
-               stepwell.in_square_v1(t.step_lo, t.step_hi, min_step, e.below, 62) AS whole
+               stepwell.in_bucket_v1(t.step_lo, t.step_hi, min_step, e.below, 62) AS whole
         OFFSET 0
     ) u
     WHERE u.last >= u.first

@@ -34,8 +34,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.try_intern_metrics_v1(run_id_ bigint, names text[], max_metrics integer)
 RETURNS TABLE (name text, metric_id integer)
 LANGUAGE plpgsql AS $$
--- As intern_metrics_v1, but does not wait for the run: no rows when somebody else has locked it. Names that are known need no
--- lock.
+-- As intern_metrics_v1, but does not wait for the run: no rows when another transaction has locked it. If all names are
+-- known, no lock is needed.
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT m.name, m.metric_id FROM stepwell.metric m

@@ -1,6 +1,12 @@
 -- The role stepwell_reader, for `stepwell sql`, dashboards and people. It can read everything in the SQL contract and change
 -- nothing.
 
+CREATE OR REPLACE FUNCTION stepwell.hidden_tables_v1() RETURNS text[]
+LANGUAGE sql IMMUTABLE AS $$
+    -- The tables that readers cannot read: those that the server locks, the API keys and the audit log.
+    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit']
+$$;
+
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- Creates the role stepwell_reader if the caller may, and lets the caller assume it. Returns whether the role exists. It has
@@ -24,7 +30,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.grant_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- Lets stepwell_reader read the tables behind the views and functions of the contract, which run with the rights of the
--- caller. Session ids are excluded: a client that knows one can log in its name. Returns whether the role exists.
+-- caller. Session ids are excluded: a client that knows one can send frames of that session. Returns whether the role
+-- exists.
 DECLARE
     name_   text;
     columns text;
@@ -41,7 +48,7 @@ BEGIN
         GROUP BY 1
     LOOP
         EXECUTE format('REVOKE ALL ON stepwell.%I FROM stepwell_reader', name_);
-        CONTINUE WHEN name_ IN ('lock', 'hot_ring_lock', 'run_being_made');
+        CONTINUE WHEN name_ = ANY (stepwell.hidden_tables_v1());
         EXECUTE format('GRANT SELECT (%s) ON stepwell.%I TO stepwell_reader', columns, name_);
     END LOOP;
     RETURN true;
@@ -60,7 +67,7 @@ BEGIN
         UNION ALL
         (SELECT c.relname FROM pg_class c
          WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-           AND c.relname NOT IN ('lock', 'hot_ring_lock', 'run_being_made')
+           AND c.relname <> ALL (stepwell.hidden_tables_v1())
            AND NOT has_any_column_privilege('stepwell_reader', c.oid, 'SELECT')
          ORDER BY c.relkind DESC, 1));
 END
@@ -84,9 +91,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.make_sql_login_v1(verifier text) RETURNS void
 LANGUAGE plpgsql AS $$
--- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, or gives it this password
--- again, as the SCRAM verifier that Postgres stores. It is a member of stepwell_reader only. Its settings, which the role may
--- have changed, are reset. Several workers may call this at a time: what is correct already is not touched.
+-- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, if it is missing, and
+-- sets its password, given as the SCRAM verifier that Postgres stores. It is a member of stepwell_reader only. Its
+-- settings, which the role may have changed, are reset. Several workers may call this at the same time: what is correct
+-- already is not touched.
 DECLARE
     settings text[] := ARRAY['default_transaction_read_only=on', 'statement_timeout=60s',
                                       'idle_in_transaction_session_timeout=10min', 'search_path=stepwell, public'];

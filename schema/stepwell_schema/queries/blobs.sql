@@ -15,8 +15,8 @@ SELECT stepwell.record_blob_v1($1, $2, $3);
 SELECT last_seen, claimed, claimed_at, bytes FROM stepwell.claim_unused_blobs_v1($1, $2, $3, $4);
 
 -- name: removed
--- The files of these blobs have been moved aside. Fewer rows than files: another collector has taken over their removal, or
--- they were uploaded again.
+-- Deletes the rows of blobs whose files have been moved aside; returns their number and size. If there are fewer rows
+-- than files, another collector has taken over the removal, or files were uploaded again.
 WITH gone AS (
     DELETE FROM stepwell.blob WHERE sha256 = ANY ($1::bytea[]) AND removing_at = $2 RETURNING size
 )

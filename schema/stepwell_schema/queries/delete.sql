@@ -54,7 +54,7 @@ WHERE NOT EXISTS (SELECT FROM stepwell.blob_use u JOIN stepwell.run r ON r.run_i
 SELECT stepwell.delete_run_v1($1);
 
 -- name: claim_sweep
--- Takes the sweeper's lock, which the session holds. False: another sweeper is at work. That a reader has taken it does
+-- Takes the sweeper's lock, which the session holds. False: another sweeper is at work. A lock that a reader holds does
 -- not count.
 SELECT pg_try_advisory_lock(hashtextextended('stepwell.sweep', 0))
        OR NOT stepwell.writers_hold_v1(hashtextextended('stepwell.sweep', 0));

@@ -1,11 +1,11 @@
 -- name: heartbeat
--- Records heartbeats of epochs that are not fenced. Returns those whose writer is marked crashed. Skips rows that are
--- locked: whoever holds the lock is updating them anyway, and heartbeats must not wait.
+-- Records heartbeats of epochs that are not fenced. Returns those whose writer is marked as crashed. Skips locked rows:
+-- the holder of the lock is probably updating them anyway, and heartbeats must not wait.
 WITH heard AS (
     SELECT w.run_id, w.writer_id, n.epoch, w.state
     FROM unnest($1::bigint[], $2::integer[], $3::integer[]) AS u (run_id, writer_id, epoch)
     JOIN stepwell.ledger l USING (run_id, writer_id, epoch)
-    -- the epoch, or the one in which its session continues after a cut
+    -- the epoch, or the one in which its session continues after a rewind
     JOIN stepwell.ledger n ON n.run_id = l.run_id AND n.writer_id = l.writer_id AND n.session = l.session AND NOT n.fenced
     JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
     WHERE w.state IN ('running', 'crashed')

@@ -22,13 +22,13 @@ SELECT r.entity, r.project, r.run, r.run_id, r.display_name, r.state, r.config, 
                                         UNION SELECT x.writer FROM stepwell.lineage_epoch x WHERE x.run_id = r.run_id) n)
             END AS writers, r.parent, r.fork_step,
        r.heartbeat_at, to_jsonb(r.tags) AS tags, r.notes, r.run_group, r.job_type, r.host, r.archived_at,
-       -- in the list of columns, what is not asked for is not looked up
+       -- a subquery in the list of columns is not run for a column that is not asked for
        (SELECT w.info ->> 'user' FROM stepwell.writer w WHERE w.run_id = r.run_id ORDER BY w.writer_id LIMIT 1) AS username,
        extract(epoch FROM coalesce(r.finished_at, r.heartbeat_at) - r.created_at)::float8 AS duration_s,
        r.objects > 0 OR EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = r.run_id AND n.kind = 'object') AS has_objects,
        (SELECT b.slot FROM stepwell.run b WHERE b.run_id = r.run_id) AS slot,
-       -- when its first process began (of a fork, its ancestors' first), by the clock of that process, as the times of
-       -- points
+       -- when its first process began (for a fork, its ancestors' first), by the clock of that process, like the times
+       -- of points
        (SELECT min(stepwell.float_v1(w.info -> 'started_at')) FROM stepwell.lineage g
         JOIN stepwell.writer w ON w.run_id = g.source_run_id
         WHERE g.run_id = r.run_id AND jsonb_typeof(w.info -> 'started_at') = 'number') AS started_at,
@@ -64,7 +64,7 @@ SELECT x.key, x.value::text AS value
 FROM (SELECT s.key, s.value FROM stepwell.summary s WHERE s.run_id = $1 ORDER BY s.key COLLATE "C" OFFSET 0) x;
 
 -- name: summary_after
--- The last value of each key behind one.
+-- The last value of each key after $2.
 SELECT x.key, x.value::text AS value
 FROM (SELECT s.key, s.value FROM stepwell.summary s
       WHERE s.run_id = $1 AND s.key COLLATE "C" > $2 ORDER BY s.key COLLATE "C" OFFSET 0) x;
@@ -84,7 +84,7 @@ SELECT a.writer, a.source_run_id, array_send(a.metric_ids) AS metric_ids, a.firs
 FROM stepwell.history_arrays_v1($1, $2, $3, $4) a;
 
 -- name: metric_ids
--- The names of the metrics in these matrices; $2 NULL: of all.
+-- The names of the metrics in the matrices of `arrays`; $2 NULL: of all metrics.
 SELECT m.run_id, m.metric_id, m.name
 FROM stepwell.lineage g JOIN stepwell.metric m ON m.run_id = g.source_run_id
 WHERE g.run_id = $1
@@ -98,7 +98,7 @@ WHERE o.run_id = $1 AND ($2::text[] IS NULL OR o.key = ANY ($2)) AND o.step >= $
 
 -- name: objects_of_key
 -- The objects of one key after a position, in order.
-SELECT x.writer, x.step, x.time, x.value::text AS value   -- as text after they were sorted, and as many as are fetched
+SELECT x.writer, x.step, x.time, x.value::text AS value   -- converted to text after ORDER BY and LIMIT
 FROM (SELECT o.writer, o.step, o.time, o.value
       FROM stepwell.history_objects o
       WHERE o.run_id = $1 AND o.key = $2 AND o.step >= $3 AND o.step < $5

@@ -2,7 +2,7 @@
 -- Epochs with something to seal: those with less than a pass of points, the one that has waited longest first; then the others
 -- (`large`), the one with the most points first. With a single order, small runs would wait behind wide ones, or wide ones behind
 -- thousands of small ones. `whole`: the epoch has ended, or has waited long enough to be sealed completely. $1 idle, $2 age (intervals);
--- $3 points and $4 steps from which on a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
+-- $3 points and $4 steps at which a live epoch is worth a pass; $5 the most of each kind; $6 … $8 epochs to leave out.
 WITH worth AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch, l.sealed_at, l.points - l.sealed_points AS points, e.whole
     FROM stepwell.ledger l
@@ -85,8 +85,8 @@ GROUP BY 1, 2, 3, 4 HAVING count(DISTINCT t.pass) >= $1::integer
 ORDER BY count(DISTINCT t.pass) DESC LIMIT $2;
 
 -- name: short_tracks
--- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run, as rows that a
--- merge writes could be left behind (await_sealing_v1).
+-- The short tracks of an epoch at a level, those of the oldest passes first. None for a deleted run: rows that a merge
+-- writes for it could be left behind (await_sealing_v1).
 SELECT track_id, pass, points, chunks FROM stepwell.track
 WHERE run_id = $1 AND writer_id = $2 AND epoch = $3 AND level = $4 AND points < 512
   AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = $1 AND l.writer_id = $2 AND l.epoch = $3)
@@ -173,8 +173,8 @@ WHERE (s.run_id IS NULL OR s.moves <> coalesce(f.moves, l.moves) OR s.form <> st
 ORDER BY r.run_id DESC LIMIT $4;
 
 -- name: claim_summaries
--- Takes the lock for storing summaries until the transaction ends. No row: another process has it. Before store_summaries, so that
--- its snapshot shows what the process before has stored.
+-- Takes the lock for storing summaries until the transaction ends. No row: another process has it. A statement of its
+-- own before store_summaries, whose snapshot then shows what the previous holder of the lock has stored.
 SELECT true FROM stepwell.lock k WHERE k.name = 'summaries' FOR UPDATE SKIP LOCKED;
 
 -- name: store_summaries
@@ -189,7 +189,7 @@ WITH made AS MATERIALIZED (
                NOT bool_or(
                    EXISTS (SELECT FROM stepwell.blob_use u WHERE u.run_id = g.source_run_id AND NOT EXISTS (
                                SELECT FROM stepwell.blob b WHERE b.sha256 = u.sha256 AND b.removing_at IS NULL))
-                   -- a config may have a value that looks like a hash, which is no file
+                   -- a config may have a value that looks like a hash but does not name a file
                    AND (EXISTS (SELECT FROM stepwell.hot_object o WHERE o.run_id = g.source_run_id)
                         OR EXISTS (SELECT FROM stepwell.note n
                                    WHERE n.run_id = g.source_run_id AND n.kind IN ('object', 'summary')))) AS complete
@@ -229,3 +229,34 @@ FROM made m
 ON CONFLICT (run_id) DO UPDATE
 SET sources = excluded.sources, moves = excluded.moves, form = excluded.form, stored = excluded.stored,
     made_at = clock_timestamp();
+
+-- name: unfolded_runs
+-- Runs with notes of config or names that are not folded yet, the newest first. $1: how long the newest of these notes must be old;
+-- $2: how much longer for each such note of the run, since folding reads them all (intervals); $3: the most runs; $4: runs to
+-- leave out.
+SELECT u.run_id
+FROM (
+    SELECT n.run_id, max(n.time) AS newest FROM stepwell.note n
+    WHERE NOT n.folded AND n.kind IN ('config', 'meta') AND n.run_id <> ALL ($4::bigint[]) GROUP BY n.run_id
+) u
+CROSS JOIN LATERAL (
+    SELECT count(*) AS notes FROM stepwell.note n WHERE n.run_id = u.run_id AND n.kind IN ('config', 'meta')
+) a
+WHERE u.newest < clock_timestamp() - $1::interval - a.notes * $2::interval
+ORDER BY u.run_id DESC LIMIT $3;
+
+-- name: fold_notes
+-- Folds the notes of config and names of the runs $1 into their columns. One statement, so the notes that are marked are those that
+-- the columns contain. Runs that another transaction has locked are left out.
+WITH due AS MATERIALIZED (
+    SELECT r.run_id, r.config, r.display_name FROM stepwell.run r
+    WHERE r.run_id = ANY ($1::bigint[]) FOR NO KEY UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE stepwell.note n SET folded = true
+    FROM due d WHERE n.run_id = d.run_id AND NOT n.folded AND n.kind IN ('config', 'meta')
+)
+UPDATE stepwell.run r
+SET folded_config = CASE WHEN EXISTS (SELECT FROM stepwell.note n WHERE n.run_id = d.run_id AND n.kind = 'config')
+                         THEN (SELECT c.config FROM stepwell.config_of_v1(d.run_id, d.config) c) END,
+    folded_meta = (SELECT m.meta FROM stepwell.meta_of_v1(d.run_id, d.display_name) m)
+FROM due d WHERE r.run_id = d.run_id;

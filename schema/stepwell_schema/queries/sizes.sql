@@ -1,5 +1,5 @@
 -- name: storage
--- The size of history, and the progress of sealing. lag_s: the longest time that an epoch has been waiting to be
+-- The size of history, and the progress of sealing. seal_lag_s: the longest time that an epoch has been waiting to be
 -- sealed.
 SELECT pg_database_size(current_database()) AS database_bytes,
        (SELECT count(*) FROM stepwell.run) AS runs,

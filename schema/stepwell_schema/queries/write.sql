@@ -57,7 +57,7 @@ WHERE l.session = ANY ($1::uuid[])
 ORDER BY l.session, l.fenced, l.epoch DESC;
 
 -- name: stored_by_session
--- How much of each session is stored, and whether more of it would be accepted under its own name.
+-- How much of each session is stored, whether its epoch is fenced, and the state of its writer.
 SELECT DISTINCT ON (l.session) l.session, l.next_seq, l.fenced, w.state
 FROM stepwell.ledger l
 JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
@@ -70,16 +70,16 @@ SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YY
 FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
 
 -- name: move_ledger
--- Compare-and-set of many ledger rows. State: moved; behind: the row is missing or not as expected; locked: another
--- transaction has locked it, and the statement does not wait. Ring: the slot of hot_block to write to until the end of
--- the transaction.
+-- Compare-and-set of many ledger rows. Returns one row. ring: the slot of hot_block to write to until the end of the
+-- transaction. behind, locked: the positions, from 1, of the rows that did not move, or NULL. A row is behind if it is
+-- missing or not as expected, and locked if another transaction has locked it; the statement does not wait.
 WITH slot AS MATERIALIZED (
     SELECT stepwell.hot_ring_v1() AS ring
 ), wanted AS (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[], $5::bigint[], $6::bigint[],
                          $7::bigint[], $8::bigint[], $9::bigint[], $10::bytea[], $11::bigint[], $12::bigint[])
-        AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected, checksums,
-              first_step, bytes)
+        WITH ORDINALITY AS u (run_id, writer_id, epoch, expected, next_seq, last_step, points, objects, rejected,
+                              checksums, first_step, bytes, position)
 ), locked AS MATERIALIZED (
     SELECT l.run_id, l.writer_id, l.epoch
     FROM stepwell.ledger l JOIN wanted USING (run_id, writer_id, epoch)
@@ -96,17 +96,20 @@ WITH slot AS MATERIALIZED (
       AND l.next_seq = u.expected AND NOT l.fenced
     RETURNING l.run_id, l.writer_id, l.epoch
 )
-SELECT u.run_id, u.writer_id, u.epoch, (SELECT ring FROM slot),
-       CASE WHEN m.run_id IS NOT NULL THEN 'moved'
-            -- not EXISTS, for which Postgres may plan to read the whole ledger
-            WHEN k.run_id IS NULL AND (SELECT true FROM stepwell.ledger l WHERE l.run_id = u.run_id
-                                       AND l.writer_id = u.writer_id AND l.epoch = u.epoch) THEN 'locked'
-            ELSE 'behind' END AS state
-FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch);
+SELECT (SELECT ring FROM slot), array_agg(position) FILTER (WHERE NOT is_locked) AS behind,
+       array_agg(position) FILTER (WHERE is_locked) AS locked
+FROM (
+    SELECT u.position,
+           -- not EXISTS, for which Postgres may plan to read the whole ledger
+           k.run_id IS NULL AND coalesce((SELECT true FROM stepwell.ledger l WHERE l.run_id = u.run_id
+                                          AND l.writer_id = u.writer_id AND l.epoch = u.epoch), false) AS is_locked
+    FROM wanted u LEFT JOIN locked k USING (run_id, writer_id, epoch) LEFT JOIN moved m USING (run_id, writer_id, epoch)
+    WHERE m.run_id IS NULL
+) AS unmoved;
 
 -- name: lock_superseded
--- Locks the rows that `supersede` will change, in the same transaction. Returns the writers of which another transaction
--- has locked such a row.
+-- Locks the rows that `supersede` will change in the same transaction. Returns the writers for which another
+-- transaction has locked such a row.
 WITH opened AS MATERIALIZED (
     SELECT u.*, w.name FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[])
         AS u (run_id, writer_id, epoch, first_step)

@@ -44,7 +44,7 @@ class Api:
     Args:
         overrides: "entity" and "project" for paths that leave them out, "base_url" (or "url") of the server; else
             STEPWELL_ENTITY, STEPWELL_PROJECT and STEPWELL_URL.
-        timeout: the longest wait for a reply, in seconds.
+        timeout: the longest wait for a reply, in seconds; default 19.
         api_key: the key to send with each request; default STEPWELL_API_KEY.
 
     Raises:
@@ -109,8 +109,10 @@ class Api:
         """A file of a run, downloaded to `root`/`name` unless it exists, and opened for reading.
 
         Args:
-            run_path: see `run`.
+            name: the name of the file in the run.
+            run_path: the path of the run; see `run`.
             replace: whether to replace an existing local file.
+            root: the directory to write the file to.
 
         Raises:
             NotFoundError: (a CommError) there is no such run or file.
@@ -138,7 +140,8 @@ class Api:
             include_sweeps, lazy: accepted for scripts written for W&B.
 
         Raises:
-            UsageError: the path is invalid. (Invalid filters or orders raise when the first run is accessed.)
+            UsageError: the path or `per_page` is invalid, or `filters` is not JSON. (Other invalid filters, and invalid
+                orders, raise when the first run is accessed.)
         """
         parts = _parts(path or "", 2)
         entity, project = self._place(parts)

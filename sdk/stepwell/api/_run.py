@@ -1,4 +1,4 @@
-"""One run: its history in several forms, beside its attributes.
+"""One run: its attributes, and its history in several forms.
 
 Receives answers of the server; returns exactly the values that were logged.
 """
@@ -50,7 +50,7 @@ class Run(RunAttributes):
                 without steps: about `samples` rows at even distances, and each writer's last one.
 
         Raises:
-            UsageError: `samples` is invalid.
+            UsageError: `samples` is invalid, or the stream is unknown.
         """
         if keys is not None and (isinstance(keys, str) or not isinstance(keys, Sequence)):
             log.error("keys must be a list of names, not %r", keys)
@@ -86,13 +86,14 @@ class Run(RunAttributes):
 
         Args:
             keys: the keys that rows must have; rows then hold these and `_step` only. None: whole rows.
-            page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends at a time,
-                and nothing is cached.
+            page_size, use_cache: accepted for scripts written for W&B; the server decides how much it sends in one
+                batch, and nothing is cached.
             min_step, max_step: min ≤ step < max.
             stream: "system" (or "events"): the system metrics, without steps; keys cannot be chosen.
 
         Raises:
-            UsageError: `keys` is not a list, the stream is unknown, or keys or steps are given for the system metrics.
+            UsageError: `keys` is not a list, `page_size` is below 1, the stream is unknown, or keys or steps are given
+                for the system metrics.
         """
         names = self._names(keys)
         if page_size < 1:
@@ -169,7 +170,7 @@ class Run(RunAttributes):
     def _warn(self, sampled: dict[str, Any] | None) -> None:
         if sampled:
             log.warning(
-                "history() of %s kept %d of %d rows (%s); scan_history() has all",
+                "history() of %s returned %d of %d rows (%s); scan_history() returns all of them",
                 *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
             )
 

@@ -60,7 +60,7 @@ class Rows:
 
 
 class Shape:
-    """The columns beside those of the keys.
+    """The columns besides those of the keys.
 
     Args:
         keys: the requested keys; None: whole rows, which have all of these columns.
@@ -101,7 +101,7 @@ class Table:
 
     Args:
         parts: the batches.
-        shape: the columns beside those of the keys.
+        shape: the columns besides those of the keys.
         keys: the columns of the keys and their order; None: those in the batches.
     """
 

@@ -23,17 +23,17 @@ from stepwell.terminal.server_commands import server_command
 from stepwell.terminal.sql_prompt import SqlPrompt
 from stepwell.transport.http import HttpClient
 
-#: Beside the time-out of the query: the wait for one of the server's connections, and the way.
+#: Added to the time limit of the query, for the wait for one of the server's connections and for the network.
 _GRACE_S = 20.0
 #: How long a server on this machine may take to accept a connection.
 _LOOK_S = 1.0
 _OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE")
 
-ABOUT = r"""ask the stored history with SQL, read-only
+ABOUT = r"""query the stored history with SQL, read-only
 
-The query is the argument, or what comes on stdin; on a terminal, without one, there is a prompt. What is asked: --url,
---dsn or --data, else STEPWELL_DSN, else STEPWELL_URL, else the server that you run on this machine, else the one at
-http://127.0.0.1:8770. A URL needs nothing else here: no Postgres, and nothing but the SDK.
+The query is the argument, or is read from stdin; on a terminal, without an argument, there is a prompt. The query goes
+to --url, --dsn or --data, else to STEPWELL_DSN, else to STEPWELL_URL, else to the server that you run on this machine,
+else to the one at http://127.0.0.1:8770. With a URL, this machine needs only the SDK, and no Postgres.
 
   stepwell sql "SELECT run, state, points FROM runs ORDER BY created_at DESC LIMIT 10"
   stepwell sql "SELECT step, value FROM history WHERE run = 'abc' AND metric = 'train/loss'" --format csv > loss.csv"""
@@ -68,7 +68,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _checked(query: str | None) -> str | None:
-    """The query of the command line, else that of stdin; None: there is a terminal."""
+    """The query of the command line, else that of stdin; None: stdin is a terminal.
+
+    Raises:
+        SettingError: the query is empty, or is not UTF-8.
+    """
     if query is None and not sys.stdin.isatty():
         query = sys.stdin.buffer.read().decode(errors="surrogateescape")
     if query is not None and any(
@@ -93,7 +97,7 @@ def _url(options: argparse.Namespace) -> str | None:
         return DEFAULT_URL  # another user's server: runs of programs without settings are there, too
     if here is None or (url and url.rstrip("/") != here.url):
         return url or None
-    try:  # the Postgres of the server on this machine: it has no bounds of an answer
+    try:  # the Postgres of the server on this machine, which sends answers of any size
         server_command("sql")
     except SettingError:
         return here.url

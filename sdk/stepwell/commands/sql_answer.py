@@ -30,7 +30,7 @@ class SqlAnswer:
     Attributes:
         columns: known before the first batch.
         truncated: the server had more rows than it sends; known at the end, like `hints`.
-        hints: names in a query which found nothing that do not exist, and names near them.
+        hints: for a query that found nothing, the names in it that do not exist, each with similar names.
     """
 
     def __init__(self, hint: str) -> None:
@@ -93,7 +93,7 @@ class SqlAnswer:
         return self._text[self._at]
 
     def _value(self, reply: http.client.HTTPResponse) -> Any:
-        """The array that begins here."""
+        """Decodes the array that begins here."""
         while True:
             try:
                 value, self._at = _DECODER.raw_decode(self._text, self._at)
@@ -103,7 +103,7 @@ class SqlAnswer:
                     raise self._cut() from None
 
     def _more(self, reply: http.client.HTTPResponse) -> bool:
-        """Reads what comes next; False at the end."""
+        """Reads the next piece of the answer; returns False at its end."""
         piece = reply.read1(_PIECE_BYTES)
         self._text, self._at = self._text[self._at :] + self._decode(piece), 0
         return bool(piece)
@@ -112,4 +112,4 @@ class SqlAnswer:
         return UnavailableError("the server's answer was cut off", hint="ask again")
 
     def _foreign(self) -> CommError:
-        return CommError("the server's answer has no rows", hint=self._hint)
+        return CommError("the server's answer is not the result of a query", hint=self._hint)

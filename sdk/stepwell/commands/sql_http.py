@@ -1,7 +1,7 @@
 """Runs the statements of `stepwell sql` on a server over `POST /v1/sql`, and prints the rows while they arrive.
 
-Receives a statement and a client; writes to stdout, and near names for a query that found nothing to stderr. The server
-sends values as texts for tables and CSV (`"values": "text"`), so that they look as those of a direct connection. When
+Receives a statement and a client; writes rows to stdout and, for a query that found nothing, similar names to stderr.
+For tables and CSV, the server sends texts (`"values": "text"`), which look like those of a direct connection. When
 Ctrl-C ends this process or the statement, the connection is closed, and the server cancels the query.
 """
 
@@ -23,11 +23,13 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     """Runs one statement and prints its rows.
 
     Args:
+        client: the client of the server.
+        query: the statement.
         format_: `table`, `csv` or `json`.
         timeout_s: the longest that the query may take; the server has a limit, too.
 
     Raises:
-        Error: the server refuses the statement, cannot be reached, or has more rows than it sends at a time.
+        Error: the server refuses the statement, cannot be reached, or has more rows than it sends in one answer.
     """
     writer = rows_writer(format_)
     values = "text" if writer.texts else "json"
@@ -48,7 +50,7 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     writer.end(count)
     if answer.truncated:
         raise UsageError(
-            f"there are more than these {count:,} rows, and the server sends no more at a time",
+            f"the query returns more rows; one answer of the server holds only these {count:,}",
             hint="add LIMIT, aggregate in the query, or query Postgres itself with --dsn",
         )
     sys.stdout.flush()
@@ -62,7 +64,7 @@ def _batches(client: HttpClient, body: dict[str, Any], answer: SqlAnswer) -> Ite
 
 
 def _exact(columns: list[Column], rows: list[list[Any]]) -> list[list[Any]]:
-    """Integers beyond 2^53 as numbers again: the server sends them as strings."""
+    """Converts integers beyond 2^53, which the server sends as strings, back to numbers."""
     kinds = [_number if column.kind.removesuffix("[]") in _WHOLE else None for column in columns]
     if not any(kinds):
         return rows

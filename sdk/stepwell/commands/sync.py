@@ -32,15 +32,15 @@ from stepwell.wire import PROTOCOL_VERSION
 # Other hosts take over a lock that was not refreshed for ten minutes.
 _REFRESH_S = 60.0
 _TICK_S = 0.02
-#: The longest wait for the server's answer how much of a spool is stored; without it, the spool is delivered anyway.
+#: How long to wait until the server says how much of a spool it has stored; without an answer, the spool is delivered.
 _ASK_S = 5.0
 _TIMEOUTS = Timeouts(retry_max_s=2.0)
 
 ABOUT = """deliver what offline or crashed runs left in their spools
 
 Each spool below DIR, with its files, is sent to the server and removed when the server has all of it. Spools of
-running processes are skipped. The exit code is 1 when something is left. What belongs to a run that was deleted on the
-server is not taken there, and left here; with --discard it is removed."""
+running processes are skipped. The exit code is 1 when something is left. The server refuses frames and files of deleted
+runs: they stay in their spools, and with --discard they are removed."""
 
 
 @dataclass(slots=True)
@@ -159,7 +159,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--url", help="the server; default STEPWELL_URL, else http://127.0.0.1:8770")
     parser.add_argument(
-        "--discard", action="store_true", help="remove the remains of runs that were deleted on the server"
+        "--discard", action="store_true", help="remove the spools of runs that were deleted on the server"
     )
     parser.add_argument(
         "--timeout",

@@ -55,6 +55,8 @@ def deliver_files(directory: Path, settings: Settings, patience_s: float, show: 
     """Delivers the files of a session, and removes its directory if it is empty then.
 
     Args:
+        directory: the directory of the session.
+        settings: the server and the limits.
         patience_s: the longest time without progress.
         show: receives the progress.
 

@@ -1,4 +1,4 @@
-"""Finds what a stand-in for W&B's client needs beside its module: its distribution, and hints for missing modules.
+"""Finds what a stand-in for W&B's client needs besides its module: its distribution, and hints for missing modules.
 
 `install_as_wandb` puts a `Finder` in front of `sys.meta_path`.
 """

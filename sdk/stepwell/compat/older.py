@@ -33,7 +33,7 @@ class OlderNames(AbsentOfRun):
     sweep_url: None = None
 
     def get_sweep_url(self) -> None:
-        """None: there are no sweeps."""
+        """Returns None: there are no sweeps."""
 
     def get_project_url(self: _Shown) -> str | None:
         """The same as `project_url`."""
@@ -55,7 +55,7 @@ class OlderNames(AbsentOfRun):
         return run_link(self.url, self.name or self.id, f"{self.entity}/{self.project}")
 
     def _repr_html_(self: _Shown) -> str | None:
-        """What a notebook shows for a run; None, and with it the text of `repr`, when the run is not online."""
+        """The HTML that a notebook shows for a run; None when the run is not online: the notebook then shows `repr`."""
         return None if self.url is None else self.to_html()
 
     def display(self: _Shown, height: int = 420, hidden: bool = False) -> bool:
@@ -72,4 +72,4 @@ class OlderNames(AbsentOfRun):
         return True
 
     def _label(self, *_: object, **__: object) -> None:
-        """Accepted and ignored: integrations tell W&B which library uses it."""
+        """Accepted, and ignored: with it, integrations tell W&B which library uses its client."""

@@ -15,7 +15,7 @@ from stepwell.errors import UsageError
 
 
 def login(*_: Any, **__: Any) -> bool:
-    """Accepted for older scripts: a server inside a trusted network requires no key.
+    """Accepted for older scripts, and does nothing: STEPWELL_API_KEY sets the key where the server requires one.
 
     Returns:
         True.
@@ -32,7 +32,7 @@ def require(*_: Any, **__: Any) -> None:
 
 
 def ensure_configured() -> None:
-    """Accepted for older integrations; likewise."""
+    """Accepted for older integrations: there is nothing to configure before `init`."""
 
 
 def install_as_wandb() -> None:

@@ -97,7 +97,7 @@ def _samples_of(data: Any) -> npt.NDArray[Any]:
 
 
 def _fits(array: npt.NDArray[Any], wide: type[np.signedinteger[Any]]) -> bool:
-    """Converts integers of other widths, as in lists, to the narrowest supported type that holds them."""
+    """Returns whether integers of an unsupported width, such as those of a list, all fit the type `wide`."""
     limits = np.iinfo(wide)
     narrow = array.dtype not in (np.int16, np.int32)
     return narrow and limits.min <= int(array.min()) and int(array.max()) <= limits.max

@@ -1,6 +1,6 @@
 """Lists of media: one object for a whole list of one class, or a list of objects.
 
-Sits between `as_media` and the sink, like a single value.
+Sits between `as_media` and the sink, like a single media object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class MediaList(Media):
     Args:
         items: at least one item; a DataError is raised unless all are media.
 
-    Media of one class with a form for lists (pictures, sound, …) become one object, which has, beside W&B's fields,
+    Media of one class with a form for lists (pictures, sound, …) become one object, which has, besides W&B's fields,
     `files`: path, sha256 and size of each file. Others become a list of single objects.
     """
 
@@ -30,7 +30,7 @@ class MediaList(Media):
         for number, item in enumerate(items):
             if not isinstance(item, Media):
                 raise DataError(
-                    "a list holds media and plain values",
+                    "a list cannot hold both media and plain values",
                     detail=f"{type(items[0]).__name__} comes first, and item {number} is of type {type(item).__name__}",
                     hint="log a list of only media, and the plain values under a key of their own",
                 )

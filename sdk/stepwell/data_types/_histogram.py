@@ -1,7 +1,7 @@
 """Histograms: counts and bin edges, small enough to be sent as JSON in the row.
 
-Created by the user, or from any sequence of numbers. `values/convert.py` requests the JSON. Not a `Media`, because it
-has no file.
+Users create them from numbers, or from counts and edges; `values/convert.py` asks for their JSON. A histogram is not a
+`Media`, because it has no file.
 """
 
 from __future__ import annotations

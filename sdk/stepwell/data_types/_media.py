@@ -21,7 +21,7 @@ Encoded = dict[str, Any] | list[Any]
 
 
 class Media:
-    """A value of a metric that is stored as a file.
+    """A logged value that is stored as a file.
 
     Class attributes:
         folder: the folder below `media/` in the run.
@@ -45,11 +45,11 @@ class Media:
         return self
 
     def encode(self, key: str, step: int | str, sink: FileSink) -> Encoded:
-        """Encodes the object, and passes the files to `sink`. Not called in the caller's thread; called in the order of
-        `prepare()`.
+        """Encodes the object, and passes the files to `sink`. Called in the order of `prepare()`, in the thread of the
+        media queue, or in the caller's where no thread can be started.
 
         Args:
-            key: the metric's name; of a nested one, the innermost key.
+            key: the key under which it was logged; inside dicts, the innermost one.
             step: the step of the row; "summary" for a value of the summary.
             sink: the sink of the run.
 
@@ -103,9 +103,15 @@ def captions_of(items: Sequence[Any]) -> list[str | None] | None:
 
 
 def checked_caption(caption: object) -> str | None:
-    """A caption as text. Numbers are accepted, too, because scripts pass the label of a class."""
+    """A caption as text. Numbers are accepted, too, because scripts pass the label of a class.
+
+    Raises:
+        DataError: it is a list, tuple or dict.
+    """
     if caption is None or isinstance(caption, str):
         return caption if caption is None else storable(caption)
     if isinstance(caption, list | tuple | dict):
-        raise DataError("a caption must be a string", detail=type(caption).__name__, hint="one object, one caption")
+        raise DataError(
+            "a caption must be a string", detail=type(caption).__name__, hint="give each object a caption of its own"
+        )
     return storable(str(caption))

@@ -1,7 +1,7 @@
 """Files that users log: a path or a file object, copied when it is logged.
 
-Used by the media classes. Small files are held in memory, larger ones in a temporary copy that is deleted with its
-owner, so that scripts may overwrite `sample.wav` in each epoch.
+Used by the media classes. Scripts may therefore overwrite `sample.wav` in each epoch. Small files are held in memory,
+larger ones in a temporary copy that is deleted together with its `Source`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Source:
 
     Attributes:
         data: the bytes, or the path of a copy that lives as long as this object.
-        suffix: of the file's name, in lower case, as in ".png"; empty when it has none.
+        suffix: the suffix of the file's name, in lower case, as in ".png"; empty when it has none.
     """
 
     def __init__(self, data: bytes | Path, suffix: str) -> None:
@@ -79,8 +79,11 @@ class Source:
 
 
 def checked_format(name: str, allowed: Collection[str], kind: str) -> str:
-    """Normalises the name of a format, without its leading dot and in lower case, and checks that it is one of
-    `allowed`."""
+    """The name of a format in lower case and without a leading dot.
+
+    Raises:
+        DataError: it is not one of `allowed`.
+    """
     plain = name.lower().removeprefix(".")
     if plain not in allowed:
         raise DataError(

@@ -25,7 +25,7 @@ log = logging.getLogger("stepwell")
 _SUFFIX = ".table.json"
 _PIECE_ROWS = 1000
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-#: The most of the latest increments that pages show; older ones are in their rows.
+#: How many of the latest increments pages show; the run still has the older ones.
 MAX_INCREMENTS = 100
 
 
@@ -60,7 +60,7 @@ class TableFile(Media):
 
 
 class Increments:
-    """The stored part of an INCREMENTAL table. Moves when a file is stored, so a failed `log()` loses no row.
+    """The stored part of an INCREMENTAL table. It grows only when a file is stored, so a failed `log()` loses no row.
 
     Attributes:
         rows: the number of rows of this table that are finished.
@@ -90,7 +90,9 @@ class Increments:
             UsageError: `previous` is not an increment.
         """
         if previous.get("_type") != "incremental-table-file":
-            raise UsageError("only INCREMENTAL tables continue after a resume", detail=described(previous.get("_type")))
+            raise UsageError(
+                "only INCREMENTAL tables can be continued after a resume", detail=described(previous.get("_type"))
+            )
         try:
             number, rows = int(previous["increment_num"]) + 1, int(previous["nrows"])
             paths = [*previous["previous_increments_paths"], previous["path"]]
@@ -129,10 +131,11 @@ class Increment(Media):
         return held_bytes(self._rows)
 
     def continue_in(self, tables: dict[str, dict[str, Any]], metric: str) -> None:
-        """For a resumed run: a table without increments continues after the last one of this metric.
+        """For a resumed run: a table without increments continues after the last one under the same key.
 
         Args:
-            tables: by metric, the JSON of the last increments. Read and written in the thread that encodes.
+            tables: by key, the JSON of the last increments. Read and written in the thread that encodes.
+            metric: the key of this table.
         """
         self._last = tables, metric
 
@@ -179,7 +182,7 @@ def write(
             failed += 1
             reason = f"{type(error).__name__}: {error}"
     if failed:
-        log.error("table %r is stored without %d of its %d rows. The last: %s", key, failed, len(rows), reason)
+        log.error("table %r is stored without %d of its %d rows. The last error: %s", key, failed, len(rows), reason)
     # In pieces, because the training loop waits for the GIL meanwhile: 200,000 rows of 4 columns take 12 ms.
     pieces = (dump(plain[first : first + _PIECE_ROWS])[1:-1] for first in range(0, len(plain), _PIECE_ROWS))
     data = b'{"columns":' + dump(jsonable(columns)) + b',"data":[' + b",".join(pieces) + b"]}"

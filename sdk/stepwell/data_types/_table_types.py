@@ -70,7 +70,11 @@ def merged(column: str, cell: str) -> str | None:
 
 
 def kind_of_dtype(dtype: Any) -> str:
-    """The name of a type that users pass: int, str, np.float32, Image, object, …; None means the type of the cells."""
+    """The name of a type that users pass: int, str, np.float32, Image, object, …; None means the type of the cells.
+
+    Raises:
+        DataError: a column cannot have this type.
+    """
     if dtype is None:
         return NONE
     if dtype in (object, Any, ANY):
@@ -102,6 +106,9 @@ def owned(cell: Any, table_of: Callable[[Any], Media]) -> Any:
     Args:
         cell: the user's value.
         table_of: see `recognised`.
+
+    Raises:
+        DataError: the cell has no JSON form.
     """
     if type(cell) in _PLAIN:
         if type(cell) in (int, bytes):  # the only ones that may have no JSON form

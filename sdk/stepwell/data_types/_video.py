@@ -39,7 +39,8 @@ class Video(Media):
             (alpha is dropped); or a path, or a file object.
         caption: a text shown with it.
         fps: frames per second of an array; default 4.
-        format: "gif" (default), "mp4", "webm" or "ogg"; also for file objects whose first bytes do not tell it.
+        format: "gif" (default), "mp4", "webm" or "ogg". For a file object it takes precedence over its name and its
+            first bytes; a path keeps its own.
 
     Numbers other than bytes are scaled as in `Image`. A gif has 256 colours per frame; consecutive equal frames are
     stored once, with a longer duration. The size of an mp4 must be even, so a row or column may be doubled.

@@ -13,10 +13,11 @@ class Account:
     """Accounts for every logged point and object: logged = stored + rejected + dropped + left.
 
     Attributes:
-        logged: points and objects of all closed steps.
+        logged: points and objects of all steps that were closed and cut.
         stored: acknowledged by the server.
         rejected: refused by the server for good.
-        dropped: lost in this process, because there was no room.
+        dropped: lost in this process, because neither spool nor memory had room for their frame. Calls that the stage
+            dropped are not among them (`Stats.calls_dropped`).
         left: still in the spool or in memory.
     """
 
@@ -35,17 +36,17 @@ class Stats:
         steps_logged: steps closed and cut.
         steps_back: calls dropped because their step had passed.
         steps_quarantined: such calls that were quarantined instead (`Settings.step_back`).
-        calls_dropped: calls for which the stage had no room in time.
+        calls_dropped: calls and notes for which the stage had no room in time.
         values_logged: values in all frames.
         values_spooled: values written to the disk at once.
-        values_unspooled: values that waited in memory, because the disk failed or was full.
-        values_dropped: values lost, because disk and memory were full.
+        values_unspooled: values that waited in memory, because the disk failed or the spool was full.
+        values_dropped: values lost, because spool and memory were full, or with the oldest segment of a full spool.
         frames_sent, bytes_sent: frames and bytes sent, including retries.
         frames_stored, frames_duplicate, frames_rejected: as the server answered.
         values_acknowledged, values_rejected: the values in acknowledged and rejected frames.
         connections: how often the stream attached.
         durable_step: the step up to which everything is committed in Postgres; None: nothing yet (offline: always).
-        notes: notes about the run (summary, config and the like); no other count of values includes them.
+        notes: notes about the run (summary, config and the like); the counts of values do not include them.
         notes_dropped: notes lost, because there was no room; notes in dropped segments are not counted.
     """
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 async def beside(work: Callable[[], None]) -> None:
     """Runs `work` in a thread while the loop continues; in the loop itself where no thread can be started.
 
-    That happens at a limit of the host, which may be temporary, and when the interpreter is ending. An executor would
-    keep work that it could not start, and run it a second time later.
+    No thread can be started at a limit of the host, which may be temporary, and while the interpreter is ending. An
+    executor would keep work that it could not start, and run it a second time later.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

@@ -48,8 +48,8 @@ class Outbox:
 
     Attributes:
         given_up: whether all frames, present and future, are dropped.
-        losing: whether the last frame was lost: it is a tombstone. Tombstones wait in memory beyond `memory_bytes`, so
-            the caller should make fewer, larger frames.
+        losing: whether the last frame was lost and a tombstone took its place. Tombstones wait in memory beyond
+            `memory_bytes`, so the caller should make fewer, larger frames.
     """
 
     def __init__(self, spool: Spool | None, session: bytes, memory_bytes: int, when_full: WhenFull = "keep") -> None:

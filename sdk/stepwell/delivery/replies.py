@@ -19,7 +19,7 @@ _MOST_PACE_MS = 10_000
 
 
 def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
-    """Parses the refused frames of a reply: seq to reason.
+    """The frames that a reply lists as refused: the reason of each, by seq.
 
     Raises:
         UnavailableError: the list is invalid.
@@ -39,7 +39,7 @@ def error_of(reply: dict[str, Any]) -> Error:
     try:
         return from_dict(reply)
     except (TypeError, ValueError):
-        return UnavailableError("the server sent an invalid error", detail=f"{reply!r:.200}")
+        return UnavailableError("the server sent a malformed error message", detail=f"{reply!r:.200}")
 
 
 def pace_s(reply: dict[str, Any]) -> float:
@@ -57,7 +57,7 @@ def control(message: str | bytes) -> dict[str, Any]:
     """The JSON object in a message.
 
     Raises:
-        UnavailableError: this is not a message of the protocol.
+        UnavailableError: the message is not a JSON object, so it does not belong to the protocol.
     """
     try:
         reply = orjson.loads(message)
@@ -69,7 +69,8 @@ def control(message: str | bytes) -> dict[str, Any]:
 
 
 def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
-    """The warning after a live process has attached: it got another writer, or it may hide earlier steps.
+    """The warnings, at most one, after a live process has attached: it logs as another writer than it asked for, or it
+    may hide earlier steps.
 
     Args:
         attach: the message.
@@ -84,10 +85,10 @@ def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
     if isinstance(given, str) and given != asked:
         if earlier.get("beside") is True:
             return [
-                f"another program is logging as writer {asked} of run {run}, so this one logs as writer "
-                f"{given}, and hides nothing. To continue that writer instead, use init(resume='allow')"
+                f"another program is logging as writer {asked} of run {run}, so this program logs as "
+                f"writer {given}, and supersedes nothing. To continue that writer instead, use init(resume='allow')"
             ]
-        return [f"a process that started later logs as writer {asked}, so this one logs as writer {given}"]
+        return [f"a process that started later logs as writer {asked}, so this process logs as writer {given}"]
     last_step, moved_s = earlier.get("last_step"), earlier.get("moved_s")
     if not isinstance(last_step, int):
         return []
@@ -97,5 +98,5 @@ def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
         "init(resume='allow'); to keep both, give this run another id, or this process another writer"
     )
     if isinstance(moved_s, int | float) and moved_s < _LIVING_S:
-        text += f". CAUTION: a process logged as this writer {moved_s:.0f} s ago; if it is alive, it is refused now"
+        text += f". CAUTION: a process logged as this writer {moved_s:.0f} s ago; if it still runs, it is refused now"
     return [text]

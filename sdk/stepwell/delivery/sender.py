@@ -1,8 +1,9 @@
-"""The one thread that does all I/O of a run: owns an asyncio loop, cuts the stage, fills the spool and streams.
+"""The I/O thread of a run: owns an asyncio loop, cuts the stage, fills the spool and streams frames to the server.
 
-Takes rows from the stage; writes frames to disk and then sends them to the server. Promises: only short requests
-(`flush`, `finish`, `make_room`) run in the caller's thread; an error of the disk or of the server never reaches
-`log()`; the thread is a daemon, so a program that forgets `finish` still ends.
+Takes rows from the stage; writes frames to disk and then sends them to the server. Promises: the caller's thread does
+no I/O, it only makes requests (`flush`, `finish`, `make_room`) and may wait for them; an error of the disk or of the
+server never reaches `log()`, except a full spool with `spool_full="raise"`; the thread is a daemon, so a program that
+forgets `finish` still ends.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ class Sender:
         Raises:
             Error: the server has refused this writer for good.
             TimeoutError: the server has not answered in time.
+            UsageError: the run is offline.
+            RuntimeError: the I/O thread has ended.
         """
         return self._ask(self._attached()).result(timeout_s)
 
@@ -145,8 +148,8 @@ class Sender:
                 raise SpoolFullError(
                     "nothing more can be logged: the spool and the frame memory are full",
                     detail=str(self._settings.dir),
-                    hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
-                    "happens then with spool_full (keep, drop_oldest, block, raise)",
+                    hint="free disk space, check with `stepwell status` whether the server can be reached, or choose "
+                    "with spool_full what happens when the spool is full (keep, drop_oldest, block, raise)",
                 )
             time.sleep(_FULL_PAUSE_S)
 
@@ -154,6 +157,9 @@ class Sender:
         """A future that is done when all steps closed by now are acknowledged (durable and online) or safe on the disk.
 
         It fails with the final error, if the server has refused this writer for good.
+
+        Raises:
+            RuntimeError: the I/O thread has ended.
         """
         return self._ask(self._flush(durable))
 
@@ -228,8 +234,8 @@ class Sender:
             self._collect()
 
     def _may_gather(self) -> bool:
-        """Whether rows should gather longer: a frame is in flight, and the server asks for fewer frames; or nothing has
-        room for frames, each of which would leave a tombstone in memory."""
+        """Whether rows should gather longer: a frame is in flight, and the server asks for fewer frames; or there is no
+        room for frames, so that each one would leave a tombstone in memory."""
         assert self._stage is not None
         stream, pause_s = self.stream, 0.0
         if self._outbox.losing:
@@ -239,7 +245,7 @@ class Sender:
         return self._collector.waited_s < pause_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
 
     def _collect(self, last: bool = False) -> None:
-        """Moves rows from the stage into the outbox. The last time, also without room: nothing may stay behind."""
+        """Moves rows from the stage into the outbox; the `last` time even without room, as nothing may stay behind."""
         assert self._stage is not None
         try:
             self._collector.save_quarantined(self._stage)
@@ -267,7 +273,7 @@ class Sender:
                 "values that this process logs from now on are not stored, and count as rejected. %s", stream.failed
             )
             return
-        asked_by_init = self._settings.start.needs_answer and stream.attached is None  # it raises the error
+        asked_by_init = self._settings.start.needs_answer and stream.attached is None  # `init` raises the error
         if stream.failed is not None and not asked_by_init:
             log.error(
                 "the server refuses this writer for good; values logged from now on stay in the spool. %s",

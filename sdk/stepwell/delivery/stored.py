@@ -1,4 +1,4 @@
-"""Asks the server how much of some sessions it has stored: a spool whose frames are all stored needs no delivery.
+"""Asks the server which frames of given sessions it has stored: a spool whose frames are all stored needs no delivery.
 
 Stands between the commands that handle spools and the server. Attaching instead would create a new, empty writer for a
 session whose writer another process has taken over.
@@ -37,7 +37,8 @@ class Stored(NamedTuple):
 
 
 def stored_sessions(endpoint: Endpoint, sessions: Sequence[bytes], patience_s: float) -> dict[bytes, Stored]:
-    """Asks the server about sessions. Unknown ones are left out; returns nothing if the server does not answer."""
+    """Asks the server about sessions. Unknown ones are left out, and those for which the server does not answer within
+    `patience_s`."""
     found: dict[bytes, Stored] = {}
     client = HttpClient(endpoint, patience_s)
     for start in range(0, len(sessions), _AT_ONCE):

@@ -1,9 +1,10 @@
 """The connection that sends frames from the outbox to the server and receives acknowledgements.
 
 Reads frames by seq from a `Source` (the outbox of a live run, or a spool that is delivered later), and sends their
-bytes over one WebSocket, pipelined within a window. Promises: unlimited retries; after each reconnect it resumes at the
-position that the server reports; a frame counts as delivered only when an acknowledgement echoes its checksum. Runs as
-one asyncio task; everything here belongs to that loop. docs/wire-format.md describes the protocol.
+bytes over one WebSocket, pipelined within a window. Promises: temporary errors are retried without limit, except for
+frames that arrive damaged again and again; after each reconnect the stream resumes at the position that the server
+reports; a frame counts as delivered only when an acknowledgement echoes its checksum. Runs as one asyncio task;
+everything here belongs to that loop. docs/wire-format.md describes the protocol.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Stream:
         endpoint: the server.
         source: the source of frames.
         attach: returns the attach message; called for each connection.
+        limits, timeouts: of the run's settings.
         on_rejection: called with (seq, error) of each frame refused for good, before it leaves the source.
     """
 
@@ -101,8 +103,8 @@ class Stream:
         self._more.set()
 
     def finish(self, exit_code: int) -> None:
-        """Requests the end: once all is acknowledged, the server is told that the writer has ended; `run` returns once
-        the server has answered."""
+        """Requests the end: once all frames are acknowledged, the server is told that the writer has ended; `run`
+        returns once the server has answered."""
         self._exit_code = exit_code
         self._more.set()
 

@@ -4,13 +4,15 @@ Off the data path: every component raises these errors, both ends of the wire sh
 class attribute `retryable`, never a list of types.
 
     Error
-    ├── UsageError                 a call that this run or this moment does not allow
+    ├── UsageError                 a call with invalid arguments, or one that is not allowed now
     │   ├── AbsentNameError        (also AttributeError) a name of W&B's client that Stepwell does not have
-    │   └── AbsentModuleError      (also ImportError) likewise a module
+    │   ├── AbsentModuleError      (also ImportError) likewise a module
+    │   └── ForbiddenError         the caller lacks a right on the server
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
-    │   ├── NotFoundError          (also LookupError) there is no such run,
+    │   ├── AuthenticationError    the server requires an API key, or refuses this one       (retryable)
+    │   ├── NotFoundError          (also LookupError) there is no such run, project or file
     │   └── RewoundError           rows already read are no longer shown; read again
     ├── SettingError               (also ValueError) an invalid setting
     ├── SpoolError                 the spool directory cannot be used
@@ -33,7 +35,7 @@ class attribute `retryable`, never a list of types.
     │   ├── BlobMismatchError      its bytes have another hash than its name
     │   ├── BlobTooLargeError      over a limit of the server or of the run
     │   └── UnknownBlobError       it is not stored
-    └── ServerError                the server cannot accept it now                       (retryable)
+    └── ServerError                the server cannot accept or answer a request now      (retryable)
         ├── OverloadedError        no room; come back after `retry_after_s`
         ├── BlobOffsetError        earlier bytes of a file are missing; continue at `offset`
         ├── SequenceGapError       an earlier frame is missing; resume from `expected`
@@ -102,6 +104,10 @@ class AbsentModuleError(UsageError, ImportError):
     code = "absent_module"
 
 
+class ForbiddenError(UsageError):
+    code = "forbidden"
+
+
 class ConfigError(Error):
     code = "config"
 
@@ -116,6 +122,13 @@ class CommError(Error):
     """Raised by `stepwell.Api` where W&B's client raises an error of this name."""
 
     code = "comm"
+
+
+class AuthenticationError(CommError):
+    """Retryable: what a process has logged waits in its spool until its key is accepted again."""
+
+    code = "unauthenticated"
+    retryable = True
 
 
 class NotFoundError(CommError, LookupError):
@@ -259,7 +272,7 @@ class UnavailableError(ServerError):
 
 
 def harmless(text: str) -> str:
-    """Untrusted `text` as one line for a terminal: control characters and marks of direction are escaped."""
+    """Untrusted `text` as one line for a terminal: control characters and marks of text direction are escaped."""
     line = re.sub(r"\s*[\t\n\v\f\r]\s*", " ", text)
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
@@ -273,7 +286,7 @@ def from_dict(message: Mapping[str, Any]) -> Error:
     code = message.get("code")
     text = harmless(str(message.get("message", "the server did not give a reason")))
     detail, hint = (harmless(str(value)) if value else None for value in (message.get("detail"), message.get("hint")))
-    if detail and code == UsageError.code:  # that of a query has a line of it and a mark below
+    if detail and code == UsageError.code:  # of a query: one of its lines, and a mark below it
         detail = "\n".join(map(harmless, str(message["detail"]).split("\n")))
     if code == OverloadedError.code:
         pause_s = float(message.get("retry_after_s", 1.0))

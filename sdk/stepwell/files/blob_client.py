@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from stepwell.errors import (
+    AuthenticationError,
     BlobTooLargeError,
     Error,
     OverloadedError,
@@ -32,9 +33,9 @@ from stepwell.transport.http import LOST, connection, read_all, target
 #: Smaller files are sent in one request without asking first; larger ones in parts of this size, each acknowledged.
 PART_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 128 * 1024
-#: The answer to the last part of a large file comes when the server has joined the parts.
+#: The longest wait for an answer. That to the last part of a large file comes when the server has joined the parts.
 _ANSWER_S = 120.0
-#: The longest wait for the answer to a part of a file.
+#: The longest answer.
 _MAX_ANSWER_BYTES = 64 * 1024
 #: The number of answers without progress after which the upload is given up for now.
 _MAX_IDLE_ANSWERS = 3
@@ -175,13 +176,13 @@ class BlobClient:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._aborted:
-            raise UnavailableError("the upload was ended")
+            raise UnavailableError("the upload was stopped")
         if self._connection is None:
             made = connection(self._endpoint, self._connect_s)
             made.connect()
             if self._aborted:  # during the connect
                 made.close()
-                raise UnavailableError("the upload was ended")
+                raise UnavailableError("the upload was stopped")
             made.sock.settimeout(_ANSWER_S)
             # A head and a small body are sent at once, without waiting for the acknowledgement of the head.
             made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -214,8 +215,10 @@ def _error_of(answer: _Answer, blob: Blob) -> Error:
         return BlobTooLargeError(
             "a proxy in front of the server rejects a body of this size",
             detail=f"{min(blob.size, PART_BYTES):,} bytes; {detail}",
-            hint=f"let the proxy in front of the server take bodies of {PART_BYTES:,} bytes",
+            hint=f"configure the proxy to accept bodies of {PART_BYTES:,} bytes",
         )
+    if answer.status == 401:  # HEAD is answered without a body
+        return AuthenticationError("the server requires an API key, or refuses this one", detail=detail)
     if answer.status >= 500 or answer.status in (404, 405, 408, 429):
         return ServerError(
             "the server cannot accept files now", detail=detail, hint="is it a Stepwell server with a blob store?"

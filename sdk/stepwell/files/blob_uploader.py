@@ -3,8 +3,8 @@
 Sits between the blob spool and the server. Receives hashes of files on disk; uploads the files, which are removed from
 the disk when they are acknowledged. Uses two threads with a connection each, started by the first file: a run without
 files pays nothing. Each thread works half of the time (`Limits.blob_share`), so that frames get bandwidth; `finish`
-lifts that limit. Promises: a file leaves the disk only after its acknowledgement; retries are unlimited; no error
-reaches `log()`.
+lifts that limit. Promises: a file leaves the disk only after its acknowledgement; temporary errors are retried without
+limit; no error reaches `log()`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("stepwell")
 
 _THREADS = 2
 _TICK_S = 0.05
-#: A server that joins the parts of a large file reads and writes it once more; meanwhile there is no progress.
+#: The assumed rate at which a server joins the parts of a large file; meanwhile, uploads show no progress.
 _COMPOSED_BYTES_PER_S = 20e6
 _STOP_S = 5.0
 _HURRIED_PAUSE_S = 1.0
@@ -33,7 +33,7 @@ _HURRIED_PAUSE_S = 1.0
 
 @dataclass(slots=True)
 class BlobCounts:
-    """What became of files.
+    """Counts of files, by their fate.
 
     Attributes:
         stored: files acknowledged by the server.
@@ -57,6 +57,7 @@ class BlobUploader:
 
     Args:
         spool: the blob spool with the files.
+        settings: the settings of the run.
     """
 
     def __init__(self, spool: BlobSpool, settings: Settings) -> None:
@@ -168,7 +169,7 @@ class BlobUploader:
             try:
                 thread.start()
             except RuntimeError as error:
-                log.debug("no thread for uploads: %s", error)
+                log.debug("a thread for uploads could not be started: %s", error)
                 return
             self._clients.append(client)
             self._threads.append(thread)
@@ -250,7 +251,7 @@ class BlobUploader:
         with self._changed:
             self.counts.damaged += 1
         log.error(
-            "the disk has damaged a file before it was sent; it is lost, and its remains are at %s.damaged",
+            "a file was damaged on the disk before it was sent, and is lost; its remains are at %s.damaged",
             self._spool.path(blob.sha256),
         )
         self._done(blob)

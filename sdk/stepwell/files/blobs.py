@@ -2,8 +2,8 @@
 
 Sits beside stage, outbox and stream. Receives media objects from `log()`; sends files to the server and JSON to
 `deliver`. Files are written to disk first (fsynced), then the JSON that names them goes into a frame, then both are
-sent to the server in any order: an object is shown only when its files are stored. Creates nothing before the first
-media object.
+sent to the server in any order: an object is shown only when its files are stored. Creates no thread and no directory
+before the first file.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Blobs:
     """The files of one writer session.
 
     Args:
+        settings: the settings of the run.
         directory: the directory of the session's spool; None: there is no spool, so files are refused.
         deliver: receives the JSON of a media object; see `MediaQueue`.
         deliver_file: likewise for a file that the program saves.
@@ -69,7 +70,7 @@ class Blobs:
     def flush(self, frames: Callable[[], Future], durable: bool) -> Future:
         """The future for `Run.flush`: media are encoded, then `frames()` is done, then (if durable) files are stored.
 
-        Without media, it is `frames()` itself.
+        It is `frames()` itself when no media object or file waits.
         """
         if not self.media.waiting and not self.saved.waiting and not (durable and self.uploader.left):
             return frames()
@@ -96,13 +97,13 @@ class Blobs:
         return done
 
     def finish_media(self) -> None:
-        """Encodes and copies the remaining media and files, for the run's last frames. Call it before the end of the
-        frames."""
+        """Encodes the remaining media and copies the remaining files. Call it before `Sender.finish`, as their JSON is
+        in the last frames."""
         self.media.finish(self._settings.timeouts.encode_idle_s)
         self.saved.finish(self._settings.timeouts.copy_idle_s)
 
     def finish(self) -> None:
-        """Delivers the remaining files, with the same patience as frames. Call it after the end of the frames."""
+        """Delivers the remaining files, with the same patience as frames. Call it after `Sender.finish`."""
         if self._settings.mode == "online":
             self.uploader.finish(self._settings.timeouts.finish_idle_s)
         if self._directory is not None:

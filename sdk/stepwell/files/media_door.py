@@ -34,12 +34,12 @@ class Taken(NamedTuple):
 
 
 class MediaDoor:
-    """Of one stage.
+    """The door for the media of one stage.
 
     Args:
         queue: the queue for media; None: they are dropped (disabled mode).
         note: adds a note about the run: kind and JSON.
-        tables: by metric, the JSON of the last increment of each INCREMENTAL table of the run. Further increments
+        tables: by key, the JSON of the last increment of each INCREMENTAL table of the run. Further increments
             continue from there, and are recorded here.
     """
 

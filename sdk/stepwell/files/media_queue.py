@@ -45,7 +45,7 @@ class Media(Protocol):
 
 @dataclass(slots=True)
 class MediaCounts:
-    """What became of media objects.
+    """Counts of media objects, by their fate.
 
     Attributes:
         logged: objects accepted.
@@ -74,7 +74,7 @@ class _Item(NamedTuple):
 
 
 class _Files:
-    """The sink of all media objects of a run: they recognise it, and are encoded once for it."""
+    """The sink for the files of all media objects of a run; they remember it, so each is encoded once for the run."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
@@ -115,7 +115,7 @@ class MediaQueue:
 
     @property
     def waiting(self) -> int:
-        """The number of media that are not yet encoded."""
+        """The number of media objects that are not yet encoded."""
         return self.counts.logged - self.counts.encoded - self.counts.failed - self.counts.dropped
 
     @property
@@ -135,10 +135,12 @@ class MediaQueue:
         """Accepts a media object; waits while the queue is full. The object must not be changed afterwards.
 
         Args:
-            key: the metric.
+            key: the key under which it was logged.
+            step, time_us: the step of its row, and the time in microseconds since 1970.
+            media: the prepared object.
             name: the stem for the names of its files; None: the key.
             deliver: receives the JSON of a value of the summary, which belongs to no step; None: the queue's own
-            `deliver`.
+                `deliver` does.
 
         Raises:
             SpoolFullError: there was no room for the files of an earlier object, and `when_full` is "raise".
@@ -186,16 +188,16 @@ class MediaQueue:
                 pass
             self._closed = True
             if lost := self.waiting:
-                log.error("%d media objects were not encoded in %g s, and are lost", lost, idle_s)
+                log.error("%d media objects are lost, because none of them was encoded within %g s", lost, idle_s)
                 self._items.clear()
             self._changed.notify_all()
         return not lost
 
     def _say_full(self) -> None:
         log.warning(
-            "log() waits: %d media objects that are not yet encoded hold %.0f MiB, and %.0f MiB may wait. Nothing is "
-            "lost, but the program runs only as fast as media are encoded: log media less often, or smaller ones, or "
-            "raise Limits.media_bytes. This is logged once per run",
+            "log() waits: %d media objects that are not encoded yet hold %.0f MiB, and the limit is %.0f MiB. Nothing "
+            "is lost, but the program runs only as fast as media are encoded: log media less often, or smaller ones, "
+            "or raise Limits.media_bytes. This is logged once per run",
             self.waiting,
             self._held_bytes / 2**20,
             self._max_bytes / 2**20,

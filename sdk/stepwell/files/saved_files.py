@@ -1,9 +1,9 @@
-"""`run.save`: keeps files of the program with its run, under names of their own.
+"""`run.save`: keeps files of the program with its run, each under a name that is unique in the run.
 
 Sits beside the media queue. Receives file patterns; copies files into the blob spool and sends notes of kind "file"
-that name them, through the queue of `Blobs.files`, so the caller never waits for the disk. Files with policy "live" are
-checked from time to time, those with policy "end" are read when the run ends. A name that is saved again shows the
-newest content.
+that name them, through the queue `Blobs.saved`, so the caller never waits for the disk. Files with policy "live" are
+checked from time to time, those with policy "end" are read when the run ends. When a name is saved again, the run shows
+the newest content.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Policy = Literal["live", "now", "end"]
 
 #: How often files with the policy "live" are checked.
 LOOK_S = 15.0
-#: The share of the time that copying may take: a file that takes 10 s is checked again after 100.
+#: The share of the time that copying may take: a file that takes 10 s is checked again after 100 s.
 _SHARE = 0.1
 #: How often a file that is written during its copy is copied again.
 _TRIES = 3
@@ -59,7 +59,7 @@ class SavedFile:
 
     @property
     def changed(self) -> bool:
-        """Returns whether the file exists and differs from the kept version."""
+        """Whether the file exists and differs from the kept version."""
         try:
             return _state(self.path) != self.kept
         except OSError:
@@ -106,10 +106,11 @@ class SavedFiles:
         self._thread: threading.Thread | None = None
 
     def save(self, pattern: str, base: str | None, policy: Policy) -> list[str]:
-        """Keeps the files that match now; returns their paths.
+        """Keeps the files that match now; returns their paths. See `Run.save`.
 
         Raises:
             UsageError: a file is not below `base`.
+            SpoolFullError: as `keep`.
         """
         if pattern.startswith(_CLOUDS):
             log.warning("save(%r): only files on this host can be saved", pattern[:_SHOWN])
@@ -146,7 +147,7 @@ class SavedFiles:
                 try:
                     self.keep(file)
                 except Exception as error:  # noqa: BLE001 - the run must still end
-                    log.error("%s is not kept: %s", file.name, error)
+                    log.error("%s is not saved: %s", file.name, error)
 
     def finish(self) -> None:
         """Keeps changed live files, and those with the policy "end", at the end of the run. The queue must still accept
@@ -187,11 +188,11 @@ class SavedFiles:
                 try:
                     self.keep(file)
                 except Exception as error:  # noqa: BLE001 - the thread continues; a full spool also raises at `save`
-                    log.error("%s is not kept: %s", file.name, error)
+                    log.error("%s is not saved: %s", file.name, error)
 
 
 def checked_policy(policy: object) -> Policy:
-    """One of the three words.
+    """Returns `policy`, if it is a `Policy`.
 
     Raises:
         SettingError: (a ValueError) it is not one of the three.
@@ -214,7 +215,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
             continue
         if not path.is_relative_to(base):
             raise UsageError(
-                f"save() cannot name {str(path)!r}, which is not below {base!r}",
+                f"save() has no name for {str(path)!r}, because it is not below {base!r}",
                 hint="pass a base_path that contains all files",
             )
         name = path.relative_to(base).as_posix()

@@ -1,7 +1,8 @@
-"""Callbacks from W&B's own package, for libraries that have no W&B support of their own.
+"""Callbacks with the names of those in W&B's package, for libraries that have no W&B support of their own.
 
-They are in `stepwell.integration.NAME` (keras, lightgbm, sb3, sklearn, xgboost), and in `wandb.integration.NAME` after
-`install_as_wandb()`. `import stepwell` imports none of them; each module needs its library.
+They are in `stepwell.integration.NAME` (keras, lightgbm, sb3, sklearn, tensorboard, xgboost), and in
+`wandb.integration.NAME` after `install_as_wandb()`. `import stepwell` imports none of them; keras, sb3 and xgboost
+import their library.
 """
 
 from __future__ import annotations

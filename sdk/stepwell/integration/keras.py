@@ -24,14 +24,15 @@ log = logging.getLogger("stepwell")
 class WandbMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
     """Logs Keras' metrics to the current run: `epoch/loss`, `epoch/val_loss` …, and `batch/loss` ….
 
-    Each row has its own axis, `epoch/epoch` or `batch/batch_step`, and the learning rate.
+    Each row also has the number of its epoch or batch, `epoch/epoch` or `batch/batch_step`, and the learning rate.
 
     Args:
         log_freq: "epoch": rows of epochs only. "batch", or 1: a row for each batch as well. n: for each n-th batch.
         initial_global_step: the first value of `batch/batch_step`; after a resume, the number of batches so far.
 
     Raises:
-        UsageError: there is no run, or `log_freq` is invalid.
+        Error: there is no run.
+        UsageError: `log_freq` is invalid.
     """
 
     def __init__(self, log_freq: str | int = "epoch", initial_global_step: int = 0) -> None:
@@ -74,7 +75,7 @@ class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[mis
     `run.summary["checkpoint"]` names the latest one.
 
     Raises:
-        UsageError: there is no run.
+        Error: there is no run.
     """
 
     def __init__(self, filepath: Any, *arguments: Any, **more: Any) -> None:
@@ -100,7 +101,7 @@ class WandbEvalCallback:
     """Raises UsageError: Stepwell does not have this callback."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        _refuse("WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own")
+        _refuse("WandbEvalCallback", "log a wandb.Table in on_epoch_end() of a callback of your own")
 
 
 def _refuse(name: str, hint: str) -> NoReturn:

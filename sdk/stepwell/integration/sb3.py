@@ -25,7 +25,7 @@ _WATCHED = ("gradients", "parameters", "all", None)
 
 
 class WandbCallback(BaseCallback):  # type: ignore[misc]  # Stable-Baselines3 may not be installed where this is checked
-    """Adds hyperparameters to the config, logs gradients with `watch`, and keeps the model as `model.zip`.
+    """Adds hyperparameters to the config, logs histograms with `Run.watch`, and keeps the model as `model.zip`.
 
     Args:
         verbose: the verbosity of Stable-Baselines3's callbacks.

@@ -1,4 +1,4 @@
-"""The notes of a run, sent beside its values: names, config, summary and metric definitions.
+"""The notes of a run: names, config, summary and metric definitions.
 
 Notes travel in the same spool and in the same order as values, and never slow `log()` down.
 """

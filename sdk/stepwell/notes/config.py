@@ -45,6 +45,7 @@ class Config(Mapping[str, Any]):
         Raises:
             ConfigError: a key has another value already, and that may not change; nothing has changed.
             DataError: `values` is of another type.
+            SettingError: the file cannot be read.
             UsageError: the run is finished.
         """
         allowed = self._allow if allow_val_change is None else allow_val_change
@@ -67,7 +68,8 @@ class Config(Mapping[str, Any]):
         self.update({key: value for key, value in config_values(values).items() if key not in self._values})
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Adds the server's values of a resumed run to keys that were not given. Not a change, so no note is sent."""
+        """Adds the server's values of a resumed run, for keys that were not given. Sends no note, as the server has
+        them."""
         for key, value in values.items():
             self._values.setdefault(key, value)
 

@@ -1,8 +1,8 @@
 """`define_metric`: the x-axis of a metric, and how the summary aggregates it.
 
 Off the data path: a definition travels as a note, and the server computes summaries from it (views/050_summary.sql).
-Here it decides two things: which metrics the stage follows for `run.summary`, and which rows get the last value of
-their step metric before they are closed. The rules are those of W&B's client. Pure.
+In this process, definitions decide which metrics the stage follows for `run.summary`, and which rows get the last value
+of their step metric before they are closed. The rules are those of W&B's client. Pure.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _GOALS = ("minimize", "maximize")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What `define_metric` has made of a metric, or of all whose name begins like a trailing-`*` name.
+    """The definition of one metric or, if the name ends with `*`, of all metrics with that prefix.
 
     Attributes:
         name: the given name.
-        step_metric: the metric to plot it against; None: the step.
+        step_metric: the metric for the x-axis; None: the step.
         step_sync: whether rows without the step metric get its last value.
-        hidden: whether charts leave it out.
+        hidden: whether charts leave the metric out.
         summary: members of `SUMMARIES`; empty: the last value.
         goal: "minimize" or "maximize", for the summary "best"; None: minimize.
     """
@@ -52,7 +52,7 @@ class Metric:
         return "none" not in self.summary and not AGGREGATES.isdisjoint(self.summary)
 
     def as_note(self, overwrite: bool) -> dict[str, Any]:
-        """The content of its note, without fields that have their default."""
+        """The content of the note that sends this definition, without fields that have their default."""
         note: dict[str, Any] = {"glob" if self.is_glob else "name": self.name}
         fields = {
             "step_metric": self.step_metric,
@@ -89,7 +89,10 @@ def checked_metric(
     if not name:
         raise UsageError("define_metric: the name is empty")
     if "*" in name[:-1]:
-        raise UsageError(f"define_metric: only a last '*' is a glob: {name[:80]!r}", hint='"train/*", "loss*" or "*"')
+        raise UsageError(
+            f"define_metric: '*' may only be the last character of a name: {name[:80]!r}",
+            hint='"train/*", "loss*" or "*"',
+        )
     if step_metric is not None and (not step_metric or step_metric.endswith("*")):
         raise UsageError(f"define_metric: step_metric must be the name of one metric, not {step_metric[:80]!r}")
     words = tuple(summary.lower().split(",")) if summary else ()
@@ -136,10 +139,12 @@ class Definitions:
         return any(metric.aggregates for metric in (*self._named.values(), *self._globs.values()))
 
     def add(self, metric: Metric, overwrite: bool, last: Mapping[str, float | bytes]) -> Metric:
-        """Merges a definition with an earlier one of that name; options that were switched on stay on.
+        """Adds a definition, merged with an earlier one of the same name; returns the result. Options that were
+        switched on stay on.
 
         Args:
-            overwrite: whether to replace the earlier one.
+            metric: the definition.
+            overwrite: whether to replace the earlier one instead.
             last: the last values of metrics, for rows that lack their step metric.
         """
         where, key = (self._globs, metric.name[:-1]) if metric.is_glob else (self._named, metric.name)

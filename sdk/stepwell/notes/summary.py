@@ -1,8 +1,9 @@
-"""`run.summary`: one value per metric, as the server will compute it, and values that the user set.
+"""`run.summary`: one value for each key, as the server will compute it, and values that the user set.
 
-Off the data path: reading asks the stage for the last rows; setting travels as a note. As in W&B's client, the value is
-the last one of each metric, or the aggregate that `define_metric` asked for; a value that is set stays until the metric
-is logged again, and ends its definition. Keys are dot paths: `summary["a"]["b"]` is `summary["a.b"]`.
+Off the data path: reading asks the stage for the last rows; a value that is set travels as a note. As in W&B's client,
+the value of a key is the last one, or the aggregates that `define_metric` asked for; a value that is set stays until
+the key is logged again, and from then on the summary has the last value, whatever the definition. Keys are dot paths:
+`summary["a"]["b"]` is `summary["a.b"]`.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _GONE = object()
 
 
 class _Said(NamedTuple):
-    """A value that the user set while this step was open; `_GONE`: deleted."""
+    """A value that the user set, and the step that was open then; `_GONE`: the user deleted the key."""
 
     value: Any
     step: int
 
 
 class SummaryState:
-    """What the summaries of one run read and write.
+    """The summary of one run, which its `Summary` objects read and write.
 
     Args:
         stage: returns the current stage with the rows.
@@ -152,7 +153,8 @@ class SummaryState:
 
 
 class Summary:
-    """A dict with attributes. Reads reflect the last closed row; values that are set are sent to the server at once.
+    """A dict whose keys are attributes, too. It shows the values up to the last closed row; values that are set are
+    sent to the server at once.
 
     Args:
         state: the state of the run's summary.

@@ -1,4 +1,5 @@
-"""Recorded automatically beside a run: console output, system metrics and the origin of the program.
+"""Records what a program does not log itself: console output, system metrics, the origin of the program, TensorBoard's
+summaries, and histograms of watched models.
 
-Each part passes notes to a callable. Nothing here knows the run or its session.
+Each part passes notes or values to a callable. Nothing here knows the run or its session.
 """

@@ -159,14 +159,14 @@ class Console:
                 self._note("console", dump(note))
             except Error as error:  # the spool is full and `spool_full` is "raise", which is for `log()` to do
                 self.dropped_lines += len(group)
-                log.debug("%d lines of the console are not kept: %s", len(group), error)
+                log.debug("%d console lines are not kept: %s", len(group), error)
 
 
 class _Tap:
     """Our wrapper of a stream's `write`: it passes the text to all consoles that currently watch the stream.
 
-    Runs may overlap, and end in any order: were each to wrap the `write` of the one before it, the chain would grow
-    with every run that ends before a later one does.
+    Runs may overlap, and end in any order: if each wrapped the `write` of the one before it, the chain would grow with
+    every run that ends before a later one does.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -1,7 +1,7 @@
 """The origin of a run: command line, interpreter, host, git commit, installed packages.
 
 Off the data path: collected once, in a thread of its own, and sent as notes of kind "metadata", which SQL shows in the
-view `metadata`. Nothing waits for it; what cannot be determined is left out.
+view `metadata`. `log()` never waits for it, and `finish` only briefly. Facts that cannot be determined are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger("stepwell")
 
 #: The longest time of a git command; a repository on a slow file system is not worth more.
 GIT_S = 5.0
-#: How long `finish` waits for a run that ends at once.
+#: How long `finish` waits for the metadata of a run that ends at once.
 _PATIENCE_S = 2.0
 
 
@@ -34,7 +34,7 @@ class Metadata:
 
     Args:
         note: receives the kind and the JSON of a note.
-        whole: whether to include git and packages, which other ranks of the same job need not repeat.
+        whole: whether to include git, packages and GPUs, which other ranks of the same job need not repeat.
     """
 
     def __init__(self, note: Callable[[str, bytes], None], whole: bool) -> None:
@@ -76,7 +76,7 @@ def main_file() -> Path | None:
 
 
 def of_process(program: Path | None) -> dict[str, Any]:
-    """Of this process and its host. Arguments are kept as they are, but for credentials in URLs."""
+    """The facts about this process and its host. Arguments are kept, except for credentials in URLs and DSNs."""
     try:
         import getpass
 

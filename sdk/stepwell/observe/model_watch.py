@@ -31,7 +31,7 @@ class Watch:
         model: a torch module.
         prefix: the prefix of the names of its parameters.
         what: "gradients", "parameters" or "all".
-        log_freq: logs one of this many passes.
+        log_freq: one of this many passes is logged.
         log_open: receives the histograms.
     """
 

@@ -130,7 +130,7 @@ class Linux:
 
 
 class Psutil:
-    """The same from psutil, for other systems.
+    """The same numbers as those of `Linux`, from psutil, for other systems.
 
     Raises:
         ImportError: psutil is not installed.

@@ -112,10 +112,11 @@ class TensorBoard(importlib.abc.MetaPathFinder):
             log.error("a TensorBoard summary is not logged: %s: %s", type(error).__name__, error)
 
     def _namespace(self, writer: Any) -> str:
-        """What stands before the tags of a writer: TensorBoard tells values of one tag apart by their directories.
+        """The prefix for the tags of a writer: TensorBoard tells values of one tag apart by the directories of their
+        writers.
 
-        As with W&B, the tags of the first writer stand alone, but for directories called "train" or "validation".
-        `add_scalars("acc", {"val": …})` writes by a writer below the first one: `acc_val/acc`.
+        As with W&B, the tags of the first writer have no prefix, unless its directory is called "train" or
+        "validation". `add_scalars("acc", {"val": …})` uses a writer with a directory below that: `acc_val/acc`.
         """
         place = os.path.abspath(os.fspath(writer.get_logdir()))
         if place not in self._namespaces:

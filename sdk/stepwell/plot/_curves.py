@@ -20,7 +20,7 @@ from stepwell.values.convert import as_array, described
 log = logging.getLogger("stepwell")
 
 _SPEC = "wandb/area-under-curve/v0"
-#: The most points of a curve; larger ones are thinned evenly, with no visible difference.
+#: The most points of a chart, over all its curves; longer curves are thinned evenly, with no visible difference.
 MAX_POINTS = 10_000
 Floats = npt.NDArray[np.float64]
 
@@ -43,6 +43,8 @@ def pr_curve(
         classes_to_plot: the classes to draw; default all.
         interp_size: the number of values of recall between 0 and 1; the precision at each is the highest at that recall
             or above it, to three digits.
+        title: the title of the chart.
+        split_table: see `CustomChart`.
 
     Returns:
         The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
@@ -72,7 +74,8 @@ def roc_curve(
     title: str = "ROC Curve",
     split_table: bool = False,
 ) -> CustomChart | None:
-    """A chart of true positive rate over false positive rate for each class. For the arguments, see `pr_curve`."""
+    """A chart of true positive rate over false positive rate for each class. For arguments and errors, see
+    `pr_curve`."""
     problem = _checked(y_true, y_probas)
     if problem is None:
         return None
@@ -128,7 +131,7 @@ def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
 def _one_against_rest(
     truth: npt.NDArray[Any], probabilities: Floats, labels: Sequence[Any] | None, to_plot: Collection[Any] | None
 ) -> list[tuple[Any, npt.NDArray[np.bool_], Floats]]:
-    """Yields (name, whether each sample has the class, its probability) for each class to draw."""
+    """Returns (name, whether each sample has the class, its probability) for each class to draw."""
     classes = np.unique(truth).tolist()
     if probabilities.shape[1] < len(classes):
         raise DataError(
@@ -147,7 +150,7 @@ def _name(number: Any, labels: Sequence[Any] | None) -> Any:
     if labels is None or not isinstance(number, int):
         return number
     if not 0 <= number < len(labels):
-        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)}")
+        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)} labels")
     return labels[number]
 
 
@@ -161,7 +164,7 @@ def _checked(y_true: Any, y_probas: Any) -> tuple[npt.NDArray[Any], Floats] | No
         truth = truth[:, 0]
     if truth.ndim != 1 or probabilities.ndim != 2 or not len(truth) or len(truth) != len(probabilities):
         raise DataError(
-            "y_true must have a class, and y_probas a row, for each of the same samples",
+            "y_true must have one class, and y_probas one row, for each sample",
             detail=f"their shapes are {truth.shape} and {probabilities.shape}",
         )
     if probabilities.dtype.kind not in "biuf" or not np.isfinite(probabilities.astype(np.float64)).all():

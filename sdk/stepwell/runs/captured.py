@@ -35,7 +35,7 @@ Future = concurrent.futures.Future[None]
 
 
 class CapturedSession(Session):
-    """Takes the arguments of `Session`.
+    """A session in memory. Takes the arguments of `Session`.
 
     Attributes:
         rows: rows by step, including the step itself.
@@ -148,7 +148,7 @@ class CapturedSender(Sender):
         )
 
     def wait_attached(self, timeout_s: float) -> dict[str, Any]:
-        """Answers as for a new run."""
+        """Returns an empty answer, as for a new run."""
         return {}
 
     def make_room(self) -> bool:

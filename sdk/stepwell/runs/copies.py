@@ -1,6 +1,6 @@
 """Copies of a run: pickled for another process (a spawned child, a checkpoint), or made by `copy` in this one.
 
-Sits beside the process. Within one process a run is never duplicated: each copy is the run itself. In another process,
+Sits beside `process.py`. Within one process a run is never duplicated: each copy is the run itself. In another process,
 a copy behaves as in a forked child: it logs to the same run, as a writer of its own.
 """
 

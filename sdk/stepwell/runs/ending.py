@@ -34,8 +34,8 @@ class Ending:
         return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # what Condition itself uses
 
     def complete(self) -> None:
-        """Runs the remaining steps. Other threads wait here until they are done; a call from inside of a step returns
-        at once."""
+        """Runs the remaining steps. Other threads wait here until they are done; a call from inside a step returns at
+        once."""
         with self._lock:
             if self._running:
                 return

@@ -1,7 +1,8 @@
 """The exit code of a run: 0 for success, the code of `sys.exit`, or 1 for an exception.
 
-Sits beside the run: `with` blocks ask about their exception, `process.py` about the end of the interpreter, whose exit
-code Python does not expose, and of the children of `multiprocessing`, which skip `atexit`.
+Sits beside the run. `with` blocks ask for the code of their exception. `process.py` asks for the code with which the
+interpreter ends, which Python does not expose, and has runs finished in the children of `multiprocessing`, which skip
+`atexit`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class RunIdentity:
         self._has_dir = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets existing attributes only, so that a typing error (`run.note = …`) does not go unnoticed.
+        """Sets existing attributes only, so that a typo (`run.note = …`) does not go unnoticed.
 
         Raises:
             AttributeError: the attribute can only be read.
@@ -52,12 +52,15 @@ class RunIdentity:
             if name in _READ_ONLY and name in self.__dict__:
                 raise AttributeError(f"{name!r} of a run can only be read")
             if name not in _READ_ONLY and name not in RunIdentity.__annotations__:
-                raise UsageError(f"a run has no {name!r} to set", hint="values belong in run.summary or run.config")
+                raise UsageError(
+                    f"a run has no attribute {name!r} that can be set",
+                    hint="values belong in run.summary or run.config",
+                )
         super().__setattr__(name, value)
 
     @property
     def path(self) -> str:
-        """entity/project/id."""
+        """The run's path, "entity/project/id"."""
         return f"{self.entity}/{self.project}/{self.id}"
 
     @property
@@ -122,7 +125,7 @@ class RunIdentity:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """1 to 64 characters each: `run.tags += ("baseline",)`."""
+        """The tags, of 1 to 64 characters each: `run.tags += ("baseline",)`."""
         return self._about.tags
 
     @tags.setter

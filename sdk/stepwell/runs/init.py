@@ -68,7 +68,8 @@ def init(
     blobs_full: str | None = None,
     on_rejection: Callable[[int, RejectionError], None] | None = None,
 ) -> Run:
-    """Starts logging to a run. Returns at once: an unreachable server is retried in the background.
+    """Starts logging to a run. Returns at once, and an unreachable server is retried in the background; only resume,
+    resume_from and fork_from wait for the server's answer.
 
     Args:
         project, entity: the project of the run and its entity; default "uncategorized" and "default".
@@ -102,8 +103,7 @@ def init(
         on_rejection: called with (seq, error) when the server refuses a frame for good, in the I/O thread.
         save_code: whether to keep the program's main file with the run, as `code/<its name>`.
         sync_tensorboard, tensorboard: whether to log the output of TensorBoard's writers (of torch and tensorboardX),
-        too:
-            scalars, pictures, histograms and texts by their tags, with `global_step`.
+            too: scalars, pictures, histograms and texts by their tags, with `global_step`.
         force, anonymous, monitor_gym: arguments of W&B's client without effect; a warning says so where one would
             matter.
 
@@ -111,6 +111,7 @@ def init(
 
     Raises:
         UsageError, SettingError: a name or a setting is invalid.
+        UsageError: with `resume`, the run exists and must not, or does not exist and must.
         DataError: the config has no valid form.
         SpoolError: the spool cannot be created in `dir`.
         UnavailableError: the run must be resumed, rewound or forked, and the server does not answer.

@@ -34,7 +34,7 @@ class Lifecycle:
         settings: the settings of the run.
         info: returns the info about the run for an attach message.
         definitions: the definitions of its metrics.
-        rejected: called with each refused frame.
+        rejected: called with (seq, error) for each refused frame, in the I/O thread.
         new_session: creates sessions.
         first_steps: the steps of `finish` before the session ends.
         last_step: the last step of `finish`; receives the session.
@@ -124,8 +124,13 @@ class Lifecycle:
     def note(self, kind: str, note: Mapping[str, Any], cannot: str) -> None:
         """Passes a note to the session; in disabled mode, the note is dropped.
 
+        Args:
+            kind: the kind of the note.
+            note: its content, which must be JSON.
+            cannot: what cannot be done with a finished run, for the message.
+
         Raises:
-            UsageError: the run is finished, so `cannot`.
+            UsageError: the run is finished.
         """
         session = self.state.session_for(cannot)
         if session is not None:

@@ -1,7 +1,9 @@
-"""The observers of a run: console, system metrics and metadata, recorded from `init` to `finish` without any call.
+"""The observers of a run: console, system metrics, metadata and, if asked for, TensorBoard, recorded from `init` to
+`finish` without any call.
 
-Sits beside the run. Each observer passes notes to the stage of the session that it was started with. None of them keeps
-the process alive, and none is started for runs that are disabled or captured by a test.
+Sits beside the run. Each observer passes notes to the stage of the session that it was started with; that of
+TensorBoard calls `Run.log`. None of them keeps the process alive, and none but that of TensorBoard is started for runs
+that are disabled or captured by a test.
 """
 
 from __future__ import annotations

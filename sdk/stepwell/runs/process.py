@@ -38,7 +38,7 @@ class Recorder(Protocol):
 
 
 class Process:
-    """The runs of this process. The newest one that is not finished is the current one.
+    """The runs of this process. The current one is the last that `adopt` made current, until it is finished.
 
     Attributes:
         recorder: records what new runs log; None: they log to their servers.
@@ -67,7 +67,7 @@ class Process:
 
     @property
     def runs(self) -> list[Run]:
-        """All runs of this process that are not finished."""
+        """All runs of this process that are not finished, or whose `finish` was interrupted."""
         return list(self._runs)
 
     def nth_run_of(self, job: str) -> str:

@@ -33,13 +33,16 @@ def report(
     root: Path,
     online: bool,
 ) -> str:
-    """One line, and a hint about undelivered frames.
+    """The report as one line, with further lines about undelivered frames.
 
     Args:
+        run_id: the id of the run.
+        account: the account of its values.
         frames_left: the number of unacknowledged frames; without values, they hold notes.
         spool: the directory of these frames.
         error: the reason why they were not delivered, if known.
         root: the directory to give to `stepwell sync`.
+        online: whether the run has tried to deliver them.
     """
     text = f"run {run_id}: {account.logged:,} values logged = {account.stored:,} stored"
     if account.rejected:
@@ -49,7 +52,7 @@ def report(
     if account.dropped:
         text += f" + {account.dropped:,} dropped"
     if account.left or frames_left:
-        text += f" + {account.left:,} in {spool}" if account.left else f"; its summary or config are in {spool}"
+        text += f" + {account.left:,} in {spool}" if account.left else f"; notes, such as its config, are in {spool}"
         if online:
             text += f"\n  not delivered: {in_plain_words(error)}"
         text += f"\n  deliver them with: stepwell sync {root}"

@@ -64,12 +64,12 @@ class Run(RunIdentity, OlderNames):
         about = About(
             settings.name or (f"dummy-{settings.run_id}" if settings.mode == "disabled" else None),
             *(settings.notes, settings.tags, settings.group, settings.job_type),
-            lambda change: self._life.note("meta", change, "its names cannot be set"),
+            lambda change: self._life.note("meta", change, "its name, notes and tags cannot be changed"),
         )
         super().__init__(settings, about, time.time())
         self.config = Config(
             config,
-            lambda change: self._life.note("config", {"set": change}, "its config cannot change"),
+            lambda change: self._life.note("config", {"set": change}, "its config cannot be changed"),
             allow_val_change,
         )
         self._quiet = False
@@ -88,7 +88,7 @@ class Run(RunIdentity, OlderNames):
         self._summary_state = SummaryState(
             lambda: self._stage,
             self._definitions,
-            lambda note: self._life.note("summary", note, "its summary cannot be set"),
+            lambda note: self._life.note("summary", note, "its summary cannot be changed"),
             self.start_time,
         )
 
@@ -124,14 +124,15 @@ class Run(RunIdentity, OlderNames):
             data: values by name. Numbers (Python's, numpy's, arrays and tensors of one element) become points; strings,
                 bools, None and lists become objects; dicts nest, and merge with the existing values of the step.
             step: None: the open step, which this call closes. A number: the step that the values belong to, which stays
-                open for more; a higher number than the open step's closes that one; a lower one is dropped with a
-                warning.
+                open for more; a higher number than the open step's closes that one; with a lower one, the call is
+                dropped with a warning, unless `step_back` of `init` says otherwise.
             commit: whether this call closes the step; None: yes without `step`, no with it.
             sync: accepted for older scripts, and ignored.
 
         Raises:
             DataError: (a TypeError and a ValueError) a value cannot be logged; nothing of the call was logged.
             UsageError: the run is finished.
+            StepOrderError, SpoolFullError: the step has passed, or there is no room; see `step_back` and `spool_full`.
         """
         self._life.state.log(data, step, commit)
 
@@ -168,7 +169,7 @@ class Run(RunIdentity, OlderNames):
 
     @property
     def summary(self) -> Summary:
-        """One value for each metric: the last one, the aggregate that `define_metric` asks for, or a value set here."""
+        """One value for each key: the last one, the aggregate that `define_metric` asks for, or a value set here."""
         return Summary(self._summary_state)
 
     @summary.setter
@@ -208,8 +209,8 @@ class Run(RunIdentity, OlderNames):
     def flush(self, timeout_s: float | None = None, *, durable: bool = True) -> Flush:
         """Waits until every closed step is committed in Postgres (offline, or durable=False: is safe on the disk).
 
-        In a thread without a running loop it blocks. Inside a running loop (a notebook's cells are) it returns at once:
-        `await run.flush()`. So it does in a signal handler that has interrupted `log()`. The open step stays open.
+        In a thread without a running loop, this blocks. Inside a running loop (such as a notebook's), and in a signal
+        handler that has interrupted `log()`, it returns at once: `await run.flush()`. The open step stays open.
 
         Args:
             timeout_s: the longest wait in seconds; None: no limit. After a time-out, the returned Flush is falsy.
@@ -290,13 +291,13 @@ class Run(RunIdentity, OlderNames):
     ) -> None:
         """Logs histograms of a torch module, as `gradients/<parameter>` and `parameters/<parameter>`.
 
-        They belong to the open step, and do not close it. NaN and infinities are counted beside the bins.
+        They belong to the open step, and do not close it. NaN and infinities are counted separately from the bins.
 
         Args:
             models: a module, or several in a list: those after the first are named `graph_1.`, `graph_2.` and so on.
             criterion: accepted for older scripts, and ignored.
             log: "gradients", "parameters", "all", or None for nothing.
-            log_freq: logs one of this many passes, backward for gradients and forward for parameters.
+            log_freq: one of this many passes is logged: backward passes for gradients, forward passes for parameters.
             idx: the number of the first of these models; None: continues the count.
             log_graph: an argument of W&B's client without effect; a warning says so.
 

@@ -41,7 +41,7 @@ Rejected = Callable[[int, RejectionError], None]
 
 
 class Session:
-    """The constructor creates the spool and connects the stations; `start` starts the I/O thread.
+    """One session. The constructor creates the spool and connects the stations; `start` starts the I/O thread.
 
     Args:
         settings: the settings of the run.
@@ -58,8 +58,11 @@ class Session:
         stage, sender, spool: the stations; spool is None when it could not be created on the disk.
         blobs: files and media, which are uploaded beside the frames.
         saved: files that the program has saved.
-        tables: for a resumed run, the JSON of the last increment of each INCREMENTAL table, by metric.
+        tables: for a resumed run, the JSON of the last increment of each INCREMENTAL table, by key.
         started_at: Unix seconds.
+
+    Raises:
+        SpoolError: the spool cannot be created. With a full disk, the session works without one.
     """
 
     spool: Spool | None
@@ -134,7 +137,7 @@ class Session:
         return self._settings.limits.stage_bytes
 
     def save_state(self, exit_code: int | None) -> None:
-        """Writes the facts that `stepwell sync` needs beside the spool."""
+        """Writes the facts that `stepwell sync` needs besides the frames."""
         if self.spool is not None:
             with contextlib.suppress(OSError):  # the spool itself reports a full or failing disk
                 spool_state.save(self.spool.directory, self._info, exit_code)
@@ -147,7 +150,7 @@ class Session:
         self.stage.encoded(Object(step, time_us, key, value))
 
     def _file_kept(self, name: str, step: int, time_us: int, value: bytes) -> None:
-        """Does the same for a file that the program saves."""
+        """Handles a saved file whose content is on the disk; `value` is the JSON that names it."""
         self.stage.note("file", value)
 
     def _attach_message(self) -> dict[str, Any]:
@@ -167,5 +170,5 @@ class Session:
 
 
 def _program() -> str:
-    """Tells this program from others that log to the run: a digest of its command line."""
+    """A digest of the command line, which tells this program from others that log to the run."""
     return hashlib.sha256("\0".join(sys.orig_argv).encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -40,8 +40,11 @@ class State(ABC):
     def session_for(self, cannot: str) -> Session | None:
         """The session that accepts notes and files now; None: they are dropped.
 
+        Args:
+            cannot: what cannot be done with a finished run, for the message.
+
         Raises:
-            UsageError: the run is finished, so `cannot`.
+            UsageError: the run is finished.
         """
 
     @abstractmethod
@@ -54,7 +57,7 @@ class State(ABC):
 
 
 class Disabled(State):
-    """Nothing leaves the process: mode="disabled", and every run before `open`. Bad data still raises."""
+    """A run in disabled mode, and every run before `open`: nothing leaves the process, but invalid data raises."""
 
     def __init__(self, stage: Stage, exit_code: int | None = None) -> None:
         super().__init__(stage, self._log, exit_code=exit_code)
@@ -71,9 +74,10 @@ class Disabled(State):
 
 
 class Open(State):
-    """What is logged goes to the session.
+    """A run whose calls go to a session.
 
     Args:
+        session: the session, which has been started.
         completes: whether rows are completed as `define_metric` asks, which takes a little longer.
     """
 
@@ -95,15 +99,15 @@ class Open(State):
 
 
 class Forked(State):
-    """A run in a child process that has not logged to it yet. Its first call opens a session of its own.
+    """A run in a child process that has not logged to it yet. The child's first call opens a session of its own.
 
     Args:
         stage: a stage that begins at the step of the parent.
         run_id: the id of the run.
         reopen: opens the child's session and makes the run `Open`.
         log: does the same, and then logs.
-        parents: the session of a parent that has forked. It is kept: its loop shares an epoll with the parent's, which
-            collecting it here would disturb.
+        parents: the session of a parent that has forked. The child keeps it, as the garbage collector would close its
+            event loop, which shares an epoll instance with the loop of the parent.
     """
 
     def __init__(
@@ -125,7 +129,11 @@ class Finished(State):
     """Accepts nothing more. `ending` holds the remaining steps of `finish`, in case an exception interrupted it.
 
     Args:
+        stage: the last stage.
+        exit_code: the exit code.
+        session: the last session; None: this process had none.
         ending: the remaining work; None: there is none.
+        run_id: the id of the run, where there is no session.
     """
 
     exit_code: int

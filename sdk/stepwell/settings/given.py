@@ -38,11 +38,7 @@ KNOWN = frozenset(
 
 
 class GivenSettings:
-    """Some settings by name: `Settings(mode="offline", silent=True)`.
-
-    Raises:
-        AttributeError: the setting was not given.
-    """
+    """Some settings by name: `Settings(mode="offline", silent=True)`. Only the given ones are attributes."""
 
     def __init__(self, **values: Any) -> None:
         self.__dict__.update(values)

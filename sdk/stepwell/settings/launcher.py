@@ -37,8 +37,8 @@ def launch_id(environment: Mapping[str, str]) -> str | None:
         if name == "none":
             return None
         log.warning(
-            "the ranks of this torchrun could not agree on a run of their own, so they log to run %s. Another start "
-            "with this --rdzv-id would log to it, too; give each start an id of its own: init(id=…) or STEPWELL_RUN_ID",
+            "the ranks of this launch could not agree on a run of their own, so they log to run %s. Another launch "
+            "with this --rdzv-id would log to it, too; give each launch its own id: init(id=…) or STEPWELL_RUN_ID",
             name,
         )
         return name
@@ -75,7 +75,7 @@ def _start_of_agent(environment: Mapping[str, str]) -> str | None:
 
 
 def _directory_of_agent(environment: Mapping[str, str]) -> Path | None:
-    """<agent's own directory>/attempt_<restart>/<local rank>/error.json"""
+    """The agent's own directory, from the path `<directory>/attempt_<restart>/<local rank>/error.json`."""
     path = environment.get("TORCHELASTIC_ERROR_FILE")
     parents = Path(path).parents if path else ()
     return parents[2] if len(parents) > 3 and parents[1].name.startswith("attempt_") else None

@@ -28,7 +28,7 @@ from stepwell.wire import MAX_TAG
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 
-#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+#: Environment variable → attribute of `Settings`. Without STEPWELL_WRITER, `_RANK_VARIABLES` give the writer.
 ENVIRONMENT = {
     "STEPWELL_URL": "url",
     "STEPWELL_DIR": "dir",
@@ -83,13 +83,15 @@ def resolve(
     """The settings from arguments (None: not given) and environment.
 
     Args:
+        environment: the environment variables.
         nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
-            another run. Not called when the program gives the id, or resumes a run.
+            another run. Not called when the program gives the id, or when the environment gives that of a run to be
+            resumed.
 
     Raises:
-        SettingError: a value is invalid; the message names its source.
-        SettingError: resume, resume_from and fork_from are mutually exclusive, or one is malformed.
-        UsageError: a project or run id has characters that a URL cannot hold (the rule of W&B's client).
+        SettingError: a value is invalid, or more than one of resume, resume_from and fork_from is given.
+        UsageError: an entity, project, run id or writer is empty, too long, or has characters that are not allowed
+            (the rule of W&B's client).
     """
     values: dict[str, Any] = {}
     for variable, attribute in [*FALLBACKS.items(), *ENVIRONMENT.items()]:
@@ -191,7 +193,7 @@ def _seconds(name: str, value: object) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise SettingError(
-            f"{name} must be a number of seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+            f"{name} must be a number of seconds, 0 or more", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
         )
     return seconds
 
@@ -201,7 +203,7 @@ def _first(environment: Mapping[str, str], variables: Iterable[str]) -> str:
 
 
 def checked_tags(tags: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Distinct tags. A single string is one tag.
+    """The distinct tags in `tags`. A single string is one tag.
 
     Raises:
         SettingError: (a ValueError) a tag is not a string, is empty or longer than 64 characters.

@@ -28,7 +28,7 @@ class Limits:
         stage_bytes: rows in memory that are not yet in the spool.
         frame_bytes: the target size of a frame, where steps allow.
         in_flight_bytes: frames sent and not yet acknowledged.
-        message_bytes: the most bytes of frames in one message (a larger frame is sent alone).
+        message_bytes: the most bytes of frames that are read from the outbox at once (a larger frame is read alone).
         spool_bytes: the spool on disk.
         memory_bytes: frames that wait in memory because the disk is full or fails.
         media_bytes: media objects that wait to be encoded; beyond it `log()` waits.
@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds.
+    """Time limits and intervals, in seconds.
 
     Attributes:
         linger_s: how long rows gather before they are cut into a frame.
@@ -98,16 +98,16 @@ class Settings:
         local_rank: the number of this process on this host; only process 0 reports an unreachable server.
         start: where the run starts; see `Start`.
         step_back: how to handle `log(step=…)` for a step that has passed: "warn" drops it with a warning, "raise"
-            raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` beside the spool.
+            raises StepOrderError, "quarantine" writes it to `quarantine.jsonl` in the directory of the spool.
         spool_full: what to do when the spool is full: "keep" training, "drop_oldest", "block" or "raise"; see
             `delivery/outbox.py`.
         blobs_full: what to do when there is no room for a file: "drop" it and log an error, "block" until there is,
             or "raise" SpoolFullError at the next call; see `files/media_queue.py`.
-        silent: print nothing.
+        silent: whether to print nothing.
         console: "wrap": stdout and stderr are kept with the run; "off": they are not.
         system_metrics_s: how often CPU, memory and so on are measured, in seconds; 0: never.
         metadata: whether command line, packages, git commit and so on are kept with the run.
-        save_code: whether the program's main file is, too.
+        save_code: whether the program's main file is kept with the run.
         authorization: the Authorization header of each request to the server; None: none.
         ca_file: PEM file of the certificate authorities to trust; None: those of the system.
     """

@@ -1,7 +1,7 @@
 """Where a run starts: at step 0, after its last step, at an earlier step, or as the fork of another run.
 
 Off the data path: the arguments of `init` become a `Start`, which travels in the attach message; the server decides
-(schema/functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
+(functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def remember(directory: Path, run_id: str) -> None:
 
 
 def forget(directory: Path, run_id: str) -> None:
-    """Forgets a run that has ended cleanly: the next one is a new one."""
+    """Forgets a run that has ended cleanly, so that the next start with resume="auto" begins a new run."""
     if _remembered(directory) == run_id:
         with contextlib.suppress(OSError):
             (directory / _REMEMBERED).unlink()

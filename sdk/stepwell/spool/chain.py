@@ -1,8 +1,8 @@
 """The segments of one spool as one sequence of frames: append at the end, read anywhere, unlink from the front, fsync.
 
-Sits between `spool.py`, which checks calls, and the files (`segment.py`). Receives
-frames with a checked seq and returns the same frames by seq. Segments are created and unlinked in an order that
-leaves no gap after a crash, and `sync` returns only when every frame appended before is on the disk.
+Sits between `spool.py`, which checks calls, and the files (`segment.py`). Receives frames with a checked seq and
+returns the same frames by seq. Segments are created and unlinked in an order that leaves no gap after a crash, and
+`sync` returns only when every frame appended before is on the disk.
 
     first_seq                                     next_seq
         |                                             |
@@ -28,7 +28,7 @@ from stepwell.spool.reader import FrameReader, locate
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, segment_path, storage_error
 from stepwell.spool.writer import SegmentWriter, create_file, sync_directory, write_all
 
-#: The most full segments that keep their descriptor open until the next `sync`. Far below the usual limit of 1,024.
+#: How many full segments keep their descriptor open until the next `sync`. Far below the usual limit of 1,024.
 _MAX_OPEN_SEGMENTS = 32
 
 
@@ -36,10 +36,12 @@ class SegmentChain:
     """The segments in a directory that this process owns.
 
     Args:
+        directory: the directory of the spool.
+        identity: the owner of the frames, for the heads of new segments.
         segments: in order; frames are appended to the last one. None: there is none yet, and one is created.
         segment_bytes: a segment of this size is followed by a new one.
-        max_bytes: of all segments together.
-        cached: a frame by seq, if it is in memory.
+        max_bytes: the most bytes of all segments together.
+        cached: returns the frame with a seq, if it is in memory.
         unsynced_directories: directories whose entries must be synced, too.
 
     Raises:
@@ -201,8 +203,8 @@ class SegmentChain:
                 raise SpoolFullError(
                     "the spool has reached its size limit",
                     detail=f"{self.stored_bytes} bytes in {self._directory}, the limit is {self._max_bytes}",
-                    hint="frames leave it when the server acknowledges them: see with `stepwell status` whether the "
-                    "server can be reached, or raise the limit",
+                    hint="frames are removed when the server acknowledges them: check with `stepwell status` whether "
+                    "the server can be reached, or raise the limit",
                 )
         return writer
 

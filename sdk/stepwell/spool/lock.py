@@ -6,7 +6,7 @@ on the shared file systems where training jobs run. The file holds JSON:
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
     started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
-    image            the start of its program's stack, likewise, else null: it changes with `exec`
+    image            the start of its program's stack (also from there), else null: it changes with `exec`
     token            random; distinguishes this lock from a later one of the same process
 
 A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
@@ -50,7 +50,8 @@ class SpoolLock:
         """Acquires the lock of `directory`, if necessary from an owner that is dead.
 
         Raises:
-            SpoolLockedError: it has a live owner; names its host and pid.
+            SpoolLockedError: the directory has a live owner, whose host and pid the error names; or the lock keeps
+                changing its owner.
             OSError: the directory cannot be written.
         """
         path = directory / "lock"
@@ -80,7 +81,7 @@ class SpoolLock:
             raise SpoolLockedError(
                 "the spool was taken over by another process",
                 detail=str(self._path),
-                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there now",
+                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s, so it may not write there now",
             )
         os.utime(self._path)
 
@@ -94,7 +95,7 @@ class SpoolLock:
 def holder(directory: Path) -> str | None:
     """The live process that owns the spool in `directory`, for display; None if there is none.
 
-    Changes nothing, so the owner on another host is judged by the clock of this one.
+    Changes nothing on the disk, so the age of a lock of another host is measured by the clock of this one.
     """
     path = directory / "lock"
     try:
@@ -147,7 +148,7 @@ def _clear_if_stale(path: Path) -> None:
 
 
 def _now_at(path: Path) -> float:
-    """The time beside `path`, by the clock that sets modification times there, in Unix seconds."""
+    """The current time in Unix seconds, by the clock that sets modification times in the directory of `path`."""
     probe = path.with_name(f"lock.{secrets.token_hex(8)}")
     fd = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

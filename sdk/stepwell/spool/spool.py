@@ -164,7 +164,8 @@ class Spool:
 
     @property
     def first_seq(self) -> int:
-        """The seq of the oldest unacknowledged frame, as far as this process or the files know; else `next_seq`."""
+        """The seq of the oldest unacknowledged frame, as far as this process or the files know; `next_seq` if there is
+        none."""
         return self._chain.first_seq
 
     @property
@@ -194,7 +195,8 @@ class Spool:
             ValueError: it is not one frame, or its seq or session is not the next one of this spool.
             SpoolFullError: `max_bytes` is reached or the disk is full. The frame was not stored, all others are
                 intact, and the same call works when there is room again.
-            SpoolError: the disk failed (likewise), the spool is closed, was taken over, or this is a forked child.
+            SpoolError: the disk failed (the same holds as for a full one), the spool is closed, was taken over, or this
+                is a forked child.
         """
         self._check_usable()
         try:
@@ -220,6 +222,7 @@ class Spool:
 
         Args:
             from_seq: `first_seq` … `next_seq`.
+            max_bytes, max_frames: the limits.
 
         Raises:
             ValueError: a seq that was acknowledged already or never appended.
@@ -281,7 +284,7 @@ class Spool:
         try:
             dropped = self._chain.drop_oldest()
         except OSError as error:
-            raise storage_error(error, "give its oldest frames up") from error
+            raise storage_error(error, "drop its oldest frames") from error
         while self._cache and self._cache_first < self.first_seq:
             self._forget_oldest()
         return dropped
@@ -291,12 +294,12 @@ class Spool:
         lock.
 
         Any thread may call it, also during `append`. Call it at least every few minutes: other hosts take over a lock
-        that was not refreshed for ten.
+        that was not refreshed for ten minutes.
 
         A failed fsync is not repeated: the kernel may have dropped the pages and would report success. Instead the
         frames that were not synced are taken from memory, or read back and checked, and written to a new file, which
         is synced and then renamed into place. If that works, this returns as usual and `failed_syncs` counts it; if
-        not, they stay unsynced, the next call tries the rewrite again, and `append` continues in a new segment.
+        not, the frames stay unsynced, the next call tries the rewrite again, and `append` continues in a new segment.
 
         Raises:
             SpoolFullError, SpoolError: some frames are not yet safe from a crash of the host.
@@ -316,7 +319,7 @@ class Spool:
                 self._taken_over = error
                 raise
             except OSError as error:
-                raise storage_error(error, "make frames safe from a host crash") from error
+                raise storage_error(error, "sync frames to the disk") from error
 
     def close(self, *, remove_if_empty: bool = True) -> None:
         """Closes the spool. Unacknowledged frames are synced and stay.

@@ -19,7 +19,12 @@ _NAME = "state.json"
 
 
 class SpoolState(NamedTuple):
-    """info: the info for the attach message; exit_code: None while the writer has not ended."""
+    """The content of the file.
+
+    Attributes:
+        info: the info for the attach message.
+        exit_code: None while the writer has not ended.
+    """
 
     info: dict[str, Any]
     exit_code: int | None
@@ -42,7 +47,7 @@ def save(directory: Path, info: Mapping[str, Any], exit_code: int | None) -> Non
 
 
 def load(directory: Path) -> SpoolState | None:
-    """Reads the state; None when there is none, or an unreadable one (the frames can be delivered without it)."""
+    """Reads the state; None when there is none, or it is unreadable (the frames can be delivered without it)."""
     try:
         raw = orjson.loads((directory / _NAME).read_bytes())
         return SpoolState(dict(raw["info"]), raw["exit_code"])

@@ -18,7 +18,7 @@ from pathlib import Path
 from stepwell.spool.segment import Segment, SpoolIdentity, encode_head, is_torn_head, segment_path
 
 _BINARY: int = getattr(os, "O_BINARY", 0)  # Windows would turn each \n into \r\n
-#: The errors of file systems that cannot sync directories: NFS, FUSE, SMB and old network file systems differ.
+#: The errors of file systems that cannot sync directories; NFS, FUSE and SMB each report this differently.
 _NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS, errno.EISDIR)
 _APPEND = os.O_WRONLY | os.O_APPEND | _BINARY
 
@@ -101,13 +101,13 @@ class SegmentWriter:
         self.segment.end += 1
 
     def duplicate(self) -> int:
-        """A separate descriptor for fsync, so that the writer may be closed meanwhile. The caller closes it.
+        """A separate descriptor for fsync, so that the writer can be closed meanwhile. The caller closes it.
 
         Raises:
             OSError: no descriptor is left, or the file is gone.
         """
         # After `close` the file is opened anew. Linux reports an unseen write-back error to the next opener,
-        # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
+        # too (since 4.16), unless the inode left memory in between; hence few writers are closed before their fsync.
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 
     def close(self) -> None:

@@ -68,7 +68,8 @@ class KnownKeys(dict[str, str]):
 
 
 def converted_row(data: Mapping[str, Any], known: KnownKeys) -> tuple[Row, float, list[type] | None]:
-    """Converts the values of one call; returns them, the time in Unix seconds, and the types of a flat dict of numbers.
+    """Converts the values of one call; returns them, the time in Unix seconds, and the types of the values if `data` is
+    a flat dict of numbers, else None.
 
     Raises:
         DataError: a key or a value cannot be stored, or the row is too large; the message names the key.
@@ -98,7 +99,11 @@ def converted_row(data: Mapping[str, Any], known: KnownKeys) -> tuple[Row, float
 
 
 def checked_step(step: Any) -> int:
-    """The step as an int: accepts Python's and numpy's integers, but no bools, floats or strings."""
+    """The step as an int: accepts Python's and numpy's integers, but no bools, floats or strings.
+
+    Raises:
+        DataError: the step is of another type, or too large.
+    """
     try:
         if isinstance(step, bool):
             raise TypeError
@@ -111,7 +116,11 @@ def checked_step(step: Any) -> int:
 
 
 def checked_commit(commit: Any) -> bool:
-    """The truth of a bool or an integer; refuses strings."""
+    """The truth value of a bool or an integer.
+
+    Raises:
+        DataError: `commit` is of another type.
+    """
     if isinstance(commit, bool | np.bool_):
         return bool(commit)
     try:
@@ -123,7 +132,11 @@ def checked_commit(commit: Any) -> bool:
 
 
 def checked_timestamp(value: Any) -> float:
-    """A time in Unix seconds, in the years 1970 to 9999."""
+    """A time in Unix seconds, in the years 1970 to 9999.
+
+    Raises:
+        DataError: `value` is not a number, or outside these years.
+    """
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""Clocks that nobody can set while a process runs, for the order of notes and for ages that hosts compare."""
+"""Clocks that do not move when the host's clock is set, for the order of notes and for ages that hosts compare."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 
 
 def uptime_s() -> float:
-    """A clock that nobody can set, and that continues while the host sleeps."""
+    """Seconds of a clock that cannot be set and, on Linux, continues while the host sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class SteadyClock:
     """The time of day at the clock's creation, plus the time passed since. Setting the host's clock does not move it.
 
-    Of two notes about one thing the newer one counts; a jump of the host's clock into the future must not make the
-    notes of a process win forever.
+    Of two notes about the same thing, the newer one counts; a jump of the host's clock into the future must not make
+    the notes of one process win forever.
     """
 
     def __init__(self) -> None:

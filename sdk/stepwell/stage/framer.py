@@ -23,7 +23,11 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
     """Turns `cut` into frames.
 
     Args:
-        target_bytes: a frame is halved by steps until it is smaller and has at most `MAX_BLOCKS` blocks, or one step.
+        cut: rows, objects and notes of the stage.
+        session: 16 bytes.
+        first_seq: the seq of the first frame.
+        target_bytes: a frame is halved by steps until it has at most this size and at most `MAX_BLOCKS` blocks, or
+            only one step.
     """
     seq = first_seq
     if cut.blocks:
@@ -79,7 +83,7 @@ def _parts(
 
 
 def _groups(notes: Sequence[Object], target_bytes: int) -> Iterator[Sequence[Object]]:
-    """Notes in order, in groups smaller than the target, or of one note."""
+    """Yields the notes in order, in groups of at most `target_bytes`, or of one larger note."""
     start = size = 0
     for index, item in enumerate(notes):
         weight = 24 + len(item.key) + len(item.body)

@@ -19,15 +19,18 @@ from stepwell.stage.call import Call
 
 log = logging.getLogger("stepwell")
 
-_ADVICE = "To plot against another number, log it as a metric and name it with define_metric."
+_ADVICE = "To plot against another number, log that number as a metric, and make it the x-axis with define_metric."
 
 
 class LateCalls:
-    """What became of such calls.
+    """Handles late calls, and counts them.
 
     Args:
         how: see `Settings.step_back`.
         max_bytes: the most bytes that may wait to be written to the quarantine; beyond it, calls are dropped.
+
+    Attributes:
+        dropped, quarantined: the number of calls that were dropped or quarantined.
     """
 
     def __init__(self, how: StepBack, max_bytes: int) -> None:

@@ -1,8 +1,8 @@
-"""The latest value of each metric over the closed rows, and its extremes where a definition asks for them.
+"""The latest value of each key over the closed rows, and the extremes of a metric where a definition asks for them.
 
 Part of the stage, which holds its lock during these calls. Receives the plans with their waiting rows, and objects;
-returns the values that `run.summary` shows. `log()` pays nothing for it: a plan remembers its last row when it is cut,
-and rows are aggregated in bulk then, only for metrics that `define_metric` asked for. Pure.
+returns the values that `run.summary` shows. This costs `log()` nothing: a plan remembers its last row when it is cut,
+and only then are rows aggregated, in bulk, for the metrics that need it by their definition. Pure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_KEPT_BYTES = 1024 * 1024
 
 
 class Seen(NamedTuple):
-    """The last value of a metric (bytes: JSON), its step, and the time of that row in Unix seconds."""
+    """The last value of a key (bytes: JSON), its step, and the time of that row in Unix seconds."""
 
     value: float | bytes
     step: int
@@ -58,8 +58,8 @@ class Latest:
         self._follows: Callable[[str], bool] | None = None
 
     def follow(self, follows: Callable[[str], bool], plans: Iterable[Plan]) -> None:
-        """From now on, keeps the extremes of the metrics that `follows` names. Of earlier rows only the last value
-        counts here; the server counts all of them."""
+        """From now on, keeps the extremes of the metrics for which `follows` returns True. Of earlier rows only the
+        last value counts here; the server counts all of them."""
         plans = list(plans)
         for plan in plans:
             self.count(plan)
@@ -72,10 +72,10 @@ class Latest:
                     extremes.add(seen.value, seen.value, seen.value, 1)
 
     def saw(self, objects: Iterable[Object]) -> None:
-        """Records the objects of a closed row. None means no value."""
+        """Records objects of closed rows. A JSON null does not count as a value."""
         for step, time_us, key, body in objects:
             if body != b"null":
-                known = self._objects.get(key)  # a slow media object may find a later step
+                known = self._objects.get(key)  # of a later step, if media took long to encode
                 if len(body) <= _MAX_KEPT_BYTES and (known is None or known.step <= step):
                     self._objects[key] = Seen(body, step, time_us / 1e6)
                 if self._follows is not None and self._follows(key) and self._of(key).first is None:
@@ -108,7 +108,7 @@ class Latest:
             self._older[key] = seen
 
     def read(self, plans: Iterable[Plan], objects: bool = True) -> dict[str, Seen]:
-        """The last value of each metric: that of the highest step, in whichever plan."""
+        """The last value of each key: that of the highest step, over all plans and, if asked for, objects."""
         rows = sorted((last for plan in plans if (last := plan.last_row()) is not None), key=lambda row: row[1])
         out = dict(self._older)
         for keys, step, time, values in rows:

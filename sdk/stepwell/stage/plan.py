@@ -58,7 +58,7 @@ class Plan:
         steps, times, values: the columns of the waiting rows.
         last: step, time and values of the last row taken.
         counted: the number of waiting rows that are counted already (`stage/latest.py`).
-        recent: whether it had rows in the last cut (`stage/plans.py`).
+        recent: whether it had rows in a cut since `Plans.forget` last considered it (`stage/plans.py`).
     """
 
     __slots__ = (
@@ -154,7 +154,7 @@ class TakenRows(NamedTuple):
     values: array[float]
 
     def as_block(self) -> CutBlock:
-        """The same with packed keys. Called without the stage's lock, because packing names takes time."""
+        """The same rows with packed keys. Called without the stage's lock, because packing names takes time."""
         return CutBlock(self.plan.names, len(self.plan.keys), self.steps, self.times, self.values)
 
 

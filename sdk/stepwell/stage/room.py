@@ -1,8 +1,9 @@
-"""The room of a stage: waits until the I/O thread has made room in a full stage, and counts what is dropped without it.
+"""The room of a stage: waits until the I/O thread has made room in a full stage, and counts what is dropped if it does
+not.
 
-The stage calls it as the last part of a call, without its lock: while this call waits, other threads may log, and the
-I/O thread cuts the stage. A call that finds room never comes here. Whether a stage is full is decided by the stage,
-from its own counters.
+The stage calls it without holding its lock, at the end of a `log()` call or before it adds a note: while this call
+waits, other threads may log, and the I/O thread cuts the stage. A call that finds room never comes here. The stage
+decides from its own counters whether it is full.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Room:
         self.dropped_notes = 0
 
     def wait_with_row(self, remove: Callable[[], None]) -> None:
-        """Waits after a row has filled the stage; without success, removes the row.
+        """Waits after a row has filled the stage; if there is no room in time, removes the row.
 
         Args:
             remove: removes the row, unless it has been cut.

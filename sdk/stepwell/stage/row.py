@@ -1,7 +1,8 @@
-"""The content of one open step: values by dot path, and how a later call merges into them.
+"""The content of one call or one open step: values by dot path, and how a later call merges into them.
 
-Part of the stage, which holds its lock during these calls. Receives converted values, nested or not, and keeps them
-flat: a dot in a key and nesting mean the same, so the later of `{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
+Part of the stage. A row is filled before the stage takes its lock, and merged while the stage holds it. Receives
+converted values, nested or not, and keeps them flat: a dot in a key and nesting mean the same, so the later of
+`{"a.b": 1}` and `{"a": {"b": 2}}` wins. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from stepwell.wire import MAX_KEY_BYTES, MAX_ROW_BYTES, MAX_ROW_KEYS, Object
 
 
 class Row:
-    """The values of a step.
+    """The values of a call or a step.
 
     Attributes:
         values: floats (points) and JSON as bytes (objects), by dot path.

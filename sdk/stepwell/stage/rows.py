@@ -2,9 +2,9 @@
 
 Sits below the stage (`stage.py`), which serialises access. Receives checked and converted calls; returns a `Cut`. Any
 change may be interrupted between two instructions, usually by Ctrl-C, and rows stay whole: a row is appended first and
-counts only once `step` is greater than its step. The new step and the new open row are one assignment of computed
-values, and Python runs no other code between its stores. `heal` removes the remains of an interrupted change. No lock,
-no I/O.
+counts only once `_step` is greater than its step. One assignment stores the new step and the new open row, which were
+computed before, and Python runs no other code between these two stores. `_heal` removes the remains of an interrupted
+change. No lock, no I/O.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from stepwell.stage.plans import Plans
 from stepwell.stage.row import Row, bytes_of
 from stepwell.wire import MAX_STEP, Object
 
-#: From this step on, an empty row is opened after a closed one, so that calls take the slow path, which knows the last
-#: step. The fast path need not compare, since no step is that high.
+#: From this step on, an empty row is opened after each closed one, so that calls take the slow path, which checks for
+#: the last possible step. So the fast path needs no such check.
 FAR = 2**62
 
 
@@ -61,7 +61,7 @@ class Rows:
             row = row.merged(call.row)
         if number > MAX_STEP:
             raise DataError(
-                "there is no step after the last one",
+                "the largest possible step has already been closed",
                 detail=f"step {MAX_STEP} is closed",
                 hint="use smaller step numbers",
             )
@@ -80,7 +80,7 @@ class Rows:
         return closed
 
     def _close(self) -> int | None:
-        """Appends the open row, if it has any key; returns its step. It counts when `_step` moves on."""
+        """Appends the open row, if it has any key; returns its step. The row counts once `_step` moves on."""
         opened = self._open
         if opened is None:
             return None
@@ -95,7 +95,7 @@ class Rows:
         return None
 
     def _add_row(self, step: int, row: Row, at: float) -> None:
-        """Appends a row: its numbers to their block, the rest to the objects. It counts once `_step` moves on."""
+        """Appends a row: its numbers to their plan, the rest to the objects. The row counts once `_step` moves on."""
         values = row.values
         if self._completion is not None:
             values = dict(values)
@@ -136,7 +136,7 @@ class Rows:
         self._objects_seen = len(self._objects)
 
     def _take_all(self) -> tuple[list[TakenRows], list[Object], list[Object]]:
-        """All closed rows, their objects, and all notes."""
+        """Takes all closed rows, their objects, and all notes."""
         self._see_objects()
         waiting = self._plans.waiting()
         for plan in waiting:
@@ -153,7 +153,7 @@ class Rows:
 
 
 def behind(step: int) -> tuple[int, LongRow | None]:
-    """The step after a closed one, and its open row."""
+    """The step after a closed one, and its open row, if any."""
     return step + 1, (None if step + 1 < FAR else LongRow(Row(), 0.0))
 
 

@@ -1,18 +1,17 @@
 """The stage turns `log()` calls into rows: it holds the open step, and the rows that wait until the I/O thread cuts
 them.
 
-Receives dicts from any thread of the training process; returns a `Cut` (blocks and objects) to the I/O thread.
-Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory is
-bounded. No I/O.
+Receives dicts from any thread of the training process; returns a `Cut` (blocks, objects and notes) to the I/O
+thread. Promises: a call with invalid data changes nothing; the rules of steps and commits are those of W&B's client;
+memory is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
 compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
 and prepares the fast path for the next call of its kind.
 
-Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
-true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. If
-it is set but no call of this thread is running, an exception (Ctrl-C) has ended the previous call, and the rows are
-healed first.
+Code that logs may run inside a call of the same thread: a signal handler, `__del__`, a weakref callback, a logging
+handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. When a call that
+is not inside another one finds it set, an exception (Ctrl-C) has ended the call before, and the rows are healed first.
 """
 
 from __future__ import annotations
@@ -48,8 +47,9 @@ class Stage(Rows):
     """The open step and the closed rows of one writer.
 
     Args:
-        max_bytes: the most bytes that may wait for the I/O thread.
-        make_room: called at this limit; see `Room`.
+        max_bytes: the most bytes of numbers that may wait for the I/O thread; objects and notes together may take as
+            many again.
+        make_room: called when either limit is reached; see `Room`.
         first_step: the first step of the writer.
         step_back: how to handle a call for a step that has passed; see `Settings.step_back`.
 
@@ -84,7 +84,10 @@ class Stage(Rows):
 
         Raises:
             DataError: `data`, `step` or `commit` is invalid; nothing has changed.
+            StepOrderError: the step has passed, and `step_back` is "raise".
             UsageError: the stage is closed.
+            SpoolFullError: there is no room, and `spool_full` is "raise"; the row is removed, unless it was cut
+                meanwhile.
         """
         if type(data) is dict and not (self._busy and self.in_use):
             with self._lock:
@@ -142,8 +145,8 @@ class Stage(Rows):
         self._log_any(data, step, commit)
 
     def log_completed(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """As `log`, for runs that add the latest values of step metrics to each row (`complete_rows`). Rows that have
-        them all take a fast path."""
+        """Does the same as `log`, for runs that add the latest values of step metrics to each row (`complete_rows`).
+        Rows that have these values already take a fast path."""
         if type(data) is dict and step is None and (commit is None or commit is True) and not self.in_use:
             added: int | None = None
             with self._lock:
@@ -176,12 +179,12 @@ class Stage(Rows):
         self.media = door
 
     def complete_rows(self, completion: Completion) -> None:
-        """From now on, passes each row to `completion` before it is closed; `log_completed` must be called from now
-        on."""
+        """From now on, passes each row to `completion` before it is closed. The caller must then use `log_completed`
+        instead of `log`."""
         self._completion = completion
 
     def follow(self, follows: Callable[[str], bool]) -> None:
-        """From now on, keeps the extremes of the metrics that `follows` names."""
+        """From now on, keeps the extremes of the metrics for which `follows` returns True."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -191,20 +194,20 @@ class Stage(Rows):
         self._end()
 
     def inherit(self, older: Stage) -> None:
-        """Adopts the latest values of another stage, which is no longer used. Does not take its lock: after
-        `os.fork`, it may be held by a thread that does not exist in this process."""
+        """Adopts the latest values of another stage, which is no longer used. Does not take the lock of that stage:
+        after `os.fork`, a thread that does not exist in this process may hold it."""
         with self._lock:
             older._see_objects()
             self._latest = older._latest
             self._latest.keep(older._plans)
 
     def encoded(self, item: Object) -> None:
-        """Records that a media object of a closed row has become JSON."""
+        """Records the JSON of a media object of a closed row as the last value of its key."""
         with self._lock:
             self._latest.saw([item])
 
     def latest(self) -> dict[str, Seen]:
-        """The last value of each metric in the closed rows."""
+        """The last value of each key in the closed rows."""
         inside = self.in_use
         with self._lock:
             self._begin(inside)
@@ -248,7 +251,7 @@ class Stage(Rows):
             self._object_bytes += len(kind) + len(body)
 
     def close(self) -> None:
-        """Closes the open step, if it has anything, and the stage: later calls of `log` raise. Notes may still come."""
+        """Closes the open step, if it has values, and the stage: later calls of `log` raise. Notes are still taken."""
         if self.in_use:  # the enclosing call continues
             return
         with self._lock:
@@ -262,7 +265,7 @@ class Stage(Rows):
         self._end(closed)
 
     def cut(self) -> Cut | None:
-        """Takes all closed rows, which then belong to the caller; None when there are none."""
+        """Takes all closed rows and all notes, which then belong to the caller; None when there are neither."""
         if self.in_use:  # inside a call of the same thread, whose row is not complete
             return None
         with self._lock:
@@ -306,7 +309,7 @@ class Stage(Rows):
         commits = number is None if commit is None else checked_commit(commit)
         plain, found = (data, []) if self.media is None else self.media.split(data)
         row, at, types = converted_row(plain, self._known_keys)
-        if number is None or number >= self._step or self.late_calls.keeps:  # otherwise the call is discarded
+        if number is None or number >= self._step or self.late_calls.keeps:  # otherwise it is refused or dropped
             found = [item.prepared() for item in found]
         call = Call(number, commits, row, at, found, types)
         if self.in_use:
@@ -318,11 +321,13 @@ class Stage(Rows):
         """Takes a call; returns the step that it has closed, if any.
 
         Raises:
+            DataError: the row would become too large, or there is no further step.
+            StepOrderError: the step has passed, and late calls are refused.
             UsageError: the stage is closed.
         """
         closed = deliver = None
         with self._lock:
-            if self._closed:  # by another thread, or a signal handler, while this call examined its values
+            if self._closed:  # perhaps by another thread, or a signal handler, during this call
                 raise UsageError(
                     "the run is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
                 )
@@ -338,12 +343,12 @@ class Stage(Rows):
                 self._busy = True
                 closed = self._add_call(call)
                 self._busy = False
-        if call.found and self.media is not None:  # without the lock, which a full queue needs to be emptied
+        if call.found and self.media is not None:  # without the lock: emptying a full queue needs it
             self.media.put(Taken(call.found, call.taken_at, call.time, deliver))
         return closed
 
     def _late_encoded(self, call: Call, open_step: int, path: str, value: bytes) -> None:
-        """Records that a media object of a quarantined call has become JSON: its files stay with the run."""
+        """Quarantines the JSON of a media object of a late call, and records its files with the run."""
         with self._lock:
             self.late_calls.put_aside(call, open_step, {path: value})
         for file in files_in(value):

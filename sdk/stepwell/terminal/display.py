@@ -51,7 +51,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
     """A table of texts, with two blanks between columns.
 
     Args:
-        right: the right-aligned columns.
+        head: the names of the columns.
+        rows: the cells of each row.
+        right: the indexes of the right-aligned columns.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
@@ -65,8 +67,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
 
 
 def describe(error: Error) -> str:
-    """The error as it stands on a terminal: what happened, the details below it, then what to do."""
-    # What Postgres or a file system says may hold what somebody stored: it must not steer the terminal.
+    """The error as it is shown on a terminal: what happened, the details below it, then what to do."""
+    # Texts of Postgres or a file system may contain what users have stored, which must not control the terminal.
     lines = [f"stepwell: {harmless(error.message)}"]
     if error.detail:
         lines += [f"  {harmless(line)}" for line in error.detail.split("\n")]

@@ -6,7 +6,7 @@ import html
 
 
 def run_link(url: str, name: str, project: str) -> str:
-    """A paragraph of HTML with a link that opens a run's page beside the notebook.
+    """A paragraph of HTML with a link that opens a run's page in a new tab.
 
     Args:
         url: the URL of the page.

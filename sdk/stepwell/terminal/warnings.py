@@ -10,8 +10,7 @@ import sys
 
 
 class TerminalHandler(logging.Handler):
-    """Writes `stepwell: <text>` to stderr, unless the program has a handler of its own, which also receives the
-    record."""
+    """Writes `stepwell: <text>` to stderr, unless the root logger has handlers, which receive the record, too."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

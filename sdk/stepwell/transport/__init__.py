@@ -4,4 +4,5 @@ endpoint.py    URL, key, proxy and TLS as one frozen value
 http.py        blocking requests
 websocket.py   the WebSocket of an asyncio loop
 backoff.py     pauses between attempts
+reasons.py     why a server could not be reached, in plain words
 """

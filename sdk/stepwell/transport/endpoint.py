@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 _URL_HINT = "use http://host:8770 or https://host/prefix; STEPWELL_URL sets it"
 
 
-#: A URL with credentials, or what git takes for one, in the midst of a text; and a password in libpq's words.
+#: URLs in a text, git's form with credentials among them; and passwords in a Postgres DSN of keywords.
 _URL_IN_TEXT = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+|(?<![^\s='\"])[^\s:/@='\"]+:[^\s/@]+@[^\s:/@]+:[^\s'\"]+"
 )
@@ -55,7 +55,7 @@ class Endpoint:
         host, port: the address at which it listens.
         prefix: the path under which it is mounted: "" or "/prefix".
         headers: sent with each request; they may hold the key, so they are left out of `repr`.
-        proxy: the proxy in front of the server; None: a direct connection.
+        proxy: the proxy through which the server is reached; None: a direct connection.
         tls: the TLS context that checks its certificate; None without TLS.
     """
 
@@ -122,14 +122,14 @@ def authorization(url: str, api_key: str | None) -> str | None:
     """The Authorization header for a server: from the API key, else from the name and password in `url`.
 
     Raises:
-        SettingError: both are given, and there is only one such header; or the key is not valid in a header.
+        SettingError: both are given, although there is only one such header; or the key is not valid in a header.
     """
     given = _basic(_parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)[3])
     if not api_key:
         return given
     if given is not None:
         raise SettingError(
-            "the server's URL holds a name and password, and there is an API key, too",
+            "the server's URL holds a name and password, but there is also an API key",
             detail=shown(url),
             hint="both need the Authorization header: unset STEPWELL_API_KEY, or take them out of the URL",
         )
@@ -137,7 +137,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         raise SettingError(
             "the API key holds a character that is not allowed in a header",
             detail=f"{len(api_key)} characters",
-            hint="STEPWELL_API_KEY; is there a line break at its end?",
+            hint="check STEPWELL_API_KEY: is there a line break at its end?",
         )
     return f"Bearer {api_key}"
 
@@ -159,7 +159,7 @@ def shown(url: str) -> str:
 
 
 def masked(text: str) -> str:
-    """`text` without the names and passwords of URLs in it, and without passwords of a Postgres DSN: for arguments."""
+    """`text`, such as an argument of a command, without names and passwords in URLs, and without passwords in DSNs."""
     text = _URL_IN_TEXT.sub(lambda found: shown(found.group()), text)
     return _PASSWORD.sub(r"\1***", text)
 

@@ -25,7 +25,7 @@ from stepwell.wire import UNSTORABLE
 
 #: The exceptions of a lost connection.
 LOST = (http.client.HTTPException, OSError)
-#: The longest error, and the longest JSON reply in a process that logs. Parsed, one may take ten times as much.
+#: The longest error, and the longest JSON reply in a process that logs. Parsed, a reply may take ten times the memory.
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
@@ -52,7 +52,7 @@ def target(endpoint: Endpoint, path: str) -> str:
 
 
 def _quoted(part: str) -> str:
-    """A part of a path; what cannot be stored is replaced in names as it was when they were stored."""
+    """A quoted part of a path. Characters that cannot be stored are replaced, as they were when the name was stored."""
     return quote(UNSTORABLE.sub("\ufffd", part), safe="")
 
 
@@ -103,7 +103,7 @@ class HttpClient:
         Raises:
             NotFoundError, UsageError: the server refuses the request.
             UnavailableError, OverloadedError: it cannot be reached, or has no room.
-            CommError: the reply is not JSON.
+            CommError: the reply is not JSON, or the server refuses the API key.
         """
         with self.get(path, query or {}, "application/json") as reply:
             return self._parsed(reply)
@@ -123,7 +123,7 @@ class HttpClient:
             return self._parsed(reply)
 
     def post(self, path: Sequence[str], body: object, accept: str) -> Exchange:
-        """Sends JSON that may be sent repeatedly, for a `with` block, which gets the reply."""
+        """Returns a POST of JSON as an `Exchange`: a `with` block sends it and gets the reply. It may be repeated."""
         return self._send("POST", path, body, accept)
 
     def _send(self, method: str, path: Sequence[str], body: object, accept: str) -> Exchange:
@@ -138,8 +138,8 @@ class HttpClient:
             raise CommError("the server's answer is not JSON", detail=str(error), hint=self.hint) from error
 
     def get(self, path: Sequence[str], query: Query, accept: str) -> Exchange:
-        """Sends a request for a `with` block, which gets the reply. A reply that is not read to its end costs the
-        connection."""
+        """Returns a GET request as an `Exchange`: a `with` block sends it and gets the reply. The connection is closed
+        unless the reply is read to its end."""
         given = [
             (name, UNSTORABLE.sub("\ufffd", str(value)))
             for name, values in query.items()
@@ -213,7 +213,7 @@ class HttpClient:
 
 
 class Exchange:
-    """One request and its reply, as a `with` block. Created by `HttpClient.get`."""
+    """One request and its reply, as a `with` block. Created by `HttpClient`."""
 
     def __init__(
         self,

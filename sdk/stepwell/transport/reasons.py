@@ -13,6 +13,10 @@ class LostError(UnavailableError):
     """A connection could not be opened, or has ended."""
 
 
+class RefusedError(UnavailableError):
+    """The server answers, but refuses this client or its key. Trying again helps once somebody has changed that."""
+
+
 def in_plain_words(error: BaseException | None) -> str:
     """The reason in one line; None: no error is known."""
     match error:
@@ -27,7 +31,7 @@ def in_plain_words(error: BaseException | None) -> str:
         case socket.gaierror():
             return "the name of the host cannot be resolved"
         case ssl.SSLError():
-            return "it does not speak TLS; does its URL begin with http://?"
+            return "it does not speak TLS; should its URL begin with http://?"
         case _:
             return harmless(reason(error))
 

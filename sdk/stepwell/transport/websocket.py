@@ -1,4 +1,4 @@
-"""Opens WebSockets to an `Endpoint`, and sends the occasional POST beside them, in an asyncio loop.
+"""Opens WebSockets to an `Endpoint`, and sends an occasional POST, in an asyncio loop.
 
 The only module that uses aiohttp, whose import takes as long as that of numpy: what does not deliver over a WebSocket
 (offline runs, commands, readers of `Api`) does without. Errors of aiohttp leave here in plain words.
@@ -14,17 +14,18 @@ import aiohttp
 
 from stepwell.errors import UnavailableError
 from stepwell.transport.endpoint import Endpoint
-from stepwell.transport.reasons import LostError, in_plain_words, untrusted
+from stepwell.transport.reasons import LostError, RefusedError, in_plain_words, untrusted
 
 _STATUSES = {
-    401: "it refuses the API key (status 401); STEPWELL_API_KEY sets it",
-    403: "it refuses this client (status 403)",
+    403: "it refuses this client, or its key may not log (status 403)",
     407: "the proxy requires a name and password (status 407)",
 }
+_NO_KEY = "it requires an API key (status 401): run `stepwell login`, or set STEPWELL_API_KEY"
+_BAD_KEY = "it refuses the API key (status 401), which is wrong, revoked or expired: `stepwell login`, STEPWELL_API_KEY"
 
 
 class Socket:
-    """An open WebSocket. All methods raise LostError once the connection has ended."""
+    """An open WebSocket. Sending and receiving raise LostError once the connection has ended."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -38,7 +39,11 @@ class Socket:
             await self._socket.send_bytes(message)
 
     async def receive(self) -> str | bytes:
-        """Waits for the next message."""
+        """Waits for the next message, and returns it.
+
+        Raises:
+            LostError: the connection has ended.
+        """
         with _plainly():
             message = await self._socket.receive()
         if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -79,9 +84,10 @@ class AsyncClient:
         """Opens a WebSocket at `path` below the endpoint's prefix.
 
         Raises:
+            RefusedError: the server refuses this client or its key.
             LostError, OSError: the server cannot be reached, or refuses the upgrade.
         """
-        with _plainly():
+        with _plainly(has_key="Authorization" in self.endpoint.headers):
             return Socket(
                 await self._session.ws_connect(
                     self.endpoint.url + path,
@@ -116,9 +122,13 @@ class AsyncClient:
 
 
 @contextlib.contextmanager
-def _plainly() -> Iterator[None]:
+def _plainly(*, has_key: bool = False) -> Iterator[None]:
     try:
         yield
+    except aiohttp.WSServerHandshakeError as error:
+        if error.status == 401:
+            raise RefusedError(_BAD_KEY if has_key else _NO_KEY) from error
+        raise (RefusedError if error.status == 403 else LostError)(_reason(error)) from error
     except aiohttp.ClientError as error:
         raise LostError(_reason(error)) from error
 
@@ -132,13 +142,13 @@ def _reason(error: aiohttp.ClientError) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "the name of the host cannot be resolved"
         case aiohttp.ClientConnectorSSLError():
-            return "it does not speak TLS; does its URL begin with http://?"
+            return "it does not speak TLS; should its URL begin with http://?"
         case aiohttp.ClientResponseError() if error.status in _STATUSES:
             return _STATUSES[error.status]
         case aiohttp.ClientHttpProxyError():
             return f"the proxy refuses the connection (status {error.status})"
         case aiohttp.ClientResponseError() if error.status >= 500:
-            return f"it, or a proxy before it, answers with status {error.status}"
+            return f"it, or a proxy in front of it, answers with status {error.status}"
         case aiohttp.ClientResponseError():
             return f"the answer does not come from a Stepwell server (status {error.status})"
         case aiohttp.ClientConnectorError():

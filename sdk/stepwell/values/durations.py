@@ -32,7 +32,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def numpy_duration(value: np.timedelta64) -> str:
-    """The same for numpy's time spans; years and months keep their unit, NaT and units below a nanosecond numpy's
+    """The same for numpy's time spans. Years and months keep their unit; NaT and units below a nanosecond have numpy's
     text."""
     unit, count = np.datetime_data(value.dtype)
     if np.isnat(value) or unit == "generic":

@@ -157,7 +157,7 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
 
 
 def encode_notes(session: bytes, seq: int, notes: Sequence[Object]) -> bytes:
-    """Encodes a frame of notes, in order; otherwise as `encode`."""
+    """Encodes a frame of notes, in order; otherwise like `encode`."""
     return _seal(KIND_NOTES, session, seq, 0, len(notes), 0, 0, _encode_objects(notes) if notes else [])
 
 
@@ -165,6 +165,7 @@ def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
     """Encodes a tombstone, which takes the place of a frame that could not be kept.
 
     Args:
+        session, seq: those of the frame.
         dropped: the number of points and objects lost with it, as far as known.
     """
     return _seal(KIND_TOMBSTONE, session, seq, 0, 0, 0, dropped, [])
@@ -268,7 +269,11 @@ def decode(buffer: bytes | memoryview) -> Frame:
 
 
 def decode_body(header: Header, view: memoryview) -> Frame:
-    """As `decode`, for a header that `peek` or `split` has read from the same bytes."""
+    """Does the same as `decode`, for a header that `peek` or `split` has read from the same bytes.
+
+    Raises:
+        FrameCorruptError: checksum, counts or layout do not agree.
+    """
     if zlib.crc32(view[HEADER_BYTES:]) != header.body_crc:
         raise FrameCorruptError("a frame is damaged", detail=f"seq {header.seq}: body checksum mismatch")
     offset, end, points = HEADER_BYTES, len(view), 0

@@ -15,14 +15,16 @@ MAX_DEPTH = 100
 LEVELS_AROUND = 10
 #: Larger integers are refused: they exceed a float64, and with it the numbers that readers of JSON accept.
 MAX_INT_BITS = 1023
-#: jsonb keeps numbers as `numeric`, digit by digit: a number that a reader rounds to 0 may have more decimals.
+#: jsonb keeps numbers as `numeric`, which has at most this many decimal places; a number that JSON parsers round to 0
+#: may have more.
 MAX_DECIMALS = 16_383
 #: Ranges of steps have an exclusive end, so there must be a step above the highest one.
 MAX_STEP = 2**63 - 2
 #: Years 1970 to 9999, which Postgres, Python and browsers can all represent. Microseconds since the Unix epoch.
 MIN_TIME_US = 0
 MAX_TIME_US = 253_402_300_799_999_999
-#: The most characters of entity, project, run and writer, which share one index entry: at most 2,704 bytes in Postgres.
+#: The most characters of the name of an entity, project, run or writer. Entity, project and run share an index entry,
+#: which may have 2,704 bytes in Postgres.
 MAX_NAME = 256
 MAX_NAME_BYTES = 768
 #: The most characters of a tag.
@@ -34,6 +36,6 @@ MAX_BLOCKS = 16_384
 #: The most frames that a sender may have in flight; the ledger remembers at least as many checksums, so that a repeated
 #: frame can be told from a conflicting one.
 WINDOW_FRAMES = 256
-#: The largest WebSocket message. Frames form a stream that is cut into messages; a large frame takes several. The limit
-#: is small, so that the partial messages of ten thousand connections stay below a gigabyte.
+#: The largest WebSocket message to the server. Frames form a stream that is cut into messages; a large frame takes
+#: several. The limit is small, so that the partial messages of ten thousand connections stay below a gigabyte.
 MAX_MESSAGE_BYTES = 64 * 1024

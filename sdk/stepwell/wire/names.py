@@ -35,7 +35,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     """Unpacks the keys of a block's `names` part.
 
     Raises:
-        FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated key, one that is none (see
+        FrameCorruptError: lengths that do not fit, text that is not UTF-8, a repeated or invalid key (see
             `rules.is_key`), padding that is not zero.
     """
     if len(names) < 2 * count:
@@ -44,7 +44,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     end = 2 * count + sum(lengths)
     if end > len(names) or len(names) - end >= 8 or any(names[end:]):
         raise FrameCorruptError(
-            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} there"
+            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} found"
         )
     raw: list[bytes] = []
     position = 2 * count
