@@ -56,7 +56,7 @@ class RunRow:
         points: an upper bound of the number of points in its history: superseded points and all points of its ancestors
             are included.
         may_have_objects: False: it certainly has no objects.
-        shown: the fields that answers show, ready for JSON, without those of `_described`.
+        shown: the fields that answers show, ready for JSON, without config, metadata and the names in `_TEXTS`.
     """
 
     run_id: int
