@@ -156,6 +156,9 @@ def _editing() -> tuple[Route, ...]:
 
 
 def _files() -> tuple[Route, ...]:
+    owner = Parameter(
+        "path", "entity/project for which the file is uploaded; without it, the scope of the key", "project"
+    )
     return (
         # HEAD is part of an upload: a client that learns that a file is stored does not send it.
         Route(
@@ -164,6 +167,7 @@ def _files() -> tuple[Route, ...]:
             Right.WRITE,
             head_blob,
             "Whether a file is stored; if not, Upload-Offset says how many of its bytes have arrived.",
+            (owner,),
             ignores_unknown=True,
             answers=(),
             errors=(400, 404, 503),
@@ -174,6 +178,7 @@ def _files() -> tuple[Route, ...]:
             Right.WRITE,
             put_blob,
             "Stores a file, whole or from Upload-Offset on: docs/blobs.md.",
+            (owner,),
             ignores_unknown=True,
             body=_BYTES,
             errors=(400, 409, 413, 422, 503),

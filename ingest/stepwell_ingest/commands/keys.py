@@ -1,7 +1,7 @@
 """`stepwell keys`: makes, lists and revokes API keys, in the database of a server.
 
-Needs the database, so whoever may connect to it as the server does is the administrator; there is no first password.
-Promises to show a key once, on stdout alone, and to store only its SHA-256.
+Works on the database itself: everyone who can connect to it as the server does is an administrator, so no first key is
+needed. Promises to print a key once, on stdout only, and to store only its SHA-256.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _actor() -> str:
     """The user of this machine, for the audit log."""
     try:
         return f"{getpass.getuser()} (stepwell keys)"
-    except (KeyError, OSError):  # a container's user without an entry
+    except (KeyError, OSError):  # the user has no name, as in some containers
         return "stepwell keys"
 
 

@@ -324,7 +324,7 @@ class _Server:
 def _embedded(data: Path, workers: int, login: SqlLogin | None) -> Iterator[Cluster]:
     """Runs the embedded Postgres for the duration of the block."""
     bin_dir = embedded_binaries()
-    # A worker has some twenty connections at most, those of reads included; some are for people.
+    # A worker has some twenty connections at most, those of reads included; at least 40 are left for others.
     settings = ClusterSettings(
         max_connections=max(100, 40 + 20 * workers) + (_SQL_CONNECTIONS if login else 0),
         listen=login.listen if login else None,

@@ -104,7 +104,11 @@ class Database:
             held.resize(0)
 
     async def reserve(self, size: int) -> Held:
-        """Like `room`, but not a context manager: the caller resizes it to 0 at the end."""
+        """Like `room`, but not a context manager: the caller resizes it to 0 at the end.
+
+        Raises:
+            OverloadedError: as `room`.
+        """
         try:
             async with asyncio.timeout(self.limits.wait_s):
                 await self.memory.reserve(size)

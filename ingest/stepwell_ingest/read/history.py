@@ -109,6 +109,7 @@ async def read_pages(
     """Yields pages with all wanted rows; empty pages are left out.
 
     Args:
+        wanted: which rows to read.
         about_rows: about how many rows the caller will take, so that the first page need not be larger; None: all.
         window: the object with which the caller records which pages have been sent; None: a page counts as sent when
             the next one is requested.

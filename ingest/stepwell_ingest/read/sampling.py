@@ -88,7 +88,7 @@ class Sampler:
 
 
 def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
-    """These rows and others at even distances, `target` in all, or all rows where there are fewer."""
+    """Adds rows at even distances to `kept`, up to `target` rows in all, or all rows if there are fewer."""
     missing = target - int(kept.sum())
     if missing > 0:
         others = np.flatnonzero(~kept)

@@ -131,7 +131,7 @@ class Children:
                 patience_s = self._hung_s
             except TimeoutError:
                 if patience_s == self._hung_s:
-                    patience_s = _LOOK_AGAIN_S  # it may have been this process that stood still
+                    patience_s = _LOOK_AGAIN_S  # perhaps this process has stalled, and not the child
                     continue
                 if not self._stopping:
                     self._say(f"{name} {process.pid} has not responded for {self._hung_s:g} s, so it is killed")

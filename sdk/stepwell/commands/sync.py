@@ -243,11 +243,15 @@ def _deliver_files(
     patience_s: float,
     total: Total,
     progress: Progress,
-    counted: bool = False,
+    project: str | None = None,
 ) -> None:
-    """Delivers the files beside a spool, if there are any; `counted`: whether the spool is in the total already."""
+    """Delivers the files beside a spool, if there are any.
+
+    Args:
+        project: that of the spool, which is in the total already; None: there are only files.
+    """
     try:
-        outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"))
+        outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"), project)
     except Error as error:
         outcome = None
         failure = str(error)
@@ -262,7 +266,7 @@ def _deliver_files(
     else:
         print(f"  {path}: files skipped. {failure}", flush=True)
     complete = outcome is not None and not outcome.left
-    if not counted:
+    if project is None:
         total.delivered += complete
         total.left += not complete
     elif not complete:
@@ -306,7 +310,8 @@ async def _deliver(
     if done:
         total.delivered += 1
         print(text, flush=True)
-        _deliver_files(spool.directory, name, settings, patience_s, total, progress, counted=True)
+        project = f"{spool.identity.entity}/{spool.identity.project}"
+        _deliver_files(spool.directory, name, settings, patience_s, total, progress, project)
         return
     if discarded and deleted is not None:
         total.discarded += 1

@@ -22,7 +22,7 @@ _TABLES = "join tables in pandas or SQL, and log the result as wandb.Table"
 _ULTRALYTICS = "Ultralytics logs automatically after stepwell.install_as_wandb() and `yolo settings wandb=True`"
 _NO_REPORTS = "there are no reports; SQL answers what a report would show"
 
-#: Below `wandb`, by dotted path. A name also stands for what is below it.
+#: Names below `wandb`, by dotted path. A name also stands for all names below it.
 MODULE = {
     "ArtifactTTL": NO_ARTIFACTS,
     "Graph": "log a drawing of the model as wandb.Image or wandb.Html; run.watch(model) logs gradients and parameters",
@@ -98,7 +98,7 @@ MODULE |= {
     for name in ("catboost", "fastai", "gym", "huggingface", "langchain", "tensorflow", "yolov8")
 }
 
-#: Of `wandb.util`.
+#: Names of `wandb.util`.
 UTIL = {
     "WandBJSONEncoder": "json.dumps(value, default=str)",
     "add_import_hook": _INTERNAL,
@@ -116,7 +116,7 @@ UTIL = {
 
 NO_CODE = "init(save_code=True) saves the program's main file, and run.save('**/*.py', policy='now') saves other files"
 
-#: Of a run.
+#: Names of a run.
 RUN = {
     "file": "run.restore(name), or stepwell.Api().run(run.path).file(name)",
     "history": "stepwell.Api().run(run.path).history() reads what was logged; run.log() logs",
@@ -134,7 +134,7 @@ RUN = {
     "write_logs": NO_WRITE_LOGS,
 }
 
-#: Of `wandb.Api` and of what it returns.
+#: Names of `wandb.Api` and of the objects that it returns.
 API = {
     **dict.fromkeys(
         (

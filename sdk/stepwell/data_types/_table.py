@@ -58,7 +58,7 @@ class Table(Media):
     """
 
     folder = TableFile.folder
-    #: The most rows of a logged table; the larger of both counts.
+    #: The larger one is the most rows of a table that are logged, unless it is INCREMENTAL.
     MAX_ROWS = 200_000
     MAX_ARTIFACT_ROWS = 200_000
 
@@ -188,7 +188,7 @@ class Table(Media):
 
     @classmethod
     def of_frame(cls, frame: Any) -> Table:
-        """A table from a pandas DataFrame, as it is logged."""
+        """The table as which a pandas DataFrame is logged."""
         return cls(dataframe=frame, allow_mixed_types=True)
 
     def get_dataframe(self) -> Any:

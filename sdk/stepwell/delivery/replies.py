@@ -19,7 +19,7 @@ _MOST_PACE_MS = 10_000
 
 
 def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
-    """Parses the refused frames of a reply: seq to reason.
+    """The frames that a reply lists as refused: the reason of each, by seq.
 
     Raises:
         UnavailableError: the list is invalid.

@@ -39,8 +39,8 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `spool/writer.py`
 _PIECE_BYTES = 1024 * 1024
 #: The most hashes remembered as stored. Beyond it they are forgotten, and files that are logged again are sent again.
 _MAX_KNOWN = 100_000
-#: How long they are remembered. A server may remove a file that no run names (the object that named it was refused, or
-#: its run deleted) a day after it has confirmed the file.
+#: How long these hashes are remembered. A day after a server has confirmed a file, it may remove the file if no run
+#: names it (because the object that named it was refused, or its run deleted).
 _KNOWN_S = 12 * 3600.0
 
 

@@ -74,7 +74,7 @@ class _Item(NamedTuple):
 
 
 class _Files:
-    """The sink of all media objects of a run: they recognise it, and are encoded once for it."""
+    """The sink for the files of all media objects of a run; they remember it, so each is encoded once for the run."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep

@@ -1,4 +1,4 @@
-"""`run.save`: keeps files of the program with its run, under names of their own.
+"""`run.save`: keeps files of the program with its run, each under a name that is unique in the run.
 
 Sits beside the media queue. Receives file patterns; copies files into the blob spool and sends notes of kind "file"
 that name them, through the queue `Blobs.saved`, so the caller never waits for the disk. Files with policy "live" are

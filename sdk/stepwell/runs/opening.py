@@ -1,6 +1,6 @@
 """Determines where a resumed, rewound or forked run continues, by asking the server and waiting for its answer.
 
-Runs between `init` and the first `log`, in the caller's thread.
+Runs inside `init`, in the caller's thread.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def resolve(
     Args:
         environment: the environment variables.
         nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
-            another run. Not called when the program gives the id, or resumes a run.
+            another run. Not called when the program gives the id, or when the environment gives that of a run to be
+            resumed.
 
     Raises:
         SettingError: a value is invalid, or more than one of resume, resume_from and fork_from is given.

@@ -114,7 +114,7 @@ class FrameReader:
 
 
 class Loaded(NamedTuple):
-    """What `load` found.
+    """The result of `load`.
 
     Attributes:
         segments: the segments in order, at least one.

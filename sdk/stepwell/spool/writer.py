@@ -101,7 +101,7 @@ class SegmentWriter:
         self.segment.end += 1
 
     def duplicate(self) -> int:
-        """A separate descriptor for fsync, so that the writer may be closed meanwhile. The caller closes it.
+        """A separate descriptor for fsync, so that the writer can be closed meanwhile. The caller closes it.
 
         Raises:
             OSError: no descriptor is left, or the file is gone.

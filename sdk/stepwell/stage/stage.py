@@ -2,8 +2,8 @@
 them.
 
 Receives dicts from any thread of the training process; returns a `Cut` (blocks, objects and notes) to the I/O
-thread. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory
-is bounded. No I/O.
+thread. Promises: a call with invalid data changes nothing; the rules of steps and commits are those of W&B's client;
+memory is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
 compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
@@ -202,7 +202,7 @@ class Stage(Rows):
             self._latest.keep(older._plans)
 
     def encoded(self, item: Object) -> None:
-        """Records that a media object of a closed row has become JSON."""
+        """Records the JSON of a media object of a closed row as the last value of its key."""
         with self._lock:
             self._latest.saw([item])
 
@@ -327,7 +327,7 @@ class Stage(Rows):
         """
         closed = deliver = None
         with self._lock:
-            if self._closed:  # by another thread, or a signal handler, while this call examined its values
+            if self._closed:  # perhaps by another thread, or a signal handler, during this call
                 raise UsageError(
                     "the run is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
                 )

@@ -55,7 +55,7 @@ class Endpoint:
         host, port: the address at which it listens.
         prefix: the path under which it is mounted: "" or "/prefix".
         headers: sent with each request; they may hold the key, so they are left out of `repr`.
-        proxy: the proxy in front of the server; None: a direct connection.
+        proxy: the proxy through which the server is reached; None: a direct connection.
         tls: the TLS context that checks its certificate; None without TLS.
     """
 
@@ -122,7 +122,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
     """The Authorization header for a server: from the API key, else from the name and password in `url`.
 
     Raises:
-        SettingError: both are given, and there is only one such header; or the key is not valid in a header.
+        SettingError: both are given, although there is only one such header; or the key is not valid in a header.
     """
     given = _basic(_parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)[3])
     if not api_key:
