@@ -143,5 +143,7 @@ async def require(ask: Authorize, principal: Principal, entity: str | None, proj
         raise ForbiddenError(
             f"permission to {right} denied",
             detail=f"{principal.name} asked for the right {right!s} in {where}{own}",
-            hint="ask the administrator of the server for access",
+            hint="SQL over HTTP reads all projects, so it needs a key for the whole server"
+            if right is Right.QUERY
+            else "ask the administrator of the server for access",
         )

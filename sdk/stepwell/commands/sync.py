@@ -23,6 +23,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.files.blob_spool import directories_with_blobs
 from stepwell.settings import ENVIRONMENT, Settings, Timeouts, resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.spool import Spool
 from stepwell.spool import state as spool_state
 from stepwell.terminal.command import Command
@@ -202,7 +203,7 @@ def run(options: argparse.Namespace) -> int:
 def _settings(directory: str | None, url: str | None) -> Settings:
     # Only the settings of the server and the directory: an invalid project name must not prevent a delivery.
     ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir", "api_key", "ca_file")}
-    environment = {name: os.environ[name] for name in ours & os.environ.keys()}
+    environment = {name: os.environ[name] for name in (ours | set(PLACES)) & os.environ.keys()}
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
