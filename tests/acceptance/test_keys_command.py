@@ -122,7 +122,7 @@ def test_login_stores_a_checked_key(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create",), "a key counts either in an entity or project, or on the whole server"),
+        (("create",), "a key is valid either in an entity or project, or on the whole server"),
         (("create", "team", "--server"), "both were given"),
         (("create", "/p"), "is neither an entity nor entity/project"),
         (("create", "team/"), "is neither an entity nor entity/project"),
