@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--name", help="what the key is for, as shown in lists; default: role and scope")
     create.add_argument(
-        "--expires", metavar="AGE", help="how long the key is valid, such as 90d or 12w; default: forever"
+        "--expires", metavar="AGE", help="how long the key is valid, such as 90d or 12w; default: it does not expire"
     )
     listing = actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key for good")
@@ -112,7 +112,7 @@ async def _create(dsn: str, role: Role, scope: Scope, name: str, valid: datetime
     row = (key.id, key.digest, name, role.value, scope.entity, scope.project, _actor(), valid)
     async with _connected(dsn) as connection:
         expires = await connection.fetchval(queries("access")["create_key"], *row)
-    until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without an end"
+    until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without expiry"
     sys.stderr.write(
         f"stepwell: key {key.id}, {role} in {scope}, {until}\n"
         "  It is shown only now. Give it to its user over a safe channel: `stepwell login` stores it,\n"
