@@ -96,7 +96,7 @@ def test_status_works_without_a_key(guarded_server: Server, stepwell_command: Ru
     done = stepwell_command("status", "--url", guarded_server.url)
     assert done.returncode == 0, done.stdout
     assert "ready" in done.stdout
-    assert "this server requires an API key; a key that is admin of the whole server sees more" in done.stdout
+    assert "this server requires an API key; a key with the role admin on the whole server shows more" in done.stdout
 
 
 def test_login_stores_a_checked_key(
@@ -122,7 +122,7 @@ def test_login_stores_a_checked_key(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create",), "a key counts either in an entity or project, or on the whole server"),
+        (("create",), "a key is valid either in an entity or project, or on the whole server"),
         (("create", "team", "--server"), "both were given"),
         (("create", "/p"), "is neither an entity nor entity/project"),
         (("create", "team/"), "is neither an entity nor entity/project"),

@@ -67,9 +67,9 @@ async def post_sessions(services: FrameServices, request: web.Request, query: Qu
         try:
             sessions = [bytes.fromhex(session) for session in orjson.loads(body)["sessions"]]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError("'sessions' must be a list of hexadecimal digits", detail=str(error)) from error
+            raise DataError("'sessions' must be a list of hexadecimal strings", detail=str(error)) from error
         if len(sessions) > _MAX_SESSIONS or any(len(session) != 16 for session in sessions):
-            raise DataError(f"'sessions' must be at most {_MAX_SESSIONS} of 32 hexadecimal digits each")
+            raise DataError(f"'sessions' must have at most {_MAX_SESSIONS} strings of 32 hexadecimal digits each")
         stored = await services.catalog.stored(list(await _permitted(services, request[PRINCIPAL], sessions)))
     return json_response(
         {
@@ -143,7 +143,7 @@ def _check_body(request: web.Request, limit: int) -> int:
         raise FrameTooLargeError(
             "the body is too large",
             detail=f"{size} bytes; the limit is {limit}",
-            hint="send fewer frames at a time",
+            hint="send fewer frames in one body",
         )
     return size
 

@@ -107,7 +107,7 @@ async def system(services: ReadServices, request: web.Request, query: Query) -> 
         page = (query["limit"], query["cursor"])
         return await answer_json(request, database, lambda: read_system(database, row, *page))
     if query["cursor"] is not None:
-        raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample is one answer")
+        raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample has only one page")
     return await answer_json(request, database, lambda: sample_system(database, row, query["samples"]))
 
 

@@ -157,7 +157,7 @@ class BlobIntake:
         end = await self._receive_parts(claim, body)
         if claim.length is not None and end - claim.start != claim.length:
             raise DataError(
-                "the body is shorter or longer than announced", detail=f"{end - claim.start}, not {claim.length}"
+                "the body is shorter or longer than announced", detail=f"{end - claim.start} bytes, not {claim.length}"
             )
         return await self._complete(claim, end if claim.total is None else claim.total)
 
@@ -170,7 +170,9 @@ class BlobIntake:
                     data += piece
                     digest.update(piece)
             if len(data) != total:
-                raise DataError("the body is shorter or longer than announced", detail=f"{len(data)}, not {total}")
+                raise DataError(
+                    "the body is shorter or longer than announced", detail=f"{len(data)} bytes, not {total}"
+                )
             if digest.hexdigest() != claim.sha256:
                 raise incoming.mismatch(claim.sha256, digest.hexdigest())
             await self.store.put(incoming.path_of(claim.sha256), data)
@@ -217,7 +219,7 @@ class BlobIntake:
                 await incoming.forget(self.store, upload)
                 raise BlobMismatchError(
                     "more bytes have arrived than the blob has",
-                    detail=f"{reached}, not {total}",
+                    detail=f"{reached} bytes, not {total}",
                     hint="none of them were kept; send the blob again from its beginning",
                 )
             if not total:

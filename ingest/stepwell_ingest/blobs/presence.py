@@ -49,7 +49,7 @@ class Presence:
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
+        with postgres_errors("look up a blob"):
             if scope == SERVER:
                 row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
             else:
@@ -67,7 +67,7 @@ class Presence:
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
+        with postgres_errors("look up a blob"):
             name = "touch_blob" if owner is None else "touch_own_blob"
             row = await self._pool.fetchval(self._sql[name], bytes.fromhex(sha256), self._fresh, *(owner or ()))
         return await self._if_there(sha256, row)

@@ -94,7 +94,7 @@ def wrong_run(request: AttachRequest) -> WrongRunError:
     return WrongRunError(
         "this session belongs to another run",
         detail=f"{request.entity}/{request.project}/{request.run}, session {request.session.hex()}",
-        hint="a spool directory was mixed up; each run has its own",
+        hint="was a spool copied from another run? Each run needs a spool of its own",
     )
 
 

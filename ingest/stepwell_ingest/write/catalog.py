@@ -195,7 +195,9 @@ class Catalog:
             raise locked_error("the run", time.monotonic() - began)
         if not current:
             await self.reload(cursor)  # raises the reason, if there is one
-            raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
+            raise UnavailableError(
+                "this worker's copy of the writer's ledger row may be out of date", hint="attach again"
+            )
 
     async def _finish_all(self, ended: Sequence[tuple[LedgerCursor, int]]) -> list[bool | None]:
         """Records the ends; returns for each whether the epoch was the current one, or None if another transaction has

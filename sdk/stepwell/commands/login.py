@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     path = store_key(endpoint.url, key, os.environ)
     print(f"{endpoint.url} accepts the key; it is stored in {path}")
     if os.environ.get("STEPWELL_API_KEY"):
-        print("STEPWELL_API_KEY is set, and is used instead of it")
+        print("STEPWELL_API_KEY is set, and is used instead of the stored key")
     return 0
 
 

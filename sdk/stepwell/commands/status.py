@@ -128,7 +128,7 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     else:
         print(f"server  {url}: ready")
     if isinstance(about, Error):
-        print(f"        {about.message}; a key that is admin of the whole server sees more")
+        print(f"        {about.message}; a key with the role admin on the whole server shows more")
         return ready
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "

@@ -51,7 +51,10 @@ def store_key(url: str, key: str | None, environment: Mapping[str, str]) -> Path
     """
     path = key_file(environment)
     if path is None:
-        raise SettingError("there is no place for keys", hint="set HOME or XDG_CONFIG_HOME, or use STEPWELL_API_KEY")
+        raise SettingError(
+            "there is no directory in which a key could be stored",
+            hint="set HOME or XDG_CONFIG_HOME, or use STEPWELL_API_KEY",
+        )
     keys = _read(path)
     keys.pop(_name(url), None)
     if key is not None:
