@@ -1,7 +1,7 @@
 """The schema of the history as SQL files, and the functions that read these files. Does not connect to a database.
 
-Stands beside the server: `stepwell_ingest.db.migrate` applies the files, and the parts of the server run the named
-queries. Promises that files come in the order of their numbers, and that checksums do not depend on line endings.
+Used by the server: `stepwell_ingest.db.migrate` applies the files, and the parts of the server run the named queries.
+Promises that files come in the order of their numbers, and that checksums do not depend on line endings.
 
     migrations/NNNN_name.sql   one-way: tables, types, indexes; applied once, never edited afterwards
     functions/NNN_name.sql     replaceable: applied again whenever one of them or a view changes

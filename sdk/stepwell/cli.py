@@ -58,8 +58,9 @@ _COMMANDS = {
     "open": _Entry("open the page of a run or project in the browser", "stepwell.commands.open"),
     "sql": _Entry("query the stored history with SQL, read-only", "stepwell.commands.sql"),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
+    "login": _Entry("store an API key of this user for a server", "stepwell.commands.login"),
     "keys": _Entry("make, list and revoke API keys", ""),
-    "status": _Entry("show the server, and what waits in the spools of this machine", "stepwell.commands.status"),
+    "status": _Entry("show the server, and what waits in the spools below a directory", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),
 }
 
@@ -137,7 +138,7 @@ def _warn_of_passwords(options: argparse.Namespace) -> None:
             option = f"--{name.replace('_', '-')}"
             instead = "" if name == "url" else ", or put the password into ~/.pgpass"
             sys.stderr.write(
-                f"stepwell: all users of this machine can see the password in {option}, in the list of processes\n"
+                f"stepwell: the password in {option} is visible to all users of this machine in the list of processes\n"
                 f"  Hint: set {variable} instead{instead}\n"
             )
 

@@ -120,7 +120,7 @@ class Capture:
 
     def __enter__(self) -> Self:
         if PROCESS.recorder is not None:
-            raise UsageError("capture() is active already", hint="use the object of the outer one")
+            raise UsageError("capture() is active already", hint="use the object that the outer capture() returned")
         self._temporary = tempfile.TemporaryDirectory(prefix="stepwell-")
         self.directory = Path(self._temporary.name)
         self._outside = PROCESS.swap_current(None)

@@ -79,7 +79,9 @@ def test_kept_demo_runs_until_stopped(command_environment: dict[str, str], data_
     environment = command_environment | {"TMPDIR": str(data_place)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
-        page = next(line.removeprefix("Its page: ").strip() for line in demo.stdout if line.startswith("Its page: "))
+        page = next(
+            line.removeprefix("The run's page: ").strip() for line in demo.stdout if line.startswith("The run's page: ")
+        )
         assert next(demo.stdout) == "The server runs until Ctrl-C.\n"
         with urllib.request.urlopen(page) as answer:
             assert answer.headers["Content-Type"].startswith("text/html")

@@ -42,6 +42,6 @@ def test_undelivered_notes_are_reported(start_run: StartRun, capsys: pytest.Capt
     run.summary["a"] = 1
     run.finish()
     assert capsys.readouterr().err.splitlines() == [
-        f"stepwell: run run-1: 0 values logged = 0 stored; its summary or config are in {run.spool_directory}",
+        f"stepwell: run run-1: 0 values logged = 0 stored; notes, such as its config, are in {run.spool_directory}",
         f"  deliver them with: stepwell sync {run.settings.dir}",
     ]

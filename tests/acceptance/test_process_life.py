@@ -127,15 +127,15 @@ def test_log_after_finish_is_refused(start_run: StartRun) -> None:
     for call, text in (
         (lambda: run.log({"a": 1}), "run run-1 is finished, so log() cannot be called on it\n  Hint: call stepwell."),
         (lambda: run.flush(), "run run-1 is finished, so flush() cannot be called on it"),
-        (lambda: run.config.update({"b": 1}), "run run-1 is finished, so its config cannot change"),
-        (lambda: run.summary.update({"b": 1}), "run run-1 is finished, so its summary cannot be set"),
+        (lambda: run.config.update({"b": 1}), "run run-1 is finished, so its config cannot be changed"),
+        (lambda: run.summary.update({"b": 1}), "run run-1 is finished, so its summary cannot be changed"),
         (lambda: run.define_metric("b"), "run run-1 is finished, so define_metric() cannot be called on it"),
         (lambda: run.save("b"), "run run-1 is finished, so save() cannot be called on it"),
         (lambda: run.mark_preempting(), "run run-1 is finished, so mark_preempting() cannot be called on it"),
         (lambda: run.alert("b"), "run run-1 is finished, so alert() cannot be called on it"),
-        (lambda: setattr(run, "name", "b"), "run run-1 is finished, so its names cannot be set"),
-        (lambda: setattr(run, "notes", "b"), "run run-1 is finished, so its names cannot be set"),
-        (lambda: setattr(run, "tags", ("b",)), "run run-1 is finished, so its names cannot be set"),
+        (lambda: setattr(run, "name", "b"), "run run-1 is finished, so its name, notes and tags cannot be changed"),
+        (lambda: setattr(run, "notes", "b"), "run run-1 is finished, so its name, notes and tags cannot be changed"),
+        (lambda: setattr(run, "tags", ("b",)), "run run-1 is finished, so its name, notes and tags cannot be changed"),
     ):
         with pytest.raises(UsageError) as raised:
             call()

@@ -182,7 +182,7 @@ def test_offline_run_reports_start_at_zero(start_run: StartRun, caplog: pytest.L
     with start_run(mode="offline", resume="allow") as run:
         assert (run.step, run.resumed) == (0, False)
         log(run, [0], 1)
-    assert caplog.messages == ["an offline run starts at step 0: there is no server to ask where it was"]
+    assert caplog.messages == ["an offline run starts at step 0: there is no server to ask for its last step"]
 
 
 @pytest.mark.parametrize("how", [{"resume": "allow"}, {"resume_from": "run-1?_step=3"}, {"fork_from": "other?_step=3"}])

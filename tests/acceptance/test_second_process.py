@@ -83,7 +83,7 @@ def until_left(backend: Backend) -> None:
 
 def test_evaluator_next_to_a_trainer_hides_nothing(backend: Backend, tmp_path: Path, trainer: Program) -> None:
     said = Program(tmp_path / "eval.py", backend).end()
-    assert "another program is logging as writer 0 of run run-1, so this one logs as writer 0+" in said
+    assert "another program is logging as writer 0 of run run-1, so this program logs as writer 0+" in said
     trainer.end()
     assert backend.query("SELECT count(*) FROM stepwell.history_superseded") == [(0,)]
     points = backend.points("run-1")

@@ -54,7 +54,7 @@ async def test_replaced_process_that_attaches_late_hides_nothing(
         stepwell.web.rules.clear()
         assert await old.flush()
     name = f"0+{old.run._session.id.hex()[:8]}"
-    assert f"a process that started later logs as writer 0, so this one logs as writer {name}" in (caplog.messages)
+    assert f"a process that started later logs as writer 0, so this process logs as writer {name}" in (caplog.messages)
     heir.log(50)
     assert await heir.flush()
     await old.finish()

@@ -193,4 +193,4 @@ def test_log_model_is_refused_at_construction(train: Train) -> None:
     """
     )
     assert "WandbLogger(log_model=True): Stepwell keeps no artifacts" in done.stdout
-    assert done.stdout.count("In Lightning log_model=False") == 2
+    assert done.stdout.count("Set log_model=False in Lightning") == 2

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -96,6 +98,21 @@ def test_the_copied_sql_gives_the_numbers_that_are_drawn(page: Page, tmp_path: P
     same(rows(page, "train/loss", tmp_path), copied(page, "train/loss"))
 
 
+@pytest.mark.parametrize("axis", ["step", "metric:epoch"])
+def test_the_copied_sql_of_several_metrics_gives_each(page: Page, tmp_path: Path, axis: str) -> None:
+    panel = {"section": "train", "title": "panel:1", "metrics": ["train/loss", "epoch"], "settings": {"log": False}}
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{PAGE}?x={axis}&runs=one&runs=two#layout={quote(json.dumps({'panels': {'panel:1': panel}}))}")
+    expect(page.locator(chart(page, "panel:1"))).to_contain_text("of 24,000")
+    ours, theirs = rows(page, "panel:1", tmp_path), copied(page, "panel:1")
+    assert {(row["run"], row["metric"]) for row in ours} == {
+        (run, metric) for run in ("one", "two") for metric in ("train/loss", "epoch")
+    }
+    for run, metric in {(row["run"], row["metric"]) for row in ours}:
+        mine = [[row for row in given if (row["run"], row["metric"]) == (run, metric)] for given in (ours, theirs)]
+        same(mine[0], mine[1])
+
+
 def test_nan_is_a_mark_and_no_number_in_either(page: Page, tmp_path: Path) -> None:
     open_page(page, "?runs=one")
     found = rows(page, "eval/loss", tmp_path)
@@ -158,7 +175,7 @@ def test_the_menu_is_used_by_keyboard(page: Page) -> None:
     page.locator(chart(page, "train/loss")).hover()
     button = page.get_by_role("button", name="Save or copy train/loss")
     button.press("Enter")
-    expect(page.get_by_role("menuitem", name="Save as PNG")).to_be_focused()
+    expect(page.get_by_role("menuitem", name="Settings…")).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(page.get_by_role("menuitem", name="Copy as SQL")).to_be_focused()
     page.keyboard.press("Escape")

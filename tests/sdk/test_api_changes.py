@@ -131,7 +131,7 @@ def test_file_names_cannot_escape_the_directory(api: stepwell.Api, tmp_path: Pat
     from stepwell.api import File
 
     file = File(api._client, {"name": "../../escaped", "size": 1, "sha256": "0" * 64, "time": ""})
-    with pytest.raises(UsageError, match="leads out of"):
+    with pytest.raises(UsageError, match="leads outside of"):
         file.download(tmp_path / "out")
 
 

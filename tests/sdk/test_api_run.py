@@ -141,7 +141,7 @@ def test_sampled_history_keeps_spikes(
     assert values[0] == values[19_999] == 0.5
     sampled = frame.attrs["stepwell"]["sampled"]
     assert (sampled["from"], sampled["from_rows"], sampled["rows"]) == (20_000, 20_000, len(frame))
-    assert f"kept {len(frame)} of 20000 rows" in caplog.text
+    assert f"returned {len(frame)} of 20000 rows" in caplog.text
 
 
 def test_scan_history_can_be_repeated(logged: Any) -> None:

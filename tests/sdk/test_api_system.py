@@ -105,7 +105,7 @@ def test_sample_reports_omitted_rows(
         frame = seen.history(samples=10, stream="system")
     assert frame["system/cpu"].tolist() == [*range(0, 1000, 100), 999]
     assert frame.attrs["stepwell"]["sampled"] == {"from_rows": 1000, "rows": 11, "by": "order"}
-    assert "kept 11 of 1000 rows" in caplog.text
+    assert "returned 11 of 1000 rows" in caplog.text
     assert len(seen.history(samples=1000, stream="system")) == 1000
     assert [row["system/cpu"] for row in seen.scan_history(stream="system")] == list(range(1000))
 

@@ -204,7 +204,7 @@ def test_hanging_encoding_is_given_up(make_queue: MakeQueue, notes: Notes, caplo
     queue.put("pic", 1, 0, ready())
     assert not queue.finish(0.1)
     assert (queue.waiting, notes) == (2, [])
-    assert "2 media objects were not encoded in 0.1 s, and are lost" in caplog.text
+    assert "2 media objects are lost, because none of them was encoded within 0.1 s" in caplog.text
     endless.go.set()
 
 

@@ -219,7 +219,7 @@ def test_row_that_fails_later_is_dropped_alone(stored: Stored, caplog: pytest.Lo
     table = Table(columns=["a"], data=[[1], [Fickle()], [3]], allow_mixed_types=True, log_mode=mode)
     first = stored.log(table)
     assert (stored.json(first["path"])["data"], first["nrows"]) == ([[1], [3]], 2)
-    assert "stored without 1 of its 3 rows. The last: ValueError: gone" in caplog.text
+    assert "stored without 1 of its 3 rows. The last error: ValueError: gone" in caplog.text
     if mode == "INCREMENTAL":
         table.add_data(4)
         second = stored.log(table, "t", 1)

@@ -50,7 +50,7 @@ def test_password_in_the_arguments_gives_a_warning(
 ) -> None:
     assert main(["sql", "SELECT 1", option, place]) == 1  # nothing listens there
     warned = capfd.readouterr().err
-    assert warned.startswith(f"stepwell: all users of this machine can see the password in {option}, ")
+    assert warned.startswith(f"stepwell: the password in {option} is visible to all users of this machine ")
     assert f"Hint: set {variable} instead" in warned
     monkeypatch.setenv(variable, place)
     assert main(["sql", "SELECT 1"]) == 1

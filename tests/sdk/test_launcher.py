@@ -122,7 +122,7 @@ def test_nodes_without_a_store_get_a_warning(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.distributed", None)
     assert launch_id(on_node(0, tmp_path)) == "exp-1"
-    assert "give each start an id of its own" in caplog.text
+    assert "give each launch its own id" in caplog.text
     assert launch_id({**on_node(0, tmp_path), "TORCHELASTIC_RUN_ID": "none"}) is None
 
 

@@ -38,7 +38,7 @@ def outage(clock: Clock) -> Outage:
 
 
 AWAY = Seen(False, 0, 0, 5, ConnectionRefusedError(111, "Connection refused"))
-KEPT = "What is logged is queued in /spool, and sent when the server"
+KEPT = "What is logged is queued in /spool until the server"
 
 
 def told(outage: Outage, clock: Clock, seen: Seen, seconds: int) -> list[tuple[float, str]]:
@@ -75,7 +75,7 @@ def test_server_that_stores_nothing_is_logged(outage: Outage, clock: Clock, conn
         lines += told(outage, clock, Seen(connected, connections, 7, 5, cause), 1)
     text = "the server at http://host:8770 has stored nothing for 30 s: the database takes no frames (disk full). "
     assert lines == [(31.0, f"{text}{KEPT} stores it")]
-    over = "the server at http://host:8770 stores again after 5 min; nothing is left in the queue"
+    over = "the server at http://host:8770 is storing again after 5 min; nothing is left in the queue"
     assert [line for _, line in told(outage, clock, Seen(True, 300, 12, 0, None), 5)] == [over]
 
 
@@ -95,7 +95,7 @@ def test_run_logs_outage_and_recovery(postgres_dsn: str, start_run: StartRun, ca
     until(lambda: len(logged_lines(caplog)) == 1)
     (line,) = logged_lines(caplog)
     assert line.startswith(f"the server at {backend.url} cannot be reached: Connection refused. What is logged is ")
-    assert f"queued in {run.spool_directory}, and sent when the server is back" in line
+    assert f"queued in {run.spool_directory} until the server is back" in line
     backend.start()
     try:
         until(lambda: len(logged_lines(caplog)) == 2)
@@ -114,7 +114,7 @@ def test_one_process_per_host_logs_the_outage(clock: Clock) -> None:
     assert [at for at, _ in lines] == [3630.0]
     assert "has stored nothing for 30 s" in lines[0][1]
     assert [line for _, line in told(outage, clock, Seen(True, 1, 5, 0, None), 5)] == [
-        "the server at http://host:8770 stores again after 1 min; nothing is left in the queue"
+        "the server at http://host:8770 is storing again after 1 min; nothing is left in the queue"
     ]
 
 
@@ -138,7 +138,7 @@ def test_run_logs_that_nothing_is_stored(
     until(lambda: len(logged_lines(caplog)) == 2)
     first, second = logged_lines(caplog)
     assert re.match(f"the server at {backend.url} has stored nothing for .*ledger", first)
-    assert re.match(f"the server at {backend.url} stores again after .*; nothing is left in the queue", second)
+    assert re.match(f"the server at {backend.url} is storing again after .*; nothing is left in the queue", second)
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def cause(start_run: StartRun, caplog: pytest.LogCaptureFixture, url: str) -> st
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
             "the answer does not come from a Stepwell server (status 200)",
         ),
-        (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "it, or a proxy before it, answers with status 502"),
+        (b"HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", "it, or a proxy in front of it, answers with status 502"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "the answer does not come from a Stepwell server (status 400)"),
     ],
 )
@@ -205,7 +205,7 @@ def test_refused_key_is_told_at_once(
         until(lambda: bool(logged_lines(caplog)))
         run.finish()
     (line,) = logged_lines(caplog)
-    assert f"{run.settings.url} takes nothing: {why}" in line
+    assert f"{run.settings.url} accepts nothing: {why}" in line
     assert "queued in" in line
 
 
@@ -229,4 +229,4 @@ def test_unknown_host_is_described(
 def test_tls_mismatch_is_described(start_run: StartRun, caplog: pytest.LogCaptureFixture) -> None:
     with answering(b"HTTP/1.1 400 Bad\r\n\r\n") as url:
         why = cause(start_run, caplog, url.replace("http:", "https:"))
-    assert why == "cannot be reached: it does not speak TLS; does its URL begin with http://?"
+    assert why == "cannot be reached: it does not speak TLS; should its URL begin with http://?"

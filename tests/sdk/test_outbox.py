@@ -72,7 +72,7 @@ def test_full_spool_falls_back_to_memory(spool: Spool, caplog: pytest.LogCapture
     (message,) = caplog.messages
     assert message.startswith("the spool is full; frames wait in memory until it is writable. the spool has ")
     assert "reached its size limit (4088 bytes in " in message
-    assert ", the limit is 4096)\n  Hint: frames leave it when the server acknowledges them" in message
+    assert ", the limit is 4096)\n  Hint: frames are removed when the server acknowledges them" in message
 
 
 def test_full_memory_makes_tombstones(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:

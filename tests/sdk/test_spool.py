@@ -530,7 +530,7 @@ def test_failed_rewrite_is_retried(spool: Spool, tmp_path: Path, monkeypatch: py
     real_fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: _raise(errno.EIO))
     for _ in range(3):
-        with pytest.raises(SpoolError, match="safe from a host crash"):
+        with pytest.raises(SpoolError, match="sync frames to the disk"):
             spool.sync()
         frames += fill(spool, 1)
     monkeypatch.setattr(os, "fsync", real_fsync)

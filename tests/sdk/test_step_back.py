@@ -38,7 +38,7 @@ def test_warn_drops_the_call_with_advice(caplog: pytest.LogCaptureFixture) -> No
     assert (made.late_calls.dropped, made.late_calls.quarantined, made.step) == (1, 0, 5)
     assert caplog.messages == [
         "log(step=3) was dropped: the run is at step 5 already, and steps must increase. "
-        "To plot against another number, log it as a metric and name it with define_metric."
+        "To plot against another number, log that number as a metric, and make it the x-axis with define_metric."
     ]
     assert closed(made) == OPEN
 

@@ -68,7 +68,7 @@ def test_dropped_call_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
         stage.log({"a": 2}, step=-1)
     assert caplog.messages == [
         "log(step=-1) was dropped: the run is at step 7 already, and steps must increase. "
-        "To plot against another number, log it as a metric and name it with define_metric."
+        "To plot against another number, log that number as a metric, and make it the x-axis with define_metric."
     ]
 
 

@@ -105,7 +105,7 @@ def test_mixed_list_is_refused_and_changes_nothing(logged: testing.Capture, run:
 
 def test_disabled_or_finished_run_keeps_none(logged: testing.Capture, run: Run) -> None:
     run.finish()
-    with pytest.raises(stepwell.UsageError, match="its summary cannot be set"):
+    with pytest.raises(stepwell.UsageError, match="its summary cannot be changed"):
         run.summary["page"] = Html("x")
     assert logged.summary == {}
     with stepwell.init(mode="disabled") as disabled:

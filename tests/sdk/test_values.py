@@ -325,7 +325,7 @@ def circular_dataclass() -> Any:
 
 HINT = "\n  Hint: log numbers, strings, lists, dicts or arrays; or log str(value)"
 TOO_DEEP = "a value is nested too deeply (more than 100 levels)\n  Hint: is it circular?"
-ONLY_NUMBERS = "\n  Hint: only arrays of numbers become histograms; log at most 32 values, or a list"
+ONLY_NUMBERS = "\n  Hint: only arrays of numbers become histograms; log at most 32 values, or array.tolist()"
 NOT_FINITE = "an array with NaN or infinities cannot become a histogram (2 of 40 values are not finite)"
 REFUSED: list[Any] = [
     pytest.param(

@@ -2,12 +2,12 @@
 
 import { signal } from "@preact/signals";
 import { placeOf } from "./model/place.ts";
-import { DEFAULT, parse, query, type View } from "./model/view.ts";
+import { DEFAULT, fragment, parse, query, type View } from "./model/view.ts";
 
 const ADDRESS_MS = 300;
 const MOST_UNDONE = 100;
 
-const first = parse(location.search);
+const first = parse(location.search, location.hash);
 export const place = signal(placeOf(location.pathname));
 export const view = signal<View>(first.view);
 /** Invalid parts of the link, such as "w=abc". */
@@ -32,6 +32,12 @@ export function change(patch: Partial<View>): void {
   if (timer === 0) past = [...past.slice(1 - MOST_UNDONE), view.value];
   future = [];
   show({ ...view.value, ...patch });
+}
+
+/** Changes the view without a step of undo: what the page has found out, not what the reader has done. */
+export function adopt(patch: Partial<View>): void {
+  view.value = { ...view.value, ...patch };
+  if (timer === 0) settle();
 }
 
 /** Takes the last change of the view back. */
@@ -71,12 +77,12 @@ export function kept(...keys: (keyof View)[]): string {
 function settle(): void {
   clearTimeout(timer);
   timer = 0;
-  const wanted = location.pathname + query(view.value, rest);
-  if (wanted !== location.pathname + location.search) history.replaceState(null, "", wanted);
+  const wanted = location.pathname + query(view.value, rest) + fragment(view.value);
+  if (wanted !== location.pathname + location.search + location.hash) history.replaceState(null, "", wanted);
 }
 
 function arrive(): void {
-  const parsed = parse(location.search);
+  const parsed = parse(location.search, location.hash);
   place.value = placeOf(location.pathname);
   view.value = parsed.view;
   ignored.value = parsed.ignored;
@@ -92,5 +98,5 @@ addEventListener("click", (event) => {
   if (event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.defaultPrevented) return;
   if (link.pathname.startsWith("/v1/")) return;
   event.preventDefault();
-  go(link.pathname + link.search);
+  go(link.pathname + link.search + link.hash);
 });

@@ -48,7 +48,7 @@ test("a metric that goes back is drawn in the order of its values", () => {
   const back = along(points([0, 1, 2], [1, 2, 3]), points([0, 1, 2], [0.5, 0.1, 0.3]));
   assert.deepEqual([...ascending(back).mean], [2, 3, 1]);
   const input: Input = {
-    ...{ run: "a", name: "a", slot: 0, running: false, startedAt: 0, writers: ["0"] },
+    ...{ id: "a", run: "a", metric: "y", name: "a", slot: 0, running: false, startedAt: 0, writers: ["0"] },
     ...{ overview: back, fine: null },
   };
   const [line] = linesOf([input], { axis: "metric:x", method: "time", weight: 0.5, log: false });

@@ -60,14 +60,23 @@ test("rows have each bucket in sight, and x and the smoothed value where they ar
 test("names are literals in SQL, whatever they have in them", () => {
   assert.equal(literal("it's"), "'it''s'");
   assert.equal(literal("a\\'; --"), "E'a\\\\''; --'");
-  const sql = sqlOf(["e'", "p"], "loss'\n-- x", [{ run: "r'", width: 4, buckets: 9, window: ["1", "7"] }], "step", [
-    "2",
-    "5",
-  ]);
+  const sql = sqlOf(
+    ["e'", "p"],
+    [{ run: "r'", metric: "loss'\n-- x", width: 4, buckets: 9, window: ["1", "7"] }],
+    "step",
+    ["2", "5"],
+    "Gaussian, 0.50",
+  );
   assert.ok(sql.startsWith("-- loss' -- x: the buckets of one run"));
   assert.ok(sql.includes("('r''', 4::bigint, 9, 1::bigint, 7::bigint)"));
   assert.ok(sql.includes("r.entity = 'e''' AND r.project = 'p'"));
   assert.ok(sql.includes("HAVING max(s.last_step) >= 2 AND min(s.first_step) <= 5"));
-  const over = sqlOf(["e", "p"], "loss", [{ run: "r", width: 1, buckets: 9, window: null }], "metric:epoch", null);
+  assert.ok(sql.includes("\n-- before smoothing: the chart shows means after Gaussian, 0.50,"));
+  const over = sqlOf(
+    ["e", "p"],
+    [{ run: "r", metric: "loss", width: 1, buckets: 9, window: null }],
+    "metric:epoch",
+    null,
+  );
   assert.ok(over.includes("'epoch'") && over.includes("CROSS JOIN LATERAL (\n    SELECT CASE"));
 });

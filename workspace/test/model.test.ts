@@ -49,6 +49,8 @@ test("a view reads back from its URL", () => {
     cut: "last",
     zoom: [1.5, 9e15],
     full: "train/loss",
+    layout: null,
+    archived: true,
     same: true,
     sql: "SELECT '&', 1 = 1 -- ü\nFROM runs",
     chart: ["step", "a b", "run"],

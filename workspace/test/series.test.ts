@@ -19,7 +19,7 @@ function points(steps: readonly number[], values: readonly number[], origin = 0n
 }
 
 const input = (run: string, overview: Buckets, fine: Buckets | null = null): Input => ({
-  ...{ run, name: run, slot: 0, running: false, startedAt: 900, writers: ["0"] },
+  ...{ id: run, run, metric: "y", name: run, slot: 0, running: false, startedAt: 900, writers: ["0"] },
   ...{ overview, fine },
 });
 

@@ -1,9 +1,9 @@
 """Recognises and refuses requests that a page of another site sends through its visitor's browser.
 
 The middleware in `app` calls this before anything else, so also before a WebSocket is opened. A browser that can reach
-the server sends it requests on behalf of any page. Three headers that no page can set tell them apart: `Host` (another
-site's name may resolve to this server), `Origin` and `Sec-Fetch-Site`. Programs such as the SDK and curl send at most
-`Host`.
+the server sends it requests on behalf of any page. Three headers that no page can set show where a request comes from:
+`Host` (another site's name may resolve to this server), `Origin` and `Sec-Fetch-Site`. Programs such as the SDK and
+curl send at most `Host`.
 """
 
 from __future__ import annotations

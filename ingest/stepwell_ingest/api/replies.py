@@ -123,6 +123,11 @@ async def answer_members(
     Args:
         read: returns members after a key (None: from the first one on), and the key after which to continue (None:
             these are the last).
+
+    Raises:
+        Error: `read` failed before anything was sent.
+        ConnectionAbortedError: `read` failed later; the answer is left without its end.
+        TimeoutError: the client has taken nothing for `send_s`.
     """
     response: web.StreamResponse | None = None
     after: str | None = None

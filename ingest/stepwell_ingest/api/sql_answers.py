@@ -44,13 +44,23 @@ class Answer(ABC):
         """Sends a batch; returns its size in bytes, or None where not all rows fit."""
 
     async def end(self, truncated: bool, hints: Sequence[str] = ()) -> web.StreamResponse:
-        """Ends the answer; a truncated one is left without its last chunk, so that no client takes it for complete."""
+        """Ends a complete answer.
+
+        Raises:
+            ConnectionAbortedError: the answer is truncated. It is left without its last chunk, so that no client takes
+                it for complete.
+        """
         if truncated:
             raise ConnectionAbortedError("the answer is larger than the limit")
         return await self._close()
 
     async def fail(self, error: Error) -> web.StreamResponse:
-        """Ends the answer without its last chunk; where nothing was sent yet, raises `error` for the status."""
+        """Reports that the answer has failed.
+
+        Raises:
+            Error: `error`, if nothing was sent yet; it becomes the status.
+            ConnectionAbortedError: in all other cases; the answer is left without its last chunk.
+        """
         if self._response is None:
             raise error
         raise ConnectionAbortedError(str(error)) from error

@@ -54,9 +54,11 @@ class Store:
         self._synced: set[Path] = set()  # folders whose own directory entries are synced
 
     async def put(self, path: str, data: bytes | bytearray | AsyncIterator[bytes], *, for_good: bool = True) -> None:
-        """Stores an object, whole or not at all. If the iterator raises, nothing is stored.
+        """Stores an object, whole or not at all. If the iterator raises an error, nothing is stored.
 
         Args:
+            path: its path; an object of this path is replaced.
+            data: its bytes.
             for_good: whether it must survive a crash of the host, too.
 
         Raises:

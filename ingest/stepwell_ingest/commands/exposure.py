@@ -1,7 +1,7 @@
 """Who may reach a server without a key: the options `--require-keys` and `--without-keys` of `stepwell up`.
 
-On a loopback address, no key is needed unless asked for: only users of this machine reach the port. On any other
-address, `stepwell up` does not start before somebody has decided.
+On a loopback address, only users of this machine reach the port, so keys are needed only with `--require-keys`. On any
+other address, `stepwell up` does not start without one of the two options.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Checks that somebody has decided who may use a server that others can reach.
+    """Checks that one of the options was given, if other machines can reach the server.
 
     Raises:
         SettingError: the address is not a loopback one, and neither option was given.
@@ -41,7 +41,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def lines(options: argparse.Namespace, url: str) -> list[str]:
-    """What `stepwell up` prints about access at its end."""
+    """The lines about access at the end of what `stepwell up` prints once it is ready."""
     others = f"On other machines: export STEPWELL_URL={remote_url(url)}"
     if options.require_keys:
         return [
@@ -57,5 +57,5 @@ def lines(options: argparse.Namespace, url: str) -> list[str]:
             "",
             "WARNING: no key is required (--without-keys). Everybody who reaches this port can read, log to and delete",
         ),
-        f"every run, so let only a proxy reach it that checks callers. {others}",
+        f"every run, so let only a proxy that checks callers reach it. {others}",
     ]

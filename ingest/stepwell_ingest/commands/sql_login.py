@@ -2,7 +2,7 @@
 
 Receives the address and the data directory; returns what the cluster and the workers need to know. The password is kept
 in the file `sql-password` of the data directory, which only its owner can read; Postgres and the workers get a SCRAM
-verifier, from which nobody can tell the password. Promises that there is no way to listen without a password.
+verifier, from which the password cannot be recovered. Promises that there is no way to listen without a password.
 """
 
 from __future__ import annotations

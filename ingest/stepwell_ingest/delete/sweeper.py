@@ -57,9 +57,10 @@ class Swept:
 
 
 class Sweeper:
-    """Sweeps over one connection, which must be unshared and outside of a transaction.
+    """Sweeps deleted runs.
 
     Args:
+        connection: a connection that nothing else uses, outside of a transaction.
         on_progress: called from time to time with the work done so far.
     """
 

@@ -62,7 +62,8 @@ async def read_chart(
 
     Args:
         connection: a connection in a transaction.
-        buckets: the maximum number of buckets.
+        key: the metric.
+        buckets: the most buckets.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
         with_times: whether to add the time of each bucket's first point, in Unix seconds.
     """

@@ -104,7 +104,11 @@ class Database:
             held.resize(0)
 
     async def reserve(self, size: int) -> Held:
-        """Like `room`, but not a context manager: the caller resizes it to 0 at the end."""
+        """Like `room`, but not a context manager: the caller resizes it to 0 at the end.
+
+        Raises:
+            OverloadedError: as `room`.
+        """
         try:
             async with asyncio.timeout(self.limits.wait_s):
                 await self.memory.reserve(size)
@@ -113,7 +117,7 @@ class Database:
                 "memory limit for reads reached",
                 retry_after_s=_RETRY_AFTER_S,
                 detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
-                hint="ask again after a pause, or for less at a time",
+                hint="ask again after a pause, or for less in one request",
             ) from None
         return Held(self.memory, size)
 

@@ -1,7 +1,7 @@
 """Groups the runs that match a filter: the number of runs in each group, and the means of numeric fields.
 
 Receives a condition that `filters` has compiled and names of fields; returns groups that are ready for JSON. Each group
-comes with the filter with which `runs` lists its runs.
+includes a filter, with which `runs` lists the runs of the group.
 """
 
 from __future__ import annotations

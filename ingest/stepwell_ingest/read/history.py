@@ -109,6 +109,7 @@ async def read_pages(
     """Yields pages with all wanted rows; empty pages are left out.
 
     Args:
+        wanted: which rows to read.
         about_rows: about how many rows the caller will take, so that the first page need not be larger; None: all.
         window: the object with which the caller records which pages have been sent; None: a page counts as sent when
             the next one is requested.
@@ -141,7 +142,7 @@ async def read_pages(
                     raise UsageError(
                         f"step {start} alone exceeds the limit of a page",
                         detail=f"{database.limits.page_bytes} bytes",
-                        hint="name keys",
+                        hint="name the keys to read",
                     ) from None
                 width = max(1, min(width, below - start) // 8)
                 continue

@@ -164,7 +164,10 @@ def current(
     """The position of a reader who has seen everything.
 
     Args:
+        state: the state of the run.
+        epochs: the rows of the query `positions`, ordered by writer and epoch.
         last_objects: by writer, the highest step of the objects that came as notes.
+        inherited: the rows of the query `inherited`.
     """
     writers: dict[str, Position] = {}
     for row in epochs:  # ascending

@@ -93,7 +93,11 @@ def assemble(
     """Makes a page from points and objects.
 
     Args:
-        require: keys that each row must have.
+        series: the points of the range, of any metrics and writers.
+        objects: the objects of the range.
+        next_step: the step before which the page holds every row.
+        with_times: whether the page has the times of rows.
+        require: keys that each row must have; None: none.
     """
     found = defaultdict[tuple[str, str], dict[int, ObjectValue]](dict)
     for item in objects:

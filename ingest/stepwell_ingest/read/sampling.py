@@ -37,7 +37,10 @@ class Grid:
         width = f"buckets of {1 << self.shift} steps"
         if self.extremes:
             return f"rows with the first, last, smallest and largest value and any NaN or Inf of each key, in {width}"
-        return f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: name keys"
+        return (
+            f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: "
+            "name the keys to read"
+        )
 
 
 class Sampler:
@@ -85,7 +88,7 @@ class Sampler:
 
 
 def _filled(kept: npt.NDArray[np.bool_], target: int) -> npt.NDArray[np.bool_]:
-    """These rows and others at even distances, `target` in all, or all rows where there are fewer."""
+    """Adds rows at even distances to `kept`, up to `target` rows in all, or all rows if there are fewer."""
     missing = target - int(kept.sum())
     if missing > 0:
         others = np.flatnonzero(~kept)

@@ -78,7 +78,7 @@ class Keeper:
             await asyncio.sleep(pause_s)
 
     async def look(self) -> int:
-        """Makes one round: seals epochs that are worth a pass, turns the ring, merges, and stores summaries.
+        """Makes one round: seals epochs that are worth a pass, turns the ring, merges, folds notes, stores summaries.
 
         Returns:
             The number of points that were sealed.

@@ -35,6 +35,7 @@ class Notes:
 
     Args:
         pool: connections to Postgres.
+        settings: how old notes must be before they are folded, and the share of time for it.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: SealSettings) -> None:
@@ -45,7 +46,7 @@ class Notes:
         self._resting: dict[int, float] = {}  # runs that failed, and the times until which they rest
 
     async def turn(self) -> int:
-        """Folds the notes of some runs if it is time to; returns the number of runs.
+        """Folds the notes of some runs, unless the pause after the last turn is still on; returns the number of runs.
 
         Raises:
             UnavailableError: Postgres is unreachable.

@@ -75,7 +75,7 @@ class Edits:
         """Saves a view, or replaces the one of that name.
 
         Args:
-            view: its name, page, query, and layout as JSON or None.
+            view: the view's name, page and query, and its layout as JSON or None.
             most: how many views a project may have.
 
         Returns:

@@ -55,7 +55,7 @@ class Lifecycle:
         """Beats and reaps until cancelled. The next beat makes up for one that fails.
 
         It reaps once beats have succeeded for `silent_s`. At a start, and after Postgres was unreachable or this
-        process stood still, writers may be reconnecting, and other workers may not have recorded yet which ones they
+        process was stalled, writers may be reconnecting, and other workers may not have recorded yet which ones they
         hear from.
         """
         since = beaten = time.monotonic()

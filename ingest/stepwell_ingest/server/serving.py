@@ -88,6 +88,8 @@ async def serve(worker: Worker, stop: Stop, on_ready: Callable[[str], None], on_
     """Runs one worker until a stop is requested, or one of its background loops ends unexpectedly.
 
     Args:
+        worker: a worker that has not been started.
+        stop: the requests to stop.
         on_ready: called with the URL once the worker listens.
         on_stop: called before the drain that a request to stop begins.
 

@@ -59,7 +59,8 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
 -- The points of one metric of a run from from_step up to but not including to_step (NULL: no limit): those that the run
 -- shown_run_id (the run itself or a fork of it) shows, or those that are superseded there.
 --   * hot_ids and the following are the result of hot_ranges_v1 (NULL: not known).
---   * The CASE in the conditions on run_id leaves out a part: with a condition without columns, Postgres joins in another order.
+--   * The CASE in the conditions on run_id switches a part off: with a condition that names no column, Postgres would
+--     join in another order.
 --   * `run_id + 0` keeps the tracks from being found by the run alone, which the run's id would allow: where runs have few tracks on
 --     average, a plan compared each chunk of a run with many with all of its tracks.
 --   * A row of arrays is read once (`OFFSET 0` keeps the planner from repeating it), and a point is an index into it.
@@ -135,7 +136,7 @@ CREATE OR REPLACE FUNCTION stepwell.points_v1(
     shown_run_id bigint, run_id_ bigint, metric_id_ integer, from_step bigint, to_step bigint, superseded_ boolean
 ) RETURNS TABLE (writer text, epoch integer, step bigint, "time" timestamptz, value float8)
 LANGUAGE sql STABLE ROWS 10000 AS $$
--- points_in_v1, where nothing is known of hot blocks.
+-- As points_in_v1, for callers that have not called hot_ranges_v1.
     SELECT * FROM stepwell.points_in_v1(
         shown_run_id, run_id_, metric_id_, from_step, to_step, superseded_, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)
 $$;

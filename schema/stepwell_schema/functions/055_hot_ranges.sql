@@ -2,7 +2,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.most_listed_v1() RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    -- How many hot points of a run are listed at most. Also a read of one metric pays for the list: 4 µs of CPU for each point.
+    -- The most hot points of a run that are listed. A read of one metric pays for the whole list, too: 4 µs of CPU per
+    -- point.
     SELECT 32768
 $$;
 
@@ -12,14 +13,16 @@ CREATE OR REPLACE FUNCTION stepwell.hot_ranges_v1(
     OUT steps bigint[], OUT times timestamptz[], OUT "values" float8[], OUT writer_nrs integer[], OUT writers text[]
 )
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE COST 10000 AS $$
--- A run that logs new names all the time has many hot blocks with few of its metrics each. A read of the whole run would look for
--- each metric in each block: 10.7 s for 4,000 names. So this function is called once a read, and returns one of these:
+-- A run that logs new names all the time has many hot blocks with few of its metrics each. A read of the whole run
+-- would look for each metric in each block: 10.7 s for 4,000 names. So this function is called once for each read, and
+-- returns one of these:
 --   * Up to most_points hot points: the points, as far as shown_run_id shows them, in the order of their metrics; writer_nrs are
---     places in writers. All of a metric are neighbours, so width_bucket finds the first and the last.
---   * More of them: in which blocks each metric is: metric_ids in order, and the last steps of the first and of the last block that
---     has the metric. Ids without hot blocks are there, too, as ranges from an id to the next one: their last step is -1. So
---     width_bucket finds the place of any metric. steps and the following are NULL.
---   * NULL for a run whose blocks have most of its metrics, since both would cost more than they save; a few blocks tell that.
+--     places in writers. The points of a metric are neighbours, so width_bucket finds the first and the last.
+--   * More hot points: the blocks in which each metric is, as metric_ids in order, and the last steps of the first and
+--     of the last block that has the metric. Ids without hot blocks are included, as ranges from an id to the next one
+--     with the last step -1, so width_bucket finds the place of any metric. steps and the following are NULL.
+--   * NULL for a run whose blocks (a few are examined) have on average more than a sixteenth of its metrics: both of
+--     the above would cost more than they save.
 -- has_chunks: whether any points are sealed (NULL: not known).
 #variable_conflict use_column
 DECLARE
@@ -97,9 +100,10 @@ RETURNS TABLE (run_id bigint, source_run_id bigint, below_step bigint, metric_id
                last_ends bigint[], has_chunks boolean, steps bigint[], times timestamptz[], "values" float8[],
                writer_nrs integer[], writers text[])
 LANGUAGE sql STABLE AS $$
-    -- The runs whose points a run shows (itself, and its ancestors if it is a fork), each with its hot points or ranges. They are
-    -- looked up for runs with many metrics only; of an ancestor, this is not known here, so hot_ranges_v1 decides. Inlined.
-    -- `OFFSET 0`: once a run, and one relation for the join of a query.
+    -- The runs whose points a run shows (itself, and its ancestors if it is a fork), each with its hot points or
+    -- ranges. These are looked up only for runs with more than 256 metrics, and for ancestors, whose number of metrics
+    -- is not known here. Inlined. `OFFSET 0`: evaluated once for each run, and a single relation in the join of a
+    -- query.
     SELECT i.run_id, i.source_run_id, i.below_step, h.*
     FROM stepwell.lineage i
     CROSS JOIN LATERAL stepwell.hot_ranges_v1(

@@ -25,8 +25,9 @@ CREATE OR REPLACE FUNCTION stepwell.split_chunks_v1(
 ) RETURNS TABLE (run_id bigint, track_id bigint, writer text, below bigint, vals8 float8[], rest8 float8[], vals4 float4[],
                  rest4 float4[])
 LANGUAGE sql STABLE AS $$
--- The chunks of a metric that do not lie in one bucket of 2^k steps (in_bucket_v1), each with the step below which its points
--- count. `OFFSET 0`: Postgres would compare the track of each chunk with all tracks of the run, where it expects few of both.
+-- The chunks of a metric that do not lie in one bucket of 2^k steps (in_bucket_v1), or whose sum is not finite, each
+-- with the step below which its points count. Without `OFFSET 0`, Postgres would compare the track of each chunk with
+-- all tracks of the run if it expects few of both.
     SELECT c.run_id, c.track_id, w.name, v.below, c.vals8, c.rest8, c.vals4, c.rest4
     FROM stepwell.chunk c
     JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
@@ -48,10 +49,10 @@ CREATE OR REPLACE FUNCTION stepwell.slices_v1(
 LANGUAGE sql STABLE ROWS 1000 AS $$
 -- Statistics of the points of a metric that shown_run_id shows (points_v1), for each bucket of 2^k steps; a bucket may be
 -- returned in several parts.
--- Chunks that lie in one bucket as a whole (in_bucket_v1) are left out: callers take their stored statistics. Within a
--- chunk or a block, the points of a bucket are a slice, so points are neither sorted nor grouped: 29 ms for 100,000 steps
--- in 1,000 buckets, where grouping the points took 87 ms. Large values have a sum of their own, scaled by 2^-64, so that
--- no sum overflows.
+-- Chunks that lie in one bucket as a whole (see split_chunks_v1) are left out: callers use their stored statistics.
+-- Within a chunk or a block, the points of a bucket are a slice, so points are neither sorted nor grouped: 29 ms for
+-- 100,000 steps in 1,000 buckets, where grouping the points took 87 ms. Large values have a sum of their own, scaled by
+-- 2^-64, so that no sum overflows.
     SELECT a.writer, a.step_lo + (r.first - 1) * a.stride, a.step_lo + (r.last - 1) * a.stride, v.*,
            coalesce(a.vals8[r.first], a.vals4[r.first]), coalesce(a.vals8[r.last], a.vals4[r.last])
     FROM (
@@ -147,8 +148,8 @@ CREATE OR REPLACE FUNCTION stepwell.buckets_v1(run_id_ bigint, metric_ text, lo 
 RETURNS TABLE (writer text, bucket_step bigint, bucket_width bigint, count bigint, min float8, max float8, mean float8,
                first float8, last float8, first_step bigint, last_step bigint, nans bigint, pos_infs bigint, neg_infs bigint)
 LANGUAGE sql STABLE ROWS 1000 AS $$
--- The steps lo to hi of a metric of a run in buckets of 2^k steps, as history_sample returns them. Three ways, of which the CASE in
--- the condition on run_id leaves one:
+-- The steps lo to hi of a metric of a run in buckets of 2^k steps, as history_sample returns them. There are three
+-- ways; the CASE in the condition on run_id switches the other two off:
 --   * k = 0: a bucket is a point, since a writer has one visible point at a step. Nothing is grouped.
 --   * k <= 3: points are grouped, since the statistics of a slice take as long as those of some points. Both array_agg have
 --     the same order, so that Postgres 16 and later sort the points once for all buckets; a sort for each bucket took longer

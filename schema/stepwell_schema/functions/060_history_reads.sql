@@ -189,7 +189,7 @@ DECLARE
     width     numeric := history_last.n;   -- which may outgrow a bigint
 BEGIN
     IF history_last.n IS NULL OR history_last.n < 0 THEN
-        RAISE EXCEPTION 'history_last takes a number of points, not %', history_last.n USING ERRCODE = '22023';
+        RAISE EXCEPTION 'history_last takes a number of points from 0 on, not %', history_last.n USING ERRCODE = '22023';
     END IF;
     SELECT min(e.lo), max(e.hi) INTO lo, hi
     FROM stepwell.lineage g
@@ -307,7 +307,7 @@ RETURNS TABLE (entity text, project text, run text, run_id bigint, writer text, 
                "time" timestamptz, value float8)
 LANGUAGE sql STABLE AS $$
 -- The view history of that run as it was when history_position was called: always the same points, whatever is logged,
--- restarted or rewound later. (Deleting is the exception.) With only_metric, of that metric; conditions on other
+-- restarted or rewound later. (Deleting is the exception.) only_metric restricts it to one metric; conditions on other
 -- columns reach the indexes when the position is given as a value.
     SELECT r.entity, r.project, r.name, r.run_id, p.writer, m.name, p.step, p.time, p.value
     FROM stepwell.run r
@@ -317,7 +317,7 @@ LANGUAGE sql STABLE AS $$
                  (e->>3)::bigint + 1 AS end_step, (e->>4)::bigint AS visible_below
           FROM jsonb_array_elements("position"->'epochs') e) x ON x.run_id = g.source_run_id
     JOIN stepwell.writer w ON w.run_id = x.run_id AND w.writer_id = x.writer_id
-    -- Points that have been superseded since were shown then.
+    -- Points that have been superseded since then belong to the result, too.
     CROSS JOIN LATERAL (
         SELECT * FROM stepwell.points_v1(
             x.run_id, x.run_id, m.metric_id, NULL, least(g.below_step, x.end_step, x.visible_below), false)

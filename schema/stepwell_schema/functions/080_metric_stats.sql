@@ -115,7 +115,7 @@ LANGUAGE sql STABLE AS $$
         ) a
         WHERE c.run_id = run_id_ AND c.metric_id = t.metric_id AND c.writer_id = e.writer_id AND c.epoch = e.epoch
           AND c.step_lo < e.bound
-          -- of chunks that overlap (more_stats_v1), any that reaches as far as the last of them begins
+          -- chunks may overlap (more_stats_v1): all that reach the first step of the last one
           AND c.step_hi >= (SELECT max(o.step_lo) FROM stepwell.chunk o
                             WHERE o.run_id = run_id_ AND o.metric_id = t.metric_id AND o.writer_id = e.writer_id
                               AND o.epoch = e.epoch AND o.step_lo < e.bound)

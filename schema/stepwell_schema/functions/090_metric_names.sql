@@ -12,7 +12,7 @@ DECLARE
 BEGIN
     SELECT r.next_metric INTO first_id FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'run % does not exist', run_id_ USING ERRCODE = 'ST002';
+        RAISE EXCEPTION 'there is no run with the run_id %', run_id_ USING ERRCODE = 'ST002';
     END IF;
     INSERT INTO stepwell.metric (run_id, metric_id, name)
     SELECT run_id_, first_id - 1 + row_number() OVER (ORDER BY n.ord)::integer, n.name
@@ -34,8 +34,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.try_intern_metrics_v1(run_id_ bigint, names text[], max_metrics integer)
 RETURNS TABLE (name text, metric_id integer)
 LANGUAGE plpgsql AS $$
--- As intern_metrics_v1, but does not wait for the run: no rows when somebody else has locked it. Names that are known need no
--- lock.
+-- As intern_metrics_v1, but does not wait for the run: no rows when another transaction has locked it. If all names are
+-- known, no lock is needed.
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT m.name, m.metric_id FROM stepwell.metric m

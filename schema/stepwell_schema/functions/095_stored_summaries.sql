@@ -16,7 +16,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.summary_is_stored_v1(run_id_ bigint) RETURNS TABLE (stored boolean)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
-    -- Whether stored_value has the summary of a run that belongs to this snapshot.
+    -- Whether stored_value has the summary that the run has in this snapshot.
     SELECT EXISTS (
         SELECT FROM stepwell.stored_summary s
         WHERE s.run_id = run_id_ AND s.stored AND s.form = stepwell.summary_form_v1()

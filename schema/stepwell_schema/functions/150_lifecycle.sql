@@ -12,7 +12,7 @@ BEGIN
                       WHEN bool_or(w.state = 'failed') THEN 'failed'
                       WHEN bool_or(w.state = 'crashed') THEN 'crashed'
                       ELSE 'finished' END AS state,
-                 -- that of a failed writer, even if a signal made it negative; that of a crash is unknown
+                 -- the code of a failed writer, even if a signal made it negative; a crash has no known code
                  CASE WHEN bool_or(w.state = 'running') THEN NULL
                       WHEN bool_or(w.state = 'failed') THEN max(w.exit_code) FILTER (WHERE w.exit_code <> 0)
                       WHEN bool_or(w.state = 'crashed') THEN NULL
@@ -55,8 +55,9 @@ CREATE OR REPLACE FUNCTION stepwell.finish_all_v2(
     run_ids bigint[], writer_ids integer[], epochs integer[], exit_codes integer[]
 ) RETURNS TABLE (ord integer, current boolean)
 LANGUAGE plpgsql AS $$
--- `finish_v1` for many writers in one transaction. They are locked in the order of their keys, to avoid deadlocks. Does not
--- wait long for a run that somebody else has locked: `current` is NULL for its writers. The caller sets a lock_timeout.
+-- `finish_v1` for many writers in one transaction. They are locked in the order of their keys, to avoid deadlocks. Does
+-- not wait long for a run that another transaction has locked: `current` is NULL for its writers. The caller sets a
+-- lock_timeout.
 #variable_conflict use_column
 DECLARE
     i      integer;
@@ -96,8 +97,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.reap_v1(silent interval) RETURNS integer
 LANGUAGE plpgsql AS $$
--- Marks writers as crashed that have sent nothing for `silent`. Returns how many. Only one caller works at a time;
--- others return 0 at once. Runs that somebody else has locked come next time.
+-- Marks writers that have not been heard from for `silent` as crashed. Returns how many. Only one caller works at a
+-- time; others return 0 at once. Runs that another transaction has locked are left to the next call.
 DECLARE
     silent_run bigint;
     silent_writers integer[];

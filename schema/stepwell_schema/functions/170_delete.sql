@@ -45,8 +45,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.await_sealing_v1(run_id_ bigint, writers integer) RETURNS void
 LANGUAGE plpgsql AS $$
 -- Waits for the sealing passes that began before the run was deleted. Later passes find no ledger row and write
--- nothing. Uses session locks for those of older versions, and releases each at once: a run may have more writers than
--- a transaction may hold locks.
+-- nothing. For passes of older versions, it takes session locks, and releases each at once: a run may have more writers
+-- than a transaction may hold locks.
 DECLARE
     key bigint;
 BEGIN
@@ -139,8 +139,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.closed_before_v1(now_ timestamptz) RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    -- The id below which all runs of whole months are committed, or never will be: a run that was created in the last
-    -- moment of a month is committed in the next one, and invisible before.
+    -- The id below which all runs of whole months are committed, or never will be: a run that is created in the last
+    -- moment of a month may be committed in the next one, and is invisible until then.
     SELECT stepwell.run_id_floor_v1(date_trunc('month', now_ - interval '1 day', 'UTC'))
 $$;
 

@@ -3,8 +3,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.hidden_tables_v1() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
-    -- The tables of which a reader sees nothing: what the server locks, and who has access.
-    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit']
+    -- The tables that readers cannot read: those that the server locks, the API keys, the audit log, and who uploaded what.
+    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit', 'blob_owner']
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean
@@ -30,7 +30,8 @@ $$;
 CREATE OR REPLACE FUNCTION stepwell.grant_reader_v1() RETURNS boolean
 LANGUAGE plpgsql AS $$
 -- Lets stepwell_reader read the tables behind the views and functions of the contract, which run with the rights of the
--- caller. Session ids are excluded: a client that knows one can log in its name. Returns whether the role exists.
+-- caller. Session ids are excluded: a client that knows one can send frames of that session. Returns whether the role
+-- exists.
 DECLARE
     name_   text;
     columns text;
@@ -90,9 +91,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.make_sql_login_v1(verifier text) RETURNS void
 LANGUAGE plpgsql AS $$
--- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, or gives it this password
--- again, as the SCRAM verifier that Postgres stores. It is a member of stepwell_reader only. Its settings, which the role may
--- have changed, are reset. Several workers may call this at a time: what is correct already is not touched.
+-- Creates the role stepwell_sql, with which psql and dashboards log in to the embedded Postgres, if it is missing, and
+-- sets its password, given as the SCRAM verifier that Postgres stores. It is a member of stepwell_reader only. Its
+-- settings, which the role may have changed, are reset. Several workers may call this at the same time: what is correct
+-- already is not touched.
 DECLARE
     settings text[] := ARRAY['default_transaction_read_only=on', 'statement_timeout=60s',
                                       'idle_in_transaction_session_timeout=10min', 'search_path=stepwell, public'];

@@ -1,12 +1,13 @@
 -- name: find_keys
--- What is known about these ids. Refusal: why the key is not accepted any more, after "the API key"; NULL: it is.
+-- The keys with these ids. Refusal: why a key is not accepted any more, to follow the words "the API key"; NULL: it is
+-- accepted.
 SELECT k.key_id, k.digest, k.name, k.role, k.entity, k.project,
        CASE WHEN k.revoked_at IS NOT NULL THEN 'was revoked'
             WHEN k.expires_at <= clock_timestamp() THEN 'has expired' END AS refusal
 FROM stepwell.api_key k WHERE k.key_id = ANY ($1::text[]);
 
 -- name: note_use
--- Records that a key was used; workers that record the same use leave it to one of them.
+-- Records that a key was used. If several workers record it at the same time, only one of them writes.
 UPDATE stepwell.api_key k SET last_used_at = clock_timestamp()
 WHERE k.key_id = (SELECT o.key_id FROM stepwell.api_key o
                   WHERE o.key_id = $1 AND (o.last_used_at IS NULL OR o.last_used_at < clock_timestamp() - interval '50 s')
@@ -38,3 +39,11 @@ WITH revoked AS (
     SELECT $2, 'revoke key', to_jsonb(r) - 'digest' FROM revoked r
 )
 SELECT name FROM revoked;
+
+-- name: own_old_blobs
+-- Files without an owner, which were stored without keys, belong to the projects whose runs name them.
+INSERT INTO stepwell.blob_owner (sha256, entity, project)
+SELECT DISTINCT u.sha256, r.entity, r.project
+FROM stepwell.blob b JOIN stepwell.blob_use u ON u.sha256 = b.sha256 JOIN stepwell.run r ON r.run_id = u.run_id
+WHERE NOT EXISTS (SELECT FROM stepwell.blob_owner o WHERE o.sha256 = b.sha256)
+ON CONFLICT DO NOTHING;

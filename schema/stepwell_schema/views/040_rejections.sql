@@ -1,4 +1,4 @@
--- The frames that were refused for good, as the SQL contract shows them.
+-- The frames that were refused permanently, as the SQL contract shows them.
 
 CREATE OR REPLACE VIEW stepwell.rejections AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, j.epoch, j.seq, j.code, j.message,

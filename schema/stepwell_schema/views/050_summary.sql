@@ -75,7 +75,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.summary_end_v1(run_id_ bigint) RETURNS TABLE (step bigint, "time" float8)
 LANGUAGE plpgsql STABLE ROWS 1 AS $$
--- last_of_all_v1, not inlined: of a run's summary, only its own keys need it.
+-- As last_of_all_v1, but not inlined: only `_step`, `_timestamp` and `_runtime` need it.
 BEGIN
     RETURN QUERY SELECT l.step, l.time FROM stepwell.last_of_all_v1(run_id_) l;
 END
@@ -83,7 +83,7 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.runtime_v1(run_id_ bigint, "time" float8) RETURNS TABLE (seconds float8)
 LANGUAGE sql STABLE ROWS 1 AS $$
-    -- How long after the start of the first process of a run a time is; no row: no process says when it started.
+    -- The seconds from the start of a run's first process to a time; no row: no process has reported when it started.
     SELECT "time" - min(stepwell.float_v1(w.info->'started_at')) FROM stepwell.writer w
     WHERE w.run_id = run_id_ AND stepwell.float_v1(w.info->'started_at') IS NOT NULL HAVING count(*) > 0
 $$;
@@ -191,7 +191,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION stepwell.summary_v1(run_id_ bigint) RETURNS TABLE (key text, value jsonb)
 LANGUAGE sql STABLE AS $$
-    -- The summary of one run, made from its history and its notes. Whoever changes a value of it raises summary_form_v1.
+    -- The summary of one run, made from its history and its notes. If a change of this code changes values, raise the
+    -- number in summary_form_v1.
     SELECT k.key, k.value FROM stepwell.summary_keys_v1(run_id_) k
     UNION ALL SELECT '_step', to_jsonb(e.step) FROM stepwell.summary_end_v1(run_id_) e
     UNION ALL SELECT '_timestamp', to_jsonb(e.time) FROM stepwell.summary_end_v1(run_id_) e

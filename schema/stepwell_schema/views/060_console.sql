@@ -1,4 +1,5 @@
--- The console output of runs, as the SQL contract shows it: one row per line that a process has printed, ordered by `number`.
+-- The console output of runs, as the SQL contract shows it: one row per line that a process has printed. `number`
+-- counts the lines of a process.
 
 CREATE OR REPLACE VIEW stepwell.console AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer,

@@ -6,7 +6,7 @@ SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, m.metadat
 FROM stepwell.run r
 JOIN stepwell.writer w ON w.run_id = r.run_id
 CROSS JOIN LATERAL (
-    -- of a key that was given twice (a restart), jsonb keeps the last value
+    -- if a key was reported twice (after a restart), jsonb keeps the last value
     SELECT jsonb_object_agg(e.key, e.value ORDER BY n.time, n.epoch, n.seq, n.ord) AS metadata
     FROM stepwell.note n CROSS JOIN LATERAL jsonb_each(stepwell.object_v1(n.value)) e
     WHERE n.run_id = r.run_id AND n.writer_id = w.writer_id AND n.kind = 'metadata'
@@ -29,7 +29,7 @@ CROSS JOIN LATERAL (
 ) f
 JOIN stepwell.writer w ON w.run_id = r.run_id AND w.writer_id = f.writer_id;
 
--- One row per alert, ordered by `time`. `wait_duration_s`: a notifier need not repeat the same title within this time.
+-- One row per alert. `wait_duration_s`: a notifier need not repeat the same title within this time.
 CREATE OR REPLACE VIEW stepwell.alerts AS
 SELECT r.entity, r.project, r.name AS run, r.run_id, w.name AS writer, n.time, n.step, n.value->>'level' AS level,
        n.value->>'title' AS title, n.value->>'text' AS text,

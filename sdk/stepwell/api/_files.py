@@ -68,7 +68,7 @@ class File:
         place = Path(root).resolve()
         path = (place / self.name).resolve()
         if not path.is_relative_to(place):
-            raise UsageError(f"the name {self.name!r} leads out of {place}")
+            raise UsageError(f"the file name {self.name!r} leads outside of {place}")
         if path.exists() and not replace:
             if not exist_ok:
                 raise UsageError(f"{path} exists already", hint="download(replace=True) overwrites it")
@@ -138,4 +138,6 @@ def named_file(client: Client, path: Sequence[str], name: str) -> File:
         if file.name == name:
             return file
     shown = ", ".join(file.name for file in files[:10])
-    raise NotFoundError(f"the run has no file {name!r}", hint=f"it has {shown}" if shown else "run.save() keeps files")
+    raise NotFoundError(
+        f"the run has no file {name!r}", hint=f"it has {shown}" if shown else "it has no files; run.save() adds them"
+    )

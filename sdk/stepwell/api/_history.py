@@ -22,7 +22,7 @@ from stepwell.wire import Float64Array, Int64Array
 
 log = logging.getLogger("stepwell")
 
-#: How often a read that breaks off is repeated without any new row in between, and the pause before.
+#: How often a read that breaks off is repeated without any new row in between, and the pause before each try.
 _TRIES = 3
 _PAUSE_S = 0.5
 

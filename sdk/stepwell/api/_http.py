@@ -39,7 +39,8 @@ class Client(HttpClient):
                 size = columns.length(header)
                 if size > MAX_ANSWER_BYTES:  # what the header claims, before anything is allocated for it
                     raise FrameCorruptError(
-                        "a batch of the server's answer is too long", detail=f"{size:,} bytes of {MAX_ANSWER_BYTES:,}"
+                        "a batch of the server's answer is too long",
+                        detail=f"{size:,} bytes; the limit is {MAX_ANSWER_BYTES:,}",
                     )
                 raw = bytearray(size)
                 raw[: len(header)] = header

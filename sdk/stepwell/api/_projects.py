@@ -1,4 +1,4 @@
-"""The projects of an entity, and the user of an API key."""
+"""The projects of an entity, and the user of this process."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Run(RunAttributes):
                 without steps: about `samples` rows at even distances, and each writer's last one.
 
         Raises:
-            UsageError: `samples` is invalid.
+            UsageError: `samples` is invalid, or the stream is unknown.
         """
         if keys is not None and (isinstance(keys, str) or not isinstance(keys, Sequence)):
             log.error("keys must be a list of names, not %r", keys)
@@ -92,7 +92,8 @@ class Run(RunAttributes):
             stream: "system" (or "events"): the system metrics, without steps; keys cannot be chosen.
 
         Raises:
-            UsageError: `keys` is not a list, the stream is unknown, or keys or steps are given for the system metrics.
+            UsageError: `keys` is not a list, `page_size` is below 1, the stream is unknown, or keys or steps are given
+                for the system metrics.
         """
         names = self._names(keys)
         if page_size < 1:
@@ -169,7 +170,7 @@ class Run(RunAttributes):
     def _warn(self, sampled: dict[str, Any] | None) -> None:
         if sampled:
             log.warning(
-                "history() of %s kept %d of %d rows (%s); scan_history() has all",
+                "history() of %s returned %d of %d rows (%s); scan_history() returns all of them",
                 *("/".join(self.path), sampled["rows"], sampled["from_rows"], sampled["by"]),
             )
 

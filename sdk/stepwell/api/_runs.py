@@ -80,6 +80,7 @@ class Runs(Sequence[Run]):
         """`Run.history` of all runs, one after the other, each row with its run's id under "run_id".
 
         Args:
+            samples, keys, x_axis, stream: see `Run.history`.
             format: "default": a list of dicts; "pandas" or "polars": a DataFrame.
 
         Raises:

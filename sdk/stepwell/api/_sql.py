@@ -24,7 +24,12 @@ _AS_PYTHON: dict[str, Callable[[Any], Any]] = {
 
 
 def ask(client: Client, query: str, timeout_s: float | None) -> list[dict[str, Any]]:
-    """See `Api.sql`."""
+    """Runs a query; see `Api.sql`.
+
+    Raises:
+        UsageError, UnavailableError: as `Api.sql`.
+        CommError: the answer does not come from a Stepwell server.
+    """
     body: dict[str, Any] = {"query": query} | ({} if timeout_s is None else {"timeout_s": timeout_s})
     answer = client.send_json("POST", ("v1", "sql"), body)
     try:
@@ -34,10 +39,10 @@ def ask(client: Client, query: str, timeout_s: float | None) -> list[dict[str, A
         kinds = [_AS_PYTHON.get(column["type"]) for column in answer["columns"]]
         rows, truncated = answer["rows"], answer["truncated"]
     except (KeyError, TypeError) as error:
-        raise CommError("the server's answer has no rows", hint=client.hint) from error
+        raise CommError("the server's answer is not the result of a query", hint=client.hint) from error
     if truncated:
         raise UsageError(
-            f"the query has more than the {len(rows):,} rows that the server sends at a time",
+            f"the query returns more than the {len(rows):,} rows that one answer of the server holds",
             hint="add LIMIT, or aggregate in the query",
         )
     if twice := sorted({name for name in names if names.count(name) > 1}):

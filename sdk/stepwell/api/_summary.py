@@ -67,11 +67,13 @@ class Summary(Mapping[str, Any]):
         """Stores `values`, and values set before, on the server.
 
         Args:
+            values: further values, by dot path.
             overwrite: accepted for scripts written for W&B.
 
         Raises:
             NotFoundError: the run was deleted.
             UnavailableError: the server cannot be reached.
+            UsageError: this is a part of a summary.
         """
         for key, value in (values or {}).items():
             self[key] = value

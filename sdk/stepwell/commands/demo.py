@@ -17,8 +17,10 @@ the ranks counted is found in the database."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", help="a running server")
-    parser.add_argument("--dsn", help="its Postgres, if it runs on another machine; default STEPWELL_DSN")
+    parser.add_argument("--url", help="log to this server, which runs already")
+    parser.add_argument(
+        "--dsn", help="the Postgres of that server, if the server runs on another machine; default STEPWELL_DSN"
+    )
     parser.add_argument("--data", metavar="DIR", help="the data directory of that server, if it is not the default one")
     parser.add_argument("--steps", type=int, default=3520, help="steps of each rank; default 3520, which is 160 epochs")
     parser.add_argument(

@@ -20,7 +20,8 @@ from stepwell.terminal.command import Command
 
 ABOUT = """open the page of a run or project in the browser
 
-Without PATH, the list of all projects. Where this machine has no browser, and with --print, the URL is only printed.
+Without PATH, it opens the list of all projects. Where this machine has no browser, and with --print, the URL is only
+printed.
 
   stepwell open mnist                  a project
   stepwell open mnist/lrxqv2k8         a run of it, by its id or name
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     here = sys.platform in ("darwin", "win32") or any(map(os.environ.get, _DESKTOP))
     if not (here and webbrowser.open(url)):
-        print("There is no browser here that could show it. " + _way(url), file=sys.stderr)
+        print("No browser could be started on this machine. " + _way(url), file=sys.stderr)
     return 0
 
 
@@ -72,7 +73,9 @@ def _page(api: Api, path: str | None) -> str:
             names = ", ".join(project.name for project in list(api.projects(entity))[:10])
             raise NotFoundError(
                 f"there is no project {name}",
-                hint=f"the newest projects are {names}; a run is named as PROJECT/RUN" if names else "no run is stored",
+                hint=f"the newest projects are {names}; name a run as PROJECT/RUN"
+                if names
+                else "this entity has no projects",
             ) from error
         raise
 
@@ -87,7 +90,7 @@ def _way(url: str) -> str:
     with contextlib.suppress(OSError, KeyError, ImportError):  # an account without a name
         user = f"{getpass.getuser()}@"
     return (
-        "The server listens only on this machine: on yours, run\n"
+        "The server listens only on this machine. On your own machine, run\n"
         f"  ssh -N -L {where.port}:{where.hostname}:{where.port} {user}{server[0]}\nand open the address there."
     )
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from stepwell.commands.sql_http import ask
 from stepwell.errors import Error, SettingError
 from stepwell.settings import DEFAULT_URL, resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.terminal.command import Command
 from stepwell.terminal.server_commands import server_command
@@ -27,13 +28,13 @@ from stepwell.transport.http import HttpClient
 _GRACE_S = 20.0
 #: How long a server on this machine may take to accept a connection.
 _LOOK_S = 1.0
-_OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE")
+_OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE", *PLACES)
 
-ABOUT = r"""ask the stored history with SQL, read-only
+ABOUT = r"""query the stored history with SQL, read-only
 
-The query is the argument, or what comes on stdin; on a terminal, without one, there is a prompt. What is asked: --url,
---dsn or --data, else STEPWELL_DSN, else STEPWELL_URL, else the server that you run on this machine, else the one at
-http://127.0.0.1:8770. A URL needs nothing else here: no Postgres, and nothing but the SDK.
+The query is the argument, or is read from stdin; on a terminal, without an argument, there is a prompt. The query goes
+to --url, --dsn or --data, else to STEPWELL_DSN, else to STEPWELL_URL, else to the server that you run on this machine,
+else to the one at http://127.0.0.1:8770. With a URL, this machine needs only the SDK, and no Postgres.
 
   stepwell sql "SELECT run, state, points FROM runs ORDER BY created_at DESC LIMIT 10"
   stepwell sql "SELECT step, value FROM history WHERE run = 'abc' AND metric = 'train/loss'" --format csv > loss.csv"""

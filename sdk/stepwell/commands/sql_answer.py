@@ -112,4 +112,4 @@ class SqlAnswer:
         return UnavailableError("the server's answer was cut off", hint="ask again")
 
     def _foreign(self) -> CommError:
-        return CommError("the server's answer has no rows", hint=self._hint)
+        return CommError("the server's answer is not the result of a query", hint=self._hint)

@@ -23,6 +23,8 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     """Runs one statement and prints its rows.
 
     Args:
+        client: the client of the server.
+        query: the statement.
         format_: `table`, `csv` or `json`.
         timeout_s: the longest that the query may take; the server has a limit, too.
 
@@ -48,7 +50,7 @@ def ask(client: HttpClient, query: str, format_: str, timeout_s: float) -> None:
     writer.end(count)
     if answer.truncated:
         raise UsageError(
-            f"there are more than these {count:,} rows, and the server sends no more at a time",
+            f"the query returns more rows; one answer of the server holds only these {count:,}",
             hint="add LIMIT, aggregate in the query, or query Postgres itself with --dsn",
         )
     sys.stdout.flush()

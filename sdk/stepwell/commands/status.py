@@ -16,6 +16,7 @@ from stepwell.delivery.stored import stored_sessions
 from stepwell.errors import AuthenticationError, Error, ForbiddenError, UnavailableError
 from stepwell.files.blob_spool import FOLDER, directories_with_blobs
 from stepwell.settings import resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.spool import Spool
 from stepwell.spool.lock import holder
@@ -29,10 +30,10 @@ from stepwell.transport.http import HttpClient
 _PATIENCE_S = 10.0
 _LARGEST = 20
 
-ABOUT = """show the server, and what waits in spools here
+ABOUT = """show the server, and what waits in the spools below a directory
 
-The server is --url, else STEPWELL_URL, else the one that runs on this machine. With --sizes, the largest runs and
-projects there are shown, too. The exit code is 1 when the server is not ready."""
+The server is --url, else STEPWELL_URL, else the one that runs on this machine. With --sizes, its largest runs and
+projects are shown, too. The exit code is 1 when the server is not ready."""
 
 
 class Glance(NamedTuple):
@@ -98,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _server_variables() -> dict[str, str]:
     """The settings of the server only: a bad project name in the environment must not hide the server."""
-    return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE") if name in os.environ}
+    return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE", *PLACES) if name in os.environ}
 
 
 def _show_server(client: HttpClient, sizes: bool) -> bool:
@@ -107,7 +108,9 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
         about = client.get_json(("v1", "status"), {"sizes": ""} if sizes else None)
     except UnavailableError as error:
         print(f"server  {url}: unreachable ({error.detail})")
-        print("        Runs keep logged values in their spools until it is back. `stepwell up` starts one.")
+        print(
+            "        Runs keep logged values in their spools until the server is back. `stepwell up` starts a server."
+        )
         return False
     except (AuthenticationError, ForbiddenError) as error:
         about = error
@@ -125,7 +128,7 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     else:
         print(f"server  {url}: ready")
     if isinstance(about, Error):
-        print(f"        {about.message}; a key that is admin of the whole server sees more")
+        print(f"        {about.message}; a key with the role admin on the whole server shows more")
         return ready
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "
@@ -155,8 +158,8 @@ def _show_storage(storage: dict[str, Any]) -> None:
 
 
 def _show_largest(title: str, noun: str, rows: list[dict[str, Any]]) -> None:
-    print(f"{title:7} the largest, with their share of the disk (an estimate):")
-    head = [noun, "points", "objects", "about", "files", "their size"]
+    print(f"{title:7} the largest, with the disk space that they take (estimated):")
+    head = [noun, "points", "objects", "on disk", "files", "size of files"]
     cells = [
         [
             *(row[noun], f"{row['points']:,}", f"{row['objects']:,}", size(row["bytes"])),

@@ -22,6 +22,7 @@ def absent_name(owner: str, name: str, instead: Mapping[str, str], thing: object
 
     Args:
         owner: the name of the object in messages, as in "wandb.util".
+        name: the name of the attribute.
         instead: hints by name.
         thing: the object; Python suggests its similar names.
     """

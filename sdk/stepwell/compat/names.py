@@ -7,28 +7,28 @@ that only probes for it continues without it.
 from __future__ import annotations
 
 NO_ARTIFACTS = (
-    "run.save(path) keeps files; or leave models where checkpoints go, and log the path. In Lightning log_model=False, "
-    "in Transformers WANDB_LOG_MODEL=false, in diffusers and others likewise"
+    "save files with run.save(path), or log the path of a model that is stored elsewhere. Set log_model=False in "
+    "Lightning and WANDB_LOG_MODEL=false in Transformers; diffusers and others have similar settings"
 )
 NO_SWEEPS = "search with Optuna or Ray Tune, one init(group=…) per trial, and compare the runs with SQL"
 NO_STATUS = "run.stats and run.account count what is on its way and what is stored"
-NO_WRITE_LOGS = "print(): Stepwell keeps the output to sys.stdout with the run"
+NO_WRITE_LOGS = "use print(): Stepwell keeps the output to sys.stdout with the run"
 
 _CHARTS = "wandb.plot has the charts: line, scatter, bar, histogram, pr_curve, roc_curve, confusion_matrix"
-_INTERNAL = "this is an internal part of W&B's client; wandb.init(), wandb.Api() and the run are the way in"
+_INTERNAL = "this is an internal part of W&B's client; use wandb.init(), wandb.Api() and the methods of the run"
 _CONSOLE = "call wandb.init() in a cell, and run.display() to show the run's page"
 _NO_AUTOLOG = "Stepwell does not log this automatically: call run.log() with the result of each call of the library"
 _TABLES = "join tables in pandas or SQL, and log the result as wandb.Table"
 _ULTRALYTICS = "Ultralytics logs automatically after stepwell.install_as_wandb() and `yolo settings wandb=True`"
 _NO_REPORTS = "there are no reports; SQL answers what a report would show"
 
-#: Below `wandb`, by dotted path. A name also stands for what is below it.
+#: Names below `wandb`, by dotted path. A name also stands for all names below it.
 MODULE = {
     "ArtifactTTL": NO_ARTIFACTS,
     "Graph": "log a drawing of the model as wandb.Image or wandb.Html; run.watch(model) logs gradients and parameters",
     "InternalApi": "wandb.Api() reads logged runs",
     "JoinedTable": _TABLES,
-    "LaunchAgent": "start jobs with your scheduler; `stepwell up` needs to know nothing of them",
+    "LaunchAgent": "start jobs with your scheduler; Stepwell need not know them beforehand",
     "PartitionedTable": _TABLES,
     "WBTraceTree": "log a trace as nested dicts or as wandb.Html",
     "agents": NO_SWEEPS,
@@ -64,7 +64,7 @@ MODULE = {
     "integration.yolov8": _ULTRALYTICS,
     "internal": _INTERNAL,
     "jupyter": _CONSOLE,
-    "launch": "start jobs with your scheduler; `stepwell up` needs to know nothing of them",
+    "launch": "start jobs with your scheduler; Stepwell need not know them beforehand",
     "load_ipython_extension": _CONSOLE,
     "magic": _CONSOLE,
     "old": _INTERNAL,
@@ -76,7 +76,7 @@ MODULE = {
     "sdk.artifacts": NO_ARTIFACTS,
     "sdk.interface": _INTERNAL,
     "sdk.internal": _INTERNAL,
-    "sdk.launch": "start jobs with your scheduler; `stepwell up` needs to know nothing of them",
+    "sdk.launch": "start jobs with your scheduler; Stepwell need not know them beforehand",
     "sdk.service": _INTERNAL,
     "sdk.wandb_setup": _INTERNAL,
     "set_trace": "breakpoint()",
@@ -87,7 +87,7 @@ MODULE = {
     "wandb_agent": NO_SWEEPS,
     "wandb_controller": NO_SWEEPS,
     "wandb_lib": _INTERNAL,
-    "wandb_sdk": "wandb itself has what scripts use of it",
+    "wandb_sdk": "what scripts use of wandb_sdk is in wandb itself",
     "wandb_torch": "run.watch(model)",
     "weave": "log a trace as nested dicts or as wandb.Html",
     "workflows": NO_ARTIFACTS,
@@ -98,25 +98,25 @@ MODULE |= {
     for name in ("catboost", "fastai", "gym", "huggingface", "langchain", "tensorflow", "yolov8")
 }
 
-#: Of `wandb.util`.
+#: Names of `wandb.util`.
 UTIL = {
     "WandBJSONEncoder": "json.dumps(value, default=str)",
     "add_import_hook": _INTERNAL,
     "app_url": "run.url is the page of a run",
-    "get_log_file_path": "the logger is logging.getLogger('stepwell')",
-    "image_id_from_k8s": "log it in the config",
+    "get_log_file_path": "there is no log file; the logger is logging.getLogger('stepwell')",
+    "image_id_from_k8s": "put the id of the image into the config",
     "json_dumps_safer": "json.dumps(value, default=str)",
     "json_friendly": "run.log() and init(config=…) take numpy, torch and pandas values as they are",
     "json_friendly_val": "run.log() and init(config=…) take numpy, torch and pandas values as they are",
     "make_artifact_name_safe": NO_ARTIFACTS,
-    "sentry_exc": "Stepwell reports nothing",
+    "sentry_exc": "Stepwell sends no error reports",
     "to_forward_slash_path": "pathlib.PurePath(path).as_posix()",
     "to_json": "json.dumps(value, default=str)",
 }
 
-NO_CODE = "init(save_code=True) keeps the program's main file, run.save('**/*.py', policy='now') more of them"
+NO_CODE = "init(save_code=True) saves the program's main file, and run.save('**/*.py', policy='now') saves other files"
 
-#: Of a run.
+#: Names of a run.
 RUN = {
     "file": "run.restore(name), or stepwell.Api().run(run.path).file(name)",
     "history": "stepwell.Api().run(run.path).history() reads what was logged; run.log() logs",
@@ -134,7 +134,7 @@ RUN = {
     "write_logs": NO_WRITE_LOGS,
 }
 
-#: Of `wandb.Api` and of what it returns.
+#: Names of `wandb.Api` and of the objects that it returns.
 API = {
     **dict.fromkeys(
         (
@@ -149,7 +149,7 @@ API = {
     **dict.fromkeys(("user", "users", "team", "create_team", "create_user"), "there are no accounts yet"),
     **dict.fromkeys(
         ("job", "queued_run", "run_queue", "create_run_queue", "upsert_run_queue"),
-        "start jobs with your scheduler; `stepwell up` needs to know nothing of them",
+        "start jobs with your scheduler; Stepwell need not know them beforehand",
     ),
     "beta_scan_history": "run.scan_history(), or run.series(key) for every point as arrays",
     "client": "GET /v1/openapi.json of the server describes the same reads over HTTP",

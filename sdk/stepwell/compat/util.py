@@ -23,6 +23,7 @@ def get_module(name: str, required: str | bool | None = None, lazy: bool = True)
     """Imports the module of that name; returns None when it is not installed.
 
     Args:
+        name: the dotted name of the module.
         required: if given, a missing module raises; a string is the message.
         lazy: accepted, and ignored.
 

@@ -30,7 +30,7 @@ class MediaList(Media):
         for number, item in enumerate(items):
             if not isinstance(item, Media):
                 raise DataError(
-                    "a list holds media and plain values",
+                    "a list cannot hold both media and plain values",
                     detail=f"{type(items[0]).__name__} comes first, and item {number} is of type {type(item).__name__}",
                     hint="log a list of only media, and the plain values under a key of their own",
                 )

@@ -33,7 +33,7 @@ class Bokeh(Media):
             except ValueError as error:
                 raise DataError("the file is not a Bokeh document", detail=str(error)[:200]) from error
             return
-        model = library("bokeh.model", "a figure of Bokeh", "bokeh").Model
+        model = library("bokeh.model", "a Bokeh figure", "bokeh").Model
         if not isinstance(data_or_path, model):
             raise DataError("the value is neither a Bokeh model nor a path", detail=type(data_or_path).__name__)
         self._source = Source(_document(data_or_path).encode(), ".json")
@@ -45,9 +45,9 @@ class Bokeh(Media):
 
 def _document(model: Any) -> str:
     """The JSON of the model's document, or of a temporary one where it has none."""
-    encoder = library("bokeh.core.json_encoder", "a figure of Bokeh", "bokeh")
+    encoder = library("bokeh.core.json_encoder", "a Bokeh figure", "bokeh")
     alone = model.document is None
-    document = library("bokeh.document", "a figure of Bokeh", "bokeh").Document() if alone else model.document
+    document = library("bokeh.document", "a Bokeh figure", "bokeh").Document() if alone else model.document
     try:
         if alone:
             document.add_root(model)

@@ -1,7 +1,7 @@
 """Names media files within their run, and defines the sink that receives their bytes.
 
 The last step of the media path: the media classes encode, `store` names the file and passes it to the sink.
-`DirectorySink` keeps files in a directory, for tests and offline runs.
+`DirectorySink` keeps files in a directory, for tests.
 """
 
 from __future__ import annotations

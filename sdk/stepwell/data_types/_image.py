@@ -41,7 +41,8 @@ class Image(Media):
     Args:
         data_or_path: an array H×W or H×W×C (C of 1, 3 or 4: grey, RGB, RGBA), a torch tensor C×H×W or N×C×H×W (a grid),
             a Pillow image, a matplotlib figure or axes, a path, a file object, or another `Image`.
-        mode: the Pillow mode of an array's channels ("L", "RGB", "YCbCr"); other images are converted to it.
+        mode: the Pillow mode of an array's channels ("L", "RGB", "YCbCr"). Pillow images are converted to it; figures
+            and files keep theirs.
         caption: a text shown with it.
         grouping: an integer that is kept in the row.
         classes: names of classes, `[{"id": 0, "name": "cat"}, …]`, for boxes and masks without names of their own.

@@ -87,7 +87,9 @@ class Mask:
         present: set[int] = set()
         if "path" in value:
             if not isinstance(value["path"], str | os.PathLike):
-                raise DataError("the path of a mask must be a path", detail=described(value["path"]))
+                raise DataError(
+                    "the 'path' of a mask must be a string or a path object", detail=described(value["path"])
+                )
             self._source = Source.of_path(value["path"])
         else:
             self.pixels = _checked_mask(value["mask_data"])
@@ -103,11 +105,15 @@ class Mask:
 
 
 def overlays(kind: type[Boxes] | type[Mask], values: Any, classes: Labels) -> dict[str, Any]:
-    """Checks boxes or masks; returns them by name."""
+    """Checks boxes or masks; returns them by name.
+
+    Raises:
+        DataError: they are malformed.
+    """
     if values is None:
         return {}
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
-        raise DataError("boxes and masks must be a dict of names", detail=described(values))
+        raise DataError("boxes and masks must be dicts with names as keys", detail=described(values))
     return {name: value if isinstance(value, kind) else kind(value, classes) for name, value in values.items()}
 
 
@@ -135,7 +141,7 @@ def _labels(value: Mapping[str, Any], classes: Labels, present: set[int]) -> Lab
     if given is None:
         given = classes
     if not isinstance(given, Mapping) or not all(_is_int(key) and isinstance(name, str) for key, name in given.items()):
-        raise DataError("class_labels must be a dict of integers and names", detail=described(given))
+        raise DataError("class_labels must be a dict from integers to names", detail=described(given))
     labels = {int(key): name for key, name in given.items()}
     return labels | {number: f"class_{number}" for number in sorted(present) if number not in labels}
 
@@ -157,8 +163,8 @@ def _checked_box(box: Any) -> dict[str, Any]:
         )
     checks = {
         "class_id": (_is_int, "an integer"),
-        "box_caption": (lambda item: isinstance(item, str), "a text"),
-        "domain": (lambda item: isinstance(item, str), "a text, 'pixel' or nothing"),
+        "box_caption": (lambda item: isinstance(item, str), "a string"),
+        "domain": (lambda item: isinstance(item, str), "a string, such as 'pixel'"),
         "scores": (
             lambda item: isinstance(item, Mapping) and all(map(_is_number, item.values())),
             "a dict of numbers",

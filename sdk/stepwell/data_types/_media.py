@@ -111,5 +111,7 @@ def checked_caption(caption: object) -> str | None:
     if caption is None or isinstance(caption, str):
         return caption if caption is None else storable(caption)
     if isinstance(caption, list | tuple | dict):
-        raise DataError("a caption must be a string", detail=type(caption).__name__, hint="one object, one caption")
+        raise DataError(
+            "a caption must be a string", detail=type(caption).__name__, hint="give each object a caption of its own"
+        )
     return storable(str(caption))

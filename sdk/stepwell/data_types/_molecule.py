@@ -39,7 +39,7 @@ class Molecule(Media):
             raise DataError(
                 "a molecule must be a path or a file object",
                 detail=type(data_or_path).__name__,
-                hint="Molecule.from_smiles(...) and Molecule.from_rdkit(...) take formulas and molecules",
+                hint="Molecule.from_smiles(...) takes SMILES strings, Molecule.from_rdkit(...) molecules of RDKit",
             )
         self._source = source
         self._format = checked_format(file_type or source.suffix, _FORMATS, "a molecule")
@@ -63,7 +63,7 @@ class Molecule(Media):
         Raises:
             DataError: RDKit is not installed, cannot read the molecule, or finds no 3D structure for it.
         """
-        chem = library("rdkit.Chem", "a molecule of RDKit", "rdkit")
+        chem = library("rdkit.Chem", "an RDKit molecule", "rdkit")
         molecule = data_or_path
         if isinstance(data_or_path, str | os.PathLike):
             path = Path(data_or_path)
@@ -87,7 +87,11 @@ class Molecule(Media):
         mmff_optimize_molecule_max_iterations: int = 200,
     ) -> Molecule:
         """A molecule from a formula in SMILES, such as "CCO". For the other arguments, see `from_rdkit` and, for
-        `sanitize`, RDKit."""
+        `sanitize`, RDKit.
+
+        Raises:
+            DataError: as `from_rdkit`.
+        """
         chem = library("rdkit.Chem", "a molecule from SMILES", "rdkit")
         molecule = chem.MolFromSmiles(data, sanitize=sanitize)
         if molecule is None:
@@ -113,10 +117,10 @@ class Molecule(Media):
 
 
 def _in_space(chem: Any, molecule: Any, iterations: int) -> Any:
-    shapes = library("rdkit.Chem.AllChem", "a molecule in space", "rdkit")
+    shapes = library("rdkit.Chem.AllChem", "the 3D structure of a molecule", "rdkit")
     molecule = chem.AddHs(molecule)
     if shapes.EmbedMolecule(molecule, randomSeed=_SEED) != 0:
-        raise DataError("RDKit finds no 3D structure for the molecule", hint="convert_to_3d_and_optimize=False")
+        raise DataError("RDKit finds no 3D structure for the molecule", hint="pass convert_to_3d_and_optimize=False")
     if shapes.MMFFHasAllMoleculeParams(molecule):
         shapes.MMFFOptimizeMolecule(molecule, maxIters=iterations)
     return molecule

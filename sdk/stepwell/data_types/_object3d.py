@@ -51,7 +51,11 @@ class Object3D(Media):
 
     @classmethod
     def from_file(cls, data_or_path: Any, file_type: str | None = None) -> Object3D:
-        """An object from a path or a file object."""
+        """An object from a path or a file object; see `Object3D`.
+
+        Raises:
+            DataError: it is neither, there is no such file, or it has another format.
+        """
         if not isinstance(data_or_path, str | os.PathLike) and not hasattr(data_or_path, "read"):
             raise DataError("from_file takes a path or a file object", detail=type(data_or_path).__name__)
         return cls(data_or_path, file_type=file_type)
@@ -93,7 +97,7 @@ def _format_of(data: Any, source: Source, file_type: str | None) -> str:
     name = os.fspath(data) if isinstance(data, str | os.PathLike) else getattr(data, "name", "")
     if isinstance(name, str) and name.lower().endswith(f".{_POINTS}"):
         return _POINTS
-    return checked_format(source.suffix or file_type or "", _FORMATS, "an object of three dimensions")
+    return checked_format(source.suffix or file_type or "", _FORMATS, "a 3D object")
 
 
 def _points(data: Any) -> npt.NDArray[Any]:
@@ -108,9 +112,9 @@ def _points(data: Any) -> npt.NDArray[Any]:
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise DataError("points must be finite numbers", detail=f"they are of type {array.dtype}")
     if array.shape[1] == 4 and len(array) and not np.isin(array[:, 3], np.arange(1, _CLASSES + 1)).all():
-        raise DataError(f"classes of points are integers from 1 to {_CLASSES}")
+        raise DataError(f"the classes of points must be integers from 1 to {_CLASSES}")
     if array.shape[1] == 6 and len(array) and not ((array[:, 3:] >= 0) & (array[:, 3:] <= 255)).all():
-        raise DataError("colours of points are numbers from 0 to 255")
+        raise DataError("the colours of points must be numbers from 0 to 255")
     return array.copy()
 
 

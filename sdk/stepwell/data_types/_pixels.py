@@ -53,6 +53,9 @@ def to_uint8(array: npt.NDArray[Any], normalize: bool = True) -> Pixels:
 
     With `normalize`, numbers of at most 1 are fractions of white, and an array with negative numbers is first stretched
     so that its lowest is black and its highest white. In any case, values are then clipped to 0 and 255; NaN is black.
+
+    Raises:
+        DataError: the array does not hold numbers.
     """
     if array.dtype.kind not in "biuf":
         raise DataError("pixels must be numbers", detail=f"these are of type {array.dtype}")

@@ -30,10 +30,10 @@ class Plotly(Media):
     folder = "plotly"
 
     def __init__(self, figure: Any) -> None:
-        self._json = library("plotly.io", "a figure of plotly")
+        self._json = library("plotly.io", "a plotly figure")
         if is_figure(figure):
             figure = _converted(figure_of(figure))
-        if not isinstance(figure, library("plotly.basedatatypes", "a figure of plotly").BaseFigure):
+        if not isinstance(figure, library("plotly.basedatatypes", "a plotly figure").BaseFigure):
             raise DataError("the value is not a plotly or matplotlib figure", detail=type(figure).__name__)
         self._figure: dict[str, Any] = copy.deepcopy(figure.to_dict())  # its arrays may belong to the caller
 
@@ -52,7 +52,7 @@ class Plotly(Media):
 
 
 def _converted(figure: Any) -> Any:
-    tools = library("plotly.tools", "an interactive figure of matplotlib")
+    tools = library("plotly.tools", "an interactive matplotlib figure")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns about each part that it leaves out

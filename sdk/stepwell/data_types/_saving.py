@@ -23,6 +23,7 @@ def saved(picture: Any, kind: str, **options: Any) -> bytes:
     """Encodes a picture as a file.
 
     Args:
+        picture: a Pillow image.
         kind: "png", "jpg", "jpeg", "bmp" or "gif".
         options: options for Pillow's `save`.
 

@@ -58,7 +58,7 @@ class Table(Media):
     """
 
     folder = TableFile.folder
-    #: The most rows of a logged table; the larger of both counts.
+    #: The larger one is the most rows of a table that are logged, unless it is INCREMENTAL.
     MAX_ROWS = 200_000
     MAX_ARTIFACT_ROWS = 200_000
 
@@ -171,7 +171,11 @@ class Table(Media):
             self.add_column(name, cells, optional=True)
 
     def get_column(self, name: Any, convert_to: str | None = None) -> Any:
-        """The cells of a column, as a new list; as an array with `convert_to="numpy"`."""
+        """The cells of a column as a new list or, with `convert_to="numpy"`, as an array.
+
+        Raises:
+            DataError: there is no such column, or `convert_to` is another word.
+        """
         if convert_to not in (None, "numpy"):
             raise DataError(f"a column cannot be converted to {convert_to!r}", hint='"numpy" or None')
         number = self._number(name)
@@ -184,7 +188,7 @@ class Table(Media):
 
     @classmethod
     def of_frame(cls, frame: Any) -> Table:
-        """A table from a pandas DataFrame, as it is logged."""
+        """The table as which a pandas DataFrame is logged."""
         return cls(dataframe=frame, allow_mixed_types=True)
 
     def get_dataframe(self) -> Any:
@@ -222,7 +226,9 @@ class Table(Media):
             UsageError: the table or the JSON is not INCREMENTAL.
         """
         if self.log_mode != "INCREMENTAL":
-            raise UsageError("only INCREMENTAL tables continue after a resume", detail=f"log_mode={self.log_mode!r}")
+            raise UsageError(
+                "only INCREMENTAL tables can be continued after a resume", detail=f"log_mode={self.log_mode!r}"
+            )
         self.increments.continue_from(previous)
 
     def prepare(self) -> Media:
@@ -238,8 +244,8 @@ class Table(Media):
             return self._frozen
         if self._logged != (now := (len(self.data), len(self.columns))):
             log.warning(
-                "a table that was logged before has changed, and keeps what it held then: "
-                'make it with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
+                "a table was changed after it was logged, and the change is not logged: "
+                'make the table with log_mode="MUTABLE" or "INCREMENTAL" to log it again'
             )
             self._logged = now
         return self._frozen

@@ -60,6 +60,7 @@ class Collector:
         """Cuts the stage into the outbox, if there is room; returns whether there was anything to cut.
 
         Args:
+            stage: the stage to cut.
             last: whether to cut even without room, because nothing may stay behind.
         """
         cut = stage.cut() if self._outbox.has_room or last else None

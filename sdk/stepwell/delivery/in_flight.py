@@ -62,7 +62,9 @@ class InFlight:
         """Adds the values of frames below `next_seq` to `counts`, as acknowledged or as refused.
 
         Args:
+            counts: the counts of the stream.
             first_seq: the first seq of the source; frames below it were given up meanwhile and count as dropped.
+            next_seq: the seq below which the server has decided about all frames.
             refused: the reasons for refused frames, by seq.
         """
         for item in self._sent:

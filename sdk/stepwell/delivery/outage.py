@@ -39,7 +39,8 @@ class Outage:
     Args:
         url: the URL of the server, for messages.
         queue: the place where frames wait, for messages.
-        away_s: how long the server may be unreachable before a line says so.
+        away_s: how long the server may be unreachable before a line says so. A refused key or client is reported at
+            once.
         stalled_s: how long it may be reachable without storing any waiting frame.
         clock: returns a monotonic time in seconds.
         tells_away: whether to report an unreachable server; one that stores nothing is always reported.
@@ -95,10 +96,10 @@ class Outage:
         self._told, self._since = what, since
         error = None if seen.error is self._overcome else seen.error
         why = in_plain_words(error)
-        kept = f"What is logged is queued in {self._queue}, and sent when the server"
+        kept = f"What is logged is queued in {self._queue} until the server"
         if what == "away":
             answers = isinstance(error, Error) and not isinstance(error, LostError)
-            happens = "takes nothing" if answers else "cannot be reached"
+            happens = "accepts nothing" if answers else "cannot be reached"
             return f"the server at {self._url} {happens}: {why}. {kept} is back"
         lag = duration(self._clock() - since)
         cause = f": {why}" if error is not None else ""
@@ -106,6 +107,6 @@ class Outage:
 
     def _over(self, seen: Seen, now: float) -> str:
         was, self._told = self._told, None
-        text = "is back" if was == "away" else "stores again"
+        text = "is back" if was == "away" else "is storing again"
         rest = f"; {number(seen.waiting, 'frame')} in the queue" if seen.waiting else "; nothing is left in the queue"
         return f"the server at {self._url} {text} after {duration(now - self._since)}{rest}"

@@ -19,7 +19,7 @@ _MOST_PACE_MS = 10_000
 
 
 def refusals(reply: dict[str, Any]) -> dict[int, RejectionError]:
-    """Parses the refused frames of a reply: seq to reason.
+    """The frames that a reply lists as refused: the reason of each, by seq.
 
     Raises:
         UnavailableError: the list is invalid.
@@ -85,10 +85,10 @@ def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
     if isinstance(given, str) and given != asked:
         if earlier.get("beside") is True:
             return [
-                f"another program is logging as writer {asked} of run {run}, so this one logs as writer "
-                f"{given}, and hides nothing. To continue that writer instead, use init(resume='allow')"
+                f"another program is logging as writer {asked} of run {run}, so this program logs as "
+                f"writer {given}, and supersedes nothing. To continue that writer instead, use init(resume='allow')"
             ]
-        return [f"a process that started later logs as writer {asked}, so this one logs as writer {given}"]
+        return [f"a process that started later logs as writer {asked}, so this process logs as writer {given}"]
     last_step, moved_s = earlier.get("last_step"), earlier.get("moved_s")
     if not isinstance(last_step, int):
         return []
@@ -98,5 +98,5 @@ def attach_warnings(attach: dict[str, Any], reply: dict[str, Any]) -> list[str]:
         "init(resume='allow'); to keep both, give this run another id, or this process another writer"
     )
     if isinstance(moved_s, int | float) and moved_s < _LIVING_S:
-        text += f". CAUTION: a process logged as this writer {moved_s:.0f} s ago; if it is alive, it is refused now"
+        text += f". CAUTION: a process logged as this writer {moved_s:.0f} s ago; if it still runs, it is refused now"
     return [text]

@@ -148,8 +148,8 @@ class Sender:
                 raise SpoolFullError(
                     "nothing more can be logged: the spool and the frame memory are full",
                     detail=str(self._settings.dir),
-                    hint="free the disk, see with `stepwell status` whether the server can be reached, or choose what "
-                    "happens then with spool_full (keep, drop_oldest, block, raise)",
+                    hint="free disk space, check with `stepwell status` whether the server can be reached, or choose "
+                    "with spool_full what happens when the spool is full (keep, drop_oldest, block, raise)",
                 )
             time.sleep(_FULL_PAUSE_S)
 

@@ -79,6 +79,7 @@ class Demo:
         """Runs the demo; returns the exit code.
 
         Raises:
+            SettingError: a library is not installed, or the Postgres of the given server is not known.
             Error: a process could not be started, or has failed.
         """
         for module, package in (("sklearn", "scikit-learn"), ("asyncpg", "asyncpg")):
@@ -98,13 +99,15 @@ class Demo:
                 place = self._existing() if self._url else self._start_server(children, work)
                 reports = self._train(children, work, place)
                 code = self._read_back(place, reports)
-                _print(f"\nIts page: {place.url}/default/demo/runs/{self._run}/charts")
+                _print(f"\nThe run's page: {place.url}/default/demo/runs/{self._run}/charts")
                 if place.temporary and self._keep:
                     _print("The server runs until Ctrl-C.")
                     with suppress(KeyboardInterrupt):
                         signal.pause()
                 elif place.temporary:
-                    _print("It is available while the server runs: stepwell demo --keep leaves it running.")
+                    _print(
+                        "The page is available while the server runs; `stepwell demo --keep` leaves the server running."
+                    )
                 if place.temporary:
                     _print("\nStopping the server and removing its data.")
             return code
@@ -209,14 +212,14 @@ class Demo:
         span_s = max(report["ended"] for report in reports) - min(report["started"] for report in reports)
         _print(
             f"\n{total:,} points from the first log() to the last acknowledgement in {span_s:.1f} s: "
-            f"{total / span_s:,.0f} points/s,\nwhich is as fast as this machine trains; `make bench` measures Stepwell."
+            f"{total / span_s:,.0f} points/s.\nThe training limits this rate; `make bench` measures Stepwell."
         )
         if not place.temporary:
-            _print(f"The run stays: it is {self._run} in the project demo.")
+            _print(f"The run {self._run} stays in the project demo.")
         if not equal:
             _print("\nFAILED: the counts differ.")
             return 1
-        _print("\nPASSED: every point that a rank logged is in Postgres, once.")
+        _print("\nPASSED: every point that a rank logged is in Postgres, exactly once.")
         return 0
 
 

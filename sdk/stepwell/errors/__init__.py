@@ -11,7 +11,7 @@ class attribute `retryable`, never a list of types.
     ├── ConfigError                a key of the config would change its value
     ├── DataError                  (also TypeError and ValueError) a value, key or step that cannot be logged
     ├── CommError                  the read API cannot answer (W&B's name for it)
-    │   ├── AuthenticationError    the server wants an API key, or refuses this one (retryable)
+    │   ├── AuthenticationError    the server requires an API key, or refuses this one       (retryable)
     │   ├── NotFoundError          (also LookupError) there is no such run, project or file
     │   └── RewoundError           rows already read are no longer shown; read again
     ├── SettingError               (also ValueError) an invalid setting

@@ -39,8 +39,8 @@ _BINARY: int = getattr(os, "O_BINARY", 0)  # as in `spool/writer.py`
 _PIECE_BYTES = 1024 * 1024
 #: The most hashes remembered as stored. Beyond it they are forgotten, and files that are logged again are sent again.
 _MAX_KNOWN = 100_000
-#: How long they are remembered. A server may remove a file that no run names (the object that named it was refused, or
-#: its run deleted) a day after it has confirmed the file.
+#: How long these hashes are remembered. A day after a server has confirmed a file, it may remove the file if no run
+#: names it (because the object that named it was refused, or its run deleted).
 _KNOWN_S = 12 * 3600.0
 
 
@@ -170,7 +170,7 @@ class BlobSpool:
             raise BlobTooLargeError(
                 "the file exceeds the size limit for files of a run",
                 detail=f"{size:,} bytes; the limit is {self._blob_bytes:,}",
-                hint="log a smaller file, or a reference to it; Limits.blob_bytes is the limit",
+                hint="log a smaller file, or only its path; Limits.blob_bytes is the limit",
             )
         with self._lock:
             if sha256 is not None and (self._is_known(sha256) or sha256 in self._waiting):
@@ -179,8 +179,8 @@ class BlobSpool:
                 raise SpoolFullError(
                     "the spool has no room for the file",
                     detail=f"{size:,} bytes; {self._bytes:,} of {self._max_bytes:,} are used",
-                    hint="see with `stepwell status` whether the server can be reached; STEPWELL_BLOBS_FULL chooses "
-                    "what happens then (drop, block, raise)",
+                    hint="check with `stepwell status` whether the server can be reached; STEPWELL_BLOBS_FULL chooses "
+                    "what happens when there is no room (drop, block, raise)",
                 )
             self._bytes += size
         written = 0

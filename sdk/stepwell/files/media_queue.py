@@ -74,7 +74,7 @@ class _Item(NamedTuple):
 
 
 class _Files:
-    """The sink of all media objects of a run: they recognise it, and are encoded once for it."""
+    """The sink for the files of all media objects of a run; they remember it, so each is encoded once for the run."""
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
@@ -188,16 +188,16 @@ class MediaQueue:
                 pass
             self._closed = True
             if lost := self.waiting:
-                log.error("%d media objects were not encoded in %g s, and are lost", lost, idle_s)
+                log.error("%d media objects are lost, because none of them was encoded within %g s", lost, idle_s)
                 self._items.clear()
             self._changed.notify_all()
         return not lost
 
     def _say_full(self) -> None:
         log.warning(
-            "log() waits: %d media objects that are not yet encoded hold %.0f MiB, and %.0f MiB may wait. Nothing is "
-            "lost, but the program runs only as fast as media are encoded: log media less often, or smaller ones, or "
-            "raise Limits.media_bytes. This is logged once per run",
+            "log() waits: %d media objects that are not encoded yet hold %.0f MiB, and the limit is %.0f MiB. Nothing "
+            "is lost, but the program runs only as fast as media are encoded: log media less often, or smaller ones, "
+            "or raise Limits.media_bytes. This is logged once per run",
             self.waiting,
             self._held_bytes / 2**20,
             self._max_bytes / 2**20,

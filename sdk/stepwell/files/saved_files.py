@@ -1,4 +1,4 @@
-"""`run.save`: keeps files of the program with its run, under names of their own.
+"""`run.save`: keeps files of the program with its run, each under a name that is unique in the run.
 
 Sits beside the media queue. Receives file patterns; copies files into the blob spool and sends notes of kind "file"
 that name them, through the queue `Blobs.saved`, so the caller never waits for the disk. Files with policy "live" are
@@ -147,7 +147,7 @@ class SavedFiles:
                 try:
                     self.keep(file)
                 except Exception as error:  # noqa: BLE001 - the run must still end
-                    log.error("%s is not kept: %s", file.name, error)
+                    log.error("%s is not saved: %s", file.name, error)
 
     def finish(self) -> None:
         """Keeps changed live files, and those with the policy "end", at the end of the run. The queue must still accept
@@ -188,7 +188,7 @@ class SavedFiles:
                 try:
                     self.keep(file)
                 except Exception as error:  # noqa: BLE001 - the thread continues; a full spool also raises at `save`
-                    log.error("%s is not kept: %s", file.name, error)
+                    log.error("%s is not saved: %s", file.name, error)
 
 
 def checked_policy(policy: object) -> Policy:
@@ -215,7 +215,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
             continue
         if not path.is_relative_to(base):
             raise UsageError(
-                f"save() cannot name {str(path)!r}, which is not below {base!r}",
+                f"save() has no name for {str(path)!r}, because it is not below {base!r}",
                 hint="pass a base_path that contains all files",
             )
         name = path.relative_to(base).as_posix()

@@ -101,7 +101,7 @@ class WandbEvalCallback:
     """Raises UsageError: Stepwell does not have this callback."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        _refuse("WandbEvalCallback", "run.log() a wandb.Table in on_epoch_end() of a callback of your own")
+        _refuse("WandbEvalCallback", "log a wandb.Table in on_epoch_end() of a callback of your own")
 
 
 def _refuse(name: str, hint: str) -> NoReturn:

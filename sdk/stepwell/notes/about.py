@@ -75,7 +75,7 @@ class About:
         try:
             new = checked_tags(tags)
         except SettingError as error:
-            log.warning("the tags stay as they are: %s", error)
+            log.warning("the tags were not changed: %s", error)
             return
         self._say({"tags": list(new)})
         self.tags = new
@@ -105,7 +105,7 @@ def checked_alert(
     if isinstance(wait_duration, datetime.timedelta):
         wait_duration = wait_duration.total_seconds()
     if isinstance(wait_duration, bool) or not isinstance(wait_duration, int | float) or not 0 <= wait_duration < 2**63:
-        raise DataError("wait_duration must be seconds or a timedelta", detail=described(wait_duration))
+        raise DataError("wait_duration must be a number of seconds or a timedelta", detail=described(wait_duration))
     return {"title": str(title), "text": str(text), "level": word, "wait_duration_s": float(wait_duration)}
 
 

@@ -101,7 +101,9 @@ def _from_file(path: Path) -> Any:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingError(f"the config file {path} cannot be read", detail=str(error)) from error
     if not isinstance(loaded, Mapping):
-        raise SettingError(f"the config file {path} holds no keys and values", hint="lr: 0.1")
+        raise SettingError(
+            f"the config file {path} holds no keys and values", hint="write keys and values, such as lr: 0.1"
+        )
     # The form of W&B's files: {lr: {desc: …, value: 0.1}}
     return {
         key: item["value"]

@@ -89,7 +89,10 @@ def checked_metric(
     if not name:
         raise UsageError("define_metric: the name is empty")
     if "*" in name[:-1]:
-        raise UsageError(f"define_metric: only a last '*' is a glob: {name[:80]!r}", hint='"train/*", "loss*" or "*"')
+        raise UsageError(
+            f"define_metric: '*' may only be the last character of a name: {name[:80]!r}",
+            hint='"train/*", "loss*" or "*"',
+        )
     if step_metric is not None and (not step_metric or step_metric.endswith("*")):
         raise UsageError(f"define_metric: step_metric must be the name of one metric, not {step_metric[:80]!r}")
     words = tuple(summary.lower().split(",")) if summary else ()

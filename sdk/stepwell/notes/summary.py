@@ -153,7 +153,8 @@ class SummaryState:
 
 
 class Summary:
-    """A dict with attributes. Reads reflect the last closed row; values that are set are sent to the server at once.
+    """A dict whose keys are attributes, too. It shows the values up to the last closed row; values that are set are
+    sent to the server at once.
 
     Args:
         state: the state of the run's summary.

@@ -159,7 +159,7 @@ class Console:
                 self._note("console", dump(note))
             except Error as error:  # the spool is full and `spool_full` is "raise", which is for `log()` to do
                 self.dropped_lines += len(group)
-                log.debug("%d lines of the console are not kept: %s", len(group), error)
+                log.debug("%d console lines are not kept: %s", len(group), error)
 
 
 class _Tap:

@@ -1,7 +1,7 @@
 """The origin of a run: command line, interpreter, host, git commit, installed packages.
 
 Off the data path: collected once, in a thread of its own, and sent as notes of kind "metadata", which SQL shows in the
-view `metadata`. Nothing waits for it; what cannot be determined is left out.
+view `metadata`. `log()` never waits for it, and `finish` only briefly. Facts that cannot be determined are left out.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Off the data path. Measures in a thread of its own, every `interval_s`, and emits notes of kind "system". They belong to
 no step and do not affect the steps, summary and counts of the run. SQL shows them in the view `system`. The thread ends
-with the run and keeps no process alive; a failure in it loses only that measurement.
+with the run and keeps no process alive. A probe that fails is not used again; the others continue.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ def confusion_matrix(
         y_true: the true classes, N.
         preds: the predicted classes, N, instead of `probs`.
         class_names: names of class 0, 1, …; default Class_1, Class_2, … for the classes that occur.
+        title: the title of the chart.
+        split_table: see `CustomChart`.
 
     Raises:
         DataError: both or neither of `probs` and `preds` are given, lengths differ, or a class has no name.

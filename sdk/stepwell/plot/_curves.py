@@ -43,6 +43,8 @@ def pr_curve(
         classes_to_plot: the classes to draw; default all.
         interp_size: the number of values of recall between 0 and 1; the precision at each is the highest at that recall
             or above it, to three digits.
+        title: the title of the chart.
+        split_table: see `CustomChart`.
 
     Returns:
         The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
@@ -72,7 +74,8 @@ def roc_curve(
     title: str = "ROC Curve",
     split_table: bool = False,
 ) -> CustomChart | None:
-    """A chart of true positive rate over false positive rate for each class. For the arguments, see `pr_curve`."""
+    """A chart of true positive rate over false positive rate for each class. For arguments and errors, see
+    `pr_curve`."""
     problem = _checked(y_true, y_probas)
     if problem is None:
         return None
@@ -147,7 +150,7 @@ def _name(number: Any, labels: Sequence[Any] | None) -> Any:
     if labels is None or not isinstance(number, int):
         return number
     if not 0 <= number < len(labels):
-        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)}")
+        raise DataError(f"class {number} has no label", detail=f"there are {len(labels)} labels")
     return labels[number]
 
 
@@ -161,7 +164,7 @@ def _checked(y_true: Any, y_probas: Any) -> tuple[npt.NDArray[Any], Floats] | No
         truth = truth[:, 0]
     if truth.ndim != 1 or probabilities.ndim != 2 or not len(truth) or len(truth) != len(probabilities):
         raise DataError(
-            "y_true must have a class, and y_probas a row, for each of the same samples",
+            "y_true must have one class, and y_probas one row, for each sample",
             detail=f"their shapes are {truth.shape} and {probabilities.shape}",
         )
     if probabilities.dtype.kind not in "biuf" or not np.isfinite(probabilities.astype(np.float64)).all():

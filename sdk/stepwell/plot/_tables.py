@@ -50,7 +50,9 @@ def line_series(
         xs: the x values: one sequence for all lines, or one for each line.
         ys: the y values of each line.
         keys: names of the lines; default line_0, line_1, …
+        title: the title of the chart.
         xname: the name of the x axis.
+        split_table: see `CustomChart`.
 
     Raises:
         DataError: the numbers of lines, names or values do not match.

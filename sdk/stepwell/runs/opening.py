@@ -1,6 +1,6 @@
 """Determines where a resumed, rewound or forked run continues, by asking the server and waiting for its answer.
 
-Runs between `init` and the first `log`, in the caller's thread.
+Runs inside `init`, in the caller's thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def where_to_continue(session: Session, settings: Settings) -> Mapping[str, Any]
         UnavailableError: the server does not answer in `Timeouts.resume_s`.
     """
     if settings.mode == "offline":
-        log.warning("an offline run starts at step 0: there is no server to ask where it was")
+        log.warning("an offline run starts at step 0: there is no server to ask for its last step")
         return {}
     try:
         return session.sender.wait_attached(settings.timeouts.resume_s)
@@ -40,6 +40,7 @@ def how_it_continues(settings: Settings, reply: Mapping[str, Any], step: int) ->
     """The line for the terminal about a run that does not start at step 0; None: no line.
 
     Args:
+        settings: the settings of the run.
         reply: see `where_to_continue`.
         step: the first step of this process.
     """

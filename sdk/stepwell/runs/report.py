@@ -52,7 +52,7 @@ def report(
     if account.dropped:
         text += f" + {account.dropped:,} dropped"
     if account.left or frames_left:
-        text += f" + {account.left:,} in {spool}" if account.left else f"; its summary or config are in {spool}"
+        text += f" + {account.left:,} in {spool}" if account.left else f"; notes, such as its config, are in {spool}"
         if online:
             text += f"\n  not delivered: {in_plain_words(error)}"
         text += f"\n  deliver them with: stepwell sync {root}"

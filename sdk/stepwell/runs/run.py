@@ -64,12 +64,12 @@ class Run(RunIdentity, OlderNames):
         about = About(
             settings.name or (f"dummy-{settings.run_id}" if settings.mode == "disabled" else None),
             *(settings.notes, settings.tags, settings.group, settings.job_type),
-            lambda change: self._life.note("meta", change, "its names cannot be set"),
+            lambda change: self._life.note("meta", change, "its name, notes and tags cannot be changed"),
         )
         super().__init__(settings, about, time.time())
         self.config = Config(
             config,
-            lambda change: self._life.note("config", {"set": change}, "its config cannot change"),
+            lambda change: self._life.note("config", {"set": change}, "its config cannot be changed"),
             allow_val_change,
         )
         self._quiet = False
@@ -88,7 +88,7 @@ class Run(RunIdentity, OlderNames):
         self._summary_state = SummaryState(
             lambda: self._stage,
             self._definitions,
-            lambda note: self._life.note("summary", note, "its summary cannot be set"),
+            lambda note: self._life.note("summary", note, "its summary cannot be changed"),
             self.start_time,
         )
 

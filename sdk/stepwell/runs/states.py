@@ -129,7 +129,11 @@ class Finished(State):
     """Accepts nothing more. `ending` holds the remaining steps of `finish`, in case an exception interrupted it.
 
     Args:
+        stage: the last stage.
+        exit_code: the exit code.
+        session: the last session; None: this process had none.
         ending: the remaining work; None: there is none.
+        run_id: the id of the run, where there is no session.
     """
 
     exit_code: int

@@ -37,8 +37,8 @@ def launch_id(environment: Mapping[str, str]) -> str | None:
         if name == "none":
             return None
         log.warning(
-            "the ranks of this torchrun could not agree on a run of their own, so they log to run %s. Another start "
-            "with this --rdzv-id would log to it, too; give each start an id of its own: init(id=…) or STEPWELL_RUN_ID",
+            "the ranks of this launch could not agree on a run of their own, so they log to run %s. Another launch "
+            "with this --rdzv-id would log to it, too; give each launch its own id: init(id=…) or STEPWELL_RUN_ID",
             name,
         )
         return name

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
+from stepwell.settings.key_file import stored_key
 from stepwell.settings.launcher import launch_id
 from stepwell.settings.names import words_of
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
@@ -28,7 +29,7 @@ from stepwell.wire import MAX_TAG
 
 _ID_ALPHABET = string.digits + string.ascii_lowercase
 
-#: Environment variable → attribute of `Settings`. Order of WRITER's sources: see `_writer`.
+#: Environment variable → attribute of `Settings`. Without STEPWELL_WRITER, `_RANK_VARIABLES` give the writer.
 ENVIRONMENT = {
     "STEPWELL_URL": "url",
     "STEPWELL_DIR": "dir",
@@ -83,8 +84,10 @@ def resolve(
     """The settings from arguments (None: not given) and environment.
 
     Args:
+        environment: the environment variables.
         nth: converts the run id of a job to that of the run which begins now: a process that calls `init` again begins
-            another run. Not called when the program gives the id, or resumes a run.
+            another run. Not called when the program gives the id, or when the environment gives that of a run to be
+            resumed.
 
     Raises:
         SettingError: a value is invalid, or more than one of resume, resume_from and fork_from is given.
@@ -124,7 +127,10 @@ def resolve(
     values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
     values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
     url = str(values.get("url", DEFAULT_URL)).rstrip("/")
-    values["authorization"] = authorization(url, values.pop("api_key", None))
+    given = authorization(url, values.pop("api_key", None))
+    if given is None and values.get("mode") != "disabled" and (stored := stored_key(url, environment)):
+        given = authorization(url, stored)
+    values["authorization"] = given
     values["url"] = shown(url)
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()
@@ -191,7 +197,7 @@ def _seconds(name: str, value: object) -> float:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
         raise SettingError(
-            f"{name} must be a number of seconds, or 0", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
+            f"{name} must be a number of seconds, 0 or more", detail=repr(value)[:80], hint=f"STEPWELL_{name.upper()}"
         )
     return seconds
 

@@ -1,7 +1,7 @@
 """Where a run starts: at step 0, after its last step, at an earlier step, or as the fork of another run.
 
 Off the data path: the arguments of `init` become a `Start`, which travels in the attach message; the server decides
-(schema/functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
+(functions/140_attach.sql) and answers with the step to continue from. The terms are those of W&B's client.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ class SegmentChain:
     """The segments in a directory that this process owns.
 
     Args:
+        directory: the directory of the spool.
+        identity: the owner of the frames, for the heads of new segments.
         segments: in order; frames are appended to the last one. None: there is none yet, and one is created.
         segment_bytes: a segment of this size is followed by a new one.
         max_bytes: the most bytes of all segments together.
@@ -201,8 +203,8 @@ class SegmentChain:
                 raise SpoolFullError(
                     "the spool has reached its size limit",
                     detail=f"{self.stored_bytes} bytes in {self._directory}, the limit is {self._max_bytes}",
-                    hint="frames leave it when the server acknowledges them: see with `stepwell status` whether the "
-                    "server can be reached, or raise the limit",
+                    hint="frames are removed when the server acknowledges them: check with `stepwell status` whether "
+                    "the server can be reached, or raise the limit",
                 )
         return writer
 

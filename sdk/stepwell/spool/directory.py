@@ -38,7 +38,7 @@ def make_directory(root: Path, identity: SpoolIdentity) -> Path:
             directory.parent.mkdir(0o700, exist_ok=True)
             directory.mkdir(0o700)
         except FileNotFoundError:
-            # Another writer of the run has just ended and removed the directory of the run, or a user all of it.
+            # Another writer of the run has just ended and removed the run's directory, or a user has removed `root`.
             if not remaining:
                 raise
         else:

@@ -6,7 +6,7 @@ on the shared file systems where training jobs run. The file holds JSON:
     host, pid        the owner
     boot, namespace  boot id and pid namespace of the owner where /proc tells them, else null
     started          when the process started, in clock ticks since boot (/proc/<pid>/stat), else null
-    image            the start of its program's stack, likewise, else null: it changes with `exec`
+    image            the start of its program's stack (also from there), else null: it changes with `exec`
     token            random; distinguishes this lock from a later one of the same process
 
 A lock of this host, boot and namespace is stale when its pid is dead, alive with another start time (reused), or alive
@@ -81,7 +81,7 @@ class SpoolLock:
             raise SpoolLockedError(
                 "the spool was taken over by another process",
                 detail=str(self._path),
-                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s; it may not write there now",
+                hint=f"this process did not refresh its lock for {STALE_AFTER_S:.0f} s, so it may not write there now",
             )
         os.utime(self._path)
 

@@ -114,7 +114,7 @@ class FrameReader:
 
 
 class Loaded(NamedTuple):
-    """What `load` found.
+    """The result of `load`.
 
     Attributes:
         segments: the segments in order, at least one.
@@ -152,7 +152,9 @@ def load(directory: Path) -> Loaded:
     if identity is None:
         torn = all(is_torn_head(path) for path in paths)
         raise SpoolFormatError(
-            "the spool holds no frames" if torn else "this directory is not a spool, or its only head is damaged",
+            "the spool holds no frames"
+            if torn
+            else "this directory is not a spool, or the headers of its segments are damaged",
             detail=str(directory),
             hint="its process ended before it logged anything; delete the directory" if torn else None,
         )

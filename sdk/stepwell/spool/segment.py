@@ -156,7 +156,7 @@ def read_head(path: Path) -> Head | None:
         return Head(identity, int(fields["first_seq"]), -(-(crc_at + _LENGTH.size) // 8) * 8)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SpoolFormatError(
-            "the head of a spool segment lacks required fields", detail=f"{path.name}: {error!r}"
+            "the header of a spool segment lacks required fields", detail=f"{path.name}: {error!r}"
         ) from error
 
 
@@ -166,7 +166,7 @@ def _check_versions(path: Path, fields: dict[str, Any], magic: bytes) -> None:
         return
     raise SpoolFormatError(
         f"a spool of format {fields['format']} with frames of version {fields['wire']} cannot be read",
-        detail=f"{path.name}; here, format {FORMAT} and frames {', '.join(map(str, WIRE_VERSIONS))} are known",
+        detail=f"{path.name}; this installation reads format {FORMAT} and frames {', '.join(map(str, WIRE_VERSIONS))}",
         hint=("upgrade stepwell" if newer else "deliver it with the version of stepwell that wrote it")
         + "; the spool was not changed",
     )
@@ -192,6 +192,7 @@ def storage_error(error: OSError, doing: str) -> SpoolError:
     """The Stepwell error for an error of the operating system.
 
     Args:
+        error: the error; a full disk becomes a SpoolFullError.
         doing: the action, as in "the spool could not {doing}".
     """
     message = f"the spool could not {doing}"

@@ -222,6 +222,7 @@ class Spool:
 
         Args:
             from_seq: `first_seq` … `next_seq`.
+            max_bytes, max_frames: the limits.
 
         Raises:
             ValueError: a seq that was acknowledged already or never appended.
@@ -283,7 +284,7 @@ class Spool:
         try:
             dropped = self._chain.drop_oldest()
         except OSError as error:
-            raise storage_error(error, "give its oldest frames up") from error
+            raise storage_error(error, "drop its oldest frames") from error
         while self._cache and self._cache_first < self.first_seq:
             self._forget_oldest()
         return dropped
@@ -318,7 +319,7 @@ class Spool:
                 self._taken_over = error
                 raise
             except OSError as error:
-                raise storage_error(error, "make frames safe from a host crash") from error
+                raise storage_error(error, "sync frames to the disk") from error
 
     def close(self, *, remove_if_empty: bool = True) -> None:
         """Closes the spool. Unacknowledged frames are synced and stay.

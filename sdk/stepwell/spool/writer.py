@@ -101,13 +101,13 @@ class SegmentWriter:
         self.segment.end += 1
 
     def duplicate(self) -> int:
-        """A separate descriptor for fsync, so that the writer may be closed meanwhile. The caller closes it.
+        """A separate descriptor for fsync, so that the writer can be closed meanwhile. The caller closes it.
 
         Raises:
             OSError: no descriptor is left, or the file is gone.
         """
         # After `close` the file is opened anew. Linux reports an unseen write-back error to the next opener,
-        # too (since 4.16), unless the inode left memory in between; hence `close` before fsync is the exception.
+        # too (since 4.16), unless the inode left memory in between; hence few writers are closed before their fsync.
         return os.open(self.segment.path, _APPEND) if self._fd is None else os.dup(self._fd)
 
     def close(self) -> None:

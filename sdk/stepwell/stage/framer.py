@@ -23,6 +23,7 @@ def frames(cut: Cut, session: bytes, first_seq: int, target_bytes: int) -> Itera
     """Turns `cut` into frames.
 
     Args:
+        cut: rows, objects and notes of the stage.
         session: 16 bytes.
         first_seq: the seq of the first frame.
         target_bytes: a frame is halved by steps until it has at most this size and at most `MAX_BLOCKS` blocks, or

@@ -19,7 +19,7 @@ from stepwell.stage.call import Call
 
 log = logging.getLogger("stepwell")
 
-_ADVICE = "To plot against another number, log it as a metric and name it with define_metric."
+_ADVICE = "To plot against another number, log that number as a metric, and make it the x-axis with define_metric."
 
 
 class LateCalls:

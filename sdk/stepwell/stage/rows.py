@@ -3,8 +3,8 @@
 Sits below the stage (`stage.py`), which serialises access. Receives checked and converted calls; returns a `Cut`. Any
 change may be interrupted between two instructions, usually by Ctrl-C, and rows stay whole: a row is appended first and
 counts only once `_step` is greater than its step. One assignment stores the new step and the new open row, which were
-computed before, and Python runs no other code between its stores. `_heal` removes the remains of an interrupted change.
-No lock, no I/O.
+computed before, and Python runs no other code between these two stores. `_heal` removes the remains of an interrupted
+change. No lock, no I/O.
 """
 
 from __future__ import annotations

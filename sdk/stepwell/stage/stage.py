@@ -2,17 +2,16 @@
 them.
 
 Receives dicts from any thread of the training process; returns a `Cut` (blocks, objects and notes) to the I/O
-thread. Promises: a call that raises changes nothing; the rules of steps and commits are those of W&B's client; memory
-is bounded. No I/O.
+thread. Promises: a call with invalid data changes nothing; the rules of steps and commits are those of W&B's client;
+memory is bounded. No I/O.
 
 The common call — a flat dict of numbers with the keys and types of an earlier call — takes the fast path in `log`:
 compare keys, compare types, append to arrays. Everything else is first converted to a `Call`, without holding the lock,
 and prepares the fast path for the next call of its kind.
 
-Code that logs may run inside a call: a signal handler, `__del__`, a weakref callback, a logging handler. So `_busy` is
-true while rows change. A call that finds it set by its own thread waits in `_queued` until the outer one has ended. If
-it is set but no call of this thread is running, an exception (Ctrl-C) has ended the previous call, and the rows are
-healed first.
+Code that logs may run inside a call of the same thread: a signal handler, `__del__`, a weakref callback, a logging
+handler. Its calls wait in `_queued` until the outer one has ended. `_busy` is true while rows change. When a call that
+is not inside another one finds it set, an exception (Ctrl-C) has ended the call before, and the rows are healed first.
 """
 
 from __future__ import annotations
@@ -203,7 +202,7 @@ class Stage(Rows):
             self._latest.keep(older._plans)
 
     def encoded(self, item: Object) -> None:
-        """Records that a media object of a closed row has become JSON."""
+        """Records the JSON of a media object of a closed row as the last value of its key."""
         with self._lock:
             self._latest.saw([item])
 
@@ -328,7 +327,7 @@ class Stage(Rows):
         """
         closed = deliver = None
         with self._lock:
-            if self._closed:  # by another thread, or a signal handler, while this call examined its values
+            if self._closed:  # perhaps by another thread, or a signal handler, during this call
                 raise UsageError(
                     "the run is finished, so log() cannot be called on it", hint="call stepwell.init() for a new run"
                 )

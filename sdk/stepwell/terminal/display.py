@@ -51,7 +51,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[in
     """A table of texts, with two blanks between columns.
 
     Args:
-        right: the right-aligned columns.
+        head: the names of the columns.
+        rows: the cells of each row.
+        right: the indexes of the right-aligned columns.
     """
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []

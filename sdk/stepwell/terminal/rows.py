@@ -2,7 +2,7 @@
 
 Receives column descriptions and batches of rows, from Postgres or over HTTP, and writes text batch by batch, so that a
 result of any size needs little memory. Tables and CSV take each value as text, JSON takes values that `json.dumps`
-accepts. Promises that no value is changed: integers keep all digits.
+accepts. Promises that integers keep all digits, and that only a table on a terminal cuts long texts.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def server_command(name: str) -> Command:
     if found is None:
         raise SettingError(
             f"`stepwell {name}` was not found in this installation",
-            hint=f"Stepwell must be installed, not only on the path: {_INSTALL}",
+            hint=f"Stepwell must be installed; it is not enough that Python finds its modules: {_INSTALL}",
         )
     try:
         command = found.load()

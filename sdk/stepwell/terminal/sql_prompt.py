@@ -20,7 +20,7 @@ _HELP = r"""A query may take several lines, and ends with a semicolon; Ctrl-C dr
   SELECT key, value FROM summary WHERE run = 'RUN';
 
 \d   lists the views and their columns; docs/sql.md describes them
-\q   ends, as Ctrl-D does"""
+\q   quits, as Ctrl-D does"""
 _VIEWS = """SELECT c.relname AS view, string_agg(a.attname, ', ' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'stepwell'::regnamespace AND c.relkind = 'v' GROUP BY 1 ORDER BY 1;"""
@@ -40,7 +40,7 @@ class SqlPrompt:
         """Reads, asks and prints until the input ends."""
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives input() its line editing and history
-        print("SQL, ended by a semicolon. \\d lists the views, help says more, \\q or Ctrl-D ends.")
+        print("End each query with a semicolon. \\d lists the views, help says more, \\q or Ctrl-D quits.")
         lines: list[str] = []
         while True:
             try:

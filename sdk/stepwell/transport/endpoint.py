@@ -55,7 +55,7 @@ class Endpoint:
         host, port: the address at which it listens.
         prefix: the path under which it is mounted: "" or "/prefix".
         headers: sent with each request; they may hold the key, so they are left out of `repr`.
-        proxy: the proxy in front of the server; None: a direct connection.
+        proxy: the proxy through which the server is reached; None: a direct connection.
         tls: the TLS context that checks its certificate; None without TLS.
     """
 
@@ -122,14 +122,14 @@ def authorization(url: str, api_key: str | None) -> str | None:
     """The Authorization header for a server: from the API key, else from the name and password in `url`.
 
     Raises:
-        SettingError: both are given, and there is only one such header; or the key is not valid in a header.
+        SettingError: both are given, although there is only one such header; or the key is not valid in a header.
     """
     given = _basic(_parsed(url, "the server's URL", tuple(_PORTS), _URL_HINT)[3])
     if not api_key:
         return given
     if given is not None:
         raise SettingError(
-            "the server's URL holds a name and password, and there is an API key, too",
+            "the server's URL holds a name and password, but there is also an API key",
             detail=shown(url),
             hint="both need the Authorization header: unset STEPWELL_API_KEY, or take them out of the URL",
         )
@@ -137,7 +137,7 @@ def authorization(url: str, api_key: str | None) -> str | None:
         raise SettingError(
             "the API key holds a character that is not allowed in a header",
             detail=f"{len(api_key)} characters",
-            hint="STEPWELL_API_KEY; is there a line break at its end?",
+            hint="check STEPWELL_API_KEY: is there a line break at its end?",
         )
     return f"Bearer {api_key}"
 

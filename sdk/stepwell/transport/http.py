@@ -103,7 +103,7 @@ class HttpClient:
         Raises:
             NotFoundError, UsageError: the server refuses the request.
             UnavailableError, OverloadedError: it cannot be reached, or has no room.
-            CommError: the reply is not JSON.
+            CommError: the reply is not JSON, or the server refuses the API key.
         """
         with self.get(path, query or {}, "application/json") as reply:
             return self._parsed(reply)

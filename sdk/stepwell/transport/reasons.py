@@ -31,7 +31,7 @@ def in_plain_words(error: BaseException | None) -> str:
         case socket.gaierror():
             return "the name of the host cannot be resolved"
         case ssl.SSLError():
-            return "it does not speak TLS; does its URL begin with http://?"
+            return "it does not speak TLS; should its URL begin with http://?"
         case _:
             return harmless(reason(error))
 

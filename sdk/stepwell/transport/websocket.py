@@ -21,7 +21,10 @@ _STATUSES = {
     407: "the proxy requires a name and password (status 407)",
 }
 _NO_KEY = "it requires an API key (status 401): run `stepwell login`, or set STEPWELL_API_KEY"
-_BAD_KEY = "it refuses the API key (status 401), which is wrong, revoked or expired: `stepwell login`, STEPWELL_API_KEY"
+_BAD_KEY = (
+    "it refuses the API key (status 401), which is wrong, revoked or expired: "
+    "run `stepwell login`, or set STEPWELL_API_KEY"
+)
 
 
 class Socket:
@@ -39,7 +42,11 @@ class Socket:
             await self._socket.send_bytes(message)
 
     async def receive(self) -> str | bytes:
-        """Waits for the next message."""
+        """Waits for the next message, and returns it.
+
+        Raises:
+            LostError: the connection has ended.
+        """
         with _plainly():
             message = await self._socket.receive()
         if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
@@ -138,13 +145,13 @@ def _reason(error: aiohttp.ClientError) -> str:
         case aiohttp.ClientConnectorDNSError():
             return "the name of the host cannot be resolved"
         case aiohttp.ClientConnectorSSLError():
-            return "it does not speak TLS; does its URL begin with http://?"
+            return "it does not speak TLS; should its URL begin with http://?"
         case aiohttp.ClientResponseError() if error.status in _STATUSES:
             return _STATUSES[error.status]
         case aiohttp.ClientHttpProxyError():
             return f"the proxy refuses the connection (status {error.status})"
         case aiohttp.ClientResponseError() if error.status >= 500:
-            return f"it, or a proxy before it, answers with status {error.status}"
+            return f"it, or a proxy in front of it, answers with status {error.status}"
         case aiohttp.ClientResponseError():
             return f"the answer does not come from a Stepwell server (status {error.status})"
         case aiohttp.ClientConnectorError():

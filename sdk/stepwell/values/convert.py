@@ -209,7 +209,7 @@ def _histogram(array: np.ndarray[Any, Any]) -> dict[str, Any]:
     if array.dtype.kind not in "biuf":
         raise DataError(
             f"an array of {array.size} values of type {array.dtype} cannot be logged",
-            hint=f"only arrays of numbers become histograms; log at most {MAX_LIST_SIZE} values, or a list",
+            hint=f"only arrays of numbers become histograms; log at most {MAX_LIST_SIZE} values, or array.tolist()",
         )
     numbers = array.reshape(-1).astype(np.float64)
     if not np.isfinite(numbers).all():

@@ -2,7 +2,7 @@
 
 `frame.py` defines the unit in which logged data is spooled, sent, acknowledged and de-duplicated; `columns.py` defines
 the batches in which stored history is read back; `rules.py` defines what a key, name, time, text and value may be. The
-SDK and the server import these modules and `stepwell.errors`, and share nothing else.
+SDK and the server import these modules and `stepwell.errors`; only the server's commands import more (`stepwell.cli`).
 """
 
 from stepwell.wire.frame import (

@@ -121,7 +121,7 @@ def encode(columns: Sequence[Column], rows: int, head: Mapping[str, Any] | None 
         values = column.values
         count = len(values)
         if count != (rows if column.rows is None else len(column.rows)):
-            raise ValueError(f"column {column.name!r} has {count} values for other rows")
+            raise ValueError(f"column {column.name!r} has {count} values, which is not its number of rows")
         item: dict[str, Any] = {"name": column.name, "length": count}
         if isinstance(values, np.ndarray):
             if (dtype := values.dtype.newbyteorder("<").str) not in _NUMBERS:
@@ -173,7 +173,7 @@ def decode(raw: bytes | bytearray | memoryview) -> Batch:
     """
     view = memoryview(raw).cast("B")
     if len(view) < HEADER_BYTES or len(view) != length(view):
-        raise FrameCorruptError("a batch of columns is cut off", detail=f"{len(view)} bytes came")
+        raise FrameCorruptError("a batch of columns is cut off", detail=f"{len(view)} bytes arrived")
     _, _, _, head_bytes, crc, body_bytes = _HEADER.unpack_from(view)
     if zlib.crc32(view[HEADER_BYTES:]) != crc:
         raise FrameCorruptError("a batch of columns is damaged", detail="its checksum is wrong")
@@ -208,7 +208,7 @@ def _column(item: dict[str, Any], body: memoryview, rows: int) -> Column:
     if at is None and count != rows:
         raise ValueError(f"column {item['name']!r} has {count} values for {rows} rows")
     if at is not None and count and not (at[0] >= 0 and at[-1] < rows and bool((np.diff(at) > 0).all())):
-        raise ValueError(f"the rows of column {item['name']!r} are out of order")
+        raise ValueError(f"the rows of column {item['name']!r} are out of order or out of range")
     if dtype in _NUMBERS:
         return Column(item["name"], _buffer(body, item["data"], count, dtype), at)
     if dtype != "json":
@@ -224,7 +224,7 @@ def _column(item: dict[str, Any], body: memoryview, rows: int) -> Column:
 def _buffer(body: memoryview, at: int, count: int, dtype: str) -> Any:
     size = count * _NUMBERS[dtype]
     if at % 8 or at < 0 or count < 0 or at + size > len(body):
-        raise ValueError(f"a buffer of {count} × {dtype} at {at} lies outside")
+        raise ValueError(f"a buffer of {count} × {dtype} at {at} lies outside of the body")
     return np.frombuffer(body, dtype, count, at)
 
 

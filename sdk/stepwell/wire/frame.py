@@ -165,6 +165,7 @@ def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
     """Encodes a tombstone, which takes the place of a frame that could not be kept.
 
     Args:
+        session, seq: those of the frame.
         dropped: the number of points and objects lost with it, as far as known.
     """
     return _seal(KIND_TOMBSTONE, session, seq, 0, 0, 0, dropped, [])

@@ -36,6 +36,6 @@ MAX_BLOCKS = 16_384
 #: The most frames that a sender may have in flight; the ledger remembers at least as many checksums, so that a repeated
 #: frame can be told from a conflicting one.
 WINDOW_FRAMES = 256
-#: The largest WebSocket message. Frames form a stream that is cut into messages; a large frame takes several. The limit
-#: is small, so that the partial messages of ten thousand connections stay below a gigabyte.
+#: The largest WebSocket message to the server. Frames form a stream that is cut into messages; a large frame takes
+#: several. The limit is small, so that the partial messages of ten thousand connections stay below a gigabyte.
 MAX_MESSAGE_BYTES = 64 * 1024

@@ -44,7 +44,7 @@ def unpack_names(names: bytes, count: int) -> list[str]:
     end = 2 * count + sum(lengths)
     if end > len(names) or len(names) - end >= 8 or any(names[end:]):
         raise FrameCorruptError(
-            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} there"
+            "the names of a block do not fill their space", detail=f"{end} bytes claimed, {len(names)} found"
         )
     raw: list[bytes] = []
     position = 2 * count

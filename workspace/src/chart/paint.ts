@@ -35,7 +35,7 @@ export interface Paint {
   lines: readonly Line[];
   /** The mean of writers and of smoothed series is a line of its own, in front of the faint points. */
   smooth: boolean;
-  /** The hovered run, drawn bold; the others are dimmed. */
+  /** The hovered line, drawn bold; the others are dimmed. */
   hovered: string | null;
   marks: readonly Mark[];
 }
@@ -45,10 +45,10 @@ export function paint(ctx: Pen, frame: Frame, what: Paint, theme: Theme): void {
   ctx.beginPath();
   ctx.rect(frame.left, frame.top - 3 * frame.ratio, frame.width + 6 * frame.ratio, frame.height + 4 * frame.ratio);
   ctx.clip();
-  const order = what.lines.toSorted((a, b) => Number(a.run === what.hovered) - Number(b.run === what.hovered));
+  const order = what.lines.toSorted((a, b) => Number(a.id === what.hovered) - Number(b.id === what.hovered));
   for (const line of order) {
     const colour = theme.lines[line.slot % theme.lines.length]!;
-    const dim = what.hovered !== null && what.hovered !== line.run;
+    const dim = what.hovered !== null && what.hovered !== line.id;
     const banded = line.buckets.minWriter !== null;
     ctx.strokeStyle = ctx.fillStyle = colour;
     if (banded) {
@@ -61,7 +61,7 @@ export function paint(ctx: Pen, frame: Frame, what: Paint, theme: Theme): void {
       points(ctx, frame, line);
     }
     ctx.globalAlpha = dim ? theme.dimOpacity : 1;
-    ctx.lineWidth = (what.hovered === line.run ? 2.25 : 1.5) * frame.ratio;
+    ctx.lineWidth = (what.hovered === line.id ? 2.25 : 1.5) * frame.ratio;
     ctx.setLineDash(dashOf(line.slot).map((length) => length * frame.ratio));
     if (banded || what.smooth) stroke(ctx, frame, line.xm, line.smoothed);
     else points(ctx, frame, line);

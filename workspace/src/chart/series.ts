@@ -8,7 +8,10 @@ import { type Method, smooth } from "../model/smoothing.ts";
 import { type Axis, isTimed } from "../model/view.ts";
 
 export interface Input {
+  /** Its own in a chart: the run, and the metric where there are several. */
+  id: string;
   run: string;
+  metric: string;
   name: string;
   slot: number;
   running: boolean;
@@ -80,7 +83,7 @@ export function lineThrough(name: string, slot: number, x: Float64Array, y: Floa
     ...{ firstStep: x, lastStep: x, odd: y.map((at) => (Number.isFinite(at) ? 0 : 1)) },
     ...{ minWriter: null, maxWriter: null, time: null, along: null },
   };
-  const about = { run: name, name, slot, running: false, startedAt: 0, writers: [] };
+  const about = { id: name, run: name, metric: "", name, slot, running: false, startedAt: 0, writers: [] };
   return { ...about, buckets, x0: x, x1: x, xm: x, smoothed: finite };
 }
 
@@ -95,8 +98,19 @@ export function rangeOf(lines: readonly { x0: Float64Array; x1: Float64Array }[]
   return low <= high ? [low, high] : null;
 }
 
-/** The range of y within [from, to], including every drawn extreme. */
-export function heightOf(lines: readonly Line[], from: number, to: number, log: boolean): [number, number] {
+/**
+ * The range of y within [from, to], including every drawn extreme.
+ *
+ * @param floor the low end, where it was chosen; and `ceiling` the high one
+ */
+export function heightOf(
+  lines: readonly Line[],
+  from: number,
+  to: number,
+  log: boolean,
+  floor?: number,
+  ceiling?: number,
+): [number, number] {
   let [low, high] = [Infinity, -Infinity];
   for (const { x0, x1, buckets } of lines) {
     for (let i = Math.max(0, lowerBound(x1, from) - 1); i < x0.length; i += 1) {
@@ -108,7 +122,13 @@ export function heightOf(lines: readonly Line[], from: number, to: number, log: 
       if (x0[i]! > to) break;
     }
   }
-  return padded(low, high, log);
+  const [least, most] = padded(low, high, log);
+  const bottom = floor !== undefined && (!log || floor > 0) ? floor : least;
+  const top = ceiling !== undefined && (!log || ceiling > 0) ? ceiling : most;
+  if (bottom < top) return [bottom, top];
+  // Everything lies beyond the chosen end: the lines are outside of the picture, as was chosen.
+  const span = log ? Math.abs(bottom) * 9 : Math.abs(bottom) || 1;
+  return floor !== undefined ? [bottom, bottom + span] : [log ? top / 10 : top - (Math.abs(top) || 1), top];
 }
 
 export interface Hit {

@@ -6,6 +6,7 @@ import { view } from "../state.ts";
 import { type ApiError, get, isAbort, type MetricNames, type Run, runRoute, told } from "./api.ts";
 import { AlongSource } from "./along.ts";
 import { Charts } from "./charts.ts";
+import { ProjectLayout } from "./layout.ts";
 import { Live, type News } from "./live.ts";
 import type { PanelData, PanelSource } from "./panel.ts";
 import { RunList } from "./runs.ts";
@@ -21,6 +22,7 @@ export class Project {
   readonly list = new RunList();
   readonly charts: PanelSource;
   readonly live: Live;
+  readonly layout: ProjectLayout;
   readonly panels = new Set<PanelData>();
   readonly metrics = signal<MetricNames | null>(null);
   readonly error = signal<ApiError | null>(null);
@@ -48,6 +50,7 @@ export class Project {
     this.#entity = entity;
     this.#project = project;
     this.charts = new AlongSource(new Charts(this.path));
+    this.layout = new ProjectLayout(this.path);
     this.live = new Live((news) => this.#take(news));
     const wanted = computed(() => (one === null ? view.value.runs : [one])?.slice(0, MOST) ?? null);
     this.drawn = computed(() => {
@@ -76,6 +79,7 @@ export class Project {
     this.#abort.abort();
     clearTimeout(this.#timer);
     this.live.close();
+    this.layout.close();
     this.list.close();
   }
 

@@ -1,13 +1,14 @@
 // Everything that can be gone to from a page: pages, saved views, runs, metrics and projects.
 
 import { signal } from "@preact/signals";
+import { idOf } from "../model/layout.ts";
 import type { Target } from "../model/palette.ts";
 import { compareHref, type Place, runHref, runsHref, sqlHref, TABS, workspaceHref } from "../model/place.ts";
-import { DEFAULT, query } from "../model/view.ts";
+import { savedOf } from "../model/saved.ts";
+import { DEFAULT, fragment, query } from "../model/view.ts";
 import { view } from "../state.ts";
 import { get, type MetricNames, type Project } from "./api.ts";
 import { findRuns } from "./find.ts";
-import { SavedViews } from "./saved.ts";
 
 const RUNS = 8;
 const PAUSE_MS = 120;
@@ -36,11 +37,14 @@ export class Targets {
     );
     if (!("project" in place)) return;
     const { entity, project } = place;
-    const { views } = new SavedViews(`${entity}/${project}`);
-    this.#add(
-      views.value.map(({ name, page, query: saved }) => ({
-        ...{ kind: "View", title: name, href: HREFS[page](entity, project) + saved },
-      })),
+    get<{ views: unknown }>("/v1/layout", { path: `${entity}/${project}` }, this.#abort.signal).then(
+      ({ views }) =>
+        this.#add(
+          savedOf(views).map(({ name, page, query: saved, layout }) => ({
+            ...{ kind: "View", title: name, href: HREFS[page](entity, project) + saved + fragment({ layout }) },
+          })),
+        ),
+      none,
     );
     get<MetricNames>("/v1/metrics", { path: `${entity}/${project}` }, this.#abort.signal).then(
       ({ metrics }) =>
@@ -98,7 +102,7 @@ export class Targets {
 // With the runs and the settings of charts as they are.
 function inFull(metric: string): string {
   const { runs, filter, order, axis, method, weight, log, cut } = view.peek();
-  return query({ ...DEFAULT, runs, filter, order, axis, method, weight, log, cut, full: metric });
+  return query({ ...DEFAULT, runs, filter, order, axis, method, weight, log, cut, full: idOf(metric) });
 }
 
 function pagesOf(place: Place): Target[] {

@@ -33,6 +33,15 @@ export function search(metrics: readonly string[], query: string): string[] {
   return metrics.filter((metric) => pattern(metric));
 }
 
+/** Whether a text is a valid regular expression. */
+export function isPattern(query: string): boolean {
+  try {
+    return new RegExp(query, "iu").source !== "";
+  } catch {
+    return false;
+  }
+}
+
 function matcher(query: string): (text: string) => boolean {
   try {
     const pattern = new RegExp(query, "iu");

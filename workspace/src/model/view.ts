@@ -1,18 +1,13 @@
 // The view of a page as the query of its URL. Pure. Parsing never fails: unknown keys are kept, invalid values are
 // named and left out, so a link from another version still opens.
 
+import { type Axis, axisOf } from "./axis.ts";
+import { AUTOMATIC, type Layout } from "./layout.ts";
+import { isSame, parseLayoutText, textOf } from "./layout-json.ts";
 import { type Cut } from "./sections.ts";
 import { METHODS, type Method } from "./smoothing.ts";
 
-/** A metric is an axis as "metric:epoch". */
-export type Axis = "step" | "relative" | "time" | `metric:${string}`;
-export const AXES = ["step", "relative", "time"] as const;
-export const AXIS_WORDS = { step: "Step", relative: "Relative time", time: "Wall time" } as const;
-
-/** The metric of an axis; null: it is an axis of steps or times. */
-export const metricOf = (axis: Axis): string | null =>
-  axis.startsWith("metric:") ? axis.slice("metric:".length) : null;
-export const isTimed = (axis: Axis): axis is "relative" | "time" => axis === "relative" || axis === "time";
+export { AXES, AXIS_WORDS, type Axis, isTimed, metricOf } from "./axis.ts";
 
 export interface View {
   /** The drawn runs, by id; null: the newest ones. */
@@ -36,8 +31,12 @@ export interface View {
   cut: Cut;
   /** The zoomed range, in units of the axis; null: everything. */
   zoom: readonly [number, number] | null;
-  /** The metric in full screen. */
+  /** The panel in full screen; for most, its metric. */
   full: string;
+  /** How the charts are arranged; null: as the project's layout says. In the fragment, which servers do not bound. */
+  layout: Layout | null;
+  /** Whether archived runs are listed, too. */
+  archived: boolean;
   /** Whether the comparison also shows keys with the same value in all runs. */
   same: boolean;
   /** The query of the SQL page; null: the one to start with. */
@@ -61,6 +60,8 @@ export const DEFAULT: View = {
   cut: "first",
   zoom: null,
   full: "",
+  layout: null,
+  archived: false,
   same: false,
   sql: null,
   chart: null,
@@ -68,7 +69,7 @@ export const DEFAULT: View = {
 
 const KNOWN = new Set([
   ...["runs", "q", "filter", "order", "cols", "group", "open", "x", "smooth", "w", "log", "cut", "from", "to", "full"],
-  ...["same", "sql", "chart"],
+  ...["same", "sql", "chart", "archived"],
 ]);
 const GROUP = /^(state|tags|group|job_type|host|username|(config|summary)\..+)$/u;
 const ORDER = /^[+-](created_at|display_name|state|last_step|duration|config\..+|summary_metrics\..+)$/u;
@@ -81,7 +82,8 @@ export interface Parsed {
   rest: [string, string][];
 }
 
-export function parse(query: string): Parsed {
+/** @param fragment of the address: "" or beginning with "#" */
+export function parse(query: string, fragment = ""): Parsed {
   const given = new URLSearchParams(query);
   const ignored: string[] = [];
   const one = <T>(key: string, fallback: T, read: (text: string) => T | undefined): T => {
@@ -117,6 +119,8 @@ export function parse(query: string): Parsed {
     cut: one<Cut>("cut", DEFAULT.cut, (text) => (text === "first" || text === "last" ? text : undefined)),
     zoom: from !== null && to !== null && from < to ? [from, to] : null,
     full: given.get("full") ?? DEFAULT.full,
+    layout: layoutOf(fragment, ignored),
+    archived: one("archived", DEFAULT.archived, flag),
     same: one("same", DEFAULT.same, flag),
     sql: given.get("sql"),
     chart: given.has("chart") ? given.getAll("chart") : null,
@@ -124,9 +128,17 @@ export function parse(query: string): Parsed {
   return { view, ignored, rest: [...given].filter(([key]) => !KNOWN.has(key)) };
 }
 
-function axisOf(text: string): Axis | undefined {
-  if (text.startsWith("metric:") && text !== "metric:") return text as Axis;
-  return AXES.find((axis) => axis === text);
+function layoutOf(fragment: string, ignored: string[]): Layout | null {
+  const text = new URLSearchParams(fragment.slice(1)).get("layout");
+  if (text === null) return null;
+  const layout = parseLayoutText(text);
+  if (layout === null) ignored.push("layout");
+  return layout;
+}
+
+/** The fragment of a view, "" or beginning with "#"; without one, a link shows the project's layout. */
+export function fragment({ layout }: Pick<View, "layout">): string {
+  return layout === null || isSame(layout, AUTOMATIC) ? "" : `#${new URLSearchParams({ layout: textOf(layout) })}`;
 }
 
 /** The query of a view, "" or beginning with "?", without defaults. */
@@ -153,6 +165,7 @@ export function query(view: View, rest: readonly [string, string][] = []): strin
     made.set("to", String(view.zoom[1]));
   }
   put("full", view.full, DEFAULT.full);
+  if (view.archived) made.set("archived", "1");
   if (view.same) made.set("same", "1");
   if (view.sql !== null) made.set("sql", view.sql);
   if (view.chart !== null) for (const name of view.chart) made.append("chart", name);

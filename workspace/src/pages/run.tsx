@@ -11,6 +11,7 @@ import { runHref, runsHref, type Tab, TABS, workspaceHref } from "../model/place
 import { query, DEFAULT } from "../model/view.ts";
 import { Icon } from "../parts/icon.tsx";
 import { Failure, Note, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
+import { LayoutNote, PageSettings } from "../parts/layout-note.tsx";
 import { Sections } from "../parts/sections.tsx";
 import { isTyping, onChartKey } from "../parts/keys.ts";
 import { axesOf, Toolbar } from "../parts/toolbar.tsx";
@@ -132,7 +133,10 @@ export default function RunPage({
       {problem && <Failure error={problem} again={() => project.retry()} />}
       {tab === "charts" ? (
         <main class="charts">
-          <Toolbar metrics={axesOf(project.metrics.value)} />
+          <Toolbar metrics={axesOf(project.metrics.value)}>
+            <PageSettings project={project} />
+          </Toolbar>
+          <LayoutNote project={project} />
           {project.metrics.value && project.metrics.value.metrics.length === 0 ? (
             <div class="empty">
               <h1>No numbers yet</h1>

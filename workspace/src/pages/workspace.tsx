@@ -9,6 +9,7 @@ import { runHref } from "../model/place.ts";
 import { Failure, Note, slotOf, StateMark, Swatch } from "../parts/marks.tsx";
 import { FilterField } from "../parts/filter.tsx";
 import { Icon } from "../parts/icon.tsx";
+import { LayoutNote, PageSettings } from "../parts/layout-note.tsx";
 import { Sections } from "../parts/sections.tsx";
 import { onChartKey } from "../parts/keys.ts";
 import { axesOf, Toolbar } from "../parts/toolbar.tsx";
@@ -43,8 +44,10 @@ export default function Workspace({ entity, project: name }: { entity: string; p
         <Aside project={project} close={() => (sheet.value = false)} />
         <main>
           <Toolbar metrics={axesOf(project.metrics.value)}>
+            <PageSettings project={project} />
             <Views entity={entity} project={name} page="workspace" />
           </Toolbar>
+          <LayoutNote project={project} />
           <Notes project={project} />
           <Body project={project} drawn={drawn} total={total} />
         </main>

@@ -7,6 +7,10 @@ import { Icon, type IconName } from "./icon.tsx";
 export interface Item {
   word: string;
   run: () => void;
+  /** The keys that do the same. */
+  keys?: string;
+  /** The last of its group. */
+  last?: boolean;
   /** Why it is not possible; "": it is. */
   why?: string;
 }
@@ -25,6 +29,7 @@ export function Menu({ label, icon, items }: Props) {
   useEffect(() => {
     if (!open.value) return undefined;
     entries()[0]?.focus();
+    box.current?.querySelector(".menu")?.scrollIntoView({ block: "nearest" });
     const outside = (event: Event): void => {
       if (event.target instanceof Node && !box.current?.contains(event.target)) open.value = false;
     };
@@ -60,10 +65,11 @@ export function Menu({ label, icon, items }: Props) {
       </button>
       {open.value && (
         <div class="pop menu" role="menu" aria-label={label}>
-          {items().map(({ word, run, why }) => (
+          {items().map(({ word, run, why, keys, last }) => (
             <button
               key={word}
               role="menuitem"
+              class={last ? "last" : ""}
               tabIndex={-1}
               aria-disabled={why ? true : undefined}
               title={why}
@@ -74,6 +80,11 @@ export function Menu({ label, icon, items }: Props) {
               }}
             >
               {word}
+              {keys && (
+                <span class="key" aria-hidden="true">
+                  {keys}
+                </span>
+              )}
             </button>
           ))}
         </div>

@@ -14,21 +14,23 @@ import type { Item } from "./menu.tsx";
 const RATIO = 2;
 
 interface Chart {
-  metric: string;
+  title: string;
   /** entity/project; null: SQL does not have these metrics as points. */
   path: string | null;
-  data: PanelData;
+  /** The data of each metric. */
+  data: ReadonlyMap<string, PanelData>;
   lines: readonly Line[];
   axis: Axis;
   zoom: readonly [number, number] | null;
-  smooth: boolean;
+  /** The smoothing in words; "": there is none. */
+  smoothing: string;
   plot: Plot | null;
   host: HTMLElement | null;
 }
 
 export function panelItems(chart: Chart): Item[] {
   const why = chart.lines.length === 0 ? "Nothing is drawn" : "";
-  const name = chart.metric.replaceAll(/[^\w.-]+/gu, "-");
+  const name = chart.title.replaceAll(/[^\w.-]+/gu, "-");
   const items: Item[] = [
     { word: "Save as PNG", why, run: () => savePng(chart, `${name}.png`) },
     { word: "Save as SVG", why, run: () => saveSvg(chart, `${name}.svg`) },
@@ -43,20 +45,24 @@ function copy(text: string): void {
   void navigator.clipboard?.writeText(text).catch(() => undefined);
 }
 
-function rows({ lines, axis, smooth, zoom }: Chart): unknown[][] {
-  return rowsOf(lines, axis, smooth, zoom ?? [-Infinity, Infinity]);
+function rows({ lines, axis, smoothing, zoom }: Chart): unknown[][] {
+  return rowsOf(lines, axis, smoothing !== "", zoom ?? [-Infinity, Infinity]);
 }
 
-function sql({ metric, data, lines, axis, zoom }: Chart, path: string): string {
-  const [entity = "", project = ""] = path.split("/");
-  const drawn = lines.map(({ run, buckets: { width } }) => ({ run, width, ...data.askedFor(run) }));
+function sql({ data, lines, axis, zoom, smoothing }: Chart, path: string): string {
+  const slash = path.indexOf("/");
+  const [entity, project] = [path.slice(0, slash), path.slice(slash + 1)];
+  const drawn = lines.map(({ run, metric, buckets: { width } }) => ({
+    ...{ run, metric, width },
+    ...data.get(metric)!.askedFor(run),
+  }));
   const origin = lines.reduce(
     (least, { buckets }) => (buckets.origin < least ? buckets.origin : least),
     lines[0]!.buckets.origin,
   );
   const step = (at: number): string => String(origin + BigInt(Math.round(at)));
   const inside = axis === "step" && zoom ? ([step(Math.ceil(zoom[0])), step(Math.floor(zoom[1]))] as const) : null;
-  return sqlOf([entity, project], metric, drawn, axis, inside);
+  return sqlOf([entity, project], drawn, axis, inside, smoothing);
 }
 
 function saveSvg(chart: Chart, file: string): void {
@@ -64,7 +70,7 @@ function saveSvg(chart: Chart, file: string): void {
   if (!picture || !element || !colours) return;
   const size = { width: element.clientWidth, height: element.clientHeight };
   const pen = new SvgPen();
-  drawFigure(pen, chart.metric, picture, size, colours, 1);
+  drawFigure(pen, chart.title, picture, size, colours, 1);
   const whole = figureSize(size, picture);
   save(file, pen.svg(whole.width, whole.height), "image/svg+xml");
 }
@@ -78,6 +84,6 @@ function savePng(chart: Chart, file: string): void {
   [canvas.width, canvas.height] = [Math.round(whole.width * RATIO), Math.round(whole.height * RATIO)];
   const pen = canvas.getContext("2d");
   if (!pen) return;
-  drawFigure(pen, chart.metric, picture, size, colours, RATIO);
+  drawFigure(pen, chart.title, picture, size, colours, RATIO);
   canvas.toBlob((blob) => blob && saveBlob(file, blob), "image/png");
 }

@@ -16,16 +16,21 @@ export interface PanelState {
   why?: string;
 }
 
+/** A panel whose metrics have not been chosen, or whose pattern fits none. */
+export const NOTHING: PanelState = {
+  ...{ kind: "empty", badge: "", points: 0, title: "No metric here" },
+  why: "Its menu chooses metrics: some of the list, or all that a pattern matches.",
+};
+
 export function stateOf(
-  data: PanelData,
-  runs: readonly Run[],
+  sets: readonly { data: PanelData; runs: readonly Run[] }[],
   lines: readonly Line[],
   zoom: readonly [number, number] | null,
   axis: Axis,
 ): PanelState {
-  const entries = runs.map((run) => data.entries.get(run.id));
-  const failed = entries.find((entry) => entry?.error)?.error;
-  const waiting = runs.some((run, i) => !entries[i]?.error && !data.shownOf(run.id, axis).overview);
+  const entries = sets.flatMap(({ data, runs }) => runs.map((run) => ({ data, run, entry: data.entries.get(run.id) })));
+  const failed = entries.find(({ entry }) => entry?.error)?.entry?.error;
+  const waiting = entries.some(({ data, run, entry }) => !entry?.error && !data.shownOf(run.id, axis).overview);
   let [points, odd, buckets] = [0, 0, 0];
   for (const line of lines) {
     const [from, to] = zoom ? [lowerBound(line.x1, zoom[0]), lowerBound(line.x0, zoom[1])] : [0, line.x0.length];

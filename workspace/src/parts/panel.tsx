@@ -1,6 +1,7 @@
 // One chart: title, badge, plot, tooltip, and all of its states. Draws nothing while invisible.
 
 import { type Signal, useSignal, useSignalEffect } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { type Mark } from "../chart/paint.ts";
 import { Plot } from "../chart/plot.ts";
@@ -9,13 +10,16 @@ import { theme } from "../chart/theme.ts";
 import type { Run } from "../data/api.ts";
 import { PanelData, type PanelSource } from "../data/panel.ts";
 import { startedAt } from "../data/project.ts";
-import { type Axis, metricOf } from "../model/view.ts";
+import { PALETTE } from "../model/colours.ts";
+import type { Settings } from "../model/layout.ts";
+import { METHOD_WORDS } from "../model/smoothing.ts";
+import { AXIS_WORDS, metricOf } from "../model/view.ts";
 import { change, view } from "../state.ts";
 import { Icon } from "./icon.tsx";
 import { slotOf } from "./marks.tsx";
-import { Menu } from "./menu.tsx";
+import { type Item, Menu } from "./menu.tsx";
 import { panelItems } from "./panel-menu.ts";
-import { oddMarks, stateOf } from "./panel-state.ts";
+import { NOTHING, oddMarks, stateOf } from "./panel-state.ts";
 import { type Shown, summaryOf, Tip } from "./tip.tsx";
 
 /** CSS pixels per bucket: at two, the picture equals that of all points. */
@@ -31,78 +35,143 @@ export interface Surroundings {
   cross: Signal<number | null>;
 }
 
-interface Props {
-  project: Surroundings;
+/** A metric of a chart and the runs that have it. */
+export interface Trace {
   metric: string;
   runs: readonly Run[];
-  /** An axis other than that of the page. */
-  axis?: Axis;
+}
+
+interface Props {
+  project: Surroundings;
+  /** What full screen names it by. */
+  id: string;
+  title: string;
+  traces: readonly Trace[];
+  /** Other settings than those of the page. */
+  settings?: Settings;
   full?: boolean;
   marks?: readonly Mark[];
+  /** What an arranged panel has beside its chart. */
+  frame?: Frame;
+  /** Says more than the badge of a chart. */
+  note?: string;
+}
+
+/** How a panel takes part in a layout. */
+export interface Frame {
+  class: string;
+  items: () => readonly Item[];
+  onKeyDown: (event: KeyboardEvent) => void;
+  /** The pointer takes the panel by its title. */
+  onGrab: (event: PointerEvent) => void;
+  children: ComponentChildren;
 }
 
 const NO_MARKS: readonly Mark[] = [];
+const NO_SETTINGS: Settings = {};
 
-export function Panel({ project, metric, runs, axis: own, full = false, marks = NO_MARKS }: Props) {
+/** The same list as long as its parts are the same, so that nothing is drawn in vain. */
+function useSame(traces: readonly Trace[]): readonly Trace[] {
+  const kept = useRef(traces);
+  const same =
+    kept.current.length === traces.length &&
+    kept.current.every(({ metric, runs }, i) => metric === traces[i]!.metric && runs === traces[i]!.runs);
+  if (!same) kept.current = traces;
+  return kept.current;
+}
+
+export function Panel({
+  project,
+  id,
+  title,
+  traces: given,
+  settings = NO_SETTINGS,
+  full = false,
+  marks = NO_MARKS,
+  frame,
+  note = "",
+}: Props) {
   const figure = useRef<HTMLElement>(null);
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const seen = useSignal(false);
   const version = useSignal(0);
   const tip = useSignal<Shown | null>(null);
-  const data = useMemo(() => new PanelData(metric, project.charts, () => (version.value += 1)), [metric, project]);
+  const traces = useSame(given);
+  const names = traces.map(({ metric }) => metric).join("\n");
+  const data = useMemo(
+    () =>
+      new Map(traces.map(({ metric }) => [metric, new PanelData(metric, project.charts, () => (version.value += 1))])),
+    [names, project],
+  );
 
   useEffect(() => {
-    project.panels.add(data);
+    for (const one of data.values()) project.panels.add(one);
     const observer = new IntersectionObserver(
       ([entry]) => {
         seen.value = entry!.isIntersecting;
-        data.seen(seen.value);
+        for (const one of data.values()) one.seen(seen.value);
       },
       { rootMargin: NEAR },
     );
     observer.observe(figure.current!);
     return () => {
       observer.disconnect();
-      project.panels.delete(data);
-      data.close();
+      for (const one of data.values()) {
+        project.panels.delete(one);
+        one.close();
+      }
     };
   }, [data]);
 
-  const { method, weight, log } = view.value;
-  const axis = own ?? view.value.axis;
-  // A metric as the axis of this chart alone: zoom and cursor are in other units than those of the others.
-  const apart = own !== undefined && metricOf(own) !== null;
+  const page = view.value;
+  const { method, weight, log, axis, low, high } = { ...page, ...settings };
+  // An axis of this chart alone: zoom and cursor are in other units than those of the others.
+  const apart = axis !== page.axis;
   const alone = useSignal<readonly [number, number] | null>(null);
-  const zoom = apart ? alone.value : view.value.zoom;
+  const zoom = apart ? alone.value : page.zoom;
+  const wide = frame?.class ?? "";
   useEffect(() => {
     const width = host.current?.clientWidth || 400;
-    const wanted = runs.map((run) => ({ id: run.id, startedAt: startedAt(run) }));
-    data.show({ runs: wanted, axis, zoom, buckets: Math.max(50, Math.round((width - 54) / PER_BUCKET)) });
-  }, [data, runs, axis, zoom, seen.value]);
+    const buckets = Math.max(50, Math.round((width - 54) / PER_BUCKET));
+    for (const { metric, runs } of traces) {
+      const wanted = runs.map((run) => ({ id: run.id, startedAt: startedAt(run) }));
+      data.get(metric)!.show({ runs: wanted, axis, zoom, buckets });
+    }
+  }, [data, traces, axis, zoom, seen.value, wide]);
 
   const drawn = useMemo(() => {
-    const inputs: Input[] = runs.flatMap((run) => {
-      const { overview, fine } = data.shownOf(run.id, axis);
-      if (!overview) return [];
-      return [
-        {
-          run: run.id,
-          name: run.display_name,
-          slot: slotOf(run),
-          running: run.state === "running",
-          startedAt: startedAt(run),
-          writers: overview.writers,
-          overview: overview.buckets,
-          fine: zoom ? (fine?.buckets ?? null) : null,
-        },
-      ];
-    });
+    const several = traces.length > 1;
+    const alike = new Set(traces.flatMap(({ runs }) => runs.map((run) => run.id))).size <= 1;
+    const inputs: Input[] = traces.flatMap(({ metric, runs }, number) =>
+      runs.flatMap((run) => {
+        const { overview, fine } = data.get(metric)!.shownOf(run.id, axis);
+        if (!overview) return [];
+        // Metrics of one run have colours; those of several runs have the run's colour, and strokes of their own.
+        const slot = alike ? number : (slotOf(run) % PALETTE) + PALETTE * number;
+        const name = alike ? metric : `${run.display_name}, ${metric}`;
+        return [
+          {
+            id: several ? `${run.id}\n${metric}` : run.id,
+            run: run.id,
+            metric,
+            name: several ? name : run.display_name,
+            slot: several ? slot : slotOf(run),
+            running: run.state === "running",
+            startedAt: startedAt(run),
+            writers: overview.writers,
+            overview: overview.buckets,
+            fine: zoom ? (fine?.buckets ?? null) : null,
+          },
+        ];
+      }),
+    );
     const lines = linesOf(inputs, { axis, method, weight, log });
     return { lines, origin: originOf(inputs), range: zoom ? ([...zoom] as [number, number]) : rangeOf(lines) };
-  }, [version.value, runs, axis, method, weight, log, zoom]);
+  }, [version.value, traces, axis, method, weight, log, zoom]);
   const { lines, origin, range } = drawn;
-  const state = stateOf(data, runs, lines, zoom, axis);
+  const sets = traces.map(({ metric, runs }) => ({ data: data.get(metric)!, runs }));
+  const state = traces.length > 0 ? stateOf(sets, lines, zoom, axis) : NOTHING;
   const smooth = method !== "none" && weight > 0;
   const picture = () => {
     let [from, to] = range ?? [0, 1];
@@ -115,7 +184,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
       axis,
       log,
       x: [from, to] as [number, number],
-      y: heightOf(lines, from, to, log),
+      y: heightOf(lines, from, to, log, low, high),
       origin,
     };
   };
@@ -145,8 +214,8 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
       plot.current = null;
       tip.value = null;
     };
-  }, [live, metric, apart]);
-  useEffect(() => plot.current?.show(picture()), [drawn, smooth, log, marks]);
+  }, [live, id, apart]);
+  useEffect(() => plot.current?.show(picture()), [drawn, smooth, log, marks, low, high]);
   useSignalEffect(() => {
     const colours = theme.value;
     if (colours) plot.current?.retheme(colours);
@@ -159,7 +228,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
   const onKey = (event: KeyboardEvent): void => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const line = lines[0];
-    if (!step || !line || full || !plot.current) return;
+    if (!step || !line || full || !plot.current || event.ctrlKey || event.altKey) return;
     event.preventDefault();
     const at = tip.value ? hits([line], tip.value.x, Infinity)[0]!.index : step > 0 ? -1 : line.xm.length;
     const index = Math.min(line.xm.length - 1, Math.max(0, at + step * (event.shiftKey ? 10 : 1)));
@@ -170,38 +239,43 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
     plot.current.cross(x);
   };
 
-  const slash = metric.lastIndexOf("/") + 1;
+  const slash = traces.length === 1 && title === traces[0]!.metric ? title.lastIndexOf("/") + 1 : 0;
+  const smoothing = smooth ? `${METHOD_WORDS[method]}, ${weight.toFixed(2)}` : "";
+  const over = settings.axis === undefined ? null : (metricOf(axis) ?? AXIS_WORDS[axis as "step"].toLowerCase());
   return (
     <figure
-      class={`panel${full ? " full" : ""}`}
+      class={`panel${full ? " full" : ""}${frame ? ` ${frame.class}` : ""}`}
       ref={figure}
-      data-metric={metric}
+      onKeyDown={frame?.onKeyDown}
+      data-metric={id}
+      data-panel={frame ? id : undefined}
       data-state={state.kind}
       data-points={state.points}
     >
-      <figcaption>
-        <span class="pt cut" title={metric}>
-          <span class="dim">{metric.slice(0, slash)}</span>
-          {metric.slice(slash)}
-          {apart && <span class="dim"> over {metricOf(axis)}</span>}
+      <figcaption onPointerDown={frame?.onGrab}>
+        <span class="pt cut" title={title}>
+          <span class="dim">{title.slice(0, slash)}</span>
+          {title.slice(slash)}
+          {apart && over && <span class="dim"> over {over}</span>}
         </span>
         <span class="grow" />
-        <span class="badge cut">{state.badge}</span>
+        <span class="badge cut">{[note, state.badge].filter(Boolean).join(", ")}</span>
         <span class="acts">
           <Menu
-            label={`Save or copy ${metric}`}
+            label={`${frame ? "Arrange, save" : "Save"} or copy ${title}`}
             icon="more"
-            items={() =>
-              panelItems({
-                ...{ metric, path: project.path, data, lines, axis, zoom, smooth },
+            items={() => [
+              ...(frame?.items() ?? []),
+              ...panelItems({
+                ...{ title, path: project.path, data, lines, axis, zoom, smoothing },
                 ...{ plot: plot.current, host: host.current },
-              })
-            }
+              }),
+            ]}
           />
           <button
             class="btn quiet mini"
-            aria-label={full ? "Close full screen" : `${metric} in full screen`}
-            onClick={() => change({ full: full ? "" : metric })}
+            aria-label={full ? "Close full screen" : `${title} in full screen`}
+            onClick={() => change({ full: full ? "" : id })}
           >
             <Icon name={full ? "x" : "full"} />
           </button>
@@ -213,7 +287,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
           ref={host}
           role="img"
           tabIndex={0}
-          aria-label={summaryOf(metric, lines, axis)}
+          aria-label={summaryOf(title, lines, axis)}
           onKeyDown={onKey}
           onBlur={() => {
             tip.value = null;
@@ -230,7 +304,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
           <span>{state.why}</span>
           {state.kind === "failed" && (
             <span class="row">
-              <button class="btn" onClick={() => data.retry()}>
+              <button class="btn" onClick={() => data.forEach((one) => one.retry())}>
                 Try again
               </button>
             </span>
@@ -238,6 +312,7 @@ export function Panel({ project, metric, runs, axis: own, full = false, marks = 
         </div>
       )}
       {tip.value && <Tip shown={tip.value} axis={axis} origin={origin} smooth={smooth} />}
+      {frame?.children}
     </figure>
   );
 }
@@ -249,8 +324,8 @@ function shownAt(lines: readonly Line[], plot: Plot, x: number, top: number, ele
   const dots = found.map((hit: Hit) => {
     const [left, at] = plot.at(hit.x, hit.y);
     const distance = Math.abs(at - (top + 6));
-    if (distance < least) [least, nearest] = [distance, hit.line.run];
-    return { run: hit.line.run, slot: hit.line.slot, left, top: at };
+    if (distance < least) [least, nearest] = [distance, hit.line.id];
+    return { id: hit.line.id, slot: hit.line.slot, left, top: at };
   });
   const [left] = plot.at(x, 1);
   return { x, hits: found, nearest, dots, left, width: element.clientWidth };

@@ -7,7 +7,8 @@ import { useEffect, useRef } from "preact/hooks";
 export function usePopover(close: () => void): RefObject<HTMLDivElement | null> {
   const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    box.current?.querySelector("input")?.focus();
+    box.current?.querySelector<HTMLElement>("input, select")?.focus();
+    box.current?.scrollIntoView({ block: "nearest" });
     const outside = (event: Event): void => {
       if (event.target instanceof Node && !box.current?.parentElement?.contains(event.target)) close();
     };

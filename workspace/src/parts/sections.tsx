@@ -6,11 +6,23 @@ import type { Mark } from "../chart/paint.ts";
 import type { Run } from "../data/api.ts";
 import type { Project } from "../data/project.ts";
 import * as format from "../model/format.ts";
+import {
+  added,
+  arrange,
+  type Placed,
+  type PlacedSection,
+  putBack,
+  type Settings,
+  settingsOf,
+  withSection,
+} from "../model/layout.ts";
 import { type Axis } from "../model/view.ts";
-import { search, type Section, sections } from "../model/sections.ts";
 import { change, view } from "../state.ts";
+import { ArrangedPanel, editing } from "./arranged.tsx";
+import { dragged } from "./drag.ts";
 import { Icon } from "./icon.tsx";
-import { Panel } from "./panel.tsx";
+import { Panel, type Trace } from "./panel.tsx";
+import { SettingsForm } from "./settings.tsx";
 
 const PER_PAGE = 48;
 const NO_RUNS: readonly Run[] = [];
@@ -22,9 +34,20 @@ interface Props {
   marks?: readonly Mark[];
 }
 
-export function Sections({ project, runs, marks }: Props) {
-  const { q, cut, full } = view.value;
+/** What panels need of the page. */
+interface Context {
+  project: Project;
+  names: readonly string[];
+  sections: readonly PlacedSection[];
+  traces: (panel: Placed) => readonly Trace[];
+  settings: (section: PlacedSection, panel: Placed) => Settings;
+  marks: readonly Mark[];
+}
+
+export function Sections({ project, runs, marks = NO_MARKS }: Props) {
+  const { q, cut, full, axis } = view.value;
   const found = project.metrics.value;
+  const layout = project.layout.shown.value;
   const names = useMemo(
     () => found?.metrics.filter((metric) => !metric.hidden).map((metric) => metric.name) ?? [],
     [found],
@@ -39,19 +62,22 @@ export function Sections({ project, runs, marks }: Props) {
       ]),
     );
   }, [found, runs]);
-  const having = (metric: string): readonly Run[] => owners.get(metric) ?? NO_RUNS;
   const axes = useMemo(
     () => new Map(found?.metrics.flatMap(({ name, x }): [string, Axis][] => (x ? [[name, `metric:${x}`]] : []))),
     [found],
   );
-  // What is chosen on the page goes before what the run has defined.
-  const axisOf = (metric: string): { axis?: Axis } => {
-    const axis = view.value.axis === "step" ? axes.get(metric) : undefined;
-    return axis === undefined ? {} : { axis };
+  const sections = useMemo(() => arrange(names, cut, layout, q), [names, cut, layout, q]);
+  // What was chosen, for the panel or on the page, goes before what the run has defined.
+  const settings = (section: PlacedSection, panel: Placed): Settings => {
+    const chosen = settingsOf(layout, section, panel);
+    const defined = new Set(panel.metrics.map((metric) => axes.get(metric)));
+    const [own] = defined.size === 1 ? defined : [];
+    return chosen.axis === undefined && own !== undefined && axis === "step" ? { ...chosen, axis: own } : chosen;
   };
-  const shown = search(names, q);
-  const made = sections(shown, cut);
-  if (found && names.length > 0 && shown.length === 0)
+  const traces = (panel: Placed): readonly Trace[] =>
+    panel.metrics.map((metric) => ({ metric, runs: owners.get(metric) ?? NO_RUNS }));
+  const context: Context = { project, names, sections, traces, settings, marks };
+  if (found && names.length > 0 && sections.length === 0)
     return (
       <div class="empty">
         <h1>No metric fits</h1>
@@ -63,87 +89,116 @@ export function Sections({ project, runs, marks }: Props) {
         </button>
       </div>
     );
+  const order = sections.flatMap((section) => section.panels.map((panel) => ({ section, panel })));
+  const shown = order.find(({ panel }) => panel.id === full);
   return (
-    <>
-      {made.map((section) => (
-        <Fold
-          key={section.name}
-          section={section}
-          project={project}
-          having={having}
-          axisOf={axisOf}
-          marks={marks ?? NO_MARKS}
-        />
+    <div class={dragged.value ? "dragging" : ""}>
+      {sections.map((section) => (
+        <Fold key={section.name} section={section} context={context} />
       ))}
-      {full && names.includes(full) && (
-        <FullScreen
-          project={project}
-          metric={full}
-          order={made.flatMap((section) => section.metrics)}
-          runs={having(full)}
-          {...axisOf(full)}
-          marks={marks ?? NO_MARKS}
-        />
-      )}
-    </>
+      {shown && <FullScreen {...shown} context={context} order={order.map(({ panel }) => panel.id)} />}
+    </div>
   );
 }
 
-interface FoldProps {
-  section: Section;
-  project: Project;
-  having: (metric: string) => readonly Run[];
-  axisOf: (metric: string) => { axis?: Axis };
-  marks: readonly Mark[];
-}
-
-function Fold({ section, project, having, axisOf, marks }: FoldProps) {
+function Fold({ section, context }: { section: PlacedSection; context: Context }) {
+  const { project, names } = context;
+  const { layout } = project;
   const open = useSignal(true);
+  const form = useSignal(false);
   const page = useSignal(0);
-  const { metrics } = section;
-  const pages = Math.ceil(metrics.length / PER_PAGE);
+  const { name, panels, gone } = section;
+  const title = name || "Charts";
+  const pages = Math.max(1, Math.ceil(panels.length / PER_PAGE));
   const at = Math.min(page.value, pages - 1);
   const from = at * PER_PAGE;
+  const aimed = dragged.value?.spot?.section === name && dragged.value.spot.beside === null;
+  const add = (): void => {
+    const [made, id] = added(layout.shown.peek(), { section: name });
+    editing.value = { id, form: "metrics" };
+    open.value = true;
+    page.value = Math.floor(panels.length / PER_PAGE);
+    change({ layout: made });
+  };
   return (
-    <section class="sec">
+    <section class={`sec${aimed ? " aimed" : ""}`} data-section={name}>
       <header>
         <button class="fold" aria-expanded={open.value} onClick={() => (open.value = !open.value)}>
           <Icon name={open.value ? "down" : "right"} />
-          <h2>{section.name || "Charts"}</h2>
-          <span>{format.counted(metrics.length, "metric")}</span>
+          <h2>{title}</h2>
+          <span>{format.counted(panels.length, "panel")}</span>
         </button>
-        {open.value && pages > 1 && (
-          <span class="row">
-            <button
-              class="btn quiet mini"
-              aria-label="Previous panels"
-              disabled={at === 0}
-              onClick={() => (page.value = at - 1)}
-            >
-              <Icon name="left" />
-            </button>
-            {from + 1}–{Math.min(from + PER_PAGE, metrics.length)}
-            <button
-              class="btn quiet mini"
-              aria-label="Next panels"
-              disabled={at === pages - 1}
-              onClick={() => (page.value = at + 1)}
-            >
-              <Icon name="right" />
-            </button>
-          </span>
+        {gone.length > 0 && (
+          <button
+            class="link"
+            title={gone.map((panel) => panel.title).join("\n")}
+            onClick={() => change({ layout: putBack(layout.shown.peek(), gone) })}
+          >
+            Put back {gone.length} removed
+          </button>
         )}
+        <span class="row">
+          {open.value && pages > 1 && (
+            <>
+              <button
+                class="btn quiet mini"
+                aria-label="Previous panels"
+                disabled={at === 0}
+                onClick={() => (page.value = at - 1)}
+              >
+                <Icon name="left" />
+              </button>
+              {from + 1}–{Math.min(from + PER_PAGE, panels.length)}
+              <button
+                class="btn quiet mini"
+                aria-label="Next panels"
+                disabled={at === pages - 1}
+                onClick={() => (page.value = at + 1)}
+              >
+                <Icon name="right" />
+              </button>
+            </>
+          )}
+          <span class="anchor">
+            <button
+              class="btn quiet mini"
+              aria-label={`Settings of ${title}`}
+              title="Settings of this section"
+              aria-expanded={form.value}
+              aria-pressed={Object.keys(section.settings).length > 0}
+              onClick={() => (form.value = !form.value)}
+            >
+              <Icon name="gear" />
+            </button>
+            {form.value && (
+              <SettingsForm
+                title={`Settings of ${title}`}
+                inherit="As the page"
+                settings={section.settings}
+                metrics={names}
+                change={(given) => change({ layout: withSection(layout.shown.peek(), name, given) })}
+                close={() => (form.value = false)}
+              />
+            )}
+          </span>
+          <button class="btn quiet mini" aria-label={`Add a panel to ${title}`} title="Add a panel" onClick={add}>
+            <Icon name="plus" />
+          </button>
+        </span>
       </header>
       {open.value && (
         <div class="grid">
-          {metrics.slice(from, from + PER_PAGE).map((metric) => (
-            <Panel
-              key={metric}
+          {panels.slice(from, from + PER_PAGE).map((panel) => (
+            <ArrangedPanel
+              key={panel.id}
               project={project}
-              metric={metric}
-              runs={having(metric)}
-              marks={marks}
-              {...axisOf(metric)}
+              metrics={names}
+              sections={context.sections}
+              section={section}
+              panel={panel}
+              traces={context.traces(panel)}
+              settings={context.settings(section, panel)}
+              marks={context.marks}
             />
           ))}
         </div>
@@ -153,15 +208,15 @@ function Fold({ section, project, having, axisOf, marks }: FoldProps) {
 }
 
 interface FullProps {
-  project: Project;
-  metric: string;
-  order: string[];
-  axis?: Axis;
-  runs: readonly Run[];
-  marks: readonly Mark[];
+  context: Context;
+  section: PlacedSection;
+  panel: Placed;
+  /** All panels, in the order in which the arrow keys go through them. */
+  order: readonly string[];
 }
 
-function FullScreen({ project, metric, order, axis, runs, marks }: FullProps) {
+function FullScreen({ context, section, panel, order }: FullProps) {
+  const { id, title } = panel;
   useEffect(() => {
     const before = document.activeElement;
     return () => before instanceof HTMLElement && before.focus();
@@ -170,22 +225,23 @@ function FullScreen({ project, metric, order, axis, runs, marks }: FullProps) {
     const onKey = (event: KeyboardEvent): void => {
       if (event.key === "Escape") change({ full: "" });
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const next = step ? order[order.indexOf(metric) + step] : undefined;
+      const next = step ? order[order.indexOf(id) + step] : undefined;
       if (next && !(event.target instanceof HTMLInputElement)) change({ full: next });
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
-  }, [metric, order.join("\n")]);
+  }, [id, order.join("\n")]);
   return (
-    <div class="over" role="dialog" aria-modal="true" aria-label={metric}>
+    <div class="over" role="dialog" aria-modal="true" aria-label={title}>
       <Panel
-        key={metric}
-        project={project}
-        metric={metric}
-        runs={runs}
+        key={id}
+        project={context.project}
+        id={id}
+        title={title}
+        traces={context.traces(panel)}
+        settings={context.settings(section, panel)}
         full
-        marks={marks}
-        {...(axis ? { axis } : {})}
+        marks={context.marks}
       />
     </div>
   );

@@ -12,10 +12,10 @@ const ROOM = 250;
 export interface Shown {
   x: number;
   hits: readonly Hit[];
-  /** The run whose line is nearest to the cursor. */
+  /** The line that is nearest to the cursor. */
   nearest: string;
   /** The positions of the points, in CSS pixels of the plot. */
-  dots: readonly { run: string; slot: number; left: number; top: number }[];
+  dots: readonly { id: string; slot: number; left: number; top: number }[];
   left: number;
   width: number;
 }
@@ -28,7 +28,7 @@ interface Props {
 }
 
 export function Tip({ shown, axis, origin, smooth }: Props) {
-  const near = shown.hits.find((hit) => hit.line.run === shown.nearest);
+  const near = shown.hits.find((hit) => hit.line.id === shown.nearest);
   const sorted = shown.hits.toSorted((a, b) => (Number.isNaN(a.y) ? 1 : Number.isNaN(b.y) ? -1 : b.y - a.y));
   const at = near ? sorted.indexOf(near) : 0;
   const first = Math.max(0, Math.min(at - ROWS / 2, sorted.length - ROWS));
@@ -41,7 +41,7 @@ export function Tip({ shown, axis, origin, smooth }: Props) {
       {shown.dots.map((dot) =>
         Number.isFinite(dot.top) ? (
           <i
-            key={dot.run}
+            key={dot.id}
             class={`dot k${(dot.slot % 10) + 1}`}
             style={{ left: `${dot.left}px`, top: `${dot.top + 30}px` }}
           />
@@ -53,7 +53,7 @@ export function Tip({ shown, axis, origin, smooth }: Props) {
           {near && axis === "step" && <span>{spanWord(near, origin)}</span>}
         </div>
         {rows.map((hit) => (
-          <div key={hit.line.run} class={`r${hit === near ? " on" : ""}`}>
+          <div key={hit.line.id} class={`r${hit === near ? " on" : ""}`}>
             <Swatch slot={hit.line.slot} />
             <span class="cut">{hit.line.name}</span>
             <span class="num" title={format.exact(hit.y)}>

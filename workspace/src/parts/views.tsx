@@ -1,12 +1,14 @@
 // The saved views of a project: opened, saved, removed and put back.
 
 import { useSignal } from "@preact/signals";
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { SavedViews } from "../data/saved.ts";
 import { compareHref, runsHref, workspaceHref } from "../model/place.ts";
-import { type Saved, withSaved } from "../model/saved.ts";
-import { go, link } from "../state.ts";
+import { MOST_NAME, type Saved } from "../model/saved.ts";
+import { fragment } from "../model/view.ts";
+import { go, link, view } from "../state.ts";
 import { Icon } from "./icon.tsx";
+import { Failure } from "./marks.tsx";
 import { usePopover } from "./popover.ts";
 
 interface Props {
@@ -33,22 +35,26 @@ export function Views({ entity, project, page }: Props) {
 
 function List({ entity, project, page, close }: Props & { close: () => void }) {
   const saved = useMemo(() => new SavedViews(`${entity}/${project}`), [entity, project]);
+  useEffect(() => () => saved.close(), [saved]);
   const name = useSignal("");
-  const before = useSignal<{ name: string; views: readonly Saved[] } | null>(null);
+  const before = useSignal<Saved | null>(null);
   const box = usePopover(close);
   const views = saved.views.value;
-  const keep = (event: Event): void => {
+  const error = saved.error.value;
+  const keep = async (event: Event): Promise<void> => {
     event.preventDefault();
-    saved.put(withSaved(views, { name: name.value, page, query: new URL(link()).search }));
-    name.value = "";
+    const address = new URL(link());
+    const given = { name: name.value.trim(), page, query: address.search, layout: view.value.layout };
+    if (await saved.put(given)) name.value = "";
   };
   return (
     <div class="pop pick-list views" ref={box} role="dialog" aria-label="Saved views">
-      <form class="row" onSubmit={keep}>
+      <form class="row" onSubmit={(event) => void keep(event)}>
         <label class="field on grow">
           <input
             aria-label="Name of this view"
             placeholder="Name of this view"
+            maxLength={MOST_NAME}
             value={name.value}
             onInput={(event) => (name.value = event.currentTarget.value)}
           />
@@ -57,44 +63,39 @@ function List({ entity, project, page, close }: Props & { close: () => void }) {
           Save
         </button>
       </form>
+      {error && <Failure error={error} />}
       <div class="opts">
-        {views.map((view) => (
-          <div key={view.name} class="row">
+        {views?.map((one) => (
+          <div key={one.name} class="row">
             <button
               class="o grow"
               onClick={() => {
                 close();
-                go(HREFS[view.page](entity, project) + view.query);
+                go(HREFS[one.page](entity, project) + one.query + fragment(one));
               }}
             >
-              <span class="cut grow" title={view.name}>
-                {view.name}
+              <span class="cut grow" title={one.name}>
+                {one.name}
               </span>
-              <span class="dim">{WORDS[view.page]}</span>
+              <span class="dim">{WORDS[one.page]}</span>
             </button>
             <button
               class="btn quiet mini"
-              aria-label={`Remove ${view.name}`}
-              onClick={() => {
-                before.value = { name: view.name, views };
-                saved.put(views.filter((other) => other !== view));
-              }}
+              aria-label={`Remove ${one.name}`}
+              onClick={() => void saved.remove(one.name).then((gone) => gone && (before.value = one))}
             >
               <Icon name="x" />
             </button>
           </div>
         ))}
-        {views.length === 0 && <p class="dim">Views are kept in this browser. Their links work everywhere.</p>}
+        {views?.length === 0 && <p class="dim">A view keeps what is shown under a name, for everybody.</p>}
       </div>
       {before.value && (
         <div class="row" role="status">
           <span class="dim cut grow">{before.value.name} is removed.</span>
           <button
             class="link"
-            onClick={() => {
-              saved.put(before.value!.views);
-              before.value = null;
-            }}
+            onClick={() => void saved.put(before.value!).then((back) => back && (before.value = null))}
           >
             Undo
           </button>

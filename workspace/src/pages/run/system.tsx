@@ -126,9 +126,10 @@ export function System({ run, address }: TabProps) {
               <Panel
                 key={name}
                 project={measured}
-                metric={name}
-                axis={isTimed(axis) ? axis : "relative"}
-                runs={measured.having(name).map((writer) => runs.get(writer)!)}
+                id={name}
+                title={name}
+                traces={[{ metric: name, runs: measured.having(name).map((writer) => runs.get(writer)!) }]}
+                settings={{ axis: isTimed(axis) ? axis : "relative" }}
               />
             ))}
           </div>
