@@ -39,8 +39,8 @@ PAGE_SOURCES := $(shell find workspace/src -type f) $(addprefix workspace/,index
 NPM := $(BIN)/python workspace/npm.py
 # The tools of [dependency-groups] in pyproject.toml; pip knows groups from version 25.1 on only.
 EXTRAS := server,demo,media,read
-DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client matplotlib "moto[s3]" mypy openapi-spec-validator pandas \
-    playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff tensorboardX
+DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client kubernetes-validate matplotlib "moto[s3]" mypy \
+    openapi-spec-validator pandas playwright psutil pytest pytest-asyncio pytest-xdist pyyaml rdkit ruff tensorboardX
 # An idle worker steals half of the tests of another one: the tests of a module mostly stay together, with the server they share.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt

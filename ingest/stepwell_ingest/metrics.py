@@ -57,7 +57,7 @@ class Metrics:
         )
         self.streams = Gauge("stepwell_streams", "Open streams.", registry=registry)
         self.held_bytes = Gauge("stepwell_held_bytes", "Bytes between the socket and COMMIT.", registry=registry)
-        self.waiting = Gauge("stepwell_submissions_waiting", "Messages in the batcher's queues.", registry=registry)
+        self.waiting = Gauge("stepwell_submissions_waiting", "Submissions in the queues of writers.", registry=registry)
 
     def batch_stored(self, frames: int, size: int, seconds: float) -> None:
         """Counts a batch of `frames` frames and `size` bytes that was committed in `seconds`."""

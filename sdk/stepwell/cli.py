@@ -58,6 +58,7 @@ _COMMANDS = {
     "open": _Entry("open the page of a run or project in the browser", "stepwell.commands.open"),
     "sql": _Entry("query the stored history with SQL, read-only", "stepwell.commands.sql"),
     "delete": _Entry("delete runs, projects or old history, for good", ""),
+    "login": _Entry("store an API key of this user for a server", "stepwell.commands.login"),
     "keys": _Entry("make, list and revoke API keys", ""),
     "status": _Entry("show the server, and what waits in the spools below a directory", "stepwell.commands.status"),
     "sync": _Entry("deliver what offline or crashed runs left in their spools", "stepwell.commands.sync"),

@@ -161,7 +161,7 @@ class TestCommand:
         ("arguments", "error"),
         [
             ([], "no runs to delete were named\n"),
-            (["run", "--project", "p"], "these ways to say what to delete are mutually exclusive\n"),
+            (["run", "--project", "p"], "runs, --project with --older-than, and --sweep are mutually exclusive\n"),
             (["--older-than", "90"], "'90' is not an age\n"),
             (["--older-than", "0d"], "'0d' is not an age\n"),
             (["--older-than", "9999999d"], "'9999999d' is not an age\n"),
@@ -201,7 +201,7 @@ def test_process_of_a_deleted_run_keeps_training(
             assert time.monotonic() < deadline
         done = delete("slow", "--yes")
         assert done.returncode == 0, done.stderr
-        assert "1 of them runs: its processes are told so" in done.stdout
+        assert "1 of them is running: its processes get an error" in done.stdout
         time.sleep(0.5)  # it continues to log
         (tmp_path / "stop").touch()
         out, errors = process.communicate(timeout=30)

@@ -96,13 +96,33 @@ def test_status_works_without_a_key(guarded_server: Server, stepwell_command: Ru
     done = stepwell_command("status", "--url", guarded_server.url)
     assert done.returncode == 0, done.stdout
     assert "ready" in done.stdout
-    assert "this server requires an API key; a key that is admin of the whole server sees more" in done.stdout
+    assert "this server requires an API key; a key with the role admin on the whole server shows more" in done.stdout
+
+
+def test_login_stores_a_checked_key(
+    guarded_server: Server, keys: Callable[..., str], stepwell_command: Run, tmp_path: Path
+) -> None:
+    url, home = guarded_server.url, {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    text = keys("create", "--server", "--role", "admin").strip()
+    sql = ("sql", "--url", url, "--format", "csv", "SELECT 1 AS one")
+    assert "this server requires an API key" in stepwell_command(*sql, environment=home).stderr
+    wrong = stepwell_command("login", "--url", url, stdin=text[:-1] + "_\n", environment=home)
+    assert wrong.returncode == 1
+    assert "refuses this key, so it was not stored" in wrong.stderr
+    assert "no key was given" in stepwell_command("login", "--url", url, environment=home).stderr
+    done = stepwell_command("login", "--url", url, stdin=f"{text}\n", environment=home)
+    assert done.returncode == 0, done.stderr
+    assert text not in done.stdout + done.stderr
+    assert (tmp_path / ".config" / "stepwell" / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert stepwell_command(*sql, environment=home).stdout.split() == ["one", "1"]
+    assert stepwell_command("login", "--url", url, "--remove", environment=home).returncode == 0
+    assert stepwell_command(*sql, environment=home).returncode == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create",), "a key counts either in an entity or project, or on the whole server"),
+        (("create",), "a key is valid either in an entity or project, or on the whole server"),
         (("create", "team", "--server"), "both were given"),
         (("create", "/p"), "is neither an entity nor entity/project"),
         (("create", "team/"), "is neither an entity nor entity/project"),

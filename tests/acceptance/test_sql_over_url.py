@@ -140,7 +140,7 @@ def test_empty_result_suggests_names(ask: Ask, query: str, said: str) -> None:
     [
         ("SELECT metrc FROM history", ["line 1: SELECT metrc", "               ^", "similar names: metric"]),
         ("SELECT 1 / (5000 - i) FROM generate_series(1, 9000) i", ["division by zero"]),
-        ("SET ROLE none", ["the statement returns no rows, so it was not run"]),
+        ("SET ROLE none", ["the statement cannot return rows, so it was not run"]),
         ("SELECT pg_sleep(9)", ["the query took longer than 0.5 s"]),
     ],
 )

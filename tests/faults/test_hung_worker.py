@@ -113,7 +113,7 @@ async def test_stalled_worker_does_not_block_other_workers(
 @pytest.mark.parametrize("stopped", [2.0], indirect=True)
 async def test_stalled_worker_is_killed_and_replaced(stopped: Stopped, pg: asyncpg.Connection) -> None:
     await eventually(lambda: len(stopped.said) > 1)
-    assert stopped.said[0] == f"worker {stopped.pid} has stood still for 2 s, so it is killed"
+    assert stopped.said[0] == f"worker {stopped.pid} has not responded for 2 s, so it is killed"
     assert stopped.said[1] == f"worker {stopped.pid} ended with exit code -9; starting another one"
     session = stopped.session
     async with aiohttp.ClientSession(stopped.url) as http:

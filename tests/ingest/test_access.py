@@ -56,10 +56,11 @@ async def send(worker: Worker, method: str, path: str) -> tuple[int, bytes]:
 
 
 def place(route: Route) -> str:
-    """A path of the route, with its required parameters."""
+    """A path of the route, with its required parameters and its project."""
     names = {"entity": "team", "project": "mnist", "run": "r", "sha256": "0" * 64, "tab": "charts", "file": "x.js"}
     samples = {"project": "team/mnist", "integer": "1"}
-    required = {item.name: samples.get(item.kind, "x") for item in route.parameters if item.required}
+    wanted = [item for item in route.parameters if item.required or item.kind == "project"]
+    required = {item.name: samples.get(item.kind, "x") for item in wanted}
     return f"{route.path.format(**names)}?{urlencode(required)}"
 
 

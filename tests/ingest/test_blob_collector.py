@@ -256,8 +256,8 @@ class TestWhatIsSaid:
         blobs = blob_worker.services.blobs
         original = blobs.size
 
-        async def size(sha256: str) -> int | None:
-            found = await original(sha256)
+        async def size(sha256: str, *scope: Any) -> int | None:
+            found = await original(sha256, *scope)
             await store.remove(path_of(sha256))
             return found
 

@@ -170,7 +170,7 @@ async def test_session_belongs_to_one_run(worker: Worker) -> None:
         error = await client.attach(session)
         assert (error["code"], error["message"]) == ("wrong_run", "this session belongs to another run")
         assert error["detail"].startswith("team/mnist/run-2, session ")
-        assert error["hint"] == "a spool directory was mixed up; each run has its own"
+        assert error["hint"] == "was a spool copied from another run? Each run needs a spool of its own"
 
 
 async def test_fencing_works_across_workers(postgres_dsn: str, pg: asyncpg.Connection) -> None:

@@ -281,5 +281,5 @@ async def test_failed_process_start_is_retried(
     await children.start("worker", "stands_ready", b"{}\n")
     started[0].kill()
     await eventually(lambda: len(started) == 2)
-    assert "it did not start; trying again in 2 s: a worker process cannot be started" in said[1]
+    assert "a new process did not start; trying again in 2 s: a worker process cannot be started" in said[1]
     assert "Resource temporarily unavailable" in said[1]

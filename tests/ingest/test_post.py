@@ -142,7 +142,7 @@ async def test_oversized_body_is_413(postgres_dsn: str) -> None:
             assert (status, reply["error"]["code"]) == (413, "frame_too_large")
             assert reply["error"]["message"] == "the body is too large"
             assert reply["error"]["detail"].endswith("bytes; the limit is 1000")
-            assert reply["error"]["hint"] == "send fewer frames at a time"
+            assert reply["error"]["hint"] == "send fewer frames in one body"
         assert_empty(worker)
 
 

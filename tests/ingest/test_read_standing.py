@@ -61,7 +61,7 @@ async def test_rewind_during_a_read_is_reported(small: Worker, fork: bool) -> No
     reading = read_pages(small.services.reads, row, Wanted())
     taken = [await anext(reading) for _ in range(3)]
     await store(small, Session(run=name), rewind_to=int(taken[-1].next_step) - 5)
-    with pytest.raises(RewoundError, match=f"steps from {taken[-1].next_step - 4} on"):
+    with pytest.raises(RewoundError, match=f"rows from step {taken[-1].next_step - 4} on"):
         await anext(reading)
 
 

@@ -82,7 +82,7 @@ async def test_limit_holds_for_concurrent_callers(pool: asyncpg.Pool) -> None:
 
 
 async def test_missing_run_has_its_own_error(pool: asyncpg.Pool) -> None:
-    with pytest.raises(asyncpg.PostgresError, match="run 5 does not exist") as caught:
+    with pytest.raises(asyncpg.PostgresError, match="there is no run with the run_id 5") as caught:
         await intern(pool, 5, ["a"])
     assert caught.value.sqlstate == "ST002"
 

@@ -131,7 +131,7 @@ async def test_statement_without_rows_is_not_run(worker: Worker) -> None:
     told = {
         statement: (status, answer.get("error", {}).get("message")) for statement, (status, answer) in answers.items()
     }
-    assert told == dict.fromkeys(STATEMENTS_WITHOUT_ROWS, (400, "the statement returns no rows, so it was not run"))
+    assert told == dict.fromkeys(STATEMENTS_WITHOUT_ROWS, (400, "the statement cannot return rows, so it was not run"))
 
 
 async def test_hostile_queries_are_refused(any_worker: Worker) -> None:

@@ -151,7 +151,7 @@ class Keyring:
         await asyncio.shield(task)
 
     async def _look_up(self, ids: Sequence[str]) -> None:
-        with postgres_errors("look a key up"):
+        with postgres_errors("look up a key"):
             rows = await self._pool.fetch(self._sql["find_keys"], list(ids))
         now, found = time.monotonic(), {row["key_id"]: row for row in rows}
         for key_id in ids:

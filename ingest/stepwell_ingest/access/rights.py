@@ -68,6 +68,10 @@ class Scope:
         return "/".join(filter(None, (self.entity, self.project))) or "the whole server"
 
 
+#: Everywhere.
+SERVER = Scope()
+
+
 def parse_scope(text: str) -> Scope:
     """The scope that a text names, as `entity` or `entity/project`.
 
@@ -96,7 +100,7 @@ class Principal:
 
     name: str
     role: Role | None = None
-    scope: Scope = Scope()
+    scope: Scope = SERVER
     key_id: str | None = None
 
 
@@ -123,7 +127,7 @@ async def authorize(principal: Principal, entity: str | None, project: str | Non
     if principal.role is None or right not in _ALLOWED[principal.role]:
         return False
     if entity is None or project is None:
-        return principal.scope == Scope() or right not in (Right.QUERY, Right.ADMIN)
+        return principal.scope == SERVER or right not in (Right.QUERY, Right.ADMIN)
     return principal.scope.covers(entity, project)
 
 
@@ -139,5 +143,7 @@ async def require(ask: Authorize, principal: Principal, entity: str | None, proj
         raise ForbiddenError(
             f"permission to {right} denied",
             detail=f"{principal.name} asked for the right {right!s} in {where}{own}",
-            hint="ask the administrator of the server for access",
+            hint="SQL over HTTP reads all projects, so it needs a key for the whole server"
+            if right is Right.QUERY
+            else "ask the administrator of the server for access",
         )

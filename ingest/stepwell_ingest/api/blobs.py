@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Protocol
 
 from aiohttp import ClientError, web
 
 from stepwell.errors import DataError, Error, UnavailableError, UnknownBlobError
+from stepwell_ingest.access.rights import LOCAL, SERVER
+from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.blob_headers import content_headers, etag, wanted_range
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
+from stepwell_ingest.blobs.incoming import Owner, upload_of
 from stepwell_ingest.blobs.intake import BlobIntake, Claim, Outcome
 from stepwell_ingest.metrics import Metrics
 from stepwell_ingest.write.admission import Gate
@@ -50,10 +54,11 @@ async def head_blob(services: BlobServices, request: web.Request, query: Query) 
         UnavailableError: the server has no blob store, or the store or Postgres does not answer.
     """
     blobs, sha256 = _place_of(services), _sha256(request)
-    size = await blobs.promise(sha256)
+    owner = _owner(request, query)
+    size = await blobs.promise(sha256, owner)
     if size is not None:
         return web.Response(headers={"Content-Length": str(size), "ETag": etag(sha256)})
-    return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(sha256))})
+    return web.Response(status=404, headers={"Upload-Offset": str(await blobs.offset(upload_of(sha256, owner)))})
 
 
 async def put_blob(services: BlobServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -66,7 +71,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
     """
     services.gate.check_open(hint="the SDK retries automatically")
     services.space.check_files()
-    blobs, claim = _place_of(services), _claim(request)
+    blobs, claim = _place_of(services), replace(_claim(request), owner=_owner(request, query))
     outcome = await blobs.receive(claim, _pieces(request))
     services.metrics.blob_taken(outcome.new, outcome.offset)
     return _answer(claim.sha256, outcome)
@@ -95,9 +100,11 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         UnavailableError: as in `head_blob`.
     """
     blobs, sha256 = _place_of(services), _sha256(request)
-    if etag(sha256) in request.headers.get("If-None-Match", ""):
+    scope = request[PRINCIPAL].scope
+    kept = etag(sha256) in request.headers.get("If-None-Match", "")
+    size = None if kept and scope == SERVER else await blobs.size(sha256, scope)
+    if kept and (scope == SERVER or size is not None):
         return web.Response(status=304, headers={"ETag": etag(sha256)})
-    size = await blobs.size(sha256)
     start = b""
     try:
         if size is not None:
@@ -131,6 +138,18 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         return response
     await response.write_eof()
     return response
+
+
+def _owner(request: web.Request, query: Query) -> Owner | None:
+    """For whom the sender uploads: the project that it names, where it may write, else the scope of its key; None on a
+    server without keys."""
+    principal = request[PRINCIPAL]
+    if principal == LOCAL:
+        return None
+    if query["path"] is not None:
+        entity, project = query["path"]
+        return entity, project
+    return principal.scope.entity or "", principal.scope.project or ""
 
 
 def _sha256(request: web.Request) -> str:

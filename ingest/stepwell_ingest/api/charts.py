@@ -120,7 +120,7 @@ def parse_charts(body: bytes, limits: Reads) -> Wanted:
 def _chart(item: dict[str, Any], limits: Reads) -> Chart:
     key, runs = item.get("key"), item.get("runs")
     if not isinstance(key, str) or not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
-        raise UsageError("a chart has a key and a list of runs", detail=repr(item)[:120])
+        raise UsageError("a chart must have a key and a list of runs", detail=repr(item)[:120])
     return Chart(
         key,
         tuple(dict.fromkeys(runs)),

@@ -103,7 +103,7 @@ def _changes(raw: bytes) -> dict[str, Any]:
 
 _HINTS = {
     **dict.fromkeys(_TEXTS, "a text, or null"),
-    **dict.fromkeys(_OBJECTS, "an object with the keys that change"),
+    **dict.fromkeys(_OBJECTS, "an object with the keys to change"),
     "archived": "true, or false",
     "tags": f"a list of texts of 1 to {MAX_TAG} characters",
 }

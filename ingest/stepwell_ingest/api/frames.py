@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Protocol
 
 import orjson
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from stepwell import wire
 from stepwell.errors import DataError, Error, FrameTooLargeError, ServerError, UnavailableError, UsageError
+from stepwell_ingest.access.rights import LOCAL, Principal, Right
 from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.attach import AttachServices, attach
 from stepwell_ingest.api.errors import ErrorReply, json_response
@@ -23,7 +24,9 @@ from stepwell_ingest.api.query import Query
 from stepwell_ingest.config import Config, Limits
 from stepwell_ingest.write.admission import Room
 from stepwell_ingest.write.batcher import Submission
+from stepwell_ingest.write.catalog import unknown_session
 from stepwell_ingest.write.intake import Intake
+from stepwell_ingest.write.session_projects import SessionProjects
 
 #: The most sessions in one request.
 _MAX_SESSIONS = 1000
@@ -38,6 +41,8 @@ class FrameServices(AttachServices, Protocol):
     def room(self) -> Room: ...
     @property
     def intake(self) -> Intake: ...
+    @property
+    def session_projects(self) -> SessionProjects: ...
 
 
 async def post_attach(services: FrameServices, request: web.Request, query: Query) -> web.Response:
@@ -52,7 +57,8 @@ async def post_sessions(services: FrameServices, request: web.Request, query: Qu
     """Answers how much of some sessions is stored, so that a client can learn without attaching that nothing is left to
     send.
 
-    A session is a secret, so it is in the body and not in the URL. Unknown sessions are left out.
+    A session is a secret, so it is in the body and not in the URL. Unknown sessions are left out, and so are those of
+    projects to which the caller may not write.
 
     Raises:
         DataError: the body is not a list of sessions.
@@ -61,10 +67,10 @@ async def post_sessions(services: FrameServices, request: web.Request, query: Qu
         try:
             sessions = [bytes.fromhex(session) for session in orjson.loads(body)["sessions"]]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DataError("'sessions' must be a list of hexadecimal digits", detail=str(error)) from error
+            raise DataError("'sessions' must be a list of hexadecimal strings", detail=str(error)) from error
         if len(sessions) > _MAX_SESSIONS or any(len(session) != 16 for session in sessions):
-            raise DataError(f"'sessions' must be at most {_MAX_SESSIONS} of 32 hexadecimal digits each")
-        stored = await services.catalog.stored(sessions)
+            raise DataError(f"'sessions' must have at most {_MAX_SESSIONS} strings of 32 hexadecimal digits each")
+        stored = await services.catalog.stored(list(await _permitted(services, request[PRINCIPAL], sessions)))
     return json_response(
         {
             "sessions": {
@@ -78,10 +84,22 @@ async def post_sessions(services: FrameServices, request: web.Request, query: Qu
 async def post_frames(services: FrameServices, request: web.Request, query: Query) -> web.Response:
     """Stores frames of any attached sessions, concatenated in the body.
 
-    A session is a secret of 128 bits that was authorized for its project when it attached.
+    A session of a project to which the caller may not write is treated as one that never attached.
     """
     async with _body(services, request, services.config.limits.message_bytes) as body:
-        return await _store(services, body)
+        return await _store(services, request[PRINCIPAL], body)
+
+
+async def _permitted(services: FrameServices, principal: Principal, sessions: Collection[bytes]) -> Collection[bytes]:
+    """Those of some sessions that log to projects to which the caller may write."""
+    if principal == LOCAL:
+        return sessions
+    projects = await services.session_projects.of(list(sessions))
+    return {
+        session
+        for session, (entity, project) in projects.items()
+        if await services.authorize(principal, entity, project, Right.WRITE)
+    }
 
 
 @contextlib.asynccontextmanager
@@ -125,16 +143,19 @@ def _check_body(request: web.Request, limit: int) -> int:
         raise FrameTooLargeError(
             "the body is too large",
             detail=f"{size} bytes; the limit is {limit}",
-            hint="send fewer frames at a time",
+            hint="send fewer frames in one body",
         )
     return size
 
 
-async def _store(services: FrameServices, body: bytes) -> web.Response:
+async def _store(services: FrameServices, principal: Principal, body: bytes) -> web.Response:
     by_session, problem = _by_session(body, services.config.limits)
+    permitted = await _permitted(services, principal, by_session)
     submissions: list[Submission] = []
     for session, frames in by_session.items():
         try:
+            if session not in permitted:
+                raise unknown_session(session)
             cursor = await services.catalog.cursor(session)
             if frames[0][0].seq > cursor.tail_seq:
                 # Looked up again before this counts as a gap: another worker may have stored the missing frames.

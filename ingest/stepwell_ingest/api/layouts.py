@@ -44,10 +44,13 @@ async def put_layout(services: EditServices, request: web.Request, query: Query)
     body = _body(await request.read(), '{"layout": {…}, "version": 0}')
     version = body.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or not 0 <= version < 2**63:
-        raise DataError("'version' must be the version of the layout that is replaced", hint="0: there is none yet")
+        raise DataError(
+            "'version' must be the version of the layout that is replaced",
+            hint="it is 0 if the project has no layout yet",
+        )
     text = _layout(body.get("layout"))
     if text is None:
-        raise DataError("'layout' must be an object", hint="{} is the layout that the pages make themselves")
+        raise DataError("'layout' must be an object", hint="{} stands for the default layout of the pages")
     made = await services.edits.put_layout(entity, project, text, version)
     if made is None:
         now = await read_layout(services.reads, entity, project)
@@ -56,7 +59,7 @@ async def put_layout(services: EditServices, request: web.Request, query: Query)
         raise LayoutChangedError(
             "somebody else has changed the layout",
             detail=f"its version is {now['version']} and no longer {version}",
-            hint="read the layout again, and change that one",
+            hint="read the layout again, and apply the change to it",
         )
     return json_response({"version": made})
 
@@ -74,9 +77,9 @@ async def put_view(services: EditServices, request: web.Request, query: Query) -
     if not isinstance(name, str) or not 0 < len(name.strip()) <= _MAX_NAME:
         raise DataError(f"'name' must be a text of 1 to {_MAX_NAME} characters")
     if page not in _PAGES:
-        raise DataError(f"'page' cannot be {str(page)[:40]!r}", hint=f"known are {', '.join(_PAGES)}")
+        raise DataError(f"'page' cannot be {str(page)[:40]!r}", hint=f"the pages are {', '.join(_PAGES)}")
     if not isinstance(address, str) or len(address) > _MAX_QUERY or not (address == "" or address.startswith("?")):
-        raise DataError("'query' must be that of an address", hint='"", or a text that begins with "?"')
+        raise DataError("'query' must be the query part of a URL", hint='"", or a text that begins with "?"')
     view = (name.strip(), page, address, _layout(body.get("layout")))
     if not await services.edits.put_view(entity, project, view, _MAX_VIEWS):
         found = await read_layout(services.reads, entity, project)

@@ -18,14 +18,14 @@ VERSION = "1"
 _MEANING = {
     400: "The request is invalid; the error says which part.",
     403: "The caller has no permission to do this.",
-    404: "It does not exist; the error may name what does.",
-    409: "It conflicts with stored data.",
+    404: "What the request names does not exist; the error may say what exists.",
+    409: "The request conflicts with stored data.",
     410: "The run was deleted.",
-    413: "It is too large.",
+    413: "The body of the request is too large.",
     415: "The content type of the body is not accepted.",
     416: "The range lies outside of the file.",
-    422: "It was refused for good.",
-    503: "The server cannot take it now; try again after Retry-After seconds.",
+    422: "The server refuses the request permanently.",
+    503: "The server cannot handle the request now; try again after Retry-After seconds.",
 }
 _ERROR = {
     "type": "object",

@@ -55,7 +55,7 @@ def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_
         if name not in known and not ignore_unknown:
             raise UsageError(
                 f"unknown parameter {name[:80]!r}",
-                hint=f"known are {', '.join(known)}" if known else "this route has no parameters",
+                hint=f"the parameters are {', '.join(known)}" if known else "this route has no parameters",
             )
     return {name: _value(request.query.getall(name, []), parameter) for name, parameter in known.items()}
 

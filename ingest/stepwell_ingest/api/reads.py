@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from stepwell.errors import Error, UsageError
+from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.replies import (
     Reply,
@@ -46,7 +47,7 @@ async def runs(services: ReadServices, request: web.Request, query: Query) -> we
     database = services.reads
     entity, project = query["path"]
     where, order = compile_filter(query["filters"]), parse_order(query["order"])
-    page = (query["limit"], query["cursor"], query["summary"])
+    page = (query["limit"], query["cursor"], query["summary"], request[PRINCIPAL].scope)
     return await answer_json(request, database, lambda: list_runs(database, entity, project, where, order, *page))
 
 
@@ -106,7 +107,7 @@ async def system(services: ReadServices, request: web.Request, query: Query) -> 
         page = (query["limit"], query["cursor"])
         return await answer_json(request, database, lambda: read_system(database, row, *page))
     if query["cursor"] is not None:
-        raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample is one answer")
+        raise UsageError("'samples' and 'cursor' are mutually exclusive", hint="a sample has only one page")
     return await answer_json(request, database, lambda: sample_system(database, row, query["samples"]))
 
 
@@ -228,4 +229,4 @@ async def named_run(request: web.Request, database: Database) -> RunRow:
         NotFoundError: there is no such run.
     """
     names = request.match_info
-    return await find_run(database, names["entity"], names["project"], names["run"])
+    return await find_run(database, names["entity"], names["project"], names["run"], request[PRINCIPAL].scope)

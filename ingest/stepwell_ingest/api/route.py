@@ -63,7 +63,7 @@ class Route:
     def project_of(self, request: web.Request, query: Query) -> tuple[str | None, str | None]:
         """The entity and project that a request names in its path or query, or None and None."""
         for parameter in self.parameters:
-            if parameter.kind == "project":
+            if parameter.kind == "project" and query[parameter.name] is not None:
                 entity, project = query[parameter.name]
                 return entity, project
         return request.match_info.get("entity"), request.match_info.get("project")

@@ -86,7 +86,7 @@ def _writing() -> tuple[Route, ...]:
             "/v1/sessions",
             Right.WRITE,
             post_sessions,
-            "Says how much of some sessions is stored.",
+            "Says for each given session how many frames are stored.",
             ignores_unknown=True,
             body="application/json",
             errors=(400, 413, 422, 503),
@@ -156,6 +156,9 @@ def _editing() -> tuple[Route, ...]:
 
 
 def _files() -> tuple[Route, ...]:
+    owner = Parameter(
+        "path", "entity/project for which the file is uploaded; without it, the scope of the key", "project"
+    )
     return (
         # HEAD is part of an upload: a client that learns that a file is stored does not send it.
         Route(
@@ -164,6 +167,7 @@ def _files() -> tuple[Route, ...]:
             Right.WRITE,
             head_blob,
             "Whether a file is stored; if not, Upload-Offset says how many of its bytes have arrived.",
+            (owner,),
             ignores_unknown=True,
             answers=(),
             errors=(400, 404, 503),
@@ -174,6 +178,7 @@ def _files() -> tuple[Route, ...]:
             Right.WRITE,
             put_blob,
             "Stores a file, whole or from Upload-Offset on: docs/blobs.md.",
+            (owner,),
             ignores_unknown=True,
             body=_BYTES,
             errors=(400, 409, 413, 422, 503),
@@ -231,17 +236,21 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             "/v1/groups",
             reads.groups,
-            "The runs of a project that match a filter, in groups: how many each has, and means.",
+            "Groups of the runs of a project that match a filter: the number of runs and means of each.",
             path,
             filters,
             Parameter("by", "a field of runs that they are grouped by; may be repeated", "texts", True, maximum=5),
             Parameter("mean", "a field whose mean each group includes; may be repeated", "texts", maximum=100),
-            Parameter("order", "+ or - and a field: its mean, or one of `by`, or created_at", default="-created_at"),
+            Parameter(
+                "order",
+                "+ or - and created_at, a field of `by`, or another field to sort by its mean",
+                default="-created_at",
+            ),
             Parameter("limit", "groups in one answer", "integer", default=100, minimum=1, maximum=limits.runs),
         ),
         _read(_RUN, reads.run, "A run: its state, config, counts and links."),
-        _read(f"{_RUN}/metrics", reads.metrics, "The names of its metrics, and how many each section has."),
-        _read(f"{_RUN}/summary", reads.run_summary, "The last value of each key."),
+        _read(f"{_RUN}/metrics", reads.metrics, "The names of a run's metrics, and how many each section has."),
+        _read(f"{_RUN}/summary", reads.run_summary, "The summary of a run: one value for each key."),
         _read(
             f"{_RUN}/series",
             reads.series,
@@ -290,7 +299,7 @@ def _reading(limits: Reads) -> tuple[Route, ...]:
         _read(
             f"{_RUN}/system",
             reads.system,
-            "System metrics of its hosts, one row per measurement, ordered by time.",
+            "System metrics of a run's hosts, one row per measurement, ordered by time.",
             limit,
             Parameter(
                 "samples",

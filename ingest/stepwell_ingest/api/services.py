@@ -26,6 +26,7 @@ from stepwell_ingest.write.batcher import Batcher
 from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.intake import Intake
 from stepwell_ingest.write.pace import Pace
+from stepwell_ingest.write.session_projects import SessionProjects
 from stepwell_ingest.write.space import Space
 
 
@@ -42,6 +43,7 @@ class Services:
         gate: open until the worker drains.
         room: the memory for frames between the sockets and COMMIT.
         batcher, catalog, intake: stations of the write path.
+        session_projects: the project of each session.
         attaches: the limit on the bytes of attach messages.
         space: the free space on the disks.
         pace: how long senders should gather rows.
@@ -68,6 +70,7 @@ class Services:
     batcher: Batcher
     catalog: Catalog
     intake: Intake
+    session_projects: SessionProjects
     attaches: Rate
     space: Space
     pace: Pace

@@ -99,7 +99,7 @@ async def _wanted(request: web.Request, limits: Sql) -> Wanted:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or timeout_s <= 0:
         raise UsageError("'timeout_s' must be a number of seconds above 0", detail=repr(timeout_s)[:80])
     if unknown := sorted(set(body) - set(_FIELDS)):
-        raise UsageError(f"unknown field {unknown[0][:80]!r}", hint=f"known fields are {', '.join(_FIELDS)}")
+        raise UsageError(f"unknown field {unknown[0][:80]!r}", hint=f"the fields are {', '.join(_FIELDS)}")
     values, hints = body.get("values", "json"), body.get("hints", False)
     if values not in ("json", "text"):
         raise UsageError("'values' must be json or text", detail=repr(values)[:80])

@@ -222,7 +222,9 @@ class StreamHandler:
         if not pieces.missing:
             await self._reserve(len(data))
         if cursor.stale:
-            raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
+            raise UnavailableError(
+                "this worker's copy of the writer's ledger row may be out of date", hint="attach again"
+            )
         begun = pieces.missing
         taken = self._services.intake.take(cursor, self._own_frames(data, cursor))
         if len(data) < begun and taken.error is None:

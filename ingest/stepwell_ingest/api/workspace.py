@@ -13,6 +13,8 @@ import orjson
 from aiohttp import web
 
 from stepwell.errors import Error
+from stepwell_ingest.access.rights import Scope
+from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.events import LiveServices, begin_events, event_text
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import ReadServices, named_run
@@ -28,7 +30,7 @@ MAX_RUNS = 100
 
 
 async def projects(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
-    return await answer_json(request, services.reads, lambda: list_projects(services.reads))
+    return await answer_json(request, services.reads, lambda: list_projects(services.reads, request[PRINCIPAL].scope))
 
 
 async def metrics(services: ReadServices, request: web.Request, query: Query) -> web.StreamResponse:
@@ -76,7 +78,7 @@ async def live_runs(services: LiveServices, request: web.Request, query: Query) 
     entity, project = query["path"]
     names = query["runs"]
     response: web.StreamResponse | None = None
-    async with aclosing(_follow_all(services, entity, project, names)) as events:
+    async with aclosing(_follow_all(services, entity, project, names, request[PRINCIPAL].scope)) as events:
         async for name, event in events:
             if response is None:
                 response = await begin_events(request)
@@ -91,7 +93,7 @@ async def live_runs(services: LiveServices, request: web.Request, query: Query) 
 
 
 async def _follow_all(
-    services: LiveServices, entity: str, project: str, names: Sequence[str]
+    services: LiveServices, entity: str, project: str, names: Sequence[str], scope: Scope
 ) -> AsyncGenerator[tuple[str, Event | Error | None], None]:
     """Yields the events of all runs in the order in which they happen; an error ends the events of its run only."""
     # With one slot, a slow client holds the runs back; the changes that it misses then arrive as one event.
@@ -99,7 +101,7 @@ async def _follow_all(
 
     async def follow(name: str) -> None:
         try:
-            row = await find_run(services.reads, entity, project, name)
+            row = await find_run(services.reads, entity, project, name, scope)
             async with aclosing(services.live.follow(row, (), None)) as events:
                 async for event in events:
                     await happened.put((name, event))

@@ -75,7 +75,7 @@ class Collector:
         swept_at, collected_at = None, -_EVERY_S
         while True:
             try:
-                with postgres_errors("report sweeps"):
+                with postgres_errors("look for sweeps"):
                     last = await pool.fetchval(self._sql["last_sweep"])
                 if last != swept_at or time.monotonic() - collected_at >= _EVERY_S:
                     await self.collect()
@@ -92,7 +92,7 @@ class Collector:
         Raises:
             UnavailableError: Postgres or the store does not answer; a later pass removes the rest.
         """
-        with postgres_errors("collect files"):
+        with postgres_errors("find unused files"):
             connection = await maintenance_connection(
                 self._dsn, "collect", self._timeouts.connect_s, self._timeouts.statement_s
             )

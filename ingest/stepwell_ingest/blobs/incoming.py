@@ -18,6 +18,9 @@ from typing import NamedTuple
 from stepwell.errors import BlobMismatchError, UnavailableError
 from stepwell_ingest.blobs.store import Store
 
+#: For whom a file is uploaded, on a server with keys: the entity and the project, either of which may be empty.
+Owner = tuple[str, str]
+
 _PREFIX = "incoming"
 #: The name of a part: its offset and its length. Parts of earlier versions have the offset only.
 _PART = re.compile(r"\d+(-\d+)?")
@@ -37,13 +40,20 @@ def path_of(sha256: str) -> str:
     return f"stored/{sha256[:2]}/{sha256}"
 
 
-async def parts_of(store: Store, sha256: str) -> list[Part]:
-    """The pieces that make up the beginning of a blob, without gaps and overlaps, in order.
+def upload_of(sha256: str, owner: Owner | None) -> str:
+    """The name of an upload. Owners share no parts: who completes an upload has sent all of its bytes."""
+    if owner is None:
+        return sha256
+    return f"{sha256}-{hashlib.sha256('/'.join(owner).encode()).hexdigest()[:16]}"
+
+
+async def parts_of(store: Store, upload: str) -> list[Part]:
+    """The pieces that make up the beginning of an upload, without gaps and overlaps, in order.
 
     Raises:
         UnavailableError: the store does not answer.
     """
-    found = sorted((_offset(path), size, path) for path, size, _ in await _listed(store, sha256))
+    found = sorted((_offset(path), size, path) for path, size, _ in await _listed(store, upload))
     parts: list[Part] = []
     reached = 0
     for offset, size, path in found:
@@ -60,7 +70,7 @@ def reach(parts: list[Part]) -> int:
     return parts[-1].end if parts else 0
 
 
-async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearray) -> None:
+async def put_part(store: Store, upload: str, offset: int, data: bytes | bytearray) -> None:
     """Stores a part.
 
     Raises:
@@ -68,10 +78,10 @@ async def put_part(store: Store, sha256: str, offset: int, data: bytes | bytearr
     """
     # Parts that a crash of the host loses are sent again, and damaged ones fail the hash. The name has the length: an
     # interrupted upload leaves a short part, which must not replace a longer one.
-    await store.put(f"{_PREFIX}/{sha256}/{offset:020d}-{len(data)}", data, for_good=False)
+    await store.put(f"{_PREFIX}/{upload}/{offset:020d}-{len(data)}", data, for_good=False)
 
 
-async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
+async def compose(store: Store, sha256: str, upload: str, parts: list[Part]) -> None:
     """Makes the blob from its parts, reading each byte once. The parts stay until `forget`.
 
     Raises:
@@ -81,17 +91,17 @@ async def compose(store: Store, sha256: str, parts: list[Part]) -> None:
     try:
         await store.put(path_of(sha256), _checked(store, sha256, parts))
     except BlobMismatchError:
-        await forget(store, sha256)
+        await forget(store, upload)
         raise
 
 
-async def forget(store: Store, sha256: str) -> None:
-    """Removes the parts of a blob.
+async def forget(store: Store, upload: str) -> None:
+    """Removes the parts of an upload.
 
     Raises:
         UnavailableError: the store does not answer.
     """
-    await store.delete([path for path, _, _ in await _listed(store, sha256)])
+    await store.delete([path for path, _, _ in await _listed(store, upload)])
 
 
 async def sweep(store: Store, older_than_s: float) -> int:
@@ -131,8 +141,8 @@ async def _checked(store: Store, sha256: str, parts: list[Part]) -> AsyncIterato
         raise mismatch(sha256, digest.hexdigest())
 
 
-async def _listed(store: Store, sha256: str) -> list[tuple[str, int, float]]:
-    return [item for item in await store.below(f"{_PREFIX}/{sha256}/") if _PART.fullmatch(item[0].rpartition("/")[2])]
+async def _listed(store: Store, upload: str) -> list[tuple[str, int, float]]:
+    return [item for item in await store.below(f"{_PREFIX}/{upload}/") if _PART.fullmatch(item[0].rpartition("/")[2])]
 
 
 def _offset(path: str) -> int:

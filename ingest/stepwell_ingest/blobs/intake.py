@@ -25,6 +25,7 @@ from stepwell.errors import (
     Error,
     UnavailableError,
 )
+from stepwell_ingest.access.rights import SERVER, Scope
 from stepwell_ingest.blobs import incoming
 from stepwell_ingest.blobs.presence import Presence
 from stepwell_ingest.blobs.store import Store
@@ -46,12 +47,19 @@ class Claim:
         start: the offset of the body's first byte.
         length: the length of the body; None: not known in advance.
         total: the size of the blob; None: the blob ends where the body ends.
+        owner: for whom it is uploaded; None: the server has no keys.
     """
 
     sha256: str
     start: int
     length: int | None
     total: int | None
+    owner: incoming.Owner | None = None
+
+    @property
+    def upload(self) -> str:
+        """The name of the upload."""
+        return incoming.upload_of(self.sha256, self.owner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +106,21 @@ class BlobIntake:
                 log.warning("%s", error)
             await asyncio.sleep(_SWEEP_EVERY_S)
 
-    async def size(self, sha256: str) -> int | None:
+    async def size(self, sha256: str, scope: Scope = SERVER) -> int | None:
         """The size of a stored blob; see `Presence.size`."""
-        return await self._presence.size(sha256)
+        return await self._presence.size(sha256, scope)
 
-    async def promise(self, sha256: str) -> int | None:
+    async def promise(self, sha256: str, owner: incoming.Owner | None = None) -> int | None:
         """The size of a stored blob, for a client that will then not send it; see `Presence.promise`."""
-        return await self._presence.promise(sha256)
+        return await self._presence.promise(sha256, owner)
 
-    async def offset(self, sha256: str) -> int:
-        """The number of bytes of an unfinished upload that have arrived.
+    async def offset(self, upload: str) -> int:
+        """The number of bytes of an unfinished upload (`incoming.upload_of`) that have arrived.
 
         Raises:
             UnavailableError: the store does not answer.
         """
-        return incoming.reach(await incoming.parts_of(self.store, sha256))
+        return incoming.reach(await incoming.parts_of(self.store, upload))
 
     def read(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes [start, end) of a stored blob; see `Store.read`."""
@@ -131,14 +139,14 @@ class BlobIntake:
             DataError: the body is shorter or longer than declared.
         """
         self._check_size(claim.total if claim.total is not None else (claim.length or 0))
-        size = await self.promise(claim.sha256)
+        size = await self.promise(claim.sha256, claim.owner)
         if size is not None:
             return Outcome(size, done=True, new=False)
         if claim.start == 0 and claim.total is not None and claim.total <= self._limits.blob_part_bytes:
             if claim.length == claim.total:
                 return await self._receive_whole(claim, claim.total, body)
         elif claim.start:
-            reached = await self.offset(claim.sha256)
+            reached = await self.offset(claim.upload)
             if claim.start > reached:
                 raise BlobOffsetError(
                     "earlier bytes of the blob are missing",
@@ -149,9 +157,9 @@ class BlobIntake:
         end = await self._receive_parts(claim, body)
         if claim.length is not None and end - claim.start != claim.length:
             raise DataError(
-                "the body is shorter or longer than announced", detail=f"{end - claim.start}, not {claim.length}"
+                "the body is shorter or longer than announced", detail=f"{end - claim.start} bytes, not {claim.length}"
             )
-        return await self._complete(claim.sha256, end if claim.total is None else claim.total)
+        return await self._complete(claim, end if claim.total is None else claim.total)
 
     async def _receive_whole(self, claim: Claim, total: int, body: AsyncIterator[bytes]) -> Outcome:
         digest, data = hashlib.sha256(), bytearray()
@@ -162,13 +170,15 @@ class BlobIntake:
                     data += piece
                     digest.update(piece)
             if len(data) != total:
-                raise DataError("the body is shorter or longer than announced", detail=f"{len(data)}, not {total}")
+                raise DataError(
+                    "the body is shorter or longer than announced", detail=f"{len(data)} bytes, not {total}"
+                )
             if digest.hexdigest() != claim.sha256:
                 raise incoming.mismatch(claim.sha256, digest.hexdigest())
             await self.store.put(incoming.path_of(claim.sha256), data)
         finally:
             self.room.give_back(total)
-        await self._presence.record(claim.sha256, total)
+        await self._presence.record(claim.sha256, total, claim.owner)
         return Outcome(total, done=True, new=True)
 
     async def _receive_parts(self, claim: Claim, body: AsyncIterator[bytes]) -> int:
@@ -187,7 +197,7 @@ class BlobIntake:
                     # Also for a body that broke off, or came too slowly: the next request continues after it.
                     self._check_size(position + len(buffer))
                     if buffer:
-                        await incoming.put_part(self.store, claim.sha256, position, buffer[:part_bytes])
+                        await incoming.put_part(self.store, claim.upload, position, buffer[:part_bytes])
                         position += min(len(buffer), part_bytes)
                         del buffer[:part_bytes]
                 if ended and not buffer:
@@ -195,28 +205,29 @@ class BlobIntake:
         finally:
             self.room.give_back(held)
 
-    async def _complete(self, sha256: str, total: int) -> Outcome:
+    async def _complete(self, claim: Claim, total: int) -> Outcome:
+        sha256, upload = claim.sha256, claim.upload
         async with self._composing:
-            size = await self.promise(sha256)  # another worker may have been faster
+            size = await self.promise(sha256, claim.owner)  # another worker may have been faster
             if size is not None:
                 return Outcome(size, done=True, new=False)
-            parts = await incoming.parts_of(self.store, sha256)
+            parts = await incoming.parts_of(self.store, upload)
             reached = incoming.reach(parts)
             if reached < total:
                 return Outcome(reached, done=False, new=False)
             if reached > total:
-                await incoming.forget(self.store, sha256)
+                await incoming.forget(self.store, upload)
                 raise BlobMismatchError(
                     "more bytes have arrived than the blob has",
-                    detail=f"{reached}, not {total}",
+                    detail=f"{reached} bytes, not {total}",
                     hint="none of them were kept; send the blob again from its beginning",
                 )
             if not total:
                 await self._put_empty(sha256)
             else:
-                await incoming.compose(self.store, sha256, parts)
-            await self._presence.record(sha256, total)
-            await incoming.forget(self.store, sha256)
+                await incoming.compose(self.store, sha256, upload, parts)
+            await self._presence.record(sha256, total, claim.owner)
+            await incoming.forget(self.store, upload)
         return Outcome(total, done=True, new=True)
 
     async def _put_empty(self, sha256: str) -> None:

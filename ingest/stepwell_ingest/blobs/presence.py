@@ -12,6 +12,7 @@ import datetime
 import asyncpg
 
 from stepwell.errors import UnavailableError
+from stepwell_ingest.access.rights import SERVER, Scope
 from stepwell_ingest.blobs import incoming
 from stepwell_ingest.blobs.store import Store
 from stepwell_ingest.db.errors import postgres_errors
@@ -39,36 +40,52 @@ class Presence:
         self._fresh = datetime.timedelta(seconds=min(_FRESH_S, grace_s / 10))
         self._sql = queries("blobs")
 
-    async def size(self, sha256: str) -> int | None:
+    async def size(self, sha256: str, scope: Scope = SERVER) -> int | None:
         """The size of a blob that is stored now, or None; promises nothing for later.
+
+        Args:
+            scope: where the reader may read; the blob must have been uploaded there.
 
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
-            row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
+        with postgres_errors("look up a blob"):
+            if scope == SERVER:
+                row = await self._pool.fetchval(self._sql["blob"], bytes.fromhex(sha256))
+            else:
+                arguments = (bytes.fromhex(sha256), scope.entity, scope.project)
+                row = await self._pool.fetchval(self._sql["readable_blob"], *arguments)
         return await self._if_there(sha256, row)
 
-    async def promise(self, sha256: str) -> int | None:
+    async def promise(self, sha256: str, owner: incoming.Owner | None) -> int | None:
         """The size of a stored blob, or None, for a client that will then not send it: the blob stays for the grace
         period from now on.
 
+        Args:
+            owner: for whom it must have been uploaded; None: for anybody.
+
         Raises:
             UnavailableError: Postgres or the store does not answer.
         """
-        with postgres_errors("look a blob up"):
-            row = await self._pool.fetchval(self._sql["touch_blob"], bytes.fromhex(sha256), self._fresh)
+        with postgres_errors("look up a blob"):
+            name = "touch_blob" if owner is None else "touch_own_blob"
+            row = await self._pool.fetchval(self._sql[name], bytes.fromhex(sha256), self._fresh, *(owner or ()))
         return await self._if_there(sha256, row)
 
-    async def record(self, sha256: str, size: int) -> None:
+    async def record(self, sha256: str, size: int, owner: incoming.Owner | None) -> None:
         """Records that the store has a blob, after its `put` and before its acknowledgement. Promises what `promise`
         does.
+
+        Args:
+            owner: who has sent all of its bytes; None: a server without keys does not record it.
 
         Raises:
             UnavailableError: the blob is being removed, or was during the put, and must be put again; or as in `size`.
         """
         lease = datetime.timedelta(seconds=REMOVAL_LEASE_S)
         with postgres_errors("record a blob"):
+            if owner is not None:
+                await self._pool.execute(self._sql["own_blob"], bytes.fromhex(sha256), *owner)
             recorded = await self._pool.fetchval(self._sql["record_blob"], bytes.fromhex(sha256), size, lease)
         # A removal that began before the put may have ended after it. No other one can begin now that there is a row,
         # so an object that exists now stays.

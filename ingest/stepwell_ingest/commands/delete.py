@@ -27,15 +27,16 @@ _SHOWN = 20
 
 ABOUT = """delete runs, projects or old history, for good
 
-What will go is shown first, and asked for. A month of history in which no run is left drops whole, which is quick and
-gives the disk back at once; other rows are removed one by one, and Postgres uses their space again.
+The command first shows what it will delete, and asks for confirmation. A month of history in which no run is left is
+dropped as a whole, which is quick and frees the disk at once; other rows are removed one by one, and Postgres reuses
+their space.
 
   stepwell delete my-run team/mnist/other-run
   stepwell delete --project team/mnist
-  stepwell delete --older-than 90d --yes             # runs that were created before and have ended
-  stepwell delete --sweep                            # what a delete that was killed has left
+  stepwell delete --older-than 90d --yes             # runs that have ended and are older than 90 days
+  stepwell delete --sweep                            # the rows that an interrupted deletion has left
 
-A process that still logs to a deleted run is told so; it keeps training. Processes that start anew may use the name."""
+A process that still logs to a deleted run gets an error, and keeps training. New processes may use its name again."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="*", metavar="RUN", help="id or display name, optionally after project/ or entity/project/"
     )
     parser.add_argument("--project", metavar="ENTITY/PROJECT", help="all runs of this project")
-    parser.add_argument("--older-than", metavar="AGE", help="ended runs older than this, such as 90d or 12w")
+    parser.add_argument(
+        "--older-than", metavar="AGE", help="ended runs that were created longer ago than this, such as 90d or 12w"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--sweep", action="store_true", help="only remove the rows that earlier deletions have left")
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingError(
             "no runs to delete were named"
             if not asked_for
-            else "these ways to say what to delete are mutually exclusive",
+            else "runs, --project with --older-than, and --sweep are mutually exclusive",
             hint="name runs, or give --project and --older-than (both: the old runs of that project), or --sweep",
         )
     if options.older_than is not None:
@@ -121,7 +124,7 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise UnavailableError(
-            "the connection to Postgres was lost, or it failed",
+            "the connection to Postgres was lost, or Postgres failed",
             detail=f"{type(error).__name__}: {error}",
             hint="deleted runs stay deleted; run the same command again for the rest",
         ) from error
@@ -166,18 +169,22 @@ def _text(plan: Deletion) -> str:
                 "removes them afterwards,\n  young ones when its grace period is over (stepwell up --blob-grace-days)"
             )
         if plan.months:
-            lines.append(f"months that drop whole: {', '.join(plan.months)}")
+            lines.append(f"months that are dropped as a whole: {', '.join(plan.months)}")
         if running := sum(item.state == "running" for item in plan.targets):
             what = (
-                "1 of them runs: its processes are" if running == 1 else f"{running:,} of them run: their processes are"
+                "1 of them is running: its processes get"
+                if running == 1
+                else f"{running:,} of them are running: their processes get"
             )
-            lines.append(f"{what} told so, and what they log from then on is not stored")
+            lines.append(f"{what} an error, and what they log from then on is not stored")
     else:
         lines.append("nothing to delete")
     if plan.kept_running:
-        lines.append(f"{number(plan.kept_running, 'run')} old enough kept: running (name them to delete them)")
+        lines.append(
+            f"kept: {number(plan.kept_running, 'run')}, old enough, but still running (name them to delete them)"
+        )
     if plan.kept_for_forks:
-        lines.append(f"{number(plan.kept_for_forks, 'run')} old enough kept: younger forks show their points")
+        lines.append(f"kept: {number(plan.kept_for_forks, 'run')}, old enough, but younger forks show their points")
     return "\n".join(lines)
 
 

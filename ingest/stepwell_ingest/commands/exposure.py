@@ -57,5 +57,5 @@ def lines(options: argparse.Namespace, url: str) -> list[str]:
             "",
             "WARNING: no key is required (--without-keys). Everybody who reaches this port can read, log to and delete",
         ),
-        f"every run, so let only a proxy reach it that checks callers. {others}",
+        f"every run, so let only a proxy that checks callers reach it. {others}",
     ]

@@ -41,13 +41,15 @@ A key is shown once; the server stores only its SHA-256. A server asks for keys 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke")
     create = actions.add_parser("create", help="make a key, and print it")
-    create.add_argument("scope", nargs="?", metavar="ENTITY[/PROJECT]", help="where the key counts")
-    create.add_argument("--server", action="store_true", help="the key counts on the whole server")
+    create.add_argument("scope", nargs="?", metavar="ENTITY[/PROJECT]", help="where the key is valid")
+    create.add_argument("--server", action="store_true", help="the key is valid on the whole server")
     create.add_argument(
-        "--role", type=Role, choices=list(Role), default=Role.WRITER, help="what it allows; default %(default)s"
+        "--role", type=Role, choices=list(Role), default=Role.WRITER, help="what the key allows; default %(default)s"
     )
     create.add_argument("--name", help="what the key is for, as shown in lists; default: role and scope")
-    create.add_argument("--expires", metavar="AGE", help="how long it is valid, such as 90d or 12w; default: no end")
+    create.add_argument(
+        "--expires", metavar="AGE", help="how long the key is valid, such as 90d or 12w; default: it does not expire"
+    )
     listing = actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key for good")
     revoke.add_argument("id", metavar="ID", help="the id that `stepwell keys list` shows")
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 def _scope(options: argparse.Namespace) -> Scope:
     if bool(options.scope) == bool(options.server):
         raise SettingError(
-            "a key counts either in an entity or project, or on the whole server",
+            "a key is valid either in an entity or project, or on the whole server",
             detail="both were given" if options.server else "neither was given",
             hint="stepwell keys create ENTITY, ENTITY/PROJECT, or --server",
         )
@@ -110,7 +112,7 @@ async def _create(dsn: str, role: Role, scope: Scope, name: str, valid: datetime
     row = (key.id, key.digest, name, role.value, scope.entity, scope.project, _actor(), valid)
     async with _connected(dsn) as connection:
         expires = await connection.fetchval(queries("access")["create_key"], *row)
-    until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without an end"
+    until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without expiry"
     sys.stderr.write(
         f"stepwell: key {key.id}, {role} in {scope}, {until}\n"
         "  It is shown only now. Give it to its user over a safe channel: `stepwell login` stores it,\n"

@@ -88,7 +88,7 @@ async def _connect(dsn: str, timeout_s: float) -> asyncpg.Connection:
     if role := await connection.fetchval(_MAY_WRITE):
         print(
             f"stepwell: reading as the role {role}, which may also write: {_READER} is missing or cannot read here. "
-            "`stepwell up` creates it if its role may do so: docs/operations.md, Backup and restore",
+            "`stepwell up` creates it if the server's role may create roles: docs/operations.md, Backup and restore",
             file=sys.stderr,
         )
     return connection
@@ -127,7 +127,7 @@ async def _fetch(connection: asyncpg.Connection, query: str, format_: str) -> bo
         columns = [Column(item.name, item.type.name) for item in statement.get_attributes()]
         if not columns:
             # Postgres would refuse most of these; but DO could undo the role, and COPY … TO writes files.
-            raise Error("a statement without rows cannot be run in a read-only transaction", hint=_ONLY_READS)
+            raise Error("the statement cannot return rows, so it was not run", hint=_ONLY_READS)
         cursor = await statement.cursor()
         rows: list[Any] = await cursor.fetch(_BATCH_ROWS)
         writer.begin(columns, _converted(convert, rows))

@@ -51,8 +51,9 @@ _SEAL_RETRY_S = 5.0
 
 ABOUT = """start a server, with a Postgres of its own or yours
 
-Without --dsn it makes and runs a Postgres in the data directory, and stops it with itself. With --dsn it keeps
-everything in your Postgres (15 to 18), and the data directory only holds a note of where the server is."""
+Without --dsn, the server creates a Postgres in the data directory, and starts and stops it. With --dsn, it keeps all
+data but files in your Postgres (15 to 18), and the data directory holds only the files of runs (unless --blobs names
+another place) and the address of the server."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +106,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_bytes,
         default=Limits().free_bytes,
         metavar="SIZE",
-        help="space to keep free on the server's disks; what would need it must wait (default: %(default)s)",
+        help="space to keep free on the server's disks: with less, frames and files must wait (default: %(default)s)",
     )
     parser.add_argument(
         "--no-seal",
@@ -167,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
             # The data is elsewhere, so this only affects `stepwell sql` on this machine, which then needs the DSN.
             noted = False
             if not isinstance(error, InUseError):
-                _say(f"{error.message}: `stepwell sql` here will need --dsn")
+                _say(f"{error.message}, so `stepwell sql` needs --dsn on this machine")
         login = None
         if options.listen_sql:
             sql_host, sql_port = options.listen_sql
@@ -272,7 +273,7 @@ class _Server:
             try:
                 await self._children.start("sealer", "stepwell_ingest.server.sealer_process", line)
             except Error as error:
-                _say(f"history is not sealed, which is tried again in {_SEAL_RETRY_S:.0f} s: {error}")
+                _say(f"the sealer could not be started; trying again in {_SEAL_RETRY_S:.0f} s: {error}")
                 await asyncio.sleep(_SEAL_RETRY_S)
             else:
                 return

@@ -172,7 +172,7 @@ async def _apply(
             await connection.execute(_RECORD, name, checksum)
     except asyncpg.LockNotAvailableError as error:
         raise UnavailableError(
-            f"{place} waited {_DDL_LOCK_TIMEOUT} for a table that another transaction holds",
+            f"{place} waited {_DDL_LOCK_TIMEOUT} for a table that another transaction has locked",
             detail=str(error),
             hint="look for long transactions in pg_stat_activity, then start again",
         ) from error

@@ -117,7 +117,7 @@ class Database:
                 "memory limit for reads reached",
                 retry_after_s=_RETRY_AFTER_S,
                 detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
-                hint="ask again after a pause, or for less at a time",
+                hint="ask again after a pause, or for less in one request",
             ) from None
         return Held(self.memory, size)
 

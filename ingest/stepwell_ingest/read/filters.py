@@ -203,7 +203,7 @@ class _Compiler:
                 raise UsageError(
                     f"the operator {operator[:40]!r} is not known",
                     detail=name[:80],
-                    hint=f"known are {', '.join(_OPERATORS)}",
+                    hint=f"the operators are {', '.join(_OPERATORS)}",
                 )
 
     def _equal(self, name: str, value: Any) -> None:

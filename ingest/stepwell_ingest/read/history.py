@@ -142,7 +142,7 @@ async def read_pages(
                     raise UsageError(
                         f"step {start} alone exceeds the limit of a page",
                         detail=f"{database.limits.page_bytes} bytes",
-                        hint="name keys",
+                        hint="name the keys to read",
                     ) from None
                 width = max(1, min(width, below - start) // 8)
                 continue

@@ -99,7 +99,7 @@ class Live:
         seen = None if cursor is None else LivePosition.decode(cursor)
         limits = self._database.limits
         if self.listeners >= limits.listeners:
-            raise OverloadedError("live view limit reached", retry_after_s=5.0, detail=f"{limits.listeners}")
+            raise OverloadedError("live view limit reached", retry_after_s=5.0, detail=f"{limits.listeners} live views")
         listener = _Listener()
         listener.moved.set()  # the first look is unconditional
         self._listeners.setdefault(run.run_id, set()).add(listener)

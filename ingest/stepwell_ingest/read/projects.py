@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from stepwell_ingest.access.rights import SERVER, Scope
 from stepwell_ingest.read.database import Database
 
 _MAX_PROJECTS = 10_000
 
 
-async def list_projects(database: Database) -> dict[str, Any]:
-    """Returns {"projects": [{"entity", "project", "runs", "running", "newest_run_at"}, …]}, the newest run's project
-    first."""
+async def list_projects(database: Database, scope: Scope = SERVER) -> dict[str, Any]:
+    """Returns {"projects": [{"entity", "project", "runs", "running", "newest_run_at"}, …]} of a scope, the newest run's
+    project first."""
     async with database.snapshot() as connection:
-        rows = await connection.fetch(database.sql["projects"], _MAX_PROJECTS)
+        rows = await connection.fetch(database.sql["projects"], _MAX_PROJECTS, scope.entity, scope.project)
     return {"projects": [{key: _plain(value) for key, value in row.items()} for row in rows]}
 
 

@@ -17,6 +17,7 @@ import asyncpg
 import orjson
 
 from stepwell.errors import NotFoundError, UsageError
+from stepwell_ingest.access.rights import SERVER, Scope
 from stepwell_ingest.read.bounded import fetch_bounded
 from stepwell_ingest.read.cursor import encode_cursor
 from stepwell_ingest.read.database import Database
@@ -65,11 +66,12 @@ class RunRow:
     shown: dict[str, Any]
 
 
-async def find_run(database: Database, entity: str, project: str, run: str) -> RunRow:
+async def find_run(database: Database, entity: str, project: str, run: str, scope: Scope = SERVER) -> RunRow:
     """Finds a run by its names.
 
     Args:
         run: its id, or its display name, where no run has that id and exactly one run has that name.
+        scope: where the reader may read; the hint lists nothing else.
 
     Raises:
         NotFoundError: there is no such run; the hint lists what exists.
@@ -89,8 +91,8 @@ async def find_run(database: Database, entity: str, project: str, run: str) -> R
             if row["parent"] is None:
                 return found
             return replace(found, points=await connection.fetchval(database.sql["points"], found.run_id))
-        nearby = await connection.fetch(database.sql["nearby"], entity, project, run)
-    raise NotFoundError(f"there is no run {run!r} in {entity}/{project}", hint=_instead(nearby, entity, project))
+        nearby = await connection.fetch(database.sql["nearby"], entity, project, run, scope.entity, scope.project)
+    raise NotFoundError(f"there is no run {run!r} in {entity}/{project}", hint=_instead(nearby, entity, project, scope))
 
 
 async def describe_run(database: Database, run: RunRow) -> dict[str, Any]:
@@ -118,6 +120,7 @@ async def list_runs(
     limit: int,
     cursor: str | None,
     summary_keys: Sequence[str] = (),
+    scope: Scope = SERVER,
 ) -> dict[str, Any]:
     """Returns a page of runs: {"runs": […], "next": cursor or None, "total": the number of runs that match the filter}.
 
@@ -129,6 +132,7 @@ async def list_runs(
         limit: the most runs.
         cursor: "next" of the previous page; None: the first page.
         summary_keys: the keys whose values "summary" of each run includes, where it has them.
+        scope: where the reader may read; the hint of an error lists nothing else.
 
     Raises:
         NotFoundError: there is no such project.
@@ -161,9 +165,9 @@ async def list_runs(
         if not total and not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2)", entity, project
         ):
-            nearby = await connection.fetch(database.sql["nearby"], entity, project, "")
+            nearby = await connection.fetch(database.sql["nearby"], entity, project, "", scope.entity, scope.project)
             raise NotFoundError(
-                f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project)
+                f"there is no project {project!r} of {entity!r}", hint=_instead(nearby, entity, project, scope)
             )
         on_page = found.rows[:limit]
         values: dict[int, dict[str, Any]] = {row["run_id"]: {} for row, _ in on_page}
@@ -289,7 +293,7 @@ def _cursor(row: Mapping[str, Any], order: Order) -> str:
     return encode_cursor([order.name, value, row["run_id"]])
 
 
-def _instead(nearby: list[asyncpg.Record], entity: str, project: str) -> str:
+def _instead(nearby: list[asyncpg.Record], entity: str, project: str, scope: Scope) -> str:
     by_kind: dict[str, list[str]] = {"run": [], "project": [], "entity": []}
     for row in nearby:
         by_kind[row["kind"]].append(row["name"])
@@ -299,4 +303,4 @@ def _instead(nearby: list[asyncpg.Record], entity: str, project: str) -> str:
         return f"projects of {entity!r} are {', '.join(by_kind['project'])}"
     if by_kind["entity"]:
         return f"entities of this server are {', '.join(by_kind['entity'])}"
-    return "no run was ever logged to this server"
+    return f"no run was ever logged to {'this server' if scope == SERVER else scope}"

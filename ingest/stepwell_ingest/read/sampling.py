@@ -37,7 +37,10 @@ class Grid:
         width = f"buckets of {1 << self.shift} steps"
         if self.extremes:
             return f"rows with the first, last, smallest and largest value and any NaN or Inf of each key, in {width}"
-        return f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: name keys"
+        return (
+            f"the first and last row in {width}; extremes are not kept for more than {MAX_METRICS} keys: "
+            "name the keys to read"
+        )
 
 
 class Sampler:

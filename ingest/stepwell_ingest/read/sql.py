@@ -162,7 +162,7 @@ class SqlReader:
         if not columns:
             # Postgres refuses most of these in a read-only transaction, but not DO, COPY … TO PROGRAM and SET.
             raise UsageError(
-                "the statement returns no rows, so it was not run",
+                "the statement cannot return rows, so it was not run",
                 hint="SQL over HTTP only reads: SELECT, WITH or EXPLAIN",
             )
         bounded = await self._bounded(connection, query)
@@ -221,7 +221,7 @@ class SqlReader:
 def _too_long(timeout_s: float) -> QueryError:
     return QueryError(
         f"the query took longer than {timeout_s:g} s",
-        hint="narrow it to a project, run or metric; docs/sql.md says which conditions reach an index",
+        hint="narrow it to a project, run or metric; docs/sql.md says which conditions use an index",
     )
 
 

@@ -56,7 +56,7 @@ class Standing:
             if cut is not None and cut < taken_below:
                 raise RewoundError(
                     "the run was rewound or restarted during the read",
-                    detail=f"steps from {cut} on that were read are no longer shown",
+                    detail=f"rows from step {cut} on are no longer shown",
                     hint="read it again",
                 )
             self._ends = ends

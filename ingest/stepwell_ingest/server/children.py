@@ -134,7 +134,7 @@ class Children:
                     patience_s = _LOOK_AGAIN_S  # perhaps this process has stalled, and not the child
                     continue
                 if not self._stopping:
-                    self._say(f"{name} {process.pid} has stood still for {self._hung_s:g} s, so it is killed")
+                    self._say(f"{name} {process.pid} has not responded for {self._hung_s:g} s, so it is killed")
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 return
@@ -156,7 +156,7 @@ class Children:
                     process, _ = await self._start(name, module, line)
                 except (Error, OSError, ValueError) as error:  # ValueError: its message is not JSON
                     pause_s = min(pause_s * 2, _RESTART_MAX_S)
-                    self._say(f"it did not start; trying again in {pause_s:.0f} s: {error}")
+                    self._say(f"a new process did not start; trying again in {pause_s:.0f} s: {error}")
                 else:
                     pause_s, started = min(pause_s * 2, _RESTART_MAX_S), time.monotonic()
                     break

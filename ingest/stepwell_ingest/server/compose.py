@@ -42,6 +42,7 @@ from stepwell_ingest.write.names import MetricNames
 from stepwell_ingest.write.pace import Pace
 from stepwell_ingest.write.pressure import Pressure
 from stepwell_ingest.write.quota import Quota
+from stepwell_ingest.write.session_projects import SessionProjects
 from stepwell_ingest.write.space import Space
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -124,6 +125,7 @@ def compose(
         batcher=batcher,
         catalog=catalog,
         intake=Intake(batcher, limits.object_bytes, quota.refusal, space.check_frames),
+        session_projects=SessionProjects(writing, timeouts.connect_s),
         attaches=Rate(limits.attach_burst_bytes, limits.attach_bytes_per_s),
         space=space,
         pace=pace,

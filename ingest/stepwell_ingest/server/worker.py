@@ -128,6 +128,8 @@ async def _prepare_schema(config: Config) -> None:
         await connection.execute(queries("write")["ensure_partitions"])
         lacks = await connection.fetchval(queries("sql")["restore_reader"])
         left = await connection.fetchval(queries("sql")["bind_reader"])
+        if config.require_keys:
+            await connection.execute(queries("access")["own_old_blobs"])
         if config.sql.login_verifier:
             await connection.execute(queries("sql")["make_sql_login"], config.sql.login_verifier)
     finally:

@@ -89,16 +89,21 @@ class WrongRunError(RejectionError):
     code = "wrong_run"
 
 
+def wrong_run(request: AttachRequest) -> WrongRunError:
+    """The error for a session that has logged to another run."""
+    return WrongRunError(
+        "this session belongs to another run",
+        detail=f"{request.entity}/{request.project}/{request.run}, session {request.session.hex()}",
+        hint="was a spool copied from another run? Each run needs a spool of its own",
+    )
+
+
 def attach_error(error: asyncpg.PostgresError, request: AttachRequest) -> Exception:
     """The error for the sender, if attach_v1 or the values of the request caused `error`; otherwise `error` itself."""
     path = f"{request.entity}/{request.project}/{request.run}"
     match error.sqlstate:
         case "ST003":
-            return WrongRunError(
-                "this session belongs to another run",
-                detail=f"{path}, session {request.session.hex()}",
-                hint="a spool directory was mixed up; each run has its own",
-            )
+            return wrong_run(request)
         case "ST004":
             done = "resumed" if request.rewind_to is None else "rewound"
             return UsageError(f"run {path} does not exist, so it cannot be {done}", hint='resume="allow" creates it')

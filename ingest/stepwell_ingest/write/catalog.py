@@ -25,7 +25,7 @@ from stepwell.errors import (
 )
 from stepwell_ingest.config import Timeouts
 from stepwell_ingest.db.errors import postgres_errors
-from stepwell_ingest.write.attachment import Attachment, AttachRequest, Earlier, attach_error
+from stepwell_ingest.write.attachment import Attachment, AttachRequest, Earlier, attach_error, wrong_run
 from stepwell_ingest.write.failures import Failures
 from stepwell_ingest.write.grouping import Grouping
 from stepwell_ingest.write.ledger import LedgerCursor
@@ -111,7 +111,7 @@ class Catalog:
                     return None
                 except asyncpg.PostgresError as error:
                     if error.sqlstate == "ST020":
-                        raise await self._gone(connection, request.session) from error
+                        raise await self._gone(connection, request.session, request) from error
                     raise attach_error(error, request) from error
                 config = meta = tables = None
                 if request.resume is not None or request.rewind_to is not None:
@@ -195,7 +195,9 @@ class Catalog:
             raise locked_error("the run", time.monotonic() - began)
         if not current:
             await self.reload(cursor)  # raises the reason, if there is one
-            raise UnavailableError("another worker or session has advanced this writer", hint="attach again")
+            raise UnavailableError(
+                "this worker's copy of the writer's ledger row may be out of date", hint="attach again"
+            )
 
     async def _finish_all(self, ended: Sequence[tuple[LedgerCursor, int]]) -> list[bool | None]:
         """Records the ends; returns for each whether the epoch was the current one, or None if another transaction has
@@ -271,20 +273,20 @@ class Catalog:
         self._cursors.move_to_end(session)
         return cursor
 
-    async def _gone(self, connection: asyncpg.Connection, session: bytes) -> Error:
-        """Why a session has no row in the ledger."""
+    async def _gone(
+        self, connection: asyncpg.Connection, session: bytes, request: AttachRequest | None = None
+    ) -> Error:
+        """Why a session has no row in the ledger; a request for another project does not learn of a deleted run."""
         row = await connection.fetchrow(self._sql["deleted_run_of"], uuid.UUID(bytes=session))
+        if row is not None and request is not None and (row["entity"], row["project"]) != request[:2]:
+            return wrong_run(request)
         if row is not None:
             return RunDeletedError(
                 f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
                 hint="nothing more can be logged to it; a new process creates a new run of that name. "
                 "`stepwell sync --discard` removes what spools still hold of it",
             )
-        return UnknownWriterError(
-            "no writer has this session",
-            detail=f"session {session.hex()}",
-            hint="attach first (POST /v1/attach, or the first message of a stream)",
-        )
+        return unknown_session(session)
 
     async def stored(self, sessions: Sequence[bytes]) -> dict[bytes, tuple[int, bool, str]]:
         """For each known session: the seq below which everything is stored, whether it is fenced, and the writer's
@@ -321,6 +323,15 @@ class Catalog:
         """Reads a stale cursor anew from Postgres; raises the same errors as `cursor`."""
         cursor.stale = True
         return await self.cursor(cursor.session)
+
+
+def unknown_session(session: bytes) -> UnknownWriterError:
+    """The error for a session that never attached."""
+    return UnknownWriterError(
+        "no writer has this session",
+        detail=f"session {session.hex()}",
+        hint="attach first (POST /v1/attach, or the first message of a stream)",
+    )
 
 
 def _fenced(writer: str, epoch: int) -> FencedError:

@@ -123,7 +123,8 @@ class Copier:
         began = time.perf_counter()
         try:
             stale = UnavailableError(
-                "another worker or session has advanced this writer", hint="the SDK attaches again and continues"
+                "this worker's copy of the writer's ledger row may be out of date",
+                hint="the SDK attaches again and continues",
             )
             groups: list[Group] = []
             for queue in batch.writers.values():

@@ -114,7 +114,7 @@ class WriterSession:
         try:
             if self.cursor.stale:  # became stale while it waited for room
                 raise UnavailableError(
-                    "another worker or session has advanced this writer", hint="write these rows again"
+                    "this worker's copy of the writer's ledger row may be out of date", hint="write these rows again"
                 )
             header = Header(
                 *(kind, size, 0, self.cursor.session, self.cursor.tail_seq),

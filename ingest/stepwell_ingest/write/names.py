@@ -129,7 +129,7 @@ class MetricNames:
             self._key_set_bytes -= len(oldest) + dropped.nbytes
 
     async def _intern(self, names: Mapping[int, list[str]]) -> dict[int, dict[str, int]]:
-        with postgres_errors("intern metric names"):
+        with postgres_errors("store metric names"):
             try:
                 async with self._pool.acquire(timeout=self._connect_s) as connection:
                     rows = await connection.fetch(

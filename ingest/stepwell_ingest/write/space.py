@@ -63,7 +63,7 @@ class Space:
             raise OverloadedError(
                 f"the disk of the server is nearly full, so it accepts no {what}",
                 retry_after_s=_RETRY_AFTER_S,
-                detail=f"{directory} lacks {missing / 1e6:,.0f} MB of the space that stays free (--free-bytes)",
+                detail=f"{directory} lacks {missing / 1e6:,.0f} MB of the space that must stay free (--free-bytes)",
                 hint="make room there: docs/operations.md; the spool keeps everything until then",
             )
 

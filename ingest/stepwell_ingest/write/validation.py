@@ -90,7 +90,9 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
     blocks = frame.blocks
     if not blocks:
         if frame.objects:
-            raise StepOrderError("objects without the step that they belong to", detail=f"seq {frame.header.seq}")
+            raise StepOrderError(
+                "a frame has objects, but no step that they belong to", detail=f"seq {frame.header.seq}"
+            )
         return last_step
     for block in blocks:
         if not _increase(block.steps):

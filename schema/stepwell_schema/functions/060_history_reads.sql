@@ -169,7 +169,7 @@ DECLARE
     width     numeric := history_last.n;   -- which may outgrow a bigint
 BEGIN
     IF history_last.n IS NULL OR history_last.n < 0 THEN
-        RAISE EXCEPTION 'history_last takes a number of points, not %', history_last.n USING ERRCODE = '22023';
+        RAISE EXCEPTION 'history_last takes a number of points from 0 on, not %', history_last.n USING ERRCODE = '22023';
     END IF;
     SELECT min(e.lo), max(e.hi) INTO lo, hi
     FROM stepwell.lineage g

@@ -12,7 +12,7 @@ DECLARE
 BEGIN
     SELECT r.next_metric INTO first_id FROM stepwell.run r WHERE r.run_id = run_id_ FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'run % does not exist', run_id_ USING ERRCODE = 'ST002';
+        RAISE EXCEPTION 'there is no run with the run_id %', run_id_ USING ERRCODE = 'ST002';
     END IF;
     INSERT INTO stepwell.metric (run_id, metric_id, name)
     SELECT run_id_, first_id - 1 + row_number() OVER (ORDER BY n.ord)::integer, n.name

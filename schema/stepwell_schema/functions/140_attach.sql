@@ -189,7 +189,7 @@ BEGIN
           AND NOT EXISTS (SELECT FROM stepwell.run r
                           WHERE r.run_id = id AND r.fork_step = fork_step_
                             AND r.parent_run_id = stepwell.find_run_v1(entity_, project_, fork_run)) THEN
-        RAISE EXCEPTION 'run % of %/% is no fork of % at step %', run_, entity_, project_, fork_run, fork_step_
+        RAISE EXCEPTION 'run % of %/% is not a fork of % at step %', run_, entity_, project_, fork_run, fork_step_
             USING ERRCODE = 'ST007';
     END IF;
     IF id IS NULL THEN

@@ -9,7 +9,7 @@ DECLARE
     so_far bigint := coalesce(nullif(current_setting('stepwell.answered', true), ''), '0')::bigint + row_bytes;
 BEGIN
     IF row_bytes > most THEN
-        RAISE EXCEPTION 'a row has % bytes, and an answer takes % at most: select fewer columns, or parts of values', row_bytes, most
+        RAISE EXCEPTION 'a row has % bytes, but an answer may have % at most: select fewer columns, or parts of values', row_bytes, most
             USING ERRCODE = 'program_limit_exceeded';
     ELSIF so_far > most_in_all THEN
         RAISE EXCEPTION 'the rows have more than % bytes: ask for fewer rows, or select fewer columns', most_in_all

@@ -39,3 +39,11 @@ WITH revoked AS (
     SELECT $2, 'revoke key', to_jsonb(r) - 'digest' FROM revoked r
 )
 SELECT name FROM revoked;
+
+-- name: own_old_blobs
+-- Files without an owner, which were stored without keys, belong to the projects whose runs name them.
+INSERT INTO stepwell.blob_owner (sha256, entity, project)
+SELECT DISTINCT u.sha256, r.entity, r.project
+FROM stepwell.blob b JOIN stepwell.blob_use u ON u.sha256 = b.sha256 JOIN stepwell.run r ON r.run_id = u.run_id
+WHERE NOT EXISTS (SELECT FROM stepwell.blob_owner o WHERE o.sha256 = b.sha256)
+ON CONFLICT DO NOTHING;

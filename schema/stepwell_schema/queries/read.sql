@@ -1,11 +1,13 @@
 -- name: nearby
--- Suggestions for a name that does not exist: runs of the project, then projects of the entity, then entities.
+-- Suggestions for a name that does not exist: runs of the project, then projects of the entity, then entities. Of those in
+-- a scope: an entity, a project of it; NULL: any.
 (SELECT 'run' AS kind, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2
  ORDER BY r.name LIKE left($3, 4) || '%' DESC, r.run_id DESC LIMIT 5)
 UNION ALL
-(SELECT DISTINCT 'project', r.project FROM stepwell.run r WHERE r.entity = $1 ORDER BY 2 LIMIT 20)
+(SELECT DISTINCT 'project', r.project FROM stepwell.run r
+ WHERE r.entity = $1 AND ($5::text IS NULL OR r.project = $5) ORDER BY 2 LIMIT 20)
 UNION ALL
-(SELECT DISTINCT 'entity', r.entity FROM stepwell.run r ORDER BY 2 LIMIT 20);
+(SELECT DISTINCT 'entity', r.entity FROM stepwell.run r WHERE $4::text IS NULL OR r.entity = $4 ORDER BY 2 LIMIT 20);
 
 -- name: run_named
 -- The ids of the runs of a project with this display name; two suffice to know that it is ambiguous.
@@ -251,10 +253,11 @@ SELECT v.name, v.page, v.query, v.layout::text AS layout FROM stepwell.saved_vie
 WHERE v.entity = $1 AND v.project = $2 ORDER BY v.name COLLATE "C";
 
 -- name: projects
--- The projects of the server, the one with the newest run first.
+-- The projects of a scope, the one with the newest run first. The scope: an entity, a project of it; NULL: any.
 SELECT r.entity, r.project, count(*) AS runs, count(*) FILTER (WHERE r.state = 'running') AS running,
        max(r.created_at) AS newest_run_at
-FROM stepwell.run r GROUP BY r.entity, r.project ORDER BY max(r.created_at) DESC, r.entity, r.project LIMIT $1;
+FROM stepwell.run r WHERE ($2::text IS NULL OR r.entity = $2) AND ($3::text IS NULL OR r.project = $3)
+GROUP BY r.entity, r.project ORDER BY max(r.created_at) DESC, r.entity, r.project LIMIT $1;
 
 -- name: newest_runs
 -- The newest runs of a project.

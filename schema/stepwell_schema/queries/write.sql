@@ -69,6 +69,14 @@ ORDER BY l.session, l.next_seq DESC, l.fenced, l.epoch DESC;
 SELECT d.entity, d.project, d.name, to_char(d.deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS deleted_at
 FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id WHERE s.session = $1 LIMIT 1;
 
+-- name: projects_of_sessions
+-- The project of each session that has attached, also if its run was deleted since.
+SELECT l.session, r.entity, r.project FROM stepwell.ledger l JOIN stepwell.run r ON r.run_id = l.run_id
+WHERE l.session = ANY ($1::uuid[])
+UNION
+SELECT s.session, d.entity, d.project FROM stepwell.deleted_session s JOIN stepwell.deleted_run d ON d.run_id = s.run_id
+WHERE s.session = ANY ($1::uuid[]);
+
 -- name: move_ledger
 -- Compare-and-set of many ledger rows. Returns one row. ring: the slot of hot_block to write to until the end of the
 -- transaction. behind, locked: the positions, from 1, of the rows that did not move, or NULL. A row is behind if it is

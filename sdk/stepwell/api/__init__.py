@@ -31,10 +31,11 @@ from stepwell.compat import names
 from stepwell.compat.absent import absent_name
 from stepwell.errors import SettingError, UsageError
 from stepwell.settings import resolve
+from stepwell.settings.key_file import PLACES
 
 __all__ = ["Api", "File", "Files", "HistoryScan", "Project", "Projects", "Run", "Runs", "Series", "Summary", "User"]
 
-_VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT", "STEPWELL_API_KEY", "STEPWELL_CA_FILE")
+_VARIABLES = ("STEPWELL_URL", "STEPWELL_ENTITY", "STEPWELL_PROJECT", "STEPWELL_API_KEY", "STEPWELL_CA_FILE", *PLACES)
 _OVERRIDES = {"base_url": "url", "url": "url", "entity": "entity", "project": "project"}
 
 
@@ -45,7 +46,7 @@ class Api:
         overrides: "entity" and "project" for paths that leave them out, "base_url" (or "url") of the server; else
             STEPWELL_ENTITY, STEPWELL_PROJECT and STEPWELL_URL.
         timeout: the longest wait for a reply, in seconds; default 19.
-        api_key: the key to send with each request; default STEPWELL_API_KEY.
+        api_key: the key to send with each request; default STEPWELL_API_KEY, else that of `stepwell login`.
 
     Raises:
         SettingError: an override is unknown or invalid.

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from stepwell.commands.sql_http import ask
 from stepwell.errors import Error, SettingError
 from stepwell.settings import DEFAULT_URL, resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.terminal.command import Command
 from stepwell.terminal.server_commands import server_command
@@ -27,7 +28,7 @@ from stepwell.transport.http import HttpClient
 _GRACE_S = 20.0
 #: How long a server on this machine may take to accept a connection.
 _LOOK_S = 1.0
-_OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE")
+_OF_CLIENT = ("STEPWELL_API_KEY", "STEPWELL_CA_FILE", *PLACES)
 
 ABOUT = r"""query the stored history with SQL, read-only
 

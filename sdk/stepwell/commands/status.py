@@ -16,6 +16,7 @@ from stepwell.delivery.stored import stored_sessions
 from stepwell.errors import AuthenticationError, Error, ForbiddenError, UnavailableError
 from stepwell.files.blob_spool import FOLDER, directories_with_blobs
 from stepwell.settings import resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.settings.server_file import ServerFile, data_directory
 from stepwell.spool import Spool
 from stepwell.spool.lock import holder
@@ -98,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _server_variables() -> dict[str, str]:
     """The settings of the server only: a bad project name in the environment must not hide the server."""
-    return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE") if name in os.environ}
+    return {name: os.environ[name] for name in ("STEPWELL_API_KEY", "STEPWELL_CA_FILE", *PLACES) if name in os.environ}
 
 
 def _show_server(client: HttpClient, sizes: bool) -> bool:
@@ -127,7 +128,7 @@ def _show_server(client: HttpClient, sizes: bool) -> bool:
     else:
         print(f"server  {url}: ready")
     if isinstance(about, Error):
-        print(f"        {about.message}; a key that is admin of the whole server sees more")
+        print(f"        {about.message}; a key with the role admin on the whole server shows more")
         return ready
     print(
         f"        up for {duration(time.time() - about['started_at'])}, {number(about['streams'], 'stream')}, "

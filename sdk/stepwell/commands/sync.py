@@ -23,6 +23,7 @@ from stepwell.delivery.stream import Stream
 from stepwell.errors import Error, RejectionError, RunDeletedError, SettingError, SpoolError, SpoolLockedError
 from stepwell.files.blob_spool import directories_with_blobs
 from stepwell.settings import ENVIRONMENT, Settings, Timeouts, resolve
+from stepwell.settings.key_file import PLACES
 from stepwell.spool import Spool
 from stepwell.spool import state as spool_state
 from stepwell.terminal.command import Command
@@ -202,7 +203,7 @@ def run(options: argparse.Namespace) -> int:
 def _settings(directory: str | None, url: str | None) -> Settings:
     # Only the settings of the server and the directory: an invalid project name must not prevent a delivery.
     ours = {name for name, attribute in ENVIRONMENT.items() if attribute in ("url", "dir", "api_key", "ca_file")}
-    environment = {name: os.environ[name] for name in ours & os.environ.keys()}
+    environment = {name: os.environ[name] for name in (ours | set(PLACES)) & os.environ.keys()}
     return dataclasses.replace(resolve(environment, dir=directory, url=url), timeouts=_TIMEOUTS)
 
 
@@ -243,11 +244,15 @@ def _deliver_files(
     patience_s: float,
     total: Total,
     progress: Progress,
-    counted: bool = False,
+    project: str | None = None,
 ) -> None:
-    """Delivers the files beside a spool, if there are any; `counted`: whether the spool is in the total already."""
+    """Delivers the files beside a spool, if there are any.
+
+    Args:
+        project: that of the spool, which is in the total already; None: there are only files.
+    """
     try:
-        outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"))
+        outcome = deliver_files(path, settings, patience_s, lambda text: progress.show(f"{name}: {text}"), project)
     except Error as error:
         outcome = None
         failure = str(error)
@@ -262,7 +267,7 @@ def _deliver_files(
     else:
         print(f"  {path}: files skipped. {failure}", flush=True)
     complete = outcome is not None and not outcome.left
-    if not counted:
+    if project is None:
         total.delivered += complete
         total.left += not complete
     elif not complete:
@@ -306,7 +311,8 @@ async def _deliver(
     if done:
         total.delivered += 1
         print(text, flush=True)
-        _deliver_files(spool.directory, name, settings, patience_s, total, progress, counted=True)
+        project = f"{spool.identity.entity}/{spool.identity.project}"
+        _deliver_files(spool.directory, name, settings, patience_s, total, progress, project)
         return
     if discarded and deleted is not None:
         total.discarded += 1

@@ -51,7 +51,9 @@ class Outcome(NamedTuple):
         return text
 
 
-def deliver_files(directory: Path, settings: Settings, patience_s: float, show: Callable[[str], None]) -> Outcome:
+def deliver_files(
+    directory: Path, settings: Settings, patience_s: float, show: Callable[[str], None], project: str | None = None
+) -> Outcome:
     """Delivers the files of a session, and removes its directory if it is empty then.
 
     Args:
@@ -59,6 +61,7 @@ def deliver_files(directory: Path, settings: Settings, patience_s: float, show: 
         settings: the server and the limits.
         patience_s: the longest time without progress.
         show: receives the progress.
+        project: entity/project of the session; None: its frames, which name it, are gone.
 
     Raises:
         SpoolLockedError: a live process owns the session.
@@ -71,7 +74,7 @@ def deliver_files(directory: Path, settings: Settings, patience_s: float, show: 
         lock = SpoolLock.acquire(directory)
     except OSError as error:
         raise storage_error(error, "be locked") from error
-    uploader = BlobUploader(spool, settings)
+    uploader = BlobUploader(spool, settings, project)
     uploader.hurry()
     try:
         spool.load()

@@ -15,7 +15,7 @@ from stepwell.errors import UsageError
 
 
 def login(*_: Any, **__: Any) -> bool:
-    """Accepted for older scripts, and does nothing: STEPWELL_API_KEY sets the key where the server requires one.
+    """Accepted for older scripts, and does nothing: `stepwell login` or STEPWELL_API_KEY gives a key to the SDK.
 
     Returns:
         True.

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlencode
 
 from stepwell.errors import (
     AuthenticationError,
@@ -56,6 +57,7 @@ class BlobClient:
         connect_s: the longest wait for a connection.
         worked: called after each piece of a file with (file, bytes, seconds); may wait, to leave bandwidth to others.
         accepted: called with the file when the server has stored more of it than before.
+        project: entity/project whose run logs the files; None: not known.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class BlobClient:
         connect_s: float,
         worked: Callable[[Blob, int, float], None],
         accepted: Callable[[Blob], None],
+        project: str | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._headers = endpoint.request_headers
         self._connect_s = connect_s
         self._worked = worked
         self._accepted = accepted
+        self._query = "" if project is None else "?" + urlencode({"path": project})
         self._connection: http.client.HTTPConnection | None = None
         self._aborted = False
 
@@ -124,7 +128,7 @@ class BlobClient:
     def _ask(self, method: str, blob: Blob, file: BinaryIO | None = None, offset: int = 0) -> _Answer:
         try:
             used = self._connected()
-            used.putrequest(method, target(self._endpoint, f"/v1/blobs/{blob.sha256}"))
+            used.putrequest(method, target(self._endpoint, f"/v1/blobs/{blob.sha256}{self._query}"))
             for header, value in self._headers.items():
                 used.putheader(header, value)
             length = min(blob.size - offset, PART_BYTES) if file is not None else 0

@@ -58,13 +58,15 @@ class BlobUploader:
     Args:
         spool: the blob spool with the files.
         settings: the settings of the run.
+        project: entity/project whose run logs the files; None: not known.
     """
 
-    def __init__(self, spool: BlobSpool, settings: Settings) -> None:
+    def __init__(self, spool: BlobSpool, settings: Settings, project: str | None = None) -> None:
         self.counts = BlobCounts()
         self.last_error: Error | None = None
         self._spool = spool
         self._settings = settings
+        self._project = project
         self._changed = threading.Condition()
         self._queue: deque[Blob] = deque()
         self._queued: set[str] = set()  # in the queue or in progress
@@ -175,7 +177,8 @@ class BlobUploader:
             self._threads.append(thread)
 
     def _client(self) -> BlobClient:
-        return BlobClient(self._settings.endpoint, self._settings.timeouts.connect_s, self._worked, self._accepted)
+        settings = self._settings
+        return BlobClient(settings.endpoint, settings.timeouts.connect_s, self._worked, self._accepted, self._project)
 
     def _backoff(self) -> Backoff:
         return Backoff(self._settings.timeouts.retry_min_s, self._settings.timeouts.retry_max_s)

@@ -43,7 +43,7 @@ class Blobs:
         self._settings = settings
         self._directory = directory
         self.spool = BlobSpool(directory or Path(os.devnull), limits.blob_bytes, limits.blob_spool_bytes)
-        self.uploader = BlobUploader(self.spool, settings)
+        self.uploader = BlobUploader(self.spool, settings, f"{settings.entity}/{settings.project}")
         self.media = MediaQueue(limits.media_bytes, self.keep, deliver, settings.blobs_full)
         self.saved = MediaQueue(limits.media_bytes, self.keep, deliver_file, settings.blobs_full)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stepwell.errors import SettingError, UsageError
+from stepwell.settings.key_file import stored_key
 from stepwell.settings.launcher import launch_id
 from stepwell.settings.names import words_of
 from stepwell.settings.settings import DEFAULT_URL, BlobsFull, ConsoleCapture, Mode, Settings, StepBack, WhenFull
@@ -126,7 +127,10 @@ def resolve(
     values["console"] = "wrap" if console in _CONSOLES_OF_WANDB else console
     values["system_metrics_s"] = _seconds("system_metrics_s", values.get("system_metrics_s", 15.0))
     url = str(values.get("url", DEFAULT_URL)).rstrip("/")
-    values["authorization"] = authorization(url, values.pop("api_key", None))
+    given = authorization(url, values.pop("api_key", None))
+    if given is None and values.get("mode") != "disabled" and (stored := stored_key(url, environment)):
+        given = authorization(url, stored)
+    values["authorization"] = given
     values["url"] = shown(url)
     if values.get("ca_file") is not None:
         values["ca_file"] = Path(values["ca_file"]).expanduser()

@@ -21,7 +21,10 @@ _STATUSES = {
     407: "the proxy requires a name and password (status 407)",
 }
 _NO_KEY = "it requires an API key (status 401): run `stepwell login`, or set STEPWELL_API_KEY"
-_BAD_KEY = "it refuses the API key (status 401), which is wrong, revoked or expired: `stepwell login`, STEPWELL_API_KEY"
+_BAD_KEY = (
+    "it refuses the API key (status 401), which is wrong, revoked or expired: "
+    "run `stepwell login`, or set STEPWELL_API_KEY"
+)
 
 
 class Socket:
