@@ -21,6 +21,7 @@ export interface Run {
   state: State;
   created_at: string;
   finished_at: string | null;
+  archived_at: string | null;
   heartbeat_at: string | null;
   exit_code: number | null;
   last_step: number | null;
