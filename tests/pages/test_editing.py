@@ -1,4 +1,4 @@
-"""Editing a run in the browser: its name, tags and note; and deleting one run or several."""
+"""Editing a run in the browser: its name, tags and note; tagging, archiving and deleting several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 import stepwell
 from pages.conftest import Log, screenshot
+from pages.test_every_page import serious
 
 pytestmark = [pytest.mark.db, pytest.mark.slow]
 
@@ -22,11 +23,14 @@ def runs(log: Log) -> None:
             with stepwell.init(project="edited", entity="team", id=name, name=name, url=url, tags=["old"]) as run:
                 for step in range(10):
                     run.log({"loss": step})
+        for name in ("five", "six", "seven"):
+            with stepwell.init(project="bulk", entity="team", id=name, name=name, url=url, tags=["old"]) as run:
+                run.log({"loss": 1})
     """)
 
 
-def stored(site: str, run: str) -> stepwell.api.Run:
-    return stepwell.Api({"base_url": site}).run(f"team/edited/{run}")
+def stored(site: str, run: str, project: str = "edited") -> stepwell.api.Run:
+    return stepwell.Api({"base_url": site}).run(f"team/{project}/{run}")
 
 
 def test_name_tags_and_note_are_edited(page: Page, site: str) -> None:
@@ -74,6 +78,39 @@ def test_run_is_deleted_after_confirmation(page: Page, site: str) -> None:
     page.wait_for_url(re.compile("/team/edited/runs$"))
     with pytest.raises(stepwell.errors.NotFoundError):
         stored(site, "two")
+
+
+def test_selected_runs_are_tagged_archived_and_brought_back(page: Page, site: str) -> None:
+    page.goto("/team/bulk/runs")
+    for name in ("five", "six"):
+        page.get_by_label(f"Select {name}").check()
+    bar = page.get_by_role("toolbar", name="Selected runs")
+    bar.get_by_role("button", name="Tags").click()
+    page.get_by_label("Add tags, separated by commas").fill("good, <b>x</b>")
+    page.get_by_role("button", name="Add to 2 runs").click()
+    expect(bar).to_contain_text("2 runs tagged good, <b>x</b>.")
+    assert stored(site, "five", "bulk").tags == ["old", "good", "<b>x</b>"]
+    bar.get_by_role("button", name="Tags").click()
+    page.get_by_role("button", name="Remove the tag old from 2 runs").click()
+    expect(bar).to_contain_text("2 runs without old.")
+    bar.get_by_role("button", name="Undo").click()
+    expect(page.locator('tr[data-run="six"]')).to_contain_text("old")
+    bar.get_by_role("button", name="Archive").click()
+    expect(page.get_by_text("1 of 1 runs read")).to_be_visible()
+    expect(page.get_by_role("link", name="six")).to_have_count(0)
+    screenshot(page, "archived")
+    assert serious(page) == []
+    page.goto("/team/bulk")
+    expect(page.get_by_text("1 of 1 runs drawn")).to_be_visible()
+    page.goto("/team/bulk/runs?archived=1")
+    expect(page.locator('tr[data-run="six"]')).to_contain_text("archived")
+    page.get_by_label("Select six").check()
+    bar.get_by_role("button", name="Bring back").click()
+    expect(bar).to_contain_text("1 run brought back.")
+    page.get_by_role("button", name="Archived").click()
+    expect(page.get_by_text("2 of 2 runs read")).to_be_visible()
+    bar.get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("1 of 1 runs read")).to_be_visible()
 
 
 def test_selected_runs_are_deleted_together(page: Page, site: str) -> None:

@@ -76,6 +76,7 @@ def test_the_palette_and_saved_views_show_it_as_text(page: Page) -> None:
     page.get_by_role("button", name="Views").click()
     page.get_by_label("Name of this view").fill(SCRIPT.format("view"))
     page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".views .o")).to_contain_text("<img src=x onerror")
     page.keyboard.press("Control+k")
     for shown in ("name", "metric", "view"):
         page.get_by_role("combobox", name="Go to").fill(shown)

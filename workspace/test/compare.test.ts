@@ -6,7 +6,16 @@ import { flat } from "../src/model/values.ts";
 
 const run = (id: string, config: Record<string, Json>, more: Partial<Run> = {}): Run => ({
   ...{ entity: "e", project: "p", id, display_name: id, state: "finished", created_at: "2026-01-01T00:00:00Z" },
-  ...{ finished_at: null, heartbeat_at: null, exit_code: 0, last_step: 9, points: 10, objects: 0, rejected: 0 },
+  ...{
+    finished_at: null,
+    archived_at: null,
+    heartbeat_at: null,
+    exit_code: 0,
+    last_step: 9,
+    points: 10,
+    objects: 0,
+    rejected: 0,
+  },
   ...{ writers: 1, parent: null, fork_step: null, notes: null, job_type: null, host: "h", username: null },
   ...{ duration_s: 5, slot: 0, group: null, tags: [], config, metadata: {}, ...more },
 });

@@ -1,5 +1,7 @@
 // Requests to the server: sends and receives JSON, with readable errors. Types are those of docs/reading.md.
 
+import { needsKey } from "./sign-in.ts";
+
 export interface Project {
   entity: string;
   project: string;
@@ -19,6 +21,7 @@ export interface Run {
   state: State;
   created_at: string;
   finished_at: string | null;
+  archived_at: string | null;
   heartbeat_at: string | null;
   exit_code: number | null;
   last_step: number | null;
@@ -105,6 +108,7 @@ export async function send(url: string, init: RequestInit): Promise<Response> {
   const status = reply.status;
   const body = (await reply.json().catch(() => null)) as { error?: Record<string, string> } | null;
   const said = body?.error;
+  if (status === 401) needsKey.value = true;
   throw new ApiError(said?.["message"] ? sentence(said["message"]) : `The server answered ${status}.`, {
     ...said,
     status,

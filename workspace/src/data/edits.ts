@@ -1,7 +1,9 @@
 // Changes to a run that stay: names, tags, notes, and its end.
 
 import type { Changes } from "../model/edits.ts";
-import { type Run, runRoute, send } from "./api.ts";
+import { type ApiError, type Run, runRoute, send, told } from "./api.ts";
+
+const AT_ONCE = 4;
 
 /** Changes the run; returns it as it is then. */
 export async function edit(run: Run, changes: Changes): Promise<Run> {
@@ -16,4 +18,40 @@ export async function edit(run: Run, changes: Changes): Promise<Run> {
 /** Deletes the run for good. */
 export async function remove(run: Run): Promise<void> {
   await send(runRoute(run.entity, run.project, run.id), { method: "DELETE" });
+}
+
+export interface Edited {
+  /** The runs as they were, and as they are. */
+  done: readonly { before: Run; after: Run }[];
+  error: ApiError | null;
+}
+
+/**
+ * Changes many runs, some at a time, and stops at the first error.
+ *
+ * @param changes of a run; null: nothing
+ * @param progress is told how many are done
+ */
+export async function editAll(
+  runs: readonly Run[],
+  changes: (run: Run) => Changes | null,
+  progress: (done: number) => void,
+): Promise<Edited> {
+  const waiting = [...runs];
+  const done: { before: Run; after: Run }[] = [];
+  let error: ApiError | null = null;
+  let tried = 0;
+  const work = async (): Promise<void> => {
+    for (let run = waiting.shift(); run !== undefined && error === null; run = waiting.shift()) {
+      const wanted = changes(run);
+      try {
+        if (wanted) done.push({ before: run, after: await edit(run, wanted) });
+      } catch (problem) {
+        error ??= told(problem);
+      }
+      progress((tried += 1));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return { done, error };
 }

@@ -1,7 +1,7 @@
 // The shared data of a project's pages: its runs, the drawn ones, their metrics, and their changes.
 
 import { computed, effect, type ReadonlySignal, signal } from "@preact/signals";
-import { compile } from "../model/filter.ts";
+import { compile, sent } from "../model/filter.ts";
 import { view } from "../state.ts";
 import { type ApiError, get, isAbort, type MetricNames, type Run, runRoute, told } from "./api.ts";
 import { AlongSource } from "./along.ts";
@@ -102,7 +102,7 @@ export class Project {
   #isConfig = (key: string): boolean => this.list.runs.peek().some((run) => has(run.config, key));
 
   #want(): void {
-    const { filter, order, columns } = view.value;
+    const { filter, order, columns, archived } = view.value;
     const { filters, error } = compile(filter, this.#isConfig);
     if (error) return; // the typed filter is incomplete; the list stays
     const keys = [
@@ -112,7 +112,7 @@ export class Project {
     const summary = keys.filter((name) => name.startsWith("summary.")).map((name) => name.slice("summary.".length));
     this.list.want({
       path: this.path,
-      filters: filters === null ? null : JSON.stringify(filters),
+      filters: sent(filters, archived),
       order,
       summary: [...new Set(summary)],
     });

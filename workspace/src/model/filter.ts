@@ -60,6 +60,13 @@ export function compile(text: string, config: (key: string) => boolean = () => f
   }
 }
 
+/** A filter as JSON for the server; runs that are archived are left out unless they are wanted. */
+export function sent(filters: Record<string, unknown> | null, archived: boolean): string | null {
+  if (archived) return filters === null ? null : JSON.stringify(filters);
+  const usual = { archived_at: { $exists: false } };
+  return JSON.stringify(filters === null ? usual : { $and: [usual, filters] });
+}
+
 function tokens(text: string): Token[] {
   const found: Token[] = [];
   TOKEN.lastIndex = 0;

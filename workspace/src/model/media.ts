@@ -1,6 +1,6 @@
 // Converts logged objects to the media that a page can show: pictures, sound, video, HTML, and files to download. Pure.
 
-export type Kind = "image" | "video" | "audio" | "html" | "table" | "file";
+export type Kind = "image" | "video" | "audio" | "html" | "table" | "solid" | "file";
 
 export interface Item {
   kind: Kind;
@@ -25,6 +25,10 @@ const KINDS: Record<string, Kind> = {
   "html-file": "html",
   html: "html",
   "table-file": "table",
+  "object3D-file": "solid",
+  object3D: "solid",
+  "molecule-file": "solid",
+  molecule: "solid",
 };
 
 /** The files of a logged value in order; empty for a plain value. */
@@ -32,6 +36,7 @@ export function itemsOf(value: unknown): Item[] {
   if (Array.isArray(value)) return value.flatMap(itemsOf);
   if (!isFields(value) || typeof value["_type"] !== "string") return [];
   const kind = KINDS[value["_type"]] ?? "file";
+  if (Array.isArray(value["objects"])) return value["objects"].flatMap(itemsOf);
   const captions = Array.isArray(value["captions"]) ? value["captions"] : [];
   if (Array.isArray(value["filenames"]) && Array.isArray(value["files"])) {
     const files = new Map(value["files"].filter(isFields).map((file) => [file["path"], file]));

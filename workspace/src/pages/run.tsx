@@ -5,6 +5,7 @@ import type { ComponentType } from "preact";
 import { useEffect, useMemo } from "preact/hooks";
 import type { Mark } from "../chart/paint.ts";
 import { type ApiError, get, type Run, runRoute, told } from "../data/api.ts";
+import { edit } from "../data/edits.ts";
 import { Project, startedAt } from "../data/project.ts";
 import * as format from "../model/format.ts";
 import { runHref, runsHref, type Tab, TABS, workspaceHref } from "../model/place.ts";
@@ -172,6 +173,11 @@ function Head({ run, tab, project }: { run: Run; tab: Tab; project: Project }) {
   const numbers: Partial<Record<Tab, number>> = { charts: project.metrics.value?.metrics.length ?? 0 };
   const form = useSignal<Form | null>(null);
   const asking = useSignal(false);
+  const archive = (): Promise<void> =>
+    edit(run, { archived: run.archived_at === null }).then(
+      (edited) => project.changed(edited),
+      (problem: unknown) => void (project.error.value = told(problem)),
+    );
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       const field = ({ e: "notes", t: "tags" } as const)[event.key.toLowerCase()];
@@ -192,6 +198,7 @@ function Head({ run, tab, project }: { run: Run; tab: Tab; project: Project }) {
           {run.display_name}
         </h1>
         <StateMark state={run.state} word />
+        {run.archived_at !== null && <span class="chip">archived</span>}
         {run.tags.map((tag) => (
           <span key={tag} class="chip">
             <Icon name="tag" />
@@ -208,6 +215,9 @@ function Head({ run, tab, project }: { run: Run; tab: Tab; project: Project }) {
           onClick={() => (form.value = form.value ? null : "notes")}
         >
           Edit
+        </button>
+        <button class="btn" onClick={() => void archive()} title="Archived runs are left out of lists; nothing is lost">
+          {run.archived_at === null ? "Archive" : "Bring back"}
         </button>
         <button class="btn danger" aria-label="Delete this run" onClick={() => (asking.value = !asking.value)}>
           Delete

@@ -49,7 +49,7 @@ export default function Runs({ entity, project: name }: { entity: string; projec
   const names = columnsOf(runs, project.usual.value);
   const columns = [...names.map((column) => columnFor(column, runs)), ...FIXED];
   const metrics = project.metrics.value?.metrics.map((metric) => metric.name) ?? [];
-  const { group, open } = view.value;
+  const { group, open, archived } = view.value;
   const error = list.error.value ?? groups.error.value;
   const shownRuns = group.length > 0 ? [...groups.lists.value.values()].flatMap((one) => one.runs.value) : runs;
   const wanted = list.wanted.value;
@@ -86,6 +86,15 @@ export default function Runs({ entity, project: name }: { entity: string; projec
           <button class="btn" disabled={saving.value || runs.length === 0} onClick={() => void exportAll()}>
             <Icon name="dl" />
             {saving.value ? "Reading…" : "CSV"}
+          </button>
+          <button
+            class="btn"
+            aria-pressed={archived}
+            title={archived ? "Leave archived runs out" : "List archived runs, too"}
+            onClick={() => change({ archived: !archived })}
+          >
+            <Icon name="archive" />
+            Archived
           </button>
           <span class="anchor">
             <button
@@ -128,7 +137,8 @@ export default function Runs({ entity, project: name }: { entity: string; projec
         ) : total === 0 ? (
           <div class="empty">
             <h1>No run fits the filter</h1>
-            <button class="btn" onClick={() => change({ filter: "" })}>
+            {!archived && <p>Archived runs are left out.</p>}
+            <button class="btn" onClick={() => change({ filter: "", archived: true })}>
               Show all runs
             </button>
           </div>
@@ -153,11 +163,25 @@ export default function Runs({ entity, project: name }: { entity: string; projec
             close={() => (deleting.value = false)}
           />
         )}
-        {selected.value.size > 0 && !deleting.value && (
+        {!deleting.value && (
           <Bulk
             entity={entity}
             project={name}
             selected={selected.value}
+            runs={shownRuns.filter((run) => selected.value.has(run.id))}
+            changed={(changed) => {
+              for (const run of changed) project.changed(run);
+              if (changed.length === 0) return;
+              // Undo may come after the list was changed, so what the page shows now counts.
+              const gone = view.peek().archived ? [] : changed.filter((run) => run.archived_at !== null);
+              const ids = new Set(gone.map((run) => run.id));
+              const known = new Set(list.runs.peek().map((run) => run.id));
+              list.drop(ids);
+              groups.drop(ids);
+              // Those that were brought back.
+              if (changed.some((run) => !known.has(run.id))) void list.reload();
+              selected.value = new Set([...selected.value].filter((id) => !ids.has(id)));
+            }}
             remove={() => (deleting.value = true)}
             clear={() => (selected.value = new Set())}
           />

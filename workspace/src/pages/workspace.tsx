@@ -110,7 +110,8 @@ function Body({ project, drawn, total }: { project: Project; drawn: readonly Run
     return (
       <div class="empty">
         <h1>No run fits the filter</h1>
-        <button class="btn" onClick={() => change({ filter: "" })}>
+        {!view.value.archived && <p>Archived runs are left out.</p>}
+        <button class="btn" onClick={() => change({ filter: "", archived: true })}>
           Show all runs
         </button>
       </div>

@@ -1,8 +1,9 @@
 // The objects of a run, key by key and step by step. Uploaded content is shown as a picture, sound, video, or in a
 // sandboxed frame with its own origin, and never runs in this page.
 
-import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { signal, useSignal } from "@preact/signals";
+import type { ComponentType } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { type ApiError, get, type Json, told } from "../../data/api.ts";
 import * as format from "../../model/format.ts";
 import { blobHref, type Item, itemsOf } from "../../model/media.ts";
@@ -12,6 +13,9 @@ import { Icon } from "../../parts/icon.tsx";
 import { TableObject } from "../../parts/table.tsx";
 import { change, view } from "../../state.ts";
 import type { TabProps } from "../run.tsx";
+
+/** The bytes of a 3D file that is read without being asked for. */
+const AT_ONCE = 8_000_000;
 
 interface Key {
   key: string;
@@ -152,6 +156,50 @@ function Card({ address, about }: { address: string; about: Key }) {
   );
 }
 
+type Viewer = ComponentType<{ href: string; name: string; title: string }>;
+const viewer = signal<Viewer | null>(null);
+
+/** The viewer of 3D objects, whose code is loaded when one comes into sight. */
+function SolidLater({ item, href }: { item: Item; href: string }) {
+  const box = useRef<HTMLDivElement>(null);
+  const seen = useSignal(false);
+  const failed = useSignal(false);
+  const load = (): void => {
+    failed.value = false;
+    import("../../parts/solid.tsx").then(
+      (module) => (viewer.value = module.default),
+      () => (failed.value = true),
+    );
+  };
+  useEffect(() => {
+    const observer = new IntersectionObserver(([entry]) => {
+      if (!entry!.isIntersecting) return;
+      observer.disconnect();
+      seen.value = true;
+      if (!viewer.peek()) load();
+    });
+    observer.observe(box.current!);
+    return () => observer.disconnect();
+  }, []);
+  const Solid = viewer.value;
+  const name = item.path.slice(item.path.lastIndexOf("/") + 1);
+  return (
+    <div ref={box} class="solid-place" data-file={name}>
+      {failed.value ? (
+        <div class="ph">
+          <b>The viewer could not be loaded</b>
+          <span>The server may be away, or was upgraded since this page was opened.</span>
+          <button class="btn" onClick={load}>
+            Try again
+          </button>
+        </div>
+      ) : (
+        seen.value && Solid && <Solid href={href} name={name} title={item.caption || name} />
+      )}
+    </div>
+  );
+}
+
 function Shown({ item }: { item: Item }) {
   const href = blobHref(item);
   const broken = useSignal(false);
@@ -178,6 +226,19 @@ function Shown({ item }: { item: Item }) {
         <video src={href} controls preload="metadata" onError={() => (broken.value = true)} />
       ) : item.kind === "audio" ? (
         <audio src={href} controls preload="none" onError={() => (broken.value = true)} />
+      ) : item.kind === "solid" ? (
+        opened.value || (item.size ?? 0) <= AT_ONCE ? (
+          <SolidLater item={item} href={href} />
+        ) : (
+          <div class="ph">
+            <b>A large object, not read yet</b>
+            <span class="row">
+              <button class="btn" onClick={() => (opened.value = true)}>
+                Read {format.bytes(item.size!)}
+              </button>
+            </span>
+          </div>
+        )
       ) : item.kind === "html" ? (
         opened.value ? (
           <iframe src={href} sandbox="" title={item.caption || item.path} />

@@ -1,7 +1,7 @@
 // Every run that matches the filter as a CSV file.
 
 import { get, type Run, type RunPage } from "../../data/api.ts";
-import { compile } from "../../model/filter.ts";
+import { compile, sent } from "../../model/filter.ts";
 import { valueOf } from "../../parts/columns.tsx";
 import { csv, save } from "../../parts/csv.ts";
 import { view } from "../../state.ts";
@@ -26,7 +26,7 @@ export async function exportRuns(
 
 // Window by window.
 async function everyRun(path: string, columns: readonly string[]): Promise<Run[]> {
-  const { filter, order } = view.value;
+  const { filter, order, archived } = view.value;
   const { filters } = compile(filter);
   const summary = columns.filter((name) => name.startsWith("summary.")).map((name) => name.slice("summary.".length));
   const found: Run[] = [];
@@ -34,7 +34,7 @@ async function everyRun(path: string, columns: readonly string[]): Promise<Run[]
   do {
     const page: RunPage = await get("/v1/runs", {
       ...{ path, order, summary, cursor, limit: 500 },
-      filters: filters === null ? null : JSON.stringify(filters),
+      filters: sent(filters, archived),
     });
     found.push(...page.runs);
     cursor = page.next;

@@ -161,7 +161,11 @@ interface RowProps {
 
 function RunRow({ run, index, columns, selected, drawn, toggle, draw }: RowProps) {
   return (
-    <tr class={selected ? "sel" : ""} aria-rowindex={index} data-run={run.id}>
+    <tr
+      class={`${selected ? "sel" : ""}${run.archived_at === null ? "" : " archived"}`}
+      aria-rowindex={index}
+      data-run={run.id}
+    >
       <td class="p ctr">
         <input type="checkbox" aria-label={`Select ${run.display_name}`} checked={selected} onChange={toggle} />
       </td>
@@ -199,6 +203,7 @@ function RunRow({ run, index, columns, selected, drawn, toggle, draw }: RowProps
         );
       })}
       <td>
+        {run.archived_at !== null && <span class="chip small">archived</span>}
         {run.tags.map((tag) => (
           <span key={tag} class="chip small">
             {tag}
