@@ -81,7 +81,7 @@ def _changes(raw: bytes) -> dict[str, Any]:
     if is_too_deep(raw, changes):
         raise DataError("the body is nested too deeply", detail=f"the limit is {MAX_DEPTH} levels")
     if holds_nul(orjson.dumps(changes)):
-        raise DataError("Postgres cannot store NUL characters")
+        raise DataError("the body contains a NUL character, which Postgres cannot store")
     for field, value in changes.items():
         if field in _TEXTS:
             fits = value is None or isinstance(value, str)

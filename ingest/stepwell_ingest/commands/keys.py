@@ -115,8 +115,8 @@ async def _create(dsn: str, role: Role, scope: Scope, name: str, valid: datetime
     until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without expiry"
     sys.stderr.write(
         f"stepwell: key {key.id}, {role} in {scope}, {until}\n"
-        "  It is shown only now. Give it to its user over a safe channel: `stepwell login` stores it,\n"
-        "  STEPWELL_API_KEY gives it to a process.\n"
+        "  The key itself is shown only once. Give it to its user over a secure channel: `stepwell login` stores it,\n"
+        "  STEPWELL_API_KEY passes it to a process.\n"
     )
     print(key.text, flush=True)
     return 0
