@@ -79,7 +79,7 @@ def test_list_is_one_object(stored: Stored, captions: Any, expected: Any) -> Non
     ("make", "text"),
     [
         (lambda: Molecule(5), "a path or a file object .int."),
-        (lambda: Molecule(io.BytesIO(TEXT)), "unknown format of a molecule"),
+        (lambda: Molecule(io.BytesIO(TEXT)), "the format of a molecule is not given"),
         (lambda: Molecule(io.BytesIO(TEXT), file_type="xyz"), "no format 'xyz'"),
         (lambda: Molecule("/no/such/file.pdb"), "cannot be read"),
         (lambda: Molecule.from_rdkit("/no/such/file.mol"), "the path is not a file"),

@@ -123,7 +123,7 @@ def test_list_of_open_files_is_one_object(stored: Stored, tmp_path: Path) -> Non
         (lambda: Object3D.from_point_cloud(XYZ, [{**BOX, "score": "high"}]), "score of a box must be a number"),
         (lambda: Object3D.from_point_cloud(XYZ, [], [{"start": [0, 0]}]), "a start and an end"),
         (lambda: Object3D({"type": "lidar/beta", "boxes": 5}), "boxes of a scene must be a list"),
-        (lambda: Object3D(io.BytesIO(MESH)), "unknown format of a 3D object"),
+        (lambda: Object3D(io.BytesIO(MESH)), "the format of a 3D object is not given"),
         (lambda: Object3D(io.BytesIO(MESH), file_type="ply"), "no format 'ply'"),
         (lambda: Object3D(__file__), "no format '.py'"),
         (lambda: Object3D("/no/such/file.obj"), "cannot be read"),
