@@ -7,6 +7,7 @@
 #   make test     all tests but the slow ones          make check    lint, format and types
 #   make test-slow                   the slow ones: kills at every stage, failovers, notebooks, the demo
 #   make bench    the measurements   make soak     random faults for SECONDS=60
+#   make load     every scenario of load, in ten minutes    make report   a page of all results
 #   make bench-sql                   queries over thousands of runs, beside a table with a row per point
 #   make bench-pages                 the web pages in Chromium: opening, hover, zoom, scrolling, heap
 #   make bench-media                 pictures: what log() costs with one, and whether scalars wait for them
@@ -45,7 +46,7 @@ DEV := bokeh cryptography flask flask-cors hypothesis ipykernel jupyter_client k
 PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow test-integrations check format bench bench-history bench-small bench-media bench-sql bench-pages soak graph workspace wheel clean setup
+.PHONY: demo test test-slow test-integrations check format bench bench-history bench-small bench-media bench-sql bench-pages load report soak graph workspace wheel clean setup
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -94,6 +95,14 @@ bench-history: $(STAMP)
 
 bench-quiet: $(STAMP)
 	$(BIN)/python loadtests/bench_quiet.py
+
+# Every scenario of loadtests/scenarios in a short form: ten minutes.
+load: $(STAMP)
+	$(BIN)/python loadtests/bench_load.py --short
+
+# One page of all results.
+report: $(STAMP)
+	$(BIN)/python loadtests/report.py
 
 bench-small: $(STAMP)
 	$(BIN)/python loadtests/bench_small.py

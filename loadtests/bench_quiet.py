@@ -1,10 +1,10 @@
 """`make bench-quiet`: the server's CPU time per frame with many quiet writers, and their latency.
 
-One server for each number of writers, loaded by `quiet.py` in a process of its own. The CPU time of the server's Python
-processes and of its Postgres is read from /proc, taken over the load, and divided by the number of frames. Prints a
-calibration of the machine first, then a JSON line for each number of writers.
+One server for each number of writers, loaded by the scenario `steady` of `drive.py`. The CPU time of the server's
+Python processes and of its Postgres is read from /proc, taken over the load, and divided by the number of frames.
+Prints a calibration of the machine first, then a JSON line for each number of writers.
 
-    python loadtests/bench_quiet.py [--writers 200,1000,2000,3000] [--seconds 15] [--gc] [-- options of `stepwell up`]
+    python loadtests/bench_quiet.py [--writers 200,1000,2000,3000] [--seconds 15] [-- options of `stepwell up`]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+from scenario import PLACE, read_scenario
 from stack import running
 
 _HERE = Path(__file__).parent
@@ -70,16 +71,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--writers", default="200,1000,2000,3000")
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--every", type=float, default=1.0)
     parser.add_argument("options", nargs="*", help="of `stepwell up`")
     arguments = parser.parse_args()
+    steady = read_scenario(PLACE / "steady.toml")
     print(json.dumps({"name": "machine", "cores": os.cpu_count(), "python": sys.version.split()[0], **calibration()}))
     for writers in map(int, arguments.writers.split(",")):
         with running(*arguments.options) as stack:
             driver = subprocess.Popen(
                 [
-                    *(sys.executable, str(_HERE / "quiet.py"), stack.url, "--writers", str(writers)),
-                    *("--seconds", str(arguments.seconds), "--every", str(arguments.every)),
+                    *(sys.executable, str(_HERE / "drive.py"), stack.url, steady.name),
+                    *("--writers", str(writers / steady.writers), "--seconds", str(arguments.seconds / steady.seconds)),
                 ],
                 stdout=subprocess.PIPE,
                 text=True,

@@ -23,12 +23,14 @@ import numpy as np
 import uvloop
 
 from bench_quiet import descendants
-from quiet import Results, Template, Writer
+from drive import Results, Template, Writer
+from scenario import Scenario
 from stack import running
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: Runs that are not sealed after this time count as having waited for it.
 _PATIENCE_S = 60.0
+_PACE = Scenario("small", "a frame every half second", writers=1, every_s=0.5)
 LAGS = """
 SELECT extract(epoch FROM CASE WHEN l.last_step < l.sealed_below THEN l.sealed_at ELSE clock_timestamp() END
                           - l.moved_at) AS lag_s,
@@ -39,16 +41,11 @@ FROM stepwell.ledger l JOIN stepwell.run r USING (run_id) WHERE r.name LIKE 'sma
 
 async def one_run(url: str, run: str, template: Template, results: Results) -> None:
     """A run that attaches, sends two frames and ends."""
-    where = urlsplit(url)
-    transport, writer = await asyncio.get_running_loop().create_connection(
-        lambda: Writer(where.netloc, template, run, "0", results), str(where.hostname), int(where.port or 80)
-    )
-    await writer.attached
+    writer = Writer(urlsplit(url), template, run, "0", results)
+    await writer.connect()
     now = time.perf_counter()
-    await writer.send(now, 0.5, now + 0.6)
-    writer.finish()
-    await writer.finished
-    transport.close()
+    await writer.send(_PACE, now, now, now + 0.6)
+    await writer.finish()
 
 
 async def load(url: str, options: argparse.Namespace) -> Results:

@@ -50,6 +50,7 @@ SHORT_LIVED = {
     *("api/stream.py", "api/sql.py", "api/workspace.py", "api/replies.py", "write/grouping.py", "commands/up.py"),
     *("server/serving.py", "server/supervisor.py"),
     "read/live.py",  # reads one event; `Loops` starts the poller
+    "access/keyring.py",  # one look-up, whose errors its callers get
     "server/loops.py",
     "server/children.py",  # a keeper, which handles all errors of a start
     "server/child.py",  # the sign of life, whose end the parent notices

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from bench_sql import comparable
-from fixtures.plans import plan_of, rows_read
+from fixtures.plans import nodes, plan_of, rows_read
 from sql_data import Shape, load
 from sql_queries import QUERIES, TIMES_QUERY, Query, placed
 
@@ -76,6 +76,21 @@ async def test_plans_read_only_the_chunks_that_are_shown(connection: asyncpg.Con
     plan = await plan_of(connection, (await forms(connection, query))["stepwell"])
     # For each writer of a run, the chunks of all its writers may be looked at.
     assert rows_read(plan, "chunk") <= needed + (SHAPE.writers**2 if needed else 0)
+
+
+async def test_range_of_time_looks_for_hot_points_where_they_are(connection: asyncpg.Connection) -> None:
+    """Runs without hot points cost nothing, and blocks are read for each metric only where a time matches."""
+    (query,) = (query for query in QUERIES if query.name.startswith("since I last looked"))
+    hot = await connection.fetchval(
+        "SELECT count(*) FROM stepwell.run r JOIN stepwell.lineage g USING (run_id) WHERE r.project = 'large' "
+        "AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = g.source_run_id AND l.last_step >= l.sealed_below)"
+    )
+    plan = await plan_of(connection, (await forms(connection, query))["better"])
+    calls = [node for node in nodes(plan) if node.get("Function Name") == "hot_ranges_v1"]
+    assert sum(node["Actual Loops"] for node in calls) <= hot
+    past = "SELECT run, count(*) FROM stepwell.history_in_time(NULL, '2020-01-01') WHERE project = 'large' GROUP BY 1"
+    blocks = await connection.fetchval("SELECT count(*) FROM stepwell.hot_block")
+    assert 0 < rows_read(await plan_of(connection, past), "hot_block") <= blocks
 
 
 async def test_every_query_has_a_plan_to_check() -> None:

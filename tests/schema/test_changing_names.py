@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import numpy as np
 import pytest
 
-from fixtures.histories import Histories
+from fixtures.histories import START, Histories
 from fixtures.plans import nodes, plan_of, rows_read
 
 pytestmark = pytest.mark.db
@@ -51,6 +52,9 @@ async def check(made: Histories) -> None:
     for name, run_id in made.runs:
         expected = await made.expected(run_id)
         assert await made.shown("history_in_time(NULL, NULL)", run_id) == expected, name
+        seconds = [START + timedelta(seconds=seconds) for seconds in (7, 31)]
+        in_time = [point for point in expected if seconds[0] <= point.time < seconds[1]]
+        assert await made.shown("history_in_time($1, $2)", run_id, *seconds) == in_time, name
         between = [point for point in expected if 7 <= point.step < 31]
         assert await made.shown("history_between(7, 31)", run_id) == between, name
 
@@ -100,14 +104,16 @@ async def test_few_hot_points_are_listed_once_for_all_names(any_postgres_dsn: st
     await histories.check()
     async with pool.acquire() as connection:
         await connection.execute("SET enable_seqscan = off")
-        for relation in ("history", "history_between(0, 10000)"):
+        for relation in ("history", "history_between(0, 10000)", "history_in_time(NULL, NULL)"):
             plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'hot'")
             assert plan["Plans"][0]["Actual Rows"] == 300
             assert rows_read(plan, "hot_block") == rows_read(plan, "chunk") == 0
             (lists,) = (node for node in nodes(plan) if node.get("Function Name") == "hot_ranges_v1")
             assert lists["Actual Loops"] == 1
             plan = await plan_of(connection, f"SELECT count(*) FROM stepwell.{relation} WHERE run = 'sealed'")
-            assert plan["Plans"][0]["Actual Rows"] == rows_read(plan, "chunk") == 300
+            assert plan["Plans"][0]["Actual Rows"] == 300
+            if "time" not in relation:  # which finds chunks by their tracks, where Postgres has no statistics of either
+                assert rows_read(plan, "chunk") == 300
             assert not any(
                 node["Actual Loops"] for node in nodes(plan) if "hot_block" in str(node.get("Relation Name"))
             )

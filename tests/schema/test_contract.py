@@ -101,7 +101,7 @@ async def test_unique_constraints_and_indexes_contain_run_id(connection: asyncpg
     # Blobs belong to no run, since a file may be in many, and keys neither. `lock` is never changed, and
     # `run_being_made` is always empty. Layouts and views belong to a project.
     others = {"migration", "replaced", "hot_ring", "blob", "lock", "run_being_made"}
-    others |= {"project_layout", "saved_view", "api_key", "blob_owner"}
+    others |= {"project_layout", "saved_view", "api_key", "blob_owner", "sign_in"}
     assert {row["table"] for row in rows if "run_id" not in row["columns"]} == others
     constraints = await connection.fetch(
         "SELECT t.relname, array_agg(a.attname::text) AS columns FROM pg_constraint c "

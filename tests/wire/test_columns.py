@@ -134,7 +134,7 @@ def test_other_version_is_distinguished_from_damage() -> None:
 @pytest.mark.parametrize(
     ("column", "problem"),
     [
-        (Column("a", np.zeros(2, np.float32)), "type float32"),
+        (Column("a", np.zeros(2, np.float32)), "a type that cannot be sent, float32"),
         (Column("a", np.zeros(3)), "3 values, which is not its number of rows"),
         (Column("a", np.zeros(1), np.zeros(2, np.int32)), "1 values, which is not its number of rows"),
     ],

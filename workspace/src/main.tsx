@@ -4,6 +4,8 @@
 import { signal } from "@preact/signals";
 import { type ComponentType, render } from "preact";
 import { followTheme } from "./chart/theme.ts";
+import { needsKey } from "./data/sign-in.ts";
+import { SignIn } from "./parts/sign-in.tsx";
 import { Top } from "./parts/top.tsx";
 import { place } from "./state.ts";
 import "./styles/tokens.css";
@@ -18,6 +20,7 @@ const loaded = signal<Record<string, Page>>({});
 const failed = signal(false);
 
 function App() {
+  if (needsKey.value) return <SignIn />;
   const here = place.value;
   const load = PAGES[`./pages/${here.page}.tsx`];
   if (!load) return <Unknown />;

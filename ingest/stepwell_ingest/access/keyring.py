@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from stepwell.errors import AuthenticationError, Error
-from stepwell_ingest.access.key import PREFIX, Key, parse_key
+from stepwell_ingest.access.key import PREFIX, parse_key
 from stepwell_ingest.access.rights import Principal, Role, Scope
+from stepwell_ingest.access.strangers import Strangers
 from stepwell_ingest.db.errors import postgres_errors
 from stepwell_schema import queries
 
@@ -73,15 +74,18 @@ class Keyring:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._noted: OrderedDict[str, float] = OrderedDict()
         self._open: dict[str, set[asyncio.Transport]] = {}
+        self._strangers = Strangers()
 
-    async def identify(self, text: str | None) -> Principal:
+    async def identify(self, text: str | None, address: str) -> Principal:
         """The principal of a key.
 
         Args:
             text: the key as the client sent it; None: it sent none.
+            address: the address of the client.
 
         Raises:
             AuthenticationError: it is missing, mistyped, unknown, revoked or expired.
+            OverloadedError: too many unknown keys came from this address.
             UnavailableError: Postgres does not answer.
         """
         if text is None:
@@ -92,21 +96,31 @@ class Keyring:
                 "its checksum is wrong: is it complete?" if text.startswith(PREFIX) else f"keys begin with {PREFIX}"
             )
             raise AuthenticationError("the API key is not valid", detail=detail, hint=_HINT)
-        return await self.find(key)
-
-    async def find(self, key: Key) -> Principal:
-        """The principal of a key whose form is valid; raises the same errors as `identify`."""
-        known = self._known.get(key.id)
-        if known is None or time.monotonic() - known.at > FRESH_S:
-            await self._ask(key.id)
-            known = self._known[key.id]
-        principal = known.principal
-        if known.digest is None or principal is None or not hmac.compare_digest(known.digest, key.digest):
+        if key.id not in self._noted:  # not accepted before
+            self._strangers.check(address)
+        known = await self._fresh(key.id)
+        if known.digest is None or not hmac.compare_digest(known.digest, key.digest):
+            self._strangers.count(address)
             raise AuthenticationError("the server does not know this API key", detail=f"id {key.id}", hint=_HINT)
-        if known.refusal is not None:
-            raise AuthenticationError(f"the API key {known.refusal}", detail=f"id {key.id}", hint=_HINT)
-        await self._note(key.id)
-        return principal
+        return await self._accepted(key.id, known)
+
+    async def principal_of(self, key_id: str) -> Principal:
+        """The principal of a key that was accepted before; raises the same errors as `identify`."""
+        return await self._accepted(key_id, await self._fresh(key_id))
+
+    async def _fresh(self, key_id: str) -> _Known:
+        known = self._known.get(key_id)
+        if known is None or time.monotonic() - known.at > FRESH_S:
+            await self._ask(key_id)
+            known = self._known[key_id]
+        return known
+
+    async def _accepted(self, key_id: str, known: _Known) -> Principal:
+        if known.principal is None or known.refusal is not None:
+            reason = known.refusal or "is gone"
+            raise AuthenticationError(f"the API key {reason}", detail=f"id {key_id}", hint=_HINT)
+        await self._note(key_id)
+        return known.principal
 
     @contextlib.contextmanager
     def holding(self, principal: Principal, transport: asyncio.Transport | None) -> Iterator[None]:

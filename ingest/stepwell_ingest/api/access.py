@@ -1,4 +1,4 @@
-"""The caller of a request: takes the API key from its headers, and looks it up.
+"""The caller of a request: takes the API key, or the cookie of the pages, from its headers, and looks it up.
 
 The middleware in `app` calls `identify` before a handler runs, and then checks the right that the route needs
 (`access.rights`). Where only the attach message names the project, the handler checks the right again.
@@ -13,26 +13,35 @@ from aiohttp import web
 
 from stepwell_ingest.access.keyring import Keyring
 from stepwell_ingest.access.rights import ANONYMOUS, LOCAL, Principal, Right
+from stepwell_ingest.access.sign_ins import SignIns
 
 #: The key under which the middleware stores the principal of a request.
 PRINCIPAL = web.RequestKey("principal", Principal)
 
 
-async def identify(keyring: Keyring, request: web.Request, right: Right) -> Principal:
-    """The sender of `request`: the local user on a server without keys, else the principal of its key.
+#: The cookie of people who are signed in to the pages.
+COOKIE = "stepwell_sign_in"
+
+
+async def identify(keyring: Keyring, sign_ins: SignIns, request: web.Request, right: Right) -> Principal:
+    """The sender of `request`: the local user on a server without keys, else the principal of its key or cookie.
 
     Args:
         right: the right that the route needs. For public routes, the key is ignored.
 
     Raises:
         AuthenticationError: the request has no key, or one that is unknown, revoked or expired.
+        OverloadedError: too many unknown keys came from its address.
         UnavailableError: Postgres does not answer.
     """
     if not keyring.required:
         return LOCAL
     if right is Right.PUBLIC:
         return ANONYMOUS
-    return await keyring.identify(_key_of(request.headers.get("Authorization")))
+    header, token = request.headers.get("Authorization"), request.cookies.get(COOKIE)
+    if header is None and token is not None:
+        return await sign_ins.find(token)
+    return await keyring.identify(_key_of(header), request.remote or "")
 
 
 def _key_of(header: str | None) -> str | None:

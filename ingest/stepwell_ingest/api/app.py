@@ -15,6 +15,7 @@ from aiohttp.typedefs import Middleware
 from stepwell.errors import Error
 from stepwell_ingest.access.keyring import Keyring
 from stepwell_ingest.access.rights import Authorize, Right, require
+from stepwell_ingest.access.sign_ins import SignIns
 from stepwell_ingest.api.access import PRINCIPAL, identify
 from stepwell_ingest.api.errors import ErrorReply, error_response
 from stepwell_ingest.api.heads import Connection
@@ -37,7 +38,7 @@ def create_app(services: Services) -> web.Application:
     app = web.Application(
         middlewares=[
             _errors(services.metrics),
-            _access(table, services.keyring, services.authorize, Origins(services.config)),
+            _access(table, services.keyring, services.sign_ins, services.authorize, Origins(services.config)),
         ],
         client_max_size=services.config.limits.message_bytes,
     )
@@ -87,7 +88,9 @@ def _errors(metrics: Metrics) -> Middleware:
     return errors
 
 
-def _access(table: Iterable[Route], keyring: Keyring, authorize: Authorize, origins: Origins) -> Middleware:
+def _access(
+    table: Iterable[Route], keyring: Keyring, sign_ins: SignIns, authorize: Authorize, origins: Origins
+) -> Middleware:
     """The inner middleware: passes a request on when its origin and query are valid and its caller has the right."""
     known = {(method, route.path): route for route in table for method in route.methods}
 
@@ -99,7 +102,7 @@ def _access(table: Iterable[Route], keyring: Keyring, authorize: Authorize, orig
         if route is None:
             return await handler(request)  # aiohttp's own answer: 404 or 405
         query: Query = read_query(request, route.parameters, ignore_unknown=route.ignores_unknown)
-        principal = await identify(keyring, request, route.right)
+        principal = await identify(keyring, sign_ins, request, route.right)
         await require(authorize, principal, *route.project_of(request, query), route.right)
         request[_QUERY], request[PRINCIPAL] = query, principal
         with keyring.holding(principal, request.transport):

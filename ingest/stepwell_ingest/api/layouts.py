@@ -113,7 +113,7 @@ def _body(raw: bytes, example: str) -> dict[str, Any]:
     if is_too_deep(raw, body):
         raise DataError("the body is nested too deeply", detail=f"the limit is {MAX_DEPTH} levels")
     if holds_nul(orjson.dumps(body)):
-        raise DataError("Postgres cannot store NUL characters")
+        raise DataError("the body contains a NUL character, which Postgres cannot store")
     return body
 
 

@@ -17,6 +17,7 @@ VERSION = "1"
 
 _MEANING = {
     400: "The request is invalid; the error says which part.",
+    401: "The server requires an API key, or refuses this one.",
     403: "The caller has no permission to do this.",
     404: "What the request names does not exist; the error may say what exists.",
     409: "The request conflicts with stored data.",
@@ -82,7 +83,7 @@ def _responses(route: Route) -> dict[str, Any]:
     if route.success == 200 and route.answers:
         success["content"] = {kind: {} for kind in route.answers}
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    statuses = route.errors if route.right is Right.PUBLIC else sorted({403, *route.errors})
+    statuses = route.errors if route.right is Right.PUBLIC else sorted({401, 403, *route.errors})
     return {str(route.success): success} | {
         str(status): {"description": _MEANING[status], "content": error} for status in statuses
     }

@@ -22,6 +22,7 @@ from stepwell_ingest.api.openapi import openapi
 from stepwell_ingest.api.pages import asset, document
 from stepwell_ingest.api.query import Parameter, Query
 from stepwell_ingest.api.route import Handler, Route
+from stepwell_ingest.api.sign_in import delete_sign_in, get_sign_in, post_sign_in
 from stepwell_ingest.api.sql import sql
 from stepwell_ingest.api.websocket import open_stream
 from stepwell_ingest.config import Reads
@@ -49,7 +50,8 @@ PAGES = (
 
 def routes(limits: Reads) -> tuple[Route, ...]:
     """All routes. `limits` bounds the parameters of the routes that read."""
-    table = (*_writing(), *_editing(), *_files(), *_reading(limits), _sql(), *_workspace(limits), *_operating())
+    table = (*_writing(), *_editing(), *_files(), *_reading(limits), _sql(), *_workspace(limits))
+    table += (*_signing_in(), *_operating())
 
     async def describe(services: object, request: web.Request, query: Query) -> web.Response:
         return json_response(described)
@@ -194,6 +196,16 @@ def _files() -> tuple[Route, ...]:
             answers=(_BYTES,),
             errors=(400, 404, 416, 503),
         ),
+    )
+
+
+def _signing_in() -> tuple[Route, ...]:
+    place, who = "/v1/sign-in", "The caller: the name, role and scope of its key."
+    body, errors = "application/json", (400, 401, 503)
+    return (
+        Route("GET", place, Right.READ, get_sign_in, who, errors=(400,)),
+        Route("POST", place, Right.PUBLIC, post_sign_in, "Signs in: sets a cookie.", body=body, errors=errors),
+        Route("DELETE", place, Right.PUBLIC, delete_sign_in, "Signs out: removes the cookie.", errors=(400, 503)),
     )
 
 

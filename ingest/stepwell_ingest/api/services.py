@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from stepwell_ingest.access.keyring import Keyring
 from stepwell_ingest.access.rights import Authorize
+from stepwell_ingest.access.sign_ins import SignIns
 from stepwell_ingest.api.edits import Edits
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
@@ -38,6 +39,7 @@ class Services:
         config: the worker's settings.
         started_at: its start, in Unix seconds.
         keyring: the API keys, by which callers are identified.
+        sign_ins: the people who are signed in to the pages.
         authorize: decides whether a caller has a right.
         metrics: counters for Prometheus.
         gate: open until the worker drains.
@@ -63,6 +65,7 @@ class Services:
     config: Config
     started_at: float
     keyring: Keyring
+    sign_ins: SignIns
     authorize: Authorize
     metrics: Metrics
     gate: Gate

@@ -63,7 +63,7 @@ async def read_chart(
     Args:
         connection: a connection in a transaction.
         key: the metric.
-        buckets: the most buckets.
+        buckets: the maximum number of buckets.
         min_step, max_step: bounds of the steps, min_step ≤ step < max_step; None: no bound.
         with_times: whether to add the time of each bucket's first point, in Unix seconds.
     """
@@ -170,7 +170,7 @@ def _small(values: Int64Array) -> npt.NDArray[np.int32] | Int64Array:
 
 
 def _first_best(key: npt.NDArray[Any], group: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Int64Array:
-    """The row with the smallest key of each group; of equal keys, the first."""
+    """For each group, the index of the row with the smallest key; among equal keys, the first."""
     best = np.minimum.reduceat(key, starts)[group]
     rows = np.flatnonzero(key == best)
     chosen: Int64Array = rows[np.unique(group[rows], return_index=True)[1]]

@@ -61,8 +61,8 @@ class Ring:
         allowed = bool(await self._pool.fetchval(self._sql["may_see_snapshots"]))
         if not allowed and not self._warned:
             log.warning(
-                "the space of sealed history is not freed: this role cannot see which snapshots readers hold. "
-                "GRANT pg_read_all_stats TO the role that the server connects as"
+                "the space of sealed history is not freed: the role that the server connects as cannot see which "
+                "snapshots readers hold. As a superuser, run: GRANT pg_read_all_stats TO <that role>"
             )
         self._warned = not allowed
         return allowed

@@ -15,6 +15,7 @@ import asyncpg
 
 from stepwell_ingest.access.keyring import Keyring
 from stepwell_ingest.access.rights import authorize
+from stepwell_ingest.access.sign_ins import SignIns
 from stepwell_ingest.api.open_streams import OpenStreams
 from stepwell_ingest.api.pages import Pages
 from stepwell_ingest.api.services import Services
@@ -118,6 +119,7 @@ def compose(
         config=config,
         started_at=time.time(),
         keyring=keyring,
+        sign_ins=SignIns(writing, keyring),
         authorize=authorize,
         metrics=metrics,
         gate=Gate(),

@@ -99,7 +99,7 @@ class Copier:
         while True:
             batch = await self._batcher.next_batch()
             began = time.perf_counter()
-            # Writers whose names must be looked up first do not hold up the others.
+            # Writers with metric names that must be looked up first do not hold up the others.
             parts = deque(part for part in batch.parted(self._is_known) if part.writers)
             try:
                 while parts:
@@ -224,7 +224,7 @@ class Copier:
                     entry.rejection = error
                 except WireError as error:
                     entry.rejection = RowsError(error.message, detail=error.detail)
-                except asyncpg.PostgresError as error:  # caused by the rows: the catalog converts all other errors
+                except asyncpg.PostgresError as error:  # caused by the rows: `MetricNames` converts all others
                     if is_missing_partition(error):
                         failed.append((group, no_partition(error)))
                         break
@@ -232,7 +232,7 @@ class Copier:
         return ids, failed
 
     async def _store(self, groups: list[Group], ids: Ids) -> list[tuple[Group, Error]]:
-        """Commits the groups; returns those whose ledger rows could not be moved, with the reasons.
+        """Commits the groups; returns those that could not be stored, with the reasons.
 
         Raises:
             UnavailableError: Postgres cannot be reached, or it is unknown whether the COMMIT happened.
@@ -303,7 +303,7 @@ class Copier:
         )
         if behind or locked:
             raise _OutOfStepError(*([groups[position - 1] for position in found or ()] for found in (behind, locked)))
-        # In a first epoch, too: in a fork, it hides inherited points.
+        # Also for a writer's first epoch: in a fork, its first step hides inherited points.
         opened = [(*move.cursor.key, move.first_step) for move in moves if move.opens]
         if opened:
             held = await connection.fetch(

@@ -61,9 +61,12 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
 --   * hot_ids and the following are the result of hot_ranges_v1 (NULL: not known).
 --   * The CASE in the conditions on run_id switches a part off: with a condition that names no column, Postgres would
 --     join in another order.
+--   * `run_id + 0` keeps the tracks from being found by the run alone, which the run's id would allow: where runs have few tracks on
+--     average, a plan compared each chunk of a run with many with all of its tracks.
 --   * A row of arrays is read once (`OFFSET 0` keeps the planner from repeating it), and a point is an index into it.
 --     Columns that a query does not use cost nothing: 50 ns per point for values alone, 90 ns with steps and times; with
 --     unnest of all arrays it was 135 ns (1,000,000 points of one metric, PostgreSQL 18.6).
+--     generate_series is in the select list of a subquery, because a function in FROM first writes its rows to a tuple store.
 --   * The visible part of an epoch is what is below a step, so it is found as a range, without a look at each point.
     SELECT w.name, c.epoch,
            CASE WHEN a.stride > 0 THEN a.step_lo + (i - 1) * a.stride ELSE a.steps[i] END,
@@ -72,7 +75,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
     FROM stepwell.chunk c
     JOIN stepwell.writer w ON w.run_id = c.run_id AND w.writer_id = c.writer_id
     JOIN stepwell.ledger l ON l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
-    JOIN stepwell.track t ON t.run_id = c.run_id AND t.track_id = c.track_id
+    JOIN stepwell.track t ON t.run_id = c.run_id + 0 AND t.track_id = c.track_id
     CROSS JOIN LATERAL (
         SELECT t.stride, t.step_lo, t.time_lo, t.steps || '{}' AS steps, t.times || '{}' AS times,
                t.times_us || '{}' AS times_us, c.vals8 || c.rest8 AS vals8, c.vals4 || c.rest4 AS vals4,
@@ -89,7 +92,7 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
         ) v
         OFFSET 0
     ) a
-    CROSS JOIN LATERAL generate_series(a.first, a.last) AS i
+    CROSS JOIN LATERAL (SELECT generate_series(a.first, a.last) AS i) p
     WHERE c.run_id = CASE WHEN has_chunks IS DISTINCT FROM false THEN run_id_ END AND c.metric_id = metric_id_
       AND c.step_hi >= coalesce(from_step, -1) AND c.step_lo < coalesce(to_step, 9223372036854775807)
       AND CASE WHEN superseded_ THEN stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)
@@ -119,12 +122,12 @@ LANGUAGE sql STABLE ROWS 10000 AS $$
           AND h.step_lo < coalesce(to_step, 9223372036854775807) AND k.j IS NOT NULL
         OFFSET 0
     ) b
-    CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
+    CROSS JOIN LATERAL (SELECT generate_series(b.first, b.last) AS i) p
     WHERE l.run_id = CASE WHEN hot_steps IS NULL THEN run_id_ END
       AND (NOT superseded_ OR stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) >= 0)
     UNION ALL
     SELECT writers[writer_nrs[i]], NULL, hot_steps[i], hot_times[i], hot_values[i]
-    FROM generate_series(width_bucket(metric_id_ - 1, hot_ids) + 1, width_bucket(metric_id_, hot_ids)) AS i
+    FROM (SELECT generate_series(width_bucket(metric_id_ - 1, hot_ids) + 1, width_bucket(metric_id_, hot_ids)) AS i) p
     WHERE hot_steps IS NOT NULL AND NOT superseded_
       AND (from_step IS NULL OR hot_steps[i] >= from_step) AND (to_step IS NULL OR hot_steps[i] < to_step)
 $$;

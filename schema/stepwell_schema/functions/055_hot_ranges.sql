@@ -51,27 +51,29 @@ BEGIN
                array_agg(p.writer_nr)
         INTO metric_ids, steps, times, "values", writer_nrs
         FROM (
-            SELECT k.metric_id, b.steps[i] AS step, b.times[i] AS "time", b.vals[k.j][i] AS value, b.writer_nr
+            SELECT p.keys[p.j] AS metric_id, p.steps[p.i] AS step, p.times[p.i] AS "time", p.vals[p.j][p.i] AS value, p.writer_nr
             FROM (
-                SELECT h.keys, h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals || '{}' AS vals, l.writer_nr,
-                       stepwell.steps_below_v1(
-                           l.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1 AS first,
-                       stepwell.steps_below_v1(l.below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) AS last
-                FROM (
-                    SELECT l.writer_id, l.epoch, l.sealed_below, array_position(writers, w.name) AS writer_nr,
-                           stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
-                    FROM stepwell.ledger l
-                    JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-                    WHERE l.run_id = run_id_
+                -- functions that return sets are in select lists, because in FROM they first write their rows to a tuple store
+                SELECT k.*, generate_series(k.first, k.last) AS i
+                FROM (SELECT b.*, generate_series(1, cardinality(b.keys)) AS j FROM (
+                    SELECT h.keys, h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals || '{}' AS vals, l.writer_nr,
+                           stepwell.steps_below_v1(
+                               l.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1 AS first,
+                           stepwell.steps_below_v1(l.below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) AS last
+                    FROM (
+                        SELECT l.writer_id, l.epoch, l.sealed_below, array_position(writers, w.name) AS writer_nr,
+                               stepwell.shown_below_v1(shown_run_id, l.run_id, l.writer_id, l.epoch, l.visible_below) AS below
+                        FROM stepwell.ledger l
+                        JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+                        WHERE l.run_id = run_id_
+                        OFFSET 0
+                    ) l
+                    JOIN stepwell.hot_block h ON h.run_id = run_id_ AND h.writer_id = l.writer_id AND h.epoch = l.epoch
+                                             AND h.step_hi >= l.sealed_below
                     OFFSET 0
-                ) l
-                JOIN stepwell.hot_block h ON h.run_id = run_id_ AND h.writer_id = l.writer_id AND h.epoch = l.epoch
-                                         AND h.step_hi >= l.sealed_below
-                OFFSET 0
-            ) b
-            CROSS JOIN LATERAL unnest(b.keys) WITH ORDINALITY AS k (metric_id, j)
-            CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
-            ORDER BY k.metric_id
+                ) b) k
+            ) p
+            ORDER BY 1
         ) p;
         RETURN;
     END IF;

@@ -40,45 +40,65 @@ LANGUAGE sql STABLE AS $$
                    t.step_lo, t.step_hi, t.stride, t.points, t.steps) AS last
         FROM stepwell.ledger l JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
         WHERE l.run_id = c.run_id AND l.writer_id = c.writer_id AND l.epoch = c.epoch
+          -- m is needed here, so that it is joined to the chunks: joined to their points, it was a hash of all metrics there are
+          AND m.metric_id = c.metric_id
         OFFSET 0
     ) a
-    CROSS JOIN LATERAL generate_series(1, a.last) AS i
+    CROSS JOIN LATERAL (SELECT generate_series(1, a.last) AS i) p
     CROSS JOIN LATERAL (
         SELECT coalesce(a.time_lo + a.times_us[i] * interval '1 microsecond', a.times[i]) AS "time" OFFSET 0
     ) x
     WHERE x.time >= coalesce(from_time, '-infinity') AND x.time < coalesce(to_time, 'infinity')
     UNION ALL
-    SELECT r.entity, r.project, r.name, r.run_id, e.writer, m.name, b.steps[i], b.times[i], b.vals[1][i]
+    SELECT r.entity, r.project, r.name, r.run_id, p.writer, p.metric, p.step, p.time, p.value
     FROM stepwell.run r
     JOIN stepwell.lineage g ON g.run_id = r.run_id
-    CROSS JOIN LATERAL (   -- first, as most runs have nothing hot
-        SELECT l.writer_id, l.epoch, l.sealed_below, w.name AS writer,
-               least(g.below_step,
-                     stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below
-        FROM stepwell.ledger l JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
-        WHERE l.run_id = g.source_run_id AND l.last_step >= l.sealed_below
-        OFFSET 0
-    ) e
     CROSS JOIN LATERAL stepwell.hot_ranges_v1(
-        r.run_id, CASE WHEN r.next_metric > 256 OR g.source_run_id <> r.run_id THEN g.source_run_id END, -1) q
-    CROSS JOIN LATERAL (   -- a fence that a condition on the name passes
-        SELECT m.metric_id, m.name FROM stepwell.metric m WHERE m.run_id = g.source_run_id GROUP BY 1, 2
-    ) m
+        r.run_id, CASE WHEN r.next_metric > 256 OR g.source_run_id <> r.run_id THEN g.source_run_id END,
+        stepwell.most_listed_v1()) q
     CROSS JOIN LATERAL (
-        SELECT h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals[k.j:k.j] AS vals,
-               stepwell.steps_below_v1(
-                   e.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1 AS first,
-               stepwell.steps_below_v1(e.below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) AS last
-        FROM stepwell.hot_block h
-        CROSS JOIN LATERAL (SELECT array_position(h.keys, m.metric_id) AS j OFFSET 0) k
-        WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
-          AND h.step_hi >= greatest(e.sealed_below, q.first_ends[width_bucket(m.metric_id, q.metric_ids)])
-          AND h.step_hi <= coalesce(q.last_ends[width_bucket(m.metric_id, q.metric_ids)], 9223372036854775807)
-          AND h.step_lo < coalesce(e.below, 9223372036854775807) AND k.j IS NOT NULL
-        OFFSET 0
-    ) b
-    CROSS JOIN LATERAL generate_series(b.first, b.last) AS i
-    WHERE b.times[i] >= coalesce(from_time, '-infinity') AND b.times[i] < coalesce(to_time, 'infinity')
+        SELECT e.writer, m.name AS metric, b.steps[i] AS step, b.times[i] AS "time", b.vals[1][i] AS value
+        FROM (
+            SELECT l.writer_id, l.epoch, l.sealed_below, w.name AS writer,
+                   least(g.below_step,
+                         stepwell.shown_below_v1(g.run_id, l.run_id, l.writer_id, l.epoch, l.visible_below)) AS below
+            FROM stepwell.ledger l JOIN stepwell.writer w ON w.run_id = l.run_id AND w.writer_id = l.writer_id
+            WHERE l.run_id = CASE WHEN q.steps IS NULL THEN g.source_run_id END AND l.last_step >= l.sealed_below
+              -- else each of its blocks would be opened for each metric
+              AND EXISTS (SELECT FROM stepwell.hot_block h CROSS JOIN LATERAL unnest(h.times) AS t (at)
+                          WHERE h.run_id = l.run_id AND h.writer_id = l.writer_id AND h.epoch = l.epoch
+                            AND h.step_hi >= l.sealed_below
+                            AND t.at >= coalesce(from_time, '-infinity') AND t.at < coalesce(to_time, 'infinity'))
+            OFFSET 0
+        ) e
+        CROSS JOIN LATERAL (   -- a fence that a condition on the name passes
+            SELECT m.metric_id, m.name FROM stepwell.metric m WHERE m.run_id = g.source_run_id GROUP BY 1, 2
+        ) m
+        CROSS JOIN LATERAL (
+            SELECT h.steps || '{}' AS steps, h.times || '{}' AS times, h.vals[k.j:k.j] AS vals,
+                   stepwell.steps_below_v1(
+                       e.sealed_below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) + 1 AS first,
+                   stepwell.steps_below_v1(e.below, h.step_lo, h.step_hi, 0, cardinality(h.steps), h.steps) AS last
+            FROM stepwell.hot_block h
+            CROSS JOIN LATERAL (SELECT array_position(h.keys, m.metric_id) AS j OFFSET 0) k
+            WHERE h.run_id = g.source_run_id AND h.writer_id = e.writer_id AND h.epoch = e.epoch
+              AND h.step_hi >= greatest(e.sealed_below, q.first_ends[width_bucket(m.metric_id, q.metric_ids)])
+              AND h.step_hi <= coalesce(q.last_ends[width_bucket(m.metric_id, q.metric_ids)], 9223372036854775807)
+              AND h.step_lo < coalesce(e.below, 9223372036854775807) AND k.j IS NOT NULL
+            OFFSET 0
+        ) b
+        CROSS JOIN LATERAL (SELECT generate_series(b.first, b.last) AS i) p
+        UNION ALL
+        SELECT q.writers[q.writer_nrs[i]], m.name, q.steps[i], q.times[i], q."values"[i]
+        FROM stepwell.metric m
+        CROSS JOIN LATERAL (SELECT generate_series(width_bucket(m.metric_id - 1, q.metric_ids) + 1,
+                                                   width_bucket(m.metric_id, q.metric_ids)) AS i) p
+        WHERE m.run_id = CASE WHEN q.steps IS NOT NULL THEN g.source_run_id END
+          AND (g.below_step IS NULL OR q.steps[i] < g.below_step)
+    ) p
+    WHERE p.time >= coalesce(from_time, '-infinity') AND p.time < coalesce(to_time, 'infinity')
+      -- Most runs have nothing hot: Postgres finds those that have with one scan of the ledgers, instead of a lookup for each run.
+      AND EXISTS (SELECT FROM stepwell.ledger l WHERE l.run_id = g.source_run_id AND l.last_step >= l.sealed_below)
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.history_sample(

@@ -3,8 +3,8 @@
 
 CREATE OR REPLACE FUNCTION stepwell.hidden_tables_v1() RETURNS text[]
 LANGUAGE sql IMMUTABLE AS $$
-    -- The tables that readers cannot read: those that the server locks, the API keys, the audit log, and who uploaded what.
-    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit', 'blob_owner']
+    -- The tables that readers cannot read: those that the server locks, the API keys, the audit log, who uploaded what, and sign-ins.
+    SELECT ARRAY['lock', 'hot_ring_lock', 'run_being_made', 'api_key', 'audit', 'blob_owner', 'sign_in']
 $$;
 
 CREATE OR REPLACE FUNCTION stepwell.make_reader_v1() RETURNS boolean

@@ -47,3 +47,24 @@ SELECT DISTINCT u.sha256, r.entity, r.project
 FROM stepwell.blob b JOIN stepwell.blob_use u ON u.sha256 = b.sha256 JOIN stepwell.run r ON r.run_id = u.run_id
 WHERE NOT EXISTS (SELECT FROM stepwell.blob_owner o WHERE o.sha256 = b.sha256)
 ON CONFLICT DO NOTHING;
+
+-- name: sign_in
+-- Signs in to the pages with a key, and forgets the sign-ins that have ended.
+WITH ended AS (
+    DELETE FROM stepwell.sign_in s WHERE s.expires_at < clock_timestamp()
+)
+INSERT INTO stepwell.sign_in (token, key_id, expires_at) VALUES ($1, $2, clock_timestamp() + $3::interval);
+
+-- name: signed_in
+-- The key of a sign-in; no row: it has ended.
+SELECT s.key_id FROM stepwell.sign_in s WHERE s.token = $1 AND s.expires_at > clock_timestamp();
+
+-- name: sign_out
+-- Signs out.
+DELETE FROM stepwell.sign_in s WHERE s.token = $1;
+
+-- name: audit
+-- The newest entries of the audit log, about keys and about runs.
+SELECT a.at, a.actor, a.action, a.detail->>'key_id' AS key_id, a.detail->>'role' AS role, a.detail->>'entity' AS entity,
+       a.detail->>'project' AS project, a.detail->>'run' AS run, a.detail->>'name' AS name
+FROM stepwell.audit a ORDER BY a.at DESC LIMIT $1;

@@ -69,7 +69,7 @@ class Molecule(Media):
             path = Path(data_or_path)
             kind = checked_format(path.suffix, _RDKIT_READERS, "a molecule for RDKit")
             if not path.is_file():
-                raise DataError("a file cannot be read", detail=str(path), hint="log a path that exists")
+                raise DataError("the path is not a file", detail=str(path), hint="give the path of an existing file")
             molecule = getattr(chem, _RDKIT_READERS[kind])(str(path))
         if not isinstance(molecule, chem.Mol):
             raise DataError("RDKit cannot make a molecule of this value", detail=f"{data_or_path!r}"[:200])

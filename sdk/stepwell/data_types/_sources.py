@@ -50,7 +50,9 @@ class Source:
                 return cls(file.read_bytes(), file.suffix.lower())
             source = cls(_temporary(file), file.suffix.lower())
         except OSError as error:
-            raise DataError("a file cannot be read", detail=str(error), hint="log a path that exists") from error
+            raise DataError(
+                "a file cannot be read", detail=str(error), hint="give the path of a file that can be read"
+            ) from error
         assert isinstance(source.data, Path)
         weakref.finalize(source, _remove, source.data, os.getpid())
         return source

@@ -36,7 +36,8 @@ T = TypeVar("T")
 
 #: How often a blocked `log()` checks whether there is room again.
 _FULL_PAUSE_S = 0.1
-#: How long rows gather while frames are lost: a tombstone takes 100 bytes, and this state may last for days.
+#: How long rows gather while there is no room for frames: each lost frame leaves a tombstone of 100 bytes in memory,
+#: and this state may last for days.
 _LOSING_PAUSE_S = 10.0
 
 
@@ -45,11 +46,11 @@ class Sender:
 
     Args:
         settings: the settings of the run.
-        session: the session's 16 bytes.
+        session: the id of the session, 16 bytes.
         outbox: the queue of frames.
         attach: returns the attach message.
-        on_rejection: called with (seq, error) of each refused frame, in this thread.
-        tend: called every `fsync_s` in this thread; must not block or raise.
+        on_rejection: called in the I/O thread with the seq and the error of each refused frame.
+        tend: called every `fsync_s` in the I/O thread; must not block or raise.
     """
 
     def __init__(
@@ -80,8 +81,8 @@ class Sender:
         """Starts the thread; returns when it accepts requests."""
         self._stage = stage
         if self._settings.mode == "online":
-            # Imports aiohttp here and not in the thread: a process that forks during another thread's import has a
-            # child in which that import never ends.
+            # Imports aiohttp here and not in the thread: if a process forks while another thread is importing a module,
+            # the import of that module never ends in the child.
             importlib.import_module("stepwell.transport.websocket")
         self._thread.start()
         self._ready.wait()
@@ -245,7 +246,8 @@ class Sender:
         return self._collector.waited_s < pause_s and self._stage.waiting_bytes < self._settings.limits.frame_bytes
 
     def _collect(self, last: bool = False) -> None:
-        """Moves rows from the stage into the outbox; the `last` time even without room, as nothing may stay behind."""
+        """Moves rows from the stage into the outbox; the `last` call does so even without room, so that no row is
+        left."""
         assert self._stage is not None
         try:
             self._collector.save_quarantined(self._stage)
@@ -268,7 +270,7 @@ class Sender:
         await stream.run()
         if isinstance(stream.failed, RunDeletedError):
             _ = self.durable_step  # records its last value; nothing moves it from now on
-            self._outbox.give_up()  # keeping it for `stepwell sync` would only fill the disk
+            self._outbox.give_up()  # keeping the frames for `stepwell sync` would only fill the disk
             log.error(
                 "values that this process logs from now on are not stored, and count as rejected. %s", stream.failed
             )

@@ -8,7 +8,8 @@ Off the data path. Receives text that is written to `sys.stdout` and `sys.stderr
 - The amount of kept text is bounded, per line and per second; the rest is counted, and a line says so.
 - At the end of the run the streams are restored. A forked child has a console of its own, or none.
 
-Output that bypasses these two objects (of a C library, a child process, `sys.stdout.buffer`) is not captured.
+Output that bypasses these two objects (from a C library or a child process, or through `sys.stdout.buffer`) is not
+captured.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from stepwell.values.text import dump
 log = logging.getLogger("stepwell")
 
 INTERVAL_S = 2.0
-#: Characters that may wait for the next note, over all streams.
+#: The most characters that may wait for the next note, in both streams together.
 MAX_WAITING = 1 << 20
-#: The most characters of lines kept per second, and at once after a pause.
+#: The most characters kept per second, on average.
 MAX_RATE_S = 64 * 1024
+#: The most characters kept at once, after a pause.
 MAX_BURST = 512 * 1024
 
 _STREAMS = ("stdout", "stderr")
@@ -141,7 +143,7 @@ class Console:
         return lines, []
 
     def _hand_on(self, lines: list[tuple[str, float, str]]) -> None:
-        """Sends one note for consecutive lines of one stream."""
+        """Sends one note for each group of consecutive lines of the same stream."""
         start = 0
         for end in range(1, len(lines) + 1):
             if end < len(lines) and lines[end][0] == lines[start][0]:
@@ -157,7 +159,7 @@ class Console:
             self._number += len(group)
             try:
                 self._note("console", dump(note))
-            except Error as error:  # the spool is full and `spool_full` is "raise", which is for `log()` to do
+            except Error as error:  # the spool is full and `spool_full` is "raise": only `log()` raises for that
                 self.dropped_lines += len(group)
                 log.debug("%d console lines are not kept: %s", len(group), error)
 

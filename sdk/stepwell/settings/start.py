@@ -27,9 +27,10 @@ class Start:
     """How a run starts.
 
     Attributes:
-        resume: "allow", "must", "never" or None (no check: steps that are logged again supersede earlier ones).
+        resume: "allow", "must", "never" or None (no check: logging a step again supersedes the points stored from that
+            step on).
         rewind_to: the last earlier step that stays visible; None: no rewind.
-        fork_run, fork_step: the parent, and its last step that the new run shows.
+        fork_run, fork_step: the parent, and the last of its steps that the new run shows.
         run_id: the run id that the start implies, if any.
         automatic: whether the id is remembered for the next start in the same directory.
     """
@@ -64,8 +65,8 @@ def parse_start(
 
     Args:
         resume: None, "allow", "must", "never", "auto"; True means "auto", False means None.
-        resume_from: "<run id>?_step=N": rewind.
-        fork_from: "<run id>?_step=N": a new run.
+        resume_from: "<run id>?_step=N": rewind that run to step N.
+        fork_from: "<run id>?_step=N": start a new run with the points of that run up to step N.
         run_id: the given id, if any.
         directory: the directory in which "auto" remembers the run.
 

@@ -125,7 +125,7 @@ def encode(columns: Sequence[Column], rows: int, head: Mapping[str, Any] | None 
         item: dict[str, Any] = {"name": column.name, "length": count}
         if isinstance(values, np.ndarray):
             if (dtype := values.dtype.newbyteorder("<").str) not in _NUMBERS:
-                raise ValueError(f"column {column.name!r} has the type {values.dtype}")
+                raise ValueError(f"column {column.name!r} has a type that cannot be sent, {values.dtype}")
             item |= {"dtype": dtype, "data": put(_raw(values, dtype))}
         else:
             ends = np.zeros(count + 1, np.int64)
@@ -212,7 +212,7 @@ def _column(item: dict[str, Any], body: memoryview, rows: int) -> Column:
     if dtype in _NUMBERS:
         return Column(item["name"], _buffer(body, item["data"], count, dtype), at)
     if dtype != "json":
-        raise ValueError(f"column {item['name']!r} has the type {dtype!r}")
+        raise ValueError(f"column {item['name']!r} has an unknown type, {dtype!r}")
     ends = _buffer(body, item["data"], count + 1, "<i8")
     start = item["texts"]
     if ends[0] != 0 or bool((np.diff(ends) < 0).any()) or not 0 <= start <= len(body) - int(ends[-1]):

@@ -1,5 +1,7 @@
 // Requests to the server: sends and receives JSON, with readable errors. Types are those of docs/reading.md.
 
+import { needsKey } from "./sign-in.ts";
+
 export interface Project {
   entity: string;
   project: string;
@@ -106,6 +108,7 @@ export async function send(url: string, init: RequestInit): Promise<Response> {
   const status = reply.status;
   const body = (await reply.json().catch(() => null)) as { error?: Record<string, string> } | null;
   const said = body?.error;
+  if (status === 401) needsKey.value = true;
   throw new ApiError(said?.["message"] ? sentence(said["message"]) : `The server answered ${status}.`, {
     ...said,
     status,

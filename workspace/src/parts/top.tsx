@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { pin, pinned } from "../chart/theme.ts";
 import type { Live } from "../data/live.ts";
+import { signedIn, signOut } from "../data/sign-in.ts";
 import * as format from "../model/format.ts";
 import { compareHref, runsHref, sqlHref, workspaceHref } from "../model/place.ts";
 import { kept } from "../state.ts";
@@ -56,7 +57,16 @@ export function Top({ entity, project, current, live = null }: Props) {
       {live && <LiveMark live={live} />}
       <Find />
       <ThemeButton />
+      {signedIn.value && <SignOutButton />}
     </header>
+  );
+}
+
+function SignOutButton() {
+  return (
+    <button class="btn quiet" onClick={() => void signOut().then(() => location.assign("/"))}>
+      Sign out
+    </button>
   );
 }
 
