@@ -91,7 +91,8 @@ def _value(given: list[str], parameter: Parameter) -> Any:
 
 
 def _project(name: str, text: str) -> tuple[str, str]:
-    match text.split("/"):
-        case [entity, project] if entity and project:
-            return entity, project
+    # The SDK refuses names with slashes; a project that another client made has its page nevertheless.
+    entity, _, project = text.partition("/")
+    if entity and project:
+        return entity, project
     raise UsageError(f"{name!r} must be entity/project", detail=repr(text)[:80])
