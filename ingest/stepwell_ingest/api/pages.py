@@ -62,7 +62,7 @@ class Pages:
     """Serves the built files and the document.
 
     Args:
-        folder: their folder; it may be filled later.
+        folder: the folder of the built files, which may be added later.
     """
 
     def __init__(self, folder: Path = BUILT) -> None:

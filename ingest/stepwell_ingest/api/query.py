@@ -45,7 +45,7 @@ def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_
 
     Args:
         parameters: the parameters of the route.
-        ignore_unknown: accept other parameters, and leave them out.
+        ignore_unknown: whether to accept other parameters, which are left out of the result.
 
     Raises:
         UsageError: a parameter is unknown, missing, repeated or invalid; the error names it.
