@@ -77,6 +77,10 @@ def test_key_is_made_used_listed_and_revoked(
 def test_made_and_revoked_keys_are_in_the_audit_log(guarded_server: Server, keys: Callable[..., str]) -> None:
     text = keys("create", "--server", "--role", "admin").strip()
     keys("revoke", text[4:16])
+    lines = [line for line in keys("log").splitlines() if text[4:16] in line]
+    assert [re.sub(r" {2,}", "  ", line).split("  ")[2] for line in lines] == ["create key", "revoke key"]
+    assert lines[0].endswith(f"{text[4:16]} (admin of the server), admin in the whole server")
+    assert "(stepwell keys)" in lines[0]
 
     async def log() -> list[tuple[str, str]]:
         connection = await asyncpg.connect(guarded_server.dsn)

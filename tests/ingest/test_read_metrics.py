@@ -173,7 +173,7 @@ async def test_runs_with_any_name_are_found(worker: Worker, name: str) -> None:
         (f"{RUN}/summary", {"x": 1}, "unknown parameter 'x'"),
         ("/v1/runs", {}, "missing parameter 'path'"),
         ("/v1/runs", {"path": "team"}, "'path' must be entity/project"),
-        ("/v1/runs", {"path": "a/b/c"}, "'path' must be entity/project"),
+        ("/v1/runs", {"path": "/b/c"}, "'path' must be entity/project"),
     ],
 )
 async def test_invalid_parameters_are_400_and_named(
@@ -194,3 +194,6 @@ async def test_missing_run_is_404_with_suggestions(worker: Worker) -> None:
         status, answer = await ask(worker, f"{RUN}{route}", **query)
         assert (status, answer["error"]["code"]) == (404, "not_found")
         assert answer["error"]["hint"] == "runs of team/mnist are run-2"
+    await store(worker, Session(run="run-3"), info={"display_name": "the third"})
+    status, answer = await ask(worker, RUN)
+    assert answer["error"]["hint"] == "runs of team/mnist are run-3 (the third), run-2"

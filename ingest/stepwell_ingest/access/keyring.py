@@ -1,9 +1,9 @@
 """The API keys that one worker knows: a small cache of the table `api_key`, and the requests that each key has open.
 
-Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. What Postgres
-answers for an id is used for `FRESH_S`, even that there is no such key; digests are compared in constant time. Requests
-of a key that has been revoked or has expired are ended within about `WATCH_S`, streams included, so streams need not
-look up the key for each frame.
+Receives keys as text; returns principals. A mistyped key is refused by its checksum, without Postgres. An answer of
+Postgres about an id, even that there is no such key, is used for `FRESH_S`; digests are compared in constant time.
+Requests of a key that has been revoked or has expired are ended within about `WATCH_S`, streams included, so streams
+need not look up the key for each frame.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Keyring:
             address: the address of the client.
 
         Raises:
-            AuthenticationError: it is missing, mistyped, unknown, revoked or expired.
+            AuthenticationError: the key is missing, mistyped, unknown, revoked or expired.
             OverloadedError: too many unknown keys came from this address.
             UnavailableError: Postgres does not answer.
         """

@@ -21,7 +21,7 @@ class Strangers:
     """The unknown keys of each address.
 
     Args:
-        clock: seconds that never go back.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class Strangers:
         """Checks that an address may ask for another key.
 
         Raises:
-            OverloadedError: it has sent too many unknown keys.
+            OverloadedError: the address has sent too many unknown keys.
         """
         left = self._now(address)
         if left < 1:

@@ -29,7 +29,7 @@ from stepwell_ingest.write.catalog import Catalog
 from stepwell_ingest.write.ledger import LedgerCursor
 from stepwell_ingest.write.pace import Pace
 
-#: 317 years: Postgres can subtract it from now.
+#: 317 years, which Postgres can still subtract from the current time.
 _MAX_AGE_S = 10_000_000_000
 #: About how many bytes a run takes in the tables besides its config.
 _ATTACH_BYTES = 4096

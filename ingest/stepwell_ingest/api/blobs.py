@@ -67,6 +67,7 @@ async def put_blob(services: BlobServices, request: web.Request, query: Query) -
     Raises:
         DataError: the path holds no hash, or the headers are invalid.
         UnavailableError: the server is stopping or has no blob store, or the body was cut off.
+        OverloadedError: the disk is nearly full.
         Error: as `BlobIntake.receive`.
     """
     services.gate.check_open(hint="the SDK retries automatically")
@@ -142,8 +143,8 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
 
 
 def _owner(request: web.Request, query: Query) -> Owner | None:
-    """For whom the sender uploads: the project that it names, where it may write, else the scope of its key; None on a
-    server without keys."""
+    """The owner of an upload: the project that the request names, to which the sender may write, else the scope of the
+    sender's key; None on a server without keys."""
     principal = request[PRINCIPAL]
     if principal == LOCAL:
         return None

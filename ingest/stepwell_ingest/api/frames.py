@@ -91,7 +91,7 @@ async def post_frames(services: FrameServices, request: web.Request, query: Quer
 
 
 async def _permitted(services: FrameServices, principal: Principal, sessions: Collection[bytes]) -> Collection[bytes]:
-    """Those of some sessions that log to projects to which the caller may write."""
+    """Selects the sessions that log to projects to which the caller may write."""
     if principal == LOCAL:
         return sessions
     projects = await services.session_projects.of(list(sessions))
@@ -179,7 +179,7 @@ Frames = list[tuple[wire.Header, memoryview]]
 
 
 def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error | None]:
-    """The frames of a body by session, and the error that ends them, if any.
+    """The frames of a body by session, and the error after the last of them, if any.
 
     Raises:
         FrameTooLargeError: too many frames or sessions.

@@ -93,7 +93,7 @@ async def put_view(services: EditServices, request: web.Request, query: Query) -
 
 
 async def delete_view(services: EditServices, request: web.Request, query: Query) -> web.StreamResponse:
-    """Removes a saved view, and answers with those that remain.
+    """Removes a saved view, and answers with the views that remain.
 
     Raises:
         NotFoundError: there is no view of this name.

@@ -45,7 +45,7 @@ def read_query(request: web.Request, parameters: Iterable[Parameter], *, ignore_
 
     Args:
         parameters: the parameters of the route.
-        ignore_unknown: accept other parameters, and leave them out.
+        ignore_unknown: whether to accept other parameters, which are left out of the result.
 
     Raises:
         UsageError: a parameter is unknown, missing, repeated or invalid; the error names it.
@@ -93,7 +93,8 @@ def _value(given: list[str], parameter: Parameter) -> Any:
 
 
 def _project(name: str, text: str) -> tuple[str, str]:
-    match text.split("/"):
-        case [entity, project] if entity and project:
-            return entity, project
+    # The SDK refuses names with slashes; a project that another client made has its page nevertheless.
+    entity, _, project = text.partition("/")
+    if entity and project:
+        return entity, project
     raise UsageError(f"{name!r} must be entity/project", detail=repr(text)[:80])

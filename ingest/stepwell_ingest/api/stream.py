@@ -135,7 +135,8 @@ class StreamHandler:
         """Sends pings, so that the client does not mistake a server without room for a dead one; ends with the
         connection.
 
-        A reader that waits for room does not notice the end of the connection, and would keep its message in memory.
+        The end of this task ends the reader: while it waits for room, a reader does not notice the end of the
+        connection, and would keep its message in memory.
         """
         heartbeat_s = self._timeouts.heartbeat_s
         with contextlib.suppress(ConnectionError, TimeoutError):

@@ -48,7 +48,7 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
 
 
 def bind_once(host: str, port: int) -> int:
-    """Binds a socket for a moment; returns its port, which is a free one where `port` is 0.
+    """Binds a socket for a moment; returns its port, which is a free one if `port` is 0.
 
     Raises:
         OSError: the address cannot be used.

@@ -17,6 +17,7 @@ import asyncpg
 
 from stepwell.cli import Command, Progress, number, size, table
 from stepwell.errors import Error, SettingError, UnavailableError
+from stepwell_ingest.commands.actor import actor
 from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.delete.plan import Deletion, parse_age, plan_older, plan_project, plan_runs
 from stepwell_ingest.delete.remover import remove
@@ -99,7 +100,7 @@ async def _carry_out(dsn: str, plan: Deletion) -> int:
 
     async with _connected(dsn) as connection:
         try:
-            await remove(connection, [target.run_id for target in plan.targets], removed)
+            await remove(connection, [target.run_id for target in plan.targets], removed, actor("delete"))
         finally:
             progress.clear()
             print(f"deleted {number(len(gone), 'run')}; no reader sees them any more", flush=True)

@@ -57,7 +57,7 @@ def no_partition(error: BaseException) -> UnavailableError:
 def hint_for(error: BaseException) -> str:
     """The hint for an error of Postgres or of the connection to it.
 
-    The hint says that the error will pass only where waiting can help: not for bugs, such as a missing function.
+    The hint says that the error will pass only if waiting can help, and not for bugs such as a missing function.
     """
     state = (error.sqlstate or "") if isinstance(error, asyncpg.PostgresError) else ""
     return next((hint for prefix, hint in _HINTS.items() if state.startswith(prefix)), _PASSES)

@@ -47,7 +47,7 @@ class Database:
 
     Attributes:
         sql: the named queries.
-        memory: what the answers of this worker hold, all together.
+        memory: the room for all answers of this worker together.
     """
 
     def __init__(self, pool: asyncpg.Pool, limits: Reads) -> None:
@@ -66,8 +66,8 @@ class Database:
 
     @asynccontextmanager
     async def costly_snapshot(self) -> AsyncIterator[asyncpg.Connection]:
-        """Like `snapshot`, for statements whose cost the client determines: `costly` at the same time, each for
-        `costly_s` at most.
+        """Like `snapshot`, for statements whose cost the client determines: at most `Reads.costly` snapshots at the
+        same time, and at most `Reads.costly_s` for each statement.
 
         Raises:
             OverloadedError, UsageError, UnavailableError: as `snapshot`.
@@ -104,7 +104,7 @@ class Database:
             held.resize(0)
 
     async def reserve(self, size: int) -> Held:
-        """Like `room`, but not a context manager: the caller resizes it to 0 at the end.
+        """Like `room`, but not a context manager: the caller must resize the result to 0 at the end.
 
         Raises:
             OverloadedError: as `room`.

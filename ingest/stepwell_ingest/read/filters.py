@@ -58,7 +58,7 @@ class Condition:
     Attributes:
         parts: SQL; None stands for the next argument.
         arguments: in their order.
-        costly: it may take Postgres long, however few runs there are: it has a regular expression.
+        costly: whether it may take Postgres long even for few runs, because it has a regular expression.
         fields: the names of the fields that it compares.
     """
 
@@ -99,7 +99,7 @@ def compile_filter(given: str | Mapping[str, Any] | None) -> Condition:
     """The condition that a filter describes; without a filter, every run matches.
 
     Raises:
-        UsageError: it is not JSON, or has an invalid field, operator or value; the error names it.
+        UsageError: the filter is not JSON, or has an invalid field, operator or value, which the error names.
     """
     filters: Any = given or {}
     if isinstance(filters, str):

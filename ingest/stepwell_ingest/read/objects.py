@@ -28,7 +28,7 @@ async def read_objects(
 ) -> dict[str, Any]:
     """Returns {"key", "values": [{"step", "writer", "time", "value"}, …], "next": cursor or None}.
 
-    A page ends with `limit` values, or sooner where they are large (`Reads.answer_bytes`).
+    A page ends with `limit` values, or earlier if they are large (`Reads.answer_bytes`).
 
     Raises:
         UsageError: the cursor is invalid.

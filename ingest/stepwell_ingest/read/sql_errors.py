@@ -25,7 +25,7 @@ class QueryError(UsageError):
 
     Args:
         sqlstate: Postgres' code of the error.
-        position: the position of the offending character in the query, from 1; None: no single one.
+        position: the position of the offending character in the query, from 1; None: not known.
     """
 
     def __init__(

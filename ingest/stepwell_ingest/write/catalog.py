@@ -225,7 +225,7 @@ class Catalog:
         """The cursor of an attached session.
 
         Args:
-            session: 16 bytes.
+            session: the id of the session, 16 bytes.
             fresh: whether to ask Postgres even if the session is cached: other workers may have stored frames of it.
 
         Raises:
@@ -256,8 +256,8 @@ class Catalog:
         if row["fenced"]:
             self.forget(session)
             raise _fenced(row["writer"], row["epoch"])
-        # There must be one live cursor for each session: one that is not behind the row is kept (another task may have
-        # made it meanwhile, with frames in flight), and one that is behind becomes stale.
+        # There must be one live cursor for each session. The cached cursor is kept if it is not behind the row (another
+        # task may have made it meanwhile, and it may have frames in flight); otherwise, it becomes stale.
         known = self._cursors.get(session)
         if known is not None and not known.stale:
             if known.key == (row["run_id"], row["writer_id"], row["epoch"]) and known.committed_seq >= row["next_seq"]:
@@ -305,7 +305,7 @@ class Catalog:
         """Drops the least recently used cursor that has nothing in flight."""
         for session, cursor in self._cursors.items():
             if not cursor.in_flight:
-                # It becomes stale: a stream that still holds it attaches again, so there are never two.
+                # The cursor becomes stale: a stream that still holds it attaches again, so there are never two.
                 self.forget(session)
                 return
 

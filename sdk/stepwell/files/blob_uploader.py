@@ -95,7 +95,7 @@ class BlobUploader:
             self._changed.notify()
 
     def tend(self) -> None:
-        """Starts threads that could not be started before; call it from time to time."""
+        """Starts threads that could not be started before. Must be called from time to time."""
         with self._changed:
             if self._queue and not self._stopped.is_set():
                 self._start()
@@ -103,7 +103,7 @@ class BlobUploader:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is left or the time is up; returns whether nothing is left.
 
-        Where no thread can be started, the caller's thread delivers.
+        If no thread can be started, the caller's thread uploads the files.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         alone: BlobClient | None = None

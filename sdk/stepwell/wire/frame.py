@@ -130,14 +130,14 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
     """Encodes one frame.
 
     Args:
-        session: 16 bytes.
+        session: the id of the session, 16 bytes.
         seq: 0 … 2^63 − 1.
         blocks: see `Block`; shapes must agree (checked).
         objects: in the order in which they were logged.
 
     Raises:
-        FrameTooLargeError: more than `MAX_FRAME_BYTES`.
-        ValueError: shapes that do not agree.
+        FrameTooLargeError: the frame would exceed `MAX_FRAME_BYTES`.
+        ValueError: the shapes of a block do not agree.
     """
     parts: list[Any] = []
     points = 0
@@ -165,8 +165,8 @@ def encode_tombstone(session: bytes, seq: int, dropped: int) -> bytes:
     """Encodes a tombstone, which takes the place of a frame that could not be kept.
 
     Args:
-        session, seq: those of the frame.
-        dropped: the number of points and objects lost with it, as far as known.
+        session, seq: the session and the seq of the lost frame.
+        dropped: the number of points and objects lost with the frame, as far as known.
     """
     return _seal(KIND_TOMBSTONE, session, seq, 0, 0, 0, dropped, [])
 
