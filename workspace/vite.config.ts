@@ -5,6 +5,8 @@ export default defineConfig({
   build: {
     outDir: "../ingest/stepwell_ingest/workspace",
     emptyOutDir: true,
+    // With it, the server names the files of a page at once (api/pages.py).
+    manifest: "manifest.json",
     target: "es2022",
     // No inlined assets: the Content-Security-Policy has no data: URL for scripts and styles.
     assetsInlineLimit: 0,

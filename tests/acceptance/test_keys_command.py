@@ -62,7 +62,7 @@ def test_key_is_made_used_listed_and_revoked(
     assert re.search(r"trainers +writer +team +\d{4}-.* valid$", line)
     assert text[16:] not in keys("list")
     assert f"key {key_id} (trainers) is revoked" in keys("revoke", f"stw_{key_id}")
-    assert f"key {key_id} was revoked before" in keys("revoke", key_id)
+    assert f"key {key_id} was revoked already" in keys("revoke", key_id)
 
     def refused() -> bool:
         try:
@@ -77,6 +77,10 @@ def test_key_is_made_used_listed_and_revoked(
 def test_made_and_revoked_keys_are_in_the_audit_log(guarded_server: Server, keys: Callable[..., str]) -> None:
     text = keys("create", "--server", "--role", "admin").strip()
     keys("revoke", text[4:16])
+    lines = [line for line in keys("log").splitlines() if text[4:16] in line]
+    assert [re.sub(r" {2,}", "  ", line).split("  ")[2] for line in lines] == ["create key", "revoke key"]
+    assert lines[0].endswith(f"{text[4:16]} (admin of the server), admin in the whole server")
+    assert "(stepwell keys)" in lines[0]
 
     async def log() -> list[tuple[str, str]]:
         connection = await asyncpg.connect(guarded_server.dsn)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
@@ -52,6 +53,23 @@ async def test_every_page_address_returns_the_document(built: Path, client: Test
     assert not any("unsafe" in part or "http" in part or "*" in part for part in policy)
     again = await client.get(URL(path, encoded=True), headers={"If-None-Match": reply.headers["ETag"]})
     assert (again.status, await again.read()) == (304, b"")
+
+
+async def test_document_names_the_files_of_its_page(built: Path, client: TestClient) -> None:
+    manifest = {
+        "index.html": {"file": "assets/index-abc.js", "imports": ["_a.js"]},
+        "_a.js": {"file": "assets/a-1.js", "imports": ["_b.js"]},
+        "_b.js": {"file": "assets/b-2.js", "imports": ["_a.js"], "css": ["assets/b-5.css"]},
+        "src/pages/workspace.tsx": {"file": "assets/workspace-3.js", "imports": ["_a.js"]},
+        "src/pages/run.tsx": {"file": "assets/run-4.js"},
+    }
+    (built / "manifest.json").write_bytes(orjson.dumps(manifest))
+    link = (await client.get("/team/mnist")).headers["Link"]
+    scripts = [f'</assets/{name}.js>; rel="modulepreload"' for name in ("workspace-3", "a-1", "b-2")]
+    assert link.split(", ") == [*scripts, '</assets/b-5.css>; rel="preload"; as="style"']
+    assert (await client.get("/team/mnist/runs/a/console")).headers["Link"] == '</assets/run-4.js>; rel="modulepreload"'
+    assert "Link" not in (await client.get("/team/mnist/sql")).headers
+    assert (await client.get("/assets/manifest.json")).status == 404
 
 
 @pytest.mark.parametrize("path", ["/v1/typo", "/v1/typo/runs", "/team", "/team/mnist/other"])

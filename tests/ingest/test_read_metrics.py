@@ -164,7 +164,7 @@ async def test_runs_with_any_name_are_found(worker: Worker, name: str) -> None:
         (f"{RUN}/history", {"max_step": 2**63}, "'max_step' must be a whole number from 0"),
         (f"{RUN}/history", {"max_step": "1e3"}, "'max_step' must be a whole number"),
         (f"{RUN}/history", {"samples": 0}, "'samples' must be a whole number from 1 to 100000"),
-        (f"{RUN}/history", {"limit": ["1", "2"]}, "the parameter 'limit' is given 2 times"),
+        (f"{RUN}/history", {"limit": ["1", "2"]}, "the parameter 'limit' may be given only once"),
         (f"{RUN}/history", {"kyes": "x"}, "unknown parameter 'kyes'"),
         (f"{RUN}/history", {"keys": [f"k{i}" for i in range(1001)]}, "'keys' may be repeated 1000 times at most"),
         (f"{RUN}/history", {"times": "maybe"}, "'times' must be one of true, false"),
@@ -173,7 +173,7 @@ async def test_runs_with_any_name_are_found(worker: Worker, name: str) -> None:
         (f"{RUN}/summary", {"x": 1}, "unknown parameter 'x'"),
         ("/v1/runs", {}, "missing parameter 'path'"),
         ("/v1/runs", {"path": "team"}, "'path' must be entity/project"),
-        ("/v1/runs", {"path": "a/b/c"}, "'path' must be entity/project"),
+        ("/v1/runs", {"path": "/b/c"}, "'path' must be entity/project"),
     ],
 )
 async def test_invalid_parameters_are_400_and_named(
@@ -194,3 +194,6 @@ async def test_missing_run_is_404_with_suggestions(worker: Worker) -> None:
         status, answer = await ask(worker, f"{RUN}{route}", **query)
         assert (status, answer["error"]["code"]) == (404, "not_found")
         assert answer["error"]["hint"] == "runs of team/mnist are run-2"
+    await store(worker, Session(run="run-3"), info={"display_name": "the third"})
+    status, answer = await ask(worker, RUN)
+    assert answer["error"]["hint"] == "runs of team/mnist are run-3 (the third), run-2"

@@ -22,6 +22,7 @@ async def test_projects_list_newest_runs_first(any_worker: Worker) -> None:
     assert [(item["entity"], item["project"], item["runs"], item["running"]) for item in answer["projects"]] == [
         *(("team", "new/ü", 2, 2), ("team", "old", 1, 1)),
     ]
+    assert (await ask(any_worker, "/v1/runs", path="team/new/ü"))[1]["total"] == 2
 
 
 async def test_empty_server_has_no_projects(worker: Worker) -> None:

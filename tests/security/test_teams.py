@@ -143,6 +143,16 @@ async def test_session_of_a_deleted_run_tells_nothing(guarded: Worker, victim: S
     assert (await send(guarded, "POST", "/v1/attach", admin, victim.attach()))[1]["error"]["code"] == "run_deleted"
 
 
+async def test_deletion_is_in_the_audit_log(
+    guarded: Worker, victim: Session, keys: MakeKey, pg: asyncpg.Connection
+) -> None:
+    admin, run = await keys("victim", "admin", name="boss"), f"/v1/runs/victim/{SECRET}/run-1"
+    assert (await send(guarded, "DELETE", run, await keys("victim")))[0] == 403
+    assert (await send(guarded, "DELETE", run, admin))[0] == 200
+    rows = await pg.fetch("SELECT actor, detail->>'run' AS run FROM stepwell.audit WHERE action = 'delete run'")
+    assert [tuple(row) for row in rows] == [(f"key 'boss' ({admin[4:16]})", "run-1")]
+
+
 async def test_fork_reads_its_own_project_only(guarded: Worker, victim: Session, keys: MakeKey) -> None:
     fork = Session(entity="attacker", project=SECRET, run="fork")
     more = {"fork_run": "run-1", "fork_step": 1}

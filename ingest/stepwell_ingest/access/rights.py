@@ -103,6 +103,11 @@ class Principal:
     scope: Scope = SERVER
     key_id: str | None = None
 
+    @property
+    def actor(self) -> str:
+        """The principal in the audit log."""
+        return f"{self.name} ({self.key_id})" if self.key_id else self.name
+
 
 #: The caller of a server without keys: anybody who can reach its port.
 LOCAL = Principal("local")

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from stepwell.errors import DataError, NotFoundError, UsageError
 from stepwell.wire import MAX_DEPTH, MAX_TAG, holds_nul, is_too_deep
+from stepwell_ingest.api.access import PRINCIPAL
 from stepwell_ingest.api.errors import json_response
 from stepwell_ingest.api.query import Query
 from stepwell_ingest.api.reads import named_run
@@ -26,7 +27,7 @@ class Edits(Protocol):
     async def change(
         self, run_id: int, meta: str | None, config: str | None, summary: str | None, archived: bool | None
     ) -> bool: ...
-    async def delete(self, run_id: int, path: str) -> int: ...
+    async def delete(self, run_id: int, path: str, actor: str) -> int: ...
     async def put_layout(self, entity: str, project: str, layout: str, version: int) -> int | None: ...
     async def put_view(self, entity: str, project: str, view: tuple[str, str, str, str | None], most: int) -> bool: ...
     async def delete_view(self, entity: str, project: str, name: str) -> bool: ...
@@ -68,7 +69,8 @@ async def delete_run(services: EditServices, request: web.Request, query: Query)
     """
     row = await named_run(request, services.reads)
     path = "/".join(row.shown[name] for name in ("entity", "project", "id"))
-    return json_response({"deleted": await services.edits.delete(row.run_id, path)})
+    actor = request[PRINCIPAL].actor
+    return json_response({"deleted": await services.edits.delete(row.run_id, path, actor)})
 
 
 def _changes(raw: bytes) -> dict[str, Any]:

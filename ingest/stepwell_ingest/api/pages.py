@@ -12,8 +12,9 @@ import hashlib
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import orjson
 from aiohttp import web
 
 from stepwell.errors import NotFoundError
@@ -61,13 +62,14 @@ class Pages:
     """Serves the built files and the document.
 
     Args:
-        folder: their folder; it may be filled later.
+        folder: the folder of the built files, which may be added later.
     """
 
     def __init__(self, folder: Path = BUILT) -> None:
         self._folder = folder
         self._files: dict[str, _File] = {}
         self._made_at: float | None = None
+        self._links: dict[str, str] = {}
 
     async def document(self, request: web.Request) -> web.StreamResponse:
         """The document of any page."""
@@ -76,6 +78,8 @@ class Pages:
             return web.Response(body=_NOT_BUILT, status=503, content_type="text/html", headers=_HEADERS)
         tag = f'"{hashlib.sha256(index.body).hexdigest()[:32]}"'
         headers = {**_HEADERS, "Cache-Control": "no-cache", "ETag": tag}
+        if links := self._links.get(_page_of(request.path)):
+            headers["Link"] = links
         if tag in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
         return _answer(request, index, headers)
@@ -90,7 +94,9 @@ class Pages:
         file = self._read().get(name)
         if file is None:
             raise NotFoundError(
-                "there is no such file", detail=name[:200], hint="reload the page: a newer version was built"
+                "there is no such file",
+                detail=name[:200],
+                hint="reload the page: it may come from another version of the server",
             )
         return _answer(request, file, {**_HEADERS, "Cache-Control": _FOREVER})
 
@@ -107,6 +113,7 @@ class Pages:
                 for path in sorted(self._folder.rglob("*"))
                 if path.is_file()
             }
+            self._links = _links(self._files.get("manifest.json"))
             self._made_at = made_at
         return self._files
 
@@ -124,6 +131,44 @@ async def document(services: PageServices, request: web.Request, query: Query) -
 
 async def asset(services: PageServices, request: web.Request, query: Query) -> web.StreamResponse:
     return await services.pages.asset(request)
+
+
+def _page_of(path: str) -> str:
+    """The name of the page at an address, as in `workspace/src/pages`; "": none is known."""
+    match path.strip("/").split("/"):
+        case [""]:
+            return "projects"
+        case [_, _]:
+            return "workspace"
+        case [_, _, "runs" | "compare" | "sql" as page]:
+            return page
+        case [_, _, "runs", *_]:
+            return "run"
+    return ""
+
+
+def _links(manifest: _File | None) -> dict[str, str]:
+    """The files of each page, as a Link header: a browser fetches them with the first script instead of after it."""
+    if manifest is None:
+        return {}
+    chunks: dict[str, dict[str, Any]] = orjson.loads(manifest.body)
+    found = {}
+    for key in chunks:
+        if not key.startswith("src/pages/"):
+            continue
+        names: dict[str, None] = {key: None}
+        _add_imports(chunks, key, names)
+        links = [f'</{chunks[name]["file"]}>; rel="modulepreload"' for name in names]
+        styles = dict.fromkeys(style for name in names if name != "index.html" for style in chunks[name].get("css", ()))
+        found[Path(key).stem] = ", ".join([*links, *(f'</{style}>; rel="preload"; as="style"' for style in styles)])
+    return found
+
+
+def _add_imports(chunks: dict[str, dict[str, Any]], name: str, names: dict[str, None]) -> None:
+    for imported in chunks[name].get("imports", ()):
+        if imported not in names:
+            names[imported] = None
+            _add_imports(chunks, imported, names)
 
 
 def _load(path: Path) -> _File:

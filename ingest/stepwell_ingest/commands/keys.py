@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from stepwell.cli import Command, table
 from stepwell.errors import NotFoundError, SettingError, UnavailableError
 from stepwell_ingest.access.key import PREFIX, make_key
 from stepwell_ingest.access.rights import Role, Scope, parse_scope
+from stepwell_ingest.commands.actor import actor
 from stepwell_ingest.commands.connection import connect, find_dsn
 from stepwell_ingest.delete.plan import parse_age
 from stepwell_ingest.server import loop
@@ -28,18 +28,19 @@ _MAX_NAME = 128
 
 ABOUT = """make, list and revoke API keys
 
-  stepwell keys create team                          # a writer of all projects of the entity `team`
-  stepwell keys create team/mnist --role reader      # reads one project, and nothing else
-  stepwell keys create --server --role admin         # everything on this server
+  stepwell keys create team                          # may log to all projects of the entity `team`
+  stepwell keys create team/mnist --role reader      # may read one project, and do nothing else
+  stepwell keys create --server --role admin         # may do everything on this server
   stepwell keys list
   stepwell keys revoke AbCd12EfGh34
+  stepwell keys log                                  # who made and revoked keys, and who deleted runs
 
 A key is shown once; the server stores only its SHA-256. A server asks for keys when it is started with
 `stepwell up --require-keys`. A revoked key is refused within 5 seconds, and its open streams are closed."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke|log")
     create = actions.add_parser("create", help="make a key, and print it")
     create.add_argument("scope", nargs="?", metavar="ENTITY[/PROJECT]", help="where the key is valid")
     create.add_argument("--server", action="store_true", help="the key is valid on the whole server")
@@ -53,7 +54,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list all keys, without their secrets")
     revoke = actions.add_parser("revoke", help="revoke a key for good")
     revoke.add_argument("id", metavar="ID", help="the id that `stepwell keys list` shows")
-    for action in (create, listing, revoke):
+    log = actions.add_parser("log", help="show the last entries of the audit log")
+    log.add_argument("--limit", type=int, default=100, metavar="N", help="how many entries; default %(default)s")
+    for action in (create, listing, revoke, log):
         action.add_argument("--dsn", help="the Postgres; default STEPWELL_DSN, else that of the server on this machine")
         action.add_argument("--data", metavar="DIR", help="data directory of a server on this machine")
 
@@ -64,6 +67,8 @@ def run(options: argparse.Namespace) -> int:
         return loop.run(_create(find_dsn(options.dsn, options.data), options.role, scope, name, valid))
     if options.action == "revoke":
         return loop.run(_revoke(find_dsn(options.dsn, options.data), options.id))
+    if options.action == "log":
+        return loop.run(_log(find_dsn(options.dsn, options.data), options.limit))
     return loop.run(_list(find_dsn(options.dsn, options.data)))
 
 
@@ -101,7 +106,9 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnavailableError(
-            "this login may not manage keys", detail=str(error), hint="use the DSN of the server itself"
+            "the role that the command connects as may not manage keys",
+            detail=str(error),
+            hint="use the DSN of the server itself",
         ) from error
     finally:
         await connection.close(timeout=5)
@@ -109,7 +116,7 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 async def _create(dsn: str, role: Role, scope: Scope, name: str, valid: datetime.timedelta | None) -> int:
     key = make_key()
-    row = (key.id, key.digest, name, role.value, scope.entity, scope.project, _actor(), valid)
+    row = (key.id, key.digest, name, role.value, scope.entity, scope.project, actor("keys"), valid)
     async with _connected(dsn) as connection:
         expires = await connection.fetchval(queries("access")["create_key"], *row)
     until = f"until {expires:%Y-%m-%d %H:%M} UTC" if expires else "without expiry"
@@ -144,27 +151,35 @@ async def _list(dsn: str) -> int:
 async def _revoke(dsn: str, given: str) -> int:
     key_id = given.removeprefix(PREFIX)[: len(make_key().id)]
     async with _connected(dsn) as connection:
-        name = await connection.fetchval(queries("access")["revoke_key"], key_id, _actor())
+        name = await connection.fetchval(queries("access")["revoke_key"], key_id, actor("keys"))
         known = await connection.fetch(queries("access")["list_keys"]) if name is None else []
     if name is None:
         if any(row["key_id"] == key_id for row in known):
-            print(f"key {key_id} was revoked before")
+            print(f"key {key_id} was revoked already")
             return 0
         raise NotFoundError(f"there is no key {key_id!r}", hint="`stepwell keys list` shows the ids")
     print(f"key {key_id} ({name}) is revoked; servers refuse it within 5 seconds")
     return 0
 
 
+async def _log(dsn: str, limit: int) -> int:
+    async with _connected(dsn) as connection:
+        rows = await connection.fetch(queries("access")["audit"], max(0, limit))
+    head = ("at", "who", "what", "of")
+    print(table(head, [(_day(row["at"]), row["actor"], row["action"], _subject(row)) for row in reversed(rows)]))
+    return 0
+
+
+def _subject(row: asyncpg.Record) -> str:
+    """The key or run that an entry is about."""
+    path = "/".join(filter(None, (row["entity"], row["project"], row["run"])))
+    if row["key_id"] is None:
+        return path
+    return f"{row['key_id']} ({row['name']}), {row['role']} in {path or Scope()}"
+
+
 def _day(at: datetime.datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M}" if at else "never"
-
-
-def _actor() -> str:
-    """The user of this machine, for the audit log."""
-    try:
-        return f"{getpass.getuser()} (stepwell keys)"
-    except (KeyError, OSError):  # the user has no name, as in some containers
-        return "stepwell keys"
 
 
 COMMAND = Command(ABOUT, configure, run)

@@ -96,12 +96,13 @@ class Edits:
         async with self._connection("delete a view") as connection:
             return bool(await connection.fetchval(queries("write")["delete_view"], entity, project, name))
 
-    async def delete(self, run_id: int, path: str) -> int:
+    async def delete(self, run_id: int, path: str, actor: str) -> int:
         """Deletes a run: no reader sees it any more, and the next sweep removes its rows. Returns 1, or 0 if there is
         no such run.
 
         Args:
             path: entity/project/id of the run, for messages.
+            actor: who deletes it, for the audit log.
 
         Raises:
             UsageError: forks show its points.
@@ -109,7 +110,7 @@ class Edits:
         """
         async with self._connection("delete a run") as connection:
             await check_forks(connection, {run_id: path})
-            return await remove(connection, [run_id])
+            return await remove(connection, [run_id], actor=actor)
 
     @asynccontextmanager
     async def _connection(self, purpose: str) -> AsyncIterator[asyncpg.Connection]:

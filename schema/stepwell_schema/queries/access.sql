@@ -62,3 +62,9 @@ SELECT s.key_id FROM stepwell.sign_in s WHERE s.token = $1 AND s.expires_at > cl
 -- name: sign_out
 -- Signs out.
 DELETE FROM stepwell.sign_in s WHERE s.token = $1;
+
+-- name: audit
+-- The newest entries of the audit log, about keys and about runs.
+SELECT a.at, a.actor, a.action, a.detail->>'key_id' AS key_id, a.detail->>'role' AS role, a.detail->>'entity' AS entity,
+       a.detail->>'project' AS project, a.detail->>'run' AS run, a.detail->>'name' AS name
+FROM stepwell.audit a ORDER BY a.at DESC LIMIT $1;

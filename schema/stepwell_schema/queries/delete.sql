@@ -106,3 +106,9 @@ SELECT stepwell.sweep_rows_v1($1::oid::regclass, $2, $3);
 -- name: swept
 -- Records that no rows of these runs are left.
 UPDATE stepwell.deleted_run SET swept_at = clock_timestamp() WHERE run_id = ANY ($1::bigint[]) AND swept_at IS NULL;
+
+-- name: audit_deletion
+-- Records in the audit log who has deleted a run, in the transaction that deletes it.
+INSERT INTO stepwell.audit (actor, action, detail)
+SELECT $2, 'delete run', jsonb_build_object('run_id', d.run_id, 'entity', d.entity, 'project', d.project, 'run', d.name)
+FROM stepwell.deleted_run d WHERE d.run_id = $1;

@@ -1,8 +1,11 @@
 -- name: nearby
 -- Suggestions for a name that does not exist: runs of the project, then projects of the entity, then entities. Of those in
 -- a scope: an entity, a project of it; NULL: any.
-(SELECT 'run' AS kind, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2
- ORDER BY r.name LIKE left($3, 4) || '%' DESC, r.run_id DESC LIMIT 5)
+(SELECT 'run' AS kind, v.run || CASE WHEN v.display_name <> v.run THEN ' (' || v.display_name || ')' ELSE '' END AS name
+ FROM (SELECT r.run_id, r.name FROM stepwell.run r WHERE r.entity = $1 AND r.project = $2
+       ORDER BY r.name LIKE left($3, 4) || '%' DESC, r.run_id DESC LIMIT 5) r
+ JOIN stepwell.runs v ON v.run_id = r.run_id
+ ORDER BY r.name LIKE left($3, 4) || '%' DESC, r.run_id DESC)
 UNION ALL
 (SELECT DISTINCT 'project', r.project FROM stepwell.run r
  WHERE r.entity = $1 AND ($5::text IS NULL OR r.project = $5) ORDER BY 2 LIMIT 20)

@@ -239,6 +239,7 @@ FROM (
     SELECT n.run_id, max(n.time) AS newest FROM stepwell.note n
     WHERE NOT n.folded AND n.kind IN ('config', 'meta') AND n.run_id <> ALL ($4::bigint[]) GROUP BY n.run_id
 ) u
+JOIN stepwell.run r ON r.run_id = u.run_id   -- the notes of a deleted run may still be there
 CROSS JOIN LATERAL (
     SELECT count(*) AS notes FROM stepwell.note n WHERE n.run_id = u.run_id AND n.kind IN ('config', 'meta')
 ) a

@@ -35,6 +35,7 @@ export class Project {
   readonly usual = signal<readonly string[]>([]);
   readonly filterError = computed(() => compile(view.value.filter, this.#isConfig).error);
 
+  #table: boolean;
   #entity: string;
   #project: string;
   #others = signal<ReadonlyMap<string, Run>>(new Map());
@@ -44,8 +45,12 @@ export class Project {
   #timer = 0;
   #stops: (() => void)[] = [];
 
-  /** @param one the page of a single run draws that one. */
-  constructor(entity: string, project: string, one: string | null = null) {
+  /**
+   * @param one the page of a single run draws that one
+   * @param table whether the values of columns are shown, which take the server longer than all else of a list
+   */
+  constructor(entity: string, project: string, one: string | null = null, table = false) {
+    this.#table = table;
     this.path = `${entity}/${project}`;
     this.#entity = entity;
     this.#project = project;
@@ -106,7 +111,7 @@ export class Project {
     const { filters, error } = compile(filter, this.#isConfig);
     if (error) return; // the typed filter is incomplete; the list stays
     const keys = [
-      ...(columns ?? this.usual.value),
+      ...(this.#table ? (columns ?? this.usual.value) : []),
       ...(order.slice(1).startsWith("summary_metrics.") ? [sorted(order)] : []),
     ];
     const summary = keys.filter((name) => name.startsWith("summary.")).map((name) => name.slice("summary.".length));

@@ -24,7 +24,7 @@ import { exportRuns } from "./runs/export.ts";
 import { Table } from "./runs/table.tsx";
 
 export default function Runs({ entity, project: name }: { entity: string; project: string }) {
-  const project = useMemo(() => new Project(entity, name), [entity, name]);
+  const project = useMemo(() => new Project(entity, name, null, true), [entity, name]);
   const groups = useMemo(() => new Groups(), [project]);
   const picking = useSignal(false);
   const grouping = useSignal(false);
