@@ -60,7 +60,7 @@ class Catalog:
         self._leaves = Grouping(self._leave_all)
 
     async def attach(self, request: AttachRequest) -> Attachment:
-        """Gives the session a (run, writer, epoch), and creates the run and the writer where they are new.
+        """Gives the session a run, a writer and an epoch; creates the run and the writer if they are new.
 
         Raises:
             FencedError: a newer session took the writer over.

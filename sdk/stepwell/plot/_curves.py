@@ -50,7 +50,7 @@ def pr_curve(
         The chart; None, after a warning, when the first two arguments are missing or not arrays (as in W&B's client).
 
     Raises:
-        DataError: their lengths differ, or a probability is not finite.
+        DataError: the lengths of the first two arguments differ, or a probability is not finite.
     """
     problem = _checked(y_true, y_probas)
     if problem is None:
@@ -107,7 +107,7 @@ def false_and_true_positive_rates(truth: npt.NDArray[np.bool_], scores: Floats) 
     """The rates of `sklearn.metrics.roc_curve`: from (0, 0) to (1, 1), without points on a straight line between
     others.
 
-    NaN where a rate is undefined.
+    A rate that is undefined is NaN.
     """
     hits, misses = _counts(truth, scores)
     if len(hits) > 2:
