@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 3600.0
 #: The longest delay after a sweep of deleted runs.
 _LOOK_EVERY_S = 60.0
-#: The rows of one look, and the most files removed in one lease.
+#: The most rows that one query examines, and so the most files that are removed in one lease.
 _ROWS = 500
 #: The folder of files between the two steps of their removal.
 _ASIDE = "removing"

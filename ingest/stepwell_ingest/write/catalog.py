@@ -1,4 +1,4 @@
-"""Turns a session into the cursor of its (run, writer, epoch): attaches it, and caches its position.
+"""Turns a session into the cursor of its epoch: attaches the session, and caches its position.
 
 Stands before the intake. The cache holds Postgres' answers; the copier's compare-and-set on the ledger row makes a
 stale entry harmless, and `forget` drops it. The cache is bounded: the least recently used cursor without frames in

@@ -20,7 +20,7 @@ class Bokeh(Media):
         data_or_path: a Bokeh model, or the path of a document that Bokeh wrote as JSON.
 
     Raises:
-        DataError: `data_or_path` is neither.
+        DataError: `data_or_path` is neither a model nor the path of such a document.
     """
 
     folder = "bokeh"

@@ -24,7 +24,7 @@ class Plotly(Media):
         figure: a plotly figure, or a matplotlib figure, which plotly converts.
 
     Raises:
-        DataError: `figure` is neither, or plotly cannot convert it.
+        DataError: `figure` is neither a plotly nor a matplotlib figure, or plotly cannot convert it.
     """
 
     folder = "plotly"

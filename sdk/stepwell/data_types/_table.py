@@ -196,7 +196,7 @@ class Table(Media):
         return library("pandas", "a DataFrame", "pandas").DataFrame.from_records(self.data, columns=self.columns)
 
     def iterrows(self) -> Iterator[tuple[int, list[Any]]]:
-        """Yields (index, cells) of each row."""
+        """Yields the index and the cells of each row."""
         yield from enumerate(self.data)
 
     def cast(self, name: Any, dtype: Any, optional: bool = False) -> None:

@@ -131,7 +131,7 @@ def _counts(truth: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Float
 def _one_against_rest(
     truth: npt.NDArray[Any], probabilities: Floats, labels: Sequence[Any] | None, to_plot: Collection[Any] | None
 ) -> list[tuple[Any, npt.NDArray[np.bool_], Floats]]:
-    """Returns (name, whether each sample has the class, its probability) for each class to draw."""
+    """For each class to draw: its name, whether each sample has it, and the probability that each sample has it."""
     classes = np.unique(truth).tolist()
     if probabilities.shape[1] < len(classes):
         raise DataError(
