@@ -39,8 +39,8 @@ class Strangers:
             raise OverloadedError(
                 "too many unknown API keys came from this address",
                 retry_after_s=(1 - left) / _PER_S,
-                detail=f"{_BURST} at once, {_PER_S:g} a second",
-                hint="check the key of the processes there",
+                detail=f"the limit is {_BURST} at once, and {_PER_S:g} a second",
+                hint="check the API key of the processes at this address",
             )
 
     def count(self, address: str) -> None:

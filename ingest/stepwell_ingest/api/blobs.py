@@ -116,7 +116,8 @@ async def get_blob(services: BlobServices, request: web.Request, query: Query) -
         raise UnknownBlobError(
             "there is no such blob",
             detail=sha256,
-            hint="its sender may still have it: `stepwell status` there shows what waits, `stepwell sync` delivers it",
+            hint="its sender may still have it: on that machine, `stepwell status` shows the files that wait, and "
+            "`stepwell sync` delivers them",
         )
     headers = content_headers(sha256, query["name"], start)
     wanted = wanted_range(request.headers.get("Range"), request.headers.get("If-Range"), sha256, size)
@@ -162,9 +163,9 @@ def _sha256(request: web.Request) -> str:
     text = request.match_info["sha256"]
     if not _SHA256.fullmatch(text):
         raise DataError(
-            "a blob is named by the SHA-256 of its content",
+            "the name of a blob must be the SHA-256 of its content",
             detail=f"it is {text[:80]!r}",
-            hint="64 hexadecimal digits in lower case, as `sha256sum` prints them",
+            hint="use 64 hexadecimal digits in lower case, as `sha256sum` prints them",
         )
     return text
 

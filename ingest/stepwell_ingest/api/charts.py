@@ -77,7 +77,7 @@ async def charts(services: ReadServices, request: web.Request, query: Query) -> 
                 try:
                     if name not in ids:
                         raise NotFoundError(
-                            f"there is no run {name!r}", hint="it was deleted, or never existed on this server"
+                            f"there is no run {name!r}", hint="it was deleted, or never existed in this project"
                         )
                     async with database.snapshot() as connection:
                         columns, rows, head = await read_chart(

@@ -124,7 +124,7 @@ async def _body(services: FrameServices, request: web.Request, limit: int, weigh
                 body = await request.read()
         except TimeoutError:
             raise UnavailableError(
-                "the body did not arrive in time", detail=f"{size} bytes in {services.config.timeouts.body_s:g} s"
+                "the body did not arrive in time", detail=f"{size} bytes within {services.config.timeouts.body_s:g} s"
             ) from None
         yield body
     finally:
@@ -199,7 +199,7 @@ def _by_session(body: bytes, limits: Limits) -> tuple[dict[bytes, Frames], Error
             "the body holds too many frames or sessions",
             detail=f"{count} frames of {len(by_session)} sessions; "
             f"the limits are {limits.post_frames} and {limits.post_sessions}",
-            hint="send it in several bodies",
+            hint="send the frames in several bodies",
         )
     if not by_session:
         raise problem or UsageError("the body holds no frame")

@@ -59,9 +59,9 @@ class Origins:
         host = headers.get("Host")
         if host is not None and not public and not self._knows(_name_of(host)):
             raise ForbiddenError(
-                "the request names another host than this server",
+                "the Host header of the request names another host than this server",
                 detail=f"Host: {host[:200]}",
-                hint="start it with --public-host and the name by which clients and proxies reach it",
+                hint="start the server with --public-host and the name by which clients and proxies reach it",
             )
         self._check_page(request.method, headers, host or "")
         if request.method == "POST" and request.content_type not in _TYPES:

@@ -94,7 +94,9 @@ class Pages:
         file = self._read().get(name)
         if file is None:
             raise NotFoundError(
-                "there is no such file", detail=name[:200], hint="reload the page: a newer version was built"
+                "there is no such file",
+                detail=name[:200],
+                hint="reload the page: it may come from another version of the server",
             )
         return _answer(request, file, {**_HEADERS, "Cache-Control": _FOREVER})
 

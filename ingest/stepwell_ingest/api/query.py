@@ -66,12 +66,14 @@ def _value(given: list[str], parameter: Parameter) -> Any:
         raise UsageError(f"missing parameter {name!r}", hint=parameter.about)
     if parameter.kind == "texts":
         if len(given) > parameter.maximum:
-            raise UsageError(f"{name!r} may be repeated {parameter.maximum} times at most", detail=f"{len(given)}")
+            raise UsageError(
+                f"{name!r} may be repeated {parameter.maximum} times at most", detail=f"it is given {len(given)} times"
+            )
         return tuple(dict.fromkeys(given))
     if parameter.kind == "flag":
         return bool(given)
     if len(given) > 1:
-        raise UsageError(f"the parameter {name!r} is given {len(given)} times")
+        raise UsageError(f"the parameter {name!r} may be given only once, not {len(given)} times")
     if not given:
         return parameter.default
     text = given[0]

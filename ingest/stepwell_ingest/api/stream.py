@@ -167,7 +167,7 @@ class StreamHandler:
                     if self._pieces.kept:
                         raise FrameCorruptError(
                             "a frame is cut off",
-                            detail=f"{self._pieces.kept} bytes came, {self._pieces.missing or 'some'} are missing",
+                            detail=f"{self._pieces.kept} bytes arrived, {self._pieces.missing or 'some'} are missing",
                         )
                     await self._take_control(message.data)
                 else:
@@ -201,7 +201,9 @@ class StreamHandler:
         except TimeoutError:
             pass
         if self.cursor is None:
-            raise UnavailableError("no attach message came in time", detail=f"{self._timeouts.attach_s:g} s")
+            raise UnavailableError(
+                "no attach message came in time", detail=f"none within {self._timeouts.attach_s:g} s"
+            )
         raise UnavailableError(
             "a frame did not arrive in time",
             detail=f"{self._pieces.missing} bytes are missing after {self._timeouts.body_s:g} s",

@@ -160,7 +160,7 @@ class Collector:
             if sha256 not in marked:
                 await self._store.remove(path)
             elif not marked[sha256]:
-                log.warning("blob %s was uploaded while it was being removed; it stays", sha256.hex())
+                log.warning("blob %s was uploaded while it was being removed, so it is kept", sha256.hex())
                 await self._store.move(path, incoming.path_of(sha256.hex()))
             # A marked row belongs to another collector, or to a removal that was interrupted: a later pass decides.
 

@@ -211,7 +211,7 @@ def open_store(place: str) -> Store:
         raise SettingError(
             f"blobs cannot be stored at {place}",
             detail=_first_line(error),
-            hint="s3://bucket/prefix; credentials and endpoint come from AWS_… variables",
+            hint="name a bucket as s3://bucket/prefix; its credentials and endpoint come from AWS_… variables",
         ) from error
     return Store(place, bucket, None)
 

@@ -30,7 +30,9 @@ def reserved_port(host: str, port: int) -> Iterator[int]:
             attempt.listen(1)
     except socket.gaierror as error:
         raise SettingError(
-            f"{host} is not an address of this machine", detail=error.strerror, hint="0.0.0.0 listens on all addresses"
+            f"the name {host} cannot be resolved to an address",
+            detail=error.strerror,
+            hint="give an address of this machine; with 0.0.0.0, the server listens on all IPv4 addresses",
         ) from error
     except OSError as error:
         raise cannot_listen(host, port, error) from error

@@ -261,7 +261,7 @@ class _Server:
                 self.failure = UnavailableError(
                     "Postgres has stopped, so the server stops, too",
                     detail=f"its log is {self._cluster.log_file}",
-                    hint="start it again; meanwhile, runs keep their points in their spools",
+                    hint="start the server again; meanwhile, runs keep their points in their spools",
                 )
                 stop.ask()
                 stop.ask()

@@ -118,7 +118,7 @@ def choose_account(data_dir: Path) -> Account | None:
             return Account(name, entry.pw_uid, entry.pw_gid)
     raise SettingError(
         "Postgres refuses to run as root, and this machine has no other user to run it as",
-        detail="looked for postgres and nobody",
+        detail="looked for the users postgres and nobody",
         hint="start Stepwell as another user, or use your own Postgres with --dsn",
     )
 

@@ -146,7 +146,7 @@ async def _check_reader(connection: asyncpg.Connection) -> None:
     if not only_reads:
         raise UnavailableError(
             "SQL over HTTP is off: its login must be able to read, and to do nothing else",
-            detail=f"{who} owns the schema stepwell, is a member of roles other than stepwell_reader, or cannot use it",
+            detail=f"{who} owns the schema stepwell, cannot use it, or is a member of roles other than stepwell_reader",
             hint="give `stepwell up --sql-dsn` a login that is only a member of stepwell_reader: docs/sql.md",
         )
 

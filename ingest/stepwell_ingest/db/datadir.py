@@ -110,7 +110,7 @@ def is_cluster(data_dir: Path) -> bool:
         raise SettingError(
             f"{data_dir} is not empty and holds no Postgres cluster",
             detail=f"it holds {', '.join(sorted(entries)[:3])}{' and more' if len(entries) > 3 else ''}",
-            hint="choose another --data directory, or an empty one",
+            hint="choose an empty directory with --data",
         )
     return False
 

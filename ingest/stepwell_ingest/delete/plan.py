@@ -93,7 +93,7 @@ async def plan_runs(connection: asyncpg.Connection, names: Sequence[str]) -> Del
             raise UsageError(
                 f"there is no run {name}",
                 detail=f"similar names: {', '.join(alike)}" if alike else None,
-                hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'`",
+                hint="`stepwell sql 'SELECT entity, project, run, display_name FROM runs'` lists all runs",
             )
         if len(rows) > 1:
             raise UsageError(

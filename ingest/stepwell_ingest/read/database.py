@@ -79,7 +79,7 @@ class Database:
             raise OverloadedError(
                 "$regex filter limit reached",
                 retry_after_s=_RETRY_AFTER_S,
-                detail=f"{self.limits.costly} at a time",
+                detail=f"{self.limits.costly} lists with such a filter at a time",
             ) from None
         try:
             async with self.snapshot(self.limits.costly_s) as connection:
@@ -116,7 +116,7 @@ class Database:
             raise OverloadedError(
                 "memory limit for reads reached",
                 retry_after_s=_RETRY_AFTER_S,
-                detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes",
+                detail=f"{self.memory.held_bytes:,} of {self.memory.limit_bytes:,} bytes are held",
                 hint="ask again after a pause, or for less in one request",
             ) from None
         return Held(self.memory, size)
@@ -160,13 +160,13 @@ def _read_errors(statement_s: float) -> Iterator[None]:
     except asyncpg.QueryCanceledError as error:
         raise UsageError(
             f"the read took longer than {statement_s:g} s",
-            hint="ask for fewer keys or a narrower range of steps",
+            hint="ask for fewer keys or a narrower range of steps, or leave $regex out of the filter",
         ) from error
     except asyncpg.DataError as error:  # an invalid regular expression, a date beyond Postgres' calendar
         raise UsageError("Postgres rejected a value of this request", detail=str(error)[:500]) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
         raise UnavailableError(
-            "Postgres could not read",
+            "Postgres could not answer the request",
             detail=f"{type(error).__name__}: {str(error)[:500]}",
             hint=hint_for(error),
         ) from error

@@ -232,7 +232,7 @@ class _Compiler:
             self._plain(name, sign, value)
             return
         if not isinstance(value, int | float | str) or isinstance(value, bool):
-            raise UsageError(f"{name[:80]} can be compared with a number or a string", detail=repr(value)[:80])
+            raise UsageError(f"{name[:80]} must be compared with a number or a string", detail=repr(value)[:80])
         # Numbers with numbers and texts with texts: jsonb would order any number before any text.
         self._put("coalesce((SELECT jsonb_typeof(v) = jsonb_typeof(j) AND v " + sign + " j FROM (SELECT ")
         self._value(name)
@@ -252,7 +252,7 @@ class _Compiler:
         if not isinstance(value, str) or len(value) > 1000:
             raise UsageError("$regex takes a string of 1000 characters at most", detail=f"{name}: {value!r}"[:120])
         if _type(name) in ("float8", "timestamptz"):
-            raise UsageError(f"{name[:80]} is not a string", hint="$regex is for strings")
+            raise UsageError(f"$regex cannot be applied to {name[:80]}", hint="only strings can be matched with $regex")
         self.costly = True
         self._put("coalesce((")
         self._value(name)

@@ -43,7 +43,7 @@ async def read_objects(
     async with standing.snapshot() as connection:
         if known not in (None, [run.run_id, standing.mark]):
             raise RewoundError(
-                "the run has been rewound, restarted or deleted since this cursor was given",
+                "the run has been rewound, restarted or deleted since the server returned this cursor",
                 hint="start again without a cursor",
             )
         query, columns = database.sql["objects_of_key"], ("writer", "step", "time")

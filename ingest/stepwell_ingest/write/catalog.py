@@ -283,7 +283,7 @@ class Catalog:
         if row is not None:
             return RunDeletedError(
                 f"run {row['entity']}/{row['project']}/{row['name']} was deleted on {row['deleted_at']} UTC",
-                hint="nothing more can be logged to it; a new process creates a new run of that name. "
+                hint="nothing more can be logged to it; a new process creates a new run with that id. "
                 "`stepwell sync --discard` removes what spools still hold of it",
             )
         return unknown_session(session)
@@ -339,5 +339,5 @@ def _fenced(writer: str, epoch: int) -> FencedError:
         f"a newer process has taken over writer {writer}",
         detail=f"epoch {epoch} is closed",
         hint="two processes log as the same writer of one run: set STEPWELL_WRITER or RANK, or pass writer=… to init. "
-        "What this one still has on disk is delivered by `stepwell sync`, as a writer of its own",
+        "`stepwell sync` delivers what the older process still has on disk, as a separate writer",
     )

@@ -120,7 +120,9 @@ def check(frame: Frame, last_step: int, max_object_bytes: int) -> int:
         known = set(steps.tolist())
         for item in frame.objects:
             if item.step not in known:
-                raise StepOrderError("an object belongs to a step that its frame does not have", detail=f"{item.step}")
+                raise StepOrderError(
+                    "an object belongs to a step that its frame does not have", detail=f"step {item.step}"
+                )
             _check_object(item, max_object_bytes)
     return int(steps[-1])
 

@@ -107,7 +107,7 @@ class BlobClient:
                 if idle > _MAX_IDLE_ANSWERS or not 0 <= answer.offset <= blob.size:
                     raise UnavailableError(
                         "the server accepts data for the file without advancing its offset",
-                        detail=f"at {answer.offset}",
+                        detail=f"the offset is {answer.offset}",
                     )
                 offset = answer.offset
 

@@ -228,7 +228,7 @@ class BlobUploader:
         except FileNotFoundError:
             self._spool.gone(blob.sha256)
         except OSError as error:
-            return Error("a file of the spool cannot be read", detail=str(error))
+            return Error("a file in the spool cannot be read", detail=str(error))
         except Error as error:
             if error.retryable:
                 return error
@@ -250,7 +250,7 @@ class BlobUploader:
             if self._spool.check(blob.sha256):
                 return error
         except OSError as failure:
-            return Error("a file of the spool cannot be read", detail=str(failure))
+            return Error("a file in the spool cannot be read", detail=str(failure))
         with self._changed:
             self.counts.damaged += 1
         log.error(

@@ -215,7 +215,7 @@ def matching(pattern: str, base: str) -> list[SavedFile]:
             continue
         if not path.is_relative_to(base):
             raise UsageError(
-                f"save() has no name for {str(path)!r}, because it is not below {base!r}",
+                f"save() cannot name {str(path)!r} on the server, because the file is not below {base!r}",
                 hint="pass a base_path that contains all files",
             )
         name = path.relative_to(base).as_posix()

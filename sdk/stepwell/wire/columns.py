@@ -155,7 +155,7 @@ def length(header: bytes | memoryview) -> int:
     if version != VERSION:
         raise FrameVersionError(
             f"columns of version {version} are not supported",
-            detail=f"this is version {VERSION}",
+            detail=f"this side reads version {VERSION}",
             hint="use the same version of the SDK and the server",
         )
     whole: int = HEADER_BYTES + head_bytes + -head_bytes % 8 + body_bytes

@@ -144,7 +144,7 @@ def encode(session: bytes, seq: int, blocks: Sequence[Block], objects: Sequence[
     for names, steps, times, values in blocks:
         keys_count, steps_count = values.shape
         if len(steps) != steps_count or len(times) != steps_count:
-            raise ValueError(f"block of {steps_count} columns has {len(steps)} steps and {len(times)} times")
+            raise ValueError(f"a block of {steps_count} columns has {len(steps)} steps and {len(times)} times")
         points += keys_count * steps_count
         parts.append(_BLOCK.pack(keys_count, steps_count, len(names), 0))
         parts.append(names)
@@ -319,7 +319,7 @@ def _decode_block(view: memoryview, offset: int, end: int) -> tuple[Block, int]:
 
 def _decode_objects(view: memoryview, offset: int, end: int, count: int) -> tuple[list[Object], int]:
     if count * 24 > end - offset:
-        raise FrameCorruptError("a frame claims more objects than it holds", detail=f"{count}")
+        raise FrameCorruptError("a frame claims more objects than it holds", detail=f"{count} claimed")
     steps = np.frombuffer(view, "<i8", count, offset).tolist()
     times = np.frombuffer(view, "<i8", count, offset + 8 * count).tolist()
     lengths = np.frombuffer(view, "<u4", 2 * count, offset + 16 * count).tolist()
